@@ -1,0 +1,97 @@
+/** The only reader of environment, flags and configuration file: one schema, unknown keys refused, the result frozen. */
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import * as v from "valibot";
+import { AppError } from "./errors.ts";
+
+const integer = (min: number, max: number) =>
+  v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.regex(/^-?\d+$/, "must be a whole number"), v.transform(Number))]),
+    v.integer(),
+    v.minValue(min),
+    v.maxValue(max),
+  );
+const flag = v.union([
+  v.boolean(),
+  v.pipe(
+    v.picklist(["true", "false", "1", "0"]),
+    v.transform((text) => text === "true" || text === "1"),
+  ),
+]);
+
+/** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
+const ConfigSchema = v.strictObject({
+  /** Everything the server keeps. */
+  data_dir: v.optional(v.string(), join(homedir(), ".finetune-lab")),
+  /** HOST:PORT; port 0 lets the system choose. Only this machine reaches the default. */
+  listen: v.optional(
+    v.pipe(v.string(), v.regex(/^(\[[0-9a-f:]+\]|[^:]+):\d+$/i, "must be HOST:PORT")),
+    "127.0.0.1:3900",
+  ),
+  /** The address people use, when a proxy stands in front; also the only extra Host accepted. */
+  public_url: v.optional(v.nullable(v.pipe(v.string(), v.url())), null),
+  log_level: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
+  /** Remote libSQL server instead of the file in the data directory. */
+  database_url: v.optional(v.nullable(v.string()), null),
+  database_token: v.optional(v.nullable(v.string()), null),
+  /** Python 3.10+ used to make the trainer environment; found on PATH when null. */
+  python: v.optional(v.nullable(v.string()), null),
+  /** A ready-made trainer environment (a venv); made in the data directory when null. */
+  trainer_env: v.optional(v.nullable(v.string()), null),
+  torch: v.optional(v.picklist(["auto", "cpu", "cuda"]), "auto"),
+  /** Training and evaluation jobs at once on this machine. */
+  train_slots: v.optional(integer(0, 64), 1),
+  /** Endpoints at once on this machine. */
+  serve_slots: v.optional(integer(0, 64), 2),
+  /** Largest upload in bytes (default 8 GiB). */
+  max_upload_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 8 * 1024 ** 3),
+  /** Largest single line of a dataset in bytes (default 16 MiB). */
+  max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
+  /** Requests a minute for one API key; 0 = no limit. */
+  requests_per_minute: v.optional(integer(0, 10_000_000), 0),
+  /** An endpoint sleeps after so many seconds without a request; 0 = never. */
+  idle_after_s: v.optional(integer(0, 31_536_000), 900),
+  /** Hugging Face hub used by "import from the hub"; empty string = never reach out. */
+  hub_url: v.optional(v.string(), "https://huggingface.co"),
+  /** Allows sign-up without an invitation. */
+  open_sign_up: v.optional(flag, false),
+});
+
+export type Config = Readonly<v.InferOutput<typeof ConfigSchema>>;
+export type ConfigInput = v.InferInput<typeof ConfigSchema>;
+export const CONFIG_NAMES = Object.keys(ConfigSchema.entries);
+
+function fromEnvironment(env: Record<string, string | undefined>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of CONFIG_NAMES) {
+    const value = env[`FTL_${name.toUpperCase()}`];
+    if (value !== undefined && value !== "") found[name] = value;
+  }
+  return found;
+}
+
+function fromFile(path: string): Record<string, unknown> {
+  if (!existsSync(path)) return {};
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+  } catch (cause) {
+    throw new AppError("invalid", "config_not_json", `${path} is not valid JSON. Mend it or move it away.`, { cause });
+  }
+}
+
+/**
+ * Settings by falling precedence: flags, environment, `config.json` in the data directory, defaults.
+ * @throws AppError `config_invalid` naming the setting
+ */
+export function loadConfig(flags: ConfigInput = {}, env: Record<string, string | undefined> = process.env): Config {
+  const given = { ...fromEnvironment(env), ...flags };
+  const dataDir = resolve(given.data_dir ?? join(homedir(), ".finetune-lab"));
+  const parsed = v.safeParse(ConfigSchema, { ...fromFile(join(dataDir, "config.json")), ...given, data_dir: dataDir });
+  if (!parsed.success) {
+    const issue = parsed.issues[0];
+    const name = v.getDotPath(issue) ?? "configuration";
+    throw new AppError("invalid", "config_invalid", `Setting "${name}": ${issue.message}`, { param: name });
+  }
+  return Object.freeze(parsed.output);
+}

@@ -1,0 +1,144 @@
+/** Provider contract v1: what a GPU provider plugin implements. The host hands in every tool; a provider imports only these types. */
+import type { Need } from "./spec.ts";
+
+export const PROVIDER_CONTRACT = 1;
+
+/** The only error kinds a provider may throw; they steer the scheduler. */
+export type ProviderErrorKind = "auth" | "quota" | "no_capacity" | "invalid" | "rate_limited" | "transient" | "fatal";
+
+/** Shape of an error a provider throws; made with `host.error(kind, message, {retryAfterS, cause})`. */
+export interface ProviderFailure extends Error {
+  readonly providerErrorKind: ProviderErrorKind;
+  /** Seconds to wait before asking again, when the provider said so. */
+  readonly retryAfterS: number | null;
+}
+
+/** Tools the host hands in: providers touch the world through these alone. */
+export interface ProviderHost {
+  /** Installation id; every resource a provider makes bears it. */
+  installation: string;
+  /** A directory of the provider's own (local providers keep their state here). */
+  dataDir: string;
+  fetch: typeof fetch;
+  log: (level: "debug" | "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
+  clock: { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> };
+  /** Aborted when the server stops. */
+  signal: AbortSignal;
+  error: (
+    kind: ProviderErrorKind,
+    message: string,
+    options?: { retryAfterS?: number; cause?: unknown },
+  ) => ProviderFailure;
+}
+
+/** One thing that could run the work now. `pricePerHour` in USD, 0 for own machines. */
+export interface Offer {
+  id: string;
+  /** Where: a host name or a region. */
+  location: string;
+  gpus: number;
+  gpuName: string | null;
+  gpuMemoryMb: number;
+  cpus: number;
+  memoryMb: number;
+  pricePerHour: number;
+  /** Seconds until the trainer could start, as far as known. */
+  startsInS: number;
+  /** Free for use right now. */
+  available: boolean;
+}
+
+/** What to run. `argv` replaces the trainer's own command in conformance cases; null = the trainer. Never a shell string. */
+export interface LaunchSpec {
+  kind: "train" | "evaluate" | "serve" | "export";
+  need: Need;
+  /** Image reference pinned by digest; ignored by providers that run processes. */
+  image: string | null;
+  argv: string[] | null;
+  env: Record<string, string>;
+}
+
+export interface LaunchContext {
+  /** Idempotency key: the same key never starts a second one. `[a-z0-9-]{1,64}` */
+  key: string;
+  labels: Record<string, string>;
+  /** Milliseconds since 1970 after which the provider may kill the work. */
+  deadline: number;
+  /** Where the trainer calls home, and its token. */
+  callHome: { url: string; token: string };
+}
+
+/** Opaque to the host apart from `key`; must survive JSON. */
+export interface Handle {
+  provider: string;
+  key: string;
+  [field: string]: unknown;
+}
+
+export type WorkState = "starting" | "running" | "exited" | "absent";
+export interface WorkStatus {
+  state: WorkState;
+  /** Exit code when exited and known. 128+n for signal n. */
+  exitCode: number | null;
+  /** Provider's own word on why it ended, for people: "killed: out of memory". */
+  reason: string | null;
+  startedAt: number | null;
+  endedAt: number | null;
+}
+
+export type TerminateResult = { gone: true } | { gone: false; againAfterS: number };
+
+export interface OwnedWork {
+  handle: Handle;
+  labels: Record<string, string>;
+  state: WorkState;
+}
+
+/** Flags must agree with the methods present. */
+export interface Capabilities {
+  logs: boolean;
+  gpus: boolean;
+  /** Work survives a restart of the server. */
+  survivesServer: boolean;
+  /** Work runs on this machine and can read local paths. */
+  local: boolean;
+}
+
+export interface Provider {
+  /** Says whether the configuration works; problems name the field and the remedy. Never throws for bad config. */
+  validate(): Promise<{ ok: true } | { ok: false; problems: { field: string; message: string; remedy: string }[] }>;
+  /** Offers for a need, best first; an empty list means "can never run this". */
+  offers(need: Need): Promise<Offer[]>;
+  /** Starts the work and returns at once. Safe to repeat with the same key: returns the same handle. */
+  launch(spec: LaunchSpec, offer: Offer, context: LaunchContext): Promise<Handle>;
+  /** Looks. Something that is gone is `absent`, not an error. */
+  describe(handle: Handle): Promise<WorkStatus>;
+  /** Asks it to end; gone is success. Repeated by the host until gone. */
+  terminate(handle: Handle, options?: { graceS?: number }): Promise<TerminateResult>;
+  /** Everything bearing this installation's mark, for the orphan sweep. */
+  listOwned(installation: string): Promise<OwnedWork[]>;
+  /** Last lines of output; only with `capabilities.logs`. */
+  logs?(handle: Handle, options: { tail: number }): Promise<string[]>;
+}
+
+/** A configuration field as the settings page shows it. Secrets are stored encrypted and never shown. */
+export interface ConfigField {
+  name: string;
+  label: string;
+  help: string;
+  type: "string" | "integer" | "boolean" | "secret";
+  required: boolean;
+  default?: string | number | boolean;
+}
+
+/** What a plugin's `index.ts` exports as default. */
+export interface ProviderPlugin {
+  id: string;
+  title: string;
+  contract: typeof PROVIDER_CONTRACT;
+  /** `container` runs images, `machine` rents a machine, `process` runs processes of this machine. */
+  kind: "container" | "machine" | "process";
+  capabilities: Capabilities;
+  config: ConfigField[];
+  create(host: ProviderHost, config: Record<string, unknown>): Provider;
+}

@@ -1,0 +1,172 @@
+/** The frozen job spec: the only thing trainer, evaluation, deployment and "reproduce" ever read. Written once when a job is created. */
+
+export const SPEC_VERSION = 1;
+
+/** A file of an artifact or model. `size` in bytes, `sha256` in hex. */
+export interface FileEntry {
+  path: string;
+  size: number;
+  sha256: string;
+}
+
+/** The base model as it was when the job was created. `hash` is the sha256 over its manifest. */
+export interface BaseModelRef {
+  id: string;
+  revision: string;
+  hash: string;
+  parameters: number;
+  context_length: number;
+}
+
+/** The data as it was when the job was created. `hash` is the version's content hash. */
+export interface DatasetRef {
+  dataset_id: string;
+  version_id: string;
+  file_id: string | null;
+  hash: string;
+  train_rows: number;
+  holdout_rows: number;
+}
+
+/** LoRA settings; alpha is the scaling numerator (scale = alpha / r). `layers` null means all, n means the top n layers alone. */
+export interface LoraSettings {
+  type: "lora";
+  r: number;
+  alpha: number;
+  dropout: number;
+  target_modules: "all-linear" | string[];
+  layers: number | null;
+}
+
+/** How the weights change. One entry a method; `sft` is supervised fine-tuning. */
+export interface MethodSettings {
+  type: "sft";
+  adapter: LoraSettings;
+  /** `completion`: loss on assistant turns with weight 1 only; `all`: on every token. */
+  loss_on: "completion" | "all";
+}
+
+/** Every number the trainer uses, all resolved: nothing is `auto` here. */
+export interface Hyperparameters {
+  n_epochs: number;
+  /** Stops here even when the epochs are not done; null = by epochs. */
+  max_steps: number | null;
+  /** Rows of one optimizer step (per_device x accumulation). */
+  batch_size: number;
+  per_device_batch_size: number;
+  gradient_accumulation: number;
+  learning_rate: number;
+  scheduler: "linear" | "cosine" | "constant";
+  warmup_ratio: number;
+  weight_decay: number;
+  max_grad_norm: number;
+  /** Longest row in tokens; longer rows are cut at the end. */
+  max_length: number;
+  seed: number;
+  precision: "float32" | "bfloat16";
+  gradient_checkpointing: boolean;
+}
+
+/** When the trainer reports, evaluates and saves, in optimizer steps. */
+export interface Schedule {
+  total_steps: number;
+  log_every: number;
+  eval_every: number;
+  save_every: number;
+  keep_checkpoints: number;
+  /** Hold-out rows answered at each checkpoint. */
+  sample_rows: number;
+  /** Hold-out rows used for eval/loss during training. */
+  eval_rows: number;
+  sample_max_tokens: number;
+}
+
+/** What a provider must offer. Memory in MiB. */
+export interface Need {
+  gpus: number;
+  gpu_memory_mb: number;
+  cpus: number;
+  memory_mb: number;
+  disk_mb: number;
+  /** Ceiling in USD per hour; null = free offers only need apply no ceiling. */
+  max_price_per_hour: number | null;
+  /** Only this provider, when the user named one. */
+  provider: string | null;
+}
+
+/** Three timeouts in seconds: waiting in the queue, no progress, whole attempt. */
+export interface Limits {
+  queued_s: number;
+  no_progress_s: number;
+  total_s: number;
+  max_attempts: number;
+}
+
+export interface TrainSpec {
+  version: typeof SPEC_VERSION;
+  kind: "train";
+  base_model: BaseModelRef;
+  dataset: DatasetRef;
+  validation: DatasetRef | null;
+  method: MethodSettings;
+  hyperparameters: Hyperparameters;
+  schedule: Schedule;
+  suffix: string | null;
+  /** Model id given to the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
+  output_model: string;
+  /** Answer hold-out rows with base and tuned model when training ends. */
+  evaluate_after: boolean;
+  /** Hash of trainer sources and pinned requirements, or the image digest. */
+  trainer: { version: string; environment: string };
+  need: Need;
+  limits: Limits;
+}
+
+export interface EvaluateSpec {
+  version: typeof SPEC_VERSION;
+  kind: "evaluate";
+  base_model: BaseModelRef;
+  /** The tuned side; null = the base alone. */
+  tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
+  dataset: DatasetRef;
+  split: "holdout" | "train" | "validation";
+  max_rows: number;
+  max_new_tokens: number;
+  batch_size: number;
+  precision: "float32" | "bfloat16";
+  seed: number;
+  trainer: { version: string; environment: string };
+  need: Need;
+  limits: Limits;
+}
+
+export interface ServeSpec {
+  version: typeof SPEC_VERSION;
+  kind: "serve";
+  base_model: BaseModelRef;
+  /** Adapters by the name a request uses; `input` names the entry in `inputs`. */
+  adapters: { name: string; artifact_id: string; input: string }[];
+  max_new_tokens: number;
+  precision: "float32" | "bfloat16";
+  trainer: { version: string; environment: string };
+  need: Need;
+  limits: Limits;
+}
+
+export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec;
+export type JobKind = "train" | "evaluate" | "serve" | "export";
+
+/** One side of an evaluation: means with 95% confidence intervals. Losses in nats a token. */
+export interface SideScore {
+  rows: number;
+  tokens: number;
+  loss: { mean: number; low: number; high: number };
+  perplexity: number;
+  token_accuracy: { mean: number; low: number; high: number };
+  exact_match: { mean: number; low: number; high: number; count: number };
+}
+
+export interface EvaluateResult {
+  base: SideScore;
+  tuned: SideScore | null;
+}

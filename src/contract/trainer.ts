@@ -1,0 +1,129 @@
+/** Trainer protocol v1 as types: what a trainer reads and posts. The prose is docs/trainer-protocol.md. */
+import type { EvaluateResult, FileEntry, JobKind, JobSpec } from "./spec.ts";
+
+export const TRAINER_PROTOCOL = 1;
+/** Largest request body in bytes. */
+export const MAX_PART_BYTES = 8 * 1024 * 1024;
+
+export interface InputFiles {
+  local_path: string | null;
+  files: FileEntry[];
+}
+
+export interface SpecReply {
+  protocol: typeof TRAINER_PROTOCOL;
+  job_id: string;
+  attempt_id: string;
+  attempt: number;
+  kind: JobKind;
+  spec: JobSpec;
+  inputs: Record<string, InputFiles>;
+  resume: (InputFiles & { checkpoint_id: string; step: number }) | null;
+  last_seq: number;
+  heartbeat_s: number;
+  max_batch_events: number;
+}
+
+export type CommandType = "cancel" | "pause" | "checkpoint";
+export interface Command {
+  id: string;
+  type: CommandType;
+}
+
+export type FailureReason =
+  | "bad_spec"
+  | "bad_data"
+  | "model_load"
+  | "out_of_memory"
+  | "nan_loss"
+  | "diverged"
+  | "disk_full"
+  | "server_refused"
+  | "internal";
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export interface WireMessage {
+  role: string;
+  content: string | null;
+  [extra: string]: unknown;
+}
+
+interface Numbered {
+  seq: number;
+  at: number;
+}
+export type TrainerEvent = Numbered &
+  (
+    | { type: "phase"; phase: string; message?: string }
+    | {
+        type: "plan";
+        total_steps: number;
+        steps_per_epoch: number;
+        train_rows: number;
+        train_tokens_per_epoch: number;
+        trainable_parameters: number;
+        total_parameters: number;
+        rows_cut: number;
+        rows_dropped: number;
+      }
+    | { type: "metrics"; step: number; epoch: number; values: Record<string, number | string> }
+    | {
+        type: "progress";
+        step: number;
+        total_steps: number;
+        epoch?: number;
+        tokens_seen?: number;
+        eta_s: number | null;
+        fraction: number;
+      }
+    | { type: "log"; level: LogLevel; message: string }
+    | { type: "sample"; step: number; row_id: number; prompt: WireMessage[]; expected: string; output: string }
+    | {
+        type: "answer";
+        row_id: number;
+        side: "base" | "tuned";
+        prompt: WireMessage[];
+        expected: string;
+        output: string;
+        exact: boolean;
+        loss: number | string;
+        token_accuracy: number;
+        tokens: number;
+      }
+    | { type: "result"; result: TrainResult | EvaluateResult }
+    | { type: "ready"; address: string; models: string[] }
+    | { type: "command_done"; id: string; command: CommandType }
+    | { type: "finished"; outcome: "succeeded" | "cancelled" | "paused" }
+    | { type: "failed"; reason: FailureReason; message: string; advice?: string; retry: boolean; detail?: string }
+  );
+
+export interface TrainResult {
+  steps: number;
+  train_loss: number;
+  eval_loss: number | null;
+  tokens_seen: number;
+  adapter_artifact: string | null;
+}
+
+export interface EventsReply {
+  last_seq: number;
+  commands: Command[];
+}
+
+export type ArtifactKind = "checkpoint" | "adapter" | "merged" | "gguf" | "report";
+export interface ArtifactOpen {
+  kind: ArtifactKind;
+  step: number;
+  metrics: Record<string, number | string>;
+  files: FileEntry[];
+}
+export interface ArtifactOpened {
+  artifact_id: string;
+  complete: boolean;
+  files: { path: string; offset: number }[];
+}
+export interface ArtifactCompleted {
+  artifact_id: string;
+  checkpoint_id: string | null;
+  model: string | null;
+}

@@ -1,0 +1,55 @@
+/** What every service gets: the tools of the process, built once in app.ts and replaced piece by piece in tests; and who is asking. */
+import type { Config } from "./config.ts";
+import type { Provider, ProviderPlugin } from "./contract/provider.ts";
+import type { Db } from "./db/open.ts";
+import type { Writer } from "./db/write.ts";
+import { AppError } from "./errors.ts";
+import type { Bus } from "./lib/bus.ts";
+import type { Clock } from "./lib/clock.ts";
+import type { Files } from "./lib/files.ts";
+import type { Log } from "./lib/log.ts";
+
+/** The providers in use; see compute/service.ts. */
+export interface ComputeRegistry {
+  get(id: string): { plugin: ProviderPlugin; provider: Provider } | null;
+  list(): { plugin: ProviderPlugin; provider: Provider }[];
+}
+
+export interface Ctx {
+  /** Id of this installation; marks everything providers make. */
+  installation: string;
+  config: Config;
+  db: Db;
+  write: Writer;
+  clock: Clock;
+  log: Log;
+  bus: Bus;
+  files: Files;
+  compute: ComputeRegistry;
+  /** Where trainers of this machine call home (`unix:/…/trainer.sock`). */
+  trainerHome: string;
+  /** Aborted when the server stops. */
+  signal: AbortSignal;
+}
+
+/** Who asks. `org` is the organisation acted in; every row read or written belongs to it. */
+export interface Actor {
+  userId: string;
+  org: string;
+  /** `admin` administers the installation. */
+  role: "admin" | "member";
+  via: "session" | "key" | "cli" | "system";
+  keyId: string | null;
+  email: string | null;
+}
+
+/** The server itself, acting for `org` (or for the installation when empty). */
+export function systemActor(org = ""): Actor {
+  return { userId: "system", org, role: "admin", via: "system", keyId: null, email: null };
+}
+
+/** Throws unless the actor administers the installation. */
+export function requireAdmin(actor: Actor): void {
+  if (actor.role !== "admin")
+    throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+}

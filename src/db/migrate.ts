@@ -1,0 +1,45 @@
+/** Brings a database to this build's schema from the embedded SQL files; refuses a schema newer than this build. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Client } from "@libsql/client";
+import { drizzle } from "drizzle-orm/libsql";
+import { migrate as drizzleMigrate } from "drizzle-orm/libsql/migrator";
+import { AppError } from "../errors.ts";
+
+interface Journal {
+  entries: { when: number; tag: string }[];
+}
+
+/** Names of the migrations in `folder`, oldest first. */
+export function migrationNames(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".sql"))
+    .sort();
+}
+
+/**
+ * Applies what is missing, each file in one transaction.
+ * @param folder drizzle's migration folder (embedded in the binary)
+ * @returns how many migrations were applied
+ * @throws AppError `schema_newer` when the database was written by a newer build
+ */
+export async function migrate(client: Client, folder: string): Promise<number> {
+  const journal = JSON.parse(readFileSync(join(folder, "meta", "_journal.json"), "utf8")) as Journal;
+  const newest = Math.max(...journal.entries.map((entry) => entry.when));
+  const applied = await appliedMigrations(client);
+  if (applied.some((when) => when > newest))
+    throw new AppError(
+      "conflict",
+      "schema_newer",
+      "This data directory was written by a newer version of Fine-Tune Lab. Start that version, or restore the backup made before the upgrade.",
+    );
+  await drizzleMigrate(drizzle(client), { migrationsFolder: folder });
+  return journal.entries.length - applied.length;
+}
+
+async function appliedMigrations(client: Client): Promise<number[]> {
+  const exists = await client.execute("SELECT 1 FROM sqlite_master WHERE name = '__drizzle_migrations'");
+  if (exists.rows.length === 0) return [];
+  const rows = await client.execute("SELECT created_at FROM __drizzle_migrations");
+  return rows.rows.map((row) => Number(row.created_at));
+}

@@ -1,0 +1,47 @@
+/** Opens the libSQL database: one connection for reads, one for the writer queue, both in WAL mode. */
+import { type Client, createClient, type ResultSet } from "@libsql/client";
+import { drizzle } from "drizzle-orm/libsql";
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { createWriter, type Writer } from "./write.ts";
+
+/** A drizzle database or an open transaction: both read and write the same way. */
+export type Db = BaseSQLiteDatabase<"async", ResultSet, Record<string, never>>;
+
+export interface Database {
+  /** For reads only. */
+  db: Db;
+  /** The one way to write; see write.ts. */
+  write: Writer;
+  client: Client;
+  close(): Promise<void>;
+}
+
+const PRAGMAS = [
+  "PRAGMA journal_mode = WAL",
+  "PRAGMA synchronous = FULL",
+  "PRAGMA foreign_keys = ON",
+  "PRAGMA journal_size_limit = 67108864",
+  "PRAGMA temp_store = MEMORY",
+];
+
+/** A client with ONE connection to `url` (`file:/path` or `libsql://…` for a remote server), so that the settings above hold for all it does. */
+export async function connect(url: string, authToken?: string): Promise<Client> {
+  const client = createClient({ url, authToken, concurrency: 1, timeout: 5000 });
+  if (url.startsWith("file:")) for (const pragma of PRAGMAS) await client.execute(pragma);
+  return client;
+}
+
+/** Opens the database. The caller holds the server lock: one process owns the file. */
+export async function openDatabase(url: string, authToken?: string): Promise<Database> {
+  const reader = await connect(url, authToken);
+  const writer = createWriter(() => connect(url, authToken));
+  return {
+    db: drizzle(reader),
+    write: writer.write,
+    client: reader,
+    async close() {
+      await writer.close();
+      reader.close();
+    },
+  };
+}

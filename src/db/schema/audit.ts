@@ -1,0 +1,27 @@
+/** The audit log: one row an action, each carrying the hash of the one before, so that a missing row shows. */
+import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+export const auditLog = sqliteTable(
+  "audit_log",
+  {
+    seq: integer("seq").primaryKey({ autoIncrement: true }),
+    id: text("id").notNull().unique(),
+    org: text("org"),
+    at: integer("at").notNull(),
+    /** User id, `system`, or `cli`. */
+    actor: text("actor").notNull(),
+    /** Noun and verb: `job.create`, `key.revoke`. */
+    action: text("action").notNull(),
+    target: text("target").notNull(),
+    detail: text("detail", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+    previousHash: text("previous_hash").notNull(),
+    hash: text("hash").notNull(),
+  },
+  (t) => [index("audit_org").on(t.org, t.seq), index("audit_target").on(t.target, t.seq)],
+);
+
+/** Facts of the installation: id, schema notes, first-start token hash. */
+export const installation = sqliteTable("installation", {
+  key: text("key").primaryKey(),
+  value: text("value").notNull(),
+});

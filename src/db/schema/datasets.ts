@@ -1,0 +1,117 @@
+/** Files as uploaded, multi-part uploads, datasets and their immutable versions. */
+import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+
+export const file = sqliteTable(
+  "file",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    filename: text("filename").notNull(),
+    purpose: text("purpose").notNull(),
+    bytes: integer("bytes").notNull(),
+    sha256: text("sha256").notNull(),
+    status: text("status", { enum: ["uploaded", "processed", "error"] }).notNull(),
+    statusDetails: text("status_details"),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    expiresAt: integer("expires_at"),
+    deletedAt: integer("deleted_at"),
+  },
+  (t) => [index("file_org").on(t.org, t.createdAt, t.id)],
+);
+
+export const upload = sqliteTable("upload", {
+  id: text("id").primaryKey(),
+  org: text("org").notNull(),
+  filename: text("filename").notNull(),
+  purpose: text("purpose").notNull(),
+  bytes: integer("bytes").notNull(),
+  mimeType: text("mime_type").notNull(),
+  status: text("status", { enum: ["pending", "completed", "cancelled", "expired"] }).notNull(),
+  fileId: text("file_id"),
+  createdBy: text("created_by").notNull(),
+  createdAt: integer("created_at").notNull(),
+  expiresAt: integer("expires_at").notNull(),
+});
+
+export const uploadPart = sqliteTable(
+  "upload_part",
+  {
+    id: text("id").primaryKey(),
+    uploadId: text("upload_id")
+      .notNull()
+      .references(() => upload.id, { onDelete: "cascade" }),
+    bytes: integer("bytes").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [index("upload_part_upload").on(t.uploadId)],
+);
+
+export const dataset = sqliteTable(
+  "dataset",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    name: text("name").notNull(),
+    description: text("description").notNull().default(""),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    deletedAt: integer("deleted_at"),
+  },
+  (t) => [index("dataset_org").on(t.org, t.createdAt, t.id)],
+);
+
+/** `hash` names the version: sha256 over the canonical rows, the split settings included. */
+export const datasetVersion = sqliteTable(
+  "dataset_version",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    datasetId: text("dataset_id")
+      .notNull()
+      .references(() => dataset.id),
+    number: integer("number").notNull(),
+    fileId: text("file_id").references(() => file.id),
+    hash: text("hash"),
+    status: text("status", { enum: ["validating", "needs_mapping", "ready", "failed"] }).notNull(),
+    format: text("format"),
+    /** Column mapping of CSV data, as asked for by the user. */
+    mapping: text("mapping", { mode: "json" }).$type<Record<string, string> | null>(),
+    splitSeed: integer("split_seed").notNull(),
+    /** Share of rows held out, 0 to 0.5. */
+    holdoutFraction: integer("holdout_fraction_ppm").notNull(),
+    rows: integer("rows").notNull().default(0),
+    trainRows: integer("train_rows").notNull().default(0),
+    holdoutRows: integer("holdout_rows").notNull().default(0),
+    badRows: integer("bad_rows").notNull().default(0),
+    /** Validation report; shape in datasets/model.ts. */
+    report: text("report", { mode: "json" }).$type<unknown>(),
+    /** Progress of validation: bytes read of bytes in all. */
+    bytesRead: integer("bytes_read").notNull().default(0),
+    error: text("error"),
+    createdAt: integer("created_at").notNull(),
+    finishedAt: integer("finished_at"),
+  },
+  (t) => [
+    uniqueIndex("dataset_version_number").on(t.datasetId, t.number),
+    index("dataset_version_file").on(t.fileId),
+    index("dataset_version_org").on(t.org, t.createdAt),
+  ],
+);
+
+/** Token statistics of a version under one base model's tokenizer and template. */
+export const datasetTokens = sqliteTable(
+  "dataset_tokens",
+  {
+    id: text("id").primaryKey(),
+    versionId: text("version_id")
+      .notNull()
+      .references(() => datasetVersion.id, { onDelete: "cascade" }),
+    baseModelId: text("base_model_id").notNull(),
+    exact: integer("exact", { mode: "boolean" }).notNull(),
+    /** Shape in datasets/model.ts: totals, histogram, rows over given lengths. */
+    stats: text("stats", { mode: "json" }).$type<unknown>().notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [uniqueIndex("dataset_tokens_version_model").on(t.versionId, t.baseModelId)],
+);

@@ -1,0 +1,40 @@
+/** Evaluations (a job of kind `evaluate` each) and the answers of both sides, row by row. */
+import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import type { EvaluateResult } from "../../contract/spec.ts";
+import type { WireMessage } from "../../contract/trainer.ts";
+
+export const evaluation = sqliteTable(
+  "evaluation",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    name: text("name").notNull(),
+    jobId: text("job_id").notNull().unique(),
+    /** The train job this one follows, when it was made by one. */
+    trainJobId: text("train_job_id"),
+    baseModelId: text("base_model_id").notNull(),
+    tunedModel: text("tuned_model"),
+    versionId: text("version_id").notNull(),
+    result: text("result", { mode: "json" }).$type<EvaluateResult>(),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [index("evaluation_org").on(t.org, t.createdAt, t.id), index("evaluation_train").on(t.trainJobId)],
+);
+
+export const answer = sqliteTable(
+  "answer",
+  {
+    jobId: text("job_id").notNull(),
+    rowId: integer("row_id").notNull(),
+    side: text("side", { enum: ["base", "tuned"] }).notNull(),
+    prompt: text("prompt", { mode: "json" }).$type<WireMessage[]>().notNull(),
+    expected: text("expected").notNull(),
+    output: text("output").notNull(),
+    exact: integer("exact", { mode: "boolean" }).notNull(),
+    loss: real("loss"),
+    tokenAccuracy: real("token_accuracy"),
+    tokens: integer("tokens").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.jobId, t.rowId, t.side] })],
+);

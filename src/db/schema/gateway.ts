@@ -1,0 +1,30 @@
+/** One row an inference request: who, which model, how long, how many tokens. Written in batches. */
+import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+export const inference = sqliteTable(
+  "inference",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    userId: text("user_id").notNull(),
+    keyId: text("key_id"),
+    model: text("model").notNull(),
+    deploymentId: text("deployment_id"),
+    at: integer("at").notNull(),
+    status: integer("status").notNull(),
+    streamed: integer("streamed", { mode: "boolean" }).notNull(),
+    promptTokens: integer("prompt_tokens").notNull(),
+    completionTokens: integer("completion_tokens").notNull(),
+    /** Milliseconds to the first token and in all. */
+    firstTokenMs: real("first_token_ms"),
+    totalMs: real("total_ms").notNull(),
+    /** Time spent in this server rather than in the engine. */
+    overheadMs: real("overhead_ms"),
+    finish: text("finish"),
+  },
+  (t) => [
+    index("inference_org").on(t.org, t.at),
+    index("inference_deployment").on(t.deploymentId, t.at),
+    index("inference_key").on(t.keyId, t.at),
+  ],
+);

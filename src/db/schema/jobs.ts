@@ -1,0 +1,118 @@
+/** Jobs of every kind, their attempts, and the commands waiting for a trainer. */
+import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import type { Handle, Offer } from "../../contract/provider.ts";
+import type { JobSpec } from "../../contract/spec.ts";
+
+/** Why a job ended badly, in words for people. `param` names the request field in OpenAI's form. */
+export interface JobError {
+  code: string;
+  message: string;
+  advice: string | null;
+  param: string | null;
+  detail: string | null;
+}
+
+export const job = sqliteTable(
+  "job",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    kind: text("kind", { enum: ["train", "evaluate", "serve", "export"] }).notNull(),
+    name: text("name").notNull(),
+    /** See jobs/state.ts for the table of legal moves. */
+    state: text("state", {
+      enum: [
+        "validating",
+        "queued",
+        "starting",
+        "running",
+        "pausing",
+        "paused",
+        "stopping",
+        "succeeded",
+        "failed",
+        "cancelled",
+      ],
+    }).notNull(),
+    spec: text("spec", { mode: "json" }).$type<JobSpec>().notNull(),
+    /** The request as the user wrote it (for "change and run" and OpenAI's echo of `auto`). */
+    request: text("request", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+    metadata: text("metadata", { mode: "json" }).$type<Record<string, string>>().notNull(),
+    /** Job this one was made by or copied from. */
+    parentId: text("parent_id"),
+    priority: integer("priority").notNull().default(0),
+    attempts: integer("attempts").notNull().default(0),
+    /** Not before this time (back-off after a failed attempt). */
+    notBefore: integer("not_before").notNull().default(0),
+    leaseToken: text("lease_token"),
+    leaseUntil: integer("lease_until").notNull().default(0),
+    /** Last known progress: step, total_steps, fraction, eta_s, phase, tokens_seen, loss. */
+    progress: text("progress", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+    result: text("result", { mode: "json" }).$type<Record<string, unknown>>(),
+    error: text("error", { mode: "json" }).$type<JobError>(),
+    createdBy: text("created_by").notNull(),
+    keyId: text("key_id"),
+    /** sha256 over key, path and body: a client's retry finds the job it already made. */
+    requestHash: text("request_hash"),
+    idempotencyKey: text("idempotency_key"),
+    createdAt: integer("created_at").notNull(),
+    queuedAt: integer("queued_at"),
+    startedAt: integer("started_at"),
+    finishedAt: integer("finished_at"),
+    /** Last sign of life: events or a heartbeat. */
+    progressAt: integer("progress_at"),
+  },
+  (t) => [
+    index("job_org").on(t.org, t.kind, t.createdAt, t.id),
+    index("job_state").on(t.state, t.notBefore),
+    index("job_parent").on(t.parentId),
+    index("job_request").on(t.org, t.requestHash),
+    uniqueIndex("job_idempotency").on(t.org, t.idempotencyKey),
+  ],
+);
+
+export const attempt = sqliteTable(
+  "attempt",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    jobId: text("job_id")
+      .notNull()
+      .references(() => job.id),
+    number: integer("number").notNull(),
+    state: text("state", { enum: ["launching", "starting", "running", "ended"] }).notNull(),
+    provider: text("provider").notNull(),
+    offer: text("offer", { mode: "json" }).$type<Offer>().notNull(),
+    handle: text("handle", { mode: "json" }).$type<Handle>(),
+    tokenHash: text("token_hash").notNull().unique(),
+    /** Last event number kept of this attempt. */
+    lastSeq: integer("last_seq").notNull().default(0),
+    /** Terminate until gone: set once the provider confirmed. */
+    goneAt: integer("gone_at"),
+    /** `succeeded`, `cancelled`, `paused`, or a failure reason. */
+    outcome: text("outcome"),
+    exitCode: integer("exit_code"),
+    detail: text("detail"),
+    heartbeatAt: integer("heartbeat_at"),
+    createdAt: integer("created_at").notNull(),
+    startedAt: integer("started_at"),
+    endedAt: integer("ended_at"),
+  },
+  (t) => [uniqueIndex("attempt_number").on(t.jobId, t.number), index("attempt_live").on(t.goneAt, t.state)],
+);
+
+/** Wishes for a running trainer; repeated to it until it says done. */
+export const command = sqliteTable(
+  "command",
+  {
+    id: text("id").primaryKey(),
+    jobId: text("job_id")
+      .notNull()
+      .references(() => job.id),
+    type: text("type", { enum: ["cancel", "pause", "checkpoint"] }).notNull(),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    doneAt: integer("done_at"),
+  },
+  (t) => [index("command_job").on(t.jobId, t.doneAt)],
+);

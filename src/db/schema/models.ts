@@ -1,0 +1,96 @@
+/** Base models on this installation, accepted licences, artifacts and checkpoints of runs, and the tuned models made of them. */
+import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import type { FileEntry } from "../../contract/spec.ts";
+
+/** A base model that was installed or is being installed; the catalogue itself is code. */
+export const baseModel = sqliteTable("base_model", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull(),
+  source: text("source", { enum: ["package", "local", "hub"] }).notNull(),
+  sourceRef: text("source_ref").notNull(),
+  revision: text("revision").notNull(),
+  license: text("license").notNull(),
+  status: text("status", { enum: ["installing", "ready", "failed"] }).notNull(),
+  progress: text("progress"),
+  error: text("error"),
+  hash: text("hash"),
+  files: text("files", { mode: "json" }).$type<FileEntry[]>(),
+  /** Architecture numbers: parameters, layers, hidden, heads, context_length, vocabulary, … */
+  architecture: text("architecture", { mode: "json" }).$type<Record<string, unknown>>(),
+  installedBy: text("installed_by").notNull(),
+  createdAt: integer("created_at").notNull(),
+});
+
+export const licenseAcceptance = sqliteTable(
+  "license_acceptance",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    baseModelId: text("base_model_id").notNull(),
+    license: text("license").notNull(),
+    userId: text("user_id").notNull(),
+    at: integer("at").notNull(),
+  },
+  (t) => [uniqueIndex("license_org_model").on(t.org, t.baseModelId)],
+);
+
+/** Files a trainer uploaded: complete only once every hash was checked and the manifest is on disk. */
+export const artifact = sqliteTable(
+  "artifact",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    jobId: text("job_id").notNull(),
+    attemptId: text("attempt_id").notNull(),
+    kind: text("kind", { enum: ["checkpoint", "adapter", "merged", "gguf", "report"] }).notNull(),
+    step: integer("step").notNull(),
+    metrics: text("metrics", { mode: "json" }).$type<Record<string, number | string>>().notNull(),
+    files: text("files", { mode: "json" }).$type<FileEntry[]>().notNull(),
+    manifestHash: text("manifest_hash").notNull(),
+    bytes: integer("bytes").notNull(),
+    status: text("status", { enum: ["uploading", "complete", "invalid", "deleted"] }).notNull(),
+    createdAt: integer("created_at").notNull(),
+    completedAt: integer("completed_at"),
+  },
+  (t) => [
+    index("artifact_job").on(t.jobId, t.kind, t.step),
+    uniqueIndex("artifact_same").on(t.attemptId, t.manifestHash),
+  ],
+);
+
+/** A checkpoint of a train job, addressable as a model (`ft:…:ckpt-step-N`). */
+export const checkpoint = sqliteTable(
+  "checkpoint",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    jobId: text("job_id").notNull(),
+    artifactId: text("artifact_id")
+      .notNull()
+      .references(() => artifact.id),
+    step: integer("step").notNull(),
+    model: text("model").notNull().unique(),
+    metrics: text("metrics", { mode: "json" }).$type<Record<string, number | string>>().notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [uniqueIndex("checkpoint_job_step").on(t.jobId, t.step)],
+);
+
+/** A tuned model: made when its job succeeds. The id is what clients send as `model`. */
+export const model = sqliteTable(
+  "model",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    name: text("name").notNull(),
+    baseModelId: text("base_model_id").notNull(),
+    jobId: text("job_id").notNull(),
+    checkpointId: text("checkpoint_id")
+      .notNull()
+      .references(() => checkpoint.id),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    deletedAt: integer("deleted_at"),
+  },
+  (t) => [index("model_org").on(t.org, t.createdAt, t.id), index("model_job").on(t.jobId)],
+);

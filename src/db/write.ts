@@ -1,0 +1,87 @@
+/**
+ * The one writer queue: every write of the process goes through here, one short transaction after the other.
+ * Why: two overlapping write transactions freeze a libSQL process for the whole busy timeout, and a client that once
+ * saw SQLITE_BUSY fails every later write batch (libsql-client-ts#352), so such a client is thrown away and replaced.
+ */
+import type { Client } from "@libsql/client";
+import { drizzle, type LibSQLDatabase } from "drizzle-orm/libsql";
+import { AppError } from "../errors.ts";
+import type { Db } from "./open.ts";
+
+export interface WriteOptions {
+  /** Rows whose loss in a power cut is bearable (metrics, logs): commits without waiting for the disk. */
+  relaxed?: boolean;
+}
+
+/** Runs `work` in one transaction and returns its result after commit. No network, no files, no second write inside. */
+export type Writer = <T>(work: (tx: Db) => Promise<T>, options?: WriteOptions) => Promise<T>;
+
+function codeOf(error: unknown): string {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const code = (at as { code?: unknown }).code;
+    if (typeof code === "string" && code.startsWith("SQLITE_")) return code;
+  }
+  return "";
+}
+
+function translate(error: unknown): unknown {
+  const code = codeOf(error);
+  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED"))
+    return new AppError("unavailable", "database_busy", "The database is busy; try again in a moment.", {
+      cause: error,
+      retryAfterS: 1,
+    });
+  if (code.startsWith("SQLITE_FULL") || code.startsWith("SQLITE_IOERR"))
+    return new AppError(
+      "no_space",
+      "disk_full",
+      "The server could not write: its disk is full or failing. Nothing of this request was kept; free some space and try again.",
+      { cause: error },
+    );
+  return error;
+}
+
+/** Makes the queue. `open` gives a fresh one-connection client, asked for again after one was thrown away. */
+export function createWriter(open: () => Promise<Client>): { write: Writer; close(): Promise<void> } {
+  let current: { client: Client; db: LibSQLDatabase<Record<string, never>>; relaxed: boolean } | null = null;
+  let tail: Promise<unknown> = Promise.resolve();
+
+  async function connection() {
+    if (!current) {
+      const client = await open();
+      current = { client, db: drizzle(client), relaxed: false };
+    }
+    return current;
+  }
+
+  async function run<T>(work: (tx: Db) => Promise<T>, relaxed: boolean): Promise<T> {
+    const conn = await connection();
+    try {
+      if (conn.relaxed !== relaxed) {
+        await conn.client.execute(`PRAGMA synchronous = ${relaxed ? "NORMAL" : "FULL"}`);
+        conn.relaxed = relaxed;
+      }
+      return await conn.db.transaction(work);
+    } catch (error) {
+      const code = codeOf(error);
+      if (code && !code.startsWith("SQLITE_CONSTRAINT")) {
+        current = null;
+        conn.client.close();
+      }
+      throw translate(error);
+    }
+  }
+
+  return {
+    write(work, options = {}) {
+      const result = tail.then(() => run(work, options.relaxed ?? false));
+      tail = result.catch(() => {});
+      return result;
+    },
+    async close() {
+      await tail;
+      current?.client.close();
+      current = null;
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/** The one error a service throws, and the table that turns its kind into an HTTP status and an OpenAI error type. */
+
+export type ErrorKind =
+  | "invalid"
+  | "unauthenticated"
+  | "forbidden"
+  | "not_found"
+  | "conflict"
+  | "gone"
+  | "too_large"
+  | "unsupported_media"
+  | "rate_limited"
+  | "no_space"
+  | "unavailable"
+  | "internal";
+
+/** HTTP status and the `type` field of OpenAI's error envelope, by kind. `conflict` is permanent here: it also sends `x-should-retry: false`. */
+export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = {
+  invalid: { status: 400, type: "invalid_request_error" },
+  unauthenticated: { status: 401, type: "authentication_error" },
+  forbidden: { status: 403, type: "permission_error" },
+  not_found: { status: 404, type: "invalid_request_error" },
+  conflict: { status: 409, type: "invalid_request_error" },
+  gone: { status: 410, type: "invalid_request_error" },
+  too_large: { status: 413, type: "invalid_request_error" },
+  unsupported_media: { status: 415, type: "invalid_request_error" },
+  rate_limited: { status: 429, type: "rate_limit_error" },
+  no_space: { status: 507, type: "server_error" },
+  unavailable: { status: 503, type: "server_error" },
+  internal: { status: 500, type: "server_error" },
+};
+
+export interface AppErrorOptions {
+  /** The field the message is about, as the client named it. */
+  param?: string | null;
+  /** Kept for the log, never sent. */
+  cause?: unknown;
+  /** Sent as `retry-after`, in seconds. */
+  retryAfterS?: number;
+}
+
+/** An error meant for the user: `message` says what happened and what to do; `code` is stable and machine-readable. */
+export class AppError extends Error {
+  readonly kind: ErrorKind;
+  readonly code: string;
+  readonly param: string | null;
+  readonly retryAfterS: number | null;
+
+  constructor(kind: ErrorKind, code: string, message: string, options: AppErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.name = "AppError";
+    this.kind = kind;
+    this.code = code;
+    this.param = options.param ?? null;
+    this.retryAfterS = options.retryAfterS ?? null;
+  }
+}
+
+/** The answer to everything that does not exist or belongs to someone else: the two are not told apart. */
+export function notFound(what: string, id: string): AppError {
+  return new AppError("not_found", `${what}_not_found`, `No such ${what.replaceAll("_", " ")}: ${id}`, { param: "id" });
+}

@@ -1,0 +1,37 @@
+/** Who may call which route. Everything not named here needs a signed-in member; the test matrix reads this same table. */
+
+export type Access = "public" | "member" | "admin" | "trainer";
+
+/** `METHOD path` (as registered, with `:params`; a trailing `*` matches the rest) to the access it needs. */
+export const ACCESS: Record<string, Access> = {
+  "GET /healthz": "public",
+  "GET /assets/*": "public",
+  "GET /favicon.ico": "public",
+  "GET /login": "public",
+  "POST /login": "public",
+  "GET /setup": "public",
+  "POST /setup": "public",
+  "GET /invite": "public",
+  "POST /invite": "public",
+  "GET /openapi.json": "public",
+  "* /trainer/v1/*": "trainer",
+  "* /admin": "admin",
+  "* /admin/*": "admin",
+  "* /v1/admin/*": "admin",
+};
+
+const exact = new Map<string, Access>();
+const prefixes: { method: string; prefix: string; access: Access }[] = [];
+for (const [key, access] of Object.entries(ACCESS)) {
+  const [method = "", path = ""] = key.split(" ");
+  if (path.endsWith("*")) prefixes.push({ method, prefix: path.slice(0, -1), access });
+  else exact.set(key, access);
+}
+
+/** The access a registered route needs; `member` unless the table says otherwise. */
+export function accessOf(method: string, route: string): Access {
+  const found = exact.get(`${method} ${route}`) ?? exact.get(`* ${route}`);
+  if (found) return found;
+  const match = prefixes.find((p) => (p.method === "*" || p.method === method) && route.startsWith(p.prefix));
+  return match?.access ?? "member";
+}

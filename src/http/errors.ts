@@ -1,0 +1,74 @@
+/** Elysia plugin that turns every error into one safe answer: OpenAI's envelope for the API, a page for browsers. Causes go to the log only. */
+import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
+import type { Ctx } from "../ctx.ts";
+import { AppError, ERROR_TABLE } from "../errors.ts";
+import { newId } from "../lib/ids.ts";
+import { errorPage } from "./error-page.ts";
+
+function fromValidation(error: ValidationError): AppError {
+  const first = error.all[0] as { path?: string | { key: unknown }[]; message?: string; summary?: string } | undefined;
+  const path = Array.isArray(first?.path) ? first.path.map((part) => String(part.key)).join(".") : (first?.path ?? "");
+  const param = path.replace(/^\//, "").replaceAll("/", ".") || null;
+  const text = first?.message ?? first?.summary ?? "the value is not allowed";
+  return new AppError("invalid", "invalid_value", param ? `Invalid '${param}': ${text}` : `Invalid request: ${text}`, {
+    param,
+  });
+}
+
+/** The AppError behind anything thrown; unknown things become `internal`. */
+export function toAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  if (error instanceof ValidationError) return fromValidation(error);
+  if (error instanceof NotFoundError)
+    return new AppError("not_found", "unknown_url", "There is nothing at this address. See /docs for the API.");
+  if (error instanceof ParseError)
+    return new AppError(
+      "invalid",
+      "body_not_parsable",
+      "The request body could not be read: send valid JSON with `content-type: application/json`.",
+      {
+        cause: error,
+      },
+    );
+  return new AppError(
+    "internal",
+    "internal_error",
+    "Something went wrong on the server. The log holds the details under this request id.",
+    {
+      cause: error,
+    },
+  );
+}
+
+/** OpenAI's error envelope. */
+export function errorBody(error: AppError): {
+  error: { message: string; type: string; param: string | null; code: string };
+} {
+  return {
+    error: { message: error.message, type: ERROR_TABLE[error.kind].type, param: error.param, code: error.code },
+  };
+}
+
+/** True when the asker is a browser looking at a page rather than an API client. */
+export function wantsPage(request: Request): boolean {
+  const { pathname } = new URL(request.url);
+  return !/^\/(v1|trainer)(\/|$)/.test(pathname) && (request.headers.get("accept") ?? "").includes("text/html");
+}
+
+export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: string): Response {
+  const error = toAppError(thrown);
+  const { status } = ERROR_TABLE[error.kind];
+  if (status >= 500)
+    ctx.log("error", error.message, { request_id: requestId, code: error.code, cause: error.cause ?? error });
+  const headers: Record<string, string> = { "x-request-id": requestId };
+  // A permanent conflict must not be sent again by a client that retries every 409.
+  if (error.kind === "conflict") headers["x-should-retry"] = "false";
+  if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
+  if (wantsPage(request)) return errorPage(request, error, status, headers);
+  return Response.json(errorBody(error), { status, headers });
+}
+
+export const errors = (ctx: Ctx) =>
+  new Elysia({ name: "errors", seed: ctx.installation }).onError({ as: "global" }, ({ error, request, set }) =>
+    errorResponse(ctx, request, error, String(set.headers["x-request-id"] ?? newId("request"))),
+  );

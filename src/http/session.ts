@@ -1,0 +1,26 @@
+/** Elysia plugin every room uses: finds out who asks and refuses what the access table does not allow, before anything else runs. */
+import { Elysia } from "elysia";
+import { resolveActor } from "../auth/service.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+import { accessOf } from "./access.ts";
+
+const NOBODY: Actor = { userId: "", org: "", role: "member", via: "session", keyId: null, email: null };
+
+/** Gives handlers `actor`. On public and trainer routes without credentials it is nobody (empty ids). */
+export const session = (ctx: Ctx) =>
+  new Elysia({ name: "session", seed: ctx.installation }).resolve({ as: "global" }, async ({ request, route }) => {
+    const access = accessOf(request.method, route);
+    if (access === "trainer") return { actor: NOBODY };
+    const actor = await resolveActor(ctx, request);
+    if (access === "public") return { actor: actor ?? NOBODY };
+    if (!actor)
+      throw new AppError(
+        "unauthenticated",
+        "invalid_api_key",
+        "You are not signed in, or the API key is wrong, revoked or missing. Send `Authorization: Bearer ftl-…` with a key from Settings > API keys.",
+      );
+    if (access === "admin" && actor.role !== "admin")
+      throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+    return { actor };
+  });

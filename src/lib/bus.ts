@@ -1,0 +1,50 @@
+/** After-commit events between rooms: a room tells what happened, rooms to its right listen. Carries ids only; listeners read the rest. */
+
+/** Every event there is. `org` is the organisation the thing belongs to. */
+export interface BusEvents {
+  "dataset.changed": { org: string; datasetId: string; versionId: string | null };
+  "file.changed": { org: string; fileId: string };
+  "base_model.changed": { modelId: string };
+  "model.created": { org: string; modelId: string; jobId: string };
+  "job.changed": { org: string; jobId: string; kind: string; state: string };
+  "job.progress": { org: string; jobId: string };
+  /** A committed batch of trainer events; `batchId` is the resume point of streams. */
+  "job.batch": { org: string; jobId: string; batchId: number };
+  /** A serve job takes requests at `address`. */
+  "job.ready": { org: string; jobId: string; address: string; models: string[] };
+  "evaluation.changed": { org: string; evaluationId: string };
+  "deployment.changed": { org: string; deploymentId: string; state: string };
+  "key.revoked": { org: string; keyId: string };
+  "session.ended": { userId: string };
+}
+
+export type BusName = keyof BusEvents;
+type Listener<N extends BusName> = (event: BusEvents[N]) => void;
+
+export interface Bus {
+  emit<N extends BusName>(name: N, event: BusEvents[N]): void;
+  /** Returns the function that stops listening. */
+  on<N extends BusName>(name: N, listener: Listener<N>): () => void;
+}
+
+/** A bus that never lets one listener's error reach the emitter; `onError` gets it. */
+export function createBus(onError: (name: string, error: unknown) => void): Bus {
+  const listeners = new Map<string, Set<Listener<never>>>();
+  return {
+    emit(name, event) {
+      for (const listener of [...(listeners.get(name) ?? [])]) {
+        try {
+          (listener as Listener<typeof name>)(event);
+        } catch (error) {
+          onError(name, error);
+        }
+      }
+    },
+    on(name, listener) {
+      const set = listeners.get(name) ?? new Set();
+      listeners.set(name, set);
+      set.add(listener as Listener<never>);
+      return () => set.delete(listener as Listener<never>);
+    },
+  };
+}

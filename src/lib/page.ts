@@ -1,0 +1,21 @@
+/** Cursor paging in OpenAI's form: `{object: "list", data, first_id, last_id, has_more}`. */
+
+export interface Page<T> {
+  object: "list";
+  data: T[];
+  first_id: string | null;
+  last_id: string | null;
+  has_more: boolean;
+}
+
+/** Makes a page from `limit + 1` fetched rows: the one too many only says that there is more. */
+export function pageOf<T extends { id: string }>(rows: T[], limit: number): Page<T> {
+  const data = rows.slice(0, limit);
+  return {
+    object: "list",
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: rows.length > limit,
+  };
+}
