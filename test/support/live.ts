@@ -1,0 +1,143 @@
+/** A real server in a child process on its own data directory, as an administrator would start it: for tests that kill, restart and use it from outside. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dir, "../..");
+export const TRAINER_ENV = process.env.FTL_TRAINER_ENV ?? join(ROOT, ".cache/trainer-env");
+/** Null when real trainers can run here, else what is missing. */
+export const trainerMissing = existsSync(join(TRAINER_ENV, "bin/python"))
+  ? null
+  : `no trainer environment at ${TRAINER_ENV} (the test command makes it)`;
+
+export interface Live {
+  url: string;
+  dir: string;
+  key: string;
+  email: string;
+  password: string;
+  pid(): number;
+  /** Runs a verb of the command line against the data directory; returns standard output. */
+  cli(...args: string[]): string;
+  /** Authenticated JSON call; throws with the answer when the status is 400 or more. */
+  call<T = Record<string, unknown>>(method: string, path: string, body?: unknown): Promise<T>;
+  kill9(): Promise<void>;
+  start(): Promise<void>;
+  /** Standard error so far, for messages of failing tests. */
+  log(): string;
+  /** Stops the server and all it started, and removes the data directory. */
+  close(): Promise<void>;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const { port } = probe.address() as { port: number };
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+/** Waits until `check` gives something truthy, looking every `everyMs`; throws after `timeoutMs` with `what`. */
+export async function until<T>(
+  what: string,
+  check: () => Promise<T | null | undefined | false>,
+  timeoutMs = 30_000,
+  everyMs = 100,
+): Promise<T> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const found = await check();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`timed out after ${timeoutMs} ms waiting for ${what}`);
+    await Bun.sleep(everyMs);
+  }
+}
+
+/** Starts a server and makes an administrator with an API key, all through the command line. */
+export async function startLive(
+  options: { env?: Record<string, string>; command?: string[]; cwd?: string } = {},
+): Promise<Live> {
+  const dir = mkdtempSync(join(tmpdir(), "ftl-live-"));
+  const logPath = join(dir, "server.log");
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const command = options.command ?? [process.execPath, join(ROOT, "src/main.ts")];
+  const env = { PATH: process.env.PATH ?? "", HOME: dir, FTL_TRAINER_ENV: TRAINER_ENV, ...options.env };
+  const email = "admin@example.test";
+  const password = "a long enough phrase 41";
+  let child: ReturnType<typeof Bun.spawn> | null = null;
+
+  const cli = (...args: string[]) => {
+    const run = Bun.spawnSync([...command, ...args, "--data", dir], { env, cwd: options.cwd });
+    if (run.exitCode !== 0)
+      throw new Error(`${args.join(" ")} exited ${run.exitCode}: ${run.stderr.toString()}${run.stdout.toString()}`);
+    return run.stdout.toString();
+  };
+  const log = () => (existsSync(logPath) ? readFileSync(logPath, "utf8") : "");
+  const start = async () => {
+    child = Bun.spawn([...command, "serve", "--data", dir, "--listen", `127.0.0.1:${port}`], {
+      env,
+      cwd: options.cwd,
+      stdout: "ignore",
+      stderr: Bun.file(logPath),
+    });
+    await until("the server to answer", async () => {
+      if (child?.exitCode !== null) throw new Error(`the server ended: ${log()}`);
+      return (await fetch(`${url}/healthz`).catch(() => null))?.ok;
+    });
+  };
+  await start();
+  writeFileSync(join(dir, "password"), password, { mode: 0o600 });
+  cli("user", "create", "--email", email, "--password-file", join(dir, "password"), "--role", "admin");
+  const key = cli("key", "create", "--email", email, "--name", "test").trim();
+
+  return {
+    url,
+    dir,
+    key,
+    email,
+    password,
+    cli,
+    log,
+    start,
+    pid: () => child?.pid ?? 0,
+    async call(method, path, body) {
+      const answer = await fetch(url + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${key}`,
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+      const text = await answer.text();
+      if (!answer.ok) throw new Error(`${method} ${path} answered ${answer.status}: ${text}`);
+      return JSON.parse(text);
+    },
+    async kill9() {
+      child?.kill("SIGKILL");
+      await child?.exited;
+    },
+    async close() {
+      child?.kill("SIGTERM");
+      await child?.exited;
+      for (const pid of processesOf(dir)) process.kill(pid, "SIGKILL");
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Ids of processes whose environment or command line names the data directory: trainers the server left behind. */
+export function processesOf(dir: string): number[] {
+  const run = Bun.spawnSync(["pgrep", "-f", dir]);
+  return run.stdout
+    .toString()
+    .split("\n")
+    .filter(Boolean)
+    .map(Number)
+    .filter((pid) => pid !== process.pid);
+}
