@@ -12,18 +12,22 @@ export const contractMissing = existsSync(SPEC) ? null : `no OpenAPI file at ${S
 let ajv: Ajv2020 | null = null;
 const compiled = new Map<string, ValidateFunction>();
 
-/** The file still uses OpenAPI 3.0's `nullable` here and there, which JSON Schema does not know: said as `anyOf … null` instead. */
-function withoutNullable(node: unknown): unknown {
-  if (Array.isArray(node)) return node.map(withoutNullable);
+/** The file still uses OpenAPI 3.0's `nullable` and boolean `exclusiveMinimum` here and there: said in JSON Schema's words instead. */
+function modern(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(modern);
   if (typeof node !== "object" || node === null) return node;
   const { nullable, ...rest } = node as Record<string, unknown>;
-  const plain = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, withoutNullable(value)]));
+  const plain = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, modern(value)]));
+  if (plain.exclusiveMinimum === true) {
+    plain.exclusiveMinimum = plain.minimum;
+    delete plain.minimum;
+  }
   return nullable === true ? { anyOf: [plain, { type: "null" }] } : plain;
 }
 
 function load(): Ajv2020 {
   if (ajv) return ajv;
-  const spec = withoutNullable(Bun.YAML.parse(readFileSync(SPEC, "utf8"))) as Record<string, unknown>;
+  const spec = modern(Bun.YAML.parse(readFileSync(SPEC, "utf8"))) as Record<string, unknown>;
   ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false });
   addFormats(ajv);
   ajv.addFormat("unixtime", {
