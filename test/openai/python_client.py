@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-import httpx
+import httpx2 as httpx
 import openai
 
 BASE, KEY, DATA = sys.argv[1], sys.argv[2], sys.argv[3]
