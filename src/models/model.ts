@@ -1,0 +1,168 @@
+/** What the models room takes and gives: request schemas, and rows as the API shows them. */
+import * as v from "valibot";
+import type { FileEntry } from "../contract/spec.ts";
+import type { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
+import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import type { InstallProgress } from "./progress.ts";
+
+export type BaseModelRow = typeof baseModel.$inferSelect;
+export type CheckpointRow = typeof checkpoint.$inferSelect;
+export type ArtifactRow = typeof artifact.$inferSelect;
+export type ModelRow = typeof model.$inferSelect;
+export type AcceptanceRow = typeof licenseAcceptance.$inferSelect;
+
+const ModelId = v.pipe(
+  v.string(),
+  v.regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, "use lower-case letters, digits, dots, dashes and underscores (at most 100)"),
+);
+
+export const ImportHub = v.object({
+  source: v.literal("hub"),
+  repo: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/, "must be owner/name")),
+  /** Branch, tag or commit; what it is now gets pinned. */
+  revision: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.\-/]{0,99}$/)), "main"),
+  id: v.optional(ModelId),
+});
+export const ImportLocal = v.object({
+  source: v.literal("local"),
+  /** Absolute path on the server's machine. */
+  directory: v.pipe(v.string(), v.startsWith("/", "must be an absolute path on the server"), v.maxLength(4096)),
+  id: v.optional(ModelId),
+  license: v.optional(v.pipe(v.string(), v.maxLength(200))),
+});
+export const ImportRequest = v.variant("source", [ImportHub, ImportLocal]);
+export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
+export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
+
+/** Licences anyone may use without a signature. */
+const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
+
+/** True when a named person has to accept the licence before first use. */
+export function needsAcceptance(row: Pick<BaseModelRow, "id" | "source" | "license">): boolean {
+  const known = findCatalogue(row.id);
+  if (known) return known.acceptance;
+  return row.source === "hub" && !PERMISSIVE.has(row.license.toLowerCase());
+}
+
+export interface BaseModelView {
+  object: "base_model";
+  id: string;
+  name: string;
+  family: string | null;
+  publisher: string | null;
+  /** Repository on the hub, also accepted as an alias. */
+  hub: string | null;
+  default: boolean;
+  license: {
+    name: string;
+    url: string | null;
+    requires_acceptance: boolean;
+    accepted: boolean;
+    accepted_by: string | null;
+    accepted_at: number | null;
+  };
+  parameters: number | null;
+  context_length: number | null;
+  architecture: Record<string, unknown>;
+  template: string | null;
+  /** Where the numbers come from. */
+  source_url: string | null;
+  /** `available` is in the catalogue and not installed. */
+  status: "available" | "installing" | "ready" | "failed";
+  progress: InstallProgress | null;
+  error: string | null;
+  source: { kind: "package" | "local" | "hub"; reference: string; revision: string } | null;
+  hash: string | null;
+  bytes: number | null;
+  created_at: number | null;
+}
+
+const seconds = (ms: number) => Math.floor(ms / 1000);
+
+function parseProgress(text: string | null): InstallProgress | null {
+  return text ? (JSON.parse(text) as InstallProgress) : null;
+}
+
+function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
+  return {
+    parameters: entry.parameters,
+    layers: entry.layers,
+    hidden_size: entry.hidden,
+    intermediate_size: entry.intermediate,
+    attention_heads: entry.heads,
+    key_value_heads: entry.kvHeads,
+    head_dim: entry.headDim,
+    vocab_size: entry.vocabulary,
+    context_length: entry.context,
+    tied_embeddings: entry.tiedEmbeddings,
+  };
+}
+
+/** A base model as the API shows it: the catalogue's entry, the installed row, or both. */
+export function baseModelView(
+  entry: CatalogueEntry | null,
+  row: BaseModelRow | null,
+  acceptance: AcceptanceRow | null,
+): BaseModelView {
+  const architecture = { ...(entry ? catalogueArchitecture(entry) : {}), ...row?.architecture };
+  const required = row ? needsAcceptance(row) : (entry?.acceptance ?? false);
+  const number = (value: unknown) => (typeof value === "number" ? value : null);
+  return {
+    object: "base_model",
+    id: row?.id ?? entry?.id ?? "",
+    name: entry?.name ?? row?.name ?? "",
+    family: entry?.family ?? null,
+    publisher: entry?.publisher ?? null,
+    hub: entry?.hub ?? (row?.source === "hub" ? row.sourceRef : null),
+    default: (row?.id ?? entry?.id) === DEFAULT_BASE_MODEL,
+    license: {
+      name: entry?.license ?? row?.license ?? "unknown",
+      url: entry?.licenseUrl ?? null,
+      requires_acceptance: required,
+      accepted: !required || acceptance !== null,
+      accepted_by: acceptance?.userId ?? null,
+      accepted_at: acceptance ? seconds(acceptance.at) : null,
+    },
+    parameters: number(architecture.parameters),
+    context_length: number(architecture.context_length),
+    architecture,
+    template: entry?.template ?? null,
+    source_url: entry?.source ?? null,
+    status: row?.status ?? "available",
+    progress: row?.status === "installing" ? parseProgress(row.progress) : null,
+    error: row?.error ?? null,
+    source: row ? { kind: row.source, reference: row.sourceRef, revision: row.revision } : null,
+    hash: row?.hash ?? null,
+    bytes: row?.files ? row.files.reduce((sum, file) => sum + file.size, 0) : null,
+    created_at: row ? seconds(row.createdAt) : null,
+  };
+}
+
+/** OpenAI's model object. */
+export interface ModelView {
+  id: string;
+  object: "model";
+  created: number;
+  owned_by: string;
+}
+
+export function modelView(id: string, createdAtMs: number, ownedBy: string): ModelView {
+  return { id, object: "model", created: seconds(createdAtMs), owned_by: ownedBy };
+}
+
+/** An artifact as the API shows it; files are fetched by their listed path. */
+export function artifactView(row: ArtifactRow) {
+  return {
+    object: "artifact" as const,
+    id: row.id,
+    job_id: row.jobId,
+    kind: row.kind,
+    step: row.step,
+    bytes: row.bytes,
+    status: row.status,
+    manifest_hash: row.manifestHash,
+    metrics: row.metrics,
+    files: row.files satisfies FileEntry[],
+    created_at: seconds(row.createdAt),
+  };
+}

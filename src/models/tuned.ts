@@ -1,0 +1,69 @@
+/** Looks up tuned models and checkpoints by the name a client sends. */
+import { and, eq, isNull, sql } from "drizzle-orm";
+import type { Ctx } from "../ctx.ts";
+import { job } from "../db/schema/jobs.ts";
+import { artifact, checkpoint, model } from "../db/schema/models.ts";
+import { AppError } from "../errors.ts";
+
+/** Names of checkpoints end like this. */
+export const CHECKPOINT_SUFFIX = /:ckpt-step-\d+$/;
+
+/** The 404 for a model name that means nothing to the asker. */
+export function unknownModel(name: string): AppError {
+  return new AppError(
+    "not_found",
+    "model_not_found",
+    `The model "${name.slice(0, 200)}" does not exist or is not yours. GET /v1/models lists what you can use.`,
+    { param: "model" },
+  );
+}
+
+export interface Tuned {
+  id: string;
+  artifactId: string;
+  checkpointId: string;
+  jobId: string;
+  createdAt: number;
+  baseModelId: string;
+}
+
+/**
+ * The tuned model or checkpoint called `name` in `org`; null when the name is not that of a tuned one.
+ * @throws AppError `model_not_found`
+ */
+export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tuned | null> {
+  if (!name.startsWith("ft:")) return null;
+  if (CHECKPOINT_SUFFIX.test(name)) {
+    const [row] = await ctx.db
+      .select({
+        id: checkpoint.model,
+        artifactId: checkpoint.artifactId,
+        checkpointId: checkpoint.id,
+        jobId: checkpoint.jobId,
+        createdAt: checkpoint.createdAt,
+        baseModelId: sql<string>`json_extract(${job.spec}, '$.base_model.id')`,
+      })
+      .from(checkpoint)
+      .innerJoin(job, eq(job.id, checkpoint.jobId))
+      .innerJoin(artifact, and(eq(artifact.id, checkpoint.artifactId), eq(artifact.status, "complete")))
+      .where(and(eq(checkpoint.model, name), eq(checkpoint.org, org)))
+      .limit(1);
+    if (!row) throw unknownModel(name);
+    return row;
+  }
+  const [row] = await ctx.db
+    .select({
+      id: model.id,
+      artifactId: checkpoint.artifactId,
+      checkpointId: checkpoint.id,
+      jobId: model.jobId,
+      createdAt: model.createdAt,
+      baseModelId: model.baseModelId,
+    })
+    .from(model)
+    .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .where(and(eq(model.id, name), eq(model.org, org), isNull(model.deletedAt)))
+    .limit(1);
+  if (!row) throw unknownModel(name);
+  return row;
+}
