@@ -1,0 +1,173 @@
+"""Checkpoints without pickles: adapter, optimizer, random states and trainer state as safetensors and JSON, moved into place whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+FILES = (*ADAPTER_FILES, "trainer_state.json", "optimizer.safetensors", "rng.json")
+
+
+class BadCheckpoint(RuntimeError):
+    """The checkpoint does not belong to this model or this spec."""
+
+
+@dataclass
+class Parts:
+    """The live objects a checkpoint is made of."""
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+
+
+def save_checkpoint(target: Path, parts: Parts, state: dict[str, Any], base: dict[str, Any]) -> Path:
+    """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        save_adapter(temporary, parts.model, base)
+        tensors, groups = _flatten(parts)
+        save_file(tensors, temporary / "optimizer.safetensors")
+        schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
+        _write_json(temporary / "trainer_state.json", {**state, "optimizer": groups, "scheduler": schedule})
+        _write_json(temporary / "rng.json", rng_state())
+        for path in temporary.iterdir():
+            _fsync(path)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        _fsync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def save_adapter(directory: Path, model: Any, base: dict[str, Any]) -> None:
+    """Writes the two adapter files; the base is named as the spec names it, not by a path of this machine."""
+    tensors = {
+        name: t.detach().cpu().contiguous()
+        for name, t in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+    save_file(tensors, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    config |= {"base_model_name_or_path": base["id"], "revision": base["revision"], "inference_mode": True}
+    _write_json(directory / ADAPTER_FILES[1], config)
+
+
+def load_adapter(directory: Path, model: Any) -> None:
+    """Puts the adapter weights of a checkpoint into a model that already has an adapter of the same shape."""
+    tensors = load_file(directory / ADAPTER_FILES[0])
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
+        raise BadCheckpoint("the checkpoint's adapter has other layers or another rank than this job's")
+    set_peft_model_state_dict(model, tensors)
+
+
+def load_optimizer(directory: Path, parts: Parts) -> None:
+    """Restores optimizer and learning-rate schedule, by parameter name."""
+    saved = read_state(directory)
+    names = _names(parts)
+    state: dict[int, dict[str, Any]] = {index: {} for index in range(len(names))}
+    index_of = {name: index for index, name in enumerate(names)}
+    with safe_open(directory / "optimizer.safetensors", framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - not a dict
+            name, _, slot = key.rpartition("/")
+            if name not in index_of:
+                raise BadCheckpoint(f"the checkpoint's optimizer knows {name}, this model does not")
+            state[index_of[name]][slot] = file.get_tensor(key)
+    if not all(state.values()):
+        raise BadCheckpoint("the checkpoint's optimizer lacks a parameter of this model")
+    groups = []
+    start = 0
+    for group, live in zip(saved["optimizer"], parts.optimizer.param_groups, strict=True):
+        count = len(live["params"])
+        groups.append({**group, "params": list(range(start, start + count))})
+        if "betas" in group:
+            groups[-1]["betas"] = tuple(group["betas"])
+        start += count
+    parts.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    parts.scheduler.load_state_dict({**parts.scheduler.state_dict(), **saved["scheduler"]})
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """The trainer_state.json of a checkpoint."""
+    return json.loads((directory / "trainer_state.json").read_text("utf-8"))
+
+
+def _names(parts: Parts) -> list[str]:
+    by_id = {id(p): name for name, p in parts.model.named_parameters()}
+    return [by_id[id(p)] for group in parts.optimizer.param_groups for p in group["params"]]
+
+
+def _flatten(parts: Parts) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """Optimizer state as named tensors, and its parameter groups (without parameters) as JSON values."""
+    state = parts.optimizer.state_dict()
+    tensors = {}
+    for index, name in enumerate(_names(parts)):
+        for slot, value in state["state"].get(index, {}).items():
+            tensors[f"{name}/{slot}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+    return tensors, groups
+
+
+def rng_state() -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's random generators as JSON values."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [name, keys.tolist(), position, has_gauss, cached],
+        "torch": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode(),
+        "cuda": [base64.b64encode(s.numpy().tobytes()).decode() for s in torch.cuda.get_rng_state_all()]
+        if torch.cuda.is_available()
+        else [],
+    }
+
+
+def load_rng(directory: Path) -> None:
+    """Restores the random generators from rng.json."""
+    saved = json.loads((directory / "rng.json").read_text("utf-8"))
+    version, words, gauss = saved["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = saved["numpy"]
+    np.random.set_state((name, np.asarray(keys, np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(_bytes(saved["torch"]))
+    if torch.cuda.is_available() and len(saved["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([_bytes(s) for s in saved["cuda"]])
+
+
+def _bytes(encoded: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(encoded)), dtype=torch.uint8)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=None, separators=(",", ":")) + "\n", "utf-8")
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(directory: Path) -> None:
+    """Deletes a checkpoint that the server holds and nobody here needs any more."""
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,236 @@
+"""Canonical rows to tokens: the model's own chat template, the loss mask, and batches of rows of like length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IGNORED = -100
+CHUNK_ROWS = 512
+
+
+class BadData(ValueError):
+    """The rows cannot be trained on; the message says which and why."""
+
+
+@dataclass
+class Tokens:
+    """Rows as flat arrays: row i is `ids[starts[i]:starts[i+1]]`; `labels` is -100 where no loss counts."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    starts: np.ndarray
+    row_ids: list[int]
+    cut: int = 0
+    dropped: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def lengths(self) -> np.ndarray:
+        """Length of every row in tokens."""
+        return np.diff(self.starts)
+
+    def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and labels of one row."""
+        a, b = self.starts[index], self.starts[index + 1]
+        return self.ids[a:b], self.labels[a:b]
+
+
+def read_rows(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Canonical rows of a JSONL file, in order, at most `limit`."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream):
+            if limit is not None and number >= limit:
+                return
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
+                    raise BadData(f"line {number + 1}: not a canonical row")
+                yield row
+
+
+def template_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as chat templates expect them: text content, no training marks, tool arguments as objects."""
+    out = []
+    for message in messages:
+        turn = {k: v for k, v in message.items() if k != "weight" and v is not None}
+        content = message.get("content")
+        if isinstance(content, list):  # OpenAI's content parts; only text parts exist here
+            content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        turn["content"] = content or ""
+        if turn.get("role") == "developer":
+            turn["role"] = "system"
+        if turn.get("tool_calls"):
+            turn["tool_calls"] = [_tool_call(call) for call in turn["tool_calls"]]
+        out.append(turn)
+    return out
+
+
+def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = dict(call.get("function") or {})
+    if isinstance(function.get("arguments"), str):
+        try:
+            function["arguments"] = json.loads(function["arguments"])
+        except ValueError:
+            pass  # not JSON: the template prints it as it is
+    return {**call, "function": function}
+
+
+def render(tokenizer: Any, messages: list[dict[str, Any]], tools: Any, *, prompt: bool) -> str:
+    """The conversation as text by the model's chat template; `prompt` opens the assistant's turn at the end."""
+    return tokenizer.apply_chat_template(
+        template_messages(messages), tools=tools or None, tokenize=False, add_generation_prompt=prompt
+    )
+
+
+def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """A hold-out row as question and expected answer: everything before the last assistant turn, and that turn's text."""
+    messages = row["messages"]
+    last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
+    if last is None:
+        raise BadData(f"row {row.get('id')}: no assistant turn")
+    turn = messages[last]
+    expected = turn.get("content") or ""
+    if not expected and turn.get("tool_calls"):
+        expected = json.dumps(turn["tool_calls"], ensure_ascii=False)
+    return messages[:last], expected if isinstance(expected, str) else template_messages([turn])[0]["content"]
+
+
+def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[tuple[int, int]], bool]:
+    """Character spans of `text` that the assistant turns of weight 1 cover, and whether every such turn was found."""
+    messages, tools = row["messages"], row.get("tools")
+    spans: list[tuple[int, int]] = []
+    whole = True
+    for index, message in enumerate(messages):
+        if message.get("role") != "assistant" or message.get("weight", 1) == 0:
+            continue
+        before = render(tokenizer, messages[:index], tools, prompt=True) if index else ""
+        after = text if index == len(messages) - 1 else render(tokenizer, messages[: index + 1], tools, prompt=False)
+        # Some templates rewrite earlier turns (they drop reasoning, say); a turn that is not where it was
+        # when it was last cannot be located, so it is left out of the loss rather than guessed.
+        if text.startswith(before) and text.startswith(after) and len(after) > len(before):
+            spans.append((len(before), len(after)))
+        else:
+            whole = False
+    return spans, whole
+
+
+def tokenize_rows(
+    tokenizer: Any, rows: Iterable[dict[str, Any]], *, max_length: int, loss_on: str, end_ids: set[int]
+) -> Tokens:
+    """Tokenizes rows and masks their labels. Rows longer than `max_length` are cut at the end; rows left without loss are dropped."""
+    out = Tokens(np.empty(0, np.int32), np.empty(0, np.int32), np.zeros(1, np.int64), [])
+    id_parts: list[np.ndarray] = []
+    label_parts: list[np.ndarray] = []
+    lost_turns = unseen_tools = 0
+    chunk: list[dict[str, Any]] = []
+
+    def work() -> None:
+        nonlocal lost_turns, unseen_tools
+        texts = [render(tokenizer, row["messages"], row.get("tools"), prompt=False) for row in chunk]
+        encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=loss_on == "completion")
+        for position, row in enumerate(chunk):
+            ids = np.asarray(encoded["input_ids"][position], np.int32)
+            if loss_on == "all":
+                labels = ids.copy()
+            else:
+                spans, whole = trained_spans(tokenizer, row, texts[position])
+                lost_turns += not whole
+                offsets = np.asarray(encoded["offset_mapping"][position], np.int64).reshape(-1, 2)
+                labels = _labels(ids, offsets, spans, end_ids)
+            unseen_tools += _tools_unseen(row, texts[position])
+            out.cut += len(ids) > max_length
+            ids, labels = ids[:max_length], labels[:max_length]
+            if not (labels[1:] != IGNORED).any():
+                out.dropped += 1
+                continue
+            id_parts.append(ids)
+            label_parts.append(labels)
+            out.row_ids.append(int(row["id"]))
+        chunk.clear()
+
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK_ROWS:
+            work()
+    if chunk:
+        work()
+    if not id_parts:
+        raise BadData(
+            f"no row is left to train on: {out.dropped} have no assistant turn with weight 1 within {max_length} tokens; "
+            "raise max_length, or set weights"
+        )
+    out.ids, out.labels = np.concatenate(id_parts), np.concatenate(label_parts)
+    out.starts = np.concatenate([[0], np.cumsum([len(p) for p in id_parts])]).astype(np.int64)
+    if lost_turns:
+        out.warnings.append(
+            f"{lost_turns} rows have assistant turns this chat template rewrites; those turns are not trained on"
+        )
+    if unseen_tools:
+        out.warnings.append(
+            f"{unseen_tools} rows have tool calls that this model's chat template does not show to the model"
+        )
+    return out
+
+
+def _labels(ids: np.ndarray, offsets: np.ndarray, spans: list[tuple[int, int]], end_ids: set[int]) -> np.ndarray:
+    labels = np.full(len(ids), IGNORED, np.int32)
+    for begin, end in spans:
+        inside = np.flatnonzero((offsets[:, 0] >= begin) & (offsets[:, 1] <= end) & (offsets[:, 1] > offsets[:, 0]))
+        # What a template prints after the end-of-turn token (a newline) is never generated: no loss on it.
+        ends = [i for i in inside if int(ids[i]) in end_ids]
+        if ends:
+            inside = inside[inside <= ends[-1]]
+        labels[inside] = ids[inside]
+    return labels
+
+
+def _tools_unseen(row: dict[str, Any], text: str) -> bool:
+    names = [
+        call["function"]["name"]
+        for message in row["messages"]
+        for call in message.get("tool_calls") or []
+        if isinstance(call.get("function"), dict) and call["function"].get("name")
+    ]
+    return any(name not in text for name in names)
+
+
+class BucketSampler:
+    """Row order of an epoch by (seed, epoch) alone: shuffled, then sorted by length within windows so that batches hold little padding."""
+
+    WINDOW_BATCHES = 8
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
+        self._lengths, self._batch, self._seed = lengths, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose order comes next; the training loop calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self._seed, self.epoch])
+        order = generator.permutation(len(self._lengths))
+        window = self._batch * self.WINDOW_BATCHES
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches.extend(part[i : i + self._batch] for i in range(0, len(part), self._batch))
+        # The one short batch stays last: a short batch in the middle would shift every batch behind it.
+        full = [b for b in batches if len(b) == self._batch]
+        short = [b for b in batches if len(b) != self._batch]
+        for index in generator.permutation(len(full)):
+            yield from (int(i) for i in full[index])
+        for batch in short:
+            yield from (int(i) for i in batch)

@@ -1,0 +1,117 @@
+"""Generation: greedy answers for many prompts at once, and one sampled answer token by token for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from .score import batches_by_length, causal_model, evaluation_mode
+
+
+@torch.no_grad()
+def greedy(
+    model: Any,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    end_ids: set[int],
+    pad_id: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yields `(index, new token ids)` for every prompt as batches finish; the end token is not part of the answer."""
+    lengths = np.asarray([len(p) for p in prompts])
+    with evaluation_mode(model):
+        for batch in batches_by_length(lengths, batch_size):
+            answers = _greedy_batch(model, [prompts[i] for i in batch], max_new_tokens, end_ids, pad_id, should_stop)
+            if should_stop():
+                return
+            yield from zip((int(i) for i in batch), answers, strict=True)
+
+
+def _greedy_batch(
+    model: Any, prompts: list[list[int]], limit: int, end_ids: set[int], pad_id: int, should_stop: Callable[[], bool]
+) -> list[list[int]]:
+    """Left-padded batch decoding; a row leaves the batch as soon as it has ended, so that long answers do not hold it up."""
+    causal = causal_model(model)
+    device = next(causal.parameters()).device
+    longest = max(len(p) for p in prompts)
+    ids = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=causal.config)
+    answers: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    for _ in range(limit):
+        logits = causal(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = logits.argmax(-1).tolist()
+        keep = [i for i, token in enumerate(chosen) if token not in end_ids]
+        for i in keep:
+            answers[alive[i]].append(chosen[i])
+        if not keep or should_stop():
+            break
+        rows = torch.tensor(keep, device=device)
+        if len(keep) < len(alive):
+            cache.batch_select_indices(rows)
+            mask, positions = mask[rows], positions[rows]
+            alive = [alive[i] for i in keep]
+        ids = torch.tensor([[chosen[i]] for i in keep], device=device)
+        mask = torch.cat([mask, mask.new_ones(len(keep), 1)], 1)
+        positions = positions[:, -1:] + 1
+    return answers
+
+
+@torch.no_grad()
+def sample_tokens(
+    model: Any,
+    prompt: list[int],
+    *,
+    max_new_tokens: int,
+    end_ids: set[int],
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+) -> Iterator[int]:
+    """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy."""
+    causal = causal_model(model)
+    device = next(causal.parameters()).device
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    cache = DynamicCache(config=causal.config)
+    ids = torch.tensor([prompt], device=device)
+    for _ in range(max_new_tokens):
+        # Decorators end at the first yield of a generator, so gradients are switched off around the forward alone.
+        with torch.no_grad():
+            logits = (
+                causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].float()
+            )
+        token = pick(logits, temperature, top_p, generator)
+        yield token
+        if token in end_ids:
+            return
+        ids = torch.tensor([[token]], device=device)
+
+
+def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """One token from float32 logits `(vocabulary,)`: the likeliest at temperature 0, else drawn from the nucleus `top_p`."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    probabilities = torch.softmax(logits / temperature, -1)
+    if top_p < 1:
+        ordered, indices = probabilities.sort(descending=True)
+        # A token stays when the likelier ones before it have not reached top_p yet; the first always does.
+        ordered[(ordered.cumsum(0) - ordered) >= max(top_p, 0.0)] = 0
+        ordered[0] = max(float(ordered[0]), 1e-12)
+        return int(indices[torch.multinomial(ordered, 1, generator=generator)])
+    return int(torch.multinomial(probabilities, 1, generator=generator))

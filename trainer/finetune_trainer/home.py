@@ -1,0 +1,296 @@
+"""Calling home over HTTP (unix socket or http/https): spec, data and inputs in; numbered events out, spooled to disk first."""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import json
+import math
+import os
+import random
+import socket
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .spool import Spool, SpoolLost
+
+PREFIX = "/trainer/v1"
+MAX_PART_BYTES = 8 * 1024 * 1024
+MAX_BATCH_BYTES = 2 * 1024 * 1024
+SEND_EVERY_S = 0.25
+NO_CONTACT_S = 24 * 3600
+MAX_LOG_BYTES = 8 * 1024
+
+
+class Refused(Exception):
+    """The server has replaced this attempt or ended the job (401, 409, 410)."""
+
+
+class HttpFailure(Exception):
+    """An answer that trying again will not change. `status` and the decoded body are kept."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(f"the server answered {status}: {_message(body)}")
+        self.status = status
+        self.body = body
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Connection:
+    """One keep-alive connection home with retries. Not for two threads at once; make one a thread."""
+
+    def __init__(self, url: str, token: str, on_contact: Callable[[], None] = lambda: None) -> None:
+        self._url = url
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._http: http.client.HTTPConnection | None = None
+        self._on_contact = on_contact
+
+    def _open(self) -> http.client.HTTPConnection:
+        if self._url.startswith("unix:"):
+            return _UnixConnection(self._url[len("unix:") :], timeout=60)
+        parts = urllib.parse.urlsplit(self._url)
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(parts.netloc, timeout=60, context=ssl.create_default_context())
+        return http.client.HTTPConnection(parts.netloc, timeout=60)
+
+    def once(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """Sends one request; `body` is bytes or JSON. The caller reads the response to its end. OSError without a connection."""
+        sent = dict(self._headers, **(headers or {}))
+        if body is not None and not isinstance(body, (bytes, memoryview)):
+            body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            sent["content-type"] = "application/json"
+        if self._http is None:
+            self._http = self._open()
+        try:
+            self._http.request(method, PREFIX + path, body=body, headers=sent)
+            response = self._http.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OSError(f"no connection to the server: {error}") from error
+        self._on_contact()
+        return response
+
+    def json(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """One request, no retry: the decoded answer. Raises Refused, HttpFailure, or OSError when trying again may help."""
+        response = self.once(method, path, body, headers)
+        try:
+            raw = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OSError(f"the answer was cut off: {error}") from error
+        try:
+            value = json.loads(raw) if raw else {}
+        except ValueError:
+            value = {"error": {"message": raw[:500].decode("utf-8", "replace")}}
+        check_status(response.status, value)
+        return value
+
+    def close(self) -> None:
+        """Drops the connection; the next request opens another."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+
+def check_status(status: int, body: Any) -> None:
+    """Turns an answer's status into nothing, Refused, HttpFailure, or OSError for one worth another try."""
+    if status < 400:
+        return
+    code = body.get("error", {}).get("code") if isinstance(body, dict) and isinstance(body.get("error"), dict) else None
+    if status in (401, 410) or (status == 409 and code != "wrong_offset"):
+        raise Refused(f"the server refused this attempt ({status}): {_message(body)}")
+    if status == 429 or status >= 500:
+        raise OSError(f"the server is busy or failing ({status})")
+    raise HttpFailure(status, body)
+
+
+def _message(body: Any) -> str:
+    error = body.get("error") if isinstance(body, dict) else None
+    return str(error.get("message", error)) if isinstance(error, dict) else str(body)[:300]
+
+
+def backoff() -> Iterator[float]:
+    """Waiting times in seconds: 0.2 doubling to 5, each shortened by up to a quarter so that trainers do not knock in step."""
+    delay = 0.2
+    while True:
+        yield delay * (1 - random.Random().random() / 4)
+        delay = min(delay * 2, 5.0)
+
+
+class Home:
+    """The one road home. `emit` never blocks on the network; a sender thread carries the spool to the server."""
+
+    def __init__(self, url: str, token: str, scratch: Path, leave: Callable[[int, str], None] | None = None) -> None:
+        self.url, self.token, self.scratch = url, token, scratch
+        self._leave = leave or _exit_now
+        self._last_contact = time.monotonic()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._acked = threading.Condition()
+        self._spool = Spool(scratch / "events.jsonl")
+        self._commands: collections.deque[dict[str, str]] = collections.deque()
+        self._known_commands: set[str] = set()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._heartbeat_s = 15.0
+        self._max_batch = 500
+
+    def connection(self) -> Connection:
+        """A fresh connection for the calling thread."""
+        return Connection(self.url, self.token, self._contact)
+
+    def _contact(self) -> None:
+        self._last_contact = time.monotonic()
+
+    def retry(self, call: Callable[[], Any]) -> Any:
+        """Runs `call` until it no longer raises OSError; leaves the process when refused or out of contact for a day."""
+        for delay in backoff():
+            try:
+                return call()
+            except Refused as refused:
+                self._leave(3, str(refused))
+            except OSError as error:
+                if getattr(error, "errno", None) == 28:
+                    raise
+                if time.monotonic() - self._last_contact > NO_CONTACT_S:
+                    self._leave(1, f"no contact with the server for 24 hours: {error}")
+            time.sleep(delay)
+
+    def start(self) -> dict[str, Any]:
+        """Fetches the spec reply and starts the sender thread. Returns the reply."""
+        connection = self.connection()
+        reply = self.retry(lambda: connection.json("GET", "/spec"))
+        connection.close()
+        self._heartbeat_s = float(reply.get("heartbeat_s") or 15)
+        self._max_batch = int(reply.get("max_batch_events") or 500)
+        self._spool.start_after(int(reply.get("last_seq") or 0))
+        self._thread = threading.Thread(target=self._send_forever, name="home", daemon=True)
+        self._thread.start()
+        return reply
+
+    def emit(self, type: str, **data: Any) -> None:
+        """Writes one event to the spool; it is on its way within 250 ms. Numbers that JSON lacks become strings."""
+        with self._lock:
+            self._spool.append({"at": int(time.time() * 1000), "type": type, **_plain(data)})
+
+    def log(self, level: str, message: str) -> None:
+        """Emits a log line (cut to 8 KiB) and prints it."""
+        encoded = message.encode("utf-8", "replace")[:MAX_LOG_BYTES]
+        print(f"[{level}] {message}", file=sys.stderr, flush=True)
+        self.emit("log", level=level, message=encoded.decode("utf-8", "ignore"))
+
+    def phase(self, phase: str, message: str = "") -> None:
+        """Says what the trainer is doing now."""
+        print(f"-- {phase} {message}", file=sys.stderr, flush=True)
+        self.emit("phase", phase=phase, message=message)
+
+    def take_command(self) -> dict[str, str] | None:
+        """The oldest command not yet taken, as `{id, type}`; each is handed out once."""
+        with self._lock:
+            return self._commands.popleft() if self._commands else None
+
+    def command_done(self, command: dict[str, str]) -> None:
+        """Tells the server that a command was carried out, so that it stops repeating it."""
+        self.emit("command_done", id=command["id"], command=command["type"])
+
+    def flush(self) -> None:
+        """Waits until the server has every event of the spool."""
+        target = self._spool.last_seq
+        self._wake.set()
+        with self._acked:
+            self._acked.wait_for(lambda: self._spool.acked >= target)
+
+    def close(self) -> None:
+        """Sends what is left, the last batch marked final, and stops the sender."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _send_forever(self) -> None:
+        connection = self.connection()
+        last_sent = 0.0
+        delays = backoff()
+        while True:
+            with self._lock:
+                lines, first = self._spool.next_batch(self._max_batch, MAX_BATCH_BYTES)
+                final = self._closing and first + len(lines) - 1 >= self._spool.last_seq
+            due = lines or final or time.monotonic() - last_sent >= self._heartbeat_s
+            if due:
+                try:
+                    reply = connection.json(
+                        "POST", "/events", _batch(lines, final), {"content-type": "application/json"}
+                    )
+                except Refused as refused:
+                    self._leave(3, str(refused))
+                    return
+                except HttpFailure as failure:
+                    self._leave(1, f"the server does not understand this trainer: {failure}")
+                    return
+                except OSError as error:
+                    if time.monotonic() - self._last_contact > NO_CONTACT_S:
+                        self._leave(1, f"no contact with the server for 24 hours: {error}")
+                        return
+                    time.sleep(next(delays))
+                    continue
+                last_sent, delays = time.monotonic(), backoff()
+                before = self._spool.acked
+                try:
+                    self._receive(reply)
+                except SpoolLost as error:
+                    self._leave(1, str(error))
+                    return
+                if final and self._spool.acked >= self._spool.last_seq:
+                    return
+                if self._spool.behind() and self._spool.acked != before:
+                    continue  # more is waiting and the server takes it: no pause
+            self._wake.wait(SEND_EVERY_S)
+            self._wake.clear()
+
+    def _receive(self, reply: dict[str, Any]) -> None:
+        with self._lock:
+            self._spool.acknowledge(int(reply["last_seq"]))
+            for command in reply.get("commands") or []:
+                if command["id"] not in self._known_commands:
+                    self._known_commands.add(command["id"])
+                    self._commands.append(command)
+        with self._acked:
+            self._acked.notify_all()
+
+
+def _batch(lines: list[bytes], final: bool) -> bytes:
+    return b'{"events":[' + b",".join(lines) + b"]" + (b',"final":true}' if final else b"}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _exit_now(code: int, message: str) -> None:
+    """Ends the process from any thread: the server no longer wants its work, so nothing is worth finishing."""
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)

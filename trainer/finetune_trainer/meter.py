@@ -1,0 +1,57 @@
+"""Counts tokens and time between logs, and reads the process's memory and processor use."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psutil
+import torch
+
+
+class Meter:
+    """Counts tokens and time between logs, and makes the metrics of one log line."""
+
+    def __init__(self) -> None:
+        self.tokens_seen = 0
+        self.correct: Any = 0
+        self.scored = 0
+        self._tokens = 0
+        self._busy = 0.0
+        self._steps = 0
+        self._step_began = 0.0
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+
+    def step_begins(self) -> None:
+        """Starts the clock of one step; saving and evaluating between steps do not count."""
+        self._step_began = time.perf_counter()
+
+    def step_ends(self, tokens: int) -> None:
+        """Stops the clock; `tokens` are those of the step, without padding."""
+        self._busy += time.perf_counter() - self._step_began
+        self._tokens += tokens
+        self.tokens_seen += tokens
+        self._steps += 1
+
+    def take(self) -> dict[str, float]:
+        """Metrics since the last call: accuracy, speed, memory (MiB) and processor use (100 = one core)."""
+        values = {
+            "train/token_accuracy": float(self.correct) / max(1, self.scored),
+            "perf/tokens_per_second": self._tokens / max(self._busy, 1e-9),
+            "perf/step_seconds": self._busy / max(1, self._steps),
+            "system/memory_mb": self._process.memory_info().rss / 2**20,
+            "system/cpu_percent": self._process.cpu_percent(),
+        }
+        if torch.cuda.is_available():
+            values["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        self.correct, self.scored, self._tokens, self._busy, self._steps = 0, 0, 0, 0.0, 0
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a resume: totals and the open log window."""
+        return {"tokens_seen": self.tokens_seen, "correct": float(self.correct), "scored": self.scored}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up the totals of a checkpoint."""
+        self.tokens_seen, self.correct, self.scored = state["tokens_seen"], state["correct"], state["scored"]

@@ -1,0 +1,209 @@
+"""Supervised fine-tuning with LoRA: TRL's SFTTrainer with our batches, our loss, and checkpoints without pickles."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import set_seed
+from trl import SFTConfig, SFTTrainer
+
+from .. import checkpoint
+from ..control import Guard, TrainingFailed
+from ..data import BucketSampler, Tokens
+from ..meter import Meter
+from ..score import pad_right, score
+from ..spec import TrainSpec
+
+
+def linear_names(model: Any) -> list[str]:
+    """Last names of all linear layers but the output head: what `all-linear` means."""
+    head = model.get_output_embeddings()
+    return sorted(
+        {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    )
+
+
+def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
+    """PEFT's configuration for the spec's adapter."""
+    lora = spec.method.adapter
+    layers = model.config.get_text_config().num_hidden_layers
+    top = None if lora.layers is None or lora.layers >= layers else list(range(layers - lora.layers, layers))
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=linear_names(model) if lora.target_modules == "all-linear" else list(lora.target_modules),
+        layers_to_transform=top,
+    )
+
+
+def sft_config(spec: TrainSpec, scratch: Path, total_steps: int) -> SFTConfig:
+    """TRL's configuration: every number from the spec, everything that reports, saves or evaluates by itself switched off."""
+    h = spec.hyperparameters
+    return SFTConfig(
+        output_dir=str(scratch / "trl"),
+        max_steps=total_steps,
+        per_device_train_batch_size=h.per_device_batch_size,
+        gradient_accumulation_steps=h.gradient_accumulation,
+        learning_rate=h.learning_rate,
+        lr_scheduler_type=h.scheduler if h.scheduler != "constant" else "constant_with_warmup",
+        warmup_steps=math.ceil(h.warmup_ratio * total_steps),
+        weight_decay=h.weight_decay,
+        max_grad_norm=h.max_grad_norm,
+        max_length=None,  # rows are cut already
+        seed=h.seed,
+        bf16=False,  # weights are loaded in the wanted precision; autocast would convert them anew at every step
+        gradient_checkpointing=h.gradient_checkpointing,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=spec.schedule.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def as_dataset(tokens: Tokens) -> Dataset:
+    """The rows as an Arrow table; the arrays are shared, not copied into Python objects."""
+    offsets = pa.array(tokens.starts.astype("int64"))
+    column = {
+        name: pa.LargeListArray.from_arrays(offsets, pa.array(v))
+        for name, v in (("input_ids", tokens.ids), ("labels", tokens.labels))
+    }
+    return Dataset(pa.table(column))
+
+
+class LoraSft(SFTTrainer):
+    """SFTTrainer with a loss over the tokens that count, rows batched by length, and exact, pickle-free resume."""
+
+    meter: Meter
+    guard: Guard
+    tokens: Tokens
+    resumed: dict[str, Any] | None = None
+    hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
+    _step_tokens = 0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
+        return BucketSampler(self.tokens.lengths(), self.args.per_device_train_batch_size, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean loss over the step's counted tokens. TRL's own scores every position on a CPU, prompt and padding too."""
+        result = score(model, inputs["input_ids"], inputs["labels"])
+        count = num_items_in_batch if num_items_in_batch is not None else max(1, result.count)
+        self.meter.correct = self.meter.correct + result.correct
+        self.meter.scored += result.count
+        self._step_tokens += inputs["tokens"]
+        return result.nll / count
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        tokens = int(inputs.pop("tokens"))
+        return {**super()._prepare_inputs(inputs), "tokens": tokens}
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: it walks over all parameters at every step, for a number nobody reads."""
+        return 0
+
+    def take_step_tokens(self) -> int:
+        """Tokens of the step just done, without padding."""
+        taken, self._step_tokens = self._step_tokens, 0
+        return taken
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Passes a training log on; the summary the loop logs at its end is not a metric."""
+        if "loss" in logs:
+            self.hooks.report(self.state.global_step, logs)
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        self.control.should_evaluate = False
+        return self.hooks.evaluate()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        loss = float(self._tr_loss)
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                "nan_loss", f"the loss became {loss} before step {self.state.global_step}", "Lower the learning rate."
+            )
+        self.hooks.save(self.resume_state())
+
+    def parts(self) -> checkpoint.Parts:
+        """What a checkpoint is made of."""
+        return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
+
+    def resume_state(self) -> dict[str, Any]:
+        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`."""
+        ours = {
+            "meter": self.meter.state(),
+            "guard": self.guard.state(),
+            "window_loss": float(self._tr_loss),
+            "window_from_step": self._globalstep_last_logged,
+            "loss_total": self._total_loss_scalar + self._loss_total_before,
+        }
+        return {
+            "global_step": self.state.global_step,
+            "epoch": self.state.epoch,
+            "max_steps": self.state.max_steps,
+            "num_train_epochs": self.state.num_train_epochs,
+            "total_flos": self.state.total_flos,
+            "stateful_callbacks": {"finetune_trainer": ours},
+        }
+
+    _loss_total_before = 0.0
+
+    def restore_window(self) -> None:
+        """Puts back the log window a checkpoint was made in; the loop has just reset its own."""
+        if self.resumed is None:
+            return
+        ours = self.resumed["stateful_callbacks"]["finetune_trainer"]
+        self._tr_loss += ours["window_loss"]
+        self._globalstep_last_logged = ours["window_from_step"]
+        self._loss_total_before = ours["loss_total"]
+        self.meter.restore(ours["meter"])
+        self.guard = Guard(**ours["guard"])
+
+    def mean_loss(self) -> float:
+        """Mean of the step losses since the very first step, resumed ones included."""
+        return (self._total_loss_scalar + self._loss_total_before) / max(1, self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoint.load_adapter(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            checkpoint.load_optimizer(Path(checkpoint_dir), self.parts())
+
+    def _load_rng_state(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            checkpoint.load_rng(Path(checkpoint_dir))
+
+
+def build(spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int) -> LoraSft:
+    """The trainer, ready to `train()`. Adapter weights depend on the seed alone."""
+    pad_id = tokenizer.pad_token_id
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        ids, labels = pad_right([(row["input_ids"], row["labels"]) for row in rows], pad_id)
+        return {"input_ids": ids, "labels": labels, "tokens": sum(len(row["input_ids"]) for row in rows)}
+
+    set_seed(spec.hyperparameters.seed)
+    trainer = LoraSft(
+        model=get_peft_model(model, lora_config(spec, model)),
+        args=sft_config(spec, scratch, total_steps),
+        data_collator=collate,
+        train_dataset=as_dataset(tokens),
+        processing_class=tokenizer,
+    )
+    trainer.tokens, trainer.meter, trainer.guard = tokens, Meter(), Guard()
+    return trainer

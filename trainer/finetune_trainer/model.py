@@ -1,0 +1,77 @@
+"""Loading a base model and its tokenizer: local files, safetensors only, no remote code; and what this machine has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from .inputs import ModelLoad
+from .modelcheck import PICKLE_SUFFIXES
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SAFE = {"local_files_only": True, "trust_remote_code": False}
+
+
+def cores() -> int:
+    """Processors this process may use: its affinity, or less where a control group grants less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
+
+
+def prepare_torch() -> torch.device:
+    """Sets threads and determinism once, and returns the device to compute on."""
+    torch.set_num_threads(cores())
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+    except Exception as error:
+        raise ModelLoad(f"the tokenizer cannot be loaded: {error}") from error
+    if not tokenizer.chat_template:
+        raise ModelLoad("the model has no chat template; choose an instruct model, or add chat_template.jinja to it")
+    if not tokenizer.is_fast:
+        raise ModelLoad("the model has no fast tokenizer (tokenizer.json)")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(directory: Path, precision: str, device: torch.device) -> Any:
+    """The base model in evaluation mode on `device`, its weights in `precision`. Raises ModelLoad."""
+    for path in directory.iterdir():
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            raise ModelLoad(f"{path.name}: pickled weights are never loaded")
+    try:
+        config = AutoConfig.from_pretrained(directory, **SAFE)
+        if getattr(config, "auto_map", None):
+            raise ModelLoad("config.json asks for code of its own (auto_map); this is never run")
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, config=config, dtype=DTYPES[precision], use_safetensors=True, low_cpu_mem_usage=True, **SAFE
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
+            raise
+        raise ModelLoad(f"the base model cannot be loaded: {error}") from error
+    return model.to(device).eval()
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every token that ends an answer: the tokenizer's own and those of the generation config."""
+    ids = {tokenizer.eos_token_id}
+    for config in (model.generation_config, model.config):
+        value = getattr(config, "eos_token_id", None)
+        ids |= set(value) if isinstance(value, list) else {value}
+    return {int(i) for i in ids if i is not None}

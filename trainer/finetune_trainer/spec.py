@@ -1,0 +1,216 @@
+"""The job spec as typed Python: every field the trainer reads is checked on arrival, an unknown or missing one is refused."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+Json = dict[str, Any]
+Precision = Literal["float32", "bfloat16"]
+
+
+class BadSpec(ValueError):
+    """The spec does not fit; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """LoRA settings; scale = alpha / r. `layers` null means all, n the top n layers alone."""
+
+    type: Literal["lora"]
+    r: int
+    alpha: float
+    dropout: float
+    target_modules: Literal["all-linear"] | list[str]
+    layers: int | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the weights change."""
+
+    type: Literal["sft"]
+    adapter: Lora
+    loss_on: Literal["completion", "all"]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Every number training uses; all resolved."""
+
+    n_epochs: float
+    max_steps: int | None
+    batch_size: int
+    per_device_batch_size: int
+    gradient_accumulation: int
+    learning_rate: float
+    scheduler: Literal["linear", "cosine", "constant"]
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    max_length: int
+    seed: int
+    precision: Precision
+    gradient_checkpointing: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to report, evaluate and save, in optimizer steps."""
+
+    total_steps: int
+    log_every: int
+    eval_every: int
+    save_every: int
+    keep_checkpoints: int
+    sample_rows: int
+    eval_rows: int
+    sample_max_tokens: int
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """A training job. Plain dictionaries are parts that others read."""
+
+    version: Literal[1]
+    kind: Literal["train"]
+    base_model: Json
+    dataset: Json
+    validation: Json | None
+    method: Method
+    hyperparameters: Hyperparameters
+    schedule: Schedule
+    suffix: str | None
+    output_model: str
+    evaluate_after: bool
+    trainer: Json
+    need: Json
+    limits: Json
+
+
+@dataclass(frozen=True)
+class EvaluateSpec:
+    """Base and tuned model answer the rows of a split."""
+
+    version: Literal[1]
+    kind: Literal["evaluate"]
+    base_model: Json
+    tuned: Json | None
+    dataset: Json
+    split: Literal["holdout", "train", "validation"]
+    max_rows: int
+    max_new_tokens: int
+    batch_size: int
+    precision: Precision
+    seed: int
+    trainer: Json
+    need: Json
+    limits: Json
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """An adapter to serve: `name` as requests call it, `input` its entry among the job's inputs."""
+
+    name: str
+    artifact_id: str
+    input: str
+
+
+@dataclass(frozen=True)
+class ServeSpec:
+    """An endpoint: one base model and the adapters on it."""
+
+    version: Literal[1]
+    kind: Literal["serve"]
+    base_model: Json
+    adapters: list[AdapterRef]
+    max_new_tokens: int
+    precision: Precision
+    trainer: Json
+    need: Json
+    limits: Json
+
+
+KINDS: dict[str, type] = {"train": TrainSpec, "evaluate": EvaluateSpec, "serve": ServeSpec}
+
+
+def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec:
+    """Checks a spec of the given kind and returns it typed. Raises BadSpec."""
+    if kind not in KINDS:
+        raise BadSpec(f"this trainer cannot do jobs of kind {kind!r}; it can do {', '.join(KINDS)}")
+    spec = _build(KINDS[kind], value, "spec")
+    if isinstance(spec, TrainSpec):
+        _check_train(spec)
+    return spec
+
+
+def _check_train(spec: TrainSpec) -> None:
+    h, s, lora = spec.hyperparameters, spec.schedule, spec.method.adapter
+    rules = [
+        ("hyperparameters.n_epochs", h.n_epochs > 0),
+        ("hyperparameters.max_steps", h.max_steps is None or h.max_steps >= 1),
+        ("hyperparameters.per_device_batch_size", h.per_device_batch_size >= 1),
+        ("hyperparameters.gradient_accumulation", h.gradient_accumulation >= 1),
+        ("hyperparameters.batch_size", h.batch_size == h.per_device_batch_size * h.gradient_accumulation),
+        ("hyperparameters.learning_rate", 0 < h.learning_rate <= 10),
+        ("hyperparameters.warmup_ratio", 0 <= h.warmup_ratio < 1),
+        ("hyperparameters.weight_decay", h.weight_decay >= 0),
+        ("hyperparameters.max_grad_norm", h.max_grad_norm >= 0),
+        ("hyperparameters.max_length", h.max_length >= 8),
+        ("hyperparameters.seed", 0 <= h.seed < 2**32),
+        ("schedule.total_steps", s.total_steps >= 1),
+        ("schedule.log_every", s.log_every >= 1),
+        ("schedule.eval_every", s.eval_every >= 0),
+        ("schedule.save_every", s.save_every >= 0),
+        ("schedule.keep_checkpoints", s.keep_checkpoints >= 1),
+        ("method.adapter.r", 1 <= lora.r <= 1024),
+        ("method.adapter.dropout", 0 <= lora.dropout < 1),
+        ("method.adapter.layers", lora.layers is None or lora.layers >= 1),
+    ]
+    for name, good in rules:
+        if not good:
+            raise BadSpec(f"spec.{name}: the value is out of range")
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """`value` as `kind` (a dataclass, Literal, union, list or plain type), or BadSpec naming `path`."""
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise BadSpec(f"{path}: an object is needed")
+        hints = typing.get_type_hints(kind)
+        names = [f.name for f in fields(kind)]
+        if unknown := sorted(set(value) - set(names)):
+            raise BadSpec(f"{path}.{unknown[0]}: this trainer does not know the field; is it older than the server?")
+        if missing := sorted(set(names) - set(value)):
+            raise BadSpec(f"{path}.{missing[0]}: missing")
+        return kind(**{name: _build(hints[name], value[name], f"{path}.{name}") for name in names})
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in typing.get_args(kind)):
+            raise BadSpec(f"{path}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        errors = []
+        for choice in typing.get_args(kind):
+            try:
+                return _build(choice, value, path)
+            except BadSpec as error:
+                errors.append(str(error))
+        raise BadSpec(errors[0])
+    if origin is list:
+        if not isinstance(value, list):
+            raise BadSpec(f"{path}: a list is needed")
+        (item,) = typing.get_args(kind)
+        return [_build(item, v, f"{path}[{i}]") for i, v in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BadSpec(f"{path}: an object is needed")
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is float and value != value):
+        raise BadSpec(f"{path}: {value!r} is not of type {getattr(kind, '__name__', kind)}")
+    return value
