@@ -321,6 +321,7 @@ CREATE TABLE `attempt` (
 	`handle` text,
 	`token_hash` text NOT NULL,
 	`last_seq` integer DEFAULT 0 NOT NULL,
+	`trim_step` integer,
 	`gone_at` integer,
 	`outcome` text,
 	`exit_code` integer,
@@ -386,7 +387,12 @@ CREATE TABLE `batch` (
 	`attempt_id` text NOT NULL,
 	`first_seq` integer NOT NULL,
 	`last_seq` integer NOT NULL,
-	`at` integer NOT NULL
+	`at` integer NOT NULL,
+	`points` integer DEFAULT 0 NOT NULL,
+	`first_step` integer,
+	`last_step` integer,
+	`first_log` integer,
+	`last_log` integer
 );
 --> statement-breakpoint
 CREATE INDEX `batch_job` ON `batch` (`job_id`,`id`);--> statement-breakpoint
@@ -428,13 +434,14 @@ CREATE TABLE `point` (
 --> statement-breakpoint
 CREATE TABLE `point_bucket` (
 	`series_id` integer NOT NULL,
+	`width` integer NOT NULL,
 	`bucket` integer NOT NULL,
 	`min_step` integer NOT NULL,
 	`min_value` real,
 	`max_step` integer NOT NULL,
 	`max_value` real,
 	`count` integer NOT NULL,
-	PRIMARY KEY(`series_id`, `bucket`)
+	PRIMARY KEY(`series_id`, `width`, `bucket`)
 );
 --> statement-breakpoint
 CREATE TABLE `series` (
@@ -464,7 +471,7 @@ CREATE TABLE `artifact` (
 );
 --> statement-breakpoint
 CREATE INDEX `artifact_job` ON `artifact` (`job_id`,`kind`,`step`);--> statement-breakpoint
-CREATE UNIQUE INDEX `artifact_same` ON `artifact` (`attempt_id`,`manifest_hash`);--> statement-breakpoint
+CREATE UNIQUE INDEX `artifact_same` ON `artifact` (`attempt_id`,`kind`,`step`,`manifest_hash`);--> statement-breakpoint
 CREATE TABLE `base_model` (
 	`id` text PRIMARY KEY NOT NULL,
 	`name` text NOT NULL,

@@ -22,6 +22,14 @@ export interface BusEvents {
 }
 
 export type BusName = keyof BusEvents;
+
+/** One event as data: what work inside a transaction hands back, to be emitted after the commit. */
+export type BusMessage = { [N in BusName]: { name: N; event: BusEvents[N] } }[BusName];
+
+/** Emits messages in order. */
+export function emitAll(bus: Bus, messages: readonly BusMessage[]): void {
+  for (const message of messages) bus.emit(message.name, message.event as never);
+}
 type Listener<N extends BusName> = (event: BusEvents[N]) => void;
 
 export interface Bus {

@@ -87,6 +87,8 @@ export const attempt = sqliteTable(
     tokenHash: text("token_hash").notNull().unique(),
     /** Last event number kept of this attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
+    /** Set when the trainer asked for its spec: points beyond this step are from a life before and go with its first batch. */
+    trimStep: integer("trim_step"),
     /** Terminate until gone: set once the provider confirmed. */
     goneAt: integer("gone_at"),
     /** `succeeded`, `cancelled`, `paused`, or a failure reason. */

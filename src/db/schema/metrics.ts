@@ -10,6 +10,12 @@ export const batch = sqliteTable(
     firstSeq: integer("first_seq").notNull(),
     lastSeq: integer("last_seq").notNull(),
     at: integer("at").notNull(),
+    /** Where to find what it brought when a stream asks again: steps of its points, ids of its log lines. */
+    points: integer("points").notNull().default(0),
+    firstStep: integer("first_step"),
+    lastStep: integer("last_step"),
+    firstLog: integer("first_log"),
+    lastLog: integer("last_log"),
   },
   (t) => [index("batch_job").on(t.jobId, t.id)],
 );
@@ -41,11 +47,13 @@ export const point = sqliteTable(
   (t) => [primaryKey({ columns: [t.seriesId, t.step] })],
 );
 
-/** Minimum, maximum, first and last of every 1,000 steps of long series: what wide charts read. */
+/** Smallest and largest value of every 32, 1,024 and 32,768 steps of a series: what charts of long runs read. A bucket of only non-finite values holds nulls. */
 export const pointBucket = sqliteTable(
   "point_bucket",
   {
     seriesId: integer("series_id").notNull(),
+    /** Steps a bucket spans; it begins at `bucket * width`. */
+    width: integer("width").notNull(),
     bucket: integer("bucket").notNull(),
     minStep: integer("min_step").notNull(),
     minValue: real("min_value"),
@@ -53,7 +61,7 @@ export const pointBucket = sqliteTable(
     maxValue: real("max_value"),
     count: integer("count").notNull(),
   },
-  (t) => [primaryKey({ columns: [t.seriesId, t.bucket] })],
+  (t) => [primaryKey({ columns: [t.seriesId, t.width, t.bucket] })],
 );
 
 export const logLine = sqliteTable(

@@ -54,7 +54,7 @@ export const artifact = sqliteTable(
   },
   (t) => [
     index("artifact_job").on(t.jobId, t.kind, t.step),
-    uniqueIndex("artifact_same").on(t.attemptId, t.manifestHash),
+    uniqueIndex("artifact_same").on(t.attemptId, t.kind, t.step, t.manifestHash),
   ],
 );
 
