@@ -11,6 +11,8 @@ from transformers import DynamicCache
 
 from .score import batches_by_length, causal_model, evaluation_mode
 
+PREFILL_TOKENS = 256
+
 
 @torch.no_grad()
 def greedy(
@@ -72,7 +74,6 @@ def _greedy_batch(
     return answers
 
 
-@torch.no_grad()
 def sample_tokens(
     model: Any,
     prompt: list[int],
@@ -82,23 +83,31 @@ def sample_tokens(
     temperature: float,
     top_p: float,
     seed: int | None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[int]:
-    """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy."""
+    """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy.
+
+    The prompt is read in pieces, so that a cancelled request stops soon however long its prompt is.
+    """
     causal = causal_model(model)
     device = next(causal.parameters()).device
     generator = torch.Generator(device=device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
     cache = DynamicCache(config=causal.config)
-    ids = torch.tensor([prompt], device=device)
+    pieces = [prompt[i : i + PREFILL_TOKENS] for i in range(0, len(prompt), PREFILL_TOKENS)]
+    for piece in pieces[:-1]:
+        with torch.inference_mode():
+            causal.base_model(input_ids=torch.tensor([piece], device=device), past_key_values=cache, use_cache=True)
+        if cancelled():
+            return
+    ids = torch.tensor([pieces[-1]], device=device)
     for _ in range(max_new_tokens):
-        # Decorators end at the first yield of a generator, so gradients are switched off around the forward alone.
-        with torch.no_grad():
-            logits = (
-                causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].float()
-            )
-        token = pick(logits, temperature, top_p, generator)
+        # The mode is set around each forward alone: a block around a `yield` would leak it to the caller.
+        with torch.inference_mode():
+            out = causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            token = pick(out.logits[0, -1].float(), temperature, top_p, generator)
         yield token
-        if token in end_ids:
+        if token in end_ids or cancelled():
             return
         ids = torch.tensor([[token]], device=device)
 

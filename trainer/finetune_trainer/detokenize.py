@@ -1,0 +1,59 @@
+"""Tokens to text while they come: whole characters only, and nothing that could still turn out to be a stop string."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TextStream:
+    """Feed tokens, get the text that is certain. `stopped` tells that a stop string was met; it is not part of the text."""
+
+    def __init__(self, tokenizer: Any, stops: list[str]) -> None:
+        self._tokenizer, self._stops = tokenizer, stops
+        self._ids: list[int] = []
+        self._from, self._upto = 0, 0  # decoding starts at `_from`; text up to token `_upto` was taken
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, token: int) -> str:
+        """The new certain text after one more token; maybe empty."""
+        self._ids.append(token)
+        # Decoding a few tokens back keeps the spaces right that a tokenizer puts between tokens.
+        before = self._decode(self._from, self._upto)
+        now = self._decode(self._from, len(self._ids))
+        if now.endswith("\ufffd") or len(now) <= len(before):
+            return ""  # half a character
+        self._from, self._upto = self._upto, len(self._ids)
+        return self._release(now[len(before) :])
+
+    def finish(self) -> str:
+        """What was held back, once no more tokens come."""
+        if self.stopped:
+            return ""
+        rest = self._decode(self._from, len(self._ids))[len(self._decode(self._from, self._upto)) :]
+        self._upto = len(self._ids)
+        text = self._release(rest)
+        if not self.stopped:
+            text, self._held = text + self._held, ""
+        return text
+
+    def _decode(self, start: int, end: int) -> str:
+        return self._tokenizer.decode(self._ids[start:end], skip_special_tokens=True)
+
+    def _release(self, text: str) -> str:
+        text = self._held + text
+        found = [i for i in (text.find(s) for s in self._stops) if i >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, s) for s in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    for size in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:size]):
+            return size
+    return 0
