@@ -1,13 +1,105 @@
 /** The only place where rooms, providers, clock and database are wired together. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Elysia } from "elysia";
-import type { Ctx } from "./ctx.ts";
+import { assetPath } from "./assets.ts";
+import { authApi } from "./auth/api.ts";
+import type { Config } from "./config.ts";
+import type { ComputeRegistry, Ctx } from "./ctx.ts";
+import { acquireLock, type Lock } from "./db/lock.ts";
+import { migrate } from "./db/migrate.ts";
+import { type Db, openDatabase } from "./db/open.ts";
+import { installation } from "./db/schema/audit.ts";
 import { errors } from "./http/errors.ts";
+import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
+import { createBus } from "./lib/bus.ts";
+import { systemClock } from "./lib/clock.ts";
+import { openFiles } from "./lib/files.ts";
+import { newSecret, randomChars } from "./lib/ids.ts";
+import { createLog } from "./lib/log.ts";
+import { socketPath } from "./lib/sockets.ts";
 
-/** The HTTP application for `ctx`. */
-export function createApp(ctx: Ctx) {
-  return new Elysia({ name: "finetune-lab" })
-    .use(errors(ctx))
-    .use(session(ctx))
-    .get("/healthz", () => ({ status: "ok" }));
+/** A context and the things that end with it. */
+export interface OpenCtx extends Ctx {
+  lock: Lock;
+  /** Aborts `signal`, waits for queued writes, closes the database and lets go of the data directory. */
+  close(): Promise<void>;
 }
+
+const noProviders: ComputeRegistry = { get: () => null, list: () => [] };
+
+async function installationId(db: Db, write: Ctx["write"]): Promise<string> {
+  const id = randomChars(12);
+  await write((tx) => tx.insert(installation).values({ key: "id", value: id }).onConflictDoNothing());
+  const rows = await db.select().from(installation);
+  return rows.find((row) => row.key === "id")?.value ?? id;
+}
+
+/** The key that signs cookies and seals secrets: made once, kept outside the database so that a copy of the database alone opens no session. */
+function readSecret(root: string): string {
+  const path = join(root, "secret");
+  if (!existsSync(path)) writeFileSync(path, newSecret(""), { mode: 0o600, flag: "wx" });
+  return readFileSync(path, "utf8").trim();
+}
+
+/**
+ * Opens the data directory: takes its lock, brings the database to this build's schema, and builds the tools every service gets.
+ * @param overrides tools to use instead (tests: clock, log, compute)
+ * @throws AppError `data_dir_in_use`, `schema_newer`
+ */
+export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
+  const files = overrides.files ?? openFiles(config.data_dir);
+  const lock = acquireLock(files.root);
+  try {
+    const database = await openDatabase(
+      config.database_url ?? `file:${join(files.root, "lab.db")}`,
+      config.database_token ?? undefined,
+    );
+    await migrate(database.client, assetPath("migrations"));
+    const log = overrides.log ?? createLog(config.log_level);
+    const stop = new AbortController();
+    const ctx: OpenCtx = {
+      installation: await installationId(database.db, database.write),
+      secret: readSecret(files.root),
+      config,
+      db: database.db,
+      write: database.write,
+      clock: systemClock,
+      log,
+      bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),
+      files,
+      compute: noProviders,
+      trainerHome: `unix:${socketPath(files.path("run"), "trainer.sock")}`,
+      signal: stop.signal,
+      lock,
+      async close() {
+        stop.abort();
+        await database.close();
+        lock.release();
+      },
+      ...overrides,
+    };
+    return ctx;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** The HTTP application for `ctx`: the gate, then the rooms in their order. */
+export function createApp(ctx: Ctx) {
+  return (
+    new Elysia({ name: "finetune-lab", systemRouter: false })
+      .use(gate(ctx))
+      .use(errors(ctx))
+      .use(session(ctx))
+      .get("/healthz", () => ({ status: "ok" }), {
+        detail: { summary: "Whether the server answers", tags: ["Server"] },
+      })
+      // Rooms, in their order; add `.use(roomApi(ctx))` and `.use(roomPages(ctx))` here.
+      .use(authApi(ctx))
+  );
+}
+
+export type App = ReturnType<typeof createApp>;

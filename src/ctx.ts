@@ -18,6 +18,8 @@ export interface ComputeRegistry {
 export interface Ctx {
   /** Id of this installation; marks everything providers make. */
   installation: string;
+  /** Signs cookies and seals stored secrets; lies outside the database. Never logged, never sent. */
+  secret: string;
   config: Config;
   db: Db;
   write: Writer;

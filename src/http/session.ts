@@ -4,15 +4,17 @@ import { resolveActor } from "../auth/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { accessOf } from "./access.ts";
+import { requestState } from "./request-state.ts";
 
 const NOBODY: Actor = { userId: "", org: "", role: "member", via: "session", keyId: null, email: null };
 
 /** Gives handlers `actor`. On public and trainer routes without credentials it is nobody (empty ids). */
 export const session = (ctx: Ctx) =>
-  new Elysia({ name: "session", seed: ctx.installation }).resolve({ as: "global" }, async ({ request, route }) => {
+  new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, async ({ request, route }) => {
     const access = accessOf(request.method, route);
     if (access === "trainer") return { actor: NOBODY };
-    const actor = await resolveActor(ctx, request);
+    const known = requestState(request)?.actor;
+    const actor = known === undefined ? await resolveActor(ctx, request) : known;
     if (access === "public") return { actor: actor ?? NOBODY };
     if (!actor)
       throw new AppError(

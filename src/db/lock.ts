@@ -1,0 +1,63 @@
+/** The server lock: one process owns a data directory. The system lets go of it when the process dies, however it dies. */
+import { Database } from "bun:sqlite";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { AppError } from "../errors.ts";
+
+/** What the owner of a data directory says about itself in `run/owner.json`. */
+export interface Owner {
+  pid: number;
+  /** Where it answers, once it listens. */
+  url: string | null;
+  adminSocket: string | null;
+}
+
+export interface Lock {
+  /** Replaces what `run/owner.json` says. */
+  announce(owner: Omit<Owner, "pid">): void;
+  release(): void;
+}
+
+const ownerPath = (dataDir: string) => join(dataDir, "run", "owner.json");
+
+/** What the owner of the directory last said, or null. It may be dead: only the lock tells. */
+export function readOwner(dataDir: string): Owner | null {
+  const path = ownerPath(dataDir);
+  if (!existsSync(path)) return null;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Owner;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Takes the lock: an exclusive transaction, never committed, on a tiny database of its own (`run/lock.db`).
+ * @throws AppError `data_dir_in_use` naming the process that holds it
+ */
+export function acquireLock(dataDir: string): Lock {
+  const database = new Database(join(dataDir, "run", "lock.db"), { create: true });
+  try {
+    database.run("PRAGMA busy_timeout = 0");
+    database.run("BEGIN EXCLUSIVE");
+  } catch (cause) {
+    database.close();
+    const owner = readOwner(dataDir);
+    throw new AppError(
+      "conflict",
+      "data_dir_in_use",
+      `The data directory ${dataDir} is in use by another Fine-Tune Lab${owner ? ` (process ${owner.pid}${owner.url ? `, at ${owner.url}` : ""})` : ""}. Stop that one first, or give this one its own directory with --data.`,
+      { cause },
+    );
+  }
+  const announce: Lock["announce"] = (owner) =>
+    writeFileSync(ownerPath(dataDir), JSON.stringify({ pid: process.pid, ...owner }), { mode: 0o600 });
+  announce({ url: null, adminSocket: null });
+  return {
+    announce,
+    release() {
+      database.run("ROLLBACK");
+      database.close();
+    },
+  };
+}

@@ -1,0 +1,156 @@
+/** The whole application in this process, on a database cloned from a migrated and seeded template: a few milliseconds a test. */
+import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type App, createApp, createCtx, type OpenCtx } from "../../src/app.ts";
+import { createKey, createOrganisation, createUser } from "../../src/auth/service.ts";
+import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
+import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
+import { connect } from "../../src/db/open.ts";
+
+export const PASSWORD = "correct-horse-41-battery";
+/** `admin` and `member` belong to one organisation, `other` is a plain member of another, `otherAdmin` administers from that other one. */
+export type As = "admin" | "member" | "other" | "otherAdmin";
+export type Asker = As | "anonymous";
+
+interface Seed {
+  dir: string;
+  users: Record<As, string>;
+  orgs: { a: string; b: string };
+  keys: Record<As, string>;
+  keyIds: Record<As, string>;
+}
+
+const EMAILS: Record<As, string> = {
+  admin: "admin@example.test",
+  member: "member@example.test",
+  other: "other@example.test",
+  otherAdmin: "other-admin@example.test",
+};
+
+const quiet = () => {};
+const configFor = (dir: string, input: ConfigInput = {}): Config =>
+  loadConfig(
+    { data_dir: dir, listen: "127.0.0.1:0", log_level: "error", ...input },
+    { FTL_TRAINER_ENV: process.env.FTL_TRAINER_ENV },
+  );
+
+async function makeTemplate(): Promise<Seed> {
+  const dir = mkdtempSync(join(tmpdir(), "ftl-template-"));
+  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+  const ctx = await createCtx(configFor(dir), { log: quiet });
+  const make = (as: As, role: "admin" | "member", org: string, orgName?: string) =>
+    createUser(ctx, systemActor(), { email: EMAILS[as], password: PASSWORD, role, org: org || undefined, orgName });
+  const admin = await make("admin", "admin", "", "Alpha");
+  const member = await make("member", "member", admin.org);
+  const other = await make("other", "member", await createOrganisation(ctx, systemActor(), "Beta"));
+  const otherAdmin = await make("otherAdmin", "admin", other.org);
+  const users = { admin: admin.id, member: member.id, other: other.id, otherAdmin: otherAdmin.id };
+  const keys = {} as Seed["keys"];
+  const keyIds = {} as Seed["keyIds"];
+  for (const as of Object.keys(users) as As[]) {
+    const made = await createKey(ctx, systemActor(), { name: `${as} key`, userId: users[as] });
+    keys[as] = made.key;
+    keyIds[as] = made.id;
+  }
+  await ctx.close();
+  const client = await connect(`file:${join(dir, "lab.db")}`);
+  await client.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  client.close();
+  return { dir, users, orgs: { a: admin.org, b: other.org }, keys, keyIds };
+}
+
+let template: Promise<Seed> | null = null;
+
+export interface RequestOptions {
+  as?: Asker;
+  /** Sent as JSON. */
+  body?: unknown;
+  /** Sent as a form of a page of this site: urlencoded, or multipart when it is FormData. */
+  form?: Record<string, string> | FormData;
+  /** Sent as it is. */
+  raw?: RequestInit["body"];
+  headers?: Record<string, string>;
+}
+
+export interface TestApp {
+  ctx: OpenCtx;
+  app: App;
+  dir: string;
+  users: Record<As, string>;
+  orgs: { a: string; b: string };
+  keys: Record<As, string>;
+  keyIds: Record<As, string>;
+  emails: Record<As, string>;
+  actor(as: As): Actor;
+  /** One request in process, by default as `admin` with an API key. */
+  request(method: string, path: string, options?: RequestOptions): Promise<Response>;
+  /** Like `request`, and reads the JSON; throws with the answer when the status is 400 or more. */
+  json<T = Record<string, unknown>>(method: string, path: string, options?: RequestOptions): Promise<T>;
+  close(): Promise<void>;
+}
+
+export interface TestAppOptions {
+  config?: ConfigInput;
+  /** Tools to use instead: `clock: fakeClock()`, `compute`, `log`. */
+  ctx?: Partial<Ctx>;
+}
+
+/** An application with two organisations, four users and a key each. Close it at the end of the test. */
+export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
+  template ??= makeTemplate();
+  const seed = await template;
+  const dir = mkdtempSync(join(tmpdir(), "ftl-test-"));
+  mkdirSync(join(dir, "run"), { mode: 0o700 });
+  for (const name of ["lab.db", "secret"])
+    copyFileSync(join(seed.dir, name), join(dir, name), constants.COPYFILE_FICLONE);
+  const ctx = await createCtx(configFor(dir, options.config), { log: quiet, ...options.ctx });
+  const app = createApp(ctx);
+
+  const request: TestApp["request"] = (method, path, given = {}) => {
+    const headers = new Headers(given.headers);
+    const as = given.as ?? "admin";
+    if (as !== "anonymous" && !headers.has("authorization") && !headers.has("cookie"))
+      headers.set("authorization", `Bearer ${seed.keys[as]}`);
+    let body = given.raw;
+    if (given.body !== undefined) {
+      body = JSON.stringify(given.body);
+      if (!headers.has("content-type")) headers.set("content-type", "application/json");
+    } else if (given.form) {
+      body = given.form instanceof FormData ? given.form : new URLSearchParams(given.form);
+      if (!headers.has("origin")) headers.set("origin", "http://localhost");
+      if (!headers.has("sec-fetch-site")) headers.set("sec-fetch-site", "same-origin");
+    }
+    return app.handle(new Request(`http://localhost${path}`, { method, headers, body }));
+  };
+
+  return {
+    ctx,
+    app,
+    dir,
+    users: seed.users,
+    orgs: seed.orgs,
+    keys: seed.keys,
+    keyIds: seed.keyIds,
+    emails: EMAILS,
+    actor: (as) => ({
+      userId: seed.users[as],
+      org: as === "admin" || as === "member" ? seed.orgs.a : seed.orgs.b,
+      role: as === "admin" || as === "otherAdmin" ? "admin" : "member",
+      via: "key",
+      keyId: seed.keyIds[as],
+      email: EMAILS[as],
+    }),
+    request,
+    async json(method, path, given) {
+      const answer = await request(method, path, given);
+      const text = await answer.text();
+      if (!answer.ok) throw new Error(`${method} ${path} answered ${answer.status}: ${text}`);
+      return JSON.parse(text);
+    },
+    async close() {
+      await ctx.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
