@@ -25,7 +25,7 @@ interface Attempt {
 }
 
 async function rows<T>(sql: string, args: (string | number)[] = []): Promise<T[]> {
-  const client = createClient({ url: `file:${join(live.dir, "finetune-lab.db")}`, timeout: 5000 });
+  const client = createClient({ url: `file:${join(live.dir, "lab.db")}`, timeout: 5000 });
   try {
     return (await client.execute({ sql, args })).rows as unknown as T[];
   } finally {
