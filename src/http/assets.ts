@@ -1,0 +1,89 @@
+/** Elysia plugin that serves stylesheets and scripts: embedded in the binary, compressed once, cached for ever under an address that changes with their content. */
+import { Elysia } from "elysia";
+import htmx from "../../node_modules/htmx.org/dist/htmx.min.js" with { type: "file" };
+import uplot from "../../node_modules/uplot/dist/uPlot.esm.js" with { type: "file" };
+import uplotCss from "../../node_modules/uplot/dist/uPlot.min.css" with { type: "file" };
+import app from "../../views/assets/app.js" with { type: "file" };
+import chart from "../../views/assets/chart.js" with { type: "file" };
+import baseCss from "../../views/assets/css/base.css" with { type: "file" };
+import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
+import formsCss from "../../views/assets/css/forms.css" with { type: "file" };
+import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
+import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
+import partsCss from "../../views/assets/css/parts.css" with { type: "file" };
+import tableCss from "../../views/assets/css/table.css" with { type: "file" };
+import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
+import icon from "../../views/assets/icon.svg" with { type: "file" };
+import log from "../../views/assets/log.js" with { type: "file" };
+import palette from "../../views/assets/palette.js" with { type: "file" };
+import series from "../../views/assets/series.js" with { type: "file" };
+import stream from "../../views/assets/stream.js" with { type: "file" };
+import upload from "../../views/assets/upload.js" with { type: "file" };
+import type { Ctx } from "../ctx.ts";
+import { notFound } from "../errors.ts";
+
+/** Every file there is, by the name in its address; several files become one. */
+const FILES: Record<string, { type: string; parts: string[] }> = {
+  "app.css": {
+    type: "text/css; charset=utf-8",
+    parts: [tokensCss, baseCss, layoutCss, partsCss, formsCss, tableCss, uplotCss, chartCss, pagesCss],
+  },
+  "icon.svg": { type: "image/svg+xml", parts: [icon] },
+  ...Object.fromEntries(
+    Object.entries({ htmx, uplot, app, chart, log, palette, series, stream, upload }).map(([name, path]) => [
+      `${name}.js`,
+      { type: "text/javascript; charset=utf-8", parts: [path] },
+    ]),
+  ),
+};
+
+interface Asset {
+  type: string;
+  plain: Uint8Array<ArrayBuffer>;
+  zipped: Uint8Array<ArrayBuffer>;
+  etag: string;
+}
+
+async function load(): Promise<{ version: string; assets: Map<string, Asset> }> {
+  const all = new Bun.CryptoHasher("sha256");
+  const assets = new Map<string, Asset>();
+  for (const [name, { type, parts }] of Object.entries(FILES)) {
+    const texts = await Promise.all(parts.map((path) => Bun.file(path).text()));
+    const plain = new TextEncoder().encode(texts.join("\n"));
+    all.update(plain);
+    const etag = `"${Bun.hash(plain).toString(36)}"`;
+    assets.set(name, { type, plain, zipped: Bun.gzipSync(plain, { level: 9 }), etag });
+  }
+  return { version: all.digest("hex").slice(0, 10), assets };
+}
+
+let loaded = await load();
+
+/** Prefix of asset addresses: `/assets/<version>/`. */
+export function assetBase(): string {
+  return `/assets/${loaded.version}/`;
+}
+
+/** Reads the files again; for work on the views. */
+export async function reloadAssets(): Promise<void> {
+  loaded = await load();
+}
+
+/** `GET /assets/<version>/<name>`, and `/assets/<name>` for pages that know no version. */
+export const assets = (ctx: Ctx) =>
+  new Elysia({ name: "assets", seed: ctx.installation }).get("/assets/*", ({ request, params }) => {
+    const path = params["*"].split("/");
+    const name = path.at(-1) ?? "";
+    const asset = loaded.assets.get(name);
+    if (!asset || path.length > 2) throw notFound("asset", params["*"]);
+    const headers: Record<string, string> = {
+      "content-type": asset.type,
+      etag: asset.etag,
+      vary: "accept-encoding",
+      "cache-control": path[0] === loaded.version ? "public, max-age=31536000, immutable" : "no-cache",
+    };
+    if (request.headers.get("if-none-match") === asset.etag) return new Response(null, { status: 304, headers });
+    const zip = (request.headers.get("accept-encoding") ?? "").includes("gzip");
+    if (zip) headers["content-encoding"] = "gzip";
+    return new Response(zip ? asset.zipped : asset.plain, { headers });
+  });

@@ -1,0 +1,96 @@
+/** Turns a view into an answer: the whole page, or only the fragment htmx asked for; redirects that carry a message along. */
+import { h, type VNode } from "preact";
+import { renderToString } from "preact-render-to-string";
+import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { assetBase } from "./assets.ts";
+
+const FLASH = "flash";
+
+/** What a rendering needs to know of its request. */
+export interface PageRequest {
+  request: Request;
+  info: PageInfo;
+}
+
+function cookie(request: Request, name: string): string | null {
+  for (const part of (request.headers.get("cookie") ?? "").split(";")) {
+    const [key, ...value] = part.trim().split("=");
+    if (key === name) return value.join("=");
+  }
+  return null;
+}
+
+function readFlash(request: Request): Flash | null {
+  const text = cookie(request, FLASH);
+  if (!text) return null;
+  try {
+    const found = JSON.parse(Buffer.from(text, "base64url").toString("utf8")) as Partial<Flash>;
+    if (typeof found.text !== "string") return null;
+    return { kind: found.kind === "bad" ? "bad" : "ok", text: found.text.slice(0, 500) };
+  } catch {
+    return null;
+  }
+}
+
+/** Facts of this request for the views; `actor` null on pages before signing in. */
+export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageRequest {
+  const theme = cookie(request, "theme");
+  return {
+    request,
+    info: {
+      url: new URL(request.url),
+      now: ctx.clock.now(),
+      theme: theme === "light" || theme === "dark" ? theme : null,
+      assets: assetBase(),
+      viewer: actor?.userId ? { email: actor.email ?? actor.userId, role: actor.role } : null,
+      flash: readFlash(request),
+    },
+  };
+}
+
+export interface HtmlOptions {
+  status?: number;
+  headers?: Record<string, string>;
+  /** Parts of the page by their element id: sent alone when htmx aims at that element. */
+  fragments?: Record<string, () => VNode>;
+}
+
+/** The id of the element htmx is going to replace, from `HX-Target: div#jobs`. Null for ordinary requests. */
+export function targetId(request: Request): string | null {
+  if (!request.headers.has("hx-request") || request.headers.get("hx-history-restore-request")) return null;
+  return request.headers.get("hx-target")?.split("#")[1] ?? null;
+}
+
+/** Renders `page`, or the one of `fragments` the request aims at. */
+export function html(of: PageRequest, page: VNode, options: HtmlOptions = {}): Response {
+  const target = targetId(of.request);
+  const fragment = target ? options.fragments?.[target] : undefined;
+  const body = renderToString(h(PageContext.Provider, { value: of.info }, fragment ? fragment() : page));
+  const headers = new Headers({
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-store",
+    vary: "hx-request, hx-target",
+    ...options.headers,
+  });
+  if (of.info.flash && !fragment) headers.append("set-cookie", `${FLASH}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax`);
+  return new Response(fragment ? body : `<!doctype html>${body}`, { status: options.status ?? 200, headers });
+}
+
+/** Sends the browser on after a form: 303, or `HX-Redirect` under htmx. `location` is a path of this site. */
+export function redirect(request: Request, location: string, flash?: Flash | string): Response {
+  const headers = new Headers({ "cache-control": "no-store" });
+  if (flash) {
+    const value = typeof flash === "string" ? { kind: "ok", text: flash } : flash;
+    const text = Buffer.from(JSON.stringify(value)).toString("base64url");
+    headers.append("set-cookie", `${FLASH}=${text}; Path=/; Max-Age=30; HttpOnly; SameSite=Lax`);
+  }
+  const htmx = request.headers.has("hx-request");
+  headers.set(htmx ? "hx-redirect" : "location", safePath(location));
+  return new Response(null, { status: htmx ? 200 : 303, headers });
+}
+
+/** `path` when it is an address of this site, else "/": a `next` parameter must not lead elsewhere. */
+export function safePath(path: string | null | undefined): string {
+  return path && /^\/(?![/\\])[^\p{Cc}]*$/u.test(path) && !path.includes("\\") ? path : "/";
+}

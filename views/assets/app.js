@@ -1,0 +1,172 @@
+// What every page does beyond its HTML: copying, fresh times, theme, keyboard, small courtesies of forms. Loads the other scripts a page needs.
+import "./palette.js";
+import "./stream.js";
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/** A short message in the corner. */
+export function toast(text, kind = "ok") {
+  const note = document.createElement("div");
+  note.className = `notice ${kind}`;
+  const words = document.createElement("div");
+  words.textContent = text;
+  note.append(words);
+  $("#toasts")?.append(note);
+  setTimeout(() => note.remove(), kind === "bad" ? 12_000 : 5_000);
+}
+
+// Parts that come with their own script are fetched only where they stand.
+function mountParts() {
+  if ($("ft-chart")) import("./chart.js");
+  if ($("[data-log]")) import("./log.js").then((log) => log.mount());
+  if ($("[data-upload]")) import("./upload.js").then((upload) => upload.mount());
+}
+
+// Copying
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  event.preventDefault();
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    // Clipboards are closed to pages over plain HTTP; the old way still works there.
+    const area = document.createElement("textarea");
+    area.value = button.dataset.copy;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  button.classList.add("done");
+  toast("Copied");
+  setTimeout(() => button.classList.remove("done"), 1500);
+});
+
+// Times that stay true. The server's clock counts: ours may be wrong.
+const drift = Number(document.documentElement.dataset.now ?? Date.now()) - Date.now();
+const UNITS = [
+  [60, 1, "s"],
+  [3600, 60, "min"],
+  [86_400, 3600, "h"],
+  [30 * 86_400, 86_400, "d"],
+];
+
+function relative(at) {
+  const away = (Date.now() + drift - at) / 1000;
+  const size = Math.abs(away);
+  if (size < 10) return "just now";
+  const unit = UNITS.find(([below]) => size < below);
+  if (!unit) return new Date(at).toISOString().slice(0, 10);
+  const text = `${Math.floor(size / unit[1])} ${unit[2]}`;
+  return away < 0 ? `in ${text}` : `${text} ago`;
+}
+
+/** Seconds as the server writes them; see src/lib/format.ts. */
+function duration(seconds) {
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return s % 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s / 60} min`;
+  const minutes = Math.round(s / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return `${Math.floor(minutes / 1440)} d ${Math.round((minutes % 1440) / 60)} h`;
+}
+
+function freshen() {
+  for (const time of $$("[data-relative]")) {
+    const text = relative(Number(time.dataset.relative));
+    if (time.textContent !== text) time.textContent = text;
+  }
+  for (const span of $$("[data-since]")) {
+    const text = duration(Math.max(0, (Date.now() + drift - Number(span.dataset.since)) / 1000));
+    if (span.textContent !== text) span.textContent = text;
+  }
+}
+setInterval(freshen, 1000);
+
+// Theme: system first, then what was chosen.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-theme-toggle]")) return;
+  event.preventDefault();
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  fetch("/theme", { method: "POST", body: new URLSearchParams({ theme: root.dataset.theme }) });
+  document.dispatchEvent(new Event("ft:theme"));
+});
+
+// Forms: say at once that the press was heard, and never send twice.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method === "get") return;
+  if (form.classList.contains("sending")) return event.preventDefault();
+  form.classList.add("sending");
+});
+window.addEventListener("pageshow", () => {
+  for (const form of $$("form.sending")) form.classList.remove("sending");
+});
+document.addEventListener("input", (event) => {
+  const wanted = event.target.dataset?.mustEqual;
+  if (wanted === undefined) return;
+  event.target.setCustomValidity(event.target.value === wanted ? "" : `Type ${wanted} to confirm`);
+});
+
+// Keyboard
+const typing = (target) => target.closest?.("input, textarea, select, [contenteditable]");
+let going = 0;
+
+function moveInTable(step) {
+  const rows = $$("table.list a.row-link");
+  if (!rows.length) return false;
+  const here = rows.indexOf(document.activeElement);
+  const next = rows[here === -1 ? (step > 0 ? 0 : rows.length - 1) : here + step];
+  next?.focus();
+  return Boolean(next);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (Date.now() - going < 1200) {
+    going = 0;
+    const link = $(`[data-go="${CSS.escape(event.key)}"]`);
+    if (link) {
+      event.preventDefault();
+      location.assign(link.href);
+    }
+    return;
+  }
+  if (event.key === "g") going = Date.now();
+  else if (event.key === "/") {
+    const search = $("[data-page-search]");
+    if (search) search.focus();
+    else $("[data-palette]")?.click();
+    event.preventDefault();
+  } else if (event.key === "n") $("[data-new]")?.click();
+  else if (event.key === "?") $("#shortcuts")?.showModal();
+  else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const inTable = document.activeElement?.matches("table.list a.row-link");
+    if ((inTable || document.activeElement === document.body) && moveInTable(event.key === "ArrowDown" ? 1 : -1))
+      event.preventDefault();
+  }
+});
+// A click on the backdrop closes a dialog.
+document.addEventListener("click", (event) => {
+  if (event.target instanceof HTMLDialogElement) event.target.close();
+});
+
+// A request that failed says so; what was typed stays.
+document.addEventListener("htmx:response:error", (event) => {
+  const status = event.detail.ctx.response.status;
+  if (status >= 500) toast("The server could not answer that. Nothing was lost; try again.", "bad");
+});
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.ctx && !event.detail.ctx.sourceElement?.matches("[data-on]"))
+    toast("The server did not answer. Check the connection and try again.", "bad");
+});
+
+document.addEventListener("htmx:after:process", mountParts);
+mountParts();
+for (const note of $$("#toasts .notice:not(.bad)")) setTimeout(() => note.remove(), 6000);

@@ -1,0 +1,342 @@
+// <ft-chart>: uPlot with the same axes and colours everywhere; hover values, smoothing, log scale, drag zoom with finer data, PNG and CSV, live points.
+
+import { addPoints, align, smooth, thin, toCsv } from "./series.js";
+import uPlot from "./uplot.js";
+
+const MOST_POINTS = 4000;
+const SMOOTHING = 0.85;
+
+const short = (value) => {
+  const size = Math.abs(value);
+  for (const [unit, word] of [
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "K"],
+  ])
+    if (size >= unit) return `${Number((value / unit).toPrecision(3))}${word}`;
+  return size !== 0 && size < 0.001 ? value.toExponential(1) : `${Number(value.toPrecision(3))}`;
+};
+const FORMATS = {
+  number: short,
+  percent: (value) => `${Number((value * 100).toPrecision(3))}%`,
+  seconds: (value) => `${short(value)} s`,
+  megabytes: (value) => (value >= 1024 ? `${Number((value / 1024).toPrecision(3))} GB` : `${Math.round(value)} MB`),
+  rate: short,
+};
+
+/** A colour of the stylesheet as the canvas wants it. */
+function color(host, name) {
+  const probe = document.createElement("i");
+  probe.className = name;
+  host.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+const fade = (tone, alpha) => `color-mix(in oklch, ${tone} ${alpha * 100}%, transparent)`;
+
+class Chart extends HTMLElement {
+  connectedCallback() {
+    if (this.plotBox) return;
+    this.plotBox = this.querySelector("[data-plot]");
+    this.series = JSON.parse(this.dataset.series).map((one) => ({ ...one, map: new Map() }));
+    this.small = this.classList.contains("small");
+    this.format = FORMATS[this.dataset.unit] ?? short;
+    const query = new URLSearchParams(location.search);
+    const [from, to] = (query.get("range") ?? "").split("-").map(Number);
+    this.range = !this.small && to > from ? [from, to] : null;
+    this.smoothing = false;
+    this.log = false;
+    this.addTools();
+    this.load();
+    this.onBatch = ({ detail }) => this.take(detail);
+    this.onTheme = () => this.draw();
+    this.onResync = () => this.load();
+    document.addEventListener("ft:batch", this.onBatch);
+    document.addEventListener("ft:theme", this.onTheme);
+    document.addEventListener("ft:resync", this.onResync);
+    this.media = matchMedia("(prefers-color-scheme: dark)");
+    this.media.addEventListener("change", this.onTheme);
+    this.observer = new ResizeObserver(() => {
+      if (this.plot && this.plotBox.clientWidth)
+        this.plot.setSize({ width: this.plotBox.clientWidth, height: this.plotBox.clientHeight });
+    });
+    this.observer.observe(this.plotBox);
+  }
+
+  disconnectedCallback() {
+    document.removeEventListener("ft:batch", this.onBatch);
+    document.removeEventListener("ft:theme", this.onTheme);
+    document.removeEventListener("ft:resync", this.onResync);
+    this.media?.removeEventListener("change", this.onTheme);
+    this.observer?.disconnect();
+    this.plot?.destroy();
+    this.plot = null;
+    this.plotBox = null;
+  }
+
+  addTools() {
+    const box = this.querySelector("[data-tools]");
+    box.replaceChildren();
+    const add = (label, title, act) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.title = title;
+      button.addEventListener("click", () => act(button));
+      box.append(button);
+      return button;
+    };
+    const toggle = (name) => (button) => {
+      this[name] = !this[name];
+      button.setAttribute("aria-pressed", String(this[name]));
+      this.draw();
+    };
+    this.resetButton = add("Whole run", "Show all steps (double click in the chart)", () => this.zoom(null));
+    this.resetButton.hidden = !this.range;
+    add("Smooth", "Moving average; the raw line stays, faint", toggle("smoothing")).setAttribute(
+      "aria-pressed",
+      "false",
+    );
+    add("Log", "Logarithmic scale", toggle("log")).setAttribute("aria-pressed", "false");
+    add("PNG", "Download as picture", () => this.savePng());
+    add("CSV", "Download the values", () => this.saveCsv());
+  }
+
+  /** Points from the server, thinned there; finer ones when zoomed in. */
+  async load() {
+    const sources = Map.groupBy(this.series, (one) => one.src ?? this.dataset.src);
+    await Promise.all(
+      [...sources].map(async ([src, list]) => {
+        const url = new URL(src, location.href);
+        url.searchParams.set("keys", list.map((one) => one.key).join(","));
+        if (this.range) {
+          url.searchParams.set("from", String(Math.floor(this.range[0])));
+          url.searchParams.set("to", String(Math.ceil(this.range[1])));
+        }
+        const answer = await fetch(url, { headers: { accept: "application/json" } }).catch(() => null);
+        if (!answer?.ok) return;
+        const { series } = await answer.json();
+        for (const one of list) one.map = addPoints(new Map(), series[one.key] ?? []);
+      }),
+    );
+    this.draw();
+  }
+
+  take(batch) {
+    let changed = false;
+    for (const one of this.series) {
+      const points = one.job === batch.job_id ? batch.points?.[one.key] : null;
+      if (!points?.length) continue;
+      const seen = this.range ? points.filter(([step]) => step <= this.range[1]) : points;
+      addPoints(one.map, seen);
+      if (one.map.size > MOST_POINTS) one.map = thin(one.map, MOST_POINTS / 2);
+      changed ||= seen.length > 0;
+    }
+    if (!changed || this.pending) return;
+    this.pending = requestAnimationFrame(() => {
+      this.pending = 0;
+      if (this.plot && !this.smoothing) this.plot.setData(this.data(), !this.zoomed);
+      else this.draw();
+      this.fillTable();
+    });
+  }
+
+  /** Aligned values; when smoothing, the smoothed lines follow the raw ones. */
+  data() {
+    const aligned = align(this.series.map((one) => one.map));
+    if (this.log)
+      for (const column of aligned.slice(1))
+        for (let i = 0; i < column.length; i++) if (column[i] !== undefined && !(column[i] > 0)) column[i] = null;
+    return this.smoothing ? [...aligned, ...aligned.slice(1).map((column) => smooth(column, SMOOTHING))] : aligned;
+  }
+
+  draw() {
+    if (!this.plotBox) return;
+    const data = this.data();
+    const empty = data[0].length === 0;
+    this.plotBox.classList.toggle("waiting", empty);
+    if (empty) return;
+    this.plot?.destroy();
+    this.plotBox.replaceChildren();
+    const line = color(this.plotBox, "tone-line");
+    const text = color(this.plotBox, "tone-muted");
+    const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const stroke = (one) => color(this.plotBox, `series-${one.color}`);
+    const few = (one) => one.map.size <= 40;
+    const raw = this.series.map((one) => ({
+      label: one.label,
+      stroke: this.smoothing ? fade(stroke(one), 0.28) : stroke(one),
+      width: this.smoothing ? 1 : 1.5,
+      dash: one.color === 2 ? [5, 3] : undefined,
+      spanGaps: true,
+      points: { show: few(one), size: 5, fill: stroke(one) },
+    }));
+    const smoothed = this.smoothing
+      ? this.series.map((one) => ({
+          label: one.label,
+          stroke: stroke(one),
+          width: 2,
+          spanGaps: true,
+          points: { show: false },
+        }))
+      : [];
+    const grid = { stroke: line, width: 1 };
+    const axis = { stroke: text, font, grid, ticks: { show: false } };
+    this.plot = new uPlot(
+      {
+        width: this.plotBox.clientWidth,
+        height: this.plotBox.clientHeight,
+        padding: [8, 8, 0, 0],
+        legend: { show: false },
+        cursor: { sync: { key: "steps", setSeries: false }, drag: { x: true, y: false }, points: { size: 6 } },
+        scales: {
+          x: { time: false, ...(this.range ? { range: () => this.range } : {}) },
+          y: this.log ? { distr: 3 } : { range: (_plot, low, high) => around(low, high) },
+        },
+        axes: [
+          {
+            ...axis,
+            grid: { show: false },
+            size: 26,
+            gap: 6,
+            space: 60,
+            values: (_plot, all) => all.map((v) => (v === null || v % 1 ? "" : short(v))),
+          },
+          {
+            ...axis,
+            size: 48,
+            gap: 6,
+            space: this.small ? 28 : 36,
+            values: (_plot, all) => all.map((v) => (v === null ? "" : this.format(v))),
+          },
+        ],
+        series: [{}, ...raw, ...smoothed],
+        hooks: {
+          setCursor: [(plot) => this.legend(plot.cursor.idx)],
+          setSelect: [
+            (plot) => {
+              if (plot.select.width < 4) return;
+              this.zoom([
+                plot.posToVal(plot.select.left, "x"),
+                plot.posToVal(plot.select.left + plot.select.width, "x"),
+              ]);
+            },
+          ],
+          ready: [(plot) => plot.over.addEventListener("dblclick", () => this.range && this.zoom(null))],
+        },
+      },
+      data,
+      this.plotBox,
+    );
+    this.legend(null);
+    this.fillTable();
+  }
+
+  zoom(range) {
+    this.range = range;
+    this.zoomed = Boolean(range);
+    this.resetButton.hidden = !range;
+    if (!this.small) {
+      const url = new URL(location.href);
+      if (range) url.searchParams.set("range", `${Math.floor(range[0])}-${Math.ceil(range[1])}`);
+      else url.searchParams.delete("range");
+      history.replaceState(history.state, "", url);
+    }
+    this.load();
+  }
+
+  /** Names with the values under the pointer, or the last ones. */
+  legend(index) {
+    const list = this.querySelector("[data-legend]");
+    if (!list || !this.plot) return;
+    const [steps, ...columns] = this.plot.data;
+    const at = index ?? null;
+    const items = this.series.map((one, i) => {
+      const column = columns[i];
+      let value = at === null ? undefined : column[at];
+      // Series of other steps show the value they had last.
+      for (let k = at ?? steps.length - 1; value == null && k >= 0; k--) value = column[k];
+      const item = document.createElement("li");
+      const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      swatch.setAttribute("viewBox", "0 0 14 8");
+      swatch.setAttribute("class", `series-${one.color}`);
+      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      path.setAttribute("d", "M0 4h14");
+      path.setAttribute("stroke", "currentColor");
+      path.setAttribute("stroke-width", "2");
+      if (one.color === 2) path.setAttribute("stroke-dasharray", "4 2");
+      swatch.append(path);
+      const label = document.createElement("span");
+      label.className = "label";
+      label.textContent = one.label;
+      const number = document.createElement("b");
+      number.textContent = value == null ? "–" : this.format(value);
+      item.append(swatch, label, number);
+      return item;
+    });
+    if (steps.length) {
+      const where = document.createElement("li");
+      where.textContent = `${this.dataset.axis} ${Math.round(steps[at ?? steps.length - 1]).toLocaleString("en-US")}`;
+      items.push(where);
+    }
+    list.replaceChildren(...items);
+  }
+
+  /** The table behind the chart: filled only while it is open. */
+  fillTable() {
+    const details = this.querySelector("[data-table]");
+    if (!details) return;
+    details.ontoggle = () => this.fillTable();
+    if (!details.open) return;
+    const [steps, ...columns] = align(this.series.map((one) => one.map));
+    const rows = steps.slice(-200).map((step, i) => {
+      const row = document.createElement("tr");
+      const offset = Math.max(0, steps.length - 200);
+      for (const [n, value] of [step, ...columns.map((column) => column[i + offset])].entries()) {
+        const cell = document.createElement("td");
+        cell.className = n ? "end" : "num";
+        cell.textContent = value == null ? "" : n ? this.format(value) : String(value);
+        row.append(cell);
+      }
+      return row;
+    });
+    details.querySelector("tbody").replaceChildren(...rows);
+  }
+
+  save(blob, ending) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${this.dataset.title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}.${ending}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  saveCsv() {
+    const labels = [this.dataset.axis.toLowerCase(), ...this.series.map((one) => one.label)];
+    this.save(new Blob([toCsv(labels, align(this.series.map((one) => one.map)))], { type: "text/csv" }), "csv");
+  }
+
+  savePng() {
+    if (!this.plot) return;
+    const from = this.plot.ctx.canvas;
+    const canvas = document.createElement("canvas");
+    canvas.width = from.width;
+    canvas.height = from.height;
+    const paper = canvas.getContext("2d");
+    paper.fillStyle = color(this.plotBox, "tone-surface");
+    paper.fillRect(0, 0, canvas.width, canvas.height);
+    paper.drawImage(from, 0, 0);
+    canvas.toBlob((blob) => blob && this.save(blob, "png"));
+  }
+}
+
+/** Room above and below the values; never less than nothing shown for a flat line. */
+function around(low, high) {
+  if (low === null || high === null) return [0, 1];
+  const span = high - low || Math.abs(high) || 1;
+  const floor = low >= 0 && low < span * 0.4 ? 0 : low - span * 0.06;
+  return [floor, high + span * 0.08];
+}
+
+if (!customElements.get("ft-chart")) customElements.define("ft-chart", Chart);

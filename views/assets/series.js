@@ -1,0 +1,49 @@
+// Points of series, apart from any drawing: merging live values, aligning, smoothing, CSV.
+
+/** Points in a map from step to value; later values replace earlier ones at the same step. "NaN" and the like become gaps. */
+export function addPoints(map, points) {
+  for (const [step, value] of points) map.set(step, typeof value === "number" && Number.isFinite(value) ? value : null);
+  return map;
+}
+
+/** `[steps, values of the first, values of the second, …]` over the union of all steps; undefined where a series has no point, null where it has a gap. */
+export function align(maps) {
+  const steps = [...new Set(maps.flatMap((map) => [...map.keys()]))].sort((a, b) => a - b);
+  return [steps, ...maps.map((map) => steps.map((step) => map.get(step)))];
+}
+
+/** Exponential moving average without the pull towards the start; gaps stay gaps. `weight` 0 (none) to 1. */
+export function smooth(values, weight) {
+  let sum = 0;
+  let mass = 0;
+  return values.map((value) => {
+    if (value === null || value === undefined) return value;
+    sum = sum * weight + value * (1 - weight);
+    mass = mass * weight + (1 - weight);
+    return sum / mass;
+  });
+}
+
+/** Keeps at most `most` points: smallest and largest of every bucket, so that spikes stay. */
+export function thin(map, most) {
+  if (map.size <= most) return map;
+  const points = [...map.entries()].sort((a, b) => a[0] - b[0]);
+  const per = Math.ceil(points.length / (most / 2));
+  const kept = new Map();
+  for (let i = 0; i < points.length; i += per) {
+    const bucket = points.slice(i, i + per);
+    const low = bucket.reduce((a, b) => ((b[1] ?? Infinity) < (a[1] ?? Infinity) ? b : a));
+    const high = bucket.reduce((a, b) => ((b[1] ?? -Infinity) > (a[1] ?? -Infinity) ? b : a));
+    for (const [step, value] of [low, high].sort((a, b) => a[0] - b[0])) kept.set(step, value);
+  }
+  const [step, value] = points.at(-1);
+  return kept.set(step, value);
+}
+
+/** A table of aligned data as CSV. */
+export function toCsv(labels, aligned) {
+  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const lines = [labels.map(quote).join(",")];
+  for (let i = 0; i < aligned[0].length; i++) lines.push(aligned.map((column) => column[i] ?? "").join(","));
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,98 @@
+// One event stream a page: keeps fragments fresh, feeds charts and logs, and says so quietly when the connection is gone.
+//
+// body[data-stream-jobs] and body[data-stream-topics] say what to listen to. An element with data-on="jobs" is refreshed (htmx event
+// "refresh") when something of that topic changes; data-on="job:ID" also when that job makes progress. Charts and logs listen to
+// the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something may have been missed).
+const { streamJobs, streamTopics } = document.body.dataset;
+const strip = document.getElementById("connection");
+const HIDDEN_FOR_MS = 60_000;
+const REFRESH_EVERY_MS = 1_000;
+
+let source = null;
+let lost = false;
+let opened = false;
+let retry = 0;
+let timer = 0;
+let away = 0;
+
+const due = new Map();
+/** Refreshes an element now, or at the end of its pause when it was refreshed a moment ago. */
+function refresh(element) {
+  const last = due.get(element) ?? 0;
+  const wait = last + REFRESH_EVERY_MS - Date.now();
+  if (last > Date.now()) return;
+  due.set(element, Math.max(Date.now(), last + REFRESH_EVERY_MS));
+  setTimeout(() => element.isConnected && window.htmx?.trigger(element, "refresh", {}, false), Math.max(0, wait));
+}
+
+function refreshAll(wanted) {
+  for (const element of document.querySelectorAll("[data-on]")) {
+    if (!wanted || element.dataset.on.split(" ").some(wanted)) refresh(element);
+  }
+}
+
+function say(text, back = false) {
+  if (!strip) return;
+  strip.hidden = !text;
+  strip.textContent = text;
+  strip.classList.toggle("back", back);
+}
+
+function connect() {
+  clearTimeout(timer);
+  const query = new URLSearchParams();
+  if (streamJobs) query.set("jobs", streamJobs);
+  if (streamTopics) query.set("topics", streamTopics);
+  source = new EventSource(`/v1/stream?${query}`);
+  source.addEventListener("open", () => {
+    retry = 0;
+    if (opened) {
+      refreshAll();
+      document.dispatchEvent(new Event("ft:resync"));
+    }
+    if (lost) {
+      say("Connected again. Everything is up to date.", true);
+      setTimeout(() => !lost && say(""), 2500);
+    }
+    lost = false;
+    opened = true;
+  });
+  source.addEventListener("error", () => {
+    if (!lost) {
+      lost = true;
+      // A blink is not worth a word.
+      setTimeout(() => lost && say("Connection lost. Trying again; the work itself goes on."), 1500);
+    }
+    if (source?.readyState !== EventSource.CLOSED) return;
+    retry = Math.min(retry + 1, 6);
+    timer = setTimeout(connect, 500 * 2 ** retry);
+  });
+  source.addEventListener("batch", (event) => {
+    const batch = JSON.parse(event.data);
+    document.dispatchEvent(new CustomEvent("ft:batch", { detail: batch }));
+    if (batch.progress || batch.phase || batch.samples?.length) refreshAll((on) => on === `job:${batch.job_id}`);
+  });
+  source.addEventListener("changed", (event) => {
+    const { topic, id } = JSON.parse(event.data);
+    document.dispatchEvent(new CustomEvent("ft:changed", { detail: { topic, id } }));
+    refreshAll((on) => on === topic || (topic === "jobs" && on === `job:${id}`));
+  });
+}
+
+function disconnect() {
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+}
+
+if (streamJobs || streamTopics) {
+  connect();
+  // Browsers allow six connections a server: a page nobody looks at gives its own back, and catches up later.
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(away);
+    if (document.hidden) away = setTimeout(disconnect, HIDDEN_FOR_MS);
+    else if (!source) connect();
+  });
+  window.addEventListener("pagehide", disconnect);
+  window.addEventListener("pageshow", (event) => event.persisted && !source && connect());
+}

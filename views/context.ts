@@ -1,0 +1,42 @@
+/** What every part of a page may know without being told: who looks, at which address, and what time it is on the server. */
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+
+export interface Flash {
+  kind: "ok" | "bad";
+  text: string;
+}
+
+export interface PageInfo {
+  /** Path with query, as asked for. */
+  url: URL;
+  /** Milliseconds since 1970: relative times are counted from here. */
+  now: number;
+  theme: "light" | "dark" | null;
+  /** Prefix of every asset's address; changes with their content. */
+  assets: string;
+  /** Null on the pages before signing in. */
+  viewer: { email: string; role: "admin" | "member" } | null;
+  flash: Flash | null;
+}
+
+export const PageContext = createContext<PageInfo | null>(null);
+
+/** The page being rendered. */
+export function usePage(): PageInfo {
+  const page = useContext(PageContext);
+  if (!page) throw new Error("rendered outside a page: use html() of src/http/html.ts");
+  return page;
+}
+
+/** The address of this page with some query parameters changed; null or "" removes one. `after` never survives another change. */
+export function withQuery(url: URL, changes: Record<string, string | null>): string {
+  const query = new URLSearchParams(url.search);
+  if (!("after" in changes)) query.delete("after");
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) query.set(name, value);
+    else query.delete(name);
+  }
+  const text = query.toString();
+  return url.pathname + (text ? `?${text}` : "");
+}

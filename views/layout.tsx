@@ -1,0 +1,294 @@
+/** The frame of every page: rail of nouns, title row with the one next step, connection strip, messages, palette. */
+import type { ComponentChildren } from "preact";
+import { type PageInfo, usePage } from "./context.ts";
+import { Icon, type IconName, Mark } from "./parts/icons.tsx";
+import { Notice } from "./parts/notice.tsx";
+
+export interface Crumb {
+  label: string;
+  href: string;
+}
+
+interface Noun {
+  href: string;
+  label: string;
+  icon: IconName;
+  /** Second key after `g`. */
+  key?: string;
+}
+
+const NOUNS: Noun[] = [
+  { href: "/", label: "Home", icon: "home", key: "h" },
+  { href: "/datasets", label: "Datasets", icon: "data", key: "d" },
+  { href: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
+  { href: "/models", label: "Models", icon: "models", key: "m" },
+  { href: "/evaluations", label: "Evaluations", icon: "scale", key: "e" },
+  { href: "/playground", label: "Playground", icon: "chat", key: "p" },
+  { href: "/deployments", label: "Deployments", icon: "deploy", key: "s" },
+];
+const MACHINE: Noun[] = [
+  { href: "/hosts", label: "Hosts", icon: "hosts" },
+  { href: "/usage", label: "Usage", icon: "usage", key: "u" },
+  { href: "/settings", label: "Settings", icon: "settings" },
+];
+const ADMIN: Noun = { href: "/admin", label: "Administration", icon: "shield" };
+
+/** htmx without eval, without injected styles, and with 4xx answers left to the page. */
+const HTMX_CONFIG = JSON.stringify({
+  includeIndicatorCSS: false,
+  history: "reload",
+  defaultSwap: "outerMorph",
+  noSwap: [204, 304, "5xx"],
+});
+
+function isHere(page: PageInfo, noun: Noun): boolean {
+  const { pathname } = page.url;
+  return noun.href === "/" ? pathname === "/" : pathname === noun.href || pathname.startsWith(`${noun.href}/`);
+}
+
+function Item({ noun, page }: { noun: Noun; page: PageInfo }) {
+  return (
+    <a class="item" href={noun.href} aria-current={isHere(page, noun) ? "page" : undefined} data-go={noun.key}>
+      <Icon name={noun.icon} />
+      {noun.label}
+    </a>
+  );
+}
+
+function SignOut() {
+  return (
+    <form method="post" action="/logout">
+      <button type="submit" class="item">
+        <Icon name="leave" />
+        Sign out
+      </button>
+    </form>
+  );
+}
+
+function ThemeButton() {
+  return (
+    <form method="post" action="/theme" data-theme-toggle>
+      <button type="submit" class="item">
+        <Icon name="theme" />
+        Light or dark
+      </button>
+    </form>
+  );
+}
+
+function Rail({ page }: { page: PageInfo }) {
+  const admin = page.viewer?.role === "admin";
+  return (
+    <nav class="rail" aria-label="Main">
+      <a class="brand" href="/">
+        <Mark />
+        Fine-Tune Lab
+      </a>
+      <a class="item search" href="/search" data-palette>
+        <Icon name="search" />
+        Search
+        <kbd>Ctrl K</kbd>
+      </a>
+      {NOUNS.map((noun) => (
+        <Item noun={noun} page={page} />
+      ))}
+      <div class="group">Installation</div>
+      {(admin ? [...MACHINE, ADMIN] : MACHINE).map((noun) => (
+        <Item noun={noun} page={page} />
+      ))}
+      <div class="gap" />
+      <ThemeButton />
+      <SignOut />
+      <div class="group clip" title={page.viewer?.email}>
+        {page.viewer?.email}
+      </div>
+    </nav>
+  );
+}
+
+function Bar({ page }: { page: PageInfo }) {
+  const admin = page.viewer?.role === "admin";
+  const first = NOUNS.slice(0, 4);
+  const rest = [...NOUNS.slice(4), ...MACHINE, ...(admin ? [ADMIN] : [])];
+  return (
+    <nav class="bar" aria-label="Main, small screen">
+      {first.map((noun) => (
+        <a href={noun.href} aria-current={isHere(page, noun) ? "page" : undefined}>
+          <Icon name={noun.icon} />
+          {noun.label}
+        </a>
+      ))}
+      <button type="button" popovertarget="more-menu">
+        <Icon name="more" />
+        More
+      </button>
+      <div id="more-menu" class="menu" popover="auto">
+        {rest.map((noun) => (
+          <Item noun={noun} page={page} />
+        ))}
+        <a class="item" href="/search">
+          <Icon name="search" />
+          Search
+        </a>
+        <ThemeButton />
+        <SignOut />
+      </div>
+    </nav>
+  );
+}
+
+function Shortcuts() {
+  const rows: [string, string][] = [
+    ["Search and go anywhere", "Ctrl K"],
+    ["Search this list", "/"],
+    ["New", "n"],
+    ...NOUNS.map((noun): [string, string] => [`Go to ${noun.label.toLowerCase()}`, `g ${noun.key}`]),
+    ["Move in a table", "↑ ↓"],
+    ["Close", "Esc"],
+    ["This help", "?"],
+  ];
+  return (
+    <dialog id="shortcuts" class="shortcuts" aria-labelledby="shortcuts-title">
+      <h2 id="shortcuts-title">Keyboard</h2>
+      <dl class="small">
+        {rows.map(([what, keys]) => (
+          <>
+            <dt>{what}</dt>
+            <dd>
+              {keys.split(" ").map((key) => (
+                <>
+                  <kbd>{key}</kbd>{" "}
+                </>
+              ))}
+            </dd>
+          </>
+        ))}
+      </dl>
+    </dialog>
+  );
+}
+
+function Palette() {
+  return (
+    <dialog id="palette" class="palette" aria-label="Search">
+      <search>
+        <input
+          type="search"
+          name="q"
+          id="palette-input"
+          placeholder="Search pages, jobs, models, datasets"
+          aria-label="Search pages, jobs, models, datasets"
+          autocomplete="off"
+          hx-get="/search"
+          hx-trigger="input changed delay:120ms, palette-open"
+          hx-target="#search-results"
+          hx-swap="outerHTML"
+          hx-sync="this:replace"
+        />
+        <div id="search-results" class="results" />
+      </search>
+    </dialog>
+  );
+}
+
+function Head({ title, page }: { title: string; page: PageInfo }) {
+  return (
+    <head>
+      <meta charset="utf-8" />
+      <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
+      <meta name="color-scheme" content="light dark" />
+      <title>{title} · Fine-Tune Lab</title>
+      <meta name="htmx-config" content={HTMX_CONFIG} />
+      <link rel="icon" type="image/svg+xml" href={`${page.assets}icon.svg`} />
+      <link rel="stylesheet" href={`${page.assets}app.css`} />
+      <script src={`${page.assets}htmx.js`} defer />
+      <script src={`${page.assets}app.js`} type="module" />
+    </head>
+  );
+}
+
+/** A page inside the frame. */
+export function Layout(props: {
+  title: string;
+  /** Where this page hangs: the lists above it. */
+  crumbs?: Crumb[];
+  /** Small things beside the title, such as a state badge. */
+  beside?: ComponentChildren;
+  /** The one obvious next step, and at most a few lesser ones before it. */
+  actions?: ComponentChildren;
+  /** What moves by itself on this page; see views/README.md. */
+  live?: { jobs?: string[]; topics?: string[] };
+  /** No limit to the width of the content. */
+  wide?: boolean;
+  children: ComponentChildren;
+}) {
+  const page = usePage();
+  return (
+    <html lang="en" data-theme={page.theme ?? undefined} data-now={String(page.now)}>
+      <Head title={props.title} page={page} />
+      <body
+        data-stream-jobs={props.live?.jobs?.join(",") || undefined}
+        data-stream-topics={props.live?.topics?.join(",") || undefined}
+      >
+        <a class="skip" href="#main">
+          Skip to content
+        </a>
+        <div class="app">
+          <Rail page={page} />
+          <div class="column">
+            <header class="top">
+              <div class="heading">
+                {props.crumbs?.length ? (
+                  <nav aria-label="Breadcrumb">
+                    <ol class="crumbs">
+                      {props.crumbs.map((crumb) => (
+                        <li>
+                          <a href={crumb.href}>{crumb.label}</a>
+                        </li>
+                      ))}
+                    </ol>
+                  </nav>
+                ) : null}
+                <h1 title={props.title}>{props.title}</h1>
+                {props.beside}
+              </div>
+              {props.actions ? <div class="actions">{props.actions}</div> : null}
+            </header>
+            <div id="connection" class="strip" role="status" hidden />
+            <main id="main" tabindex={-1} class={props.wide ? "wide" : undefined}>
+              {props.children}
+            </main>
+          </div>
+        </div>
+        <Bar page={page} />
+        <div class="toasts" id="toasts" role="status">
+          {page.flash ? <Notice kind={page.flash.kind}>{page.flash.text}</Notice> : null}
+        </div>
+        <Palette />
+        <Shortcuts />
+      </body>
+    </html>
+  );
+}
+
+/** A page without the frame, for visitors who are not signed in. */
+export function BareLayout({ title, children }: { title: string; children: ComponentChildren }) {
+  const page = usePage();
+  return (
+    <html lang="en" data-theme={page.theme ?? undefined} data-now={String(page.now)}>
+      <Head title={title} page={page} />
+      <body>
+        <div class="bare">
+          <main id="main">
+            <div class="brand">
+              <Mark />
+              Fine-Tune Lab
+            </div>
+            {children}
+          </main>
+        </div>
+      </body>
+    </html>
+  );
+}

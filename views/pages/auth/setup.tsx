@@ -1,0 +1,118 @@
+/** First start: the one-time link makes the first administrator. And the same form for people who were invited. */
+import { BareLayout } from "../../layout.tsx";
+import { TextField } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+
+interface AccountProps {
+  /** From the link; sent back with the form. */
+  token: string;
+  error?: string | null;
+  email?: string;
+  name?: string;
+}
+
+function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
+  return (
+    <>
+      <input type="hidden" name="token" value={props.token} />
+      <TextField
+        name="name"
+        label="Your name"
+        required
+        maxlength={200}
+        autocomplete="name"
+        autofocus
+        value={props.name ?? ""}
+      />
+      <TextField
+        name="email"
+        label="E-mail"
+        type="email"
+        required
+        maxlength={254}
+        autocomplete="username"
+        readonly={props.emailFixed}
+        value={props.email ?? ""}
+      />
+      <TextField
+        name="password"
+        label="Password"
+        type="password"
+        required
+        minlength={12}
+        maxlength={256}
+        autocomplete="new-password"
+        hint="At least 12 characters. A few words are better than one odd word."
+      />
+    </>
+  );
+}
+
+/** `/setup?token=…` */
+export function SetupPage(props: AccountProps) {
+  return (
+    <BareLayout title="Set up">
+      <div class="stack loose">
+        <div class="stack tight">
+          <h1>Make the first administrator</h1>
+          <p class="muted">This installation has no accounts yet. The link you opened works once.</p>
+        </div>
+        {props.error ? (
+          <Notice kind="bad" alert>
+            {props.error}
+          </Notice>
+        ) : null}
+        <form class="form" method="post" action="/setup">
+          <AccountFields {...props} />
+          <button type="submit" class="button primary block">
+            Create account and sign in
+          </button>
+        </form>
+      </div>
+    </BareLayout>
+  );
+}
+
+/** `/setup` without a good token: where to find one. */
+export function SetupClosedPage({ done }: { done: boolean }) {
+  return (
+    <BareLayout title="Set up">
+      <div class="stack">
+        <h1>{done ? "This installation is set up already" : "The set-up link is missing or wrong"}</h1>
+        <p class="muted">
+          {done
+            ? "Sign in with your account; an administrator can invite you."
+            : "The server prints the link on its terminal when it starts. Open that one."}
+        </p>
+        <a class="button primary" href="/login">
+          Go to sign in
+        </a>
+      </div>
+    </BareLayout>
+  );
+}
+
+/** `/invite?token=…`; the e-mail is the one invited. Without a token (open sign-up) it can be chosen. */
+export function InvitePage(props: AccountProps & { organization: string | null }) {
+  return (
+    <BareLayout title="Join">
+      <div class="stack loose">
+        <div class="stack tight">
+          <h1>{props.organization ? `Join ${props.organization}` : "Make an account"}</h1>
+          <p class="muted">Choose a password; everything else is ready.</p>
+        </div>
+        {props.error ? (
+          <Notice kind="bad" alert>
+            {props.error}
+          </Notice>
+        ) : null}
+        <form class="form" method="post" action="/invite">
+          <AccountFields {...props} emailFixed={Boolean(props.organization && props.email)} />
+          <button type="submit" class="button primary block">
+            Create account and sign in
+          </button>
+        </form>
+      </div>
+    </BareLayout>
+  );
+}

@@ -1,0 +1,106 @@
+/** The place where chart.js draws; without script the table behind it can still be read. */
+import type { HTMLAttributes } from "preact";
+import { formatNumber } from "../../src/lib/format.ts";
+import { Icon } from "./icons.tsx";
+
+export interface ChartSeries {
+  /** Key in the answer of `src`, e.g. `train/loss`. */
+  key: string;
+  label: string;
+  /** Colour 1 to 6; train is always 1 and eval always 2. */
+  color: 1 | 2 | 3 | 4 | 5 | 6;
+  /** Job whose live batches feed it; none for a finished one. */
+  job?: string;
+  /** Address of its points; the chart's own `src` when absent. */
+  src?: string;
+  /** Points known already, for the table and the first drawing. */
+  points?: [step: number, value: number | null][];
+}
+
+declare module "preact" {
+  namespace JSX {
+    interface IntrinsicElements {
+      "ft-chart": HTMLAttributes<HTMLElement>;
+    }
+  }
+}
+
+/** `src` answers `{series: {key: [[step, value], …]}}` for `?keys=&from=&to=&max=`. */
+export function Chart(props: {
+  id: string;
+  title: string;
+  src: string;
+  series: ChartSeries[];
+  small?: boolean;
+  /** `number`, `percent`, `seconds`, `megabytes`, `rate`. */
+  unit?: string;
+  /** Name of the horizontal axis. */
+  axis?: string;
+}) {
+  const Title = props.small ? "h3" : "h2";
+  const shown = props.series.map(({ points: _points, ...rest }) => rest);
+  return (
+    <ft-chart
+      id={props.id}
+      class={props.small ? "chart small" : "chart"}
+      data-src={props.src}
+      data-series={JSON.stringify(shown)}
+      data-unit={props.unit ?? "number"}
+      data-axis={props.axis ?? "Step"}
+      data-title={props.title}
+      hx-morph-skip
+    >
+      <figure>
+        <div class="chart-head">
+          <Title>{props.title}</Title>
+          <div class="tools" data-tools />
+        </div>
+        <div class="plot waiting" data-plot>
+          <span>Waiting for the first values</span>
+        </div>
+        <ul class="legend" data-legend />
+        <figcaption class="visually-hidden">
+          {props.title} by {props.axis ?? "step"}. The values are in the table below.
+        </figcaption>
+      </figure>
+      <details class="more" data-table>
+        <summary>
+          <Icon name="right" />
+          Values<span class="visually-hidden"> of {props.title}</span>
+        </summary>
+        <DataTable title={props.title} axis={props.axis ?? "Step"} series={props.series} />
+      </details>
+    </ft-chart>
+  );
+}
+
+function DataTable({ title, axis, series }: { title: string; axis: string; series: ChartSeries[] }) {
+  const steps = [...new Set(series.flatMap((one) => (one.points ?? []).map(([step]) => step)))].sort((a, b) => a - b);
+  const maps = series.map((one) => new Map(one.points ?? []));
+  return (
+    <section class="data" tabindex={0} aria-label={`Values of ${title}`}>
+      <table class="list still">
+        <thead>
+          <tr>
+            <th scope="col">{axis}</th>
+            {series.map((one) => (
+              <th scope="col" class="end">
+                {one.label}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {steps.slice(-200).map((step) => (
+            <tr>
+              <td class="num">{step}</td>
+              {maps.map((map) => (
+                <td class="end">{map.has(step) ? formatNumber(map.get(step), 4) : ""}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}

@@ -1,0 +1,65 @@
+/** A conversation as people read it: who says what, calls of tools and their answers, turns that are not learned from. */
+import type { WireMessage } from "../../src/contract/trainer.ts";
+import { Icon, type IconName } from "./icons.tsx";
+
+const WHO: Record<string, [string, IconName]> = {
+  system: ["System", "settings"],
+  user: ["User", "user"],
+  assistant: ["Assistant", "chat"],
+  tool: ["Tool", "tool"],
+};
+
+interface ToolCall {
+  name: string;
+  text: string;
+}
+
+function callsOf(message: WireMessage): ToolCall[] {
+  if (!Array.isArray(message.tool_calls)) return [];
+  return message.tool_calls.map((call: { function?: { name?: unknown; arguments?: unknown } }) => {
+    const given = call?.function?.arguments;
+    return {
+      name: String(call?.function?.name ?? "tool"),
+      text: typeof given === "string" ? given : JSON.stringify(given ?? {}, null, 1),
+    };
+  });
+}
+
+function Turn({ message }: { message: WireMessage }) {
+  const [who, icon] = WHO[message.role] ?? [message.role, "info" as const];
+  const unlearned = message.role === "assistant" && message.weight === 0;
+  return (
+    <div class={`turn ${message.role}${unlearned ? " unweighted" : ""}`}>
+      <div class="who">
+        <Icon name={icon} />
+        {message.role === "tool" && message.name ? String(message.name) : who}
+      </div>
+      <div class="stack tight">
+        {message.content ? (
+          <div class="said" dir="auto">
+            {String(message.content)}
+          </div>
+        ) : null}
+        {typeof message.refusal === "string" ? <div class="said muted">Refuses: {message.refusal}</div> : null}
+        {callsOf(message).map((call) => (
+          <div class="call">
+            {call.name}({call.text})
+          </div>
+        ))}
+        {unlearned ? <small class="muted">Not learned from (weight 0)</small> : null}
+      </div>
+    </div>
+  );
+}
+
+/** Chat messages under each other. `tools` are names of functions the model may call. */
+export function Conversation({ messages, tools = [] }: { messages: WireMessage[]; tools?: string[] }) {
+  return (
+    <div class="talk">
+      {tools.length ? <p class="small muted">May call: {tools.join(", ")}</p> : null}
+      {messages.map((message) => (
+        <Turn message={message} />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,231 @@
+/** Form parts: a field with its error beside it, filters, tabs by address, and confirmation of destructive acts. */
+import type { ComponentChildren } from "preact";
+import { usePage, withQuery } from "../context.ts";
+import { Icon } from "./icons.tsx";
+import { swap } from "./table.tsx";
+
+/** A labelled control. `render` gets the attributes that tie control, hint and error together. */
+export function Field(props: {
+  id: string;
+  label: string;
+  hint?: ComponentChildren;
+  error?: string | null;
+  render: (attributes: { id: string; "aria-describedby"?: string; "aria-invalid"?: "true" }) => ComponentChildren;
+}) {
+  const described = [props.error && `${props.id}-error`, props.hint && `${props.id}-hint`].filter(Boolean).join(" ");
+  return (
+    <div class="field">
+      <label for={props.id}>{props.label}</label>
+      {props.render({
+        id: props.id,
+        "aria-describedby": described || undefined,
+        "aria-invalid": props.error ? "true" : undefined,
+      })}
+      {props.error ? (
+        <div class="error" id={`${props.id}-error`}>
+          <Icon name="warn" />
+          <span>{props.error}</span>
+        </div>
+      ) : null}
+      {props.hint ? (
+        <div class="hint" id={`${props.id}-hint`}>
+          {props.hint}
+        </div>
+      ) : null}
+    </div>
+  );
+}
+
+interface TextFieldProps {
+  name: string;
+  label: string;
+  hint?: ComponentChildren;
+  error?: string | null;
+  type?: "text" | "email" | "password" | "number" | "url";
+  value?: string;
+  required?: boolean;
+  readonly?: boolean;
+  autofocus?: boolean;
+  autocomplete?: string;
+  placeholder?: string;
+  pattern?: string;
+  inputmode?: "text" | "numeric" | "decimal" | "email" | "url";
+  minlength?: number;
+  maxlength?: number;
+  list?: string;
+}
+
+/** The common case: a labelled input. */
+export function TextField({ label, hint, error, ...rest }: TextFieldProps) {
+  // The types of JSX know one shape for each kind of input; here the kind is a parameter.
+  const input: Record<string, unknown> = rest;
+  return (
+    <Field
+      id={`field-${rest.name}`}
+      label={label}
+      hint={hint}
+      error={error}
+      render={(ids) => <input {...input} {...ids} />}
+    />
+  );
+}
+
+/** Filters above a list: a GET form that answers as you type and works by Enter alone too. */
+export function Filters(props: {
+  /** Element the answer replaces. */
+  fragment: string;
+  search?: { placeholder: string };
+  children?: ComponentChildren;
+}) {
+  const { url } = usePage();
+  const kept = ["sort"].flatMap((name) =>
+    url.searchParams.get(name) ? [[name, url.searchParams.get(name) ?? ""]] : [],
+  );
+  return (
+    <search>
+      <form
+        class="filters"
+        method="get"
+        action={url.pathname}
+        hx-get={url.pathname}
+        hx-target={`#${props.fragment}`}
+        hx-push-url="true"
+        hx-swap="outerMorph"
+        hx-sync="this:replace"
+        hx-trigger="submit, change, input changed delay:200ms target:input[type=search]"
+      >
+        {props.search ? (
+          <input
+            type="search"
+            name="q"
+            data-page-search
+            value={url.searchParams.get("q") ?? ""}
+            placeholder={props.search.placeholder}
+            aria-label={props.search.placeholder}
+            autocomplete="off"
+          />
+        ) : null}
+        {props.children}
+        {kept.map(([name, value]) => (
+          <input type="hidden" name={name} value={value} />
+        ))}
+        <button type="submit" class="button only-without-script">
+          Filter
+        </button>
+      </form>
+    </search>
+  );
+}
+
+/** A select of a filter form. `options`: value and label; the empty value means all. */
+export function FilterSelect(props: { name: string; label: string; options: [string, string][] }) {
+  const { url } = usePage();
+  const value = url.searchParams.get(props.name) ?? "";
+  return (
+    <select name={props.name} aria-label={props.label}>
+      {props.options.map(([key, label]) => (
+        <option value={key} selected={key === value}>
+          {label}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+/** Tabs that are addresses: `?tab=`. The first is the default. */
+export function Tabs(props: {
+  label: string;
+  tabs: { key: string; label: string; count?: number }[];
+  fragment?: string;
+  name?: string;
+}) {
+  const { url } = usePage();
+  const name = props.name ?? "tab";
+  const current = url.searchParams.get(name) ?? props.tabs[0]?.key;
+  return (
+    <nav class="tabs" aria-label={props.label}>
+      {props.tabs.map((tab, index) => {
+        const href = withQuery(url, { [name]: index === 0 ? null : tab.key });
+        return (
+          <a href={href} aria-current={tab.key === current ? "page" : undefined} {...swap(href, props.fragment)}>
+            {tab.label}
+            {tab.count === undefined ? null : <span class="count">{tab.count}</span>}
+          </a>
+        );
+      })}
+    </nav>
+  );
+}
+
+/** A button that asks before it acts, without script too. `lost` says what will be gone; `typeName` asks for the name. */
+export function ConfirmForm(props: {
+  id: string;
+  action: string;
+  /** Button in the page: `Cancel job`. */
+  label: string;
+  icon?: ComponentChildren;
+  title: string;
+  lost: ComponentChildren;
+  /** Button that does it: `Cancel this job`. */
+  verb: string;
+  /** The dangerous ones: this text has to be typed. */
+  typeName?: string;
+  fields?: Record<string, string>;
+  /** Class of the button in the page. */
+  buttonClass?: string;
+}) {
+  const id = `confirm-${props.id}`;
+  return (
+    <>
+      <button type="button" class={props.buttonClass ?? "button"} popovertarget={id}>
+        {props.icon}
+        {props.label}
+      </button>
+      <div id={id} class="confirm" popover="auto" role="dialog" aria-labelledby={`${id}-title`}>
+        <h2 id={`${id}-title`}>{props.title}</h2>
+        <div class="muted">{props.lost}</div>
+        <form method="post" action={props.action} class="form">
+          {Object.entries(props.fields ?? {}).map(([name, value]) => (
+            <input type="hidden" name={name} value={value} />
+          ))}
+          {props.typeName ? (
+            <div class="field">
+              <label for={`${id}-name`}>
+                Type <code>{props.typeName}</code> to confirm
+              </label>
+              <input id={`${id}-name`} name="confirm" required autocomplete="off" data-must-equal={props.typeName} />
+            </div>
+          ) : null}
+          <div class="row">
+            <button type="button" class="button" popovertarget={id} popovertargetaction="hide">
+              Keep it
+            </button>
+            <button type="submit" class="button danger solid">
+              {props.verb}
+            </button>
+          </div>
+        </form>
+      </div>
+    </>
+  );
+}
+
+/** A form of one button. */
+export function ActionButton(props: {
+  action: string;
+  children: ComponentChildren;
+  class?: string;
+  fields?: Record<string, string>;
+  title?: string;
+}) {
+  return (
+    <form method="post" action={props.action}>
+      {Object.entries(props.fields ?? {}).map(([name, value]) => (
+        <input type="hidden" name={name} value={value} />
+      ))}
+      <button type="submit" class={`button ${props.class ?? ""}`} title={props.title}>
+        {props.children}
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,88 @@
+/** Texts beside each other with what differs marked: expected against said, one run's settings against another's. */
+import type { ComponentChildren } from "preact";
+
+interface Piece {
+  kind: "same" | "only_a" | "only_b";
+  text: string;
+}
+
+const MOST_WORDS = 400;
+
+/** Word by word differences of two texts; very long texts are compared as wholes. */
+export function diffWords(a: string, b: string): Piece[] {
+  const left = a.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
+  const right = b.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
+  if (a === b) return [{ kind: "same", text: a }];
+  if (left.length > MOST_WORDS || right.length > MOST_WORDS)
+    return [
+      { kind: "only_a", text: a },
+      { kind: "only_b", text: b },
+    ];
+  const width = right.length + 1;
+  const longest = new Uint16Array((left.length + 1) * width);
+  for (let i = left.length - 1; i >= 0; i--)
+    for (let j = right.length - 1; j >= 0; j--)
+      longest[i * width + j] =
+        left[i] === right[j]
+          ? (longest[(i + 1) * width + j + 1] ?? 0) + 1
+          : Math.max(longest[(i + 1) * width + j] ?? 0, longest[i * width + j + 1] ?? 0);
+  const pieces: Piece[] = [];
+  const push = (kind: Piece["kind"], text: string) => {
+    const last = pieces.at(-1);
+    if (last?.kind === kind) last.text += text;
+    else pieces.push({ kind, text });
+  };
+  let i = 0;
+  let j = 0;
+  while (i < left.length || j < right.length) {
+    const [l, r] = [left[i], right[j]];
+    if (l !== undefined && l === r) {
+      push("same", l);
+      i++;
+      j++;
+    } else if (
+      l !== undefined &&
+      (r === undefined || (longest[(i + 1) * width + j] ?? 0) >= (longest[i * width + j + 1] ?? 0))
+    ) {
+      push("only_a", l);
+      i++;
+    } else if (r !== undefined) {
+      push("only_b", r);
+      j++;
+    }
+  }
+  return pieces;
+}
+
+/** `text` with what is missing from `expected` marked as removed and what is extra as added. */
+export function Diff({ expected, text }: { expected: string; text: string }) {
+  return (
+    <>
+      {diffWords(expected, text).map((piece) =>
+        piece.kind === "same" ? (
+          piece.text
+        ) : piece.kind === "only_a" ? (
+          <del>{piece.text}</del>
+        ) : (
+          <ins>{piece.text}</ins>
+        ),
+      )}
+    </>
+  );
+}
+
+/** Columns of text under headings. */
+export function Sides({ sides }: { sides: { title: ComponentChildren; body: ComponentChildren }[] }) {
+  return (
+    <div class="sides">
+      {sides.map((side) => (
+        <div class="side">
+          <h4>{side.title}</h4>
+          <div class="text" dir="auto">
+            {side.body}
+          </div>
+        </div>
+      ))}
+    </div>
+  );
+}

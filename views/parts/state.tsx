@@ -1,0 +1,46 @@
+/** State badges: icon and word for every state of every thing, the colour only repeats them. */
+import { Icon, type IconName } from "./icons.tsx";
+
+type Look = [word: string, tone: "idle" | "run" | "ok" | "warn" | "bad", icon: IconName, turning?: boolean];
+
+const STATES: Record<string, Look> = {
+  // Jobs
+  validating: ["Validating", "run", "turning", true],
+  queued: ["Queued", "idle", "clock"],
+  starting: ["Starting", "run", "turning", true],
+  running: ["Running", "run", "jobs"],
+  pausing: ["Pausing", "warn", "pause"],
+  paused: ["Paused", "warn", "pause"],
+  stopping: ["Stopping", "warn", "stop"],
+  succeeded: ["Succeeded", "ok", "ok"],
+  failed: ["Failed", "bad", "failed"],
+  cancelled: ["Cancelled", "idle", "cancelled"],
+  // Datasets and base models
+  needs_mapping: ["Needs mapping", "warn", "warn"],
+  ready: ["Ready", "ok", "ok"],
+  installing: ["Installing", "run", "turning", true],
+  not_installed: ["Not installed", "idle", "download"],
+  // Deployments
+  asleep: ["Asleep", "idle", "asleep"],
+  stopped: ["Stopped", "idle", "stop"],
+  // Attempts
+  launching: ["Launching", "run", "turning", true],
+  ended: ["Ended", "idle", "stop"],
+};
+
+/** The word for a state: `needs_mapping` -> `Needs mapping`. */
+export function stateWord(state: string): string {
+  return STATES[state]?.[0] ?? state.replaceAll("_", " ");
+}
+
+/** A state as a badge. `note` follows the word: `Failed · out of memory`. */
+export function StateBadge({ state, note }: { state: string; note?: string | null }) {
+  const [word, tone, icon, turning] = STATES[state] ?? [stateWord(state), "idle", "info"];
+  return (
+    <span class={`badge ${tone}${turning ? " turning" : ""}`}>
+      <Icon name={icon as IconName} />
+      {word}
+      {note ? ` · ${note}` : null}
+    </span>
+  );
+}

@@ -1,0 +1,121 @@
+/** The list table: sorting, filtering and paging are links, done by the server. */
+import type { ComponentChildren } from "preact";
+import { usePage, withQuery } from "../context.ts";
+import { Icon } from "./icons.tsx";
+
+export interface Column<T> {
+  key: string;
+  label: string;
+  render: (row: T) => ComponentChildren;
+  /** Numbers stand at the end, in the monospace face. */
+  end?: boolean;
+  /** Left out on narrow screens. */
+  wide?: boolean;
+  /** Takes the room that is left and cuts what is too long; exactly one column has it. */
+  name?: boolean;
+  /** Value of `?sort=` that orders by this column. */
+  sort?: string;
+}
+
+function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string }) {
+  const { url } = usePage();
+  const classes = [column.end && "end", column.wide && "wide", column.name && "name"].filter(Boolean).join(" ");
+  const now = url.searchParams.get("sort");
+  const dir = column.sort && now === column.sort ? "ascending" : now === `-${column.sort}` ? "descending" : undefined;
+  if (!column.sort)
+    return (
+      <th scope="col" class={classes || undefined}>
+        {column.label}
+      </th>
+    );
+  const href = withQuery(url, { sort: dir === "descending" ? column.sort : `-${column.sort}` });
+  return (
+    <th scope="col" class={classes || undefined} aria-sort={dir}>
+      <a href={href} {...swap(href, fragment)}>
+        {column.label} {dir ? <Icon name={dir === "ascending" ? "up" : "down"} /> : null}
+      </a>
+    </th>
+  );
+}
+
+/** htmx attributes that load `href` into the element `fragment` and the address bar; without htmx the link does the same. */
+export function swap(href: string, fragment: string | undefined): Record<string, string> {
+  if (!fragment) return {};
+  return { "hx-get": href, "hx-target": `#${fragment}`, "hx-push-url": "true", "hx-swap": "outerMorph" };
+}
+
+/** `label` tells what the table lists; `fragment` is the id of the element that sorting and paging replace. */
+export function Table<T>(props: {
+  label: string;
+  columns: Column<T>[];
+  rows: T[];
+  rowId: (row: T) => string;
+  fragment?: string;
+  /** Rows are not links. */
+  still?: boolean;
+}) {
+  return (
+    <div class="table-wrap">
+      <table class={props.still ? "list still" : "list"} aria-label={props.label}>
+        <thead>
+          <tr>
+            {props.columns.map((column) => (
+              <Header column={column} fragment={props.fragment} />
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {props.rows.map((row) => (
+            <tr id={`row-${props.rowId(row)}`}>
+              {props.columns.map((column) => {
+                const classes = [column.end && "end", column.wide && "wide", column.name && "name"];
+                return <td class={classes.filter(Boolean).join(" ") || undefined}>{column.render(row)}</td>;
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** The name cell of a row: the link that covers the row, and a quieter line under it. */
+export function RowName({ href, name, sub }: { href: string; name: string; sub?: ComponentChildren }) {
+  return (
+    <>
+      <a class="row-link" href={href} title={name} dir="auto">
+        {name}
+      </a>
+      {sub ? <span class="sub">{sub}</span> : null}
+    </>
+  );
+}
+
+/** Older and newer by cursor. `last` is the id of the last row shown. */
+export function Pager(props: { shown: number; hasMore: boolean; last: string | null; fragment?: string }) {
+  const { url } = usePage();
+  const after = url.searchParams.get("after");
+  if (!after && !props.hasMore) return null;
+  const first = withQuery(url, { after: null });
+  const next = props.last ? withQuery(url, { after: props.last }) : null;
+  return (
+    <nav class="pager" aria-label="Pages">
+      {after ? (
+        <a class="button small" href={first} {...swap(first, props.fragment)}>
+          <Icon name="left" />
+          Newest
+        </a>
+      ) : (
+        <span>Newest first</span>
+      )}
+      {props.hasMore && next ? (
+        <a class="button small" href={next} rel="next" {...swap(next, props.fragment)}>
+          Older
+          <Icon name="right" />
+        </a>
+      ) : (
+        <span>That is all</span>
+      )}
+    </nav>
+  );
+}

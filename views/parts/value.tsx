@@ -1,0 +1,127 @@
+/** Small things that show one value: times, ids to copy, numbers with a name, pairs, progress, sparklines. */
+import type { ComponentChildren } from "preact";
+import { formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/format.ts";
+import { usePage } from "../context.ts";
+import { Icon } from "./icons.tsx";
+
+/** A point in time, relative, the exact one on hover; kept fresh by app.js. `at` in milliseconds. */
+export function Time({ at }: { at: number | null | undefined }) {
+  const { now } = usePage();
+  if (at === null || at === undefined) return <span class="muted">–</span>;
+  return (
+    <time dateTime={new Date(at).toISOString()} title={formatExact(at)} data-relative={String(at)}>
+      {formatRelative(at, now)}
+    </time>
+  );
+}
+
+/** How long something took, or has taken so far (then it counts on). Milliseconds. */
+export function Took({ from, to }: { from: number | null | undefined; to: number | null | undefined }) {
+  const { now } = usePage();
+  if (!from) return <span class="muted">–</span>;
+  return (
+    <span class="num" data-since={to ? undefined : String(from)}>
+      {formatDuration(((to ?? now) - from) / 1000)}
+    </span>
+  );
+}
+
+/** An id, shortened, that copies itself whole when clicked. */
+export function CopyId({ id, full = false }: { id: string; full?: boolean }) {
+  return (
+    <button type="button" class="copy" data-copy={id} title={`Copy ${id}`}>
+      <span class={full ? "wrap-any" : "clip"}>{full ? id : shortId(id)}</span>
+      <Icon name="copy" />
+      <span class="visually-hidden">Copy</span>
+    </button>
+  );
+}
+
+/** Code or a command in a box with a copy button. */
+export function Snippet({ text, label }: { text: string; label: string }) {
+  return (
+    <div class="snippet">
+      <section tabindex={0} aria-label={label}>
+        <pre>{text}</pre>
+      </section>
+      <button type="button" class="button plain icon-only small" data-copy={text} title="Copy">
+        <Icon name="copy" />
+        <span class="visually-hidden">Copy</span>
+      </button>
+    </div>
+  );
+}
+
+/** A row of named numbers; put `Stat` inside. */
+export function Stats({ children }: { children: ComponentChildren }) {
+  return <dl class="stats">{children}</dl>;
+}
+
+export function Stat(props: { label: string; big?: boolean; note?: ComponentChildren; children: ComponentChildren }) {
+  return (
+    <div class={props.big ? "stat big" : "stat"}>
+      <dt>{props.label}</dt>
+      <dd>
+        {props.children}
+        {props.note ? <span class="note">{props.note}</span> : null}
+      </dd>
+    </div>
+  );
+}
+
+/** Names and values under each other. A value of null leaves its line out; the third entry says why. */
+export function KeyValue({ rows }: { rows: ([string, ComponentChildren, string?] | null | false)[] }) {
+  return (
+    <dl class="pairs">
+      {rows.map((row) =>
+        row && row[1] !== null && row[1] !== undefined ? (
+          <>
+            <dt>{row[0]}</dt>
+            <dd>
+              {row[1]}
+              {row[2] ? <div class="why">{row[2]}</div> : null}
+            </dd>
+          </>
+        ) : null,
+      )}
+    </dl>
+  );
+}
+
+/** Progress with words on both sides. `fraction` 0 to 1, null = not known yet. */
+export function Progress(props: {
+  label: string;
+  fraction: number | null;
+  left?: ComponentChildren;
+  right?: ComponentChildren;
+}) {
+  return (
+    <div class="progress">
+      <progress aria-label={props.label} max={1} value={props.fraction ?? undefined} />
+      {props.left || props.right ? (
+        <div class="words">
+          <span>{props.left}</span>
+          <span class="num">{props.right}</span>
+        </div>
+      ) : null}
+    </div>
+  );
+}
+
+/** A curve without axes. Values in order; gaps (null) are skipped. */
+export function Sparkline({ values, label }: { values: (number | null)[]; label: string }) {
+  const points = values.flatMap((value, index) => (value !== null && Number.isFinite(value) ? [[index, value]] : []));
+  if (points.length < 2) return <span class="spark" />;
+  const ys = points.map(([, y = 0]) => y);
+  const low = Math.min(...ys);
+  const span = Math.max(...ys) - low || 1;
+  const last = Math.max(1, values.length - 1);
+  const path = points.map(
+    ([x = 0, y = 0]) => `${((x / last) * 100).toFixed(1)},${(30 - ((y - low) / span) * 28).toFixed(1)}`,
+  );
+  return (
+    <svg class="spark" viewBox="0 0 100 32" preserveAspectRatio="none" role="img" aria-label={label}>
+      <path d={`M${path.join("L")}`} />
+    </svg>
+  );
+}
