@@ -60,6 +60,7 @@ CREATE TABLE `invitation` (
 	`email` text NOT NULL,
 	`role` text,
 	`status` text DEFAULT 'pending' NOT NULL,
+	`token_hash` text,
 	`expires_at` integer NOT NULL,
 	`created_at` integer NOT NULL,
 	`inviter_id` text NOT NULL,
@@ -67,6 +68,7 @@ CREATE TABLE `invitation` (
 	FOREIGN KEY (`inviter_id`) REFERENCES `user`(`id`) ON UPDATE no action ON DELETE cascade
 );
 --> statement-breakpoint
+CREATE UNIQUE INDEX `invitation_token_hash_unique` ON `invitation` (`token_hash`);--> statement-breakpoint
 CREATE TABLE `member` (
 	`id` text PRIMARY KEY NOT NULL,
 	`organization_id` text NOT NULL,
@@ -180,6 +182,7 @@ CREATE TABLE `dataset_version` (
 	`mapping` text,
 	`split_seed` integer NOT NULL,
 	`holdout_fraction_ppm` integer NOT NULL,
+	`skip_bad` integer DEFAULT false NOT NULL,
 	`rows` integer DEFAULT 0 NOT NULL,
 	`train_rows` integer DEFAULT 0 NOT NULL,
 	`holdout_rows` integer DEFAULT 0 NOT NULL,
@@ -196,6 +199,7 @@ CREATE TABLE `dataset_version` (
 CREATE UNIQUE INDEX `dataset_version_number` ON `dataset_version` (`dataset_id`,`number`);--> statement-breakpoint
 CREATE INDEX `dataset_version_file` ON `dataset_version` (`file_id`);--> statement-breakpoint
 CREATE INDEX `dataset_version_org` ON `dataset_version` (`org`,`created_at`);--> statement-breakpoint
+CREATE INDEX `dataset_version_status` ON `dataset_version` (`status`,`created_at`);--> statement-breakpoint
 CREATE TABLE `file` (
 	`id` text PRIMARY KEY NOT NULL,
 	`org` text NOT NULL,
@@ -212,6 +216,7 @@ CREATE TABLE `file` (
 );
 --> statement-breakpoint
 CREATE INDEX `file_org` ON `file` (`org`,`created_at`,`id`);--> statement-breakpoint
+CREATE INDEX `file_expires` ON `file` (`expires_at`);--> statement-breakpoint
 CREATE TABLE `upload` (
 	`id` text PRIMARY KEY NOT NULL,
 	`org` text NOT NULL,
@@ -220,12 +225,14 @@ CREATE TABLE `upload` (
 	`bytes` integer NOT NULL,
 	`mime_type` text NOT NULL,
 	`status` text NOT NULL,
+	`file_expires_after_s` integer,
 	`file_id` text,
 	`created_by` text NOT NULL,
 	`created_at` integer NOT NULL,
 	`expires_at` integer NOT NULL
 );
 --> statement-breakpoint
+CREATE INDEX `upload_status` ON `upload` (`status`,`expires_at`);--> statement-breakpoint
 CREATE TABLE `upload_part` (
 	`id` text PRIMARY KEY NOT NULL,
 	`upload_id` text NOT NULL,

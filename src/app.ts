@@ -2,8 +2,13 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Elysia } from "elysia";
+import { runCommand } from "./admin/commands.ts";
+import { callServer } from "./admin/socket.ts";
 import { assetPath } from "./assets.ts";
+import { auditApi } from "./audit/api.ts";
 import { authApi } from "./auth/api.ts";
+import { authPages } from "./auth/pages.tsx";
+import { usersApi } from "./auth/users-api.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
@@ -98,8 +103,41 @@ export function createApp(ctx: Ctx) {
         detail: { summary: "Whether the server answers", tags: ["Server"] },
       })
       // Rooms, in their order; add `.use(roomApi(ctx))` and `.use(roomPages(ctx))` here.
+      .use(auditApi(ctx))
       .use(authApi(ctx))
+      .use(usersApi(ctx))
+      .use(authPages(ctx))
   );
 }
 
 export type App = ReturnType<typeof createApp>;
+
+/**
+ * Carries out a command of the command line: through the running server when there is one, else on the data directory itself.
+ * @throws AppError as the command throws it
+ */
+export async function adminCommand(
+  config: Config,
+  name: string,
+  args: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
+  const answer = await callServer(config.data_dir, name, args);
+  if (answer) return answer;
+  const ctx = await createCtx(config);
+  try {
+    return await runCommand(ctx, name, args);
+  } finally {
+    await ctx.close();
+  }
+}
+
+/**
+ * Starts what works without being asked: the pipeline, endpoints, sweeps. Add `startRoom(ctx)` here, in room order.
+ * @returns the function that stops it all
+ */
+export function startBackground(_ctx: Ctx): () => Promise<void> {
+  const stops: (() => void | Promise<void>)[] = [];
+  return async () => {
+    for (const stop of stops.reverse()) await stop();
+  };
+}

@@ -1,7 +1,9 @@
 /** Shapes of accounts and keys as clients send and see them. */
 import * as v from "valibot";
 import type { Actor } from "../ctx.ts";
+import type { Invitation } from "./invitations.ts";
 import type { KeyRow } from "./service.ts";
+import type { UserRow } from "./users.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
@@ -57,5 +59,41 @@ export function meView(actor: Actor) {
     role: actor.role,
     organization: actor.org,
     via: actor.via,
+  };
+}
+
+export const InviteUser = v.strictObject({
+  email: Email,
+  role: v.optional(v.picklist(["admin", "member"]), "member"),
+});
+
+export const ChangeUser = v.strictObject({
+  role: v.optional(v.picklist(["admin", "member"])),
+  disabled: v.optional(v.boolean()),
+});
+
+export function userView(row: UserRow) {
+  return {
+    object: "user" as const,
+    id: row.id,
+    email: row.email,
+    name: row.name,
+    role: row.role,
+    disabled: row.disabled,
+    organization: row.org,
+    created_at: Math.floor(row.createdAt / 1000),
+  };
+}
+
+/** `path` is the link to pass on: it holds the token and is shown this once. */
+export function invitationView(invitation: Invitation, path: string) {
+  return {
+    object: "invitation" as const,
+    id: invitation.id,
+    email: invitation.email,
+    role: invitation.role,
+    organization: invitation.org,
+    expires_at: Math.floor(invitation.expiresAt / 1000),
+    path,
   };
 }

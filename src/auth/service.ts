@@ -8,7 +8,7 @@ import { AppError, notFound } from "../errors.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
 import { actorOfKey, forgetKeys } from "./key-cache.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
-import { actorOfCookie } from "./sessions.ts";
+import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
 
 /** A key as listed: never the secret. Times in milliseconds. */
 export interface KeyRow {
@@ -131,8 +131,8 @@ export interface NewUser {
   name?: string;
   role?: "admin" | "member";
   password: string;
-  /** Organisation to join; the actor's own, or a new one when there is none yet. */
-  org?: string;
+  /** Organisation to join; left out: the first there is; null: a new one. */
+  org?: string | null;
   orgName?: string;
 }
 
@@ -151,11 +151,11 @@ export async function insertUser(
   const now = new Date(ctx.clock.now());
   const stamps = { createdAt: now, updatedAt: now };
   const id = newId("user");
-  let org = input.org || null;
-  if (!org) {
+  let org = input.org ?? null;
+  if (input.org === undefined) {
     const [first] = await tx.select().from(organization).orderBy(organization.createdAt).limit(1);
     org = first?.id ?? null;
-  } else {
+  } else if (org) {
     const [found] = await tx
       .select({ id: organization.id })
       .from(organization)
@@ -229,4 +229,24 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
     .limit(1);
   if (!row) throw notFound("user", email);
   return row.id;
+}
+
+/** Sets a password and ends the user's sessions: one's own, or anybody's as an administrator. @throws AppError `weak_password` */
+export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: string): Promise<void> {
+  if (actor.userId !== id) requireAdmin(actor);
+  const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);
+  if (!found) throw notFound("user", id);
+  checkPassword(password, found.email);
+  const hash = await hashPassword(password);
+  await ctx.write(async (tx) => {
+    await tx
+      .update(account)
+      .set({ password: hash, updatedAt: new Date(ctx.clock.now()) })
+      .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
+    await endSessions(tx, id);
+    await audit(tx, ctx, actor, "user.password", id);
+  });
+  forgetKeys(ctx);
+  forgetSessions(ctx);
+  ctx.bus.emit("session.ended", { userId: id });
 }

@@ -103,6 +103,8 @@ export const invitation = sqliteTable("invitation", {
   email: text("email").notNull(),
   role: text("role"),
   status: text("status").notNull().default("pending"),
+  /** SHA-256 of the token in the invitation link. */
+  tokenHash: text("token_hash").unique(),
   expiresAt: integer("expires_at", { mode: "timestamp_ms" }).notNull(),
   createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
   inviterId: text("inviter_id")

@@ -1,0 +1,93 @@
+/** Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on another. */
+import { chmodSync } from "node:fs";
+import { adminHandler } from "./admin/socket.ts";
+import type { App, OpenCtx } from "./app.ts";
+import { AppError } from "./errors.ts";
+import { clearSocket, socketPath } from "./lib/sockets.ts";
+
+export interface RunningServer {
+  /** `http://127.0.0.1:3900`, with the port the system chose. */
+  url: string;
+  /** Stops listening; requests under way get `graceS` seconds. Does not close the context. */
+  stop(graceS?: number): Promise<void>;
+}
+
+const TRAINER_PREFIX = "/trainer/v1/";
+/** Parts of artifacts and event batches are at most 8 MiB. */
+const TRAINER_BODY = 9 * 1024 ** 2;
+const ADMIN_BODY = 1024 ** 2;
+
+/** `HOST:PORT` in its two parts; `[::1]:80` too. */
+export function splitListen(listen: string): { hostname: string; port: number } {
+  const at = listen.lastIndexOf(":");
+  return { hostname: listen.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(listen.slice(at + 1)) };
+}
+
+function listenUnix(
+  path: string,
+  maxRequestBodySize: number,
+  fetch: (request: Request) => Response | Promise<Response>,
+) {
+  clearSocket(path);
+  // The socket is made with the process's mask: nobody else may connect in the moment before chmod.
+  const mask = process.umask(0o177);
+  try {
+    const server = Bun.serve({ unix: path, fetch, maxRequestBodySize, development: false });
+    chmodSync(path, 0o600);
+    return server;
+  } finally {
+    process.umask(mask);
+  }
+}
+
+/**
+ * Starts all three listeners.
+ * @throws AppError `cannot_listen` when the address is taken or not ours
+ */
+export function startServer(ctx: OpenCtx, app: App): RunningServer {
+  const { hostname, port } = splitListen(ctx.config.listen);
+  app.compile();
+  let tcp: ReturnType<typeof Bun.serve>;
+  try {
+    tcp = Bun.serve({
+      hostname,
+      port,
+      fetch: app.fetch,
+      idleTimeout: 60,
+      maxRequestBodySize: ctx.config.max_upload_bytes + 1024 ** 2,
+      development: false,
+    });
+  } catch (cause) {
+    throw new AppError(
+      "unavailable",
+      "cannot_listen",
+      `Cannot listen on ${ctx.config.listen}: the port is taken, or the address is not one of this machine. Choose another with --listen HOST:PORT.`,
+      { cause },
+    );
+  }
+  app.server = tcp;
+
+  const run = ctx.files.path("run");
+  const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
+  const trainers = listenUnix(trainerPath, TRAINER_BODY, (request) =>
+    new URL(request.url).pathname.startsWith(TRAINER_PREFIX)
+      ? app.fetch(request)
+      : Response.json({ error: { message: "Trainers only.", code: "unknown_url" } }, { status: 404 }),
+  );
+  const adminPath = socketPath(run, "admin.sock");
+  const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx));
+
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  const url = `http://${host}:${tcp.port}`;
+  ctx.lock.announce({ url, adminSocket: adminPath });
+  return {
+    url,
+    async stop(graceS = 5) {
+      const all = [tcp, trainers, admin];
+      const graceful = Promise.all(all.map((server) => server.stop()));
+      await Promise.race([graceful, Bun.sleep(graceS * 1000)]);
+      await Promise.all(all.map((server) => server.stop(true)));
+      for (const path of [trainerPath, adminPath]) clearSocket(path);
+    },
+  };
+}
