@@ -1,0 +1,89 @@
+/** `user create`, `user password`, `key create`: accounts from the command line, through the running server or on the data directory itself. */
+import { readFileSync } from "node:fs";
+import { loadConfig } from "../config.ts";
+import { AppError } from "../errors.ts";
+import { type Args, CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "./command.ts";
+
+const DATA = { data: CONFIG_OPTIONS.data };
+const PASSWORD = { value: "FILE", help: "file with the password on its first line; - reads standard input" };
+
+/** Through the server when one runs on the directory. Only errors are logged: standard output is for the answer. */
+async function command(args: Args, name: string, values: Record<string, unknown>): Promise<Record<string, unknown>> {
+  const { adminCommand } = await import("../app.ts");
+  return adminCommand(loadConfig({ log_level: "error", ...configFlags(args) }), name, values);
+}
+
+function readPassword(path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path === "-" ? 0 : path, "utf8");
+  } catch (cause) {
+    throw new AppError("invalid", "password_file", `Cannot read the password from ${path}.`, { cause });
+  }
+  return text.split(/\r?\n/)[0] ?? "";
+}
+
+export const userCreate: Verb = {
+  name: "user create",
+  summary: "Makes an account.",
+  options: {
+    email: { value: "EMAIL", help: "e-mail address, the name to sign in with" },
+    "password-file": PASSWORD,
+    role: { value: "admin|member", help: "admin administers the whole installation (default member)" },
+    name: { value: "NAME", help: "name to show" },
+    org: { value: "ID", help: "organisation to join (default: the only one, or a new one)" },
+    ...DATA,
+  },
+  notes:
+    "Works while the server runs. The password is read from a file so that it is in no process list and no history.",
+  async run(args) {
+    const made = await command(args, "user.create", {
+      email: args.required("email"),
+      password: readPassword(args.required("password-file")),
+      role: args.text("role"),
+      name: args.text("name"),
+      org: args.text("org"),
+    });
+    process.stdout.write(`${made.id}\n`);
+    return EXIT.ok;
+  },
+};
+
+export const userPassword: Verb = {
+  name: "user password",
+  summary: "Sets a new password and ends all sessions of that user.",
+  options: { email: { value: "EMAIL", help: "whose" }, "password-file": PASSWORD, ...DATA },
+  async run(args) {
+    const values = { email: args.required("email"), password: readPassword(args.required("password-file")) };
+    await command(args, "user.password", values);
+    return EXIT.ok;
+  },
+};
+
+export const keyCreate: Verb = {
+  name: "key create",
+  summary: "Makes an API key and prints it, alone, on standard output. It is shown this once.",
+  options: {
+    email: { value: "EMAIL", help: "whose key" },
+    name: { value: "NAME", help: "what it is for" },
+    ...DATA,
+  },
+  async run(args) {
+    const made = await command(args, "key.create", { email: args.required("email"), name: args.required("name") });
+    process.stdout.write(`${made.key}\n`);
+    return EXIT.ok;
+  },
+};
+
+export const auditVerify: Verb = {
+  name: "audit verify",
+  summary: "Walks the audit log and says whether every entry is still there and unchanged.",
+  options: DATA,
+  async run(args) {
+    const { rows, broken_at: brokenAt } = await command(args, "audit.verify", {});
+    process.stdout.write(
+      brokenAt ? `The chain breaks at ${brokenAt}.\n` : `${rows} entries, none missing or changed.\n`,
+    );
+    return brokenAt ? EXIT.failed : EXIT.ok;
+  },
+};

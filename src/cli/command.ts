@@ -1,0 +1,121 @@
+/** The small frame of the command line: what a verb is, how its arguments are read, and how help is made of the same table. */
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import type { ConfigInput } from "../config.ts";
+import { AppError } from "../errors.ts";
+
+/** Exit codes; documented in docs/cli.md. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, refused: 3 } as const;
+
+/** One `--name`. `value` is what stands for its value in help; without it the option is a switch. */
+export interface Option {
+  value?: string;
+  help: string;
+}
+
+export interface Args {
+  /** Value of an option that takes one. */
+  text(name: string): string | undefined;
+  /** The same, and a usage error without it. */
+  required(name: string): string;
+  on(name: string): boolean;
+  /** Words that are no options. */
+  words: string[];
+}
+
+export interface Verb {
+  /** As typed: `serve`, `user create`. */
+  name: string;
+  summary: string;
+  /** Words after the options in the usage line. */
+  words?: string;
+  options: Record<string, Option>;
+  /** Whole sentences below the options. */
+  notes?: string;
+  run(args: Args): Promise<number>;
+}
+
+/** A mistake in how the command was called: exit code 2, with the way to help. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/** Options that stand for settings (see config.ts), shared by the verbs that read them. */
+export const CONFIG_OPTIONS = {
+  data: { value: "DIR", help: "data directory (FTL_DATA_DIR; default ~/.finetune-lab)" },
+  listen: { value: "HOST:PORT", help: "address to listen on (FTL_LISTEN; default 127.0.0.1:3900)" },
+  "public-url": { value: "URL", help: "address people use when a proxy stands in front (FTL_PUBLIC_URL)" },
+  python: { value: "FILE", help: "Python 3.10+ that makes the trainer environment (FTL_PYTHON)" },
+  torch: { value: "auto|cpu|cuda", help: "which PyTorch to install; auto takes CUDA only with an NVIDIA card" },
+  "log-level": { value: "LEVEL", help: "debug, info, warn or error (FTL_LOG_LEVEL; default info)" },
+} satisfies Record<string, Option>;
+
+const SETTING: Record<keyof typeof CONFIG_OPTIONS, string> = {
+  data: "data_dir",
+  listen: "listen",
+  "public-url": "public_url",
+  python: "python",
+  torch: "torch",
+  "log-level": "log_level",
+};
+
+/** The settings given as options. */
+export function configFlags(args: Args): ConfigInput {
+  const found: Record<string, string> = {};
+  for (const [option, setting] of Object.entries(SETTING)) {
+    const value = args.text(option);
+    if (value !== undefined) found[setting] = value;
+  }
+  return found as ConfigInput;
+}
+
+/**
+ * Reads the words after a verb.
+ * @throws UsageError for unknown options, missing values, too many words
+ */
+export function readArgs(verb: Verb, argv: string[]): Args {
+  const options: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
+  for (const [name, option] of Object.entries(verb.options))
+    options[name] = { type: option.value ? "string" : "boolean" };
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({ args: argv, options, strict: true, allowPositionals: true });
+  } catch (error) {
+    // Node adds advice on dashes that helps nobody here.
+    throw new UsageError((error instanceof Error ? error.message : String(error)).replace(/\. To specify .*/s, "."));
+  }
+  if (!verb.words && parsed.positionals.length > 0) throw new UsageError(`Unexpected "${parsed.positionals[0]}".`);
+  const text = (name: string) => parsed.values[name] as string | undefined;
+  return {
+    text,
+    required(name) {
+      const value = text(name);
+      if (value === undefined) throw new UsageError(`--${name} is missing.`);
+      return value;
+    },
+    on: (name) => parsed.values[name] === true,
+    words: parsed.positionals,
+  };
+}
+
+/** Help of one verb. */
+export function verbHelp(verb: Verb): string {
+  const rows = [...Object.entries(verb.options), ["help", { help: "this text" }] as const].map(
+    ([name, option]: readonly [string, Option]) => [`--${name}${option.value ? ` ${option.value}` : ""}`, option.help],
+  );
+  const width = Math.max(...rows.map(([left]) => left?.length ?? 0));
+  return [
+    `${verb.summary}\n`,
+    `Usage: finetune-lab ${verb.name} [options]${verb.words ? ` ${verb.words}` : ""}\n`,
+    ...rows.map(([left, right]) => `  ${left?.padEnd(width)}  ${right}`),
+    ...(verb.notes ? [`\n${verb.notes}`] : []),
+    "",
+  ].join("\n");
+}
+
+/** Exit code of an error a service threw. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError) return EXIT.usage;
+  if (!(error instanceof AppError)) return EXIT.failed;
+  if (error.code === "config_invalid" || error.code === "config_not_json") return EXIT.usage;
+  return error.kind === "conflict" || error.kind === "forbidden" ? EXIT.refused : EXIT.failed;
+}
