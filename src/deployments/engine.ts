@@ -1,0 +1,64 @@
+/** Asks a serving engine how it is, and gives it adapters while it runs. */
+import type { Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+import { isLocalAddress, upstreamFetch } from "../lib/upstream.ts";
+import { artifactDir } from "../models/service.ts";
+
+const PROBE_MS = 5_000;
+const LOAD_MS = 60_000;
+
+/** `healthy`: it answered. `absent`: nobody listens. `silent`: it listens but did not answer in time, as when it is busy. */
+export type ProbeResult = "healthy" | "absent" | "silent";
+
+/** One look at `GET /health`. Never throws. */
+export async function probe(ctx: Ctx, address: string): Promise<ProbeResult> {
+  const timeout = AbortSignal.timeout(PROBE_MS);
+  try {
+    const reply = await upstreamFetch(address, "/health", { signal: AbortSignal.any([ctx.signal, timeout]) });
+    await reply.arrayBuffer();
+    return reply.ok ? "healthy" : "silent";
+  } catch {
+    return timeout.aborted ? "silent" : "absent";
+  }
+}
+
+/**
+ * Loads an adapter into a running engine on this machine.
+ * @returns false when the engine cannot do that, so that it needs a process of its own
+ */
+export async function loadAdapter(ctx: Ctx, address: string, name: string, artifactId: string): Promise<boolean> {
+  if (!isLocalAddress(address)) return false;
+  const body = JSON.stringify({ name, local_path: artifactDir(ctx, artifactId) });
+  try {
+    const reply = await upstreamFetch(address, "/adapters", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+      signal: AbortSignal.any([ctx.signal, AbortSignal.timeout(LOAD_MS)]),
+    });
+    await reply.arrayBuffer();
+    if (!reply.ok && reply.status !== 409)
+      ctx.log("warn", "the engine did not take an adapter", { status: reply.status, adapter: name });
+    return reply.ok || reply.status === 409;
+  } catch (cause) {
+    ctx.log("warn", "the engine could not be asked to load an adapter", { adapter: name, cause });
+    return false;
+  }
+}
+
+/** Takes an adapter out of a running engine; best effort, because the engine ends sooner or later anyway. */
+export async function dropAdapter(ctx: Ctx, address: string, name: string): Promise<void> {
+  const path = `/adapters/${encodeURIComponent(name)}`;
+  const signal = AbortSignal.any([ctx.signal, AbortSignal.timeout(PROBE_MS)]);
+  await upstreamFetch(address, path, { method: "DELETE", signal })
+    .then((reply) => reply.arrayBuffer())
+    .catch((cause) => ctx.log("debug", "an adapter was not dropped", { adapter: name, cause }));
+}
+
+/** The 503 for a model that is on its way: the client should come back. */
+export function stillStarting(model: string): AppError {
+  return new AppError("unavailable", "model_starting", `${model} is still starting; try again in a few seconds.`, {
+    param: "model",
+    retryAfterS: 5,
+  });
+}

@@ -1,0 +1,61 @@
+/** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process. */
+import { eq } from "drizzle-orm";
+import { trainerIdentity } from "../compute/service.ts";
+import type { ServeSpec, TrainSpec } from "../contract/spec.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { job } from "../db/schema/jobs.ts";
+import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveModel } from "../models/service.ts";
+
+/** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */
+const MAX_CHECKPOINTS = 4;
+const MAX_NEW_TOKENS = 4096;
+
+/**
+ * What to serve for `model`.
+ * @throws AppError when the model is gone, its base is not ready, or its files are damaged
+ */
+export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Promise<ServeSpec> {
+  const resolved = await resolveModel(ctx, actor, model);
+  const base = baseModelRef(resolved.base);
+  const wanted = resolved.adapter ? [resolved.adapter] : [];
+  if (resolved.jobId)
+    for (const row of await listCheckpoints(ctx, resolved.jobId, { limit: MAX_CHECKPOINTS }))
+      wanted.push({ name: row.model, artifactId: row.artifactId });
+  const adapters: ServeSpec["adapters"] = [];
+  for (const { name, artifactId } of wanted) {
+    if (adapters.some((one) => one.name === name)) continue;
+    const artifact = await getArtifact(ctx, actor, artifactId).catch((cause) => {
+      // The model itself must be whole; a checkpoint beside it may be gone.
+      if (name === resolved.adapter?.name) throw cause;
+      return null;
+    });
+    if (!artifact || (name !== resolved.adapter?.name && (await artifactProblem(ctx, artifact)))) continue;
+    adapters.push({ name, artifact_id: artifactId, input: `adapter-${adapters.length}` });
+  }
+  const [run] = resolved.jobId
+    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, resolved.jobId)).limit(1)
+    : [];
+  const trained = run?.spec as TrainSpec | undefined;
+  const precision = trained?.hyperparameters.precision ?? "bfloat16";
+  const bytes = base.parameters * (precision === "float32" ? 4 : 2);
+  return {
+    version: 1,
+    kind: "serve",
+    base_model: base,
+    adapters,
+    max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
+    precision,
+    trainer: await trainerIdentity(ctx),
+    need: {
+      gpus: 0,
+      gpu_memory_mb: 0,
+      cpus: 1,
+      memory_mb: Math.ceil((bytes * 1.3) / 1024 ** 2) + 700,
+      disk_mb: 100,
+      max_price_per_hour: null,
+      provider: null,
+    },
+    // Served until stopped: neither progress nor an end is expected, and the deployment itself counts the tries.
+    limits: { queued_s: 86_400, no_progress_s: 120, total_s: 10 * 365 * 86_400, max_attempts: 1 },
+  };
+}

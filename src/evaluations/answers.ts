@@ -1,0 +1,76 @@
+/** Reads the answers of both sides, row by row: what an evaluation is judged by and what its page shows. */
+import { and, eq, gt, type SQL, sql } from "drizzle-orm";
+import { alias } from "drizzle-orm/sqlite-core";
+import type { Ctx } from "../ctx.ts";
+import { answer } from "../db/schema/evaluations.ts";
+import { type AnswerRowView, type AnswerView, MAX_ROWS, type RowFilter } from "./model.ts";
+import type { Pair } from "./statistics.ts";
+
+const base = alias(answer, "base_answer");
+const tuned = alias(answer, "tuned_answer");
+const sameRow = and(eq(tuned.jobId, base.jobId), eq(tuned.rowId, base.rowId), eq(tuned.side, "tuned"));
+
+/** The numbers of every row that both sides answered, by row id. */
+export async function readPairs(ctx: Ctx, jobId: string): Promise<Pair[]> {
+  return ctx.db
+    .select({
+      tokens: base.tokens,
+      baseExact: base.exact,
+      tunedExact: tuned.exact,
+      baseLoss: base.loss,
+      tunedLoss: tuned.loss,
+      baseAccuracy: base.tokenAccuracy,
+      tunedAccuracy: tuned.tokenAccuracy,
+    })
+    .from(base)
+    .innerJoin(tuned, sameRow)
+    .where(and(eq(base.jobId, jobId), eq(base.side, "base")))
+    .orderBy(base.rowId)
+    .limit(MAX_ROWS);
+}
+
+const FILTERS: Record<RowFilter, SQL | undefined> = {
+  all: undefined,
+  changed: sql`${tuned.output} <> ${base.output}`,
+  fixed: sql`${base.exact} = 0 and ${tuned.exact} = 1`,
+  broken: sql`${base.exact} = 1 and ${tuned.exact} = 0`,
+  both_wrong: sql`${base.exact} = 0 and ${tuned.exact} = 0`,
+  both_right: sql`${base.exact} = 1 and ${tuned.exact} = 1`,
+};
+
+function side(row: typeof answer.$inferSelect | null): AnswerView | null {
+  if (!row) return null;
+  const { output, exact, loss, tokens } = row;
+  return { output, exact, loss, token_accuracy: row.tokenAccuracy, tokens };
+}
+
+/** Answers side by side, by row id; one more than `limit`. While the job runs, `tuned` may still be missing. */
+export async function readAnswers(
+  ctx: Ctx,
+  jobId: string,
+  page: { filter: RowFilter; after?: number | null; limit: number },
+): Promise<AnswerRowView[]> {
+  const rows = await ctx.db
+    .select({ base, tuned })
+    .from(base)
+    .leftJoin(tuned, sameRow)
+    .where(
+      and(
+        eq(base.jobId, jobId),
+        eq(base.side, "base"),
+        page.after === undefined || page.after === null ? undefined : gt(base.rowId, page.after),
+        FILTERS[page.filter],
+      ),
+    )
+    .orderBy(base.rowId)
+    .limit(page.limit + 1);
+  return rows.map((row) => ({
+    object: "evaluation.row",
+    id: String(row.base.rowId),
+    row_id: row.base.rowId,
+    prompt: row.base.prompt,
+    expected: row.base.expected,
+    base: side(row.base),
+    tuned: side(row.tuned),
+  }));
+}

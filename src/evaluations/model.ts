@@ -1,0 +1,91 @@
+/** What the evaluations room takes and gives. */
+import * as v from "valibot";
+import type { evaluation } from "../db/schema/evaluations.ts";
+import type { job } from "../db/schema/jobs.ts";
+import type { Comparison } from "./statistics.ts";
+
+export type EvaluationRow = typeof evaluation.$inferSelect;
+type JobRow = Pick<typeof job.$inferSelect, "state" | "progress" | "error" | "finishedAt">;
+
+/** Most rows one evaluation answers. */
+export const MAX_ROWS = 1000;
+export const DEFAULT_ROWS = 100;
+
+const common = {
+  name: v.optional(v.pipe(v.string(), v.trim(), v.minLength(1), v.maxLength(100))),
+  max_rows: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ROWS))),
+};
+export const CreateEvaluation = v.union(
+  [
+    v.object({ ...common, job: v.pipe(v.string(), v.maxLength(100)) }),
+    v.object({
+      ...common,
+      model: v.pipe(v.string(), v.minLength(1), v.maxLength(400)),
+      /** Dataset, version or file whose hold-out rows are answered. */
+      dataset: v.pipe(v.string(), v.maxLength(100)),
+    }),
+  ],
+  "give either `job` (a training job), or `model` and `dataset`",
+);
+
+const limit = v.optional(
+  v.pipe(v.string(), v.regex(/^\d{1,3}$/), v.transform(Number), v.minValue(1), v.maxValue(100)),
+  "20",
+);
+export const ListEvaluations = v.object({
+  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  limit,
+  /** Only those of one training job. */
+  job: v.optional(v.pipe(v.string(), v.maxLength(100))),
+});
+export const ROW_FILTERS = ["all", "changed", "fixed", "broken", "both_wrong", "both_right"] as const;
+export type RowFilter = (typeof ROW_FILTERS)[number];
+export const ListRows = v.object({
+  /** Row id of the last one seen. */
+  after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
+  limit,
+  filter: v.optional(v.picklist(ROW_FILTERS), "all"),
+});
+
+const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
+
+/** An evaluation as the API shows it. `comparison` is there once both sides have answered everything. */
+export function evaluationView(row: EvaluationRow, work: JobRow | null, comparison: Comparison | null) {
+  return {
+    object: "evaluation" as const,
+    id: row.id,
+    name: row.name,
+    job_id: row.jobId,
+    train_job_id: row.trainJobId,
+    base_model: row.baseModelId,
+    tuned_model: row.tunedModel,
+    dataset_version_id: row.versionId,
+    status: work?.state ?? "failed",
+    progress: work?.progress ?? {},
+    error: work?.error ?? null,
+    result: row.result,
+    comparison,
+    created_by: row.createdBy,
+    created_at: Math.floor(row.createdAt / 1000),
+    finished_at: seconds(work?.finishedAt ?? null),
+  };
+}
+export type EvaluationView = ReturnType<typeof evaluationView>;
+
+/** One side's answer to a row. Loss in nats a token. */
+export interface AnswerView {
+  output: string;
+  exact: boolean;
+  loss: number | null;
+  token_accuracy: number | null;
+  tokens: number;
+}
+export interface AnswerRowView {
+  object: "evaluation.row";
+  id: string;
+  row_id: number;
+  prompt: unknown[];
+  expected: string;
+  base: AnswerView | null;
+  tuned: AnswerView | null;
+}

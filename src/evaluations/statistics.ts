@@ -1,0 +1,154 @@
+/** Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one sentence. */
+
+/** One row's numbers of both sides. Losses are means over the answer's `tokens`, in nats. */
+export interface Pair {
+  tokens: number;
+  baseExact: boolean;
+  tunedExact: boolean;
+  baseLoss: number | null;
+  tunedLoss: number | null;
+  baseAccuracy: number | null;
+  tunedAccuracy: number | null;
+}
+
+/** Tuned minus base, with its 95% interval. */
+export interface Difference {
+  mean: number;
+  low: number;
+  high: number;
+}
+
+export type Verdict = "better" | "no_clear_difference" | "worse" | "too_few_rows";
+
+export interface Comparison {
+  rows: number;
+  /** Wrong before, right after; and the other three cases. */
+  fixed: number;
+  broken: number;
+  both_right: number;
+  both_wrong: number;
+  exact_match: Difference;
+  token_accuracy: Difference | null;
+  loss: Difference | null;
+  verdict: Verdict;
+  /** What decided the verdict. */
+  decided_by: "exact_match" | "loss" | null;
+  sentence: string;
+}
+
+const RESAMPLES = 2000;
+/** Below this, no interval means anything. */
+const MIN_ROWS = 8;
+
+/** A small generator with a fixed seed, so that the same rows always give the same interval. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/**
+ * Interval of a weighted mean of differences, by resampling whole rows (so both sides of a row stay together).
+ * @param differences one a row; @param weights tokens a row, or all 1
+ */
+export function pairedInterval(differences: readonly number[], weights: readonly number[]): Difference {
+  const n = differences.length;
+  const meanOf = (pick: (k: number) => number) => {
+    let sum = 0;
+    let weight = 0;
+    for (let k = 0; k < n; k++) {
+      const i = pick(k);
+      const w = weights[i] ?? 0;
+      sum += (differences[i] ?? 0) * w;
+      weight += w;
+    }
+    return weight === 0 ? 0 : sum / weight;
+  };
+  const random = generator(n * 2654435761);
+  const means = Float64Array.from({ length: RESAMPLES }, () => meanOf(() => Math.floor(random() * n))).sort();
+  return {
+    mean: meanOf((k) => k),
+    low: means[Math.floor(RESAMPLES * 0.025)] ?? 0,
+    high: means[Math.ceil(RESAMPLES * 0.975) - 1] ?? 0,
+  };
+}
+
+function tokenDifference(
+  pairs: readonly Pair[],
+  base: "baseLoss" | "baseAccuracy",
+  tuned: "tunedLoss" | "tunedAccuracy",
+): Difference | null {
+  const known = pairs.filter((pair) => pair[base] !== null && pair[tuned] !== null);
+  if (known.length === 0) return null;
+  return pairedInterval(
+    known.map((pair) => (pair[tuned] ?? 0) - (pair[base] ?? 0)),
+    known.map((pair) => Math.max(1, pair.tokens)),
+  );
+}
+
+const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value * 100).toFixed(1)}`;
+const nats = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`;
+
+/** Compares; exact answers decide where they differ clearly, else the loss does. */
+export function compare(pairs: readonly Pair[]): Comparison {
+  const count = (base: boolean, tuned: boolean) =>
+    pairs.filter((pair) => pair.baseExact === base && pair.tunedExact === tuned).length;
+  const counts = {
+    rows: pairs.length,
+    fixed: count(false, true),
+    broken: count(true, false),
+    both_right: count(true, true),
+    both_wrong: count(false, false),
+  };
+  const exact = pairedInterval(
+    pairs.map((pair) => Number(pair.tunedExact) - Number(pair.baseExact)),
+    pairs.map(() => 1),
+  );
+  const loss = tokenDifference(pairs, "baseLoss", "tunedLoss");
+  const accuracy = tokenDifference(pairs, "baseAccuracy", "tunedAccuracy");
+  return {
+    ...counts,
+    exact_match: exact,
+    token_accuracy: accuracy,
+    loss,
+    ...judge(counts, exact, loss),
+  };
+}
+
+function judge(
+  counts: { rows: number; fixed: number; broken: number; both_right: number },
+  exact: Difference,
+  loss: Difference | null,
+): Pick<Comparison, "verdict" | "decided_by" | "sentence"> {
+  const { rows } = counts;
+  const before = counts.broken + counts.both_right;
+  const after = counts.fixed + counts.both_right;
+  const scores = `${after} of ${rows} answers are exactly right after tuning, ${before} before`;
+  if (rows < MIN_ROWS)
+    return {
+      verdict: "too_few_rows",
+      decided_by: null,
+      sentence: `Too few rows to tell: ${scores}. Hold out at least ${MIN_ROWS} rows, better 50.`,
+    };
+  if (exact.low > 0 || exact.high < 0)
+    return {
+      verdict: exact.low > 0 ? "better" : "worse",
+      decided_by: "exact_match",
+      sentence: `${exact.low > 0 ? "Better" : "Worse"}: ${scores} (${points(exact.mean)} points, 95% interval ${points(exact.low)} to ${points(exact.high)}).`,
+    };
+  if (loss && (loss.high < 0 || loss.low > 0))
+    return {
+      verdict: loss.high < 0 ? "better" : "worse",
+      decided_by: "loss",
+      sentence: `${loss.high < 0 ? "Better" : "Worse"} by loss: ${nats(loss.mean)} nats a token (95% interval ${nats(loss.low)} to ${nats(loss.high)}); in exact answers there is no clear difference (${after} after, ${before} before).`,
+    };
+  return {
+    verdict: "no_clear_difference",
+    decided_by: null,
+    sentence: `No clear difference: ${scores} (95% interval ${points(exact.low)} to ${points(exact.high)} points).`,
+  };
+}

@@ -1,0 +1,96 @@
+/** Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it. */
+import { AppError } from "../errors.ts";
+
+/** Largest request body in bytes; the engine takes no more either. */
+export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+
+export type Endpoint = "chat/completions" | "completions";
+
+/** A checked request. */
+export interface CompletionRequest {
+  /** As the client wrote it; the answer carries the same. */
+  model: string;
+  stream: boolean;
+  /** The client asked for the usage chunk itself. */
+  wantsUsage: boolean;
+  body: Record<string, unknown>;
+}
+
+function invalid(code: string, message: string, param: string): AppError {
+  return new AppError("invalid", code, message, { param });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function tooLarge(): AppError {
+  return new AppError(
+    "too_large",
+    "request_too_large",
+    `A request may be at most ${MAX_BODY_BYTES / 1024 / 1024} MiB.`,
+  );
+}
+
+/**
+ * The body as text, never more than the limit in memory.
+ * @throws AppError `request_too_large`
+ */
+export async function readBody(request: Request): Promise<string> {
+  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  // A body with a declared length is bounded by it; one without is counted while it comes in.
+  if (request.headers.has("content-length") || !request.body) return request.text();
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of request.body) {
+    size += piece.length;
+    if (size > MAX_BODY_BYTES) throw tooLarge();
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString("utf8");
+}
+
+/**
+ * Checks a request body.
+ * @throws AppError naming the field
+ */
+export function parseCompletion(endpoint: Endpoint, text: string): CompletionRequest {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (cause) {
+    throw new AppError("invalid", "body_not_parsable", "The request body is not valid JSON.", { cause });
+  }
+  if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
+  const { model, stream, stream_options: options } = body;
+  if (typeof model !== "string" || model === "" || model.length > 400)
+    throw invalid("invalid_model", "Say which model: `model` must be its id, as GET /v1/models lists it.", "model");
+  if (stream !== undefined && stream !== null && typeof stream !== "boolean")
+    throw invalid("invalid_value", "`stream` must be true or false.", "stream");
+  if (options !== undefined && options !== null && !isObject(options))
+    throw invalid("invalid_value", "`stream_options` must be an object.", "stream_options");
+  if (endpoint === "chat/completions") checkMessages(body.messages);
+  else if (typeof body.prompt !== "string" && !(Array.isArray(body.prompt) && body.prompt.length > 0))
+    throw invalid("invalid_value", "`prompt` must be a text or a list.", "prompt");
+  return {
+    model,
+    stream: stream === true,
+    wantsUsage: isObject(options) && options.include_usage === true,
+    body,
+  };
+}
+
+function checkMessages(messages: unknown): void {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw invalid("invalid_value", "`messages` must be a list with at least one message.", "messages");
+  for (const [n, message] of messages.entries())
+    if (!isObject(message) || typeof message.role !== "string")
+      throw invalid("invalid_value", `Message ${n} must be an object with a \`role\`.`, `messages.${n}.role`);
+}
+
+/** The body for the engine: its own name of the model, and always with usage, because that is what gets counted. */
+export function engineBody(request: CompletionRequest, name: string): string {
+  const body: Record<string, unknown> = { ...request.body, model: name };
+  if (request.stream)
+    body.stream_options = { ...(isObject(body.stream_options) ? body.stream_options : {}), include_usage: true };
+  return JSON.stringify(body);
+}

@@ -1,0 +1,23 @@
+/** Talks to an engine of ours at `unix:/path` or `http://host:port`: one way to reach it, for probes and for requests. */
+
+/** `fetch` arguments for `path` at `address`. */
+export function upstreamTarget(address: string, path: string): { url: string; unix?: string } {
+  if (address.startsWith("unix:")) return { url: `http://localhost${path}`, unix: address.slice(5) };
+  return { url: new URL(path, address).href };
+}
+
+/** `fetch` to an engine. Redirects are never followed: an engine has no business sending us elsewhere. */
+export function upstreamFetch(address: string, path: string, init: RequestInit = {}): Promise<Response> {
+  const { url, unix } = upstreamTarget(address, path);
+  return fetch(url, { ...init, redirect: "error", ...(unix ? { unix } : {}) });
+}
+
+/** True for an address only this machine can reach, whose engine reads local paths. */
+export function isLocalAddress(address: string): boolean {
+  return address.startsWith("unix:/");
+}
+
+/** True for addresses an engine may announce: a Unix socket, or plain or secure HTTP. */
+export function isEngineAddress(address: string): boolean {
+  return /^unix:\/[^\0]{1,200}$/.test(address) || /^https?:\/\/[A-Za-z0-9.[\]:-]{1,255}\/?$/.test(address);
+}
