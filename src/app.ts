@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Elysia } from "elysia";
 import { runCommand } from "./admin/commands.ts";
 import { callServer } from "./admin/socket.ts";
+import { analyticsApi } from "./analytics/api.ts";
 import { assetPath } from "./assets.ts";
 import { auditApi } from "./audit/api.ts";
 import { authApi } from "./auth/api.ts";
@@ -15,6 +16,9 @@ import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { type Db, openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
+import { deploymentsApi } from "./deployments/api.ts";
+import { gatewayApi } from "./gateway/api.ts";
+import { flushUsage } from "./gateway/usage.ts";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
@@ -24,6 +28,8 @@ import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
 import { socketPath } from "./lib/sockets.ts";
+import { modelsApi } from "./models/api.ts";
+import { recoverInstalls } from "./models/install.ts";
 
 /** A context and the things that end with it. */
 export interface OpenCtx extends Ctx {
@@ -107,6 +113,10 @@ export function createApp(ctx: Ctx) {
       .use(authApi(ctx))
       .use(usersApi(ctx))
       .use(authPages(ctx))
+      .use(modelsApi(ctx))
+      .use(deploymentsApi(ctx))
+      .use(gatewayApi(ctx))
+      .use(analyticsApi(ctx))
   );
 }
 
@@ -135,8 +145,9 @@ export async function adminCommand(
  * Starts what works without being asked: the pipeline, endpoints, sweeps. Add `startRoom(ctx)` here, in room order.
  * @returns the function that stops it all
  */
-export function startBackground(_ctx: Ctx): () => Promise<void> {
-  const stops: (() => void | Promise<void>)[] = [];
+export function startBackground(ctx: Ctx): () => Promise<void> {
+  const stops: (() => void | Promise<void>)[] = [() => flushUsage(ctx)];
+  recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {
     for (const stop of stops.reverse()) await stop();
   };
