@@ -29,7 +29,8 @@ for (const [key, access] of Object.entries(ACCESS)) {
 }
 
 /** The access a registered route needs; `member` unless the table says otherwise. */
-export function accessOf(method: string, route: string): Access {
+export function accessOf(given: string, route: string): Access {
+  const method = given === "HEAD" ? "GET" : given;
   const found = exact.get(`${method} ${route}`) ?? exact.get(`* ${route}`);
   if (found) return found;
   const match = prefixes.find((p) => (p.method === "*" || p.method === method) && route.startsWith(p.prefix));

@@ -4,16 +4,8 @@ import type { Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { errorPage } from "./error-page.ts";
-
-function fromValidation(error: ValidationError): AppError {
-  const first = error.all[0] as { path?: string | { key: unknown }[]; message?: string; summary?: string } | undefined;
-  const path = Array.isArray(first?.path) ? first.path.map((part) => String(part.key)).join(".") : (first?.path ?? "");
-  const param = path.replace(/^\//, "").replaceAll("/", ".") || null;
-  const text = first?.message ?? first?.summary ?? "the value is not allowed";
-  return new AppError("invalid", "invalid_value", param ? `Invalid '${param}': ${text}` : `Invalid request: ${text}`, {
-    param,
-  });
-}
+import { requestState } from "./request-state.ts";
+import { fromValidation } from "./validation.ts";
 
 /** The AppError behind anything thrown; unknown things become `internal`. */
 export function toAppError(error: unknown): AppError {
@@ -69,6 +61,8 @@ export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, reque
 }
 
 export const errors = (ctx: Ctx) =>
-  new Elysia({ name: "errors", seed: ctx.installation }).onError({ as: "global" }, ({ error, request, set }) =>
-    errorResponse(ctx, request, error, String(set.headers["x-request-id"] ?? newId("request"))),
-  );
+  new Elysia({ name: "errors", seed: ctx.installation }).onError({ as: "global" }, ({ error, request, set }) => {
+    const state = requestState(request);
+    if (state) set.headers["openai-processing-ms"] = String(Math.round(ctx.clock.monotonic() - state.startedAt));
+    return errorResponse(ctx, request, error, state?.id ?? newId("request"));
+  });

@@ -7,6 +7,8 @@ export interface RequestState {
   startedAt: number;
   /** Who asks; null = no valid credentials. Undefined until looked up. */
   actor: Actor | null | undefined;
+  /** The request as it came in; the one handlers see may be a copy with its body already read. */
+  original: Request;
 }
 
 const states = new WeakMap<Request, RequestState>();
@@ -17,4 +19,12 @@ export function setRequestState(request: Request, state: RequestState): void {
 
 export function requestState(request: Request): RequestState | undefined {
   return states.get(request);
+}
+
+/** Address of the peer, or `local` over a Unix socket and in process. */
+export function peerOf(
+  server: { requestIP(request: Request): { address: string } | null } | null,
+  request: Request,
+): string {
+  return server?.requestIP(states.get(request)?.original ?? request)?.address ?? "local";
 }

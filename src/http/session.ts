@@ -8,6 +8,13 @@ import { requestState } from "./request-state.ts";
 
 const NOBODY: Actor = { userId: "", org: "", role: "member", via: "session", keyId: null, email: null };
 
+export const notSignedIn = () =>
+  new AppError(
+    "unauthenticated",
+    "invalid_api_key",
+    "You are not signed in, or the API key is wrong, revoked or missing. Send `Authorization: Bearer ftl-…` with a key from Settings > API keys.",
+  );
+
 /** Gives handlers `actor`. On public and trainer routes without credentials it is nobody (empty ids). */
 export const session = (ctx: Ctx) =>
   new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, async ({ request, route }) => {
@@ -16,12 +23,7 @@ export const session = (ctx: Ctx) =>
     const known = requestState(request)?.actor;
     const actor = known === undefined ? await resolveActor(ctx, request) : known;
     if (access === "public") return { actor: actor ?? NOBODY };
-    if (!actor)
-      throw new AppError(
-        "unauthenticated",
-        "invalid_api_key",
-        "You are not signed in, or the API key is wrong, revoked or missing. Send `Authorization: Bearer ftl-…` with a key from Settings > API keys.",
-      );
+    if (!actor) throw notSignedIn();
     if (access === "admin" && actor.role !== "admin")
       throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
     return { actor };

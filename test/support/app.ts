@@ -118,6 +118,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       if (!headers.has("content-type")) headers.set("content-type", "application/json");
     } else if (given.form) {
       body = given.form instanceof FormData ? given.form : new URLSearchParams(given.form);
+    }
+    // As a browser on a page of this site sends it.
+    if ((given.form || headers.has("cookie")) && method !== "GET") {
       if (!headers.has("origin")) headers.set("origin", "http://localhost");
       if (!headers.has("sec-fetch-site")) headers.set("sec-fetch-site", "same-origin");
     }
