@@ -29,6 +29,7 @@ import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
 import { socketPath } from "./lib/sockets.ts";
 import { modelsApi } from "./models/api.ts";
+import { modelsPages } from "./models/pages.tsx";
 import { recoverInstalls } from "./models/install.ts";
 
 /** A context and the things that end with it. */
@@ -114,6 +115,7 @@ export function createApp(ctx: Ctx) {
       .use(usersApi(ctx))
       .use(authPages(ctx))
       .use(modelsApi(ctx))
+      .use(modelsPages(ctx))
       .use(deploymentsApi(ctx))
       .use(gatewayApi(ctx))
       .use(analyticsApi(ctx))

@@ -1,0 +1,158 @@
+/** One base model: is it ready, what is it, may we use it. */
+import { formatBytes, formatCount, formatInteger } from "../../../src/lib/format.ts";
+import type { BaseModelView } from "../../../src/models/model.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { CopyId, KeyValue, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { BaseAction } from "./list.tsx";
+
+function License({ row }: { row: BaseModelView }) {
+  const { license } = row;
+  return (
+    <section class="panel padded stack tight" id="license">
+      <h2>Licence</h2>
+      <p>
+        {license.name}
+        {license.url ? (
+          <>
+            {" · "}
+            <a href={license.url} rel="noreferrer">
+              Read it
+            </a>
+          </>
+        ) : null}
+      </p>
+      {!license.requires_acceptance ? (
+        <p class="muted small">Free to use; nobody has to accept anything first.</p>
+      ) : license.accepted ? (
+        <p class="muted small">
+          Accepted by {license.accepted_by} <Time at={license.accepted_at ? license.accepted_at * 1000 : null} />. The
+          audit log keeps the record.
+        </p>
+      ) : (
+        <form class="form" method="post" action={`/models/${encodeURIComponent(row.id)}/license`}>
+          <label class="check">
+            <input type="checkbox" name="accept" value="yes" required />
+            <span>I have read the licence and accept it for my organisation. My name and the time are recorded.</span>
+          </label>
+          <div class="row">
+            <button type="submit" class="button primary">
+              Accept the licence
+            </button>
+          </div>
+        </form>
+      )}
+    </section>
+  );
+}
+
+export function BaseModelState({ row }: { row: BaseModelView }) {
+  const { url } = usePage();
+  return (
+    <div id="state" class="stack" {...liveOn(url, "models")}>
+      {row.status === "failed" ? (
+        <Notice kind="bad" title="The model could not be installed">
+          <span class="wrap-any">{row.error}</span>
+        </Notice>
+      ) : null}
+      {row.status === "installing" ? (
+        <div class="panel padded">
+          <Progress
+            label={`Installing ${row.name}`}
+            fraction={row.progress?.fraction ?? null}
+            left={row.progress?.message ?? "Starting"}
+            right="Goes on when you leave this page"
+          />
+        </div>
+      ) : null}
+      <Stats>
+        <Stat label="Parameters" big>
+          {formatCount(row.parameters)}
+        </Stat>
+        <Stat label="Context length" note="tokens">
+          {formatInteger(row.context_length)}
+        </Stat>
+        <Stat label="On disk">{row.bytes ? formatBytes(row.bytes) : "–"}</Stat>
+        <Stat label="Tuned from it">
+          <a href={`/models?q=${encodeURIComponent(`ft:${row.id}:`)}`}>Show</a>
+        </Stat>
+      </Stats>
+    </div>
+  );
+}
+
+const LABELS: Record<string, string> = {
+  architecture: "Architecture",
+  layers: "Layers",
+  hidden_size: "Hidden size",
+  intermediate_size: "Intermediate size",
+  attention_heads: "Attention heads",
+  key_value_heads: "Key/value heads",
+  head_dim: "Head size",
+  vocab_size: "Vocabulary",
+  tied_embeddings: "Tied embeddings",
+};
+
+export function BaseModelPage({ row }: { row: BaseModelView }) {
+  const numbers = Object.entries(LABELS).flatMap(([key, label]): [string, string][] => {
+    const value = row.architecture[key];
+    if (value === undefined || value === null) return [];
+    return [
+      [
+        label,
+        typeof value === "number"
+          ? formatInteger(value)
+          : typeof value === "boolean"
+            ? value
+              ? "yes"
+              : "no"
+            : String(value),
+      ],
+    ];
+  });
+  return (
+    <Layout
+      title={row.name || row.id}
+      crumbs={[{ label: "Models", href: "/models?tab=base" }]}
+      beside={<StateBadge state={row.status === "available" ? "not_installed" : row.status} />}
+      actions={<BaseAction row={row} />}
+      live={{ topics: ["models"] }}
+    >
+      <div class="stack">
+        <BaseModelState row={row} />
+        <div class="columns">
+          <section class="panel padded stack tight">
+            <h2>Architecture</h2>
+            <KeyValue rows={[...numbers, ["Chat template", row.template ?? "as shipped with the tokenizer"]]} />
+            {row.source_url ? (
+              <p class="small">
+                <a href={row.source_url} rel="noreferrer">
+                  <Icon name="right" /> Where these numbers are published
+                </a>
+              </p>
+            ) : null}
+          </section>
+          <section class="panel padded stack tight">
+            <h2>Origin</h2>
+            <KeyValue
+              rows={[
+                ["Id", <CopyId id={row.id} full />, "What a client sends as model"],
+                row.hub ? ["Also known as", row.hub] : null,
+                row.source
+                  ? ["Came from", `${row.source.kind}: ${row.source.reference}`]
+                  : ["Came from", "not installed yet"],
+                row.source ? ["Revision", <CopyId id={row.source.revision} />] : null,
+                row.hash ? ["Hash of all files", <CopyId id={row.hash} />] : null,
+              ]}
+            />
+          </section>
+          <License row={row} />
+        </div>
+      </div>
+    </Layout>
+  );
+}

@@ -1,0 +1,255 @@
+/** The models page: what was tuned here, and which base models stand ready or can be installed. */
+import { formatBytes, formatCount, plural } from "../../../src/lib/format.ts";
+import type { BaseModelView } from "../../../src/models/model.ts";
+import type { TunedModelItem } from "../../../src/models/tuned-list.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { ActionButton, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { Progress, Time } from "../../parts/value.tsx";
+
+export interface ModelsProps {
+  tab: "tuned" | "base";
+  tuned: { items: TunedModelItem[]; hasMore: boolean; last: string | null };
+  bases: BaseModelView[];
+  admin: boolean;
+  /** What was typed into the import form, and what was wrong with it. */
+  importForm?: { source: string; value: string; id: string; error: string; field: string };
+}
+
+const modelHref = (id: string) => `/models/${encodeURIComponent(id)}`;
+
+const TUNED_COLUMNS: Column<TunedModelItem>[] = [
+  {
+    key: "name",
+    label: "Model",
+    name: true,
+    render: (row) => <RowName href={modelHref(row.id)} name={row.id} sub={row.name} />,
+  },
+  { key: "base", label: "Tuned from", wide: true, render: (row) => row.base },
+  { key: "loss", label: "Hold-out loss", end: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },
+  {
+    key: "deployment",
+    label: "Endpoint",
+    render: (row) => (row.deployment ? <StateBadge state={row.deployment} /> : <span class="muted">None</span>),
+  },
+  { key: "created", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+];
+
+export function TunedList({ tuned }: Pick<ModelsProps, "tuned">) {
+  const { url } = usePage();
+  return (
+    <div id="tuned" class="stack" {...liveOn(url, "jobs", "deployments")}>
+      {tuned.items.length === 0 ? (
+        <div class="panel">
+          {url.searchParams.get("q") ? (
+            <Empty icon="search" title="Nothing found">
+              No tuned model has that in its name.
+            </Empty>
+          ) : (
+            <Empty
+              icon="models"
+              title="No tuned models yet"
+              action={
+                <a class="button primary" href="/jobs/new">
+                  Fine-tune a model
+                </a>
+              }
+            >
+              A model appears here when a job succeeds, with the data, the run and the numbers it comes from.
+            </Empty>
+          )}
+        </div>
+      ) : (
+        <>
+          <Table
+            label="Tuned models"
+            columns={TUNED_COLUMNS}
+            rows={tuned.items}
+            rowId={(row) => row.jobId}
+            fragment="tuned"
+          />
+          <Pager shown={tuned.items.length} hasMore={tuned.hasMore} last={tuned.last} fragment="tuned" />
+        </>
+      )}
+    </div>
+  );
+}
+
+function BaseState({ row }: { row: BaseModelView }) {
+  if (row.status === "installing")
+    return (
+      <Progress
+        label={`Installing ${row.name}`}
+        fraction={row.progress?.fraction ?? null}
+        left={row.progress?.message ?? "Starting"}
+      />
+    );
+  if (row.status === "available") return <StateBadge state="not_installed" />;
+  return (
+    <StateBadge
+      state={row.status}
+      note={
+        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted ? "licence to accept" : null
+      }
+    />
+  );
+}
+
+const BASE_COLUMNS: Column<BaseModelView>[] = [
+  {
+    key: "name",
+    label: "Base model",
+    name: true,
+    render: (row) => (
+      <RowName
+        href={modelHref(row.id)}
+        name={row.name || row.id}
+        sub={[row.publisher, row.default ? "comes with this product" : null].filter(Boolean).join(" · ") || row.id}
+      />
+    ),
+  },
+  { key: "parameters", label: "Parameters", end: true, render: (row) => formatCount(row.parameters) },
+  { key: "context", label: "Context", end: true, wide: true, render: (row) => formatCount(row.context_length) },
+  { key: "license", label: "Licence", wide: true, render: (row) => row.license.name },
+  { key: "size", label: "On disk", end: true, wide: true, render: (row) => (row.bytes ? formatBytes(row.bytes) : "–") },
+  { key: "state", label: "State", render: (row) => <BaseState row={row} /> },
+];
+
+export function BaseList({ bases }: Pick<ModelsProps, "bases">) {
+  const { url } = usePage();
+  return (
+    <div id="bases" class="stack" {...liveOn(url, "models")}>
+      <Table label="Base models" columns={BASE_COLUMNS} rows={bases} rowId={(row) => row.id} fragment="bases" />
+    </div>
+  );
+}
+
+function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
+  const error = (field: string) => (form?.field === field ? form.error : null);
+  return (
+    <details class="more panel padded" open={Boolean(form)} id="import">
+      <summary>
+        <Icon name="right" />
+        Import another model
+      </summary>
+      <form class="form" method="post" action="/models/import">
+        {form && !form.field ? (
+          <Notice kind="bad" alert>
+            {form.error}
+          </Notice>
+        ) : null}
+        <div class="fields">
+          <Field
+            id="import-source"
+            label="From"
+            render={(ids) => (
+              <select name="source" {...ids}>
+                <option value="local" selected={form?.source !== "hub"}>
+                  A directory on the server
+                </option>
+                <option value="hub" selected={form?.source === "hub"}>
+                  The Hugging Face hub
+                </option>
+              </select>
+            )}
+          />
+          <TextField
+            name="value"
+            label="Directory, or owner/name[@revision]"
+            required
+            placeholder="/srv/models/my-model or Qwen/Qwen2.5-0.5B-Instruct"
+            value={form?.value ?? ""}
+            error={error("directory") ?? error("repo") ?? error("revision")}
+          />
+          <TextField
+            name="id"
+            label="Name here"
+            placeholder="made from the source when empty"
+            value={form?.id ?? ""}
+            error={error("id")}
+          />
+        </div>
+        <p class="small muted">
+          Only safetensors and tokenizer files are taken; pickles and models that bring their own code are refused. A
+          hub revision is pinned to its commit.
+        </p>
+        <div class="row">
+          <button type="submit" class="button primary">
+            Import
+          </button>
+        </div>
+      </form>
+    </details>
+  );
+}
+
+export function ModelsPage(props: ModelsProps) {
+  const ready = props.bases.filter((row) => row.status === "ready").length;
+  return (
+    <Layout
+      title="Models"
+      actions={
+        <a class="button primary" href="/jobs/new" data-new>
+          Fine-tune
+        </a>
+      }
+      live={{ topics: ["jobs", "deployments", "models"] }}
+    >
+      <div class="stack">
+        <Tabs
+          label="Kinds of models"
+          tabs={[
+            { key: "tuned", label: "Tuned here" },
+            { key: "base", label: "Base models", count: ready },
+          ]}
+        />
+        {props.tab === "tuned" ? (
+          <>
+            <Filters fragment="tuned" search={{ placeholder: "Search tuned models" }} />
+            <TunedList tuned={props.tuned} />
+          </>
+        ) : (
+          <>
+            <p class="muted">
+              {plural(ready, "base model")} ready for use. Installing the one that comes with this product needs no
+              internet; the others are fetched from the hub or imported from a directory.
+            </p>
+            <BaseList bases={props.bases} />
+            {props.admin ? <ImportForm form={props.importForm} /> : null}
+          </>
+        )}
+      </div>
+    </Layout>
+  );
+}
+
+/** The next step for a base model: accept its licence, install it, or tune it. */
+export function BaseAction({ row }: { row: BaseModelView }) {
+  if (row.license.requires_acceptance && !row.license.accepted)
+    return (
+      <a class="button primary" href="#license">
+        Read and accept the licence
+      </a>
+    );
+  if (row.status === "available" || row.status === "failed")
+    return (
+      <ActionButton action={`${modelHref(row.id)}/install`} class="primary">
+        {row.status === "failed" ? "Try to install again" : "Install"}
+      </ActionButton>
+    );
+  if (row.status === "installing") return null;
+  return (
+    <>
+      <a class="button" href={`/playground?models=${encodeURIComponent(row.id)}`}>
+        Try it
+      </a>
+      <a class="button primary" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
+        Fine-tune
+      </a>
+    </>
+  );
+}

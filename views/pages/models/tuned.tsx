@@ -1,0 +1,244 @@
+/** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
+import type { EvaluateResult } from "../../../src/contract/spec.ts";
+import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import type { modelLineage } from "../../../src/models/lineage.ts";
+import { Layout } from "../../layout.tsx";
+import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { type Column, RowName, Table } from "../../parts/table.tsx";
+import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
+
+export type Lineage = Awaited<ReturnType<typeof modelLineage>>;
+type Checkpoint = Lineage["checkpoints"][number];
+
+function Line({ lineage }: { lineage: Lineage }) {
+  const steps = [
+    lineage.dataset
+      ? { what: "Data", name: `Version ${lineage.dataset.number}`, href: `/datasets/${lineage.dataset.dataset_id}` }
+      : null,
+    { what: "Base model", name: lineage.base_model.id, href: `/models/${encodeURIComponent(lineage.base_model.id)}` },
+    lineage.job ? { what: "Job", name: lineage.job.name, href: `/jobs/${lineage.job.id}` } : null,
+    { what: "Model", name: lineage.model, href: null },
+    ...lineage.deployments.map((row) => ({ what: "Endpoint", name: row.name, href: `/deployments/${row.id}` })),
+  ].filter((step) => step !== null);
+  return (
+    <ol class="lineage" aria-label="Where this model comes from">
+      {steps.map((step) => (
+        <li>
+          <span class="small muted">{step.what}</span>
+          {step.href ? (
+            <a href={step.href} class="clip" title={step.name} dir="auto">
+              {step.name}
+            </a>
+          ) : (
+            <strong class="clip" title={step.name}>
+              {step.name}
+            </strong>
+          )}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function BeforeAfter({ result }: { result: EvaluateResult }) {
+  const { base, tuned } = result;
+  const rows: { name: string; base: string; tuned: string }[] = tuned
+    ? [
+        {
+          name: "Exact match",
+          base: formatPercent(base.exact_match.mean),
+          tuned: formatPercent(tuned.exact_match.mean),
+        },
+        {
+          name: "Token accuracy",
+          base: formatPercent(base.token_accuracy.mean),
+          tuned: formatPercent(tuned.token_accuracy.mean),
+        },
+        { name: "Loss", base: formatNumber(base.loss.mean), tuned: formatNumber(tuned.loss.mean) },
+        { name: "Perplexity", base: formatNumber(base.perplexity), tuned: formatNumber(tuned.perplexity) },
+      ]
+    : [];
+  return (
+    <Table
+      still
+      label="Before and after"
+      rows={rows}
+      rowId={(row) => row.name}
+      columns={[
+        { key: "name", label: "On hold-out rows", name: true, render: (row) => row.name },
+        { key: "base", label: "Base", end: true, render: (row) => row.base },
+        { key: "tuned", label: "Tuned", end: true, render: (row) => <strong>{row.tuned}</strong> },
+      ]}
+    />
+  );
+}
+
+const metric = (row: Checkpoint, key: string) => {
+  const value = row.metrics[key];
+  return typeof value === "number" ? formatNumber(value) : "–";
+};
+const CHECKPOINTS: Column<Checkpoint>[] = [
+  {
+    key: "step",
+    label: "Checkpoint",
+    name: true,
+    render: (row) => (
+      <RowName href={`/models/${encodeURIComponent(row.model)}`} name={`Step ${row.step}`} sub={row.model} />
+    ),
+  },
+  { key: "train", label: "Train loss", end: true, render: (row) => metric(row, "train/loss") },
+  { key: "eval", label: "Hold-out loss", end: true, render: (row) => metric(row, "eval/loss") },
+  {
+    key: "at",
+    label: "Saved",
+    wide: true,
+    render: (row) => <Time at={row.created_at ? row.created_at * 1000 : null} />,
+  },
+];
+
+function Files({ lineage }: { lineage: Lineage }) {
+  const shown = lineage.artifacts.find((row) => row.kind === "adapter") ?? lineage.artifacts[0];
+  if (!shown) return <p class="muted">No files.</p>;
+  return (
+    <ul class="lines-list">
+      {shown.files.map((file) => (
+        <li>
+          <Icon name="file" />
+          <a class="grow clip" href={`/v1/artifacts/${shown.id}/content/${file.path}`} download>
+            {file.path}
+          </a>
+          <span class="num muted">{formatBytes(file.size)}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function TunedModelPage(props: { lineage: Lineage; baseUrl: string; isCheckpoint: boolean }) {
+  const { lineage } = props;
+  const evaluation = lineage.evaluations.find((row) => row.result) ?? lineage.evaluations[0];
+  const live = lineage.deployments.find((row) => row.state === "ready") ?? lineage.deployments[0];
+  const tuned = evaluation?.result?.tuned;
+  const path = `/models/${encodeURIComponent(lineage.model)}`;
+  return (
+    <Layout
+      title={lineage.model}
+      crumbs={[{ label: "Models", href: "/models" }]}
+      beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
+      actions={
+        <>
+          <a
+            class="button"
+            href={`/playground?models=${encodeURIComponent(`${lineage.base_model.id},${lineage.model}`)}`}
+          >
+            Try beside the base
+          </a>
+          {live ? (
+            <a class="button primary" href={`/deployments/${live.id}`}>
+              Open the endpoint
+            </a>
+          ) : (
+            <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
+              Deploy
+            </ActionButton>
+          )}
+        </>
+      }
+    >
+      <div class="stack">
+        <Line lineage={lineage} />
+        {evaluation?.result && tuned ? (
+          <Stats>
+            <Stat
+              label="Exact match on hold-out rows"
+              big
+              note={`base: ${formatPercent(evaluation.result.base.exact_match.mean)}`}
+            >
+              {formatPercent(tuned.exact_match.mean)}
+            </Stat>
+            <Stat label="Loss" note={`base: ${formatNumber(evaluation.result.base.loss.mean)}`}>
+              {formatNumber(tuned.loss.mean)}
+            </Stat>
+            <Stat label="Token accuracy" note={`base: ${formatPercent(evaluation.result.base.token_accuracy.mean)}`}>
+              {formatPercent(tuned.token_accuracy.mean)}
+            </Stat>
+          </Stats>
+        ) : null}
+        <div class="columns">
+          <section class="panel">
+            <header>
+              <h2>Before and after</h2>
+              {evaluation ? (
+                <a class="button small" href={`/evaluations/${evaluation.id}`}>
+                  See every answer
+                </a>
+              ) : null}
+            </header>
+            {evaluation?.result ? (
+              <BeforeAfter result={evaluation.result} />
+            ) : (
+              <Empty
+                slim
+                icon="scale"
+                title={evaluation ? "The evaluation is under way" : "Not evaluated yet"}
+                action={
+                  evaluation ? (
+                    <a class="button" href={`/evaluations/${evaluation.id}`}>
+                      Watch it
+                    </a>
+                  ) : (
+                    <ActionButton action="/evaluations" fields={{ model: lineage.model }}>
+                      Evaluate
+                    </ActionButton>
+                  )
+                }
+              >
+                Base and tuned model answer the hold-out rows, side by side.
+              </Empty>
+            )}
+          </section>
+          <section class="panel">
+            <header>
+              <h2>Adapter files</h2>
+            </header>
+            <Files lineage={lineage} />
+          </section>
+        </div>
+        {lineage.checkpoints.length ? (
+          <section class="stack tight">
+            <h2>Checkpoints</h2>
+            <Table label="Checkpoints" columns={CHECKPOINTS} rows={lineage.checkpoints} rowId={(row) => row.id} />
+          </section>
+        ) : null}
+        <section class="stack tight">
+          <h2>Use it</h2>
+          <p class="muted small">
+            The id works with any OpenAI client. An endpoint starts by itself with the first request.{" "}
+            <CopyId id={lineage.model} full />
+          </p>
+          <Snippet
+            label="Python"
+            text={`from openai import OpenAI\n\nclient = OpenAI(base_url="${props.baseUrl}/v1", api_key="ftl-…")\nanswer = client.chat.completions.create(\n    model="${lineage.model}",\n    messages=[{"role": "user", "content": "Hello"}],\n)\nprint(answer.choices[0].message.content)`}
+          />
+        </section>
+        {props.isCheckpoint ? null : (
+          <div class="row">
+            <ConfirmForm
+              id="delete-model"
+              action={`${path}/delete`}
+              label="Delete this model"
+              buttonClass="button danger"
+              title="Delete this model?"
+              lost="Clients that use its id get an error, and its endpoints stop. The job and its numbers stay."
+              verb="Delete the model"
+              typeName={lineage.model}
+            />
+          </div>
+        )}
+      </div>
+    </Layout>
+  );
+}
