@@ -3,6 +3,7 @@ import { chmodSync } from "node:fs";
 import { adminHandler } from "./admin/socket.ts";
 import type { App, OpenCtx } from "./app.ts";
 import { AppError } from "./errors.ts";
+import { splitListen } from "./lib/listen.ts";
 import { clearSocket, socketPath } from "./lib/sockets.ts";
 
 export interface RunningServer {
@@ -16,12 +17,6 @@ const TRAINER_PREFIX = "/trainer/v1/";
 /** Parts of artifacts and event batches are at most 8 MiB. */
 const TRAINER_BODY = 9 * 1024 ** 2;
 const ADMIN_BODY = 1024 ** 2;
-
-/** `HOST:PORT` in its two parts; `[::1]:80` too. */
-export function splitListen(listen: string): { hostname: string; port: number } {
-  const at = listen.lastIndexOf(":");
-  return { hostname: listen.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(listen.slice(at + 1)) };
-}
 
 function listenUnix(
   path: string,

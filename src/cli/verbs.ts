@@ -1,7 +1,20 @@
 /** The explicit list of verbs, in the order of help. */
 import { auditVerify, keyCreate, userCreate, userPassword } from "./accounts.ts";
+import { backup } from "./backup.ts";
 import type { Verb } from "./command.ts";
+import { doctor } from "./doctor.ts";
 import { migrateVerb } from "./migrate.ts";
+import { restore } from "./restore.ts";
 import { serve } from "./serve.ts";
 
-export const VERBS: readonly Verb[] = [serve, userCreate, userPassword, keyCreate, auditVerify, migrateVerb];
+export const VERBS: readonly Verb[] = [
+  serve,
+  doctor,
+  userCreate,
+  userPassword,
+  keyCreate,
+  auditVerify,
+  migrateVerb,
+  backup,
+  restore,
+];
