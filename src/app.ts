@@ -10,6 +10,7 @@ import { auditApi } from "./audit/api.ts";
 import { authApi } from "./auth/api.ts";
 import { authPages } from "./auth/pages.tsx";
 import { usersApi } from "./auth/users-api.ts";
+import { openCompute } from "./compute/service.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
@@ -28,9 +29,11 @@ import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
 import { socketPath } from "./lib/sockets.ts";
+import { metricsApi } from "./metrics/api.ts";
 import { modelsApi } from "./models/api.ts";
-import { modelsPages } from "./models/pages.tsx";
 import { recoverInstalls } from "./models/install.ts";
+import { modelsPages } from "./models/pages.tsx";
+import { trainersApi } from "./trainers/api.ts";
 
 /** A context and the things that end with it. */
 export interface OpenCtx extends Ctx {
@@ -92,6 +95,8 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       },
       ...overrides,
     };
+    // Plugins are made last: their host tools are parts of the context.
+    if (!overrides.compute) ctx.compute = await openCompute(ctx);
     return ctx;
   } catch (error) {
     lock.release();
@@ -116,6 +121,8 @@ export function createApp(ctx: Ctx) {
       .use(authPages(ctx))
       .use(modelsApi(ctx))
       .use(modelsPages(ctx))
+      .use(metricsApi(ctx))
+      .use(trainersApi(ctx))
       .use(deploymentsApi(ctx))
       .use(gatewayApi(ctx))
       .use(analyticsApi(ctx))

@@ -24,6 +24,11 @@ export interface ProviderHost {
   clock: { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> };
   /** Aborted when the server stops. */
   signal: AbortSignal;
+  /**
+   * For providers that run processes of this machine: the Python interpreter of the trainer environment and the folder of its sources.
+   * Throws `transient` (with `retryAfterS`) while the environment is being made, `fatal` when it cannot be.
+   */
+  trainer: () => Promise<{ python: string; dir: string }>;
   error: (
     kind: ProviderErrorKind,
     message: string,

@@ -1,0 +1,5 @@
+/** The explicit list of providers that come with Fine-Tune Lab. */
+import type { ProviderPlugin } from "../src/contract/provider.ts";
+import processPlugin from "./process/index.ts";
+
+export const BUNDLED: readonly ProviderPlugin[] = [processPlugin];

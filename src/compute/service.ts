@@ -1,0 +1,137 @@
+/** The providers in use, made from the loaded plugins, and what this machine has to offer. */
+import { readFileSync, statfsSync } from "node:fs";
+import { availableParallelism, cpus, freemem, hostname, loadavg, totalmem } from "node:os";
+import { join } from "node:path";
+import { and, eq, inArray, isNull, sql } from "drizzle-orm";
+import { assetsHash } from "../assets.ts";
+import type { ProviderPlugin } from "../contract/provider.ts";
+import type { Actor, ComputeRegistry, Ctx } from "../ctx.ts";
+import { attempt, job } from "../db/schema/jobs.ts";
+import { createHost } from "../plugins/host.ts";
+import { loadPlugins, type PluginProblem } from "../plugins/service.ts";
+import { readyTrainerEnvironment } from "./environment.ts";
+import { keepEnvironment } from "./trainer-environment.ts";
+
+/** The registry with what the settings page wants to know besides. */
+export interface Compute extends ComputeRegistry {
+  /** Plugins that could not be used, each with its stage. */
+  problems(): PluginProblem[];
+}
+
+/** What openCompute is made of: a context without database and registry. */
+export type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
+
+/** Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`. */
+export async function openCompute(tools: ComputeTools): Promise<Compute> {
+  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"));
+  const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
+  const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
+  for (const { plugin, config } of loaded) {
+    const problem = (stage: PluginProblem["stage"], message: string, remedy: string) =>
+      problems.push({ plugin: plugin.id, stage, message, remedy });
+    const dataDir =
+      plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
+    try {
+      const provider = plugin.create(createHost(plugin.id, dataDir, { ...tools, trainer: keeper.trainer }), config);
+      const valid = await provider.validate();
+      if (valid.ok) entries.set(plugin.id, { plugin, provider });
+      else for (const found of valid.problems) problem("validate", `${found.field}: ${found.message}`, found.remedy);
+    } catch (error) {
+      problem("create", error instanceof Error ? error.message : String(error), "Report it to the plugin's author.");
+    }
+  }
+  for (const found of problems) tools.log("warn", `plugin ${found.plugin} is not used`, { ...found });
+  return {
+    get: (id) => entries.get(id) ?? null,
+    list: () => [...entries.values()],
+    problems: () => [...problems],
+  };
+}
+
+/** Names trainer sources and packages in frozen specs. Environment is `none` until it was made on this machine. */
+export async function trainerIdentity(ctx: Ctx): Promise<{ version: string; environment: string }> {
+  const ready = await readyTrainerEnvironment(ctx.config, ctx.files).catch(() => null);
+  return { version: ready?.version ?? assetsHash("trainer").slice(0, 16), environment: ready?.hash ?? "none" };
+}
+
+/** Work that counts against each slot kind of this machine now. */
+export async function slotsInUse(ctx: Ctx): Promise<{ train: number; serve: number }> {
+  const local = ctx.compute
+    .list()
+    .filter(({ plugin }) => plugin.capabilities.local)
+    .map(({ plugin }) => plugin.id);
+  if (local.length === 0) return { train: 0, serve: 0 };
+  const [row] = await ctx.db
+    .select({
+      all: sql<number>`count(*)`,
+      serve: sql<number>`coalesce(sum(${job.kind} = 'serve'), 0)`,
+    })
+    .from(attempt)
+    .innerJoin(job, eq(job.id, attempt.jobId))
+    .where(and(isNull(attempt.goneAt), inArray(attempt.provider, local)));
+  return { train: (row?.all ?? 0) - (row?.serve ?? 0), serve: row?.serve ?? 0 };
+}
+
+/** Memory this process' control group or machine grants, in bytes. */
+export function memoryLimit(): number {
+  try {
+    const text = readFileSync("/sys/fs/cgroup/memory.max", "utf8").trim();
+    if (/^\d+$/.test(text)) return Math.min(Number(text), totalmem());
+  } catch {
+    // No control group of version 2: the machine's own memory counts.
+  }
+  return totalmem();
+}
+
+export interface HostView {
+  object: "host";
+  id: string;
+  provider: string;
+  name: string;
+  cpu: { model: string; cores: number; load: number };
+  memory: { total_bytes: number; free_bytes: number };
+  disk: { total_bytes: number; free_bytes: number };
+  gpus: { name: string; memory_mb: number }[];
+  slots: { train: { used: number; total: number }; serve: { used: number; total: number } };
+}
+
+/** The machines work can run on; for now this one. */
+export async function listHosts(ctx: Ctx, _actor: Actor): Promise<HostView[]> {
+  const disk = statfsSync(ctx.files.root);
+  const used = await slotsInUse(ctx);
+  return [
+    {
+      object: "host",
+      id: "local",
+      provider: "process",
+      name: hostname(),
+      cpu: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), load: loadavg()[0] ?? 0 },
+      memory: { total_bytes: memoryLimit(), free_bytes: Math.min(freemem(), memoryLimit()) },
+      disk: { total_bytes: disk.blocks * disk.bsize, free_bytes: disk.bavail * disk.bsize },
+      gpus: [],
+      slots: {
+        train: { used: used.train, total: ctx.config.train_slots },
+        serve: { used: used.serve, total: ctx.config.serve_slots },
+      },
+    },
+  ];
+}
+
+export interface ProviderView {
+  object: "provider";
+  id: string;
+  title: string;
+  kind: ProviderPlugin["kind"];
+  capabilities: ProviderPlugin["capabilities"];
+}
+
+/** The providers in use. */
+export function listProviders(ctx: Ctx): ProviderView[] {
+  return ctx.compute.list().map(({ plugin }) => ({
+    object: "provider",
+    id: plugin.id,
+    title: plugin.title,
+    kind: plugin.kind,
+    capabilities: plugin.capabilities,
+  }));
+}

@@ -1,0 +1,100 @@
+/** Small helpers the conformance cases share: expectations that explain themselves, waiting, and a launch with everything filled in. */
+import type { ConformanceTools } from "./conformance.ts";
+import type { Handle, LaunchSpec, Offer, Provider, ProviderErrorKind, WorkStatus } from "./provider.ts";
+
+const KINDS: readonly ProviderErrorKind[] = [
+  "auth",
+  "quota",
+  "no_capacity",
+  "invalid",
+  "rate_limited",
+  "transient",
+  "fatal",
+];
+
+/** Throws `message` unless `condition` holds. */
+export function expect(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(message);
+}
+
+/** The kind of an error a provider threw; an Error for any other throw. */
+export function failureKind(error: unknown): ProviderErrorKind {
+  const kind = (error as { providerErrorKind?: unknown }).providerErrorKind;
+  const known = KINDS.find((name) => name === kind);
+  if (!known) throw new Error(`threw something that host.error did not make: ${String(error)}`);
+  return known;
+}
+
+/** An offer for the runner's need. */
+export async function offerFor(provider: Provider, tools: ConformanceTools): Promise<Offer> {
+  const [offer] = await provider.offers(tools.need);
+  expect(offer, "offers() gave nothing for the need of the test; check the configuration or --need");
+  return offer;
+}
+
+export interface Work {
+  argv: string[];
+  key?: string;
+  env?: Record<string, string>;
+  labels?: Record<string, string>;
+  deadlineInMs?: number;
+  kind?: LaunchSpec["kind"];
+}
+
+/** Launches `work` and has it terminated when the case is over. */
+export async function launch(provider: Provider, tools: ConformanceTools, work: Work): Promise<Handle> {
+  const key = work.key ?? tools.key();
+  tools.cleanup.push({ provider: tools.plugin.id, key });
+  return provider.launch(
+    { kind: work.kind ?? "train", need: tools.need, image: null, argv: work.argv, env: work.env ?? {} },
+    await offerFor(provider, tools),
+    {
+      key,
+      labels: work.labels ?? { purpose: "conformance" },
+      deadline: Date.now() + (work.deadlineInMs ?? 600_000),
+      callHome: { url: "unix:/nowhere/trainer.sock", token: `fta-conformance-${key}` },
+    },
+  );
+}
+
+/** Looks until the work is in one of `states`. */
+export async function untilState(
+  provider: Provider,
+  tools: ConformanceTools,
+  handle: Handle,
+  states: WorkStatus["state"][],
+): Promise<WorkStatus> {
+  const end = Date.now() + tools.patienceMs;
+  for (;;) {
+    const status = await provider.describe(handle);
+    if (states.includes(status.state)) return status;
+    expect(
+      Date.now() < end,
+      `describe() still said "${status.state}" after ${tools.patienceMs} ms; expected ${states.join(" or ")}`,
+    );
+    await tools.sleep(20);
+  }
+}
+
+/** Terminates until gone, as the host does; returns how many calls it took. */
+export async function untilGone(
+  provider: Provider,
+  tools: ConformanceTools,
+  handle: Handle,
+  graceS: number,
+): Promise<number> {
+  const end = Date.now() + tools.patienceMs;
+  for (let calls = 1; ; calls++) {
+    const result = await provider.terminate(handle, { graceS });
+    if (result.gone) return calls;
+    expect(result.againAfterS > 0 && result.againAfterS <= 600, `againAfterS is ${result.againAfterS}; 0 < n <= 600`);
+    expect(Date.now() < end, `terminate() still said "not gone" after ${tools.patienceMs} ms`);
+    await tools.sleep(result.againAfterS * 1000);
+  }
+}
+
+/** Everything the work printed so far, as the provider gives it. Only for providers with `capabilities.logs`. */
+export async function output(provider: Provider, handle: Handle, tail = 1000): Promise<string[]> {
+  expect(provider.logs, "capabilities.logs is set but there is no logs()");
+  return provider.logs(handle, { tail });
+}
