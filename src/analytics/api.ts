@@ -11,7 +11,7 @@ const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 export const analyticsApi = (ctx: Ctx) =>
   new Elysia({ name: "analytics.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get("/deployments/:id/stats", ({ actor, params }) => deploymentStats(ctx, actor, params.id), {
+    .get("/deployments/:id/stats", async ({ actor, params }) => deploymentStats(ctx, actor, params.id), {
       params: Id,
       detail: { tags: ["Deployments"], summary: "Requests, latency, speed and errors of a deployment" },
     })

@@ -24,7 +24,7 @@ export const deploymentsApi = (ctx: Ctx) =>
     .use(session(ctx))
     .post(
       "",
-      ({ actor, body }) =>
+      async ({ actor, body }) =>
         createDeployment(ctx, actor, { model: body.model, name: body.name, idleAfterS: body.idle_after_s }),
       { body: CreateDeployment, detail: { tags, summary: "Deploy a model" } },
     )
@@ -32,25 +32,25 @@ export const deploymentsApi = (ctx: Ctx) =>
       query: ListDeployments,
       detail: { tags, summary: "List deployments, newest first" },
     })
-    .get("/:id", ({ actor, params }) => getDeployment(ctx, actor, params.id), {
+    .get("/:id", async ({ actor, params }) => getDeployment(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Retrieve a deployment" },
     })
     .post(
       "/:id",
-      ({ actor, params, body }) =>
+      async ({ actor, params, body }) =>
         updateDeployment(ctx, actor, params.id, { name: body.name, idleAfterS: body.idle_after_s }),
       { params: Id, body: UpdateDeployment, detail: { tags, summary: "Rename a deployment or change when it sleeps" } },
     )
-    .post("/:id/start", ({ actor, params }) => startDeployment(ctx, actor, params.id), {
+    .post("/:id/start", async ({ actor, params }) => startDeployment(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Start or wake a deployment" },
     })
-    .post("/:id/stop", ({ actor, params }) => stopDeployment(ctx, actor, params.id), {
+    .post("/:id/stop", async ({ actor, params }) => stopDeployment(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Stop a deployment until it is started again" },
     })
-    .post("/:id/sleep", ({ actor, params }) => sleepDeployment(ctx, actor, params.id), {
+    .post("/:id/sleep", async ({ actor, params }) => sleepDeployment(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Put a deployment to sleep; the next request wakes it" },
     })

@@ -16,7 +16,7 @@ export const evaluationsApi = (ctx: Ctx) =>
     .use(session(ctx))
     .post(
       "",
-      ({ actor, body }) =>
+      async ({ actor, body }) =>
         createEvaluation(ctx, actor, {
           name: body.name,
           maxRows: body.max_rows,
@@ -33,7 +33,7 @@ export const evaluationsApi = (ctx: Ctx) =>
         ),
       { query: ListEvaluations, detail: { tags, summary: "List evaluations, newest first" } },
     )
-    .get("/:id", ({ actor, params }) => getEvaluation(ctx, actor, params.id), {
+    .get("/:id", async ({ actor, params }) => getEvaluation(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Retrieve an evaluation with its scores and its verdict" },
     })

@@ -9,7 +9,7 @@ import { complete } from "./service.ts";
 export const gatewayApi = (ctx: Ctx) => {
   const handle =
     (endpoint: Endpoint) =>
-    ({
+    async ({
       actor,
       request,
       server,

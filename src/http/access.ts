@@ -18,6 +18,7 @@ export const ACCESS: Record<string, Access> = {
   "* /admin": "admin",
   "* /admin/*": "admin",
   "* /v1/admin/*": "admin",
+  "POST /v1/base_models/import": "admin",
 };
 
 const exact = new Map<string, Access>();

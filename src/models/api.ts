@@ -30,7 +30,7 @@ export const modelsApi = (ctx: Ctx) =>
     .get("/models", async ({ actor }) => ({ object: "list", data: await listModels(ctx, actor) }), {
       detail: { ...models, summary: "List the models you can chat with" },
     })
-    .get("/models/:id", ({ actor, params }) => retrieveModel(ctx, actor, params.id), {
+    .get("/models/:id", async ({ actor, params }) => retrieveModel(ctx, actor, params.id), {
       params: Id,
       detail: { ...models, summary: "Retrieve a model or a checkpoint" },
     })
@@ -42,7 +42,7 @@ export const modelsApi = (ctx: Ctx) =>
       },
       { params: Id, detail: { ...models, summary: "Delete a tuned model" } },
     )
-    .get("/models/:id/lineage", ({ actor, params }) => modelLineage(ctx, actor, params.id), {
+    .get("/models/:id/lineage", async ({ actor, params }) => modelLineage(ctx, actor, params.id), {
       params: Id,
       detail: { ...models, summary: "Where a model comes from and where it is used" },
     })
@@ -53,21 +53,22 @@ export const modelsApi = (ctx: Ctx) =>
         detail: { ...bases, summary: "List the catalogue and the installed base models" },
       },
     )
-    .get("/base_models/:id", ({ actor, params }) => describeBaseModel(ctx, actor, params.id), {
+    .get("/base_models/:id", async ({ actor, params }) => describeBaseModel(ctx, actor, params.id), {
       params: Id,
       detail: { ...bases, summary: "Retrieve a base model" },
     })
-    .post("/base_models/:id/install", ({ actor, params }) => installBaseModel(ctx, actor, params.id), {
+    .post("/base_models/:id/install", async ({ actor, params }) => installBaseModel(ctx, actor, params.id), {
       params: Id,
       detail: { ...bases, summary: "Install a base model of the catalogue, in the background" },
     })
-    .post("/base_models/:id/license", ({ actor, params }) => acceptLicense(ctx, actor, params.id), {
+    .post("/base_models/:id/license", async ({ actor, params }) => acceptLicense(ctx, actor, params.id), {
       params: Id,
       detail: { ...bases, summary: "Accept the licence of a base model for your organisation" },
     })
     .post(
-      "/base_models",
-      ({ actor, body }) => (body.source === "hub" ? importFromHub(ctx, actor, body) : importLocal(ctx, actor, body)),
+      "/base_models/import",
+      async ({ actor, body }) =>
+        body.source === "hub" ? importFromHub(ctx, actor, body) : importLocal(ctx, actor, body),
       { body: ImportRequest, detail: { ...bases, summary: "Import a base model from the hub or a local directory" } },
     )
     .get("/artifacts/:id", async ({ actor, params }) => artifactView(await getArtifact(ctx, actor, params.id)), {
