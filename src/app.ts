@@ -20,6 +20,7 @@ import { installation } from "./db/schema/audit.ts";
 import { deploymentsApi } from "./deployments/api.ts";
 import { gatewayApi } from "./gateway/api.ts";
 import { flushUsage } from "./gateway/usage.ts";
+import { apiDocs } from "./http/docs.tsx";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
@@ -126,6 +127,8 @@ export function createApp(ctx: Ctx) {
       .use(deploymentsApi(ctx))
       .use(gatewayApi(ctx))
       .use(analyticsApi(ctx))
+      // Last: it describes the routes above.
+      .use((app) => app.use(apiDocs(ctx, () => app)))
   );
 }
 

@@ -9,6 +9,7 @@ export type ErrorKind =
   | "gone"
   | "too_large"
   | "unsupported_media"
+  | "unprocessable"
   | "rate_limited"
   | "no_space"
   | "unavailable"
@@ -24,6 +25,7 @@ export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = 
   gone: { status: 410, type: "invalid_request_error" },
   too_large: { status: 413, type: "invalid_request_error" },
   unsupported_media: { status: 415, type: "invalid_request_error" },
+  unprocessable: { status: 422, type: "invalid_request_error" },
   rate_limited: { status: 429, type: "rate_limit_error" },
   no_space: { status: 507, type: "server_error" },
   unavailable: { status: 503, type: "server_error" },

@@ -13,6 +13,7 @@ export interface BusEvents {
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */
   "job.batch": { org: string; jobId: string; batchId: number };
+  "checkpoint.added": { org: string; jobId: string; checkpointId: string; step: number };
   /** A serve job takes requests at `address`. */
   "job.ready": { org: string; jobId: string; address: string; models: string[] };
   "evaluation.changed": { org: string; evaluationId: string };

@@ -1,0 +1,149 @@
+/** The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its metrics. */
+import { sql } from "drizzle-orm";
+import type { TrainerEvent } from "../contract/trainer.ts";
+import type { Db } from "../db/open.ts";
+import { event } from "../db/schema/metrics.ts";
+import { newId } from "../lib/ids.ts";
+import { cutMessage } from "./logs.ts";
+
+/** A job that has so many events gets no more samples and metric rows; state changes are always kept. */
+export const MAX_EVENTS = 100_000;
+const MAX_TEXT = 32_768;
+
+export interface NewEvent {
+  jobId: string;
+  type: string;
+  message: string;
+  level?: "info" | "warn" | "error";
+  data?: Record<string, unknown> | null;
+  step?: number | null;
+  attemptId?: string | null;
+  batchId?: number | null;
+  /** Milliseconds; now when absent. */
+  at?: number;
+}
+
+async function lastNumber(tx: Db, jobId: string): Promise<number> {
+  const [row] = await tx.all<{ n: number }>(sql`select coalesce(max(n), 0) as n from event where job_id = ${jobId}`);
+  return row?.n ?? 0;
+}
+
+function rowOf(one: NewEvent, n: number): typeof event.$inferInsert {
+  return {
+    id: newId("event"),
+    n,
+    jobId: one.jobId,
+    attemptId: one.attemptId ?? null,
+    batchId: one.batchId ?? null,
+    at: one.at ?? Date.now(),
+    type: one.type,
+    level: one.level ?? "info",
+    message: cutMessage(one.message),
+    step: one.step ?? null,
+    data: one.data ?? null,
+  };
+}
+
+/** Adds an event to a job's list, in the caller's transaction. Returns its id (`ftevent-…`). */
+export async function addEvent(tx: Db, one: NewEvent): Promise<string> {
+  const row = rowOf(one, (await lastNumber(tx, one.jobId)) + 1);
+  await tx.insert(event).values(row);
+  return row.id;
+}
+
+/** Adds several events of one job; bulky ones are left out once the job has too many. */
+export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  const last = await lastNumber(tx, jobId);
+  const kept = last < MAX_EVENTS ? events : events.filter((one) => one.type !== "sample" && one.type !== "metrics");
+  const rows = kept.map((one, index) => rowOf(one, last + index + 1));
+  for (let from = 0; from < rows.length; from += 200) await tx.insert(event).values(rows.slice(from, from + 200));
+}
+
+/** Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, … */
+export function keepsMetrics(step: number): boolean {
+  let stride = 1;
+  for (let top = 1000; step > top; top *= 10) stride *= 10;
+  return step % stride === 0;
+}
+
+/** Names of a metrics event's fields in OpenAI's form, and ours. */
+const METRIC_FIELDS: [field: string, key: string, word: string][] = [
+  ["train_loss", "train/loss", "training loss"],
+  ["train_mean_token_accuracy", "train/token_accuracy", "training token accuracy"],
+  ["valid_loss", "eval/loss", "validation loss"],
+  ["valid_mean_token_accuracy", "eval/token_accuracy", "validation token accuracy"],
+];
+
+function metricsEvent(one: Extract<TrainerEvent, { type: "metrics" }>): Pick<NewEvent, "message" | "data"> | null {
+  const { values, step } = one;
+  const evaluated = values["eval/loss"] !== undefined;
+  if (!evaluated && (values["train/loss"] === undefined || !keepsMetrics(step))) return null;
+  const data: Record<string, unknown> = { step };
+  const words: string[] = [];
+  for (const [field, key, word] of METRIC_FIELDS) {
+    const value = values[key];
+    if (value === undefined) continue;
+    data[field] = typeof value === "number" ? value : null;
+    words.push(`${word}=${typeof value === "number" ? Number(value.toPrecision(4)) : value}`);
+  }
+  return { message: `Step ${step}: ${words.join(", ")}`, data };
+}
+
+const PHASES: Record<string, string> = {
+  starting: "Starting the trainer",
+  downloading: "Downloading",
+  loading_data: "Loading the data",
+  loading_model: "Loading the model",
+  training: "Training",
+  evaluating: "Evaluating",
+  sampling: "Answering sample rows",
+  saving: "Saving a checkpoint",
+  uploading: "Uploading files",
+  serving: "Serving",
+};
+
+const cut = (text: string) => cutMessage(text, MAX_TEXT);
+
+/** The row an event of a trainer becomes in the job's list, or null when it has a table of its own or says nothing to people. */
+export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | "level" | "data" | "step"> | null {
+  switch (one.type) {
+    case "phase": {
+      const message = [PHASES[one.phase] ?? one.phase, one.message].filter(Boolean).join(": ");
+      return { type: "phase", message, data: { phase: one.phase } };
+    }
+    case "plan": {
+      const { seq: _seq, at: _at, type, ...data } = one;
+      const cutRows = one.rows_cut > 0 ? `; ${one.rows_cut} rows are cut to the longest length` : "";
+      return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${cutRows}`, data };
+    }
+    case "metrics": {
+      const made = metricsEvent(one);
+      return made && { type: "metrics", step: one.step, ...made };
+    }
+    case "sample": {
+      const prompt = one.prompt.map((m) => ({ ...m, content: m.content === null ? null : cut(String(m.content)) }));
+      const data = { row_id: one.row_id, prompt, expected: cut(one.expected), output: cut(one.output) };
+      return { type: "sample", step: one.step, message: `Sample answer at step ${one.step}`, data };
+    }
+    case "result":
+      return { type: "result", message: "The trainer reported its result", data: { ...one.result } };
+    case "ready":
+      return { type: "ready", message: `Ready to answer as ${one.models.join(", ")}`, data: { models: one.models } };
+    case "command_done":
+      return { type: "command_done", message: `Done: ${one.command}`, data: { id: one.id, command: one.command } };
+    case "finished":
+      return { type: "finished", message: `The trainer finished: ${one.outcome}`, data: { outcome: one.outcome } };
+    case "failed": {
+      const data = {
+        reason: one.reason,
+        advice: one.advice ?? null,
+        retry: one.retry,
+        detail: one.detail ? cut(one.detail) : null,
+      };
+      return { type: "failed", level: "error", message: [one.message, one.advice].filter(Boolean).join(" "), data };
+    }
+    default:
+      return null;
+  }
+}
