@@ -6,7 +6,7 @@ import { type Actor, type Ctx, requireAdmin, systemActor } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { installation } from "../db/schema/audit.ts";
 import { invitation, organization, user } from "../db/schema/auth.ts";
-import { AppError } from "../errors.ts";
+import { AppError, notFound } from "../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
 import { Email } from "./model.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
@@ -93,14 +93,14 @@ export interface Invitation {
 }
 
 /**
- * Invites a person into the actor's organisation.
+ * Invites a person into the actor's organisation, or another one of this installation.
  * @returns the token of `/invite?token=…`, which is shown this once
  * @throws AppError `admin_only`, `email_taken`
  */
 export async function createInvitation(
   ctx: Ctx,
   actor: Actor,
-  input: { email: string; role: "admin" | "member" },
+  input: { email: string; role: "admin" | "member"; org?: string },
 ): Promise<{ invitation: Invitation; token: string }> {
   requireAdmin(actor);
   const email = normalEmail(input.email);
@@ -110,23 +110,29 @@ export async function createInvitation(
     id: `inv-${randomChars(20)}`,
     email,
     role: input.role,
-    org: actor.org,
+    org: input.org ?? actor.org,
     expiresAt: now + INVITE_MS,
   };
   await ctx.write(async (tx) => {
     const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
     if (taken)
       throw new AppError("conflict", "email_taken", `There is already an account for ${email}.`, { param: "email" });
+    const [org] = await tx
+      .select({ id: organization.id })
+      .from(organization)
+      .where(eq(organization.id, made.org))
+      .limit(1);
+    if (!org) throw notFound("organisation", made.org);
     // A newer invitation replaces the older one for the same person.
     await tx
       .update(invitation)
       .set({ status: "canceled" })
       .where(
-        and(eq(invitation.email, email), eq(invitation.organizationId, actor.org), eq(invitation.status, "pending")),
+        and(eq(invitation.email, email), eq(invitation.organizationId, made.org), eq(invitation.status, "pending")),
       );
     await tx.insert(invitation).values({
       id: made.id,
-      organizationId: actor.org,
+      organizationId: made.org,
       email,
       role: input.role,
       status: "pending",

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../ctx.ts";
 import type { Invitation } from "./invitations.ts";
+import type { OrganisationRow } from "./organisations.ts";
 import type { KeyRow } from "./service.ts";
 import type { UserRow } from "./users.ts";
 
@@ -65,7 +66,20 @@ export function meView(actor: Actor) {
 export const InviteUser = v.strictObject({
   email: Email,
   role: v.optional(v.picklist(["admin", "member"]), "member"),
+  /** Organisation to join; the administrator's own when left out. */
+  organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });
+
+export const CreateOrganisation = v.strictObject({ name: Name });
+
+export function organisationView(row: OrganisationRow) {
+  return {
+    object: "organization" as const,
+    id: row.id,
+    name: row.name,
+    created_at: Math.floor(row.createdAt / 1000),
+  };
+}
 
 export const ChangeUser = v.strictObject({
   role: v.optional(v.picklist(["admin", "member"])),

@@ -1,0 +1,123 @@
+/** The OpenAPI document of every route under /v1, made from the very schemas that validate requests, and the same as a page without scripts. */
+import { toJsonSchema } from "@valibot/to-json-schema";
+import type { AnyElysia } from "elysia";
+import type { GenericSchema } from "valibot";
+import { accessOf } from "./access.ts";
+
+type Json = Record<string, unknown>;
+
+/** One route as the page and the document show it. */
+export interface Operation {
+  method: string;
+  /** In OpenAPI's form: `/v1/jobs/{id}`. */
+  path: string;
+  access: string;
+  summary: string;
+  description: string | null;
+  tag: string;
+  query: Json | null;
+  body: Json | null;
+  detail: Json;
+}
+
+function isValibot(schema: unknown): schema is GenericSchema {
+  return typeof schema === "object" && schema !== null && "~standard" in schema && "kind" in schema;
+}
+
+/** JSON Schema of what a client sends; what cannot be expressed (transforms, own checks) is left out. */
+function schemaOf(schema: unknown): Json | null {
+  if (!isValibot(schema)) return null;
+  const { $schema: _, ...rest } = toJsonSchema(schema, { typeMode: "input", errorMode: "ignore" });
+  return rest as Json;
+}
+
+/** All documented routes, in the order of the rooms. */
+export function operationsOf(app: AnyElysia): Operation[] {
+  return app.routes
+    .filter((route) => route.path.startsWith("/v1/") && route.hooks?.detail?.hide !== true)
+    .map((route) => {
+      const { summary, description, tags, ...detail } = (route.hooks?.detail ?? {}) as Json & { tags?: string[] };
+      return {
+        method: route.method,
+        path: route.path.replace(/:(\w+)\??/g, "{$1}").replace(/\*$/, "{path}"),
+        access: accessOf(route.method, route.path),
+        summary: typeof summary === "string" ? summary : "",
+        description: typeof description === "string" ? description : null,
+        tag: tags?.[0] ?? "Other",
+        query: schemaOf(route.hooks?.query),
+        body: schemaOf(route.hooks?.body),
+        detail,
+      };
+    });
+}
+
+function parametersOf(operation: Operation): Json[] {
+  const inPath = [...operation.path.matchAll(/\{(\w+)\}/g)].map((match) => ({
+    name: match[1],
+    in: "path",
+    required: true,
+    schema: { type: "string" },
+  }));
+  const properties = (operation.query?.properties ?? {}) as Record<string, Json>;
+  const required = (operation.query?.required ?? []) as string[];
+  const inQuery = Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: "query",
+    required: required.includes(name),
+    schema,
+  }));
+  return [...inPath, ...inQuery];
+}
+
+const ERROR = {
+  type: "object",
+  properties: {
+    error: {
+      type: "object",
+      properties: {
+        message: { type: "string", description: "What happened and what to do about it." },
+        type: { type: "string" },
+        param: { type: ["string", "null"], description: "The field the message is about." },
+        code: { type: "string", description: "Stable; for programs." },
+      },
+      required: ["message", "type", "param", "code"],
+    },
+  },
+  required: ["error"],
+};
+
+/** The whole document, OpenAPI 3.1. */
+export function documentOf(app: AnyElysia, version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const operation of operationsOf(app)) {
+    const { method, path, summary, description, tag, body, detail } = operation;
+    const id = `${method.toLowerCase()}${path.replace(/[^A-Za-z0-9]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? "")}`;
+    paths[path] ??= {};
+    (paths[path] as Json)[method.toLowerCase()] = {
+      operationId: id,
+      summary,
+      ...(description ? { description } : {}),
+      tags: [tag],
+      parameters: parametersOf(operation),
+      ...(body ? { requestBody: { required: true, content: { "application/json": { schema: body } } } } : {}),
+      responses: {
+        200: { description: "Done." },
+        default: {
+          description: "Refused or failed.",
+          content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
+        },
+      },
+      ...detail,
+    };
+  }
+  return {
+    openapi: "3.1.0",
+    info: { title: "Fine-Tune Lab", version, description: "One key, one base URL: `<server>/v1`." },
+    paths,
+    security: [{ key: [] }],
+    components: {
+      securitySchemes: { key: { type: "http", scheme: "bearer", description: "An API key `ftl-…`." } },
+      schemas: { Error: ERROR },
+    },
+  };
+}
