@@ -29,7 +29,6 @@ export const EMBEDDED = [
   "trainer/finetune_trainer/**/*.py",
   "trainer/requirements*.txt",
   "trainer/pyproject.toml",
-  "plugins/process/**/*.py",
   "plugins/template/**/*",
   "compose/**/*",
   "examples/*.{jsonl,md,py,ts}",
@@ -78,10 +77,4 @@ export function unpackAssets(folder: string, target: string): void {
     rmSync(staging, { recursive: true, force: true });
     if (!existsSync(target)) throw error;
   }
-}
-
-/** Address for `new Worker(…)` of a worker module, by its path below src (`datasets/worker.ts`); scripts/build.ts compiles each as an entry of its own. */
-export function workerUrl(path: string): string {
-  const file = isCompiled ? path.replace(/\.tsx?$/, ".js") : `src/${path}`;
-  return Bun.pathToFileURL(join(ROOT, file)).href;
 }
