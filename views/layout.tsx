@@ -218,7 +218,7 @@ export function Layout(props: {
   /** The one obvious next step, and at most a few lesser ones before it. */
   actions?: ComponentChildren;
   /** What moves by itself on this page; see views/README.md. */
-  live?: { jobs?: string[]; topics?: string[] };
+  live?: { jobs?: string[]; topics?: string[]; after?: number };
   /** No limit to the width of the content. */
   wide?: boolean;
   children: ComponentChildren;
@@ -230,6 +230,7 @@ export function Layout(props: {
       <body
         data-stream-jobs={props.live?.jobs?.join(",") || undefined}
         data-stream-topics={props.live?.topics?.join(",") || undefined}
+        data-stream-after={props.live?.after === undefined ? undefined : String(props.live.after)}
       >
         <a class="skip" href="#main">
           Skip to content

@@ -117,7 +117,7 @@ class Chart extends HTMLElement {
         const answer = await fetch(url, { headers: { accept: "application/json" } }).catch(() => null);
         if (!answer?.ok) return;
         const { series } = await answer.json();
-        for (const one of list) one.map = addPoints(new Map(), series[one.key] ?? []);
+        for (const one of list) one.map = addPoints(new Map(), series[one.key]?.points ?? []);
       }),
     );
     this.draw();

@@ -22,6 +22,8 @@ function start(box) {
   const button = box.querySelector("[data-log-waiting]");
   const list = () => box.querySelector(".lines");
   let waiting = [];
+  // Lines the page came with arrive once more when the stream starts a little earlier.
+  let last = Number(box.dataset.last ?? 0);
 
   const atEnd = () => {
     const lines = list();
@@ -44,7 +46,9 @@ function start(box) {
   document.addEventListener("ft:batch", ({ detail }) => {
     if (detail.job_id !== job || !detail.logs?.length) return;
     const wanted = box.querySelector("input[type=search]")?.value.trim().toLowerCase();
-    waiting.push(...detail.logs.filter((line) => !wanted || line.message.toLowerCase().includes(wanted)));
+    const fresh = detail.logs.filter((line) => line.id > last);
+    last = Math.max(last, ...detail.logs.map((line) => line.id));
+    waiting.push(...fresh.filter((line) => !wanted || line.message.toLowerCase().includes(wanted)));
     waiting = waiting.slice(-MOST_LINES);
     if (!waiting.length) return;
     if (atEnd()) show();
@@ -55,6 +59,7 @@ function start(box) {
   });
   button.addEventListener("click", show);
   box.addEventListener("scroll", () => waiting.length && atEnd() && show(), true);
+  document.addEventListener("ft:resync", () => box.querySelector("form")?.requestSubmit());
   box.addEventListener("htmx:after:swap", () => {
     waiting = [];
     button.hidden = true;

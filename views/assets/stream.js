@@ -1,9 +1,10 @@
 // One event stream a page: keeps fragments fresh, feeds charts and logs, and says so quietly when the connection is gone.
 //
-// body[data-stream-jobs] and body[data-stream-topics] say what to listen to. An element with data-on="jobs" is refreshed (htmx event
-// "refresh") when something of that topic changes; data-on="job:ID" also when that job makes progress. Charts and logs listen to
-// the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something may have been missed).
-const { streamJobs, streamTopics } = document.body.dataset;
+// body[data-stream-jobs] and body[data-stream-topics] say what to listen to, data-stream-after what the page knows already. An element
+// with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic changes; "job:ID" also when that job makes
+// progress, "evidence:ID" when it has new samples or enters another phase. Charts and logs listen to the document events
+// "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something was missed).
+const { streamJobs, streamTopics, streamAfter } = document.body.dataset;
 const strip = document.getElementById("connection");
 const HIDDEN_FOR_MS = 60_000;
 const REFRESH_EVERY_MS = 1_000;
@@ -14,6 +15,7 @@ let opened = false;
 let retry = 0;
 let timer = 0;
 let away = 0;
+let seen = streamAfter ?? "";
 
 const due = new Map();
 /** Refreshes an element now, or at the end of its pause when it was refreshed a moment ago. */
@@ -43,13 +45,13 @@ function connect() {
   const query = new URLSearchParams();
   if (streamJobs) query.set("jobs", streamJobs);
   if (streamTopics) query.set("topics", streamTopics);
+  // The browser sends the last id by itself when it reconnects; a stream opened anew has to be told.
+  if (seen) query.set("after", seen);
   source = new EventSource(`/v1/stream?${query}`);
   source.addEventListener("open", () => {
     retry = 0;
-    if (opened) {
-      refreshAll();
-      document.dispatchEvent(new Event("ft:resync"));
-    }
+    // Batches are sent again from the last id; changes of state are not, so whatever shows one is fetched anew.
+    if (opened) refreshAll();
     if (lost) {
       say("Connected again. Everything is up to date.", true);
       setTimeout(() => !lost && say(""), 2500);
@@ -69,13 +71,20 @@ function connect() {
   });
   source.addEventListener("batch", (event) => {
     const batch = JSON.parse(event.data);
+    seen = event.lastEventId || seen;
     document.dispatchEvent(new CustomEvent("ft:batch", { detail: batch }));
     if (batch.progress || batch.phase || batch.samples?.length) refreshAll((on) => on === `job:${batch.job_id}`);
+    if (batch.phase || batch.samples?.length) refreshAll((on) => on === `evidence:${batch.job_id}`);
+  });
+  source.addEventListener("reset", (event) => {
+    seen = event.lastEventId || seen;
+    refreshAll();
+    document.dispatchEvent(new CustomEvent("ft:resync", { detail: JSON.parse(event.data) }));
   });
   source.addEventListener("changed", (event) => {
     const { topic, id } = JSON.parse(event.data);
     document.dispatchEvent(new CustomEvent("ft:changed", { detail: { topic, id } }));
-    refreshAll((on) => on === topic || (topic === "jobs" && on === `job:${id}`));
+    refreshAll((on) => on === topic || (topic === "jobs" && (on === `job:${id}` || on === `evidence:${id}`)));
   });
 }
 

@@ -1,5 +1,4 @@
 /** The place where chart.js draws; without script the table behind it can still be read. */
-import type { HTMLAttributes } from "preact";
 import { formatNumber } from "../../src/lib/format.ts";
 import { Icon } from "./icons.tsx";
 
@@ -15,14 +14,6 @@ export interface ChartSeries {
   src?: string;
   /** Points known already, for the table and the first drawing. */
   points?: [step: number, value: number | null][];
-}
-
-declare module "preact" {
-  namespace JSX {
-    interface IntrinsicElements {
-      "ft-chart": HTMLAttributes<HTMLElement>;
-    }
-  }
 }
 
 /** `src` answers `{series: {key: [[step, value], …]}}` for `?keys=&from=&to=&max=`. */

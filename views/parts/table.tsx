@@ -119,3 +119,15 @@ export function Pager(props: { shown: number; hasMore: boolean; last: string | n
     </nav>
   );
 }
+
+/** htmx attributes of an element that the stream keeps fresh: it fetches this page and takes its own part of the answer. */
+export function liveOn(url: URL, ...topics: string[]): Record<string, string> {
+  return {
+    "data-on": topics.join(" "),
+    "hx-get": url.pathname + url.search,
+    "hx-trigger": "refresh",
+    "hx-target": "this",
+    "hx-swap": "outerMorph",
+    "hx-sync": "this:replace",
+  };
+}

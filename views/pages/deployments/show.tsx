@@ -1,0 +1,198 @@
+/** One deployment: is it serving, how fast, for whom; its address and key snippet. */
+import type { DeploymentStats, WindowStats } from "../../../src/analytics/model.ts";
+import type { DeploymentView } from "../../../src/deployments/model.ts";
+import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn, Table } from "../../parts/table.tsx";
+import { KeyValue, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+
+export interface DeploymentProps {
+  deployment: DeploymentView;
+  stats: DeploymentStats;
+  baseUrl: string;
+}
+
+const ms = (value: number | null) =>
+  value === null ? "–" : value < 10 ? `${value.toFixed(1)} ms` : formatDuration(value / 1000);
+
+const WORDS: Record<DeploymentView["state"], string> = {
+  starting: "The engine is starting: the model is being loaded. Requests wait for it.",
+  ready: "Serving. Requests are answered right away.",
+  asleep: "Asleep to leave the machine to others. The next request wakes it, which takes some seconds.",
+  stopping: "Stopping.",
+  stopped: "Stopped. Requests are refused until it is started again.",
+  failed: "The engine failed several times in a row and was given up.",
+};
+
+function Windows({ stats }: Pick<DeploymentProps, "stats">) {
+  const rows: { name: string; of: (window: WindowStats) => string }[] = [
+    { name: "Requests", of: (w) => formatInteger(w.requests) },
+    { name: "Errors", of: (w) => formatInteger(w.errors) },
+    { name: "Time to answer, p50 / p95", of: (w) => `${ms(w.latency_ms.p50)} / ${ms(w.latency_ms.p95)}` },
+    { name: "To the first token, p50 / p95", of: (w) => `${ms(w.first_token_ms.p50)} / ${ms(w.first_token_ms.p95)}` },
+    { name: "Added by this server, p50", of: (w) => ms(w.overhead_ms.p50) },
+    { name: "Tokens in / out", of: (w) => `${formatCount(w.prompt_tokens)} / ${formatCount(w.completion_tokens)}` },
+  ];
+  return (
+    <Table
+      still
+      label="Use and speed"
+      rows={rows}
+      rowId={(row) => row.name}
+      columns={[
+        { key: "name", label: "Use and speed", name: true, render: (row) => row.name },
+        { key: "hour", label: "Last hour", end: true, render: (row) => row.of(stats.last_hour) },
+        { key: "day", label: "Last day", end: true, render: (row) => row.of(stats.last_day) },
+      ]}
+    />
+  );
+}
+
+export function DeploymentState({ deployment, stats }: DeploymentProps) {
+  const { url } = usePage();
+  const hour = stats.last_hour;
+  return (
+    <div id="state" class="stack" {...liveOn(url, "deployments")}>
+      {deployment.error ? (
+        <Notice kind="bad" title={deployment.state === "failed" ? "The endpoint failed" : "The engine had trouble"}>
+          <span class="wrap-any">{deployment.error}</span>
+        </Notice>
+      ) : null}
+      <div class="row">
+        <StateBadge state={deployment.state} />
+        <span class="muted">{WORDS[deployment.state]}</span>
+      </div>
+      <Stats>
+        <Stat
+          label="Requests, last hour"
+          big
+          note={<Sparkline label="Requests by the minute" values={stats.minutes.map((m) => m.requests)} />}
+        >
+          {formatInteger(hour.requests)}
+        </Stat>
+        <Stat label="Time to answer, p50" note={`p95: ${ms(hour.latency_ms.p95)}`}>
+          {ms(hour.latency_ms.p50)}
+        </Stat>
+        <Stat label="Tokens a second">{formatNumber(hour.tokens_per_second)}</Stat>
+        <Stat label="Errors" note={`${formatInteger(hour.left)} left early`}>
+          {formatInteger(hour.errors)}
+        </Stat>
+        <Stat label="Active now">{deployment.active_requests}</Stat>
+      </Stats>
+      <Windows stats={stats} />
+    </div>
+  );
+}
+
+function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
+  const at = `/deployments/${deployment.id}`;
+  const off = deployment.state === "stopped" || deployment.state === "asleep" || deployment.state === "failed";
+  return (
+    <>
+      {off ? (
+        <ActionButton action={`${at}/start`}>{deployment.state === "asleep" ? "Wake" : "Start"}</ActionButton>
+      ) : (
+        <ConfirmForm
+          id="stop"
+          action={`${at}/stop`}
+          label="Stop"
+          title={`Stop ${deployment.name}?`}
+          lost="Requests to it are refused until you start it again. Nothing else is lost."
+          verb="Stop the deployment"
+        />
+      )}
+      <a class="button primary" href={`/playground?models=${encodeURIComponent(deployment.model)}`}>
+        Chat
+      </a>
+    </>
+  );
+}
+
+export function DeploymentPage(props: DeploymentProps) {
+  const { deployment, baseUrl } = props;
+  const message = `{"model": "${deployment.model}", "messages": [{"role": "user", "content": "Hello"}]}`;
+  return (
+    <Layout
+      title={deployment.name}
+      crumbs={[{ label: "Deployments", href: "/deployments" }]}
+      actions={<Actions deployment={deployment} />}
+      live={{ topics: ["deployments"] }}
+    >
+      <div class="stack loose">
+        <DeploymentState {...props} />
+        <section class="stack tight">
+          <h2>Call it</h2>
+          <Snippet
+            label="curl"
+            text={`curl ${baseUrl}/v1/chat/completions \\\n  -H "Authorization: Bearer ftl-…" -H "Content-Type: application/json" \\\n  -d '${message}'`}
+          />
+          <p class="small muted">
+            Put an API key in the place of <code>ftl-…</code>. <a href="/settings">Make one in Settings</a>.
+          </p>
+        </section>
+        <div class="columns">
+          <section class="panel">
+            <header>
+              <h2>About</h2>
+            </header>
+            <div class="body">
+              <KeyValue
+                rows={[
+                  ["Model", <a href={`/models/${encodeURIComponent(deployment.model)}`}>{deployment.model}</a>],
+                  ["Base model", deployment.base_model],
+                  [
+                    "Made",
+                    <Time at={deployment.created_at * 1000} />,
+                    deployment.on_demand ? "By a first request" : undefined,
+                  ],
+                  ["Last request", <Time at={deployment.last_request_at ? deployment.last_request_at * 1000 : null} />],
+                  ["Health seen", <Time at={deployment.healthy_at ? deployment.healthy_at * 1000 : null} />],
+                  ["Restarts", formatInteger(deployment.restarts)],
+                  deployment.job_id ? ["Engine", <a href={`/jobs/${deployment.job_id}`}>{deployment.job_id}</a>] : null,
+                ]}
+              />
+            </div>
+          </section>
+          <section class="panel">
+            <header>
+              <h2>Sleep</h2>
+            </header>
+            <form class="body form" method="post" action={`/deployments/${deployment.id}`}>
+              <div class="field">
+                <label for="idle">Sleep after so many minutes without a request (0 = never)</label>
+                <input
+                  id="idle"
+                  name="idle_minutes"
+                  type="number"
+                  min={0}
+                  max={525600}
+                  value={String(Math.round((deployment.idle_after_s ?? 0) / 60))}
+                />
+              </div>
+              <div class="row">
+                <button type="submit" class="button">
+                  Save
+                </button>
+              </div>
+            </form>
+          </section>
+        </div>
+        <div class="row">
+          <ConfirmForm
+            id="delete"
+            action={`/deployments/${deployment.id}/delete`}
+            label="Delete this deployment"
+            buttonClass="button danger"
+            title={`Delete ${deployment.name}?`}
+            lost="Its engine stops. The model itself, and the numbers of its use, stay."
+            verb="Delete the deployment"
+          />
+        </div>
+      </div>
+    </Layout>
+  );
+}

@@ -1,0 +1,234 @@
+/** One evaluation: is the tuned model really better, and where does it win or lose. */
+import type { WireMessage } from "../../../src/contract/trainer.ts";
+import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluations/model.ts";
+import { formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { ActionButton, Tabs } from "../../parts/form.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { Diff, Sides } from "../../parts/sides.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn, Pager, Table } from "../../parts/table.tsx";
+import { Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+
+export interface EvaluationProps {
+  evaluation: EvaluationView;
+  rows: { items: AnswerRowView[]; hasMore: boolean; last: string | null };
+}
+
+const VERDICTS = {
+  better: ["ok", "The tuned model is better"],
+  no_clear_difference: ["info", "No clear difference"],
+  worse: ["bad", "The tuned model is worse"],
+  too_few_rows: ["warn", "Too few rows to tell"],
+} as const;
+
+const over = (found: { low: number; high: number }, show: (value: number) => string) =>
+  `95%: ${show(found.low)} to ${show(found.high)}`;
+
+function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
+  const { result, comparison } = evaluation;
+  if (!result) return null;
+  const [kind, title] = comparison ? VERDICTS[comparison.verdict] : (["info", "One side only"] as const);
+  const { base, tuned } = result;
+  const shown = tuned ?? base;
+  const percent = (value: number) => formatPercent(value);
+  const number = (value: number) => formatNumber(value);
+  const rows = [
+    {
+      name: "Exact match",
+      of: (side: typeof base) => percent(side.exact_match.mean),
+      range: (side: typeof base) => over(side.exact_match, percent),
+    },
+    {
+      name: "Token accuracy",
+      of: (side: typeof base) => percent(side.token_accuracy.mean),
+      range: (side: typeof base) => over(side.token_accuracy, percent),
+    },
+    {
+      name: "Loss (nats a token)",
+      of: (side: typeof base) => number(side.loss.mean),
+      range: (side: typeof base) => over(side.loss, number),
+    },
+    { name: "Perplexity", of: (side: typeof base) => number(side.perplexity), range: () => "" },
+  ];
+  return (
+    <>
+      <Notice kind={kind} title={title}>
+        {comparison?.sentence ?? "There is no tuned side to compare with."}
+      </Notice>
+      <Stats>
+        <Stat label="Exact match" big note={tuned ? `base: ${percent(base.exact_match.mean)}` : undefined}>
+          {percent(shown.exact_match.mean)}
+        </Stat>
+        {comparison ? (
+          <>
+            <Stat label="Fixed" note="wrong before, right now">
+              {comparison.fixed}
+            </Stat>
+            <Stat label="Broken" note="right before, wrong now">
+              {comparison.broken}
+            </Stat>
+            <Stat label="Both right">{comparison.both_right}</Stat>
+            <Stat label="Both wrong">{comparison.both_wrong}</Stat>
+          </>
+        ) : null}
+      </Stats>
+      <Table
+        still
+        label="Scores of both sides"
+        rows={rows}
+        rowId={(row) => row.name}
+        columns={[
+          { key: "name", label: `On ${plural(base.rows, "row")}`, name: true, render: (row) => row.name },
+          { key: "base", label: "Base", end: true, render: (row) => row.of(base) },
+          {
+            key: "base-range",
+            label: "",
+            wide: true,
+            render: (row) => <span class="muted small">{row.range(base)}</span>,
+          },
+          {
+            key: "tuned",
+            label: "Tuned",
+            end: true,
+            render: (row) => (tuned ? <strong>{row.of(tuned)}</strong> : "–"),
+          },
+          {
+            key: "tuned-range",
+            label: "",
+            wide: true,
+            render: (row) => <span class="muted small">{tuned ? row.range(tuned) : ""}</span>,
+          },
+        ]}
+      />
+    </>
+  );
+}
+
+export function EvaluationState({ evaluation }: Pick<EvaluationProps, "evaluation">) {
+  const { url } = usePage();
+  const fraction = evaluation.progress.fraction;
+  const ended = ["succeeded", "failed", "cancelled"].includes(evaluation.status);
+  return (
+    <div id="state" class="stack" {...liveOn(url, "evaluations", `job:${evaluation.job_id}`)}>
+      {evaluation.error ? (
+        <Notice kind="bad" title="The evaluation failed">
+          {evaluation.error.message} {evaluation.error.advice}
+        </Notice>
+      ) : null}
+      {ended ? null : (
+        <div class="panel">
+          <div class="body">
+            <Progress
+              label="Rows answered"
+              fraction={typeof fraction === "number" ? fraction : null}
+              left={String(evaluation.progress.phase ?? "Waiting for its turn").replaceAll("_", " ")}
+              right="Goes on when you leave this page"
+            />
+          </div>
+        </div>
+      )}
+      <Summary evaluation={evaluation} />
+    </div>
+  );
+}
+
+function Side({ side, expected }: { side: AnswerView | null; expected: string }) {
+  if (!side) return <span class="muted">not answered yet</span>;
+  return side.exact ? <span>{side.output}</span> : <Diff expected={expected} text={side.output} />;
+}
+
+const mark = (side: AnswerView | null) => (side ? (side.exact ? " · right" : " · wrong") : "");
+
+function Row({ row }: { row: AnswerRowView }) {
+  const asked = (row.prompt as WireMessage[]).filter((message) => message.role !== "system").at(-1);
+  return (
+    <li class="panel" id={`row-${row.row_id}`}>
+      <header>
+        <h3 class="small clip" dir="auto" title={String(asked?.content ?? "")}>
+          {String(asked?.content ?? "")}
+        </h3>
+        <span class="tag">row {row.row_id}</span>
+      </header>
+      <div class="body">
+        <Sides
+          sides={[
+            { title: "Expected", body: row.expected },
+            { title: `Base${mark(row.base)}`, body: <Side side={row.base} expected={row.expected} /> },
+            { title: `Tuned${mark(row.tuned)}`, body: <Side side={row.tuned} expected={row.expected} /> },
+          ]}
+        />
+      </div>
+    </li>
+  );
+}
+
+export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
+  const c = evaluation.comparison;
+  return (
+    <section id="rows" class="stack">
+      <Tabs
+        label="Which rows"
+        name="filter"
+        fragment="rows"
+        tabs={[
+          { key: "all", label: "All rows" },
+          { key: "changed", label: "Changed" },
+          { key: "fixed", label: "Fixed", count: c?.fixed },
+          { key: "broken", label: "Broken", count: c?.broken },
+          { key: "both_wrong", label: "Both wrong", count: c?.both_wrong },
+          { key: "both_right", label: "Both right", count: c?.both_right },
+        ]}
+      />
+      {rows.items.length === 0 ? (
+        <Empty slim icon="scale" title="No rows here">
+          {evaluation.result ? "No answer falls into this group." : "Answers appear as they are given."}
+        </Empty>
+      ) : (
+        <>
+          <ul class="stack">
+            {rows.items.map((row) => (
+              <Row row={row} />
+            ))}
+          </ul>
+          <Pager shown={rows.items.length} hasMore={rows.hasMore} last={rows.last} fragment="rows" />
+        </>
+      )}
+    </section>
+  );
+}
+
+export function EvaluationPage(props: EvaluationProps) {
+  const { evaluation } = props;
+  return (
+    <Layout
+      title={evaluation.name}
+      crumbs={[{ label: "Evaluations", href: "/evaluations" }]}
+      beside={<StateBadge state={evaluation.status} />}
+      actions={
+        evaluation.tuned_model ? (
+          <>
+            <a class="button" href={`/models/${encodeURIComponent(evaluation.tuned_model)}`}>
+              The model
+            </a>
+            <ActionButton action="/deployments" class="primary" fields={{ model: evaluation.tuned_model }}>
+              Deploy
+            </ActionButton>
+          </>
+        ) : null
+      }
+      live={{ jobs: [evaluation.job_id], topics: ["evaluations"] }}
+    >
+      <div class="stack loose">
+        <EvaluationState evaluation={evaluation} />
+        <EvaluationRows {...props} />
+        <p class="small muted">
+          Made <Time at={evaluation.created_at * 1000} /> by job{" "}
+          <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Differences are marked against the expected
+          answer: removed words are struck, added ones highlighted.
+        </p>
+      </div>
+    </Layout>
+  );
+}

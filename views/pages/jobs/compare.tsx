@@ -1,0 +1,240 @@
+/** `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time and cost. */
+import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
+import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import type { SeriesReply } from "../../../src/metrics/model.ts";
+import { usePage, withQuery } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Chart, type ChartSeries } from "../../parts/chart.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { isLive, type JobRow, settingsOf } from "./describe.ts";
+
+export interface ComparedRun {
+  job: JobRow & { spec: TrainSpec };
+  series: SeriesReply;
+  evaluation: EvaluateResult | null;
+  costUsd: number | null;
+}
+
+const COLORS = [1, 3, 4, 6, 5, 2] as const;
+/** Runs one comparison shows at most: as many as there are colours. */
+export const MOST_RUNS = COLORS.length;
+
+const colorOf = (index: number) => COLORS[index] ?? 1;
+
+function Overlay({
+  runs,
+  metric,
+  title,
+  unit,
+  small,
+}: {
+  runs: ComparedRun[];
+  metric: string;
+  title: string;
+  unit?: string;
+  small?: boolean;
+}) {
+  const series: ChartSeries[] = runs.map(({ job, series: found }, index) => ({
+    key: metric,
+    label: job.name,
+    color: colorOf(index),
+    src: `/v1/jobs/${encodeURIComponent(job.id)}/metrics`,
+    job: isLive(job.state) ? job.id : undefined,
+    points: found.series[metric]?.points,
+  }));
+  return (
+    <div class="panel body-only">
+      <Chart
+        id={`compare-${metric.replace(/[^a-z0-9]+/g, "-")}`}
+        title={title}
+        src={series[0]?.src ?? ""}
+        series={series}
+        unit={unit}
+        small={small}
+      />
+    </div>
+  );
+}
+
+interface Line {
+  label: string;
+  values: (number | null)[];
+  format: (value: number | null) => string;
+  /** Which end is better. */
+  best: "low" | "high";
+}
+
+const last = (run: ComparedRun, key: string) => run.series.series[key]?.last_value ?? null;
+const seconds = (job: JobRow) => (job.startedAt && job.finishedAt ? (job.finishedAt - job.startedAt) / 1000 : null);
+
+function outcomes(runs: ComparedRun[]): Line[] {
+  const of = (
+    label: string,
+    best: Line["best"],
+    format: Line["format"],
+    read: (run: ComparedRun) => number | null | undefined,
+  ): Line => ({ label, best, format, values: runs.map((run) => read(run) ?? null) });
+  const percent = (value: number | null) => formatPercent(value, 1);
+  const plain = (value: number | null) => formatNumber(value);
+  return [
+    of("Exact match before", "high", percent, (run) => run.evaluation?.base.exact_match.mean),
+    of("Exact match after", "high", percent, (run) => run.evaluation?.tuned?.exact_match.mean),
+    of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
+    of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
+    of("Last training loss", "low", plain, (run) => last(run, "train/loss")),
+    of("Last held-out loss", "low", plain, (run) => last(run, "eval/loss")),
+    of("Time", "low", formatDuration, (run) => seconds(run.job)),
+    of("Cost", "low", formatMoney, (run) => run.costUsd),
+  ].filter((line) => line.values.some((value) => value !== null));
+}
+
+function bestOf({ values, best }: Line): number | null {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2 || new Set(known).size < 2) return null;
+  return best === "low" ? Math.min(...known) : Math.max(...known);
+}
+
+function Heads({ runs, first }: { runs: ComparedRun[]; first: string }) {
+  return (
+    <thead>
+      <tr>
+        <th scope="col">{first}</th>
+        {runs.map(({ job }, index) => (
+          <th scope="col" class="run-head">
+            <span class={`swatch series-${colorOf(index)}`} aria-hidden="true" />
+            <a href={`/jobs/${encodeURIComponent(job.id)}`} title={job.name} dir="auto">
+              {job.name}
+            </a>
+          </th>
+        ))}
+      </tr>
+    </thead>
+  );
+}
+
+function Outcomes({ runs }: { runs: ComparedRun[] }) {
+  return (
+    <section class="panel" aria-labelledby="outcome-title">
+      <header>
+        <h2 id="outcome-title">Before, after, cost</h2>
+      </header>
+      <div class="table-wrap">
+        <table class="list still">
+          <Heads runs={runs} first="Measured" />
+          <tbody>
+            <tr>
+              <th scope="row">State</th>
+              {runs.map(({ job }) => (
+                <td>
+                  <StateBadge state={job.state} />
+                </td>
+              ))}
+            </tr>
+            {outcomes(runs).map((line) => {
+              const best = bestOf(line);
+              return (
+                <tr>
+                  <th scope="row">{line.label}</th>
+                  {line.values.map((value) => (
+                    <td class="num">
+                      {line.format(value)}
+                      {value !== null && value === best ? <span class="tag best">best</span> : null}
+                    </td>
+                  ))}
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Settings({ runs }: { runs: ComparedRun[] }) {
+  const { url } = usePage();
+  const all = url.searchParams.get("settings") === "all";
+  const lists = runs.map(({ job }) => settingsOf(job.spec));
+  const rows = (lists[0] ?? []).map(([, name], index) => ({
+    name,
+    values: lists.map((list) => list[index]?.[2] ?? ""),
+  }));
+  const differing = rows.filter((row) => new Set(row.values).size > 1);
+  const shown = all ? rows : differing;
+  return (
+    <section class="panel" aria-labelledby="settings-title" id="settings">
+      <header>
+        <h2 id="settings-title">{all ? "All settings" : "Settings that differ"}</h2>
+        <a class="button small" href={`${withQuery(url, { settings: all ? null : "all" })}#settings`}>
+          {all ? "Only what differs" : "Show all"}
+        </a>
+      </header>
+      {shown.length ? (
+        <div class="table-wrap">
+          <table class="list still">
+            <Heads runs={runs} first="Setting" />
+            <tbody>
+              {shown.map((row) => (
+                <tr class={all && !differing.includes(row) ? "same" : undefined}>
+                  <th scope="row">{row.name}</th>
+                  {row.values.map((value) => (
+                    <td class="mono wrap-any">{value}</td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      ) : (
+        <Empty icon="check" title="Nothing differs" slim>
+          These runs used the same settings; what is left is chance.
+        </Empty>
+      )}
+    </section>
+  );
+}
+
+export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string | null }) {
+  const live = runs.filter(({ job }) => isLive(job.state)).map(({ job }) => job.id);
+  const batches = runs.map((run) => run.series.batchId);
+  return (
+    <Layout
+      title={runs.length ? `Comparing ${runs.length} runs` : "Compare runs"}
+      wide
+      crumbs={[{ label: "Jobs", href: "/jobs" }]}
+      live={live.length ? { jobs: live, after: Math.min(...batches) } : undefined}
+    >
+      <div class="stack">
+        {note ? <Notice kind="warn">{note}</Notice> : null}
+        {runs.length ? (
+          <>
+            <div class="curves">
+              <Overlay runs={runs} metric="train/loss" title="Training loss" />
+              <div class="small-charts">
+                <Overlay runs={runs} metric="eval/loss" title="Held-out loss" small />
+                <Overlay runs={runs} metric="eval/token_accuracy" title="Held-out accuracy" unit="percent" small />
+                <Overlay runs={runs} metric="train/learning_rate" title="Learning rate" unit="rate" small />
+                <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens a second" small />
+              </div>
+            </div>
+            <Outcomes runs={runs} />
+            <Settings runs={runs} />
+          </>
+        ) : (
+          <Empty
+            icon="compare"
+            title="Choose runs to compare"
+            action={
+              <a class="button primary" href="/jobs?kind=train">
+                Choose training jobs
+              </a>
+            }
+          >
+            Tick two or more training jobs in the list, then press “Compare selected”.
+          </Empty>
+        )}
+      </div>
+    </Layout>
+  );
+}

@@ -1,0 +1,142 @@
+/** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
+import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { attempt, job } from "../../../src/db/schema/jobs.ts";
+import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
+
+export type JobRow = typeof job.$inferSelect;
+export type AttemptRow = typeof attempt.$inferSelect;
+
+export const KIND_WORDS: Record<JobRow["kind"], string> = {
+  train: "Training",
+  evaluate: "Evaluation",
+  serve: "Endpoint",
+  export: "Export",
+};
+
+const PHASES: Record<string, string> = {
+  starting: "Starting the trainer",
+  downloading: "Downloading",
+  loading_data: "Loading the data",
+  loading_model: "Loading the model",
+  training: "Training",
+  evaluating: "Evaluating on held-out rows",
+  sampling: "Answering sample rows",
+  saving: "Saving a checkpoint",
+  uploading: "Uploading files",
+  serving: "Serving",
+};
+
+export interface Progress {
+  step: number | null;
+  totalSteps: number | null;
+  fraction: number | null;
+  etaS: number | null;
+  phase: string | null;
+  tokensSeen: number | null;
+  loss: number | null;
+}
+
+const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+
+/** The stored progress of a job with every field checked. */
+export function progressOf(job: Pick<JobRow, "progress">): Progress {
+  const { step, total_steps, fraction, eta_s, phase, tokens_seen, loss } = job.progress;
+  return {
+    step: number(step),
+    totalSteps: number(total_steps),
+    fraction: number(fraction),
+    etaS: number(eta_s),
+    phase: typeof phase === "string" ? phase : null,
+    tokensSeen: number(tokens_seen),
+    loss: number(loss),
+  };
+}
+
+/** True while something still happens with the job. */
+export function isLive(state: JobRow["state"]): boolean {
+  return !["succeeded", "failed", "cancelled", "paused"].includes(state);
+}
+
+/** What the job does just now, in words. */
+export function doing(job: JobRow): string {
+  const { phase, step, totalSteps } = progressOf(job);
+  switch (job.state) {
+    case "validating":
+      return "Checking the data; the job starts by itself when it is good";
+    case "queued":
+      return job.attempts ? "Waiting to be tried again" : "Waiting for a free slot";
+    case "starting":
+      return (phase && PHASES[phase]) || "Starting the trainer";
+    case "running": {
+      const word = (phase && PHASES[phase]) || "Running";
+      return phase === "training" && step !== null && totalSteps
+        ? `${word}, ${job.kind === "train" ? "step" : "row"} ${formatInteger(step)} of ${formatInteger(totalSteps)}`
+        : word;
+    }
+    case "pausing":
+      return "Saving a checkpoint, then it pauses";
+    case "paused":
+      return step !== null ? `Paused at step ${formatInteger(step)}` : "Paused";
+    case "stopping":
+      return "Stopping";
+    case "succeeded":
+      return "Finished";
+    case "failed":
+      return job.error?.message ?? "Failed";
+    case "cancelled":
+      return "Cancelled";
+  }
+}
+
+/** `about 3 min left`, or null. */
+export function timeLeft(job: JobRow): string | null {
+  const { etaS } = progressOf(job);
+  return job.state === "running" && etaS !== null
+    ? `about ${formatDuration(Math.max(1, Math.round(etaS)))} left`
+    : null;
+}
+
+/** `SFT, LoRA r16` */
+export function methodWords(spec: JobSpec): string | null {
+  if (spec.kind !== "train") return null;
+  const { type, adapter } = spec.method;
+  return `${type.toUpperCase()}, LoRA r${adapter.r}`;
+}
+
+/** Every setting of a training run under a name for people, in the order of the page: `Learning rate` -> 0.001. */
+export function settingsOf(spec: TrainSpec): [group: string, name: string, value: string][] {
+  const { hyperparameters: h, schedule: s, method: m, base_model: base, dataset } = spec;
+  const rows: [string, string, unknown][] = [
+    ["Model", "Base model", base.id],
+    ["Model", "Base revision", base.revision],
+    ["Data", "Dataset version", dataset.version_id],
+    ["Data", "Training rows", dataset.train_rows],
+    ["Data", "Held-out rows", dataset.holdout_rows],
+    ["Data", "Validation data", spec.validation?.version_id ?? "held-out rows"],
+    ["Method", "Method", m.type.toUpperCase()],
+    ["Method", "Loss on", m.loss_on === "completion" ? "answers only" : "every token"],
+    ["Method", "LoRA rank", m.adapter.r],
+    ["Method", "LoRA alpha", m.adapter.alpha],
+    ["Method", "LoRA dropout", m.adapter.dropout],
+    ["Method", "Adapted layers", m.adapter.layers ?? "all"],
+    ["Method", "Adapted modules", [m.adapter.target_modules].flat().join(", ")],
+    ["Training", "Epochs", h.n_epochs],
+    ["Training", "Steps", s.total_steps],
+    ["Training", "Batch size", h.batch_size],
+    ["Training", "Rows a device", h.per_device_batch_size],
+    ["Training", "Gradient accumulation", h.gradient_accumulation],
+    ["Training", "Learning rate", h.learning_rate],
+    ["Training", "Schedule", h.scheduler],
+    ["Training", "Warm-up", h.warmup_ratio],
+    ["Training", "Weight decay", h.weight_decay],
+    ["Training", "Gradient clipping", h.max_grad_norm],
+    ["Training", "Longest row", `${formatInteger(h.max_length)} tokens`],
+    ["Training", "Precision", h.precision],
+    ["Training", "Gradient checkpointing", h.gradient_checkpointing ? "on" : "off"],
+    ["Training", "Seed", h.seed],
+    ["Reporting", "Evaluate every", `${s.eval_every} steps`],
+    ["Reporting", "Checkpoint every", `${s.save_every} steps`],
+    ["Reporting", "Trainer", spec.trainer.version],
+  ];
+  return rows.map(([group, name, value]) => [group, name, String(value)]);
+}

@@ -1,0 +1,115 @@
+/** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
+import type { LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
+import { Layout } from "../../layout.tsx";
+import { Chart, type ChartSeries } from "../../parts/chart.tsx";
+import { type AttemptRow, isLive, type JobRow } from "./describe.ts";
+import { type CheckpointRow, JobEvidence } from "./evidence.tsx";
+import { JobLog } from "./log.tsx";
+import { Attempts, JobSpecPanel } from "./spec.tsx";
+import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
+
+export interface JobPageProps extends JobStatusProps {
+  attempts: AttemptRow[];
+  checkpoints: CheckpointRow[];
+  samples: Sample[];
+  log: LogReply;
+  logSearch: string;
+  series: SeriesReply;
+}
+
+interface Small {
+  key: string;
+  title: string;
+  unit: string;
+}
+
+const SMALL: Small[] = [
+  { key: "train/token_accuracy", title: "Token accuracy", unit: "percent" },
+  { key: "train/learning_rate", title: "Learning rate", unit: "rate" },
+  { key: "train/grad_norm", title: "Gradient norm", unit: "number" },
+  { key: "perf/tokens_per_second", title: "Tokens a second", unit: "number" },
+  { key: "system/memory_mb", title: "Memory", unit: "megabytes" },
+  { key: "system/cpu_percent", title: "CPU", unit: "number" },
+];
+
+/** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
+function extra(series: SeriesReply): Small[] {
+  const known = new Set(["train/loss", "eval/loss", "eval/token_accuracy", ...SMALL.map((one) => one.key)]);
+  return Object.keys(series.series)
+    .filter((key) => !known.has(key))
+    .slice(0, 8)
+    .map((key) => ({ key, title: key, unit: key.endsWith("_mb") ? "megabytes" : "number" }));
+}
+
+function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
+  const src = `/v1/jobs/${encodeURIComponent(job.id)}/metrics`;
+  const live = isLive(job.state) || job.state === "paused" ? job.id : undefined;
+  const line = (key: string, label: string, color: ChartSeries["color"]): ChartSeries => ({
+    key,
+    label,
+    color,
+    job: live,
+    points: series.series[key]?.points,
+  });
+  return (
+    <div class="curves">
+      <div class="panel body-only">
+        <Chart
+          id="chart-loss"
+          title="Loss"
+          src={src}
+          series={[line("train/loss", "Training", 1), line("eval/loss", "Held-out", 2)]}
+        />
+      </div>
+      <div class="small-charts">
+        {[...SMALL, ...extra(series)].map((one) => (
+          <div class="panel body-only">
+            <Chart
+              id={`chart-${one.key.replace(/[^a-z0-9]+/g, "-")}`}
+              title={one.title}
+              src={src}
+              unit={one.unit}
+              small
+              series={[
+                line(one.key, "Training", 1),
+                ...(one.key === "train/token_accuracy" ? [line("eval/token_accuracy", "Held-out", 2)] : []),
+              ]}
+            />
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+export function JobPage(props: JobPageProps) {
+  const { job, series } = props;
+  const active = isLive(job.state);
+  return (
+    <Layout
+      title={job.name}
+      wide
+      crumbs={[{ label: "Jobs", href: "/jobs" }]}
+      beside={<JobBadge job={job} />}
+      actions={<JobActions job={job} model={props.model} />}
+      live={{ jobs: [job.id], after: series.batchId }}
+    >
+      <div class="stack">
+        <JobStatus {...props} />
+        {job.kind === "train" ? (
+          <>
+            <Curves job={job} series={series} />
+            <JobEvidence jobId={job.id} samples={props.samples} checkpoints={props.checkpoints} active={active} />
+          </>
+        ) : null}
+        <div class="evidence">
+          <JobLog jobId={job.id} log={props.log} search={props.logSearch} />
+          <div class="stack">
+            <JobSpecPanel job={job} />
+            <Attempts attempts={props.attempts} />
+          </div>
+        </div>
+      </div>
+    </Layout>
+  );
+}

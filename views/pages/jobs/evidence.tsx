@@ -1,0 +1,147 @@
+/** What a run has made so far: answers of the model at checkpoints, beside what was expected, and the checkpoints themselves. */
+import type { VNode } from "preact";
+import type { checkpoint } from "../../../src/db/schema/models.ts";
+import { formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import type { Sample } from "../../../src/metrics/model.ts";
+import { usePage } from "../../context.ts";
+import { Conversation } from "../../parts/conversation.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { Diff, Sides } from "../../parts/sides.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { CopyId, Time } from "../../parts/value.tsx";
+
+export type CheckpointRow = typeof checkpoint.$inferSelect;
+
+export interface EvidenceProps {
+  jobId: string;
+  samples: Sample[];
+  checkpoints: CheckpointRow[];
+  active: boolean;
+}
+
+interface RowSamples {
+  rowId: number;
+  /** Newest first. */
+  samples: Sample[];
+}
+
+function byRow(samples: Sample[]): RowSamples[] {
+  const rows = new Map<number, Sample[]>();
+  for (const sample of samples) rows.set(sample.row_id, [sample, ...(rows.get(sample.row_id) ?? [])]);
+  return [...rows].map(([rowId, list]) => ({ rowId, samples: list }));
+}
+
+function SampleRow({ rowId, samples }: RowSamples) {
+  const [newest, ...older] = samples;
+  if (!newest) return null;
+  const right = newest.output.trim() === newest.expected.trim();
+  const question = newest.prompt.findLast((message) => message.role === "user");
+  return (
+    <li id={`sample-${rowId}`} class="sample">
+      <div class="row between fixed">
+        <p class="clip" dir="auto" title={String(question?.content ?? "")}>
+          {String(question?.content ?? "")}
+        </p>
+        <span class={right ? "xs ok-text nowrap" : "xs muted nowrap"}>{right ? "as expected" : "differs"}</span>
+      </div>
+      <Sides
+        sides={[
+          { title: "Expected", body: newest.expected },
+          {
+            title: `Answered at step ${formatInteger(newest.step)}`,
+            body: <Diff expected={newest.expected} text={newest.output} />,
+          },
+        ]}
+      />
+      <details class="more">
+        <summary>
+          <Icon name="right" />
+          Whole conversation{older.length ? ` and ${plural(older.length, "earlier answer")}` : ""}
+        </summary>
+        <div class="stack">
+          <Conversation messages={newest.prompt} />
+          {older.length ? (
+            <Sides
+              sides={older.slice(0, 12).map((sample) => ({
+                title: `Step ${formatInteger(sample.step)}`,
+                body: <Diff expected={sample.expected} text={sample.output} />,
+              }))}
+            />
+          ) : null}
+        </div>
+      </details>
+    </li>
+  );
+}
+
+function Checkpoints({ checkpoints, active }: Pick<EvidenceProps, "checkpoints" | "active">) {
+  if (!checkpoints.length)
+    return (
+      <Empty icon="save" title="No checkpoints" slim>
+        {active
+          ? "The first one is saved on the way; each can be tried like a model."
+          : "This run ended before one was saved."}
+      </Empty>
+    );
+  return (
+    <ul class="lines-list">
+      {checkpoints.map((one) => {
+        const loss = one.metrics["eval/loss"] ?? one.metrics.eval_loss ?? one.metrics["train/loss"];
+        return (
+          <li id={one.id}>
+            <div class="grow">
+              <div class="row fixed">
+                <strong class="nowrap">Step {formatInteger(one.step)}</strong>
+                <span class="xs muted">
+                  <Time at={one.createdAt} />
+                </span>
+              </div>
+              <div class="xs muted">
+                <CopyId id={one.model} />
+              </div>
+            </div>
+            {typeof loss === "number" ? <span class="num muted small">loss {formatNumber(loss)}</span> : null}
+            <a class="button small" href={`/playground?models=${encodeURIComponent(one.model)}`}>
+              Try
+            </a>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+export function JobEvidence(props: EvidenceProps): VNode {
+  const { url } = usePage();
+  const rows = byRow(props.samples);
+  return (
+    <div id="job-evidence" class="evidence" {...liveOn(url, `evidence:${props.jobId}`)}>
+      <section class="panel" aria-labelledby="samples-title">
+        <header>
+          <h2 id="samples-title">Sample answers</h2>
+          <span class="xs muted">Held-out rows, never trained on</span>
+        </header>
+        {rows.length ? (
+          <ul class="samples">
+            {rows.slice(0, 8).map((row) => (
+              <SampleRow {...row} />
+            ))}
+          </ul>
+        ) : (
+          <Empty icon="chat" title="No sample answers" slim>
+            {props.active
+              ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
+              : "No checkpoint was reached, so nothing was asked."}
+          </Empty>
+        )}
+      </section>
+      <section class="panel" aria-labelledby="checkpoints-title">
+        <header>
+          <h2 id="checkpoints-title">Checkpoints</h2>
+        </header>
+        <Checkpoints checkpoints={props.checkpoints} active={props.active} />
+      </section>
+    </div>
+  );
+}

@@ -1,0 +1,149 @@
+/** `/jobs`: every job, filtered, searched and paged by the server, moving by itself. */
+import type { VNode } from "preact";
+import { formatDuration, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { FilterSelect, Filters } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { CopyId, Time, Took } from "../../parts/value.tsx";
+import { isLive, type JobRow, KIND_WORDS, methodWords, progressOf } from "./describe.ts";
+
+export interface JobListProps {
+  jobs: JobRow[];
+  hasMore: boolean;
+  /** Some filter or search is set. */
+  filtered: boolean;
+}
+
+function ProgressCell({ job }: { job: JobRow }) {
+  const { fraction, etaS, loss } = progressOf(job);
+  if (isLive(job.state) && fraction !== null)
+    return (
+      <div class="progress">
+        <progress aria-label={`Progress of ${job.name}`} max={1} value={fraction} />
+        <span class="xs muted num">
+          {formatPercent(fraction)}
+          {etaS !== null ? `, ${formatDuration(Math.round(etaS))} left` : ""}
+        </span>
+      </div>
+    );
+  if (job.state === "failed") return <span class="bad-text clip">{job.error?.code.replaceAll("_", " ")}</span>;
+  if (loss !== null && job.kind === "train") return <span class="muted num">loss {formatNumber(loss)}</span>;
+  return <span class="muted">–</span>;
+}
+
+function Compare({ job }: { job: JobRow }) {
+  if (job.kind !== "train") return null;
+  return <input type="checkbox" form="compare" name="ids" value={job.id} aria-label={`Compare ${job.name}`} />;
+}
+
+const COLUMNS: Column<JobRow>[] = [
+  { key: "pick", label: "", wide: true, render: (job) => <Compare job={job} /> },
+  {
+    key: "name",
+    label: "Name",
+    name: true,
+    render: (job) => (
+      <RowName
+        href={`/jobs/${encodeURIComponent(job.id)}`}
+        name={job.name}
+        sub={[job.spec.base_model.id, methodWords(job.spec)].filter(Boolean).join(" · ")}
+      />
+    ),
+  },
+  { key: "state", label: "State", render: (job) => <StateBadge state={job.state} /> },
+  { key: "progress", label: "Progress", wide: true, render: (job) => <ProgressCell job={job} /> },
+  { key: "kind", label: "Kind", wide: true, render: (job) => <span class="muted">{KIND_WORDS[job.kind]}</span> },
+  { key: "id", label: "Id", wide: true, render: (job) => <CopyId id={job.id} /> },
+  {
+    key: "took",
+    label: "Took",
+    end: true,
+    wide: true,
+    render: (job) => <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />,
+  },
+  { key: "created", label: "Created", end: true, render: (job) => <Time at={job.createdAt} /> },
+];
+
+function NewJob({ first = false }: { first?: boolean }) {
+  return (
+    <a class="button primary" href="/jobs/new" data-new={first ? undefined : ""}>
+      <Icon name="plus" />
+      New job
+    </a>
+  );
+}
+
+/** The part that filters, paging and the stream replace. */
+export function JobList({ jobs, hasMore, filtered }: JobListProps): VNode {
+  const { url } = usePage();
+  return (
+    <section id="job-list" class="panel" aria-label="Jobs" {...liveOn(url, "jobs", "progress")}>
+      {jobs.length ? (
+        <>
+          <Table label="Jobs" columns={COLUMNS} rows={jobs} rowId={(job) => job.id} fragment="job-list" />
+          <Pager shown={jobs.length} hasMore={hasMore} last={jobs.at(-1)?.id ?? null} fragment="job-list" />
+        </>
+      ) : filtered ? (
+        <Empty
+          icon="search"
+          title="No job matches"
+          action={
+            <a class="button" href="/jobs">
+              Show all jobs
+            </a>
+          }
+        >
+          Try fewer words or another state.
+        </Empty>
+      ) : (
+        <Empty icon="jobs" title="No jobs yet" action={<NewJob first />}>
+          A job takes a dataset and a base model and makes a tuned model. You choose three things; the numbers are
+          worked out for you and shown before anything starts.
+        </Empty>
+      )}
+    </section>
+  );
+}
+
+export function JobListPage(props: JobListProps) {
+  return (
+    <Layout title="Jobs" live={{ topics: ["jobs", "progress"] }} actions={<NewJob />}>
+      <div class="stack">
+        <div class="row between">
+          <Filters fragment="job-list" search={{ placeholder: "Search by name, model or id" }}>
+            <FilterSelect
+              name="state"
+              label="State"
+              options={[
+                ["", "Any state"],
+                ["active", "Active"],
+                ["running", "Running"],
+                ["queued", "Queued"],
+                ["paused", "Paused"],
+                ["succeeded", "Succeeded"],
+                ["failed", "Failed"],
+                ["cancelled", "Cancelled"],
+              ]}
+            />
+            <FilterSelect
+              name="kind"
+              label="Kind"
+              options={[["", "Any kind"], ...Object.entries(KIND_WORDS).slice(0, 3)]}
+            />
+          </Filters>
+          <form id="compare" action="/jobs/compare" method="get" class="when-picked">
+            <button type="submit" class="button">
+              <Icon name="compare" />
+              Compare selected
+            </button>
+          </form>
+        </div>
+        <JobList {...props} />
+      </div>
+    </Layout>
+  );
+}

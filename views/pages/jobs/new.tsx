@@ -1,0 +1,296 @@
+/** `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to beside it. */
+import type { VNode } from "preact";
+import { formatCount, plural } from "../../../src/lib/format.ts";
+import { Layout } from "../../layout.tsx";
+import { Field } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { FIELDS, type NumberField } from "./fields.ts";
+import { Plan, type PlanView } from "./plan.tsx";
+
+export interface DataChoice {
+  id: string;
+  name: string;
+  status: string;
+  trainRows: number;
+}
+
+export interface BaseChoice {
+  id: string;
+  name: string;
+  status: "available" | "installing" | "ready" | "failed";
+  parameters: number | null;
+  contextLength: number | null;
+  license: string;
+  /** The licence was accepted, or needs no acceptance. */
+  accepted: boolean;
+}
+
+/** What the form holds, as typed. Empty text of a number means `auto`. */
+export interface NewJobForm {
+  data: string;
+  model: string;
+  method: string;
+  name: string;
+  evaluate: boolean;
+  numbers: Record<string, string>;
+}
+
+export interface NewJobProps {
+  form: NewJobForm;
+  datasets: DataChoice[];
+  bases: BaseChoice[];
+  plan: PlanView | null;
+  /** Message by field name; `` for the whole form. */
+  problems: Record<string, string>;
+  /** Name of the job this one is a changed copy of. */
+  from: string | null;
+}
+
+function DataField({ form, datasets, problems }: NewJobProps) {
+  return (
+    <Field
+      id="field-data"
+      label="Data"
+      error={problems.data}
+      hint={
+        <>
+          Not there yet? <a href="/datasets">Upload a dataset</a>.
+        </>
+      }
+      render={(ids) => (
+        <select name="data" required {...ids}>
+          {datasets.some((one) => one.id === form.data) ? null : (
+            <option value={form.data}>{form.data || "Choose a dataset"}</option>
+          )}
+          {datasets.map((one) => (
+            <option value={one.id} selected={one.id === form.data} disabled={one.status === "failed"}>
+              {one.name}
+              {one.status === "ready" ? ` (${plural(one.trainRows, "row")})` : ` (${one.status.replaceAll("_", " ")})`}
+            </option>
+          ))}
+        </select>
+      )}
+    />
+  );
+}
+
+function BaseField({ form, bases, problems }: NewJobProps) {
+  const usable = bases.filter((one) => one.status === "ready" && one.accepted);
+  const others = bases.length - usable.length;
+  return (
+    <fieldset class="field" aria-describedby={problems.model ? "field-model-error" : undefined}>
+      <legend>Base model</legend>
+      {usable.length ? (
+        <div class="choices two">
+          {usable.map((one) => (
+            <label class="choice">
+              <input type="radio" name="model" value={one.id} checked={one.id === form.model} required />
+              <span>
+                <strong class="clip">{one.name}</strong>
+                <span class="xs muted">
+                  {formatCount(one.parameters)} parameters, {formatCount(one.contextLength)} tokens of context,{" "}
+                  {one.license}
+                </span>
+              </span>
+            </label>
+          ))}
+        </div>
+      ) : (
+        <Notice kind="warn" title="No base model is installed yet">
+          <p>
+            <a href="/models">Install one</a>: the small default takes a minute and needs no graphics card.
+          </p>
+        </Notice>
+      )}
+      {problems.model ? (
+        <div class="error" id="field-model-error">
+          <Icon name="warn" />
+          <span>{problems.model}</span>
+        </div>
+      ) : null}
+      {others > 0 && usable.length ? (
+        <div class="hint">
+          <a href="/models">{plural(others, "more model")}</a> can be installed.
+        </div>
+      ) : null}
+    </fieldset>
+  );
+}
+
+function MethodField({ form, problems }: NewJobProps) {
+  return (
+    <fieldset class="field">
+      <legend>Method</legend>
+      <div class="choices">
+        <label class="choice">
+          <input type="radio" name="method" value="sft" checked={form.method === "sft"} required />
+          <span>
+            <strong>Supervised, LoRA adapter</strong>
+            <span class="xs muted">
+              Learns to answer like the examples. The base model stays as it is; a small adapter is trained beside it.
+            </span>
+          </span>
+        </label>
+      </div>
+      {problems.method ? (
+        <div class="error">
+          <Icon name="warn" />
+          <span>{problems.method}</span>
+        </div>
+      ) : null}
+    </fieldset>
+  );
+}
+
+function NumberInput({
+  field,
+  form,
+  plan,
+  problems,
+}: { field: NumberField } & Pick<NewJobProps, "form" | "plan" | "problems">) {
+  const value = form.numbers[field.name] ?? "";
+  const resolved = plan?.resolved[field.name];
+  return (
+    <Field
+      id={`field-${field.name}`}
+      label={field.label}
+      error={problems[field.name]}
+      hint={field.hint}
+      render={(ids) =>
+        field.options ? (
+          <select name={field.name} {...ids}>
+            <option value="">auto{resolved === undefined ? "" : ` (${resolved})`}</option>
+            {field.options.map(([key, label]) => (
+              <option value={key} selected={key === value}>
+                {label}
+              </option>
+            ))}
+          </select>
+        ) : (
+          <div class="with-auto">
+            <input name={field.name} value={value} placeholder="auto" inputmode="decimal" autocomplete="off" {...ids} />
+            <output for={`field-${field.name}`}>{value === "" ? (resolved ?? "") : ""}</output>
+          </div>
+        )
+      }
+    />
+  );
+}
+
+function Numbers(props: NewJobProps) {
+  const groups = Map.groupBy(FIELDS, (field) => field.group);
+  const names = new Set(FIELDS.map((field) => field.name));
+  const open =
+    Object.values(props.form.numbers).some(Boolean) || Object.keys(props.problems).some((name) => names.has(name));
+  return (
+    <details class="more" open={open}>
+      <summary>
+        <Icon name="right" />
+        Every number
+        <span class="xs muted">auto unless you write one</span>
+      </summary>
+      <div class="stack loose numbers">
+        {[...groups].map(([group, fields]) => (
+          <fieldset class="stack tight">
+            <legend>{group}</legend>
+            <div class="fields">
+              {fields.map((field) => (
+                <NumberInput field={field} form={props.form} plan={props.plan} problems={props.problems} />
+              ))}
+            </div>
+          </fieldset>
+        ))}
+      </div>
+    </details>
+  );
+}
+
+/** The form with its plan: sent whole on every change and morphed, so that nothing typed is lost. */
+export function NewJobFormView(props: NewJobProps): VNode {
+  const { form, problems } = props;
+  return (
+    <form
+      id="job-form"
+      class="split"
+      method="post"
+      action="/jobs"
+      hx-post="/jobs/plan"
+      hx-trigger="input delay:300ms, change"
+      hx-target="this"
+      hx-swap="outerMorph"
+      hx-sync="this:replace"
+      hx-validate="false"
+      novalidate
+    >
+      <div class="panel">
+        <div class="body form">
+          {problems[""] ? (
+            <Notice kind="bad" alert>
+              {problems[""]}
+            </Notice>
+          ) : null}
+          <DataField {...props} />
+          <BaseField {...props} />
+          <MethodField {...props} />
+          <Field
+            id="field-name"
+            label="Name"
+            error={problems.name}
+            hint="Part of the tuned model's id. Letters, digits and dashes, at most 64."
+            render={(ids) => (
+              <input name="name" value={form.name} placeholder="auto" maxlength={64} autocomplete="off" {...ids} />
+            )}
+          />
+          <label class="check">
+            <input type="checkbox" name="evaluate" value="1" checked={form.evaluate} />
+            <span>
+              Compare before and after when training ends
+              <span class="xs muted"> (base and tuned model answer the held-out rows)</span>
+            </span>
+          </label>
+          <Numbers {...props} />
+        </div>
+      </div>
+      <aside>
+        <Plan plan={props.plan} ready={Boolean(form.data && form.model)} />
+      </aside>
+    </form>
+  );
+}
+
+export function NewJobPage(props: NewJobProps) {
+  return (
+    <Layout
+      title={props.from ? `Change and run “${props.from}”` : "New job"}
+      crumbs={[{ label: "Jobs", href: "/jobs" }]}
+    >
+      {props.datasets.length ? (
+        <NewJobFormView {...props} />
+      ) : (
+        <div class="panel">
+          <Empty
+            icon="data"
+            title="A job needs data"
+            action={
+              <>
+                <a class="button" href="/datasets">
+                  <Icon name="upload" />
+                  Upload a dataset
+                </a>
+                <form method="post" action="/datasets/sample">
+                  <button type="submit" class="button primary">
+                    Use the sample dataset
+                  </button>
+                </form>
+              </>
+            }
+          >
+            Bring examples of what the model should answer: chat JSONL, CSV, Alpaca or ShareGPT. Or try it with ours:
+            bank messages to strict JSON, where tuning shows at once.
+          </Empty>
+        </div>
+      )}
+    </Layout>
+  );
+}

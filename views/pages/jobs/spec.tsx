@@ -1,0 +1,129 @@
+/** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
+import type { EvaluateSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import { formatBytes, formatInteger } from "../../../src/lib/format.ts";
+import { Icon } from "../../parts/icons.tsx";
+import { StateBadge, stateWord } from "../../parts/state.tsx";
+import { Table } from "../../parts/table.tsx";
+import { CopyId, KeyValue, Snippet, Time, Took } from "../../parts/value.tsx";
+import { type AttemptRow, type JobRow, methodWords, settingsOf } from "./describe.ts";
+
+const link = (href: string, text: string) => (
+  <a href={href} class="wrap-any">
+    {text}
+  </a>
+);
+
+function trainRows(spec: TrainSpec): Parameters<typeof KeyValue>[0]["rows"] {
+  const h = spec.hyperparameters;
+  return [
+    ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
+    [
+      "Data",
+      link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, spec.dataset.dataset_id),
+      `${formatInteger(spec.dataset.train_rows)} rows to train on, ${formatInteger(spec.dataset.holdout_rows)} held out`,
+    ],
+    [
+      "Method",
+      methodWords(spec),
+      spec.method.loss_on === "completion" ? "loss on answers only" : "loss on every token",
+    ],
+    ["Epochs", String(h.n_epochs), `${formatInteger(spec.schedule.total_steps)} steps of ${h.batch_size} rows`],
+    ["Learning rate", String(h.learning_rate), `${h.scheduler}, warm-up ${h.warmup_ratio}`],
+    ["Longest row", `${formatInteger(h.max_length)} tokens`],
+    ["Seed", String(h.seed)],
+    ["Becomes", <CopyId id={spec.output_model} full />],
+  ];
+}
+
+function otherRows(spec: EvaluateSpec | ServeSpec): Parameters<typeof KeyValue>[0]["rows"] {
+  const base: Parameters<typeof KeyValue>[0]["rows"] = [
+    ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
+  ];
+  if (spec.kind === "serve") return [...base, ["Adapters", spec.adapters.map((one) => one.name).join(", ") || "none"]];
+  return [
+    ...base,
+    ["Tuned model", spec.tuned ? <CopyId id={spec.tuned.model} full /> : "none: the base alone"],
+    ["Data", link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, spec.dataset.dataset_id)],
+    ["Rows", `at most ${formatInteger(spec.max_rows)} of ${spec.split}`],
+  ];
+}
+
+export function JobSpecPanel({ job }: { job: JobRow }) {
+  const { spec } = job;
+  return (
+    <section class="panel" aria-labelledby="spec-title">
+      <header>
+        <h2 id="spec-title">Settings</h2>
+        <CopyId id={job.id} />
+      </header>
+      <div class="body stack">
+        <KeyValue
+          rows={[
+            ...(spec.kind === "train" ? trainRows(spec) : otherRows(spec)),
+            ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
+            ["Created", <Time at={job.createdAt} />],
+            job.parentId ? ["Made from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
+          ]}
+        />
+        <details class="more">
+          <summary>
+            <Icon name="right" />
+            Exact spec
+          </summary>
+          <div class="stack">
+            {spec.kind === "train" ? (
+              <KeyValue rows={settingsOf(spec).map(([, name, value]): [string, string] => [name, value])} />
+            ) : null}
+            <Snippet label="Spec as JSON" text={JSON.stringify(spec, null, 2)} />
+          </div>
+        </details>
+      </div>
+    </section>
+  );
+}
+
+export function Attempts({ attempts }: { attempts: AttemptRow[] }) {
+  if (!attempts.length) return null;
+  return (
+    <section class="panel" aria-labelledby="attempts-title">
+      <header>
+        <h2 id="attempts-title">Attempts</h2>
+      </header>
+      <Table
+        label="Attempts"
+        still
+        rows={attempts}
+        rowId={(one) => one.id}
+        columns={[
+          { key: "number", label: "No", render: (one) => <span class="num">{one.number}</span> },
+          {
+            key: "outcome",
+            label: "Outcome",
+            render: (one) => (
+              <div class="stack tight">
+                {one.outcome ? <span>{stateWord(one.outcome)}</span> : <StateBadge state={one.state} />}
+                {one.detail ? <span class="xs muted wrap-any">{one.detail}</span> : null}
+              </div>
+            ),
+          },
+          {
+            key: "where",
+            label: "Where",
+            wide: true,
+            render: (one) => (
+              <span class="muted">
+                {one.provider}, {one.offer.gpuName ?? one.offer.location}
+              </span>
+            ),
+          },
+          {
+            key: "took",
+            label: "Took",
+            end: true,
+            render: (one) => <Took from={one.startedAt ?? one.createdAt} to={one.endedAt} />,
+          },
+        ]}
+      />
+    </section>
+  );
+}

@@ -1,0 +1,206 @@
+/** The head of a job page that moves: badge, actions, what it is doing, how far it is, and why it failed. */
+import type { VNode } from "preact";
+import type { TrainSpec } from "../../../src/contract/spec.ts";
+import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
+import { doing, isLive, type JobRow, progressOf, timeLeft } from "./describe.ts";
+
+export interface JobStatusProps {
+  job: JobRow;
+  /** Last value of every series. */
+  latest: Record<string, number | null>;
+  /** USD so far; null when nothing was metered. */
+  costUsd: number | null;
+  /** The tuned model, once there is one. */
+  model: string | null;
+}
+
+const path = (job: JobRow, act = "") => `/jobs/${encodeURIComponent(job.id)}${act}`;
+
+function Cancel({ job }: { job: JobRow }) {
+  return (
+    <ConfirmForm
+      id="cancel"
+      action={path(job, "/cancel")}
+      label="Cancel"
+      icon={<Icon name="x" />}
+      title={`Cancel “${job.name}”?`}
+      lost={
+        job.kind === "train"
+          ? "Training stops for good. Checkpoints saved so far stay and can still be used; steps after the last one are lost. To go on later, pause instead."
+          : "The work stops for good; what it has not finished is lost."
+      }
+      verb="Cancel this job"
+    />
+  );
+}
+
+/** Buttons for the state the job is in; the one obvious step last and filled. */
+export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">): VNode {
+  const { state } = job;
+  const train = job.kind === "train";
+  const again = (
+    <ActionButton action={path(job, "/again")} class={state === "failed" || state === "cancelled" ? "primary" : ""}>
+      <Icon name="repeat" />
+      Run again
+    </ActionButton>
+  );
+  const change = train ? (
+    <a class="button" href={`/jobs/new?from=${encodeURIComponent(job.id)}`}>
+      <Icon name="settings" />
+      Change and run
+    </a>
+  ) : null;
+  return (
+    <div id="job-actions" class="actions">
+      {state === "running" && train ? (
+        <>
+          <ActionButton action={path(job, "/checkpoint")} title="Save after the current step and go on">
+            <Icon name="save" />
+            Checkpoint now
+          </ActionButton>
+          <ActionButton action={path(job, "/pause")} title="Save a checkpoint and free the machine">
+            <Icon name="pause" />
+            Pause
+          </ActionButton>
+        </>
+      ) : null}
+      {["validating", "queued", "starting", "running", "paused"].includes(state) ? <Cancel job={job} /> : null}
+      {state === "paused" ? (
+        <ActionButton action={path(job, "/resume")} class="primary">
+          <Icon name="play" />
+          Resume
+        </ActionButton>
+      ) : null}
+      {["succeeded", "failed", "cancelled"].includes(state) && job.kind !== "serve" ? (
+        state === "succeeded" ? (
+          <>
+            {change}
+            {train ? null : again}
+          </>
+        ) : (
+          <>
+            {change}
+            {train ? again : null}
+          </>
+        )
+      ) : null}
+      {state === "succeeded" && model ? (
+        <>
+          <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
+            <Icon name="chat" />
+            Try it
+          </a>
+          <ActionButton action="/deployments" class="primary" fields={{ model }}>
+            <Icon name="deploy" />
+            Deploy
+          </ActionButton>
+        </>
+      ) : null}
+    </div>
+  );
+}
+
+export function JobBadge({ job }: { job: JobRow }): VNode {
+  return (
+    <span id="job-badge">
+      <StateBadge state={job.state} />
+    </span>
+  );
+}
+
+function Failure({ job }: { job: JobRow }) {
+  const { error } = job;
+  if (job.state !== "failed" || !error) return null;
+  return (
+    <Notice kind="bad" title={error.message}>
+      {error.advice ? <p>{error.advice}</p> : null}
+      {error.detail ? (
+        <details class="more">
+          <summary>
+            <Icon name="right" />
+            Evidence
+          </summary>
+          <div class="side">
+            <pre>{error.detail}</pre>
+          </div>
+        </details>
+      ) : null}
+      <p class="small">
+        <a href="#log">Read the log</a>
+      </p>
+    </Notice>
+  );
+}
+
+function TrainStats({ job, latest, costUsd }: JobStatusProps) {
+  const spec = job.spec as TrainSpec;
+  const { step, totalSteps, tokensSeen } = progressOf(job);
+  const loss = latest["train/loss"];
+  const evalLoss = latest["eval/loss"];
+  return (
+    <Stats>
+      <Stat label="Training loss" big>
+        {formatNumber(loss)}
+      </Stat>
+      <Stat label="Held-out loss" big>
+        {formatNumber(evalLoss)}
+      </Stat>
+      <Stat label="Step" note={`of ${formatInteger(totalSteps ?? spec.schedule.total_steps)}`}>
+        {formatInteger(step ?? 0)}
+      </Stat>
+      <Stat label="Token accuracy">{formatPercent(latest["train/token_accuracy"], 1)}</Stat>
+      <Stat label="Tokens seen">{formatCount(tokensSeen ?? 0)}</Stat>
+      <Stat label="Speed" note="tokens a second">
+        {formatCount(latest["perf/tokens_per_second"])}
+      </Stat>
+      <Stat label="Time" note={<Time at={job.startedAt ?? job.createdAt} />}>
+        <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />
+      </Stat>
+      <Stat label="Cost">{formatMoney(costUsd)}</Stat>
+    </Stats>
+  );
+}
+
+/** The live part of the page; its answer also carries badge and actions of the title row. */
+export function JobStatus(props: JobStatusProps): VNode {
+  const { url } = usePage();
+  const { job } = props;
+  const { fraction } = progressOf(job);
+  const active = isLive(job.state);
+  return (
+    <section id="job-status" class="stack" aria-label="Status" {...liveOn(url, `job:${job.id}`)}>
+      <Failure job={job} />
+      {active || job.state === "paused" ? (
+        <Progress
+          label={`Progress of ${job.name}`}
+          fraction={job.state === "queued" || job.state === "validating" ? 0 : fraction}
+          left={doing(job)}
+          right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)].filter(Boolean).join(", ")}
+        />
+      ) : null}
+      {job.kind === "train" ? <TrainStats {...props} /> : null}
+    </section>
+  );
+}
+
+/** Answer to a refresh: the status and, beside it, the moving parts of the title row. */
+export function JobStatusUpdate(props: JobStatusProps): VNode {
+  return (
+    <>
+      <JobStatus {...props} />
+      <hx-partial hx-target="#job-badge" hx-swap="outerMorph">
+        <JobBadge job={props.job} />
+      </hx-partial>
+      <hx-partial hx-target="#job-actions" hx-swap="outerMorph">
+        <JobActions job={props.job} model={props.model} />
+      </hx-partial>
+    </>
+  );
+}
