@@ -67,6 +67,8 @@ const nameOf = (path: string) =>
     ?.replace(/\.\w+$/, "") ?? "";
 const isApi = (path: string) => roomOf(path) !== null && /(^|-)(api|pages)$/.test(nameOf(path));
 
+const isPages = (path: string) => roomOf(path) !== null && /(^|-)pages$/.test(nameOf(path));
+
 /** Each broken rule as one line; the test shows them all. */
 const breaking = (found: Import[], rule: (each: Import) => boolean) =>
   found.filter(rule).map((each) => `${each.from} imports ${each.to}`);
@@ -98,11 +100,11 @@ describe("who may import whom", () => {
     );
   });
 
-  test("a room imports only service and model of the rooms to its left", () => {
+  test("a room imports only service and model of the rooms to its left; pages, which nobody imports, of any room", () => {
     const wrong = breaking(all, (each) => {
       const [from, to] = [roomOf(each.from), roomOf(each.to)];
       if (!from || !to || from === to) return false;
-      if (ROOMS.indexOf(to) > ROOMS.indexOf(from)) return true;
+      if (ROOMS.indexOf(to) > ROOMS.indexOf(from) && !isPages(each.from)) return true;
       return !["service", "model"].includes(nameOf(each.to)) && !SHARED.has(each.to);
     });
     expect(wrong).toEqual([]);

@@ -7,7 +7,7 @@ import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
-import { modelLineage } from "../models/lineage.ts";
+import { resolveModel } from "../models/service.ts";
 import { readAnswers } from "./answers.ts";
 import { ROW_FILTERS } from "./model.ts";
 import { createEvaluation, getEvaluation, listEvaluations } from "./service.ts";
@@ -42,12 +42,12 @@ export const evaluationsPages = (ctx: Ctx) =>
     .post(
       "/evaluations",
       async ({ request, actor, body }) => {
-        const { job } = await modelLineage(ctx, actor, body.model);
-        if (!job)
+        const { jobId } = await resolveModel(ctx, actor, body.model);
+        if (!jobId)
           throw new AppError("invalid", "not_tuned", "Only a tuned model has held-out rows of its own to answer.", {
             param: "model",
           });
-        const made = await createEvaluation(ctx, actor, { trainJobId: job.id });
+        const made = await createEvaluation(ctx, actor, { trainJobId: jobId });
         return redirect(request, `/evaluations/${made.id}`, "The evaluation has begun.");
       },
       { body: v.object({ model: v.pipe(v.string(), v.maxLength(400)) }) },

@@ -1,0 +1,111 @@
+/** Pages of deployments: the list with the one-click form, and one endpoint with its numbers. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { DeploymentList, DeploymentsPage } from "../../views/pages/deployments/list.tsx";
+import { DeploymentPage, DeploymentState } from "../../views/pages/deployments/show.tsx";
+import { deploymentStats } from "../analytics/service.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError, ERROR_TABLE } from "../errors.ts";
+import { html, pageOf, redirect } from "../http/html.ts";
+import { session } from "../http/session.ts";
+import { listModels } from "../models/service.ts";
+import {
+  createDeployment,
+  deleteDeployment,
+  getDeployment,
+  listDeployments,
+  startDeployment,
+  stopDeployment,
+  updateDeployment,
+} from "./service.ts";
+
+const PAGE = 25;
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const ListQuery = v.object({ after: v.optional(v.pipe(v.string(), v.maxLength(100)), "") });
+const DeployForm = v.object({ model: v.pipe(v.string(), v.maxLength(400)) });
+const SleepForm = v.object({
+  idle_minutes: v.pipe(v.string(), v.regex(/^\d{1,6}$/, "must be a whole number of minutes"), v.transform(Number)),
+});
+
+export const deploymentsPages = (ctx: Ctx) => {
+  const props = async (actor: Actor, after: string) => {
+    const rows = await listDeployments(ctx, actor, { after, limit: PAGE });
+    const items = rows.slice(0, PAGE);
+    const models = (await listModels(ctx, actor)).map((row) => row.id);
+    return { items, hasMore: rows.length > PAGE, last: items.at(-1)?.id ?? null, models };
+  };
+
+  return new Elysia({ name: "deployments.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get(
+      "/deployments",
+      async ({ request, actor, query }) => {
+        const of = await props(actor, query.after);
+        return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} />, {
+          fragments: { deployments: () => <DeploymentList {...of} /> },
+        });
+      },
+      { query: ListQuery },
+    )
+    .post(
+      "/deployments",
+      async ({ request, actor, body }) => {
+        try {
+          const made = await createDeployment(ctx, actor, { model: body.model });
+          return redirect(request, `/deployments/${made.id}`, "Deployed. The engine is starting.");
+        } catch (error) {
+          if (!(error instanceof AppError) || error.kind === "internal") throw error;
+          const of = await props(actor, "");
+          return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} error={error.message} />, {
+            status: ERROR_TABLE[error.kind].status,
+          });
+        }
+      },
+      { body: DeployForm },
+    )
+    .get(
+      "/deployments/:id",
+      async ({ request, actor, params }) => {
+        const page = pageOf(ctx, request, actor);
+        const of = {
+          deployment: await getDeployment(ctx, actor, params.id),
+          stats: await deploymentStats(ctx, actor, params.id),
+          baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
+        };
+        return html(page, <DeploymentPage {...of} />, { fragments: { state: () => <DeploymentState {...of} /> } });
+      },
+      { params: Id },
+    )
+    .post(
+      "/deployments/:id",
+      async ({ request, actor, params, body }) => {
+        await updateDeployment(ctx, actor, params.id, { idleAfterS: body.idle_minutes * 60 });
+        return redirect(request, `/deployments/${params.id}`, "Saved.");
+      },
+      { params: Id, body: SleepForm },
+    )
+    .post(
+      "/deployments/:id/start",
+      async ({ request, actor, params }) => {
+        await startDeployment(ctx, actor, params.id);
+        return redirect(request, `/deployments/${params.id}`);
+      },
+      { params: Id },
+    )
+    .post(
+      "/deployments/:id/stop",
+      async ({ request, actor, params }) => {
+        await stopDeployment(ctx, actor, params.id);
+        return redirect(request, `/deployments/${params.id}`);
+      },
+      { params: Id },
+    )
+    .post(
+      "/deployments/:id/delete",
+      async ({ request, actor, params }) => {
+        await deleteDeployment(ctx, actor, params.id);
+        return redirect(request, "/deployments", "The deployment is deleted.");
+      },
+      { params: Id },
+    );
+};
