@@ -1,7 +1,7 @@
 /** `bun run build [--outfile FILE]`: compiles the one binary, with pages, migrations, trainer sources and examples inside, and runs it once from elsewhere. */
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { BunPlugin } from "bun";
 import { EMBEDDED, VERSION } from "../src/assets.ts";
@@ -54,8 +54,12 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
   const nativePackage = TARGETS[target];
   if (!nativePackage) throw new Error(`no such target: ${target}; there are ${Object.keys(TARGETS).join(", ")}`);
   mkdirSync(dirname(outfile), { recursive: true });
-  const gathered = mkdtempSync(join(tmpdir(), "ftl-build-"));
+  mkdirSync(join(ROOT, ".cache"), { recursive: true });
+  const scratch = mkdtempSync(join(ROOT, ".cache/build-"));
+  const gathered = join(scratch, "assets");
   const assets = gatherEmbedded(gathered);
+  // Source maps are embedded, and written beside the file as well: only the file leaves the scratch directory.
+  const compiled = join(scratch, "out", basename(outfile));
   // Embedded paths are taken from the working directory.
   const back = process.cwd();
   process.chdir(gathered);
@@ -67,17 +71,18 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
     sourcemap: "inline",
     plugins: [literalLibsql(nativePackage)],
     compile: {
-      outfile,
+      outfile: compiled,
       target: target as Bun.Build.CompileTarget,
       assets,
       autoloadBunfig: false,
       autoloadDotenv: false,
     },
-  }).finally(() => {
-    process.chdir(back);
-    rmSync(gathered, { recursive: true });
-  });
+  }).finally(() => process.chdir(back));
   if (!result.success) throw new AggregateError(result.logs, "the build failed");
+  rmSync(outfile, { force: true });
+  copyFileSync(compiled, outfile);
+  chmodSync(outfile, 0o755);
+  rmSync(scratch, { recursive: true });
 }
 
 /** Runs the binary from an empty directory: it must print its version and migrate an empty data directory. */
