@@ -1,0 +1,145 @@
+/** A small engine that speaks as a trainer of kind `serve` does, on a Unix socket, and can be told to be slow, to fail or to die. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Ctx } from "../../src/ctx.ts";
+import { deployment } from "../../src/db/schema/deployments.ts";
+import { newId } from "../../src/lib/ids.ts";
+import { insertJob, serveSpec } from "./models.ts";
+
+export interface EngineRequest {
+  path: string;
+  body: Record<string, unknown>;
+}
+
+export interface TestEngine {
+  address: string;
+  requests: EngineRequest[];
+  adapters: Set<string>;
+  /** Requests whose asker went before the answer was whole. */
+  aborted: number;
+  /** Milliseconds between the words of a stream. */
+  pace: number;
+  /** Words of an answer. */
+  words: string[];
+  /** Breaks a stream off after so many words: by an error object, by closing the connection, or not at all. */
+  fail: { after: number; how: "error" | "close" } | null;
+  /** Answers this instead of completing. */
+  instead: (() => Response | Promise<Response>) | null;
+  healthy: boolean;
+  stop(): Promise<void>;
+}
+
+const encoder = new TextEncoder();
+const event = (value: unknown) => encoder.encode(`data: ${JSON.stringify(value)}\n\n`);
+
+/** Starts an engine on a fresh socket, or on `path`. */
+export function startEngine(path?: string): TestEngine {
+  const dir = path ? null : mkdtempSync(join(tmpdir(), "ftl-engine-"));
+  const socket = path ?? join(dir ?? "", "serve.sock");
+  const engine: TestEngine = {
+    address: `unix:${socket}`,
+    requests: [],
+    adapters: new Set(),
+    aborted: 0,
+    pace: 0,
+    words: ["Hel", "lo", " wor", "ld"],
+    fail: null,
+    instead: null,
+    healthy: true,
+    stop: async () => {
+      await server.stop(true);
+      if (dir) rmSync(dir, { recursive: true, force: true });
+    },
+  };
+  const usage = () => ({
+    prompt_tokens: 7,
+    completion_tokens: engine.words.length,
+    total_tokens: 7 + engine.words.length,
+  });
+  const server = Bun.serve({
+    unix: socket,
+    idleTimeout: 0,
+    error: () => new Response("broken", { status: 500 }),
+    async fetch(request) {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/health")
+        return engine.healthy
+          ? Response.json({ status: "ok", models: [], active: 0 })
+          : new Response("no", { status: 500 });
+      const body = request.method === "POST" ? ((await request.json()) as Record<string, unknown>) : {};
+      if (pathname === "/adapters") {
+        engine.adapters.add(String(body.name));
+        return Response.json({ models: [...engine.adapters] });
+      }
+      engine.requests.push({ path: pathname, body });
+      if (engine.instead) return engine.instead();
+      const common = { id: "chatcmpl-test", created: 1, model: body.model };
+      if (!body.stream)
+        return Response.json({
+          ...common,
+          object: "chat.completion",
+          choices: [
+            { index: 0, message: { role: "assistant", content: engine.words.join("") }, finish_reason: "stop" },
+          ],
+          usage: usage(),
+        });
+      const wantsUsage = (body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true;
+      request.signal.addEventListener("abort", () => engine.aborted++);
+      return new Response(stream(engine, common, wantsUsage ? usage() : null), {
+        headers: { "content-type": "text/event-stream; charset=utf-8" },
+      });
+    },
+  });
+  return engine;
+}
+
+async function* stream(engine: TestEngine, common: object, usage: object | null) {
+  const chunk = (delta: object, finish: string | null = null) =>
+    event({ ...common, object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason: finish }] });
+  yield chunk({ role: "assistant", content: "" });
+  for (const [n, word] of engine.words.entries()) {
+    if (engine.fail?.after === n) {
+      if (engine.fail.how === "close") return;
+      yield event({ error: { message: "generation failed", type: "server_error", param: null, code: "engine_error" } });
+      return;
+    }
+    if (engine.pace > 0) await Bun.sleep(engine.pace);
+    yield chunk({ content: word });
+  }
+  yield chunk({}, "stop");
+  if (usage) yield event({ ...common, object: "chat.completion.chunk", choices: [], usage });
+  yield encoder.encode("data: [DONE]\n\n");
+}
+
+/** Rows as they are when `engine` serves `model`: a running serve job, and a deployment that is ready. */
+export async function deployEngine(
+  ctx: Ctx,
+  engine: { address: string },
+  values: { org: string; model: string; base?: string; adapters?: { name: string; artifactId: string }[] } & Partial<
+    typeof deployment.$inferInsert
+  >,
+): Promise<{ id: string; jobId: string }> {
+  const { base = "tiny", adapters = [], org, model, ...rest } = values;
+  const jobId = await insertJob(ctx, { org, kind: "serve", state: "running", spec: serveSpec(base, adapters) });
+  const id = newId("deployment");
+  await ctx.write((tx) =>
+    tx.insert(deployment).values({
+      id,
+      org,
+      name: model,
+      model,
+      baseModelId: base,
+      wanted: "running",
+      state: "ready",
+      jobId,
+      address: engine.address,
+      createdBy: "system",
+      createdAt: ctx.clock.now(),
+      healthyAt: ctx.clock.now(),
+      ...rest,
+    }),
+  );
+  ctx.bus.emit("deployment.changed", { org, deploymentId: id, state: "ready" });
+  return { id, jobId };
+}
