@@ -12,13 +12,19 @@ import { authPages } from "./auth/pages.tsx";
 import { usersApi } from "./auth/users-api.ts";
 import { openCompute } from "./compute/service.ts";
 import type { Config } from "./config.ts";
+import { datasetsApi } from "./datasets/api.ts";
+import { filesApi } from "./datasets/files-api.ts";
+import { startDatasets } from "./datasets/sweep.ts";
+import { uploadsApi } from "./datasets/uploads-api.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { type Db, openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
 import { deploymentsApi } from "./deployments/api.ts";
+import { deploymentsPages } from "./deployments/pages.tsx";
 import { gatewayApi } from "./gateway/api.ts";
+import { gatewayPages } from "./gateway/pages.tsx";
 import { flushUsage } from "./gateway/usage.ts";
 import { apiDocs } from "./http/docs.tsx";
 import { errors } from "./http/errors.ts";
@@ -120,12 +126,17 @@ export function createApp(ctx: Ctx) {
       .use(authApi(ctx))
       .use(usersApi(ctx))
       .use(authPages(ctx))
+      .use(filesApi(ctx))
+      .use(uploadsApi(ctx))
+      .use(datasetsApi(ctx))
       .use(modelsApi(ctx))
       .use(modelsPages(ctx))
       .use(metricsApi(ctx))
       .use(trainersApi(ctx))
       .use(deploymentsApi(ctx))
+      .use(deploymentsPages(ctx))
       .use(gatewayApi(ctx))
+      .use(gatewayPages(ctx))
       .use(analyticsApi(ctx))
       // Last: it describes the routes above.
       .use((app) => app.use(apiDocs(ctx, () => app)))
