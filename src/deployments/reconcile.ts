@@ -1,9 +1,8 @@
 /** The loop behind deployments: looks at what is wanted and what is so, and takes the next step, again and again; nothing is remembered that cannot be looked up. */
-import { and, desc, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
+import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { job } from "../db/schema/jobs.ts";
-import { event } from "../db/schema/metrics.ts";
 import { AppError } from "../errors.ts";
 import { cancelJob, createJob } from "../jobs/service.ts";
 import { isEngineAddress } from "../lib/upstream.ts";
@@ -116,10 +115,14 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
   const runtime = runtimeOf(ctx);
   const now = ctx.clock.now();
   const [work] = row.jobId
-    ? await ctx.db.select({ state: job.state, error: job.error }).from(job).where(eq(job.id, row.jobId)).limit(1)
+    ? await ctx.db
+        .select({ state: job.state, error: job.error, progress: job.progress })
+        .from(job)
+        .where(eq(job.id, row.jobId))
+        .limit(1)
     : [];
   const over = work !== undefined && (JOB_OVER as readonly string[]).includes(work.state);
-  const address = row.address ?? (work?.state === "running" && row.jobId ? await announced(ctx, row.jobId) : null);
+  const address = row.address ?? (work?.state === "running" ? announced(work.progress) : null);
   const engine = work && !over && address ? await ask(ctx, runtime, row, address) : "unknown";
   const lastUse = Math.max(row.lastRequestAt ?? 0, runtime.used.get(row.id) ?? 0, runtime.since.get(row.id) ?? 0);
   const wellFor = row.state === "ready" ? now - (runtime.since.get(row.id) ?? row.healthyAt ?? now) : 0;
@@ -168,15 +171,9 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
   }
 }
 
-/** The address a serve job announced, from its own events: it is there after a restart of the server too. */
-async function announced(ctx: Ctx, jobId: string): Promise<string | null> {
-  const [row] = await ctx.db
-    .select({ data: event.data })
-    .from(event)
-    .where(and(eq(event.jobId, jobId), eq(event.type, "ready")))
-    .orderBy(desc(event.n))
-    .limit(1);
-  const address = row?.data?.address;
+/** The address a serve job announced, as its job keeps it: it is there after a restart of the server too. */
+function announced(progress: Record<string, unknown>): string | null {
+  const { address } = progress;
   return typeof address === "string" && isEngineAddress(address) ? address : null;
 }
 

@@ -59,7 +59,6 @@ export function startEngine(path?: string): TestEngine {
   });
   const server = Bun.serve({
     unix: socket,
-    idleTimeout: 0,
     error: () => new Response("broken", { status: 500 }),
     async fetch(request) {
       const { pathname } = new URL(request.url);
@@ -86,7 +85,7 @@ export function startEngine(path?: string): TestEngine {
         });
       const wantsUsage = (body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true;
       request.signal.addEventListener("abort", () => engine.aborted++);
-      return new Response(stream(engine, common, wantsUsage ? usage() : null), {
+      return new Response(streamOf(words(engine, common, wantsUsage ? usage() : null)), {
         headers: { "content-type": "text/event-stream; charset=utf-8" },
       });
     },
@@ -94,7 +93,20 @@ export function startEngine(path?: string): TestEngine {
   return engine;
 }
 
-async function* stream(engine: TestEngine, common: object, usage: object | null) {
+function streamOf(pieces: AsyncGenerator<Uint8Array<ArrayBuffer>>): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await pieces.return(undefined);
+    },
+  });
+}
+
+async function* words(engine: TestEngine, common: object, usage: object | null) {
   const chunk = (delta: object, finish: string | null = null) =>
     event({ ...common, object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason: finish }] });
   yield chunk({ role: "assistant", content: "" });

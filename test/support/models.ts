@@ -1,7 +1,7 @@
 /** Small base models and tuned models for tests: real files on disk, real rows, no weights worth loading. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
+import type { FileEntry, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
 import type { Ctx } from "../../src/ctx.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { artifact, baseModel } from "../../src/db/schema/models.ts";
@@ -10,16 +10,16 @@ import { manifestHash, sha256File } from "../../src/lib/manifest.ts";
 import { addCheckpoint, createModel } from "../../src/models/service.ts";
 
 /** A safetensors file with one 2 x 3 bfloat16 tensor, or what `header` says. */
-export function safetensors(header?: unknown, dataBytes = 12): Uint8Array {
+export function safetensors(header?: unknown, dataBytes = 12): Uint8Array<ArrayBuffer> {
   const json = Buffer.from(
     JSON.stringify(header ?? { weight: { dtype: "BF16", shape: [2, 3], data_offsets: [0, 12] } }),
   );
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(json.length));
-  return Buffer.concat([length, json, Buffer.alloc(dataBytes)]);
+  return new Uint8Array(Buffer.concat([length, json, Buffer.alloc(dataBytes)]));
 }
 
-export const MODEL_FILES: Record<string, string | Uint8Array> = {
+export const MODEL_FILES: Record<string, string | Uint8Array<ArrayBuffer>> = {
   "config.json": JSON.stringify({ model_type: "llama", num_hidden_layers: 1, hidden_size: 8, num_attention_heads: 2 }),
   "tokenizer.json": JSON.stringify({ version: "1.0", model: { type: "BPE", vocab: {}, merges: [] } }),
   "tokenizer_config.json": JSON.stringify({ chat_template: "{{ messages }}" }),
@@ -160,7 +160,7 @@ export async function insertCheckpoint(
     "adapter_model.safetensors": safetensors(),
     "trainer_state.json": values.content ?? `{"step":${values.step}}`,
   };
-  const files = [];
+  const files: FileEntry[] = [];
   for (const [path, bytes] of Object.entries(content)) {
     writeFileSync(join(directory, path), bytes);
     files.push({ path, size: Buffer.byteLength(bytes), sha256: await sha256File(join(directory, path)) });
