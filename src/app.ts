@@ -12,11 +12,11 @@ import { authPages } from "./auth/pages.tsx";
 import { usersApi } from "./auth/users-api.ts";
 import { openCompute } from "./compute/service.ts";
 import type { Config } from "./config.ts";
+import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { datasetsApi } from "./datasets/api.ts";
 import { filesApi } from "./datasets/files-api.ts";
 import { startDatasets } from "./datasets/sweep.ts";
 import { uploadsApi } from "./datasets/uploads-api.ts";
-import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { type Db, openDatabase } from "./db/open.ts";
@@ -169,7 +169,7 @@ export async function adminCommand(
  * @returns the function that stops it all
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
-  const stops: (() => void | Promise<void>)[] = [() => flushUsage(ctx)];
+  const stops: (() => void | Promise<void>)[] = [() => flushUsage(ctx), startDatasets(ctx)];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {
     for (const stop of stops.reverse()) await stop();

@@ -17,22 +17,28 @@ export const file = sqliteTable(
     expiresAt: integer("expires_at"),
     deletedAt: integer("deleted_at"),
   },
-  (t) => [index("file_org").on(t.org, t.createdAt, t.id)],
+  (t) => [index("file_org").on(t.org, t.createdAt, t.id), index("file_expires").on(t.expiresAt)],
 );
 
-export const upload = sqliteTable("upload", {
-  id: text("id").primaryKey(),
-  org: text("org").notNull(),
-  filename: text("filename").notNull(),
-  purpose: text("purpose").notNull(),
-  bytes: integer("bytes").notNull(),
-  mimeType: text("mime_type").notNull(),
-  status: text("status", { enum: ["pending", "completed", "cancelled", "expired"] }).notNull(),
-  fileId: text("file_id"),
-  createdBy: text("created_by").notNull(),
-  createdAt: integer("created_at").notNull(),
-  expiresAt: integer("expires_at").notNull(),
-});
+export const upload = sqliteTable(
+  "upload",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    filename: text("filename").notNull(),
+    purpose: text("purpose").notNull(),
+    bytes: integer("bytes").notNull(),
+    mimeType: text("mime_type").notNull(),
+    status: text("status", { enum: ["pending", "completed", "cancelled", "expired"] }).notNull(),
+    /** Asked-for life of the file in seconds, counted from its completion. */
+    fileExpiresAfterS: integer("file_expires_after_s"),
+    fileId: text("file_id"),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    expiresAt: integer("expires_at").notNull(),
+  },
+  (t) => [index("upload_status").on(t.status, t.expiresAt)],
+);
 
 export const uploadPart = sqliteTable(
   "upload_part",
@@ -78,8 +84,10 @@ export const datasetVersion = sqliteTable(
     /** Column mapping of CSV data, as asked for by the user. */
     mapping: text("mapping", { mode: "json" }).$type<Record<string, string> | null>(),
     splitSeed: integer("split_seed").notNull(),
-    /** Share of rows held out, 0 to 0.5. */
+    /** Share of rows held out in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),
+    /** Bad rows are left out instead of failing the version. */
+    skipBad: integer("skip_bad", { mode: "boolean" }).notNull().default(false),
     rows: integer("rows").notNull().default(0),
     trainRows: integer("train_rows").notNull().default(0),
     holdoutRows: integer("holdout_rows").notNull().default(0),
@@ -96,6 +104,7 @@ export const datasetVersion = sqliteTable(
     uniqueIndex("dataset_version_number").on(t.datasetId, t.number),
     index("dataset_version_file").on(t.fileId),
     index("dataset_version_org").on(t.org, t.createdAt),
+    index("dataset_version_status").on(t.status, t.createdAt),
   ],
 );
 

@@ -1,0 +1,17 @@
+/** Prompt and completion pairs, as the completions models were tuned with: they become one user and one assistant turn. */
+import { optionalText, pairRow, type RowFormat, requireText } from "./format.ts";
+
+export const completionFormat: RowFormat = {
+  name: "completion",
+  title: "prompt and completion JSONL",
+  example: '{"prompt": "…", "completion": "…"}',
+  fields: new Set(["prompt", "completion", "system"]),
+  matches: (row) => "prompt" in row && "completion" in row,
+  convert: (row, problems) =>
+    pairRow(
+      optionalText(row, "system", problems),
+      { text: requireText(row, "prompt", problems), path: "prompt" },
+      { text: requireText(row, "completion", problems), path: "completion" },
+      problems,
+    ),
+};

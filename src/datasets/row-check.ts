@@ -1,0 +1,130 @@
+/** Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own rules. */
+import { isUtf8 } from "node:buffer";
+import { type Checked, isObject, type JsonObject } from "./chat.ts";
+import { formatOf } from "./formats/detect.ts";
+import type { RowFormat } from "./formats/format.ts";
+import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
+import type { Problems } from "./problems.ts";
+
+/** Records above this size are looked at by bytes before they are parsed. */
+const LARGE = 1 << 18;
+const IGNORED_NAMES = 20;
+
+/** The text of a record; null after noting that it is not UTF-8. */
+export function decode(bytes: Buffer, start: number, end: number, problems: Problems): string | null {
+  if (isUtf8(bytes.subarray(start, end))) return bytes.toString("utf8", start, end);
+  let bad = start;
+  // The longest valid beginning, by halving: only ever done for a broken record.
+  for (let step = end - start; step > 0; step >>= 1)
+    while (bad + step < end && validPrefix(bytes, start, bad + step)) bad += step;
+  problems.add(
+    "invalid_utf8",
+    "",
+    bytes.toString("utf8", Math.max(start, bad - 40), Math.min(end, bad + 40)),
+    `at byte ${bad - start + 1} of the row`,
+  );
+  return null;
+}
+
+/** True when the bytes are valid UTF-8 except that the last character may be cut. */
+function validPrefix(bytes: Buffer, start: number, end: number): boolean {
+  for (let cut = 0; cut < 4 && end - cut > start; cut++) if (isUtf8(bytes.subarray(start, end - cut))) return true;
+  return false;
+}
+
+/** How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space before the colon. */
+function apparentKeys(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf('":'); at >= 0; at = text.indexOf('":', at + 2)) {
+    const before = text.charCodeAt(at - 1);
+    // A backslash before it: the quote belongs to the text. A colon: an empty or colon-led text begins here.
+    if (before !== 92 && before !== 58) count++;
+  }
+  return count;
+}
+
+function parse(text: string, problems: Problems): JsonObject | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    const fault = findFault(text);
+    const offset = fault?.offset ?? 0;
+    problems.add(
+      fault?.kind === "too_nested" ? "too_nested" : "not_json",
+      "",
+      text.slice(Math.max(0, offset - 60), offset + 60),
+      `column ${offset + 1}: ${fault?.detail ?? "not JSON"}`,
+    );
+    return null;
+  }
+  if (!isObject(value)) {
+    problems.add("not_object", "", text);
+    return null;
+  }
+  const keys = countKeys(value);
+  if (keys !== apparentKeys(text)) {
+    const fault = findFault(text);
+    if (fault) {
+      const code = fault.kind === "syntax" ? "not_json" : fault.kind;
+      problems.add(
+        code,
+        "",
+        text.slice(fault.offset, fault.offset + 80),
+        `column ${fault.offset + 1}: ${fault.detail}`,
+      );
+      return null;
+    }
+  }
+  return value;
+}
+
+/**
+ * A checker for JSON records.
+ * @param format the file's format; when null the first row that has one decides
+ */
+export function createRowCheck(format: RowFormat | null, problems: Problems) {
+  const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
+  let ignoredNames = 0;
+
+  function noteIgnored(key: string, value: unknown) {
+    problems.add("ignored_field", key, value);
+    if (ignored[key] === undefined) {
+      if (ignoredNames >= IGNORED_NAMES) return;
+      ignoredNames++;
+    }
+    ignored[key] = (ignored[key] ?? 0) + 1;
+  }
+
+  return {
+    get format() {
+      return format;
+    },
+    ignored,
+    /** The canonical row of a record without spaces around it, or null after noting why not. */
+    check(bytes: Buffer, start: number, end: number): Checked | null {
+      if (end - start > LARGE && isTooComplex(bytes, start, end)) {
+        problems.add("too_nested", "", "", `more than ${MAX_DEPTH} levels or ${MAX_VALUES} values`);
+        return null;
+      }
+      const text = decode(bytes, start, end, problems);
+      if (text === null) return null;
+      const row = parse(text, problems);
+      if (!row) return null;
+      format ??= formatOf(row);
+      if (!format) {
+        problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
+        return null;
+      }
+      let known = true;
+      for (const key in row)
+        if (!format.fields.has(key)) {
+          noteIgnored(key, row[key]);
+          known = false;
+        }
+      const checked = format.convert(row, problems);
+      if (checked && !known) checked.same = false;
+      return checked;
+    },
+  };
+}

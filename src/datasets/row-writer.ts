@@ -1,0 +1,131 @@
+/** Writes canonical rows to disk in one pass, hashing them, and parts them into train and hold-out files at the end. */
+import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { createHoldout, type RowSpan, splitKey } from "./holdout.ts";
+import { INDEX_EVERY, writeIndex } from "./row-index.ts";
+
+const BUFFER = 1 << 20;
+const COPY = 4 << 20;
+const LF = 10;
+
+function writeAll(fd: number, bytes: Buffer, length: number) {
+  for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done);
+}
+
+/** The 64-bit hash of a row as two numbers of 32 bits. */
+export interface RowHash {
+  lo: number;
+  hi: number;
+}
+
+/** xxHash64 of a text or of bytes: the same on every machine and in every version. */
+export function hashRow(content: string | Uint8Array): RowHash {
+  const hash = Bun.hash.xxHash64(content);
+  return { lo: Number(hash & 0xffffffffn), hi: Number(hash >> 32n) };
+}
+
+/**
+ * A writer into `dir`. Every row gets `"id"`: its number among the good rows, from 1.
+ * The hash of the version covers the rows with their ids, and then the split settings.
+ */
+export function createRowWriter(dir: string, seed: number, holdoutFraction: number) {
+  const path = join(dir, "rows.tmp");
+  const fd = openSync(path, "w+", 0o600);
+  const hasher = new Bun.CryptoHasher("sha256");
+  const holdout = createHoldout();
+  const index: number[] = [];
+  const out = Buffer.allocUnsafe(BUFFER);
+  let used = 0;
+  let flushed = 0;
+  let rows = 0;
+
+  function flush() {
+    if (used === 0) return;
+    hasher.update(out.subarray(0, used));
+    writeAll(fd, out, used);
+    flushed += used;
+    used = 0;
+  }
+
+  function begin(need: number): number {
+    if (used + need + 32 > BUFFER) flush();
+    const start = flushed + used;
+    rows++;
+    if ((rows - 1) % INDEX_EVERY === 0) index.push(rows, start);
+    used += out.write(`{"id":${rows},`, used, "latin1");
+    return start;
+  }
+
+  function end(start: number, hash: RowHash) {
+    out[used++] = LF;
+    if (holdoutFraction > 0) holdout.add(splitKey(hash.lo, hash.hi, seed), start, flushed + used);
+  }
+
+  return {
+    get rows() {
+      return rows;
+    },
+    /** Adds a row given as the bytes of a JSON object without spaces before its brace. */
+    addBytes(bytes: Buffer, from: number, to: number, hash: RowHash) {
+      const body = to - from - 1;
+      const start = begin(body);
+      if (used + body + 1 > BUFFER) {
+        flush();
+        const rest = bytes.subarray(from + 1, to);
+        hasher.update(rest);
+        writeAll(fd, rest, rest.length);
+        flushed += rest.length;
+      } else used += bytes.copy(out, used, from + 1, to);
+      end(start, hash);
+    },
+    /** Parts the rows and returns what the version row needs. The temporary file is gone afterwards. */
+    finish(): { hash: string; trainRows: number; holdoutRows: number } {
+      flush();
+      const chosen = holdout.choose(rows, holdoutFraction);
+      part(fd, flushed, chosen, index, dir);
+      closeSync(fd);
+      unlinkSync(path);
+      const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
+      const hash = hasher.update(settings).digest("hex");
+      return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
+    },
+    abort() {
+      closeSync(fd);
+      unlinkSync(path);
+    },
+  };
+}
+
+/** Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index each. */
+function part(source: number, size: number, chosen: RowSpan[], index: number[], dir: string) {
+  const buffer = Buffer.allocUnsafe(Math.min(COPY, Math.max(1, size)));
+  const train = openSync(join(dir, "train.jsonl"), "w", 0o600);
+  const held = openSync(join(dir, "holdout.jsonl"), "w", 0o600);
+  const copy = (target: number, start: number, end: number) => {
+    for (let at = start; at < end; ) {
+      const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
+      if (got === 0) throw new Error("the temporary row file is shorter than what was written to it");
+      writeAll(target, buffer, got);
+      at += got;
+    }
+  };
+  let at = 0;
+  let removed = 0;
+  const trainIndex: number[] = [];
+  let entry = 0;
+  for (const span of [...chosen, { start: size, end: size }]) {
+    // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself points at what follows it.
+    for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
+      trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
+    copy(train, at, span.start);
+    copy(held, span.start, span.end);
+    removed += span.end - span.start;
+    at = span.end;
+  }
+  for (const target of [train, held]) {
+    fsyncSync(target);
+    closeSync(target);
+  }
+  writeIndex(join(dir, "train.idx"), trainIndex);
+  writeIndex(join(dir, "holdout.idx"), []);
+}

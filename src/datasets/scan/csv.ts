@@ -1,0 +1,114 @@
+/** Cuts a stream of byte chunks holding CSV (RFC 4180) into records and records into cells; quoted cells may hold delimiters and line breaks. */
+import { createCarry, type RecordSink, type Scanner } from "./lines.ts";
+
+const LF = 10;
+const CR = 13;
+const QUOTE = 34;
+
+/** Records end at a line break outside quotes; a quote opens only at the beginning of a cell. Empty lines are passed on (start equals end). */
+export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
+  const carry = createCarry(maxBytes);
+  let line = 1;
+  let startLine = 1;
+  let quoted = false;
+  let cellStart = true;
+  const comma = delimiter.charCodeAt(0);
+
+  function emit(chunk: Buffer, start: number, end: number) {
+    if (carry.length > 0) {
+      carry.add(chunk, start, end);
+      const kept = carry.take();
+      if (kept) hand(kept.buffer, 0, kept.length);
+      else sink.tooLong(startLine, carry.length);
+      carry.clear();
+    } else if (end - start > maxBytes) sink.tooLong(startLine, end - start);
+    else hand(chunk, start, end);
+  }
+
+  function hand(bytes: Buffer, start: number, end: number) {
+    let stop = end;
+    if (stop > start && bytes[stop - 1] === CR) {
+      stop--;
+      onCrlf();
+    }
+    sink.record(bytes, start, stop, startLine);
+  }
+
+  return {
+    push(chunk) {
+      let start = 0;
+      for (let at = 0; at < chunk.length; at++) {
+        const byte = chunk[at];
+        if (quoted) {
+          if (byte === LF) line++;
+          else if (byte === QUOTE) {
+            quoted = false;
+            // A second quote right after this one is a quote in the cell: it opens again.
+            cellStart = true;
+          }
+        } else if (byte === LF) {
+          line++;
+          emit(chunk, start, at);
+          start = at + 1;
+          startLine = line;
+          cellStart = true;
+        } else if (byte === QUOTE && cellStart) quoted = true;
+        else cellStart = byte === comma;
+      }
+      if (start < chunk.length) carry.add(chunk, start, chunk.length);
+    },
+    end() {
+      if (quoted) {
+        sink.broken(startLine, "the record that begins here has an open quote");
+        return;
+      }
+      if (carry.length > 0) emit(Buffer.alloc(0), 0, 0);
+    },
+  };
+}
+
+/** The cells of one record. A cell in quotes loses them and its doubled quotes become one. */
+export function splitCells(record: string, delimiter: string): string[] {
+  if (!record.includes('"')) return record.split(delimiter);
+  const cells: string[] = [];
+  let at = 0;
+  for (;;) {
+    if (record[at] === '"') {
+      let cell = "";
+      let from = at + 1;
+      let close = record.indexOf('"', from);
+      while (close >= 0 && record[close + 1] === '"') {
+        cell += record.slice(from, close + 1);
+        from = close + 2;
+        close = record.indexOf('"', from);
+      }
+      const end = close < 0 ? record.length : close;
+      cell += record.slice(from, end);
+      const next = record.indexOf(delimiter, end);
+      // Text between the closing quote and the delimiter is kept as it is.
+      cell += record.slice(end + 1, next < 0 ? record.length : next);
+      cells.push(cell);
+      if (next < 0) return cells;
+      at = next + 1;
+    } else {
+      const next = record.indexOf(delimiter, at);
+      cells.push(record.slice(at, next < 0 ? record.length : next));
+      if (next < 0) return cells;
+      at = next + 1;
+    }
+  }
+}
+
+/** The delimiter that gives the header line the most cells: comma, semicolon, tab or bar. */
+export function guessDelimiter(header: string): string {
+  let best = ",";
+  let most = 1;
+  for (const delimiter of [",", ";", "\t", "|"]) {
+    const cells = splitCells(header, delimiter).length;
+    if (cells > most) {
+      best = delimiter;
+      most = cells;
+    }
+  }
+  return best;
+}

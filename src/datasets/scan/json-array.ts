@@ -1,0 +1,115 @@
+/** Cuts a stream of byte chunks holding one JSON array into its elements, so that a file of any size is read with flat memory. */
+import { createCarry, type RecordSink, type Scanner } from "./lines.ts";
+
+const LF = 10;
+const QUOTE = 34;
+const COMMA = 44;
+const OPEN_ARRAY = 91;
+const BACKSLASH = 92;
+const CLOSE_ARRAY = 93;
+const OPEN_OBJECT = 123;
+const CLOSE_OBJECT = 125;
+
+const isSpace = (byte: number) => byte === 32 || byte === LF || byte === 13 || byte === 9;
+
+/** Elements are found by brackets and quotes alone; what they hold is checked by whoever parses them. */
+export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
+  const carry = createCarry(maxBytes);
+  let state: "before" | "between" | "element" | "after" = "before";
+  let line = 1;
+  let startLine = 1;
+  let depth = 0;
+  let inString = false;
+  let escaped = false;
+  let elements = 0;
+  let afterComma = false;
+  let complained = false;
+
+  function complain(detail: string) {
+    if (!complained) sink.broken(line, detail);
+    complained = true;
+  }
+
+  /** Hands out the element that ends before `end` of `chunk`. */
+  function finish(chunk: Buffer, start: number, end: number) {
+    elements++;
+    if (carry.length === 0) {
+      let stop = end;
+      while (stop > start && isSpace(chunk[stop - 1] ?? 0)) stop--;
+      if (stop - start > maxBytes) sink.tooLong(startLine, stop - start);
+      else sink.record(chunk, start, stop, startLine);
+      return;
+    }
+    carry.add(chunk, start, end);
+    const kept = carry.take();
+    if (kept) {
+      let stop = kept.length;
+      while (stop > 0 && isSpace(kept.buffer[stop - 1] ?? 0)) stop--;
+      sink.record(kept.buffer, 0, stop, startLine);
+    } else sink.tooLong(startLine, carry.length);
+    carry.clear();
+  }
+
+  /** Index after the closing quote, or -1 when the string goes on in the next chunk. */
+  function skipString(chunk: Buffer, from: number): number {
+    let at = from;
+    for (; at < chunk.length; at++) {
+      const byte = chunk[at];
+      if (escaped) escaped = false;
+      else if (byte === BACKSLASH) escaped = true;
+      else if (byte === QUOTE) return at + 1;
+      else if (byte === LF) line++;
+    }
+    return -1;
+  }
+
+  return {
+    push(chunk) {
+      let start = 0;
+      let at = 0;
+      while (at < chunk.length) {
+        if (inString) {
+          const after = skipString(chunk, at);
+          if (after < 0) break;
+          inString = false;
+          at = after;
+          continue;
+        }
+        const byte = chunk[at] ?? 0;
+        if (byte === LF) line++;
+        if (state === "element") {
+          if (byte === QUOTE) inString = true;
+          else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++;
+          else if (depth > 0 && (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY)) depth--;
+          else if (depth === 0 && (byte === COMMA || byte === CLOSE_ARRAY)) {
+            finish(chunk, start, at);
+            afterComma = byte === COMMA;
+            state = byte === COMMA ? "between" : "after";
+          }
+        } else if (!isSpace(byte)) {
+          if (state === "before") {
+            if (byte === OPEN_ARRAY) state = "between";
+            else complain("expected [ at the beginning");
+          } else if (state === "after") complain("there is text after the closing ]");
+          else if (byte === COMMA) complain("a comma without an element before it");
+          else if (byte === CLOSE_ARRAY) {
+            if (afterComma) complain("a comma before the closing ]");
+            state = "after";
+          } else {
+            state = "element";
+            start = at;
+            startLine = line;
+            depth = byte === OPEN_OBJECT || byte === OPEN_ARRAY ? 1 : 0;
+            inString = byte === QUOTE;
+          }
+        }
+        at++;
+      }
+      if (state === "element") carry.add(chunk, start, chunk.length);
+    },
+    end() {
+      if (state === "element") complain(`the element that begins on line ${startLine} is never closed`);
+      else if (state !== "after") complain(elements ? "the closing ] is missing" : "the array is not complete");
+    },
+  };
+}

@@ -1,0 +1,144 @@
+/** Counts tokens of canonical rows with a base model's own tokenizer and chat template. Runs in a worker. */
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { Template } from "@huggingface/jinja";
+import { Tokenizer } from "@huggingface/tokenizers";
+import type { ChatRow } from "./chat.ts";
+import type { TokenStats } from "./report.ts";
+import { scanLines } from "./scan/lines.ts";
+import { createSpread } from "./spread.ts";
+import { parseJson } from "./tools.ts";
+
+export interface TokenTask {
+  /** Directory of the base model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja. */
+  modelDir: string;
+  /** Canonical rows, and how many there are. */
+  rowsPath: string;
+  rows: number;
+  /** Stop after so many rows and scale up; null counts them all. */
+  limit: number | null;
+}
+
+/** Lengths for which the rows that would be cut are counted. */
+const LENGTHS = [128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
+const CHUNK = 1 << 20;
+const MAX_LINE = 1 << 30;
+
+type Json = Record<string, unknown>;
+
+function readJson(path: string): Json {
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Json) : {};
+}
+
+/** A special token's text: written as text or as an object with `content`. */
+function tokenText(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  const content = typeof value === "object" && value !== null ? (value as Json).content : undefined;
+  return typeof content === "string" ? content : undefined;
+}
+
+function templateSource(dir: string, config: Json): string {
+  const path = join(dir, "chat_template.jinja");
+  if (existsSync(path)) return readFileSync(path, "utf8");
+  const { chat_template: template } = config;
+  if (typeof template === "string") return template;
+  // Several named templates: the default one is what training uses.
+  const named = Array.isArray(template) ? (template as Json[]).find((entry) => entry.name === "default") : undefined;
+  if (typeof named?.template === "string") return named.template;
+  throw new Error("the base model has no chat template");
+}
+
+/** Messages as chat templates expect them: no training marks, tool arguments as objects. */
+function templateMessages(row: ChatRow): Json[] {
+  return row.messages.map(({ weight: _, tool_calls: calls, ...turn }) => ({
+    ...turn,
+    ...(calls && {
+      tool_calls: calls.map((call) => ({
+        ...call,
+        function: { ...call.function, arguments: parseJson(call.function.arguments) ?? call.function.arguments },
+      })),
+    }),
+  }));
+}
+
+/** A function from a canonical row to its length in tokens, exactly as the trainer tokenizes it. */
+export function createCounter(modelDir: string): (row: ChatRow) => number {
+  const config = readJson(join(modelDir, "tokenizer_config.json"));
+  const tokenizer = new Tokenizer(readJson(join(modelDir, "tokenizer.json")), config);
+  const template = new Template(templateSource(modelDir, config));
+  const special: Json = {};
+  for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
+    const text = tokenText(config[name]);
+    if (text !== undefined) special[name] = text;
+  }
+  return (row) => {
+    const text = template.render({
+      ...special,
+      messages: templateMessages(row),
+      tools: row.tools ?? null,
+      documents: null,
+      add_generation_prompt: false,
+    });
+    return tokenizer.encode(text, { add_special_tokens: false }).ids.length;
+  };
+}
+
+/** Counts rows; tells after every few hundred that it is alive. */
+export function countTokens(task: TokenTask, onProgress: (rows: number) => void): TokenStats {
+  const count = createCounter(task.modelDir);
+  const lengths = createSpread();
+  const over = new Map(LENGTHS.map((length) => [length, 0]));
+  let counted = 0;
+  let failed = 0;
+  let failure: string | null = null;
+  const limit = task.limit ?? Number.POSITIVE_INFINITY;
+
+  function stats(): TokenStats {
+    const exact = counted >= task.rows;
+    const { total, max, mean, p50, p95, histogram } = lengths.result();
+    const scale = exact || counted === 0 ? 1 : task.rows / counted;
+    const scaled = (n: number) => Math.round(n * scale);
+    return {
+      exact,
+      rows: task.rows,
+      counted_rows: counted,
+      tokens: scaled(total),
+      max,
+      mean,
+      p50,
+      p95,
+      histogram: histogram.map((bucket) => ({ ...bucket, count: scaled(bucket.count) })),
+      over: Object.fromEntries([...over].map(([length, rows]) => [String(length), scaled(rows)])),
+      failed_rows: scaled(failed),
+      failure,
+    };
+  }
+
+  const scanner = scanLines(MAX_LINE, {
+    record(bytes, start, end) {
+      if (start === end || counted >= limit) return;
+      counted++;
+      try {
+        const length = count(JSON.parse(bytes.toString("utf8", start, end)) as ChatRow);
+        lengths.add(length);
+        for (const [most, rows] of over) if (length > most) over.set(most, rows + 1);
+      } catch (error) {
+        failed++;
+        failure ??= (error instanceof Error ? error.message : String(error)).slice(0, 300);
+      }
+      if (counted % 256 === 0) onProgress(counted);
+    },
+    tooLong() {},
+    broken() {},
+  });
+  const fd = openSync(task.rowsPath, "r");
+  try {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    for (let got = readSync(fd, chunk); got > 0 && counted < limit; got = readSync(fd, chunk))
+      scanner.push(chunk.subarray(0, got));
+  } finally {
+    closeSync(fd);
+  }
+  scanner.end();
+  return stats();
+}

@@ -1,0 +1,97 @@
+/** Tool definitions and tool calls: OpenAI's form, its legacy functions, and bare definitions as ShareGPT files have them. */
+import type { Problems } from "./problems.ts";
+
+export interface Tool {
+  type: "function";
+  function: { name: string; description?: string; parameters?: Record<string, unknown> } & Record<string, unknown>;
+}
+
+/** `arguments` is a JSON object as text, as OpenAI has it. */
+export interface ToolCall {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+}
+
+const MAX_TOOLS = 128;
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** The value of a JSON text; undefined when it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Tool definitions as OpenAI's list; null when they are wrong (noted). Text is taken as JSON. */
+export function checkTools(source: unknown, path: string, problems: Problems): Tool[] | null {
+  const list = typeof source === "string" ? (source.trim() === "" ? [] : parseJson(source)) : source;
+  if (!Array.isArray(list) || list.length > MAX_TOOLS) {
+    problems.add("bad_tools", path, source, `expected a list of at most ${MAX_TOOLS} tools`);
+    return null;
+  }
+  const tools: Tool[] = [];
+  for (const [index, item] of list.entries()) {
+    const place = `${path}[${index}]`;
+    const definition = isObject(item) && isObject(item.function) ? item.function : item;
+    if (!isObject(definition) || (isObject(item) && item.type !== undefined && item.type !== "function")) {
+      problems.add("bad_tools", place, item, "expected {type: 'function', function: {…}}");
+      continue;
+    }
+    const { name, description, parameters } = definition;
+    if (typeof name !== "string" || name === "")
+      problems.add("bad_tools", `${place}.function.name`, name, "expected a name");
+    else if (description !== undefined && description !== null && typeof description !== "string")
+      problems.add("bad_tools", `${place}.function.description`, description, "expected text");
+    else if (parameters !== undefined && parameters !== null && !isObject(parameters))
+      problems.add("bad_tools", `${place}.function.parameters`, parameters, "expected a JSON schema object");
+    else tools.push({ type: "function", function: definition as Tool["function"] });
+  }
+  return tools;
+}
+
+/** One `{name, arguments}` pair as a tool call. Arguments may be an object or its JSON text. */
+export function toolCallFromFunction(
+  source: unknown,
+  path: string,
+  number: number,
+  problems: Problems,
+  id?: string,
+): ToolCall | null {
+  if (!isObject(source) || typeof source.name !== "string" || source.name === "") {
+    problems.add("bad_tool_call", isObject(source) ? `${path}.name` : path, source, "expected a function name");
+    return null;
+  }
+  const given = source.arguments ?? {};
+  const value = typeof given === "string" ? (given.trim() === "" ? {} : parseJson(given)) : given;
+  if (!isObject(value)) {
+    problems.add("bad_tool_call", `${path}.arguments`, given, "expected a JSON object as text");
+    return null;
+  }
+  const text = typeof given === "string" && given.trim() !== "" ? given : JSON.stringify(value);
+  if (!text.isWellFormed()) problems.add("lone_surrogate", `${path}.arguments`, text);
+  return { id: id ?? `call_${number + 1}`, type: "function", function: { name: source.name, arguments: text } };
+}
+
+/** OpenAI's `tool_calls` of an assistant turn; null when the list is wrong (noted). */
+export function readToolCalls(source: unknown, path: string, problems: Problems): ToolCall[] | null {
+  if (!Array.isArray(source)) {
+    problems.add("wrong_type", path, source, "expected a list of tool calls");
+    return null;
+  }
+  const calls: ToolCall[] = [];
+  for (const [index, item] of source.entries()) {
+    const place = `${path}[${index}]`;
+    if (!isObject(item) || !isObject(item.function)) {
+      problems.add("bad_tool_call", place, item, "expected {id, type: 'function', function: {name, arguments}}");
+      continue;
+    }
+    const id = typeof item.id === "string" && item.id !== "" ? item.id : undefined;
+    const call = toolCallFromFunction(item.function, `${place}.function`, index, problems, id);
+    if (call) calls.push(call);
+  }
+  return calls;
+}

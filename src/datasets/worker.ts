@@ -1,0 +1,40 @@
+/**
+ * The worker that validates files and counts tokens, off the thread that answers requests. One task a worker; it is ended from outside.
+ * It is an entry point of its own: the build lists this file beside main.ts.
+ */
+
+import type { TokenStats } from "./report.ts";
+import { countTokens, type TokenTask } from "./tokens.ts";
+import { type ValidateOutcome, type ValidateTask, validateFile } from "./validate.ts";
+
+declare const self: Worker;
+
+export type WorkerTask = ({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask);
+export type WorkerAnswer =
+  /** Bytes read by a validation, rows counted by a count. */
+  | { type: "progress"; done: number }
+  | { type: "validated"; outcome: ValidateOutcome }
+  | { type: "counted"; stats: TokenStats }
+  | { type: "failed"; code: string | null; message: string };
+
+const PROGRESS_MS = 250;
+
+function run(task: WorkerTask) {
+  const answer = (message: WorkerAnswer) => self.postMessage(message);
+  try {
+    let last = 0;
+    const progress = (done: number) => {
+      const now = performance.now();
+      if (now - last < PROGRESS_MS) return;
+      last = now;
+      answer({ type: "progress", done });
+    };
+    if (task.type === "validate") answer({ type: "validated", outcome: validateFile(task, progress) });
+    else answer({ type: "counted", stats: countTokens(task, progress) });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : null;
+    answer({ type: "failed", code, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+self.onmessage = (event: MessageEvent<WorkerTask>) => run(event.data);
