@@ -58,10 +58,11 @@ const SETTING: Record<keyof typeof CONFIG_OPTIONS, string> = {
   "log-level": "log_level",
 };
 
-/** The settings given as options. */
-export function configFlags(args: Args): ConfigInput {
+/** The settings given as options; `except` names options that mean something else to this verb. */
+export function configFlags(args: Args, except: string[] = []): ConfigInput {
   const found: Record<string, string> = {};
   for (const [option, setting] of Object.entries(SETTING)) {
+    if (except.includes(option)) continue;
     const value = args.text(option);
     if (value !== undefined) found[setting] = value;
   }

@@ -4,10 +4,12 @@ import { backup } from "./backup.ts";
 import type { Verb } from "./command.ts";
 import { doctor } from "./doctor.ts";
 import { migrateVerb } from "./migrate.ts";
+import { quickstart } from "./quickstart.ts";
 import { restore } from "./restore.ts";
 import { serve } from "./serve.ts";
 
 export const VERBS: readonly Verb[] = [
+  quickstart,
   serve,
   doctor,
   userCreate,
