@@ -5,7 +5,15 @@ import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
 import { metricsCsv } from "./csv.ts";
-import { LogQuerySchema, logView, SeriesQuerySchema, SeveralSchema, StreamQuerySchema, seriesView } from "./model.ts";
+import {
+  LogQuerySchema,
+  logView,
+  SeriesQuerySchema,
+  SeveralSchema,
+  StreamQuerySchema,
+  searchText,
+  seriesView,
+} from "./model.ts";
 import { listSamples, readLogs, readSeries, requireJobs } from "./service.ts";
 import { openStream } from "./stream.ts";
 import { TOPICS } from "./topics.ts";
@@ -82,9 +90,9 @@ export const metricsApi = (ctx: Ctx) =>
     )
     .get(
       "/jobs/:id/logs",
-      async ({ actor, params: { id }, query }) => {
+      async ({ actor, params: { id }, query, request }) => {
         await requireJobs(ctx, actor, [id]);
-        return logView(await readLogs(ctx, id, query));
+        return logView(await readLogs(ctx, id, { ...query, search: searchText(request.url) }));
       },
       {
         params,

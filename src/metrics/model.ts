@@ -62,10 +62,16 @@ const whole = (name: string, min: number, max: number) =>
     v.minValue(min, `${name} must be at least ${min}`),
     v.maxValue(max, `${name} must be at most ${max}`),
   );
+/** Names separated by commas, which the query parser has split already, or the parameter repeated. */
 const list = v.pipe(
-  v.string(),
-  v.maxLength(20_000),
-  v.transform((text) => text.split(",").filter(Boolean)),
+  v.union([v.string(), v.pipe(v.array(v.union([v.string(), v.array(v.string())])), v.maxLength(200))]),
+  v.transform((given) =>
+    [given]
+      .flat(2)
+      .flatMap((text) => text.split(","))
+      .filter(Boolean),
+  ),
+  v.maxLength(200, "at most 200 names"),
 );
 const step = whole("a step", 0, Number.MAX_SAFE_INTEGER);
 
@@ -88,9 +94,15 @@ export const SeveralSchema = v.object({
 export const LogQuerySchema = v.object({
   after: v.optional(step),
   before: v.optional(step),
-  search: v.optional(v.pipe(v.string(), v.maxLength(200))),
+  /** Read from the address itself (`searchText`): the query parser splits commas and unpacks brackets. */
+  search: v.optional(v.unknown()),
   limit: v.optional(whole("limit", 1, 5000), 500),
 });
+
+/** The text to search for as the client wrote it; cut to 200 characters. */
+export function searchText(url: string): string | undefined {
+  return new URL(url).searchParams.get("search")?.slice(0, 200) || undefined;
+}
 
 export const StreamQuerySchema = v.object({
   jobs: v.optional(v.pipe(list, v.maxLength(32, "at most 32 jobs a stream"))),

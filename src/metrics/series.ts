@@ -20,12 +20,15 @@ interface SeriesRow {
 
 type Query = ReturnType<typeof sql>;
 
-/** Columns of a query as arrays: two JSON texts come out of the database four times faster than as many rows. */
+/**
+ * Columns of a query as arrays: two JSON texts come out of the database four times faster than as many rows.
+ * Seventeen digits, since SQLite's own JSON rounds to fifteen.
+ */
 async function columns(ctx: Ctx, query: Query): Promise<Columns> {
-  const [row] = await ctx.db.all<{ steps: string; vals: string }>(
-    sql`select json_group_array(step) as steps, json_group_array(value) as vals from (${query})`,
+  const [row] = await ctx.db.all<{ steps: string | null; vals: string | null }>(
+    sql`select group_concat(step) as steps, group_concat(iif(value is null, 'null', format('%!.17g', value))) as vals from (${query})`,
   );
-  return { steps: JSON.parse(row?.steps ?? "[]"), values: JSON.parse(row?.vals ?? "[]") };
+  return { steps: JSON.parse(`[${row?.steps ?? ""}]`), values: JSON.parse(`[${row?.vals ?? ""}]`) };
 }
 
 async function lastPoint(ctx: Ctx, query: Query) {

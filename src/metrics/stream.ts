@@ -130,6 +130,8 @@ async function* texts(ctx: Ctx, want: StreamRequest, control: Control, timing: S
           if (control.ended) return;
         }
         cursor = upTo;
+        // Whatever was sent or reset, the reader is here now: its next connection begins from this id.
+        yield `id: ${upTo}\n${eventText("hello", { batch_id: upTo })}`;
         continue;
       }
     }

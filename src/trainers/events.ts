@@ -38,7 +38,7 @@ const messages: Check = (value) =>
   value.every((one) => object(one) && text(100)(one.role) && maybe(text(MAX_TEXT))(one.content));
 
 const MAX_TEXT = 1 << 20;
-const KEY = /^[A-Za-z0-9_][A-Za-z0-9_./:@ -]{0,199}$/;
+const KEY = /^[A-Za-z0-9][A-Za-z0-9_./:@ -]{0,199}$/;
 
 const values: Check = (value) => {
   if (!object(value)) return false;

@@ -2,10 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { eventView } from "../../src/metrics/model.ts";
+import { listJobEvents } from "../../src/metrics/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics } from "../support/attempt.ts";
 
-type Series = Record<string, { points: [number, number | null][]; count: number; last_step: number; last_value: number }>;
+type Series = Record<
+  string,
+  { points: [number, number | null][]; count: number; last_step: number; last_value: number }
+>;
 interface Metrics {
   batch_id: number;
   series: Series;
@@ -115,8 +120,10 @@ describe("event batches", () => {
     ]);
     const { series } = await read(trainer.jobId);
     expect(series["train/loss"]?.points.map(([, value]) => value)).toEqual([2, null, null, 1]);
-    const events = await t.ctx.db.query;
-    expect(events).toBeDefined();
+    const events = await listJobEvents(t.ctx, trainer.jobId, { limit: 50 });
+    expect(events.filter((one) => one.type === "non_finite").map((one) => [one.level, one.step])).toEqual([
+      ["warn", 2],
+    ]);
   });
 
   test("a resumed attempt's values replace what lies beyond its checkpoint", async () => {
@@ -132,7 +139,9 @@ describe("event batches", () => {
     const thin = await read(first.jobId, "?points=10");
     const highest = Math.max(...(thin.series["train/loss"]?.points.map(([, value]) => value ?? 0) ?? []));
     expect(highest).toBe(5);
-    const late = await first.call("POST", "/events", { body: { events: [{ seq: 2501, at: 1, ...metrics(2501, { x: 1 }) }] } });
+    const late = await first.call("POST", "/events", {
+      body: { events: [{ seq: 2501, at: 1, ...metrics(2501, { x: 1 }) }] },
+    });
     expect(late.status).toBe(409);
   });
 });
@@ -151,7 +160,13 @@ describe("reading series", () => {
         batch = [];
       }
     }
-    for (const query of ["", "?points=50", "?from=30000&to=80000", "?from=33000&to=78000&points=100", "?from=1001&to=119999"]) {
+    for (const query of [
+      "",
+      "?points=50",
+      "?from=30000&to=80000",
+      "?from=33000&to=78000&points=100",
+      "?from=1001&to=119999",
+    ]) {
       const { series } = await read(trainer.jobId, query);
       const points = series.x?.points ?? [];
       expect(points.length).toBeLessThanOrEqual(2000);
@@ -182,7 +197,10 @@ describe("reading series", () => {
     const trainer = await makeTrainer(t);
     await trainer.send([metrics(1, { a: 0.1, b: 1 }), metrics(2, { a: 0.2 }), metrics(5000, { b: "NaN" })]);
     const text = await (await t.request("GET", `/v1/jobs/${trainer.jobId}/metrics.csv`)).text();
-    const lines = text.trim().split("\n").map((line) => line.split(","));
+    const lines = text
+      .trim()
+      .split("\n")
+      .map((line) => line.split(","));
     expect(lines[0]).toEqual(["step", "time", "a", "b"]);
     expect(lines.slice(1).map(([step, , a, b]) => [step, a, b])).toEqual([
       ["1", "0.1", "1"],
@@ -196,7 +214,11 @@ describe("logs and samples", () => {
   test("logs are paged both ways and searched", async () => {
     const trainer = await makeTrainer(t);
     await trainer.send(
-      Array.from({ length: 1200 }, (_, n) => ({ type: "log", level: "info", message: `line ${n} ${n % 100 === 7 ? "100%_odd" : ""}` })),
+      Array.from({ length: 1200 }, (_, n) => ({
+        type: "log",
+        level: "info",
+        message: `line ${n} ${n % 100 === 7 ? "[100%_odd, x]" : ""}`,
+      })),
     );
     interface Page {
       data: { id: number; message: string }[];
@@ -214,7 +236,7 @@ describe("logs and samples", () => {
     expect([before.data.length, before.has_more]).toEqual([700, false]);
     const after = await logs(`limit=3&after=${newest.data[0]?.id}`);
     expect(after.data.map((line) => line.message.trim())).toEqual(["line 701", "line 702", "line 703"]);
-    const found = await logs(`search=${encodeURIComponent("100%_ODD")}`);
+    const found = await logs(`search=${encodeURIComponent("[100%_ODD, x]")}`);
     expect(found.data.map((line) => line.message.split(" ")[1])).toEqual(
       Array.from({ length: 12 }, (_, n) => String(n * 100 + 7)),
     );
@@ -232,9 +254,41 @@ describe("logs and samples", () => {
       output,
     });
     await trainer.send([sample("old"), sample("new")]);
-    const { data } = await t.json<{ data: { output: string; step: number }[] }>("GET", `/v1/jobs/${trainer.jobId}/samples`);
+    const { data } = await t.json<{ data: { output: string; step: number }[] }>(
+      "GET",
+      `/v1/jobs/${trainer.jobId}/samples`,
+    );
     expect(data.map((one) => [one.step, one.output])).toEqual([[5, "new"]]);
   });
+});
+
+test("job events come newest first in OpenAI's form, paged without gap or double", async () => {
+  const trainer = await makeTrainer(t);
+  await trainer.send([
+    { type: "phase", phase: "training" },
+    ...[1, 2, 3].map((step) =>
+      metrics(step, { "train/loss": 1 / step, "train/token_accuracy": 0.5, "system/cpu_percent": 9 }),
+    ),
+    metrics(3, { "eval/loss": 0.25 }),
+    metrics(3, { "system/memory_mb": 4 }),
+  ]);
+  const seen = [];
+  let after: string | null = null;
+  for (;;) {
+    const rows = await listJobEvents(t.ctx, trainer.jobId, { after, limit: 2 });
+    seen.push(...rows.slice(0, 2).map(eventView));
+    if (rows.length <= 2) break;
+    after = rows[1]?.id ?? null;
+  }
+  expect(seen.map((one) => [one.object, one.type, one.message])).toEqual([
+    ["fine_tuning.job.event", "metrics", "Step 3: validation loss=0.25"],
+    ["fine_tuning.job.event", "metrics", "Step 3: training loss=0.3333, training token accuracy=0.5"],
+    ["fine_tuning.job.event", "metrics", "Step 2: training loss=0.5, training token accuracy=0.5"],
+    ["fine_tuning.job.event", "metrics", "Step 1: training loss=1, training token accuracy=0.5"],
+    ["fine_tuning.job.event", "message", "Training"],
+  ]);
+  expect(seen[1]?.data).toEqual({ step: 3, train_loss: 1 / 3, train_mean_token_accuracy: 0.5 });
+  expect(seen.every((one) => one.id.startsWith("ftevent-"))).toBe(true);
 });
 
 test("a job that ended refuses new events but acknowledges those it has", async () => {
