@@ -1,0 +1,114 @@
+/** One of everything in one organisation, as rows: what the access matrix points other people at. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createInvitation } from "../../src/auth/invitations.ts";
+import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
+import { deployment } from "../../src/db/schema/deployments.ts";
+import { evaluation } from "../../src/db/schema/evaluations.ts";
+import { newId } from "../../src/lib/ids.ts";
+import type { TestApp } from "./app.ts";
+import { insertTuned, readyBase } from "./models.ts";
+
+export interface Everything {
+  file: string;
+  upload: string;
+  dataset: string;
+  version: string;
+  base: string;
+  job: string;
+  model: string;
+  checkpointModel: string;
+  checkpoint: string;
+  artifact: string;
+  evaluation: string;
+  deployment: string;
+  key: string;
+  user: string;
+  org: string;
+  invitation: string;
+}
+
+/** Makes one of everything in organisation A. */
+export async function makeEverything(app: TestApp): Promise<Everything> {
+  const { ctx } = app;
+  const org = app.orgs.a;
+  const at = { createdBy: app.users.admin, createdAt: ctx.clock.now() };
+  const base = "tiny";
+  await readyBase(ctx, base);
+  const tuned = await insertTuned(ctx, org, { base });
+  const checkpoint = tuned.checkpoints[0];
+  if (!checkpoint) throw new Error("no checkpoint was made");
+  const ids = {
+    file: newId("file"),
+    upload: newId("upload"),
+    dataset: newId("dataset"),
+    version: newId("datasetVersion"),
+    evaluation: newId("evaluation"),
+    deployment: newId("deployment"),
+  };
+  const line = `${JSON.stringify({
+    messages: [
+      { role: "user", content: "a" },
+      { role: "assistant", content: "b" },
+    ],
+  })}\n`;
+  mkdirSync(ctx.files.path("files"), { recursive: true });
+  writeFileSync(ctx.files.path("files", ids.file), line);
+  await ctx.write(async (tx) => {
+    const stored = { org, filename: "a.jsonl", purpose: "fine-tune", bytes: line.length, ...at };
+    await tx.insert(file).values({ id: ids.file, ...stored, sha256: "0".repeat(64), status: "processed" });
+    await tx.insert(upload).values({
+      id: ids.upload,
+      ...stored,
+      mimeType: "text/jsonl",
+      status: "pending",
+      expiresAt: at.createdAt + 3_600_000,
+    });
+    await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
+    await tx.insert(datasetVersion).values({
+      id: ids.version,
+      org,
+      datasetId: ids.dataset,
+      number: 1,
+      fileId: ids.file,
+      status: "validating",
+      splitSeed: 1,
+      holdoutFraction: 100_000,
+      createdAt: at.createdAt,
+    });
+    await tx.insert(evaluation).values({
+      id: ids.evaluation,
+      org,
+      name: "a",
+      jobId: tuned.jobId,
+      trainJobId: tuned.jobId,
+      baseModelId: base,
+      tunedModel: tuned.id,
+      versionId: ids.version,
+      ...at,
+    });
+    await tx.insert(deployment).values({
+      id: ids.deployment,
+      org,
+      name: "a",
+      model: tuned.id,
+      baseModelId: base,
+      wanted: "stopped",
+      state: "stopped",
+      ...at,
+    });
+  });
+  const { invitation } = await createInvitation(ctx, app.actor("admin"), { email: "x@example.test", role: "member" });
+  return {
+    ...ids,
+    base,
+    job: tuned.jobId,
+    model: tuned.id,
+    checkpointModel: checkpoint.model,
+    checkpoint: checkpoint.id,
+    artifact: checkpoint.artifactId,
+    key: app.keyIds.admin,
+    user: app.users.member,
+    org,
+    invitation: invitation.id,
+  };
+}
