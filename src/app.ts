@@ -15,6 +15,7 @@ import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { datasetsApi } from "./datasets/api.ts";
 import { filesApi } from "./datasets/files-api.ts";
+import { datasetsPages } from "./datasets/pages.tsx";
 import { startDatasets } from "./datasets/sweep.ts";
 import { uploadsApi } from "./datasets/uploads-api.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
@@ -129,6 +130,7 @@ export function createApp(ctx: Ctx) {
       .use(filesApi(ctx))
       .use(uploadsApi(ctx))
       .use(datasetsApi(ctx))
+      .use(datasetsPages(ctx))
       .use(modelsApi(ctx))
       .use(modelsPages(ctx))
       .use(metricsApi(ctx))

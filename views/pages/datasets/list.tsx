@@ -1,0 +1,140 @@
+/** The list of datasets, and the place to drop a new file. */
+import type { DatasetView } from "../../../src/datasets/model.ts";
+import { formatInteger } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { ActionButton } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { Progress, Time } from "../../parts/value.tsx";
+
+export interface DatasetsProps {
+  items: DatasetView[];
+  hasMore: boolean;
+  last: string | null;
+}
+
+const COLUMNS: Column<DatasetView>[] = [
+  {
+    key: "name",
+    label: "Dataset",
+    name: true,
+    render: (row) => (
+      <RowName
+        href={`/datasets/${row.id}`}
+        name={row.name}
+        sub={
+          row.version
+            ? `version ${row.version.number}${row.version.format ? ` · ${row.version.format.replaceAll("_", " ")}` : ""}`
+            : null
+        }
+      />
+    ),
+  },
+  {
+    key: "rows",
+    label: "Rows",
+    end: true,
+    render: (row) => (row.version?.rows ? formatInteger(row.version.rows) : "–"),
+  },
+  {
+    key: "bad",
+    label: "Bad rows",
+    end: true,
+    wide: true,
+    render: (row) => (row.version ? formatInteger(row.version.bad_rows) : "–"),
+  },
+  {
+    key: "state",
+    label: "State",
+    render: (row) =>
+      row.version?.status === "validating" ? (
+        <Progress label={`Checking ${row.name}`} fraction={row.version.progress} left="Checking" />
+      ) : (
+        <StateBadge state={row.version?.status ?? "failed"} />
+      ),
+  },
+  { key: "at", label: "Added", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
+];
+
+export function DatasetList(props: DatasetsProps) {
+  const { url } = usePage();
+  return (
+    <div id="datasets" class="stack" {...liveOn(url, "datasets")}>
+      {props.items.length === 0 ? (
+        <div class="panel">
+          <Empty
+            icon="data"
+            title="No datasets yet"
+            action={<ActionButton action="/datasets/sample">Add the sample dataset</ActionButton>}
+          >
+            A dataset is a file of examples: what comes in, and the answer you want. Drop yours above, or start with the
+            sample: bank messages answered as strict JSON.
+          </Empty>
+        </div>
+      ) : (
+        <>
+          <Table label="Datasets" columns={COLUMNS} rows={props.items} rowId={(row) => row.id} fragment="datasets" />
+          <Pager shown={props.items.length} hasMore={props.hasMore} last={props.last} fragment="datasets" />
+        </>
+      )}
+    </div>
+  );
+}
+
+/** Where files are dropped or chosen. */
+export function UploadForm() {
+  return (
+    <form
+      class="drop"
+      data-upload="/datasets/upload"
+      method="post"
+      action="/datasets/upload"
+      encType="multipart/form-data"
+      id="upload"
+    >
+      <Icon name="upload" />
+      <label for="upload-file">
+        <strong>Drop a file here, or choose one</strong>
+      </label>
+      <p class="small muted">
+        OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT, or CSV. Every line is checked, and one bad line does
+        not hide the next.
+      </p>
+      <input
+        id="upload-file"
+        type="file"
+        name="file"
+        multiple
+        required
+        accept=".jsonl,.json,.csv,.tsv,.ndjson,application/json,text/csv"
+      />
+      <button type="submit" class="button only-without-script">
+        Upload
+      </button>
+      <ul class="uploads" data-uploads />
+    </form>
+  );
+}
+
+export function DatasetsPage(props: DatasetsProps) {
+  return (
+    <Layout
+      title="Datasets"
+      live={{ topics: ["datasets"] }}
+      actions={
+        <a class="button primary" href="#upload" data-new>
+          <Icon name="upload" />
+          Upload
+        </a>
+      }
+    >
+      <div class="stack">
+        <UploadForm />
+        <DatasetList {...props} />
+      </div>
+    </Layout>
+  );
+}

@@ -1,0 +1,188 @@
+/** The validation report: problems grouped with their places, what the rows look like, and how long they are. */
+import type { Report, TokenStats } from "../../../src/datasets/model.ts";
+import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import { Icon } from "../../parts/icons.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { Table } from "../../parts/table.tsx";
+import { KeyValue } from "../../parts/value.tsx";
+
+type Problem = Report["problems"][number];
+interface Bucket {
+  from: number;
+  to: number;
+  count: number;
+}
+
+const KIND = { error: "bad", warning: "warn", info: "info" } as const;
+
+function ProblemBox({ problem }: { problem: Problem }) {
+  const title = `${problem.message}${problem.severity === "info" ? "" : ` ${plural(problem.count, "time")}.`}`;
+  return (
+    <Notice kind={KIND[problem.severity]} title={title}>
+      {problem.advice ? <span>{problem.advice}</span> : null}
+      {problem.samples.length && problem.severity !== "info" ? (
+        <details class="more" open={problem.severity === "error" && problem.samples.length < 4}>
+          <summary>
+            <Icon name="right" />
+            {problem.count > problem.samples.length ? `The first ${problem.samples.length} places` : "Where"}
+          </summary>
+          <Table
+            still
+            label={`Places of: ${problem.message}`}
+            rows={problem.samples}
+            rowId={(row) => `${problem.code}-${row.line}-${row.path.replace(/\W/g, "_")}`}
+            columns={[
+              { key: "line", label: "Line", end: true, render: (row) => formatInteger(row.line) },
+              { key: "path", label: "Field", render: (row) => <code>{row.path || "row"}</code> },
+              {
+                key: "sample",
+                label: "Found",
+                name: true,
+                render: (row) => (
+                  <>
+                    <code class="wrap-any" dir="auto">
+                      {row.sample}
+                    </code>
+                    {row.detail ? <span class="sub">{row.detail}</span> : null}
+                  </>
+                ),
+              },
+            ]}
+          />
+        </details>
+      ) : null}
+    </Notice>
+  );
+}
+
+export function Problems({ report }: { report: Report }) {
+  if (report.problems.length === 0) return <Notice kind="ok" title="No problems found" />;
+  return (
+    <div class="stack tight">
+      {report.problems.map((problem) => (
+        <ProblemBox problem={problem} />
+      ))}
+    </div>
+  );
+}
+
+/** A histogram as bars, with the numbers as a table for those who read them. */
+export function Histogram({ title, buckets, unit }: { title: string; buckets: Bucket[]; unit: string }) {
+  const most = Math.max(1, ...buckets.map((bucket) => bucket.count));
+  const width = 100 / Math.max(1, buckets.length);
+  return (
+    <figure class="histogram">
+      <svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label={`${title}: rows by ${unit}`}>
+        {buckets.map((bucket, index) => {
+          const height = (bucket.count / most) * 38;
+          return (
+            <rect
+              x={(index * width + width * 0.08).toFixed(2)}
+              y={(40 - height).toFixed(2)}
+              width={(width * 0.84).toFixed(2)}
+              height={height.toFixed(2)}
+            >
+              <title>{`${formatInteger(bucket.from)} to ${formatInteger(bucket.to)} ${unit}: ${plural(bucket.count, "row")}`}</title>
+            </rect>
+          );
+        })}
+      </svg>
+      <figcaption class="row between small muted">
+        <span class="num">{formatInteger(buckets[0]?.from ?? 0)}</span>
+        <span>{unit} a row</span>
+        <span class="num">{formatInteger(buckets.at(-1)?.to ?? 0)}</span>
+      </figcaption>
+      <details class="more">
+        <summary>
+          <Icon name="right" />
+          Numbers
+        </summary>
+        <Table
+          still
+          label={title}
+          rows={buckets.filter((bucket) => bucket.count > 0)}
+          rowId={(bucket) => `${unit}-${bucket.from}`}
+          columns={[
+            {
+              key: "range",
+              label: unit,
+              name: true,
+              render: (b) => `${formatInteger(b.from)} – ${formatInteger(b.to)}`,
+            },
+            { key: "count", label: "Rows", end: true, render: (b) => formatInteger(b.count) },
+          ]}
+        />
+      </details>
+    </figure>
+  );
+}
+
+const present = (spread: { min: number; p50: number; p95: number; max: number }) =>
+  `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, half below ${formatInteger(spread.p50)}`;
+
+export function Facts({ report }: { report: Report }) {
+  const ignored = Object.entries(report.ignored_fields);
+  return (
+    <KeyValue
+      rows={[
+        ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
+        [
+          "Split",
+          `${plural(report.split.train_rows, "row")} to train, ${formatInteger(report.split.holdout_rows)} held out (seed ${report.split.seed})`,
+        ],
+        ["Turns a row", present(report.turns)],
+        ["Characters a row", present(report.characters)],
+        [
+          "Roles",
+          Object.entries(report.roles)
+            .filter(([, count]) => count > 0)
+            .map(([role, count]) => `${role} ${formatInteger(count)}`)
+            .join(", ") || null,
+        ],
+        [
+          "Rows with tools",
+          report.rows_with_tools
+            ? `${formatInteger(report.rows_with_tools)}, ${plural(report.tool_calls, "call")}`
+            : null,
+        ],
+        ["Turns not learned from", report.untrained_turns ? formatInteger(report.untrained_turns) : null],
+        ["Exact duplicates", `${formatInteger(report.duplicates.rows)}${report.duplicates.complete ? "" : " or more"}`],
+        ignored.length
+          ? ["Fields left out", ignored.map(([name, count]) => `${name} (${formatInteger(count)})`).join(", ")]
+          : null,
+        ["Checked in", `${formatNumber(report.took_ms / 1000)} s`],
+      ]}
+    />
+  );
+}
+
+export function Tokens({ stats, baseModel }: { stats: TokenStats; baseModel: string }) {
+  const over = Object.entries(stats.over).filter(([, count]) => count > 0);
+  return (
+    <div class="stack tight">
+      <Histogram title="Tokens" unit="tokens" buckets={stats.histogram} />
+      <KeyValue
+        rows={[
+          [
+            "Tokens in all",
+            `${stats.exact ? "" : "about "}${formatInteger(stats.tokens)}`,
+            stats.exact
+              ? `counted with the tokenizer of ${baseModel}`
+              : `estimated from ${plural(stats.counted_rows, "row")}; the exact count is on its way`,
+          ],
+          [
+            "A row",
+            `half below ${formatInteger(stats.p50)}, 95% below ${formatInteger(stats.p95)}, longest ${formatInteger(stats.max)}`,
+          ],
+          ...over.map(([length, count]): [string, string] => [
+            `Longer than ${formatInteger(Number(length))}`,
+            `${plural(count, "row")} would be cut`,
+          ]),
+          stats.failed_rows
+            ? ["Refused by the template", plural(stats.failed_rows, "row"), stats.failure ?? undefined]
+            : null,
+        ]}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,375 @@
+/** One dataset: is my data good, what does it look like, what used it. */
+
+import type { WireMessage } from "../../../src/contract/trainer.ts";
+import type { DatasetRow, Report, TokenStats, VersionRow, VersionView } from "../../../src/datasets/model.ts";
+import { formatInteger, plural } from "../../../src/lib/format.ts";
+import { usePage, withQuery } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Conversation } from "../../parts/conversation.tsx";
+import { ActionButton, ConfirmForm, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn, RowName, swap, Table } from "../../parts/table.tsx";
+import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Facts, Histogram, Problems, Tokens } from "./report.tsx";
+
+export interface RowItem {
+  id: number;
+  messages: WireMessage[];
+  tools?: unknown[];
+}
+
+export interface DatasetProps {
+  dataset: DatasetRow;
+  version: VersionView;
+  report: Report | null;
+  versions: VersionRow[];
+  tokens: { stats: TokenStats; baseModel: string } | null;
+  rows: { items: RowItem[]; next: number | null; split: "train" | "holdout" } | null;
+  users: { id: string; name: string; state: string; createdAt: number }[];
+  error?: string | null;
+}
+
+function verdict({
+  version,
+  report,
+}: Pick<DatasetProps, "version" | "report">): ["ok" | "warn" | "bad" | "info", string, string] {
+  if (version.status === "validating")
+    return ["info", "Being checked", "Every line is read once; problems appear here together."];
+  if (version.status === "needs_mapping")
+    return ["warn", "Which column is what?", "Choose the columns below, and the rows are read."];
+  if (version.status === "failed") {
+    const bad = version.bad_rows;
+    return [
+      "bad",
+      bad ? `${plural(bad, "row")} ${bad === 1 ? "needs" : "need"} attention` : "This file cannot be used",
+      version.error ?? "",
+    ];
+  }
+  const warnings = report?.problems.filter((problem) => problem.severity === "warning").length ?? 0;
+  const rows = `${plural(version.train_rows, "row")} to train on, ${formatInteger(version.holdout_rows)} held out for the comparison.`;
+  return warnings ? ["ok", "Ready, with remarks", rows] : ["ok", "Ready", rows];
+}
+
+function SkipBad({ dataset, version, report }: DatasetProps) {
+  if (version.status !== "failed" || !version.bad_rows || !report || report.rows <= 0) return null;
+  return (
+    <div class="row">
+      <ActionButton action={`/datasets/${dataset.id}/versions`} fields={{ skip_bad: "true" }} class="primary">
+        Leave the bad rows out
+      </ActionButton>
+      <span class="small muted">
+        Makes a new version of the {plural(report.rows, "good row")}. The file itself stays as it is.
+      </span>
+    </div>
+  );
+}
+
+export function DatasetState(props: DatasetProps) {
+  const { url } = usePage();
+  const { version, report, tokens } = props;
+  const [kind, title, words] = verdict(props);
+  return (
+    <div id="state" class="stack" {...liveOn(url, "datasets")}>
+      <Notice kind={kind} title={title}>
+        {words ? <span class="wrap-any">{words}</span> : null}
+      </Notice>
+      {version.status === "validating" ? (
+        <Progress
+          label="Checking the file"
+          fraction={version.progress}
+          left="Reading, checking, counting"
+          right="Goes on when you leave this page"
+        />
+      ) : null}
+      <SkipBad {...props} />
+      {report ? (
+        <Stats>
+          <Stat label="Rows" big>
+            {formatInteger(version.rows || report.rows)}
+          </Stat>
+          <Stat label={tokens?.stats.exact === false ? "Tokens, estimated" : "Tokens"} note={tokens?.baseModel}>
+            {tokens ? formatInteger(tokens.stats.tokens) : "–"}
+          </Stat>
+          <Stat label="To train on">{formatInteger(version.train_rows)}</Stat>
+          <Stat label="Held out">{formatInteger(version.holdout_rows)}</Stat>
+          <Stat label="Bad rows">{formatInteger(report.bad_rows)}</Stat>
+          <Stat label="Duplicates">{formatInteger(report.duplicates.rows)}</Stat>
+        </Stats>
+      ) : null}
+    </div>
+  );
+}
+
+function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | "report" | "error">) {
+  const csv = report?.csv;
+  if (!csv) return null;
+  const fields: [string, string, boolean][] = [
+    ["prompt", "What comes in", true],
+    ["completion", "The answer to learn", true],
+    ["system", "System message", false],
+  ];
+  return (
+    <section class="panel">
+      <header>
+        <h2>Columns</h2>
+      </header>
+      <form class="body form" method="post" action={`/datasets/${dataset.id}/versions`}>
+        {error ? (
+          <Notice kind="bad" alert>
+            {error}
+          </Notice>
+        ) : null}
+        <div class="fields">
+          {fields.map(([name, label, required]) => (
+            <Field
+              id={`map-${name}`}
+              label={label}
+              render={(ids) => (
+                <select name={`mapping[${name}]`} required={required} {...ids}>
+                  {required ? null : <option value="">none</option>}
+                  {csv.columns.map((column) => (
+                    <option value={column} selected={csv.proposed[name] === column}>
+                      {column}
+                    </option>
+                  ))}
+                </select>
+              )}
+            />
+          ))}
+        </div>
+        <Table
+          still
+          label="First rows of the file"
+          rows={csv.first_rows.map((cells, index) => ({ cells, index }))}
+          rowId={(row) => `csv-${row.index}`}
+          columns={csv.columns.slice(0, 8).map((column, index) => ({
+            key: `c${index}`,
+            label: column,
+            name: index === 0,
+            render: (row: { cells: string[] }) => (
+              <span class="clip" dir="auto">
+                {row.cells[index] ?? ""}
+              </span>
+            ),
+          }))}
+        />
+        <div class="row">
+          <button type="submit" class="button primary">
+            Read the rows
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
+export function DatasetRows({ rows }: Pick<DatasetProps, "rows">) {
+  const { url } = usePage();
+  if (!rows) return <section id="rows" />;
+  const next = rows.next === null ? null : withQuery(url, { after: String(rows.next) });
+  return (
+    <section id="rows" class="stack">
+      <Tabs
+        label="Which part"
+        name="split"
+        fragment="rows"
+        tabs={[
+          { key: "train", label: "Training rows" },
+          { key: "holdout", label: "Held out" },
+        ]}
+      />
+      <Filters fragment="rows" search={{ placeholder: "Search in the rows" }}>
+        {rows.split === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
+      </Filters>
+      {rows.items.length === 0 ? (
+        <Empty slim icon="search" title="No rows here">
+          {url.searchParams.get("q") ? "No row holds these words." : "Nothing was held out."}
+        </Empty>
+      ) : (
+        <ul class="stack">
+          {rows.items.map((row) => (
+            <li class="panel" id={`row-${row.id}`}>
+              <header>
+                <h3 class="small muted">Row {row.id}</h3>
+              </header>
+              <div class="body">
+                <Conversation messages={row.messages} tools={toolNames(row.tools)} />
+              </div>
+            </li>
+          ))}
+        </ul>
+      )}
+      {next ? (
+        <nav class="pager" aria-label="Pages of rows">
+          <a class="button small" href={next} rel="next" {...swap(next, "rows")}>
+            More rows
+          </a>
+        </nav>
+      ) : null}
+    </section>
+  );
+}
+
+const toolNames = (tools: unknown[] | undefined) =>
+  (tools ?? []).flatMap((tool) => {
+    const name = (tool as { function?: { name?: unknown } })?.function?.name;
+    return typeof name === "string" ? [name] : [];
+  });
+
+function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" | "versions" | "version">) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Versions</h2>
+      </header>
+      <Table
+        label="Versions"
+        rows={versions}
+        rowId={(row) => row.id}
+        columns={[
+          {
+            key: "number",
+            label: "Version",
+            name: true,
+            render: (row) => (
+              <RowName
+                href={`/datasets/${dataset.id}?version=${row.id}`}
+                name={`Version ${row.number}${row.id === version.id ? " (shown)" : ""}`}
+                sub={row.hash ? `content ${row.hash.slice(0, 12)}` : null}
+              />
+            ),
+          },
+          { key: "rows", label: "Rows", end: true, render: (row) => formatInteger(row.rows) },
+          { key: "state", label: "State", render: (row) => <StateBadge state={row.status} /> },
+          { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+        ]}
+      />
+      <details class="more body">
+        <summary>Hold out other rows</summary>
+        <form class="form" method="post" action={`/datasets/${dataset.id}/versions`}>
+          <div class="fields">
+            <TextField
+              name="holdout_percent"
+              label="Held out, percent"
+              type="number"
+              value={String(Math.round(version.holdout_fraction * 100))}
+              hint="0 to 50; at most 1,000 rows"
+            />
+            <TextField name="seed" label="Seed" type="number" value={String(version.seed)} />
+          </div>
+          <div class="row">
+            <button type="submit" class="button">
+              Make a version
+            </button>
+          </div>
+        </form>
+      </details>
+    </section>
+  );
+}
+
+function Users({ users }: Pick<DatasetProps, "users">) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Used by</h2>
+      </header>
+      {users.length === 0 ? (
+        <Empty slim icon="jobs" title="No job yet">
+          Jobs that train on this data are listed here.
+        </Empty>
+      ) : (
+        <Table
+          label="Jobs that used this dataset"
+          rows={users}
+          rowId={(row) => row.id}
+          columns={[
+            {
+              key: "name",
+              label: "Job",
+              name: true,
+              render: (row) => <RowName href={`/jobs/${row.id}`} name={row.name} />,
+            },
+            { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
+            { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+          ]}
+        />
+      )}
+    </section>
+  );
+}
+
+export function DatasetPage(props: DatasetProps) {
+  const { dataset, version, report, tokens } = props;
+  return (
+    <Layout
+      title={dataset.name}
+      crumbs={[{ label: "Datasets", href: "/datasets" }]}
+      beside={<StateBadge state={version.status} />}
+      actions={
+        version.status === "ready" ? (
+          <a class="button primary" href={`/jobs/new?data=${version.id}`}>
+            Fine-tune
+          </a>
+        ) : null
+      }
+      live={{ topics: ["datasets"] }}
+    >
+      <div class="stack loose">
+        <DatasetState {...props} />
+        {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
+        {report && report.problems.length > 0 ? <Problems report={report} /> : null}
+        {report ? (
+          <div class="columns">
+            <section class="panel">
+              <header>
+                <h2>What is in it</h2>
+              </header>
+              <div class="body">
+                <Facts report={report} />
+              </div>
+            </section>
+            <section class="panel">
+              <header>
+                <h2>{tokens ? "Tokens" : "Length"}</h2>
+              </header>
+              <div class="body">
+                {tokens ? (
+                  <Tokens stats={tokens.stats} baseModel={tokens.baseModel} />
+                ) : (
+                  <Histogram title="Characters" unit="characters" buckets={report.characters.histogram} />
+                )}
+              </div>
+            </section>
+          </div>
+        ) : null}
+        <DatasetRows {...props} />
+        <div class="columns">
+          <Versions {...props} />
+          <Users {...props} />
+        </div>
+        <div class="row between">
+          <span class="small muted">
+            Id <CopyId id={dataset.id} full /> · version <CopyId id={version.id} full />
+            {version.file_id ? (
+              <>
+                {" · "}file <CopyId id={version.file_id} full />
+              </>
+            ) : null}
+          </span>
+          <ConfirmForm
+            id="delete-dataset"
+            action={`/datasets/${dataset.id}/delete`}
+            label="Delete this dataset"
+            buttonClass="button danger"
+            title="Delete this dataset?"
+            lost="Its file and all its versions are removed. Jobs that used it keep their models and numbers, but cannot be run again."
+            verb="Delete the dataset"
+            typeName={dataset.name}
+          />
+        </div>
+      </div>
+    </Layout>
+  );
+}
