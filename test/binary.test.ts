@@ -1,0 +1,152 @@
+/** The compiled program, alone: copied to an empty directory it sets up, signs in, takes data and refuses a second server, with no source near it. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "../scripts/build.ts";
+import { until } from "./support/live.ts";
+
+const EMAIL = "first@example.test";
+const PASSWORD = "a long enough phrase 41";
+
+let place: string;
+let program: string;
+let data: string;
+let server: ReturnType<typeof Bun.spawn> | null = null;
+let output = "";
+let url = "";
+let cookie = "";
+
+/** Runs a verb from the empty directory, with nothing of this machine's environment but PATH. */
+function run(...args: string[]) {
+  const child = Bun.spawnSync([program, ...args], { cwd: place, env: { PATH: process.env.PATH ?? "", HOME: place } });
+  return { code: child.exitCode, out: child.stdout.toString(), err: child.stderr.toString() };
+}
+
+async function start(): Promise<void> {
+  output = "";
+  const child = Bun.spawn([program, "serve", "--data", data, "--listen", "127.0.0.1:0"], {
+    cwd: place,
+    env: { PATH: process.env.PATH ?? "", HOME: place },
+    stdout: "pipe",
+    stderr: Bun.file(join(place, "server.log")),
+  });
+  server = child;
+  void (async () => {
+    for await (const chunk of child.stdout) output += new TextDecoder().decode(chunk);
+  })();
+  url = await until("the address", async () => /listens on (http:\S+)/.exec(output)?.[1]);
+}
+
+/** A form sent as a page of the site sends it. */
+const post = (path: string, fields: Record<string, string>) =>
+  fetch(url + path, {
+    method: "POST",
+    redirect: "manual",
+    headers: { origin: url, "sec-fetch-site": "same-origin", ...(cookie ? { cookie } : {}) },
+    body: new URLSearchParams(fields),
+  });
+
+beforeAll(async () => {
+  place = mkdtempSync(join(tmpdir(), "ftl-binary-"));
+  const built = mkdtempSync(join(tmpdir(), "ftl-built-"));
+  await build(join(built, "finetune-lab"));
+  program = join(place, "finetune-lab");
+  copyFileSync(join(built, "finetune-lab"), program);
+  rmSync(built, { recursive: true });
+  data = join(place, "data");
+}, 120_000);
+
+afterAll(async () => {
+  server?.kill("SIGTERM");
+  await server?.exited;
+  rmSync(place, { recursive: true, force: true });
+});
+
+describe("the binary in an empty directory", () => {
+  test("serves on an empty data directory within seconds and prints a one-time link", async () => {
+    await start();
+    const health = await fetch(`${url}/healthz`);
+    expect(await health.json()).toEqual({ status: "ok" });
+    expect(output).toContain(`${url}/setup?token=`);
+  }, 30_000);
+
+  test("the link makes the first administrator, who is signed in; the link is spent", async () => {
+    const link = /\S+\/setup\?token=\S+/.exec(output)?.[0] ?? "";
+    const page = await fetch(link);
+    expect(page.status).toBe(200);
+    const token = new URL(link).searchParams.get("token") ?? "";
+    expect(await page.text()).toContain(token);
+    const answer = await post("/setup", { token, email: EMAIL, name: "First", password: PASSWORD });
+    expect(answer.status, await answer.clone().text()).toBe(303);
+    expect(answer.headers.getSetCookie().length).toBeGreaterThan(0);
+    expect((await fetch(link)).status).toBe(410);
+    expect((await post("/setup", { token, email: "second@example.test", password: PASSWORD })).status).toBe(410);
+  });
+
+  test("signs in with a password, not with a wrong one", async () => {
+    expect((await post("/login", { email: EMAIL, password: "wrong phrase 4141" })).status).toBe(401);
+    const answer = await post("/login", { email: EMAIL, password: PASSWORD });
+    expect(answer.status).toBe(303);
+    cookie = answer.headers
+      .getSetCookie()
+      .map((line) => line.split(";")[0])
+      .join("; ");
+    const home = await fetch(url, { headers: { cookie } });
+    expect(home.status).toBe(200);
+    expect(await home.text()).not.toContain('action="/login"');
+  });
+
+  test("every stylesheet and script of the page is inside", async () => {
+    const page = await (await fetch(`${url}/login`)).text();
+    const addresses = [...page.matchAll(/(?:href|src)="(\/assets\/[^"]+)"/g)].map((match) => match[1] as string);
+    expect(addresses.length).toBeGreaterThan(2);
+    for (const address of addresses) expect((await fetch(url + address)).status, address).toBe(200);
+  });
+
+  test("takes a dataset, validates it in its worker and holds rows out", async () => {
+    const key = run("key", "create", "--email", EMAIL, "--name", "binary", "--data", data).out.trim();
+    const headers = { authorization: `Bearer ${key}` };
+    const form = new FormData();
+    form.append("file", Bun.file(join(import.meta.dir, "../examples/support-messages.jsonl")));
+    const made = await fetch(`${url}/v1/datasets`, { method: "POST", headers, body: form });
+    expect(made.status, await made.clone().text()).toBe(200);
+    const { id } = (await made.json()) as { id: string };
+    const version = await until("validation", async () => {
+      const found = (await (await fetch(`${url}/v1/datasets/${id}`, { headers })).json()) as {
+        version: { status: string; rows: number; holdout_rows: number; error: string | null };
+      };
+      return found.version.status === "validating" ? null : found.version;
+    });
+    expect(version).toMatchObject({ status: "ready", rows: 400, holdout_rows: 40, error: null });
+  }, 60_000);
+
+  test("a second server on the same data directory is refused with exit code 3", () => {
+    const second = run("serve", "--data", data, "--listen", "127.0.0.1:0");
+    expect(second.code).toBe(3);
+    expect(second.err).toContain("in use");
+  });
+
+  test("stops on SIGTERM, starts again on the same data, and prints no link any more", async () => {
+    server?.kill("SIGTERM");
+    expect(await server?.exited).toBe(0);
+    await start();
+    expect(await fetch(`${url}/healthz`).then((answer) => answer.status)).toBe(200);
+    await Bun.sleep(200);
+    expect(output).not.toContain("/setup?token=");
+    expect((await fetch(url, { headers: { cookie } })).status).toBe(200);
+  }, 30_000);
+
+  test("unpacks the trainer's sources as they are in the repository", () => {
+    // Any program will do as interpreter: the sources are unpacked before it is asked for its packages.
+    const env = join(place, "env");
+    mkdirSync(join(env, "bin"), { recursive: true });
+    symlinkSync("/bin/sh", join(env, "bin", "python"));
+    const child = Bun.spawnSync([program, "doctor", "--data", data], { cwd: place, env: { FTL_TRAINER_ENV: env } });
+    expect(child.exitCode).toBe(1);
+    const unpacked = [...new Bun.Glob("trainer/*/finetune_trainer/__main__.py").scanSync(data)];
+    expect(unpacked.length).toBe(1);
+    const ours = readFileSync(join(import.meta.dir, "../trainer/finetune_trainer/__main__.py"), "utf8");
+    expect(readFileSync(join(data, unpacked[0] as string), "utf8")).toBe(ours);
+  });
+});
