@@ -6,7 +6,8 @@ import type { inference } from "../db/schema/gateway.ts";
 export type UsageRow = typeof inference.$inferInsert;
 
 const FLUSH_MS = 500;
-const FLUSH_ROWS = 500;
+/** Small batches: a write blocks the answers under way for about as long as its rows take. */
+const FLUSH_ROWS = 64;
 /** Rows kept while the database does not take them; beyond that the oldest go, with a word in the log. */
 const MAX_WAITING = 50_000;
 
