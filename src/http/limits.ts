@@ -22,10 +22,10 @@ type BodyKind = "whole" | "streamed";
 function kindOf(path: string, type: string): BodyKind {
   if (TRAINER.test(path)) return "streamed";
   if (type === "application/json") return "whole";
-  const upload = STREAMED.test(path);
-  if (upload && (type === "multipart/form-data" || type === "application/octet-stream" || type.startsWith("text/")))
-    return "streamed";
   const page = !path.startsWith("/v1/");
+  const upload = STREAMED.test(path);
+  // Those routes say themselves which kinds of file they take.
+  if (upload && type && !(page && type === "application/x-www-form-urlencoded")) return "streamed";
   if (page && (type === "application/x-www-form-urlencoded" || type === "multipart/form-data")) return "whole";
   const wanted = upload ? "multipart/form-data or application/json" : page ? "a form" : "application/json";
   throw new AppError(

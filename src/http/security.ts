@@ -39,7 +39,8 @@ function nameOf(host: string): string {
 }
 
 /** An IP address cannot be pointed elsewhere by a foreign name server, a name can. */
-const isAddress = (name: string) => /^\d{1,3}(\.\d{1,3}){3}$/.test(name) || name.includes(":");
+const isAddress = (name: string) =>
+  /^\d{1,3}(\.\d{1,3}){3}$/.test(name) || (name.includes(":") && /^[0-9a-f:.]+$/.test(name));
 
 /**
  * Refuses names that are not ours: a page of a foreign site whose name was re-pointed at this machine (DNS rebinding)
