@@ -44,9 +44,9 @@ export function createProgress(out: Out = process.stderr): Progress {
         open = true;
         return;
       }
-      // Without a terminal: a line when something new begins, at most one in five seconds else.
+      // Without a terminal: a line when something new begins, at most one in fifteen seconds else.
       const words = message.replace(/[\d.:]+/g, "");
-      if (words === lastWords && performance.now() - lastAt < 5000) return;
+      if (words === lastWords && performance.now() - lastAt < 15_000) return;
       lastWords = words;
       lastAt = performance.now();
       out.write(`${text}\n`);

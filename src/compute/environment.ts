@@ -197,7 +197,7 @@ export function pipProgress(span: { from: number; to: number; packages: number }
     if (download) return [`Downloading ${download[1]} (${download[2]})`, fraction];
     if (line.startsWith("Installing collected packages"))
       return [
-        `Unpacking ${line.split(",").length} packages`,
+        `Unpacking packages (${line.split(",").length})`,
         span.from + width * (line.includes("torch") ? 0.65 : 0.6),
       ];
     if (found && line.startsWith("Collecting")) return [`Found ${found}`, fraction];
