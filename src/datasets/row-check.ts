@@ -13,10 +13,7 @@ const IGNORED_NAMES = 20;
 /** The text of a record; null after noting that it is not UTF-8. */
 export function decode(bytes: Buffer, start: number, end: number, problems: Problems): string | null {
   if (isUtf8(bytes.subarray(start, end))) return bytes.toString("utf8", start, end);
-  let bad = start;
-  // The longest valid beginning, by halving: only ever done for a broken record.
-  for (let step = end - start; step > 0; step >>= 1)
-    while (bad + step < end && validPrefix(bytes, start, bad + step)) bad += step;
+  const bad = firstInvalidByte(bytes, start, end);
   problems.add(
     "invalid_utf8",
     "",
@@ -26,10 +23,16 @@ export function decode(bytes: Buffer, start: number, end: number, problems: Prob
   return null;
 }
 
-/** True when the bytes are valid UTF-8 except that the last character may be cut. */
-function validPrefix(bytes: Buffer, start: number, end: number): boolean {
-  for (let cut = 0; cut < 4 && end - cut > start; cut++) if (isUtf8(bytes.subarray(start, end - cut))) return true;
-  return false;
+/** Where UTF-8 breaks (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); only ever asked about a broken record. */
+function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
+  let at = start;
+  while (at < end) {
+    const lead = bytes[at] ?? 0;
+    const size = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (size === 0 || at + size > end || !isUtf8(bytes.subarray(at, at + size))) return at;
+    at += size;
+  }
+  return at;
 }
 
 /** How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space before the colon. */

@@ -36,7 +36,7 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
     if (carry.length === 0) {
       let stop = end;
       while (stop > start && isSpace(chunk[stop - 1] ?? 0)) stop--;
-      if (stop - start > maxBytes) sink.tooLong(startLine, stop - start);
+      if (end - start > maxBytes) sink.tooLong(startLine, end - start);
       else sink.record(chunk, start, stop, startLine);
       return;
     }

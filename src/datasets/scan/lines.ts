@@ -62,7 +62,7 @@ export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void
       stop--;
       onCrlf();
     }
-    if (stop - start > maxBytes) sink.tooLong(line, stop - start);
+    if (end - start > maxBytes) sink.tooLong(line, end - start);
     else sink.record(bytes, start, stop, line);
   }
 

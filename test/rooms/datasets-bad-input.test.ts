@@ -1,0 +1,404 @@
+/** Bad data of every kind: each gets a clear answer with the line and the field, nothing else of the file goes unchecked, and memory stays bounded. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { chatLine, chatLines, type DatasetObject, sendDataset, settled, validated } from "../support/datasets.ts";
+
+let lab: TestApp;
+beforeAll(async () => {
+  lab = await createTestApp({ config: { max_line_bytes: 4 * 1024 ** 2, max_upload_bytes: 64 * 1024 ** 2 } });
+});
+afterAll(() => lab.close());
+
+const LINE = 7;
+/** Twelve lines, the seventh replaced. */
+const withLine7 = (line: string): string => {
+  const lines = chatLines(12);
+  lines[LINE - 1] = line;
+  return `${lines.join("\n")}\n`;
+};
+const messages = (...list: unknown[]) => JSON.stringify({ messages: list });
+const user = { role: "user", content: "hi" };
+const assistant = { role: "assistant", content: "hello" };
+
+interface Case {
+  name: string;
+  line: string;
+  code: string;
+  path?: string;
+  detail?: string;
+}
+const cases: Case[] = [
+  { name: "text that is not JSON", line: "this is not json", code: "not_json", detail: "column 1" },
+  { name: "a missing quote", line: '{"messages": [{"role": "user}]}', code: "not_json", detail: "never closed" },
+  { name: "a comma too many", line: '{"messages": [],}', code: "not_json", detail: "column 17" },
+  { name: "a list instead of an object", line: "[1, 2]", code: "not_object" },
+  {
+    name: "an unknown role",
+    line: messages({ role: "robot", content: "x" }, assistant),
+    code: "unknown_role",
+    path: "messages[0].role",
+  },
+  {
+    name: "a role called like a built-in property",
+    line: messages({ role: "constructor", content: "x" }, assistant),
+    code: "unknown_role",
+    path: "messages[0].role",
+  },
+  { name: "a missing role", line: messages(user, { content: "x" }), code: "missing_field", path: "messages[1].role" },
+  { name: "no assistant turn", line: messages(user, user), code: "no_assistant", path: "messages" },
+  { name: "no message at all", line: '{"messages": []}', code: "no_messages", path: "messages" },
+  { name: "no messages field", line: '{"text": "x", "title": "y"}', code: "missing_field", path: "messages" },
+  { name: "messages that are no list", line: '{"messages": "hi"}', code: "wrong_type", path: "messages" },
+  { name: "a message that is no object", line: messages("hi", assistant), code: "wrong_type", path: "messages[0]" },
+  {
+    name: "content that is a number",
+    line: messages({ role: "user", content: 5 }, assistant),
+    code: "wrong_type",
+    path: "messages[0].content",
+  },
+  {
+    name: "a user turn without content",
+    line: messages({ role: "user" }, assistant),
+    code: "missing_content",
+    path: "messages[0]",
+  },
+  {
+    name: "an assistant turn with neither content nor calls",
+    line: messages(user, { role: "assistant" }),
+    code: "missing_content",
+    path: "messages[1]",
+  },
+  {
+    name: "an image",
+    line: messages({ role: "user", content: [{ type: "image_url", image_url: { url: "x" } }] }, assistant),
+    code: "unsupported_content",
+    path: "messages[0].content[0].type",
+  },
+  {
+    name: "a weight of 2",
+    line: messages(user, { ...assistant, weight: 2 }),
+    code: "bad_weight",
+    path: "messages[1].weight",
+  },
+  {
+    name: "weight 0 everywhere",
+    line: messages(user, { ...assistant, weight: 0 }),
+    code: "nothing_to_train",
+    path: "messages",
+  },
+  {
+    name: "tool arguments that are no JSON",
+    line: messages(user, {
+      role: "assistant",
+      tool_calls: [{ id: "c", type: "function", function: { name: "f", arguments: "{" } }],
+    }),
+    code: "bad_tool_call",
+    path: "messages[1].tool_calls[0].function.arguments",
+  },
+  {
+    name: "tools without a name",
+    line: JSON.stringify({ messages: [user, assistant], tools: [{ type: "function", function: {} }] }),
+    code: "bad_tools",
+    path: "tools[0].function.name",
+  },
+  {
+    name: "half a surrogate pair",
+    line: '{"messages":[{"role":"user","content":"\\ud83d"},{"role":"assistant","content":"x"}]}',
+    code: "lone_surrogate",
+    path: "messages[0].content",
+  },
+  {
+    name: "a doubled key",
+    line: '{"messages": [{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]}',
+    code: "duplicate_key",
+    detail: '"content" appears twice',
+  },
+  {
+    name: "a doubled key behind spaces",
+    line: '{"messages" : [{"role": "user", "role" : "user", "content": "b"}, {"role": "assistant", "content": "c"}]}',
+    code: "duplicate_key",
+  },
+  {
+    name: "messages hidden in __proto__",
+    line: `{"__proto__": ${messages(user, assistant)}}`,
+    code: "missing_field",
+    path: "messages",
+  },
+  {
+    name: "nesting a million deep",
+    line: `{"messages": ${"[".repeat(1_000_000)}${"]".repeat(1_000_000)}}`,
+    code: "too_nested",
+  },
+  {
+    name: "nesting that fits one look but not the trainer",
+    line: JSON.stringify({
+      messages: [user, assistant],
+      tools: [
+        {
+          type: "function",
+          function: { name: "f", parameters: JSON.parse(`${'{"a":'.repeat(200)}1${"}".repeat(200)}`) },
+        },
+      ],
+    }),
+    code: "too_nested",
+  },
+  { name: "a million values", line: `{"messages": [${"{},".repeat(500_000)}{}]}`, code: "too_nested" },
+];
+
+describe("a bad line 7", () => {
+  for (const { name, line, code, path, detail } of cases)
+    test(`${name}: ${code}`, async () => {
+      const { version, report } = await validated(lab, withLine7(line));
+      expect(version).toMatchObject({ status: "failed", bad_rows: 1, rows: 11 });
+      const errors = report.problems.filter((problem) => problem.severity === "error");
+      expect(errors.map((problem) => problem.code)).toEqual([code]);
+      const [sample] = errors[0]?.samples ?? [];
+      expect(sample?.line).toBe(LINE);
+      if (path !== undefined) expect(sample?.path).toBe(path);
+      if (detail) expect(sample?.detail).toContain(detail);
+      expect(version.error).toContain("line 7");
+    });
+
+  test("invalid UTF-8 is named by line and byte", async () => {
+    const content = Buffer.from(withLine7('{"messages": "X"}'));
+    content[content.indexOf("X")] = 0xff;
+    const { version, report } = await validated(lab, content);
+    expect(version).toMatchObject({ status: "failed", rows: 11, bad_rows: 1 });
+    expect(report.problems[0]).toMatchObject({ code: "invalid_utf8", count: 1 });
+    expect(report.problems[0]?.samples[0]).toMatchObject({ line: 7, detail: "at byte 15 of the row" });
+  });
+
+  test("a line longer than the limit is refused without being held", async () => {
+    const { version, report } = await validated(
+      lab,
+      withLine7(messages({ role: "user", content: "x".repeat(5 * 1024 ** 2) }, assistant)),
+    );
+    expect(version).toMatchObject({ status: "failed", rows: 11, bad_rows: 1 });
+    expect(report.problems[0]).toMatchObject({ code: "line_too_long" });
+    expect(report.problems[0]?.samples[0]).toMatchObject({ line: 7 });
+  });
+
+  test("a job that wants the file hears of the line, and the file says error", async () => {
+    const { version } = await validated(lab, withLine7("nope"));
+    const file = await lab.json<{ status: string; status_details: string }>("GET", `/v1/files/${version.file_id}`);
+    expect(file.status).toBe("error");
+    expect(file.status_details).toContain("line 7");
+  });
+});
+
+test("every fault of a file is found in one pass, each kind with its true count and at most ten places", async () => {
+  const lines = [
+    ...chatLines(30),
+    ...Array.from({ length: 25 }, () => "broken"),
+    messages(user),
+    messages(user, { role: "x" }),
+  ];
+  const { version, report } = await validated(lab, lines.join("\n"));
+  expect(version).toMatchObject({ status: "failed", rows: 30, bad_rows: 27 });
+  const of = (code: string) => report.problems.find((problem) => problem.code === code);
+  expect(of("not_json")).toMatchObject({ count: 25 });
+  expect(of("not_json")?.samples.map((sample) => sample.line)).toEqual([31, 32, 33, 34, 35, 36, 37, 38, 39, 40]);
+  expect(of("no_assistant")?.samples[0]).toMatchObject({ line: 56 });
+  expect(of("unknown_role")?.samples[0]).toMatchObject({ line: 57, path: "messages[1].role" });
+});
+
+test("bad rows are left out when the user says so, and the report says it", async () => {
+  const { dataset, version } = await validated(lab, withLine7("nope"));
+  expect(version.status).toBe("failed");
+  await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { skip_bad: true } });
+  const after = await settled(lab, dataset.id);
+  expect(after.version).toMatchObject({ number: 2, status: "ready", rows: 11, bad_rows: 1 });
+  const { report } = await lab.json<{ report: { bad_rows_left_out: boolean } }>(
+    "GET",
+    `/v1/datasets/${dataset.id}/report`,
+  );
+  expect(report.bad_rows_left_out).toBe(true);
+});
+
+const whole: { name: string; content: string | Uint8Array; filename?: string; code: string; word: string }[] = [
+  { name: "an empty file", content: "", code: "empty_file", word: "empty" },
+  { name: "only blank lines", content: "\n\n  \n", code: "empty_file", word: "empty" },
+  { name: "a gzip archive", content: Bun.gzipSync(Buffer.from("x")), code: "unknown_format", word: "gzip" },
+  {
+    name: "an Excel workbook",
+    content: Buffer.from([0x50, 0x4b, 3, 4, 0, 0]),
+    filename: "a.xlsx",
+    code: "unknown_format",
+    word: "CSV",
+  },
+  { name: "UTF-16", content: Buffer.from("\ufeff{}", "utf16le"), code: "unknown_format", word: "UTF-16" },
+  { name: "prose", content: "Dear Sir\nor Madam\n", filename: "a.txt", code: "unknown_format", word: "Accepted" },
+  {
+    name: "JSON rows of another kind",
+    content: '{"city": "Bern"}\n{"city": "Basel"}\n',
+    code: "unknown_format",
+    word: "city",
+  },
+  {
+    name: "preference pairs",
+    content: '{"prompt": "a", "chosen": "b", "rejected": "c"}\n',
+    code: "preference_data",
+    word: "preference",
+  },
+  {
+    name: "rows with a thumb up or down",
+    content: '{"messages": [], "label": true}\n',
+    code: "preference_data",
+    word: "preference",
+  },
+  { name: "plain text", content: '{"text": "once upon a time"}\n', code: "plain_text", word: "plain text" },
+  {
+    name: "a JSON array that breaks off",
+    content: `[${chatLine(1)}, ${chatLine(2)}`,
+    filename: "a.json",
+    code: "broken_array",
+    word: "broken",
+  },
+  {
+    name: "a CSV with a quote never closed",
+    content: 'prompt,completion\na,"b\nc,d\n',
+    filename: "a.csv",
+    code: "unclosed_quote",
+    word: "quote",
+  },
+  {
+    name: "a CSV row with a cell too many",
+    content: "prompt,completion\na,b\nc,d,e\n",
+    filename: "a.csv",
+    code: "wrong_columns",
+    word: "line 3",
+  },
+];
+describe("a file that is refused as a whole", () => {
+  for (const { name, content, filename, code, word } of whole)
+    test(`${name}: ${code}`, async () => {
+      const { version, report } = await validated(lab, content, filename);
+      expect(version.status).toBe("failed");
+      expect(report.problems.map((problem) => problem.code)).toContain(code);
+      expect(version.error).toContain(word);
+    });
+});
+
+const accepted: { name: string; content: string; rows: number; notes: string[]; encoding: object }[] = [
+  {
+    name: "a byte order mark",
+    content: `\ufeff${chatLines(12).join("\n")}`,
+    rows: 12,
+    notes: ["bom"],
+    encoding: { bom: true, line_endings: "lf" },
+  },
+  {
+    name: "CR LF line ends",
+    content: `${chatLines(12).join("\r\n")}\r\n`,
+    rows: 12,
+    notes: ["crlf"],
+    encoding: { bom: false, line_endings: "crlf" },
+  },
+  {
+    name: "blank lines",
+    content: chatLines(12).join("\n\n"),
+    rows: 12,
+    notes: [],
+    encoding: { bom: false, line_endings: "lf" },
+  },
+  {
+    name: "no line break at the end",
+    content: chatLines(12).join("\n"),
+    rows: 12,
+    notes: [],
+    encoding: { bom: false, line_endings: "lf" },
+  },
+];
+describe("oddities that are accepted and noted", () => {
+  for (const { name, content, rows, notes, encoding } of accepted)
+    test(name, async () => {
+      const { version, report } = await validated(lab, content);
+      expect(version).toMatchObject({ status: "ready", rows, bad_rows: 0 });
+      expect(report.problems.map((problem) => problem.code)).toEqual(notes);
+      expect(report.encoding).toMatchObject(encoding);
+    });
+
+  test("__proto__ keys inside tool parameters pass through as data and touch nothing", async () => {
+    const parameters = '{"type": "object", "__proto__": {"polluted": true}}';
+    const line = `{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}], "tools": [{"type":"function","function":{"name":"f","parameters":${parameters}}}]}`;
+    const { dataset, version } = await validated(
+      lab,
+      [...chatLines(10), line].join("\n"),
+      "a.jsonl",
+      "holdout_fraction=0",
+    );
+    expect(version.status).toBe("ready");
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+    const rows = await (await lab.request("GET", `/v1/datasets/${dataset.id}/rows?after=10`)).text();
+    expect(rows).toContain('"__proto__":{"polluted":true}');
+  });
+
+  test("warnings do not block: duplicates, empty content, unknown fields, a user at the end", async () => {
+    const lines = [
+      ...chatLines(10),
+      chatLine(3),
+      messages({ role: "user", content: "" }, assistant),
+      messages(user, assistant, user),
+      JSON.stringify({ messages: [user, assistant], source: "crm" }),
+    ];
+    const { version, report } = await validated(lab, lines.join("\n"));
+    expect(version).toMatchObject({ status: "ready", rows: 14 });
+    const counts = Object.fromEntries(report.problems.map((problem) => [problem.code, problem.count]));
+    expect(counts).toEqual({ duplicate: 1, empty_content: 1, ends_without_assistant: 1, ignored_field: 1 });
+    expect(report.duplicates).toEqual({ rows: 1, complete: true });
+    expect(report.ignored_fields).toEqual({ source: 1 });
+  });
+});
+
+describe("requests that are refused", () => {
+  const refusals: { name: string; send: () => Promise<Response>; status: number; code: string }[] = [
+    {
+      name: "over the size limit",
+      send: () => sendDataset(lab, Buffer.alloc(64 * 1024 ** 2 + 1)),
+      status: 413,
+      code: "file_too_large",
+    },
+    {
+      name: "a wrong content type",
+      send: () => lab.request("POST", "/v1/datasets", { raw: "<x/>", headers: { "content-type": "application/xml" } }),
+      status: 415,
+      code: "unsupported_content_type",
+    },
+    {
+      name: "JSON that is none",
+      send: () => lab.request("POST", "/v1/datasets", { raw: "{", headers: { "content-type": "application/json" } }),
+      status: 400,
+      code: "body_not_parsable",
+    },
+    {
+      name: "a file that does not exist",
+      send: () => lab.request("POST", "/v1/datasets", { body: { file_id: "file-none" } }),
+      status: 404,
+      code: "file_not_found",
+    },
+    {
+      name: "more than half held out",
+      send: () => sendDataset(lab, chatLine(1), "a.jsonl", "holdout_fraction=0.6"),
+      status: 400,
+      code: "invalid_value",
+    },
+    {
+      name: "a seed that is no number",
+      send: () => sendDataset(lab, chatLine(1), "a.jsonl", "seed=x"),
+      status: 400,
+      code: "invalid_value",
+    },
+  ];
+  for (const { name, send, status, code } of refusals)
+    test(name, async () => {
+      const answer = await send();
+      const { error } = (await answer.json()) as { error: { code: string } };
+      expect({ status: answer.status, code: error.code }).toEqual({ status, code });
+    });
+
+  test("rows of a version that is not ready", async () => {
+    const { dataset } = await validated(lab, withLine7("nope"));
+    const answer = await lab.request("GET", `/v1/datasets/${(dataset as DatasetObject).id}/rows`);
+    expect(answer.status).toBe(409);
+  });
+});
