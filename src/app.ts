@@ -24,6 +24,9 @@ import { type Db, openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
 import { deploymentsApi } from "./deployments/api.ts";
 import { deploymentsPages } from "./deployments/pages.tsx";
+import { startDeployments } from "./deployments/reconcile.ts";
+import { evaluationsApi } from "./evaluations/api.ts";
+import { startEvaluations } from "./evaluations/service.ts";
 import { gatewayApi } from "./gateway/api.ts";
 import { gatewayPages } from "./gateway/pages.tsx";
 import { flushUsage } from "./gateway/usage.ts";
@@ -135,6 +138,7 @@ export function createApp(ctx: Ctx) {
       .use(modelsPages(ctx))
       .use(metricsApi(ctx))
       .use(trainersApi(ctx))
+      .use(evaluationsApi(ctx))
       .use(deploymentsApi(ctx))
       .use(deploymentsPages(ctx))
       .use(gatewayApi(ctx))
@@ -171,7 +175,12 @@ export async function adminCommand(
  * @returns the function that stops it all
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
-  const stops: (() => void | Promise<void>)[] = [() => flushUsage(ctx), startDatasets(ctx)];
+  const stops: (() => void | Promise<void>)[] = [
+    () => flushUsage(ctx),
+    startDatasets(ctx),
+    startEvaluations(ctx),
+    startDeployments(ctx),
+  ];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {
     for (const stop of stops.reverse()) await stop();

@@ -239,14 +239,12 @@ async function launch(ctx: Ctx, row: DeploymentRow): Promise<void> {
 }
 
 async function endJob(ctx: Ctx, row: DeploymentRow, state: string | undefined): Promise<void> {
-  if (
-    !row.jobId ||
-    !state ||
-    state === "stopping" ||
-    (state !== "paused" && (JOB_OVER as readonly string[]).includes(state))
-  )
-    return;
-  await cancelJob(ctx, systemActor(row.org), row.jobId);
+  const ending = state === "stopping" || (state !== "paused" && (JOB_OVER as readonly string[]).includes(state ?? ""));
+  if (!row.jobId || !state || ending) return;
+  await cancelJob(ctx, systemActor(row.org), row.jobId).catch((cause) => {
+    // It may have ended by itself since the look at it; the next look sees that.
+    if (!(cause instanceof AppError) || cause.code !== "illegal_transition") throw cause;
+  });
 }
 
 /** Notes now and then that a ready engine is well and when it was used last; each note is a write, so not at every look. */

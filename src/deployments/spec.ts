@@ -1,6 +1,6 @@
 /** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process. */
 import { eq } from "drizzle-orm";
-import { trainerIdentity } from "../compute/service.ts";
+import { bf16Supported, trainerIdentity } from "../compute/service.ts";
 import type { ServeSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -36,7 +36,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, resolved.jobId)).limit(1)
     : [];
   const trained = run?.spec as TrainSpec | undefined;
-  const precision = trained?.hyperparameters.precision ?? "bfloat16";
+  const precision = trained?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32");
   const bytes = base.parameters * (precision === "float32" ? 4 : 2);
   return {
     version: 1,

@@ -1,7 +1,7 @@
 /** Evaluations: base and tuned model answer the same held-out rows as a job of kind `evaluate`; here they are made, read and judged. */
 import { and, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
-import { trainerIdentity } from "../compute/service.ts";
+import { bf16Supported, trainerIdentity } from "../compute/service.ts";
 import type { DatasetRef, EvaluateResult, EvaluateSpec, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
@@ -171,7 +171,7 @@ async function planForModel(ctx: Ctx, actor: Actor, request: { model: string; ve
       holdout_rows: version.holdoutRows,
     },
     split: "holdout",
-    precision: spec?.hyperparameters.precision ?? "bfloat16",
+    precision: spec?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32"),
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,
     trainJobId: resolved.jobId,
