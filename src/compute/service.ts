@@ -83,6 +83,20 @@ export function memoryLimit(): number {
   return totalmem();
 }
 
+let bf16: boolean | null = null;
+
+/** True when the processor multiplies bfloat16 natively; without it bfloat16 is slower than float32. */
+export function bf16Supported(): boolean {
+  if (bf16 === null) {
+    try {
+      bf16 = /^flags\s*:.*\b(amx_bf16|avx512_bf16)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+    } catch {
+      bf16 = false;
+    }
+  }
+  return bf16;
+}
+
 export interface HostView {
   object: "host";
   id: string;
@@ -134,4 +148,9 @@ export function listProviders(ctx: Ctx): ProviderView[] {
     kind: plugin.kind,
     capabilities: plugin.capabilities,
   }));
+}
+
+/** Plugins that were found and cannot be used, each with the stage it failed at and a remedy. */
+export function pluginProblems(ctx: Ctx): PluginProblem[] {
+  return "problems" in ctx.compute ? (ctx.compute as Compute).problems() : [];
 }

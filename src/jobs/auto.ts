@@ -1,0 +1,191 @@
+/** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
+import type { Hyperparameters, LoraSettings, MethodSettings, Need, Schedule } from "../contract/spec.ts";
+import type { TrainRequest } from "./model.ts";
+
+/** What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown. */
+export interface Facts {
+  trainRows: number;
+  holdoutRows: number;
+  tokens: { total: number; max: number; p95: number; over: Record<string, number>; exact: boolean } | null;
+  base: { parameters: number; context_length: number; layers: number | null; vocabulary: number | null };
+  machine: { cpus: number; memoryMb: number; bf16: boolean };
+}
+
+export interface Resolved {
+  method: MethodSettings;
+  hyperparameters: Hyperparameters;
+  schedule: Schedule;
+  need: Pick<Need, "cpus" | "memory_mb" | "disk_mb">;
+  /** Why each number that was `auto` became what it is, by request field. */
+  reasons: Record<string, string>;
+}
+
+/** Rows a model should see at least; short tasks are learned within some forty to sixty steps of eight rows. */
+const ROWS_TO_SEE = 480;
+/** Longest row `auto` allows: beyond it one outlier would slow every batch. */
+const MAX_AUTO_LENGTH = 2048;
+/** Share of the machine's memory that an estimate may reach before the batch is cut in parts. */
+const MEMORY_SHARE = 0.6;
+/** Bytes the trainer needs before any model: interpreter, libraries, allocator. */
+const FLOOR_MB = 700;
+const BYTES = { float32: 4, bfloat16: 2 } as const;
+
+const clamp = (value: number, min: number, max: number) => Math.min(max, Math.max(min, value));
+/** The value given, or undefined for `auto`, null and absence. */
+const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
+  value === "auto" || value === null ? undefined : value;
+
+/** LoRA learning rate by size of the base model: small models need larger steps. */
+export function autoLearningRate(parameters: number): number {
+  if (parameters <= 3e8) return 1e-3;
+  if (parameters <= 1e9) return 5e-4;
+  if (parameters <= 4e9) return 3e-4;
+  if (parameters <= 1.2e10) return 2e-4;
+  return 1e-4;
+}
+
+/** Rows of one optimizer step: small sets need enough steps, large ones smoother gradients. */
+export function autoBatchSize(rows: number): number {
+  if (rows < 64) return 4;
+  if (rows < 5_000) return 8;
+  return rows < 50_000 ? 16 : 32;
+}
+
+/** Passes over the data: enough to see about 480 rows, two at least below 1,000 rows, 25 at most. */
+export function autoEpochs(rows: number): number {
+  return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
+}
+
+/** Memory in MiB: weights, adapter with its optimizer, activations and logits of one part of a batch. A deliberate upper estimate. */
+export function memoryMb(facts: Facts, rowsAtOnce: number, length: number, precision: "float32" | "bfloat16"): number {
+  const { parameters, vocabulary } = facts.base;
+  const tokens = rowsAtOnce * length;
+  const weights = parameters * BYTES[precision];
+  const adapter = parameters * 0.04 * 16;
+  const activations = tokens * Math.sqrt(parameters) * 3.5 * BYTES[precision];
+  const logits = tokens * (vocabulary ?? 50_000) * BYTES[precision];
+  return Math.ceil(FLOOR_MB + (weights + adapter + activations + logits) / 2 ** 20);
+}
+
+/** Every number of a run. @param request fields that are not `auto` are taken as they are */
+export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
+  const reasons: Record<string, string> = {};
+  const pick = <T>(field: keyof TrainRequest, value: T | "auto" | null | undefined, rule: () => T, why: string): T => {
+    const own = given(value);
+    if (own !== undefined) return own;
+    reasons[field] = why;
+    return rule();
+  };
+  const rows = Math.max(1, facts.trainRows);
+
+  const maxLength = Math.min(
+    pick(
+      "max_length",
+      request.max_length,
+      () => {
+        const need = Math.ceil((facts.tokens?.max ?? 512) / 64) * 64;
+        return clamp(need, 64, Math.min(MAX_AUTO_LENGTH, facts.base.context_length || MAX_AUTO_LENGTH));
+      },
+      `the longest row rounded up to 64 tokens, ${MAX_AUTO_LENGTH} at most`,
+    ),
+    facts.base.context_length || Number.POSITIVE_INFINITY,
+  );
+  const precision = pick(
+    "precision",
+    request.precision,
+    () => (facts.machine.bf16 ? "bfloat16" : "float32"),
+    facts.machine.bf16 ? "this machine computes bfloat16 natively" : "this machine has no native bfloat16",
+  );
+  const batchSize = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
+  // The batch is cut in equal parts until one part fits; the outcome is the same, only slower.
+  let perDevice = batchSize;
+  const fits = () => memoryMb(facts, perDevice, maxLength, precision) <= facts.machine.memoryMb * MEMORY_SHARE;
+  while (perDevice > 1 && !fits()) {
+    perDevice--;
+    while (batchSize % perDevice !== 0) perDevice--;
+  }
+  const accumulation = batchSize / perDevice;
+  const epochs = pick(
+    "n_epochs",
+    request.n_epochs,
+    () => autoEpochs(rows),
+    `so that about ${ROWS_TO_SEE} rows are seen`,
+  );
+  const stepsPerEpoch = Math.max(1, Math.ceil(Math.ceil(rows / perDevice) / accumulation));
+  const maxSteps = given(request.max_steps) ?? null;
+  const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
+  const multiplier = given(request.learning_rate_multiplier) ?? 1;
+  const rate = pick(
+    "learning_rate",
+    request.learning_rate,
+    () => Number((autoLearningRate(facts.base.parameters) * multiplier).toPrecision(4)),
+    `LoRA on a model of this size${multiplier === 1 ? "" : `, times ${multiplier}`}`,
+  );
+
+  const r = pick("lora_r", request.lora_r, () => 16, "enough for most tasks");
+  const adapter: LoraSettings = {
+    type: "lora",
+    r,
+    alpha: pick("lora_alpha", request.lora_alpha, () => 2 * r, "twice the rank"),
+    dropout: pick("lora_dropout", request.lora_dropout, () => 0, "short runs do not need it"),
+    target_modules: pick("target_modules", request.target_modules, () => "all-linear" as const, "all linear layers"),
+    layers: pick("lora_layers", request.lora_layers, () => null, "all layers"),
+  };
+  const hyperparameters: Hyperparameters = {
+    n_epochs: epochs,
+    max_steps: maxSteps,
+    batch_size: batchSize,
+    per_device_batch_size: perDevice,
+    gradient_accumulation: accumulation,
+    learning_rate: rate,
+    scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
+    warmup_ratio: pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`),
+    weight_decay: pick("weight_decay", request.weight_decay, () => 0, "adapters need none"),
+    max_grad_norm: pick("max_grad_norm", request.max_grad_norm, () => 1, "the usual guard"),
+    max_length: maxLength,
+    seed: request.seed ?? 42,
+    precision,
+    gradient_checkpointing: pick(
+      "gradient_checkpointing",
+      request.gradient_checkpointing,
+      () => facts.base.parameters > 2e9,
+      "only models over 2B parameters need the memory",
+    ),
+  };
+  const every = Math.max(1, Math.ceil(steps / 4));
+  const schedule: Schedule = {
+    total_steps: steps,
+    log_every: Math.max(1, Math.floor(steps / 20_000)),
+    eval_every: pick(
+      "eval_every",
+      request.eval_every,
+      () => Math.min(every, 500),
+      "four times a run, every 500 steps at least",
+    ),
+    save_every: pick(
+      "save_every",
+      request.save_every,
+      () => Math.min(every, 500),
+      "four times a run, every 500 steps at least",
+    ),
+    keep_checkpoints: 3,
+    sample_rows: Math.min(3, facts.holdoutRows),
+    eval_rows: Math.min(64, facts.holdoutRows),
+    sample_max_tokens: 64,
+  };
+  return {
+    method: {
+      type: "sft",
+      adapter,
+      loss_on: pick("loss_on", request.loss_on, () => "completion" as const, "the model learns to answer, not to ask"),
+    },
+    hyperparameters,
+    schedule,
+    need: {
+      cpus: 1,
+      memory_mb: memoryMb(facts, perDevice, maxLength, precision),
+      disk_mb: Math.ceil(500 + ((facts.base.parameters * 0.04 * 16) / 2 ** 20) * 4),
+    },
+    reasons,
+  };
+}

@@ -1,0 +1,220 @@
+/** Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of the network inside a transaction. */
+import { and, asc, desc, eq, lte } from "drizzle-orm";
+import { slotsInUse } from "../compute/service.ts";
+import type { LaunchSpec, Offer, Provider, ProviderErrorKind, ProviderPlugin } from "../contract/provider.ts";
+import type { Ctx } from "../ctx.ts";
+import { attempt, job } from "../db/schema/jobs.ts";
+import { emitAll } from "../lib/bus.ts";
+import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
+import { isProviderFailure } from "../plugins/host.ts";
+import type { AttemptRow, JobRow, Progress } from "./model.ts";
+import { afterLaunchFailure } from "./reasons.ts";
+import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "./transitions.ts";
+
+const LEASE_MS = 120_000;
+/** How long a job waits before providers are asked again, unless they say. */
+const WAIT_MS = 3000;
+const QUEUE_LOOK = 100;
+
+/** The key of an attempt at its provider: its id in the letters keys may have. */
+export const keyOf = (attemptId: string) => attemptId.replaceAll("_", "-");
+
+/** Takes a launch under way, so that nobody else looks after that attempt meanwhile. */
+type Track = (work: Promise<void>, attemptId: string) => void;
+
+interface Candidate {
+  plugin: ProviderPlugin;
+  provider: Provider;
+  offer: Offer;
+}
+
+/** Kind of a provider error, and when to ask again. Anything a provider throws by accident is fatal for this launch. */
+function failureOf(error: unknown): { kind: ProviderErrorKind; message: string; retryAfterMs: number | null } {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!isProviderFailure(error)) return { kind: "fatal", message, retryAfterMs: null };
+  return { kind: error.providerErrorKind, message, retryAfterMs: error.retryAfterS && error.retryAfterS * 1000 };
+}
+
+/** Offers of every provider the job allows, free ones first, then by price, start and size. */
+async function gather(ctx: Ctx, row: JobRow, freeSlots: number) {
+  const { need } = row.spec;
+  const candidates: Candidate[] = [];
+  const waits: string[] = [];
+  let retryAfterMs = WAIT_MS;
+  for (const entry of ctx.compute.list()) {
+    if (need.provider && entry.plugin.id !== need.provider) continue;
+    if (entry.plugin.capabilities.local && freeSlots <= 0) {
+      waits.push("Waiting for a free slot on this machine");
+      continue;
+    }
+    try {
+      for (const offer of await entry.provider.offers(need)) {
+        if (need.max_price_per_hour !== null && offer.pricePerHour > need.max_price_per_hour) continue;
+        if (offer.available) candidates.push({ ...entry, offer });
+        else waits.push(`Waiting for capacity at ${entry.plugin.title}`);
+      }
+    } catch (error) {
+      const failure = failureOf(error);
+      waits.push(failure.message);
+      retryAfterMs = Math.min(retryAfterMs, failure.retryAfterMs ?? WAIT_MS);
+    }
+  }
+  const rank = ({ offer }: Candidate) => [offer.pricePerHour, offer.startsInS, offer.gpuMemoryMb, offer.memoryMb];
+  candidates.sort((a, b) => {
+    const [left, right] = [rank(a), rank(b)];
+    for (const [i, value] of left.entries()) if (value !== right[i]) return value - (right[i] ?? 0);
+    return 0;
+  });
+  return { candidates, waiting: waits[0] ?? null, retryAfterMs: Math.max(500, retryAfterMs) };
+}
+
+/** Puts the job off without a move; the reason shows on its page. */
+async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms: number): Promise<void> {
+  const progress: Progress = { ...(row.progress as Progress), waiting };
+  await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ leaseToken: null, leaseUntil: 0, notBefore: ctx.clock.now() + ms, progress: { ...progress } })
+      .where(and(eq(job.id, row.id), eq(job.leaseToken, lease), eq(job.state, "queued"))),
+  );
+  if ((row.progress as Progress).waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+}
+
+/** Stores the attempt that is about to be launched; null when the job was taken away meanwhile. */
+function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, token: string) {
+  const now = ctx.clock.now();
+  return ctx.write(async (tx) => {
+    const current = await jobIn(tx, row.id);
+    if (current?.state !== "queued" || current.leaseToken !== lease) return null;
+    const { waiting: _waiting, phase: _phase, ...progress } = current.progress as Progress;
+    const message = await move(tx, current, "starting", {
+      attempts: current.attempts + 1,
+      progressAt: now,
+      progress: { ...progress, tokens_before: progress.tokens_seen ?? 0 },
+      leaseToken: lease,
+      leaseUntil: now + LEASE_MS,
+    });
+    const [made] = await tx
+      .insert(attempt)
+      .values({
+        id: newId("attempt"),
+        org: row.org,
+        jobId: row.id,
+        number: current.attempts + 1,
+        state: "launching",
+        provider: chosen.plugin.id,
+        offer: chosen.offer,
+        tokenHash: sha256Hex(token),
+        createdAt: now,
+      })
+      .returning();
+    return made && message ? { attempt: made, message } : null;
+  });
+}
+
+/** Launches an attempt that is stored already; safe to repeat, since its id is the key. Applies the outcome only if the attempt still counts. */
+export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
+  const entry = ctx.compute.get(which.provider);
+  if (!entry) return;
+  const spec: LaunchSpec = { kind: row.kind, need: row.spec.need, image: null, argv: null, env: {} };
+  let problem: ReturnType<typeof failureOf> | null = null;
+  let handle: AttemptRow["handle"] = null;
+  try {
+    handle = await entry.provider.launch(spec, which.offer, {
+      key: keyOf(which.id),
+      labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
+      deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
+      callHome: { url: ctx.trainerHome, token },
+    });
+  } catch (error) {
+    problem = failureOf(error);
+    ctx.log("warn", "launch failed", { job: row.id, attempt: which.id, provider: which.provider, cause: error });
+  }
+  const messages = await ctx.write(async (tx) => {
+    const current = await jobIn(tx, row.id);
+    const [mine] = await tx.select().from(attempt).where(eq(attempt.id, which.id)).limit(1);
+    if (!current || !mine) return [];
+    if (handle) {
+      // An attempt that was ended meanwhile keeps its handle too: that is what it is terminated by.
+      const state = mine.state === "launching" ? ("starting" as const) : mine.state;
+      await tx
+        .update(attempt)
+        .set({ handle, state, startedAt: mine.startedAt ?? ctx.clock.now() })
+        .where(eq(attempt.id, mine.id));
+      await tx.update(job).set({ leaseToken: null, leaseUntil: 0 }).where(eq(job.id, row.id));
+      return [];
+    }
+    if (!problem || mine.state !== "launching") return [];
+    const after = afterLaunchFailure(problem.kind);
+    if (after !== "fail" && current.state === "starting") {
+      await endAttempt(tx, ctx, current, mine, { outcome: "launch_failed", detail: problem.message });
+      const wait = problem.retryAfterMs ?? WAIT_MS;
+      const progress = { ...current.progress, waiting: problem.message };
+      const message = await move(tx, current, "queued", { notBefore: ctx.clock.now() + wait, progress });
+      return message ? [message] : [];
+    }
+    return attemptFailed(tx, ctx, current, mine, {
+      reason: "launch_failed",
+      message: `It could not be launched: ${problem.message}`,
+      retry: after !== "fail",
+    });
+  });
+  emitAll(ctx.bus, messages);
+}
+
+/** Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`. */
+async function begin(ctx: Ctx, row: JobRow, freeSlots: number, track: Track): Promise<boolean> {
+  const lease = randomChars(16);
+  const now = ctx.clock.now();
+  const [leased] = await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ leaseToken: lease, leaseUntil: now + LEASE_MS })
+      .where(and(eq(job.id, row.id), eq(job.state, "queued"), lte(job.leaseUntil, now)))
+      .returning(),
+  );
+  if (!leased) return false;
+  const { candidates, waiting, retryAfterMs } = await gather(ctx, leased, freeSlots);
+  const [best] = candidates;
+  if (!best) {
+    if (waiting) {
+      await putOff(ctx, leased, lease, waiting, retryAfterMs);
+      return false;
+    }
+    const message = leased.spec.need.provider
+      ? `The provider ${leased.spec.need.provider} can never run this job.`
+      : "No provider of this installation can ever run this job.";
+    const messages = await ctx.write(async (tx) => {
+      const current = await jobIn(tx, row.id);
+      if (current?.leaseToken !== lease) return [];
+      return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
+    });
+    emitAll(ctx.bus, messages);
+    return false;
+  }
+  const token = newSecret("fta-");
+  const opened = await openAttempt(ctx, leased, lease, best, token);
+  if (!opened) return false;
+  emitAll(ctx.bus, [opened.message]);
+  track(launchAttempt(ctx, { ...leased, state: "starting" }, opened.attempt, token), opened.attempt.id);
+  return best.plugin.capabilities.local;
+}
+
+/** Begins as many queued jobs as there is room for, by priority and age. A job that has to wait does not hold up the others. */
+export async function startQueued(ctx: Ctx, track: Track): Promise<void> {
+  const now = ctx.clock.now();
+  const rows = await ctx.db
+    .select()
+    .from(job)
+    .where(and(eq(job.state, "queued"), lte(job.notBefore, now)))
+    .orderBy(desc(job.priority), asc(job.queuedAt), asc(job.id))
+    .limit(QUEUE_LOOK);
+  if (rows.length === 0) return;
+  const used = await slotsInUse(ctx);
+  const free = { train: ctx.config.train_slots - used.train, serve: ctx.config.serve_slots - used.serve };
+  for (const row of rows) {
+    if (ctx.signal.aborted) return;
+    const slot = row.kind === "serve" ? "serve" : "train";
+    if (await begin(ctx, row, free[slot], track)) free[slot]--;
+  }
+}

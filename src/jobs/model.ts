@@ -1,0 +1,193 @@
+/** What callers send and see of jobs: the training request, list queries, and the views of rows. */
+import * as v from "valibot";
+import type { attempt, job } from "../db/schema/jobs.ts";
+import { JOB_STATES } from "./state.ts";
+
+export type JobRow = typeof job.$inferSelect;
+export type AttemptRow = typeof attempt.$inferSelect;
+
+/** Last known progress of a job, as stored in `job.progress`. */
+export interface Progress {
+  step?: number;
+  total_steps?: number;
+  fraction?: number;
+  epoch?: number;
+  eta_s?: number | null;
+  phase?: string;
+  tokens_seen?: number;
+  /** Tokens seen when the attempt of now began; the rest is on its usage line. */
+  tokens_before?: number;
+  tokens_per_second?: number;
+  loss?: number;
+  eval_loss?: number;
+  /** Why a queued job is not running yet, for people. */
+  waiting?: string;
+  /** Address and models of a serve job. */
+  address?: string;
+  models?: string[];
+  /** The trainer's own plan event. */
+  plan?: Record<string, number>;
+}
+
+const whole = (min: number, max: number) =>
+  v.pipe(
+    v.number("must be a number"),
+    v.integer("must be a whole number"),
+    v.minValue(min, `must be at least ${min}`),
+    v.maxValue(max, `must be at most ${max}`),
+  );
+const between = (min: number, max: number) =>
+  v.pipe(
+    v.number("must be a number"),
+    v.finite("must be a finite number"),
+    v.minValue(min, `must be at least ${min}`),
+    v.maxValue(max, `must be at most ${max}`),
+  );
+const over = (max: number) =>
+  v.pipe(
+    v.number("must be a number"),
+    v.finite("must be a finite number"),
+    v.gtValue(0, "must be greater than 0"),
+    v.maxValue(max, `must be at most ${max}`),
+  );
+/** A value, or `auto` (the same as leaving it out): resolved by the rules of docs/hyperparameters.md. */
+const auto = <T>(schema: v.GenericSchema<T>) => v.optional(v.nullable(v.union([v.literal("auto"), schema])));
+const id = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
+
+export const Metadata = v.pipe(
+  v.record(
+    v.pipe(v.string(), v.maxLength(64, "metadata keys have at most 64 characters")),
+    v.pipe(v.string("metadata values are strings"), v.maxLength(512, "metadata values have at most 512 characters")),
+  ),
+  v.check((value) => Object.keys(value).length <= 16, "metadata has at most 16 pairs"),
+);
+
+export const Suffix = v.pipe(
+  v.string(),
+  v.minLength(1, "must have 1 to 64 characters"),
+  v.maxLength(64, "must have 1 to 64 characters"),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "may have letters, digits, '.', '_' and '-', a letter or digit first"),
+);
+
+/** Everything a person may say about a training run; whatever is left out or `auto` is resolved. */
+export const TrainRequest = v.strictObject({
+  model: v.pipe(v.string("must be the id of a base model"), v.minLength(1), v.maxLength(200)),
+  /** `file-…`, `ds_…` or `dsv_…`. */
+  training_file: id,
+  validation_file: v.optional(v.nullable(id)),
+  name: v.optional(v.nullable(v.pipe(v.string(), v.maxLength(200)))),
+  suffix: v.optional(v.nullable(Suffix)),
+  seed: v.optional(v.nullable(whole(0, 2_147_483_647))),
+  metadata: v.optional(v.nullable(Metadata)),
+  n_epochs: auto(whole(1, 50)),
+  batch_size: auto(whole(1, 256)),
+  learning_rate: auto(over(1)),
+  learning_rate_multiplier: auto(over(1000)),
+  max_steps: auto(whole(1, 1_000_000)),
+  max_length: auto(whole(8, 1_048_576)),
+  lora_r: auto(whole(1, 512)),
+  lora_alpha: auto(over(4096)),
+  lora_dropout: auto(between(0, 0.9)),
+  lora_layers: auto(whole(1, 1000)),
+  target_modules: auto(
+    v.union([
+      v.literal("all-linear"),
+      v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.]{1,100}$/))), v.minLength(1), v.maxLength(100)),
+    ]),
+  ),
+  loss_on: auto(v.picklist(["completion", "all"])),
+  scheduler: auto(v.picklist(["linear", "cosine", "constant"])),
+  warmup_ratio: auto(between(0, 0.9)),
+  weight_decay: auto(between(0, 1)),
+  max_grad_norm: auto(between(0, 1000)),
+  precision: auto(v.picklist(["float32", "bfloat16"])),
+  gradient_checkpointing: auto(v.boolean()),
+  eval_every: auto(whole(1, 1_000_000)),
+  save_every: auto(whole(1, 1_000_000)),
+  evaluate_after: v.optional(v.nullable(v.boolean())),
+  provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is no provider id")))),
+  max_price_per_hour: v.optional(v.nullable(between(0, 100_000))),
+  priority: v.optional(v.nullable(whole(-100, 100))),
+  max_attempts: auto(whole(1, 20)),
+});
+export type TrainRequest = v.InferOutput<typeof TrainRequest>;
+
+/** The parts of a request that only change where and how it runs, for "run again" with changes. */
+export const TrainOverrides = v.partial(TrainRequest);
+
+const count = (min: number, max: number) =>
+  v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/, "must be a whole number"), v.transform(Number))]),
+    v.integer(),
+    v.minValue(min),
+    v.maxValue(max),
+  );
+
+export const ListJobs = v.object({
+  kind: v.optional(v.picklist(["train", "evaluate", "serve", "export"])),
+  /** One state, or several with commas. */
+  state: v.optional(
+    v.pipe(
+      v.string(),
+      v.transform((text) => text.split(",")),
+      v.array(v.picklist(JOB_STATES)),
+    ),
+  ),
+  search: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  limit: v.optional(count(1, 100), 20),
+});
+export type ListJobs = Partial<v.InferOutput<typeof ListJobs>>;
+
+const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
+
+/** A job as our own API shows it. */
+export function jobView(row: JobRow) {
+  const { leaseToken: _lease, leaseUntil: _until, ...rest } = row;
+  return {
+    object: "job" as const,
+    id: rest.id,
+    kind: rest.kind,
+    name: rest.name,
+    state: rest.state,
+    spec: rest.spec,
+    request: rest.request,
+    metadata: rest.metadata,
+    parent_id: rest.parentId,
+    priority: rest.priority,
+    attempts: rest.attempts,
+    progress: rest.progress as Progress,
+    result: rest.result,
+    error: rest.error,
+    model: rest.spec.kind === "train" && rest.state === "succeeded" ? rest.spec.output_model : null,
+    created_by: rest.createdBy,
+    created_at: seconds(rest.createdAt),
+    queued_at: seconds(rest.queuedAt),
+    started_at: seconds(rest.startedAt),
+    finished_at: seconds(rest.finishedAt),
+  };
+}
+export type JobView = ReturnType<typeof jobView>;
+
+/** An attempt; the token's hash stays inside. */
+export function attemptView(row: AttemptRow) {
+  return {
+    object: "job.attempt" as const,
+    id: row.id,
+    job_id: row.jobId,
+    number: row.number,
+    state: row.state,
+    provider: row.provider,
+    offer: row.offer,
+    handle: row.handle,
+    outcome: row.outcome,
+    exit_code: row.exitCode,
+    detail: row.detail,
+    last_seq: row.lastSeq,
+    created_at: seconds(row.createdAt),
+    started_at: seconds(row.startedAt),
+    ended_at: seconds(row.endedAt),
+    gone_at: seconds(row.goneAt),
+    heartbeat_at: seconds(row.heartbeatAt),
+  };
+}

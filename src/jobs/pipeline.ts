@@ -1,0 +1,137 @@
+/** The one loop that moves jobs: validated data, free slots, attempts to look after. It holds nothing that a restart would lose. */
+import { eq, isNotNull } from "drizzle-orm";
+import type { Ctx } from "../ctx.ts";
+import { job } from "../db/schema/jobs.ts";
+import { startQueued } from "./launch.ts";
+import { keepResults } from "./results.ts";
+import { settleValidating } from "./train.ts";
+import { expireQueued, liveAttempts, type Memory, sweepOrphans, tend } from "./watch.ts";
+
+export interface PipelineOptions {
+  /** Longest pause between looks while something is going on, and while nothing is. */
+  activeMs?: number;
+  idleMs?: number;
+  sweepMs?: number;
+}
+
+/**
+ * Starts the loop: adopts what ran before a restart, then reacts to `job.changed` and `dataset.changed` at once and looks around regularly.
+ * @returns stops the loop and waits for what is under way
+ */
+export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {
+  const { activeMs = 500, idleMs = 5000, sweepMs = 60_000 } = options;
+  const memory: Memory = {
+    startedAt: ctx.clock.now(),
+    launching: new Set(),
+    goneSince: new Map(),
+    askAgainAt: new Map(),
+  };
+  const stop = new AbortController();
+  const underWay = new Set<Promise<void>>();
+  const busy = new Set<string>();
+  let wake = () => {};
+  let woken = false;
+  /** A job succeeded (perhaps before a restart) and may want its result file. */
+  let resultsDue = true;
+  let sweptAt = Number.NEGATIVE_INFINITY;
+
+  const hint = () => {
+    woken = true;
+    wake();
+  };
+  const offs = [
+    ctx.bus.on("job.changed", ({ state }) => {
+      resultsDue ||= state === "succeeded";
+      hint();
+    }),
+    ctx.bus.on("dataset.changed", hint),
+    ctx.bus.on("base_model.changed", hint),
+  ];
+
+  /** Runs `work` beside the loop, at most once at a time for each `id`; a failure is logged and looked at again. */
+  function aside(id: string, what: string, work: () => Promise<void>): void {
+    if (busy.has(id)) return;
+    busy.add(id);
+    const running = work()
+      .catch((cause) => {
+        if (!stop.signal.aborted) ctx.log("error", `${what} failed; it will be tried again`, { id, cause });
+      })
+      .finally(() => {
+        busy.delete(id);
+        underWay.delete(running);
+      });
+    underWay.add(running);
+  }
+
+  async function guarded(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (cause) {
+      if (!stop.signal.aborted) ctx.log("error", `${what} failed; it will be tried again`, { cause });
+    }
+  }
+
+  /** One look at everything; true when something is going on. */
+  async function look(): Promise<boolean> {
+    const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
+    for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
+    const live = await liveAttempts(ctx);
+    for (const { job: row, attempt } of live)
+      aside(attempt.id, "looking after a job", () => tend(ctx, memory, row, attempt));
+    await guarded("starting queued jobs", () =>
+      startQueued(ctx, (work, attemptId) => {
+        memory.launching.add(attemptId);
+        aside(`launch ${attemptId}`, "launching a job", () => work.finally(() => memory.launching.delete(attemptId)));
+      }),
+    );
+    if (resultsDue) {
+      resultsDue = false;
+      aside("results", "keeping a job's result file", () => keepResults(ctx));
+    }
+    if (ctx.clock.monotonic() - sweptAt > sweepMs) {
+      sweptAt = ctx.clock.monotonic();
+      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx));
+      aside("queue", "expiring the queue", () => expireQueued(ctx));
+    }
+    const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);
+    return live.length > 0 || validating.length > 0 || queued !== undefined;
+  }
+
+  async function loop(): Promise<void> {
+    // One process owns the data directory, so a lease found at the start is of a server that is no more.
+    await guarded("clearing old leases", async () => {
+      await ctx.write((tx) => tx.update(job).set({ leaseToken: null, leaseUntil: 0 }).where(isNotNull(job.leaseToken)));
+    });
+    while (!stop.signal.aborted && !ctx.signal.aborted) {
+      woken = false;
+      let active = true;
+      await guarded("a look at the jobs", async () => {
+        active = await look();
+      });
+      if (woken) {
+        // A burst of hints is one look; what they were about has been committed.
+        await Bun.sleep(5);
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, active ? activeMs : idleMs);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (woken || stop.signal.aborted) wake();
+      });
+    }
+  }
+
+  const running = loop();
+  ctx.signal.addEventListener("abort", hint);
+  return async () => {
+    stop.abort();
+    for (const off of offs) off();
+    ctx.signal.removeEventListener("abort", hint);
+    wake();
+    await running;
+    await Promise.allSettled([...underWay]);
+  };
+}

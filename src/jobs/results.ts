@@ -1,0 +1,68 @@
+/** The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its own. */
+import { and, desc, eq, gt, sql } from "drizzle-orm";
+import { type Ctx, systemActor } from "../ctx.ts";
+import { createFile } from "../datasets/service.ts";
+import { job } from "../db/schema/jobs.ts";
+import { readSeries } from "../metrics/service.ts";
+import type { JobRow } from "./model.ts";
+
+const COLUMNS = {
+  train_loss: "train/loss",
+  train_accuracy: "train/token_accuracy",
+  valid_loss: "eval/loss",
+  valid_mean_token_accuracy: "eval/token_accuracy",
+} as const;
+/** Steps kept of a very long run; smallest and largest values stay. */
+const MAX_STEPS = 10_000;
+const LOOK_BACK_MS = 7 * 86_400_000;
+
+/** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line a step that has any of them. */
+export async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
+  const keys = Object.values(COLUMNS);
+  const { series } = await readSeries(ctx, jobId, { keys: [...keys], maxPoints: MAX_STEPS });
+  const byStep = new Map<number, Map<string, number>>();
+  for (const [key, one] of Object.entries(series))
+    for (const [step, value] of one.points) {
+      if (value === null) continue;
+      const line = byStep.get(step) ?? new Map<string, number>();
+      byStep.set(step, line.set(key, value));
+    }
+  const lines = [...byStep]
+    .sort(([a], [b]) => a - b)
+    .map(([step, line]) => [step, ...keys.map((key) => line.get(key) ?? "")].join(","));
+  return `step,${Object.keys(COLUMNS).join(",")}\n${lines.map((line) => `${line}\n`).join("")}`;
+}
+
+async function keepOne(ctx: Ctx, row: JobRow): Promise<void> {
+  const csv = await resultCsv(ctx, row.id);
+  const file = await createFile(
+    ctx,
+    { ...systemActor(row.org), userId: row.createdBy },
+    { filename: `step_metrics_${row.id}.csv`, purpose: "fine-tune-results", body: new Blob([csv]).stream() },
+  );
+  await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ result: { ...row.result, result_files: [file.id] } })
+      .where(eq(job.id, row.id)),
+  );
+  ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+}
+
+/** Makes the result files of training jobs that succeeded lately and have none: at once after the end, or after a restart. */
+export async function keepResults(ctx: Ctx): Promise<void> {
+  const rows = await ctx.db
+    .select()
+    .from(job)
+    .where(
+      and(
+        eq(job.state, "succeeded"),
+        eq(job.kind, "train"),
+        gt(job.finishedAt, ctx.clock.now() - LOOK_BACK_MS),
+        sql`json_extract(${job.result}, '$.result_files') is null`,
+      ),
+    )
+    .orderBy(desc(job.finishedAt))
+    .limit(20);
+  for (const row of rows) await keepOne(ctx, row);
+}

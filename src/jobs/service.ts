@@ -1,0 +1,154 @@
+/** Jobs of every kind as people and other rooms use them: make, look at, list, cancel, pause, resume, save a checkpoint now. */
+import { and, desc, eq, inArray, isNull, lt, or, type SQL, sql } from "drizzle-orm";
+import { audit } from "../audit/service.ts";
+import type { JobKind } from "../contract/spec.ts";
+import type { CommandType } from "../contract/trainer.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import type { Db } from "../db/open.ts";
+import { attempt, command, job } from "../db/schema/jobs.ts";
+import { AppError, notFound } from "../errors.ts";
+import { emitAll } from "../lib/bus.ts";
+import { randomChars } from "../lib/ids.ts";
+import { getJob } from "./create.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
+import { type Action, actionTarget, type JobState } from "./state.ts";
+import { finishJob, jobIn, move, note } from "./transitions.ts";
+
+export { createJob, getJob, type NewJob, requestHash } from "./create.ts";
+export { startPipeline } from "./pipeline.ts";
+export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
+export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
+export { finishJob } from "./transitions.ts";
+
+export interface JobQuery {
+  kind?: JobKind;
+  state?: JobState | JobState[];
+  /** Part of a name, id or model, in any case. */
+  search?: string;
+  /** Pairs that must be there; null = jobs without any metadata. */
+  metadata?: Record<string, string> | null;
+  parentId?: string;
+  after?: string;
+  limit: number;
+}
+
+/** Newest first; gives one row more than `limit` when there are more. `after` is the id of the last row seen. */
+export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise<JobRow[]> {
+  const where: (SQL | undefined)[] = [eq(job.org, actor.org)];
+  if (query.kind) where.push(eq(job.kind, query.kind));
+  if (query.state) where.push(inArray(job.state, [query.state].flat()));
+  if (query.parentId) where.push(eq(job.parentId, query.parentId));
+  if (query.search) {
+    const like = `%${query.search.replace(/[\\%_]/g, (char) => `\\${char}`)}%`;
+    where.push(
+      sql`(${job.name} like ${like} escape '\\' or ${job.id} like ${like} escape '\\' or json_extract(${job.spec}, '$.output_model') like ${like} escape '\\' or json_extract(${job.spec}, '$.base_model.id') like ${like} escape '\\')`,
+    );
+  }
+  if (query.metadata === null) where.push(sql`${job.metadata} = '{}'`);
+  for (const [key, value] of Object.entries(query.metadata ?? {}))
+    where.push(sql`exists (select 1 from json_each(${job.metadata}) m where m.key = ${key} and m.value = ${value})`);
+  if (query.after) {
+    const from = await getJob(ctx, actor, query.after);
+    where.push(or(lt(job.createdAt, from.createdAt), and(eq(job.createdAt, from.createdAt), lt(job.id, from.id))));
+  }
+  return ctx.db
+    .select()
+    .from(job)
+    .where(and(...where))
+    .orderBy(desc(job.createdAt), desc(job.id))
+    .limit(query.limit + 1);
+}
+
+/** Attempts of a job, oldest first. */
+export async function listAttempts(ctx: Ctx, actor: Actor, jobId: string): Promise<AttemptRow[]> {
+  await getJob(ctx, actor, jobId);
+  return ctx.db.select().from(attempt).where(eq(attempt.jobId, jobId)).orderBy(attempt.number).limit(200);
+}
+
+/** Last lines the process of the newest attempt printed, as its provider keeps them; empty when it keeps none. */
+export async function processOutput(ctx: Ctx, actor: Actor, jobId: string, tail = 200): Promise<string[]> {
+  const last = (await listAttempts(ctx, actor, jobId)).at(-1);
+  const provider = last && ctx.compute.get(last.provider)?.provider;
+  if (!last?.handle || !provider?.logs) return [];
+  return provider.logs(last.handle, { tail }).catch(() => []);
+}
+
+const ACTION_WORDS: Record<Action, string> = {
+  cancel: "cancelled",
+  pause: "paused",
+  resume: "resumed",
+  checkpoint: "asked for a checkpoint",
+};
+
+/** The 400 for something that cannot be done in this state; a client that retries conflicts must not send it again. */
+function illegal(row: JobRow, action: Action): AppError {
+  const hints: Record<Action, string> = {
+    cancel: "Only jobs that have not ended can be cancelled.",
+    pause: "Only queued and running jobs can be paused.",
+    resume: "Only paused jobs can be resumed.",
+    checkpoint: "Only running jobs can save a checkpoint.",
+  };
+  return new AppError(
+    "invalid",
+    "illegal_transition",
+    `Job ${row.id} is ${row.state} and cannot be ${ACTION_WORDS[action]}. ${hints[action]}`,
+  );
+}
+
+async function addCommand(tx: Db, ctx: Ctx, actor: Actor, jobId: string, type: CommandType): Promise<void> {
+  const [waiting] = await tx
+    .select({ id: command.id })
+    .from(command)
+    .where(and(eq(command.jobId, jobId), eq(command.type, type), isNull(command.doneAt)))
+    .limit(1);
+  if (waiting) return;
+  await tx.insert(command).values({
+    id: `cmd_${randomChars(20)}`,
+    jobId,
+    type,
+    createdBy: actor.userId,
+    createdAt: ctx.clock.now(),
+  });
+}
+
+/** Carries out what a person asked, in one transaction; the trainer hears of it with its next answer. */
+async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
+  await getJob(ctx, actor, id);
+  const messages = await ctx.write(async (tx) => {
+    const row = await jobIn(tx, id);
+    if (!row) throw notFound("job", id);
+    const target = actionTarget(row.state, action);
+    if (!target || (row.kind === "serve" && (action === "pause" || action === "checkpoint")))
+      throw illegal(row, action);
+    if (target === "cancelled") return (await finishJob(tx, ctx, row, { state: "cancelled", actor })) ?? [];
+    if (action !== "resume") await addCommand(tx, ctx, actor, id, action);
+    await audit(tx, ctx, actor, `job.${action}`, id);
+    await note(
+      tx,
+      ctx,
+      row,
+      `The job was ${ACTION_WORDS[action]}${target === "stopping" ? "; it is being stopped" : ""}`,
+    );
+    if (target === row.state) return [];
+    const now = ctx.clock.now();
+    const message = await move(tx, row, target, action === "resume" ? { queuedAt: now, notBefore: 0 } : {});
+    if (!message) throw illegal(row, action);
+    if (row.state === "queued" && target === "paused")
+      await tx
+        .update(command)
+        .set({ doneAt: now })
+        .where(and(eq(command.jobId, id), isNull(command.doneAt)));
+    return [message];
+  });
+  emitAll(ctx.bus, messages);
+  return getJob(ctx, actor, id);
+}
+
+/** Stops a job for good: at once when nothing runs, else `stopping` until its process is gone. @throws AppError `illegal_transition` */
+export const cancelJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "cancel");
+/** Saves a checkpoint and lets the machine go. @throws AppError `illegal_transition` */
+export const pauseJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "pause");
+/** Queues a paused job again; it goes on from its newest valid checkpoint. @throws AppError `illegal_transition` */
+export const resumeJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "resume");
+/** Saves a checkpoint after the current step and goes on. @throws AppError `illegal_transition` */
+export const checkpointNow = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "checkpoint");

@@ -1,0 +1,80 @@
+/** The life of a job as one pure table: which state may follow which. Terminal states are written once. */
+
+export const JOB_STATES = [
+  "validating",
+  "queued",
+  "starting",
+  "running",
+  "pausing",
+  "paused",
+  "stopping",
+  "succeeded",
+  "failed",
+  "cancelled",
+] as const;
+export type JobState = (typeof JOB_STATES)[number];
+
+/**
+ * Every legal move. `starting` and `running` go back to `queued` when an attempt was lost and another may do better;
+ * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for.
+ */
+const MOVES: Record<JobState, readonly JobState[]> = {
+  validating: ["queued", "failed", "cancelled"],
+  queued: ["starting", "paused", "failed", "cancelled"],
+  starting: ["running", "queued", "pausing", "stopping", "failed"],
+  running: ["succeeded", "failed", "queued", "pausing", "stopping"],
+  pausing: ["paused", "succeeded", "failed", "stopping"],
+  paused: ["queued", "cancelled"],
+  stopping: ["cancelled"],
+  succeeded: [],
+  failed: [],
+  cancelled: [],
+};
+
+/** True when a job in `from` may move to `to`. */
+export function canMove(from: JobState, to: JobState): boolean {
+  return MOVES[from].includes(to);
+}
+
+/** True for states nothing follows. */
+export function isTerminal(state: JobState): boolean {
+  return MOVES[state].length === 0;
+}
+
+/** True while an attempt of the job may be alive. */
+export function isActive(state: JobState): boolean {
+  return state === "starting" || state === "running" || state === "pausing" || state === "stopping";
+}
+
+/** Terminal and live states as lists, for queries. */
+export const TERMINAL_STATES = JOB_STATES.filter(isTerminal);
+export const LIVE_STATES = JOB_STATES.filter((state) => !isTerminal(state));
+
+/** What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves nothing. */
+export type Action = "cancel" | "pause" | "resume" | "checkpoint";
+
+export function actionTarget(state: JobState, action: Action): JobState | null {
+  switch (action) {
+    case "cancel":
+      if (state === "starting" || state === "running" || state === "pausing") return "stopping";
+      return canMove(state, "cancelled") && state !== "stopping" ? "cancelled" : null;
+    case "pause":
+      if (state === "queued") return "paused";
+      return state === "starting" || state === "running" ? "pausing" : null;
+    case "resume":
+      return state === "paused" ? "queued" : null;
+    case "checkpoint":
+      return state === "running" ? "running" : null;
+  }
+}
+
+/** Status in OpenAI's words. A job being stopped still runs until it is gone. */
+export function openaiStatus(state: JobState): string {
+  const names: Partial<Record<JobState, string>> = {
+    validating: "validating_files",
+    starting: "queued",
+    pausing: "running",
+    stopping: "running",
+  };
+  return names[state] ?? state;
+}

@@ -1,0 +1,239 @@
+/** Looks after attempts: finds them again after a restart, notices ends no event explained, keeps the timeouts, and terminates until gone. */
+import { and, eq, isNull, ne, sql } from "drizzle-orm";
+import type { Handle, WorkStatus } from "../contract/provider.ts";
+import type { Ctx } from "../ctx.ts";
+import { attempt, command, job } from "../db/schema/jobs.ts";
+import { emitAll } from "../lib/bus.ts";
+import { newSecret, sha256Hex } from "../lib/ids.ts";
+import { keyOf, launchAttempt } from "./launch.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
+import { exitMessage, reasonOfExit } from "./reasons.ts";
+import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "./transitions.ts";
+
+/** A process that is gone may have events on their way in: this long is waited for them. */
+const LAST_WORDS_MS = 2000;
+/** How long a trainer may take to obey a cancel before its process is ended. */
+const CANCEL_GRACE_MS = 30_000;
+/** How long a process that said its last word may take to exit by itself before it is told to. */
+const EXIT_GRACE_MS = 3000;
+const TERMINATE_GRACE_S = 20;
+const LOG_TAIL = 40;
+
+/** What the watcher remembers between looks; lost at a restart without harm. */
+export interface Memory {
+  startedAt: number;
+  /** Attempts being launched by this process right now. */
+  launching: Set<string>;
+  /** When an attempt's process was first seen gone, by attempt id. */
+  goneSince: Map<string, number>;
+  /** Not before this time is it terminated again, by attempt id. */
+  askAgainAt: Map<string, number>;
+}
+
+const handleOf = (row: AttemptRow): Handle => row.handle ?? { provider: row.provider, key: keyOf(row.id) };
+
+/** Attempts whose work is not known to be gone, with their jobs. */
+export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job: JobRow }[]> {
+  return ctx.db
+    .select()
+    .from(attempt)
+    .innerJoin(job, eq(job.id, attempt.jobId))
+    .where(isNull(attempt.goneAt))
+    .limit(1000);
+}
+
+/** An attempt stored but without a handle: the server stopped between the two. Its work is adopted, or launched with a new token. */
+async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
+  const entry = ctx.compute.get(which.provider);
+  if (!entry) return;
+  const owned = (await entry.provider.listOwned(ctx.installation)).find((work) => work.handle.key === keyOf(which.id));
+  if (owned?.state === "starting") return;
+  if (owned) {
+    await ctx.write((tx) =>
+      tx
+        .update(attempt)
+        .set({ handle: owned.handle, state: which.state === "launching" ? "starting" : which.state })
+        .where(and(eq(attempt.id, which.id), ne(attempt.state, "ended"))),
+    );
+    return;
+  }
+  if (row.state !== "starting") {
+    const messages = await ctx.write(async (tx) => {
+      const current = await jobIn(tx, row.id);
+      if (!current) return [];
+      return attemptFailed(tx, ctx, current, which, { reason: "lost", message: "It was never launched.", retry: true });
+    });
+    return emitAll(ctx.bus, messages);
+  }
+  // The token of the first try is lost with the server that made it: only its hash was stored.
+  const token = newSecret("fta-");
+  const renewed = await ctx.write((tx) =>
+    tx
+      .update(attempt)
+      .set({ tokenHash: sha256Hex(token) })
+      .where(and(eq(attempt.id, which.id), eq(attempt.state, "launching")))
+      .returning({ id: attempt.id }),
+  );
+  if (renewed.length) await launchAttempt(ctx, row, which, token);
+}
+
+/** Milliseconds of silence and of age after which an attempt is given up; null while all is well. */
+function timedOut(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): "no_progress" | "total_timeout" | null {
+  const now = ctx.clock.now();
+  const { limits } = row.spec;
+  if (row.kind !== "serve" && now - which.createdAt > limits.total_s * 1000) return "total_timeout";
+  const sign = row.kind === "serve" && row.progress.address ? which.heartbeatAt : row.progressAt;
+  // The trainer cannot report while this server is down: silence counts from when it could be heard.
+  const since = Math.max(sign ?? 0, which.createdAt, memory.startedAt);
+  return now - since > limits.no_progress_s * 1000 ? "no_progress" : null;
+}
+
+const TIMEOUT_WORDS = {
+  no_progress: (row: JobRow) => `The trainer made no progress for ${row.spec.limits.no_progress_s} seconds.`,
+  total_timeout: (row: JobRow) => `The attempt took longer than its limit of ${row.spec.limits.total_s} seconds.`,
+};
+
+/** Ends an attempt of a job that is being cancelled, when its trainer does not obey. The job ends once the work is gone. */
+async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
+  const [asked] = await ctx.db
+    .select({ at: command.createdAt })
+    .from(command)
+    .where(and(eq(command.jobId, row.id), eq(command.type, "cancel"), isNull(command.doneAt)))
+    .limit(1);
+  // Before its first word there is nothing to save; an endpoint has nothing to save ever.
+  const patience = which.lastSeq === 0 || row.kind === "serve" ? 0 : CANCEL_GRACE_MS;
+  if (asked && ctx.clock.now() - asked.at < patience) return;
+  await ctx.write(async (tx) => {
+    const current = await jobIn(tx, row.id);
+    if (current?.state === "stopping") await endAttempt(tx, ctx, current, which, { outcome: "cancelled" });
+  });
+}
+
+async function concludeExit(
+  ctx: Ctx,
+  memory: Memory,
+  row: JobRow,
+  which: AttemptRow,
+  status: WorkStatus,
+): Promise<void> {
+  const now = ctx.clock.monotonic();
+  const since = memory.goneSince.get(which.id) ?? now;
+  memory.goneSince.set(which.id, since);
+  if (now - since < LAST_WORDS_MS) return;
+  const provider = ctx.compute.get(which.provider)?.provider;
+  const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
+  const code = status.state === "exited" ? status.exitCode : null;
+  const messages = await ctx.write(async (tx) => {
+    const current = await jobIn(tx, row.id);
+    if (!current) return [];
+    return attemptFailed(tx, ctx, current, which, {
+      reason: reasonOfExit(code, status.reason),
+      message: exitMessage(code, status.reason),
+      retry: true,
+      exitCode: code,
+      detail: tail?.join("\n") || null,
+    });
+  });
+  emitAll(ctx.bus, messages);
+}
+
+/** One look at an attempt that has not ended. */
+async function lookAfter(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): Promise<void> {
+  if (row.state === "stopping") await stopOverdue(ctx, row, which);
+  if (memory.launching.has(which.id)) return;
+  if (!which.handle) return recover(ctx, row, which);
+  const entry = ctx.compute.get(which.provider);
+  if (!entry) return;
+  const status = await entry.provider.describe(which.handle);
+  if (status.state === "exited" || status.state === "absent") return concludeExit(ctx, memory, row, which, status);
+  memory.goneSince.delete(which.id);
+  const late = timedOut(ctx, memory, row, which);
+  if (!late) return;
+  const messages = await ctx.write(async (tx) => {
+    const current = await jobIn(tx, row.id);
+    if (!current) return [];
+    return attemptFailed(tx, ctx, current, which, { reason: late, message: TIMEOUT_WORDS[late](row), retry: true });
+  });
+  emitAll(ctx.bus, messages);
+}
+
+/** Ends the work of an attempt that is over, asked again and again until the provider says it is gone. */
+async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<void> {
+  const now = ctx.clock.now();
+  if (memory.launching.has(which.id) || now < (memory.askAgainAt.get(which.id) ?? 0)) return;
+  const entry = ctx.compute.get(which.provider);
+  if (!entry) return;
+  const handle = handleOf(which);
+  // One that said its own last word gets a moment to leave; a signal would only blur its exit code.
+  const byItself = which.lastSeq > 0 && ["succeeded", "cancelled", "paused"].includes(which.outcome ?? "");
+  const status = await entry.provider.describe(handle);
+  const alive = status.state === "running" || status.state === "starting";
+  if (alive && byItself && now - (which.endedAt ?? 0) < EXIT_GRACE_MS) return;
+  const result = await entry.provider.terminate(handle, { graceS: TERMINATE_GRACE_S });
+  if (!result.gone) {
+    memory.askAgainAt.set(which.id, now + result.againAfterS * 1000);
+    return;
+  }
+  memory.askAgainAt.delete(which.id);
+  memory.goneSince.delete(which.id);
+  const exitCode = which.exitCode ?? status.exitCode;
+  const messages = await ctx.write(async (tx) => {
+    await tx.update(attempt).set({ goneAt: ctx.clock.now(), exitCode }).where(eq(attempt.id, which.id));
+    const current = await jobIn(tx, which.jobId);
+    if (current?.state !== "stopping") return [];
+    return (await finishJob(tx, ctx, current, { state: "cancelled" })) ?? [];
+  });
+  emitAll(ctx.bus, messages);
+  // A slot came free: whatever waits in the queue can be looked at again.
+  await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ notBefore: 0 })
+      .where(and(eq(job.state, "queued"), sql`json_extract(${job.progress}, '$.waiting') is not null`)),
+  );
+}
+
+/** One look at one live attempt, whatever its state. */
+export function tend(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): Promise<void> {
+  return which.state === "ended" ? endWork(ctx, memory, which) : lookAfter(ctx, memory, row, which);
+}
+
+/** Fails jobs that waited in the queue for longer than their limit. */
+export async function expireQueued(ctx: Ctx): Promise<void> {
+  const now = ctx.clock.now();
+  const rows = await ctx.db
+    .select()
+    .from(job)
+    .where(
+      and(
+        eq(job.state, "queued"),
+        sql`${job.queuedAt} + json_extract(${job.spec}, '$.limits.queued_s') * 1000 < ${now}`,
+      ),
+    )
+    .limit(100);
+  for (const row of rows) {
+    const message = `No machine became free within ${row.spec.limits.queued_s} seconds.`;
+    const messages = await ctx.write(async (tx) => {
+      const current = await jobIn(tx, row.id);
+      if (current?.state !== "queued") return [];
+      return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("queued_timeout", message) })) ?? [];
+    });
+    emitAll(ctx.bus, messages);
+  }
+}
+
+/** Terminates work that bears this installation's mark but belongs to no live attempt: what a lost database row or an old backup left behind. */
+export async function sweepOrphans(ctx: Ctx): Promise<void> {
+  for (const { plugin, provider } of ctx.compute.list()) {
+    for (const work of await provider.listOwned(ctx.installation)) {
+      const [row] = await ctx.db
+        .select({ goneAt: attempt.goneAt })
+        .from(attempt)
+        .where(eq(attempt.id, work.handle.key.replace(/^att-/, "att_")))
+        .limit(1);
+      if (row && row.goneAt === null) continue;
+      ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key: work.handle.key });
+      await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
+    }
+  }
+}
