@@ -53,7 +53,8 @@ CREATE TABLE `api_key` (
 );
 --> statement-breakpoint
 CREATE UNIQUE INDEX `api_key_hash_unique` ON `api_key` (`hash`);--> statement-breakpoint
-CREATE INDEX `api_key_org` ON `api_key` (`org`,`created_at`);--> statement-breakpoint
+CREATE INDEX `api_key_org` ON `api_key` (`org`,`created_at`,`id`);--> statement-breakpoint
+CREATE INDEX `api_key_user` ON `api_key` (`user_id`);--> statement-breakpoint
 CREATE TABLE `invitation` (
 	`id` text PRIMARY KEY NOT NULL,
 	`organization_id` text NOT NULL,

@@ -10,6 +10,9 @@ import { actorOfKey, forgetKeys } from "./key-cache.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
 
+/** Live keys of one user. */
+const MAX_KEYS = 500;
+
 /** A key as listed: never the secret. Times in milliseconds. */
 export interface KeyRow {
   id: string;
@@ -63,6 +66,18 @@ export async function createKey(
       )
       .orderBy(member.createdAt)
       .limit(1);
+    const [full] = await tx
+      .select({ id: apiKey.id })
+      .from(apiKey)
+      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt)))
+      .limit(1)
+      .offset(MAX_KEYS - 1);
+    if (full)
+      throw new AppError(
+        "conflict",
+        "too_many_keys",
+        `A user may have ${MAX_KEYS} keys. Revoke the ones that are not used.`,
+      );
     if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organisation.");
     const values = {
       id,

@@ -131,5 +131,5 @@ export const apiKey = sqliteTable(
     expiresAt: integer("expires_at"),
     revokedAt: integer("revoked_at"),
   },
-  (t) => [index("api_key_org").on(t.org, t.createdAt)],
+  (t) => [index("api_key_org").on(t.org, t.createdAt, t.id), index("api_key_user").on(t.userId)],
 );
