@@ -3,13 +3,17 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Elysia } from "elysia";
 import { runCommand } from "./admin/commands.ts";
+import { adminPages } from "./admin/pages.tsx";
 import { callServer } from "./admin/socket.ts";
 import { analyticsApi } from "./analytics/api.ts";
 import { assetPath } from "./assets.ts";
 import { auditApi } from "./audit/api.ts";
 import { authApi } from "./auth/api.ts";
 import { authPages } from "./auth/pages.tsx";
+import { settingsPages } from "./auth/settings-pages.tsx";
 import { usersApi } from "./auth/users-api.ts";
+import { billingPages } from "./billing/pages.tsx";
+import { computePages } from "./compute/pages.tsx";
 import { openCompute } from "./compute/service.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
@@ -26,14 +30,18 @@ import { deploymentsApi } from "./deployments/api.ts";
 import { deploymentsPages } from "./deployments/pages.tsx";
 import { startDeployments } from "./deployments/reconcile.ts";
 import { evaluationsApi } from "./evaluations/api.ts";
+import { evaluationsPages } from "./evaluations/pages.tsx";
 import { startEvaluations } from "./evaluations/service.ts";
 import { gatewayApi } from "./gateway/api.ts";
 import { gatewayPages } from "./gateway/pages.tsx";
 import { flushUsage } from "./gateway/usage.ts";
+import { homePages } from "./home/pages.tsx";
+import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
+import { jobsPages } from "./jobs/pages.tsx";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
 import { openFiles } from "./lib/files.ts";
@@ -125,25 +133,33 @@ export function createApp(ctx: Ctx) {
       .get("/healthz", () => ({ status: "ok" }), {
         detail: { summary: "Whether the server answers", tags: ["Server"] },
       })
+      .use(assets(ctx))
       // Rooms, in their order; add `.use(roomApi(ctx))` and `.use(roomPages(ctx))` here.
       .use(auditApi(ctx))
       .use(authApi(ctx))
       .use(usersApi(ctx))
       .use(authPages(ctx))
+      .use(settingsPages(ctx))
+      .use(computePages(ctx))
       .use(filesApi(ctx))
       .use(uploadsApi(ctx))
       .use(datasetsApi(ctx))
       .use(datasetsPages(ctx))
       .use(modelsApi(ctx))
       .use(modelsPages(ctx))
+      .use(billingPages(ctx))
       .use(metricsApi(ctx))
+      .use(jobsPages(ctx))
       .use(trainersApi(ctx))
       .use(evaluationsApi(ctx))
+      .use(evaluationsPages(ctx))
       .use(deploymentsApi(ctx))
       .use(deploymentsPages(ctx))
       .use(gatewayApi(ctx))
       .use(gatewayPages(ctx))
       .use(analyticsApi(ctx))
+      .use(adminPages(ctx))
+      .use(homePages(ctx))
       // Last: it describes the routes above.
       .use((app) => app.use(apiDocs(ctx, () => app)))
   );

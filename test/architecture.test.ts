@@ -194,6 +194,8 @@ describe("who may import whom", () => {
 const SHARED = new Map<string, string>([
   ["src/compute/environment.ts", "the environment installer is used by installs of models too"],
   ["src/plugins/host.ts", "the tools that compute hands to providers"],
+  ["src/auth/users.ts", "the administration page manages accounts"],
+  ["src/auth/invitations.ts", "the administration page invites people"],
 ]);
 
 describe("how files look", () => {

@@ -1,0 +1,181 @@
+/** Settings of the person who looks: account, password, API keys. */
+import type { keyView } from "../../../src/auth/model.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { ConfirmForm, TextField } from "../../parts/form.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { Table } from "../../parts/table.tsx";
+import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
+
+export type KeyItem = ReturnType<typeof keyView>;
+
+export interface SettingsProps {
+  email: string;
+  role: string;
+  org: string;
+  keys: KeyItem[];
+  baseUrl: string;
+  /** The secret of a key made just now: shown this once. */
+  made?: { name: string; key: string };
+  error?: { form: "key" | "password"; message: string };
+}
+
+function Made({ made, baseUrl }: { made: { name: string; key: string }; baseUrl: string }) {
+  return (
+    <Notice kind="ok" title={`The key “${made.name}” is made`} alert>
+      <span>Copy it now: it is stored as a hash only and never shown again.</span>
+      <CopyId id={made.key} full />
+      <Snippet
+        label="How to use the key"
+        text={`export OPENAI_BASE_URL=${baseUrl}/v1\nexport OPENAI_API_KEY=${made.key}`}
+      />
+    </Notice>
+  );
+}
+
+function Keys({ keys }: Pick<SettingsProps, "keys">) {
+  if (keys.length === 0)
+    return (
+      <Empty slim icon="shield" title="No API keys yet">
+        A key lets code do what you may do here, through any OpenAI client.
+      </Empty>
+    );
+  return (
+    <Table
+      still
+      label="API keys"
+      rows={keys}
+      rowId={(row) => row.id}
+      columns={[
+        {
+          key: "name",
+          label: "Name",
+          name: true,
+          render: (row) => (
+            <>
+              <strong dir="auto">{row.name}</strong>
+              <span class="sub num">{row.prefix}…</span>
+            </>
+          ),
+        },
+        { key: "user", label: "Of", wide: true, render: (row) => row.user.email },
+        {
+          key: "used",
+          label: "Last used",
+          wide: true,
+          render: (row) => <Time at={row.last_used_at ? row.last_used_at * 1000 : null} />,
+        },
+        {
+          key: "expires",
+          label: "Expires",
+          wide: true,
+          render: (row) => (row.expires_at ? <Time at={row.expires_at * 1000} /> : "never"),
+        },
+        {
+          key: "revoke",
+          label: "",
+          end: true,
+          render: (row) => (
+            <ConfirmForm
+              id={row.id}
+              action={`/settings/keys/${row.id}/revoke`}
+              label="Revoke"
+              buttonClass="button danger small"
+              title={`Revoke “${row.name}”?`}
+              lost="Whatever uses this key is refused from now on. This cannot be undone."
+              verb="Revoke the key"
+            />
+          ),
+        },
+      ]}
+    />
+  );
+}
+
+export function SettingsPage(props: SettingsProps) {
+  const { url } = usePage();
+  const error = (form: "key" | "password") =>
+    props.error?.form === form ? (
+      <Notice kind="bad" alert>
+        {props.error.message}
+      </Notice>
+    ) : null;
+  return (
+    <Layout title="Settings">
+      <div class="stack loose">
+        {props.made ? <Made made={props.made} baseUrl={props.baseUrl} /> : null}
+        <section class="panel">
+          <header>
+            <h2>API keys</h2>
+          </header>
+          <Keys keys={props.keys} />
+          <form class="body form" method="post" action="/settings/keys">
+            {error("key")}
+            <div class="fields">
+              <TextField
+                name="name"
+                label="Name of a new key"
+                required
+                maxlength={200}
+                placeholder="what will use it"
+              />
+              <TextField name="days" label="Days until it expires" type="number" hint="empty = never" />
+            </div>
+            <div class="row">
+              <button type="submit" class="button primary">
+                Make a key
+              </button>
+            </div>
+          </form>
+        </section>
+        <div class="columns">
+          <section class="panel">
+            <header>
+              <h2>Account</h2>
+            </header>
+            <div class="body">
+              <KeyValue
+                rows={[
+                  ["E-mail", props.email],
+                  ["Role", props.role === "admin" ? "administrator of this installation" : "member"],
+                  ["Organisation", <CopyId id={props.org} />],
+                  ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
+                ]}
+              />
+            </div>
+          </section>
+          <section class="panel">
+            <header>
+              <h2>Password</h2>
+            </header>
+            <form class="body form" method="post" action="/settings/password">
+              {error("password")}
+              <TextField
+                name="current"
+                label="Current password"
+                type="password"
+                required
+                autocomplete="current-password"
+              />
+              <TextField
+                name="password"
+                label="New password"
+                type="password"
+                required
+                minlength={8}
+                maxlength={256}
+                autocomplete="new-password"
+                hint="At least 8 characters; a phrase is best. Other sessions end."
+              />
+              <div class="row">
+                <button type="submit" class="button">
+                  Change the password
+                </button>
+              </div>
+            </form>
+          </section>
+        </div>
+      </div>
+    </Layout>
+  );
+}

@@ -1,0 +1,121 @@
+/** Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider. */
+import type { UsageSummary } from "../../../src/billing/model.ts";
+import { formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/format.ts";
+import { usePage, withQuery } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Tabs } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { Table } from "../../parts/table.tsx";
+import { Stat, Stats } from "../../parts/value.tsx";
+
+export interface UsageProps {
+  summary: UsageSummary;
+  /** Names of users and keys, by id. */
+  names: Record<string, string>;
+}
+
+const sum = <T,>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
+
+function shift(month: string, by: number): string {
+  const [year = 0, number = 1] = month.split("-").map(Number);
+  return new Date(Date.UTC(year, number - 1 + by, 1)).toISOString().slice(0, 7);
+}
+
+export function UsagePage({ summary, names }: UsageProps) {
+  const { url, now } = usePage();
+  const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
+  const thisMonth = new Date(now).toISOString().slice(0, 7);
+  const csv = `/usage.csv?${new URLSearchParams({ month: summary.month, group_by: summary.group_by })}`;
+  return (
+    <Layout
+      title="Usage"
+      actions={
+        <a class="button" href={csv} download>
+          <Icon name="download" />
+          CSV
+        </a>
+      }
+    >
+      <div class="stack">
+        <div class="row between">
+          <h2 class="num">{summary.month}</h2>
+          <div class="row">
+            <a class="button small" href={withQuery(url, { month: shift(summary.month, -1) })}>
+              <Icon name="left" />
+              Earlier
+            </a>
+            {summary.month < thisMonth ? (
+              <a class="button small" href={withQuery(url, { month: shift(summary.month, 1) })}>
+                Later
+                <Icon name="right" />
+              </a>
+            ) : null}
+          </div>
+        </div>
+        <Stats>
+          <Stat label="Cost" big note="own machines cost nothing here">
+            {formatMoney(summary.total_cost_usd)}
+          </Stat>
+          <Stat label="Hours of work" note={`${formatNumber(sum(summary.work, (row) => row.gpu_hours))} GPU hours`}>
+            {formatNumber(sum(summary.work, (row) => row.hours))}
+          </Stat>
+          <Stat label="Trained tokens">{formatCount(sum(summary.work, (row) => row.tokens))}</Stat>
+          <Stat label="Requests">{formatInteger(sum(summary.requests, (row) => row.requests))}</Stat>
+          <Stat label="Tokens in / out">
+            {formatCount(sum(summary.requests, (row) => row.prompt_tokens))} /{" "}
+            {formatCount(sum(summary.requests, (row) => row.completion_tokens))}
+          </Stat>
+        </Stats>
+        <Tabs
+          label="Group by"
+          name="group_by"
+          tabs={[
+            { key: "user", label: "Person" },
+            { key: "model", label: "Model" },
+            { key: "key", label: "API key" },
+            { key: "kind", label: "Kind of work" },
+            { key: "provider", label: "Provider" },
+          ]}
+        />
+        {summary.work.length + summary.requests.length === 0 ? (
+          <div class="panel">
+            <Empty icon="usage" title="Nothing was used in this month">
+              Training, evaluations, endpoints and requests are counted here as they happen.
+            </Empty>
+          </div>
+        ) : null}
+        {summary.work.length ? (
+          <Table
+            still
+            label="Work"
+            rows={summary.work}
+            rowId={(row) => `work-${row.group}`}
+            columns={[
+              { key: "group", label: "Work of", name: true, render: (row) => name(row.group) },
+              { key: "attempts", label: "Runs", end: true, render: (row) => formatInteger(row.attempts) },
+              { key: "hours", label: "Hours", end: true, render: (row) => formatNumber(row.hours) },
+              { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
+              { key: "tokens", label: "Tokens", end: true, wide: true, render: (row) => formatCount(row.tokens) },
+              { key: "cost", label: "Cost", end: true, render: (row) => formatMoney(row.cost_usd) },
+            ]}
+          />
+        ) : null}
+        {summary.requests.length ? (
+          <Table
+            still
+            label="Requests"
+            rows={summary.requests}
+            rowId={(row) => `requests-${row.group}`}
+            columns={[
+              { key: "group", label: "Requests of", name: true, render: (row) => name(row.group) },
+              { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
+              { key: "in", label: "Tokens in", end: true, render: (row) => formatCount(row.prompt_tokens) },
+              { key: "out", label: "Tokens out", end: true, render: (row) => formatCount(row.completion_tokens) },
+            ]}
+          />
+        ) : null}
+      </div>
+    </Layout>
+  );
+}
