@@ -39,10 +39,10 @@ function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
         label="Password"
         type="password"
         required
-        minlength={12}
+        minlength={8}
         maxlength={256}
         autocomplete="new-password"
-        hint="At least 12 characters. A few words are better than one odd word."
+        hint="At least 8 characters. A few words are better than one odd word."
       />
     </>
   );
