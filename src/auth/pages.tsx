@@ -25,7 +25,7 @@ function withCookies(answer: Response, cookies: string[]): Response {
 
 export const authPages = (ctx: Ctx) => {
   const render = (request: Request, actor: Actor | null, page: VNode, status = 200) =>
-    html(pageOf(ctx, request, actor), page, { status, headers: { "referrer-policy": "no-referrer" } });
+    html(pageOf(ctx, request, actor), page, { status });
 
   /** Shows the form again with what went wrong; faults of ours go on to the error page. */
   const again = (request: Request, error: unknown, page: (message: string) => VNode) => {
