@@ -30,6 +30,7 @@ export const EMBEDDED = [
   "trainer/requirements*.txt",
   "trainer/pyproject.toml",
   "plugins/template/**/*",
+  "src/contract/{provider,spec}.ts",
   "compose/**/*",
   "examples/*.{jsonl,md,py,ts}",
 ] as const;

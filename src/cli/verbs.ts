@@ -4,6 +4,7 @@ import { backup } from "./backup.ts";
 import type { Verb } from "./command.ts";
 import { doctor } from "./doctor.ts";
 import { migrateVerb } from "./migrate.ts";
+import { pluginCheck, pluginNew } from "./plugin.ts";
 import { quickstart } from "./quickstart.ts";
 import { restore } from "./restore.ts";
 import { serve } from "./serve.ts";
@@ -19,4 +20,6 @@ export const VERBS: readonly Verb[] = [
   migrateVerb,
   backup,
   restore,
+  pluginNew,
+  pluginCheck,
 ];

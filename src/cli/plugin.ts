@@ -1,0 +1,92 @@
+/** `plugin new` and `plugin check`: start a provider plugin from the template, and hold one against the provider contract. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { assetPath, listAssets } from "../assets.ts";
+import type { ProviderPlugin } from "../contract/provider.ts";
+import { AppError } from "../errors.ts";
+import { EXIT, UsageError, type Verb } from "./command.ts";
+
+/** Files of the contract that a plugin takes its types from; `plugin new` puts them beside it, so that it needs nothing else of ours. */
+const CONTRACT = ["provider.ts", "spec.ts"];
+
+export const pluginNew: Verb = {
+  name: "plugin new",
+  summary: "Starts a provider plugin from the template.",
+  words: "ID [DIR]",
+  options: {},
+  notes: `ID is what jobs will name: lower-case letters, digits and dashes. DIR defaults to ./ID.
+Then: finetune-lab plugin check DIR, and docs/plugin-authors.md.`,
+  async run(args) {
+    const [id, target = id] = args.words;
+    if (!id || !target || !/^[a-z][a-z0-9-]{0,31}$/.test(id))
+      throw new UsageError("Name the plugin: 1 to 32 of a-z, 0-9 and -, a letter first.");
+    const directory = resolve(target);
+    if (existsSync(directory) && readdirSync(directory).length > 0)
+      throw new AppError("conflict", "directory_not_empty", `${directory} is not empty.`);
+    const write = (name: string, text: string) => {
+      mkdirSync(dirname(join(directory, name)), { recursive: true });
+      writeFileSync(join(directory, name), text);
+    };
+    for (const name of listAssets("plugins/template")) {
+      const text = readFileSync(join(assetPath("plugins/template"), name), "utf8");
+      write(name, text.replaceAll("../../src/contract/", "./contract/").replaceAll("my-provider", id));
+    }
+    for (const name of CONTRACT)
+      write(join("contract", name), readFileSync(join(assetPath("src/contract"), name), "utf8"));
+    process.stdout.write(`${directory}\nCheck it with: finetune-lab plugin check ${target}\n`);
+    return EXIT.ok;
+  },
+};
+
+interface Subject {
+  plugin: ProviderPlugin;
+  config: Record<string, unknown>;
+}
+
+/** All bundled providers, one of them by id, or the plugin in a folder. */
+async function subjects(name: string | undefined): Promise<Subject[]> {
+  const { BUNDLED } = await import("../../plugins/index.ts");
+  const bundled = BUNDLED.filter((plugin) => !name || plugin.id === name);
+  if (bundled.length > 0) return bundled.map((plugin) => ({ plugin, config: {} }));
+  const folder = resolve(name ?? "");
+  if (!existsSync(folder)) throw new UsageError(`No bundled provider and no folder is called "${name}".`);
+  const { loadPluginFolder } = await import("../plugins/service.ts");
+  const answer = await loadPluginFolder(folder, basename(folder));
+  if ("problem" in answer) {
+    const { stage, message, remedy } = answer.problem;
+    throw new AppError("invalid", "plugin_not_loaded", `${stage}: ${message}. ${remedy}`);
+  }
+  return [answer.loaded];
+}
+
+export const pluginCheck: Verb = {
+  name: "plugin check",
+  summary: "Runs the provider contract's cases over a plugin and prints a table.",
+  words: "[PROVIDER | DIR]",
+  options: {},
+  notes: `Without a name all bundled providers are checked. A plugin in DIR uses its own config.json, so a cloud provider is really called.
+Exit code 1 when a case fails.`,
+  async run(args) {
+    const { CASES } = await import("../contract/conformance.ts");
+    const { conform } = await import("../plugins/conform.ts");
+    const width = Math.max(...CASES.map((one) => one.name.length));
+    const say = (line: string) => process.stdout.write(`${line.trimEnd()}\n`);
+    let failures = 0;
+    for (const { plugin, config } of await subjects(args.words[0])) {
+      const dataDir = mkdtempSync(join(tmpdir(), "ftl-conformance-"));
+      say(`\n${plugin.title} (${plugin.id}), provider contract ${plugin.contract}\n`);
+      try {
+        for await (const result of conform(plugin, config, dataDir)) {
+          if (result.outcome === "failed") failures++;
+          const mark = { passed: "ok  ", failed: "FAIL", skipped: "skip" }[result.outcome];
+          say(`${mark}  ${result.name.padEnd(width)}  ${String(result.ms).padStart(6)} ms  ${result.detail}`);
+        }
+      } finally {
+        rmSync(dataDir, { recursive: true, force: true });
+      }
+    }
+    say(failures > 0 ? `\n${failures} failed` : "\nall passed");
+    return failures > 0 ? EXIT.failed : EXIT.ok;
+  },
+};
