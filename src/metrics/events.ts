@@ -126,23 +126,11 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
       const data = { row_id: one.row_id, prompt, expected: cut(one.expected), output: cut(one.output) };
       return { type: "sample", step: one.step, message: `Sample answer at step ${one.step}`, data };
     }
-    case "result":
-      return { type: "result", message: "The trainer reported its result", data: { ...one.result } };
     case "ready":
       return { type: "ready", message: `Ready to answer as ${one.models.join(", ")}`, data: { models: one.models } };
     case "command_done":
       return { type: "command_done", message: `Done: ${one.command}`, data: { id: one.id, command: one.command } };
-    case "finished":
-      return { type: "finished", message: `The trainer finished: ${one.outcome}`, data: { outcome: one.outcome } };
-    case "failed": {
-      const data = {
-        reason: one.reason,
-        advice: one.advice ?? null,
-        retry: one.retry,
-        detail: one.detail ? cut(one.detail) : null,
-      };
-      return { type: "failed", level: "error", message: [one.message, one.advice].filter(Boolean).join(" "), data };
-    }
+    // What became of the job (`result`, `finished`, `failed`) is told by the room that moves its state.
     default:
       return null;
   }

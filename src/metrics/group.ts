@@ -128,6 +128,5 @@ async function commit(ctx: Ctx, members: Waiting[]): Promise<boolean> {
 function tell(ctx: Ctx, who: AttemptRef, stored: Stored): void {
   const { org, jobId } = who;
   if (stored.batchId !== null) ctx.bus.emit("job.batch", { org, jobId, batchId: stored.batchId });
-  if (stored.payload?.progress) ctx.bus.emit("job.progress", { org, jobId });
   emitAll(ctx.bus, stored.messages);
 }

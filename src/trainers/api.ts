@@ -4,12 +4,12 @@ import { type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import { session } from "../http/session.ts";
+import { applyTrainerEvents, pendingCommands } from "../jobs/service.ts";
 import { refusal, storeBatch } from "../metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "./artifacts.ts";
 import { readBytes, readJson } from "./body.ts";
 import { readEvents } from "./events.ts";
 import { fileResponse } from "./files.ts";
-import { applyTrainerEvents, pendingCommands } from "./hooks.ts";
 import { inputFile, specReply, splitFiles } from "./inputs.ts";
 import { type Trainer, trainerOf } from "./token.ts";
 
@@ -47,7 +47,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
     throw refusal(trainer.over);
   }
   const { lastSeq } = await storeBatch(ctx, { id: attempt.id, jobId: job.id, org: job.org }, events, (tx, fresh) =>
-    applyTrainerEvents(tx, attempt, fresh),
+    applyTrainerEvents(ctx, tx, attempt, fresh),
   );
   return { last_seq: lastSeq, commands: await pendingCommands(ctx, job.id) };
 }

@@ -3,6 +3,7 @@ import { eq } from "drizzle-orm";
 import type { FileEntry, JobSpec } from "../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
+import { splitPath } from "../datasets/service.ts";
 import { attempt } from "../db/schema/jobs.ts";
 import { artifact } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
@@ -15,9 +16,6 @@ const HEARTBEAT_S = 15;
 const MAX_BATCH_EVENTS = 1000;
 /** Files of a checkpoint that only going on with training needs. */
 const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state.json"]);
-
-const splitPath = (ctx: Ctx, versionId: string, split: "train" | "holdout") =>
-  ctx.files.path("datasets", versionId, `${split}.jsonl`);
 
 interface Input {
   directory: string;
