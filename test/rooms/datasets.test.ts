@@ -1,0 +1,462 @@
+/** Datasets over HTTP: formats become one chat form, versions are immutable and named by content, rows are paged, and nothing in use is deleted. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { resolveTrainingData, splitPath } from "../../src/datasets/service.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { AppError } from "../../src/errors.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import {
+  chatLines,
+  type DatasetObject,
+  type ReportObject,
+  sendDataset,
+  settled,
+  type VersionObject,
+  validated,
+} from "../support/datasets.ts";
+
+let lab: TestApp;
+beforeAll(async () => {
+  lab = await createTestApp();
+});
+afterAll(() => lab.close());
+
+interface Row {
+  id: number;
+  messages: {
+    role: string;
+    content: string;
+    weight?: number;
+    tool_calls?: unknown[];
+    tool_call_id?: string;
+    name?: string;
+  }[];
+  tools?: unknown[];
+}
+interface RowsPage {
+  data: Row[];
+  last_id: number | null;
+  has_more: boolean;
+}
+const canonical = (versionId: string, split: "train" | "holdout" = "train"): Row[] =>
+  readFileSync(splitPath(lab.ctx, versionId, split), "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+const user = { role: "user", content: "hi" };
+const assistant = { role: "assistant", content: "hello" };
+const call = (id: string, name: string, args: string) => ({
+  id,
+  type: "function",
+  function: { name, arguments: args },
+});
+
+const formats: {
+  name: string;
+  filename: string;
+  content: string;
+  format: string;
+  expected: Omit<Row, "id">;
+  query?: string;
+}[] = [
+  {
+    name: "chat with developer, tools, weight, refusal, parts and names",
+    filename: "a.jsonl",
+    format: "chat",
+    content: JSON.stringify({
+      messages: [
+        {
+          role: "developer",
+          content: [
+            { type: "text", text: "be" },
+            { type: "text", text: "brief" },
+          ],
+        },
+        { role: "user", content: "weather?", name: "ann" },
+        { role: "assistant", content: null, tool_calls: [call("c1", "get", '{"city": "Bern"}')], weight: 0 },
+        { role: "tool", tool_call_id: "c1", content: "sunny" },
+        { role: "assistant", refusal: "I cannot say." },
+      ],
+      tools: [{ type: "function", function: { name: "get", parameters: { type: "object" } } }],
+      parallel_tool_calls: false,
+    }),
+    expected: {
+      messages: [
+        { role: "system", content: "be\nbrief" },
+        { role: "user", content: "weather?", name: "ann" },
+        { role: "assistant", content: "", weight: 0, tool_calls: [call("c1", "get", '{"city": "Bern"}')] },
+        { role: "tool", content: "sunny", tool_call_id: "c1" },
+        { role: "assistant", content: "I cannot say." },
+      ],
+      tools: [{ type: "function", function: { name: "get", parameters: { type: "object" } } }],
+    },
+  },
+  {
+    name: "legacy functions",
+    filename: "a.jsonl",
+    format: "chat",
+    content: JSON.stringify({
+      messages: [
+        user,
+        { role: "assistant", content: null, function_call: { name: "f", arguments: "{}" } },
+        { role: "function", name: "f", content: "1" },
+        assistant,
+      ],
+      functions: [{ name: "f", description: "d" }],
+    }),
+    expected: {
+      messages: [
+        user,
+        { role: "assistant", content: "", tool_calls: [call("call_1", "f", "{}")] },
+        { role: "tool", content: "1", name: "f", tool_call_id: "call_1" },
+        assistant,
+      ],
+      tools: [{ type: "function", function: { name: "f", description: "d" } }],
+    },
+  },
+  {
+    name: "prompt and completion",
+    filename: "a.jsonl",
+    format: "completion",
+    content: '{"prompt": "2+2=", "completion": " 4"}',
+    expected: {
+      messages: [
+        { role: "user", content: "2+2=" },
+        { role: "assistant", content: " 4" },
+      ],
+    },
+  },
+  {
+    name: "an Alpaca array over several lines",
+    filename: "a.json",
+    format: "alpaca",
+    content: JSON.stringify(
+      [{ instruction: "Add", input: "1 2", output: "3", system: "You add.", history: [["a", "b"]] }],
+      null,
+      2,
+    ),
+    expected: {
+      messages: [
+        { role: "system", content: "You add." },
+        { role: "user", content: "a" },
+        { role: "assistant", content: "b" },
+        { role: "user", content: "Add\n1 2" },
+        { role: "assistant", content: "3" },
+      ],
+    },
+  },
+  {
+    name: "ShareGPT with a function call",
+    filename: "a.json",
+    format: "sharegpt",
+    content: JSON.stringify([
+      {
+        conversations: [
+          { from: "human", value: "hi" },
+          { from: "function_call", value: '{"name": "f", "arguments": {"a": 1}}' },
+          { from: "observation", value: "2" },
+          { from: "gpt", value: "two" },
+        ],
+        system: "sys",
+        tools: '[{"name": "f", "parameters": {}}]',
+      },
+    ]),
+    expected: {
+      messages: [
+        { role: "system", content: "sys" },
+        user,
+        { role: "assistant", content: "", tool_calls: [call("call_1", "f", '{"a":1}')] },
+        { role: "tool", content: "2", tool_call_id: "call_1" },
+        { role: "assistant", content: "two" },
+      ],
+      tools: [{ type: "function", function: { name: "f", parameters: {} } }],
+    },
+  },
+  {
+    name: "CSV whose columns say it all",
+    filename: "a.csv",
+    format: "csv",
+    content: 'prompt,completion\n"a, ""b""","c\nd"\n',
+    expected: {
+      messages: [
+        { role: "user", content: 'a, "b"' },
+        { role: "assistant", content: "c\nd" },
+      ],
+    },
+  },
+  {
+    name: "TSV with a mapping",
+    filename: "a.tsv",
+    format: "csv",
+    content: "q\ta\ts\nx\ty\tz\n",
+    query: "mapping[prompt]=q&mapping[completion]=a&mapping[system]=s",
+    expected: {
+      messages: [
+        { role: "system", content: "z" },
+        { role: "user", content: "x" },
+        { role: "assistant", content: "y" },
+      ],
+    },
+  },
+];
+
+describe("every format becomes the one chat form", () => {
+  for (const { name, filename, content, format, expected, query } of formats)
+    test(name, async () => {
+      const { version, report } = await validated(
+        lab,
+        content,
+        filename,
+        `holdout_fraction=0${query ? `&${query}` : ""}`,
+      );
+      expect(report.problems.filter((problem) => problem.severity === "error")).toEqual([]);
+      expect(version).toMatchObject({ status: "ready", format, rows: 1 });
+      expect(canonical(version.id)).toEqual([{ id: 1, ...expected }] as Row[]);
+    });
+});
+
+describe("CSV that has to be mapped", () => {
+  const content = `text,category\n${Array.from({ length: 12 }, (_, i) => `question ${i},label ${i % 3}`).join("\n")}\n`;
+
+  test("a mapping is proposed, and giving one completes the version", async () => {
+    const { dataset, version, report } = await validated(lab, content, "bank.csv");
+    expect(version).toMatchObject({ status: "needs_mapping", number: 1, rows: 0 });
+    expect(report.csv).toMatchObject({
+      columns: ["text", "category"],
+      proposed: { prompt: "text", completion: "category" },
+    });
+    expect(report.csv?.first_rows[0]).toEqual(["question 0", "label 0"]);
+    const waiting = resolveTrainingData(lab.ctx, lab.actor("admin"), version.file_id, "training_file");
+    expect(await waiting.catch((error: AppError) => [error.code, error.param])).toEqual([
+      "needs_mapping",
+      "training_file",
+    ]);
+    await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { mapping: report.csv?.proposed } });
+    const done = await settled(lab, dataset.id);
+    expect(done.version).toMatchObject({
+      id: version.id,
+      status: "ready",
+      number: 1,
+      rows: 12,
+      train_rows: 11,
+      holdout_rows: 1,
+    });
+  });
+
+  test("a mapping to a column that does not exist fails with the columns there are", async () => {
+    const { version } = await validated(lab, content, "bank.csv", "mapping[prompt]=text&mapping[completion]=labels");
+    expect(version.status).toBe("failed");
+    expect(version.error).toContain('no column "labels"');
+    expect(version.error).toContain("text, category");
+  });
+});
+
+describe("versions", () => {
+  const lines = chatLines(200);
+  const upload = (content: string, query = "") => validated(lab, content, "train.jsonl", query);
+
+  test("the same rows and settings have the same hash, whatever the line ends; other seeds and rows another", async () => {
+    const [a, b, c, d] = await Promise.all([
+      upload(lines.join("\n")),
+      upload(`${lines.join("\r\n")}\r\n\r\n`),
+      upload(lines.join("\n"), "seed=7"),
+      upload(lines.slice(1).join("\n")),
+    ]);
+    expect(a.version.hash).toMatch(/^[0-9a-f]{64}$/);
+    expect(b.version.hash).toBe(a.version.hash);
+    expect(new Set([a, c, d].map((each) => each.version.hash)).size).toBe(3);
+    const held = (id: string) => canonical(id, "holdout").map((row) => row.id);
+    expect(held(a.version.id)).toHaveLength(20);
+    expect(held(b.version.id)).toEqual(held(a.version.id));
+    expect(held(c.version.id)).not.toEqual(held(a.version.id));
+  });
+
+  test("train and hold-out together are all rows, once each and in order", async () => {
+    const { version } = await upload(lines.join("\n"), "holdout_fraction=0.25");
+    const [train, held] = [canonical(version.id), canonical(version.id, "holdout")];
+    expect([train.length, held.length]).toEqual([150, 50]);
+    const ids = [...train, ...held].map((row) => row.id).sort((x, y) => x - y);
+    expect(ids).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+    expect(train.map((row) => row.id)).toEqual(train.map((row) => row.id).sort((x, y) => x - y));
+    for (const row of [...train, ...held]) expect(row.messages[0]?.content).toBe(`question ${row.id}`);
+  });
+
+  test("equal rows fall on the same side", async () => {
+    const tripled = lines.flatMap((line) => [line, line, line]);
+    const { version, report } = await upload(tripled.join("\n"), "holdout_fraction=0.5");
+    expect(report.duplicates.rows).toBe(400);
+    const text = (row: Row) => row.messages[0]?.content;
+    const held = new Set(canonical(version.id, "holdout").map(text));
+    expect(held.size).toBeGreaterThan(50);
+    expect(canonical(version.id).some((row) => held.has(text(row)))).toBe(false);
+  });
+
+  test("nothing is held out when that is asked for, and a lone row is trained on", async () => {
+    expect((await upload(lines.join("\n"), "holdout_fraction=0")).version).toMatchObject({
+      train_rows: 200,
+      holdout_rows: 0,
+    });
+    const lone = await upload(lines[0] ?? "");
+    expect(lone.version).toMatchObject({ status: "ready", train_rows: 1, holdout_rows: 0 });
+    expect(lone.report.problems.map((problem) => problem.code)).toEqual(["few_rows"]);
+  });
+
+  test("a new version leaves the old one as it was", async () => {
+    const { dataset, version } = await upload(lines.join("\n"));
+    const before = readFileSync(splitPath(lab.ctx, version.id, "train"));
+    const made = await lab.json<VersionObject>("POST", `/v1/datasets/${dataset.id}/versions`, {
+      body: { seed: 9, holdout_fraction: 0.2 },
+    });
+    expect(made).toMatchObject({ number: 2, status: "validating" });
+    expect((await settled(lab, dataset.id)).version).toMatchObject({ id: made.id, status: "ready", holdout_rows: 40 });
+    expect(readFileSync(splitPath(lab.ctx, version.id, "train")).equals(before)).toBe(true);
+    const list = await lab.json<{ data: VersionObject[] }>("GET", `/v1/datasets/${dataset.id}/versions`);
+    expect(list.data.map((each) => [each.number, each.status])).toEqual([
+      [2, "ready"],
+      [1, "ready"],
+    ]);
+    const old = await lab.json<ReportObject>("GET", `/v1/datasets/${dataset.id}/report?version=${version.id}`);
+    expect(old.version.number).toBe(1);
+  });
+
+  test("a job gets the newest ready version of a file or dataset, and the very version it names", async () => {
+    const { dataset, version } = await upload(lines.join("\n"));
+    const made = await lab.json<VersionObject>("POST", `/v1/datasets/${dataset.id}/versions`, { body: { seed: 9 } });
+    await settled(lab, dataset.id);
+    const resolved = async (id: string) =>
+      (await resolveTrainingData(lab.ctx, lab.actor("admin"), id, "training_file")).id;
+    expect(await resolved(version.file_id)).toBe(made.id);
+    expect(await resolved(dataset.id)).toBe(made.id);
+    expect(await resolved(version.id)).toBe(version.id);
+    for (const id of ["file-none", "ds_none", "dsv_none", "x"]) {
+      const error = await resolveTrainingData(lab.ctx, lab.actor("admin"), id, "training_file").catch(
+        (thrown) => thrown,
+      );
+      expect(error).toBeInstanceOf(AppError);
+      expect([error.kind, error.code, error.param]).toEqual(["invalid", "training_data_not_found", "training_file"]);
+    }
+    const other = await resolveTrainingData(lab.ctx, lab.actor("other"), version.id, "training_file").catch(
+      (thrown) => thrown,
+    );
+    expect(other.code).toBe("training_data_not_found");
+  });
+});
+
+describe("rows", () => {
+  test("are paged by id through a file with many index entries, and searched", async () => {
+    const { dataset } = await validated(lab, chatLines(3000).join("\n"));
+    const seen: number[] = [];
+    for (let after = 0, more = true; more; ) {
+      const page = await lab.json<RowsPage>(
+        "GET",
+        `/v1/datasets/${dataset.id}/rows?split=train&limit=97&after=${after}`,
+      );
+      seen.push(...page.data.map((row) => row.id));
+      after = page.last_id ?? 0;
+      more = page.has_more;
+    }
+    expect(seen).toHaveLength(2700);
+    expect(new Set(seen).size).toBe(2700);
+    const held = await lab.json<RowsPage>("GET", `/v1/datasets/${dataset.id}/rows?split=holdout&limit=5`);
+    expect(held).toMatchObject({ has_more: true });
+    expect(seen).not.toContain(held.data[0]?.id ?? 0);
+    const last = seen.at(-1) ?? 0;
+    const found = await lab.json<RowsPage>("GET", `/v1/datasets/${dataset.id}/rows?search=QUESTION%20${last}`);
+    expect(found.data.map((row) => row.id)).toEqual([last]);
+    expect(found.has_more).toBe(false);
+  });
+});
+
+describe("deleting", () => {
+  const liveJob = (id: string, spec: object, request: object) =>
+    lab.ctx.write((tx) =>
+      tx.insert(job).values({
+        id,
+        org: lab.orgs.a,
+        kind: "train",
+        name: "j",
+        state: "queued",
+        spec: spec as never,
+        request: request as never,
+        metadata: {},
+        progress: {},
+        createdBy: lab.users.admin,
+        createdAt: Date.now(),
+      }),
+    );
+  const refused = async (path: string) => {
+    const answer = await lab.request("DELETE", path);
+    const { error } = (await answer.json()) as { error: { code: string; message: string } };
+    return { status: answer.status, retry: answer.headers.get("x-should-retry"), ...error };
+  };
+
+  test("a file and a dataset that a live job uses are kept, and the answer names the job", async () => {
+    const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
+    await liveJob(
+      "ftjob-live1",
+      { dataset: { file_id: version.file_id, dataset_id: dataset.id, version_id: version.id } },
+      {},
+    );
+    const file = await refused(`/v1/files/${version.file_id}`);
+    expect(file).toMatchObject({ status: 409, code: "file_in_use", retry: "false" });
+    expect(file.message).toContain("ftjob-live1");
+    expect(await refused(`/v1/datasets/${dataset.id}`)).toMatchObject({ status: 409, code: "dataset_in_use" });
+    await lab.ctx.write((tx) => tx.update(job).set({ state: "succeeded" }));
+    expect((await lab.request("DELETE", `/v1/files/${version.file_id}`)).status).toBe(200);
+  });
+
+  test("a job that still waits for validation counts too", async () => {
+    const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
+    await liveJob("ftjob-live2", {}, { training_file: version.file_id });
+    expect(await refused(`/v1/datasets/${dataset.id}`)).toMatchObject({ status: 409, code: "dataset_in_use" });
+    await lab.ctx.write((tx) => tx.update(job).set({ state: "cancelled" }));
+    expect((await lab.request("DELETE", `/v1/datasets/${dataset.id}`)).status).toBe(200);
+    expect(existsSync(lab.ctx.files.path("files", version.file_id))).toBe(false);
+    expect(existsSync(lab.ctx.files.path("datasets", version.id))).toBe(false);
+    expect((await lab.request("GET", `/v1/files/${version.file_id}`)).status).toBe(404);
+  });
+
+  test("keep_file leaves the upload", async () => {
+    const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
+    await lab.json("DELETE", `/v1/datasets/${dataset.id}?keep_file=true`);
+    expect((await lab.request("GET", `/v1/files/${version.file_id}`)).status).toBe(200);
+  });
+});
+
+test("a dataset of another organisation does not exist", async () => {
+  const { dataset } = await validated(lab, chatLines(12).join("\n"));
+  for (const [method, path] of [
+    ["GET", ""],
+    ["GET", "/versions"],
+    ["GET", "/report"],
+    ["GET", "/rows"],
+    ["GET", "/tokens?base_model=smollm2-135m-instruct"],
+    ["DELETE", ""],
+  ] as const)
+    expect((await lab.request(method, `/v1/datasets/${dataset.id}${path}`, { as: "other" })).status).toBe(404);
+  const theirs = await lab.json<{ data: DatasetObject[] }>("GET", "/v1/datasets", { as: "other" });
+  expect(theirs.data).toEqual([]);
+});
+
+test("datasets are listed newest first, named by the user or after the file, and can be renamed", async () => {
+  const first = (await (
+    await sendDataset(lab, chatLines(12).join("\n"), "support tickets.jsonl")
+  ).json()) as DatasetObject;
+  const second = (await (
+    await sendDataset(lab, chatLines(12).join("\n"), "x.jsonl", "name=Mine")
+  ).json()) as DatasetObject;
+  expect([first.name, second.name]).toEqual(["support tickets", "Mine"]);
+  const page = await lab.json<{ data: DatasetObject[]; has_more: boolean }>("GET", "/v1/datasets?limit=2");
+  expect(page.data.map((each) => each.id)).toEqual([second.id, first.id]);
+  expect(page.has_more).toBe(true);
+  const next = await lab.json<{ data: DatasetObject[] }>("GET", `/v1/datasets?limit=2&after=${first.id}`);
+  expect(next.data.map((each) => each.id)).not.toContain(first.id);
+  expect(await lab.json("POST", `/v1/datasets/${first.id}`, { body: { name: "Tickets" } })).toMatchObject({
+    name: "Tickets",
+  });
+  expect((await settled(lab, second.id)).version.status).toBe("ready");
+  const again = await lab.json<DatasetObject>("POST", "/v1/datasets", {
+    body: { file_id: second.version.file_id, name: "Copy", seed: 3 },
+  });
+  expect((await settled(lab, again.id)).version).toMatchObject({ status: "ready", file_id: second.version.file_id });
+});
