@@ -21,7 +21,7 @@ const MISSES = 3;
 const MAX_RESTARTS = 5;
 const WELL_MS = 60_000;
 const HEALTH_NOTE_MS = 15_000;
-const EVICT_IDLE_MS = 5_000;
+const EVICT_IDLE_MS = 3_000;
 const JOB_OVER = ["succeeded", "failed", "cancelled", "paused"] as const;
 
 /** Runs the loop until the returned function is called. It finds again what ran before a restart of the server. */
