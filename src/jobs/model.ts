@@ -1,5 +1,6 @@
 /** What callers send and see of jobs: the training request, list queries, and the views of rows. */
 import * as v from "valibot";
+import type { TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
 import { JOB_STATES } from "./state.ts";
 
@@ -112,8 +113,14 @@ export const TrainRequest = v.strictObject({
 });
 export type TrainRequest = v.InferOutput<typeof TrainRequest>;
 
-/** The parts of a request that only change where and how it runs, for "run again" with changes. */
+/** Changes for "run again": any field, null for `auto`. */
 export const TrainOverrides = v.partial(TrainRequest);
+
+/** Body of POST /v1/jobs. */
+export const CreateTrainJob = v.strictObject({
+  kind: v.optional(v.literal("train", "must be train: evaluations and endpoints have addresses of their own"), "train"),
+  ...TrainRequest.entries,
+});
 
 const count = (min: number, max: number) =>
   v.pipe(
@@ -168,6 +175,43 @@ export function jobView(row: JobRow) {
   };
 }
 export type JobView = ReturnType<typeof jobView>;
+
+/** Everything a run would do and need. */
+export interface TrainPlan {
+  spec: TrainSpec;
+  /** False while the data is still being validated: then rows, steps and tokens are not known yet. */
+  ready: boolean;
+  /** Why each `auto` became what it is, by request field. */
+  reasons: Record<string, string>;
+  steps: number;
+  tokens: number | null;
+  /** Whether `tokens` was counted to the last row or estimated from the first. */
+  tokensExact: boolean;
+  seconds: number | null;
+  secondsBasis: "history" | "default";
+  memoryMb: number;
+  rowsCut: number | null;
+  /** Worth knowing; nothing here stops the job. */
+  warnings: string[];
+}
+
+/** A plan: what a job would do and take. `reasons` say why each `auto` became what it is. */
+export function planView(plan: TrainPlan) {
+  return {
+    object: "job.plan" as const,
+    ready: plan.ready,
+    spec: plan.spec,
+    reasons: plan.reasons,
+    steps: plan.steps,
+    tokens: plan.tokens,
+    tokens_exact: plan.tokensExact,
+    seconds: plan.seconds,
+    seconds_basis: plan.secondsBasis,
+    memory_mb: plan.memoryMb,
+    rows_cut: plan.rowsCut,
+    warnings: plan.warnings,
+  };
+}
 
 /** An attempt; the token's hash stays inside. */
 export function attemptView(row: AttemptRow) {

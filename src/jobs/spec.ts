@@ -12,29 +12,11 @@ import { randomChars } from "../lib/ids.ts";
 import { baseModelRef, requireReadyBase } from "../models/service.ts";
 import { type Facts, resolveAuto } from "./auto.ts";
 import { estimateSeconds, expectedSpeed, totalTokens } from "./estimate.ts";
-import type { TrainRequest } from "./model.ts";
+import type { TrainPlan, TrainRequest } from "./model.ts";
 
 const DAY_S = 86_400;
 /** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
 const LIMITS = { queued_s: 14 * DAY_S, no_progress_s: 1800, total_s: 7 * DAY_S, max_attempts: 5 };
-
-export interface TrainPlan {
-  spec: TrainSpec;
-  /** False while the data is still being validated: then rows, steps and tokens are not known yet. */
-  ready: boolean;
-  /** Why each `auto` became what it is, by request field. */
-  reasons: Record<string, string>;
-  steps: number;
-  tokens: number | null;
-  /** Whether `tokens` was counted to the last row or estimated from the first. */
-  tokensExact: boolean;
-  seconds: number | null;
-  secondsBasis: "history" | "default";
-  memoryMb: number;
-  rowsCut: number | null;
-  /** Worth knowing; nothing here stops the job. */
-  warnings: string[];
-}
 
 /** Runs `work`; an AppError's `param` is renamed to what the caller's client knows. */
 async function named<T>(param: string, work: () => Promise<T>): Promise<T> {

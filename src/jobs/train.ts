@@ -6,8 +6,8 @@ import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { createJob, findRepeated, getJob, type NewJob, type RequestMarks } from "./create.ts";
-import { type JobRow, TrainRequest } from "./model.ts";
-import { buildTrainSpec, type TrainPlan } from "./spec.ts";
+import { type JobRow, type TrainPlan, TrainRequest } from "./model.ts";
+import { buildTrainSpec } from "./spec.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
 
 /** How long a new job waits for its data before it is stored as `validating`: most files are ready by then. */

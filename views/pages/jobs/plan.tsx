@@ -1,29 +1,19 @@
 /** The plan beside the form: steps, tokens, time, memory, place and cost before anything starts. */
+
+import type { TrainPlan } from "../../../src/jobs/model.ts";
 import { formatBytes, formatCount, formatDuration, formatInteger, formatMoney } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
 
 export interface PlanView {
-  /** What every `auto` became, by field name, as text. */
-  resolved: Record<string, string>;
-  steps: number | null;
-  trainRows: number | null;
-  holdoutRows: number | null;
-  /** Tokens the run goes through, all epochs. */
-  tokens: number | null;
-  /** Estimated; null = no basis for an estimate. */
-  seconds: number | null;
-  memoryMb: number | null;
+  plan: TrainPlan;
+  /** Machine or provider it would run on. */
   where: string | null;
   costUsd: number | null;
-  rowsCut: number | null;
-  /** Things worth knowing that do not stop the job. */
-  warnings: string[];
-  /** True when nothing stands in the way. */
-  startable: boolean;
 }
 
-export function Plan({ plan, ready }: { plan: PlanView | null; ready: boolean }) {
+export function Plan({ view, ready }: { view: PlanView | null; ready: boolean }) {
+  const plan = view?.plan;
   return (
     <section class="panel" id="plan" aria-labelledby="plan-title" aria-live="polite">
       <header>
@@ -39,36 +29,44 @@ export function Plan({ plan, ready }: { plan: PlanView | null; ready: boolean })
             <dl class="plan-figures">
               <div>
                 <dt>Time</dt>
-                <dd>{plan.seconds === null ? "unknown" : `about ${formatDuration(roundTime(plan.seconds))}`}</dd>
+                <dd>{plan.seconds === null ? "not known yet" : `about ${formatDuration(roundTime(plan.seconds))}`}</dd>
               </div>
               <div>
                 <dt>Cost</dt>
-                <dd>{formatMoney(plan.costUsd)}</dd>
+                <dd>{formatMoney(view?.costUsd)}</dd>
               </div>
             </dl>
+            {plan.ready ? null : (
+              <p class="small muted">The data is still being checked; steps and time follow when it is done.</p>
+            )}
             <KeyValue
               rows={[
                 ["Steps", <span class="num">{formatInteger(plan.steps)}</span>],
                 [
                   "Rows",
-                  <span class="num">{formatInteger(plan.trainRows)}</span>,
-                  plan.holdoutRows ? `and ${formatInteger(plan.holdoutRows)} held out to judge by` : undefined,
+                  <span class="num">{formatInteger(plan.spec.dataset.train_rows)}</span>,
+                  plan.spec.dataset.holdout_rows
+                    ? `and ${formatInteger(plan.spec.dataset.holdout_rows)} held out to judge by`
+                    : undefined,
                 ],
-                ["Tokens", <span class="num">{formatCount(plan.tokens)}</span>],
                 [
-                  "Memory",
-                  plan.memoryMb === null ? null : <span class="num">{formatBytes(plan.memoryMb * 1024 ** 2)}</span>,
+                  "Tokens",
+                  plan.tokens === null ? null : <span class="num">{formatCount(plan.tokens)}</span>,
+                  plan.tokensExact ? undefined : "estimated from the first rows",
                 ],
-                ["Runs on", plan.where],
+                ["Memory", <span class="num">{formatBytes(plan.memoryMb * 1024 ** 2)}</span>],
+                ["Runs on", view?.where],
+                [
+                  "Estimate",
+                  plan.secondsBasis === "history" ? "from your own finished runs" : "from a measured default",
+                ],
               ]}
             />
-            {plan.rowsCut ? (
-              <p class="warn-text small">
-                {formatInteger(plan.rowsCut)} rows are longer than the longest row and will be cut.
-              </p>
-            ) : null}
             {plan.warnings.map((warning) => (
-              <p class="warn-text small">{warning}</p>
+              <p class="row fixed top-aligned warn-text small">
+                <Icon name="warn" />
+                <span>{warning}</span>
+              </p>
             ))}
           </>
         ) : (
@@ -78,7 +76,7 @@ export function Plan({ plan, ready }: { plan: PlanView | null; ready: boolean })
               : "Choose data and a base model: steps, tokens, time and cost appear here before anything starts."}
           </p>
         )}
-        <button type="submit" class="button primary block" disabled={!plan?.startable}>
+        <button type="submit" class="button primary block" disabled={!plan}>
           <Icon name="play" />
           Start job
         </button>

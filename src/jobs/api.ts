@@ -1,0 +1,124 @@
+/** /v1/jobs: jobs of every kind in our own form, plans before anything starts, and everything that can be asked of a job. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { usageOfJob } from "../billing/service.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { session } from "../http/session.ts";
+import { pageOf } from "../lib/page.ts";
+import { listCheckpoints } from "../models/service.ts";
+import { marksOf } from "./fine-tuning-api.ts";
+import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
+import {
+  attemptView,
+  CreateTrainJob,
+  type JobRow,
+  jobView,
+  ListJobs,
+  planView,
+  TrainOverrides,
+  TrainRequest,
+} from "./model.ts";
+import {
+  cancelJob,
+  checkpointNow,
+  createTrainJob,
+  getJob,
+  listAttempts,
+  listJobs,
+  pauseJob,
+  planTrainJob,
+  processOutput,
+  rerunJob,
+  resumeJob,
+} from "./service.ts";
+
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const tags = ["Jobs"];
+const PATH = "/v1/jobs";
+
+export const jobsApi = (ctx: Ctx) => {
+  const act = (name: string, summary: string, work: (ctx: Ctx, actor: Actor, id: string) => Promise<JobRow>) =>
+    new Elysia({ name: `jobs.${name}`, seed: ctx.installation })
+      .use(session(ctx))
+      .post(`/:id/${name}`, async ({ actor, params }) => jobView(await work(ctx, actor, params.id)), {
+        params: Id,
+        detail: { tags, summary },
+      });
+  return new Elysia({ name: "jobs.api", prefix: PATH, seed: ctx.installation })
+    .use(session(ctx))
+    .post(
+      "",
+      async ({ actor, body, request }) => {
+        const { kind: _kind, ...train } = body;
+        return jobView(await createTrainJob(ctx, actor, train, marksOf(actor, request, PATH, body)));
+      },
+      {
+        body: CreateTrainJob,
+        detail: {
+          tags,
+          summary: "Create a training job",
+          description:
+            "Every number may be left out or `auto`. Evaluations and endpoints are made at /v1/evaluations and /v1/deployments.",
+        },
+      },
+    )
+    .post("/plan", async ({ actor, body }) => planView(await planTrainJob(ctx, actor, body)), {
+      body: TrainRequest,
+      detail: { tags, summary: "What a training job would do and take; starts nothing" },
+    })
+    .get(
+      "",
+      async ({ actor, query }) => {
+        const page = pageOf(await listJobs(ctx, actor, query), query.limit);
+        return { ...page, data: page.data.map(jobView) };
+      },
+      { query: ListJobs, detail: { tags, summary: "List jobs, newest first; by kind, states or text" } },
+    )
+    .get(
+      "/:id",
+      async ({ actor, params }) => {
+        const row = await getJob(ctx, actor, params.id);
+        const usage = await usageOfJob(ctx, actor, row.id);
+        return {
+          ...jobView(row),
+          usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
+        };
+      },
+      { params: Id, detail: { tags, summary: "Retrieve a job with its frozen spec and progress" } },
+    )
+    .get(
+      "/:id/attempts",
+      async ({ actor, params }) => {
+        const rows = await listAttempts(ctx, actor, params.id);
+        return { object: "list" as const, data: rows.map(attemptView), has_more: false };
+      },
+      { params: Id, detail: { tags, summary: "Attempts of a job, oldest first" } },
+    )
+    .get(
+      "/:id/checkpoints",
+      async ({ actor, params, query }) => {
+        await getJob(ctx, actor, params.id);
+        const rows = await listCheckpoints(ctx, params.id, { after: query.after, limit: query.limit + 1 });
+        const page = pageOf(rows, query.limit);
+        return { ...page, data: page.data.map(checkpointView) };
+      },
+      { params: Id, query: CheckpointsPage, detail: { tags, summary: "Checkpoints of a job, newest first" } },
+    )
+    .get(
+      "/:id/output",
+      async ({ actor, params }) => ({
+        object: "job.output" as const,
+        lines: await processOutput(ctx, actor, params.id),
+      }),
+      { params: Id, detail: { tags, summary: "Last lines the job's process printed, as its provider keeps them" } },
+    )
+    .post("/:id/rerun", async ({ actor, params, body }) => jobView(await rerunJob(ctx, actor, params.id, body ?? {})), {
+      params: Id,
+      body: v.optional(v.nullable(TrainOverrides)),
+      detail: { tags, summary: "Run a training job again, with changes; null sets a field back to auto" },
+    })
+    .use(act("cancel", "Cancel a job", cancelJob))
+    .use(act("pause", "Pause a job after a checkpoint", pauseJob))
+    .use(act("resume", "Resume a paused job", resumeJob))
+    .use(act("checkpoint", "Save a checkpoint now and go on", checkpointNow));
+};

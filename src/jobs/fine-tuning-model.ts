@@ -1,0 +1,211 @@
+/** OpenAI's fine-tuning objects: what its clients send, in its words, and how our rows look to them. */
+import * as v from "valibot";
+import type { TrainSpec } from "../contract/spec.ts";
+import { AppError } from "../errors.ts";
+import type { CheckpointRow } from "../models/model.ts";
+import { autoLearningRate } from "./auto.ts";
+import type { JobRow, Progress, TrainRequest } from "./model.ts";
+import { openaiStatus } from "./state.ts";
+
+const Loose = v.optional(v.nullable(v.record(v.string(), v.unknown())));
+
+/** Values are checked later, all of them by one schema; here only the form. */
+export const CreateFineTuningJob = v.strictObject({
+  model: v.string(),
+  training_file: v.string(),
+  validation_file: v.optional(v.nullable(v.string())),
+  suffix: v.optional(v.nullable(v.string())),
+  seed: v.optional(v.nullable(v.number())),
+  metadata: v.optional(v.nullable(v.record(v.string(), v.unknown()))),
+  integrations: v.optional(v.nullable(v.array(v.unknown()))),
+  hyperparameters: Loose,
+  method: v.optional(
+    v.nullable(v.strictObject({ type: v.string(), supervised: Loose, dpo: Loose, reinforcement: Loose })),
+  ),
+  /** Our own extras; never required. */
+  ftl: Loose,
+});
+export type CreateFineTuningJob = v.InferOutput<typeof CreateFineTuningJob>;
+
+const whole = (fallback: number) =>
+  v.optional(
+    v.pipe(
+      v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/, "must be a whole number"), v.transform(Number))]),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(100),
+    ),
+    fallback,
+  );
+const after = v.optional(v.pipe(v.string(), v.maxLength(100)));
+export const JobsPage = v.looseObject({ after, limit: whole(20) });
+export const EventsPage = v.object({ after, limit: whole(20) });
+export const CheckpointsPage = v.object({ after, limit: whole(10) });
+
+/** Request fields of ours by the name they have under `ftl`. */
+const EXTRAS: Record<string, keyof TrainRequest> = {
+  rank: "lora_r",
+  alpha: "lora_alpha",
+  dropout: "lora_dropout",
+  layers: "lora_layers",
+  target_modules: "target_modules",
+  provider: "provider",
+  max_price_per_hour: "max_price_per_hour",
+  max_length: "max_length",
+  max_steps: "max_steps",
+  precision: "precision",
+  learning_rate: "learning_rate",
+  scheduler: "scheduler",
+  warmup_ratio: "warmup_ratio",
+  weight_decay: "weight_decay",
+  loss_on: "loss_on",
+  eval_every: "eval_every",
+  save_every: "save_every",
+  max_attempts: "max_attempts",
+  evaluate_after: "evaluate_after",
+  priority: "priority",
+  name: "name",
+};
+const NUMBERS = ["n_epochs", "batch_size", "learning_rate_multiplier"] as const;
+
+function unknownField(param: string): AppError {
+  return new AppError("invalid", "unknown_parameter", `Unknown parameter: '${param}'.`, { param });
+}
+
+/**
+ * The training request behind OpenAI's, and what its fields are called there.
+ * @throws AppError for methods and integrations this installation does not do, and for fields nobody knows
+ */
+export function fromOpenAI(body: CreateFineTuningJob): {
+  request: Record<string, unknown>;
+  paramOf: (field: string) => string;
+} {
+  const { method } = body;
+  if (method && method.type !== "supervised") {
+    const known = method.type === "dpo" || method.type === "reinforcement";
+    throw new AppError(
+      "invalid",
+      "method_not_supported",
+      known
+        ? `The method '${method.type}' is not available here; use 'supervised'.`
+        : `Unknown method '${method.type.slice(0, 50)}'; use 'supervised'.`,
+      { param: "method.type" },
+    );
+  }
+  if (body.integrations?.length)
+    throw new AppError("invalid", "integrations_not_supported", "No integrations are available here; leave them out.", {
+      param: "integrations",
+    });
+  const { hyperparameters: inMethod, ...strays } = method?.supervised ?? {};
+  const stray = Object.keys(strays)[0];
+  if (stray) throw unknownField(`method.supervised.${stray}`);
+  const place = inMethod ? "method.supervised.hyperparameters" : "hyperparameters";
+  const numbers = (inMethod ?? body.hyperparameters ?? {}) as Record<string, unknown>;
+  if (typeof numbers !== "object" || Array.isArray(numbers))
+    throw new AppError("invalid", "invalid_value", `Invalid '${place}': must be an object.`, { param: place });
+  for (const name of Object.keys(numbers))
+    if (!NUMBERS.some((known) => known === name)) throw unknownField(`${place}.${name}`);
+  const names: Record<string, string> = Object.fromEntries(NUMBERS.map((name) => [name, `${place}.${name}`]));
+  const extras: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(body.ftl ?? {})) {
+    const field = Object.hasOwn(EXTRAS, name) ? EXTRAS[name] : undefined;
+    if (!field) throw unknownField(`ftl.${name}`);
+    extras[field] = value;
+    names[field] = `ftl.${name}`;
+  }
+  const { model, training_file, validation_file, suffix, seed, metadata } = body;
+  return {
+    request: { model, training_file, validation_file, suffix, seed, metadata, ...numbers, ...extras },
+    paramOf: (field) => names[field] ?? field,
+  };
+}
+
+const seconds = (ms: number) => Math.floor(ms / 1000);
+
+function hyperparametersOf(row: JobRow, spec: TrainSpec) {
+  const request = row.request as Partial<TrainRequest>;
+  if (row.state === "validating" || spec.dataset.train_rows === 0)
+    return {
+      n_epochs: request.n_epochs ?? "auto",
+      batch_size: request.batch_size ?? "auto",
+      learning_rate_multiplier: request.learning_rate_multiplier ?? "auto",
+    };
+  const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
+  const multiplier = Number((learning_rate / autoLearningRate(spec.base_model.parameters)).toPrecision(4));
+  return { n_epochs, batch_size, learning_rate_multiplier: multiplier };
+}
+
+/** `fine_tuning.job`. `now` in milliseconds, for the estimate of the end. */
+export function fineTuningJobView(row: JobRow, now: number) {
+  const { spec } = row;
+  if (spec.kind !== "train") throw new Error("not a training job");
+  const request = row.request as Partial<TrainRequest>;
+  const result = row.result as { tokens_seen?: number; result_files?: string[] } | null;
+  const progress = row.progress as Progress;
+  const hyperparameters = hyperparametersOf(row, spec);
+  const running = row.state === "running" && typeof progress.eta_s === "number";
+  return {
+    object: "fine_tuning.job" as const,
+    id: row.id,
+    created_at: seconds(row.createdAt),
+    finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
+    estimated_finish: running ? seconds(now + (progress.eta_s ?? 0) * 1000) : null,
+    model: spec.base_model.id,
+    fine_tuned_model: row.state === "succeeded" ? spec.output_model : null,
+    organization_id: row.org,
+    status: openaiStatus(row.state),
+    training_file: request.training_file ?? spec.dataset.file_id ?? spec.dataset.version_id,
+    validation_file: request.validation_file ?? null,
+    hyperparameters,
+    method: { type: "supervised" as const, supervised: { hyperparameters } },
+    seed: spec.hyperparameters.seed,
+    trained_tokens: row.state === "succeeded" ? (result?.tokens_seen ?? progress.tokens_seen ?? null) : null,
+    error: row.error ? { code: row.error.code, message: row.error.message, param: row.error.param } : null,
+    result_files: result?.result_files ?? [],
+    integrations: [],
+    metadata: row.metadata,
+    user_provided_suffix: spec.suffix,
+  };
+}
+
+const METRIC_NAMES: Record<string, string> = {
+  "train/loss": "train_loss",
+  "train/token_accuracy": "train_mean_token_accuracy",
+  "eval/loss": "valid_loss",
+  "eval/token_accuracy": "valid_mean_token_accuracy",
+};
+
+/** `fine_tuning.job.checkpoint`. Metrics that are no numbers are left out. */
+export function checkpointView(row: CheckpointRow) {
+  const metrics: Record<string, number> = { step: row.step };
+  for (const [key, value] of Object.entries(row.metrics)) {
+    const name = METRIC_NAMES[key];
+    if (name && typeof value === "number" && Number.isFinite(value)) metrics[name] = value;
+  }
+  return {
+    object: "fine_tuning.job.checkpoint" as const,
+    id: row.id,
+    created_at: seconds(row.createdAt),
+    fine_tuned_model_checkpoint: row.model,
+    fine_tuning_job_id: row.jobId,
+    step_number: row.step,
+    metrics,
+  };
+}
+
+/** The metadata filter of a list: pairs, null for "none at all" (`metadata=null` or `metadata=`), undefined for any. */
+export function metadataFilter(url: string): Record<string, string> | null | undefined {
+  const { searchParams } = new URL(url);
+  const pairs: Record<string, string> = {};
+  for (const [name, value] of searchParams) {
+    const key = /^metadata\[(.{1,64})\]$/s.exec(name)?.[1];
+    if (key !== undefined) pairs[key] = value;
+  }
+  if (Object.keys(pairs).length > 16)
+    throw new AppError("invalid", "invalid_value", "At most 16 metadata pairs can be asked for.", {
+      param: "metadata",
+    });
+  if (Object.keys(pairs).length) return pairs;
+  const whole = searchParams.get("metadata");
+  return whole === "null" || whole === "" ? null : undefined;
+}
