@@ -1,5 +1,5 @@
 /** A real server in a child process on its own data directory, as an administrator would start it: for tests that kill, restart and use it from outside. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -125,7 +125,13 @@ export async function startLive(
     async close() {
       child?.kill("SIGTERM");
       await child?.exited;
-      for (const pid of processesOf(dir)) process.kill(pid, "SIGKILL");
+      for (const pid of processesOf(dir)) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // it ended by itself
+        }
+      }
       rmSync(dir, { recursive: true, force: true });
     },
   };
@@ -133,11 +139,13 @@ export async function startLive(
 
 /** Ids of processes whose environment or command line names the data directory: trainers the server left behind. */
 export function processesOf(dir: string): number[] {
-  const run = Bun.spawnSync(["pgrep", "-f", dir]);
-  return run.stdout
-    .toString()
-    .split("\n")
-    .filter(Boolean)
-    .map(Number)
-    .filter((pid) => pid !== process.pid);
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+    try {
+      const words = readFileSync(`/proc/${name}/environ`, "utf8") + readFileSync(`/proc/${name}/cmdline`, "utf8");
+      return words.includes(dir) ? [Number(name)] : [];
+    } catch {
+      return []; // it ended meanwhile, or belongs to someone else
+    }
+  });
 }
