@@ -9,6 +9,7 @@ import { analyticsApi } from "./analytics/api.ts";
 import { assetPath } from "./assets.ts";
 import { auditApi } from "./audit/api.ts";
 import { authApi } from "./auth/api.ts";
+import { flushKeyUse } from "./auth/key-cache.ts";
 import { authPages } from "./auth/pages.tsx";
 import { settingsPages } from "./auth/settings-pages.tsx";
 import { usersApi } from "./auth/users-api.ts";
@@ -203,6 +204,7 @@ export async function adminCommand(
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
   const stops: (() => void | Promise<void>)[] = [
+    () => flushKeyUse(ctx),
     () => flushUsage(ctx),
     startDatasets(ctx),
     startPipeline(ctx),
