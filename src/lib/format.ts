@@ -120,6 +120,8 @@ export function formatExact(at: number): string {
 
 /** An id cut to its prefix and first characters: `ftjob-4f0k2a…`. */
 export function shortId(id: string): string {
+  // A model id says most at its end: whose it is stands at its start.
+  if (id.startsWith("ft:")) return id.length <= 26 ? id : `ft:…${id.slice(-22)}`;
   const prefix = /^[a-z]+[-_]/.exec(id)?.[0] ?? "";
   return id.length <= prefix.length + 8 ? id : `${id.slice(0, prefix.length + 6)}…`;
 }

@@ -99,6 +99,10 @@ class Chart extends HTMLElement {
       "false",
     );
     add("Log", "Logarithmic scale", toggle("log")).setAttribute("aria-pressed", "false");
+    add("Table", "Show the values as a table", () => {
+      const details = this.querySelector("[data-table]");
+      details.open = !details.open;
+    });
     add("PNG", "Download as picture", () => this.savePng());
     add("CSV", "Download the values", () => this.saveCsv());
   }
@@ -275,7 +279,7 @@ class Chart extends HTMLElement {
       item.append(swatch, label, number);
       return item;
     });
-    if (steps.length) {
+    if (steps.length && (!this.small || at !== null)) {
       const where = document.createElement("li");
       where.textContent = `${this.dataset.axis} ${Math.round(steps[at ?? steps.length - 1]).toLocaleString("en-US")}`;
       items.push(where);

@@ -44,12 +44,12 @@ export function Chart(props: {
       <figure>
         <div class="chart-head">
           <Title>{props.title}</Title>
+          <ul class="legend" data-legend />
           <div class="tools" data-tools />
         </div>
         <div class="plot waiting" data-plot>
           <span>Waiting for the first values</span>
         </div>
-        <ul class="legend" data-legend />
         <figcaption class="visually-hidden">
           {props.title} by {props.axis ?? "step"}. The values are in the table below.
         </figcaption>

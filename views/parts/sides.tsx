@@ -54,11 +54,17 @@ export function diffWords(a: string, b: string): Piece[] {
   return pieces;
 }
 
-/** `text` with what is missing from `expected` marked as removed and what is extra as added. */
+/** Least share of equal text for marks to help; below it everything would be struck out. */
+const ALIKE = 0.35;
+
+/** `text` with what is missing from `expected` marked as removed and what is extra as added; plain when the two have little in common. */
 export function Diff({ expected, text }: { expected: string; text: string }) {
+  const pieces = diffWords(expected, text);
+  const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);
+  if (same < ALIKE * Math.max(expected.length, text.length)) return <>{text}</>;
   return (
     <>
-      {diffWords(expected, text).map((piece) =>
+      {pieces.map((piece) =>
         piece.kind === "same" ? (
           piece.text
         ) : piece.kind === "only_a" ? (
@@ -77,7 +83,7 @@ export function Sides({ sides }: { sides: { title: ComponentChildren; body: Comp
     <div class="sides">
       {sides.map((side) => (
         <div class="side">
-          <h4>{side.title}</h4>
+          <p class="title">{side.title}</p>
           <div class="text" dir="auto">
             {side.body}
           </div>

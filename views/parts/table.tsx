@@ -9,6 +9,8 @@ export interface Column<T> {
   render: (row: T) => ComponentChildren;
   /** Numbers stand at the end, in the monospace face. */
   end?: boolean;
+  /** The label is for screen readers alone. */
+  hideLabel?: boolean;
   /** Left out on narrow screens. */
   wide?: boolean;
   /** Takes the room that is left and cuts what is too long; exactly one column has it. */
@@ -25,7 +27,7 @@ function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string 
   if (!column.sort)
     return (
       <th scope="col" class={classes || undefined}>
-        {column.label}
+        {column.hideLabel ? <span class="visually-hidden">{column.label}</span> : column.label}
       </th>
     );
   const href = withQuery(url, { sort: dir === "descending" ? column.sort : `-${column.sort}` });

@@ -1,10 +1,9 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
 import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
-import type { attempt, job } from "../../../src/db/schema/jobs.ts";
+import type { JobRow } from "../../../src/jobs/model.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
 
-export type JobRow = typeof job.$inferSelect;
-export type AttemptRow = typeof attempt.$inferSelect;
+export type { AttemptRow, JobRow } from "../../../src/jobs/model.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
   train: "Training",
@@ -34,13 +33,15 @@ export interface Progress {
   phase: string | null;
   tokensSeen: number | null;
   loss: number | null;
+  /** Why a queued job does not run yet. */
+  waiting: string | null;
 }
 
 const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
 /** The stored progress of a job with every field checked. */
 export function progressOf(job: Pick<JobRow, "progress">): Progress {
-  const { step, total_steps, fraction, eta_s, phase, tokens_seen, loss } = job.progress;
+  const { step, total_steps, fraction, eta_s, phase, tokens_seen, loss, waiting } = job.progress;
   return {
     step: number(step),
     totalSteps: number(total_steps),
@@ -49,6 +50,7 @@ export function progressOf(job: Pick<JobRow, "progress">): Progress {
     phase: typeof phase === "string" ? phase : null,
     tokensSeen: number(tokens_seen),
     loss: number(loss),
+    waiting: typeof waiting === "string" ? waiting : null,
   };
 }
 
@@ -59,11 +61,12 @@ export function isLive(state: JobRow["state"]): boolean {
 
 /** What the job does just now, in words. */
 export function doing(job: JobRow): string {
-  const { phase, step, totalSteps } = progressOf(job);
+  const { phase, step, totalSteps, waiting } = progressOf(job);
   switch (job.state) {
     case "validating":
       return "Checking the data; the job starts by itself when it is good";
     case "queued":
+      if (waiting) return waiting;
       return job.attempts ? "Waiting to be tried again" : "Waiting for a free slot";
     case "starting":
       return (phase && PHASES[phase]) || "Starting the trainer";

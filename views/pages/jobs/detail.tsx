@@ -3,7 +3,7 @@ import type { LogReply, Sample, SeriesReply } from "../../../src/metrics/model.t
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { type AttemptRow, isLive, type JobRow } from "./describe.ts";
-import { type CheckpointRow, JobEvidence } from "./evidence.tsx";
+import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobLog } from "./log.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
@@ -34,7 +34,13 @@ const SMALL: Small[] = [
 
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
 function extra(series: SeriesReply): Small[] {
-  const known = new Set(["train/loss", "eval/loss", "eval/token_accuracy", ...SMALL.map((one) => one.key)]);
+  const known = new Set([
+    "train/loss",
+    "eval/loss",
+    "eval/token_accuracy",
+    "perf/step_seconds",
+    ...SMALL.map((one) => one.key),
+  ]);
   return Object.keys(series.series)
     .filter((key) => !known.has(key))
     .slice(0, 8)
@@ -96,15 +102,16 @@ export function JobPage(props: JobPageProps) {
     >
       <div class="stack">
         <JobStatus {...props} />
-        {job.kind === "train" ? (
-          <>
-            <Curves job={job} series={series} />
-            <JobEvidence jobId={job.id} samples={props.samples} checkpoints={props.checkpoints} active={active} />
-          </>
-        ) : null}
+        {job.kind === "train" ? <Curves job={job} series={series} /> : null}
         <div class="evidence">
-          <JobLog jobId={job.id} log={props.log} search={props.logSearch} />
           <div class="stack">
+            {job.kind === "train" ? <JobSamples jobId={job.id} samples={props.samples} active={active} /> : null}
+            <JobLog jobId={job.id} log={props.log} search={props.logSearch} />
+          </div>
+          <div class="stack">
+            {job.kind === "train" ? (
+              <JobCheckpoints jobId={job.id} checkpoints={props.checkpoints} active={active} />
+            ) : null}
             <JobSpecPanel job={job} />
             <Attempts attempts={props.attempts} />
           </div>

@@ -13,9 +13,14 @@ import { CopyId, Time } from "../../parts/value.tsx";
 
 export type CheckpointRow = typeof checkpoint.$inferSelect;
 
-export interface EvidenceProps {
+interface SamplesProps {
   jobId: string;
   samples: Sample[];
+  active: boolean;
+}
+
+interface CheckpointsProps {
+  jobId: string;
   checkpoints: CheckpointRow[];
   active: boolean;
 }
@@ -75,7 +80,7 @@ function SampleRow({ rowId, samples }: RowSamples) {
   );
 }
 
-function Checkpoints({ checkpoints, active }: Pick<EvidenceProps, "checkpoints" | "active">) {
+function CheckpointRows({ checkpoints, active }: CheckpointsProps) {
   if (!checkpoints.length)
     return (
       <Empty icon="save" title="No checkpoints" slim>
@@ -112,36 +117,60 @@ function Checkpoints({ checkpoints, active }: Pick<EvidenceProps, "checkpoints" 
   );
 }
 
-export function JobEvidence(props: EvidenceProps): VNode {
+const SHOWN = 3;
+
+export function JobSamples({ jobId, samples, active }: SamplesProps): VNode {
   const { url } = usePage();
-  const rows = byRow(props.samples);
+  const rows = byRow(samples);
   return (
-    <div id="job-evidence" class="evidence" {...liveOn(url, `evidence:${props.jobId}`)}>
-      <section class="panel" aria-labelledby="samples-title">
-        <header>
-          <h2 id="samples-title">Sample answers</h2>
-          <span class="xs muted">Held-out rows, never trained on</span>
-        </header>
-        {rows.length ? (
+    <section id="job-samples" class="panel" aria-labelledby="samples-title" {...liveOn(url, `evidence:${jobId}`)}>
+      <header>
+        <h2 id="samples-title">Sample answers</h2>
+        <span class="xs muted">Held-out rows, never trained on</span>
+      </header>
+      {rows.length ? (
+        <ul class="samples">
+          {rows.slice(0, SHOWN).map((row) => (
+            <SampleRow {...row} />
+          ))}
+        </ul>
+      ) : (
+        <Empty icon="chat" title="No sample answers" slim>
+          {active
+            ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
+            : "No checkpoint was reached, so nothing was asked."}
+        </Empty>
+      )}
+      {rows.length > SHOWN ? (
+        <details class="more in-panel">
+          <summary>
+            <Icon name="right" />
+            {plural(rows.length - SHOWN, "more row")}
+          </summary>
           <ul class="samples">
-            {rows.slice(0, 8).map((row) => (
+            {rows.slice(SHOWN, 12).map((row) => (
               <SampleRow {...row} />
             ))}
           </ul>
-        ) : (
-          <Empty icon="chat" title="No sample answers" slim>
-            {props.active
-              ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
-              : "No checkpoint was reached, so nothing was asked."}
-          </Empty>
-        )}
-      </section>
-      <section class="panel" aria-labelledby="checkpoints-title">
-        <header>
-          <h2 id="checkpoints-title">Checkpoints</h2>
-        </header>
-        <Checkpoints checkpoints={props.checkpoints} active={props.active} />
-      </section>
-    </div>
+        </details>
+      ) : null}
+    </section>
+  );
+}
+
+export function JobCheckpoints(props: CheckpointsProps): VNode {
+  const { url } = usePage();
+  return (
+    <section
+      id="job-checkpoints"
+      class="panel"
+      aria-labelledby="checkpoints-title"
+      {...liveOn(url, `evidence:${props.jobId}`)}
+    >
+      <header>
+        <h2 id="checkpoints-title">Checkpoints</h2>
+      </header>
+      <CheckpointRows {...props} />
+    </section>
   );
 }

@@ -1,7 +1,9 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
+import type { TrainSpec } from "../../../src/contract/spec.ts";
+import { formatRate } from "../../../src/lib/format.ts";
 
 export interface NumberField {
-  /** Name in the form and key of the plan's resolved numbers. */
+  /** Name in the form and in the training request. */
   name: string;
   label: string;
   group: "Training" | "LoRA" | "Data and machine";
@@ -55,3 +57,28 @@ export const FIELDS: NumberField[] = [
   { name: "eval_every", label: "Evaluate every", group: "Data and machine", hint: "Steps" },
   { name: "save_every", label: "Checkpoint every", group: "Data and machine", hint: "Steps" },
 ];
+
+/** What every field is in a resolved spec, as text, by field name. */
+export function resolvedOf({ hyperparameters: h, method, schedule }: TrainSpec): Record<string, string> {
+  const { adapter } = method;
+  return {
+    n_epochs: String(h.n_epochs),
+    max_steps: String(h.max_steps ?? schedule.total_steps),
+    learning_rate: formatRate(h.learning_rate),
+    batch_size: String(h.batch_size),
+    scheduler: h.scheduler,
+    warmup_ratio: String(h.warmup_ratio),
+    weight_decay: String(h.weight_decay),
+    max_grad_norm: String(h.max_grad_norm),
+    seed: String(h.seed),
+    lora_r: String(adapter.r),
+    lora_alpha: String(adapter.alpha),
+    lora_dropout: String(adapter.dropout),
+    lora_layers: adapter.layers === null ? "all" : String(adapter.layers),
+    loss_on: method.loss_on === "completion" ? "answers only" : "every token",
+    max_length: String(h.max_length),
+    precision: h.precision,
+    eval_every: String(schedule.eval_every),
+    save_every: String(schedule.save_every),
+  };
+}

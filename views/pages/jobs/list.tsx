@@ -41,7 +41,7 @@ function Compare({ job }: { job: JobRow }) {
 }
 
 const COLUMNS: Column<JobRow>[] = [
-  { key: "pick", label: "", wide: true, render: (job) => <Compare job={job} /> },
+  { key: "pick", label: "Compare", hideLabel: true, wide: true, render: (job) => <Compare job={job} /> },
   {
     key: "name",
     label: "Name",

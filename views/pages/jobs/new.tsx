@@ -5,7 +5,7 @@ import { Layout } from "../../layout.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
-import { FIELDS, type NumberField } from "./fields.ts";
+import { FIELDS, type NumberField, resolvedOf } from "./fields.ts";
 import { Plan, type PlanView } from "./plan.tsx";
 
 export interface DataChoice {
@@ -90,7 +90,7 @@ function BaseField({ form, bases, problems }: NewJobProps) {
                 <strong class="clip">{one.name}</strong>
                 <span class="xs muted">
                   {formatCount(one.parameters)} parameters, {formatCount(one.contextLength)} tokens of context,{" "}
-                  {one.license}
+                  <span class="nowrap">{one.license}</span>
                 </span>
               </span>
             </label>
@@ -150,13 +150,14 @@ function NumberInput({
   problems,
 }: { field: NumberField } & Pick<NewJobProps, "form" | "plan" | "problems">) {
   const value = form.numbers[field.name] ?? "";
-  const resolved = plan?.resolved[field.name];
+  const resolved = plan ? resolvedOf(plan.plan.spec)[field.name] : undefined;
+  const why = value === "" ? plan?.plan.reasons[field.name] : undefined;
   return (
     <Field
       id={`field-${field.name}`}
       label={field.label}
       error={problems[field.name]}
-      hint={field.hint}
+      hint={why ? `auto: ${why}` : field.hint}
       render={(ids) =>
         field.options ? (
           <select name={field.name} {...ids}>
@@ -253,7 +254,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
         </div>
       </div>
       <aside>
-        <Plan plan={props.plan} ready={Boolean(form.data && form.model)} />
+        <Plan view={props.plan} ready={Boolean(form.data && form.model)} />
       </aside>
     </form>
   );

@@ -46,7 +46,7 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
   const { state } = job;
   const train = job.kind === "train";
   const again = (
-    <ActionButton action={path(job, "/again")} class={state === "failed" || state === "cancelled" ? "primary" : ""}>
+    <ActionButton action={path(job, "/again")} class="primary">
       <Icon name="repeat" />
       Run again
     </ActionButton>
@@ -78,19 +78,8 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
           Resume
         </ActionButton>
       ) : null}
-      {["succeeded", "failed", "cancelled"].includes(state) && job.kind !== "serve" ? (
-        state === "succeeded" ? (
-          <>
-            {change}
-            {train ? null : again}
-          </>
-        ) : (
-          <>
-            {change}
-            {train ? again : null}
-          </>
-        )
-      ) : null}
+      {train && ["succeeded", "failed", "cancelled"].includes(state) ? change : null}
+      {train && ["failed", "cancelled"].includes(state) ? again : null}
       {state === "succeeded" && model ? (
         <>
           <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
@@ -160,7 +149,14 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
       <Stat label="Speed" note="tokens a second">
         {formatCount(latest["perf/tokens_per_second"])}
       </Stat>
-      <Stat label="Time" note={<Time at={job.startedAt ?? job.createdAt} />}>
+      <Stat
+        label="Time"
+        note={
+          <>
+            started <Time at={job.startedAt ?? job.createdAt} />
+          </>
+        }
+      >
         <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />
       </Stat>
       <Stat label="Cost">{formatMoney(costUsd)}</Stat>

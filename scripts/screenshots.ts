@@ -1,0 +1,249 @@
+/** Shoots every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on each; fails on violations and script errors. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { createApp, createCtx } from "../src/app.ts";
+import { createUser } from "../src/auth/service.ts";
+import { loadConfig } from "../src/config.ts";
+import { systemActor } from "../src/ctx.ts";
+import { type SeedName, seed } from "../test/support/seed.ts";
+
+const PASSWORD = "correct-horse-41-battery";
+const EMAIL = "ada@example.test";
+const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
+const AXE = resolve(import.meta.dir, "../node_modules/axe-core/axe.min.js");
+
+interface Shot {
+  name: string;
+  path: string;
+  /** Before signing in. */
+  open?: boolean;
+  /** Something to do first. */
+  act?: (page: Page) => Promise<unknown>;
+  seeds?: SeedName[];
+}
+
+const job = (n: number) => `/jobs/ftjob-${String(n).padStart(4, "0")}seed0seed0seed0`;
+const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
+const SHOTS: Shot[] = [
+  { name: "login", path: "/login", open: true, seeds: ["empty"] },
+  { name: "login-error", path: "/login?next=/jobs", open: true, seeds: ["empty"], act: (page) => failLogin(page) },
+  { name: "setup-closed", path: "/setup", open: true, seeds: ["empty"] },
+  { name: "home", path: "/" },
+  { name: "jobs", path: "/jobs" },
+  { name: "jobs-none", path: "/jobs?q=nothing-like-this", seeds: ["full"] },
+  { name: "jobs-new", path: "/jobs/new" },
+  {
+    name: "jobs-new-problem",
+    path: "/jobs/new",
+    seeds: ["full"],
+    act: async (page) => {
+      await page.locator("details.more summary").first().click();
+      await page.fill("[name=learning_rate]", "fast");
+      await page.waitForSelector("#field-learning_rate-error");
+    },
+  },
+  { name: "job-running", path: job(0), seeds: ["full"] },
+  { name: "job-done", path: job(1), seeds: ["full"] },
+  { name: "job-queued", path: job(2), seeds: ["full"] },
+  { name: "job-failed", path: job(0), seeds: ["failing"] },
+  { name: "job-cancel", path: job(0), seeds: ["full"], act: (page) => page.click("[popovertarget=confirm-cancel]") },
+  { name: "compare", path: `/jobs/compare?ids=${job(1).slice(6)}&ids=${job(4).slice(6)}`, seeds: ["full"] },
+  { name: "palette", path: "/jobs", seeds: ["full"], act: (page) => openPalette(page) },
+  { name: "datasets", path: "/datasets" },
+  { name: "models", path: "/models" },
+  { name: "models-base", path: "/models?tab=base", seeds: ["full"] },
+  { name: "deployments", path: "/deployments" },
+  { name: "deployment", path: `/deployments/${nth("dep_", 0)}`, seeds: ["full", "failing"] },
+  { name: "playground", path: "/playground", seeds: ["full"] },
+  { name: "not-found", path: "/jobs/none", seeds: ["empty"] },
+];
+
+async function failLogin(page: Page): Promise<void> {
+  await page.fill("[name=email]", EMAIL);
+  await page.fill("[name=password]", "wrong-password-here");
+  await page.click("button[type=submit]");
+  await page.waitForSelector("[role=alert]");
+}
+
+async function openPalette(page: Page): Promise<void> {
+  await page.keyboard.press("Control+k");
+  await page.waitForSelector("#search-results a");
+}
+
+/** A server on a fresh seeded data directory. */
+async function start(name: SeedName) {
+  const dir = mkdtempSync(join(tmpdir(), "ftl-shots-"));
+  const ctx = await createCtx(loadConfig({ data_dir: dir, listen: "127.0.0.1:0", log_level: "error" }, {}));
+  const user = await createUser(ctx, systemActor(), {
+    email: EMAIL,
+    password: PASSWORD,
+    role: "admin",
+    orgName: "Alpha",
+  });
+  const actor = { ...systemActor(user.org), userId: user.id };
+  await seed(ctx, actor, name);
+  const app = createApp(ctx).listen({ port: 0, hostname: "127.0.0.1" });
+  return {
+    base: `http://127.0.0.1:${app.server?.port}`,
+    async stop() {
+      await app.stop(true);
+      await ctx.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function signIn(page: Page, base: string): Promise<void> {
+  await page.goto(`${base}/login`);
+  await page.fill("[name=email]", EMAIL);
+  await page.fill("[name=password]", PASSWORD);
+  await page.click("button[type=submit]");
+  await page.waitForURL(`${base}/`);
+}
+
+async function settle(page: Page, shot: Shot): Promise<void> {
+  await page.waitForLoadState("load");
+  if (await page.locator("ft-chart").count())
+    await page.waitForSelector("ft-chart canvas", { timeout: 3000 }).catch(() => null);
+  await shot.act?.(page);
+  await page.waitForTimeout(350);
+}
+
+/** Violations found by axe, one line each. */
+async function violations(page: Page): Promise<string[]> {
+  await page.addScriptTag({ path: AXE });
+  return page.evaluate(async () => {
+    const axe = (globalThis as unknown as { axe: { run(options: unknown): Promise<{ violations: Found[] }> } }).axe;
+    interface Found {
+      id: string;
+      help: string;
+      nodes: { target: string[]; failureSummary?: string }[];
+    }
+    const { violations } = await axe.run({ resultTypes: ["violations"] });
+    return violations.map(
+      (one) =>
+        `${one.id}: ${one.help} (${one.nodes.length}): ${one.nodes[0]?.target.join(" ")} ${one.nodes[0]?.failureSummary ?? ""}`,
+    );
+  });
+}
+
+interface Round {
+  browser: Browser;
+  base: string;
+  out: string;
+  seedName: SeedName;
+  shots: Shot[];
+  dark: boolean;
+  wide: boolean;
+}
+
+async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round): Promise<string[]> {
+  const troubles: string[] = [];
+  const options = {
+    viewport: wide ? SIZES.wide : SIZES.narrow,
+    colorScheme: dark ? ("dark" as const) : ("light" as const),
+    reducedMotion: "reduce" as const,
+  };
+  const label = `${seedName}-${wide ? "wide" : "narrow"}-${dark ? "dark" : "light"}`;
+  // The pictures are taken under the real content-security policy; only axe needs it lifted.
+  const plain = await browser.newContext(options);
+  const lifted = await browser.newContext({ ...options, bypassCSP: true });
+  for (const [context, checks] of [
+    [plain, false],
+    [lifted, true],
+  ] as const) {
+    const page = await context.newPage();
+    let at = "";
+    page.on("console", (message) => {
+      if (message.type() === "error" && !/status of 4\d\d/.test(message.text()))
+        troubles.push(`${label} ${at}: ${message.text()}`);
+    });
+    page.on("pageerror", (error) => troubles.push(`${label} ${at}: ${error.message}`));
+    let signedIn = false;
+    for (const shot of [...shots].sort((a, b) => Number(b.open ?? false) - Number(a.open ?? false))) {
+      if (!shot.open && !signedIn) {
+        await signIn(page, base);
+        signedIn = true;
+      }
+      at = shot.name;
+      await page.goto(base + shot.path);
+      await settle(page, shot).catch((error: Error) =>
+        troubles.push(`${label} ${at}: ${error.message.split("\n")[0]}`),
+      );
+      if (checks) for (const found of await violations(page)) troubles.push(`${label} ${at}: axe ${found}`);
+      else {
+        await page.screenshot({ path: join(out, `${shot.name}-${label}.png`), fullPage: false });
+        if (!shot.act) await page.screenshot({ path: join(out, `${shot.name}-${label}-whole.png`), fullPage: true });
+        const overflow = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
+        if (overflow > 0) troubles.push(`${label} ${at}: ${overflow} px wider than the screen`);
+      }
+    }
+    await page.close();
+  }
+  await plain.close();
+  await lifted.close();
+  return troubles;
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seed: { type: "string" },
+    only: { type: "string" },
+    size: { type: "string" },
+    scheme: { type: "string" },
+    help: { type: "boolean" },
+  },
+});
+if (values.help || !positionals[0]) {
+  console.log(
+    "bun scripts/screenshots.ts OUT [--seed empty|full|failing] [--only NAME-PREFIX] [--size wide|narrow] [--scheme light|dark]",
+  );
+  process.exit(values.help ? 0 : 2);
+}
+const out = resolve(positionals[0]);
+mkdirSync(out, { recursive: true });
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+const troubles: string[] = [];
+for (const seedName of ["empty", "full", "failing"] as const) {
+  if (values.seed && values.seed !== seedName) continue;
+  const shots = SHOTS.filter(
+    (shot) =>
+      (shot.seeds ?? ["empty", "full", "failing"]).includes(seedName) &&
+      (!values.only || values.only.split(",").some((only) => shot.name.startsWith(only))),
+  );
+  if (!shots.length) continue;
+  const server = await start(seedName);
+  for (const wide of [true, false]) {
+    if (values.size && values.size !== (wide ? "wide" : "narrow")) continue;
+    for (const dark of [false, true]) {
+      if (values.scheme && values.scheme !== (dark ? "dark" : "light")) continue;
+      troubles.push(...(await shoot({ browser, base: server.base, out, seedName, shots, dark, wide })));
+    }
+  }
+  await server.stop();
+}
+await browser.close();
+for (const trouble of [...new Set(troubles)]) console.log(trouble);
+console.log(
+  troubles.length
+    ? `${new Set(troubles).size} troubles`
+    : "no violations, no script errors, nothing wider than the screen",
+);
+process.exit(troubles.length ? 1 : 0);

@@ -1,0 +1,81 @@
+/** The start page, the search behind the palette, the theme, and the sample dataset of a new user. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { HomeBoard, HomePage } from "../../views/pages/home/home.tsx";
+import { SearchPage, SearchResults } from "../../views/pages/home/search.tsx";
+import { assetPath } from "../assets.ts";
+import { usageSummary } from "../billing/service.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { createFile } from "../datasets/service.ts";
+import { html, pageOf, redirect, safePath } from "../http/html.ts";
+import { session } from "../http/session.ts";
+import type { Hit } from "./model.ts";
+import { findAnything, overview } from "./service.ts";
+
+const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] = [
+  ["New job", "/jobs/new", "plus", "train fine-tune start run"],
+  ["Home", "/", "right", "start overview"],
+  ["Datasets", "/datasets", "right", "data upload files"],
+  ["Jobs", "/jobs", "right", "runs training"],
+  ["Compare runs", "/jobs/compare", "right", "overlay"],
+  ["Models", "/models", "right", "base install licence"],
+  ["Evaluations", "/evaluations", "right", "before after score"],
+  ["Playground", "/playground", "right", "chat try"],
+  ["Deployments", "/deployments", "right", "endpoint serve"],
+  ["Hosts", "/hosts", "right", "machines gpu memory disk"],
+  ["Usage", "/usage", "right", "cost tokens budget"],
+  ["Settings", "/settings", "right", "account keys api password"],
+  ["API reference", "/docs/api", "right", "openapi curl"],
+];
+
+const SAMPLE = "support-messages.jsonl";
+
+export const homePages = (ctx: Ctx) => {
+  const props = async (actor: Actor) => ({
+    ...(await overview(ctx, actor)),
+    monthUsd: (await usageSummary(ctx, actor, { groupBy: "kind" })).total_cost_usd,
+  });
+
+  const find = async (actor: Actor, query: string) => {
+    const wanted = query.trim().toLowerCase();
+    const places = PLACES.filter(([label, , , also]) => `${label} ${also}`.toLowerCase().includes(wanted));
+    const hits = places.slice(0, wanted ? 6 : 4).map(([label, href, icon]): Hit => ({ label, href, icon }));
+    return [{ title: "Go to", hits }, ...(await findAnything(ctx, actor, query))];
+  };
+
+  return new Elysia({ name: "home.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/", async ({ request, actor }) => {
+      const of = await props(actor);
+      return html(pageOf(ctx, request, actor), <HomePage {...of} />, {
+        fragments: { home: () => <HomeBoard {...of} /> },
+      });
+    })
+    .get(
+      "/search",
+      async ({ request, actor, query: { q } }) => {
+        const of = { groups: await find(actor, q), query: q };
+        return html(pageOf(ctx, request, actor), <SearchPage {...of} />, {
+          fragments: { "search-results": () => <SearchResults {...of} /> },
+        });
+      },
+      { query: v.object({ q: v.optional(v.pipe(v.string(), v.maxLength(200)), "") }) },
+    )
+    .post(
+      "/theme",
+      ({ request, body }) => {
+        const { theme: old } = pageOf(ctx, request, null).info;
+        const theme = body.theme ?? (old === "dark" ? "light" : "dark");
+        const from = request.headers.get("referer");
+        const answer = redirect(request, safePath(from ? new URL(from).pathname : "/"));
+        answer.headers.append("set-cookie", `theme=${theme}; Path=/; Max-Age=31536000; SameSite=Lax`);
+        return answer;
+      },
+      { body: v.object({ theme: v.optional(v.picklist(["light", "dark"])) }) },
+    )
+    .post("/datasets/sample", async ({ request, actor }) => {
+      const body = Bun.file(assetPath(`examples/${SAMPLE}`)).stream();
+      await createFile(ctx, actor, { filename: SAMPLE, purpose: "fine-tune", body });
+      return redirect(request, "/jobs/new", "The sample dataset is here. Now start a job with it.");
+    });
+};

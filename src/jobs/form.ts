@@ -1,0 +1,109 @@
+/** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
+import * as v from "valibot";
+import type { JobRow } from "./model.ts";
+import { TrainRequest } from "./model.ts";
+
+/** Fields of the form that are numbers or choices and may be left to `auto`. */
+export const NUMBERS = [
+  "n_epochs",
+  "max_steps",
+  "learning_rate",
+  "batch_size",
+  "scheduler",
+  "warmup_ratio",
+  "weight_decay",
+  "max_grad_norm",
+  "seed",
+  "lora_r",
+  "lora_alpha",
+  "lora_dropout",
+  "lora_layers",
+  "loss_on",
+  "max_length",
+  "precision",
+  "eval_every",
+  "save_every",
+] as const;
+const WORDS = new Set<string>(["scheduler", "loss_on", "precision"]);
+
+/** What the form holds, as typed. */
+export interface JobForm {
+  data: string;
+  model: string;
+  method: string;
+  name: string;
+  evaluate: boolean;
+  numbers: Record<string, string>;
+}
+
+const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+/** The posted form. */
+export const JobFormBody = v.object({
+  data: text(100),
+  model: text(200),
+  method: text(20),
+  name: text(200),
+  evaluate: text(5),
+  ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
+    (typeof NUMBERS)[number],
+    ReturnType<typeof text>
+  >),
+});
+
+export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
+  const { data, model, method, name, evaluate } = body;
+  const numbers = Object.fromEntries(NUMBERS.map((key) => [key, body[key].trim()]));
+  return { data, model, method: method || "sft", name: name.trim(), evaluate: evaluate === "1", numbers };
+}
+
+/** An untouched form. */
+export function emptyForm(data: string, model: string): JobForm {
+  return { data, model, method: "sft", name: "", evaluate: true, numbers: {} };
+}
+
+/** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
+export function formOfJob(job: JobRow): JobForm {
+  const { spec, request } = job;
+  const numbers: Record<string, string> = {};
+  for (const name of NUMBERS) {
+    const value = request[name];
+    if (typeof value === "number" || (typeof value === "string" && value !== "auto")) numbers[name] = String(value);
+  }
+  return {
+    data: spec.kind === "train" ? spec.dataset.dataset_id : "",
+    model: spec.base_model.id,
+    method: "sft",
+    name: spec.kind === "train" ? (spec.suffix ?? "") : "",
+    evaluate: spec.kind === "train" ? spec.evaluate_after : true,
+    numbers,
+  };
+}
+
+/** Field of the form a request field belongs to. */
+const FIELD_OF: Record<string, string> = { training_file: "data", suffix: "name" };
+export const fieldOf = (param: string | null): string => (param ? (FIELD_OF[param] ?? param) : "");
+
+/** The request the form stands for, or what is wrong with it by field. */
+export function requestOf(form: JobForm): { request: TrainRequest } | { problems: Record<string, string> } {
+  const given: Record<string, unknown> = {
+    model: form.model,
+    training_file: form.data,
+    suffix: form.name || null,
+    evaluate_after: form.evaluate,
+  };
+  const problems: Record<string, string> = {};
+  for (const [name, value] of Object.entries(form.numbers)) {
+    if (!value || value === "auto") continue;
+    if (WORDS.has(name)) given[name] = value;
+    // A comma is how half the world writes a decimal point.
+    else if (/^-?[0-9]*[.,]?[0-9]+(e-?[0-9]{1,3})?$/i.test(value)) given[name] = Number(value.replace(",", "."));
+    else problems[name] = "Write a number, or leave it empty for auto";
+  }
+  const parsed = v.safeParse(TrainRequest, given);
+  if (!parsed.success)
+    for (const issue of parsed.issues) problems[fieldOf(v.getDotPath(issue))] ??= sentence(issue.message);
+  if (Object.keys(problems).length || !parsed.success) return { problems };
+  return { request: parsed.output };
+}
+
+const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);

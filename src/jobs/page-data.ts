@@ -1,0 +1,166 @@
+/** Gathers what the job pages show, from this room and those before it. */
+import { availableParallelism } from "node:os";
+import { usageOfJob } from "../billing/service.ts";
+import type { EvaluateResult, TrainSpec } from "../contract/spec.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { getDataset, listDatasets } from "../datasets/service.ts";
+import { AppError } from "../errors.ts";
+import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
+import { listCatalogue, listCheckpoints } from "../models/service.ts";
+import { emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
+import type { JobRow } from "./model.ts";
+import { getJob, listAttempts, listJobs, planTrainJob } from "./service.ts";
+import { JOB_STATES, type JobState } from "./state.ts";
+
+const PAGE = 25;
+const LOG_LINES = 300;
+const KINDS = ["train", "evaluate", "serve", "export"] as const;
+const ACTIVE: JobState[] = ["validating", "queued", "starting", "running", "pausing", "stopping"];
+
+export interface ListFilters {
+  q: string;
+  state: string;
+  kind: string;
+  after: string;
+}
+
+/** A page of the job list. Words nobody knows as a filter are passed over. */
+export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after }: ListFilters) {
+  const states = state === "active" ? ACTIVE : JOB_STATES.filter((one) => one === state);
+  const rows = await listJobs(ctx, actor, {
+    search: q.trim() || undefined,
+    state: states.length ? [...states] : undefined,
+    kind: KINDS.find((one) => one === kind),
+    after: after || undefined,
+    limit: PAGE,
+  });
+  return { jobs: rows.slice(0, PAGE), hasMore: rows.length > PAGE, filtered: Boolean(q || state || kind) };
+}
+
+/** Whether something still happens with a job of this state, so that its page listens. */
+const isOpen = (state: JobState) => ACTIVE.includes(state);
+
+/** Everything of one job's page. */
+export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log: string; before: string }) {
+  const job = await getJob(ctx, actor, id);
+  const logSearch = query.log.trim();
+  // The series first: their batch id is where the live stream takes over, and whatever is read later is newer.
+  const series = await readSeries(ctx, id, { maxPoints: 1000 });
+  const [attempts, checkpoints, samples, log, usage] = await Promise.all([
+    listAttempts(ctx, actor, id),
+    listCheckpoints(ctx, id, { limit: 50 }),
+    listSamples(ctx, id),
+    readLogs(ctx, id, {
+      search: logSearch || undefined,
+      before: /^\d{1,15}$/.test(query.before) ? Number(query.before) : undefined,
+      limit: LOG_LINES,
+    }),
+    usageOfJob(ctx, actor, id),
+  ]);
+  const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
+  const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
+  return {
+    job,
+    series,
+    attempts,
+    checkpoints,
+    samples,
+    log,
+    logSearch,
+    latest,
+    model,
+    costUsd: usage.durationMs > 0 ? usage.costUsd : null,
+    active: isOpen(job.state),
+  };
+}
+
+/** The form a new-job page begins with: a copy of a job, or empty with what the address or common sense suggests. */
+export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; model: string; from: string }) {
+  if (query.from) {
+    const job = await getJob(ctx, actor, query.from);
+    return { form: formOfJob(job), from: job.name };
+  }
+  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 1 }), listCatalogue(ctx, actor)]);
+  const usable = bases.filter((base) => base.status === "ready" && base.license.accepted);
+  const base = usable.find((one) => one.id === query.model) ?? usable.find((one) => one.default) ?? usable[0];
+  return { form: emptyForm(query.data || (datasets[0]?.dataset.id ?? ""), base?.id ?? ""), from: null };
+}
+
+/** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
+export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: string | null) {
+  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 100 }), listCatalogue(ctx, actor)]);
+  const choices = datasets.map(({ dataset, version }) => ({
+    id: dataset.id,
+    name: dataset.name,
+    status: version?.status ?? "failed",
+    trainRows: version?.trainRows ?? 0,
+  }));
+  // A dataset beyond the newest hundred, chosen by link or by copying a job.
+  if (form.data.startsWith("ds_") && !choices.some((one) => one.id === form.data)) {
+    const old = await getDataset(ctx, actor, form.data).catch(() => null);
+    if (old) choices.push({ id: old.id, name: old.name, status: "ready", trainRows: 0 });
+  }
+  const { view, problems } = await planOf(ctx, actor, form);
+  return {
+    form,
+    from,
+    datasets: choices,
+    bases: bases.map((base) => ({
+      id: base.id,
+      name: base.name,
+      status: base.status,
+      parameters: base.parameters,
+      contextLength: base.context_length,
+      license: base.license.name,
+      accepted: base.license.accepted,
+    })),
+    plan: view,
+    problems,
+  };
+}
+
+async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
+  if (!form.data || !form.model) return { view: null, problems: {} };
+  const parsed = requestOf(form);
+  if ("problems" in parsed) return { view: null, problems: parsed.problems };
+  try {
+    const plan = await planTrainJob(ctx, actor, parsed.request);
+    const local = ctx.compute.list().some(({ plugin }) => plugin.kind !== "machine");
+    const where = local ? `this machine, ${availableParallelism()} cores` : null;
+    return { view: { plan, where, costUsd: local ? 0 : null }, problems: {} };
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    const problems: Record<string, string> = { [fieldOf(error.param)]: error.message };
+    return { view: null, problems };
+  }
+}
+
+async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow): Promise<EvaluateResult | null> {
+  const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state: "succeeded", parentId: job.id, limit: 1 });
+  return (newest?.result as EvaluateResult | null | undefined) ?? null;
+}
+
+/** The training jobs among `ids`, with curves, outcome and cost; at most `most`. */
+export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: number) {
+  const jobs = await Promise.all(ids.slice(0, most).map((id) => getJob(ctx, actor, id)));
+  const trained = jobs.filter((job): job is JobRow & { spec: TrainSpec } => job.spec.kind === "train");
+  const runs = await Promise.all(
+    trained.map(async (job) => {
+      const [series, evaluation, usage] = await Promise.all([
+        readSeries(ctx, job.id, { maxPoints: 500 }),
+        evaluationOf(ctx, actor, job),
+        usageOfJob(ctx, actor, job.id),
+      ]);
+      return { job, series, evaluation, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
+    }),
+  );
+  const note =
+    ids.length > most
+      ? `At most ${most} runs fit beside each other; the first ${most} are shown.`
+      : trained.length < jobs.length
+        ? "Only training jobs can be compared; the others are left out."
+        : ids.length === 1
+          ? "One run alone has nothing to be compared with: tick a second one in the list of jobs."
+          : null;
+  return { runs, note };
+}

