@@ -125,6 +125,7 @@ const PHASES: Record<string, string> = {
   downloading: "Downloading",
   loading_data: "Reading the rows",
   loading_model: "Loading the model",
+  training: "First step",
   evaluating: "Measuring on held-out rows",
   sampling: "Trying it out",
   saving: "Saving a checkpoint",
@@ -140,7 +141,8 @@ export function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [
   if (loss !== undefined) parts.push(`loss ${loss.toFixed(3)}`);
   if (speed) parts.push(`${Math.round(speed)} tokens/s`);
   if (eta) parts.push(`${clockText(eta)} left`);
-  if (progress.phase && PHASES[progress.phase]) parts.push((PHASES[progress.phase] as string).toLowerCase());
+  if (progress.phase && progress.phase !== "training" && PHASES[progress.phase])
+    parts.push((PHASES[progress.phase] as string).toLowerCase());
   return [parts.join("  "), fraction ?? step / total];
 }
 
