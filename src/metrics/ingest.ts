@@ -1,10 +1,8 @@
 /** Stores one batch of a trainer's events inside a transaction: points, log lines, events and answers, and how far the attempt has come. */
-import { eq, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import type { TrainerEvent } from "../contract/trainer.ts";
 import type { Db } from "../db/open.ts";
 import { answer } from "../db/schema/evaluations.ts";
-import { attempt } from "../db/schema/jobs.ts";
-import { batch } from "../db/schema/metrics.ts";
 import { AppError } from "../errors.ts";
 import type { BusMessage } from "../lib/bus.ts";
 import { addEvents, eventOf, type NewEvent } from "./events.ts";
@@ -91,21 +89,16 @@ export async function storeEvents(
   const first = taken[0];
   const last = taken.at(-1);
   if (!first || !last) {
-    await tx.update(attempt).set({ heartbeatAt: now }).where(eq(attempt.id, who.id));
+    await tx.run(sql`update attempt set heartbeat_at = ${now} where id = ${who.id}`);
     return { lastSeq: state.last_seq, batchId: null, events: [], payload: null, messages: [] };
   }
   const { jobId } = who;
-  const [made] = await tx
-    .insert(batch)
-    .values({ jobId, attemptId: who.id, firstSeq: first.seq, lastSeq: last.seq, at: now })
-    .returning({ id: batch.id });
-  const batchId = made?.id ?? 0;
+  const sorted = sortOut(taken, now);
+  const batchId = await insertBatch(tx, who, first.seq, last.seq, sorted, now);
   if (state.trim_step !== null) {
     await trimPoints(tx, draft, jobId, state.trim_step);
     await tx.run(sql`delete from event where job_id = ${jobId} and type = 'metrics' and step > ${state.trim_step}`);
   }
-
-  const sorted = sortOut(taken, now);
   const written = await writePoints(tx, draft, { jobId, batchId, points: sorted.points, times: sorted.times });
   const logs = await writeLogs(tx, draft, { jobId, attemptId: who.id, batchId, lines: sorted.lines });
   const notes = await notesOf(tx, jobId, written.broken, written.refused, logs.trimmed);
@@ -116,17 +109,9 @@ export async function storeEvents(
     [...sorted.events, ...notes].map((one) => ({ at: now, ...one, ...common })),
   );
   if (sorted.answers.length > 0) await writeAnswers(tx, jobId, sorted.answers);
-  await tx
-    .update(batch)
-    .set({
-      points: written.count,
-      firstStep: written.firstStep,
-      lastStep: written.lastStep,
-      firstLog: logs.lines[0]?.id ?? null,
-      lastLog: logs.lines.at(-1)?.id ?? null,
-    })
-    .where(eq(batch.id, batchId));
-  await tx.update(attempt).set({ lastSeq: last.seq, heartbeatAt: now, trimStep: null }).where(eq(attempt.id, who.id));
+  await tx.run(
+    sql`update attempt set last_seq = ${last.seq}, heartbeat_at = ${now}, trim_step = null where id = ${who.id}`,
+  );
   const messages = await hook(tx, taken);
   const payload: BatchPayload = {
     batchId,
@@ -138,6 +123,29 @@ export async function storeEvents(
     phase: sorted.phase,
   };
   return { lastSeq: last.seq, batchId, events: taken, payload, messages };
+}
+
+/** The row of a batch; where its log lines lie is added when they are written. Plain SQL, since every batch passes here. */
+async function insertBatch(
+  tx: Db,
+  who: AttemptRef,
+  firstSeq: number,
+  lastSeq: number,
+  { points, times }: Sorted,
+  now: number,
+): Promise<number> {
+  let count = 0;
+  for (const values of points.values()) count += values.size;
+  let [from, to]: (number | null)[] = [null, null];
+  if (count > 0)
+    for (const step of times.keys()) {
+      from = Math.min(from ?? step, step);
+      to = Math.max(to ?? step, step);
+    }
+  const result = await tx.run(sql`
+    insert into batch (job_id, attempt_id, first_seq, last_seq, at, points, first_step, last_step)
+    values (${who.jobId}, ${who.id}, ${firstSeq}, ${lastSeq}, ${now}, ${count}, ${from}, ${to})`);
+  return Number(result.lastInsertRowid);
 }
 
 interface Sorted {

@@ -49,6 +49,9 @@ export async function writeLogs(
   // One statement of the only writer: its ids follow one another, and the last is known.
   const first = Number(result.lastInsertRowid) - rows.length + 1;
   const lines = batch.lines.map((line, index) => ({ id: first + index, ...line }));
+  await tx.run(
+    sql`update batch set first_log = ${first}, last_log = ${first + rows.length - 1} where id = ${batch.batchId}`,
+  );
 
   let count = draft.logs(batch.jobId);
   if (count === undefined) {

@@ -75,9 +75,6 @@ async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesE
 }
 
 export interface WrittenPoints {
-  count: number;
-  firstStep: number | null;
-  lastStep: number | null;
   /** Series names beyond the limit, whose values were dropped. */
   refused: string[];
   /** Series whose value is no longer finite though the one before was, with the step. */
@@ -86,7 +83,7 @@ export interface WrittenPoints {
 
 /** Stores points, buckets and ends of series. Steps a series already has are replaced. */
 export async function writePoints(tx: Db, draft: Draft, batch: PointBatch): Promise<WrittenPoints> {
-  const written: WrittenPoints = { count: 0, firstStep: null, lastStep: null, refused: [], broken: [] };
+  const written: WrittenPoints = { refused: [], broken: [] };
   if (batch.points.size === 0) return written;
   const ends = await seriesEnds(tx, draft, batch.jobId, batch.points.keys());
   const buckets = [];
@@ -109,8 +106,6 @@ export async function writePoints(tx: Db, draft: Draft, batch: PointBatch): Prom
       if (lastStep === null || step >= lastStep) [lastStep, lastValue] = [step, value];
       if (value === null && finite) written.broken.push({ key, step });
       finite = value !== null;
-      written.firstStep = Math.min(written.firstStep ?? step, step);
-      written.lastStep = Math.max(written.lastStep ?? step, step);
     }
     const replaced = back.length > 0 ? await countExisting(tx, end.id, back) : 0;
     const next = { id: end.id, lastStep, lastValue, points: end.points + values.size - replaced };
@@ -118,7 +113,6 @@ export async function writePoints(tx: Db, draft: Draft, batch: PointBatch): Prom
     updates.push([next.id, next.points, next.lastStep, next.lastValue]);
     buckets.push(...gatherBuckets(end.id, forward));
     if (back.length > 0) again.push([end.id, back]);
-    written.count += values.size;
   }
   await insertPoints(tx, batch, ends);
   await mergeBuckets(tx, buckets);

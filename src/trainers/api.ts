@@ -11,7 +11,7 @@ import { readBytes, readJson } from "./body.ts";
 import { readEvents } from "./events.ts";
 import { fileResponse } from "./files.ts";
 import { inputFile, specReply, splitFiles } from "./inputs.ts";
-import { type Trainer, trainerOf } from "./token.ts";
+import { askingOf, type Trainer, trainerOf } from "./token.ts";
 
 /** The trainer behind a request. @throws AppError 401; 409 when replaced, 410 when the job has ended */
 async function liveTrainer(ctx: Ctx, request: Request): Promise<Trainer> {
@@ -37,19 +37,16 @@ function offsetOf(request: Request): number {
 }
 
 async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
-  const trainer = await trainerOf(ctx, request);
-  const { attempt, job } = trainer;
+  const asking = await askingOf(ctx, request);
   const events = readEvents(await readJson(request));
-  if (trainer.over) {
+  if (asking.over) {
     // The answer to the last batch may have been lost: what is known already is acknowledged again.
-    if (events.length > 0 && events.every((event) => event.seq <= attempt.lastSeq))
-      return { last_seq: attempt.lastSeq, commands: [] };
-    throw refusal(trainer.over);
+    if (events.length > 0 && events.every((event) => event.seq <= asking.lastSeq))
+      return { last_seq: asking.lastSeq, commands: [] };
+    throw refusal(asking.over);
   }
-  const { lastSeq } = await storeBatch(ctx, { id: attempt.id, jobId: job.id, org: job.org }, events, (tx, fresh) =>
-    applyTrainerEvents(ctx, tx, attempt, fresh),
-  );
-  return { last_seq: lastSeq, commands: await pendingCommands(ctx, job.id) };
+  const { lastSeq } = await storeBatch(ctx, asking, events, (tx, fresh) => applyTrainerEvents(ctx, tx, asking, fresh));
+  return { last_seq: lastSeq, commands: await pendingCommands(ctx, asking.jobId) };
 }
 
 const hide = { detail: { hide: true } } as const;

@@ -119,8 +119,7 @@ export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): P
   }
   const { kind, step, metrics, files } = parsed.output;
   checkList(kind, files);
-  const { id: attemptId, org } = trainer.attempt;
-  const jobId = trainer.job.id;
+  const { id: attemptId, jobId, org } = trainer;
   return inTurn(attemptId, async () => {
     const hash = manifestHash(files);
     const own = and(eq(artifact.attemptId, attemptId), eq(artifact.kind, kind), eq(artifact.step, step));
@@ -173,7 +172,7 @@ async function ownArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<Arti
   const [row] = await ctx.db
     .select()
     .from(artifact)
-    .where(and(eq(artifact.id, id), eq(artifact.attemptId, trainer.attempt.id)))
+    .where(and(eq(artifact.id, id), eq(artifact.attemptId, trainer.id)))
     .limit(1);
   if (!row || row.status === "deleted" || row.status === "invalid") throw notFound("artifact", id.slice(0, 100));
   return row;
@@ -275,7 +274,7 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       files: row.files,
       manifest_hash: row.manifestHash,
     });
-    const { spec, org, id: jobId } = trainer.job;
+    const { spec, org, jobId } = trainer;
     const now = ctx.clock.now();
     const done = await ctx.write(async (tx) => {
       await tx.update(artifact).set({ status: "complete", completedAt: now }).where(eq(artifact.id, id));
@@ -292,7 +291,7 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       });
       await addEvent(tx, {
         jobId,
-        attemptId: trainer.attempt.id,
+        attemptId: trainer.id,
         type: "checkpoint",
         step,
         message: `Checkpoint of step ${step} saved`,

@@ -23,7 +23,7 @@ interface Input {
 }
 
 function isLocal(ctx: Ctx, trainer: Trainer): boolean {
-  return ctx.compute.get(trainer.attempt.provider)?.plugin.capabilities.local ?? false;
+  return ctx.compute.get(trainer.provider)?.plugin.capabilities.local ?? false;
 }
 
 async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
@@ -45,7 +45,7 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
 
 async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, artifactId)).limit(1);
-  if (row?.status !== "complete" || row.org !== trainer.job.org)
+  if (row?.status !== "complete" || row.org !== trainer.org)
     throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} are no longer there.`);
   return {
     directory: artifactDir(ctx, row.id),
@@ -55,7 +55,7 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
 
 /** The inputs of a job by name: `base`, and `adapter` (evaluate) or the names its spec gives (serve). */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
-  const { spec } = trainer.job;
+  const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
   if (spec.kind === "evaluate" && spec.tuned)
     inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
@@ -74,40 +74,39 @@ interface Resume extends Input {
 const told = lruOf<Resume>(1000);
 
 async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
-  if (trainer.job.kind !== "train") return null;
-  const newest = await newestCheckpoint(ctx, trainer.job.id);
+  if (trainer.kind !== "train") return null;
+  const newest = await newestCheckpoint(ctx, trainer.jobId);
   if (!newest) return null;
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
   if (!row) return null;
   const resume = { checkpointId: newest.id, step: newest.step, directory: artifactDir(ctx, row.id), files: row.files };
-  told.set(trainer.attempt.id, resume);
+  told.set(trainer.id, resume);
   return resume;
 }
 
 /** The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond. */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
-  const { attempt: row, job } = trainer;
   const local = isLocal(ctx, trainer);
   const view = ({ directory, files }: Input): InputFiles => ({ local_path: local ? directory : null, files });
   const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input)] as const);
   const resume = await resumeOf(ctx, trainer);
-  if (job.kind === "train")
+  if (trainer.kind === "train")
     await ctx.write((tx) =>
       tx
         .update(attempt)
         .set({ trimStep: resume?.step ?? 0 })
-        .where(eq(attempt.id, row.id)),
+        .where(eq(attempt.id, trainer.id)),
     );
   return {
     protocol: 1,
-    job_id: job.id,
-    attempt_id: row.id,
-    attempt: row.number,
-    kind: job.kind,
-    spec: job.spec,
+    job_id: trainer.jobId,
+    attempt_id: trainer.id,
+    attempt: trainer.number,
+    kind: trainer.kind,
+    spec: trainer.spec,
     inputs: Object.fromEntries(inputs),
     resume: resume && { checkpoint_id: resume.checkpointId, step: resume.step, ...view(resume) },
-    last_seq: row.lastSeq,
+    last_seq: trainer.lastSeq,
     heartbeat_s: HEARTBEAT_S,
     max_batch_events: MAX_BATCH_EVENTS,
   };
@@ -115,7 +114,7 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
 
 /** Where one listed file of an input lies; anything not listed does not exist. @throws AppError `input_not_found` */
 export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<string> {
-  const resume = name === "resume" ? (told.get(trainer.attempt.id) ?? (await resumeOf(ctx, trainer))) : null;
+  const resume = name === "resume" ? (told.get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
   const input = name === "resume" ? resume : (await inputsOf(ctx, trainer)).get(name);
   const file = input?.files.find((one) => one.path === path);
   if (!input || !file) throw notFound("input", `${name}/${path}`.slice(0, 300));
@@ -124,7 +123,7 @@ export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: 
 
 /** Files that together are a split of the job's data, in order. @throws AppError `split_not_found` */
 export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] {
-  const { spec } = trainer.job;
+  const { spec } = trainer;
   if (spec.kind === "train" || spec.kind === "evaluate") {
     if (split === "train" || split === "holdout") return [splitPath(ctx, spec.dataset.version_id, split)];
     const validation = spec.kind === "train" ? spec.validation : spec.split === "validation" ? spec.dataset : null;

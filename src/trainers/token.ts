@@ -1,32 +1,45 @@
 /** Who a trainer is: the attempt its bearer token belongs to, and whether that attempt still counts. */
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
+import type { JobKind, JobSpec } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
-import { attempt, job } from "../db/schema/jobs.ts";
+import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
 import { sha256Hex } from "../lib/ids.ts";
 
-export interface Trainer {
-  attempt: typeof attempt.$inferSelect;
-  job: typeof job.$inferSelect;
+/** The attempt behind a request. */
+export interface Asking {
+  id: string;
+  jobId: string;
+  org: string;
+  number: number;
+  provider: string;
+  kind: JobKind;
+  lastSeq: number;
   /** Null while the attempt counts; `stale` when it was replaced or paused, `ended` when the job is over. */
   over: "stale" | "ended" | null;
 }
 
+/** The same with the job's frozen spec, which is large: only what needs it asks for it. */
+export interface Trainer extends Asking {
+  spec: JobSpec;
+}
+
 const ENDED = ["succeeded", "failed", "cancelled"];
+
+type Row = Omit<Asking, "over"> & { state: string; jobState: string; attempts: number };
 
 /**
  * The attempt behind a request's token, looked up by its SHA-256.
  * @throws AppError `invalid_attempt_token` (401)
  */
-export async function trainerOf(ctx: Ctx, request: Request): Promise<Trainer> {
+export async function askingOf(ctx: Ctx, request: Request): Promise<Asking> {
   const token = /^Bearer (\S{16,200})$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+  // Plain SQL: every batch of every trainer passes here.
   const [row] = token
-    ? await ctx.db
-        .select()
-        .from(attempt)
-        .innerJoin(job, eq(job.id, attempt.jobId))
-        .where(eq(attempt.tokenHash, sha256Hex(token)))
-        .limit(1)
+    ? await ctx.db.all<Row>(sql`
+        select a.id, a.job_id as "jobId", j.org, a.number, a.provider, j.kind, a.last_seq as "lastSeq", a.state,
+          j.state as "jobState", j.attempts
+        from attempt a join job j on j.id = a.job_id where a.token_hash = ${sha256Hex(token)}`)
     : [];
   if (!row)
     throw new AppError(
@@ -34,10 +47,15 @@ export async function trainerOf(ctx: Ctx, request: Request): Promise<Trainer> {
       "invalid_attempt_token",
       "This token belongs to no attempt. Exit with code 3.",
     );
-  const over = ENDED.includes(row.job.state)
-    ? "ended"
-    : row.attempt.state === "ended" || row.attempt.number < row.job.attempts
-      ? "stale"
-      : null;
-  return { attempt: row.attempt, job: row.job, over };
+  const { state, jobState, attempts, ...asking } = row;
+  const stale = state === "ended" || row.number < attempts;
+  return { ...asking, over: ENDED.includes(jobState) ? "ended" : stale ? "stale" : null };
+}
+
+/** The attempt with its job's spec. @throws AppError 401 */
+export async function trainerOf(ctx: Ctx, request: Request): Promise<Trainer> {
+  const asking = await askingOf(ctx, request);
+  const [row] = await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, asking.jobId)).limit(1);
+  if (!row) throw new Error("an attempt without a job");
+  return { ...asking, spec: row.spec };
 }
