@@ -28,20 +28,24 @@ def main() -> int:
     if missing:
         print(f"{', '.join(missing)} must be set; a provider starts this program", file=sys.stderr)
         return 2
-    scratch = Path(os.environ["FTL_SCRATCH"])
-    scratch.mkdir(parents=True, exist_ok=True)
     # Nothing is ever fetched from a hub, and caches stay inside the attempt.
-    os.environ.update(
-        HF_HUB_OFFLINE="1", HF_HOME=str(scratch / "hf"), HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="true"
-    )
-    home = Home(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], scratch)
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=str(Path(os.environ["FTL_SCRATCH"], "hf")))
+    os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="true")
+    return attempt(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], Path(os.environ["FTL_SCRATCH"]))
+
+
+def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int:
+    """One attempt from the first call home to the last event; returns the exit code."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    home = Home(url, token, scratch)
     commands = Commands(home)
-    commands.install_signals()
+    if signals:
+        commands.install_signals()
     reply = home.start()
     home.phase("starting", f"attempt {reply.get('attempt')}, {reply.get('kind')}")
     try:
         code = _act(home, reply, commands)
-    except BaseException as error:
+    except Exception as error:
         failure = describe(error)
         traceback.print_exc()
         home.emit("failed", **failure, detail=traceback.format_exc()[-4000:])

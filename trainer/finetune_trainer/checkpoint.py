@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save_file
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 FILES = (*ADAPTER_FILES, "trainer_state.json", "optimizer.safetensors", "rng.json")
 
+OURS = "finetune_trainer"
+
 
 class BadCheckpoint(RuntimeError):
     """The checkpoint does not belong to this model or this spec."""
@@ -45,7 +47,9 @@ def save_checkpoint(target: Path, parts: Parts, state: dict[str, Any], base: dic
         tensors, groups = _flatten(parts)
         save_file(tensors, temporary / "optimizer.safetensors")
         schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
-        _write_json(temporary / "trainer_state.json", {**state, "optimizer": groups, "scheduler": schedule})
+        # transformers reads this file too and refuses fields it does not know; under `stateful_callbacks` it looks away.
+        ours = {**state["stateful_callbacks"][OURS], "optimizer": groups, "scheduler": schedule}
+        _write_json(temporary / "trainer_state.json", {**state, "stateful_callbacks": {OURS: ours}})
         _write_json(temporary / "rng.json", rng_state())
         for path in temporary.iterdir():
             _fsync(path)
@@ -81,7 +85,7 @@ def load_adapter(directory: Path, model: Any) -> None:
 
 def load_optimizer(directory: Path, parts: Parts) -> None:
     """Restores optimizer and learning-rate schedule, by parameter name."""
-    saved = read_state(directory)
+    saved = read_state(directory)["stateful_callbacks"][OURS]
     names = _names(parts)
     state: dict[int, dict[str, Any]] = {index: {} for index in range(len(names))}
     index_of = {name: index for index, name in enumerate(names)}

@@ -58,7 +58,7 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
         _say("saving safetensors")
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        os.chmod(temporary, 0o755)
+        temporary.chmod(0o755)
         for path in temporary.iterdir():
             path.chmod(0o644)
         report = check_model_dir(temporary)

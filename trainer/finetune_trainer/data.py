@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -76,10 +77,8 @@ def template_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
     function = dict(call.get("function") or {})
     if isinstance(function.get("arguments"), str):
-        try:
+        with contextlib.suppress(ValueError):  # not JSON: the template prints it as it is
             function["arguments"] = json.loads(function["arguments"])
-        except ValueError:
-            pass  # not JSON: the template prints it as it is
     return {**call, "function": function}
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .generate import sample_tokens
-from .inputs import ModelLoad
+from .inputs import ModelLoad, check_adapter
 from .model import end_token_ids
-from .modelcheck import ModelProblem, read_safetensors_header
 
 MAX_WAITING = 16
 
@@ -99,10 +98,7 @@ class Engine:
         """Loads a LoRA adapter under a public name, replacing one of that name. Raises ModelLoad when it does not fit."""
         if name == self.base_name:
             raise ModelLoad("the base model's name is taken")
-        try:
-            read_safetensors_header(directory / "adapter_model.safetensors")
-        except (OSError, ModelProblem) as error:
-            raise ModelLoad(f"adapter {name}: {error}") from error
+        check_adapter(name, directory)
         self.call(lambda: self._load(name, directory))
 
     def _load(self, name: str, directory: Path) -> None:

@@ -13,7 +13,7 @@ from .control import Commands
 from .data import BadData, answer_of, read_rows, render, tokenize_rows
 from .generate import greedy
 from .home import Home
-from .inputs import ModelLoad, fetch_rows, input_dir
+from .inputs import ModelLoad, check_adapter, fetch_rows, input_dir
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
 from .score import RowScores, score_rows
 from .spec import EvaluateSpec
@@ -49,6 +49,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
         from peft import PeftModel
 
         directory = input_dir(home, "adapter", reply["inputs"]["adapter"])
+        check_adapter("tuned", directory)
         try:
             model = PeftModel.from_pretrained(model, directory, is_trainable=False, local_files_only=True).eval()
         except (ValueError, RuntimeError, KeyError, OSError) as error:

@@ -162,17 +162,19 @@ class Home:
 
     def retry(self, call: Callable[[], Any]) -> Any:
         """Runs `call` until it no longer raises OSError; leaves the process when refused or out of contact for a day."""
-        for delay in backoff():
+        delays = backoff()
+        while True:
             try:
                 return call()
             except Refused as refused:
                 self._leave(3, str(refused))
+                raise
             except OSError as error:
                 if getattr(error, "errno", None) == 28:
                     raise
                 if time.monotonic() - self._last_contact > NO_CONTACT_S:
                     self._leave(1, f"no contact with the server for 24 hours: {error}")
-            time.sleep(delay)
+            time.sleep(next(delays))
 
     def start(self) -> dict[str, Any]:
         """Fetches the spec reply and starts the sender thread. Returns the reply."""

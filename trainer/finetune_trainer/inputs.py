@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 from .home import Connection, Home, HttpFailure, check_status
-from .modelcheck import PICKLE_SUFFIXES, SAFE_PATH, sha256_file
+from .modelcheck import PICKLE_SUFFIXES, SAFE_PATH, read_safetensors_header, sha256_file
 
 
 class ModelLoad(RuntimeError):
@@ -41,6 +42,17 @@ def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
         _download(home, connection, name, file, target / file["path"])
     connection.close()
     return target
+
+
+def check_adapter(name: str, directory: Path) -> None:
+    """Raises ModelLoad unless the directory holds a LoRA adapter as sound safetensors."""
+    try:
+        read_safetensors_header(directory / "adapter_model.safetensors")
+        config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoad(f"adapter {name}: {error}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or config.get("auto_mapping"):
+        raise ModelLoad(f"adapter {name}: adapter_config.json does not describe a LoRA adapter")
 
 
 def _download(home: Home, connection: Connection, name: str, file: dict[str, Any], target: Path) -> None:

@@ -17,7 +17,7 @@ SAFE = {"local_files_only": True, "trust_remote_code": False}
 
 
 def cores() -> int:
-    """Processors this process may use: its affinity, or less where a control group grants less."""
+    """Processors this process may use: its affinity, or less where a control group or OMP_NUM_THREADS grants less."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -25,6 +25,8 @@ def cores() -> int:
             count = min(count, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass
+    if (wish := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        count = min(count, int(wish))
     return max(1, count)
 
 

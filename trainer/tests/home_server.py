@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -55,10 +56,8 @@ class HomeServer:
             self._server.shutdown()
             self._server.server_close()
             for connection in self._connections:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(2)
-                except OSError:
-                    pass
             self._server = None
 
     def of(self, kind: str) -> list[dict]:

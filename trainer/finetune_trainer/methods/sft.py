@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -151,14 +152,8 @@ class LoraSft(SFTTrainer):
             "window_from_step": self._globalstep_last_logged,
             "loss_total": self._total_loss_scalar + self._loss_total_before,
         }
-        return {
-            "global_step": self.state.global_step,
-            "epoch": self.state.epoch,
-            "max_steps": self.state.max_steps,
-            "num_train_epochs": self.state.num_train_epochs,
-            "total_flos": self.state.total_flos,
-            "stateful_callbacks": {"finetune_trainer": ours},
-        }
+        theirs = {**dataclasses.asdict(self.state), "log_history": []}  # the server has the log
+        return {**theirs, "stateful_callbacks": {checkpoint.OURS: ours}}
 
     _loss_total_before = 0.0
 
@@ -166,7 +161,7 @@ class LoraSft(SFTTrainer):
         """Puts back the log window a checkpoint was made in; the loop has just reset its own."""
         if self.resumed is None:
             return
-        ours = self.resumed["stateful_callbacks"]["finetune_trainer"]
+        ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
         self._tr_loss += ours["window_loss"]
         self._globalstep_last_logged = ours["window_from_step"]
         self._loss_total_before = ours["loss_total"]
