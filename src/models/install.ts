@@ -121,7 +121,12 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
   }
   report("Making safetensors of the packaged model: about half a minute");
   const convert = [python, "-m", "finetune_trainer.convert", "smollm2", out];
-  const result = await run(ctx, convert, trainerDir, (line) => report(line));
+  const result = await run(ctx, convert, trainerDir, (line) => {
+    // A progress bar becomes a fraction; what libraries remark about themselves is not for people.
+    const percent = /(\d+)%\|/.exec(line)?.[1];
+    if (percent) report("Dequantising the weights", Number(percent) / 100);
+    else if (/^[a-z]/.test(line)) report(`${line.charAt(0).toUpperCase()}${line.slice(1)}`);
+  });
   if (result.code !== 0 || !existsSync(out))
     throw new AppError("internal", "conversion_failed", `The packaged model could not be converted: ${result.tail}`);
   await rm(join(out, "manifest.json"), { force: true });
