@@ -15,7 +15,7 @@ const SERIAL = 200;
 const RATE = 1000;
 const RATE_SECONDS = 5;
 const PORTKEY = "@portkey-ai/gateway@1.15.2";
-const LITELLM = "litellm[proxy]==1.79.3";
+const LITELLM = "litellm[proxy]==1.104.5";
 const install = !process.argv.includes("--no-install");
 
 const scratch = mkdtempSync(join(tmpdir(), "ftl-bench-"));

@@ -45,6 +45,7 @@ import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
 import { jobsApi } from "./jobs/api.ts";
+import { startCheckpointNotes } from "./jobs/checkpoint-notes.ts";
 import { fineTuningApi } from "./jobs/fine-tuning-api.ts";
 import { jobsPages } from "./jobs/pages.tsx";
 import { startPipeline } from "./jobs/service.ts";
@@ -207,6 +208,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushKeyUse(ctx),
     () => flushUsage(ctx),
     startDatasets(ctx),
+    startCheckpointNotes(ctx),
     startPipeline(ctx),
     startEvaluations(ctx),
     startDeployments(ctx),

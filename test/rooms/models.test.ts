@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { auditLog } from "../../src/db/schema/audit.ts";
+import { event } from "../../src/db/schema/metrics.ts";
 import { artifact } from "../../src/db/schema/models.ts";
+import { startCheckpointNotes } from "../../src/jobs/checkpoint-notes.ts";
 import { CATALOGUE } from "../../src/models/catalogue.ts";
 import { installEnded, recoverInstalls } from "../../src/models/install.ts";
 import { listCheckpoints, newestCheckpoint, requireReadyBase, resolveModel } from "../../src/models/service.ts";
@@ -263,12 +265,17 @@ describe("tuned models and checkpoints", () => {
   test.each(damages)("the newest whole checkpoint is used when a later one is %s", async (_, damage) => {
     const { jobId, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { steps: [10, 20] });
     const told: string[] = [];
-    const off = t.ctx.bus.on("checkpoint.invalid", (event) => told.push(event.checkpointId));
+    const off = t.ctx.bus.on("checkpoint.invalid", (one) => told.push(one.checkpointId));
+    const stopNotes = startCheckpointNotes(t.ctx);
     const [older, newer] = checkpoints;
     if (!older || !newer) throw new Error("two checkpoints");
     damage(t.ctx.files.path("artifacts", newer.artifactId, "trainer_state.json"));
     expect((await newestCheckpoint(t.ctx, jobId))?.id).toBe(older.id);
     off();
+    stopNotes();
+    await t.ctx.write(async () => {});
+    const [note] = await t.ctx.db.select().from(event).where(eq(event.jobId, jobId));
+    expect(note).toMatchObject({ level: "warn", message: expect.stringContaining("step 20 is damaged") });
     expect(told).toEqual([newer.id]);
     const [row] = await t.ctx.db.select().from(artifact).where(eq(artifact.id, newer.artifactId));
     expect(row?.status).toBe("invalid");
