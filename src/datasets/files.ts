@@ -17,9 +17,12 @@ export interface NewFile {
   expiresAfterS?: number | null;
 }
 
+/** Purposes of files the server makes itself; the API takes none of them. */
+const OWN_PURPOSES: readonly string[] = ["fine-tune-results"];
+
 /** @throws AppError `invalid_purpose` */
 export function requirePurpose(purpose: string): asserts purpose is Purpose {
-  if (!(PURPOSES as readonly string[]).includes(purpose))
+  if (!(PURPOSES as readonly string[]).includes(purpose) && !OWN_PURPOSES.includes(purpose))
     throw new AppError(
       "invalid",
       "invalid_purpose",

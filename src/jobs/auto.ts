@@ -170,7 +170,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     ),
     keep_checkpoints: 3,
     sample_rows: Math.min(3, facts.holdoutRows),
-    eval_rows: Math.min(64, facts.holdoutRows),
+    eval_rows: Math.min(32, facts.holdoutRows),
     sample_max_tokens: 64,
   };
   return {

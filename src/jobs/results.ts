@@ -1,7 +1,8 @@
 /** The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its own. */
-import { and, desc, eq, gt, sql } from "drizzle-orm";
+import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { createFile } from "../datasets/service.ts";
+import { file } from "../db/schema/datasets.ts";
 import { job } from "../db/schema/jobs.ts";
 import { readSeries } from "../metrics/service.ts";
 import type { JobRow } from "./model.ts";
@@ -34,16 +35,24 @@ export async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
 }
 
 async function keepOne(ctx: Ctx, row: JobRow): Promise<void> {
-  const csv = await resultCsv(ctx, row.id);
-  const file = await createFile(
-    ctx,
-    { ...systemActor(row.org), userId: row.createdBy },
-    { filename: `step_metrics_${row.id}.csv`, purpose: "fine-tune-results", body: new Blob([csv]).stream() },
-  );
+  const filename = `step_metrics_${row.id}.csv`;
+  // A server that stopped between the two writes below has made the file already.
+  const [made] = await ctx.db
+    .select({ id: file.id })
+    .from(file)
+    .where(and(eq(file.org, row.org), gte(file.createdAt, row.finishedAt ?? 0), eq(file.filename, filename)))
+    .limit(1);
+  const { id } =
+    made ??
+    (await createFile(
+      ctx,
+      { ...systemActor(row.org), userId: row.createdBy },
+      { filename, purpose: "fine-tune-results", body: new Blob([await resultCsv(ctx, row.id)]).stream() },
+    ));
   await ctx.write((tx) =>
     tx
       .update(job)
-      .set({ result: { ...row.result, result_files: [file.id] } })
+      .set({ result: { ...row.result, result_files: [id] } })
       .where(eq(job.id, row.id)),
   );
   ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
