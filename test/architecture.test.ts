@@ -235,7 +235,7 @@ const FORBIDDEN: { token: RegExp; why: string; where?: (path: string) => boolean
   },
   {
     token: new RegExp(
-      `Bun\\.${"\\$"}|\\bexec${"(Sync|File)?"}\\(["'\`]|shell:\\s*true|os\\.${"system"}|shell=${"True"}`,
+      `Bun\\.${"\\$"}|(?<!\\.)\\bexec${"(Sync)?"}\\(|\\bexec${"(Sync)?"}\\b.* from "(node:)?child_process"|shell:\\s*true|os\\.${"system"}|shell=${"True"}`,
     ),
     why: "programs are started with an argument array, never through a shell",
   },
