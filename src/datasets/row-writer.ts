@@ -19,10 +19,13 @@ export interface RowHash {
 }
 
 /** xxHash64 of a text or of bytes: the same on every machine and in every version. */
-export function hashRow(content: string | Uint8Array): RowHash {
-  const hash = Bun.hash.xxHash64(content);
-  return { lo: Number(hash & 0xffffffffn), hi: Number(hash >> 32n) };
+export function hashRow(content: Uint8Array): RowHash {
+  whole[0] = Bun.hash.xxHash64(content);
+  return { lo: halves[0] ?? 0, hi: halves[1] ?? 0 };
 }
+/** The same 8 bytes as one number and as two: no arithmetic on big integers for every row. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
 
 /**
  * A writer into `dir`. Every row gets `"id"`: its number among the good rows, from 1.
@@ -78,18 +81,21 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
       } else used += bytes.copy(out, used, from + 1, to);
       end(start, hash);
     },
-    /** Parts the rows and returns what the version row needs. The temporary file is gone afterwards. */
-    finish(): { hash: string; trainRows: number; holdoutRows: number } {
-      flush();
-      const chosen = holdout.choose(rows, holdoutFraction);
-      part(fd, flushed, chosen, index, dir);
-      closeSync(fd);
-      unlinkSync(path);
-      const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
-      const hash = hasher.update(settings).digest("hex");
-      return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
+    /** Parts the rows and returns what the version row needs. Afterwards, also after an error, the temporary file is gone. */
+    finish(onProgress: () => void): { hash: string; trainRows: number; holdoutRows: number } {
+      try {
+        flush();
+        const chosen = holdout.choose(rows, holdoutFraction);
+        part(fd, flushed, chosen, index, dir, onProgress);
+        const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
+        const hash = hasher.update(settings).digest("hex");
+        return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
+      } finally {
+        this.drop();
+      }
     },
-    abort() {
+    /** Closes and removes the temporary file. An open file would hold its disk space for as long as the server runs. */
+    drop() {
       closeSync(fd);
       unlinkSync(path);
     },
@@ -97,34 +103,42 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
 }
 
 /** Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index each. */
-function part(source: number, size: number, chosen: RowSpan[], index: number[], dir: string) {
+function part(source: number, size: number, chosen: RowSpan[], index: number[], dir: string, onProgress: () => void) {
   const buffer = Buffer.allocUnsafe(Math.min(COPY, Math.max(1, size)));
-  const train = openSync(join(dir, "train.jsonl"), "w", 0o600);
-  const held = openSync(join(dir, "holdout.jsonl"), "w", 0o600);
+  const trainIndex: number[] = [];
+  const targets: number[] = [];
+  const create = (name: string) => {
+    const target = openSync(join(dir, name), "w", 0o600);
+    targets.push(target);
+    return target;
+  };
   const copy = (target: number, start: number, end: number) => {
     for (let at = start; at < end; ) {
       const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
       if (got === 0) throw new Error("the temporary row file is shorter than what was written to it");
       writeAll(target, buffer, got);
       at += got;
+      onProgress();
     }
   };
-  let at = 0;
-  let removed = 0;
-  const trainIndex: number[] = [];
-  let entry = 0;
-  for (const span of [...chosen, { start: size, end: size }]) {
-    // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself points at what follows it.
-    for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
-      trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
-    copy(train, at, span.start);
-    copy(held, span.start, span.end);
-    removed += span.end - span.start;
-    at = span.end;
-  }
-  for (const target of [train, held]) {
-    fsyncSync(target);
-    closeSync(target);
+  try {
+    const train = create("train.jsonl");
+    const held = create("holdout.jsonl");
+    let at = 0;
+    let removed = 0;
+    let entry = 0;
+    for (const span of [...chosen, { start: size, end: size }]) {
+      // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself points at what follows it.
+      for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
+        trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
+      copy(train, at, span.start);
+      copy(held, span.start, span.end);
+      removed += span.end - span.start;
+      at = span.end;
+    }
+    for (const target of targets) fsyncSync(target);
+  } finally {
+    for (const target of targets) closeSync(target);
   }
   writeIndex(join(dir, "train.idx"), trainIndex);
   writeIndex(join(dir, "holdout.idx"), []);

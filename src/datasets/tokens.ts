@@ -1,5 +1,5 @@
 /** Counts tokens of canonical rows with a base model's own tokenizer and chat template. Runs in a worker. */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { existsSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -12,8 +12,8 @@ import { parseJson } from "./tools.ts";
 export interface TokenTask {
   /** Directory of the base model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja. */
   modelDir: string;
-  /** Canonical rows, and how many there are. */
-  rowsPath: string;
+  /** The canonical rows as a file that the host opened and will close: a worker that is ended closes nothing. */
+  rowsFd: number;
   rows: number;
   /** Stop after so many rows and scale up; null counts them all. */
   limit: number | null;
@@ -112,7 +112,7 @@ export function createCounter(modelDir: string): (row: ChatRow) => number {
   };
 }
 
-/** Counts rows; tells after every few hundred that it is alive. */
+/** Counts rows; tells after every one that it is alive. */
 export function countTokens(task: TokenTask, onProgress: (rows: number) => void): TokenStats {
   const count = createCounter(task.modelDir);
   const lengths = createSpread();
@@ -155,18 +155,17 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
         failed++;
         failure ??= (error instanceof Error ? error.message : String(error)).slice(0, 300);
       }
-      if (counted % 256 === 0) onProgress(counted);
+      onProgress(counted);
     },
     tooLong() {},
     broken() {},
   });
-  const fd = openSync(task.rowsPath, "r");
-  try {
-    const chunk = Buffer.allocUnsafe(CHUNK);
-    for (let got = readSync(fd, chunk); got > 0 && counted < limit; got = readSync(fd, chunk))
-      scanner.push(chunk.subarray(0, got));
-  } finally {
-    closeSync(fd);
+  const chunk = Buffer.allocUnsafe(CHUNK);
+  for (let at = 0; counted < limit; ) {
+    const got = readSync(task.rowsFd, chunk, 0, CHUNK, at);
+    if (got === 0) break;
+    scanner.push(chunk.subarray(0, got));
+    at += got;
   }
   scanner.end();
   return stats();

@@ -230,7 +230,7 @@ function pass(
   try {
     readThrough(fd, offset, scanner, onProgress);
   } catch (error) {
-    writer.abort();
+    writer.drop();
     throw error;
   }
   decided.finish(report);
@@ -249,6 +249,7 @@ function settle(
   writer: ReturnType<typeof createRowWriter>,
   report: Report,
   problems: Problems,
+  onProgress: () => void,
 ): ValidateOutcome {
   problems.at(0);
   if (report.bad_rows > 0 && task.skipBad && report.rows > 0) {
@@ -259,10 +260,10 @@ function settle(
   else if (report.rows < 10) problems.add("few_rows", "", "", `${report.rows} rows`);
   report.problems = problems.list();
   if (report.rows === 0 || (report.bad_rows > 0 && !task.skipBad)) {
-    writer.abort();
+    writer.drop();
     return { status: "failed", hash: null, error: failureText(report), report };
   }
-  const done = writer.finish();
+  const done = writer.finish(onProgress);
   report.split.train_rows = done.trainRows;
   report.split.holdout_rows = done.holdoutRows;
   return { status: "ready", hash: done.hash, error: null, report };
@@ -292,7 +293,7 @@ export function validateFile(task: ValidateTask, onProgress: (bytesRead: number)
     rmSync(task.outDir, { recursive: true, force: true });
     mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
     const writer = pass(task, fd, bom ? BOM.length : 0, decided, report, problems, onProgress);
-    const outcome = settle(task, writer, report, problems);
+    const outcome = settle(task, writer, report, problems, () => onProgress(report.bytes));
     if (outcome.status !== "ready") rmSync(task.outDir, { recursive: true, force: true });
     report.took_ms = Math.round(performance.now() - started);
     return outcome;

@@ -12,6 +12,8 @@ import { runInWorker, WorkerFailure } from "./worker-host.ts";
 const AT_ONCE = 2;
 const SILENCE_MS = 120_000;
 const PROGRESS_MS = 500;
+/** Before a version whose end could not be written (a full disk, say) is validated again. */
+const RETRY_MS = 5000;
 const PART = ".part";
 
 type Waiting = Awaited<ReturnType<typeof nextWaiting>>;
@@ -94,7 +96,9 @@ async function look(ctx: Ctx, queue: Queue) {
     queue.running.set(version.id, stop);
     void validate(ctx, version, stop.signal)
       .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "validation could not be recorded", { version: version.id, cause });
+        if (ctx.signal.aborted) return;
+        ctx.log("error", "validation could not be recorded", { version: version.id, cause });
+        return ctx.clock.sleep(RETRY_MS, ctx.signal);
       })
       .finally(() => {
         queue.running.delete(version.id);

@@ -15,24 +15,28 @@ export class WorkerFailure extends Error {
 }
 
 export interface WorkerOptions {
-  /** Ends the worker at once, wherever it is. */
+  /** Asks the worker to clean up and end; what does not end within two seconds is ended. */
   signal: AbortSignal;
   /** Ends it when it has said nothing for so long. */
   silenceMs: number;
   onMessage?: (answer: WorkerAnswer) => void;
 }
 
+const GRACE_MS = 2000;
+type Given = WorkerTask extends infer T ? (T extends WorkerTask ? Omit<T, "stop"> : never) : never;
+
 /**
  * @returns the last answer of the task
  * @throws WorkerFailure when it failed, fell silent or was ended
  */
-export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<WorkerAnswer> {
+export function runInWorker(given: Given, options: WorkerOptions): Promise<WorkerAnswer> {
   return new Promise((resolve, reject) => {
     if (options.signal.aborted) {
       reject(new WorkerFailure("stopped", null));
       return;
     }
     const worker = new Worker(SOURCE);
+    const stop = new Int32Array(new SharedArrayBuffer(4));
     let timer = setTimeout(silent, options.silenceMs);
     function end(settle: () => void) {
       clearTimeout(timer);
@@ -44,7 +48,9 @@ export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<W
       end(() => reject(new WorkerFailure(`no progress for ${options.silenceMs / 1000} s`, null)));
     }
     function aborted() {
-      end(() => reject(new WorkerFailure("stopped", null)));
+      Atomics.store(stop, 0, 1);
+      clearTimeout(timer);
+      timer = setTimeout(() => end(() => reject(new WorkerFailure("stopped", null))), GRACE_MS);
     }
     options.signal.addEventListener("abort", aborted);
     worker.onmessage = (event: MessageEvent<WorkerAnswer>) => {
@@ -52,12 +58,13 @@ export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<W
       if (answer.type === "failed") end(() => reject(new WorkerFailure(answer.message, answer.code)));
       else if (answer.type === "validated" || answer.type === "counted") end(() => resolve(answer));
       else {
+        if (options.signal.aborted) return;
         clearTimeout(timer);
         timer = setTimeout(silent, options.silenceMs);
         options.onMessage?.(answer);
       }
     };
     worker.onerror = (event) => end(() => reject(new WorkerFailure(event.message, null)));
-    worker.postMessage(task);
+    worker.postMessage({ ...given, stop });
   });
 }

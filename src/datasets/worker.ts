@@ -9,7 +9,10 @@ import { type ValidateOutcome, type ValidateTask, validateFile } from "./validat
 
 declare const self: Worker;
 
-export type WorkerTask = ({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask);
+/** `stop`: one shared number; when it is not 0 the task cleans up after itself and fails with the code ECANCELED. */
+export type WorkerTask = (({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask)) & {
+  stop: Int32Array;
+};
 export type WorkerAnswer =
   /** Bytes read by a validation, rows counted by a count. */
   | { type: "progress"; done: number }
@@ -24,6 +27,7 @@ function run(task: WorkerTask) {
   try {
     let last = 0;
     const progress = (done: number) => {
+      if (Atomics.load(task.stop, 0) !== 0) throw Object.assign(new Error("stopped"), { code: "ECANCELED" });
       const now = performance.now();
       if (now - last < PROGRESS_MS) return;
       last = now;
