@@ -6,7 +6,7 @@ import { BaseList, ModelsPage, type ModelsProps, TunedList } from "../../views/p
 import { TunedModelPage } from "../../views/pages/models/tuned.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
-import { html, pageOf, redirect } from "../http/html.ts";
+import { html, pageOf, redirect, safePath } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { importFromHub, importLocal, installBaseModel } from "./imports.ts";
 import { modelLineage } from "./lineage.ts";
@@ -92,11 +92,11 @@ export const modelsPages = (ctx: Ctx) => {
     )
     .post(
       "/models/:id/install",
-      async ({ request, actor, params }) => {
+      async ({ request, actor, params, body }) => {
         await installBaseModel(ctx, actor, params.id);
-        return redirect(request, `/models/${encodeURIComponent(params.id)}`);
+        return redirect(request, body?.next ? safePath(body.next) : `/models/${encodeURIComponent(params.id)}`);
       },
-      { params: Id },
+      { params: Id, body: v.optional(v.object({ next: text(200) })) },
     )
     .post(
       "/models/:id/license",

@@ -204,7 +204,7 @@ class Chart extends HTMLElement {
             grid: { show: false },
             size: 26,
             gap: 6,
-            space: 60,
+            space: this.small ? 44 : 60,
             values: (_plot, all) => all.map((v) => (v === null || v % 1 ? "" : short(v))),
           },
           {
@@ -256,6 +256,7 @@ class Chart extends HTMLElement {
     if (!list || !this.plot) return;
     const [steps, ...columns] = this.plot.data;
     const at = index ?? null;
+    this.classList.toggle("pointed", at !== null);
     const items = this.series.map((one, i) => {
       const column = columns[i];
       let value = at === null ? undefined : column[at];

@@ -33,7 +33,7 @@ export function Chart(props: {
   return (
     <ft-chart
       id={props.id}
-      class={props.small ? "chart small" : "chart"}
+      class={["chart", props.small && "small", props.series.length > 1 && "many"].filter(Boolean).join(" ")}
       data-src={props.src}
       data-series={JSON.stringify(shown)}
       data-unit={props.unit ?? "number"}

@@ -11,7 +11,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
-import { Progress, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Progress, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
 import { doing, type JobRow, progressOf, timeLeft } from "../jobs/describe.ts";
 
 export interface Road {
@@ -169,6 +169,30 @@ function Needs({ attention }: Pick<HomeProps, "attention">) {
   );
 }
 
+function OpenAi({ origin }: { origin: string }) {
+  const code = `from openai import OpenAI
+
+client = OpenAI(base_url="${origin}/v1", api_key="ftl-…")
+client.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=file.id)`;
+  return (
+    <section class="panel" aria-labelledby="openai-title">
+      <header>
+        <h2 id="openai-title">Code written for OpenAI works here</h2>
+        <a class="small" href="/settings">
+          Make an API key
+        </a>
+      </header>
+      <div class="body stack">
+        <p class="muted">
+          Files, fine-tuning jobs, checkpoints, models and chat: change the base URL and the key, keep the rest. The{" "}
+          <a href="/docs/api">API reference</a> has every call.
+        </p>
+        <Snippet label="Python with OpenAI's client" text={code} />
+      </div>
+    </section>
+  );
+}
+
 function Recent({ recent }: Pick<HomeProps, "recent">) {
   if (!recent.length) return null;
   return (
@@ -318,6 +342,7 @@ export function HomeBoard(props: HomeProps): VNode {
         <div class="stack">
           {fresh ? null : <Running running={props.running} />}
           <Needs attention={props.attention} />
+          {fresh ? <OpenAi origin={url.origin} /> : null}
           <Recent recent={props.recent} />
         </div>
         <div class="stack">

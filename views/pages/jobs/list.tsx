@@ -50,7 +50,14 @@ const COLUMNS: Column<JobRow>[] = [
       <RowName
         href={`/jobs/${encodeURIComponent(job.id)}`}
         name={job.name}
-        sub={[job.spec.base_model.id, methodWords(job.spec)].filter(Boolean).join(" · ")}
+        sub={
+          <>
+            <span class="narrow">
+              <Time at={job.createdAt} /> ·{" "}
+            </span>
+            {[job.spec.base_model.id, methodWords(job.spec)].filter(Boolean).join(" · ")}
+          </>
+        }
       />
     ),
   },
@@ -65,7 +72,7 @@ const COLUMNS: Column<JobRow>[] = [
     wide: true,
     render: (job) => <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />,
   },
-  { key: "created", label: "Created", end: true, render: (job) => <Time at={job.createdAt} /> },
+  { key: "created", label: "Created", end: true, wide: true, render: (job) => <Time at={job.createdAt} /> },
 ];
 
 function NewJob({ first = false }: { first?: boolean }) {

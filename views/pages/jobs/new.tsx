@@ -75,6 +75,32 @@ function DataField({ form, datasets, problems }: NewJobProps) {
   );
 }
 
+/** The button belongs to a form outside this one: forms do not nest. */
+function NoBase({ bases }: Pick<NewJobProps, "bases">) {
+  const installing = bases.find((one) => one.status === "installing");
+  if (installing)
+    return (
+      <Notice kind="info" title={`${installing.name} is being installed`}>
+        <p>
+          <a href={`/models/${encodeURIComponent(installing.id)}`}>See how far it is</a>; this page goes on by itself
+          when it is done.
+        </p>
+      </Notice>
+    );
+  return (
+    <Notice kind="warn" title="No base model is installed yet">
+      <p>The small default downloads 100 MB, takes about a minute and needs no graphics card.</p>
+      <div class="row">
+        <button type="submit" class="button" form="install-default">
+          <Icon name="download" />
+          Install SmolLM2-135M-Instruct
+        </button>
+        <a href="/models?tab=base">Other models</a>
+      </div>
+    </Notice>
+  );
+}
+
 function BaseField({ form, bases, problems }: NewJobProps) {
   const usable = bases.filter((one) => one.status === "ready" && one.accepted);
   const others = bases.length - usable.length;
@@ -97,11 +123,7 @@ function BaseField({ form, bases, problems }: NewJobProps) {
           ))}
         </div>
       ) : (
-        <Notice kind="warn" title="No base model is installed yet">
-          <p>
-            <a href="/models">Install one</a>: the small default takes a minute and needs no graphics card.
-          </p>
-        </Notice>
+        <NoBase bases={bases} />
       )}
       {problems.model ? (
         <div class="error" id="field-model-error">
@@ -157,11 +179,11 @@ function NumberInput({
       id={`field-${field.name}`}
       label={field.label}
       error={problems[field.name]}
-      hint={why ? `auto: ${why}` : field.hint}
+      hint={why ?? field.hint}
       render={(ids) =>
         field.options ? (
           <select name={field.name} {...ids}>
-            <option value="">auto{resolved === undefined ? "" : ` (${resolved})`}</option>
+            <option value="">{resolved === undefined ? "auto" : `auto, ${resolved}`}</option>
             {field.options.map(([key, label]) => (
               <option value={key} selected={key === value}>
                 {label}
@@ -169,10 +191,14 @@ function NumberInput({
             ))}
           </select>
         ) : (
-          <div class="with-auto">
-            <input name={field.name} value={value} placeholder="auto" inputmode="decimal" autocomplete="off" {...ids} />
-            <output for={`field-${field.name}`}>{value === "" ? (resolved ?? "") : ""}</output>
-          </div>
+          <input
+            name={field.name}
+            value={value}
+            placeholder={resolved === undefined ? "auto" : `auto, ${resolved}`}
+            inputmode="decimal"
+            autocomplete="off"
+            {...ids}
+          />
         )
       }
     />
@@ -217,7 +243,8 @@ export function NewJobFormView(props: NewJobProps): VNode {
       method="post"
       action="/jobs"
       hx-post="/jobs/plan"
-      hx-trigger="input delay:300ms, change"
+      hx-trigger="input delay:300ms, change, refresh"
+      data-on="models datasets"
       hx-target="this"
       hx-swap="outerMorph"
       hx-sync="this:replace"
@@ -265,7 +292,11 @@ export function NewJobPage(props: NewJobProps) {
     <Layout
       title={props.from ? `Change and run “${props.from}”` : "New job"}
       crumbs={[{ label: "Jobs", href: "/jobs" }]}
+      live={{ topics: ["models", "datasets"] }}
     >
+      <form id="install-default" method="post" action="/models/smollm2-135m-instruct/install">
+        <input type="hidden" name="next" value="/jobs/new" />
+      </form>
       {props.datasets.length ? (
         <NewJobFormView {...props} />
       ) : (
