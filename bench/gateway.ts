@@ -210,6 +210,13 @@ async function main() {
     model: "tiny",
     pid: own.pid,
   };
+  const bare = start([process.execPath, join(ROOT, "bench/peers/bare-proxy.ts"), socket]);
+  const floor: Target = {
+    ...direct,
+    name: "bare Bun proxy",
+    url: `http://127.0.0.1:${await linesOf(bare.stdout as ReadableStream<Uint8Array>)()}/v1/chat/completions`,
+    pid: bare.pid,
+  };
   const peers: Target[] = [];
   for (const [name, made] of [
     ["Portkey gateway", await portkey(enginePort)],
@@ -219,7 +226,7 @@ async function main() {
     else peers.push(made);
 
   print(`\nOne request at a time, ${ROUNDS} interleaved rounds of ${SERIAL} (milliseconds)`);
-  const targets = [direct, ours, ...peers];
+  const targets = [direct, floor, ours, ...peers];
   const times = new Map(targets.map((target) => [target, { p50: [] as number[], p99: [] as number[] }]));
   for (const target of targets) await serial(target, 100);
   for (let round = 0; round < ROUNDS; round++)
@@ -242,17 +249,17 @@ async function main() {
     `\n${RATE} requests a second for ${RATE_SECONDS} s, arrivals not waiting for answers, 3 interleaved rounds (milliseconds)`,
   );
   await overheads();
-  const rate = new Map([direct, ours].map((target) => [target, { p50: [] as number[], p99: [] as number[] }]));
+  const rate = new Map([direct, floor, ours].map((target) => [target, { p50: [] as number[], p99: [] as number[] }]));
   const inside: number[] = [];
   for (let round = 0; round < 3; round++)
-    for (const target of [direct, ours]) {
+    for (const target of [direct, floor, ours]) {
       const taken = await atRate(target);
       rate.get(target)?.p50.push(quantile(taken, 0.5));
       rate.get(target)?.p99.push(quantile(taken, 0.99));
       if (target === ours) inside.push(...(await overheads()));
     }
   const at = (target: Target, which: "p50" | "p99") => median(rate.get(target)?.[which] ?? []);
-  for (const target of [direct, ours])
+  for (const target of [direct, floor, ours])
     print(`${target.name.padEnd(18)}${ms(at(target, "p50"))} ${ms(at(target, "p99"))}`);
   print(
     `added             ${ms(at(ours, "p50") - at(direct, "p50"))} ${ms(at(ours, "p99") - at(direct, "p99"))}   seen by the client (three processes share the cores)`,
