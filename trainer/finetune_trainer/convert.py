@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             else convert_smollm2(arguments.out, arguments.gguf)
         )
     except ModelProblem as problem:
+        _say(str(problem))
         print(json.dumps({"ok": False, "problem": str(problem)}))
         return 1
     print(json.dumps(report))

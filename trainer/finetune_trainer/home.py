@@ -26,6 +26,7 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 SEND_EVERY_S = 0.25
 NO_CONTACT_S = 24 * 3600
 MAX_LOG_BYTES = 8 * 1024
+MAX_EVENT_TEXT = 100_000
 
 
 class Refused(Exception):
@@ -189,9 +190,9 @@ class Home:
         return reply
 
     def emit(self, type: str, **data: Any) -> None:
-        """Writes one event to the spool; it is on its way within 250 ms. Numbers that JSON lacks become strings."""
+        """Writes one event to the spool; it is on its way within 250 ms. Texts are cut to 100,000 characters."""
         with self._lock:
-            self._spool.append({"at": int(time.time() * 1000), "type": type, **_plain(data)})
+            self._spool.append({"at": int(time.time() * 1000), "type": type, **plain(data)})
 
     def log(self, level: str, message: str) -> None:
         """Emits a log line (cut to 8 KiB) and prints it."""
@@ -282,13 +283,16 @@ def _batch(lines: list[bytes], final: bool) -> bytes:
     return b'{"events":[' + b",".join(lines) + b"]" + (b',"final":true}' if final else b"}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON takes it: numbers JSON lacks become strings, and no text is longer than an event may carry."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, str):
+        return value if len(value) <= MAX_EVENT_TEXT else value[: MAX_EVENT_TEXT - 1] + "…"
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .home import MAX_PART_BYTES, Connection, Home, HttpFailure
+from .home import MAX_PART_BYTES, Connection, Home, HttpFailure, plain
 from .modelcheck import sha256_file
 
 
@@ -84,7 +84,7 @@ def send_artifact(home: Home, connection: Connection, upload: Upload) -> dict[st
         for name in upload.files
         for path in [upload.directory / name]
     ]
-    order = {"kind": upload.kind, "step": upload.step, "metrics": upload.metrics, "files": files}
+    order = {"kind": upload.kind, "step": upload.step, "metrics": plain(upload.metrics), "files": files}
     opened = home.retry(lambda: connection.json("POST", "/artifacts", order))
     identity = urllib.parse.quote(opened["artifact_id"], safe="")
     if not opened["complete"]:

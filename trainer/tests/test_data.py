@@ -30,8 +30,9 @@ def trained_text(tokenizer, row: dict, **options) -> tuple[str, str]:
     ("messages", "trained"),
     [
         ([turn("user", "hi"), turn("assistant", "yes")], "yes<|im_end|>"),
-        ([turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")], "b<|im_end|>d<|im_end|>"),
-        ([turn("user", "a"), turn("assistant", "b", weight=0), turn("user", "c"), turn("assistant", "d", weight=1)], "d<|im_end|>"),
+        ([turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")], "b<|im_end|>d<|im_end|>"),
+        ([turn("system", "s"), turn("user", "a"), turn("assistant", "b", weight=1)], "b<|im_end|>"),
+        ([turn("user", "a"), turn("assistant", "b", weight=0), turn("user", "c"), turn("assistant", "d")], "d<|im_end|>"),
         ([turn("user", "a"), turn("assistant", "b"), turn("user", "c")], "b<|im_end|>"),
         ([turn("user", "héé"), turn("assistant", "ñandú 🎉")], "ñandú 🎉<|im_end|>"),
     ],

@@ -132,19 +132,36 @@ def test_numbers_json_lacks_become_strings_and_odd_text_passes(server, tmp_path)
     home = open_home(server, tmp_path / "s")
     home.start()
     home.emit("test", n=0, values={"a": float("nan"), "b": float("-inf")}, text="\ud800 ok \u0000 é")
+    home.emit("test", n=1, prompt=[{"role": "user", "content": "y" * 3_000_000}])
     home.log("info", "x" * 20000)
     home.close()
     assert server.of("test")[0]["values"] == {"a": "NaN", "b": "-Infinity"}
     assert server.of("test")[0]["text"] == "? ok \u0000 é"
+    assert len(server.of("test")[1]["prompt"][0]["content"]) == 100_000
     assert len(server.of("log")[0]["message"]) == 8192
 
 
-@pytest.mark.parametrize("status", [401, 409, 410])
-def test_a_refused_attempt_exits_with_3_at_once(attempt, tiny, status):
+def test_a_refused_attempt_exits_with_3_at_once(attempt, tiny):
     job = attempt(train_reply(tiny, total=100000)).start()
     job.until(lambda: len(losses(job.server)) > 2)
-    job.server.status = status
+    job.server.status = 409
     job.wait(code=3, timeout=10)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # leaving is an exception here
+@pytest.mark.parametrize(("status", "code"), [(401, 3), (409, 3), (410, 3), (400, 1), (429, None), (503, None)])
+def test_only_a_refusal_ends_the_attempt(server, tmp_path, status, code):
+    left: list = []
+    home = open_home(server, tmp_path / "s", left=left)
+    home.start()
+    server.status = status
+    home.emit("test", n=1)
+    time.sleep(0.6)
+    assert [c for c, _ in left] == ([] if code is None else [code])
+    if code is None:
+        server.status = None
+        home.close()
+        assert numbers(server) == [1]
 
 
 def test_training_goes_on_without_the_server_and_everything_arrives(attempt, tiny):
