@@ -61,7 +61,7 @@ afterAll(async () => {
   server?.kill("SIGTERM");
   await server?.exited;
   rmSync(place, { recursive: true, force: true });
-});
+}, 30_000);
 
 describe("the binary in an empty directory", () => {
   test("serves on an empty data directory within seconds and prints a one-time link", async () => {
