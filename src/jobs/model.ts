@@ -132,11 +132,11 @@ const count = (min: number, max: number) =>
 
 export const ListJobs = v.object({
   kind: v.optional(v.picklist(["train", "evaluate", "serve", "export"])),
-  /** One state, or several with commas. */
+  /** One state, or several with commas (the router hands those over as a list). */
   state: v.optional(
     v.pipe(
-      v.string(),
-      v.transform((text) => text.split(",")),
+      v.union([v.string(), v.array(v.string())]),
+      v.transform((value) => [value].flat().flatMap((text) => text.split(","))),
       v.array(v.picklist(JOB_STATES)),
     ),
   ),

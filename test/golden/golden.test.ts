@@ -1,0 +1,108 @@
+/** Golden files: a training request and the facts it meets in, the frozen numbers out. `UPDATE_GOLDEN=1 bun test test/golden` writes them anew. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
+import { parseTrainRequest } from "../../src/jobs/train.ts";
+
+const smol = { parameters: 134_515_008, context_length: 8192, layers: 30, vocabulary: 49_152 };
+const small = { cpus: 2, memoryMb: 8_000, bf16: false };
+const tokens = (rows: number, mean: number, max: number) => ({
+  total: rows * mean,
+  max,
+  p95: Math.round(max * 0.8),
+  over: {},
+  exact: true,
+});
+
+const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> = {
+  "quickstart-300-rows": {
+    request: {},
+    facts: { trainRows: 270, holdoutRows: 30, tokens: tokens(270, 70, 118), base: smol, machine: small },
+  },
+  "ten-rows": {
+    request: { suffix: "few" },
+    facts: { trainRows: 10, holdoutRows: 0, tokens: tokens(10, 40, 60), base: smol, machine: small },
+  },
+  "long-rows-little-memory": {
+    request: { batch_size: 16 },
+    facts: {
+      trainRows: 3000,
+      holdoutRows: 300,
+      tokens: tokens(3000, 900, 5000),
+      base: smol,
+      machine: { ...small, memoryMb: 4000 },
+    },
+  },
+  "everything-given": {
+    request: {
+      n_epochs: 4,
+      batch_size: 6,
+      learning_rate: 3e-4,
+      max_steps: 100,
+      max_length: 256,
+      lora_r: 8,
+      lora_alpha: 8,
+      lora_dropout: 0.05,
+      lora_layers: 10,
+      target_modules: ["q_proj", "v_proj"],
+      loss_on: "all",
+      scheduler: "cosine",
+      warmup_ratio: 0,
+      weight_decay: 0.01,
+      max_grad_norm: 0.5,
+      precision: "bfloat16",
+      gradient_checkpointing: true,
+      eval_every: 7,
+      save_every: 9,
+      seed: 7,
+    },
+    facts: { trainRows: 500, holdoutRows: 50, tokens: tokens(500, 70, 300), base: smol, machine: small },
+  },
+  "eight-billion-multiplier": {
+    request: { learning_rate_multiplier: 0.5 },
+    facts: {
+      trainRows: 60_000,
+      holdoutRows: 1000,
+      tokens: null,
+      base: { parameters: 8.03e9, context_length: 131_072, layers: 32, vocabulary: 128_256 },
+      machine: { cpus: 64, memoryMb: 512_000, bf16: true },
+    },
+  },
+};
+
+describe("a training request is frozen as its golden file says", () => {
+  for (const [name, { request, facts }] of Object.entries(CASES))
+    test(name, () => {
+      const parsed = parseTrainRequest({ model: "m", training_file: "file-x", ...request });
+      const made = `${JSON.stringify({ request, facts, frozen: resolveAuto(parsed, facts) }, null, 2)}\n`;
+      const path = join(import.meta.dir, `${name}.json`);
+      if (process.env.UPDATE_GOLDEN) writeFileSync(path, made);
+      expect(existsSync(path), `${path} is missing`).toBe(true);
+      expect(JSON.parse(made)).toEqual(JSON.parse(readFileSync(path, "utf8")));
+    });
+});
+
+describe("whatever the facts, the numbers hold together", () => {
+  const sizes = [1, 3, 9, 63, 64, 300, 999, 1000, 5000, 70_000];
+  for (const rows of sizes)
+    test(`${rows} rows`, () => {
+      for (const memoryMb of [1500, 8000]) {
+        const facts = {
+          trainRows: rows,
+          holdoutRows: 5,
+          tokens: tokens(rows, 50, 900),
+          base: smol,
+          machine: { ...small, memoryMb },
+        };
+        const { hyperparameters: h, schedule: s } = resolveAuto({ model: "m", training_file: "f" }, facts);
+        expect(h.per_device_batch_size * h.gradient_accumulation).toBe(h.batch_size);
+        expect(s.total_steps).toBe(
+          Math.ceil(Math.ceil(rows / h.per_device_batch_size) / h.gradient_accumulation) * h.n_epochs,
+        );
+        expect(rows * h.n_epochs).toBeGreaterThanOrEqual(Math.min(480, rows * 25));
+        expect(h.max_length).toBeLessThanOrEqual(smol.context_length);
+        expect(s.save_every).toBeLessThanOrEqual(s.total_steps);
+      }
+    });
+});
