@@ -291,7 +291,7 @@ describe("every route", () => {
     const list = wanted((each) => each.method === "GET" && each.access === "member" && !ENDLESS.test(each.route));
     const fine = (status: number) => status < 400 || status === 409 || status === 410;
     for (const as of ["member", "admin"] as const) expect(await sweep(list, (each) => ask(each, as), fine)).toEqual([]);
-  });
+  }, 60_000);
 
   test("that reads one thing has no such thing for another organisation", async () => {
     const list = wanted(

@@ -2,6 +2,7 @@
 import { type Client, createClient, type ResultSet } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { quickReader } from "./reader.ts";
 import { createWriter, type Writer } from "./write.ts";
 
 /** A drizzle database or an open transaction: both read and write the same way. */
@@ -33,12 +34,13 @@ export async function connect(url: string, authToken?: string): Promise<Client> 
 
 /** Opens the database. The caller holds the server lock: one process owns the file. */
 export async function openDatabase(url: string, authToken?: string): Promise<Database> {
-  const reader = await connect(url, authToken);
+  const client = await connect(url, authToken);
+  const reader = url.startsWith("file:") ? quickReader(url.slice("file:".length), client) : client;
   const writer = createWriter(() => connect(url, authToken));
   return {
     db: drizzle(reader),
     write: writer.write,
-    client: reader,
+    client,
     async close() {
       await writer.close();
       reader.close();
