@@ -1,6 +1,6 @@
 /** Third-party plugins from the data directory: one that works is used, each that does not says at which stage, and the application goes on. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Compute, openCompute } from "../../src/compute/service.ts";
@@ -31,7 +31,7 @@ const FOLDERS: [name: string, files: Record<string, string>, stage: string | nul
   ],
   ["empty", { "README.md": "nothing" }, "folder"],
   ["broken", { "index.ts": "export default {" }, "import"],
-  ["package", { "index.ts": `import x from "no-such-package";\n${GOOD}` }, "import"],
+  ["package", { "index.ts": `import x from "no-such-package";\nexport const used = x;\n${GOOD}` }, "import"],
   ["nothing", { "index.ts": "export const x = 1;" }, "manifest"],
   ["odd-id", { "index.ts": change('id: "good"', 'id: "Odd Id"') }, "manifest"],
   ["twin", { "index.ts": change('id: "good"', 'id: "process"') }, "manifest"],
@@ -71,8 +71,6 @@ beforeAll(async () => {
   }
   // What `plugin new` gives, without its key: told, not used.
   cpSync(join(import.meta.dir, "../../plugins/template"), files.path("plugins", "template"), { recursive: true });
-  const path = files.path("plugins", "template", "index.ts");
-  writeFileSync(path, readFileSync(path, "utf8"));
   compute = await openCompute({
     installation: "test",
     config: loadConfig({ data_dir: dir }, {}),
