@@ -1,4 +1,4 @@
-/** Reads one series for a chart: its points when there are few, else the buckets of the finest level that is short enough. */
+/** Reads series for a chart: their points when there are few, else the buckets of the finest level that is short enough. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { WIDTHS } from "./buckets.ts";
@@ -20,15 +20,16 @@ interface SeriesRow {
 
 type Query = ReturnType<typeof sql>;
 
-/**
- * Columns of a query as arrays: two JSON texts come out of the database four times faster than as many rows.
- * Seventeen digits, since SQLite's own JSON rounds to fifteen.
- */
+/** Numbers as one JSON list. Seventeen digits, since SQLite's own JSON functions round to fifteen. */
+const listOf = (column: Query) => sql`group_concat(iif(${column} is null, 'null', format('%!.17g', ${column})))`;
+const parse = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`);
+
+/** Points of a query: two texts come out of the database four times faster than as many rows. */
 async function columns(ctx: Ctx, query: Query): Promise<Columns> {
   const [row] = await ctx.db.all<{ steps: string | null; vals: string | null }>(
-    sql`select group_concat(step) as steps, group_concat(iif(value is null, 'null', format('%!.17g', value))) as vals from (${query})`,
+    sql`select group_concat(step) as steps, ${listOf(sql`value`)} as vals from (${query})`,
   );
-  return { steps: JSON.parse(`[${row?.steps ?? ""}]`), values: JSON.parse(`[${row?.vals ?? ""}]`) };
+  return { steps: parse(row?.steps), values: parse(row?.vals) };
 }
 
 async function lastPoint(ctx: Ctx, query: Query) {
@@ -48,8 +49,44 @@ export interface Range {
   rows: number;
 }
 
-/** Points of a series within a range of steps, thinned to `range.max`; spikes stay. */
-export async function readOne(ctx: Ctx, series: SeriesRow, range: Range): Promise<SeriesView> {
+/**
+ * Points of series within a range of steps, thinned to `range.max` each; spikes stay. Short series come in one query
+ * together, each long one from its buckets.
+ */
+export async function readMany(ctx: Ctx, series: SeriesRow[], range: Range): Promise<Map<number, SeriesView>> {
+  const views = new Map<number, SeriesView>();
+  const short: SeriesRow[] = [];
+  for (const one of series) {
+    const steps = Math.min(range.to, one.lastStep ?? -1) - range.from + 1;
+    // Points may lie many steps apart: then there are few of them however long the range.
+    if (Math.min(steps, one.points) <= range.rows) short.push(one);
+    else views.set(one.id, await readLong(ctx, one, range));
+  }
+  const found = short.length > 0 ? await readShort(ctx, short, range) : new Map<number, Columns>();
+  for (const one of short) {
+    const all = found.get(one.id) ?? { steps: [], values: [] };
+    views.set(one.id, {
+      points: downsample(all, range.max),
+      count: one.points,
+      last_step: all.steps.at(-1) ?? null,
+      last_value: all.values.at(-1) ?? null,
+    });
+  }
+  return views;
+}
+
+async function readShort(ctx: Ctx, series: SeriesRow[], range: Range): Promise<Map<number, Columns>> {
+  const ids = JSON.stringify(series.map((one) => one.id));
+  const rows = await ctx.db.all<{ id: number; steps: string; vals: string }>(sql`
+    select series_id as id, group_concat(step) as steps, ${listOf(sql`value`)} as vals from (
+      select series_id, step, value from point
+      where series_id in (select value from json_each(${ids})) and step between ${range.from} and ${range.to}
+      order by series_id, step)
+    group by series_id`);
+  return new Map(rows.map((row) => [row.id, { steps: parse(row.steps), values: parse(row.vals) }]));
+}
+
+async function readLong(ctx: Ctx, series: SeriesRow, range: Range): Promise<SeriesView> {
   const { from } = range;
   const to = Math.min(range.to, series.lastStep ?? -1);
   const within = (low: number, high: number) => sql`series_id = ${series.id} and step between ${low} and ${high}`;
@@ -59,12 +96,7 @@ export async function readOne(ctx: Ctx, series: SeriesRow, range: Range): Promis
   const points = (low: number, high: number) =>
     columns(ctx, sql`select step, value from point where ${within(low, high)} order by step`);
 
-  const steps = to - from + 1;
-  // Points may lie many steps apart: then there are few of them however long the range.
-  if (Math.min(steps, series.points) <= range.rows)
-    return { points: downsample(await points(from, to), range.max), ...view };
-
-  const width = WIDTHS.find((one) => steps / one <= range.rows) ?? (WIDTHS.at(-1) as number);
+  const width = WIDTHS.find((one) => (to - from + 1) / one <= range.rows) ?? (WIDTHS.at(-1) as number);
   // Buckets that lie in the range as a whole; what sticks out at its ends is read point by point.
   const first = Math.ceil(from / width);
   const end = to >= (series.lastStep ?? 0) ? Math.floor(to / width) + 1 : Math.floor((to + 1) / width);
@@ -84,11 +116,12 @@ export async function readOne(ctx: Ctx, series: SeriesRow, range: Range): Promis
 
 /** Smallest and largest value of each bucket, in order of step. */
 async function bucketColumns(ctx: Ctx, id: number, width: number, first: number, end: number): Promise<Columns> {
-  const select = (step: string, value: string) => sql`
-    select ${sql.raw(step)} as step, ${sql.raw(value)} as value from point_bucket
-    where series_id = ${id} and width = ${width} and bucket >= ${first} and bucket < ${end} order by bucket`;
-  const low = await columns(ctx, select("min_step", "min_value"));
-  const high = await columns(ctx, select("max_step", "max_value"));
+  const [row] = await ctx.db.all<Record<"a" | "x" | "b" | "y", string | null>>(sql`
+    select group_concat(min_step) as a, ${listOf(sql`min_value`)} as x, group_concat(max_step) as b, ${listOf(sql`max_value`)} as y
+    from (select min_step, min_value, max_step, max_value from point_bucket
+      where series_id = ${id} and width = ${width} and bucket >= ${first} and bucket < ${end} order by bucket)`);
+  const low: Columns = { steps: parse(row?.a), values: parse(row?.x) };
+  const high: Columns = { steps: parse(row?.b), values: parse(row?.y) };
   const found: Columns = { steps: [], values: [] };
   for (const [index, lowStep] of low.steps.entries()) {
     const highStep = high.steps[index] as number;

@@ -9,7 +9,7 @@ import { enqueue } from "./group.ts";
 import type { AttemptRef, BatchHook } from "./ingest.ts";
 import type { EventRow, LogQuery, LogReply, Sample, SeriesQuery, SeriesReply } from "./model.ts";
 import { newestBatch } from "./payload.ts";
-import { readOne } from "./series.ts";
+import { readMany } from "./series.ts";
 
 export { addEvent, type NewEvent } from "./events.ts";
 export { type AttemptRef, type BatchHook, refusal } from "./ingest.ts";
@@ -61,7 +61,11 @@ export async function readSeries(ctx: Ctx, jobId: string, query: SeriesQuery = {
     rows: rowsEach,
   };
   const series: SeriesReply["series"] = {};
-  for (const row of wanted) series[row.key] = await readOne(ctx, row, range);
+  const views = await readMany(ctx, wanted, range);
+  for (const row of wanted) {
+    const view = views.get(row.id);
+    if (view) series[row.key] = view;
+  }
   return { batchId, series };
 }
 
