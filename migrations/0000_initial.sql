@@ -385,6 +385,7 @@ CREATE TABLE `job` (
 );
 --> statement-breakpoint
 CREATE INDEX `job_org` ON `job` (`org`,`kind`,`created_at`,`id`);--> statement-breakpoint
+CREATE INDEX `job_org_all` ON `job` (`org`,`created_at`,`id`);--> statement-breakpoint
 CREATE INDEX `job_state` ON `job` (`state`,`not_before`);--> statement-breakpoint
 CREATE INDEX `job_parent` ON `job` (`parent_id`);--> statement-breakpoint
 CREATE INDEX `job_request` ON `job` (`org`,`request_hash`);--> statement-breakpoint

@@ -64,6 +64,8 @@ export const job = sqliteTable(
   },
   (t) => [
     index("job_org").on(t.org, t.kind, t.createdAt, t.id),
+    /** The list of all kinds: without it every page would sort all jobs of the organisation. */
+    index("job_org_all").on(t.org, t.createdAt, t.id),
     index("job_state").on(t.state, t.notBefore),
     index("job_parent").on(t.parentId),
     index("job_request").on(t.org, t.requestHash),
