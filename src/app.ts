@@ -60,6 +60,7 @@ import { modelsApi } from "./models/api.ts";
 import { recoverInstalls } from "./models/install.ts";
 import { modelsPages } from "./models/pages.tsx";
 import { trainersApi } from "./trainers/api.ts";
+import { startTrainers } from "./trainers/service.ts";
 
 /** A context and the things that end with it. */
 export interface OpenCtx extends Ctx {
@@ -210,6 +211,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startDatasets(ctx),
     startCheckpointNotes(ctx),
     startPipeline(ctx),
+    startTrainers(ctx),
     startEvaluations(ctx),
     startDeployments(ctx),
   ];

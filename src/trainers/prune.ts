@@ -1,9 +1,9 @@
-/** Makes room: old checkpoints beyond the number to keep, and uploads nobody will finish. */
-import { and, desc, eq, inArray, isNull, ne, notInArray, or } from "drizzle-orm";
+/** Makes room: old checkpoints beyond the number to keep. */
+import { and, desc, eq, inArray, isNull, ne, notInArray } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
-import { attempt, job } from "../db/schema/jobs.ts";
+import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { artifactDir } from "../models/service.ts";
 import { removeDirectory } from "./disk.ts";
@@ -83,25 +83,4 @@ export async function prune(ctx: Ctx, jobId: string, options: { keep: number; fr
     await tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, gone));
   });
   for (const id of gone) await removeDirectory(artifactDir(ctx, id));
-}
-
-/** Removes unfinished uploads of attempts that have ended. */
-export async function dropUnfinished(ctx: Ctx, jobId: string): Promise<void> {
-  const rows = await ctx.db
-    .select({ id: artifact.id })
-    .from(artifact)
-    .innerJoin(attempt, eq(attempt.id, artifact.attemptId))
-    .innerJoin(job, eq(job.id, artifact.jobId))
-    .where(
-      and(
-        eq(artifact.jobId, jobId),
-        eq(artifact.status, "uploading"),
-        or(eq(attempt.state, "ended"), inArray(job.state, [...ENDED])),
-      ),
-    )
-    .limit(1000);
-  if (rows.length === 0) return;
-  const ids = rows.map((row) => row.id);
-  await ctx.write((tx) => tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, ids)));
-  for (const id of ids) await removeDirectory(artifactDir(ctx, id));
 }

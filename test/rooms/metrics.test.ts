@@ -2,8 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { writeLogs } from "../../src/metrics/logs.ts";
 import { eventView } from "../../src/metrics/model.ts";
-import { listJobEvents } from "../../src/metrics/service.ts";
+import { listJobEvents, readLogs } from "../../src/metrics/service.ts";
+import { draftOf, stateOf } from "../../src/metrics/state.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics } from "../support/attempt.ts";
 
@@ -241,6 +243,29 @@ describe("logs and samples", () => {
       Array.from({ length: 12 }, (_, n) => String(n * 100 + 7)),
     );
     expect((await logs("search=no-such-text")).data).toEqual([]);
+  });
+
+  test("only the newest lines are kept, the oldest go", async () => {
+    const trainer = await makeTrainer(t);
+    const state = stateOf(t.ctx.write);
+    const write = (from: number, count: number) =>
+      t.ctx.write(async (tx) => {
+        const draft = draftOf(state);
+        const lines = Array.from({ length: count }, (_, n) => ({
+          at: 1,
+          level: "info" as const,
+          message: `l${from + n}`,
+        }));
+        const batch = { jobId: trainer.jobId, attemptId: trainer.attemptId, batchId: 0, lines };
+        const { trimmed } = await writeLogs(tx, draft, batch, 100);
+        draft.commit();
+        return trimmed;
+      });
+    expect(await write(0, 100)).toBe(false);
+    expect(await write(100, 10)).toBe(false);
+    expect(await write(110, 15)).toBe(true);
+    const { lines } = await readLogs(t.ctx, trainer.jobId, { limit: 1000 });
+    expect(lines.map((line) => line.message)).toEqual(Array.from({ length: 100 }, (_, n) => `l${n + 25}`));
   });
 
   test("samples of a step said twice count once, the newer one", async () => {

@@ -4,9 +4,11 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { dirname, join } from "node:path";
 import { eq } from "drizzle-orm";
 import type { ArtifactCompleted, ArtifactOpened } from "../../src/contract/trainer.ts";
+import { attempt } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { newId, sha256Hex } from "../../src/lib/ids.ts";
 import { newestCheckpoint } from "../../src/models/service.ts";
+import { dropUnfinished } from "../../src/trainers/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics, type TestTrainer, trainSpec } from "../support/attempt.ts";
 import { safetensors, withHeader } from "../support/safetensors.ts";
@@ -383,5 +385,16 @@ describe("room on the disk", () => {
     const rows = await t.ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, trainer.jobId));
     expect(rows.map((row) => row.artifactId)).toEqual([fresh.artifact_id]);
     expect(existsSync(t.ctx.files.path("artifacts", old.artifact_id))).toBe(false);
+  });
+
+  test("unfinished uploads of attempts that are over are removed, those of live ones stay", async () => {
+    const [live, over] = [await makeTrainer(t), await makeTrainer(t)];
+    const [keep, drop] = [await open(live, order(checkpointFiles(1))), await open(over, order(checkpointFiles(2)))];
+    await put(over, drop.artifact_id, "adapter_config.json", 0, bytesOf('{"r"'));
+    await t.ctx.write((tx) => tx.update(attempt).set({ state: "ended" }).where(eq(attempt.id, over.attemptId)));
+    await dropUnfinished(t.ctx, over.jobId);
+    await dropUnfinished(t.ctx, live.jobId);
+    const there = [keep, drop].map((one) => existsSync(t.ctx.files.path("artifacts", one.artifact_id)));
+    expect(there).toEqual([true, false]);
   });
 });
