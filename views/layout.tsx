@@ -39,6 +39,8 @@ const HTMX_CONFIG = JSON.stringify({
   history: "reload",
   defaultSwap: "outerMorph",
   noSwap: [204, 304, "5xx"],
+  // What the reader opened stays open while the page moves.
+  morphIgnore: ["data-htmx-powered", "data-started", "open"],
 });
 
 function isHere(page: PageInfo, noun: Noun): boolean {

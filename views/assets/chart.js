@@ -140,8 +140,10 @@ class Chart extends HTMLElement {
     if (!changed || this.pending) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
-      if (this.plot && !this.smoothing) this.plot.setData(this.data(), !this.zoomed);
-      else this.draw();
+      if (this.plot && !this.smoothing) {
+        this.plot.setData(this.data(), !this.zoomed);
+        this.legend(this.plot.cursor.idx);
+      } else this.draw();
       this.fillTable();
     });
   }

@@ -72,7 +72,7 @@ export function JobLog(props: JobLogProps) {
           hx-swap="outerHTML"
           hx-replace-url="true"
           hx-sync="this:replace"
-          hx-trigger="submit, input changed delay:250ms from:find input"
+          hx-trigger="submit, input changed delay:250ms"
         >
           <input
             type="search"

@@ -1,0 +1,188 @@
+/** The job page in a real browser: it moves by itself, lets the reader read, catches up after a restart, and reads without a script. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { makeTrainer, type TestTrainer } from "../support/attempt.ts";
+import { hasBrowser, openBrowser, type TestBrowser } from "../support/browser.ts";
+
+const metrics = (step: number) => ({
+  type: "metrics",
+  step,
+  epoch: 1,
+  values: { "train/loss": 2 / step, "train/token_accuracy": 0.5 },
+});
+const progress = (step: number) => ({
+  type: "progress",
+  step,
+  total_steps: 200,
+  eta_s: 200 - step,
+  fraction: step / 200,
+  tokens_seen: step * 10,
+});
+const line = (message: string) => ({ type: "log", level: "info", message });
+
+describe.skipIf(!hasBrowser)("the job page", () => {
+  let t: TestApp;
+  let b: TestBrowser;
+  let trainer: TestTrainer;
+
+  beforeAll(async () => {
+    t = await createTestApp();
+    await t.request("POST", "/datasets/sample", { form: {} });
+    trainer = await makeTrainer(t);
+    const lines = Array.from({ length: 100 }, (_, n) => line(`line ${n}`));
+    await trainer.send([{ type: "phase", phase: "training" }, metrics(1), metrics(2), progress(2), ...lines]);
+    b = await openBrowser(t);
+    await b.page.goto(`${b.base}/jobs/${trainer.jobId}`);
+    await b.page.waitForSelector("#chart-loss canvas");
+  }, 60_000);
+
+  afterAll(async () => {
+    await b?.close();
+    await t?.close();
+  });
+
+  test("curve, numbers, words and log follow the run", async () => {
+    await trainer.send([metrics(50), progress(50), line("the fiftieth step")]);
+    await b.page.waitForFunction(() =>
+      document.querySelector("#chart-loss [data-legend]")?.textContent?.includes("Step 50"),
+    );
+    await b.page.waitForFunction(() => document.querySelector("#job-status")?.textContent?.includes("step 50 of 200"));
+    await b.page.waitForFunction(() =>
+      document.querySelector("#log-lines")?.textContent?.includes("the fiftieth step"),
+    );
+    expect(await b.page.textContent("#chart-loss [data-legend]")).toContain("0.04");
+  });
+
+  test("new lines wait while the reader has scrolled up", async () => {
+    await b.page.locator("#log-lines").evaluate((box) => {
+      box.scrollTop = 0;
+    });
+    await trainer.send([line("first unread"), line("second unread")]);
+    const button = b.page.locator("[data-log-waiting]");
+    await button.waitFor({ state: "visible" });
+    expect(await button.textContent()).toContain("2 new lines");
+    expect(await b.page.locator("#log-lines").evaluate((box) => box.scrollTop)).toBe(0);
+    await button.click();
+    expect(await b.page.textContent("#log-lines")).toContain("second unread");
+  });
+
+  test("what was typed and the focus stay while the page moves", async () => {
+    await b.page.fill("[name=log]", "fiftieth");
+    await b.page.waitForFunction(() => document.querySelectorAll("#log-lines li").length === 1);
+    await trainer.send([metrics(60), progress(60)]);
+    await b.page.waitForFunction(() => document.querySelector("#job-status")?.textContent?.includes("step 60 of 200"));
+    expect(await b.page.inputValue("[name=log]")).toBe("fiftieth");
+    expect(await b.page.evaluate(() => (document.activeElement as HTMLInputElement).name)).toBe("log");
+    await b.page.fill("[name=log]", "");
+    await b.page.waitForFunction(() => document.querySelectorAll("#log-lines li").length > 50);
+  });
+
+  test("what was unfolded stays unfolded while the page moves", async () => {
+    await b.page.goto(`${b.base}/jobs/new`);
+    await b.page.click("text=Every number");
+    const answer = b.page.waitForResponse((response) => response.url().endsWith("/jobs/plan"));
+    await b.page.fill("[name=name]", "unfolded");
+    await answer;
+    await b.page.waitForTimeout(300);
+    expect(await b.page.locator("[name=n_epochs]").isVisible()).toBe(true);
+    expect(await b.page.inputValue("[name=name]")).toBe("unfolded");
+    await b.page.goto(`${b.base}/jobs/${trainer.jobId}`);
+    await b.page.waitForSelector("#chart-loss canvas");
+  });
+
+  test("an open question survives the page moving", async () => {
+    await b.page.click("[popovertarget=confirm-cancel]");
+    await trainer.send([progress(70)]);
+    await b.page.waitForFunction(() => document.querySelector("#job-status")?.textContent?.includes("step 70 of 200"));
+    expect(await b.page.locator("#confirm-cancel").isVisible()).toBe(true);
+    await b.page.keyboard.press("Escape");
+    expect(await b.page.locator("#confirm-cancel").isVisible()).toBe(false);
+  });
+
+  test("a lost connection is told quietly, and everything missed arrives once it is back", async () => {
+    await b.stopServer();
+    await b.page.locator("#connection").waitFor({ state: "visible" });
+    await trainer.send([metrics(80), progress(80), line("said while nobody listened")]);
+    b.startServer();
+    await b.page.waitForFunction(() =>
+      document.querySelector("#log-lines")?.textContent?.includes("said while nobody listened"),
+    );
+    await b.page.waitForFunction(() =>
+      document.querySelector("#chart-loss [data-legend]")?.textContent?.includes("Step 80"),
+    );
+    await b.page.locator("#connection").waitFor({ state: "hidden" });
+    const text = (await b.page.textContent("#log-lines")) ?? "";
+    expect(text.split("said while nobody listened").length).toBe(2);
+  }, 30_000);
+
+  test("values are in a table behind the chart", async () => {
+    await b.page.click("#chart-loss [data-tools] button:has-text('Table')");
+    await b.page.waitForFunction(() => document.querySelectorAll("#chart-loss tbody tr").length >= 5);
+    expect(await b.page.textContent("#chart-loss tbody")).toContain("80");
+  });
+
+  test("the palette finds the job and goes there", async () => {
+    await b.page.goto(`${b.base}/`);
+    await b.page.keyboard.press("Control+k");
+    await b.page.locator("#palette-input").pressSequentially(trainer.jobId.slice(0, 14));
+    await b.page.waitForFunction(
+      (id) => document.querySelector("#search-results a[aria-selected]")?.getAttribute("href")?.endsWith(id),
+      trainer.jobId,
+    );
+    await b.page.keyboard.press("Enter");
+    await b.page.waitForURL(`${b.base}/jobs/${trainer.jobId}`);
+  });
+
+  test("keys go places", async () => {
+    await b.page.keyboard.press("g");
+    await b.page.keyboard.press("j");
+    await b.page.waitForURL(`${b.base}/jobs`);
+    await b.page.keyboard.press("/");
+    expect(await b.page.evaluate(() => (document.activeElement as HTMLInputElement).name)).toBe("q");
+  });
+
+  test("a filter answers as one types, and stands in the address", async () => {
+    await b.page.locator("[data-page-search]").pressSequentially("no job has this name");
+    await b.page.waitForFunction(() => document.querySelector("#job-list")?.textContent?.includes("No job matches"));
+    expect(b.page.url()).toContain("q=no+job+has+this+name");
+    await b.page.selectOption("[name=state]", "running");
+    await b.page.fill("[data-page-search]", "");
+    await b.page.waitForFunction((id) => document.querySelector(`#row-${id}`), trainer.jobId);
+    expect(b.page.url()).toContain("state=running");
+  });
+
+  test("the theme changes at once and stays", async () => {
+    await b.page.click(".rail [data-theme-toggle] button");
+    const theme = await b.page.evaluate(() => document.documentElement.dataset.theme);
+    await b.page.waitForTimeout(200);
+    await b.page.reload();
+    expect(await b.page.evaluate(() => document.documentElement.dataset.theme)).toBe(theme);
+  });
+
+  test("no script failed and no policy was violated", () => {
+    expect(b.troubles).toEqual([]);
+  });
+});
+
+describe.skipIf(!hasBrowser)("without a script", () => {
+  test("the job page reads, filters answer and actions act", async () => {
+    const t = await createTestApp();
+    const trainer = await makeTrainer(t);
+    await trainer.send([{ type: "phase", phase: "training" }, metrics(1), progress(1), line("a line to read")]);
+    const b = await openBrowser(t, { javaScript: false });
+    try {
+      await b.page.goto(`${b.base}/jobs?q=nothing-like-it`);
+      expect(await b.page.textContent("main")).toContain("No job matches");
+      await b.page.goto(`${b.base}/jobs/${trainer.jobId}?log=read`);
+      expect(await b.page.textContent("#log-lines")).toContain("a line to read");
+      await b.page.click("text=Checkpoint now");
+      expect(await b.page.textContent("#toasts")).toContain("checkpoint is saved");
+      await b.page.click("[popovertarget=confirm-cancel]");
+      await b.page.click("text=Cancel this job");
+      expect(await b.page.textContent("#job-badge")).toContain("Stopping");
+    } finally {
+      await b.close();
+      await t.close();
+    }
+  }, 60_000);
+});

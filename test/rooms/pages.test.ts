@@ -1,0 +1,170 @@
+/** The pages of home and jobs over HTTP: whole and in fragments, forms with their problems, redirects, search. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { safePath } from "../../src/http/html.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { seed } from "../support/seed.ts";
+import { idOf } from "../support/seed-rows.ts";
+
+const PAGE = { accept: "text/html" };
+const job = (n: number) => idOf("ftjob-", n);
+const fragment = (id: string) => ({ ...PAGE, "hx-request": "true", "hx-target": `div#${id}` });
+
+let t: TestApp;
+beforeAll(async () => {
+  t = await createTestApp();
+  await seed(t.ctx, t.actor("admin"), "full");
+});
+afterAll(() => t.close());
+
+const get = async (path: string, headers: Record<string, string> = PAGE) => {
+  const answer = await t.request("GET", path, { headers });
+  return { status: answer.status, text: await answer.text(), answer };
+};
+
+describe("pages", () => {
+  test.each([
+    ["/", "Running now"],
+    ["/jobs", "support-tickets"],
+    ["/jobs/new", "SmolLM2-135M-Instruct"],
+    [`/jobs/${idOf("ftjob-", 0)}`, "step 88 of 135"],
+    [`/jobs/${idOf("job-", 1)}`, "Before and after"],
+    [`/jobs/compare?ids=${idOf("ftjob-", 1)},${idOf("ftjob-", 4)}`, "Learning rate"],
+    ["/search?q=qa-nightly", "qa-nightly"],
+  ])("%s answers a whole page", async (path, words) => {
+    const { status, text } = await get(path);
+    expect(status).toBe(200);
+    expect(text).toStartWith("<!doctype html>");
+    expect(text).toContain(words);
+    expect(text).not.toMatch(/ style=| on[a-z]+="|<script>/);
+  });
+
+  test("text from users is never markup", async () => {
+    const { text } = await get("/jobs");
+    expect(text).toContain("&lt;script>alert(");
+    expect(text).not.toContain("<script>alert(");
+  });
+
+  test("htmx gets only the part it aims at", async () => {
+    const { text } = await get("/jobs?state=failed", fragment("job-list"));
+    expect(text).toStartWith('<section id="job-list"');
+    expect(text).toContain("Failed");
+    expect(text).not.toContain("Succeeded");
+  });
+
+  test("an unknown target gets the whole page", async () => {
+    expect((await get("/jobs", fragment("somewhere-else"))).text).toStartWith("<!doctype html>");
+  });
+
+  test("the list pages by cursor without a gap", async () => {
+    const rows = (text: string) => [...text.matchAll(/id="row-([^"]+)"/g)].map((match) => match[1] ?? "");
+    const first = await get("/jobs?kind=train");
+    const next = /href="(\/jobs\?kind=train&amp;after=[^"]+)"/.exec(first.text)?.[1]?.replaceAll("&amp;", "&") ?? "";
+    const second = await get(next);
+    expect(rows(first.text)).toHaveLength(25);
+    expect(rows(second.text)).toHaveLength(25);
+    expect(rows(first.text).filter((id) => rows(second.text).includes(id))).toEqual([]);
+  });
+
+  test("another organisation's job is not there", async () => {
+    const answer = await t.request("GET", `/jobs/${job(0)}`, { as: "other", headers: PAGE });
+    expect(answer.status).toBe(404);
+  });
+});
+
+describe("the new-job form", () => {
+  const form = { data: idOf("ds_", 0), model: "smollm2-135m-instruct", method: "sft", name: "", evaluate: "1" };
+  const post = async (path: string, changes: Record<string, string>, headers: Record<string, string> = PAGE) => {
+    const answer = await t.request("POST", path, { form: { ...form, ...changes }, headers });
+    return { status: answer.status, text: await answer.text(), location: answer.headers.get("location") };
+  };
+
+  test("the plan shows what every auto became", async () => {
+    const { status, text } = await post("/jobs/plan", { n_epochs: "3" }, fragment("job-form"));
+    expect(status).toBe(200);
+    expect(text).toStartWith('<form id="job-form"');
+    expect(text).toContain('placeholder="auto, 0.001"');
+    expect(text).toMatch(/name="n_epochs" value="3"/);
+    expect(text).toMatch(/Steps<\/dt><dd><span class="num">135</);
+  });
+
+  test.each([
+    [{ learning_rate: "fast" }, "learning_rate", "Write a number"],
+    [{ n_epochs: "0" }, "n_epochs", "at least 1"],
+    [{ batch_size: "2.5" }, "batch_size", "whole number"],
+    [{ name: "two words" }, "name", "letters"],
+    [{ max_length: "99999" }, "max_length", "8192"],
+    [{ data: "ds_none" }, "data", "ds_none"],
+    [{ model: "gpt-9" }, "model", "gpt-9"],
+  ])("%j is told beside its field, and what was typed stays", async (changes, field, words) => {
+    const { status, text } = await post("/jobs", changes as Record<string, string>);
+    expect(status).toBe(422);
+    const error = new RegExp(`id="field-${field}-error"[^]*?</div>`).exec(text)?.[0] ?? "";
+    expect(error).toContain(words);
+    // Of several choices none is taken that was not there; what was typed stays.
+    if (field !== "model") expect(text).toContain(`value="${Object.values(changes)[0]}"`);
+  });
+
+  test("a decimal comma is understood", async () => {
+    const { text } = await post("/jobs/plan", { learning_rate: "0,002" }, fragment("job-form"));
+    expect(text).not.toContain("field-learning_rate-error");
+  });
+
+  test("starting leads to the job, and changing a job brings its numbers back", async () => {
+    const { status, location } = await post("/jobs", { learning_rate: "0.002", name: "second-try" });
+    expect(status).toBe(303);
+    expect(location).toMatch(/^\/jobs\/ftjob-/);
+    const id = location?.slice(6) ?? "";
+    const { text } = await get(`/jobs/new?from=${id}`);
+    expect(text).toMatch(/name="learning_rate" value="0.002"/);
+    expect(text).toMatch(/name="name" value="second-try"/);
+    expect(text).toMatch(/name="n_epochs" value/);
+    expect(text).not.toMatch(/name="n_epochs" value="\d/);
+  });
+});
+
+describe("actions", () => {
+  test("an action of the wrong moment comes back to the page with the reason", async () => {
+    const answer = await t.request("POST", `/jobs/${job(1)}/pause`, { form: {}, headers: PAGE });
+    expect(answer.status).toBe(303);
+    const flash = /flash=([^;]+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
+    expect(JSON.parse(Buffer.from(flash, "base64url").toString())).toMatchObject({ kind: "bad" });
+  });
+
+  test("an unknown action is not there", async () => {
+    const answer = await t.request("POST", `/jobs/${job(1)}/explode`, { form: {}, headers: PAGE });
+    expect(answer.status).toBe(400);
+  });
+
+  test("the sample dataset is made of the embedded example", async () => {
+    const answer = await t.request("POST", "/datasets/sample", { form: {}, headers: PAGE });
+    expect(answer.headers.get("location")).toBe("/jobs/new");
+    const { data } = await t.json<{ data: { name: string }[] }>("GET", "/v1/datasets?limit=1");
+    expect(data[0]?.name).toBe("support-messages");
+  });
+});
+
+describe("assets", () => {
+  test("are cached for ever under their version, and compressed", async () => {
+    const { text } = await get("/jobs");
+    const address = /href="(\/assets\/[^"]+\.css)"/.exec(text)?.[1] ?? "";
+    const answer = await t.request("GET", address, { as: "anonymous", headers: { "accept-encoding": "gzip" } });
+    expect(answer.headers.get("cache-control")).toContain("immutable");
+    expect(answer.headers.get("content-encoding")).toBe("gzip");
+    expect(answer.headers.get("content-type")).toContain("text/css");
+  });
+
+  test("unknown names are not there", async () => {
+    expect((await t.request("GET", "/assets/v/package.json", { as: "anonymous" })).status).toBe(404);
+  });
+});
+
+test.each([
+  ["/jobs?x=1", "/jobs?x=1"],
+  ["//evil.test/", "/"],
+  ["/\\evil.test", "/"],
+  ["https://evil.test", "/"],
+  ["", "/"],
+  ["/a\r\nset-cookie: x", "/"],
+])("a next of %j leads to %j", (given, expected) => {
+  expect(safePath(given)).toBe(expected);
+});

@@ -1,0 +1,70 @@
+/** A real browser on the application in this process: signed in, with every script error and policy violation collected. */
+import { existsSync } from "node:fs";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type App, createApp } from "../../src/app.ts";
+import { PASSWORD, type TestApp } from "./app.ts";
+
+const CHROMIUM = process.env.FTL_CHROMIUM ?? "/usr/bin/chromium";
+/** Browser tests run where there is a Chromium; its path is `FTL_CHROMIUM`. */
+export const hasBrowser = existsSync(CHROMIUM);
+
+export interface TestBrowser {
+  base: string;
+  page: Page;
+  context: BrowserContext;
+  /** Script errors, policy violations and failed loads seen so far. */
+  troubles: string[];
+  /** Lets go of the port, as a server that is being restarted. */
+  stopServer(): Promise<void>;
+  /** Listens again at the same address. */
+  startServer(): void;
+  close(): Promise<void>;
+}
+
+export async function launch(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
+  });
+}
+
+/** Serves `t` on a free port and opens a page signed in as the administrator. */
+export async function openBrowser(t: TestApp, options: { javaScript?: boolean } = {}): Promise<TestBrowser> {
+  let app: App = createApp(t.ctx).listen({ port: 0, hostname: "127.0.0.1" }) as App;
+  const port = app.server?.port ?? 0;
+  const base = `http://127.0.0.1:${port}`;
+  const browser = await launch();
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    javaScriptEnabled: options.javaScript ?? true,
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(12_000);
+  const troubles: string[] = [];
+  page.on("pageerror", (error) => troubles.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY/.test(message.text()))
+      troubles.push(message.text());
+  });
+  await page.goto(`${base}/login`);
+  await page.fill("[name=email]", t.emails.admin);
+  await page.fill("[name=password]", PASSWORD);
+  await page.click("button[type=submit]");
+  await page.waitForURL(`${base}/`);
+  return {
+    base,
+    page,
+    context,
+    troubles,
+    async stopServer() {
+      await app.stop(true);
+    },
+    startServer() {
+      app = createApp(t.ctx).listen({ port, hostname: "127.0.0.1" }) as App;
+    },
+    async close() {
+      await browser.close();
+      await app.stop(true);
+    },
+  };
+}
