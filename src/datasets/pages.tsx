@@ -4,6 +4,9 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { DatasetList, DatasetsPage } from "../../views/pages/datasets/list.tsx";
 import {
+  DatasetBadge,
+  DatasetFindings,
+  DatasetNext,
   DatasetPage,
   type DatasetProps,
   DatasetRows,
@@ -150,7 +153,13 @@ export const datasetsPages = (ctx: Ctx) =>
       async ({ request, actor, params, query }) => {
         const of = await propsOf(ctx, actor, params.id, query);
         return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
-          fragments: { state: () => <DatasetState {...of} />, rows: () => <DatasetRows {...of} /> },
+          fragments: {
+            state: () => <DatasetState {...of} />,
+            rows: () => <DatasetRows {...of} />,
+            badge: () => <DatasetBadge {...of} />,
+            next: () => <DatasetNext {...of} />,
+            findings: () => <DatasetFindings {...of} />,
+          },
         });
       },
       { params: Id, query: ShowQuery },

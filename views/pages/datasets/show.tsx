@@ -300,51 +300,79 @@ function Users({ users }: Pick<DatasetProps, "users">) {
   );
 }
 
+/** The badge and the next step beside the title; they change when validation ends. */
+export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
+  const { url } = usePage();
+  return (
+    <span id="badge" {...liveOn(url, "datasets")}>
+      <StateBadge state={version.status} />
+    </span>
+  );
+}
+
+export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
+  const { url } = usePage();
+  return (
+    <div id="next" {...liveOn(url, "datasets")}>
+      {version.status === "ready" ? (
+        <a class="button primary" href={`/jobs/new?data=${version.id}`}>
+          Fine-tune
+        </a>
+      ) : null}
+    </div>
+  );
+}
+
+/** What validation found: all of it appears when validation ends. */
+export function DatasetFindings(props: DatasetProps) {
+  const { url } = usePage();
+  const { report, tokens, version } = props;
+  return (
+    <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
+      {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
+      {report && report.problems.length > 0 ? <Problems report={report} /> : null}
+      {report ? (
+        <div class="columns">
+          <section class="panel">
+            <header>
+              <h2>What is in it</h2>
+            </header>
+            <div class="body">
+              <Facts report={report} />
+            </div>
+          </section>
+          <section class="panel">
+            <header>
+              <h2>{tokens ? "Tokens" : "Length"}</h2>
+            </header>
+            <div class="body">
+              {tokens ? (
+                <Tokens stats={tokens.stats} baseModel={tokens.baseModel} />
+              ) : (
+                <Histogram title="Characters" unit="characters" buckets={report.characters.histogram} />
+              )}
+            </div>
+          </section>
+        </div>
+      ) : null}
+      <DatasetRows {...props} />
+    </div>
+  );
+}
+
 export function DatasetPage(props: DatasetProps) {
-  const { dataset, version, report, tokens } = props;
+  const { dataset, version } = props;
   return (
     <Layout
       title={dataset.name}
       crumbs={[{ label: "Datasets", href: "/datasets" }]}
-      beside={<StateBadge state={version.status} />}
-      actions={
-        version.status === "ready" ? (
-          <a class="button primary" href={`/jobs/new?data=${version.id}`}>
-            Fine-tune
-          </a>
-        ) : null
-      }
+      beside={<DatasetBadge {...props} />}
+      actions={<DatasetNext {...props} />}
       live={{ topics: ["datasets"] }}
     >
       <div class="stack loose">
         <DatasetState {...props} />
-        {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
-        {report && report.problems.length > 0 ? <Problems report={report} /> : null}
-        {report ? (
-          <div class="columns">
-            <section class="panel">
-              <header>
-                <h2>What is in it</h2>
-              </header>
-              <div class="body">
-                <Facts report={report} />
-              </div>
-            </section>
-            <section class="panel">
-              <header>
-                <h2>{tokens ? "Tokens" : "Length"}</h2>
-              </header>
-              <div class="body">
-                {tokens ? (
-                  <Tokens stats={tokens.stats} baseModel={tokens.baseModel} />
-                ) : (
-                  <Histogram title="Characters" unit="characters" buckets={report.characters.histogram} />
-                )}
-              </div>
-            </section>
-          </div>
-        ) : null}
-        <DatasetRows {...props} />
+        <DatasetFindings {...props} />
         <div class="columns">
           <Versions {...props} />
           <Users {...props} />
