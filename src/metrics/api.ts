@@ -109,8 +109,7 @@ export const metricsApi = (ctx: Ctx) =>
       "/jobs/:id/samples",
       async ({ actor, params: { id } }) => {
         await requireJobs(ctx, actor, [id]);
-        const samples = await listSamples(ctx, id);
-        return { object: "list" as const, data: samples.map(({ at, ...one }) => ({ ...one, at: at / 1000 })) };
+        return { object: "list" as const, data: await listSamples(ctx, id) };
       },
       { params, detail: { summary: "What the model answered at checkpoints", tags } },
     )

@@ -114,11 +114,11 @@ export function seriesView(jobId: string, reply: SeriesReply) {
   return { object: "job.metrics" as const, job_id: jobId, batch_id: reply.batchId, series: reply.series };
 }
 
-/** Times in seconds with milliseconds as fraction. */
+/** `at` of a line is in milliseconds, here as in the stream. */
 export function logView(reply: LogReply) {
   return {
     object: "list" as const,
-    data: reply.lines.map((line) => ({ ...line, at: line.at / 1000 })),
+    data: reply.lines,
     has_more: reply.hasMore,
     next: reply.next,
     trimmed: reply.trimmed,
