@@ -23,7 +23,7 @@ const plugin: ProviderPlugin = {
       help: "0 to 19; higher leaves more of the processor to everything else, the server included.",
       type: "integer",
       required: false,
-      default: 10,
+      default: 5,
     },
   ],
   create: createProcessProvider,

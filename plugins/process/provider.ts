@@ -24,7 +24,7 @@ const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 /** Makes the provider. `config`: `log_bytes`, `nice`; see the manifest. */
 export function createProcessProvider(host: ProviderHost, config: Record<string, unknown>): Provider {
   const logBytes = Number(config.log_bytes ?? 8 * 1024 * 1024);
-  const nice = Number(config.nice ?? 10);
+  const nice = Number(config.nice ?? 5);
   const dir = (key: string) => join(host.dataDir, key);
 
   async function launcherPath(): Promise<string> {
