@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Live, processesOf, startLive, TRAINER_ENV, trainerMissing } from "./support/live.ts";
+import { type Live, processesOf, startLive, TRAINER_ENV, trainerMissing, until } from "./support/live.ts";
 import { importTinyModel, TINY_MODEL } from "./support/tiny.ts";
 
 const MAIN = join(import.meta.dir, "../src/main.ts");
@@ -88,6 +88,9 @@ describe.skipIf(skip !== null)(`quickstart${skip ? ` (skipped: ${skip})` : ""}`,
     expect(result.base_url).not.toStartWith(live.url);
     expect(err).toContain("Done in");
     expect(await fetch(`${result.base_url}/models`).catch(() => null)).toBeNull();
+    // Endpoints that both runs made sleep, and so have no process; a moment for the last one to be reaped.
+    const gone = async () => processesOf(live.dir).length === 0;
+    await until("the last process to end", gone, 20_000).catch(() => null);
     const left = processesOf(live.dir).map((pid) =>
       Bun.spawnSync(["ps", "-o", "args=", "-p", String(pid)]).stdout.toString(),
     );

@@ -9,6 +9,32 @@ export interface Step {
   api: ApiClient;
   progress: Progress;
   signal: AbortSignal;
+  /** What is running because of us, and how to end it; see `windUp`. */
+  undo: ((api: ApiClient) => Promise<void>)[];
+}
+
+/** Ends what the steps left running, the newest first: processes of jobs outlive the server, so stopping that alone would leave them. */
+export async function windUp(undo: Step["undo"], api: ApiClient): Promise<void> {
+  for (const end of undo.splice(0).reverse()) await end(api).catch(() => {});
+}
+
+const UNDO_MS = 30_000;
+
+/** Waits, not for ever, until `look` is content. */
+async function settled(look: () => Promise<boolean>): Promise<void> {
+  const until = performance.now() + UNDO_MS;
+  while (performance.now() < until && !(await look())) await Bun.sleep(250);
+}
+
+async function cancelJob(api: ApiClient, id: string): Promise<void> {
+  await api.call("POST", `/v1/jobs/${id}/cancel`);
+  await settled(async () => ENDED.includes((await api.call<Job>("GET", `/v1/jobs/${id}`)).state));
+}
+
+/** An endpoint that sleeps has no process; the next request wakes it. */
+async function sleepDeployment(api: ApiClient, id: string): Promise<void> {
+  await api.call("POST", `/v1/deployments/${id}/sleep`);
+  await settled(async () => (await api.call<{ state: string }>("GET", `/v1/deployments/${id}`)).state === "asleep");
 }
 
 interface Version {
@@ -120,6 +146,8 @@ interface Job {
   result: Record<string, unknown> | null;
 }
 
+const ENDED = ["succeeded", "failed", "cancelled"];
+
 const PHASES: Record<string, string> = {
   starting: "Starting the trainer",
   downloading: "Downloading",
@@ -148,21 +176,24 @@ export function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [
 
 /** Starts the training and shows it until it ends. `onMade` gets the job's id at once. */
 export async function train(
-  { api, progress, signal }: Step,
+  { api, progress, signal, undo }: Step,
   request: Record<string, unknown>,
   onMade: (jobId: string) => void,
 ): Promise<Job> {
   const made = await api.call<Job>("POST", "/v1/jobs", request);
   onMade(made.id);
+  const cancel = (fresh: ApiClient) => cancelJob(fresh, made.id);
+  undo.push(cancel);
   const job = await poll(
     async () => {
       const found = await api.call<Job>("GET", `/v1/jobs/${made.id}`);
-      if (["succeeded", "failed", "cancelled"].includes(found.state)) return found;
+      if (ENDED.includes(found.state)) return found;
       progress.show(...jobLine(found));
       return null;
     },
     { signal, everyMs: 400 },
   );
+  undo.splice(undo.indexOf(cancel), 1);
   if (job.state !== "succeeded") {
     const { message, advice } = job.error ?? { message: `The training was ${job.state}.`, advice: null };
     throw stopped("training_failed", [message, advice].filter(Boolean).join(" "));
@@ -180,6 +211,7 @@ export interface Side {
 }
 export interface Evaluation {
   id: string;
+  job_id: string;
   status: string;
   progress: { fraction?: number; phase?: string };
   error: { message: string } | null;
@@ -188,25 +220,31 @@ export interface Evaluation {
 }
 
 /** Waits for the comparison that follows a training by itself, or for `id`. */
-export async function compare({ api, progress, signal }: Step, jobId: string, id?: string): Promise<Evaluation> {
-  return poll(
-    async () => {
-      const path = id ? `/v1/evaluations/${id}` : `/v1/evaluations?job=${jobId}&limit=1`;
-      const found = await api.call<Evaluation & { data?: Evaluation[] }>("GET", path);
-      const evaluation = id ? found : found.data?.[0];
-      if (evaluation?.status === "failed" || evaluation?.status === "cancelled")
-        throw stopped("evaluation_failed", evaluation.error?.message ?? "The comparison failed.");
-      if (evaluation?.status === "succeeded") return evaluation;
-      progress.show("Both models answer the held-out rows", evaluation?.progress.fraction ?? null);
-      return null;
-    },
-    { signal },
-  );
+export async function compare(step: Step, trainJobId: string, id?: string): Promise<Evaluation> {
+  const { api, progress, undo } = step;
+  const path = id ? `/v1/evaluations/${id}` : `/v1/evaluations?job=${trainJobId}&limit=1`;
+  let cancel: Step["undo"][number] | null = null;
+  const done = await poll(async () => {
+    const found = await api.call<Evaluation & { data?: Evaluation[] }>("GET", path);
+    const evaluation = id ? found : found.data?.[0];
+    if (evaluation && !cancel) {
+      cancel = (fresh) => cancelJob(fresh, evaluation.job_id);
+      undo.push(cancel);
+    }
+    if (evaluation && ENDED.includes(evaluation.status)) return evaluation;
+    progress.show("Both models answer the held-out rows", evaluation?.progress.fraction ?? null);
+    return null;
+  }, step);
+  if (cancel) undo.splice(undo.indexOf(cancel), 1);
+  if (done.status !== "succeeded")
+    throw stopped("evaluation_failed", done.error?.message ?? `The comparison was ${done.status}.`);
+  return done;
 }
 
 /** Makes an endpoint for `model` and waits until it answers. */
-export async function deploy({ api, progress, signal }: Step, model: string): Promise<string> {
+export async function deploy({ api, progress, signal, undo }: Step, model: string): Promise<string> {
   const made = await api.call<{ id: string }>("POST", "/v1/deployments", { model });
+  undo.push((fresh) => sleepDeployment(fresh, made.id));
   await poll(
     async () => {
       const found = await api.call<{ state: string; error: string | null }>("GET", `/v1/deployments/${made.id}`);

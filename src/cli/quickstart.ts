@@ -20,6 +20,7 @@ import {
   makeDataset,
   type Step,
   train,
+  windUp,
 } from "./quickstart-steps.ts";
 
 const BASE_MODEL = "smollm2-135m-instruct";
@@ -209,29 +210,29 @@ async function walk(
   const { openAccount, openLab } = await import("./quickstart-server.ts");
   const { untilSignal } = await import("./run-server.ts");
   const server = await openLab(config, files, mode.listenGiven);
+  const undo: Step["undo"] = [];
+  let key: string | null = null;
   try {
     const person = await openAccount(files, email);
-    const api = apiClient(server.url, person.key, interrupt.signal);
-    const made = await road({ api, progress, signal: interrupt.signal }, wish, files);
+    key = person.key;
+    const api = apiClient(server.url, key, interrupt.signal);
+    const made = await road({ api, progress, signal: interrupt.signal, undo }, wish, files);
     const seconds = Math.round((performance.now() - began) / 1000);
+    const page = `${server.url}/jobs/${made.job_id}`;
     progress.line(`\nDone in ${clockText(seconds)}.`);
-    progress.line(`  page      ${server.url}/jobs/${made.job_id}`);
+    progress.line(`  page      ${page}`);
     progress.line(
-      `  sign in   ${person.email}${person.password ? `  password ${person.password}` : " (with the password you chose)"}`,
+      `  sign in   ${person.email}  ${person.password ? `password ${person.password}` : "with its password"}`,
     );
-    progress.line(`  API       ${server.url}/v1  key ${person.key}`);
-    const result = {
-      base_url: `${server.url}/v1`,
-      page_url: `${server.url}/jobs/${made.job_id}`,
-      api_key: person.key,
-      ...made,
-      seconds,
-    };
+    progress.line(`  API       ${server.url}/v1  key ${key}`);
+    const result = { base_url: `${server.url}/v1`, page_url: page, api_key: key, ...made, seconds };
     if (mode.json) process.stdout.write(`${JSON.stringify(result)}\n`);
     interrupt.off();
-    if (mode.keep && !server.foreign) {
+    if (mode.keep && server.foreign) undo.length = 0;
+    else if (mode.keep) {
       progress.line(`\nThe server keeps running here. Ctrl-C stops it; later: finetune-lab serve --data ${files.root}`);
       await untilSignal();
+      progress.line("\nStopping.");
     }
     return EXIT.ok;
   } catch (error) {
@@ -239,6 +240,7 @@ async function walk(
     if (server.logPath) progress.line(`The server's log: ${server.logPath}`);
     throw interrupt.signal.aborted ? interrupt.signal.reason : error;
   } finally {
+    if (key) await windUp(undo, apiClient(server.url, key));
     await server.stop();
   }
 }
