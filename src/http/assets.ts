@@ -7,6 +7,7 @@ import app from "../../views/assets/app.js" with { type: "file" };
 import chart from "../../views/assets/chart.js" with { type: "file" };
 import baseCss from "../../views/assets/css/base.css" with { type: "file" };
 import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
+import floatCss from "../../views/assets/css/float.css" with { type: "file" };
 import formsCss from "../../views/assets/css/forms.css" with { type: "file" };
 import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
@@ -27,7 +28,7 @@ import { notFound } from "../errors.ts";
 const FILES: Record<string, { type: string; parts: string[] }> = {
   "app.css": {
     type: "text/css; charset=utf-8",
-    parts: [tokensCss, baseCss, layoutCss, partsCss, formsCss, tableCss, uplotCss, chartCss, pagesCss],
+    parts: [tokensCss, baseCss, layoutCss, partsCss, floatCss, formsCss, tableCss, uplotCss, chartCss, pagesCss],
   },
   "icon.svg": { type: "image/svg+xml", parts: [icon] },
   ...Object.fromEntries(

@@ -226,6 +226,7 @@ export async function openStream(
 
   const source = texts(ctx, want, control, timing);
   const encoder = new TextEncoder();
+  let left = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -235,7 +236,8 @@ export async function openStream(
           const next = control.ended ? { done: true as const } : await source.next();
           if (next.done || control.ended) {
             end();
-            controller.close();
+            // A reader that left has closed it already.
+            if (!left) controller.close();
             return;
           }
           controller.enqueue(encoder.encode(next.value));
@@ -243,10 +245,11 @@ export async function openStream(
         } catch (error) {
           end();
           ctx.log("error", "a live stream failed", { cause: error });
-          controller.error(error);
+          if (!left) controller.error(error);
         }
       },
       cancel() {
+        left = true;
         end();
       },
     },

@@ -126,7 +126,7 @@ describe.skipIf(!hasBrowser)("the job page", () => {
     await b.page.keyboard.press("Control+k");
     await b.page.locator("#palette-input").pressSequentially(trainer.jobId.slice(0, 14));
     await b.page.waitForFunction(
-      (id) => document.querySelector("#search-results a[aria-selected]")?.getAttribute("href")?.endsWith(id),
+      (id) => document.querySelector("#search-results a[data-selected]")?.getAttribute("href")?.endsWith(id),
       trainer.jobId,
     );
     await b.page.keyboard.press("Enter");

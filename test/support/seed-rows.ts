@@ -7,23 +7,9 @@ import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { event } from "../../src/db/schema/metrics.ts";
 import { artifact, baseModel, checkpoint } from "../../src/db/schema/models.ts";
-import { curves, sampleEvents } from "./seed-run.ts";
+import { curves, NAMES, sampleEvents } from "./seed-run.ts";
 
 export type JobRow = typeof job.$inferInsert;
-
-/** Names as people really give them: short, 80 characters long, right to left, without spaces, with markup. */
-export const NAMES = [
-  "support-tickets",
-  "Rückfragen zur Kontoeröffnung – dritter Versuch mit gesäuberten Daten und mehr Zeilen",
-  "客户支持消息分类到严格的结构化输出第二版实验",
-  "تصنيف رسائل دعم العملاء",
-  "Классификация обращений клиентов банка, версия с расширенной выборкой и новыми метками",
-  "a_name_without_any_space_that_is_exactly_eighty_characters_long_0123456789_abcdef",
-  "<script>alert('not a script')</script> & co",
-  "सहायता संदेश वर्गीकरण",
-  "bank-intents-r32 🏦",
-  "qa-nightly",
-];
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;

@@ -1,6 +1,20 @@
 /** Curves and sample answers that look like those of a real small run; the same numbers every time. */
 import type { event } from "../../src/db/schema/metrics.ts";
 
+/** Names as people really give them: short, 80 characters long, right to left, without spaces, with markup. */
+export const NAMES = [
+  "support-tickets",
+  "Rückfragen zur Kontoeröffnung – dritter Versuch mit gesäuberten Daten und mehr Zeilen",
+  "客户支持消息分类到严格的结构化输出第二版实验",
+  "تصنيف رسائل دعم العملاء",
+  "Классификация обращений клиентов банка, версия с расширенной выборкой и новыми метками",
+  "a_name_without_any_space_that_is_exactly_eighty_characters_long_0123456789_abcdef",
+  "<script>alert('not a script')</script> & co",
+  "सहायता संदेश वर्गीकरण",
+  "bank-intents-r32 🏦",
+  "qa-nightly",
+];
+
 /** Random numbers from 0 to 1 that are the same for the same seed (mulberry32). */
 export function rng(seed: number): () => number {
   let state = seed >>> 0;

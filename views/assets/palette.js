@@ -4,10 +4,10 @@ const input = document.getElementById("palette-input");
 
 const links = () => [...palette.querySelectorAll(".results a")];
 
-function select(link) {
-  for (const other of links()) other.removeAttribute("aria-selected");
-  link?.setAttribute("aria-selected", "true");
-  link?.scrollIntoView({ block: "nearest" });
+/** The first answer is what Enter in the field opens. */
+function mark() {
+  const [first] = links();
+  first?.setAttribute("data-selected", "");
 }
 
 function open() {
@@ -30,13 +30,17 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   open();
 });
-input?.addEventListener("keydown", (event) => {
+palette?.addEventListener("keydown", (event) => {
   const all = links();
-  const here = all.findIndex((link) => link.hasAttribute("aria-selected"));
-  if (event.key === "ArrowDown") select(all[Math.min(here + 1, all.length - 1)]);
-  else if (event.key === "ArrowUp") select(all[Math.max(here - 1, 0)]);
-  else if (event.key === "Enter") (all[Math.max(here, 0)] ?? input).click();
-  else return;
+  const here = all.indexOf(document.activeElement);
+  if (event.key === "ArrowDown") all[Math.min(here + 1, all.length - 1)]?.focus();
+  else if (event.key === "ArrowUp") (all[here - 1] ?? input).focus();
+  else if (event.key === "Enter" && here === -1) palette.querySelector("[data-selected]")?.click();
+  else {
+    // Whoever goes on typing goes on searching.
+    if (here !== -1 && event.key.length === 1 && !event.ctrlKey && !event.metaKey) input.focus();
+    return;
+  }
   event.preventDefault();
 });
-palette?.addEventListener("htmx:after:swap", () => select(links()[0]));
+palette?.addEventListener("htmx:after:swap", mark);

@@ -1,23 +1,16 @@
 /** One dataset: is my data good, what does it look like, what used it. */
 
-import type { WireMessage } from "../../../src/contract/trainer.ts";
 import type { DatasetRow, Report, TokenStats, VersionRow, VersionView } from "../../../src/datasets/model.ts";
 import { formatInteger, plural } from "../../../src/lib/format.ts";
-import { usePage, withQuery } from "../../context.ts";
+import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { Conversation } from "../../parts/conversation.tsx";
-import { ActionButton, ConfirmForm, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { liveOn, RowName, swap, Table } from "../../parts/table.tsx";
+import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 import { Facts, Histogram, Problems, Tokens } from "./report.tsx";
-
-export interface RowItem {
-  id: number;
-  messages: WireMessage[];
-  tools?: unknown[];
-}
+import { DatasetRows, type RowsShown } from "./rows.tsx";
 
 export interface DatasetProps {
   dataset: DatasetRow;
@@ -25,7 +18,7 @@ export interface DatasetProps {
   report: Report | null;
   versions: VersionRow[];
   tokens: { stats: TokenStats; baseModel: string } | null;
-  rows: { items: RowItem[]; next: number | null; split: "train" | "holdout" } | null;
+  rows: RowsShown | null;
   users: { id: string; name: string; state: string; createdAt: number }[];
   error?: string | null;
 }
@@ -163,59 +156,6 @@ function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | 
     </section>
   );
 }
-
-export function DatasetRows({ rows }: Pick<DatasetProps, "rows">) {
-  const { url } = usePage();
-  if (!rows) return <section id="rows" />;
-  const next = rows.next === null ? null : withQuery(url, { after: String(rows.next) });
-  return (
-    <section id="rows" class="stack">
-      <Tabs
-        label="Which part"
-        name="split"
-        fragment="rows"
-        tabs={[
-          { key: "train", label: "Training rows" },
-          { key: "holdout", label: "Held out" },
-        ]}
-      />
-      <Filters fragment="rows" search={{ placeholder: "Search in the rows" }}>
-        {rows.split === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
-      </Filters>
-      {rows.items.length === 0 ? (
-        <Empty slim icon="search" title="No rows here">
-          {url.searchParams.get("q") ? "No row holds these words." : "Nothing was held out."}
-        </Empty>
-      ) : (
-        <ul class="stack">
-          {rows.items.map((row) => (
-            <li class="panel" id={`row-${row.id}`}>
-              <header>
-                <h3 class="small muted">Row {row.id}</h3>
-              </header>
-              <div class="body">
-                <Conversation messages={row.messages} tools={toolNames(row.tools)} />
-              </div>
-            </li>
-          ))}
-        </ul>
-      )}
-      {next ? (
-        <nav class="pager" aria-label="Pages of rows">
-          <a class="button small" href={next} rel="next" {...swap(next, "rows")}>
-            More rows
-          </a>
-        </nav>
-      ) : null}
-    </section>
-  );
-}
-
-const toolNames = (tools: unknown[] | undefined) =>
-  (tools ?? []).flatMap((tool) => {
-    const name = (tool as { function?: { name?: unknown } })?.function?.name;
-    return typeof name === "string" ? [name] : [];
-  });
 
 function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" | "versions" | "version">) {
   return (

@@ -85,6 +85,16 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
   );
 }
 
+/** The next step; it changes when an installation ends. */
+export function BaseNext({ row }: { row: BaseModelView }) {
+  const { url } = usePage();
+  return (
+    <div id="next" class="row" {...liveOn(url, "models")}>
+      <BaseAction row={row} />
+    </div>
+  );
+}
+
 const LABELS: Record<string, string> = {
   architecture: "Architecture",
   layers: "Layers",
@@ -119,7 +129,7 @@ export function BaseModelPage({ row }: { row: BaseModelView }) {
       title={row.name || row.id}
       crumbs={[{ label: "Models", href: "/models?tab=base" }]}
       beside={<StateBadge state={row.status === "available" ? "not_installed" : row.status} />}
-      actions={<BaseAction row={row} />}
+      actions={<BaseNext row={row} />}
       live={{ topics: ["models"] }}
     >
       <div class="stack">

@@ -1,0 +1,73 @@
+/** Rows of a dataset as conversations, with search and paging. */
+import type { WireMessage } from "../../../src/contract/trainer.ts";
+import { usePage, withQuery } from "../../context.ts";
+import { Conversation } from "../../parts/conversation.tsx";
+import { Filters, Tabs } from "../../parts/form.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { swap } from "../../parts/table.tsx";
+
+export interface RowItem {
+  id: number;
+  messages: WireMessage[];
+  tools?: unknown[];
+}
+
+/** One page of rows; `next` is the cursor of the page after it. */
+export interface RowsShown {
+  items: RowItem[];
+  next: number | null;
+  split: "train" | "holdout";
+}
+
+export function DatasetRows({ rows }: { rows: RowsShown | null }) {
+  const { url } = usePage();
+  if (!rows) return <section id="rows" />;
+  const next = rows.next === null ? null : withQuery(url, { after: String(rows.next) });
+  return (
+    <section id="rows" class="stack">
+      <Tabs
+        label="Which part"
+        name="split"
+        fragment="rows"
+        tabs={[
+          { key: "train", label: "Training rows" },
+          { key: "holdout", label: "Held out" },
+        ]}
+      />
+      <Filters fragment="rows" search={{ placeholder: "Search in the rows" }}>
+        {rows.split === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
+      </Filters>
+      {rows.items.length === 0 ? (
+        <Empty slim icon="search" title="No rows here">
+          {url.searchParams.get("q") ? "No row holds these words." : "Nothing was held out."}
+        </Empty>
+      ) : (
+        <ul class="stack">
+          {rows.items.map((row) => (
+            <li class="panel" id={`row-${row.id}`}>
+              <header>
+                <h3 class="small muted">Row {row.id}</h3>
+              </header>
+              <div class="body">
+                <Conversation messages={row.messages} tools={toolNames(row.tools)} />
+              </div>
+            </li>
+          ))}
+        </ul>
+      )}
+      {next ? (
+        <nav class="pager" aria-label="Pages of rows">
+          <a class="button small" href={next} rel="next" {...swap(next, "rows")}>
+            More rows
+          </a>
+        </nav>
+      ) : null}
+    </section>
+  );
+}
+
+const toolNames = (tools: unknown[] | undefined) =>
+  (tools ?? []).flatMap((tool) => {
+    const name = (tool as { function?: { name?: unknown } })?.function?.name;
+    return typeof name === "string" ? [name] : [];
+  });
