@@ -3,15 +3,14 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { DatasetList, DatasetsPage } from "../../views/pages/datasets/list.tsx";
+import { DatasetRows, type RowItem } from "../../views/pages/datasets/rows.tsx";
 import {
   DatasetBadge,
   DatasetFindings,
   DatasetNext,
   DatasetPage,
   type DatasetProps,
-  DatasetRows,
   DatasetState,
-  type RowItem,
 } from "../../views/pages/datasets/show.tsx";
 import { assetPath } from "../assets.ts";
 import type { Actor, Ctx } from "../ctx.ts";

@@ -7,6 +7,9 @@ import { INDEX_EVERY, writeIndex } from "./row-index.ts";
 const BUFFER = 1 << 20;
 const COPY = 4 << 20;
 const LF = 10;
+const COMMA = 44;
+const ZERO = 48;
+const PREFIX = Buffer.from('{"id":');
 
 function writeAll(fd: number, bytes: Buffer, length: number) {
   for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done);
@@ -55,7 +58,11 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
     const start = flushed + used;
     rows++;
     if ((rows - 1) % INDEX_EVERY === 0) index.push(rows, start);
-    used += out.write(`{"id":${rows},`, used, "latin1");
+    out.set(PREFIX, used);
+    used += PREFIX.length;
+    for (let unit = 10 ** Math.floor(Math.log10(rows) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
+      out[used++] = ZERO + (Math.floor(rows / unit) % 10);
+    out[used++] = COMMA;
     return start;
   }
 

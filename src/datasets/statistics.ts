@@ -1,5 +1,6 @@
 /** Counts what a report shows about good rows: roles, turns, characters, tools and weights. */
 import type { ChatRow } from "./chat.ts";
+import type { PlainRow } from "./plain-row.ts";
 import type { Report } from "./report.ts";
 import { createSpread } from "./spread.ts";
 
@@ -27,6 +28,13 @@ export function createStatistics() {
       if (row.tools) rowsWithTools++;
       turns.add(row.messages.length);
       characters.add(length);
+    },
+    addPlain(row: PlainRow) {
+      roles.system += row.system;
+      roles.user += row.user;
+      roles.assistant += row.assistant;
+      turns.add(row.system + row.user + row.assistant);
+      characters.add(row.characters);
     },
     result(): RowStatistics {
       return {

@@ -4,13 +4,14 @@ import type { Checked } from "./chat.ts";
 import { createHashSet } from "./duplicates.ts";
 import { type CsvMapping, csvConverter, csvPreview, isObvious, mappingFault } from "./formats/csv.ts";
 import { type Container, detectContainer, detectFormat } from "./formats/detect.ts";
+import { type PlainRow, readPlain } from "./plain-row.ts";
 import { createProblems, failureText, type ProblemCode, type Problems } from "./problems.ts";
 import type { Report } from "./report.ts";
-import { createRowCheck, decode } from "./row-check.ts";
+import { createRowCheck, decode, isValid, type Valid, validLines } from "./row-check.ts";
 import { createRowWriter, hashRow } from "./row-writer.ts";
 import { scanCsv, splitCells } from "./scan/csv.ts";
 import { scanJsonArray } from "./scan/json-array.ts";
-import { type RecordSink, type Scanner, scanLines } from "./scan/lines.ts";
+import { type RecordSink, scanLines } from "./scan/lines.ts";
 import { createStatistics } from "./statistics.ts";
 
 export interface ValidateTask {
@@ -39,6 +40,7 @@ export interface ValidateOutcome {
 
 const CHUNK = 1 << 20;
 const HEAD = 1 << 18;
+const MISSES = 64;
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 
 function emptyReport(task: ValidateTask, bytes: number): Report {
@@ -61,7 +63,7 @@ function emptyReport(task: ValidateTask, bytes: number): Report {
   };
 }
 
-type Check = (bytes: Buffer, start: number, end: number) => Checked | null;
+type Check = (bytes: Buffer, start: number, end: number, valid: Valid) => Checked | null;
 
 /** How records are cut and checked, once the first bytes were looked at. */
 interface Plan {
@@ -69,6 +71,8 @@ interface Plan {
   delimiter: string;
   /** The first record of CSV is the header and no row. */
   header: boolean;
+  /** Rows may be of the kind that needs no parsing. */
+  plain: boolean;
   check: Check;
   finish(report: Report): void;
 }
@@ -90,8 +94,9 @@ function csvPlan(task: ValidateTask, head: Buffer, whole: boolean, report: Repor
     container: "csv",
     delimiter,
     header: true,
-    check: (bytes, start, end) => {
-      const text = decode(bytes, start, end, problems);
+    plain: false,
+    check: (bytes, start, end, valid) => {
+      const text = decode(bytes, start, end, problems, valid);
       return text === null ? null : convert(splitCells(text, delimiter), problems);
     },
     finish() {},
@@ -111,6 +116,7 @@ function plan(task: ValidateTask, head: Buffer, whole: boolean, report: Report, 
     container,
     delimiter: ",",
     header: false,
+    plain: container === "jsonl" && format?.name === "chat",
     check: rows.check,
     finish(into) {
       into.format = rows.format?.name ?? null;
@@ -119,17 +125,21 @@ function plan(task: ValidateTask, head: Buffer, whole: boolean, report: Report, 
   };
 }
 
-/** Feeds the whole file, from `offset`, through a scanner. */
-function readThrough(fd: number, offset: number, scanner: Scanner, onProgress: (bytesRead: number) => void) {
-  const chunk = Buffer.allocUnsafe(CHUNK);
+/** Hands out the whole file, from `offset`, in chunks that are valid during the call. */
+function readThrough(
+  fd: number,
+  offset: number,
+  onChunk: (chunk: Buffer) => void,
+  onProgress: (bytesRead: number) => void,
+) {
+  const buffer = Buffer.allocUnsafe(CHUNK);
   for (let at = offset; ; ) {
-    const got = readSync(fd, chunk, 0, CHUNK, at);
-    if (got === 0) break;
-    scanner.push(got === CHUNK ? chunk : chunk.subarray(0, got));
+    const got = readSync(fd, buffer, 0, CHUNK, at);
+    if (got === 0) return;
+    onChunk(got === CHUNK ? buffer : buffer.subarray(0, got));
     at += got;
     onProgress(at);
   }
-  scanner.end();
 }
 
 function readHead(fd: number): { head: Buffer; whole: boolean; bom: boolean } {
@@ -166,22 +176,28 @@ function pass(
   let header = decided.header;
   let crlf = 0;
   let records = 0;
+  const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0 };
+  let misses = 0;
+  let valid: Valid = { bytes: null, from: 0, to: 0 };
 
   function keep(checked: Checked, bytes: Buffer, start: number, end: number) {
-    let [source, from, to] = [bytes, start, end];
-    // Bytes of the file are kept as they are when the row is canonical already; in an array a row may go over several lines.
-    if (!checked.same || container !== "jsonl") {
-      const text = JSON.stringify(checked.row);
-      if (text.length * 3 > scratch.bytes.length) scratch.bytes = Buffer.allocUnsafe(text.length * 3);
-      source = scratch.bytes;
-      from = 0;
-      to = source.write(text, 0, "utf8");
-    }
-    const hash = hashRow(source.subarray(from, to));
-    if (seen.seen(hash.lo, hash.hi)) problems.add("duplicate", "", checked.row.messages[0]?.content);
     statistics.add(checked.row);
+    // Bytes of the file are kept as they are when the row is canonical already; in an array a row may go over several lines.
+    if (checked.same && container === "jsonl") {
+      store(bytes, start, end);
+      return;
+    }
+    const text = JSON.stringify(checked.row);
+    if (text.length * 3 > scratch.bytes.length) scratch.bytes = Buffer.allocUnsafe(text.length * 3);
+    store(scratch.bytes, 0, scratch.bytes.write(text, 0, "utf8"));
+  }
+
+  function store(bytes: Buffer, start: number, end: number) {
+    const hash = hashRow(bytes.subarray(start, end));
+    if (seen.seen(hash.lo, hash.hi))
+      problems.add("duplicate", "", bytes.toString("utf8", start, Math.min(end, start + 200)));
     report.rows++;
-    if (writing) writer.addBytes(source, from, to, hash);
+    if (writing) writer.addBytes(bytes, start, end, hash);
   }
 
   function bad() {
@@ -203,7 +219,18 @@ function pass(
         return;
       }
       problems.at(line);
-      const checked = container === "csv" ? decided.check(bytes, start, end) : decided.check(bytes, from, to);
+      // A file whose rows are never plain (a field more in each) is asked only now and then.
+      if (decided.plain && (misses < MISSES || records % MISSES === 0) && isValid(valid, bytes, from, to)) {
+        if (readPlain(bytes, from, to, plain)) {
+          misses = 0;
+          statistics.addPlain(plain);
+          store(bytes, from, to);
+          return;
+        }
+        misses++;
+      }
+      const checked =
+        container === "csv" ? decided.check(bytes, start, end, valid) : decided.check(bytes, from, to, valid);
       if (checked) keep(checked, bytes, from, to);
       else bad();
     },
@@ -228,7 +255,12 @@ function pass(
         ? scanJsonArray(task.maxLineBytes, sink)
         : scanLines(task.maxLineBytes, sink, onCrlf);
   try {
-    readThrough(fd, offset, scanner, onProgress);
+    const onChunk = (chunk: Buffer) => {
+      valid = validLines(chunk);
+      scanner.push(chunk);
+    };
+    readThrough(fd, offset, onChunk, onProgress);
+    scanner.end();
   } catch (error) {
     writer.drop();
     throw error;

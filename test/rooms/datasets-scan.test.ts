@@ -1,6 +1,10 @@
 /** The scanners and the multipart reader: whatever the chunks, the records are the same. */
 import { describe, expect, test } from "bun:test";
+import { chatFormat } from "../../src/datasets/formats/chat.ts";
 import { findFault } from "../../src/datasets/json-check.ts";
+import { type PlainRow, readPlain } from "../../src/datasets/plain-row.ts";
+import { createProblems } from "../../src/datasets/problems.ts";
+import { createRowCheck } from "../../src/datasets/row-check.ts";
 import { guessDelimiter, scanCsv, splitCells } from "../../src/datasets/scan/csv.ts";
 import { scanJsonArray } from "../../src/datasets/scan/json-array.ts";
 import { type RecordSink, type Scanner, scanLines } from "../../src/datasets/scan/lines.ts";
@@ -201,6 +205,56 @@ test("the exact look at JSON agrees with JSON.parse on what is JSON", () => {
     if (parses) good++;
   }
   expect(good).toBeGreaterThan(1000);
+});
+
+test("a row taken without parsing is one the full check takes as it stands, with the same counts", () => {
+  const next = numbers(29);
+  const contents = [
+    "hi",
+    "",
+    "é漢😀",
+    'a\\n\\t\\"b\\\\',
+    "\\u00e9",
+    "\\ud83d\\ude00",
+    "\\ud83d",
+    "\\ude00x",
+    "\\ud83d\\u0041",
+    "\\u12g4",
+    "\\x",
+    "tab\there",
+    "\\",
+    "{}",
+  ];
+  const roles = ["user", "assistant", "system", "tool", "users", "robot"];
+  const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0 };
+  let taken = 0;
+  for (let round = 0; round < 30_000; round++) {
+    const gap = next(3) ? " " : "";
+    const list = Array.from({ length: next(4) }, () => {
+      const role = roles[next(next(3) ? 2 : roles.length)];
+      return `{"role":${gap}"${role}",${gap}"content":${gap}"${contents[next(next(3) ? 5 : contents.length)]}"}`;
+    });
+    let text = `{"messages":${gap}[${list.join(`,${gap}`)}]}`;
+    // Now and then something is put in, taken out or cut off.
+    const at = next(text.length);
+    if (next(6) === 0) text = text.slice(0, at) + ['"', "}", " ", "\\", ",", ""][next(6)] + text.slice(at + next(2));
+    const bytes = Buffer.from(`${text}\n{"messages": [{"role": "user", "content": "next line"}]}`);
+    const end = bytes.indexOf("\n");
+    if (!readPlain(bytes, 0, end, plain)) continue;
+    taken++;
+    const problems = createProblems();
+    const checked = createRowCheck(chatFormat, problems).check(bytes, 0, end);
+    expect({ text, problems: problems.list() }).toEqual({ text, problems: [] });
+    expect(checked?.same).toBe(true);
+    const messages = checked?.row.messages ?? [];
+    expect({ ...plain }).toEqual({
+      system: messages.filter((message) => message.role === "system").length,
+      user: messages.filter((message) => message.role === "user").length,
+      assistant: messages.filter((message) => message.role === "assistant").length,
+      characters: messages.reduce((sum, message) => sum + message.content.length, 0),
+    });
+  }
+  expect(taken).toBeGreaterThan(3000);
 });
 
 describe("the multipart reader", () => {

@@ -1,0 +1,180 @@
+/**
+ * Megabytes a second of dataset validation with all its checks, hashes and writes, and its peak memory; beside scripts that only split and parse
+ * (Bun's JSON.parse, Python's json.loads) in the same run, turn by turn. `bun bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
+ */
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startLive, until } from "../test/support/live.ts";
+import { median, rssMb } from "./support.ts";
+
+const { values: options } = parseArgs({
+  options: {
+    mb: { type: "string", default: "400" },
+    rounds: { type: "string", default: "3" },
+    /** Also send a file of so many megabytes to a running server, as a form, and read the server's peak memory. */
+    upload: { type: "string" },
+  },
+});
+const MEGABYTE = 1e6;
+const WORDS =
+  "the card payment was declined after travel please explain what happened with my account balance and fees".split(" ");
+
+interface Result {
+  status: string;
+  rows: number;
+  ms: number;
+  cpuMs: number;
+  peakMb: number;
+}
+
+/** Sentences that differ from row to row, with the line breaks, quotes and accents that real answers have. */
+function text(n: number, words: number): string {
+  let out = "";
+  for (let i = 0; i < words; i++)
+    out += `${WORDS[(n * 31 + i * i * 7 + i) % WORDS.length]}${i % 13 === 12 ? ",\n" : i % 29 === 28 ? ' "né" ' : " "}`;
+  return out + n;
+}
+
+/** As Python's json.dumps writes it: a space after every comma and colon. */
+const spaced = (value: unknown) =>
+  JSON.stringify(value, null, 1)
+    .replaceAll(/\n */g, " ")
+    .replaceAll(/([[{]) | ([\]}])/g, "$1$2");
+const chat = (n: number) => ({
+  messages: [
+    { role: "system", content: "You are a helpful assistant of a bank." },
+    { role: "user", content: text(n, 30) },
+    { role: "assistant", content: text(n + 7, 90) },
+  ],
+});
+
+const kinds: {
+  name: string;
+  file: string;
+  row: (n: number) => string;
+  head?: string;
+  tail?: string;
+  lines: boolean;
+  mapping?: object;
+}[] = [
+  { name: "chat JSONL, as Python writes it", file: "a.jsonl", row: (n) => `${spaced(chat(n))}\n`, lines: true },
+  {
+    name: "chat JSONL with a field too many",
+    file: "b.jsonl",
+    row: (n) => `${JSON.stringify({ ...chat(n), source: "crm" })}\n`,
+    lines: true,
+  },
+  {
+    name: "prompt and completion JSONL",
+    file: "c.jsonl",
+    row: (n) => `${JSON.stringify({ prompt: text(n, 30), completion: text(n + 7, 90) })}\n`,
+    lines: true,
+  },
+  {
+    name: "Alpaca JSON array",
+    file: "d.json",
+    head: "[\n",
+    tail: `${JSON.stringify({ instruction: "a", input: "", output: "b" })}\n]`,
+    row: (n) => `${JSON.stringify({ instruction: text(n, 30), input: "", output: text(n + 7, 90) }, null, 1)},\n`,
+    lines: false,
+  },
+  {
+    name: "CSV",
+    file: "e.csv",
+    head: "prompt,completion\n",
+    row: (n) => `"${text(n, 30).replaceAll('"', '""')}","${text(n + 7, 90).replaceAll('"', '""')}"\n`,
+    lines: false,
+  },
+];
+
+function write(path: string, kind: (typeof kinds)[number], bytes: number) {
+  const file = openSync(path, "w");
+  writeSync(file, kind.head ?? "");
+  let n = 0;
+  for (let done = 0; done < bytes; ) {
+    let block = "";
+    while (block.length < MEGABYTE) block += kind.row(n++);
+    done += writeSync(file, block);
+  }
+  writeSync(file, kind.tail ?? "");
+  closeSync(file);
+}
+
+function run(command: string[]): Result {
+  const child = Bun.spawnSync(command, { stderr: "inherit" });
+  if (child.exitCode !== 0) throw new Error(`${command.slice(0, 2).join(" ")} exited ${child.exitCode}`);
+  const result = JSON.parse(child.stdout.toString()) as Result;
+  if (result.status !== "ready") throw new Error(`the file was not accepted: ${result.status}`);
+  return result;
+}
+
+const scratch = mkdtempSync(join(tmpdir(), "ftl-bench-data-"));
+const peer = (name: string) => join(import.meta.dir, "peers", name);
+const python = Bun.which("python3");
+const row = (name: string, cells: (string | number)[]) =>
+  console.log(`${name.padEnd(42)}${cells.map((cell) => String(cell).padStart(14)).join("")}`);
+
+try {
+  for (const kind of kinds) {
+    const path = join(scratch, kind.file);
+    write(path, kind, Number(options.mb) * MEGABYTE);
+    const size = statSync(path).size / MEGABYTE;
+    const contenders: [string, string[]][] = [
+      ["validation", [process.execPath, peer("validate-under-test.ts"), path, join(scratch, "out")]],
+    ];
+    if (kind.lines) {
+      contenders.push(["split + JSON.parse (Bun)", [process.execPath, peer("parse-lines.ts"), path]]);
+      if (python) contenders.push(["json.loads by line (Python)", [python, peer("parse_lines.py"), path]]);
+    }
+    const results = new Map<string, Result[]>(contenders.map(([name]) => [name, []]));
+    for (let round = 0; round < Number(options.rounds); round++)
+      for (const [name, command] of contenders) results.get(name)?.push(run(command));
+    console.log(`\n${kind.name}, ${Math.round(size)} MB`);
+    row("", ["MB/s a core", "MB/s by clock", "peak MB", "ratio"]);
+    const ours = median((results.get("validation") ?? []).map((result) => result.cpuMs));
+    for (const [name, all] of results) {
+      const cpu = median(all.map((result) => result.cpuMs));
+      const clock = median(all.map((result) => result.ms));
+      const speeds = [Math.round(size / (cpu / 1000)), Math.round(size / (clock / 1000))];
+      row(name, [...speeds, Math.round(Math.max(...all.map((result) => result.peakMb))), (cpu / ours).toFixed(2)]);
+    }
+    rmSync(path);
+  }
+  if (options.upload) await upload(Number(options.upload));
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+/** Sends a form of `megabytes` to a server of its own and prints what it took. */
+async function upload(megabytes: number) {
+  const live = await startLive();
+  try {
+    const path = join(scratch, "big.jsonl");
+    write(path, kinds[0] as (typeof kinds)[number], megabytes * MEGABYTE);
+    const form = new FormData();
+    form.set("file", Bun.file(path), "big.jsonl");
+    const began = performance.now();
+    const answer = await fetch(`${live.url}/v1/datasets`, {
+      method: "POST",
+      body: form,
+      headers: { authorization: `Bearer ${live.key}` },
+    });
+    if (!answer.ok) throw new Error(`upload answered ${answer.status}: ${await answer.text()}`);
+    const { id } = (await answer.json()) as { id: string };
+    const uploaded = performance.now();
+    await until(
+      "validation",
+      async () =>
+        (await live.call<{ version: { status: string } }>("GET", `/v1/datasets/${id}`)).version.status === "ready",
+      600_000,
+    );
+    const peak = rssMb(live.pid(), true);
+    console.log(
+      `\nupload of ${megabytes} MB as a form: ${((uploaded - began) / 1000).toFixed(1)} s, validated ${((performance.now() - uploaded) / 1000).toFixed(1)} s later, server's peak memory ${peak} MB`,
+    );
+  } finally {
+    await live.close();
+  }
+}

@@ -1,0 +1,27 @@
+/** Validates one file in this process alone and prints what that took: `FILE OUT_DIR [MAPPING]`, for bench/dataset-validation.ts. */
+import { validateFile } from "../../src/datasets/validate.ts";
+import { rssMb } from "../support.ts";
+
+const [source = "", outDir = "", mapping] = process.argv.slice(2);
+const began = performance.now();
+const before = process.cpuUsage();
+const outcome = validateFile({
+  source,
+  filename: source,
+  outDir,
+  mapping: mapping ? (JSON.parse(mapping) as Record<string, string>) : null,
+  seed: 42,
+  holdoutFraction: 0.1,
+  skipBad: false,
+  maxLineBytes: 16 * 1024 ** 2,
+});
+const cpu = process.cpuUsage(before);
+console.log(
+  JSON.stringify({
+    status: outcome.status,
+    rows: outcome.report.rows,
+    ms: performance.now() - began,
+    cpuMs: (cpu.user + cpu.system) / 1000,
+    peakMb: rssMb(process.pid, true),
+  }),
+);
