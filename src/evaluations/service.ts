@@ -182,7 +182,7 @@ async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationRo
   const [row] = await ctx.db
     .select()
     .from(evaluation)
-    .where(and(eq(evaluation.id, id), eq(evaluation.org, actor.org)))
+    .where(and(or(eq(evaluation.id, id), eq(evaluation.jobId, id)), eq(evaluation.org, actor.org)))
     .limit(1);
   if (!row) throw notFound("evaluation", id);
   return row;

@@ -9,6 +9,7 @@ import baseCss from "../../views/assets/css/base.css" with { type: "file" };
 import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
 import floatCss from "../../views/assets/css/float.css" with { type: "file" };
 import formsCss from "../../views/assets/css/forms.css" with { type: "file" };
+import jobsCss from "../../views/assets/css/jobs.css" with { type: "file" };
 import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
 import partsCss from "../../views/assets/css/parts.css" with { type: "file" };
@@ -28,7 +29,19 @@ import { notFound } from "../errors.ts";
 const FILES: Record<string, { type: string; parts: string[] }> = {
   "app.css": {
     type: "text/css; charset=utf-8",
-    parts: [tokensCss, baseCss, layoutCss, partsCss, floatCss, formsCss, tableCss, uplotCss, chartCss, pagesCss],
+    parts: [
+      tokensCss,
+      baseCss,
+      layoutCss,
+      partsCss,
+      floatCss,
+      formsCss,
+      tableCss,
+      uplotCss,
+      chartCss,
+      pagesCss,
+      jobsCss,
+    ],
   },
   "icon.svg": { type: "image/svg+xml", parts: [icon] },
   ...Object.fromEntries(

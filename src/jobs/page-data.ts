@@ -46,7 +46,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   const logSearch = query.log.trim();
   // The series first: their batch id is where the live stream takes over, and whatever is read later is newer.
   const series = await readSeries(ctx, id, { maxPoints: 1000 });
-  const [attempts, checkpoints, samples, log, usage] = await Promise.all([
+  const [attempts, checkpoints, samples, log, usage, evaluation] = await Promise.all([
     listAttempts(ctx, actor, id),
     listCheckpoints(ctx, id, { limit: 50 }),
     listSamples(ctx, id),
@@ -56,6 +56,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
       limit: LOG_LINES,
     }),
     usageOfJob(ctx, actor, id),
+    job.kind === "train" ? evaluationOf(ctx, actor, job) : null,
   ]);
   const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
   const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
@@ -67,6 +68,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     samples,
     log,
     logSearch,
+    evaluation,
     latest,
     model,
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
@@ -135,9 +137,10 @@ async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
   }
 }
 
-async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow): Promise<EvaluateResult | null> {
-  const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state: "succeeded", parentId: job.id, limit: 1 });
-  return (newest?.result as EvaluateResult | null | undefined) ?? null;
+/** The newest evaluation made of a training job, as the job it is. */
+async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow, state?: JobState): Promise<JobRow | null> {
+  const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state, parentId: job.id, limit: 1 });
+  return newest ?? null;
 }
 
 /** The training jobs among `ids`, with curves, outcome and cost; at most `most`. */
@@ -148,10 +151,11 @@ export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: 
     trained.map(async (job) => {
       const [series, evaluation, usage] = await Promise.all([
         readSeries(ctx, job.id, { maxPoints: 500 }),
-        evaluationOf(ctx, actor, job),
+        evaluationOf(ctx, actor, job, "succeeded"),
         usageOfJob(ctx, actor, job.id),
       ]);
-      return { job, series, evaluation, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
+      const result = (evaluation?.result ?? null) as EvaluateResult | null;
+      return { job, series, evaluation: result, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
     }),
   );
   const note =

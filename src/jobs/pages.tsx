@@ -7,6 +7,7 @@ import { JobCheckpoints, JobSamples } from "../../views/pages/jobs/evidence.tsx"
 import { JobList, JobListPage } from "../../views/pages/jobs/list.tsx";
 import { LogLines } from "../../views/pages/jobs/log.tsx";
 import { NewJobFormView, NewJobPage } from "../../views/pages/jobs/new.tsx";
+import { JobOutcome } from "../../views/pages/jobs/outcome.tsx";
 import { JobStatusUpdate } from "../../views/pages/jobs/status.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
@@ -99,6 +100,7 @@ export const jobsPages = (ctx: Ctx) => {
         return html(pageOf(ctx, request, actor), <JobPage {...props} />, {
           fragments: {
             "job-status": () => <JobStatusUpdate {...props} />,
+            "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
             "job-samples": () => <JobSamples jobId={job.id} samples={samples} active={active} />,
             "job-checkpoints": () => <JobCheckpoints jobId={job.id} checkpoints={checkpoints} active={active} />,
             "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} />,

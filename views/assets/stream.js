@@ -11,7 +11,6 @@ const REFRESH_EVERY_MS = 1_000;
 
 let source = null;
 let lost = false;
-let opened = false;
 let retry = 0;
 let timer = 0;
 let away = 0;
@@ -50,14 +49,14 @@ function connect() {
   source = new EventSource(`/v1/stream?${query}`);
   source.addEventListener("open", () => {
     retry = 0;
-    // Batches are sent again from the last id; changes of state are not, so whatever shows one is fetched anew.
-    if (opened) refreshAll();
+    // Batches are sent again from the last id; changes of state are not, also those between the page's rendering and now: whatever
+    // shows one is fetched anew.
+    refreshAll();
     if (lost) {
       say("Connected again. Everything is up to date.", true);
       setTimeout(() => !lost && say(""), 2500);
     }
     lost = false;
-    opened = true;
   });
   source.addEventListener("error", () => {
     if (!lost) {

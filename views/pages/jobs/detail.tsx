@@ -5,11 +5,14 @@ import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { type AttemptRow, isLive, type JobRow } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobLog } from "./log.tsx";
+import { JobOutcome } from "./outcome.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
 
 export interface JobPageProps extends JobStatusProps {
   attempts: AttemptRow[];
+  /** The newest evaluation made of this run. */
+  evaluation: JobRow | null;
   checkpoints: CheckpointRow[];
   samples: Sample[];
   log: LogReply;
@@ -98,7 +101,7 @@ export function JobPage(props: JobPageProps) {
       crumbs={[{ label: "Jobs", href: "/jobs" }]}
       beside={<JobBadge job={job} />}
       actions={<JobActions job={job} model={props.model} />}
-      live={{ jobs: [job.id], after: series.batchId }}
+      live={{ jobs: [job.id], topics: job.kind === "train" ? ["jobs"] : undefined, after: series.batchId }}
     >
       <div class="stack">
         <JobStatus {...props} />
@@ -109,6 +112,7 @@ export function JobPage(props: JobPageProps) {
             <JobLog jobId={job.id} log={props.log} search={props.logSearch} />
           </div>
           <div class="stack">
+            {job.kind === "train" ? <JobOutcome evaluation={props.evaluation} /> : null}
             {job.kind === "train" ? (
               <JobCheckpoints jobId={job.id} checkpoints={props.checkpoints} active={active} />
             ) : null}

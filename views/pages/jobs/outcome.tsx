@@ -1,0 +1,77 @@
+/** Before and after on a training job's page: what the evaluation that followed it found, in one glance. */
+import type { VNode } from "preact";
+import type { EvaluateResult } from "../../../src/contract/spec.ts";
+import { formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Icon } from "../../parts/icons.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { Progress } from "../../parts/value.tsx";
+import { doing, type JobRow, progressOf } from "./describe.ts";
+
+function Measure(props: { label: string; before: string; after: string }) {
+  return (
+    <div>
+      <dt>{props.label}</dt>
+      <dd>
+        <span class="muted">{props.before}</span>
+        <span class="visually-hidden"> before, after </span>
+        <Icon name="right" />
+        {props.after}
+      </dd>
+    </div>
+  );
+}
+
+function Result({ base, tuned }: EvaluateResult) {
+  if (!tuned) return null;
+  return (
+    <dl class="before-after">
+      <Measure
+        label="Exact match"
+        before={formatPercent(base.exact_match.mean)}
+        after={formatPercent(tuned.exact_match.mean)}
+      />
+      <Measure
+        label="Token accuracy"
+        before={formatPercent(base.token_accuracy.mean)}
+        after={formatPercent(tuned.token_accuracy.mean)}
+      />
+      <Measure label="Loss" before={formatNumber(base.loss.mean)} after={formatNumber(tuned.loss.mean)} />
+    </dl>
+  );
+}
+
+/** Nothing while no evaluation followed. */
+export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode {
+  const { url } = usePage();
+  const result = evaluation?.state === "succeeded" ? (evaluation.result as unknown as EvaluateResult) : null;
+  return (
+    <div id="job-outcome" {...liveOn(url, "jobs")}>
+      {evaluation ? (
+        <section class="panel" aria-labelledby="outcome-title">
+          <header>
+            <h2 id="outcome-title">Before and after</h2>
+            {result ? null : <StateBadge state={evaluation.state} />}
+            <a class="button small" href={`/evaluations/${encodeURIComponent(evaluation.id)}`}>
+              {result ? "Every answer" : "Watch"}
+            </a>
+          </header>
+          <div class="body">
+            {result ? (
+              <Result {...result} />
+            ) : evaluation.state === "failed" ? (
+              <p class="bad-text">{evaluation.error?.message}</p>
+            ) : (
+              <Progress
+                label="Progress of the evaluation"
+                fraction={progressOf(evaluation).fraction ?? 0}
+                left={doing(evaluation)}
+              />
+            )}
+          </div>
+        </section>
+      ) : null}
+    </div>
+  );
+}
