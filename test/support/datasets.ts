@@ -1,4 +1,6 @@
 /** Small helpers for tests of datasets: rows, uploads, waiting for validation. */
+import { readFileSync } from "node:fs";
+import { splitPath } from "../../src/datasets/service.ts";
 import type { TestApp } from "./app.ts";
 
 /** One chat row as a line of JSON. */
@@ -87,3 +89,24 @@ export async function validated(lab: TestApp, content: string | Uint8Array, file
   const { report } = await lab.json<ReportObject>("GET", `/v1/datasets/${dataset.id}/report`);
   return { dataset, version: dataset.version, report };
 }
+
+/** A row as it lies on disk. */
+export interface CanonicalRow {
+  id: number;
+  messages: {
+    role: string;
+    content: string;
+    weight?: number;
+    tool_calls?: unknown[];
+    tool_call_id?: string;
+    name?: string;
+  }[];
+  tools?: unknown[];
+}
+
+/** All rows of one side of a version, read from its file. */
+export const canonicalRows = (lab: TestApp, versionId: string, split: "train" | "holdout" = "train"): CanonicalRow[] =>
+  readFileSync(splitPath(lab.ctx, versionId, split), "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));

@@ -1,0 +1,202 @@
+/** Files that are refused as a whole, oddities that are accepted and noted, and requests that are refused. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { chatLine, chatLines, sendDataset, validated } from "../support/datasets.ts";
+
+let lab: TestApp;
+beforeAll(async () => {
+  lab = await createTestApp({ config: { max_upload_bytes: 8 * 1024 ** 2 } });
+});
+afterAll(() => lab.close());
+
+const messages = (...list: unknown[]) => JSON.stringify({ messages: list });
+const user = { role: "user", content: "hi" };
+const assistant = { role: "assistant", content: "hello" };
+
+const whole: { name: string; content: string | Uint8Array; filename?: string; code: string; word: string }[] = [
+  { name: "an empty file", content: "", code: "empty_file", word: "empty" },
+  { name: "only blank lines", content: "\n\n  \n", code: "empty_file", word: "empty" },
+  { name: "a gzip archive", content: Bun.gzipSync(Buffer.from("x")), code: "unknown_format", word: "gzip" },
+  {
+    name: "an Excel workbook",
+    content: Buffer.from([0x50, 0x4b, 3, 4, 0, 0]),
+    filename: "a.xlsx",
+    code: "unknown_format",
+    word: "CSV",
+  },
+  { name: "UTF-16", content: Buffer.from("\ufeff{}", "utf16le"), code: "unknown_format", word: "UTF-16" },
+  { name: "prose", content: "Dear Sir\nor Madam\n", filename: "a.txt", code: "unknown_format", word: "Accepted" },
+  {
+    name: "JSON rows of another kind",
+    content: '{"city": "Bern"}\n{"city": "Basel"}\n',
+    code: "unknown_format",
+    word: "city",
+  },
+  {
+    name: "preference pairs",
+    content: '{"prompt": "a", "chosen": "b", "rejected": "c"}\n',
+    code: "preference_data",
+    word: "preference",
+  },
+  {
+    name: "rows with a thumb up or down",
+    content: '{"messages": [], "label": true}\n',
+    code: "preference_data",
+    word: "preference",
+  },
+  { name: "plain text", content: '{"text": "once upon a time"}\n', code: "plain_text", word: "plain text" },
+  {
+    name: "a JSON array that breaks off",
+    content: `[${chatLine(1)}, ${chatLine(2)}`,
+    filename: "a.json",
+    code: "broken_array",
+    word: "broken",
+  },
+  {
+    name: "a CSV with a quote never closed",
+    content: 'prompt,completion\na,"b\nc,d\n',
+    filename: "a.csv",
+    code: "unclosed_quote",
+    word: "quote",
+  },
+  {
+    name: "a CSV row with a cell too many",
+    content: "prompt,completion\na,b\nc,d,e\n",
+    filename: "a.csv",
+    code: "wrong_columns",
+    word: "line 3",
+  },
+];
+describe("a file that is refused as a whole", () => {
+  for (const { name, content, filename, code, word } of whole)
+    test(`${name}: ${code}`, async () => {
+      const { version, report } = await validated(lab, content, filename);
+      expect(version.status).toBe("failed");
+      expect(report.problems.map((problem) => problem.code)).toContain(code);
+      expect(version.error).toContain(word);
+    });
+});
+
+const accepted: { name: string; content: string; rows: number; notes: string[]; encoding: object }[] = [
+  {
+    name: "a byte order mark",
+    content: `\ufeff${chatLines(12).join("\n")}`,
+    rows: 12,
+    notes: ["bom"],
+    encoding: { bom: true, line_endings: "lf" },
+  },
+  {
+    name: "CR LF line ends",
+    content: `${chatLines(12).join("\r\n")}\r\n`,
+    rows: 12,
+    notes: ["crlf"],
+    encoding: { bom: false, line_endings: "crlf" },
+  },
+  {
+    name: "blank lines",
+    content: chatLines(12).join("\n\n"),
+    rows: 12,
+    notes: [],
+    encoding: { bom: false, line_endings: "lf" },
+  },
+  {
+    name: "no line break at the end",
+    content: chatLines(12).join("\n"),
+    rows: 12,
+    notes: [],
+    encoding: { bom: false, line_endings: "lf" },
+  },
+];
+describe("oddities that are accepted and noted", () => {
+  for (const { name, content, rows, notes, encoding } of accepted)
+    test(name, async () => {
+      const { version, report } = await validated(lab, content);
+      expect(version).toMatchObject({ status: "ready", rows, bad_rows: 0 });
+      expect(report.problems.map((problem) => problem.code)).toEqual(notes);
+      expect(report.encoding).toMatchObject(encoding);
+    });
+
+  test("__proto__ keys inside tool parameters pass through as data and touch nothing", async () => {
+    const parameters = '{"type": "object", "__proto__": {"polluted": true}}';
+    const line = `{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}], "tools": [{"type":"function","function":{"name":"f","parameters":${parameters}}}]}`;
+    const { dataset, version } = await validated(
+      lab,
+      [...chatLines(10), line].join("\n"),
+      "a.jsonl",
+      "holdout_fraction=0",
+    );
+    expect(version.status).toBe("ready");
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+    const rows = await (await lab.request("GET", `/v1/datasets/${dataset.id}/rows?after=10`)).text();
+    expect(rows).toContain('"__proto__":{"polluted":true}');
+  });
+
+  test("warnings do not block: duplicates, empty content, unknown fields, a user at the end", async () => {
+    const lines = [
+      ...chatLines(10),
+      chatLine(3),
+      messages({ role: "user", content: "" }, assistant),
+      messages(user, assistant, user),
+      JSON.stringify({ messages: [user, assistant], source: "crm" }),
+    ];
+    const { version, report } = await validated(lab, lines.join("\n"));
+    expect(version).toMatchObject({ status: "ready", rows: 14 });
+    const counts = Object.fromEntries(report.problems.map((problem) => [problem.code, problem.count]));
+    expect(counts).toEqual({ duplicate: 1, empty_content: 1, ends_without_assistant: 1, ignored_field: 1 });
+    expect(report.duplicates).toEqual({ rows: 1, complete: true });
+    expect(report.ignored_fields).toEqual({ source: 1 });
+  });
+});
+
+describe("requests that are refused", () => {
+  const refusals: { name: string; send: () => Promise<Response>; status: number; code: string }[] = [
+    {
+      name: "over the size limit",
+      send: () => sendDataset(lab, Buffer.alloc(8 * 1024 ** 2 + 1)),
+      status: 413,
+      code: "file_too_large",
+    },
+    {
+      name: "a wrong content type",
+      send: () => lab.request("POST", "/v1/datasets", { raw: "<x/>", headers: { "content-type": "application/xml" } }),
+      status: 415,
+      code: "unsupported_content_type",
+    },
+    {
+      name: "JSON that is none",
+      send: () => lab.request("POST", "/v1/datasets", { raw: "{", headers: { "content-type": "application/json" } }),
+      status: 400,
+      code: "body_not_parsable",
+    },
+    {
+      name: "a file that does not exist",
+      send: () => lab.request("POST", "/v1/datasets", { body: { file_id: "file-none" } }),
+      status: 404,
+      code: "file_not_found",
+    },
+    {
+      name: "more than half held out",
+      send: () => sendDataset(lab, chatLine(1), "a.jsonl", "holdout_fraction=0.6"),
+      status: 400,
+      code: "invalid_value",
+    },
+    {
+      name: "a seed that is no number",
+      send: () => sendDataset(lab, chatLine(1), "a.jsonl", "seed=x"),
+      status: 400,
+      code: "invalid_value",
+    },
+  ];
+  for (const { name, send, status, code } of refusals)
+    test(name, async () => {
+      const answer = await send();
+      const { error } = (await answer.json()) as { error: { code: string } };
+      expect({ status: answer.status, code: error.code }).toEqual({ status, code });
+    });
+
+  test("rows of a version that is not ready", async () => {
+    const { dataset } = await validated(lab, "nope\n", "a.jsonl");
+    const answer = await lab.request("GET", `/v1/datasets/${dataset.id}/rows`);
+    expect(answer.status).toBe(409);
+  });
+});
