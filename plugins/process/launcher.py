@@ -131,6 +131,14 @@ def reap(pid: int):
             return status, usage
 
 
+def end_group(pid: int, number: int) -> None:
+    """Signals the work's group. Repeated by the caller: in its first moments the work has no group yet, or still ignores the signal."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 def watch(directory: str, plan: dict, begun: int) -> None:
     """Starts the work and waits for its end; then everything it left running is killed and exit.json is written."""
     kills_before = oom_kills()
@@ -143,12 +151,10 @@ def watch(directory: str, plan: dict, begun: int) -> None:
     pause = 0.01
     while (ended := reap(pid)) is None:
         now = time.time()
-        if reason is None and now * 1000 > plan["deadline"]:
+        if now * 1000 > plan["deadline"]:
             reason = "killed: its time was over"
-            os.killpg(pid, signal.SIGTERM)
-            kill_at = now + plan["grace_s"]
-        if kill_at is not None and now > kill_at:
-            os.killpg(pid, signal.SIGKILL)
+            kill_at = kill_at or now + plan["grace_s"]
+            end_group(pid, signal.SIGKILL if now > kill_at else signal.SIGTERM)
         trim(directory, plan["log_bytes"])
         time.sleep(pause)
         pause = min(TICK_S, pause * 2)
