@@ -25,13 +25,14 @@ NEEDED = (
     "numpy",
     "psutil",
 )
-OLDEST_PYTHON = (3, 11)  # transformers, TRL and numpy need it
+OLDEST_PYTHON = (3, 10)
 FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's name for it
 
 
 def pinned() -> dict[str, str]:
-    """The versions requirements.txt asks for, when it lies beside the package."""
-    path = Path(__file__).resolve().parent.parent / "requirements.txt"
+    """The versions the requirements for this Python ask for, when they lie beside the package."""
+    name = "requirements-py310.txt" if sys.version_info < (3, 11) else "requirements.txt"
+    path = Path(__file__).resolve().parent.parent / name
     if not path.is_file():
         return {}
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", path.read_text("utf-8"), re.MULTILINE))
@@ -91,7 +92,7 @@ def examine() -> dict[str, Any]:
     }
     python_fits = sys.version_info >= OLDEST_PYTHON
     if not python_fits:
-        problems.append(f"Python {platform.python_version()} is too old; 3.11 or newer is needed")
+        problems.append(f"Python {platform.python_version()} is too old; 3.10 or newer is needed")
     if found["torch"] and found["psutil"]:
         import psutil
         import torch
