@@ -13,10 +13,9 @@ export interface UploadForm {
   filename: string;
 }
 
-const RAW =
-  "application/octet-stream, application/jsonl, application/x-ndjson, application/json, text/csv or text/plain";
+const RAW = "application/octet-stream, application/jsonl, application/x-ndjson, text/csv or text/plain";
 const RAW_TYPE =
-  /^(application\/(octet-stream|jsonl|x-ndjson|ndjson|json|x-jsonlines|csv)|text\/(csv|plain|jsonl|tab-separated-values))\s*(;|$)/i;
+  /^(application\/(octet-stream|jsonl|x-ndjson|ndjson|x-jsonlines|csv)|text\/(csv|plain|jsonl|tab-separated-values))\s*(;|$)/i;
 
 /**
  * Stores the one file of an upload request under a temporary name.

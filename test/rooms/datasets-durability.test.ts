@@ -7,6 +7,7 @@ import type { DatasetObject, VersionObject } from "../support/datasets.ts";
 import { type Live, startLive, until } from "../support/live.ts";
 
 const MEGABYTE = 1024 ** 2;
+const LIMIT = 400 * MEGABYTE;
 const namespaces = Bun.spawnSync(["unshare", "--user", "--map-root-user", "--mount", "true"]).exitCode === 0;
 
 describe("a full disk", () => {
@@ -43,7 +44,7 @@ describe("a full disk", () => {
 describe("a running server", () => {
   let live: Live;
   beforeAll(async () => {
-    live = await startLive({ env: { FTL_LOG_LEVEL: "warn" } });
+    live = await startLive({ env: { FTL_LOG_LEVEL: "warn", FTL_MAX_UPLOAD_BYTES: String(LIMIT) } });
   }, 60_000);
   afterAll(() => live.close());
 
@@ -140,4 +141,29 @@ describe("a running server", () => {
     expect(version.error).toContain("line 2");
     expect(peakMemory()).toBeLessThan(300 * MEGABYTE);
   }, 90_000);
+
+  test("a body over the limit is refused with what to do, also when its length is not known beforehand", async () => {
+    for (const known of [true, false]) {
+      let sent = 0;
+      const endless = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          if (sent > LIMIT + 8 * MEGABYTE) controller.close();
+          else controller.enqueue(new Uint8Array(MEGABYTE));
+          sent += MEGABYTE;
+        },
+      });
+      const answer = await fetch(`${live.url}/v1/files?filename=big.bin&purpose=batch`, {
+        method: "POST",
+        body: known ? new Uint8Array(LIMIT + 2 * MEGABYTE) : endless,
+        headers: { authorization: `Bearer ${live.key}`, "content-type": "application/octet-stream" },
+      });
+      const { error } = (await answer.json()) as { error: { code: string; message: string } };
+      expect({ known, status: answer.status, code: error.code }).toEqual({
+        known,
+        status: 413,
+        code: known ? "body_too_large" : "file_too_large",
+      });
+      expect(readdirSync(join(live.dir, "tmp"))).toEqual([]);
+    }
+  }, 60_000);
 });
