@@ -1,7 +1,7 @@
 /** Pages of models: what was tuned here, base models, and one model with its line of descent. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { BaseModelPage, BaseModelState } from "../../views/pages/models/base.tsx";
+import { BaseModelPage, BaseModelState, BaseNext } from "../../views/pages/models/base.tsx";
 import { BaseList, ModelsPage, type ModelsProps, TunedList } from "../../views/pages/models/list.tsx";
 import { TunedModelPage } from "../../views/pages/models/tuned.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
@@ -79,7 +79,9 @@ export const modelsPages = (ctx: Ctx) => {
         const page = pageOf(ctx, request, actor);
         if (!params.id.startsWith("ft:")) {
           const row = await describeBaseModel(ctx, actor, params.id);
-          return html(page, <BaseModelPage row={row} />, { fragments: { state: () => <BaseModelState row={row} /> } });
+          return html(page, <BaseModelPage row={row} />, {
+            fragments: { state: () => <BaseModelState row={row} />, next: () => <BaseNext row={row} /> },
+          });
         }
         const lineage = await modelLineage(ctx, actor, params.id);
         const baseUrl = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;

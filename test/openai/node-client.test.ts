@@ -44,6 +44,16 @@ async function recording(input: RequestInfo | URL, init?: RequestInit): Promise<
   return answer;
 }
 
+/** What a call was refused with; null when it was not. The client's promises are lazy, so they are awaited here and not by `rejects`. */
+async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
+  try {
+    await call;
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** Polls as a user would until the job has ended. */
 function ended(id: string) {
   return until(
@@ -151,7 +161,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect(ids).toContain(tuned);
     expect(ids).toContain("tiny");
     expect((await client.models.delete(tuned)).deleted).toBe(true);
-    await expect(client.models.retrieve(tuned)).rejects.toBeInstanceOf(OpenAI.NotFoundError);
+    expect(await refusal(client.models.retrieve(tuned))).toBeInstanceOf(OpenAI.NotFoundError);
   }, 180_000);
 
   test("an upload in parts becomes one file, and a wrong md5 is refused", async () => {
@@ -178,12 +188,12 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
 
     const bad = await make();
     const part = await client.uploads.parts.create(bad.id, { data: await toFile(bytes, "all") });
-    await expect(client.uploads.complete(bad.id, { part_ids: [part.id], md5: "0".repeat(32) })).rejects.toBeInstanceOf(
+    expect(await refusal(client.uploads.complete(bad.id, { part_ids: [part.id], md5: "0".repeat(32) }))).toBeInstanceOf(
       OpenAI.BadRequestError,
     );
     const short = await make();
     const lone = await client.uploads.parts.create(short.id, { data: await toFile(bytes.subarray(0, 5), "x") });
-    await expect(client.uploads.complete(short.id, { part_ids: [lone.id] })).rejects.toBeInstanceOf(
+    expect(await refusal(client.uploads.complete(short.id, { part_ids: [lone.id] }))).toBeInstanceOf(
       OpenAI.BadRequestError,
     );
     expect((await client.uploads.cancel(short.id)).status).toBe("cancelled");
@@ -220,7 +230,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
       async () => (await client.fineTuning.jobs.retrieve(job.id)).status === "running",
       60_000,
     );
-    await expect(client.files.delete(file.id)).rejects.toBeInstanceOf(OpenAI.APIError);
+    expect(await refusal(client.files.delete(file.id))).toBeInstanceOf(OpenAI.APIError);
     await client.fineTuning.jobs.pause(job.id);
     await until(
       "the job to pause",
@@ -228,7 +238,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
       60_000,
     );
     const before = seen.length;
-    await expect(client.fineTuning.jobs.pause(job.id)).rejects.toBeInstanceOf(OpenAI.BadRequestError);
+    expect(await refusal(client.fineTuning.jobs.pause(job.id))).toBeInstanceOf(OpenAI.BadRequestError);
     expect(seen.length - before).toBe(1);
     await client.fineTuning.jobs.resume(job.id);
     await until(
@@ -238,8 +248,8 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     );
     await client.fineTuning.jobs.cancel(job.id);
     expect((await ended(job.id)).status).toBe("cancelled");
-    await expect(client.fineTuning.jobs.cancel(job.id)).rejects.toBeInstanceOf(OpenAI.BadRequestError);
-    await expect(client.fineTuning.jobs.resume(job.id)).rejects.toBeInstanceOf(OpenAI.BadRequestError);
+    expect(await refusal(client.fineTuning.jobs.cancel(job.id))).toBeInstanceOf(OpenAI.BadRequestError);
+    expect(await refusal(client.fineTuning.jobs.resume(job.id))).toBeInstanceOf(OpenAI.BadRequestError);
     expect((await client.files.delete(file.id)).deleted).toBe(true);
   }, 180_000);
 
@@ -269,14 +279,16 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
 
   test("errors arrive as the client's own classes", async () => {
     const wrong = new OpenAI({ baseURL: `${live.url}/v1`, apiKey: "ftl-wrong", maxRetries: 0 });
-    await expect(wrong.models.list()).rejects.toBeInstanceOf(OpenAI.AuthenticationError);
-    await expect(
-      client.fineTuning.jobs.create({ model: "no-such-model", training_file: "file-x" }),
-    ).rejects.toBeInstanceOf(OpenAI.APIError);
-    await expect(client.fineTuning.jobs.retrieve("ftjob-none")).rejects.toBeInstanceOf(OpenAI.NotFoundError);
-    await expect(
-      client.chat.completions.create({ model: "no-such-model", messages: [{ role: "user", content: "x" }] }),
-    ).rejects.toBeInstanceOf(OpenAI.NotFoundError);
+    expect(await refusal(wrong.models.list())).toBeInstanceOf(OpenAI.AuthenticationError);
+    expect(
+      await refusal(client.fineTuning.jobs.create({ model: "no-such-model", training_file: "file-x" })),
+    ).toBeInstanceOf(OpenAI.APIError);
+    expect(await refusal(client.fineTuning.jobs.retrieve("ftjob-none"))).toBeInstanceOf(OpenAI.NotFoundError);
+    expect(
+      await refusal(
+        client.chat.completions.create({ model: "no-such-model", messages: [{ role: "user", content: "x" }] }),
+      ),
+    ).toBeInstanceOf(OpenAI.NotFoundError);
     const slash = await client.models.retrieve("ft:meta/llama-3:org:sfx:abc:ckpt-step-88").catch((error) => error);
     expect(slash).toBeInstanceOf(OpenAI.NotFoundError);
     expect(slash.message).toContain("ft:meta/llama-3:org:sfx:abc:ckpt-step-88");

@@ -1,0 +1,103 @@
+/** The main road in a real browser, against a real server and a real trainer: sign in, upload, train, watch the curve move, deploy, chat; in at most nine clicks. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { hasBrowser, launch } from "../support/browser.ts";
+import { type Live, startLive, trainerMissing } from "../support/live.ts";
+import { importTinyModel, trainingLines } from "../support/tiny.ts";
+
+const skip = trainerMissing ?? (hasBrowser ? null : "no Chromium");
+let live: Live;
+let browser: Browser;
+let page: Page;
+let clicks = 0;
+const troubles: string[] = [];
+
+/** A click as a person makes it: on something visible, found by its name. */
+async function press(role: "button" | "link", name: string | RegExp): Promise<void> {
+  clicks++;
+  await page.getByRole(role, { name, exact: true }).first().click();
+}
+
+describe.skipIf(skip !== null)(`the main road${skip ? ` (skipped: ${skip})` : ""}`, () => {
+  beforeAll(async () => {
+    live = await startLive();
+    await importTinyModel(live);
+    writeFileSync(join(live.dir, "bank.jsonl"), trainingLines(120));
+    browser = await launch();
+    page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
+    page.setDefaultTimeout(30_000);
+    page.on("pageerror", (error) => troubles.push(error.message));
+    page.on("console", (message) => {
+      if (message.type() === "error") troubles.push(message.text());
+    });
+  }, 120_000);
+  afterAll(async () => {
+    await browser?.close();
+    await live?.close();
+  });
+
+  test("sign in", async () => {
+    await page.goto(`${live.url}/`);
+    await page.waitForURL(/\/login/);
+    await page.fill("[name=email]", live.email);
+    await page.fill("[name=password]", live.password);
+    await press("button", "Sign in");
+    await page.waitForURL(`${live.url}/`);
+    expect(await page.textContent("h1")).toBe("Home");
+  });
+
+  test("upload a dataset and read its verdict", async () => {
+    await press("link", "Datasets");
+    await page.waitForURL(/\/datasets$/);
+    clicks++;
+    await page.setInputFiles("#upload-file", join(live.dir, "bank.jsonl"));
+    await page.waitForURL(/\/datasets\/ds_/);
+    await page.getByText("Ready", { exact: true }).first().waitFor();
+    expect(await page.textContent("#state")).toContain("to train on");
+    expect(await page.textContent("#rows")).toContain("Answer with JSON.");
+  });
+
+  test("start a job from the dataset", async () => {
+    await press("link", "Fine-tune");
+    await page.waitForURL(/\/jobs\/new/);
+    await page.getByText("Steps", { exact: true }).first().waitFor();
+    await press("button", "Start job");
+    await page.waitForURL(/\/jobs\/ftjob-/);
+  });
+
+  test("the curve moves by itself until the job succeeds", async () => {
+    await page.waitForSelector("#chart-loss canvas", { timeout: 90_000 });
+    const legend = page.locator("#chart-loss [data-legend]");
+    const before = await legend.textContent();
+    await page.waitForFunction(
+      (old) => document.querySelector("#chart-loss [data-legend]")?.textContent !== old,
+      before,
+      {
+        timeout: 60_000,
+      },
+    );
+    await page.locator("header.top, #job-status").getByText("Succeeded").first().waitFor({ timeout: 180_000 });
+  }, 330_000);
+
+  test("deploy the tuned model with one click and chat with it", async () => {
+    await press("button", /^Deploy/);
+    await page.waitForURL(/\/deployments\/dep_/);
+    await press("link", "Chat");
+    await page.waitForURL(/\/playground/);
+    await page.fill("[name=prompt]", "My card was stolen");
+    await press("button", /^Send/);
+    await page.waitForFunction(
+      () => /\d+ tokens/.test(document.querySelector("[data-numbers]")?.textContent ?? ""),
+      undefined,
+      { timeout: 120_000 },
+    );
+    expect(await page.locator(".turn.user .said").last().textContent()).toBe("My card was stolen");
+  }, 180_000);
+
+  test("it took at most nine clicks, and no script failed or broke the policy", () => {
+    expect(clicks).toBeLessThanOrEqual(9);
+    expect(troubles).toEqual([]);
+  });
+});
