@@ -53,7 +53,19 @@ const SHOTS: Shot[] = [
   { name: "compare", path: `/jobs/compare?ids=${job(1).slice(6)}&ids=${job(4).slice(6)}`, seeds: ["full"] },
   { name: "palette", path: "/jobs", seeds: ["full"], act: (page) => openPalette(page) },
   { name: "datasets", path: "/datasets" },
+  { name: "dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"] },
   { name: "models", path: "/models" },
+  { name: "model-base", path: "/models/smollm2-135m-instruct", seeds: ["full"] },
+  { name: "model", path: "/models", seeds: ["full"], act: (page) => openFirst(page, "/models/ft") },
+  { name: "evaluations", path: "/evaluations" },
+  { name: "evaluation", path: `/evaluations/${nth("eval_", 0)}`, seeds: ["full"] },
+  { name: "usage", path: "/usage" },
+  { name: "hosts", path: "/hosts" },
+  { name: "settings", path: "/settings", seeds: ["full"] },
+  { name: "admin", path: "/admin", seeds: ["full"] },
+  { name: "admin-plugins", path: "/admin?tab=plugins", seeds: ["full"] },
+  { name: "admin-audit", path: "/admin?tab=audit&verify=yes", seeds: ["full"] },
+  { name: "admin-status", path: "/admin?tab=status", seeds: ["full"] },
   { name: "models-base", path: "/models?tab=base", seeds: ["full"] },
   { name: "deployments", path: "/deployments" },
   { name: "deployment", path: `/deployments/${nth("dep_", 0)}`, seeds: ["full", "failing"] },
@@ -71,6 +83,12 @@ async function failLogin(page: Page): Promise<void> {
 async function openPalette(page: Page): Promise<void> {
   await page.keyboard.press("Control+k");
   await page.waitForSelector("#search-results a");
+}
+
+/** Follows the first link that begins with `prefix`. */
+async function openFirst(page: Page, prefix: string): Promise<void> {
+  await page.locator(`main a[href^="${prefix}"]`).first().click();
+  await page.waitForURL((url) => url.pathname.startsWith(prefix));
 }
 
 /** A server on a fresh seeded data directory. */
