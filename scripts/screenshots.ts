@@ -58,7 +58,7 @@ const SHOTS: Shot[] = [
   { name: "model-base", path: "/models/smollm2-135m-instruct", seeds: ["full"] },
   { name: "model", path: "/models", seeds: ["full"], act: (page) => openFirst(page, "/models/ft") },
   { name: "evaluations", path: "/evaluations" },
-  { name: "evaluation", path: `/evaluations/${nth("eval_", 0)}`, seeds: ["full"] },
+  { name: "evaluation", path: "/evaluations", seeds: ["full"], act: (page) => openFirst(page, "/evaluations/eval_") },
   { name: "usage", path: "/usage" },
   { name: "hosts", path: "/hosts" },
   { name: "settings", path: "/settings", seeds: ["full"] },

@@ -76,6 +76,10 @@ async function propsOf(
         after: query.after,
         limit: ROWS,
         search: query.q || undefined,
+      }).catch((cause) => {
+        // The rest of the page is worth showing when the rows cannot be read.
+        ctx.log("error", "the rows of a dataset could not be read", { version: version.id, cause });
+        return null;
       })
     : null;
   return {

@@ -15,6 +15,8 @@ export interface Column<T> {
   wide?: boolean;
   /** Takes the room that is left and cuts what is too long; exactly one column has it. */
   name?: boolean;
+  /** The label is for screen readers only: the cells say it themselves. */
+  quiet?: boolean;
   /** Value of `?sort=` that orders by this column. */
   sort?: string;
 }

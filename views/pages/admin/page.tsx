@@ -73,7 +73,8 @@ function People({ users, me, invited, error }: AdminProps) {
             { key: "at", label: "Since", wide: true, render: (row) => <Time at={row.createdAt} /> },
             {
               key: "act",
-              label: "",
+              label: "Actions",
+              quiet: true,
               end: true,
               render: (row) =>
                 row.id === me ? (

@@ -84,7 +84,8 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           { key: "base", label: "Base", end: true, render: (row) => row.of(base) },
           {
             key: "base-range",
-            label: "",
+            label: "Base, interval",
+            quiet: true,
             wide: true,
             render: (row) => <span class="muted small">{row.range(base)}</span>,
           },
@@ -96,7 +97,8 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           },
           {
             key: "tuned-range",
-            label: "",
+            label: "Tuned, interval",
+            quiet: true,
             wide: true,
             render: (row) => <span class="muted small">{tuned ? row.range(tuned) : ""}</span>,
           },

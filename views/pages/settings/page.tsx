@@ -73,7 +73,8 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
         },
         {
           key: "revoke",
-          label: "",
+          label: "Actions",
+          quiet: true,
           end: true,
           render: (row) => (
             <ConfirmForm
