@@ -1,5 +1,5 @@
 /** What the benchmarks share: medians, memory of a process, and an HTTP load measured with wrk where it is installed. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** The middle value. */
 export function median(values: number[]): number {
@@ -19,6 +19,23 @@ export function rssMb(pid: number, peak = false): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const kb = new RegExp(`${peak ? "VmHWM" : "VmRSS"}:\\s+(\\d+)`).exec(status)?.[1];
   return Math.round(Number(kb) / 1024);
+}
+
+/** Processor time in seconds that a process and everything in its process group has used so far. */
+export function cpuSeconds(pid: number): number {
+  let ticks = 0;
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const stat = readFileSync(`/proc/${entry}/stat`, "utf8");
+      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      // After the name: state, parent, group; user and system time are the 12th and 13th.
+      if (Number(entry) === pid || Number(fields[2]) === pid) ticks += Number(fields[11]) + Number(fields[12]);
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return ticks / 100;
 }
 
 export interface Load {

@@ -13,6 +13,8 @@ export interface Mlflow {
   pid: number;
   /** A new run's id. */
   makeRun(): Promise<string>;
+  /** Holds all its processes still, or lets them go on: an idle peer must not take time from the one being measured. */
+  pause(held: boolean): void;
   stop(): Promise<void>;
 }
 
@@ -75,6 +77,7 @@ export async function startMlflow(options: {
     file,
     pid: child.pid,
     stop,
+    pause: (held) => void process.kill(-child.pid, held ? "SIGSTOP" : "SIGCONT"),
     async makeRun() {
       const answer = await fetch(`${url}/api/2.0/mlflow/runs/create`, {
         method: "POST",
