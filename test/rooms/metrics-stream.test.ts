@@ -1,8 +1,9 @@
 /** The live stream: exact bytes, resuming without gap or double, who may read it and for how long. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { revokeKey } from "../../src/auth/service.ts";
+import { recentOf } from "../../src/metrics/recent.ts";
 import { openStream } from "../../src/metrics/stream.ts";
-import { createTestApp, type TestApp } from "../support/app.ts";
+import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics, type TestTrainer } from "../support/attempt.ts";
 import { readEventStream, type ServerEvent } from "../support/sse.ts";
 
@@ -199,6 +200,26 @@ test("revoking the key ends its streams at once, and no others", async () => {
   await stays.close();
 });
 
+test("signing out ends the streams of that session, not those of another", async () => {
+  const signIn = async () => {
+    const form = { email: t.emails.member, password: PASSWORD };
+    const answer = await t.request("POST", "/login", { as: "anonymous", form });
+    return {
+      cookie: answer.headers
+        .getSetCookie()
+        .map((one) => one.split(";")[0])
+        .join("; "),
+    };
+  };
+  const [first, second] = [await signIn(), await signIn()];
+  const [cut, stays] = [await open("topics=jobs", first), await open("topics=jobs", second)];
+  await t.request("POST", "/logout", { headers: { ...first, origin: "http://localhost" } });
+  expect(await ends(cut)).toBe(true);
+  t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId: "ftjob-y", kind: "train", state: "failed" });
+  expect((await stays.until((event) => event.event === "changed")).length).toBe(2);
+  await stays.close();
+});
+
 test("a real connection outlives Bun's idle limit and a killed one leaves nothing behind", async () => {
   const server = Bun.serve({ port: 0, idleTimeout: 1, fetch: t.app.fetch });
   t.app.server = server;
@@ -211,6 +232,9 @@ test("a real connection outlives Bun's idle limit and a killed one leaves nothin
   await Bun.sleep(2500);
   await trainer.send([metrics(1, { x: 1 })]);
   await stream.until(reaches(1));
+  expect(recentOf(t.ctx.write).readers).toBe(1);
   stop.abort();
+  for (const end = Date.now() + 3000; recentOf(t.ctx.write).readers > 0 && Date.now() < end; ) await Bun.sleep(20);
+  expect(recentOf(t.ctx.write).readers).toBe(0);
   await server.stop(true);
 });
