@@ -153,6 +153,23 @@ export interface NewUser {
 
 export const normalEmail = (email: string) => email.trim().toLowerCase();
 
+/** A short name for an organisation, as it stands in the ids of its models: letters and digits of `name`, with a tail when that is taken. */
+async function freeSlug(tx: Db, name: string): Promise<string> {
+  const plain = name
+    .toLowerCase()
+    .normalize("NFKD")
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 24);
+  const wanted = plain || "lab";
+  const [taken] = await tx
+    .select({ id: organization.id })
+    .from(organization)
+    .where(eq(organization.slug, wanted))
+    .limit(1);
+  return taken ? `${wanted}-${randomChars(4)}` : wanted;
+}
+
 /** Inserts user, credential and membership; the caller checked who may do that. @returns ids of the user and the organisation */
 export async function insertUser(
   tx: Db,
@@ -180,8 +197,8 @@ export async function insertUser(
   }
   if (!org) {
     org = newId("organization");
-    const name = input.orgName?.trim() || "My organisation";
-    await tx.insert(organization).values({ id: org, name, slug: org, createdAt: now });
+    const name = input.orgName?.trim() || (email.split("@")[1]?.split(".")[0] ?? "My organisation");
+    await tx.insert(organization).values({ id: org, name, slug: await freeSlug(tx, name), createdAt: now });
   }
   const role = input.role ?? "member";
   const name = input.name?.trim() || (email.split("@")[0] ?? email);
@@ -209,7 +226,7 @@ export async function createOrganisation(ctx: Ctx, actor: Actor, name: string): 
   requireAdmin(actor);
   const id = newId("organization");
   await ctx.write(async (tx) => {
-    await tx.insert(organization).values({ id, name, slug: id, createdAt: new Date(ctx.clock.now()) });
+    await tx.insert(organization).values({ id, name, slug: await freeSlug(tx, name), createdAt: new Date(ctx.clock.now()) });
     await audit(tx, ctx, { ...actor, org: id }, "organisation.create", id, { name });
   });
   return id;

@@ -90,7 +90,8 @@ def load_optimizer(directory: Path, parts: Parts) -> None:
     state: dict[int, dict[str, Any]] = {index: {} for index in range(len(names))}
     index_of = {name: index for index, name in enumerate(names)}
     with safe_open(directory / "optimizer.safetensors", framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - not a dict
+        keys = file.keys()  # not a dict: it cannot be iterated itself
+        for key in keys:
             name, _, slot = key.rpartition("/")
             if name not in index_of:
                 raise BadCheckpoint(f"the checkpoint's optimizer knows {name}, this model does not")

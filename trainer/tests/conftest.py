@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # a tiny model gains nothing from a second core, and waits for it when others use it
 )
 
-from home_server import TOKEN, HomeServer  # noqa: E402
+from home_server import TOKEN, HomeServer
 
 PACKAGE = Path(__file__).resolve().parent.parent
 TEMPLATE = (
