@@ -48,8 +48,29 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
   };
 }
 
+interface TrainerIdentity {
+  version: string;
+  environment: string;
+}
+
+/** Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while. */
+const identities = new WeakMap<Ctx, { value: Promise<TrainerIdentity>; until: number }>();
+const ASK_AGAIN_MS = 15_000;
+
 /** Names trainer sources and packages in frozen specs. Environment is `none` until it was made on this machine. */
-export async function trainerIdentity(ctx: Ctx): Promise<{ version: string; environment: string }> {
+export function trainerIdentity(ctx: Ctx): Promise<TrainerIdentity> {
+  const known = identities.get(ctx);
+  const now = ctx.clock.monotonic();
+  if (known && now < known.until) return known.value;
+  const entry = { value: findIdentity(ctx), until: now + ASK_AGAIN_MS };
+  identities.set(ctx, entry);
+  entry.value.then(({ environment }) => {
+    if (environment !== "none") entry.until = Number.POSITIVE_INFINITY;
+  });
+  return entry.value;
+}
+
+async function findIdentity(ctx: Ctx): Promise<TrainerIdentity> {
   const ready = await readyTrainerEnvironment(ctx.config, ctx.files).catch(() => null);
   return { version: ready?.version ?? assetsHash("trainer").slice(0, 16), environment: ready?.hash ?? "none" };
 }
