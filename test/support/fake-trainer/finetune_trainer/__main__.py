@@ -42,7 +42,7 @@ class Home:
                 connection.request(method, "/trainer/v1" + path, body=None if method == "GET" else raw, headers=headers)
                 answer = connection.getresponse()
                 text = answer.read()
-            except OSError:
+            except (OSError, http.client.HTTPException):  # cut off in the middle of an answer
                 time.sleep(0.1)
                 continue
             finally:
