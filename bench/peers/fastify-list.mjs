@@ -3,12 +3,14 @@ import { createClient } from "@libsql/client";
 import Fastify from "fastify";
 
 const client = createClient({ url: `file:${process.argv[2]}` });
+// The organisation is named so that the same index serves both sides.
+const org = (await client.execute("SELECT org FROM job LIMIT 1")).rows[0].org;
 const app = Fastify();
 app.get("/v1/fine_tuning/jobs", async (request) => {
   const limit = Number(request.query.limit ?? 20);
   const { rows } = await client.execute({
-    sql: "SELECT id, org, kind, name, state, spec, request, metadata, progress, error, result, created_at, finished_at FROM job WHERE kind = 'train' ORDER BY created_at DESC, id DESC LIMIT ?",
-    args: [limit + 1],
+    sql: "SELECT id, org, kind, name, state, spec, request, metadata, progress, error, result, created_at, finished_at FROM job WHERE org = ? AND kind = 'train' ORDER BY created_at DESC, id DESC LIMIT ?",
+    args: [org, limit + 1],
   });
   const data = rows.slice(0, limit).map((row) => {
     const spec = JSON.parse(row.spec);
