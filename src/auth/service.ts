@@ -226,7 +226,9 @@ export async function createOrganisation(ctx: Ctx, actor: Actor, name: string): 
   requireAdmin(actor);
   const id = newId("organization");
   await ctx.write(async (tx) => {
-    await tx.insert(organization).values({ id, name, slug: await freeSlug(tx, name), createdAt: new Date(ctx.clock.now()) });
+    await tx
+      .insert(organization)
+      .values({ id, name, slug: await freeSlug(tx, name), createdAt: new Date(ctx.clock.now()) });
     await audit(tx, ctx, { ...actor, org: id }, "organisation.create", id, { name });
   });
   return id;
