@@ -6,6 +6,7 @@ import { listUsers } from "../auth/users.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { html, pageOf } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { csvField } from "../lib/csv.ts";
 import { UsageQuery } from "./model.ts";
 import { usageSummary } from "./service.ts";
 
@@ -21,11 +22,8 @@ async function namesOf(ctx: Ctx, actor: Actor): Promise<Record<string, string>> 
   ]);
 }
 
-/** One cell; a leading sign that a spreadsheet would run as a formula is defused. */
-const cell = (value: string | number) => {
-  const text = String(value);
-  return `"${(/^[=+\-@\t\r]/.test(text) && typeof value === "string" ? `'${text}` : text).replaceAll('"', '""')}"`;
-};
+/** Numbers as they are, texts made safe. */
+const cell = (value: string | number) => (typeof value === "number" ? String(value) : csvField(value));
 
 export const billingPages = (ctx: Ctx) =>
   new Elysia({ name: "billing.pages", seed: ctx.installation, detail: { hide: true } })

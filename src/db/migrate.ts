@@ -1,5 +1,5 @@
 /** Brings a database to this build's schema from the embedded SQL files; refuses a schema newer than this build. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
@@ -8,13 +8,6 @@ import { AppError } from "../errors.ts";
 
 interface Journal {
   entries: { when: number; tag: string }[];
-}
-
-/** Names of the migrations in `folder`, oldest first. */
-export function migrationNames(folder: string): string[] {
-  return readdirSync(folder)
-    .filter((name) => name.endsWith(".sql"))
-    .sort();
 }
 
 /**

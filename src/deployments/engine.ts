@@ -46,15 +46,6 @@ export async function loadAdapter(ctx: Ctx, address: string, name: string, artif
   }
 }
 
-/** Takes an adapter out of a running engine; best effort, because the engine ends sooner or later anyway. */
-export async function dropAdapter(ctx: Ctx, address: string, name: string): Promise<void> {
-  const path = `/adapters/${encodeURIComponent(name)}`;
-  const signal = AbortSignal.any([ctx.signal, AbortSignal.timeout(PROBE_MS)]);
-  await upstreamFetch(address, path, { method: "DELETE", signal })
-    .then((reply) => reply.arrayBuffer())
-    .catch((cause) => ctx.log("debug", "an adapter was not dropped", { adapter: name, cause }));
-}
-
 /** The 503 for a model that is on its way: the client should come back. */
 export function stillStarting(model: string): AppError {
   return new AppError("unavailable", "model_starting", `${model} is still starting; try again in a few seconds.`, {

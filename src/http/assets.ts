@@ -71,16 +71,11 @@ async function load(): Promise<{ version: string; assets: Map<string, Asset> }> 
   return { version: all.digest("hex").slice(0, 10), assets };
 }
 
-let loaded = await load();
+const loaded = await load();
 
 /** Prefix of asset addresses: `/assets/<version>/`. */
 export function assetBase(): string {
   return `/assets/${loaded.version}/`;
-}
-
-/** Reads the files again; for work on the views. */
-export async function reloadAssets(): Promise<void> {
-  loaded = await load();
 }
 
 /** `GET /assets/<version>/<name>`, and `/assets/<name>` for pages that know no version. */

@@ -41,15 +41,6 @@ export function isTerminal(state: JobState): boolean {
   return MOVES[state].length === 0;
 }
 
-/** True while an attempt of the job may be alive. */
-export function isActive(state: JobState): boolean {
-  return state === "starting" || state === "running" || state === "pausing" || state === "stopping";
-}
-
-/** Terminal and live states as lists, for queries. */
-export const TERMINAL_STATES = JOB_STATES.filter(isTerminal);
-export const LIVE_STATES = JOB_STATES.filter((state) => !isTerminal(state));
-
 /** What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves nothing. */
 export type Action = "cancel" | "pause" | "resume" | "checkpoint";
 

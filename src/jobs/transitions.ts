@@ -1,5 +1,5 @@
 /** One function a transition, all in the caller's transaction: the state table is checked, terminal states are written once, and ledger, audit and events go with them. */
-import { and, eq, inArray, isNull, ne, sql } from "drizzle-orm";
+import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { writeUsageLine } from "../billing/service.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
@@ -221,9 +221,4 @@ export async function closeCommands(tx: Db, ctx: Ctx, jobId: string): Promise<vo
     .update(command)
     .set({ doneAt: ctx.clock.now() })
     .where(and(eq(command.jobId, jobId), isNull(command.doneAt)));
-}
-
-/** Rows of jobs by id inside a transaction. */
-export function jobsIn(tx: Db, ids: string[]): Promise<JobRow[]> {
-  return tx.select().from(job).where(inArray(job.id, ids));
 }

@@ -1,14 +1,9 @@
 /** All metrics of a job as CSV: one line a step, one column a series, streamed so that long runs need little memory. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { csvField } from "../lib/csv.ts";
 
 const STEPS_A_READ = 2000;
-
-/** A field that no spreadsheet takes for a formula, quoted where needed. */
-export function csvField(text: string): string {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
 
 /** Lines `step,time,<series…>`; time in ISO form, a value that was not finite or is absent is empty. */
 export async function* metricsCsv(ctx: Ctx, jobId: string): AsyncGenerator<string> {
