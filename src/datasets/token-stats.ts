@@ -1,6 +1,5 @@
 /** Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a time. */
 import { existsSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { and, eq, getTableColumns, isNull } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { dataset, datasetTokens, datasetVersion } from "../db/schema/datasets.ts";
@@ -91,17 +90,16 @@ function countAll(ctx: Ctx, version: VersionRow, baseModelId: string): void {
 const splitFile = (ctx: Ctx, version: VersionRow) => ctx.files.path("datasets", version.id, "train.jsonl");
 
 async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: number | null): Promise<TokenStats> {
-  const rows = await open(splitFile(ctx, version), "r");
   const answer = await runInWorker(
     {
       type: "tokens",
       modelDir: ctx.files.path("models", baseModelId),
-      rowsFd: rows.fd,
+      rowsPath: splitFile(ctx, version),
       rows: version.trainRows,
       limit,
     },
     { signal: ctx.signal, silenceMs: SILENCE_MS },
-  ).finally(() => rows.close());
+  );
   if (answer.type !== "counted") throw new Error("the worker gave another answer");
   await store(ctx, version, baseModelId, answer.stats);
   return answer.stats;

@@ -1,5 +1,5 @@
 /** Counts tokens of canonical rows with a base model's own tokenizer and chat template. Runs in a worker. */
-import { existsSync, readFileSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -12,8 +12,8 @@ import { parseJson } from "./tools.ts";
 export interface TokenTask {
   /** Directory of the base model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja. */
   modelDir: string;
-  /** The canonical rows as a file that the host opened and will close: a worker that is ended closes nothing. */
-  rowsFd: number;
+  /** The canonical rows. */
+  rowsPath: string;
   rows: number;
   /** Stop after so many rows and scale up; null counts them all. */
   limit: number | null;
@@ -161,12 +161,13 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
     broken() {},
   });
   const chunk = Buffer.allocUnsafe(CHUNK);
-  for (let at = 0; counted < limit; ) {
-    const got = readSync(task.rowsFd, chunk, 0, CHUNK, at);
+  const file = openSync(task.rowsPath, "r");
+  while (counted < limit) {
+    const got = readSync(file, chunk);
     if (got === 0) break;
     scanner.push(chunk.subarray(0, got));
-    at += got;
   }
+  closeSync(file);
   scanner.end();
   return stats();
 }

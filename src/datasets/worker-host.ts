@@ -1,8 +1,14 @@
-/** Runs one task in a worker of its own and takes it down afterwards, so that nothing it allocated or hung in outlives it. */
+/** Runs one data task in a process of its own: whatever it allocates, hangs in or crashes on, the server goes on. */
+import { join } from "node:path";
 import type { WorkerAnswer, WorkerTask } from "./worker.ts";
+import type { WorkerOrder } from "./worker-process.ts";
 
-/** In a compiled binary every module lies beside the program, and the worker keeps its folder. */
-const SOURCE = new URL(/\$bunfs|~BUN/.test(import.meta.url) ? "./datasets/worker.ts" : "./worker.ts", import.meta.url);
+/** The hidden verb that makes the program a data worker. */
+export const DATA_WORKER = "data-worker";
+const COMPILED = /\$bunfs|~BUN/.test(import.meta.url);
+const COMMAND = COMPILED ? [process.execPath] : [process.execPath, join(import.meta.dir, "../main.ts")];
+/** Far above what honest data needs: a row of the greatest length takes a few hundred MB. */
+const MAX_MEMORY = 2 * 2 ** 30;
 
 export class WorkerFailure extends Error {
   /** The system's error code, such as ENOSPC; null for anything else. */
@@ -15,56 +21,53 @@ export class WorkerFailure extends Error {
 }
 
 export interface WorkerOptions {
-  /** Asks the worker to clean up and end; what does not end within two seconds is ended. */
+  /** Ends the process. What it wrote is the caller's to remove. */
   signal: AbortSignal;
   /** Ends it when it has said nothing for so long. */
   silenceMs: number;
   onMessage?: (answer: WorkerAnswer) => void;
 }
 
-const GRACE_MS = 2000;
-type Given = WorkerTask extends infer T ? (T extends WorkerTask ? Omit<T, "stop"> : never) : never;
-
 /**
  * @returns the last answer of the task
- * @throws WorkerFailure when it failed, fell silent or was ended
+ * @throws WorkerFailure when it failed, fell silent, took too much memory, crashed or was ended
  */
-export function runInWorker(given: Given, options: WorkerOptions): Promise<WorkerAnswer> {
+export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<WorkerAnswer> {
   return new Promise((resolve, reject) => {
-    if (options.signal.aborted) {
-      reject(new WorkerFailure("stopped", null));
+    const { signal, silenceMs } = options;
+    const fail = (message: string, code: string | null = null) => reject(new WorkerFailure(message, code));
+    if (signal.aborted) {
+      fail("stopped");
       return;
     }
-    const worker = new Worker(SOURCE);
-    const stop = new Int32Array(new SharedArrayBuffer(4));
-    let timer = setTimeout(silent, options.silenceMs);
-    function end(settle: () => void) {
+    const child = Bun.spawn([...COMMAND, DATA_WORKER], {
+      // Nothing of the server's environment: no secret can end up in a dump of this process.
+      env: {},
+      stdio: ["ignore", "ignore", "ignore"],
+      serialization: "advanced",
+      ipc(answer: WorkerAnswer) {
+        if (answer.type === "progress") {
+          timer.refresh();
+          if (!signal.aborted) options.onMessage?.(answer);
+        } else settle(() => (answer.type === "failed" ? fail(answer.message, answer.code) : resolve(answer)));
+      },
+      onExit(_child, code, killedBy) {
+        settle(() => fail(`the worker ended by itself (${killedBy ?? `exit code ${code}`})`));
+      },
+    });
+    let settled = false;
+    function settle(how: () => void) {
+      if (settled) return;
+      settled = true;
       clearTimeout(timer);
-      options.signal.removeEventListener("abort", aborted);
-      worker.terminate();
-      settle();
+      signal.removeEventListener("abort", aborted);
+      child.kill("SIGKILL");
+      // Only when it is gone are its files as it left them.
+      void child.exited.then(how);
     }
-    function silent() {
-      end(() => reject(new WorkerFailure(`no progress for ${options.silenceMs / 1000} s`, null)));
-    }
-    function aborted() {
-      Atomics.store(stop, 0, 1);
-      clearTimeout(timer);
-      timer = setTimeout(() => end(() => reject(new WorkerFailure("stopped", null))), GRACE_MS);
-    }
-    options.signal.addEventListener("abort", aborted);
-    worker.onmessage = (event: MessageEvent<WorkerAnswer>) => {
-      const answer = event.data;
-      if (answer.type === "failed") end(() => reject(new WorkerFailure(answer.message, answer.code)));
-      else if (answer.type === "validated" || answer.type === "counted") end(() => resolve(answer));
-      else {
-        if (options.signal.aborted) return;
-        clearTimeout(timer);
-        timer = setTimeout(silent, options.silenceMs);
-        options.onMessage?.(answer);
-      }
-    };
-    worker.onerror = (event) => end(() => reject(new WorkerFailure(event.message, null)));
-    worker.postMessage({ ...given, stop });
+    const aborted = () => settle(() => fail("stopped"));
+    const timer = setTimeout(() => settle(() => fail(`no progress for ${silenceMs / 1000} s`)), silenceMs);
+    signal.addEventListener("abort", aborted);
+    child.send({ task, maxMemory: MAX_MEMORY } satisfies WorkerOrder);
   });
 }

@@ -1,7 +1,4 @@
-/**
- * The worker that validates files and counts tokens, off the thread that answers requests. One task a worker; it is ended from outside.
- * It is an entry point of its own: the build lists this file beside main.ts.
- */
+/** The thread that validates a file or counts tokens: one task, ended from outside. It is an entry of its own in the binary, beside main.ts. */
 
 import type { TokenStats } from "./report.ts";
 import { countTokens, type TokenTask } from "./tokens.ts";
@@ -9,10 +6,7 @@ import { type ValidateOutcome, type ValidateTask, validateFile } from "./validat
 
 declare const self: Worker;
 
-/** `stop`: one shared number; when it is not 0 the task cleans up after itself and fails with the code ECANCELED. */
-export type WorkerTask = (({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask)) & {
-  stop: Int32Array;
-};
+export type WorkerTask = ({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask);
 export type WorkerAnswer =
   /** Bytes read by a validation, rows counted by a count. */
   | { type: "progress"; done: number }
@@ -27,7 +21,6 @@ function run(task: WorkerTask) {
   try {
     let last = 0;
     const progress = (done: number) => {
-      if (Atomics.load(task.stop, 0) !== 0) throw Object.assign(new Error("stopped"), { code: "ECANCELED" });
       const now = performance.now();
       if (now - last < PROGRESS_MS) return;
       last = now;

@@ -1,6 +1,6 @@
 /** What happens to data when the disk is full, the server is killed, or a file is far larger than the memory allowed: nothing is lost, nothing is half. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatasetObject, VersionObject } from "../support/datasets.ts";
@@ -39,6 +39,37 @@ describe("a full disk", () => {
     },
     30_000,
   );
+});
+
+/** Processes whose parent is `pid` (Linux). */
+const childrenOf = (pid: number) =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+
+describe("a data worker", () => {
+  const dir = mkdtempSync(join(tmpdir(), "ftl-worker-"));
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+  test("that takes more memory than it may is ended, and says so", async () => {
+    const source = join(dir, "rows.jsonl");
+    writeFileSync(source, '{"prompt": "a", "completion": "b"}\n'.repeat(2_000_000));
+    const order = {
+      maxMemory: 40 * MEGABYTE,
+      task: {
+        ...{ type: "validate", source, filename: "rows.jsonl", outDir: join(dir, "out"), mapping: null, seed: 1 },
+        ...{ holdoutFraction: 0, skipBad: false, maxLineBytes: MEGABYTE },
+      },
+    };
+    const said: { type: string; code?: string; message?: string }[] = [];
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../src/main.ts"), "data-worker"], {
+      env: {},
+      serialization: "advanced",
+      ipc: (message) => said.push(message),
+    });
+    child.send(order);
+    await child.exited;
+    expect(child.signalCode).toBe("SIGKILL");
+    expect(said.at(-1)).toEqual({ type: "failed", code: "ENOMEM", message: "it took more than 40 MB of memory" });
+  });
 });
 
 describe("a running server", () => {
@@ -118,7 +149,14 @@ describe("a running server", () => {
       10_000,
       5,
     );
+    const workers = childrenOf(live.pid());
+    expect(workers).toHaveLength(1);
     await live.kill9();
+    await until(
+      "the worker to end with its server",
+      async () => !workers.some((pid) => existsSync(`/proc/${pid}`)),
+      5000,
+    );
     expect(readdirSync(folder)).toEqual([`${dataset.version.id}.part`]);
     await live.start();
     const version = await settled(dataset.id);
