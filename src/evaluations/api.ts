@@ -20,7 +20,9 @@ export const evaluationsApi = (ctx: Ctx) =>
         createEvaluation(ctx, actor, {
           name: body.name,
           maxRows: body.max_rows,
-          ...("job" in body ? { trainJobId: body.job } : { model: body.model, versionId: body.dataset }),
+          ...("job" in body
+            ? { trainJobId: body.job }
+            : { model: body.model, versionId: body.dataset, allRows: body.split === "all" }),
         }),
       { body: CreateEvaluation, detail: { tags, summary: "Have a model answer held-out rows, beside its base model" } },
     )

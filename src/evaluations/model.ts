@@ -8,7 +8,7 @@ export type EvaluationRow = typeof evaluation.$inferSelect;
 type JobRow = Pick<typeof job.$inferSelect, "state" | "progress" | "error" | "finishedAt">;
 
 /** Most rows one evaluation answers. */
-export const MAX_ROWS = 1000;
+export const MAX_ROWS = 10_000;
 export const DEFAULT_ROWS = 100;
 
 const common = {
@@ -23,6 +23,8 @@ export const CreateEvaluation = v.union(
       model: v.pipe(v.string(), v.minLength(1), v.maxLength(400)),
       /** Dataset, version or file whose hold-out rows are answered. */
       dataset: v.pipe(v.string(), v.maxLength(100)),
+      /** `all`: every row of the version is answered, for data that was only made to test with. */
+      split: v.optional(v.picklist(["holdout", "all"]), "holdout"),
     }),
   ],
   "give either `job` (a training job), or `model` and `dataset`",

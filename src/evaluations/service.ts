@@ -19,11 +19,17 @@ import { type Comparison, compare } from "./statistics.ts";
 
 const SWEEP_BACK_MS = 30 * 86_400_000;
 const SWEEP_LIMIT = 50;
+/** Answered together: twice as fast as 8 on two cores; the trainer takes fewer when rows are long. */
+const ROWS_AT_ONCE = 32;
 const comparisons = new WeakMap<Ctx, Lru<Comparison>>();
 
 export type CreateRequest = { name?: string; maxRows?: number } & (
   | { trainJobId: string /** Made by the sweep, at most once a job. */; automatic?: boolean }
-  | { model: string; versionId: string }
+  | {
+      model: string;
+      versionId: string /** Every row of the version instead of its hold-out rows. */;
+      allRows?: boolean;
+    }
 );
 
 /**
@@ -55,7 +61,7 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
     split: plan.split,
     max_rows: maxRows,
     max_new_tokens: plan.maxNewTokens,
-    batch_size: 8,
+    batch_size: ROWS_AT_ONCE,
     precision: plan.precision,
     seed: plan.seed,
     trainer: await trainerIdentity(ctx),
@@ -145,7 +151,11 @@ async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise<Plan> 
   };
 }
 
-async function planForModel(ctx: Ctx, actor: Actor, request: { model: string; versionId: string }): Promise<Plan> {
+async function planForModel(
+  ctx: Ctx,
+  actor: Actor,
+  request: { model: string; versionId: string; allRows?: boolean },
+): Promise<Plan> {
   const resolved = await resolveModel(ctx, actor, request.model);
   const version = await resolveTrainingData(ctx, actor, request.versionId, "dataset");
   if (version.status !== "ready" || !version.hash)
@@ -170,7 +180,7 @@ async function planForModel(ctx: Ctx, actor: Actor, request: { model: string; ve
       train_rows: version.trainRows,
       holdout_rows: version.holdoutRows,
     },
-    split: "holdout",
+    split: request.allRows ? "validation" : "holdout",
     precision: spec?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32"),
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,

@@ -227,9 +227,17 @@ describe("by hand", () => {
     }
   });
 
+  test("data made only to test with is answered whole", async () => {
+    await version(0);
+    const asked = { model: "tiny", dataset: "dsv_own", split: "all", max_rows: 5000 };
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: asked });
+    const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
+    expect(row?.spec).toMatchObject({ split: "validation", max_rows: 100 });
+  });
+
   const wrong: [string, () => Promise<unknown>, number, string][] = [
     ["neither job nor model", async () => ({}), 400, "invalid_type"],
-    ["too many rows", async () => ({ job: "x", max_rows: 1001 }), 400, "invalid_value"],
+    ["too many rows", async () => ({ job: "x", max_rows: 10_001 }), 400, "invalid_value"],
     ["an unknown job", async () => ({ job: "ftjob-x" }), 404, "job_not_found"],
     ["an unknown model", async () => ({ model: "nothing", dataset: "dsv_x" }), 404, "model_not_found"],
     ["another's job", async () => ({ job: (await insertTuned(t.ctx, t.orgs.b)).jobId }), 404, "job_not_found"],

@@ -20,6 +20,8 @@ from .spec import EvaluateSpec
 
 RESAMPLES = 2000
 PROGRESS_EVERY_S = 1.0
+# Tokens an answer may run past the longest expected one: enough to see that it does not end, too few to pay for rambling.
+ROOM = 16
 
 
 def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Commands) -> str:
@@ -116,8 +118,9 @@ class Runner:
         pad = self.tokenizer.pad_token_id
         scores = score_rows(self.model, self.tokens, self.spec.batch_size, pad, self.commands.poll)
         exact = np.zeros(len(self.rows), bool)
+        limit = min(self.spec.max_new_tokens, int(scores.count.max()) + ROOM)
         answers = greedy(
-            self.model, self._prompts, max_new_tokens=self.spec.max_new_tokens, batch_size=self.spec.batch_size,
+            self.model, self._prompts, max_new_tokens=limit, batch_size=self.spec.batch_size,
             end_ids=self.ends, pad_id=pad, should_stop=self.commands.poll,
         )  # fmt: skip
         for index, ids in answers:

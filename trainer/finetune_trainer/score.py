@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from .data import IGNORED, Tokens
 
+# Padded tokens of one batch: with 50k words their float32 logits take 0.8 GB at the very most.
+BATCH_TOKENS = 4096
 # Configs with one of these change the logits after the head; such models go through their own forward.
 HEAD_EXTRAS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
 
@@ -67,10 +69,16 @@ def pad_right(rows: list[tuple[np.ndarray, np.ndarray]], pad_id: int) -> tuple[t
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Row indices in batches of like length, longest first, so that a lack of memory shows at once."""
+    """Row indices in batches of like length, longest first, so that a lack of memory shows at once.
+
+    A batch holds `batch_size` rows at most, fewer when they are so long that their padded tokens would pass BATCH_TOKENS.
+    """
     order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        rows = max(1, min(batch_size, BATCH_TOKENS // max(1, int(lengths[order[start]]))))
+        yield order[start : start + rows]
+        start += rows
 
 
 @dataclass

@@ -16,7 +16,7 @@ from finetune_trainer.data import render, tokenize_rows
 from finetune_trainer.evaluate import bootstrap, last_answer_only, side_score, wilson
 from finetune_trainer.generate import greedy
 from finetune_trainer.model import load_model, load_tokenizer
-from finetune_trainer.score import RowScores, score, score_rows
+from finetune_trainer.score import RowScores, batches_by_length, score, score_rows
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,12 @@ def test_both_sides_agree_with_a_computation_by_hand(here, tiny, adapter):
     assert result["tuned"]["loss"]["mean"] < result["base"]["loss"]["mean"] / 3
     assert result["tuned"]["exact_match"]["count"] > result["base"]["exact_match"]["count"] == 0
     assert job.server.of("progress")[-1]["fraction"] == 1
+
+
+def test_batches_of_long_rows_hold_fewer_of_them():
+    lengths = np.asarray([10, 5000, 2000, 1500, 10, 10])
+    batches = [batch.tolist() for batch in batches_by_length(lengths, 3)]
+    assert batches == [[1], [2, 3], [0, 4, 5]]
 
 
 def test_the_base_alone_has_no_tuned_side(here, tiny):
