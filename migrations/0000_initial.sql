@@ -318,6 +318,71 @@ CREATE TABLE `inference` (
 CREATE INDEX `inference_org` ON `inference` (`org`,`at`);--> statement-breakpoint
 CREATE INDEX `inference_deployment` ON `inference` (`deployment_id`,`at`);--> statement-breakpoint
 CREATE INDEX `inference_key` ON `inference` (`key_id`,`at`);--> statement-breakpoint
+CREATE TABLE `gpu` (
+	`uuid` text PRIMARY KEY NOT NULL,
+	`host_id` text NOT NULL,
+	`position` integer NOT NULL,
+	`model` text NOT NULL,
+	`memory_mb` integer NOT NULL,
+	`parent` text,
+	`profile` text,
+	`shares` integer DEFAULT 1 NOT NULL,
+	`memory_used_mb` integer,
+	`utilization` real,
+	`temperature_c` real,
+	`power_w` real,
+	`power_limit_w` real,
+	`ecc_errors` integer,
+	`created_at` integer NOT NULL,
+	`seen_at` integer NOT NULL,
+	`lost_at` integer,
+	FOREIGN KEY (`host_id`) REFERENCES `host`(`id`) ON UPDATE no action ON DELETE no action
+);
+--> statement-breakpoint
+CREATE INDEX `gpu_host` ON `gpu` (`host_id`,`position`);--> statement-breakpoint
+CREATE TABLE `gpu_allocation` (
+	`gpu_uuid` text NOT NULL,
+	`share` integer NOT NULL,
+	`attempt_id` text NOT NULL,
+	`job_id` text NOT NULL,
+	`created_at` integer NOT NULL,
+	PRIMARY KEY(`gpu_uuid`, `share`)
+);
+--> statement-breakpoint
+CREATE INDEX `gpu_allocation_attempt` ON `gpu_allocation` (`attempt_id`);--> statement-breakpoint
+CREATE TABLE `host` (
+	`id` text PRIMARY KEY NOT NULL,
+	`provider` text NOT NULL,
+	`name` text NOT NULL,
+	`state` text DEFAULT 'ready' NOT NULL,
+	`note` text,
+	`maintenance_from` integer,
+	`maintenance_until` integer,
+	`cpus` integer NOT NULL,
+	`memory_mb` integer NOT NULL,
+	`memory_free_mb` integer,
+	`load` real,
+	`disk_mb` integer,
+	`disk_free_mb` integer,
+	`driver` text,
+	`cuda` text,
+	`problem` text,
+	`remedy` text,
+	`created_at` integer NOT NULL,
+	`seen_at` integer NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `host_sample` (
+	`source` text NOT NULL,
+	`at` integer NOT NULL,
+	`utilization` real,
+	`memory_used_mb` integer,
+	`temperature_c` real,
+	`power_w` real,
+	PRIMARY KEY(`source`, `at`)
+);
+--> statement-breakpoint
+CREATE INDEX `host_sample_at` ON `host_sample` (`at`);--> statement-breakpoint
 CREATE TABLE `attempt` (
 	`id` text PRIMARY KEY NOT NULL,
 	`org` text NOT NULL,

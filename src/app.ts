@@ -16,6 +16,7 @@ import { usersApi } from "./auth/users-api.ts";
 import { billingApi } from "./billing/api.ts";
 import { billingPages } from "./billing/pages.tsx";
 import { computeApi } from "./compute/api.ts";
+import { startInventory } from "./compute/inventory.ts";
 import { computePages } from "./compute/pages.tsx";
 import { openCompute } from "./compute/service.ts";
 import type { Config } from "./config.ts";
@@ -51,6 +52,7 @@ import { jobsPages } from "./jobs/pages.tsx";
 import { startPipeline } from "./jobs/service.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
+import { armFailPoints } from "./lib/fail-points.ts";
 import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
@@ -91,6 +93,7 @@ function readSecret(root: string): string {
  * @throws AppError `data_dir_in_use`, `schema_newer`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
+  armFailPoints(config.fail_points);
   const files = overrides.files ?? openFiles(config.data_dir);
   const lock = acquireLock(files.root);
   try {
@@ -100,6 +103,11 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
     );
     await migrate(database.client, assetPath("migrations"));
     const log = overrides.log ?? createLog(config.log_level);
+    if (config.fail_points)
+      log(
+        "error",
+        `FAIL POINTS ARE ON: this server will kill itself (${config.fail_points}). Never use it for real work.`,
+      );
     const stop = new AbortController();
     const ctx: OpenCtx = {
       installation: await installationId(database.db, database.write),
@@ -210,6 +218,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushUsage(ctx),
     startDatasets(ctx),
     startCheckpointNotes(ctx),
+    startInventory(ctx),
     startPipeline(ctx),
     startTrainers(ctx),
     startEvaluations(ctx),

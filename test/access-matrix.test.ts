@@ -38,6 +38,9 @@ const PARAMS: Record<string, (e: Everything) => Record<string, string>> = {
   "/v1/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1" }),
   "/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1" }),
   "/v1/dataset_versions/": (e) => ({ id: e.version }),
+  "/v1/hosts/": (e) => ({ id: e.host }),
+  "/hosts/": (e) => ({ id: e.host }),
+  "/v1/gpus/": () => ({ uuid: "GPU-x" }),
   "/v1/base_models/": (e) => ({ id: e.base }),
   "/base_models/": (e) => ({ id: e.base }),
   "/v1/models/": (e) => ({ id: e.model }),
@@ -75,6 +78,10 @@ const BODIES: Record<string, (e: Everything) => unknown> = {
     form.set("data", new Blob(["{}"]), "part");
     return form;
   },
+  "POST /v1/hosts/:id": () => ({ state: "cordoned" }),
+  "POST /v1/gpus/:uuid": () => ({ shares: 2 }),
+  "POST /hosts/:id/state": () => ({ state: "cordoned" }),
+  "POST /hosts/:id/shares": () => ({ gpu: "GPU-x", shares: "2" }),
   "POST /v1/base_models/import": () => ({ source: "local", directory: "/nowhere" }),
   "POST /evaluations": (e) => ({ model: e.model }),
   "POST /jobs": (e) => ({ data: e.version, model: e.base }),
@@ -94,7 +101,7 @@ const NAMES_THINGS =
   /^POST (\/v1)?\/(datasets|fine_tuning\/jobs|jobs|jobs\/plan|jobs\/metrics|evaluations|deployments|chat\/completions|completions)$/;
 
 /** Things that belong to the installation rather than to an organisation. */
-const SHARED = /^\/(v1\/)?(base_models|admin)\/|^\/models\/:id\/(install|license)$/;
+const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;
 /** Streams and answers that never end by themselves are only looked at, not read. */
 const ENDLESS = /\/stream$/;
 
@@ -307,7 +314,7 @@ describe("every route", () => {
   });
 
   test("that lists shows another organisation nothing of this one", async () => {
-    const { base: _, org: __, ...own } = made;
+    const { base: _, org: __, host: ___, ...own } = made;
     const list = wanted(
       (each) => each.method === "GET" && !each.hasId && each.access === "member" && !ENDLESS.test(each.route),
     );

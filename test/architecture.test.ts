@@ -193,6 +193,8 @@ describe("who may import whom", () => {
 /** Files beside service and model that rooms to the right may use, each with its reason. */
 const SHARED = new Map<string, string>([
   ["src/compute/environment.ts", "the environment installer is used by installs of models too"],
+  ["src/compute/hosts.ts", "hosts are read by the start page, the queue and the hosts page"],
+  ["src/compute/allocations.ts", "jobs take GPUs and let go of them in their own transactions"],
   ["src/plugins/host.ts", "the tools that compute hands to providers"],
   ["src/auth/users.ts", "the administration page manages accounts"],
   ["src/auth/invitations.ts", "the administration page invites people"],

@@ -14,6 +14,7 @@ import type {
 } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
 import launcherSource from "./launcher.py" with { type: "text" };
+import { thisMachine } from "./machine.ts";
 import { type LaunchFile, readJson, readStatus, type StartedFile, workAlive } from "./state.ts";
 
 const KEY = /^[a-z0-9-]{1,64}$/;
@@ -202,6 +203,8 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
       }
       return found;
     },
+
+    hosts: async () => [await thisMachine(host.dataDir)],
 
     async logs(handle, { tail }) {
       if (!KEY.test(handle.key)) return [];

@@ -1,11 +1,11 @@
 /** The providers in use, made from the loaded plugins, and what this machine has to offer. */
-import { readFileSync, statfsSync } from "node:fs";
-import { availableParallelism, cpus, freemem, hostname, loadavg, totalmem } from "node:os";
+import { readFileSync } from "node:fs";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../assets.ts";
 import type { ProviderPlugin } from "../contract/provider.ts";
-import type { Actor, ComputeRegistry, Ctx } from "../ctx.ts";
+import type { ComputeRegistry, Ctx } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { createHost } from "../plugins/host.ts";
 import { loadPlugins, type PluginProblem } from "../plugins/service.ts";
@@ -116,40 +116,6 @@ export function bf16Supported(): boolean {
     }
   }
   return bf16;
-}
-
-export interface HostView {
-  object: "host";
-  id: string;
-  provider: string;
-  name: string;
-  cpu: { model: string; cores: number; load: number };
-  memory: { total_bytes: number; free_bytes: number };
-  disk: { total_bytes: number; free_bytes: number };
-  gpus: { name: string; memory_mb: number }[];
-  slots: { train: { used: number; total: number }; serve: { used: number; total: number } };
-}
-
-/** The machines work can run on; for now this one. */
-export async function listHosts(ctx: Ctx, _actor: Actor): Promise<HostView[]> {
-  const disk = statfsSync(ctx.files.root);
-  const used = await slotsInUse(ctx);
-  return [
-    {
-      object: "host",
-      id: "local",
-      provider: "process",
-      name: hostname(),
-      cpu: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), load: loadavg()[0] ?? 0 },
-      memory: { total_bytes: memoryLimit(), free_bytes: Math.min(freemem(), memoryLimit()) },
-      disk: { total_bytes: disk.blocks * disk.bsize, free_bytes: disk.bavail * disk.bsize },
-      gpus: [],
-      slots: {
-        train: { used: used.train, total: ctx.config.train_slots },
-        serve: { used: used.serve, total: ctx.config.serve_slots },
-      },
-    },
-  ];
 }
 
 export interface ProviderView {

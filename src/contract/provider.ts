@@ -11,6 +11,8 @@ export interface ProviderFailure extends Error {
   readonly providerErrorKind: ProviderErrorKind;
   /** Seconds to wait before asking again, when the provider said so. */
   readonly retryAfterS: number | null;
+  /** The host's own word for what happened (`image_missing`, `disk_full`, …), when one fits: it brings advice and the rule for retries. */
+  readonly reason: string | null;
 }
 
 /** Tools the host hands in: providers touch the world through these alone. */
@@ -19,6 +21,8 @@ export interface ProviderHost {
   installation: string;
   /** A directory of the provider's own (local providers keep their state here). */
   dataDir: string;
+  /** The server's data directory. Work on this machine may be shown directories below it, and nothing else of the disk. */
+  root: string;
   fetch: typeof fetch;
   log: (level: "debug" | "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
   clock: { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> };
@@ -32,7 +36,7 @@ export interface ProviderHost {
   error: (
     kind: ProviderErrorKind,
     message: string,
-    options?: { retryAfterS?: number; cause?: unknown },
+    options?: { retryAfterS?: number; cause?: unknown; reason?: string },
   ) => ProviderFailure;
 }
 
@@ -51,6 +55,8 @@ export interface Offer {
   startsInS: number;
   /** Free for use right now. */
   available: boolean;
+  /** False for work on another machine, whatever the capability says: it reads no local paths and calls home over the network. */
+  local?: boolean;
 }
 
 /** What to run. `argv` replaces the trainer's own command in conformance cases; null = the trainer. Never a shell string. */
@@ -61,6 +67,10 @@ export interface LaunchSpec {
   image: string | null;
   argv: string[] | null;
   env: Record<string, string>;
+  /** Directories of this machine that the work reads, by absolute path. Providers that wall their work off show it these, read-only, under the same paths. */
+  inputs?: string[];
+  /** GPUs this work alone may use, by UUID; the provider chooses free ones when they are not named. */
+  gpus?: string[];
 }
 
 export interface LaunchContext {
@@ -122,8 +132,28 @@ export interface Provider {
   terminate(handle: Handle, options?: { graceS?: number }): Promise<TerminateResult>;
   /** Everything bearing this installation's mark, for the orphan sweep. */
   listOwned(installation: string): Promise<OwnedWork[]>;
+  /** The machines behind this provider, for those that have machines of their own. One that does not answer is reported with its problem. */
+  hosts?(): Promise<HostReport[]>;
   /** Last lines of output; only with `capabilities.logs`. */
   logs?(handle: Handle, options: { tail: number }): Promise<string[]>;
+}
+
+/** One machine a provider runs work on. What `nvidia-smi` printed is handed on as it is: the host reads it. */
+export interface HostReport {
+  /** Stable within the provider; `[a-zA-Z0-9._-]{1,64}`. */
+  id: string;
+  name: string;
+  cpus: number;
+  memoryMb: number;
+  memoryFreeMb: number | null;
+  /** Load over one minute; null when not known. */
+  load: number | null;
+  diskMb: number | null;
+  diskFreeMb: number | null;
+  /** `xml` of `nvidia-smi -q -x` and `list` of `nvidia-smi -L`; `failure` when they failed; null where there is no NVIDIA software. */
+  nvidia: { xml: string; list: string } | { failure: string } | null;
+  /** Why no work can run there now; null when all is well. */
+  problem: string | null;
 }
 
 /** A configuration field as the settings page shows it. Secrets are stored encrypted and never shown. */

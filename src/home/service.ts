@@ -1,6 +1,6 @@
 /** What the start page shows and what the palette finds: gathered from the rooms, nothing of its own. */
 import { homeSummary } from "../analytics/service.ts";
-import { listHosts } from "../compute/service.ts";
+import { listHosts } from "../compute/hosts.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { listDatasets } from "../datasets/service.ts";
 import { listDeployments } from "../deployments/service.ts";

@@ -19,6 +19,10 @@ export const ACCESS: Record<string, Access> = {
   "* /admin/*": "admin",
   "* /v1/admin/*": "admin",
   "POST /v1/base_models/import": "admin",
+  "POST /v1/hosts/*": "admin",
+  "DELETE /v1/hosts/*": "admin",
+  "POST /v1/gpus/*": "admin",
+  "POST /hosts/*": "admin",
 };
 
 const exact = new Map<string, Access>();

@@ -18,6 +18,8 @@ export interface BusEvents {
   "job.ready": { org: string; jobId: string; address: string; models: string[] };
   "evaluation.changed": { org: string; evaluationId: string };
   "deployment.changed": { org: string; deploymentId: string; state: string };
+  /** Hosts were looked at; `ids` are those whose state an administrator or a maintenance window changed. */
+  "hosts.changed": { ids: string[] };
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
 }

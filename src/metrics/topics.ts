@@ -11,6 +11,7 @@ export const TOPICS = [
   "models",
   "evaluations",
   "deployments",
+  "hosts",
 ] as const;
 export type Topic = (typeof TOPICS)[number];
 
@@ -53,6 +54,7 @@ export function listenTopics(
   pass("models", "model.created", (event) => [event.modelId, null]);
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);
+  pass("hosts", "hosts.changed", (event) => [event.ids[0] ?? "", null]);
   return () => {
     for (const stop of stops) stop();
   };

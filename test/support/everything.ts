@@ -4,6 +4,7 @@ import { createInvitation } from "../../src/auth/invitations.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
+import { host } from "../../src/db/schema/hosts.ts";
 import { newId } from "../../src/lib/ids.ts";
 import type { TestApp } from "./app.ts";
 import { insertTuned, readyBase } from "./models.ts";
@@ -25,6 +26,7 @@ export interface Everything {
   user: string;
   org: string;
   invitation: string;
+  host: string;
 }
 
 /** Makes one of everything in organisation A. */
@@ -53,7 +55,10 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
   })}\n`;
   mkdirSync(ctx.files.path("files"), { recursive: true });
   writeFileSync(ctx.files.path("files", ids.file), line);
+  const hostId = "docker.one";
   await ctx.write(async (tx) => {
+    const machine = { provider: "docker", name: "one", cpus: 4, memoryMb: 1000, createdAt: 1, seenAt: at.createdAt };
+    await tx.insert(host).values({ id: hostId, ...machine });
     const stored = { org, filename: "a.jsonl", purpose: "fine-tune", bytes: line.length, ...at };
     await tx.insert(file).values({ id: ids.file, ...stored, sha256: "0".repeat(64), status: "processed" });
     await tx.insert(upload).values({
@@ -110,5 +115,6 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     user: app.users.member,
     org,
     invitation: invitation.id,
+    host: hostId,
   };
 }

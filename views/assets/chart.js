@@ -42,6 +42,10 @@ class Chart extends HTMLElement {
     this.series = JSON.parse(this.dataset.series).map((one) => ({ ...one, map: new Map() }));
     this.small = this.classList.contains("small");
     this.format = FORMATS[this.dataset.unit] ?? short;
+    this.time = this.dataset.time !== undefined;
+    this.where = this.time
+      ? (x) => new Date(x * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+      : (x) => `${this.dataset.axis} ${Math.round(x).toLocaleString("en-US")}`;
     const query = new URLSearchParams(location.search);
     const [from, to] = (query.get("range") ?? "").split("-").map(Number);
     this.range = !this.small && to > from ? [from, to] : null;
@@ -92,7 +96,9 @@ class Chart extends HTMLElement {
       button.setAttribute("aria-pressed", String(this[name]));
       this.draw();
     };
-    this.resetButton = add("Whole run", "Show all steps (double click in the chart)", () => this.zoom(null));
+    this.resetButton = add(this.time ? "All" : "Whole run", "Show everything (double click in the chart)", () =>
+      this.zoom(null),
+    );
     this.resetButton.hidden = !this.range;
     add("Smooth", "Moving average; the raw line stays, faint", toggle("smoothing")).setAttribute(
       "aria-pressed",
@@ -195,9 +201,13 @@ class Chart extends HTMLElement {
         height: this.plotBox.clientHeight,
         padding: [8, 8, 0, 0],
         legend: { show: false },
-        cursor: { sync: { key: "steps", setSeries: false }, drag: { x: true, y: false }, points: { size: 6 } },
+        cursor: {
+          sync: { key: this.time ? "time" : "steps", setSeries: false },
+          drag: { x: true, y: false },
+          points: { size: 6 },
+        },
         scales: {
-          x: { time: false, ...(this.range ? { range: () => this.range } : {}) },
+          x: { time: this.time, ...(this.range ? { range: () => this.range } : {}) },
           y: this.log ? { distr: 3 } : { range: (_plot, low, high) => around(low, high) },
         },
         axes: [
@@ -207,7 +217,7 @@ class Chart extends HTMLElement {
             size: 26,
             gap: 6,
             space: this.small ? 44 : 60,
-            values: (_plot, all) => all.map((v) => (v === null || v % 1 ? "" : short(v))),
+            ...(this.time ? {} : { values: (_plot, all) => all.map((v) => (v === null || v % 1 ? "" : short(v))) }),
           },
           {
             ...axis,
@@ -284,7 +294,7 @@ class Chart extends HTMLElement {
     });
     if (steps.length && (!this.small || at !== null)) {
       const where = document.createElement("li");
-      where.textContent = `${this.dataset.axis} ${Math.round(steps[at ?? steps.length - 1]).toLocaleString("en-US")}`;
+      where.textContent = this.where(steps[at ?? steps.length - 1]);
       items.push(where);
     }
     list.replaceChildren(...items);
@@ -303,7 +313,7 @@ class Chart extends HTMLElement {
       for (const [n, value] of [step, ...columns.map((column) => column[i + offset])].entries()) {
         const cell = document.createElement("td");
         cell.className = n ? "end" : "num";
-        cell.textContent = value == null ? "" : n ? this.format(value) : String(value);
+        cell.textContent = value == null ? "" : n ? this.format(value) : this.time ? this.where(value) : String(value);
         row.append(cell);
       }
       return row;

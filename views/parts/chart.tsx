@@ -27,6 +27,8 @@ export function Chart(props: {
   unit?: string;
   /** Name of the horizontal axis. */
   axis?: string;
+  /** The horizontal axis is time, in seconds since 1970. */
+  time?: boolean;
 }) {
   const Title = props.small ? "h3" : "h2";
   const shown = props.series.map(({ points: _points, ...rest }) => rest);
@@ -38,6 +40,7 @@ export function Chart(props: {
       data-series={JSON.stringify(shown)}
       data-unit={props.unit ?? "number"}
       data-axis={props.axis ?? "Step"}
+      data-time={props.time ? "" : undefined}
       data-title={props.title}
       hx-morph-skip
     >

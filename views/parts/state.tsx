@@ -23,6 +23,10 @@ const STATES: Record<string, Look> = {
   // Deployments
   asleep: ["Asleep", "idle", "asleep"],
   stopped: ["Stopped", "idle", "stop"],
+  // Hosts
+  cordoned: ["Cordoned", "warn", "pause"],
+  draining: ["Draining", "warn", "stop"],
+  silent: ["Silent", "bad", "failed"],
   // Attempts
   launching: ["Launching", "run", "turning", true],
   ended: ["Ended", "idle", "stop"],

@@ -1,7 +1,7 @@
 /** `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model. */
 import type { VNode } from "preact";
 import type { HomeSummary } from "../../../src/analytics/model.ts";
-import type { HostView } from "../../../src/compute/service.ts";
+import type { HostView } from "../../../src/compute/hosts.ts";
 import type { DeploymentView } from "../../../src/deployments/model.ts";
 import type { Attention } from "../../../src/home/model.ts";
 import { formatBytes, formatCount, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
@@ -290,14 +290,19 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
                 </span>
               </div>
               <div class="cells">
-                {Array.from({ length: host.slots.train.total }, (_, n) => (
-                  <div class={n < host.slots.train.used ? "cell busy" : "cell"}>
-                    Training {n < host.slots.train.used ? "busy" : "free"}
+                {Array.from({ length: host.slots?.train.total ?? 0 }, (_, n) => (
+                  <div class={n < (host.slots?.train.used ?? 0) ? "cell busy" : "cell"}>
+                    Training {n < (host.slots?.train.used ?? 0) ? "busy" : "free"}
                   </div>
                 ))}
-                {Array.from({ length: host.slots.serve.total }, (_, n) => (
-                  <div class={n < host.slots.serve.used ? "cell busy" : "cell"}>
-                    Serving {n < host.slots.serve.used ? "busy" : "free"}
+                {Array.from({ length: host.slots?.serve.total ?? 0 }, (_, n) => (
+                  <div class={n < (host.slots?.serve.used ?? 0) ? "cell busy" : "cell"}>
+                    Serving {n < (host.slots?.serve.used ?? 0) ? "busy" : "free"}
+                  </div>
+                ))}
+                {host.gpus.map((gpu) => (
+                  <div class={gpu.held_by.length > 0 ? "cell busy" : "cell"}>
+                    GPU {gpu.position} {gpu.lost ? "lost" : gpu.held_by.length > 0 ? "busy" : "free"}
                   </div>
                 ))}
               </div>

@@ -1,12 +1,20 @@
 /** Hosts: are my machines well used, what runs where, what waits for what. */
-import type { HostView } from "../../../src/compute/service.ts";
-import { formatBytes, formatDuration, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import type { HostView } from "../../../src/compute/hosts.ts";
+import {
+  formatBytes,
+  formatDuration,
+  formatExact,
+  formatNumber,
+  formatPercent,
+  plural,
+} from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { Empty } from "../../parts/notice.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Gpus } from "./gpu.tsx";
 
 export interface WorkItem {
   id: string;
@@ -39,46 +47,89 @@ function Slots({ label, used, total }: { label: string; used: number; total: num
   );
 }
 
-function Host({ host }: { host: HostView }) {
+/** Where a host stands in one line: its cards or, without any, its processor. */
+export function machineWords(host: HostView): string {
+  const live = host.gpus.filter((gpu) => !gpu.lost);
+  if (live.length === 0) return `${plural(host.cpu.cores, "core")}, no NVIDIA GPU`;
+  const models = [...Map.groupBy(live, (gpu) => gpu.model)];
+  return models.map(([model, gpus]) => `${gpus.length} × ${model}`).join(", ");
+}
+
+export function HostNotes({ host }: { host: HostView }) {
+  const { now } = usePage();
+  return (
+    <>
+      {host.problem ? (
+        <Notice kind={host.state === "silent" ? "bad" : "warn"}>
+          {host.problem} {host.remedy}
+        </Notice>
+      ) : null}
+      {host.state === "cordoned" || host.state === "draining" ? (
+        <Notice kind="info">
+          {host.state === "cordoned"
+            ? "It takes no new work; what runs goes on."
+            : "It takes no new work; training jobs save a checkpoint and go on elsewhere."}
+          {host.note ? ` ${host.note}` : null}
+        </Notice>
+      ) : null}
+      {host.maintenance && host.maintenance.until > now ? (
+        <Notice kind="info">
+          Maintenance from {formatExact(host.maintenance.from)} until {formatExact(host.maintenance.until)}.
+        </Notice>
+      ) : null}
+    </>
+  );
+}
+
+export function HostStats({ host }: { host: HostView }) {
   const share = (free: number, total: number) => formatPercent(total ? 1 - free / total : 0);
+  return (
+    <Stats>
+      <Stat label="Processor">{plural(host.cpu.cores, "core")}</Stat>
+      <Stat label="Load, one minute">{host.cpu.load === null ? "–" : formatNumber(host.cpu.load, 2)}</Stat>
+      <Stat
+        label="Memory used"
+        note={`${formatBytes(host.memory.free_bytes)} free of ${formatBytes(host.memory.total_bytes)}`}
+      >
+        {share(host.memory.free_bytes, host.memory.total_bytes)}
+      </Stat>
+      {host.disk.total_bytes > 0 ? (
+        <Stat
+          label="Disk used"
+          note={`${formatBytes(host.disk.free_bytes)} free of ${formatBytes(host.disk.total_bytes)}`}
+        >
+          {share(host.disk.free_bytes, host.disk.total_bytes)}
+        </Stat>
+      ) : null}
+      {host.driver ? (
+        <Stat label="Driver" note={host.cuda ? `CUDA ${host.cuda}` : undefined}>
+          {host.driver}
+        </Stat>
+      ) : null}
+    </Stats>
+  );
+}
+
+function Host({ host }: { host: HostView }) {
   return (
     <section class="panel">
       <header>
-        <h2>{host.name}</h2>
+        <h2>
+          <a href={`/hosts/${encodeURIComponent(host.id)}`}>{host.name}</a>
+        </h2>
         <span class="tag">{host.provider}</span>
+        <StateBadge state={host.state} />
+        <span class="small muted clip">{machineWords(host)}</span>
       </header>
       <div class="body stack">
-        <Stats>
-          <Stat label="Processor" note={host.cpu.model}>
-            {host.cpu.cores} cores
-          </Stat>
-          <Stat label="Load, one minute">{formatNumber(host.cpu.load, 2)}</Stat>
-          <Stat
-            label="Memory used"
-            note={`${formatBytes(host.memory.free_bytes)} free of ${formatBytes(host.memory.total_bytes)}`}
-          >
-            {share(host.memory.free_bytes, host.memory.total_bytes)}
-          </Stat>
-          <Stat
-            label="Disk used"
-            note={`${formatBytes(host.disk.free_bytes)} free of ${formatBytes(host.disk.total_bytes)}`}
-          >
-            {share(host.disk.free_bytes, host.disk.total_bytes)}
-          </Stat>
-        </Stats>
-        <div class="cells">
-          {host.gpus.map((gpu) => (
-            <span class="cell">
-              {gpu.name}
-              <br />
-              <span class="muted">{formatBytes(gpu.memory_mb * 1024 ** 2)}</span>
-            </span>
-          ))}
-          <Slots label="Training" {...host.slots.train} />
-          <Slots label="Endpoint" {...host.slots.serve} />
-        </div>
-        {host.gpus.length === 0 ? (
-          <p class="small muted">No NVIDIA GPU was found on this machine; work runs on its processor.</p>
+        <HostNotes host={host} />
+        <HostStats host={host} />
+        {host.gpus.length > 0 ? <Gpus gpus={host.gpus} /> : null}
+        {host.slots ? (
+          <div class="cells">
+            <Slots label="Training" {...host.slots.train} />
+            <Slots label="Endpoint" {...host.slots.serve} />
+          </div>
         ) : null}
       </div>
     </section>
@@ -88,7 +139,7 @@ function Host({ host }: { host: HostView }) {
 export function HostsBody({ hosts, running, waiting }: HostsProps) {
   const { url } = usePage();
   return (
-    <div id="hosts" class="stack loose" {...liveOn(url, "jobs", "progress")}>
+    <div id="hosts" class="stack loose" {...liveOn(url, "jobs", "progress", "hosts")}>
       {hosts.map((host) => (
         <Host host={host} />
       ))}
@@ -165,7 +216,7 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
 
 export function HostsPage(props: HostsProps) {
   return (
-    <Layout title="Hosts" live={{ topics: ["jobs", "progress"] }}>
+    <Layout title="Hosts" live={{ topics: ["jobs", "progress", "hosts"] }}>
       <HostsBody {...props} />
     </Layout>
   );

@@ -1,0 +1,58 @@
+/** What this machine is and how it does: for the list of hosts. */
+import { readFileSync, statfsSync } from "node:fs";
+import { availableParallelism, freemem, hostname, loadavg, totalmem } from "node:os";
+import type { HostReport } from "../../src/contract/provider.ts";
+
+const NVIDIA_TIMEOUT_MS = 20_000;
+const mb = (bytes: number) => Math.floor(bytes / 2 ** 20);
+
+/** Memory this process' control group or machine grants, in bytes. */
+function memoryLimit(): number {
+  try {
+    const text = readFileSync("/sys/fs/cgroup/memory.max", "utf8").trim();
+    if (/^\d+$/.test(text)) return Math.min(Number(text), totalmem());
+  } catch {
+    // No control group of version 2: the machine's own memory counts.
+  }
+  return totalmem();
+}
+
+async function run(argv: string[]): Promise<{ ok: boolean; output: string }> {
+  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "pipe", stdin: "ignore", timeout: NVIDIA_TIMEOUT_MS });
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  // It prints its complaints on either stream.
+  return code === 0
+    ? { ok: true, output: out }
+    : { ok: false, output: `${out}\n${err}`.trim() || `no answer (${child.signalCode ?? `exit code ${code}`})` };
+}
+
+async function nvidia(): Promise<HostReport["nvidia"]> {
+  const program = Bun.which("nvidia-smi");
+  if (!program) return null;
+  const xml = await run([program, "-q", "-x"]);
+  if (!xml.ok) return { failure: xml.output };
+  const list = await run([program, "-L"]);
+  return list.ok ? { xml: xml.output, list: list.output } : { failure: list.output };
+}
+
+/** @param dataDir a directory on the disk whose room counts */
+export async function thisMachine(dataDir: string): Promise<HostReport> {
+  const disk = statfsSync(dataDir);
+  const memory = memoryLimit();
+  return {
+    id: "local",
+    name: hostname(),
+    cpus: availableParallelism(),
+    memoryMb: mb(memory),
+    memoryFreeMb: mb(Math.min(freemem(), memory)),
+    load: loadavg()[0] ?? null,
+    diskMb: mb(disk.blocks * disk.bsize),
+    diskFreeMb: mb(disk.bavail * disk.bsize),
+    nvidia: await nvidia(),
+    problem: null,
+  };
+}

@@ -1,0 +1,88 @@
+/** Machines work runs on, their GPUs, which work holds which GPU, and how they did. */
+import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+export const host = sqliteTable("host", {
+  /** `<provider>.<the provider's own id>`. */
+  id: text("id").primaryKey(),
+  provider: text("provider").notNull(),
+  name: text("name").notNull(),
+  /** `cordoned` takes no new work; `draining` lets its training jobs save and go as well. */
+  state: text("state", { enum: ["ready", "cordoned", "draining"] })
+    .notNull()
+    .default("ready"),
+  note: text("note"),
+  /** A maintenance window: drained from its begin, taken up again at its end. */
+  maintenanceFrom: integer("maintenance_from"),
+  maintenanceUntil: integer("maintenance_until"),
+  cpus: integer("cpus").notNull(),
+  memoryMb: integer("memory_mb").notNull(),
+  memoryFreeMb: integer("memory_free_mb"),
+  load: real("load"),
+  diskMb: integer("disk_mb"),
+  diskFreeMb: integer("disk_free_mb"),
+  driver: text("driver"),
+  cuda: text("cuda"),
+  /** What is wrong with it, and what to do; null while all is well. */
+  problem: text("problem"),
+  remedy: text("remedy"),
+  createdAt: integer("created_at").notNull(),
+  seenAt: integer("seen_at").notNull(),
+});
+
+export const gpu = sqliteTable(
+  "gpu",
+  {
+    /** `GPU-…` or `MIG-…`. */
+    uuid: text("uuid").primaryKey(),
+    hostId: text("host_id")
+      .notNull()
+      .references(() => host.id),
+    position: integer("position").notNull(),
+    model: text("model").notNull(),
+    memoryMb: integer("memory_mb").notNull(),
+    /** The card a MIG slice is cut from, and the slice's profile. */
+    parent: text("parent"),
+    profile: text("profile"),
+    /** How many jobs may hold it at once; more than one only where an administrator said so. */
+    shares: integer("shares").notNull().default(1),
+    memoryUsedMb: integer("memory_used_mb"),
+    utilization: real("utilization"),
+    temperatureC: real("temperature_c"),
+    powerW: real("power_w"),
+    powerLimitW: real("power_limit_w"),
+    eccErrors: integer("ecc_errors"),
+    createdAt: integer("created_at").notNull(),
+    seenAt: integer("seen_at").notNull(),
+    /** Since when the host no longer tells of it. */
+    lostAt: integer("lost_at"),
+  },
+  (t) => [index("gpu_host").on(t.hostId, t.position)],
+);
+
+/** One share of one GPU held by one attempt: the key itself keeps two jobs off one share. */
+export const gpuAllocation = sqliteTable(
+  "gpu_allocation",
+  {
+    gpuUuid: text("gpu_uuid").notNull(),
+    share: integer("share").notNull(),
+    attemptId: text("attempt_id").notNull(),
+    jobId: text("job_id").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.gpuUuid, t.share] }), index("gpu_allocation_attempt").on(t.attemptId)],
+);
+
+/** How a host (by its id) or a GPU (by its uuid) did at one moment. */
+export const hostSample = sqliteTable(
+  "host_sample",
+  {
+    source: text("source").notNull(),
+    at: integer("at").notNull(),
+    /** Percent: of a GPU's time, of a host's processors. */
+    utilization: real("utilization"),
+    memoryUsedMb: integer("memory_used_mb"),
+    temperatureC: real("temperature_c"),
+    powerW: real("power_w"),
+  },
+  (t) => [primaryKey({ columns: [t.source, t.at] }), index("host_sample_at").on(t.at)],
+);

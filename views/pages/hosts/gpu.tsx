@@ -1,0 +1,61 @@
+/** GPUs as cards: who holds them, how full, how warm. */
+import type { GpuView } from "../../../src/compute/hosts.ts";
+import { formatBytes, formatNumber } from "../../../src/lib/format.ts";
+import { Progress } from "../../parts/value.tsx";
+
+const MB = 2 ** 20;
+const known = (value: number | null, text: (value: number) => string) => (value === null ? null : text(value));
+
+/** `GPU 0 · NVIDIA A100`, or the slice of it. */
+export const gpuName = (gpu: GpuView) =>
+  gpu.mig ? `GPU ${gpu.position}, slice ${gpu.mig.profile ?? ""}` : `GPU ${gpu.position}`;
+
+export function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
+  const facts = [
+    known(gpu.utilization, (value) => `${formatNumber(value, 0)}% busy`),
+    known(gpu.temperature_c, (value) => `${formatNumber(value, 0)} °C`),
+    known(gpu.power_w, (value) => `${formatNumber(value, 0)} W`),
+    gpu.ecc_errors ? `${gpu.ecc_errors} memory errors` : null,
+  ].filter((fact) => fact !== null);
+  return (
+    <div class={gpu.held_by.length > 0 ? "gpu busy" : "gpu"}>
+      <div class="row between">
+        <strong class="clip">{gpuName(gpu)}</strong>
+        <span class="xs muted nowrap">{gpu.lost ? "lost" : gpu.shares > 1 ? `${gpu.shares} shares` : null}</span>
+      </div>
+      {model ? <div class="xs muted clip">{gpu.model}</div> : null}
+      <Progress
+        label={`Memory of ${gpuName(gpu)}`}
+        fraction={gpu.memory_used_mb === null ? null : gpu.memory_used_mb / Math.max(1, gpu.memory_mb)}
+        left={formatBytes(gpu.memory_mb * MB)}
+        right={gpu.memory_used_mb === null ? "" : `${formatBytes(gpu.memory_used_mb * MB)} used`}
+      />
+      <div class="xs muted">{facts.join(" · ")}</div>
+      <div class="small clip">
+        {gpu.lost ? (
+          <span class="muted">no longer reported</span>
+        ) : gpu.held_by.length === 0 ? (
+          <span class="muted">free</span>
+        ) : (
+          gpu.held_by.map((work, n) => (
+            <>
+              {n > 0 ? ", " : null}
+              {work.id ? <a href={`/jobs/${work.id}`}>{work.name}</a> : <span class="muted">another team's work</span>}
+            </>
+          ))
+        )}
+      </div>
+    </div>
+  );
+}
+
+export function Gpus({ gpus }: { gpus: GpuView[] }) {
+  const models = new Set(gpus.map((gpu) => gpu.model));
+  return (
+    <div class="gpus">
+      {gpus.map((gpu) => (
+        <GpuCard gpu={gpu} model={models.size > 1} />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,249 @@
+/** One host: its cards, its curves, and the switches of an administrator. */
+import type { HostView } from "../../../src/compute/hosts.ts";
+import { formatBytes } from "../../../src/lib/format.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Chart } from "../../parts/chart.tsx";
+import { ActionButton, ConfirmForm, Tabs } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn, Table } from "../../parts/table.tsx";
+import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
+import { Gpus, gpuName } from "./gpu.tsx";
+import { HostNotes, HostStats } from "./page.tsx";
+
+export interface HostProps {
+  host: HostView;
+  admin: boolean;
+  hours: number;
+  /** What was wrong with the window that was asked for. */
+  error?: string | null;
+}
+
+const SPANS = [
+  ["6", "6 hours"],
+  ["24", "1 day"],
+  ["168", "7 days"],
+] as const;
+const COLORS = [1, 2, 3, 4, 5, 6] as const;
+const CURVES = [
+  { key: "utilization", title: "Busy", unit: "percent" },
+  { key: "memory_used_mb", title: "Memory", unit: "megabytes" },
+  { key: "temperature_c", title: "Temperature, °C", unit: "number" },
+  { key: "power_w", title: "Power, W", unit: "number" },
+] as const;
+
+export function HostBody({ host }: HostProps) {
+  const { url } = usePage();
+  return (
+    <div id="host" class="stack" {...liveOn(url, "hosts", "jobs")}>
+      <HostNotes host={host} />
+      <section class="panel">
+        <div class="body stack">
+          <HostStats host={host} />
+          {host.gpus.length > 0 ? <Gpus gpus={host.gpus} /> : null}
+        </div>
+      </section>
+    </div>
+  );
+}
+
+function Curves({ host, hours }: HostProps) {
+  const page = `/hosts/${encodeURIComponent(host.id)}`;
+  const address = (gpu?: string) => `${page}/curves?hours=${hours}${gpu ? `&gpu=${encodeURIComponent(gpu)}` : ""}`;
+  const cards = host.gpus.filter((gpu) => !gpu.lost).slice(0, COLORS.length);
+  const shown = cards.length > 0 ? CURVES : CURVES.slice(0, 2);
+  return (
+    <section class="stack tight" aria-label="Curves">
+      <Tabs name="hours" label="Time span" tabs={SPANS.map(([key, label]) => ({ key, label }))} />
+      <div class="columns">
+        {shown.map((curve) => (
+          <div class="panel body-only">
+            <Chart
+              id={`chart-${curve.key}`}
+              title={curve.title}
+              small
+              time
+              axis="Time"
+              unit={curve.unit}
+              src={address()}
+              series={
+                cards.length > 0
+                  ? cards.map((gpu, n) => ({
+                      key: curve.key,
+                      label: gpuName(gpu),
+                      color: COLORS[n] ?? 1,
+                      src: address(gpu.uuid),
+                    }))
+                  : [{ key: curve.key, label: host.name, color: 1 }]
+              }
+            />
+          </div>
+        ))}
+      </div>
+    </section>
+  );
+}
+
+/** The switches. Every one of them says what it does to work that runs. */
+function Switches({ host, error }: HostProps) {
+  const action = `/hosts/${encodeURIComponent(host.id)}`;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Maintenance</h2>
+      </header>
+      <div class="body stack">
+        <p class="small muted">
+          Draining lets training jobs save a checkpoint and go on elsewhere, or wait here until the host is taken up
+          again. A window does both by itself.
+        </p>
+        <form method="post" action={`${action}/maintenance`} class="form">
+          <div class="fields">
+            <div class="field">
+              <label for="from">From</label>
+              <input id="from" name="from" type="datetime-local" required />
+            </div>
+            <div class="field">
+              <label for="until">Until</label>
+              <input id="until" name="until" type="datetime-local" required />
+            </div>
+            <div class="field">
+              <label for="note">What for</label>
+              <input id="note" name="note" maxlength={200} placeholder="driver update" />
+            </div>
+          </div>
+          {error ? (
+            <div class="error" role="alert">
+              <Icon name="warn" />
+              <span>{error}</span>
+            </div>
+          ) : null}
+          <p class="xs muted">Times in UTC, as the server's clock has them.</p>
+          <div class="row">
+            <button type="submit" class="button">
+              Plan the window
+            </button>
+          </div>
+        </form>
+        {host.maintenance ? (
+          <ActionButton action={`${action}/maintenance`} class="plain" fields={{ from: "", until: "" }}>
+            Take the window back
+          </ActionButton>
+        ) : null}
+      </div>
+    </section>
+  );
+}
+
+function Shares({ host }: { host: HostView }) {
+  return (
+    <Table
+      label="GPUs"
+      still
+      rows={host.gpus}
+      rowId={(gpu) => gpu.uuid}
+      columns={[
+        { key: "name", label: "GPU", name: true, render: (gpu) => `${gpuName(gpu)} · ${gpu.model}` },
+        { key: "uuid", label: "UUID", wide: true, render: (gpu) => <CopyId id={gpu.uuid} /> },
+        {
+          key: "memory",
+          label: "Memory",
+          end: true,
+          wide: true,
+          render: (gpu) => formatBytes(gpu.memory_mb * 2 ** 20),
+        },
+        {
+          key: "shares",
+          label: "Jobs at once",
+          render: (gpu) => (
+            <form method="post" action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row">
+              <input type="hidden" name="gpu" value={gpu.uuid} />
+              <input
+                type="number"
+                name="shares"
+                min={1}
+                max={16}
+                value={String(gpu.shares)}
+                aria-label={`Jobs that may share ${gpuName(gpu)}`}
+              />
+              <button type="submit" class="button small">
+                Set
+              </button>
+            </form>
+          ),
+        },
+      ]}
+    />
+  );
+}
+
+function Actions({ host }: { host: HostView }) {
+  const action = `/hosts/${encodeURIComponent(host.id)}/state`;
+  if (host.state === "cordoned" || host.state === "draining")
+    return (
+      <ActionButton action={action} class="primary" fields={{ state: "ready" }}>
+        Take up again
+      </ActionButton>
+    );
+  return (
+    <>
+      {host.state === "silent" ? (
+        <ConfirmForm
+          id="forget"
+          action={`/hosts/${encodeURIComponent(host.id)}/forget`}
+          label="Remove"
+          title={`Remove ${host.name}?`}
+          lost="Its row and its GPUs leave the list. When it answers again it comes back by itself."
+          verb="Remove this host"
+        />
+      ) : null}
+      <ActionButton action={action} fields={{ state: "cordoned" }} title="No new work; what runs goes on">
+        Cordon
+      </ActionButton>
+      <ConfirmForm
+        id="drain"
+        action={action}
+        fields={{ state: "draining" }}
+        label="Drain"
+        title={`Drain ${host.name}?`}
+        lost="It takes no new work. Training jobs that run there save a checkpoint and go on elsewhere, or wait; endpoints there stop."
+        verb="Drain this host"
+      />
+    </>
+  );
+}
+
+export function HostPage(props: HostProps) {
+  const { host, admin } = props;
+  return (
+    <Layout
+      title={host.name}
+      crumbs={[{ label: "Hosts", href: "/hosts" }]}
+      beside={<StateBadge state={host.state} />}
+      actions={admin ? <Actions host={host} /> : null}
+      live={{ topics: ["hosts", "jobs"] }}
+    >
+      <div class="stack loose">
+        <HostBody {...props} />
+        <Curves {...props} />
+        <div class="split">
+          <div class="stack">
+            {admin ? <Switches {...props} /> : null}
+            {admin && host.gpus.length > 0 ? <Shares host={host} /> : null}
+          </div>
+          <aside class="panel body-only">
+            <KeyValue
+              rows={[
+                ["Id", <CopyId id={host.id} full />],
+                ["Provider", host.provider],
+                ["Work on it", String(host.running)],
+                ["Last seen", <Time at={host.seen_at} />],
+              ]}
+            />
+          </aside>
+        </div>
+      </div>
+    </Layout>
+  );
+}
