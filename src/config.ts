@@ -63,6 +63,8 @@ const ConfigSchema = v.strictObject({
   prepared_models: v.optional(v.nullable(v.string()), null),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
+  /** For tests of the server itself: places where it kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
+  fail_points: v.optional(v.nullable(v.string()), null),
 });
 
 export type Config = Readonly<v.InferOutput<typeof ConfigSchema>>;
@@ -100,5 +102,13 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
     const name = v.getDotPath(issue) ?? "configuration";
     throw new AppError("invalid", "config_invalid", `Setting "${name}": ${issue.message}`, { param: name });
   }
+  const { fail_points: failPoints, listen } = parsed.output;
+  if (failPoints && !listen.startsWith("127.0.0.1:"))
+    throw new AppError(
+      "invalid",
+      "config_invalid",
+      `Setting "fail_points" makes the server kill itself, for tests; it is taken only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
+      { param: "fail_points" },
+    );
   return Object.freeze(parsed.output);
 }

@@ -5,6 +5,7 @@ import type { LaunchSpec, Offer, Provider, ProviderErrorKind, ProviderPlugin } f
 import type { Ctx } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { emitAll } from "../lib/bus.ts";
+import { failPoint } from "../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
 import { isProviderFailure } from "../plugins/host.ts";
 import type { AttemptRow, JobRow, Progress } from "./model.ts";
@@ -119,6 +120,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
   const spec: LaunchSpec = { kind: row.kind, need: row.spec.need, image: null, argv: null, env: {} };
   let problem: ReturnType<typeof failureOf> | null = null;
   let handle: AttemptRow["handle"] = null;
+  failPoint("launch.before");
   try {
     handle = await entry.provider.launch(spec, which.offer, {
       key: keyOf(which.id),
@@ -130,6 +132,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
     problem = failureOf(error);
     ctx.log("warn", "launch failed", { job: row.id, attempt: which.id, provider: which.provider, cause: error });
   }
+  failPoint("launch.started");
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     const [mine] = await tx.select().from(attempt).where(eq(attempt.id, which.id)).limit(1);

@@ -4,6 +4,7 @@ import type { Handle, WorkStatus } from "../contract/provider.ts";
 import type { Ctx } from "../ctx.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
 import { emitAll } from "../lib/bus.ts";
+import { failPoint } from "../lib/fail-points.ts";
 import { newSecret, sha256Hex } from "../lib/ids.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
@@ -123,6 +124,7 @@ async function concludeExit(
   const provider = ctx.compute.get(which.provider)?.provider;
   const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
   const code = status.state === "exited" ? status.exitCode : null;
+  failPoint("exit.seen");
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];
@@ -134,6 +136,7 @@ async function concludeExit(
       detail: tail?.join("\n") || null,
     });
   });
+  failPoint("exit.stored");
   emitAll(ctx.bus, messages);
 }
 
@@ -169,11 +172,13 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
   const status = await entry.provider.describe(handle);
   const alive = status.state === "running" || status.state === "starting";
   if (alive && byItself && now - (which.endedAt ?? 0) < EXIT_GRACE_MS) return;
+  failPoint("terminate.before");
   const result = await entry.provider.terminate(handle, { graceS: TERMINATE_GRACE_S });
   if (!result.gone) {
     memory.askAgainAt.set(which.id, now + result.againAfterS * 1000);
     return;
   }
+  failPoint("terminate.gone");
   memory.askAgainAt.delete(which.id);
   memory.goneSince.delete(which.id);
   const exitCode = which.exitCode ?? status.exitCode;

@@ -5,6 +5,7 @@ import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import { session } from "../http/session.ts";
 import { applyTrainerEvents, pendingCommands } from "../jobs/service.ts";
+import { failPoint } from "../lib/fail-points.ts";
 import { refusal, storeBatch } from "../metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "./artifacts.ts";
 import { readBytes, readJson } from "./body.ts";
@@ -46,6 +47,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
     throw refusal(asking.over);
   }
   const { lastSeq } = await storeBatch(ctx, asking, events, (tx, fresh) => applyTrainerEvents(ctx, tx, asking, fresh));
+  failPoint("events.stored");
   return { last_seq: lastSeq, commands: await pendingCommands(ctx, asking.jobId) };
 }
 

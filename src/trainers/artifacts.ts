@@ -9,6 +9,7 @@ import type { Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { artifact, checkpoint } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
+import { failPoint } from "../lib/fail-points.ts";
 import { newId } from "../lib/ids.ts";
 import { isSafePath, manifestHash, sha256File } from "../lib/manifest.ts";
 import { addEvent } from "../metrics/service.ts";
@@ -274,6 +275,7 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       files: row.files,
       manifest_hash: row.manifestHash,
     });
+    failPoint("artifact.checked");
     const { spec, org, jobId } = trainer;
     const now = ctx.clock.now();
     const done = await ctx.write(async (tx) => {
