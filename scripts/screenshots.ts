@@ -61,6 +61,7 @@ const SHOTS: Shot[] = [
   { name: "evaluation", path: "/evaluations", seeds: ["full"], act: (page) => openFirst(page, "/evaluations/eval_") },
   { name: "usage", path: "/usage" },
   { name: "hosts", path: "/hosts" },
+  { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
   { name: "admin", path: "/admin", seeds: ["full"] },
   { name: "admin-plugins", path: "/admin?tab=plugins", seeds: ["full"] },

@@ -4,6 +4,7 @@ import type { Actor, Ctx } from "../../src/ctx.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
+import { addHosts } from "./seed-hosts.ts";
 import {
   addAttempt,
   addBase,
@@ -174,4 +175,5 @@ async function seedFailing(ctx: Ctx, actor: Actor): Promise<void> {
 export async function seed(ctx: Ctx, actor: Actor, name: SeedName): Promise<void> {
   if (name === "full") await seedFull(ctx, actor);
   if (name === "failing") await seedFailing(ctx, actor);
+  if (name !== "empty") await addHosts(ctx, name === "failing");
 }

@@ -24,6 +24,13 @@ const FORMATS = {
   rate: short,
 };
 
+/** A moment (seconds since 1970) as an axis of `span` seconds shows it. */
+const clock = (x, span) =>
+  new Date(x * 1000).toLocaleString(
+    [],
+    span > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hour12: false },
+  );
+
 /** A colour of the stylesheet as the canvas wants it. */
 function color(host, name) {
   const probe = document.createElement("i");
@@ -44,7 +51,7 @@ class Chart extends HTMLElement {
     this.format = FORMATS[this.dataset.unit] ?? short;
     this.time = this.dataset.time !== undefined;
     this.where = this.time
-      ? (x) => new Date(x * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+      ? (x) => clock(x, 0)
       : (x) => `${this.dataset.axis} ${Math.round(x).toLocaleString("en-US")}`;
     const query = new URLSearchParams(location.search);
     const [from, to] = (query.get("range") ?? "").split("-").map(Number);
@@ -217,7 +224,10 @@ class Chart extends HTMLElement {
             size: 26,
             gap: 6,
             space: this.small ? 44 : 60,
-            ...(this.time ? {} : { values: (_plot, all) => all.map((v) => (v === null || v % 1 ? "" : short(v))) }),
+            values: (plot, all) =>
+              this.time
+                ? all.map((v) => clock(v, plot.scales.x.max - plot.scales.x.min))
+                : all.map((v) => (v === null || v % 1 ? "" : short(v))),
           },
           {
             ...axis,

@@ -54,9 +54,10 @@ function Curves({ host, hours }: HostProps) {
   const cards = host.gpus.filter((gpu) => !gpu.lost).slice(0, COLORS.length);
   const shown = cards.length > 0 ? CURVES : CURVES.slice(0, 2);
   return (
-    <section class="stack tight" aria-label="Curves">
+    <section class="stack tight">
+      <h2 class="visually-hidden">Curves</h2>
       <Tabs name="hours" label="Time span" tabs={SPANS.map(([key, label]) => ({ key, label }))} />
-      <div class="columns">
+      <div class="curves">
         {shown.map((curve) => (
           <div class="panel body-only">
             <Chart
@@ -157,7 +158,7 @@ function Shares({ host }: { host: HostView }) {
           key: "shares",
           label: "Jobs at once",
           render: (gpu) => (
-            <form method="post" action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row">
+            <form method="post" action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row fixed">
               <input type="hidden" name="gpu" value={gpu.uuid} />
               <input
                 type="number"

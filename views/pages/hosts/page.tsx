@@ -85,6 +85,11 @@ export function HostStats({ host }: { host: HostView }) {
   const share = (free: number, total: number) => formatPercent(total ? 1 - free / total : 0);
   return (
     <Stats>
+      {host.gpus.length > 0 ? (
+        <Stat label="GPUs" note={machineWords(host)}>
+          {host.gpus.filter((gpu) => !gpu.lost).length}
+        </Stat>
+      ) : null}
       <Stat label="Processor">{plural(host.cpu.cores, "core")}</Stat>
       <Stat label="Load, one minute">{host.cpu.load === null ? "–" : formatNumber(host.cpu.load, 2)}</Stat>
       <Stat
@@ -119,7 +124,6 @@ function Host({ host }: { host: HostView }) {
         </h2>
         <span class="tag">{host.provider}</span>
         <StateBadge state={host.state} />
-        <span class="small muted clip">{machineWords(host)}</span>
       </header>
       <div class="body stack">
         <HostNotes host={host} />
