@@ -20,6 +20,36 @@ const flag = v.union([
   ),
 ]);
 
+const listOf = (pattern: RegExp, message: string) =>
+  v.pipe(
+    v.union([
+      v.array(v.string()),
+      v.pipe(
+        v.string(),
+        v.transform((text) => text.split(/[\s,]+/).filter(Boolean)),
+      ),
+    ]),
+    v.array(v.pipe(v.string(), v.regex(pattern, message))),
+  );
+const value = v.union([v.string(), v.number(), v.boolean()]);
+const json = v.pipe(
+  v.union([
+    v.record(v.string(), v.unknown()),
+    v.pipe(
+      v.string(),
+      v.rawTransform(({ dataset, addIssue, NEVER }) => {
+        try {
+          return JSON.parse(dataset.value) as unknown;
+        } catch {
+          addIssue({ message: "must be JSON" });
+          return NEVER;
+        }
+      }),
+    ),
+  ]),
+  v.record(v.string(), v.record(v.string(), value)),
+);
+
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
 const ConfigSchema = v.strictObject({
   /** Everything the server keeps. */
@@ -31,6 +61,11 @@ const ConfigSchema = v.strictObject({
   ),
   /** The address people use, when a proxy stands in front; also the only extra Host accepted. */
   public_url: v.optional(v.nullable(v.pipe(v.string(), v.url())), null),
+  /** Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-For is believed; separated by commas. */
+  trusted_proxies: v.optional(
+    listOf(/^[0-9a-fA-F.:]+(\/\d{1,3})?$/, "must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8"),
+    [],
+  ),
   log_level: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
   /** Remote libSQL server instead of the file in the data directory. */
   database_url: v.optional(v.nullable(v.string()), null),
@@ -43,6 +78,12 @@ const ConfigSchema = v.strictObject({
   environments_dir: v.optional(v.nullable(v.string()), null),
   /** Which PyTorch to install: auto takes CUDA only when nvidia-smi works. */
   torch: v.optional(v.picklist(["auto", "cpu", "cuda"]), "auto"),
+  /** Bundled providers in use, those to prefer first: `process` runs processes of this machine, `docker` containers. */
+  providers: v.optional(listOf(/^[a-z][a-z0-9-]{0,31}$/, "must name providers, such as process or docker"), [
+    "process",
+  ]),
+  /** Settings of bundled providers by provider and field, as JSON: `{"docker": {"hosts": "unix:///var/run/docker.sock"}}`. */
+  provider_settings: v.optional(json, {}),
   /** Training and evaluation jobs at once on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
   /** Endpoints at once on this machine. */

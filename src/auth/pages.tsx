@@ -7,7 +7,7 @@ import { InvitePage, SetupClosedPage, SetupPage } from "../../views/pages/auth/s
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { html, pageOf, redirect, safePath } from "../http/html.ts";
-import { peerOf } from "../http/request-state.ts";
+import { peerOf } from "../http/peer.ts";
 import { session } from "../http/session.ts";
 import { acceptInvitation, checkSetupToken, completeSetup, findInvitation, isSetUp, signUp } from "./invitations.ts";
 import { signIn, signOut } from "./sessions.ts";
@@ -57,7 +57,7 @@ export const authPages = (ctx: Ctx) => {
       async ({ request, body, server }) => {
         const next = safePath(body.next);
         try {
-          const address = peerOf(server, request);
+          const address = peerOf(ctx.config, server, request);
           return await enter(request, address, body.email, body.password, next);
         } catch (error) {
           return again(request, error, (message) => (
@@ -85,7 +85,7 @@ export const authPages = (ctx: Ctx) => {
       async ({ request, body, server }) => {
         try {
           await completeSetup(ctx, body);
-          const address = peerOf(server, request);
+          const address = peerOf(ctx.config, server, request);
           return await enter(request, address, body.email, body.password, "/");
         } catch (error) {
           return again(request, error, (message) => (
@@ -111,7 +111,7 @@ export const authPages = (ctx: Ctx) => {
         try {
           const open = !body.token && ctx.config.open_sign_up;
           const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
-          const address = peerOf(server, request);
+          const address = peerOf(ctx.config, server, request);
           return await enter(request, address, email, body.password, "/");
         } catch (error) {
           return again(request, error, (message) => (

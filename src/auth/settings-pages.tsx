@@ -5,7 +5,7 @@ import { SettingsPage, type SettingsProps } from "../../views/pages/settings/pag
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
-import { peerOf } from "../http/request-state.ts";
+import { peerOf } from "../http/peer.ts";
 import { session } from "../http/session.ts";
 import { keyView, Name } from "./model.ts";
 import { createKey, listKeys, revokeKey, setPassword } from "./service.ts";
@@ -72,7 +72,10 @@ export const settingsPages = (ctx: Ctx) => {
       async ({ request, actor, body, server }) => {
         try {
           const email = actor.email ?? "";
-          const who = { address: peerOf(server, request), userAgent: request.headers.get("user-agent") ?? "" };
+          const who = {
+            address: peerOf(ctx.config, server, request),
+            userAgent: request.headers.get("user-agent") ?? "",
+          };
           await signIn(ctx, { email, password: body.current, ...who });
           await setPassword(ctx, actor, actor.userId, body.password);
           const cookies = await signIn(ctx, { email, password: body.password, ...who });

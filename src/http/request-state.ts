@@ -20,11 +20,3 @@ export function setRequestState(request: Request, state: RequestState): void {
 export function requestState(request: Request): RequestState | undefined {
   return states.get(request);
 }
-
-/** Address of the peer, or `local` over a Unix socket and in process. */
-export function peerOf(
-  server: { requestIP(request: Request): { address: string } | null } | null,
-  request: Request,
-): string {
-  return server?.requestIP(states.get(request)?.original ?? request)?.address ?? "local";
-}
