@@ -1,5 +1,6 @@
 /** The explicit list of providers that come with Fine-Tune Lab. */
 import type { ProviderPlugin } from "../src/contract/provider.ts";
+import dockerPlugin from "./docker/index.ts";
 import processPlugin from "./process/index.ts";
 
-export const BUNDLED: readonly ProviderPlugin[] = [processPlugin];
+export const BUNDLED: readonly ProviderPlugin[] = [processPlugin, dockerPlugin];

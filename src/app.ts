@@ -120,7 +120,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),
       files,
       compute: noProviders,
-      trainerHome: `unix:${socketPath(files.path("run"), "trainer.sock")}`,
+      trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
       signal: stop.signal,
       lock,
       async close() {

@@ -1,5 +1,6 @@
 /** Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on another. */
-import { chmodSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { adminHandler } from "./admin/socket.ts";
 import type { App, OpenCtx } from "./app.ts";
 import { AppError } from "./errors.ts";
@@ -22,13 +23,15 @@ function listenUnix(
   path: string,
   maxRequestBodySize: number,
   fetch: (request: Request) => Response | Promise<Response>,
+  mode = 0o600,
 ) {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   clearSocket(path);
   // The socket is made with the process's mask: nobody else may connect in the moment before chmod.
   const mask = process.umask(0o177);
   try {
     const server = Bun.serve({ unix: path, fetch, maxRequestBodySize, development: false });
-    chmodSync(path, 0o600);
+    chmodSync(path, mode);
     return server;
   } finally {
     process.umask(mask);
@@ -65,11 +68,18 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
 
   const run = ctx.files.path("run");
   const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
-  const trainers = listenUnix(trainerPath, TRAINER_BODY, (request) =>
-    new URL(request.url).pathname.startsWith(TRAINER_PREFIX)
-      ? app.fetch(request)
-      : Response.json({ error: { message: "Trainers only.", code: "unknown_url" } }, { status: 404 }),
+  // Containers run as a user of their own and are shown the socket's directory; the folder around it keeps all others out.
+  const shown = ctx.compute.list().some(({ plugin }) => plugin.kind === "container" && plugin.capabilities.local);
+  const trainers = listenUnix(
+    trainerPath,
+    TRAINER_BODY,
+    (request) =>
+      new URL(request.url).pathname.startsWith(TRAINER_PREFIX)
+        ? app.fetch(request)
+        : Response.json({ error: { message: "Trainers only.", code: "unknown_url" } }, { status: 404 }),
+    shown ? 0o666 : 0o600,
   );
+  if (shown && trainerPath.startsWith(run)) chmodSync(dirname(trainerPath), 0o755);
   const adminPath = socketPath(run, "admin.sock");
   const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx));
 

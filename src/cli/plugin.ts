@@ -44,12 +44,12 @@ interface Subject {
   config: Record<string, unknown>;
 }
 
-/** All bundled providers, one of them by id, or the plugin in a folder. */
-async function subjects(name: string | undefined): Promise<Subject[]> {
+/** The embedded provider, a bundled one by id, or the plugin in a folder. */
+async function subjects(name = "process", config: Record<string, unknown> = {}): Promise<Subject[]> {
   const { BUNDLED } = await import("../../plugins/index.ts");
-  const bundled = BUNDLED.filter((plugin) => !name || plugin.id === name);
-  if (bundled.length > 0) return bundled.map((plugin) => ({ plugin, config: {} }));
-  const folder = resolve(name ?? "");
+  const bundled = BUNDLED.find((plugin) => plugin.id === name);
+  if (bundled) return [{ plugin: bundled, config }];
+  const folder = resolve(name);
   if (!existsSync(folder)) throw new UsageError(`No bundled provider and no folder is called "${name}".`);
   const { loadPluginFolder } = await import("../plugins/service.ts");
   const answer = await loadPluginFolder(folder, basename(folder));
@@ -60,12 +60,23 @@ async function subjects(name: string | undefined): Promise<Subject[]> {
   return [answer.loaded];
 }
 
+function readConfig(text: string | undefined): Record<string, unknown> {
+  try {
+    return JSON.parse(text ?? "{}") as Record<string, unknown>;
+  } catch {
+    throw new UsageError("--config is not JSON.");
+  }
+}
+
 export const pluginCheck: Verb = {
   name: "plugin check",
   summary: "Runs the provider contract's cases over a plugin and prints a table.",
   words: "[PROVIDER | DIR]",
-  options: {},
-  notes: `Without a name all bundled providers are checked. A plugin in DIR uses its own config.json, so a cloud provider is really called.
+  options: {
+    config: { value: "JSON", help: 'settings of a bundled provider, such as {"hosts": "unix:///run/docker.sock"}' },
+    gpus: { value: "N", help: "GPUs to ask for (default 1 for rented machines, else 0)" },
+  },
+  notes: `Without a name the embedded provider is checked. A plugin in DIR uses its own config.json, so a cloud provider is really called.
 Exit code 1 when a case fails.`,
   async run(args) {
     const { CASES } = await import("../contract/conformance.ts");
@@ -73,11 +84,13 @@ Exit code 1 when a case fails.`,
     const width = Math.max(...CASES.map((one) => one.name.length));
     const say = (line: string) => process.stdout.write(`${line.trimEnd()}\n`);
     let failures = 0;
-    for (const { plugin, config } of await subjects(args.words[0])) {
+    const gpus = args.text("gpus");
+    if (gpus !== undefined && !/^\d{1,3}$/.test(gpus)) throw new UsageError("--gpus takes a whole number.");
+    for (const { plugin, config } of await subjects(args.words[0], readConfig(args.text("config")))) {
       const dataDir = mkdtempSync(join(tmpdir(), "ftl-conformance-"));
       say(`\n${plugin.title} (${plugin.id}), provider contract ${plugin.contract}\n`);
       try {
-        for await (const result of conform(plugin, config, dataDir)) {
+        for await (const result of conform(plugin, config, dataDir, gpus === undefined ? undefined : Number(gpus))) {
           if (result.outcome === "failed") failures++;
           const mark = { passed: "ok  ", failed: "FAIL", skipped: "skip" }[result.outcome];
           say(`${mark}  ${result.name.padEnd(width)}  ${String(result.ms).padStart(6)} ms  ${result.detail}`);

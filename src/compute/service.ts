@@ -5,11 +5,13 @@ import { join } from "node:path";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../assets.ts";
 import type { ProviderPlugin } from "../contract/provider.ts";
+import type { TrainerRef } from "../contract/spec.ts";
 import type { ComputeRegistry, Ctx } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { createHost } from "../plugins/host.ts";
 import { loadPlugins, type PluginProblem } from "../plugins/service.ts";
 import { readyTrainerEnvironment } from "./environment.ts";
+import { pinnedImages, type Role } from "./images.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
 /** The registry with what the settings page wants to know besides. */
@@ -23,7 +25,7 @@ export type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "cloc
 
 /** Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`. */
 export async function openCompute(tools: ComputeTools): Promise<Compute> {
-  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"));
+  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
   const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
   for (const { plugin, config } of loaded) {
@@ -32,7 +34,8 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
     const dataDir =
       plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
     try {
-      const provider = plugin.create(createHost(plugin.id, dataDir, { ...tools, trainer: keeper.trainer }), config);
+      const parts = { ...tools, trainer: keeper.trainer, root: tools.files.root };
+      const provider = plugin.create(createHost(plugin.id, dataDir, parts), config);
       const valid = await provider.validate();
       if (valid.ok) entries.set(plugin.id, { plugin, provider });
       else for (const found of valid.problems) problem("validate", `${found.field}: ${found.message}`, found.remedy);
@@ -57,8 +60,14 @@ interface TrainerIdentity {
 const identities = new WeakMap<Ctx, { value: Promise<TrainerIdentity>; until: number }>();
 const ASK_AGAIN_MS = 15_000;
 
-/** Names trainer sources and packages in frozen specs. Environment is `none` until it was made on this machine. */
-export function trainerIdentity(ctx: Ctx): Promise<TrainerIdentity> {
+/** Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine. */
+export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise<TrainerRef> {
+  const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
+  const image = containers ? pinnedImages(ctx.files)[role]?.id : undefined;
+  return { ...(await environmentIdentity(ctx)), ...(image ? { image } : {}) };
+}
+
+function environmentIdentity(ctx: Ctx): Promise<TrainerIdentity> {
   const known = identities.get(ctx);
   const now = ctx.clock.monotonic();
   if (known && now < known.until) return known.value;

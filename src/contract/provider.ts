@@ -107,6 +107,8 @@ export interface OwnedWork {
   handle: Handle;
   labels: Record<string, string>;
   state: WorkState;
+  /** GPUs it was given, by UUID, where the provider marks its work with them. */
+  gpus?: readonly string[];
 }
 
 /** Flags must agree with the methods present. */

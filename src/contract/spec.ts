@@ -81,6 +81,13 @@ export interface Schedule {
   sample_max_tokens: number;
 }
 
+/** What runs the job: hash of the trainer's sources, name of its set of packages, and the id of the image for providers of containers (absent = none was installed). */
+export interface TrainerRef {
+  version: string;
+  environment: string;
+  image?: string;
+}
+
 /** What a provider must offer. Memory in MiB. */
 export interface Need {
   gpus: number;
@@ -116,8 +123,7 @@ export interface TrainSpec {
   output_model: string;
   /** Answer hold-out rows with base and tuned model when training ends. */
   evaluate_after: boolean;
-  /** Hash of trainer sources and pinned requirements, or the image digest. */
-  trainer: { version: string; environment: string };
+  trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }
@@ -135,7 +141,7 @@ export interface EvaluateSpec {
   batch_size: number;
   precision: "float32" | "bfloat16";
   seed: number;
-  trainer: { version: string; environment: string };
+  trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }
@@ -148,7 +154,7 @@ export interface ServeSpec {
   adapters: { name: string; artifact_id: string; input: string }[];
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
-  trainer: { version: string; environment: string };
+  trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }

@@ -45,7 +45,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     adapters,
     max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
     precision,
-    trainer: await trainerIdentity(ctx),
+    trainer: await trainerIdentity(ctx, "inference"),
     need: {
       gpus: 0,
       gpu_memory_mb: 0,

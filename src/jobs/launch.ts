@@ -7,9 +7,10 @@ import { attempt, job } from "../db/schema/jobs.ts";
 import { emitAll } from "../lib/bus.ts";
 import { failPoint } from "../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
+import { artifactDir, baseModelDir } from "../models/service.ts";
 import { isProviderFailure } from "../plugins/host.ts";
 import type { AttemptRow, JobRow, Progress } from "./model.ts";
-import { afterLaunchFailure } from "./reasons.ts";
+import { afterLaunchFailure, type EndReason, launchReason, REASONS } from "./reasons.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "./transitions.ts";
 
 const LEASE_MS = 120_000;
@@ -30,10 +31,33 @@ interface Candidate {
 }
 
 /** Kind of a provider error, and when to ask again. Anything a provider throws by accident is fatal for this launch. */
-function failureOf(error: unknown): { kind: ProviderErrorKind; message: string; retryAfterMs: number | null } {
+function failureOf(error: unknown): {
+  kind: ProviderErrorKind;
+  message: string;
+  retryAfterMs: number | null;
+  reason: EndReason;
+} {
   const message = error instanceof Error ? error.message : String(error);
-  if (!isProviderFailure(error)) return { kind: "fatal", message, retryAfterMs: null };
-  return { kind: error.providerErrorKind, message, retryAfterMs: error.retryAfterS && error.retryAfterS * 1000 };
+  if (!isProviderFailure(error)) return { kind: "fatal", message, retryAfterMs: null, reason: "launch_failed" };
+  const { providerErrorKind: kind, retryAfterS, reason } = error;
+  return { kind, message, retryAfterMs: retryAfterS && retryAfterS * 1000, reason: launchReason(reason) };
+}
+
+/** Directories of this machine the job reads, for providers that wall it off. Its data comes over the socket, and so does a checkpoint to go on from. */
+function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
+  const artifacts =
+    spec.kind === "serve"
+      ? spec.adapters.map((one) => one.artifact_id)
+      : spec.kind === "evaluate" && spec.tuned
+        ? [spec.tuned.artifact_id]
+        : [];
+  return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
+}
+
+/** Where work calls home: over the socket from this machine, over the public address from another. */
+function homeOf(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
+  const local = offer.local ?? plugin.capabilities.local;
+  return local ? ctx.trainerHome : (ctx.config.public_url ?? ctx.trainerHome);
 }
 
 /** Offers of every provider the job allows, free ones first, then by price, start and size. */
@@ -117,7 +141,14 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, to
 export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
-  const spec: LaunchSpec = { kind: row.kind, need: row.spec.need, image: null, argv: null, env: {} };
+  const spec: LaunchSpec = {
+    kind: row.kind,
+    need: row.spec.need,
+    image: row.spec.trainer.image ?? null,
+    argv: null,
+    env: {},
+    inputs: inputsOf(ctx, row.spec),
+  };
   let problem: ReturnType<typeof failureOf> | null = null;
   let handle: AttemptRow["handle"] = null;
   failPoint("launch.before");
@@ -126,7 +157,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       key: keyOf(which.id),
       labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
-      callHome: { url: ctx.trainerHome, token },
+      callHome: { url: homeOf(ctx, entry.plugin, which.offer), token },
     });
   } catch (error) {
     problem = failureOf(error);
@@ -148,7 +179,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       return [];
     }
     if (!problem || mine.state !== "launching") return [];
-    const after = afterLaunchFailure(problem.kind);
+    const after = REASONS[problem.reason].retry ? afterLaunchFailure(problem.kind) : "fail";
     if (after !== "fail" && current.state === "starting") {
       await endAttempt(tx, ctx, current, mine, { outcome: "launch_failed", detail: problem.message });
       const wait = problem.retryAfterMs ?? WAIT_MS;
@@ -157,7 +188,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       return message ? [message] : [];
     }
     return attemptFailed(tx, ctx, current, mine, {
-      reason: "launch_failed",
+      reason: problem.reason,
       message: `It could not be launched: ${problem.message}`,
       retry: after !== "fail",
     });

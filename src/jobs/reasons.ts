@@ -13,6 +13,9 @@ export type EndReason =
   | "total_timeout"
   | "queued_timeout"
   | "launch_failed"
+  | "image_missing"
+  | "start_failed"
+  | "gpu_lost"
   | "no_offer"
   | "bad_result";
 
@@ -32,7 +35,10 @@ export const REASONS: Record<EndReason, Rule> = {
   },
   nan_loss: { retry: false, advice: "Lower the learning rate, or train in float32." },
   diverged: { retry: false, advice: "Lower the learning rate to a third, or lengthen the warm-up." },
-  disk_full: { retry: false, advice: "Free disk space under the data directory, then run it again." },
+  disk_full: {
+    retry: false,
+    advice: "Free disk space under the data directory, or on the disk of the engine, then run it again.",
+  },
   server_refused: { retry: false, advice: "Look at the server's log and start the job anew." },
   internal: { retry: true, advice: "See the job's log for the trainer's last lines." },
   killed: { retry: true, advice: "Something on the machine killed the process; look for memory pressure." },
@@ -42,14 +48,42 @@ export const REASONS: Record<EndReason, Rule> = {
   total_timeout: { retry: false, advice: "Train fewer steps, or run it on a faster machine." },
   queued_timeout: { retry: false, advice: "Every fitting machine was busy; add one, or raise the slot count." },
   launch_failed: { retry: true, advice: "Look at the provider's settings and the server's log." },
+  image_missing: {
+    retry: false,
+    advice:
+      "Make the trainer image with `finetune-lab images build`, or bring it with `finetune-lab images load`; then run it again.",
+  },
+  start_failed: {
+    retry: false,
+    advice: "The container cannot be started as it is: look at the engine's log and at docs/docker.md.",
+  },
+  gpu_lost: {
+    retry: true,
+    advice:
+      "The GPU went away under the container; a new one follows. If it happens again, look at the driver and at docs/docker.md.",
+  },
   no_offer: { retry: false, advice: "Ask for less (smaller model, shorter rows, fewer GPUs), or add a machine." },
   bad_result: { retry: false, advice: "The trainer ended without a complete checkpoint; look at its log." },
 };
 
+/** What providers say of an end, in their own words, and what it is called here. The first that is found counts. */
+const WORDS: readonly (readonly [string, EndReason])[] = [
+  ["out of memory", "out_of_memory"],
+  ["GPU was lost", "gpu_lost"],
+  ["no space left", "disk_full"],
+  ["could not start", "start_failed"],
+];
+
+/** The reason a provider gave with a failed launch, when it is one of ours. */
+export function launchReason(word: string | null | undefined): EndReason {
+  return word && Object.hasOwn(REASONS, word) ? (word as EndReason) : "launch_failed";
+}
+
 /** The reason behind a process' end that no event explained. `code` as in WorkStatus; null = nobody saw it. */
 export function reasonOfExit(code: number | null, word: string | null): EndReason {
+  const said = WORDS.find(([text]) => word?.includes(text));
+  if (said) return said[1];
   if (code === null) return "lost";
-  if (word?.includes("out of memory")) return "out_of_memory";
   if (code === 2) return "bad_spec";
   if (code === 3) return "server_refused";
   if (code === 4 || code === 143 || code === 130 || code === 129) return "interrupted";

@@ -12,11 +12,12 @@ import { systemClock } from "../lib/clock.ts";
 import { randomChars } from "../lib/ids.ts";
 import { createHost, providerError } from "./host.ts";
 
-/** The smallest need; GPU providers are asked for one GPU. */
-function needOf(plugin: ProviderPlugin): Need {
+/** The smallest need. Providers that rent machines are asked for one GPU; those of machines of one's own may have none. */
+function needOf(plugin: ProviderPlugin, gpus?: number): Need {
+  const wanted = gpus ?? (plugin.capabilities.gpus && plugin.kind === "machine" ? 1 : 0);
   return {
-    gpus: plugin.capabilities.gpus ? 1 : 0,
-    gpu_memory_mb: plugin.capabilities.gpus ? 8000 : 0,
+    gpus: wanted,
+    gpu_memory_mb: wanted > 0 ? 8000 : 0,
     cpus: 1,
     memory_mb: 128,
     disk_mb: 100,
@@ -25,11 +26,12 @@ function needOf(plugin: ProviderPlugin): Need {
   };
 }
 
-/** A factory and tools for `plugin`, keeping its state in `dataDir` across the providers made. `python3` must be on PATH for local ones. */
+/** A factory and tools for `plugin`, keeping its state in `dataDir` across the providers made; `gpus` to ask for. `python3` must be on PATH for local ones. */
 export function conformanceSetup(
   plugin: ProviderPlugin,
   config: Record<string, unknown>,
   dataDir: string,
+  gpus?: number,
 ): { make: ProviderFactory; tools: ConformanceTools } {
   const installation = `conformance-${randomChars(8)}`;
   const parts = {
@@ -49,7 +51,7 @@ export function conformanceSetup(
     tools: {
       plugin,
       installation,
-      need: needOf(plugin),
+      need: needOf(plugin, gpus),
       key: () => `case-${randomChars(12)}`,
       python: (source) => ["python3", "-c", source],
       canary: setCanary(),
@@ -72,7 +74,8 @@ export async function* conform(
   plugin: ProviderPlugin,
   config: Record<string, unknown>,
   dataDir: string,
+  gpus?: number,
 ): AsyncGenerator<CaseResult> {
-  const { make, tools } = conformanceSetup(plugin, config, dataDir);
+  const { make, tools } = conformanceSetup(plugin, config, dataDir, gpus);
   for (const one of CASES) yield await runCase(one, make, tools);
 }

@@ -11,16 +11,19 @@ export interface HostParts {
   log: Log;
   signal: AbortSignal;
   trainer: ProviderHost["trainer"];
+  /** The server's data directory; the provider's own folder when there is no server. */
+  root?: string;
 }
 
 /** An error the scheduler understands; see the contract for the kinds. */
 export function providerError(
   kind: ProviderErrorKind,
   message: string,
-  options: { retryAfterS?: number; cause?: unknown } = {},
+  options: { retryAfterS?: number; cause?: unknown; reason?: string } = {},
 ): ProviderFailure {
   const error = new Error(message, { cause: options.cause });
-  return Object.assign(error, { providerErrorKind: kind, retryAfterS: options.retryAfterS ?? null });
+  const { retryAfterS = null, reason = null } = options;
+  return Object.assign(error, { providerErrorKind: kind, retryAfterS, reason });
 }
 
 /** True for errors made by `providerError`. */
@@ -34,6 +37,7 @@ export function createHost(id: string, dataDir: string, parts: HostParts): Provi
   return {
     installation: parts.installation,
     dataDir,
+    root: parts.root ?? dataDir,
     fetch,
     log: (level, message, fields) => parts.log(level, message, { provider: id, ...fields }),
     clock: { now: () => parts.clock.now(), sleep: (ms, signal) => parts.clock.sleep(ms, signal) },

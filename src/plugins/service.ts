@@ -87,6 +87,11 @@ function readConfig(folder: string, plugin: ProviderPlugin): Record<string, unkn
   } catch {
     throw new StageError("config", `${path} is not valid JSON`, "Mend the file.");
   }
+  return checkConfig(plugin, given, path);
+}
+
+/** The given values with the manifest's defaults; `path` is where a person finds them. */
+function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, path: string): Record<string, unknown> {
   const config: Record<string, unknown> = {};
   for (const field of plugin.config) {
     const value = given[field.name] ?? field.default;
@@ -137,14 +142,38 @@ export async function loadPluginFolder(
   }
 }
 
-/** The bundled plugins and those below `folder`, in order of name; a third party cannot take a bundled plugin's id. */
-export async function loadPlugins(folder: string): Promise<{ loaded: LoadedPlugin[]; problems: PluginProblem[] }> {
-  const loaded: LoadedPlugin[] = BUNDLED.map((plugin) => ({
-    plugin: checkManifest(plugin),
-    bundled: true,
-    config: Object.fromEntries(plugin.config.map((field) => [field.name, field.default])),
-  }));
+/** Which bundled plugins are used, the preferred first, and their settings by id. */
+export interface BundledUse {
+  providers: readonly string[];
+  provider_settings: Readonly<Record<string, Record<string, unknown>>>;
+}
+
+/** A bundled plugin with its settings. @throws StageError */
+function loadBundled(id: string, use: BundledUse): LoadedPlugin {
+  const plugin = BUNDLED.find((one) => one.id === id);
+  const all = BUNDLED.map((one) => one.id).join(", ");
+  if (!plugin)
+    throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
+  const config = checkConfig(plugin, use.provider_settings[id] ?? {}, "the setting provider_settings");
+  return { plugin: checkManifest(plugin), bundled: true, config };
+}
+
+/** The bundled plugins in use and those below `folder`, in order of name; a third party cannot take a bundled plugin's id. */
+export async function loadPlugins(
+  folder: string,
+  use: BundledUse,
+): Promise<{ loaded: LoadedPlugin[]; problems: PluginProblem[] }> {
+  const loaded: LoadedPlugin[] = [];
   const problems: PluginProblem[] = [];
+  for (const id of new Set(use.providers)) {
+    try {
+      loaded.push(loadBundled(id, use));
+    } catch (error) {
+      if (!(error instanceof StageError)) throw error;
+      problems.push({ plugin: id, stage: error.stage, message: error.message, remedy: error.remedy });
+    }
+  }
+  const taken = new Set(BUNDLED.map((plugin) => plugin.id));
   const names = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
   for (const name of names
     .filter((entry) => entry.isDirectory())
@@ -153,14 +182,17 @@ export async function loadPlugins(folder: string): Promise<{ loaded: LoadedPlugi
     if (name.startsWith(".")) continue;
     const answer = await loadPluginFolder(join(folder, name), name);
     if ("problem" in answer) problems.push(answer.problem);
-    else if (loaded.some((other) => other.plugin.id === answer.loaded.plugin.id))
+    else if (taken.has(answer.loaded.plugin.id))
       problems.push({
         plugin: name,
         stage: "manifest",
         message: `the id "${answer.loaded.plugin.id}" is taken`,
         remedy: "Give the plugin an id of its own.",
       });
-    else loaded.push(answer.loaded);
+    else {
+      taken.add(answer.loaded.plugin.id);
+      loaded.push(answer.loaded);
+    }
   }
   return { loaded, problems };
 }

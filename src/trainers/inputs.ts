@@ -22,8 +22,12 @@ interface Input {
   files: FileEntry[];
 }
 
-function isLocal(ctx: Ctx, trainer: Trainer): boolean {
-  return ctx.compute.get(trainer.provider)?.plugin.capabilities.local ?? false;
+/** Whether the trainer reads the server's files in place; a container is shown models and adapters, and fetches the rest. */
+async function reachOf(ctx: Ctx, trainer: Trainer): Promise<{ inputs: boolean; resume: boolean }> {
+  const plugin = ctx.compute.get(trainer.provider)?.plugin;
+  const [row] = await ctx.db.select({ offer: attempt.offer }).from(attempt).where(eq(attempt.id, trainer.id)).limit(1);
+  const inputs = row?.offer.local ?? plugin?.capabilities.local ?? false;
+  return { inputs, resume: inputs && plugin?.kind !== "container" };
 }
 
 async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
@@ -86,9 +90,12 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
 
 /** The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond. */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
-  const local = isLocal(ctx, trainer);
-  const view = ({ directory, files }: Input): InputFiles => ({ local_path: local ? directory : null, files });
-  const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input)] as const);
+  const reach = await reachOf(ctx, trainer);
+  const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
+    local_path: local ? directory : null,
+    files,
+  });
+  const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input, reach.inputs)] as const);
   const resume = await resumeOf(ctx, trainer);
   if (trainer.kind === "train")
     await ctx.write((tx) =>
@@ -105,7 +112,7 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
     kind: trainer.kind,
     spec: trainer.spec,
     inputs: Object.fromEntries(inputs),
-    resume: resume && { checkpoint_id: resume.checkpointId, step: resume.step, ...view(resume) },
+    resume: resume && { checkpoint_id: resume.checkpointId, step: resume.step, ...view(resume, reach.resume) },
     last_seq: trainer.lastSeq,
     heartbeat_s: HEARTBEAT_S,
     max_batch_events: MAX_BATCH_EVENTS,

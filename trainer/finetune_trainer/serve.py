@@ -68,9 +68,10 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 def open_server(path: Path, engine: Engine, max_new_tokens: int) -> _Server:
-    """A server bound to a fresh Unix socket that only this user may connect to."""
+    """A server bound to a fresh Unix socket that only this user may connect to; FTL_SOCKET_MODE (octal) says otherwise."""
     path.unlink(missing_ok=True)
-    before = os.umask(0o177)
+    # In a container the server outside is another user; whoever started it closed the directory around the socket.
+    before = os.umask(0o777 & ~int(os.environ.get("FTL_SOCKET_MODE", "600"), 8))
     try:
         server = _Server(str(path), _Handler)
     finally:

@@ -1,0 +1,94 @@
+/** Reads how a container does, and, when it ended, why: from the engine's record, its events and the last lines it printed. */
+import type Docker from "dockerode";
+import type { WorkStatus } from "../../src/contract/provider.ts";
+
+/** How long a container may stay created and not started before the launch counts as broken off. */
+const START_WINDOW_MS = 60_000;
+export const TAIL_LINES = 60;
+
+export const ABSENT: WorkStatus = { state: "absent", exitCode: null, reason: null, startedAt: null, endedAt: null };
+
+/** Lines that tell a lost GPU: the driver went away under a running container, or the card fell off. */
+const GPU_LOST =
+  /Failed to initialize NVML|Unable to determine the device handle|GPU is lost|fallen off the bus|no CUDA-capable device is detected|uncorrectable ECC error|CUDA error: (unspecified launch failure|an illegal instruction|device-side assert.*Xid)/i;
+const DISK_FULL = /no space left on device/i;
+/** How the init inside a container says that there is nothing to start. */
+const NOT_STARTED = /exec .* failed: |executable file not found|No module named '?finetune_trainer/;
+
+/** Milliseconds since 1970; the engine writes the year 1 for "never". */
+function time(text: string | undefined): number | null {
+  const at = Date.parse(text ?? "");
+  return at > 0 ? at : null;
+}
+
+/** Things only asked for when a container ended badly. */
+export interface Evidence {
+  tail(): Promise<string[]>;
+  /** True when the engine saw the kernel kill something inside for want of memory. */
+  oomEvent(): Promise<boolean>;
+}
+
+async function reasonOf(container: Docker.ContainerInspectInfo, evidence: Evidence): Promise<string | null> {
+  const { State, HostConfig } = container;
+  if (State.ExitCode === 0) return null;
+  const limit = Math.round((HostConfig.Memory ?? 0) / 2 ** 20);
+  if (State.OOMKilled || (State.ExitCode === 137 && (await evidence.oomEvent())))
+    return `killed: out of memory (its limit is ${limit} MB)`;
+  if (State.Error) return `could not start: ${State.Error.replace(/\s+/g, " ").slice(0, 300)}`;
+  const lines = await evidence.tail();
+  const found = (pattern: RegExp) =>
+    lines
+      .findLast((line) => pattern.test(line))
+      ?.trim()
+      .slice(0, 300);
+  const gpu = found(GPU_LOST);
+  if (gpu) return `the GPU was lost: ${gpu}`;
+  const disk = found(DISK_FULL);
+  if (disk) return `no space left on its disk: ${disk}`;
+  const start = [126, 127].includes(State.ExitCode) ? lines.at(-1) : found(NOT_STARTED);
+  return start ? `could not start: ${start.trim().slice(0, 300)}` : null;
+}
+
+/** The status of one container. `now` in milliseconds. */
+export async function statusOf(
+  container: Docker.ContainerInspectInfo,
+  evidence: Evidence,
+  now: number,
+): Promise<WorkStatus> {
+  const { State } = container;
+  const startedAt = time(State.StartedAt);
+  if (State.Status === "created") {
+    const broken = State.Error || now - (time(container.Created) ?? now) > START_WINDOW_MS;
+    if (!broken) return { ...ABSENT, state: "starting" };
+    const reason = `could not start: ${State.Error || "it was made and never started"}`;
+    return { ...ABSENT, state: "exited", exitCode: State.Error ? State.ExitCode : null, reason };
+  }
+  if (State.Status !== "exited" && State.Status !== "dead")
+    return { state: "running", exitCode: null, reason: null, startedAt, endedAt: null };
+  return {
+    state: "exited",
+    exitCode: State.ExitCode,
+    reason: await reasonOf(container, evidence),
+    startedAt,
+    endedAt: time(State.FinishedAt),
+  };
+}
+
+/** Output as the engine frames it (8 bytes of stream and length before each piece), as text. */
+export function unframe(framed: Buffer): string {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at + 8 <= framed.length; ) {
+    const length = framed.readUInt32BE(at + 4);
+    pieces.push(framed.subarray(at + 8, at + 8 + length));
+    at += 8 + length;
+  }
+  return Buffer.concat(pieces).toString("utf8");
+}
+
+/** The last lines of a container, at most `tail`. */
+export async function lastLines(container: Docker.Container, tail: number): Promise<string[]> {
+  const framed = await container.logs({ follow: false, stdout: true, stderr: true, tail });
+  const lines = unframe(framed).split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines.slice(-tail);
+}

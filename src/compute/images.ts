@@ -1,0 +1,45 @@
+/** The images containers of this installation run: which one stands for each role, by id, so that jobs freeze exactly it. */
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { AppError } from "../errors.ts";
+import type { Files } from "../lib/files.ts";
+
+/** `trainer` trains, evaluates and exports; `inference` answers. */
+export const ROLES = ["trainer", "inference"] as const;
+export type Role = (typeof ROLES)[number];
+
+const Pinned = v.object({
+  /** As the engine names it: `sha256:` and 64 hex digits. */
+  id: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)),
+  tag: v.string(),
+  variant: v.string(),
+  /** Hash of the trainer sources inside. */
+  version: v.string(),
+  created_at: v.number(),
+});
+export type PinnedImage = v.InferOutput<typeof Pinned>;
+const Images = v.object({ trainer: v.optional(Pinned), inference: v.optional(Pinned) });
+export type PinnedImages = v.InferOutput<typeof Images>;
+
+const pathOf = (files: Pick<Files, "root">) => join(files.root, "images.json");
+
+/** What was pinned here; empty before the first image. @throws AppError `images_file_broken` */
+export function pinnedImages(files: Pick<Files, "root">): PinnedImages {
+  const path = pathOf(files);
+  if (!existsSync(path)) return {};
+  try {
+    return v.parse(Images, JSON.parse(readFileSync(path, "utf8")));
+  } catch (cause) {
+    const message = `${path} cannot be read as a list of images. Move it away and run \`finetune-lab images load\` again.`;
+    throw new AppError("invalid", "images_file_broken", message, { cause });
+  }
+}
+
+/** Makes `image` the one new jobs freeze for `role`. Jobs made before keep theirs. */
+export function pinImage(files: Pick<Files, "root">, role: Role, image: PinnedImage): void {
+  const path = pathOf(files);
+  const temporary = `${path}.new`;
+  writeFileSync(temporary, `${JSON.stringify({ ...pinnedImages(files), [role]: image }, null, 2)}\n`, { mode: 0o600 });
+  renameSync(temporary, path);
+}
