@@ -2,7 +2,7 @@
 import { type Client, createClient, type ResultSet } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
-import { quickReader } from "./reader.ts";
+import { quickReader, quickWriter } from "./local-client.ts";
 import { createWriter, type Writer } from "./write.ts";
 
 /** A drizzle database or an open transaction: both read and write the same way. */
@@ -35,8 +35,12 @@ export async function connect(url: string, authToken?: string): Promise<Client> 
 /** Opens the database. The caller holds the server lock: one process owns the file. */
 export async function openDatabase(url: string, authToken?: string): Promise<Database> {
   const client = await connect(url, authToken);
-  const reader = url.startsWith("file:") ? quickReader(url.slice("file:".length), client) : client;
-  const writer = createWriter(() => connect(url, authToken));
+  const path = url.startsWith("file:") ? url.slice("file:".length) : null;
+  const reader = path ? quickReader(path, client) : client;
+  const writer = createWriter(async () => {
+    const fresh = await connect(url, authToken);
+    return path ? quickWriter(path, fresh, PRAGMAS) : fresh;
+  });
   return {
     db: drizzle(reader),
     write: writer.write,

@@ -2,7 +2,6 @@
 import { sql } from "drizzle-orm";
 import type { TrainerEvent } from "../contract/trainer.ts";
 import type { Db } from "../db/open.ts";
-import { event } from "../db/schema/metrics.ts";
 import { newId } from "../lib/ids.ts";
 import { cutMessage } from "./logs.ts";
 
@@ -28,27 +27,36 @@ async function lastNumber(tx: Db, jobId: string): Promise<number> {
   return row?.n ?? 0;
 }
 
-function rowOf(one: NewEvent, n: number): typeof event.$inferInsert {
-  return {
-    id: newId("event"),
+/** What `insertEvents` reads, in its order; `data` as JSON text. */
+function rowOf(one: NewEvent, n: number): (string | number | null)[] {
+  return [
+    newId("event"),
     n,
-    jobId: one.jobId,
-    attemptId: one.attemptId ?? null,
-    batchId: one.batchId ?? null,
-    at: one.at ?? Date.now(),
-    type: one.type,
-    level: one.level ?? "info",
-    message: cutMessage(one.message),
-    step: one.step ?? null,
-    data: one.data ?? null,
-  };
+    one.attemptId ?? null,
+    one.batchId ?? null,
+    one.at ?? Date.now(),
+    one.type,
+    one.level ?? "info",
+    cutMessage(one.message),
+    one.step ?? null,
+    one.data ? JSON.stringify(one.data) : null,
+  ];
+}
+
+/** One statement however many events: every batch of every trainer may bring some. */
+async function insertEvents(tx: Db, jobId: string, rows: ReturnType<typeof rowOf>[]): Promise<void> {
+  if (rows.length === 0) return;
+  await tx.run(sql`
+    insert into event (job_id, id, n, attempt_id, batch_id, at, type, level, message, step, data)
+    select ${jobId}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
+    from json_each(${JSON.stringify(rows)})`);
 }
 
 /** Adds an event to a job's list, in the caller's transaction. Returns its id (`ftevent-…`). */
 export async function addEvent(tx: Db, one: NewEvent): Promise<string> {
   const row = rowOf(one, (await lastNumber(tx, one.jobId)) + 1);
-  await tx.insert(event).values(row);
-  return row.id;
+  await insertEvents(tx, one.jobId, [row]);
+  return String(row[0]);
 }
 
 /** Adds several events of one job; bulky ones are left out once the job has too many. */
@@ -57,7 +65,7 @@ export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Prom
   const last = await lastNumber(tx, jobId);
   const kept = last < MAX_EVENTS ? events : events.filter((one) => one.type !== "sample" && one.type !== "metrics");
   const rows = kept.map((one, index) => rowOf(one, last + index + 1));
-  for (let from = 0; from < rows.length; from += 200) await tx.insert(event).values(rows.slice(from, from + 200));
+  await insertEvents(tx, jobId, rows);
 }
 
 /** Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, … */

@@ -8,8 +8,8 @@ import { type AttemptRef, type BatchHook, type Stored, storeEvents } from "./ing
 import { recentOf } from "./recent.ts";
 import { draftOf, stateOf } from "./state.ts";
 
-/** How long the first batch of a group waits for company, in milliseconds. */
-const WINDOW_MS = 10;
+/** How long the first batch of a group waits for company, in milliseconds: about what one commit takes. */
+const WINDOW_MS = 2;
 /** Values in one transaction: more would keep readers waiting while it runs. */
 const MAX_WEIGHT = 5000;
 /** Batches waiting at once; beyond that the server is too slow for its trainers, and says so. */

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "@libsql/client";
+import { quickReader } from "../../src/db/local-client.ts";
 import { connect } from "../../src/db/open.ts";
-import { quickReader } from "../../src/db/reader.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "ftl-reader-"));
 const path = join(dir, "t.db");
