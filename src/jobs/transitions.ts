@@ -2,6 +2,7 @@
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { writeUsageLine } from "../billing/service.ts";
+import { releaseGpus } from "../compute/allocations.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { attempt, command, type JobError, job } from "../db/schema/jobs.ts";
@@ -84,7 +85,10 @@ export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRo
     .where(and(eq(attempt.id, which.id), ne(attempt.state, "ended")))
     .returning({ id: attempt.id });
   if (done.length === 0) return false;
-  if (end.neverRan) return true;
+  if (end.neverRan) {
+    await releaseGpus(tx, which.id);
+    return true;
+  }
   const progress = row.progress as Progress;
   await writeUsageLine(tx, {
     org: row.org,

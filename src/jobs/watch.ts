@@ -1,5 +1,6 @@
 /** Looks after attempts: finds them again after a restart, notices ends no event explained, keeps the timeouts, and terminates until gone. */
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
+import { reconcileAllocations, releaseGpus } from "../compute/allocations.ts";
 import type { Handle, WorkStatus } from "../contract/provider.ts";
 import type { Ctx } from "../ctx.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
@@ -18,6 +19,8 @@ const CANCEL_GRACE_MS = 30_000;
 /** How long a process that said its last word may take to exit by itself before it is told to. */
 const EXIT_GRACE_MS = 3000;
 const TERMINATE_GRACE_S = 20;
+/** The same for one that was given up because it hung: it is refused already and has nothing to save. */
+const HUNG_GRACE_S = 5;
 const LOG_TAIL = 40;
 
 /** What the watcher remembers between looks; lost at a restart without harm. */
@@ -129,7 +132,7 @@ async function concludeExit(
     const current = await jobIn(tx, row.id);
     if (!current) return [];
     return attemptFailed(tx, ctx, current, which, {
-      reason: reasonOfExit(code, status.reason),
+      reason: reasonOfExit(row.kind, code, status.reason),
       message: exitMessage(code, status.reason),
       retry: true,
       exitCode: code,
@@ -173,7 +176,9 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
   const alive = status.state === "running" || status.state === "starting";
   if (alive && byItself && now - (which.endedAt ?? 0) < EXIT_GRACE_MS) return;
   failPoint("terminate.before");
-  const result = await entry.provider.terminate(handle, { graceS: TERMINATE_GRACE_S });
+  const result = await entry.provider.terminate(handle, {
+    graceS: which.outcome === "no_progress" ? HUNG_GRACE_S : TERMINATE_GRACE_S,
+  });
   if (!result.gone) {
     memory.askAgainAt.set(which.id, now + result.againAfterS * 1000);
     return;
@@ -184,6 +189,7 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
   const exitCode = which.exitCode ?? status.exitCode;
   const messages = await ctx.write(async (tx) => {
     await tx.update(attempt).set({ goneAt: ctx.clock.now(), exitCode }).where(eq(attempt.id, which.id));
+    await releaseGpus(tx, which.id);
     const current = await jobIn(tx, which.jobId);
     if (current?.state !== "stopping") return [];
     return (await finishJob(tx, ctx, current, { state: "cancelled" })) ?? [];
@@ -227,18 +233,35 @@ export async function expireQueued(ctx: Ctx): Promise<void> {
   }
 }
 
-/** Terminates work that bears this installation's mark but belongs to no live attempt: what a lost database row or an old backup left behind. */
+const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
+
+/**
+ * Compares what providers run with what the database knows: work that bears this installation's mark but belongs to no
+ * live attempt (a lost row, an old backup) is terminated, and the table of GPUs follows the labels of what lives.
+ */
 export async function sweepOrphans(ctx: Ctx): Promise<void> {
+  const living: { attemptId: string; gpus: readonly string[] }[] = [];
   for (const { plugin, provider } of ctx.compute.list()) {
-    for (const work of await provider.listOwned(ctx.installation)) {
-      const [row] = await ctx.db
-        .select({ goneAt: attempt.goneAt })
-        .from(attempt)
-        .where(eq(attempt.id, work.handle.key.replace(/^att-/, "att_")))
-        .limit(1);
-      if (row && row.goneAt === null) continue;
-      ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key: work.handle.key });
-      await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
+    try {
+      for (const work of await provider.listOwned(ctx.installation)) {
+        const attemptId = attemptIdOf(work.handle);
+        const [row] = await ctx.db
+          .select({ goneAt: attempt.goneAt })
+          .from(attempt)
+          .where(eq(attempt.id, attemptId))
+          .limit(1);
+        if (row && row.goneAt === null) {
+          living.push({ attemptId, gpus: work.gpus ?? [] });
+          continue;
+        }
+        ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key: work.handle.key });
+        await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
+      }
+    } catch (cause) {
+      // An engine that is away keeps what it has; the others are swept all the same.
+      if (!ctx.signal.aborted) ctx.log("warn", "a provider could not be swept", { provider: plugin.id, cause });
     }
   }
+  const { entered } = await reconcileAllocations(ctx, living);
+  if (entered > 0) ctx.log("warn", "GPUs in use were missing in the table and are entered", { gpus: entered });
 }
