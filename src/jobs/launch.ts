@@ -1,5 +1,5 @@
 /** Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of the network inside a transaction. */
-import { and, asc, desc, eq, lte } from "drizzle-orm";
+import { and, asc, desc, eq, lte, sql } from "drizzle-orm";
 import { slotsInUse } from "../compute/service.ts";
 import type { LaunchSpec, Offer, Provider, ProviderErrorKind, ProviderPlugin } from "../contract/provider.ts";
 import type { Ctx } from "../ctx.ts";
@@ -17,6 +17,8 @@ const LEASE_MS = 120_000;
 /** How long a job waits before providers are asked again, unless they say. */
 const WAIT_MS = 3000;
 const QUEUE_LOOK = 100;
+/** How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not hold it up: the old attempt's token is refused anyway. */
+const GONE_WAIT_MS = 600_000;
 
 /** The key of an attempt at its provider: its id in the letters keys may have. */
 export const keyOf = (attemptId: string) => attemptId.replaceAll("_", "-");
@@ -240,7 +242,14 @@ export async function startQueued(ctx: Ctx, track: Track): Promise<void> {
   const rows = await ctx.db
     .select()
     .from(job)
-    .where(and(eq(job.state, "queued"), lte(job.notBefore, now)))
+    .where(
+      and(
+        eq(job.state, "queued"),
+        lte(job.notBefore, now),
+        sql`not exists (select 1 from ${attempt} where ${attempt.jobId} = ${job.id}
+          and ${attempt.goneAt} is null and ${attempt.endedAt} > ${now - GONE_WAIT_MS})`,
+      ),
+    )
     .orderBy(desc(job.priority), asc(job.queuedAt), asc(job.id))
     .limit(QUEUE_LOOK);
   if (rows.length === 0) return;

@@ -1,5 +1,6 @@
 /** Why an attempt ended, whether another may do better, and what a person can do about it: one table for the whole engine. */
 import type { ProviderErrorKind } from "../contract/provider.ts";
+import type { JobKind } from "../contract/spec.ts";
 import type { FailureReason } from "../contract/trainer.ts";
 import type { JobState } from "./state.ts";
 
@@ -79,11 +80,13 @@ export function launchReason(word: string | null | undefined): EndReason {
   return word && Object.hasOwn(REASONS, word) ? (word as EndReason) : "launch_failed";
 }
 
-/** The reason behind a process' end that no event explained. `code` as in WorkStatus; null = nobody saw it. */
-export function reasonOfExit(code: number | null, word: string | null): EndReason {
+/** The reason behind the end of a job's work that no event explained. `code` as in WorkStatus; null = nobody saw it. */
+export function reasonOfExit(kind: JobKind, code: number | null, word: string | null): EndReason {
   const said = WORDS.find(([text]) => word?.includes(text));
   if (said) return said[1];
   if (code === null) return "lost";
+  // A trainer that believes it is done and handed nothing in would do the same again.
+  if (code === 0 && kind === "train") return "bad_result";
   if (code === 2) return "bad_spec";
   if (code === 3) return "server_refused";
   if (code === 4 || code === 143 || code === 130 || code === 129) return "interrupted";

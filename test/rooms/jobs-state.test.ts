@@ -92,7 +92,7 @@ describe("what follows the end of an attempt", () => {
   });
 
   test.each([
-    [0, null, "internal"],
+    [0, null, "bad_result"],
     [1, null, "internal"],
     [2, null, "bad_spec"],
     [3, null, "server_refused"],
@@ -103,7 +103,7 @@ describe("what follows the end of an attempt", () => {
     [139, null, "killed"],
     [null, "ended together with its launcher", "lost"],
   ] as const)("exit code %p (%p) means %s", (code, word, reason) => {
-    expect(reasonOfExit(code, word)).toBe(reason);
+    expect(reasonOfExit("train", code, word)).toBe(reason);
   });
 
   test("every reason has advice", () => {

@@ -23,7 +23,12 @@ export interface Live {
   /** Authenticated JSON call; throws with the answer when the status is 400 or more. */
   call<T = Record<string, unknown>>(method: string, path: string, body?: unknown): Promise<T>;
   kill9(): Promise<void>;
-  start(): Promise<void>;
+  /** Asks the server to stop, as a service manager does; resolves with the milliseconds it took to end. */
+  stop(): Promise<number>;
+  /** Resolves when the server has ended, however it did. */
+  ended(): Promise<void>;
+  /** Starts the server again, with these environment variables besides. */
+  start(env?: Record<string, string>): Promise<void>;
   /** Standard error so far, for messages of failing tests. */
   log(): string;
   /** Stops the server and all it started, and removes the data directory. */
@@ -78,15 +83,15 @@ export async function startLive(
     return run.stdout.toString();
   };
   const log = () => (existsSync(logPath) ? readFileSync(logPath, "utf8") : "");
-  const start = async () => {
+  const start = async (more: Record<string, string> = {}) => {
     child = Bun.spawn([...command, "serve", "--data", dir, "--listen", `127.0.0.1:${port}`], {
-      env,
+      env: { ...env, ...more },
       cwd: options.cwd,
       stdout: "ignore",
       stderr: Bun.file(logPath),
     });
     await until("the server to answer", async () => {
-      if (child?.exitCode !== null) throw new Error(`the server ended: ${log()}`);
+      if (child?.exitCode !== null || child.signalCode !== null) throw new Error(`the server ended: ${log()}`);
       return (await fetch(`${url}/healthz`).catch(() => null))?.ok;
     });
   };
@@ -120,6 +125,15 @@ export async function startLive(
     },
     async kill9() {
       child?.kill("SIGKILL");
+      await child?.exited;
+    },
+    async stop() {
+      const from = performance.now();
+      child?.kill("SIGTERM");
+      await child?.exited;
+      return performance.now() - from;
+    },
+    async ended() {
       await child?.exited;
     },
     async close() {

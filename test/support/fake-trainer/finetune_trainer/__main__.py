@@ -2,7 +2,9 @@
 
 Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies of SIGKILL at step N, `code.N` exits with N at once, `mute` says nothing,
 `stall.N` stops working at step N but lives on, `deaf` obeys no command and no SIGTERM, `fail.REASON` reports that failure at step 3,
-`once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint.
+`once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint, `bye` exits 0 at step 3 without a word,
+`savekill.N` dies of SIGKILL in the middle of uploading the checkpoint of step N, `hog.N` takes memory without end from step N on,
+`slow.N` takes N ms a step, `talk` says a log line every step.
 """
 
 import hashlib
@@ -52,6 +54,8 @@ class Home:
             if answer.status >= 500:
                 time.sleep(0.1)
                 continue
+            if answer.status == 409:  # a part whose answer was lost: it has arrived
+                return json.loads(text)
             if answer.status >= 400:
                 raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()}")
             return json.loads(text)
@@ -73,7 +77,7 @@ def tensor_file() -> bytes:
     return struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1.0, 2.0)
 
 
-def checkpoint(home: Home, step: int, tokens: int) -> None:
+def checkpoint(home: Home, step: int, tokens: int, die: bool = False) -> None:
     files = {
         "adapter_model.safetensors": tensor_file(),
         "optimizer.safetensors": tensor_file(),
@@ -85,9 +89,11 @@ def checkpoint(home: Home, step: int, tokens: int) -> None:
     metrics = {"step": step, "train/loss": 1 / step, "eval/loss": 2 / step}
     opened = home.call("POST", "/artifacts", {"kind": "checkpoint", "step": step, "metrics": metrics, "files": entries})
     for entry in [] if opened["complete"] else opened["files"]:
-        content = files[entry["path"]]
-        if entry["offset"] < len(content):
-            home.call("PUT", f"/artifacts/{opened['artifact_id']}/{entry['path']}?offset={entry['offset']}", content[entry["offset"] :])
+        content, at = files[entry["path"]], entry["offset"]
+        while at < len(content):
+            at = home.call("PUT", f"/artifacts/{opened['artifact_id']}/{entry['path']}?offset={at}", content[at:])["offset"]
+        if die:
+            os.kill(os.getpid(), signal.SIGKILL)
     home.call("POST", f"/artifacts/{opened['artifact_id']}/complete")
 
 
@@ -119,7 +125,7 @@ def train(home: Home, reply: dict, words: dict) -> int:
     )
     home.send()
     while step < total:
-        time.sleep(STEP_S)
+        time.sleep(words["slow"] / 1000 if "slow" in words else STEP_S)
         step, tokens = step + 1, tokens + 10
         if step == words.get("crash"):
             print("about to crash", flush=True)
@@ -132,13 +138,21 @@ def train(home: Home, reply: dict, words: dict) -> int:
             return 1
         if step == words.get("stall"):
             time.sleep(600)
+        if step == words.get("hog"):
+            hoard = []
+            while True:
+                hoard.append(bytearray(b"x") * 2**22)
+        if "bye" in words and step == 3:
+            return 0
+        if "talk" in words:
+            home.emit("log", level="info", message=f"step {step}")
         values = {"train/loss": 1 / step, "train/token_accuracy": 0.5, "perf/tokens_per_second": 500.0}
         home.emit("metrics", step=step, epoch=step / total, values=values)
         home.emit("progress", step=step, total_steps=total, epoch=step / total, tokens_seen=tokens, eta_s=1.0, fraction=step / total)
         if step % schedule["save_every"] == 0 or step == total:
             home.send()
             if "bare" not in words:
-                checkpoint(home, step, tokens)
+                checkpoint(home, step, tokens, step == words.get("savekill"))
         home.send()
         outcome = None if "deaf" in words else obey(home, step, tokens)
         if outcome:

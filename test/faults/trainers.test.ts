@@ -1,0 +1,327 @@
+/** The trainer, its connection or its machine fails: the server tells a slow one from a dead one, and never lets two of them write. */
+import { afterAll, beforeAll, describe } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { until } from "../support/live.ts";
+import { type AttemptView, type Bench, startBench } from "./support/bench.ts";
+import { FULL, row } from "./support/row.ts";
+
+let bench: Bench;
+beforeAll(async () => {
+  bench = await startBench({ trainer: "scripted" });
+}, 120_000);
+afterAll(() => bench?.close(), 60_000);
+
+const steps = async (id: string) => (await bench.job(id)).progress.step ?? 0;
+const pid = (key: string) =>
+  Number(
+    bench.hands
+      .working()
+      .find((work) => work.key === key)
+      ?.id.split("@")[0],
+  );
+
+async function outcomes(id: string, expected: string[]): Promise<string> {
+  const found = (await bench.attempts(id)).map((one) => one.outcome ?? one.state);
+  if (found.join() !== expected.join())
+    throw new Error(`attempts ended ${found.join(", ")}, not ${expected.join(", ")}`);
+  return found.join(", ");
+}
+
+const ended = (id: string, number: number) =>
+  until(
+    `the end of attempt ${number}`,
+    async (): Promise<AttemptView | null> =>
+      (await bench.attempts(id)).find((one) => one.number === number && one.state === "ended") ?? null,
+    60_000,
+    20,
+  );
+
+/** Cuts trainers off from the server, both alive, until `back` is called. */
+function cutOff(): { back(): void } {
+  const socket = bench.trainerSocket;
+  renameSync(socket, `${socket}.away`);
+  return { back: () => renameSync(`${socket}.away`, socket) };
+}
+
+describe("the way between trainer and server", () => {
+  row(
+    {
+      row: "6",
+      fault: "the trainer cannot reach the server for a while, both alive",
+      expected: "no second start; it recovers",
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-cut", { max_steps: 120 });
+      const key = await bench.workOf(id);
+      const [before] = bench.hands.working().filter((work) => work.key === key);
+      const times = FULL ? 20 : 4;
+      for (let n = 0; n < times; n++) {
+        await bench.atStep(id, (n + 1) * 5);
+        const { back } = cutOff();
+        await Bun.sleep(700);
+        const { state } = await bench.job(id);
+        back();
+        if (state !== "running") throw new Error(`the job was ${state} while cut off`);
+        const [now] = bench.hands.working().filter((work) => work.key === key);
+        if (now?.id !== before?.id) throw new Error("another process");
+      }
+      await bench.reached(id, "succeeded");
+      return { times, seen: `running throughout, the same process; attempts: ${await outcomes(id, ["succeeded"])}` };
+    },
+  );
+
+  row(
+    {
+      row: "8",
+      fault: "a trainer that was given up for silence comes back after it was replaced",
+      expected: "refused, ended; no write of it counts",
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-deaf-once", { max_steps: 60 });
+      const key = await bench.workOf(id);
+      const token = bench.hands.token(key);
+      await bench.atStep(id, 8);
+      bench.hands.freeze(key);
+      await bench.setLimits(id, { no_progress_s: 1 });
+      const given = await ended(id, 1);
+      await bench.setLimits(id, { no_progress_s: 600 });
+      // Its writes by the old token, sent while it is being ended.
+      const events = [
+        { seq: given.lastSeq + 1, at: Date.now(), type: "metrics", step: 50, epoch: 0, values: { "train/loss": 9 } },
+      ];
+      const answer = await bench.asTrainer(token, "POST", "/events", { events });
+      const late = await bench.asTrainer(token, "GET", "/spec");
+      if (answer.status !== 409 || late.status !== 409)
+        throw new Error(`the old token was answered ${answer.status} and ${late.status}`);
+      if (bench.hands.working().some((work) => work.key === key)) bench.hands.thaw(key);
+      await bench.reached(id, "succeeded");
+      const [zombie] = await bench.attempts(id);
+      if (zombie?.lastSeq !== given.lastSeq) throw new Error("the old attempt wrote on");
+      const wrong = await bench.rows(
+        "SELECT 1 FROM point p JOIN series s ON s.id = p.series_id WHERE s.job_id = ? AND p.value = 9",
+        [id],
+      );
+      if (wrong.length) throw new Error("a value of the old attempt is in the curve");
+      return { times: 1, seen: `409 to the old token; attempts: ${await outcomes(id, ["no_progress", "succeeded"])}` };
+    },
+  );
+
+  row(
+    { row: "9", fault: "batches of events twice, out of order, several at once", expected: "each event stored once" },
+    () => bench,
+    async () => {
+      const id = await bench.train("mute");
+      const token = bench.hands.token(await bench.workOf(id));
+      // Who asks for the spec begins anew: the sleeping trainer must have asked before anyone reports in its name.
+      const asked = "SELECT 1 FROM attempt WHERE job_id = ? AND trim_step IS NOT NULL";
+      await until("the spec to be asked for", async () => (await bench.rows(asked, [id])).length > 0);
+      const total = FULL ? 3000 : 400;
+      const at = Date.now();
+      const all = [
+        {
+          seq: 1,
+          at,
+          type: "plan",
+          total_steps: total,
+          steps_per_epoch: total,
+          train_rows: 1,
+          train_tokens_per_epoch: 1,
+          trainable_parameters: 1,
+          total_parameters: 1,
+          rows_cut: 0,
+          rows_dropped: 0,
+        },
+        ...Array.from({ length: total }, (_, n) => [
+          { seq: 2 * n + 2, at, type: "metrics", step: n + 1, epoch: 0, values: { "train/loss": n + 1, "x/y": -n } },
+          { seq: 2 * n + 3, at, type: "log", level: "info", message: `step ${n + 1}` },
+        ]).flat(),
+      ];
+      let sent = 0;
+      let known = 0;
+      const deliver = async () => {
+        while (known < all.length) {
+          // From somewhere before what is known to somewhere behind it, shuffled: duplicates, overlaps and gaps.
+          const from = Math.max(0, known - 30 + Math.floor(Math.random() * 40));
+          const part = all.slice(from, from + 1 + Math.floor(Math.random() * 60)).sort(() => Math.random() - 0.5);
+          const answer = await bench.asTrainer(token, "POST", "/events", { events: part });
+          if (!answer.ok) throw new Error(`a batch was answered ${answer.status}: ${await answer.text()}`);
+          known = Math.max(known, ((await answer.json()) as { last_seq: number }).last_seq);
+          sent++;
+        }
+      };
+      await Promise.all([deliver(), deliver(), deliver(), deliver()]);
+      const [stored] = await bench.rows<{ points: number; wrong: number }>(
+        "SELECT count(*) points, sum(p.value <> p.step) wrong FROM point p JOIN series s ON s.id = p.series_id WHERE s.job_id = ? AND s.key = 'train/loss'",
+        [id],
+      );
+      const [lines] = await bench.rows<{ n: number; d: number }>(
+        "SELECT count(*) n, count(DISTINCT message) d FROM log_line WHERE job_id = ?",
+        [id],
+      );
+      if (stored?.points !== total || stored.wrong !== 0 || lines?.n !== total || lines.d !== total)
+        throw new Error(`${stored?.points} points (${stored?.wrong} wrong), ${lines?.n} lines of ${total}`);
+      await bench.call("POST", `/v1/jobs/${id}/cancel`);
+      await bench.reached(id, "cancelled");
+      return { times: sent, seen: `${sent} batches sent for ${all.length} events; each stored once` };
+    },
+  );
+});
+
+describe("the work", () => {
+  row(
+    {
+      row: "7",
+      fault: "the trainer's machine takes trainer and watcher away at once",
+      expected: "a new attempt from the last checkpoint",
+    },
+    () => bench,
+    async () => {
+      const times = FULL ? 5 : 1;
+      for (let n = 0; n < times; n++) {
+        const id = await bench.train("talk-gone", { max_steps: 60 });
+        await bench.atStep(id, 12);
+        bench.hands.vanish(await bench.workOf(id));
+        await bench.reached(id, "succeeded");
+        await outcomes(id, ["lost", "succeeded"]);
+        const [first] = await bench.rows<{ message: string }>(
+          "SELECT message FROM log_line WHERE attempt_id = ? ORDER BY id LIMIT 1",
+          [(await bench.attempts(id))[1]?.id ?? ""],
+        );
+        const at = Number(first?.message.split(" ")[1]);
+        if (!(at > 10)) throw new Error(`the new attempt began at ${first?.message}`);
+      }
+      return { times, seen: "lost, then a second attempt that began behind step 10" };
+    },
+  );
+
+  row(
+    {
+      row: "11",
+      fault: "the work is removed by hand",
+      expected: "the attempt fails with that reason, not as a success",
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-removed", { max_steps: 400 });
+      await bench.setLimits(id, { max_attempts: 1 });
+      await bench.atStep(id, 7);
+      bench.hands.removeByHand(await bench.workOf(id));
+      const done = await until("the end", async () => {
+        const now = await bench.job(id);
+        return now.state === "failed" ? now : null;
+      });
+      await outcomes(id, ["lost"]);
+      if (done.error?.code !== "lost" || !done.error.advice) throw new Error(JSON.stringify(done.error));
+      return { times: 1, seen: `failed: "${done.error.message}"` };
+    },
+  );
+
+  const groups = "/sys/fs/cgroup/memory";
+  const group = join(existsSync(groups) ? groups : "/sys/fs/cgroup", `ftl-faults-${process.pid}`);
+  const limited = memoryGroup(group);
+  row(
+    {
+      row: "12",
+      fault: "the trainer runs out of memory (control group of 96 MiB)",
+      expected: "failed: out_of_memory, advice, no blind retry",
+      skip: limited.problem,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-slow.50-hog.30", { max_steps: 60 });
+      const key = await bench.workOf(id);
+      limited.add(pid(key));
+      const done = await until("the end", async () => {
+        const now = await bench.job(id);
+        return now.state === "failed" ? now : null;
+      });
+      limited.remove();
+      await outcomes(id, ["out_of_memory"]);
+      if (!done.error?.advice?.includes("batch size")) throw new Error(`advice: ${done.error?.advice}`);
+      return { times: 1, seen: `failed: "${done.error.message}" Advice: "${done.error.advice}"` };
+    },
+  );
+
+  row(
+    { row: "13", fault: "the trainer hangs (SIGSTOP)", expected: "the watchdog ends it; another attempt goes on" },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-hangs", { max_steps: 60 });
+      const key = await bench.workOf(id);
+      await bench.atStep(id, 12);
+      bench.hands.freeze(key);
+      const from = performance.now();
+      await bench.setLimits(id, { no_progress_s: 1 });
+      await ended(id, 1);
+      await bench.setLimits(id, { no_progress_s: 600 });
+      const waited = performance.now() - from;
+      await bench.reached(id, "succeeded");
+      await outcomes(id, ["no_progress", "succeeded"]);
+      const gone = await until("the work to be gone", async () => (await bench.attempts(id))[0]?.goneAt);
+      const [first] = await bench.rows<{ ended_at: number }>(
+        "SELECT ended_at FROM attempt WHERE job_id = ? AND number = 1",
+        [id],
+      );
+      const [second] = await bench.rows<{ created_at: number }>(
+        "SELECT created_at FROM attempt WHERE job_id = ? AND number = 2",
+        [id],
+      );
+      if ((second?.created_at ?? 0) < gone)
+        throw new Error("the second attempt began while the first one's work was there");
+      return {
+        times: 1,
+        seen: `given up ${(waited / 1000).toFixed(1)} s after the stop (limit 1 s), gone ${((gone - (first?.ended_at ?? 0)) / 1000).toFixed(1)} s later, then a second attempt`,
+      };
+    },
+  );
+
+  const bare: [string, string, string, string][] = [
+    ["14", "bare", "the trainer says it succeeded and gave no adapter", "bad_result"],
+    ["14b", "bye", "the trainer exits with 0 without a word", "bad_result"],
+  ];
+  for (const [number, suffix, fault, code] of bare)
+    row(
+      { row: number, fault, expected: `failed: ${code}` },
+      () => bench,
+      async () => {
+        const id = await bench.train(suffix);
+        const done = await until("the end", async () => {
+          const now = await bench.job(id);
+          if (now.state === "succeeded") throw new Error("it counts as a success");
+          return now.state === "failed" ? now : null;
+        });
+        await outcomes(id, [code]);
+        if ((await steps(id)) > 20) throw new Error("more steps than asked for");
+        return { times: 1, seen: `failed (${done.error?.code}): "${done.error?.message}"` };
+      },
+    );
+});
+
+interface MemoryGroup {
+  problem: string | null;
+  add(pid: number): void;
+  remove(): void;
+}
+
+/** A control group with 96 MiB, of either version; `problem` says why there can be none here. */
+function memoryGroup(path: string): MemoryGroup {
+  const limit = String(96 * 2 ** 20);
+  try {
+    mkdirSync(path);
+    const name = ["memory.max", "memory.limit_in_bytes"].find((one) => existsSync(join(path, one)));
+    if (!name) throw new Error("no memory controller");
+    writeFileSync(join(path, name), limit);
+    readFileSync(join(path, name));
+    return {
+      problem: null,
+      add: (id) => writeFileSync(join(path, "cgroup.procs"), String(id)),
+      remove: () => rmdirSync(path),
+    };
+  } catch {
+    if (existsSync(path)) rmdirSync(path);
+    return { problem: "no control group can be made here", add: () => {}, remove: () => {} };
+  }
+}
