@@ -41,7 +41,9 @@ export async function runServer(config: Config, overrides: Partial<Ctx> = {}): P
 /** Address of the page that makes the first administrator, valid once; null when there is one already. */
 export async function setupLink(ctx: Ctx, url: string): Promise<string | null> {
   const token = await createSetupToken(ctx);
-  return token && `${(ctx.config.public_url ?? url).replace(/\/$/, "")}/setup?token=${token}`;
+  // "Every address" is no address a browser could open.
+  const here = url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//localhost");
+  return token && `${(ctx.config.public_url ?? here).replace(/\/$/, "")}/setup?token=${token}`;
 }
 
 /** Resolves with the name of the first signal that asks the process to end. */
