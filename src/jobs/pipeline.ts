@@ -11,7 +11,10 @@ export interface PipelineOptions {
   /** Longest pause between looks while something is going on, and while nothing is. */
   activeMs?: number;
   idleMs?: number;
+  /** How often what providers run is compared with what the database knows. */
   sweepMs?: number;
+  /** How long work that belongs to no live attempt is left alone before it is ended. */
+  orphanGraceMs?: number;
 }
 
 /**
@@ -19,12 +22,13 @@ export interface PipelineOptions {
  * @returns stops the loop and waits for what is under way
  */
 export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {
-  const { activeMs = 500, idleMs = 5000, sweepMs = 60_000 } = options;
+  const { activeMs = 500, idleMs = 5000, sweepMs = 5000, orphanGraceMs = 30_000 } = options;
   const memory: Memory = {
     startedAt: ctx.clock.now(),
     launching: new Set(),
     goneSince: new Map(),
     askAgainAt: new Map(),
+    orphanSince: new Map(),
   };
   const stop = new AbortController();
   const underWay = new Set<Promise<void>>();
@@ -90,7 +94,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     }
     if (ctx.clock.monotonic() - sweptAt > sweepMs) {
       sweptAt = ctx.clock.monotonic();
-      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx));
+      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx, memory, orphanGraceMs));
       aside("queue", "expiring the queue", () => expireQueued(ctx));
     }
     const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);

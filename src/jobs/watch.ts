@@ -32,6 +32,8 @@ export interface Memory {
   goneSince: Map<string, number>;
   /** Not before this time is it terminated again, by attempt id. */
   askAgainAt: Map<string, number>;
+  /** When work that belongs to nobody was first seen, by provider and key. */
+  orphanSince: Map<string, number>;
 }
 
 const handleOf = (row: AttemptRow): Handle => row.handle ?? { provider: row.provider, key: keyOf(row.id) };
@@ -237,13 +239,20 @@ const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
 
 /**
  * Compares what providers run with what the database knows: work that bears this installation's mark but belongs to no
- * live attempt (a lost row, an old backup) is terminated, and the table of GPUs follows the labels of what lives.
+ * live attempt (a lost row, an old backup) is terminated after a grace, again and again until it is gone, and the table of
+ * GPUs follows the labels of what lives. What a provider that is away runs keeps its first sighting.
  */
-export async function sweepOrphans(ctx: Ctx): Promise<void> {
+export async function sweepOrphans(ctx: Ctx, memory: Memory, graceMs: number): Promise<void> {
+  const now = ctx.clock.monotonic();
   const living: { attemptId: string; gpus: readonly string[] }[] = [];
   for (const { plugin, provider } of ctx.compute.list()) {
     try {
-      for (const work of await provider.listOwned(ctx.installation)) {
+      const owned = await provider.listOwned(ctx.installation);
+      const mark = (key: string) => `${plugin.id} ${key}`;
+      const there = new Set(owned.map((work) => mark(work.handle.key)));
+      for (const known of memory.orphanSince.keys())
+        if (known.startsWith(mark("")) && !there.has(known)) memory.orphanSince.delete(known);
+      for (const work of owned) {
         const attemptId = attemptIdOf(work.handle);
         const [row] = await ctx.db
           .select({ goneAt: attempt.goneAt })
@@ -254,7 +263,11 @@ export async function sweepOrphans(ctx: Ctx): Promise<void> {
           living.push({ attemptId, gpus: work.gpus ?? [] });
           continue;
         }
-        ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key: work.handle.key });
+        const { key } = work.handle;
+        const since = memory.orphanSince.get(mark(key)) ?? now;
+        memory.orphanSince.set(mark(key), since);
+        if (now - since < graceMs) continue;
+        ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key });
         await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
       }
     } catch (cause) {

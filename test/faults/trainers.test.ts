@@ -164,6 +164,8 @@ describe("the way between trainer and server", () => {
       if (stored?.points !== total || stored.wrong !== 0 || lines?.n !== total || lines.d !== total)
         throw new Error(`${stored?.points} points (${stored?.wrong} wrong), ${lines?.n} lines of ${total}`);
       await bench.call("POST", `/v1/jobs/${id}/cancel`);
+      const last = [{ seq: all.length + 1, at, type: "finished", outcome: "cancelled" }];
+      await bench.asTrainer(token, "POST", "/events", { events: last });
       await bench.reached(id, "cancelled");
       return { times: sent, seen: `${sent} batches sent for ${all.length} events; each stored once` };
     },

@@ -9,7 +9,7 @@ import { until } from "../support/live.ts";
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await createLab({ sweepMs: 200 });
+  lab = await createLab({ sweepMs: 200, orphanGraceMs: 5000 });
 }, 60_000);
 afterAll(() => lab.close(), 60_000);
 
@@ -299,7 +299,7 @@ describe("a server that goes away", () => {
     expect(after?.tokenHash).not.toBe(one?.tokenHash ?? "");
   }, 60_000);
 
-  test("ends work that bears its mark but belongs to no job", async () => {
+  test("ends work that bears its mark but belongs to no job, after a grace", async () => {
     await lab.provider.launch(
       {
         kind: "train",
@@ -323,6 +323,9 @@ describe("a server that goes away", () => {
       { key: "att-nobodys", labels: {}, deadline: Date.now() + 600_000, callHome: { url: "unix:/x", token: "fta-x" } },
     );
     const orphan = { provider: "process", key: "att-nobodys" };
+    // Several sweeps later it is still left alone.
+    await Bun.sleep(700);
+    expect(await lab.provider.describe(orphan)).toMatchObject({ state: "running", reason: null });
     await until(
       "the orphan to be gone",
       async () => (await lab.provider.describe(orphan)).state === "absent",
