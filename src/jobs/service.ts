@@ -1,63 +1,24 @@
 /** Jobs of every kind as people and other rooms use them: make, look at, list, cancel, pause, resume, save a checkpoint now. */
-import { and, desc, eq, inArray, isNull, lt, or, type SQL, sql } from "drizzle-orm";
+import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
-import type { JobKind } from "../contract/spec.ts";
 import type { CommandType } from "../contract/trainer.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
-import { attempt, command, job } from "../db/schema/jobs.ts";
+import { attempt, command } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { randomChars } from "../lib/ids.ts";
 import { getJob } from "./create.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
-import { type Action, actionTarget, type JobState } from "./state.ts";
+import { type Action, actionTarget } from "./state.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
 
 export { createJob, getJob, type NewJob, requestHash } from "./create.ts";
+export { type JobQuery, listJobs } from "./list.ts";
 export { startPipeline } from "./pipeline.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
 export { finishJob } from "./transitions.ts";
-
-export interface JobQuery {
-  kind?: JobKind;
-  state?: JobState | JobState[];
-  /** Part of a name, id or model, in any case. */
-  search?: string;
-  /** Pairs that must be there; null = jobs without any metadata. */
-  metadata?: Record<string, string> | null;
-  parentId?: string;
-  after?: string;
-  limit: number;
-}
-
-/** Newest first; gives one row more than `limit` when there are more. `after` is the id of the last row seen. */
-export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise<JobRow[]> {
-  const where: (SQL | undefined)[] = [eq(job.org, actor.org)];
-  if (query.kind) where.push(eq(job.kind, query.kind));
-  if (query.state) where.push(inArray(job.state, [query.state].flat()));
-  if (query.parentId) where.push(eq(job.parentId, query.parentId));
-  if (query.search) {
-    const like = `%${query.search.replace(/[\\%_]/g, (char) => `\\${char}`)}%`;
-    where.push(
-      sql`(${job.name} like ${like} escape '\\' or ${job.id} like ${like} escape '\\' or json_extract(${job.spec}, '$.output_model') like ${like} escape '\\' or json_extract(${job.spec}, '$.base_model.id') like ${like} escape '\\')`,
-    );
-  }
-  if (query.metadata === null) where.push(sql`${job.metadata} = '{}'`);
-  for (const [key, value] of Object.entries(query.metadata ?? {}))
-    where.push(sql`exists (select 1 from json_each(${job.metadata}) m where m.key = ${key} and m.value = ${value})`);
-  if (query.after) {
-    const from = await getJob(ctx, actor, query.after);
-    where.push(or(lt(job.createdAt, from.createdAt), and(eq(job.createdAt, from.createdAt), lt(job.id, from.id))));
-  }
-  return ctx.db
-    .select()
-    .from(job)
-    .where(and(...where))
-    .orderBy(desc(job.createdAt), desc(job.id))
-    .limit(query.limit + 1);
-}
 
 /** Attempts of a job, oldest first. */
 export async function listAttempts(ctx: Ctx, actor: Actor, jobId: string): Promise<AttemptRow[]> {

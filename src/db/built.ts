@@ -1,0 +1,32 @@
+/** Queries that are built once for each database: drizzle takes as long to build a query as SQLite takes to answer a small one. */
+import { getTableColumns, type Table } from "drizzle-orm";
+import type { Db } from "./open.ts";
+
+/** `build`, asked once for each database: give it the `.prepare()` of a query whose values are placeholders. */
+export function builtOnce<Q>(build: (db: Db) => Q): (db: Db) => Q {
+  const made = new WeakMap<Db, Q>();
+  return (db) => {
+    let query = made.get(db);
+    if (query === undefined) {
+      query = build(db);
+      made.set(db, query);
+    }
+    return query;
+  };
+}
+
+/**
+ * What `.values()` of a query of a whole table gave, as rows: for lists that are asked for all the time. Drizzle's own mapping
+ * looks for joins and nested fields in every value.
+ */
+export function rowsOf<T extends Table>(table: T, values: readonly (readonly unknown[])[]): T["$inferSelect"][] {
+  const columns = Object.entries(getTableColumns(table));
+  return values.map((row) => {
+    const made: Record<string, unknown> = {};
+    for (const [at, [name, column]] of columns.entries()) {
+      const value = row[at];
+      made[name] = value === null ? null : column.mapFromDriverValue(value);
+    }
+    return made as T["$inferSelect"];
+  });
+}
