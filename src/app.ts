@@ -30,6 +30,7 @@ import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { type Db, openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
+import { startWalWatch } from "./db/wal.ts";
 import { deploymentsApi } from "./deployments/api.ts";
 import { deploymentsPages } from "./deployments/pages.tsx";
 import { startDeployments } from "./deployments/reconcile.ts";
@@ -214,6 +215,7 @@ export async function adminCommand(
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
   const stops: (() => void | Promise<void>)[] = [
+    startWalWatch(ctx),
     () => flushKeyUse(ctx),
     () => flushUsage(ctx),
     startDatasets(ctx),

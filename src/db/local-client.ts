@@ -84,7 +84,9 @@ function beginWrite(database: Libsql.Database, prepared: PreparedSql): Transacti
  * time and nothing beside it: the writer queue sees to that.
  */
 export function quickWriter(path: string, base: Client, pragmas: readonly string[]): Client {
-  const database = new Libsql(path, { timeout: BUSY_MS });
+  const database = new Libsql(path);
+  // SQLite would wait inside the driver and the whole process with it: the writer queue waits instead, between two tries.
+  database.exec("PRAGMA busy_timeout = 0");
   for (const pragma of pragmas) database.exec(pragma);
   const prepared = preparedSql(database);
 

@@ -16,6 +16,10 @@ export interface WriteOptions {
 /** Runs `work` in one transaction and returns its result after commit. No network, no files, no second write inside. */
 export type Writer = <T>(work: (tx: Db) => Promise<T>, options?: WriteOptions) => Promise<T>;
 
+/** How long a write waits for another program to let go of the database, from the moment it was asked for. */
+const BUSY_MS = 5000;
+const BUSY_PAUSE_MS = 25;
+
 function codeOf(error: unknown): string {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
     const code = (at as { code?: unknown }).code;
@@ -24,9 +28,13 @@ function codeOf(error: unknown): string {
   return "";
 }
 
+function isBusy(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error));
+}
+
 function translate(error: unknown): unknown {
   const code = codeOf(error);
-  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED"))
+  if (isBusy(error))
     return new AppError("unavailable", "database_busy", "The database is busy; try again in a moment.", {
       cause: error,
       retryAfterS: 1,
@@ -54,27 +62,50 @@ export function createWriter(open: () => Promise<Client>): { write: Writer; clos
     return current;
   }
 
-  async function run<T>(work: (tx: Db) => Promise<T>, relaxed: boolean): Promise<T> {
+  /** One try; `begun` is called once the database is ours. */
+  async function attempt<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, begun: () => void): Promise<T> {
     const conn = await connection();
     try {
       if (conn.relaxed !== relaxed) {
         await conn.client.execute(`PRAGMA synchronous = ${relaxed ? "NORMAL" : "FULL"}`);
         conn.relaxed = relaxed;
       }
-      return await conn.db.transaction(work);
+      return await conn.db.transaction((tx) => {
+        begun();
+        return work(tx);
+      });
     } catch (error) {
       const code = codeOf(error);
       if (code && !code.startsWith("SQLITE_CONSTRAINT")) {
         current = null;
         conn.client.close();
       }
-      throw translate(error);
+      throw error;
+    }
+  }
+
+  /**
+   * Tries until `deadline` to have the database; nothing of `work` runs twice. Between two tries the process does other
+   * things. The deadline counts from the moment of asking, so that the last in line waits no longer than the first.
+   */
+  async function run<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, deadline: number): Promise<T> {
+    let ours = false;
+    for (let pause = BUSY_PAUSE_MS; ; pause = Math.min(200, pause * 2)) {
+      try {
+        return await attempt(work, relaxed, () => {
+          ours = true;
+        });
+      } catch (error) {
+        if (ours || !isBusy(error) || performance.now() > deadline) throw translate(error);
+        await Bun.sleep(pause);
+      }
     }
   }
 
   return {
     write(work, options = {}) {
-      const result = tail.then(() => run(work, options.relaxed ?? false));
+      const deadline = performance.now() + BUSY_MS;
+      const result = tail.then(() => run(work, options.relaxed ?? false, deadline));
       tail = result.catch(() => {});
       return result;
     },
