@@ -50,7 +50,10 @@ function translate(error: unknown): unknown {
 }
 
 /** Makes the queue. `open` gives a fresh one-connection client, asked for again after one was thrown away. */
-export function createWriter(open: () => Promise<Client>): { write: Writer; close(): Promise<void> } {
+export function createWriter(
+  open: () => Promise<Client>,
+  { busyMs = BUSY_MS } = {},
+): { write: Writer; close(): Promise<void> } {
   let current: { client: Client; db: LibSQLDatabase<Record<string, never>>; relaxed: boolean } | null = null;
   let tail: Promise<unknown> = Promise.resolve();
 
@@ -65,23 +68,19 @@ export function createWriter(open: () => Promise<Client>): { write: Writer; clos
   /** One try; `begun` is called once the database is ours. */
   async function attempt<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, begun: () => void): Promise<T> {
     const conn = await connection();
-    try {
-      if (conn.relaxed !== relaxed) {
-        await conn.client.execute(`PRAGMA synchronous = ${relaxed ? "NORMAL" : "FULL"}`);
-        conn.relaxed = relaxed;
-      }
-      return await conn.db.transaction((tx) => {
-        begun();
-        return work(tx);
-      });
-    } catch (error) {
-      const code = codeOf(error);
-      if (code && !code.startsWith("SQLITE_CONSTRAINT")) {
-        current = null;
-        conn.client.close();
-      }
-      throw error;
+    if (conn.relaxed !== relaxed) {
+      await conn.client.execute(`PRAGMA synchronous = ${relaxed ? "NORMAL" : "FULL"}`);
+      conn.relaxed = relaxed;
     }
+    return conn.db.transaction((tx) => {
+      begun();
+      return work(tx);
+    });
+  }
+
+  function throwAway(): void {
+    current?.client.close();
+    current = null;
   }
 
   /**
@@ -96,23 +95,27 @@ export function createWriter(open: () => Promise<Client>): { write: Writer; clos
           ours = true;
         });
       } catch (error) {
-        if (ours || !isBusy(error) || performance.now() > deadline) throw translate(error);
-        await Bun.sleep(pause);
+        if (!ours && isBusy(error) && performance.now() < deadline) {
+          await Bun.sleep(pause);
+          continue;
+        }
+        const code = codeOf(error);
+        if (code && !code.startsWith("SQLITE_CONSTRAINT")) throwAway();
+        throw translate(error);
       }
     }
   }
 
   return {
     write(work, options = {}) {
-      const deadline = performance.now() + BUSY_MS;
+      const deadline = performance.now() + busyMs;
       const result = tail.then(() => run(work, options.relaxed ?? false, deadline));
       tail = result.catch(() => {});
       return result;
     },
     async close() {
       await tail;
-      current?.client.close();
-      current = null;
+      throwAway();
     },
   };
 }

@@ -21,10 +21,11 @@ beforeEach(async () => {
   plain = await connect(`file:${path}`);
   await plain.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE, b)");
   opened = 0;
-  const writer = createWriter(async () => {
+  const open = async () => {
     opened++;
-    return quickWriter(path, await connect(`file:${path}`), ["PRAGMA busy_timeout = 20"]);
-  });
+    return quickWriter(path, await connect(`file:${path}`), []);
+  };
+  const writer = createWriter(open, { busyMs: 300 });
   write = writer.write;
   closing.push(writer.close, async () => plain.close());
 });
@@ -101,6 +102,25 @@ test("a file locked by another says so, and the queue goes on with a fresh conne
   await write((tx) => add(tx, "now"));
   expect(await stored()).toEqual(["now"]);
   expect(opened).toBe(2);
+});
+
+test("a write waits for another to let go; the process does other things meanwhile, and the work runs once", async () => {
+  const other = await plain.transaction("write");
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 10);
+  let ran = 0;
+  const waiting = write(async (tx) => {
+    ran++;
+    await add(tx, "patient");
+  });
+  await Bun.sleep(150);
+  expect(ran).toBe(0);
+  await other.rollback();
+  await waiting;
+  clearInterval(timer);
+  expect(ticks).toBeGreaterThan(5);
+  expect([ran, opened]).toEqual([1, 1]);
+  expect(await stored()).toEqual(["patient"]);
 });
 
 test("a relaxed commit changes how the disk is waited for, and only its own", async () => {
