@@ -48,9 +48,10 @@ export const authPages = (ctx: Ctx) => {
       ({ request, actor, query }) => {
         const next = safePath(query.next);
         if (actor.userId) return redirect(request, next);
-        return render(request, null, <LoginPage next={next} openSignUp={ctx.config.open_sign_up} />);
+        const ended = query.ended === "1";
+        return render(request, null, <LoginPage next={next} ended={ended} openSignUp={ctx.config.open_sign_up} />);
       },
-      { query: v.object({ next: field(2000) }) },
+      { query: v.object({ next: field(2000), ended: field(1) }) },
     )
     .post(
       "/login",

@@ -3,7 +3,7 @@ import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
-import { errorPage } from "./error-page.ts";
+import { errorPage } from "./error-page.tsx";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
 
@@ -56,8 +56,9 @@ export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, reque
   // A permanent conflict must not be sent again by a client that retries every 409.
   if (error.kind === "conflict") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
-  if (wantsPage(request)) return errorPage(request, error, status, headers);
-  return Response.json(errorBody(error), { status, headers });
+  const body = errorBody(error);
+  if (wantsPage(request)) return errorPage(ctx, request, error, headers, body);
+  return Response.json(body, { status, headers });
 }
 
 export const errors = (ctx: Ctx) =>

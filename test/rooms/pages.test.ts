@@ -143,6 +143,62 @@ describe("actions", () => {
   });
 });
 
+describe("what failed", () => {
+  test.each([
+    ["GET", "/jobs/none", "admin", 404, ["Not found", "No such job: none", "All jobs"]],
+    ["GET", "/nothing-here", "admin", 404, ["Not found", "nothing at this address"]],
+    ["GET", "/admin", "member", 403, ["Not allowed", "administrator", "member@example.test"]],
+    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["could not be done", "what you typed is still in the form"]],
+  ] as const)("%s %s as %p is a page in the frame with the way on", async (method, path, as, status, words) => {
+    const form = method === "POST" ? { form: {} } : {};
+    const answer = await t.request(method, path, { as, headers: PAGE, ...form });
+    const text = await answer.text();
+    expect(answer.status).toBe(status);
+    expect(text).toContain('<nav class="rail"');
+    for (const word of words) expect(text).toContain(word);
+    expect(text).toContain(answer.headers.get("x-request-id") ?? "none");
+  });
+
+  test("goes back to the page it came from, and never to another site", async () => {
+    const from = async (referer: string) =>
+      (await get("/jobs/none", { ...PAGE, referer, host: "localhost" })).text.match(/href="([^"]*)">[^]{0,200}Go back/);
+    expect((await from("http://localhost/jobs?q=x"))?.[1]).toBe("/jobs?q=x");
+    expect(await from("http://evil.test/jobs")).toBeNull();
+  });
+
+  test("a fault of the server is told without its words", async () => {
+    const broken = await createTestApp();
+    broken.app.get("/broken", () => {
+      throw new Error("secret detail of the inside");
+    });
+    const answer = await broken.request("GET", "/broken", { headers: PAGE });
+    const text = await answer.text();
+    expect(answer.status).toBe(500);
+    expect(text).toContain("Something went wrong");
+    expect(text).toContain(answer.headers.get("x-request-id") ?? "none");
+    expect(text).not.toContain("secret detail");
+    await broken.close();
+  });
+
+  test("htmx gets the message alone and leaves the page as it is", async () => {
+    const { answer, text } = await get("/jobs/none", fragment("status"));
+    expect(answer.status).toBe(404);
+    expect(answer.headers.get("hx-reswap")).toBe("none");
+    expect(JSON.parse(text).error.message).toBe("No such job: none");
+  });
+
+  test("a sign-in that has ended leads back to where it was", async () => {
+    const cookie = "ftl-session-abcdef=token.signature";
+    const ask = (headers: Record<string, string>) =>
+      t.request("GET", "/jobs", { as: "anonymous", headers: { ...PAGE, cookie, ...headers } });
+    expect((await ask({})).headers.get("location")).toBe("/login?next=%2Fjobs&ended=1");
+    const part = await ask({ ...fragment("jobs"), host: "localhost", referer: "http://localhost/jobs/new" });
+    expect(part.headers.get("hx-redirect")).toBe("/login?next=%2Fjobs%2Fnew&ended=1");
+    const page = await t.request("GET", "/login?next=%2Fjobs&ended=1", { as: "anonymous", headers: PAGE });
+    expect(await page.text()).toContain("Your sign-in has ended");
+  });
+});
+
 describe("assets", () => {
   test("are cached for ever under their version, and compressed", async () => {
     const { text } = await get("/jobs");

@@ -160,8 +160,14 @@ document.addEventListener("click", (event) => {
 
 // A request that failed says so; what was typed stays.
 document.addEventListener("htmx:response:error", (event) => {
-  const status = event.detail.ctx.response.status;
-  if (status >= 500) toast("The server could not answer that. Nothing was lost; try again.", "bad");
+  const { response, text } = event.detail.ctx;
+  if (!(response.headers.get("content-type") ?? "").includes("json")) {
+    if (response.status >= 500) toast("The server could not answer that. Nothing was lost; try again.", "bad");
+    return;
+  }
+  const { message } = JSON.parse(text).error;
+  const id = response.status >= 500 ? ` (request ${response.headers.get("x-request-id")})` : "";
+  toast(`${message}${id}`, "bad");
 });
 document.addEventListener("htmx:error", (event) => {
   if (event.detail.ctx && !event.detail.ctx.sourceElement?.matches("[data-on]"))

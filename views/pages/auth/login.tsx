@@ -12,6 +12,8 @@ export function LoginPage(props: {
   twoFactor?: boolean;
   /** Anybody may make an account. */
   openSignUp?: boolean;
+  /** Was signed in, and is no more. */
+  ended?: boolean;
 }) {
   return (
     <BareLayout title="Sign in">
@@ -20,6 +22,10 @@ export function LoginPage(props: {
         {props.error ? (
           <Notice kind="bad" alert>
             {props.error}
+          </Notice>
+        ) : props.ended ? (
+          <Notice kind="info" title="Your sign-in has ended">
+            It expired, or was ended elsewhere. Sign in to go on where you were; a form you had just sent was not saved.
           </Notice>
         ) : null}
         <form class="form" method="post" action="/login">
