@@ -102,7 +102,8 @@ function environment(order: Order, scratch: string): string[] {
     LANG: "C.UTF-8",
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
-    ...(order.gpus.length ? { NVIDIA_DRIVER_CAPABILITIES: "compute,utility" } : {}),
+    // Where the NVIDIA runtime is the engine's default, images of CUDA would be given every card.
+    ...(order.gpus.length ? { NVIDIA_DRIVER_CAPABILITIES: "compute,utility" } : { NVIDIA_VISIBLE_DEVICES: "void" }),
     ...order.spec.env,
     HOME: scratch,
     TMPDIR: "/tmp",

@@ -3,6 +3,7 @@ import { auditVerify, keyCreate, userCreate, userPassword } from "./accounts.ts"
 import { backup } from "./backup.ts";
 import type { Verb } from "./command.ts";
 import { doctor } from "./doctor.ts";
+import { IMAGE_VERBS } from "./images.ts";
 import { migrateVerb } from "./migrate.ts";
 import { pluginCheck, pluginNew } from "./plugin.ts";
 import { quickstart } from "./quickstart.ts";
@@ -20,6 +21,7 @@ export const VERBS: readonly Verb[] = [
   migrateVerb,
   backup,
   restore,
+  ...IMAGE_VERBS,
   pluginNew,
   pluginCheck,
 ];

@@ -1,0 +1,168 @@
+/** What the `images` verbs ask of an engine: build, pull, save, load, inspect, and a look inside without a network. */
+import { createReadStream, createWriteStream } from "node:fs";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Engine } from "../../plugins/docker/engines.ts";
+import { assetsHash } from "../assets.ts";
+import { imageContext, tarOf } from "../compute/image-context.ts";
+import { type PinnedImage, ROLES, type Role } from "../compute/images.ts";
+import { AppError } from "../errors.ts";
+import { followImage, type Show } from "./images-stream.ts";
+
+/** The images' labels, set by the Dockerfiles. */
+const LABELS = { role: "ft.role", variant: "ft.variant", version: "ft.version" };
+
+export interface FoundImage extends PinnedImage {
+  role: Role;
+  bytes: number;
+}
+
+interface Inspected {
+  Id: string;
+  RepoTags?: string[] | null;
+  Size: number;
+  Created: string;
+  Config?: { Labels?: Record<string, string> | null };
+}
+
+/** What an engine's 404 means here. @throws the error itself when it is another */
+function missing(error: unknown): null {
+  if ((error as { statusCode?: number }).statusCode === 404) return null;
+  throw error;
+}
+
+function foundOf(info: Inspected): FoundImage | null {
+  const labels = info.Config?.Labels ?? {};
+  const role = ROLES.find((one) => one === labels[LABELS.role]);
+  if (!role) return null;
+  return {
+    role,
+    id: info.Id,
+    tag: info.RepoTags?.[0] ?? "",
+    variant: labels[LABELS.variant] ?? "unknown",
+    version: labels[LABELS.version] ?? "unknown",
+    created_at: Math.floor(Date.parse(info.Created) / 1000),
+    bytes: info.Size,
+  };
+}
+
+/** An image of ours by id or tag; null when the engine has none such. */
+export async function findImage({ docker }: Engine, name: string): Promise<FoundImage | null> {
+  const info = (await docker.getImage(name).inspect().catch(missing)) as Inspected | null;
+  return info && foundOf(info);
+}
+
+/** Every image of ours the engine has, newest first. */
+export async function listImages(engine: Engine): Promise<FoundImage[]> {
+  const rows = await engine.docker.listImages({ filters: { label: [LABELS.role] } });
+  const found = await Promise.all(rows.map(({ Id }) => findImage(engine, Id)));
+  return found.filter((one) => one !== null).sort((a, b) => b.created_at - a.created_at);
+}
+
+export interface BuildOptions {
+  role: Role;
+  torch: "cpu" | "cuda";
+  /** Image to start from; null = as the Dockerfile says. */
+  base: string | null;
+  wheels: string | null;
+  index: string | null;
+  /** Network of the build: `default`, `host`, or `none` with all wheels given. */
+  network: string;
+}
+
+/** Builds from the sources this program carries. @throws AppError `image_failed` */
+export async function buildImage(engine: Engine, options: BuildOptions, show: Show): Promise<FoundImage> {
+  const { folders, entries, bytes } = imageContext(options.wheels);
+  const tag = `finetune-lab/${options.role}:${options.torch}`;
+  const index = options.network === "none" ? "none" : options.index;
+  let sent = 0;
+  async function* counted() {
+    for await (const chunk of tarOf(folders, entries)) {
+      sent += chunk.length;
+      show(`Sending sources and wheels to ${engine.id} (${Math.round(bytes / 1e6)} MB)`, Math.min(1, sent / bytes));
+      yield chunk;
+    }
+  }
+  const stream = await engine.docker.buildImage(Readable.from(counted()), {
+    t: tag,
+    dockerfile: `compose/Dockerfile.${options.role}`,
+    networkmode: options.network,
+    forcerm: true,
+    buildargs: {
+      TORCH: options.torch,
+      VERSION: assetsHash("trainer").slice(0, 16),
+      ...(options.base ? { BASE: options.base } : {}),
+      ...(index ? { INDEX: index } : {}),
+    },
+  });
+  const { id } = await followImage(stream as Readable, show);
+  const found = await findImage(engine, id ?? tag);
+  if (!found) throw new AppError("internal", "image_failed", `${engine.id} built an image that is not there.`);
+  return found;
+}
+
+/** Pulls by digest. @throws AppError `image_failed`, `image_foreign` */
+export async function pullImage(engine: Engine, reference: string, show: Show): Promise<FoundImage> {
+  const stream = await engine.docker.pull(reference);
+  await followImage(stream as Readable, show);
+  return ours(await findImage(engine, reference), reference);
+}
+
+function ours(found: FoundImage | null, name: string): FoundImage {
+  if (found) return found;
+  const message = `${name} is no image of Fine-Tune Lab: it lacks the label ${LABELS.role}.`;
+  throw new AppError("invalid", "image_foreign", message);
+}
+
+/** Writes an image to a file, as `docker save` does. Returns the bytes written. */
+export async function saveImage(engine: Engine, image: FoundImage, file: string, show: Show): Promise<number> {
+  // By tag where there is one, so that it has its name again where it is loaded.
+  const stream = (await engine.docker.getImage(image.tag || image.id).get()) as Readable;
+  let bytes = 0;
+  stream.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    show(`Writing ${file} (${Math.round(bytes / 1e6)} MB)`, Math.min(1, bytes / image.bytes));
+  });
+  await pipeline(stream, createWriteStream(file, { mode: 0o600 }));
+  return bytes;
+}
+
+/** Loads a file that `saveImage` wrote. @throws AppError `image_failed` */
+export async function loadImage(engine: Engine, file: string, id: string, show: Show): Promise<FoundImage> {
+  const stream = await engine.docker.loadImage(createReadStream(file), { quiet: false });
+  await followImage(stream as unknown as Readable, show);
+  return ours(await findImage(engine, id), id);
+}
+
+const INSIDE = `import importlib.metadata, json, sys
+import finetune_trainer, torch, transformers, peft, trl
+names = ("torch", "transformers", "peft", "trl")
+print(json.dumps({"python": sys.version.split()[0], **{name: importlib.metadata.version(name) for name in names}}))`;
+
+/** Starts the image with no network and no rights, and has it import what trainers need. Returns the versions it printed. @throws AppError `image_broken` */
+export async function lookInside({ docker }: Engine, image: FoundImage): Promise<Record<string, string>> {
+  const container = await docker.createContainer({
+    Image: image.id,
+    Entrypoint: ["python3", "-c", INSIDE],
+    Cmd: [],
+    User: "1000:1000",
+    Tty: true,
+    HostConfig: {
+      NetworkMode: "none",
+      ReadonlyRootfs: true,
+      CapDrop: ["ALL"],
+      SecurityOpt: ["no-new-privileges:true"],
+      Tmpfs: { "/tmp": "rw,size=256m,mode=1777", "/scratch": "rw,size=64m,mode=1777" },
+    },
+  });
+  try {
+    await container.start();
+    const { StatusCode } = (await container.wait()) as { StatusCode: number };
+    const output = (await container.logs({ follow: false, stdout: true, stderr: true })).toString("utf8").trim();
+    const line = output.split("\n").findLast((one) => one.startsWith("{"));
+    if (StatusCode === 0 && line) return JSON.parse(line) as Record<string, string>;
+    throw new AppError("invalid", "image_broken", `${image.tag || image.id} does not work: ${output.slice(-1500)}`);
+  } finally {
+    await container.remove({ force: true, v: true });
+  }
+}
