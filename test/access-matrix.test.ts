@@ -62,6 +62,12 @@ const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),
   "POST /v1/admin/orgs": () => ({ name: "matrix" }),
   "POST /v1/datasets": (e) => ({ file_id: e.file, file: e.file }),
+  "POST /v1/datasets/:id/rows": () => ({
+    messages: [
+      { role: "user", content: "a" },
+      { role: "assistant", content: "b" },
+    ],
+  }),
   "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
   "POST /v1/fine_tuning/jobs": (e) => ({ model: e.base, training_file: e.file }),
   "POST /v1/jobs": (e) => ({ model: e.base, training_file: e.file }),

@@ -9,6 +9,7 @@ import { pageOf } from "../lib/page.ts";
 import { keepFile } from "./files.ts";
 import { nested, parseWith, readUpload } from "./forms.ts";
 import {
+  AddRow,
   CreateDataset,
   CreateVersion,
   datasetView,
@@ -23,6 +24,7 @@ import {
 } from "./model.ts";
 import type { VersionOptions } from "./records.ts";
 import {
+  addRow,
   createDataset,
   createVersion,
   deleteDataset,
@@ -193,6 +195,16 @@ export const datasetsApi = (ctx: Ctx) =>
       },
       { params: Id, query: RowsQuery, detail: { tags, summary: "Page through the rows of a version" } },
     )
+    .post("/:id/rows", async ({ actor, params, body }) => versionView(await addRow(ctx, actor, params.id, body)), {
+      params: Id,
+      body: AddRow,
+      detail: {
+        tags,
+        summary: "Add a row, as a new version",
+        description:
+          "A row of OpenAI chat JSONL. The new version has the rows of the newest one and this row at the end, and its settings; the old version stays as it is.",
+      },
+    })
     .get(
       "/:id/tokens",
       async ({ actor, params, query }) => {

@@ -45,7 +45,7 @@ export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body
 
 /**
  * Makes a file of a received body.
- * @param options for the dataset that a fine-tune file makes
+ * @param options for the dataset that a fine-tune file makes; null when it makes none, because it is for a dataset that is there
  * @param also what else happens in the same transaction
  */
 export async function keepFile(
@@ -53,7 +53,7 @@ export async function keepFile(
   actor: Actor,
   received: Received,
   given: NewFile,
-  options: DatasetOptions = {},
+  options: DatasetOptions | null = {},
   also: (tx: Db, fileId: string) => Promise<void> = async () => {},
 ): Promise<{ file: FileRow; dataset: DatasetRow | null }> {
   const id = newId("file");
@@ -85,7 +85,7 @@ export async function keepFile(
         purpose: row.purpose,
       });
       await also(tx, id);
-      return row.purpose === "fine-tune" ? insertDataset(tx, ctx, actor, row, options) : null;
+      return row.purpose === "fine-tune" && options ? insertDataset(tx, ctx, actor, row, options) : null;
     });
   } catch (error) {
     await Promise.all([rm(received.path, { force: true }), rm(place, { force: true })]);

@@ -91,6 +91,8 @@ export const UpdateDataset = v.object({
   name: v.optional(v.pipe(text(200), v.minLength(1))),
   description: v.optional(text(2000)),
 });
+/** A row of OpenAI chat JSONL; what is in it is checked as that of a file. */
+export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });
 export const ListDatasets = v.object({ limit: v.optional(whole(1, 100), 20), after: v.optional(id) });
 export const RowsQuery = v.object({
   version: v.optional(id),

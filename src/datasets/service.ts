@@ -1,10 +1,12 @@
 /** Datasets and their immutable versions: what the API, the pages and the rooms to the right do with data. */
+import { existsSync } from "node:fs";
 import { and, desc, eq, inArray, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { dataset, datasetVersion, file } from "../db/schema/datasets.ts";
 import { AppError, notFound } from "../errors.ts";
-import { getFile, removeFile } from "./files.ts";
+import { requireRow, rowsAnd } from "./append.ts";
+import { deleteFile, getFile, keepFile, removeFile } from "./files.ts";
 import type { DatasetRow, Split, TokenStats, VersionRow, VersionWithReport } from "./model.ts";
 import {
   announce,
@@ -18,6 +20,7 @@ import {
   type VersionOptions,
 } from "./records.ts";
 import { pageRows, type RowPage } from "./rows.ts";
+import { receive } from "./storage.ts";
 import { statsOf } from "./token-stats.ts";
 
 export { createFile, deleteFile, filePath, getFile, listFiles } from "./files.ts";
@@ -189,16 +192,14 @@ export async function createVersion(
   ctx: Ctx,
   actor: Actor,
   datasetId: string,
-  given: VersionOptions & { fileId?: string | null },
+  given: VersionOptions & {
+    fileId?: string | null /** Refused unless this is still the newest version. */;
+    after?: string;
+  },
 ): Promise<VersionRow> {
   const of = await getDataset(ctx, actor, datasetId);
   const newest = await versionOf(ctx, actor, datasetId);
-  if (newest.status === "validating")
-    throw new AppError(
-      "conflict",
-      "version_validating",
-      "The newest version is still being validated; wait for its end.",
-    );
+  refuseUnsettled(newest, given.after);
   const fileId = given.fileId ?? newest.fileId ?? "";
   await getFile(ctx, actor, fileId);
   const sameFile = fileId === newest.fileId;
@@ -210,6 +211,14 @@ export async function createVersion(
   };
   const completes = newest.status === "needs_mapping" && sameFile;
   const id = await ctx.write(async (tx) => {
+    const [last] = await tx
+      .select({ id: datasetVersion.id, status: datasetVersion.status })
+      .from(datasetVersion)
+      .where(eq(datasetVersion.datasetId, datasetId))
+      .orderBy(desc(datasetVersion.number))
+      .limit(1);
+    // Another one may have been made meanwhile.
+    refuseUnsettled(last, newest.id);
     await audit(tx, ctx, actor, "dataset.version", datasetId, { file: fileId, ...options });
     if (!completes) return insertVersion(tx, ctx, of, fileId, newest.number + 1, options);
     await tx
@@ -228,6 +237,50 @@ export async function createVersion(
   });
   announce(ctx, of);
   return getVersion(ctx, actor, id);
+}
+
+/** @param after what has to be the newest version still */
+function refuseUnsettled(newest: Pick<VersionRow, "id" | "status"> | undefined, after?: string): void {
+  if (newest?.status !== "validating" && (!after || newest?.id === after)) return;
+  throw new AppError(
+    "conflict",
+    "version_validating",
+    "A newer version of this dataset is still being checked; try again in a moment.",
+  );
+}
+
+/**
+ * Adds a row to a dataset: a new version of the newest one's rows and this one. The old version stays as it is.
+ * @param given a row of OpenAI chat JSONL
+ * @throws AppError `invalid_row`, `version_not_ready`, `version_validating`, `rows_gone`, `file_too_large`, `disk_full`
+ */
+export async function addRow(
+  ctx: Ctx,
+  actor: Actor,
+  datasetId: string,
+  given: { messages: unknown; tools?: unknown },
+): Promise<VersionRow> {
+  const row = requireRow(given);
+  const of = await getDataset(ctx, actor, datasetId);
+  const newest = await versionOf(ctx, actor, datasetId);
+  refuseUnsettled(newest);
+  requireReady(newest);
+  const dir = ctx.files.path("datasets", newest.id);
+  if (!existsSync(splitPath(ctx, newest.id, "train")))
+    throw new AppError(
+      "gone",
+      "rows_gone",
+      `The rows of ${of.name} are no longer on the server's disk, so none can be added. Upload the data again, or save the row to a new dataset.`,
+    );
+  const received = await receive(ctx, rowsAnd(dir, row), ctx.config.max_upload_bytes);
+  const filename = `${of.name.slice(0, 200)}.jsonl`;
+  const { file: made } = await keepFile(ctx, actor, received, { filename, purpose: "fine-tune" }, null);
+  try {
+    return await createVersion(ctx, actor, datasetId, { fileId: made.id, after: newest.id });
+  } catch (error) {
+    await deleteFile(ctx, actor, made.id);
+    throw error;
+  }
 }
 
 async function idsFor(ctx: Ctx, actor: Actor, id: string, param: string): Promise<VersionRow[]> {

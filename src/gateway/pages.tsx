@@ -3,11 +3,13 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { PlaygroundPage } from "../../views/pages/playground/page.tsx";
 import type { Ctx } from "../ctx.ts";
+import { listDatasets } from "../datasets/service.ts";
 import { html, pageOf } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { listModels } from "../models/service.ts";
 
 const MAX_PANES = 4;
+const DATASETS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Query = v.object({ models: text(2000), system: text(8000), prompt: text(8000) });
 
@@ -25,6 +27,9 @@ export const gatewayPages = (ctx: Ctx) =>
       const usual = newest
         ? [newest.split(":")[1] ?? "", newest].filter((id) => listed.includes(id))
         : listed.slice(0, 1);
+      const datasets = (await listDatasets(ctx, actor, { limit: DATASETS }))
+        .filter((row) => row.version?.status === "ready")
+        .map((row) => ({ id: row.dataset.id, name: row.dataset.name }));
       const baseUrl = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
       return html(
         page,
@@ -34,6 +39,7 @@ export const gatewayPages = (ctx: Ctx) =>
           system={query.system}
           prompt={query.prompt}
           baseUrl={baseUrl}
+          datasets={datasets}
         />,
       );
     },

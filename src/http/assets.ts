@@ -19,6 +19,7 @@ import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
 import palette from "../../views/assets/palette.js" with { type: "file" };
 import playground from "../../views/assets/playground.js" with { type: "file" };
+import saveRow from "../../views/assets/save-row.js" with { type: "file" };
 import series from "../../views/assets/series.js" with { type: "file" };
 import stream from "../../views/assets/stream.js" with { type: "file" };
 import upload from "../../views/assets/upload.js" with { type: "file" };
@@ -45,9 +46,10 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
   },
   "icon.svg": { type: "image/svg+xml", parts: [icon] },
   ...Object.fromEntries(
-    Object.entries({ htmx, uplot, app, chart, log, palette, playground, series, stream, upload }).map(
-      ([name, path]) => [`${name}.js`, { type: "text/javascript; charset=utf-8", parts: [path] }],
-    ),
+    Object.entries({
+      ...{ htmx, uplot, app, chart, log, palette, playground, series, stream, upload },
+      "save-row": saveRow,
+    }).map(([name, path]) => [`${name}.js`, { type: "text/javascript; charset=utf-8", parts: [path] }]),
   ),
 };
 

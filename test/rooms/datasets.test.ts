@@ -1,6 +1,6 @@
 /** Datasets over HTTP: formats become one chat form, versions are immutable and named by content, rows are paged, and nothing in use is deleted. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { resolveTrainingData, splitPath } from "../../src/datasets/service.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { AppError } from "../../src/errors.ts";
@@ -143,6 +143,90 @@ describe("rows", () => {
     const found = await lab.json<RowsPage>("GET", `/v1/datasets/${dataset.id}/rows?search=QUESTION%20${last}`);
     expect(found.data.map((row) => row.id)).toEqual([last]);
     expect(found.has_more).toBe(false);
+  });
+});
+
+describe("adding a row", () => {
+  const row = {
+    messages: [
+      { role: "user", content: "question ✓ 2001" },
+      { role: "assistant", content: "answer\nof two lines" },
+    ],
+  };
+  const add = (id: string, body: unknown, as?: "other") => lab.request("POST", `/v1/datasets/${id}/rows`, { body, as });
+  const rowsOf = (id: string) =>
+    [...canonical(id), ...canonical(id, "holdout")].sort((a, b) => a.id - b.id).map(({ id: _, ...rest }) => rest);
+
+  test("makes a version with the old rows under their old numbers and the new one last; the old version stays", async () => {
+    const { dataset, version } = await validated(lab, chatLines(200).join("\n"), "train.jsonl", "seed=5");
+    const before = rowsOf(version.id);
+    const answer = await add(dataset.id, row);
+    expect(answer.status).toBe(200);
+    const made = (await answer.json()) as VersionObject;
+    expect(made).toMatchObject({ number: 2, dataset_id: dataset.id });
+    expect(made.file_id).not.toBe(version.file_id);
+    expect((await settled(lab, dataset.id)).version).toMatchObject({ id: made.id, status: "ready", rows: 201 });
+    expect(rowsOf(made.id)).toEqual([...before, row] as never);
+    expect(rowsOf(version.id)).toEqual(before);
+    const { data } = await lab.json<{ data: { seed: number }[] }>("GET", `/v1/datasets/${dataset.id}/versions`);
+    expect(data.map((each) => each.seed)).toEqual([5, 5]);
+    // The file is this dataset's new source and makes no dataset of its own.
+    const list = await lab.json<{ data: DatasetObject[] }>("GET", "/v1/datasets?limit=1");
+    expect(list.data[0]?.id).toBe(dataset.id);
+  });
+
+  test("works whatever the rows came as: columns become conversations, tool calls stay", async () => {
+    const csv = await validated(lab, `prompt,completion\n${"hi,there\n".repeat(12)}`, "rows.csv");
+    await add(csv.dataset.id, row);
+    expect((await settled(lab, csv.dataset.id)).version).toMatchObject({ status: "ready", rows: 13, format: "chat" });
+    const call = { id: "c1", type: "function", function: { name: "look_up", arguments: '{"a":1}' } };
+    const tools = [{ type: "function", function: { name: "look_up", parameters: { type: "object" } } }];
+    const messages = [
+      { role: "user", content: "look" },
+      { role: "assistant", content: "", tool_calls: [call] },
+      { role: "tool", content: "found", tool_call_id: "c1" },
+      { role: "assistant", content: "It is there.", weight: 1 },
+    ];
+    const first = await validated(lab, JSON.stringify({ messages, tools }));
+    const old = rowsOf(first.version.id);
+    const made = (await (await add(first.dataset.id, { messages, tools })).json()) as VersionObject;
+    await settled(lab, first.dataset.id);
+    expect(rowsOf(made.id)).toEqual([...old, ...old]);
+  });
+
+  test.each([
+    [{ messages: [] }, "invalid_row", "messages"],
+    [{ messages: [{ role: "user", content: "hi" }] }, "invalid_row", "messages"],
+    [{ messages: [{ role: "robot", content: "hi" }] }, "invalid_row", "messages[0].role"],
+    [{ messages: [{ role: "assistant" }] }, "invalid_row", "messages[0]"],
+    [{ messages: row.messages, tools: [{}] }, "invalid_row", "tools[0].function.name"],
+    [{ ...row, more: 1 }, "unknown_parameter", "more"],
+  ])("%j is refused and leaves nothing behind", async (body, code, param) => {
+    const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
+    const answer = await add(dataset.id, body);
+    expect(answer.status).toBe(400);
+    expect((await answer.json()).error).toMatchObject({ code, param });
+    expect((await settled(lab, dataset.id)).version.id).toBe(version.id);
+  });
+
+  test("is refused with a clear word while the newest version has no rows, or when they are gone from the disk", async () => {
+    const failed = await validated(lab, "not json\n");
+    expect((await (await add(failed.dataset.id, row)).json()).error).toMatchObject({ code: "version_not_ready" });
+    const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
+    rmSync(lab.ctx.files.path("datasets", version.id), { recursive: true });
+    const answer = await add(dataset.id, row);
+    expect(answer.status).toBe(410);
+    expect((await answer.json()).error).toMatchObject({ code: "rows_gone" });
+    expect((await add(dataset.id, row, "other")).status).toBe(404);
+  });
+
+  test("two at once lose no row: one is told to try again", async () => {
+    const { dataset } = await validated(lab, chatLines(12).join("\n"));
+    const statuses = (await Promise.all([add(dataset.id, row), add(dataset.id, row)])).map((each) => each.status);
+    expect(statuses.sort()).toEqual([200, 409]);
+    expect((await settled(lab, dataset.id)).version).toMatchObject({ number: 2, rows: 13 });
+    const files = await lab.json<{ data: { filename: string }[] }>("GET", "/v1/files?limit=3");
+    expect(files.data.map((each) => each.filename)).toEqual(["train.jsonl", "train.jsonl", expect.anything()]);
   });
 });
 

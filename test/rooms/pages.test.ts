@@ -161,7 +161,9 @@ describe("what failed", () => {
 
   test("goes back to the page it came from, and never to another site", async () => {
     const from = async (referer: string) =>
-      (await get("/jobs/none", { ...PAGE, referer, host: "localhost" })).text.match(/href="([^"]*)">[^]{0,200}Go back/);
+      (await get("/jobs/none", { ...PAGE, referer, host: "localhost" })).text.match(
+        /href="([^"]*)">[\s\S]{0,200}Go back/,
+      );
     expect((await from("http://localhost/jobs?q=x"))?.[1]).toBe("/jobs?q=x");
     expect(await from("http://evil.test/jobs")).toBeNull();
   });

@@ -1,4 +1,6 @@
 // The playground: sends one message to every pane's model, streams the answers, and writes the same request as code.
+import { openSaveRow } from "./save-row.js";
+
 const form = document.querySelector("[data-playground]");
 const panes = () => [...form.querySelectorAll("[data-pane]")];
 const stopButton = form.querySelector("[data-stop]");
@@ -41,6 +43,16 @@ function turn(pane, role, who) {
   answers.append(box);
   box.scrollIntoView({ block: "nearest" });
   return said;
+}
+
+/** What can be done with an answer, under it. `messages`: the whole conversation that led to it, and the answer last. */
+function offer(said, messages) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "button plain small";
+  button.textContent = "Save to dataset";
+  button.addEventListener("click", () => openSaveRow(messages, button));
+  said.after(button);
 }
 
 /** Yields the JSON objects of a server-sent event stream. */
@@ -91,6 +103,7 @@ async function ask(pane, prompt, signal) {
     numbers.textContent = usage
       ? `${usage.completion_tokens} tokens, ${seconds.toFixed(1)} s${pace ? `, ${pace.toFixed(0)} tokens/s` : ""}`
       : `${seconds.toFixed(1)} s`;
+    offer(said, [...request.messages, { role: "assistant", content: text }]);
     talkOf(pane).push({ role: "user", content: prompt }, { role: "assistant", content: text });
   } catch (error) {
     numbers.textContent = signal.aborted ? "stopped" : "failed";

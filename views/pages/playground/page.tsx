@@ -1,6 +1,6 @@
 /** The playground: the same message to one or more models, answers streaming side by side. */
 import { Layout } from "../../layout.tsx";
-import { Field } from "../../parts/form.tsx";
+import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 
@@ -12,6 +12,8 @@ export interface PlaygroundProps {
   system: string;
   prompt: string;
   baseUrl: string;
+  /** Where answers can be saved to: the newest datasets that have rows. */
+  datasets: { id: string; name: string }[];
 }
 
 function Pane({ models, chosen, n }: { models: string[]; chosen: string; n: number }) {
@@ -88,6 +90,58 @@ function Code() {
         </div>
       </div>
     </details>
+  );
+}
+
+/** Makes a training row of a conversation; filled and sent by save-row.js. */
+function SaveRow({ datasets }: Pick<PlaygroundProps, "datasets">) {
+  return (
+    <dialog id="save-row" class="sheet" aria-labelledby="save-row-title">
+      <form class="form" data-save-row>
+        <h2 id="save-row-title">Save to dataset</h2>
+        <p class="small muted">
+          The conversation up to this answer becomes a training row. Correct the answer first if it is not yet the one
+          you want: the model learns what stands here.
+        </p>
+        <section class="before" data-before tabindex={0} aria-label="The conversation before the answer" />
+        <Field
+          id="save-answer"
+          label="Answer to learn"
+          render={(ids) => <textarea name="answer" rows={4} required dir="auto" {...ids} />}
+        />
+        <label class="check" data-earlier hidden>
+          <input type="checkbox" name="earlier" />
+          Learn from the earlier answers too
+        </label>
+        <div class="fields">
+          <Field
+            id="save-dataset"
+            label="Dataset"
+            hint="A new version is made; earlier ones stay as they are."
+            render={(ids) => (
+              <select name="dataset" {...ids}>
+                {datasets.map((row) => (
+                  <option value={row.id}>{row.name}</option>
+                ))}
+                <option value="">A new dataset</option>
+              </select>
+            )}
+          />
+          <div data-new-name hidden={datasets.length > 0}>
+            <TextField name="name" label="Name" value="playground" maxlength={100} />
+          </div>
+        </div>
+        <p class="error-line" role="alert" data-save-error hidden />
+        <div class="row end">
+          <button type="button" class="button" data-close>
+            Cancel
+          </button>
+          <button type="submit" class="button primary">
+            Save row
+          </button>
+        </div>
+      </form>
+    </dialog>
   );
 }
 
@@ -178,6 +232,7 @@ export function PlaygroundPage(props: PlaygroundProps) {
           </div>
         </div>
       </form>
+      <SaveRow datasets={props.datasets} />
     </Layout>
   );
 }

@@ -1,0 +1,96 @@
+// Saves a conversation of the playground as a training row: a new version of a dataset, or a dataset of its own.
+const dialog = document.getElementById("save-row");
+const form = dialog.querySelector("[data-save-row]");
+const fault = dialog.querySelector("[data-save-error]");
+const TRIES = 8;
+const PAUSE_MS = 700;
+
+let messages = [];
+let opener = null;
+
+const named = () => {
+  dialog.querySelector("[data-new-name]").hidden = form.elements.dataset.value !== "";
+};
+
+/** Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to where it was saved. */
+export function openSaveRow(conversation, button) {
+  messages = conversation;
+  opener = button;
+  const before = dialog.querySelector("[data-before]");
+  before.replaceChildren(
+    ...messages.slice(0, -1).flatMap(({ role, content }) => {
+      const who = document.createElement("b");
+      who.textContent = role[0].toUpperCase() + role.slice(1);
+      const said = document.createElement("p");
+      said.dir = "auto";
+      said.textContent = content;
+      return [who, said];
+    }),
+  );
+  dialog.querySelector("[data-earlier]").hidden = !messages.slice(0, -1).some(({ role }) => role === "assistant");
+  form.elements.answer.value = messages.at(-1).content;
+  fault.hidden = true;
+  named();
+  dialog.showModal();
+  form.elements.answer.focus();
+}
+
+/** The row as the form says: earlier answers stand in it, and are learned from only when that is asked for. */
+function rowOf() {
+  const earlier = form.elements.earlier.checked;
+  const before = messages
+    .slice(0, -1)
+    .map((message) => (message.role === "assistant" && !earlier ? { ...message, weight: 0 } : message));
+  return { messages: [...before, { role: "assistant", content: form.elements.answer.value }] };
+}
+
+async function post(path, type, body) {
+  for (let left = TRIES; ; left--) {
+    const answer = await fetch(path, { method: "POST", headers: { "content-type": type }, body });
+    const found = await answer.json();
+    if (answer.ok) return found;
+    // The row saved a moment ago is still being checked.
+    if (found.error?.code !== "version_validating" || left === 0) throw new Error(found.error?.message);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+async function save() {
+  const row = JSON.stringify(rowOf());
+  const { dataset, name } = form.elements;
+  if (dataset.value) {
+    const version = await post(`/v1/datasets/${dataset.value}/rows`, "application/json", row);
+    return { id: version.dataset_id, words: `${dataset.selectedOptions[0].text}, version ${version.number}` };
+  }
+  const title = name.value.trim() || "playground";
+  const query = new URLSearchParams({ filename: `${title}.jsonl`, name: title });
+  const made = await post(`/v1/datasets?${query}`, "application/jsonl", `${row}\n`);
+  const option = new Option(made.name, made.id);
+  dataset.prepend(option);
+  option.selected = true;
+  return { id: made.id, words: made.name };
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (form.classList.contains("sending")) return;
+  form.classList.add("sending");
+  fault.hidden = true;
+  try {
+    const { id, words } = await save();
+    const link = document.createElement("a");
+    link.className = "small";
+    link.href = `/datasets/${id}`;
+    link.textContent = `Saved to ${words}`;
+    dialog.close();
+    opener.replaceWith(link);
+    link.focus();
+  } catch (error) {
+    fault.textContent = error.message || "The server did not answer. Check the connection and try again.";
+    fault.hidden = false;
+  } finally {
+    form.classList.remove("sending");
+  }
+});
+form.elements.dataset.addEventListener("change", named);
+dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
