@@ -146,12 +146,14 @@ def watch(directory: str, plan: dict, begun: int) -> None:
     if pid == 0:
         become_work(directory, plan)
     os.close(begun)  # the work's copy closes at its exec: only then does the first process see the end of the pipe
+    # Counted on a clock that nobody sets: the wall clock may jump while the work runs.
+    time_over = time.monotonic() + (plan["deadline"] / 1000 - time.time())
     reason = None
     kill_at = None
     pause = 0.01
     while (ended := reap(pid)) is None:
-        now = time.time()
-        if now * 1000 > plan["deadline"]:
+        now = time.monotonic()
+        if now > time_over:
             reason = "killed: its time was over"
             kill_at = kill_at or now + plan["grace_s"]
             end_group(pid, signal.SIGKILL if now > kill_at else signal.SIGTERM)

@@ -2,6 +2,7 @@
 import { eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
+import { clockJumps } from "./clock-jumps.ts";
 import { startQueued } from "./launch.ts";
 import { keepResults } from "./results.ts";
 import { settleValidating } from "./train.ts";
@@ -30,6 +31,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     askAgainAt: new Map(),
     orphanSince: new Map(),
   };
+  const followClock = clockJumps(ctx);
   const stop = new AbortController();
   const underWay = new Set<Promise<void>>();
   const busy = new Set<string>();
@@ -77,6 +79,9 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
 
   /** One look at everything; true when something is going on. */
   async function look(): Promise<boolean> {
+    const jump = await followClock();
+    memory.startedAt += jump;
+    if (jump !== 0) memory.askAgainAt.clear();
     const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
     for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
