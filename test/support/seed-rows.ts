@@ -1,10 +1,8 @@
-/** Rows of a seeded installation: jobs with their runs, attempts, datasets, base models and evaluations. */
+/** Rows of a seeded installation: jobs with their runs and attempts, and base models. */
 import { sql } from "drizzle-orm";
-import type { EvaluateResult, TrainSpec } from "../../src/contract/spec.ts";
+import type { TrainSpec } from "../../src/contract/spec.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
-import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
-import { evaluation } from "../../src/db/schema/evaluations.ts";
-import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { attempt, type job } from "../../src/db/schema/jobs.ts";
 import { event } from "../../src/db/schema/metrics.ts";
 import { artifact, baseModel, checkpoint } from "../../src/db/schema/models.ts";
 import { curves, NAMES, sampleEvents } from "./seed-run.ts";
@@ -13,8 +11,8 @@ export type JobRow = typeof job.$inferInsert;
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
-const limits = { queued_s: 86_400, no_progress_s: 600, total_s: 86_400, max_attempts: 3 };
-const need = {
+export const limits = { queued_s: 86_400, no_progress_s: 600, total_s: 86_400, max_attempts: 3 };
+export const need = {
   gpus: 0,
   gpu_memory_mb: 0,
   cpus: 2,
@@ -27,6 +25,9 @@ const need = {
 export const nameAt = (n: number) =>
   n < NAMES.length ? (NAMES[n] as string) : `${NAMES[n % NAMES.length]} ${n}`.slice(0, 80);
 export const idOf = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
+
+/** The datasets that are ready, which seeded jobs train on in turn. */
+const READY = [0, 1, 2, 4];
 
 /** A frozen spec of a LoRA run on SmolLM2. */
 export function seedSpec(n: number, changes: { rank?: number; rate?: number } = {}): TrainSpec {
@@ -41,8 +42,8 @@ export function seedSpec(n: number, changes: { rank?: number; rate?: number } = 
       context_length: 8192,
     },
     dataset: {
-      dataset_id: idOf("ds_", n % 12),
-      version_id: idOf("dsv_", n % 12),
+      dataset_id: idOf("ds_", READY[n % 4] ?? 0),
+      version_id: idOf("dsv_", READY[n % 4] ?? 0),
       file_id: null,
       hash: "9f2c4be0a1d7",
       train_rows: 360,
@@ -261,20 +262,6 @@ export async function addAttempt(
   );
 }
 
-export const side = (exact: number, loss: number) => ({
-  rows: 40,
-  tokens: 812,
-  loss: { mean: loss, low: loss * 0.9, high: loss * 1.1 },
-  perplexity: Math.exp(loss),
-  token_accuracy: { mean: 0.4 + exact * 0.58, low: 0.38 + exact * 0.55, high: 0.44 + exact * 0.56 },
-  exact_match: {
-    mean: exact,
-    low: Math.max(0, exact - 0.11),
-    high: Math.min(1, exact + 0.06),
-    count: Math.round(exact * 40),
-  },
-});
-
 export async function addBase(ctx: Ctx, actor: Actor): Promise<void> {
   const base = {
     source: "package" as const,
@@ -307,83 +294,5 @@ export async function addBase(ctx: Ctx, actor: Actor): Promise<void> {
         sourceRef: "Qwen/Qwen2.5-0.5B-Instruct",
       },
     ]),
-  );
-}
-
-export async function addDatasets(ctx: Ctx, actor: Actor, count: number): Promise<void> {
-  const now = ctx.clock.now();
-  const states = ["ready", "ready", "ready", "needs_mapping", "failed", "validating"] as const;
-  for (let n = 0; n < count; n++) {
-    const status = n < 4 ? "ready" : (states[n % states.length] ?? "ready");
-    const at = now - n * 5 * HOUR;
-    await ctx.write(async (tx) => {
-      await tx
-        .insert(dataset)
-        .values({ id: idOf("ds_", n), org: actor.org, name: nameAt(n), createdBy: actor.userId, createdAt: at });
-      await tx.insert(datasetVersion).values({
-        id: idOf("dsv_", n),
-        org: actor.org,
-        datasetId: idOf("ds_", n),
-        number: 1,
-        status,
-        hash: status === "ready" ? `hash${n}` : null,
-        format: "openai_chat",
-        splitSeed: 42,
-        holdoutFraction: 100_000,
-        rows: 400,
-        trainRows: 360,
-        holdoutRows: 40,
-        badRows: status === "failed" ? 12 : 0,
-        error: status === "failed" ? "12 rows need attention: line 7 is not JSON" : null,
-        createdAt: at,
-        finishedAt: status === "validating" ? null : at + 900,
-      });
-    });
-  }
-}
-
-export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, result: EvaluateResult): Promise<void> {
-  const now = ctx.clock.now();
-  const train = seedSpec(n);
-  const id = idOf("job-", n);
-  await insertAll(ctx, job, [
-    jobRow(actor, now, n, "succeeded", {
-      id,
-      kind: "evaluate",
-      name: `Before and after: ${nameAt(n)}`.slice(0, 200),
-      parentId: idOf("ftjob-", n),
-      result: { ...result },
-      spec: {
-        version: 1,
-        kind: "evaluate",
-        base_model: train.base_model,
-        tuned: { model: train.output_model, checkpoint_id: "ftckpt_model0", artifact_id: "art_model0" },
-        dataset: train.dataset,
-        split: "holdout",
-        max_rows: 40,
-        max_new_tokens: 64,
-        batch_size: 8,
-        precision: "float32",
-        seed: 42,
-        trainer: train.trainer,
-        need,
-        limits,
-      },
-    }),
-  ]);
-  await ctx.write((tx) =>
-    tx.insert(evaluation).values({
-      id: idOf("eval_", n),
-      org: actor.org,
-      name: nameAt(n),
-      jobId: id,
-      trainJobId: idOf("ftjob-", n),
-      baseModelId: train.base_model.id,
-      tunedModel: train.output_model,
-      versionId: train.dataset.version_id,
-      result,
-      createdBy: actor.userId,
-      createdAt: now,
-    }),
   );
 }

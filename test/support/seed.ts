@@ -4,12 +4,12 @@ import type { Actor, Ctx } from "../../src/ctx.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
+import { addDatasets } from "./seed-datasets.ts";
+import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
 import {
   addAttempt,
   addBase,
-  addDatasets,
-  addEvaluation,
   addRun,
   HOUR,
   idOf,
@@ -20,7 +20,6 @@ import {
   nameAt,
   oomError,
   running,
-  side,
 } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
 
@@ -119,18 +118,15 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         createdAt: now - n * HOUR,
       });
   });
-  for (const n of [1, 4])
-    await addEvaluation(ctx, actor, n, {
-      base: side(0.02, 3.1),
-      tuned: side(n === 1 ? 0.89 : 0.76, n === 1 ? 0.12 : 0.21),
-    });
+  await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
+  await addEvaluation(ctx, actor, 4, [0.02, 0.72]);
 }
 
 /** Everything that can go wrong at once: failed jobs and data, a deployment that keeps dying. */
 async function seedFailing(ctx: Ctx, actor: Actor): Promise<void> {
   const now = ctx.clock.now();
   await addBase(ctx, actor);
-  await addDatasets(ctx, actor, 6);
+  await addDatasets(ctx, actor, 7);
   const nan = {
     ...oomError,
     code: "nan_loss",
@@ -148,6 +144,7 @@ async function seedFailing(ctx: Ctx, actor: Actor): Promise<void> {
   await insertAll(ctx, job, rows);
   await addRun(ctx, idOf("ftjob-", 0), 45, 3);
   await addRun(ctx, idOf("ftjob-", 1), 12, 5);
+  await addEvaluation(ctx, actor, 1, null);
   for (const number of [1, 2, 3])
     await addAttempt(ctx, rows[0] as JobRow, number, {
       outcome: "out_of_memory",
