@@ -1,0 +1,121 @@
+/** `bun run faults [--full] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times injected, expected, seen. Exit code 1 when a row failed. */
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { RowReport } from "../test/faults/support/row.ts";
+import { CACHE, ROOT, say } from "./setup.ts";
+
+const HELP = `bun run faults [--full] [--write] [FILE…]
+
+Runs the tests of test/faults, one file after the other, and prints what was injected, expected and seen.
+  --full   the long forms: 100 kills of the server, long locks, more repetitions (about half an hour)
+  --write  puts the table into docs/faults.md
+Needs what \`bun run test\` makes: run that once before. Rows that cannot run on this machine say why.`;
+
+const DOCS = join(ROOT, "docs/faults.md");
+const MARKS = ["<!-- table of the last run -->", "<!-- end of table -->"] as const;
+
+function readReport(path: string): RowReport[] {
+  if (!existsSync(path)) return [];
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as RowReport);
+}
+
+/** Runs one file; a file that fails without a failed row (it does not load, its set-up fails) is a row of its own. */
+async function runFile(file: string, report: string, full: boolean): Promise<RowReport[]> {
+  rmSync(report, { force: true });
+  const models = join(CACHE, "models/tiny");
+  const child = Bun.spawn([process.execPath, "test", "--timeout=60000", file], {
+    cwd: ROOT,
+    env: {
+      ...process.env,
+      FTL_FAULTS_REPORT: report,
+      ...(full ? { FTL_FAULTS_FULL: "1" } : {}),
+      ...(process.env.FTL_TEST_TINY_MODEL || !existsSync(models) ? {} : { FTL_TEST_TINY_MODEL: models }),
+    },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [, words, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  const rows = readReport(report);
+  if (code === 0 || rows.some((row) => !row.ok)) return rows;
+  const seen = words.split("\n").find((line) => line.includes("error:")) ?? `exit code ${code}`;
+  const broken = {
+    row: "-",
+    provider: "-",
+    fault: basename(file),
+    expected: "it runs",
+    times: 0,
+    seen,
+    ok: false,
+    seconds: 0,
+  };
+  return [...rows, broken];
+}
+
+const orderOf = ({ row, provider }: RowReport) =>
+  `${row.replace(/^\d+/, (digits) => digits.padStart(3, "0")).padEnd(8)}${provider}`;
+const cell = (text: string) => text.replace(/\s+/g, " ").replaceAll("|", "\\|").slice(0, 300);
+
+/** The table as Markdown. */
+export function tableOf(rows: readonly RowReport[]): string {
+  const head = ["row", "provider", "fault", "times", "expected", "seen"];
+  const lines = [...rows]
+    .sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))
+    .map((one) => [
+      one.row,
+      one.provider,
+      one.fault,
+      String(one.times),
+      one.expected,
+      `${one.ok ? "" : "FAILED: "}${one.seen}`,
+    ]);
+  return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.map(cell).join(" | ")} |`).join("\n");
+}
+
+function writeDocs(table: string, full: boolean): void {
+  const text = readFileSync(DOCS, "utf8");
+  const [from, to] = MARKS.map((mark) => text.indexOf(mark));
+  if (from === undefined || to === undefined || from < 0 || to < from)
+    throw new Error(`no place for the table in ${DOCS}`);
+  const day = new Date().toISOString().slice(0, 10);
+  const command = `bun run faults${full ? " --full" : ""}`;
+  const body = `${MARKS[0]}\n\nBy \`${command}\` on ${day}:\n\n${table}\n\n`;
+  writeFileSync(DOCS, text.slice(0, from) + body + text.slice(to));
+}
+
+async function main(args: string[]): Promise<number> {
+  if (args.includes("--help")) {
+    process.stdout.write(`${HELP}\n`);
+    return 0;
+  }
+  const full = args.includes("--full");
+  const named = args.filter((arg) => !arg.startsWith("--"));
+  const files = named.length > 0 ? named : [...new Bun.Glob("test/faults/*.test.ts").scanSync(ROOT)].sort();
+  const report = join(process.env.TMPDIR ?? "/tmp", `ftl-faults-${process.pid}.jsonl`);
+  const rows: RowReport[] = [];
+  for (const file of files) {
+    say(`Injecting the faults of ${basename(file, ".test.ts")}`);
+    const found = await runFile(file, report, full);
+    for (const one of found)
+      say(
+        `  ${one.ok ? "ok    " : "FAILED"} ${one.row.padEnd(4)} ${one.provider.padEnd(8)} ${one.fault} (${one.seconds} s)`,
+      );
+    rows.push(...found);
+  }
+  rmSync(report, { force: true });
+  const table = tableOf(rows);
+  process.stdout.write(`${table}\n`);
+  if (args.includes("--write")) writeDocs(table, full);
+  const failed = rows.filter((one) => !one.ok).length;
+  const injected = rows.reduce((sum, one) => sum + one.times, 0);
+  say(`${rows.length} rows, ${injected} faults injected, ${failed} rows failed`);
+  return failed === 0 && rows.length > 0 ? 0 : 1;
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));
