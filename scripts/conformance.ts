@@ -1,5 +1,17 @@
-/** `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab plugin check`. */
-process.argv.splice(2, 0, "plugin", "check");
-await import("../src/main.ts");
-
-export {};
+/** `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab plugin check`. For `docker` an engine is started. */
+const words = process.argv.slice(2);
+let close = async () => {};
+if (words[0] === "docker" && !words.includes("--config")) {
+  const { BASE_IMAGE, testDocker } = await import("../test/support/docker.ts");
+  const docker = await testDocker();
+  if ("skip" in docker) {
+    process.stdout.write(`skipped: ${docker.skip}\n`);
+    process.exit(0);
+  }
+  close = docker.close;
+  words.push("--config", JSON.stringify({ hosts: docker.address, image: BASE_IMAGE }));
+}
+const { runCommandLine } = await import("../src/cli/run.ts");
+await runCommandLine(["plugin", "check", ...words]);
+await close();
+process.exit(process.exitCode ?? 0);

