@@ -18,6 +18,7 @@ import { AppError, ERROR_TABLE } from "../errors.ts";
 import { errorBody } from "../http/errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { listed } from "../lib/page.ts";
 import { listModels } from "../models/service.ts";
 import { createFile, keepFile } from "./files.ts";
 import { nested, parseWith, readUpload } from "./forms.ts";
@@ -69,7 +70,13 @@ async function propsOf(
   const source = version.fileId ? await getFile(ctx, actor, version.fileId).catch(() => null) : null;
   const ready = version.status === "ready";
   const [base] = ready ? (await listModels(ctx, actor)).filter((model) => !model.id.startsWith("ft:")) : [];
-  const stats = base ? await tokenStats(ctx, actor, version.id, base.id).catch(() => null) : null;
+  const counted = base
+    ? await tokenStats(ctx, actor, version.id, base.id).catch((error: unknown) => {
+        // The rest of the page is worth showing without token counts, and says why there are none.
+        if (error instanceof AppError && error.kind !== "internal") return error;
+        throw error;
+      })
+    : null;
   const found = ready
     ? await readRows(ctx, actor, version.id, {
         split: query.split,
@@ -87,7 +94,12 @@ async function propsOf(
     version: versionView(version, source?.bytes ?? null),
     report: version.report,
     versions: await listVersions(ctx, actor, id),
-    tokens: stats && base ? { stats, baseModel: base.id } : null,
+    ...(counted instanceof AppError
+      ? { tokens: null, uncounted: counted.message }
+      : {
+          tokens: counted && base ? { stats: counted, baseModel: base.id } : null,
+          uncounted: ready && !base ? "no_base_model" : null,
+        }),
     rows: found ? { items: found.rows as unknown as RowItem[], next: found.next, split: query.split } : null,
     users: await jobsUsing(ctx, actor, id),
   };
@@ -111,14 +123,17 @@ export const datasetsPages = (ctx: Ctx) =>
     .get(
       "/datasets",
       async ({ request, actor, query }) => {
-        const rows = await listDatasets(ctx, actor, { after: query.after || undefined, limit: PAGE });
-        const items = rows.slice(0, PAGE).map((row) => datasetView(row.dataset, row.version));
-        const of = { items, hasMore: rows.length > PAGE, last: items.at(-1)?.id ?? null };
+        const page = { after: query.after || undefined, search: query.q, limit: PAGE };
+        const rows = await listDatasets(ctx, actor, page);
+        const of = listed(
+          rows.map((row) => datasetView(row.dataset, row.version)),
+          PAGE,
+        );
         return html(pageOf(ctx, request, actor), <DatasetsPage {...of} />, {
           fragments: { datasets: () => <DatasetList {...of} /> },
         });
       },
-      { query: v.object({ after: text(100) }) },
+      { query: v.object({ after: text(100), q: text(100) }) },
     )
     .put(
       "/datasets/upload",

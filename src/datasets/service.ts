@@ -52,7 +52,7 @@ export async function getDataset(ctx: Ctx, actor: Actor, id: string): Promise<Da
 export async function listDatasets(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string; limit: number },
+  page: { after?: string; limit: number /** Part of the name. */; search?: string },
 ): Promise<{ dataset: DatasetRow; version: VersionRow | null }[]> {
   const from = page.after ? await getDataset(ctx, actor, page.after) : undefined;
   const rows = await ctx.db
@@ -62,6 +62,7 @@ export async function listDatasets(
       and(
         eq(dataset.org, actor.org),
         isNull(dataset.deletedAt),
+        page.search ? sql`instr(lower(${dataset.name}), ${page.search.toLowerCase()}) > 0` : undefined,
         from &&
           or(
             lt(dataset.createdAt, from.createdAt),

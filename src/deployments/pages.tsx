@@ -8,6 +8,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { listed } from "../lib/page.ts";
 import { listModels } from "../models/service.ts";
 import {
   createDeployment,
@@ -21,26 +22,25 @@ import {
 
 const PAGE = 25;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
-const ListQuery = v.object({ after: v.optional(v.pipe(v.string(), v.maxLength(100)), "") });
+const text = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
+const ListQuery = v.object({ after: text, q: text });
 const DeployForm = v.object({ model: v.pipe(v.string(), v.maxLength(400)) });
 const SleepForm = v.object({
   idle_minutes: v.pipe(v.string(), v.regex(/^\d{1,6}$/, "must be a whole number of minutes"), v.transform(Number)),
 });
 
 export const deploymentsPages = (ctx: Ctx) => {
-  const props = async (actor: Actor, after: string) => {
-    const rows = await listDeployments(ctx, actor, { after, limit: PAGE });
-    const items = rows.slice(0, PAGE);
-    const models = (await listModels(ctx, actor)).map((row) => row.id);
-    return { items, hasMore: rows.length > PAGE, last: items.at(-1)?.id ?? null, models };
-  };
+  const props = async (actor: Actor, { after, q }: v.InferOutput<typeof ListQuery>) => ({
+    ...listed(await listDeployments(ctx, actor, { after, search: q, limit: PAGE }), PAGE),
+    models: (await listModels(ctx, actor)).map((row) => row.id),
+  });
 
   return new Elysia({ name: "deployments.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get(
       "/deployments",
       async ({ request, actor, query }) => {
-        const of = await props(actor, query.after);
+        const of = await props(actor, query);
         return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} />, {
           fragments: { deployments: () => <DeploymentList {...of} /> },
         });
@@ -55,7 +55,7 @@ export const deploymentsPages = (ctx: Ctx) => {
           return redirect(request, `/deployments/${made.id}`, "Deployed. The engine is starting.");
         } catch (error) {
           if (!(error instanceof AppError) || error.kind === "internal") throw error;
-          const of = await props(actor, "");
+          const of = await props(actor, { after: "", q: "" });
           return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} error={error.message} />, {
             status: ERROR_TABLE[error.kind].status,
           });

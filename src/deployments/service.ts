@@ -1,5 +1,5 @@
 /** Deployments as people and requests see them: make, start, stop, delete, and find the engine that answers for a model. */
-import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
+import { and, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { resolveModel } from "../models/service.ts";
@@ -19,7 +19,7 @@ export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise
 export async function listDeployments(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string | null; limit: number },
+  page: { after?: string | null; limit: number /** Part of the name or of the model. */; search?: string },
 ): Promise<DeploymentView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
   const older = from
@@ -31,7 +31,16 @@ export async function listDeployments(
   const rows = await ctx.db
     .select()
     .from(deployment)
-    .where(and(eq(deployment.org, actor.org), isNull(deployment.deletedAt), older))
+    .where(
+      and(
+        eq(deployment.org, actor.org),
+        isNull(deployment.deletedAt),
+        older,
+        page.search
+          ? sql`instr(lower(${deployment.name} || ' ' || ${deployment.model}), ${page.search.toLowerCase()}) > 0`
+          : undefined,
+      ),
+    )
     .orderBy(desc(deployment.createdAt), desc(deployment.id))
     .limit(page.limit + 1);
   return rows.map((row) => view(ctx, row));

@@ -7,6 +7,7 @@ import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { listed } from "../lib/page.ts";
 import { resolveModel } from "../models/service.ts";
 import { readAnswers } from "./answers.ts";
 import { ROW_FILTERS } from "./model.ts";
@@ -15,16 +16,12 @@ import { createEvaluation, getEvaluation, listEvaluations } from "./service.ts";
 const PAGE = 25;
 const ROWS = 20;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const q = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
 const after = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
 const RowsQuery = v.object({
   filter: v.optional(v.picklist(ROW_FILTERS), "all"),
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
 });
-
-const pageOfRows = <T extends { id: string }>(rows: T[], limit: number) => {
-  const items = rows.slice(0, limit);
-  return { items, hasMore: rows.length > limit, last: items.at(-1)?.id ?? null };
-};
 
 export const evaluationsPages = (ctx: Ctx) =>
   new Elysia({ name: "evaluations.pages", seed: ctx.installation, detail: { hide: true } })
@@ -32,12 +29,15 @@ export const evaluationsPages = (ctx: Ctx) =>
     .get(
       "/evaluations",
       async ({ request, actor, query }) => {
-        const of = pageOfRows(await listEvaluations(ctx, actor, { after: query.after, limit: PAGE }), PAGE);
+        const of = listed(
+          await listEvaluations(ctx, actor, { after: query.after, search: query.q, limit: PAGE }),
+          PAGE,
+        );
         return html(pageOf(ctx, request, actor), <EvaluationsPage {...of} />, {
           fragments: { evaluations: () => <EvaluationList {...of} /> },
         });
       },
-      { query: v.object({ after }) },
+      { query: v.object({ after, q }) },
     )
     .post(
       "/evaluations",
@@ -57,7 +57,7 @@ export const evaluationsPages = (ctx: Ctx) =>
       async ({ request, actor, params, query }) => {
         const evaluation = await getEvaluation(ctx, actor, params.id);
         const answers = await readAnswers(ctx, evaluation.job_id, { ...query, limit: ROWS });
-        const of = { evaluation, rows: pageOfRows(answers, ROWS) };
+        const of = { evaluation, rows: listed(answers, ROWS) };
         return html(pageOf(ctx, request, actor), <EvaluationPage {...of} />, {
           fragments: { state: () => <EvaluationState {...of} />, rows: () => <EvaluationRows {...of} /> },
         });

@@ -227,7 +227,12 @@ export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise
 export async function listEvaluations(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string | null; limit: number; trainJobId?: string | null },
+  page: {
+    after?: string | null;
+    limit: number;
+    trainJobId?: string | null /** Part of the name or of the model. */;
+    search?: string;
+  },
 ): Promise<EvaluationView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
   const rows = await ctx.db
@@ -237,6 +242,9 @@ export async function listEvaluations(
       and(
         eq(evaluation.org, actor.org),
         page.trainJobId ? eq(evaluation.trainJobId, page.trainJobId) : undefined,
+        page.search
+          ? sql`instr(lower(${evaluation.name} || ' ' || coalesce(${evaluation.tunedModel}, '')), ${page.search.toLowerCase()}) > 0`
+          : undefined,
         from
           ? or(
               lt(evaluation.createdAt, from.createdAt),

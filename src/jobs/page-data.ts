@@ -5,6 +5,7 @@ import type { EvaluateResult, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { getDataset, listDatasets } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
+import { listed } from "../lib/page.ts";
 import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints } from "../models/service.ts";
 import { emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
@@ -34,7 +35,7 @@ export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after 
     after: after || undefined,
     limit: PAGE,
   });
-  return { jobs: rows.slice(0, PAGE), hasMore: rows.length > PAGE, filtered: Boolean(q || state || kind) };
+  return listed(rows, PAGE);
 }
 
 /** Whether something still happens with a job of this state, so that its page listens. */

@@ -8,6 +8,19 @@ export interface Page<T> {
   has_more: boolean;
 }
 
+/** What a list on a page shows: rows, and whether there are more after `last`. */
+export interface Listed<T> {
+  items: T[];
+  hasMore: boolean;
+  last: string | null;
+}
+
+/** The rows to show of `limit + 1` fetched ones. */
+export function listed<T extends { id: string }>(rows: T[], limit: number): Listed<T> {
+  const items = rows.slice(0, limit);
+  return { items, hasMore: rows.length > limit, last: items.at(-1)?.id ?? null };
+}
+
 /** Makes a page from `limit + 1` fetched rows: the one too many only says that there is more. */
 export function pageOf<T extends { id: string }>(rows: T[], limit: number): Page<T> {
   const data = rows.slice(0, limit);

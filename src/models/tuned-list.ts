@@ -3,6 +3,7 @@ import { and, desc, eq, inArray, isNull, lt, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { checkpoint, model } from "../db/schema/models.ts";
+import type { Listed } from "../lib/page.ts";
 
 export interface TunedModelItem {
   id: string;
@@ -22,7 +23,7 @@ export async function listTuned(
   ctx: Ctx,
   actor: Actor,
   query: { search?: string; after?: string; limit: number },
-): Promise<{ items: TunedModelItem[]; hasMore: boolean; last: string | null }> {
+): Promise<Listed<TunedModelItem>> {
   const [cursor] = query.after
     ? await ctx.db
         .select({ at: model.createdAt, id: model.id })

@@ -38,6 +38,47 @@ describe("pages", () => {
     expect(text).not.toMatch(/ style=| on[a-z]+="|<script>/);
   });
 
+  test.each([
+    ["/datasets", "datasets", "SUPPORT-tick", "support-tickets"],
+    ["/evaluations", "evaluations", "rückfragen", "Rückfragen"],
+    ["/deployments", "deployments", "support-t", "support-tickets"],
+    ["/models", "tuned", "m0001", "m0001"],
+    ["/jobs", "job-list", "qa-nightly", "qa-nightly"],
+  ])("the list of %s is searched, and says when nothing matches", async (path, id, words, found) => {
+    const rows = (text: string) => text.match(/<tr id="row-/g)?.length ?? 0;
+    const all = await get(path, fragment(id));
+    expect(all.text).toStartWith(`<section id="${id}"`);
+    const some = await get(`${path}?q=${encodeURIComponent(words)}`, fragment(id));
+    expect(some.text).toContain(found);
+    expect(rows(some.text)).toBeGreaterThan(0);
+    expect(rows(some.text)).toBeLessThanOrEqual(rows(all.text));
+    const none = await get(`${path}?q=nothing-like-this`, fragment(id));
+    expect(none.text).toContain("Nothing matches");
+    expect(none.text).toContain(`href="${path}"`);
+  });
+
+  test("a dataset shows its rows, its problems with their lines, and why tokens are not counted", async () => {
+    const dataset = async (n: number) => (await get(`/datasets/${idOf("ds_", n)}`)).text;
+    const plain = await dataset(0);
+    expect(plain).toContain("Tokens in all");
+    expect(plain).toContain("Turn the customer");
+    const noted = await dataset(1);
+    expect(noted).toContain("The row equals an earlier one. 25 times.");
+    expect(noted).toContain("Tokens are not counted");
+    expect(noted).toContain("See the base models");
+    expect(await dataset(3)).toMatch(/Not valid JSON[\s\S]{0,900}>7</);
+  });
+
+  test("an evaluation shows both answers to a row, and only the wrong ones when asked so", async () => {
+    const { text } = await get(`/evaluations/${idOf("eval_", 1)}`);
+    expect(text).toContain("The tuned model is better");
+    expect(text).toContain("sorry to hear that");
+    expect(text).toContain("Tuned · right");
+    const wrong = await get(`/evaluations/${idOf("eval_", 1)}?filter=both_wrong`, fragment("rows"));
+    expect(wrong.text).toContain("Tuned · wrong");
+    expect(wrong.text).not.toContain("Tuned · right");
+  });
+
   test("text from users is never markup", async () => {
     const { text } = await get("/jobs");
     expect(text).toContain("&lt;script>alert(");

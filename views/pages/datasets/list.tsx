@@ -1,20 +1,14 @@
 /** The list of datasets, and the place to drop a new file. */
 import type { DatasetView } from "../../../src/datasets/model.ts";
 import { formatInteger } from "../../../src/lib/format.ts";
-import { usePage } from "../../context.ts";
-import { Layout } from "../../layout.tsx";
+import type { Listed } from "../../../src/lib/page.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
+import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { type Column, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
-
-export interface DatasetsProps {
-  items: DatasetView[];
-  hasMore: boolean;
-  last: string | null;
-}
 
 const COLUMNS: Column<DatasetView>[] = [
   {
@@ -59,30 +53,26 @@ const COLUMNS: Column<DatasetView>[] = [
   { key: "at", label: "Added", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
-export function DatasetList(props: DatasetsProps) {
-  const { url } = usePage();
-  return (
-    <div id="datasets" class="stack" {...liveOn(url, "datasets")}>
-      {props.items.length === 0 ? (
-        <div class="panel">
-          <Empty
-            icon="data"
-            title="No datasets yet"
-            action={<ActionButton action="/datasets/sample">Add the sample dataset</ActionButton>}
-          >
-            A dataset is a file of examples: what comes in, and the answer you want. Drop yours above, or start with the
-            sample: bank messages answered as strict JSON.
-          </Empty>
-        </div>
-      ) : (
-        <>
-          <Table label="Datasets" columns={COLUMNS} rows={props.items} rowId={(row) => row.id} fragment="datasets" />
-          <Pager shown={props.items.length} hasMore={props.hasMore} last={props.last} fragment="datasets" />
-        </>
-      )}
-    </div>
-  );
-}
+const LIST: ListKind<DatasetView> = {
+  id: "datasets",
+  label: "Datasets",
+  columns: COLUMNS,
+  rowId: (row) => row.id,
+  topics: ["datasets"],
+  search: "Search by name",
+  empty: () => (
+    <Empty
+      icon="data"
+      title="No datasets yet"
+      action={<ActionButton action="/datasets/sample">Add the sample dataset</ActionButton>}
+    >
+      A dataset is a file of examples: what comes in, and the answer you want. Drop yours above, or start with the
+      sample: bank messages answered as strict JSON.
+    </Empty>
+  ),
+};
+
+export const DatasetList = (rows: Listed<DatasetView>) => <List of={LIST} {...rows} />;
 
 /** Where files are dropped or chosen. */
 export function UploadForm() {
@@ -119,11 +109,12 @@ export function UploadForm() {
   );
 }
 
-export function DatasetsPage(props: DatasetsProps) {
+export function DatasetsPage(rows: Listed<DatasetView>) {
   return (
-    <Layout
+    <ListPage
       title="Datasets"
-      live={{ topics: ["datasets"] }}
+      of={LIST}
+      {...rows}
       actions={
         <a class="button primary" href="#upload" data-new>
           <Icon name="upload" />
@@ -131,10 +122,7 @@ export function DatasetsPage(props: DatasetsProps) {
         </a>
       }
     >
-      <div class="stack">
-        <UploadForm />
-        <DatasetList {...props} />
-      </div>
-    </Layout>
+      <UploadForm />
+    </ListPage>
   );
 }

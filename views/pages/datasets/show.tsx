@@ -18,6 +18,8 @@ export interface DatasetProps {
   report: Report | null;
   versions: VersionRow[];
   tokens: { stats: TokenStats; baseModel: string } | null;
+  /** Why there are no token counts: a sentence, or `no_base_model`. */
+  uncounted: string | null;
   rows: RowsShown | null;
   users: { id: string; name: string; state: string; createdAt: number }[];
   error?: string | null;
@@ -263,10 +265,26 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
   );
 }
 
+/** Why rows are measured in characters, and how to have their tokens counted. */
+function Uncounted({ reason }: { reason: string }) {
+  const none = reason === "no_base_model";
+  return (
+    <Notice kind={none ? "info" : "warn"} title="Tokens are not counted">
+      <p>
+        {none ? "A tokenizer belongs to a base model, and none is installed yet." : reason} Lengths are shown in
+        characters meanwhile.
+      </p>
+      <p>
+        <a href="/models?tab=base">{none ? "Install a base model" : "See the base models"}</a>
+      </p>
+    </Notice>
+  );
+}
+
 /** What validation found: all of it appears when validation ends. */
 export function DatasetFindings(props: DatasetProps) {
   const { url } = usePage();
-  const { report, tokens, version } = props;
+  const { report, tokens, uncounted, version } = props;
   return (
     <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
       {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
@@ -289,7 +307,10 @@ export function DatasetFindings(props: DatasetProps) {
               {tokens ? (
                 <Tokens stats={tokens.stats} baseModel={tokens.baseModel} />
               ) : (
-                <Histogram title="Characters" unit="characters" buckets={report.characters.histogram} />
+                <div class="stack">
+                  {uncounted ? <Uncounted reason={uncounted} /> : null}
+                  <Histogram title="Characters" unit="characters" buckets={report.characters.histogram} />
+                </div>
               )}
             </div>
           </section>

@@ -2,18 +2,12 @@
 
 import type { EvaluationView } from "../../../src/evaluations/model.ts";
 import { formatPercent } from "../../../src/lib/format.ts";
-import { usePage } from "../../context.ts";
-import { Layout } from "../../layout.tsx";
+import type { Listed } from "../../../src/lib/page.ts";
+import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { type Column, RowName } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
-
-export interface EvaluationsProps {
-  items: EvaluationView[];
-  hasMore: boolean;
-  last: string | null;
-}
 
 const exact = (side: { exact_match: { mean: number } } | null | undefined) =>
   side ? formatPercent(side.exact_match.mean) : "–";
@@ -31,45 +25,28 @@ const COLUMNS: Column<EvaluationView>[] = [
   { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
-export function EvaluationList(props: EvaluationsProps) {
-  const { url } = usePage();
-  return (
-    <div id="evaluations" class="stack" {...liveOn(url, "evaluations", "jobs")}>
-      {props.items.length === 0 ? (
-        <div class="panel">
-          <Empty
-            icon="scale"
-            title="No evaluations yet"
-            action={
-              <a class="button primary" href="/jobs/new">
-                Fine-tune a model
-              </a>
-            }
-          >
-            When a job succeeds, base and tuned model answer rows they have never seen, side by side. The result appears
-            here by itself.
-          </Empty>
-        </div>
-      ) : (
-        <>
-          <Table
-            label="Evaluations"
-            columns={COLUMNS}
-            rows={props.items}
-            rowId={(row) => row.id}
-            fragment="evaluations"
-          />
-          <Pager shown={props.items.length} hasMore={props.hasMore} last={props.last} fragment="evaluations" />
-        </>
-      )}
-    </div>
-  );
-}
+const LIST: ListKind<EvaluationView> = {
+  id: "evaluations",
+  label: "Evaluations",
+  columns: COLUMNS,
+  rowId: (row) => row.id,
+  topics: ["evaluations", "jobs"],
+  search: "Search by name or model",
+  empty: () => (
+    <Empty
+      icon="scale"
+      title="No evaluations yet"
+      action={
+        <a class="button primary" href="/jobs/new">
+          Fine-tune a model
+        </a>
+      }
+    >
+      When a job succeeds, base and tuned model answer rows they have never seen, side by side. The result appears here
+      by itself.
+    </Empty>
+  ),
+};
 
-export function EvaluationsPage(props: EvaluationsProps) {
-  return (
-    <Layout title="Evaluations" live={{ topics: ["evaluations", "jobs"] }}>
-      <EvaluationList {...props} />
-    </Layout>
-  );
-}
+export const EvaluationList = (rows: Listed<EvaluationView>) => <List of={LIST} {...rows} />;
+export const EvaluationsPage = (rows: Listed<EvaluationView>) => <ListPage title="Evaluations" of={LIST} {...rows} />;

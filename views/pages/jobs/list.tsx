@@ -1,22 +1,15 @@
 /** `/jobs`: every job, filtered, searched and paged by the server, moving by itself. */
 import type { VNode } from "preact";
 import { formatDuration, formatNumber, formatPercent } from "../../../src/lib/format.ts";
-import { usePage } from "../../context.ts";
-import { Layout } from "../../layout.tsx";
-import { FilterSelect, Filters } from "../../parts/form.tsx";
+import type { Listed } from "../../../src/lib/page.ts";
+import { FilterSelect } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
+import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { type Column, RowName } from "../../parts/table.tsx";
 import { CopyId, Time, Took } from "../../parts/value.tsx";
 import { isLive, type JobRow, KIND_WORDS, methodWords, progressOf } from "./describe.ts";
-
-export interface JobListProps {
-  jobs: JobRow[];
-  hasMore: boolean;
-  /** Some filter or search is set. */
-  filtered: boolean;
-}
 
 function ProgressCell({ job }: { job: JobRow }) {
   const { fraction, etaS, loss } = progressOf(job);
@@ -84,73 +77,59 @@ function NewJob({ first = false }: { first?: boolean }) {
   );
 }
 
-/** The part that filters, paging and the stream replace. */
-export function JobList({ jobs, hasMore, filtered }: JobListProps): VNode {
-  const { url } = usePage();
-  return (
-    <section id="job-list" class="panel" aria-label="Jobs" {...liveOn(url, "jobs", "progress")}>
-      {jobs.length ? (
-        <>
-          <Table label="Jobs" columns={COLUMNS} rows={jobs} rowId={(job) => job.id} fragment="job-list" />
-          <Pager shown={jobs.length} hasMore={hasMore} last={jobs.at(-1)?.id ?? null} fragment="job-list" />
-        </>
-      ) : filtered ? (
-        <Empty
-          icon="search"
-          title="No job matches"
-          action={
-            <a class="button" href="/jobs">
-              Show all jobs
-            </a>
-          }
-        >
-          Try fewer words or another state.
-        </Empty>
-      ) : (
-        <Empty icon="jobs" title="No jobs yet" action={<NewJob first />}>
-          A job takes a dataset and a base model and makes a tuned model. You choose three things; the numbers are
-          worked out for you and shown before anything starts.
-        </Empty>
-      )}
-    </section>
-  );
-}
+const LIST: ListKind<JobRow> = {
+  id: "job-list",
+  label: "Jobs",
+  columns: COLUMNS,
+  rowId: (job) => job.id,
+  topics: ["jobs", "progress"],
+  search: "Search by name, model or id",
+  empty: () => (
+    <Empty icon="jobs" title="No jobs yet" action={<NewJob first />}>
+      A job takes a dataset and a base model and makes a tuned model. You choose three things; the numbers are worked
+      out for you and shown before anything starts.
+    </Empty>
+  ),
+};
 
-export function JobListPage(props: JobListProps) {
+const STATES: [string, string][] = [
+  ["", "Any state"],
+  ["active", "Active"],
+  ["running", "Running"],
+  ["queued", "Queued"],
+  ["paused", "Paused"],
+  ["succeeded", "Succeeded"],
+  ["failed", "Failed"],
+  ["cancelled", "Cancelled"],
+];
+
+export const JobList = (rows: Listed<JobRow>): VNode => <List of={LIST} {...rows} />;
+
+export function JobListPage(rows: Listed<JobRow>) {
   return (
-    <Layout title="Jobs" live={{ topics: ["jobs", "progress"] }} actions={<NewJob />}>
-      <div class="stack">
-        <div class="row between">
-          <Filters fragment="job-list" search={{ placeholder: "Search by name, model or id" }}>
-            <FilterSelect
-              name="state"
-              label="State"
-              options={[
-                ["", "Any state"],
-                ["active", "Active"],
-                ["running", "Running"],
-                ["queued", "Queued"],
-                ["paused", "Paused"],
-                ["succeeded", "Succeeded"],
-                ["failed", "Failed"],
-                ["cancelled", "Cancelled"],
-              ]}
-            />
-            <FilterSelect
-              name="kind"
-              label="Kind"
-              options={[["", "Any kind"], ...Object.entries(KIND_WORDS).slice(0, 3)]}
-            />
-          </Filters>
-          <form id="compare" action="/jobs/compare" method="get" class="when-picked">
-            <button type="submit" class="button">
-              <Icon name="compare" />
-              Compare selected
-            </button>
-          </form>
-        </div>
-        <JobList {...props} />
-      </div>
-    </Layout>
+    <ListPage
+      title="Jobs"
+      of={LIST}
+      {...rows}
+      actions={<NewJob />}
+      filters={
+        <>
+          <FilterSelect name="state" label="State" options={STATES} />
+          <FilterSelect
+            name="kind"
+            label="Kind"
+            options={[["", "Any kind"], ...Object.entries(KIND_WORDS).slice(0, 3)]}
+          />
+        </>
+      }
+      beside={
+        <form id="compare" action="/jobs/compare" method="get" class="when-picked">
+          <button type="submit" class="button">
+            <Icon name="compare" />
+            Compare selected
+          </button>
+        </form>
+      }
+    />
   );
 }

@@ -1,19 +1,21 @@
 /** The models page: what was tuned here, and which base models stand ready or can be installed. */
 import { formatBytes, formatCount, plural } from "../../../src/lib/format.ts";
+import type { Listed } from "../../../src/lib/page.ts";
 import type { BaseModelView } from "../../../src/models/model.ts";
 import type { TunedModelItem } from "../../../src/models/tuned-list.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
+import { List, type ListKind } from "../../parts/list.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
+import { type Column, liveOn, RowName, Table } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
 
 export interface ModelsProps {
   tab: "tuned" | "base";
-  tuned: { items: TunedModelItem[]; hasMore: boolean; last: string | null };
+  tuned: Listed<TunedModelItem>;
   bases: BaseModelView[];
   admin: boolean;
   /** What was typed into the import form, and what was wrong with it. */
@@ -39,45 +41,29 @@ const TUNED_COLUMNS: Column<TunedModelItem>[] = [
   { key: "created", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
 ];
 
-export function TunedList({ tuned }: Pick<ModelsProps, "tuned">) {
-  const { url } = usePage();
-  return (
-    <div id="tuned" class="stack" {...liveOn(url, "jobs", "deployments")}>
-      {tuned.items.length === 0 ? (
-        <div class="panel">
-          {url.searchParams.get("q") ? (
-            <Empty icon="search" title="Nothing found">
-              No tuned model has that in its name.
-            </Empty>
-          ) : (
-            <Empty
-              icon="models"
-              title="No tuned models yet"
-              action={
-                <a class="button primary" href="/jobs/new">
-                  Fine-tune a model
-                </a>
-              }
-            >
-              A model appears here when a job succeeds, with the data, the run and the numbers it comes from.
-            </Empty>
-          )}
-        </div>
-      ) : (
-        <>
-          <Table
-            label="Tuned models"
-            columns={TUNED_COLUMNS}
-            rows={tuned.items}
-            rowId={(row) => row.jobId}
-            fragment="tuned"
-          />
-          <Pager shown={tuned.items.length} hasMore={tuned.hasMore} last={tuned.last} fragment="tuned" />
-        </>
-      )}
-    </div>
-  );
-}
+const TUNED: ListKind<TunedModelItem> = {
+  id: "tuned",
+  label: "Tuned models",
+  columns: TUNED_COLUMNS,
+  rowId: (row) => row.jobId,
+  topics: ["jobs", "deployments"],
+  search: "Search tuned models",
+  empty: () => (
+    <Empty
+      icon="models"
+      title="No tuned models yet"
+      action={
+        <a class="button primary" href="/jobs/new">
+          Fine-tune a model
+        </a>
+      }
+    >
+      A model appears here when a job succeeds, with the data, the run and the numbers it comes from.
+    </Empty>
+  ),
+};
+
+export const TunedList = ({ tuned }: Pick<ModelsProps, "tuned">) => <List of={TUNED} {...tuned} />;
 
 function BaseState({ row }: { row: BaseModelView }) {
   if (row.status === "installing")
@@ -122,9 +108,9 @@ const BASE_COLUMNS: Column<BaseModelView>[] = [
 export function BaseList({ bases }: Pick<ModelsProps, "bases">) {
   const { url } = usePage();
   return (
-    <div id="bases" class="stack" {...liveOn(url, "models")}>
+    <section id="bases" class="panel" aria-label="Base models" {...liveOn(url, "models")}>
       <Table label="Base models" columns={BASE_COLUMNS} rows={bases} rowId={(row) => row.id} fragment="bases" />
-    </div>
+    </section>
   );
 }
 
@@ -209,7 +195,7 @@ export function ModelsPage(props: ModelsProps) {
         />
         {props.tab === "tuned" ? (
           <>
-            <Filters fragment="tuned" search={{ placeholder: "Search tuned models" }} />
+            <Filters fragment={TUNED.id} search={{ placeholder: TUNED.search ?? "" }} />
             <TunedList tuned={props.tuned} />
           </>
         ) : (
