@@ -22,10 +22,9 @@ def install(python: str, *arguments: str) -> None:
     argv = [python, "-m", "pip", "install", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     if any(WHEELS.glob("*.whl")):
         argv += ["--find-links", str(WHEELS)]
-        if os.environ.get("INDEX") == "none":
-            argv.append("--no-index")
-    if os.environ.get("INDEX", "none") not in ("", "none"):
-        argv += ["--index-url", os.environ["INDEX"]]
+    index = os.environ.get("INDEX", "")
+    if index:
+        argv += ["--no-index"] if index == "none" else ["--index-url", index]
     subprocess.run([*argv, *arguments], check=True)
 
 
@@ -38,8 +37,7 @@ def main(target: str) -> None:
     venv.create(target, with_pip=True, symlinks=True)
     python = f"{target}/bin/python"
     if os.environ.get("TORCH", "cpu") == "cpu" and not any(WHEELS.glob("torch-*+cpu*.whl")):
-        own = os.environ.get("INDEX") not in (None, "", "none")
-        install(python, "--no-deps", *([] if own else ["--index-url", CPU_INDEX]), torch.group())
+        install(python, "--no-deps", *([] if os.environ.get("INDEX") else ["--index-url", CPU_INDEX]), torch.group())
     install(python, "-r", str(pins))
     subprocess.run([python, "-c", "import torch, transformers, trl, peft; print('torch', torch.__version__)"], check=True)
 

@@ -74,6 +74,7 @@ export interface BuildOptions {
 export async function buildImage(engine: Engine, options: BuildOptions, show: Show): Promise<FoundImage> {
   const { folders, entries, bytes } = imageContext(options.wheels);
   const tag = `finetune-lab/${options.role}:${options.torch}`;
+  const base = options.base ?? (options.role === "inference" ? `finetune-lab/trainer:${options.torch}` : null);
   const index = options.network === "none" ? "none" : options.index;
   let sent = 0;
   async function* counted() {
@@ -91,7 +92,7 @@ export async function buildImage(engine: Engine, options: BuildOptions, show: Sh
     buildargs: {
       TORCH: options.torch,
       VERSION: assetsHash("trainer").slice(0, 16),
-      ...(options.base ? { BASE: options.base } : {}),
+      ...(base ? { BASE: base } : {}),
       ...(index ? { INDEX: index } : {}),
     },
   });

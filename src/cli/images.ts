@@ -83,7 +83,10 @@ const build: Verb = {
   options: {
     role: ROLE,
     torch: { value: "cpu|cuda", help: "which PyTorch goes in (default cpu)" },
-    base: { value: "IMAGE", help: "image to start from (default python:3.12-slim-bookworm)" },
+    base: {
+      value: "IMAGE",
+      help: "image to start from (default python:3.12-slim-bookworm; for inference the trainer's)",
+    },
     wheels: { value: "DIR", help: "wheels to install from (pip download -r requirements.txt -d DIR)" },
     index: { value: "URL", help: "package index of your own" },
     network: { value: "NAME", help: "network of the build: default, host, or none when DIR has every wheel" },
