@@ -4,6 +4,7 @@ import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { until } from "../support/live.ts";
 import { type Bench, startBench } from "./support/bench.ts";
 import { FULL, row, type Told } from "./support/row.ts";
+import { dieAt, onlyAttempt, same, sharedRows } from "./support/shared-rows.ts";
 
 let bench: Bench;
 beforeAll(async () => {
@@ -11,105 +12,9 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => bench?.close(), 60_000);
 
-/** Restarts the server so that it dies at `point`, and waits until it did. */
-async function dieAt(point: FailPoint, count: number, meanwhile: () => Promise<unknown>): Promise<void> {
-  await bench.stop();
-  await bench.start({ FTL_FAIL_POINTS: `${point}@${count}` });
-  await meanwhile();
-  await bench.ended();
-}
-
-function same(what: string, before: unknown, after: unknown): void {
-  if (before !== after) throw new Error(`${what}: ${before} before, ${after} after`);
-}
-
-/** The one attempt of a job; throws when there were more. */
-async function onlyAttempt(id: string) {
-  const all = await bench.attempts(id);
-  if (all.length !== 1) {
-    const rows = await bench.rows<object>("SELECT number, outcome, detail, exit_code FROM attempt WHERE job_id = ?", [
-      id,
-    ]);
-    throw new Error(`${all.length} attempts instead of one: ${JSON.stringify(rows)}`);
-  }
-  return all[0];
-}
+sharedRows("process", () => bench, null);
 
 describe("the server is killed", () => {
-  const kills = FULL ? 100 : 5;
-  row(
-    {
-      row: "1a",
-      fault: "kill -9 of the server at random moments, scripted trainers",
-      expected: "same processes; no write, step or log line lost or doubled",
-      timeoutMs: 900_000,
-    },
-    () => bench,
-    async () => {
-      const steps = FULL ? 1800 : 160;
-      const ids = await Promise.all(
-        ["one", "two"].map((name) =>
-          bench.train(`talk${FULL ? "-slow.40" : ""}-${name}`, { max_steps: steps, save_every: 20 }),
-        ),
-      );
-      await Promise.all(ids.map((id) => bench.atStep(id, 3)));
-      const before = bench.hands.working().map((work) => work.id);
-      let done = 0;
-      let writes = 0;
-      for (; done < kills; done++) {
-        const writer = (async () => {
-          // Writes until the server is gone: those it acknowledged must be there for ever.
-          for (;;) {
-            await bench.writeSomething(`kill ${done} ${writes}`);
-            writes++;
-          }
-        })().catch(() => {});
-        await Bun.sleep(30 + Math.random() * 400);
-        await bench.kill9();
-        await writer;
-        await bench.start();
-      }
-      for (const id of ids) {
-        await bench.reached(id, "succeeded");
-        await onlyAttempt(id);
-      }
-      same("processes", 2, before.length);
-      const lines = await bench.rows<{ n: number }>(
-        "SELECT count(DISTINCT message) n FROM log_line WHERE message LIKE 'step %' AND job_id = ?",
-        [ids[0] ?? ""],
-      );
-      same("log lines", steps, Number(lines[0]?.n));
-      return {
-        times: done,
-        seen: `2 processes throughout, ${2 * steps} steps and log lines once each, ${writes} acknowledged writes there`,
-      };
-    },
-  );
-
-  row(
-    {
-      row: "2",
-      fault: "kill -9 between starting the work and storing its handle",
-      expected: "adopted, not started twice",
-    },
-    () => bench,
-    async () => {
-      let id = "";
-      await dieAt("launch.started", 1, async () => {
-        id = await bench.train("talk-adopted", { max_steps: 60 });
-      });
-      const key = await bench.workOf(id);
-      const before = bench.hands.working();
-      same("live pieces of work", 1, before.filter((work) => work.key === key).length);
-      await bench.start();
-      await bench.atStep(id, 5);
-      same("the process", before[0]?.id, bench.hands.working().find((work) => work.key === key)?.id);
-      await bench.reached(id, "succeeded");
-      await onlyAttempt(id);
-      return { times: 1, seen: "the same process, one attempt, 60 steps" };
-    },
-  );
-
   row(
     {
       row: "2b",
@@ -119,19 +24,18 @@ describe("the server is killed", () => {
     () => bench,
     async () => {
       let id = "";
-      await dieAt("launch.before", 1, async () => {
+      await dieAt(bench, "launch.before", 1, async () => {
         id = await bench.train("talk-later");
       });
       same("live pieces of work", 0, bench.hands.working().length);
       await bench.start();
       await bench.reached(id, "succeeded");
-      await onlyAttempt(id);
+      await onlyAttempt(bench, id);
       return { times: 1, seen: "one attempt, started after the restart" };
     },
   );
 
   const ends: { row: string; point: FailPoint; fault: string }[] = [
-    { row: "3", point: "exit.seen", fault: "kill -9 between seeing the end of the work and storing it" },
     { row: "3b", point: "exit.stored", fault: "kill -9 after storing the end, before anyone was told" },
     { row: "3c", point: "terminate.before", fault: "kill -9 before the ended work is cleared away" },
     { row: "3d", point: "terminate.gone", fault: "kill -9 between clearing the work away and storing that" },
@@ -142,7 +46,7 @@ describe("the server is killed", () => {
       () => bench,
       async () => {
         let id = "";
-        await dieAt(point, 1, async () => {
+        await dieAt(bench, point, 1, async () => {
           id = await bench.train("code.2");
         });
         await bench.start();
@@ -151,7 +55,7 @@ describe("the server is killed", () => {
           return now.state === "failed" ? now : null;
         });
         same("the reason", "bad_spec", ended.error?.code);
-        const only = await onlyAttempt(id);
+        const only = await onlyAttempt(bench, id);
         const lines = await bench.rows<{ n: number }>("SELECT count(*) n FROM usage_line WHERE job_id = ?", [id]);
         same("usage lines", 1, Number(lines[0]?.n));
         return { times: 1, seen: `failed (${only?.outcome}), 1 usage line` };
@@ -169,12 +73,12 @@ describe("the server is killed", () => {
       let id = "";
       const counts = FULL ? [2, 3, 5, 8, 13, 21, 34] : [4, 17];
       for (const count of counts) {
-        await dieAt("events.stored", count, async () => {
+        await dieAt(bench, "events.stored", count, async () => {
           id = await bench.train("talk-again", { max_steps: 40 });
         });
         await bench.start();
         await bench.reached(id, "succeeded");
-        await onlyAttempt(id);
+        await onlyAttempt(bench, id);
       }
       return { times: counts.length, seen: "one attempt each, every event once" };
     },
@@ -189,12 +93,12 @@ describe("the server is killed", () => {
     () => bench,
     async () => {
       let id = "";
-      await dieAt("artifact.checked", 2, async () => {
+      await dieAt(bench, "artifact.checked", 2, async () => {
         id = await bench.train("talk-saved");
       });
       await bench.start();
       await bench.reached(id, "succeeded");
-      await onlyAttempt(id);
+      await onlyAttempt(bench, id);
       const points = await bench.rows<{ step: number }>("SELECT step FROM checkpoint WHERE job_id = ? ORDER BY step", [
         id,
       ]);
@@ -238,7 +142,7 @@ describe("the server is told to stop", () => {
       await bench.start();
       for (const id of ids) {
         await bench.reached(id, "succeeded");
-        await onlyAttempt(id);
+        await onlyAttempt(bench, id);
       }
       return { times: 1, seen: `ended after ${(ms / 1000).toFixed(1)} s; 5 of 5 jobs went on to their end` };
     },

@@ -1,10 +1,10 @@
 /** The trainer, its connection or its machine fails: the server tells a slow one from a dead one, and never lets two of them write. */
 import { afterAll, beforeAll, describe } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { renameSync } from "node:fs";
 import { until } from "../support/live.ts";
-import { type AttemptView, type Bench, startBench } from "./support/bench.ts";
+import { type Bench, startBench } from "./support/bench.ts";
 import { FULL, row } from "./support/row.ts";
+import { endOfAttempt, outcomes } from "./support/shared-rows.ts";
 
 let bench: Bench;
 beforeAll(async () => {
@@ -13,29 +13,6 @@ beforeAll(async () => {
 afterAll(() => bench?.close(), 60_000);
 
 const steps = async (id: string) => (await bench.job(id)).progress.step ?? 0;
-const pid = (key: string) =>
-  Number(
-    bench.hands
-      .working()
-      .find((work) => work.key === key)
-      ?.id.split("@")[0],
-  );
-
-async function outcomes(id: string, expected: string[]): Promise<string> {
-  const found = (await bench.attempts(id)).map((one) => one.outcome ?? one.state);
-  if (found.join() !== expected.join())
-    throw new Error(`attempts ended ${found.join(", ")}, not ${expected.join(", ")}`);
-  return found.join(", ");
-}
-
-const ended = (id: string, number: number) =>
-  until(
-    `the end of attempt ${number}`,
-    async (): Promise<AttemptView | null> =>
-      (await bench.attempts(id)).find((one) => one.number === number && one.state === "ended") ?? null,
-    60_000,
-    20,
-  );
 
 /** Cuts trainers off from the server, both alive, until `back` is called. */
 function cutOff(): { back(): void } {
@@ -68,7 +45,10 @@ describe("the way between trainer and server", () => {
         if (now?.id !== before?.id) throw new Error("another process");
       }
       await bench.reached(id, "succeeded");
-      return { times, seen: `running throughout, the same process; attempts: ${await outcomes(id, ["succeeded"])}` };
+      return {
+        times,
+        seen: `running throughout, the same process; attempts: ${await outcomes(bench, id, ["succeeded"])}`,
+      };
     },
   );
 
@@ -86,7 +66,7 @@ describe("the way between trainer and server", () => {
       await bench.atStep(id, 8);
       bench.hands.freeze(key);
       await bench.setLimits(id, { no_progress_s: 1 });
-      const given = await ended(id, 1);
+      const given = await endOfAttempt(bench, id, 1);
       await bench.setLimits(id, { no_progress_s: 600 });
       // Its writes by the old token, sent while it is being ended.
       const events = [
@@ -105,7 +85,10 @@ describe("the way between trainer and server", () => {
         [id],
       );
       if (wrong.length) throw new Error("a value of the old attempt is in the curve");
-      return { times: 1, seen: `409 to the old token; attempts: ${await outcomes(id, ["no_progress", "succeeded"])}` };
+      return {
+        times: 1,
+        seen: `409 to the old token; attempts: ${await outcomes(bench, id, ["no_progress", "succeeded"])}`,
+      };
     },
   );
 
@@ -187,7 +170,7 @@ describe("the work", () => {
         await bench.atStep(id, 12);
         bench.hands.vanish(await bench.workOf(id));
         await bench.reached(id, "succeeded");
-        await outcomes(id, ["lost", "succeeded"]);
+        await outcomes(bench, id, ["lost", "succeeded"]);
         const [first] = await bench.rows<{ message: string }>(
           "SELECT message FROM log_line WHERE attempt_id = ? ORDER BY id LIMIT 1",
           [(await bench.attempts(id))[1]?.id ?? ""],
@@ -196,87 +179,6 @@ describe("the work", () => {
         if (!(at > 10)) throw new Error(`the new attempt began at ${first?.message}`);
       }
       return { times, seen: "lost, then a second attempt that began behind step 10" };
-    },
-  );
-
-  row(
-    {
-      row: "11",
-      fault: "the work is removed by hand",
-      expected: "the attempt fails with that reason, not as a success",
-    },
-    () => bench,
-    async () => {
-      const id = await bench.train("talk-removed", { max_steps: 400 });
-      await bench.setLimits(id, { max_attempts: 1 });
-      await bench.atStep(id, 7);
-      bench.hands.removeByHand(await bench.workOf(id));
-      const done = await until("the end", async () => {
-        const now = await bench.job(id);
-        return now.state === "failed" ? now : null;
-      });
-      await outcomes(id, ["lost"]);
-      if (done.error?.code !== "lost" || !done.error.advice) throw new Error(JSON.stringify(done.error));
-      return { times: 1, seen: `failed: "${done.error.message}"` };
-    },
-  );
-
-  const groups = "/sys/fs/cgroup/memory";
-  const group = join(existsSync(groups) ? groups : "/sys/fs/cgroup", `ftl-faults-${process.pid}`);
-  const limited = memoryGroup(group);
-  row(
-    {
-      row: "12",
-      fault: "the trainer runs out of memory (control group of 96 MiB)",
-      expected: "failed: out_of_memory, advice, no blind retry",
-      skip: limited.problem,
-    },
-    () => bench,
-    async () => {
-      const id = await bench.train("talk-slow.50-hog.30", { max_steps: 60 });
-      const key = await bench.workOf(id);
-      limited.add(pid(key));
-      const done = await until("the end", async () => {
-        const now = await bench.job(id);
-        return now.state === "failed" ? now : null;
-      });
-      limited.remove();
-      await outcomes(id, ["out_of_memory"]);
-      if (!done.error?.advice?.includes("batch size")) throw new Error(`advice: ${done.error?.advice}`);
-      return { times: 1, seen: `failed: "${done.error.message}" Advice: "${done.error.advice}"` };
-    },
-  );
-
-  row(
-    { row: "13", fault: "the trainer hangs (SIGSTOP)", expected: "the watchdog ends it; another attempt goes on" },
-    () => bench,
-    async () => {
-      const id = await bench.train("talk-hangs", { max_steps: 60 });
-      const key = await bench.workOf(id);
-      await bench.atStep(id, 12);
-      bench.hands.freeze(key);
-      const from = performance.now();
-      await bench.setLimits(id, { no_progress_s: 1 });
-      await ended(id, 1);
-      await bench.setLimits(id, { no_progress_s: 600 });
-      const waited = performance.now() - from;
-      await bench.reached(id, "succeeded");
-      await outcomes(id, ["no_progress", "succeeded"]);
-      const gone = await until("the work to be gone", async () => (await bench.attempts(id))[0]?.goneAt);
-      const [first] = await bench.rows<{ ended_at: number }>(
-        "SELECT ended_at FROM attempt WHERE job_id = ? AND number = 1",
-        [id],
-      );
-      const [second] = await bench.rows<{ created_at: number }>(
-        "SELECT created_at FROM attempt WHERE job_id = ? AND number = 2",
-        [id],
-      );
-      if ((second?.created_at ?? 0) < gone)
-        throw new Error("the second attempt began while the first one's work was there");
-      return {
-        times: 1,
-        seen: `given up ${(waited / 1000).toFixed(1)} s after the stop (limit 1 s), gone ${((gone - (first?.ended_at ?? 0)) / 1000).toFixed(1)} s later, then a second attempt`,
-      };
     },
   );
 
@@ -295,35 +197,9 @@ describe("the work", () => {
           if (now.state === "succeeded") throw new Error("it counts as a success");
           return now.state === "failed" ? now : null;
         });
-        await outcomes(id, [code]);
+        await outcomes(bench, id, [code]);
         if ((await steps(id)) > 20) throw new Error("more steps than asked for");
         return { times: 1, seen: `failed (${done.error?.code}): "${done.error?.message}"` };
       },
     );
 });
-
-interface MemoryGroup {
-  problem: string | null;
-  add(pid: number): void;
-  remove(): void;
-}
-
-/** A control group with 96 MiB, of either version; `problem` says why there can be none here. */
-function memoryGroup(path: string): MemoryGroup {
-  const limit = String(96 * 2 ** 20);
-  try {
-    mkdirSync(path);
-    const name = ["memory.max", "memory.limit_in_bytes"].find((one) => existsSync(join(path, one)));
-    if (!name) throw new Error("no memory controller");
-    writeFileSync(join(path, name), limit);
-    readFileSync(join(path, name));
-    return {
-      problem: null,
-      add: (id) => writeFileSync(join(path, "cgroup.procs"), String(id)),
-      remove: () => rmdirSync(path),
-    };
-  } catch {
-    if (existsSync(path)) rmdirSync(path);
-    return { problem: "no control group can be made here", add: () => {}, remove: () => {} };
-  }
-}

@@ -63,6 +63,8 @@ export interface Bench extends Live, Watched {
 
 export interface BenchOptions {
   trainer: "scripted" | "real";
+  /** Makes the hands for another provider than that of processes, once the installation has its id. */
+  hands?: (dir: string, installation: string) => Hands;
   env?: Record<string, string>;
   rows?: number;
 }
@@ -108,7 +110,8 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
     async () => (await live.call<{ status: string }>("GET", `/v1/files/${fileId}`)).status === "processed",
   );
   const database = join(live.dir, "lab.db");
-  const hands = processHands(live.dir);
+  const facts = await readFrom<{ value: string }>(database, "SELECT value FROM installation WHERE key = 'id'");
+  const hands = options.hands?.(live.dir, facts[0]?.value ?? "") ?? processHands(live.dir);
   const job = (id: string) => live.call<JobView>("GET", `/v1/jobs/${id}`);
   const bench: Bench = {
     ...live,

@@ -1,5 +1,5 @@
 /** What a fault does to work by hand, behind the server's back: a set of hands for each provider, so that every row of the fault table runs with each. */
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** One living piece of work. `key` names the attempt; `id` names this very process or container, reused never. */
@@ -23,11 +23,13 @@ export interface Hands {
   vanish(key: string): void;
   /** Removes the work as an operator who knows no better would. */
   removeByHand(key: string): void;
-  /** Where the work of `key` has its scratch directory, as this machine sees it. */
-  scratch(key: string): string;
+  /** Leaves the trainer 96 MiB of memory; the function returned takes away what that needed. */
+  starve(key: string): () => void;
   /** Names of what the provider keeps, apart from the work of the keys given: stays empty when nothing is left behind. */
   leftovers(live: string[]): string[];
 }
+
+export const STARVED_BYTES = 96 * 2 ** 20;
 
 interface Found {
   pid: number;
@@ -68,6 +70,29 @@ function processes(dir: string): Found[] {
   });
 }
 
+const MEMORY_GROUPS = existsSync("/sys/fs/cgroup/memory") ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+
+/** Makes a control group with little memory. @throws Error where that is not allowed */
+function smallGroup(name: string): string {
+  const group = join(MEMORY_GROUPS, name);
+  mkdirSync(group);
+  const limit = ["memory.max", "memory.limit_in_bytes"].find((one) => existsSync(join(group, one)));
+  if (limit) writeFileSync(join(group, limit), String(STARVED_BYTES));
+  else rmdirSync(group);
+  if (!limit) throw new Error("this machine has no control groups for memory");
+  return group;
+}
+
+/** Why no process can be starved of memory here; null when it can. */
+export function noStarving(): string | null {
+  try {
+    rmdirSync(smallGroup(`ftl-faults-probe-${process.pid}`));
+    return null;
+  } catch {
+    return "control groups for memory cannot be made here";
+  }
+}
+
 /** The hands for the provider that runs processes of this machine. */
 export function processHands(dir: string): Hands {
   const root = join(dir, "process");
@@ -81,6 +106,11 @@ export function processHands(dir: string): Hands {
     if (found.length === 0) throw new Error(`no trainer of ${key} is running`);
     for (const { pid } of found) process.kill(pid, name);
   };
+  const vanish = (key: string) => {
+    // The one who watches first: it would write down how the trainer ended.
+    const found = processes(dir).filter((one) => one.key === key);
+    for (const { pid } of found.sort((a, b) => Number(a.trainer) - Number(b.trainer))) process.kill(pid, "SIGKILL");
+  };
   return {
     provider: "process",
     working: () => trainers().map(({ key, pid, start }) => ({ key, id: `${pid}@${start}` })),
@@ -92,16 +122,17 @@ export function processHands(dir: string): Hands {
     freeze: (key) => signal(key, "SIGSTOP"),
     thaw: (key) => signal(key, "SIGCONT"),
     kill: (key) => signal(key, "SIGKILL"),
-    vanish(key) {
-      // The one who watches first: it would write down how the trainer ended.
-      const found = processes(dir).filter((one) => one.key === key);
-      for (const { pid } of found.sort((a, b) => Number(a.trainer) - Number(b.trainer))) process.kill(pid, "SIGKILL");
-    },
+    vanish,
     removeByHand(key) {
-      this.vanish(key);
+      vanish(key);
       rmSync(join(root, key), { recursive: true, force: true });
     },
-    scratch: (key) => join(root, key, "scratch"),
+    starve(key) {
+      const pid = trainers(key)[0]?.pid;
+      const group = smallGroup(`ftl-faults-${pid}`);
+      writeFileSync(join(group, "cgroup.procs"), String(pid));
+      return () => rmdirSync(group);
+    },
     leftovers(live) {
       const kept = existsSync(root)
         ? readdirSync(root).filter((name) => !/^launcher-[0-9a-f]{16}\.py$/.test(name))

@@ -115,8 +115,11 @@ def train(home: Home, reply: dict, words: dict) -> int:
     total = schedule["total_steps"]
     step, tokens = 0, 0
     if reply["resume"]:
-        with open(os.path.join(reply["resume"]["local_path"], "trainer_state.json")) as handle:
-            tokens = json.load(handle)["tokens"]
+        if reply["resume"]["local_path"] and os.path.exists(reply["resume"]["local_path"]):
+            with open(os.path.join(reply["resume"]["local_path"], "trainer_state.json")) as handle:
+                tokens = json.load(handle)["tokens"]
+        else:  # in a container: the files come over the same road as everything else
+            tokens = home.call("GET", "/inputs/resume/trainer_state.json")["tokens"]
         step = reply["resume"]["step"]
     home.emit("phase", phase="training", message="fake")
     home.emit(

@@ -1,0 +1,90 @@
+/** The same faults with containers on a real engine, and those only an engine has: it goes away and comes back. */
+import { afterAll, beforeAll, describe } from "bun:test";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { testDocker } from "../support/docker.ts";
+import { until } from "../support/live.ts";
+import { type Bench, startBench } from "./support/bench.ts";
+import { dockerHands, makeScriptedImage, SCRIPTED_IMAGE } from "./support/docker-hands.ts";
+import { FULL, row } from "./support/row.ts";
+import { onlyAttempt, same, sharedRows } from "./support/shared-rows.ts";
+
+const docker = await testDocker();
+const skip = "skip" in docker ? docker.skip : Bun.which("docker") ? null : "the command `docker` is not installed";
+const ways = mkdtempSync(join(tmpdir(), "ftl-way-"));
+/** The server's own way to the engine: taken away, the engine is gone for this server and for nobody else. */
+const way = join(ways, "engine.sock");
+let bench: Bench;
+
+const open = () => {
+  if (!("skip" in docker)) symlinkSync(docker.address.replace(/^unix:\/\//, ""), way);
+};
+const cut = () => rmSync(way);
+
+beforeAll(async () => {
+  if (skip !== null || "skip" in docker) return;
+  makeScriptedImage(docker.address);
+  open();
+  const settings = { docker: { hosts: `unix://${way}`, shm_mb: 64, image: SCRIPTED_IMAGE } };
+  bench = await startBench({
+    trainer: "scripted",
+    env: { FTL_PROVIDERS: "docker", FTL_PROVIDER_SETTINGS: JSON.stringify(settings) },
+    hands: (_dir, installation) => dockerHands(docker.address, installation),
+  });
+}, 600_000);
+
+afterAll(async () => {
+  for (const { key } of bench?.hands.working() ?? []) bench.hands.removeByHand(key);
+  await bench?.close();
+  if (!("skip" in docker)) await docker.close();
+  rmSync(ways, { recursive: true, force: true });
+}, 60_000);
+
+sharedRows("docker", () => bench, skip);
+
+describe("the engine", () => {
+  row(
+    {
+      row: "10",
+      provider: "docker",
+      fault: `the engine is gone for ${FULL ? "ten minutes" : "8 s"}`,
+      expected: "jobs untouched, the queue waits and says why; all is put right on its return",
+      skip,
+      timeoutMs: 900_000,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("talk-slow.100", { max_steps: FULL ? 5800 : 60, save_every: 1000 });
+      const short = await bench.train("talk-short", { max_steps: 60 });
+      await bench.atStep(id, 5);
+      await bench.atStep(short, 2);
+      const before = bench.hands.working().find((work) => work.id)?.id;
+      cut();
+      const queued = await bench.train("talk-queued");
+      const end = performance.now() + (FULL ? 600_000 : 8000);
+      let looks = 0;
+      while (performance.now() < end) {
+        const [running, waiting] = [await bench.job(id), await bench.job(queued)];
+        same("the running job", "running", running.state);
+        same("the waiting job", "queued", waiting.state);
+        looks++;
+        await Bun.sleep(200);
+      }
+      const { progress } = await bench.call<{ progress: { waiting?: string } }>("GET", `/v1/jobs/${queued}`);
+      if (!progress.waiting) throw new Error("the waiting job does not say what it waits for");
+      // One that ended while nobody could look.
+      await bench.reached(short, "succeeded");
+      open();
+      await bench.reached(queued, "succeeded");
+      if (!bench.hands.working().some((work) => work.id === before) && !FULL)
+        await until("the end of the long one", async () => (await bench.job(id)).state === "succeeded", 60_000);
+      await bench.reached(id, "succeeded");
+      for (const each of [id, short, queued]) await onlyAttempt(bench, each);
+      return {
+        times: 1,
+        seen: `${looks} looks: running and queued ("${progress.waiting}"); one attempt each, all succeeded`,
+      };
+    },
+  );
+});
