@@ -14,7 +14,8 @@ from . import PROTOCOL
 from .control import Commands, TrainingFailed
 from .data import BadData
 from .home import Home, HttpFailure
-from .spec import BadSpec, parse_spec
+from .parallel import check_packages, lead
+from .spec import BadSpec, TrainSpec, parse_spec
 
 OUT_OF_MEMORY_ADVICE = (
     "Lower per_device_batch_size (gradient_accumulation keeps the batch), lower max_length, turn on gradient_checkpointing, "
@@ -41,7 +42,10 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
     commands = Commands(home)
     if signals:
         commands.install_signals()
-    reply = home.start()
+    reply = home.ask()
+    if (spec := _of_many(reply)) and commands.stop is None:
+        return lead(url, token, scratch, reply, spec, signals=signals)
+    home.start(reply)
     home.phase("starting", f"attempt {reply.get('attempt')}, {reply.get('kind')}")
     try:
         code = _act(home, reply, commands)
@@ -54,11 +58,25 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
     return code
 
 
+def _of_many(reply: dict[str, Any]) -> TrainSpec | None:
+    """The spec, when it asks for more than one process and can be carried out; what is wrong with one is said on the usual way."""
+    if reply.get("protocol") != PROTOCOL or reply.get("kind") != "train":
+        return None
+    try:
+        spec = parse_spec("train", reply["spec"])
+        check_packages(spec)
+    except (BadSpec, TrainingFailed):
+        return None
+    return spec if isinstance(spec, TrainSpec) and spec.parallel.processes > 1 else None
+
+
 def _act(home: Home, reply: dict[str, Any], commands: Commands) -> int:
     if reply.get("protocol") != PROTOCOL:
         raise BadSpec(f"the server speaks protocol {reply.get('protocol')!r}, this trainer {PROTOCOL}")
     kind = reply["kind"]
     spec = parse_spec(kind, reply["spec"])
+    if isinstance(spec, TrainSpec):
+        check_packages(spec)
     act = import_module(f".{kind}", __package__)  # late: torch and TRL take seconds to import
     outcome = act.run(home, reply, spec, commands)
     home.emit("finished", outcome=outcome)

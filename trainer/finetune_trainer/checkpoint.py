@@ -16,6 +16,7 @@ import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 FILES = (*ADAPTER_FILES, "trainer_state.json", "optimizer.safetensors", "rng.json")
@@ -36,21 +37,56 @@ class Parts:
     scheduler: Any
 
 
-def save_checkpoint(target: Path, parts: Parts, state: dict[str, Any], base: dict[str, Any]) -> Path:
-    """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole."""
+@dataclass
+class Contents:
+    """What is written: whole tensors on the processor by name, the optimizer's groups and the schedule as JSON values."""
+
+    adapter: dict[str, torch.Tensor]
+    config: dict[str, Any]
+    optimizer: dict[str, torch.Tensor]
+    groups: list[dict[str, Any]]
+    schedule: dict[str, Any]
+
+
+def collect(parts: Parts) -> Contents:
+    """The live state as whole tensors. Where ranks hold parts of tensors, all of them must call it together."""
+    adapter = {n: whole(t) for n, t in get_peft_model_state_dict(parts.model, save_embedding_layers=False).items()}
+    tensors, groups = _flatten(parts)
+    schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
+    return Contents(adapter, parts.model.peft_config["default"].to_dict(), tensors, groups, schedule)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the processor; one that lies in parts on several ranks is put together."""
+    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach().cpu().contiguous()
+
+
+def spread(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor laid out as `like` is: in parts on the ranks where that one is."""
+    if not isinstance(like, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+
+def write_checkpoint(
+    target: Path, contents: Contents, state: dict[str, Any], base: dict[str, Any], rngs: list[dict[str, Any]]
+) -> Path:
+    """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole.
+
+    `rngs` are the random states of all ranks by rank.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        save_adapter(temporary, parts.model, base)
-        tensors, groups = _flatten(parts)
-        save_file(tensors, temporary / "optimizer.safetensors")
-        schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
+        _write_adapter(temporary, contents, base)
+        save_file(contents.optimizer, temporary / "optimizer.safetensors")
         # transformers reads this file too and refuses fields it does not know; under `stateful_callbacks` it looks away.
-        ours = {**state["stateful_callbacks"][OURS], "optimizer": groups, "scheduler": schedule}
+        ours = {**state["stateful_callbacks"][OURS], "optimizer": contents.groups, "scheduler": contents.schedule}
         _write_json(temporary / "trainer_state.json", {**state, "stateful_callbacks": {OURS: ours}})
-        _write_json(temporary / "rng.json", rng_state())
+        _write_json(temporary / "rng.json", {**rngs[0], "ranks": rngs[1:]})
         for path in temporary.iterdir():
             _fsync(path)
         shutil.rmtree(target, ignore_errors=True)
@@ -61,15 +97,10 @@ def save_checkpoint(target: Path, parts: Parts, state: dict[str, Any], base: dic
     return target
 
 
-def save_adapter(directory: Path, model: Any, base: dict[str, Any]) -> None:
-    """Writes the two adapter files; the base is named as the spec names it, not by a path of this machine."""
-    tensors = {
-        name: t.detach().cpu().contiguous()
-        for name, t in get_peft_model_state_dict(model, save_embedding_layers=False).items()
-    }
-    save_file(tensors, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
-    config = model.peft_config["default"].to_dict()
-    config = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) -> None:
+    """The two adapter files; the base is named as the spec names it, not by a path of this machine."""
+    save_file(contents.adapter, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
+    config = {k: sorted(v) if isinstance(v, set) else v for k, v in contents.config.items()}
     config |= {"base_model_name_or_path": base["id"], "revision": base["revision"], "inference_mode": True}
     _write_json(directory / ADAPTER_FILES[1], config)
 
@@ -80,13 +111,14 @@ def load_adapter(directory: Path, model: Any) -> None:
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
         raise BadCheckpoint("the checkpoint's adapter has other layers or another rank than this job's")
-    set_peft_model_state_dict(model, tensors)
+    set_peft_model_state_dict(model, {name: spread(tensor, expected[name]) for name, tensor in tensors.items()})
 
 
 def load_optimizer(directory: Path, parts: Parts) -> None:
     """Restores optimizer and learning-rate schedule, by parameter name."""
     saved = read_state(directory)["stateful_callbacks"][OURS]
     names = _names(parts)
+    live_parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {index: {} for index in range(len(names))}
     index_of = {name: index for index, name in enumerate(names)}
     with safe_open(directory / "optimizer.safetensors", framework="pt") as file:
@@ -95,7 +127,8 @@ def load_optimizer(directory: Path, parts: Parts) -> None:
             name, _, slot = key.rpartition("/")
             if name not in index_of:
                 raise BadCheckpoint(f"the checkpoint's optimizer knows {name}, this model does not")
-            state[index_of[name]][slot] = file.get_tensor(key)
+            tensor, like = file.get_tensor(key), live_parameters[index_of[name]]
+            state[index_of[name]][slot] = spread(tensor, like) if tensor.shape == like.shape else tensor
     if not all(state.values()):
         raise BadCheckpoint("the checkpoint's optimizer lacks a parameter of this model")
     groups = []
@@ -126,7 +159,7 @@ def _flatten(parts: Parts) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]
     tensors = {}
     for index, name in enumerate(_names(parts)):
         for slot, value in state["state"].get(index, {}).items():
-            tensors[f"{name}/{slot}"] = torch.as_tensor(value).detach().cpu().contiguous()
+            tensors[f"{name}/{slot}"] = whole(torch.as_tensor(value))
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
     return tensors, groups
 
@@ -139,22 +172,27 @@ def rng_state() -> dict[str, Any]:
         "python": [version, list(words), gauss],
         "numpy": [name, keys.tolist(), position, has_gauss, cached],
         "torch": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode(),
-        "cuda": [base64.b64encode(s.numpy().tobytes()).decode() for s in torch.cuda.get_rng_state_all()]
+        # That of this process's GPU alone: asking after the others would take memory on each of them.
+        "cuda": [base64.b64encode(torch.cuda.get_rng_state().numpy().tobytes()).decode()]
         if torch.cuda.is_available()
         else [],
     }
 
 
-def load_rng(directory: Path) -> None:
-    """Restores the random generators from rng.json."""
+def load_rng(directory: Path, rank: int = 0) -> None:
+    """Restores the random generators of a rank from rng.json; a rank the checkpoint does not know keeps its own."""
     saved = json.loads((directory / "rng.json").read_text("utf-8"))
-    version, words, gauss = saved["python"]
+    states = [saved, *saved.get("ranks", [])]
+    if rank >= len(states):
+        return
+    mine = states[rank]
+    version, words, gauss = mine["python"]
     random.setstate((version, tuple(words), gauss))
-    name, keys, position, has_gauss, cached = saved["numpy"]
+    name, keys, position, has_gauss, cached = mine["numpy"]
     np.random.set_state((name, np.asarray(keys, np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(_bytes(saved["torch"]))
-    if torch.cuda.is_available() and len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([_bytes(s) for s in saved["cuda"]])
+    torch.set_rng_state(_bytes(mine["torch"]))
+    if torch.cuda.is_available() and mine["cuda"]:
+        torch.cuda.set_rng_state(_bytes(mine["cuda"][0]))
 
 
 def _bytes(encoded: str) -> torch.Tensor:

@@ -64,8 +64,7 @@ class Commands:
     def __init__(self, home: Home) -> None:
         self._home = home
         self.pending: list[dict[str, str]] = []
-        self.stop: str | None = None  # "paused" | "cancelled"
-        self._stopping: dict[str, str] | None = None
+        self.stop: str | None = None  # "paused" | "cancelled"; a signal may set it at any time
 
     def install_signals(self) -> None:
         """SIGTERM and SIGINT pause."""

@@ -38,6 +38,20 @@ class Tokens:
         """Length of every row in tokens."""
         return np.diff(self.starts)
 
+    def save(self, directory: Path) -> None:
+        """Writes the rows for other processes of this machine."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in ("ids", "labels", "starts"):
+            np.save(directory / f"{name}.npy", getattr(self, name))
+        rest = {"row_ids": self.row_ids, "cut": self.cut, "dropped": self.dropped, "warnings": self.warnings}
+        (directory / "rest.json").write_text(json.dumps(rest), "utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Tokens:
+        """Rows another process has saved; the arrays stay in its files."""
+        arrays = {n: np.load(directory / f"{n}.npy", mmap_mode="r") for n in ("ids", "labels", "starts")}
+        return cls(**arrays, **json.loads((directory / "rest.json").read_text("utf-8")))
+
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and labels of one row."""
         a, b = self.starts[index], self.starts[index + 1]
@@ -233,3 +247,27 @@ class BucketSampler:
             yield from (int(i) for i in full[index])
         for batch in short:
             yield from (int(i) for i in batch)
+
+
+class RankBatches:
+    """Micro-batches of one rank: every rank takes every n-th row of a micro-batch, so that all have rows of like length.
+
+    `order` yields rows in whole optimizer steps, which are cut into micro-batches of `per_device` rows a rank; so the rows of a
+    step are the same however many ranks share them. A rank for which the last rows of an epoch do not suffice gets `filler`.
+    """
+
+    def __init__(self, order: BucketSampler, per_device: int, rank: int, ranks: int, filler: int) -> None:
+        self._order, self._rows, self._filler = order, per_device * ranks, filler
+        self._rank, self._ranks = rank, ranks
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose batches come next; the training loop calls it."""
+        self._order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._rows)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(self._order)
+        for start in range(0, len(order), self._rows):
+            yield order[start : start + self._rows][self._rank :: self._ranks] or [self._filler]

@@ -40,6 +40,8 @@ def _greedy_batch(
 ) -> list[list[int]]:
     """Left-padded batch decoding; a row leaves the batch as soon as it has ended, so that long answers do not hold it up."""
     causal = causal_model(model)
+    # Weights in parts come together in the call of the outermost module alone.
+    call = model if getattr(model, "answers_when_called", False) else causal
     device = next(causal.parameters()).device
     longest = max(len(p) for p in prompts)
     ids = torch.tensor([[pad_id] * (longest - len(p)) + p for p in prompts], device=device)
@@ -49,7 +51,7 @@ def _greedy_batch(
     answers: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     for _ in range(limit):
-        logits = causal(
+        logits = call(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,

@@ -177,11 +177,16 @@ class Home:
                     self._leave(1, f"no contact with the server for 24 hours: {error}")
             time.sleep(next(delays))
 
-    def start(self) -> dict[str, Any]:
-        """Fetches the spec reply and starts the sender thread. Returns the reply."""
+    def ask(self) -> dict[str, Any]:
+        """Fetches the spec reply and does nothing else."""
         connection = self.connection()
         reply = self.retry(lambda: connection.json("GET", "/spec"))
         connection.close()
+        return reply
+
+    def start(self, reply: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Starts the sender thread by the spec reply, which is fetched when it is not given. Returns the reply."""
+        reply = reply or self.ask()
         self._heartbeat_s = float(reply.get("heartbeat_s") or 15)
         self._max_batch = int(reply.get("max_batch_events") or 500)
         self._spool.start_after(int(reply.get("last_seq") or 0))

@@ -8,11 +8,14 @@ from typing import Any
 import psutil
 import torch
 
+from .group import Group
+
 
 class Meter:
-    """Counts tokens and time between logs, and makes the metrics of one log line."""
+    """Counts tokens and time between logs, and makes the metrics of one log line. `correct` and `scored` are this rank's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group) -> None:
+        self._group = group
         self.tokens_seen = 0
         self.correct: Any = 0
         self.scored = 0
@@ -28,30 +31,36 @@ class Meter:
         self._step_began = time.perf_counter()
 
     def step_ends(self, tokens: int) -> None:
-        """Stops the clock; `tokens` are those of the step, without padding."""
+        """Stops the clock; `tokens` are those of the step on all ranks, without padding."""
         self._busy += time.perf_counter() - self._step_began
         self._tokens += tokens
         self.tokens_seen += tokens
         self._steps += 1
 
     def take(self) -> dict[str, float]:
-        """Metrics since the last call: accuracy, speed, memory (MiB) and processor use (100 = one core)."""
+        """Metrics over all ranks since the last call: accuracy, speed, memory (MiB) and processor use (100 = one core)."""
+        own = [self._process.memory_info().rss / 2**20, self._process.cpu_percent()]
+        correct, scored, memory, percent = self._group.reduce([float(self.correct), self.scored, *own])
         values = {
-            "train/token_accuracy": float(self.correct) / max(1, self.scored),
+            "train/token_accuracy": correct / max(1, scored),
             "perf/tokens_per_second": self._tokens / max(self._busy, 1e-9),
             "perf/step_seconds": self._busy / max(1, self._steps),
-            "system/memory_mb": self._process.memory_info().rss / 2**20,
-            "system/cpu_percent": self._process.cpu_percent(),
+            "system/memory_mb": memory,
+            "system/cpu_percent": percent,
         }
         if torch.cuda.is_available():
-            values["system/gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+            peak = torch.cuda.max_memory_allocated() / 2**20
+            (values["system/gpu_memory_mb"],) = self._group.reduce([peak], "max")
         self.correct, self.scored, self._tokens, self._busy, self._steps = 0, 0, 0, 0.0, 0
         return values
 
     def state(self) -> dict[str, Any]:
-        """What must survive a resume: totals and the open log window."""
-        return {"tokens_seen": self.tokens_seen, "correct": float(self.correct), "scored": self.scored}
+        """What must survive a resume: totals and the open log window of all ranks."""
+        correct, scored = self._group.reduce([float(self.correct), self.scored])
+        return {"tokens_seen": self.tokens_seen, "correct": correct, "scored": int(scored)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up the totals of a checkpoint."""
-        self.tokens_seen, self.correct, self.scored = state["tokens_seen"], state["correct"], state["scored"]
+        """Takes up the totals of a checkpoint; the open window is rank 0's, or it would count once a rank."""
+        self.tokens_seen = state["tokens_seen"]
+        if self._group.main:
+            self.correct, self.scored = state["correct"], state["scored"]

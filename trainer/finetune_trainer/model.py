@@ -31,9 +31,9 @@ def cores() -> int:
 
 
 def prepare_torch() -> torch.device:
-    """Sets threads and determinism once, and returns the device to compute on."""
-    torch.set_num_threads(cores())
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Sets threads once, shared out between the processes of a training, and returns the device to compute on."""
+    torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -51,8 +51,8 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def load_model(directory: Path, precision: str, device: torch.device) -> Any:
-    """The base model in evaluation mode on `device`, its weights in `precision`. Raises ModelLoad."""
+def load_model(directory: Path, precision: str, device: torch.device | None) -> Any:
+    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad."""
     for path in directory.iterdir():
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise ModelLoad(f"{path.name}: pickled weights are never loaded")
@@ -67,7 +67,7 @@ def load_model(directory: Path, precision: str, device: torch.device) -> Any:
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
             raise
         raise ModelLoad(f"the base model cannot be loaded: {error}") from error
-    return model.to(device).eval()
+    return (model if device is None else model.to(device)).eval()
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> set[int]:

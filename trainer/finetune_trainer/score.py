@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ class Score:
 
 
 def causal_model(model: Any) -> Any:
-    """The language model inside a PEFT wrapper; LoRA layers sit in it already."""
+    """The language model inside the wrappers of PEFT and of training in parallel; LoRA layers sit in it already."""
+    model = getattr(model, "module", model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
@@ -38,7 +40,30 @@ def answer_logits(model: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> to
 
     Rows must be padded on the right: then causal attention alone keeps padding out and no mask is needed.
     """
+    if getattr(getattr(model, "module", model), "answers_when_called", False):
+        return model(input_ids=input_ids, answer_mask=mask)
+    return _logits_at(causal_model(model), input_ids, mask)
+
+
+def answer_when_called(model: Any) -> None:
+    """Makes `model(input_ids=…, answer_mask=…)` give `answer_logits`, on the model and on every wrapper put around it later.
+
+    DDP, FSDP and DeepSpeed do their part in the call of the outermost module alone; calling past them would train n models.
+    """
     causal = causal_model(model)
+    plain = causal.forward
+
+    @functools.wraps(plain)
+    def forward(*args: Any, answer_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        if answer_mask is None:
+            return plain(*args, **kwargs)
+        return _logits_at(causal, kwargs["input_ids"], answer_mask)
+
+    causal.forward = forward
+    model.answers_when_called = True
+
+
+def _logits_at(causal: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     config = causal.config.get_text_config()
     if any(getattr(config, name, None) not in (None, 1.0) for name in HEAD_EXTRAS):
         return causal(input_ids=input_ids, use_cache=False).logits[:, :-1][mask].float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 Json = dict[str, Any]
@@ -71,6 +71,14 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Parallel:
+    """How many processes train together, and what they share: gradients (ddp), or weights and optimizer in parts too."""
+
+    processes: int
+    strategy: Literal["single", "ddp", "fsdp", "zero2", "zero3"]
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """A training job. Plain dictionaries are parts that others read."""
 
@@ -88,6 +96,7 @@ class TrainSpec:
     trainer: Json
     need: Json
     limits: Json
+    parallel: Parallel = field(default_factory=lambda: Parallel(1, "single"))  # specs of before have none
 
 
 @dataclass(frozen=True)
@@ -148,13 +157,18 @@ def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec:
 
 
 def _check_train(spec: TrainSpec) -> None:
-    h, s, lora = spec.hyperparameters, spec.schedule, spec.method.adapter
+    h, s, lora, p = spec.hyperparameters, spec.schedule, spec.method.adapter, spec.parallel
     rules = [
         ("hyperparameters.n_epochs", h.n_epochs > 0),
         ("hyperparameters.max_steps", h.max_steps is None or h.max_steps >= 1),
         ("hyperparameters.per_device_batch_size", h.per_device_batch_size >= 1),
         ("hyperparameters.gradient_accumulation", h.gradient_accumulation >= 1),
-        ("hyperparameters.batch_size", h.batch_size == h.per_device_batch_size * h.gradient_accumulation),
+        ("parallel.processes", 1 <= p.processes <= 64),
+        ("parallel.strategy", (p.strategy == "single") == (p.processes == 1)),
+        (
+            "hyperparameters.batch_size",
+            h.batch_size == h.per_device_batch_size * h.gradient_accumulation * p.processes,
+        ),
         ("hyperparameters.learning_rate", 0 < h.learning_rate <= 10),
         ("hyperparameters.warmup_ratio", 0 <= h.warmup_ratio < 1),
         ("hyperparameters.weight_decay", h.weight_decay >= 0),
@@ -184,9 +198,10 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         names = [f.name for f in fields(kind)]
         if unknown := sorted(set(value) - set(names)):
             raise BadSpec(f"{path}.{unknown[0]}: this trainer does not know the field; is it older than the server?")
-        if missing := sorted(set(names) - set(value)):
+        needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+        if missing := sorted(needed - set(value)):
             raise BadSpec(f"{path}.{missing[0]}: missing")
-        return kind(**{name: _build(hints[name], value[name], f"{path}.{name}") for name in names})
+        return kind(**{name: _build(hints[name], value[name], f"{path}.{name}") for name in names if name in value})
     origin = typing.get_origin(kind)
     if origin is Literal:
         if not any(value == choice and type(value) is type(choice) for choice in typing.get_args(kind)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from . import checkpoint
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens, answer_of, read_rows, render, tokenize_rows
 from .generate import greedy
+from .group import Group, Mute
 from .home import Home
 from .inputs import fetch_rows, input_dir
 from .methods import load_method
@@ -23,24 +25,35 @@ from .spec import TrainSpec
 from .uploads import Upload, Uploader
 
 PROGRESS_EVERY_S = 1.0
+STOPS = (None, "paused", "cancelled")
 
 
-def run(home: Home, reply: dict[str, Any], spec: TrainSpec, commands: Commands) -> str:
-    """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises what stops it."""
+def run(
+    home: Home | Mute, reply: dict[str, Any], spec: TrainSpec, commands: Commands, group: Group | None = None
+) -> str:
+    """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises what stops it.
+
+    With a group of ranks every rank runs this; the first alone speaks to home and writes, the others have a mute one.
+    """
+    group = group or Group()
     device = prepare_torch()
-    base = input_dir(home, "base", reply["inputs"]["base"])
+    base = _fetched(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
     home.phase("loading_data")
     tokenizer = load_tokenizer(base)
-    train_file, holdout_file = fetch_rows(home, "train"), fetch_rows(home, "holdout")
+    train_file, holdout_file = (_fetched(group, lambda s=s: fetch_rows(home, s)) for s in ("train", "holdout"))
     if train_file is None:
         raise BadData("the job has no training rows")
 
     home.phase("loading_model")
-    model = load_model(base, spec.hyperparameters.precision, device)
+    model = load_model(base, spec.hyperparameters.precision, None if group.sharded else device)
     ends = end_token_ids(model, tokenizer)
     h = spec.hyperparameters
-    tokens = tokenize_rows(
-        tokenizer, read_rows(train_file), max_length=h.max_length, loss_on=h_loss(spec), end_ids=ends
+    tokens = _shared_tokens(
+        group,
+        home.scratch,
+        lambda: tokenize_rows(
+            tokenizer, read_rows(train_file), max_length=h.max_length, loss_on=h_loss(spec), end_ids=ends
+        ),
     )
     for warning in tokens.warnings:
         home.log("warn", warning)
@@ -50,11 +63,11 @@ def run(home: Home, reply: dict[str, Any], spec: TrainSpec, commands: Commands) 
             f"{tokens.cut} rows are longer than {h.max_length} tokens and were cut; {tokens.dropped} dropped for having nothing to learn",
         )
 
-    steps_per_epoch = max(1, math.ceil(math.ceil(len(tokens) / h.per_device_batch_size) / h.gradient_accumulation))
+    steps_per_epoch = max(1, math.ceil(len(tokens) / h.batch_size))
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
-    trainer = load_method(spec.method.type).build(spec, model, tokenizer, tokens, home.scratch, total_steps)
+    trainer = load_method(spec.method.type).build(spec, model, tokenizer, tokens, home.scratch, total_steps, group)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     home.emit(
         "plan",
@@ -67,13 +80,34 @@ def run(home: Home, reply: dict[str, Any], spec: TrainSpec, commands: Commands) 
         rows_cut=tokens.cut,
         rows_dropped=tokens.dropped,
     )
-    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends)
-    resume = resume_dir(home, reply, trainer)
-    if commands.poll():
+    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group)
+    resume = resume_dir(home, reply, trainer, group)
+    if loop.asked_to_stop():
         return loop.stopped()
-    home.phase("training", f"{total_steps} steps on {device.type}, {torch.get_num_threads()} threads, {h.precision}")
+    many = f" x {group.size} ({spec.parallel.strategy})" if group.size > 1 else ""
+    home.phase(
+        "training", f"{total_steps} steps on {device.type}{many}, {torch.get_num_threads()} threads, {h.precision}"
+    )
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return loop.finish(total_steps)
+    group.leave()
+    return loop.finish(total_steps) if group.main else loop.stop or "succeeded"
+
+
+def _fetched(group: Group, fetch: Callable[[], Path | None]) -> Any:
+    """What rank 0 fetched, for all ranks: they share a disk."""
+    return group.share(fetch() if group.main else None)
+
+
+def _shared_tokens(group: Group, scratch: Path, make: Callable[[], Tokens]) -> Tokens:
+    """Rank 0 tokenizes; the others map its files instead of doing the same work in as much memory again."""
+    if group.size == 1:
+        return make()
+    directory = scratch / "tokens"
+    if group.main:
+        tokens = make()
+        tokens.save(directory)
+    group.share()
+    return tokens if group.main else Tokens.load(directory)
 
 
 def h_loss(spec: TrainSpec) -> str:
@@ -81,13 +115,20 @@ def h_loss(spec: TrainSpec) -> str:
     return spec.method.loss_on
 
 
-def resume_dir(home: Home, reply: dict[str, Any], trainer: Any) -> Path | None:
-    """The checkpoint to go on from, when the server offers one."""
-    if not reply.get("resume"):
+def resume_dir(home: Home | Mute, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:
+    """The checkpoint to go on from, when the server offers one. The number of processes may differ from the one it was made by."""
+    if not group.share(reply.get("resume") is not None if group.main else None):
         return None
-    directory = input_dir(home, "resume", reply["resume"])
+    directory = _fetched(group, lambda: input_dir(home, "resume", reply["resume"]))
     trainer.resumed = checkpoint.read_state(directory)
     home.log("info", f"going on from the checkpoint of step {trainer.resumed['global_step']}")
+    before = trainer.resumed["stateful_callbacks"][checkpoint.OURS].get("processes", 1)
+    if before != group.size:
+        home.log(
+            "warn",
+            f"the checkpoint was made by {before} processes, now there are {group.size}: the rows of every step stay the same, "
+            "but dropout draws other numbers and sums round differently",
+        )
     return directory
 
 
@@ -96,13 +137,14 @@ class Loop(TrainerCallback):
 
     def __init__(
         self,
-        home: Home,
+        home: Home | Mute,
         spec: TrainSpec,
         trainer: Any,
         tokenizer: Any,
         commands: Commands,
         holdout: Path | None,
         ends: set[int],
+        group: Group,
     ) -> None:
         self.home, self.spec, self.trainer, self.tokenizer, self.commands, self.ends = (
             home,
@@ -112,7 +154,11 @@ class Loop(TrainerCallback):
             commands,
             ends,
         )
-        self.uploader = Uploader(home, spec.schedule.keep_checkpoints)
+        self.group = group
+        self.uploader = Uploader(home, spec.schedule.keep_checkpoints) if group.main else None
+        # Whole weights answer alone; weights in parts need every rank for every word.
+        self.answers = group.main or group.sharded
+        self.stop: str | None = None  # why it ends, once all ranks know
         self.eval_tokens, self.sample_rows = self._holdout(holdout)
         self.last: dict[str, float] = {}
         self.saved: list[Upload] = []
@@ -145,22 +191,38 @@ class Loop(TrainerCallback):
         self.trainer.meter.step_begins()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Decides what follows this step; commands and signals are obeyed here."""
-        self.trainer.meter.step_ends(self.trainer.take_step_tokens())
+        """Decides what follows this step, on all ranks alike; commands and signals are obeyed here."""
+        tokens, wanted = self._agree(self.trainer.take_step_tokens())
+        self.trainer.meter.step_ends(tokens)
         self._steps_here += 1
         step, s = state.global_step, self.spec.schedule
-        last = step >= state.max_steps
-        stop = self.commands.poll()
+        last, stop = step >= state.max_steps, self.stop is not None
         control.should_log = step % s.log_every == 0 or last
         control.should_evaluate = self.eval_tokens is not None and (
             last or (s.eval_every > 0 and step % s.eval_every == 0)
         )
-        control.should_save = (
-            last or stop or bool(self.commands.pending) or (s.save_every > 0 and step % s.save_every == 0)
-        )
+        control.should_save = last or stop or wanted or (s.save_every > 0 and step % s.save_every == 0)
         control.should_training_stop = last or stop
         if control.should_log or time.monotonic() - self._last_progress > PROGRESS_EVERY_S:
             self._progress(state)
+
+    def _agree(self, tokens: int) -> tuple[int, bool]:
+        """Tokens of the step over all ranks, and whether a checkpoint is wanted; `stop` becomes what rank 0 was told.
+
+        One exchange a step: a rank that stopped a step before the others would leave them waiting for it.
+        """
+        told = [0, 0]
+        if self.group.main:
+            self.commands.poll()
+            told = [STOPS.index(self.commands.stop), len(self.commands.pending)]
+        total, stop, wanted = self.group.reduce([tokens, *told])
+        self.stop = STOPS[int(stop)]
+        return int(total), wanted > 0
+
+    def asked_to_stop(self) -> bool:
+        """Whether a command or a signal came before the first step."""
+        self._agree(0)
+        return self.stop is not None
 
     def _progress(self, state: Any) -> None:
         self._last_progress = time.monotonic()
@@ -176,7 +238,7 @@ class Loop(TrainerCallback):
         )
 
     def report(self, step: int, logs: dict[str, Any]) -> None:
-        """Sends the metrics of a log line; then the guard looks at its loss."""
+        """Sends the metrics of a log line; then the guard looks at its loss, on every rank, so that all stop together."""
         values = {
             "train/loss": logs["loss"],
             "train/learning_rate": logs["learning_rate"],
@@ -191,6 +253,8 @@ class Loop(TrainerCallback):
     def evaluate(self) -> dict[str, float]:
         """Loss and token accuracy over the hold-out rows of the schedule."""
         h, state = self.spec.hyperparameters, self.trainer.state
+        if not self.answers:
+            return {}
         scores = score_rows(self.trainer.model, self.eval_tokens, h.per_device_batch_size, self.tokenizer.pad_token_id)
         values = {"eval/loss": scores.loss(), "eval/token_accuracy": scores.accuracy()}
         self.last |= values
@@ -200,27 +264,35 @@ class Loop(TrainerCallback):
     def save(self, state: dict[str, Any]) -> None:
         """Writes a checkpoint, queues its upload, and shows samples; commands are done when the upload is."""
         step = self.trainer.state.global_step
+        contents = checkpoint.collect(self.trainer.parts())
+        rngs = self.group.gather(checkpoint.rng_state())
+        if self.group.main:
+            self._write(step, contents, state, rngs)
+        if self.stop is None:
+            if self.answers:
+                self._samples(step)
+            if step < self.trainer.state.max_steps:
+                self.home.phase("training")
+
+    def _write(
+        self, step: int, contents: checkpoint.Contents, state: dict[str, Any], rngs: list[dict[str, Any]]
+    ) -> None:
         asked = self.commands.take_pending()
         self.home.phase("saving", f"checkpoint of step {step}")
-        directory = checkpoint.save_checkpoint(
-            self.home.scratch / "checkpoints" / f"step-{step}", self.trainer.parts(), state, self.spec.base_model
-        )
+        directory = self.home.scratch / "checkpoints" / f"step-{step}"
+        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs)
 
         def uploaded() -> None:
             for command in asked:
                 self.home.command_done(command)
 
         metrics = {"step": step, **self.last}
-        wanted = bool(asked) or self.commands.stop is not None or step >= self.trainer.state.max_steps
+        wanted = bool(asked) or self.stop is not None or step >= self.trainer.state.max_steps
         for old in [u for u in self.saved if u.done.is_set()]:
             checkpoint.remove(old.directory)
             self.saved.remove(old)
         upload = Upload("checkpoint", step, directory, checkpoint.FILES, metrics, wanted=wanted, then=uploaded)
         self.saved.append(self.uploader.add(upload))
-        if self.commands.stop is None:
-            self._samples(step)
-            if step < self.trainer.state.max_steps:
-                self.home.phase("training")
 
     def _samples(self, step: int) -> None:
         if not self.sample_rows:
@@ -257,7 +329,7 @@ class Loop(TrainerCallback):
         """Reports the commands that ended the work as done; returns the outcome."""
         for command in self.commands.take_pending():
             self.home.command_done(command)
-        return self.commands.stop or "cancelled"
+        return self.stop or "cancelled"
 
     def finish(self, total_steps: int) -> str:
         """Waits for the uploads, sends the adapter and the result of a run that reached its end."""
@@ -265,7 +337,7 @@ class Loop(TrainerCallback):
         if step < total_steps:
             self.home.phase("uploading")
             self.uploader.wait()
-            if self.commands.stop == "paused" and self.saved and self.saved[-1].error:
+            if self.stop == "paused" and self.saved and self.saved[-1].error:
                 raise TrainingFailed(
                     "server_refused",
                     f"the checkpoint was not taken: {self.saved[-1].error}",

@@ -61,6 +61,8 @@ def train_reply(
     max_length: int = 256,
     resume: dict | None = None,
     gradient_checkpointing: bool = False,
+    processes: int = 1,
+    strategy: str = "ddp",
 ) -> dict:
     spec = {
         **base_fields(),
@@ -82,7 +84,7 @@ def train_reply(
         "hyperparameters": {
             "n_epochs": epochs,
             "max_steps": total,
-            "batch_size": batch * accumulation,
+            "batch_size": batch * accumulation * processes,
             "per_device_batch_size": batch,
             "gradient_accumulation": accumulation,
             "learning_rate": rate,
@@ -109,6 +111,8 @@ def train_reply(
         "output_model": "ft:tiny:org:test:1",
         "evaluate_after": False,
     }
+    if processes > 1:  # specs of one process may leave it out, as those made before it existed do
+        spec["parallel"] = {"processes": processes, "strategy": strategy}
     return reply("train", spec, {"base": {"local_path": str(model), "files": file_list(model)}}, resume)
 
 

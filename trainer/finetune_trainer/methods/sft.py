@@ -7,18 +7,21 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from torch.utils.data import DataLoader
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
 from .. import checkpoint
 from ..control import Guard, TrainingFailed
-from ..data import BucketSampler, Tokens
+from ..data import IGNORED, BucketSampler, RankBatches, Tokens
+from ..group import PATIENCE, Group
 from ..meter import Meter
-from ..score import pad_right, score
+from ..score import answer_when_called, pad_right, score
 from ..spec import TrainSpec
 
 
@@ -72,17 +75,28 @@ def sft_config(spec: TrainSpec, scratch: Path, total_steps: int) -> SFTConfig:
         dataloader_num_workers=0,
         dataloader_pin_memory=torch.cuda.is_available(),
         dataset_kwargs={"skip_prepare_dataset": True},
+        ddp_find_unused_parameters=False,  # every adapter layer takes part in every batch
+        ddp_broadcast_buffers=False,
+        ddp_timeout=int(PATIENCE.total_seconds()),
     )
 
 
 def as_dataset(tokens: Tokens) -> Dataset:
-    """The rows as an Arrow table; the arrays are shared, not copied into Python objects."""
+    """The rows as an Arrow table; the arrays are shared, not copied into Python objects. A row without loss comes last: the filler."""
     offsets = pa.array(tokens.starts.astype("int64"))
-    column = {
-        name: pa.LargeListArray.from_arrays(offsets, pa.array(v))
-        for name, v in (("input_ids", tokens.ids), ("labels", tokens.labels))
-    }
+    column = {}
+    for name, values, fill in (("input_ids", tokens.ids, 0), ("labels", tokens.labels, IGNORED)):
+        rows = pa.LargeListArray.from_arrays(offsets, pa.array(values))
+        column[name] = pa.chunked_array([rows, pa.array([np.full(2, fill, np.int32)], rows.type)])
     return Dataset(pa.table(column))
+
+
+class Batches(DataLoader):
+    """A data loader that tells its batches which epoch comes; transformers asks the loader, not the batches."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose batches come next."""
+        self.batch_sampler.set_epoch(epoch)
 
 
 class LoraSft(SFTTrainer):
@@ -91,23 +105,35 @@ class LoraSft(SFTTrainer):
     meter: Meter
     guard: Guard
     tokens: Tokens
+    group: Group
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     _step_tokens = 0
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
-        return BucketSampler(self.tokens.lengths(), self.args.per_device_train_batch_size, self.args.seed)
+    def get_train_dataloader(self) -> Batches:
+        """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
+        steps = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.group.size
+        order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
+        sampler = RankBatches(
+            order, self.args.per_device_train_batch_size, self.group.rank, self.group.size, filler=len(self.tokens)
+        )
+        return Batches(
+            self.train_dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean loss over the step's counted tokens. TRL's own scores every position on a CPU, prompt and padding too."""
+        """Mean loss over the tokens that count in the step, on all ranks. TRL's own scores every position on a CPU, padding too."""
         result = score(model, inputs["input_ids"], inputs["labels"])
         count = num_items_in_batch if num_items_in_batch is not None else max(1, result.count)
         self.meter.correct = self.meter.correct + result.correct
         self.meter.scored += result.count
         self._step_tokens += inputs["tokens"]
-        return result.nll / count
+        return result.nll * (self.group.size / count)  # gradients and logged losses are means over the ranks
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         tokens = int(inputs.pop("tokens"))
@@ -132,23 +158,28 @@ class LoraSft(SFTTrainer):
         return self.hooks.evaluate()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        loss = float(self._tr_loss)
+        (total,) = self.group.reduce([float(self._tr_loss)])
+        loss = total / self.group.size
         if not math.isfinite(loss):
             raise TrainingFailed(
                 "nan_loss", f"the loss became {loss} before step {self.state.global_step}", "Lower the learning rate."
             )
-        self.hooks.save(self.resume_state())
+        self.hooks.save(self.resume_state(loss))
 
     def parts(self) -> checkpoint.Parts:
         """What a checkpoint is made of."""
         return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
 
-    def resume_state(self) -> dict[str, Any]:
-        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`."""
+    def resume_state(self, window_loss: float) -> dict[str, Any]:
+        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`.
+
+        `window_loss` is the sum of losses since the last log, the mean over the ranks.
+        """
         ours = {
             "meter": self.meter.state(),
             "guard": self.guard.state(),
-            "window_loss": float(self._tr_loss),
+            "window_loss": window_loss,
+            "processes": self.group.size,
             "window_from_step": self._globalstep_last_logged,
             "loss_total": self._total_loss_scalar + self._loss_total_before,
         }
@@ -181,18 +212,22 @@ class LoraSft(SFTTrainer):
 
     def _load_rng_state(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:
-            checkpoint.load_rng(Path(checkpoint_dir))
+            checkpoint.load_rng(Path(checkpoint_dir), self.group.rank)
 
 
-def build(spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int) -> LoraSft:
+def build(
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int, group: Group
+) -> LoraSft:
     """The trainer, ready to `train()`. Adapter weights depend on the seed alone."""
     pad_id = tokenizer.pad_token_id
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ids, labels = pad_right([(row["input_ids"], row["labels"]) for row in rows], pad_id)
-        return {"input_ids": ids, "labels": labels, "tokens": sum(len(row["input_ids"]) for row in rows)}
+        counted = sum(len(row["input_ids"]) for row in rows if max(row["labels"]) != IGNORED)
+        return {"input_ids": ids, "labels": labels, "tokens": counted}
 
-    set_seed(spec.hyperparameters.seed)
+    seed = spec.hyperparameters.seed
+    set_seed(seed)
     trainer = LoraSft(
         model=get_peft_model(model, lora_config(spec, model)),
         args=sft_config(spec, scratch, total_steps),
@@ -200,5 +235,8 @@ def build(spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: 
         train_dataset=as_dataset(tokens),
         processing_class=tokenizer,
     )
-    trainer.tokens, trainer.meter, trainer.guard = tokens, Meter(), Guard()
+    trainer.tokens, trainer.group, trainer.meter, trainer.guard = tokens, group, Meter(group), Guard()
+    if group.size > 1:
+        answer_when_called(trainer.model)
+        set_seed(seed + group.rank)  # dropout that is the same on every rank would be less of it
     return trainer

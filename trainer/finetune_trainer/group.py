@@ -1,0 +1,88 @@
+"""The processes that train together: who this one is, and the few words they exchange. Alone, every exchange is the value itself."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+# A rank that hangs is found by the server (no progress), one that dies by the launcher; until then patience does no harm.
+PATIENCE = timedelta(hours=25)
+
+
+class Group:
+    """Processes of one training. Every method but `main` is called by all of them at the same point, or they wait for ever."""
+
+    def __init__(self, rank: int = 0, size: int = 1, sharded: bool = False) -> None:
+        self.rank, self.size, self.sharded = rank, size, sharded
+        # Words go over processors, whatever carries the gradients: no GPU memory, and no GPU work in between.
+        self._talk = dist.new_group(backend="gloo", timeout=PATIENCE) if size > 1 else None
+
+    @property
+    def main(self) -> bool:
+        """Whether this process speaks to the server: rank 0 alone does."""
+        return self.rank == 0
+
+    def share(self, value: Any = None) -> Any:
+        """Rank 0's value, on every rank. Plain Python values only."""
+        if self._talk is None:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._talk)
+        return box[0]
+
+    def reduce(self, values: list[float], how: Literal["sum", "max"] = "sum") -> list[float]:
+        """Sums or maxima of numbers over the ranks, in float64, the same on every rank."""
+        if self._talk is None:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX, group=self._talk)
+        return tensor.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks by rank, on rank 0; an empty list on the others."""
+        if self._talk is None:
+            return [value]
+        found: list[Any] | None = [None] * self.size if self.main else None
+        dist.gather_object(value, found, dst=0, group=self._talk)
+        return found or []
+
+    def leave(self) -> None:
+        """Ends the exchange: nothing is waited for after it."""
+        if self._talk is not None:
+            dist.barrier(group=self._talk)
+            dist.destroy_process_group()
+            self._talk = None
+
+
+def join(strategy: str) -> Group:
+    """Joins the processes that a launcher started with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    on_gpus = torch.cuda.is_available()
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # accelerate finds the group made; both backends, because full states of shards pass through main memory.
+    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpus else "gloo", timeout=PATIENCE)
+    return Group(rank, size, sharded=strategy in ("fsdp", "zero3"))
+
+
+class Mute:
+    """Home as the ranks beside the first see it: a scratch directory and nobody to talk to."""
+
+    def __init__(self, scratch: Any) -> None:
+        self.scratch = scratch
+
+    def emit(self, type: str, **data: Any) -> None:
+        """Says nothing: rank 0 says it."""
+
+    def log(self, level: str, message: str) -> None:
+        """Says nothing: rank 0 says it."""
+
+    def phase(self, phase: str, message: str = "") -> None:
+        """Says nothing: rank 0 says it."""
+
+    def take_command(self) -> None:
+        """Commands reach rank 0 alone, which shares them."""
