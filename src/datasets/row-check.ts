@@ -124,6 +124,8 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       return format;
     },
     ignored,
+    /** Notes a field that is not part of the format. */
+    noteIgnored,
     /** The canonical row of a record without spaces around it, or null after noting why not. */
     check(bytes: Buffer, start: number, end: number, valid?: Valid): Checked | null {
       if (end - start > LARGE && isTooComplex(bytes, start, end)) {

@@ -3,16 +3,20 @@ import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "nod
 import type { Checked } from "./chat.ts";
 import { createHashSet } from "./duplicates.ts";
 import { type CsvMapping, csvConverter, csvPreview, isObvious, mappingFault } from "./formats/csv.ts";
+import { createCsvRows } from "./formats/csv-bytes.ts";
 import { type Container, detectContainer, detectFormat } from "./formats/detect.ts";
+import type { RowFormat } from "./formats/format.ts";
 import { type PlainRow, readPlain } from "./plain-row.ts";
 import { createProblems, failureText, type ProblemCode, type Problems } from "./problems.ts";
 import type { Report } from "./report.ts";
+import type { RowRange } from "./row-bytes.ts";
 import { createRowCheck, decode, isValid, type Valid, validLines } from "./row-check.ts";
 import { createRowWriter, hashRow } from "./row-writer.ts";
 import { scanCsv, splitCells } from "./scan/csv.ts";
 import { scanJsonArray } from "./scan/json-array.ts";
 import { type RecordSink, scanLines } from "./scan/lines.ts";
 import { createStatistics } from "./statistics.ts";
+import { createTextRows } from "./text-row.ts";
 
 export interface ValidateTask {
   /** The uploaded file, and the name it came under (its ending is a hint). */
@@ -63,6 +67,15 @@ function emptyReport(task: ValidateTask, bytes: number): Report {
   };
 }
 
+/** Takes a common kind of row without parsing it and counts it in `PlainRow`; null leaves it to the check. */
+type TakeRow = (bytes: Buffer, start: number, end: number) => RowRange | null;
+
+interface Shortcut {
+  take: TakeRow;
+  /** Rows it did not take since the last one it took. */
+  misses: number;
+}
+
 type Check = (bytes: Buffer, start: number, end: number, valid: Valid) => Checked | null;
 
 /** How records are cut and checked, once the first bytes were looked at. */
@@ -71,8 +84,10 @@ interface Plan {
   delimiter: string;
   /** The first record of CSV is the header and no row. */
   header: boolean;
-  /** Rows may be of the kind that needs no parsing. */
-  plain: boolean;
+  /** Ways to take a row by its bytes, tried before the check. */
+  shortcuts: Shortcut[];
+  /** What the last row taken by a shortcut counts as. */
+  counts: PlainRow;
   check: Check;
   finish(report: Report): void;
 }
@@ -90,17 +105,38 @@ function csvPlan(task: ValidateTask, head: Buffer, whole: boolean, report: Repor
   const fault = mappingFault(mapping, columns);
   if (fault) return { stop: "failed", code: "missing_field", message: `The column mapping does not fit: ${fault}.` };
   const convert = csvConverter(columns, mapping as unknown as CsvMapping);
+  const counts = noCounts();
   return {
     container: "csv",
     delimiter,
     header: true,
-    plain: false,
+    counts,
+    shortcuts: [{ take: createCsvRows(columns, mapping as unknown as CsvMapping, delimiter, counts), misses: 0 }],
     check: (bytes, start, end, valid) => {
       const text = decode(bytes, start, end, problems, valid);
       return text === null ? null : convert(splitCells(text, delimiter), problems);
     },
     finish() {},
   };
+}
+
+const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0 });
+
+function jsonShortcuts(
+  format: RowFormat,
+  container: Container,
+  counts: PlainRow,
+  noteIgnored: (key: string, value: unknown) => void,
+): Shortcut[] {
+  const lines = container === "jsonl";
+  const layout = { ...format.layout, onlyWithMore: lines && format.layout.onlyWithMore };
+  const shortcuts: Shortcut[] = [{ take: createTextRows(layout, format.fields, counts, noteIgnored), misses: 0 }];
+  if (lines && format.name === "chat")
+    shortcuts.unshift({
+      take: (bytes, from, to) => (readPlain(bytes, from, to, counts) ? { bytes, from, to } : null),
+      misses: 0,
+    });
+  return shortcuts;
 }
 
 /** Decides container and format from the first bytes. */
@@ -112,11 +148,13 @@ function plan(task: ValidateTask, head: Buffer, whole: boolean, report: Report, 
   const format = detectFormat(head, container, whole);
   if (format && "message" in format) return { stop: "failed", ...format };
   const rows = createRowCheck(format, problems);
+  const counts = noCounts();
   return {
     container,
     delimiter: ",",
     header: false,
-    plain: container === "jsonl" && format?.name === "chat",
+    counts,
+    shortcuts: format ? jsonShortcuts(format, container, counts, rows.noteIgnored) : [],
     check: rows.check,
     finish(into) {
       into.format = rows.format?.name ?? null;
@@ -176,8 +214,6 @@ function pass(
   let header = decided.header;
   let crlf = 0;
   let records = 0;
-  const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0 };
-  let misses = 0;
   let valid: Valid = { bytes: null, from: 0, to: 0 };
 
   function keep(checked: Checked, bytes: Buffer, start: number, end: number) {
@@ -200,6 +236,22 @@ function pass(
     if (writing) writer.addBytes(bytes, start, end, hash);
   }
 
+  /** Tries the shortcuts. One that takes no row of a file is asked only now and then. */
+  function takenShort(bytes: Buffer, from: number, to: number): boolean {
+    for (const shortcut of decided.shortcuts) {
+      if (shortcut.misses >= MISSES && records % MISSES !== 0) continue;
+      const row = shortcut.take(bytes, from, to);
+      if (row) {
+        shortcut.misses = 0;
+        statistics.addPlain(decided.counts);
+        store(row.bytes, row.from, row.to);
+        return true;
+      }
+      shortcut.misses++;
+    }
+    return false;
+  }
+
   function bad() {
     report.bad_rows++;
     // A version with a bad row never becomes ready, so its rows need no disk; the check goes on to the end all the same.
@@ -219,18 +271,10 @@ function pass(
         return;
       }
       problems.at(line);
-      // A file whose rows are never plain (a field more in each) is asked only now and then.
-      if (decided.plain && (misses < MISSES || records % MISSES === 0) && isValid(valid, bytes, from, to)) {
-        if (readPlain(bytes, from, to, plain)) {
-          misses = 0;
-          statistics.addPlain(plain);
-          store(bytes, from, to);
-          return;
-        }
-        misses++;
-      }
-      const checked =
-        container === "csv" ? decided.check(bytes, start, end, valid) : decided.check(bytes, from, to, valid);
+      // Spaces around a record of CSV belong to its cells.
+      const [first, last] = container === "csv" ? [start, end] : [from, to];
+      if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last)) return;
+      const checked = decided.check(bytes, first, last, valid);
       if (checked) keep(checked, bytes, from, to);
       else bad();
     },

@@ -25,6 +25,7 @@ export const alpacaFormat: RowFormat = {
   title: "Alpaca JSON or JSONL",
   example: '{"instruction": "…", "input": "…", "output": "…"}',
   fields: new Set(["instruction", "input", "output", "system", "history"]),
+  layout: { system: "system", pair: { user: ["instruction", "input"], assistant: "output" } },
   matches: (row) => "instruction" in row && ("output" in row || "input" in row),
   convert(row, problems) {
     const instruction = requireText(row, "instruction", problems);

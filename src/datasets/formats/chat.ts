@@ -7,6 +7,15 @@ export const chatFormat: RowFormat = {
   title: "OpenAI chat JSONL",
   example: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
   fields: new Set(["messages", "tools", "functions", "parallel_tool_calls"]),
+  layout: {
+    turns: {
+      field: "messages",
+      role: "role",
+      text: "content",
+      roles: { system: "system", user: "user", assistant: "assistant" },
+    },
+    onlyWithMore: true,
+  },
   matches: (row) => "messages" in row,
   convert(row, problems) {
     const checked = checkMessages(row.messages, "messages", problems);

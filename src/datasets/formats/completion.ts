@@ -6,6 +6,7 @@ export const completionFormat: RowFormat = {
   title: "prompt and completion JSONL",
   example: '{"prompt": "…", "completion": "…"}',
   fields: new Set(["prompt", "completion", "system"]),
+  layout: { system: "system", pair: { user: ["prompt"], assistant: "completion" } },
   matches: (row) => "prompt" in row && "completion" in row,
   convert: (row, problems) =>
     pairRow(

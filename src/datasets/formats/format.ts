@@ -1,6 +1,7 @@
 /** What a row format is: how it is recognised and how one row of it becomes a canonical chat row. One file a format lies beside this one. */
 import type { Checked, JsonObject } from "../chat.ts";
 import type { Problems } from "../problems.ts";
+import type { TextLayout } from "../text-row.ts";
 
 export interface RowFormat {
   name: string;
@@ -9,6 +10,8 @@ export interface RowFormat {
   example: string;
   /** Row fields it knows; others are reported as ignored. */
   fields: ReadonlySet<string>;
+  /** How its commonest rows are told by their bytes; see text-row.ts. */
+  layout: TextLayout;
   /** True when the row looks meant for this format, even if it is faulty. */
   matches(row: JsonObject): boolean;
   /** The canonical row, or null after noting why not. */

@@ -60,6 +60,16 @@ export const sharegptFormat: RowFormat = {
   title: "ShareGPT JSON or JSONL",
   example: '{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}',
   fields: new Set(["conversations", "system", "tools", "id"]),
+  layout: {
+    system: "system",
+    turns: {
+      field: "conversations",
+      role: "from",
+      text: "value",
+      roles: { human: "user", user: "user", gpt: "assistant", assistant: "assistant", system: "system" },
+    },
+    silent: ["id"],
+  },
   matches: (row) => "conversations" in row,
   convert(row, problems) {
     const { conversations, system } = row;

@@ -1,5 +1,5 @@
 /** Cuts a stream of byte chunks holding CSV (RFC 4180) into records and records into cells; quoted cells may hold delimiters and line breaks. */
-import { createCarry, type RecordSink, type Scanner } from "./lines.ts";
+import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
 const CR = 13;
@@ -8,7 +8,7 @@ const QUOTE = 34;
 /** Records end at a line break outside quotes; a quote opens only at the beginning of a cell. Empty lines are passed on (start equals end). */
 export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);
-  let line = 1;
+  const lines = createLineCount();
   let startLine = 1;
   let quoted = false;
   let cellStart = true;
@@ -37,24 +37,26 @@ export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, o
   return {
     push(chunk) {
       let start = 0;
+      lines.begin(chunk);
       for (let at = 0; at < chunk.length; at++) {
-        const byte = chunk[at];
         if (quoted) {
-          if (byte === LF) line++;
-          else if (byte === QUOTE) {
-            quoted = false;
-            // A second quote right after this one is a quote in the cell: it opens again.
-            cellStart = true;
-          }
-        } else if (byte === LF) {
-          line++;
+          at = indexOr(chunk, QUOTE, at);
+          if (at === chunk.length) break;
+          quoted = false;
+          // A second quote right after this one is a quote in the cell: it opens again.
+          cellStart = true;
+          continue;
+        }
+        const byte = chunk[at];
+        if (byte === LF) {
           emit(chunk, start, at);
           start = at + 1;
-          startLine = line;
+          startLine = lines.at(start);
           cellStart = true;
         } else if (byte === QUOTE && cellStart) quoted = true;
         else cellStart = byte === comma;
       }
+      lines.at(chunk.length);
       if (start < chunk.length) carry.add(chunk, start, chunk.length);
     },
     end() {

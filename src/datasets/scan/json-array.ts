@@ -1,5 +1,5 @@
 /** Cuts a stream of byte chunks holding one JSON array into its elements, so that a file of any size is read with flat memory. */
-import { createCarry, type RecordSink, type Scanner } from "./lines.ts";
+import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
 const QUOTE = 34;
@@ -16,7 +16,7 @@ const isSpace = (byte: number) => byte === 32 || byte === LF || byte === 13 || b
 export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
   const carry = createCarry(maxBytes);
   let state: "before" | "between" | "element" | "after" = "before";
-  let line = 1;
+  const lines = createLineCount();
   let startLine = 1;
   let depth = 0;
   let inString = false;
@@ -25,8 +25,9 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
   let afterComma = false;
   let complained = false;
 
-  function complain(detail: string) {
-    if (!complained) sink.broken(line, detail);
+  /** @param at place in the chunk */
+  function complain(at: number, detail: string) {
+    if (!complained) sink.broken(lines.at(at), detail);
     complained = true;
   }
 
@@ -52,21 +53,27 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
 
   /** Index after the closing quote, or -1 when the string goes on in the next chunk. */
   function skipString(chunk: Buffer, from: number): number {
-    let at = from;
-    for (; at < chunk.length; at++) {
-      const byte = chunk[at];
-      if (escaped) escaped = false;
-      else if (byte === BACKSLASH) escaped = true;
-      else if (byte === QUOTE) return at + 1;
-      else if (byte === LF) line++;
+    let at = escaped ? from + 1 : from;
+    escaped = false;
+    for (;;) {
+      const quote = indexOr(chunk, QUOTE, at);
+      let before = quote;
+      while (before > at && chunk[before - 1] === BACKSLASH) before--;
+      const isEscaped = (quote - before) % 2 === 1;
+      if (quote >= chunk.length) {
+        escaped = isEscaped;
+        return -1;
+      }
+      at = quote + 1;
+      if (!isEscaped) return at;
     }
-    return -1;
   }
 
   return {
     push(chunk) {
       let start = 0;
       let at = 0;
+      lines.begin(chunk);
       while (at < chunk.length) {
         if (inString) {
           const after = skipString(chunk, at);
@@ -76,7 +83,6 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
           continue;
         }
         const byte = chunk[at] ?? 0;
-        if (byte === LF) line++;
         if (state === "element") {
           if (byte === QUOTE) inString = true;
           else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++;
@@ -89,27 +95,28 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
         } else if (!isSpace(byte)) {
           if (state === "before") {
             if (byte === OPEN_ARRAY) state = "between";
-            else complain("expected [ at the beginning");
-          } else if (state === "after") complain("there is text after the closing ]");
-          else if (byte === COMMA) complain("a comma without an element before it");
+            else complain(at, "expected [ at the beginning");
+          } else if (state === "after") complain(at, "there is text after the closing ]");
+          else if (byte === COMMA) complain(at, "a comma without an element before it");
           else if (byte === CLOSE_ARRAY) {
-            if (afterComma) complain("a comma before the closing ]");
+            if (afterComma) complain(at, "a comma before the closing ]");
             state = "after";
           } else {
             state = "element";
             start = at;
-            startLine = line;
+            startLine = lines.at(at);
             depth = byte === OPEN_OBJECT || byte === OPEN_ARRAY ? 1 : 0;
             inString = byte === QUOTE;
           }
         }
         at++;
       }
+      lines.at(chunk.length);
       if (state === "element") carry.add(chunk, start, chunk.length);
     },
     end() {
-      if (state === "element") complain(`the element that begins on line ${startLine} is never closed`);
-      else if (state !== "after") complain(elements ? "the closing ] is missing" : "the array is not complete");
+      if (state === "element") complain(0, `the element that begins on line ${startLine} is never closed`);
+      else if (state !== "after") complain(0, elements ? "the closing ] is missing" : "the array is not complete");
     },
   };
 }

@@ -51,6 +51,33 @@ export function createCarry(max: number) {
 const LF = 10;
 const CR = 13;
 
+/** Index of a byte from `from` on, or the length when there is none. */
+export function indexOr(chunk: Buffer, byte: number, from: number): number {
+  const at = chunk.indexOf(byte, from);
+  return at < 0 ? chunk.length : at;
+}
+
+/** Counts lines only as far as someone asks, and looks for each line break once. */
+export function createLineCount() {
+  let line = 1;
+  let chunk: Buffer = Buffer.alloc(0);
+  let next = 0;
+  return {
+    begin(bytes: Buffer) {
+      chunk = bytes;
+      next = indexOr(chunk, LF, 0);
+    },
+    /** The line on which the byte at `at` of the chunk lies. Never asked about a place before the last one. */
+    at(at: number): number {
+      while (next < at) {
+        line++;
+        next = indexOr(chunk, LF, next + 1);
+      }
+      return line;
+    },
+  };
+}
+
 /** Lines end with LF or CR LF; the ending is not part of the record. Empty lines are passed on (start equals end). */
 export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);

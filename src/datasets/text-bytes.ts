@@ -1,0 +1,97 @@
+/** JSON texts by their bytes: where one ends, how long it is, and whether it is written as `JSON.stringify` would write it. */
+
+export const QUOTE = 34;
+export const BACKSLASH = 92;
+
+/** The bytes of a text of ASCII characters. */
+export const ascii = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
+
+/** UTF-16 units a byte of valid UTF-8 stands for; 8 and above: it cannot stand in a JSON text as it is. */
+export const UNITS = new Uint8Array(256);
+for (let byte = 0; byte < 256; byte++)
+  UNITS[byte] =
+    byte < 32 || byte === QUOTE || byte === BACKSLASH ? 8 : byte < 0x80 ? 1 : byte < 0xc0 ? 0 : byte < 0xf0 ? 1 : 2;
+
+const SHORT = 2;
+const SLASH = 3;
+const UNICODE = 6;
+/** What follows a backslash; 0 is nothing that may. */
+const ESCAPE = new Uint8Array(256);
+for (const char of '"\\bfnrt') ESCAPE[char.charCodeAt(0)] = SHORT;
+ESCAPE["/".charCodeAt(0)] = SLASH;
+ESCAPE["u".charCodeAt(0)] = UNICODE;
+
+export function startsWith(bytes: Uint8Array, at: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text[i]) return false;
+  return true;
+}
+
+/** The number of four hexadecimal digits, or -1. */
+function hex4(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let i = at; i < at + 4; i++) {
+    const byte = bytes[i] ?? 0;
+    const digit =
+      byte >= 48 && byte <= 57 ? byte - 48 : (byte | 32) >= 97 && (byte | 32) <= 102 ? (byte | 32) - 87 : -1;
+    if (digit < 0) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
+}
+
+/** Index after `\uXXXX`, or after both halves of a surrogate pair; -1 when it is broken or only half of one. */
+function afterUnicode(bytes: Uint8Array, at: number): number {
+  const code = hex4(bytes, at + 2);
+  if (code < 0 || (code >= 0xdc00 && code < 0xe000)) return -1;
+  if (code < 0xd800 || code >= 0xe000) return at + 6;
+  const isPair = bytes[at + 6] === BACKSLASH && bytes[at + 7] === 117;
+  const low = isPair ? hex4(bytes, at + 8) : -1;
+  return low >= 0xdc00 && low < 0xe000 ? at + 12 : -1;
+}
+
+/** What `endOfText` finds out on its way; reused from text to text. */
+export interface TextFacts {
+  /** Length in UTF-16 units, as `String.length` counts. */
+  units: number;
+  /** False when `JSON.stringify` would write the same text with other bytes. */
+  exact: boolean;
+}
+
+/**
+ * @param bytes valid UTF-8; the text begins at `start`, after its opening quote, and must close before `end`
+ * @returns index of the closing quote, or -1 when the text is broken or holds half of a surrogate pair
+ */
+export function endOfText(bytes: Uint8Array, start: number, end: number, facts: TextFacts): number {
+  let units = 0;
+  let at = start;
+  facts.exact = true;
+  for (;;) {
+    let unit = UNITS[bytes[at] ?? 0] ?? 8;
+    while (unit < 8) {
+      units += unit;
+      unit = UNITS[bytes[++at] ?? 0] ?? 8;
+    }
+    if (at >= end) return -1;
+    const byte = bytes[at];
+    if (byte === QUOTE) {
+      facts.units = units;
+      return at;
+    }
+    if (byte !== BACKSLASH) return -1;
+    const kind = ESCAPE[bytes[at + 1] ?? 0];
+    if (kind === SHORT) {
+      at += 2;
+      units++;
+    } else if (kind === UNICODE) {
+      const after = afterUnicode(bytes, at);
+      if (after < 0) return -1;
+      units += (after - at) / 6;
+      at = after;
+      facts.exact = false;
+    } else if (kind === SLASH) {
+      at += 2;
+      units++;
+      facts.exact = false;
+    } else return -1;
+  }
+}

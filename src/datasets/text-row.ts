@@ -1,0 +1,254 @@
+/**
+ * Rewrites rows that are made of texts alone (Alpaca, prompt and completion, ShareGPT, chat with other fields beside it) by their bytes:
+ * the texts are copied as they stand, nothing is parsed. Anything unusual is left to the full check; a test holds the two against each other.
+ */
+import type { PlainRow } from "./plain-row.ts";
+import { createRowBytes, type PlainRole, type RowRange } from "./row-bytes.ts";
+import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
+
+/** Which fields of a row become which turns. */
+export interface TextLayout {
+  /** The system text; may be absent or empty. */
+  system?: string;
+  /** One question and one answer. User texts are joined by a line break; those after the first may be absent or empty. */
+  pair?: { user: string[]; assistant: string };
+  /** Or a list of turns with exactly these two fields, in this order. */
+  turns?: { field: string; role: string; text: string; roles: Record<string, PlainRole> };
+  /** Fields that say nothing, and of which nothing is said. */
+  silent?: string[];
+  /** Rows without fields too many are left to the full check, which keeps their bytes. */
+  onlyWithMore?: boolean;
+}
+
+const MAX_TURNS = 2048;
+const MAX_OTHERS = 20;
+/** Longer rows are rare; the full check takes them. */
+export const MAX_ROW = 1 << 20;
+const COMMA = 44;
+const COLON = 58;
+const OPEN_ARRAY = 91;
+const CLOSE_ARRAY = 93;
+const OPEN_OBJECT = 123;
+const CLOSE_OBJECT = 125;
+
+/** Bytes numbers and words are made of. */
+const SCALAR = new Set(ascii("0123456789+-.Eabcdefghijklmnopqrstuvwxyz"));
+
+/** Texts found in a row: where each lies and how long it is. */
+interface Spans {
+  from: number[];
+  to: number[];
+  units: number[];
+}
+
+function skipSpace(bytes: Uint8Array, start: number): number {
+  let at = start;
+  for (;;) {
+    const byte = bytes[at];
+    if (byte !== 32 && byte !== 10 && byte !== 13 && byte !== 9) return at;
+    at++;
+  }
+}
+
+/** Index after a number, true, false or null (as far as its bytes tell), or -1. */
+function afterScalar(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end && SCALAR.has(bytes[at] ?? 0)) at++;
+  return at > start ? at : -1;
+}
+
+/** Which of `names` stands between `from` and the quote at `to`; -1 when none does. */
+function nameAt(bytes: Uint8Array, from: number, to: number, names: readonly Uint8Array[]): number {
+  for (let n = 0; n < names.length; n++) {
+    const name = names[n] as Uint8Array;
+    if (name.length === to - from && startsWith(bytes, from, name)) return n;
+  }
+  return -1;
+}
+
+const facts: TextFacts = { units: 0, exact: true };
+
+/** Notes the text that begins after the quote at `quote` under `slot`. Returns the index after it, or -1. */
+function takeText(bytes: Uint8Array, quote: number, end: number, spans: Spans, slot: number): number {
+  if (bytes[quote] !== QUOTE) return -1;
+  const close = endOfText(bytes, quote + 1, end, facts);
+  if (close < 0 || !facts.exact) return -1;
+  spans.from[slot] = quote + 1;
+  spans.to[slot] = close;
+  spans.units[slot] = facts.units;
+  return close + 1;
+}
+
+/** Index of the quote that closes the name which begins at `start`, or -1. Escapes in names are not read here. */
+function endOfName(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end && bytes[at] !== QUOTE) {
+    if (bytes[at] === BACKSLASH || (bytes[at] ?? 0) < 32) return -1;
+    at++;
+  }
+  return at < end ? at : -1;
+}
+
+/** A field that becomes no turn. */
+interface Other {
+  key: string;
+  value: unknown;
+  isSilent: boolean;
+}
+
+/** What a list of turns holds. */
+interface Turns extends Spans {
+  role: PlainRole[];
+  count: number;
+}
+
+/** Reads `[{role, text}, …]` from the bracket at `start`. Returns the index after it, or -1. */
+function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]>, turns: Turns) {
+  const [roleName, textName] = [ascii(role), ascii(text)];
+  const roleNames = Object.keys(roles).map(ascii);
+  const roleOf = Object.values(roles);
+
+  /** The start of the value of the field `name`, whose key is next; or -1. */
+  function startOfValue(bytes: Uint8Array, start: number, end: number, name: Uint8Array): number {
+    const key = skipSpace(bytes, start) + 1;
+    if (bytes[key - 1] !== QUOTE || !startsWith(bytes, key, name) || bytes[key + name.length] !== QUOTE) return -1;
+    const colon = skipSpace(bytes, key + name.length + 1);
+    return bytes[colon] === COLON && colon < end ? skipSpace(bytes, colon + 1) : -1;
+  }
+
+  function readTurn(bytes: Uint8Array, start: number, end: number, slot: number): number {
+    if (bytes[start] !== OPEN_OBJECT) return -1;
+    let at = startOfValue(bytes, start + 1, end, roleName);
+    if (at < 0 || bytes[at] !== QUOTE) return -1;
+    const close = endOfName(bytes, at + 1, end);
+    const found = close < 0 ? undefined : roleOf[nameAt(bytes, at + 1, close, roleNames)];
+    if (!found) return -1;
+    turns.role[slot] = found;
+    at = skipSpace(bytes, close + 1);
+    if (bytes[at] !== COMMA) return -1;
+    at = startOfValue(bytes, at + 1, end, textName);
+    at = at < 0 ? -1 : takeText(bytes, at, end, turns, slot);
+    if (at < 0 || facts.units === 0) return -1;
+    at = skipSpace(bytes, at);
+    return bytes[at] === CLOSE_OBJECT ? at + 1 : -1;
+  }
+
+  return (bytes: Uint8Array, start: number, end: number): number => {
+    let at = start + 1;
+    for (turns.count = 0; turns.count < MAX_TURNS; ) {
+      at = readTurn(bytes, skipSpace(bytes, at), end, turns.count);
+      if (at < 0) return -1;
+      turns.count++;
+      at = skipSpace(bytes, at);
+      if (bytes[at] === CLOSE_ARRAY) return at + 1;
+      if (bytes[at++] !== COMMA) return -1;
+    }
+    return -1;
+  };
+}
+
+/**
+ * A reader for rows in `layout`.
+ * @param known every field of the format; those that the layout does not name send a row to the full check
+ * @param onMore told about fields that are not part of the format
+ * @returns the canonical row, valid until the next call and counted in `counts`; null when the row is left to the full check
+ */
+export function createTextRows(
+  layout: TextLayout,
+  known: ReadonlySet<string>,
+  counts: PlainRow,
+  onMore: (key: string, value: unknown) => void,
+): (bytes: Buffer, start: number, end: number) => RowRange | null {
+  const { system, pair, turns: list } = layout;
+  // No key holds a control character: this name is never found.
+  const texts = [system ?? "\0", ...(pair ? [...pair.user, pair.assistant] : [])];
+  const names = [...texts, ...(list ? [list.field] : [])].map(ascii);
+  const spans: Spans = { from: [], to: [], units: [] };
+  const turns: Turns = { role: [], count: 0, from: [], to: [], units: [] };
+  const readTurns = list ? createTurnReader(list, turns) : null;
+  const row = createRowBytes(counts);
+  let others: Other[] = [];
+
+  /** Reads the value of a field that becomes no turn. Returns the index after it, or -1. */
+  function takeOther(bytes: Buffer, keyFrom: number, keyTo: number, at: number, end: number): number {
+    const key = bytes.toString("utf8", keyFrom, keyTo);
+    const isSilent = layout.silent?.includes(key) ?? false;
+    if ((known.has(key) && !isSilent) || others.length >= MAX_OTHERS) return -1;
+    if (others.some((other) => other.key === key)) return -1;
+    const close = bytes[at] === QUOTE ? endOfText(bytes, at + 1, end, facts) + 1 : afterScalar(bytes, at, end);
+    if (close <= 0) return -1;
+    try {
+      others.push({ key, isSilent, value: JSON.parse(bytes.toString("utf8", at, close)) });
+      return close;
+    } catch {
+      return -1;
+    }
+  }
+
+  /** Finds the fields of the object at `start`. False when there is anything unusual. */
+  function find(bytes: Buffer, start: number, end: number): boolean {
+    spans.units.fill(-1);
+    turns.count = 0;
+    if (others.length > 0) others = [];
+    if (bytes[start] !== OPEN_OBJECT) return false;
+    let at = start + 1;
+    for (;;) {
+      at = skipSpace(bytes, at);
+      if (bytes[at] !== QUOTE) return false;
+      const from = at + 1;
+      const close = endOfName(bytes, from, end);
+      if (close < 0) return false;
+      at = skipSpace(bytes, close + 1);
+      if (bytes[at] !== COLON) return false;
+      at = skipSpace(bytes, at + 1);
+      const slot = nameAt(bytes, from, close, names);
+      if (slot < 0) at = takeOther(bytes, from, close, at, end);
+      else if (slot < texts.length) {
+        // A second field of this name: the full check says so.
+        if ((spans.units[slot] ?? -1) >= 0) return false;
+        at = takeText(bytes, at, end, spans, slot);
+      } else at = turns.count === 0 && bytes[at] === OPEN_ARRAY && readTurns ? readTurns(bytes, at, end) : -1;
+      if (at < 0) return false;
+      at = skipSpace(bytes, at);
+      if (bytes[at] === CLOSE_OBJECT) return at + 1 === end;
+      if (bytes[at++] !== COMMA) return false;
+    }
+  }
+
+  const isGiven = (slot: number) => (spans.units[slot] ?? -1) > 0;
+  const put = (bytes: Buffer, from: Spans, slot: number) =>
+    row.text(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
+
+  return (bytes, start, end) => {
+    if (end - start > MAX_ROW || !find(bytes, start, end) || (layout.onlyWithMore && others.length === 0)) return null;
+    // Missing and empty texts are faults or warnings, and so is an end without an answer: the full check words them.
+    if (pair ? !isGiven(1) || !isGiven(texts.length - 1) : turns.role[turns.count - 1] !== "assistant") return null;
+    row.begin(end - start, turns.count + 3);
+    if (isGiven(0)) {
+      row.turn("system");
+      put(bytes, spans, 0);
+      row.endTurn();
+    }
+    if (pair) {
+      row.turn("user");
+      put(bytes, spans, 1);
+      for (let slot = 2; slot < texts.length - 1; slot++)
+        if (isGiven(slot)) {
+          row.lineBreak();
+          put(bytes, spans, slot);
+        }
+      row.endTurn();
+      row.turn("assistant");
+      put(bytes, spans, texts.length - 1);
+      row.endTurn();
+    }
+    for (let turn = 0; turn < turns.count; turn++) {
+      row.turn(turns.role[turn] as PlainRole);
+      put(bytes, turns, turn);
+      row.endTurn();
+    }
+    row.end();
+    for (const { key, value, isSilent } of others) if (!isSilent) onMore(key, value);
+    return row;
+  };
+}
