@@ -27,7 +27,6 @@ interface Attempt {
   number: number;
   state: string;
   outcome: string | null;
-  exit_code: number | null;
 }
 
 describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${skip})` : ""}`, () => {
@@ -125,7 +124,6 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     const files = [...new Bun.Glob("artifacts/*/adapter_model.safetensors").scanSync(live.dir)];
     expect(files.length).toBe(3);
     await noContainer();
-    await until("its exit code", async () => (await attempts(id))[0]?.exit_code === 0, 5000);
     expect((await attempts(id)).map((one) => one.outcome)).toEqual(["succeeded"]);
   }, 300_000);
 
