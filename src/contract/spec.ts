@@ -51,7 +51,7 @@ export interface Hyperparameters {
   n_epochs: number;
   /** Stops here even when the epochs are not done; null = by epochs. */
   max_steps: number | null;
-  /** Rows of one optimizer step (per_device x accumulation). */
+  /** Rows of one optimizer step (per_device x accumulation x processes). */
   batch_size: number;
   per_device_batch_size: number;
   gradient_accumulation: number;
@@ -65,6 +65,15 @@ export interface Hyperparameters {
   seed: number;
   precision: "float32" | "bfloat16";
   gradient_checkpointing: boolean;
+}
+
+/**
+ * How many processes train together and what they share. `ddp`: gradients, each holds the whole model. `fsdp`, `zero3`: weights, gradients and
+ * optimizer lie in parts on all. `zero2`: gradients and optimizer do. `single` is one process. A GPU each, or processors (ddp) when `need.gpus` is 0.
+ */
+export interface ParallelPlan {
+  processes: number;
+  strategy: "single" | "ddp" | "fsdp" | "zero2" | "zero3";
 }
 
 /** When the trainer reports, evaluates and saves, in optimizer steps. */
@@ -118,6 +127,8 @@ export interface TrainSpec {
   method: MethodSettings;
   hyperparameters: Hyperparameters;
   schedule: Schedule;
+  /** Absent in specs of before there was a choice: one process. */
+  parallel?: ParallelPlan;
   suffix: string | null;
   /** Model id given to the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
   output_model: string;

@@ -1,6 +1,7 @@
 /** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
-import type { Hyperparameters, LoraSettings, MethodSettings, Need, Schedule } from "../contract/spec.ts";
+import type { Hyperparameters, LoraSettings, MethodSettings, Need, ParallelPlan, Schedule } from "../contract/spec.ts";
 import type { TrainRequest } from "./model.ts";
+import { type Cards, onGpus, type Sizes, splitOnGpus, splitOnProcessors } from "./parallel.ts";
 
 /** What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown. */
 export interface Facts {
@@ -9,13 +10,16 @@ export interface Facts {
   tokens: { total: number; max: number; p95: number; over: Record<string, number>; exact: boolean } | null;
   base: { parameters: number; context_length: number; layers: number | null; vocabulary: number | null };
   machine: { cpus: number; memoryMb: number; bf16: boolean };
+  /** GPUs that work may be given, by host and kind; absent while there are none. */
+  gpus?: Cards[];
 }
 
 export interface Resolved {
   method: MethodSettings;
   hyperparameters: Hyperparameters;
   schedule: Schedule;
-  need: Pick<Need, "cpus" | "memory_mb" | "disk_mb">;
+  parallel: ParallelPlan;
+  need: Pick<Need, "gpus" | "gpu_memory_mb" | "cpus" | "memory_mb" | "disk_mb">;
   /** Why each number that was `auto` became what it is, by request field. */
   reasons: Record<string, string>;
 }
@@ -28,6 +32,8 @@ const MAX_AUTO_LENGTH = 2048;
 const MEMORY_SHARE = 0.6;
 /** Bytes the trainer needs before any model: interpreter, libraries, allocator. */
 const FLOOR_MB = 700;
+/** The same of a process that has a GPU: CUDA's libraries are large. */
+const GPU_PROCESS_MB = 4000;
 const BYTES = { float32: 4, bfloat16: 2 } as const;
 
 const clamp = (value: number, min: number, max: number) => Math.min(max, Math.max(min, value));
@@ -56,15 +62,30 @@ export function autoEpochs(rows: number): number {
   return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
 }
 
-/** Memory in MiB: weights, adapter with its optimizer, activations and logits of one part of a batch. A deliberate upper estimate. */
+/** MiB of the parts of a run: weights, adapter with its optimizer, activations and logits. A deliberate upper estimate. */
+function sizesOf(facts: Facts, length: number, precision: "float32" | "bfloat16"): Sizes {
+  const { parameters, vocabulary, layers } = facts.base;
+  const weights = (parameters * BYTES[precision]) / 2 ** 20;
+  const perToken = Math.sqrt(parameters) * 3.5 * BYTES[precision] + (vocabulary ?? 50_000) * BYTES[precision];
+  return {
+    weights,
+    adapter: (parameters * 0.04 * 16) / 2 ** 20,
+    batch: (rows) => (rows * length * perToken) / 2 ** 20,
+    // Two layers (one computes, the next one comes) and what lies outside of layers: embedding and head.
+    gathered: (weights / (layers ?? 32)) * 3,
+  };
+}
+
+/** Memory in MiB of a process on a processor, for one part of a batch. */
 export function memoryMb(facts: Facts, rowsAtOnce: number, length: number, precision: "float32" | "bfloat16"): number {
-  const { parameters, vocabulary } = facts.base;
-  const tokens = rowsAtOnce * length;
-  const weights = parameters * BYTES[precision];
-  const adapter = parameters * 0.04 * 16;
-  const activations = tokens * Math.sqrt(parameters) * 3.5 * BYTES[precision];
-  const logits = tokens * (vocabulary ?? 50_000) * BYTES[precision];
-  return Math.ceil(FLOOR_MB + (weights + adapter + activations + logits) / 2 ** 20);
+  const { weights, adapter, batch } = sizesOf(facts, length, precision);
+  return Math.ceil(FLOOR_MB + weights + adapter + batch(rowsAtOnce));
+}
+
+/** Memory in MiB of the machine whose GPUs train: libraries a process, and the weights on their way to the GPUs. */
+function hostMemoryMb(sizes: Sizes, parallel: ParallelPlan): number {
+  const copies = parallel.strategy === "fsdp" || parallel.strategy === "zero3" ? 1 : parallel.processes;
+  return Math.ceil(GPU_PROCESS_MB * parallel.processes + sizes.weights * copies);
 }
 
 /** Every number of a run. @param request fields that are not `auto` are taken as they are */
@@ -90,28 +111,36 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     ),
     facts.base.context_length || Number.POSITIVE_INFINITY,
   );
+  const allCards = facts.gpus ?? [];
+  const gpu = onGpus(request, allCards);
+  const newer = allCards.filter((kind) => kind.bf16);
+  const bf16 = gpu ? newer.length > 0 || allCards.length === 0 : facts.machine.bf16;
+  const where = gpu ? "the GPU" : "this machine";
   const precision = pick(
     "precision",
     request.precision,
-    () => (facts.machine.bf16 ? "bfloat16" : "float32"),
-    facts.machine.bf16 ? "this machine computes bfloat16 natively" : "this machine has no native bfloat16",
+    () => (bf16 ? "bfloat16" : "float32"),
+    bf16 ? `${where} computes bfloat16 natively` : `${where} has no native bfloat16`,
   );
-  const batchSize = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
-  // The batch is cut in equal parts until one part fits; the outcome is the same, only slower.
-  let perDevice = batchSize;
-  const fits = () => memoryMb(facts, perDevice, maxLength, precision) <= facts.machine.memoryMb * MEMORY_SHARE;
-  while (perDevice > 1 && !fits()) {
-    perDevice--;
-    while (batchSize % perDevice !== 0) perDevice--;
-  }
-  const accumulation = batchSize / perDevice;
+  const wish = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
+  const sizes = sizesOf(facts, maxLength, precision);
+  const partMb = (rowsAtOnce: number) => memoryMb(facts, rowsAtOnce, maxLength, precision);
+  const cards = precision === "bfloat16" && newer.length ? newer : allCards;
+  const split = gpu
+    ? splitOnGpus(request, wish, cards, sizes)
+    : splitOnProcessors(request, wish, partMb, facts.machine.memoryMb * MEMORY_SHARE);
+  const { batchSize, perDevice, processes, strategy } = split;
+  if (batchSize !== wish) reasons.batch_size = `by ${rows} training rows, a multiple of ${processes} processes`;
+  if (gpu) pick("gpus", request.gpus, () => split.gpus, "the smallest number of GPUs it fits on");
+  if (processes > 1) pick("parallel", request.parallel, () => strategy, split.why);
+  const parallel: ParallelPlan = { processes, strategy };
   const epochs = pick(
     "n_epochs",
     request.n_epochs,
     () => autoEpochs(rows),
     `so that about ${ROWS_TO_SEE} rows are seen`,
   );
-  const stepsPerEpoch = Math.max(1, Math.ceil(Math.ceil(rows / perDevice) / accumulation));
+  const stepsPerEpoch = Math.max(1, Math.ceil(rows / batchSize));
   const maxSteps = given(request.max_steps) ?? null;
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
   const multiplier = given(request.learning_rate_multiplier) ?? 1;
@@ -136,7 +165,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     max_steps: maxSteps,
     batch_size: batchSize,
     per_device_batch_size: perDevice,
-    gradient_accumulation: accumulation,
+    gradient_accumulation: batchSize / processes / perDevice,
     learning_rate: rate,
     scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
     warmup_ratio: pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`),
@@ -181,9 +210,12 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     },
     hyperparameters,
     schedule,
+    parallel,
     need: {
-      cpus: 1,
-      memory_mb: memoryMb(facts, perDevice, maxLength, precision),
+      gpus: split.gpus,
+      gpu_memory_mb: split.gpuMemoryMb,
+      cpus: processes,
+      memory_mb: gpu ? hostMemoryMb(sizes, parallel) : partMb(perDevice) * processes,
       disk_mb: Math.ceil(500 + ((facts.base.parameters * 0.04 * 16) / 2 ** 20) * 4),
     },
     reasons,

@@ -106,6 +106,11 @@ export const TrainRequest = v.strictObject({
   eval_every: auto(whole(1, 1_000_000)),
   save_every: auto(whole(1, 1_000_000)),
   evaluate_after: v.optional(v.nullable(v.boolean())),
+  /** GPUs that train together; 0 = processors. */
+  gpus: auto(whole(0, 64)),
+  parallel: auto(v.picklist(["single", "ddp", "fsdp", "zero2", "zero3"])),
+  /** Processes that train together without GPUs: slower than one, and a proof that several learn what one learns. */
+  cpu_processes: auto(whole(1, 16)),
   provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is no provider id")))),
   max_price_per_hour: v.optional(v.nullable(between(0, 100_000))),
   priority: v.optional(v.nullable(whole(-100, 100))),

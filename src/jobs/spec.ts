@@ -1,18 +1,20 @@
 /** Turns a training request into the frozen spec: data, base model and machine are looked up once, every number is resolved, and nothing is looked up again. */
 import { availableParallelism } from "node:os";
-import { eq } from "drizzle-orm";
+import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { bf16Supported, memoryLimit, trainerIdentity } from "../compute/service.ts";
 import { type DatasetRef, SPEC_VERSION, type TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { VersionRow } from "../datasets/model.ts";
 import { resolveTrainingData, tokenStats } from "../datasets/service.ts";
 import { organization } from "../db/schema/auth.ts";
+import { gpu, host } from "../db/schema/hosts.ts";
 import { AppError } from "../errors.ts";
 import { randomChars } from "../lib/ids.ts";
 import { baseModelRef, requireReadyBase } from "../models/service.ts";
 import { type Facts, resolveAuto } from "./auto.ts";
 import { estimateSeconds, expectedSpeed, totalTokens } from "./estimate.ts";
 import type { TrainPlan, TrainRequest } from "./model.ts";
+import type { Cards } from "./parallel.ts";
 
 const DAY_S = 86_400;
 /** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
@@ -49,6 +51,29 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
+/** NVIDIA's cards from before bfloat16: Turing, Volta and older. */
+const NO_BF16 = /\b(T4|T4G|V100|P100|P40|P4|M60|M40|K80|GTX|TITAN|RTX 20[678]0|Quadro)\b/i;
+
+/** GPUs the job could be given, by host and kind; a slice of a card works alone. */
+async function cardsOf(ctx: Ctx, provider: string | null): Promise<Cards[]> {
+  const providers = ctx.compute
+    .list()
+    .filter(({ plugin }) => plugin.capabilities.gpus && (provider === null || plugin.id === provider))
+    .map(({ plugin }) => plugin.id);
+  if (providers.length === 0) return [];
+  const rows = await ctx.db
+    .select({ model: gpu.model, memoryMb: gpu.memoryMb, slice: gpu.parent, count: sql<number>`count(*)` })
+    .from(gpu)
+    .innerJoin(host, eq(host.id, gpu.hostId))
+    .where(and(inArray(host.provider, providers), eq(host.state, "ready"), isNull(gpu.lostAt)))
+    .groupBy(gpu.hostId, gpu.model, gpu.memoryMb, gpu.parent);
+  return rows.map(({ model, memoryMb, slice, count }) => ({
+    count: slice === null ? count : 1,
+    memoryMb,
+    bf16: !NO_BF16.test(model),
+  }));
+}
+
 function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {
   const { spec } = plan;
   const warnings: string[] = [];
@@ -62,6 +87,7 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {
     );
   if (plan.ready && spec.dataset.holdout_rows === 0)
     warnings.push("No hold-out rows: there will be no eval loss and no before-and-after comparison.");
+  if (spec.need.gpus > 0) return warnings; // on a host of its own, which is asked when it starts
   if (plan.memoryMb > facts.machine.memoryMb)
     warnings.push(`It needs about ${plan.memoryMb} MB of memory; this machine has ${facts.machine.memoryMb} MB.`);
   else if (plan.memoryMb > facts.machine.memoryMb * 0.8)
@@ -118,6 +144,8 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     },
     machine: { cpus: availableParallelism(), memoryMb: Math.floor(memoryLimit() / 2 ** 20), bf16: bf16Supported() },
   };
+  const cards = await cardsOf(ctx, request.provider ?? null);
+  if (cards.length) facts.gpus = cards;
   const resolved = resolveAuto(request, facts);
   const spec: TrainSpec = {
     version: SPEC_VERSION,
@@ -128,13 +156,12 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     method: resolved.method,
     hyperparameters: resolved.hyperparameters,
     schedule: resolved.schedule,
+    parallel: resolved.parallel,
     suffix: request.suffix ?? null,
     output_model: `ft:${ref.id}:${await slugOf(ctx, actor.org)}:${request.suffix ?? ""}:${randomChars(6)}`,
     evaluate_after: request.evaluate_after ?? true,
     trainer: await trainerIdentity(ctx),
     need: {
-      gpus: 0,
-      gpu_memory_mb: 0,
       ...resolved.need,
       max_price_per_hour: request.max_price_per_hour ?? null,
       provider: request.provider ?? null,

@@ -7,6 +7,9 @@ import { parseTrainRequest } from "../../src/jobs/train.ts";
 
 const smol = { parameters: 134_515_008, context_length: 8192, layers: 30, vocabulary: 49_152 };
 const small = { cpus: 2, memoryMb: 8_000, bf16: false };
+const eight = { parameters: 8.03e9, context_length: 131_072, layers: 32, vocabulary: 128_256 };
+const seventy = { parameters: 70.6e9, context_length: 131_072, layers: 80, vocabulary: 128_256 };
+const server = { cpus: 64, memoryMb: 512_000, bf16: true };
 const tokens = (rows: number, mean: number, max: number) => ({
   total: rows * mean,
   max,
@@ -69,6 +72,60 @@ const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> 
       machine: { cpus: 64, memoryMb: 512_000, bf16: true },
     },
   },
+  "eight-billion-on-one-80-gb": {
+    request: { batch_size: 16 },
+    facts: {
+      trainRows: 12_000,
+      holdoutRows: 200,
+      tokens: tokens(12_000, 600, 1900),
+      base: eight,
+      machine: server,
+      gpus: [{ count: 8, memoryMb: 81_559, bf16: true }],
+    },
+  },
+  "eight-billion-on-four-80-gb": {
+    request: { gpus: 4 },
+    facts: {
+      trainRows: 12_000,
+      holdoutRows: 200,
+      tokens: tokens(12_000, 600, 1900),
+      base: eight,
+      machine: server,
+      gpus: [
+        { count: 2, memoryMb: 143_771, bf16: true },
+        { count: 8, memoryMb: 81_559, bf16: true },
+      ],
+    },
+  },
+  "seventy-billion-on-eight-80-gb": {
+    request: { gpus: 8 },
+    facts: {
+      trainRows: 60_000,
+      holdoutRows: 1000,
+      tokens: tokens(60_000, 500, 2000),
+      base: seventy,
+      machine: server,
+      gpus: [{ count: 8, memoryMb: 81_559, bf16: true }],
+    },
+  },
+  "seventy-billion-as-few-as-fit": {
+    request: {},
+    facts: {
+      trainRows: 60_000,
+      holdoutRows: 1000,
+      tokens: tokens(60_000, 500, 2000),
+      base: seventy,
+      machine: server,
+      gpus: [
+        { count: 4, memoryMb: 16_384, bf16: false },
+        { count: 8, memoryMb: 81_559, bf16: true },
+      ],
+    },
+  },
+  "two-processes-without-gpus": {
+    request: { cpu_processes: 2, batch_size: 8 },
+    facts: { trainRows: 270, holdoutRows: 30, tokens: tokens(270, 70, 118), base: smol, machine: small },
+  },
 };
 
 describe("a training request is frozen as its golden file says", () => {
@@ -105,4 +162,52 @@ describe("whatever the facts, the numbers hold together", () => {
         expect(s.save_every).toBeLessThanOrEqual(s.total_steps);
       }
     });
+});
+
+describe("what cannot be shared out is said by field", () => {
+  const facts: Facts = {
+    trainRows: 500,
+    holdoutRows: 5,
+    tokens: tokens(500, 70, 300),
+    base: eight,
+    machine: server,
+    gpus: [{ count: 4, memoryMb: 24_564, bf16: true }],
+  };
+  const cases: [Record<string, unknown>, string][] = [
+    [{ gpus: 4, batch_size: 6 }, "batch_size"],
+    [{ gpus: 0, cpu_processes: 3, batch_size: 4 }, "batch_size"],
+    [{ gpus: 2, cpu_processes: 2 }, "cpu_processes"],
+    [{ gpus: 2, parallel: "single" }, "parallel"],
+    [{ gpus: 1, parallel: "fsdp" }, "parallel"],
+    [{ gpus: 0, parallel: "zero3" }, "parallel"],
+    [{ gpus: 0, parallel: "ddp" }, "parallel"],
+    [{ gpus: 0, cpu_processes: 2, parallel: "single" }, "parallel"],
+    [{ parallel: "single", max_length: 32_768 }, "gpus"],
+    [{ gpus: 2, max_length: 65_536 }, "gpus"],
+  ];
+  for (const [request, param] of cases)
+    test(JSON.stringify(request), () => {
+      const parsed = parseTrainRequest({ model: "m", training_file: "file-x", ...request });
+      expect(() => resolveAuto(parsed, facts)).toThrow(expect.objectContaining({ param, kind: "invalid" }));
+    });
+});
+
+describe("however many share the work, the batch comes out exactly and each card holds its part", () => {
+  for (const gpus of [1, 2, 3, 4, 6, 8])
+    for (const rows of [10, 500, 70_000])
+      test(`${gpus} GPUs, ${rows} rows`, () => {
+        const facts: Facts = {
+          trainRows: rows,
+          holdoutRows: 5,
+          tokens: tokens(rows, 50, 900),
+          base: eight,
+          machine: server,
+          gpus: [{ count: 8, memoryMb: 40_960, bf16: true }],
+        };
+        const { hyperparameters: h, parallel, need } = resolveAuto({ model: "m", training_file: "f", gpus }, facts);
+        expect(h.per_device_batch_size * h.gradient_accumulation * parallel.processes).toBe(h.batch_size);
+        expect([need.gpus, parallel.processes]).toEqual([gpus, gpus]);
+        expect(need.gpu_memory_mb).toBeGreaterThan((8.03e9 * 2) / 2 ** 20 / gpus);
+        expect(need.gpu_memory_mb).toBeLessThanOrEqual(40_960);
+      });
 });

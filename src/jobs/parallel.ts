@@ -1,0 +1,162 @@
+/** How many GPUs or processes a training gets and what they share, by the rules of docs/hyperparameters.md: pure, like auto.ts. */
+import type { ParallelPlan } from "../contract/spec.ts";
+import { AppError } from "../errors.ts";
+import type { TrainRequest } from "./model.ts";
+
+/** Cards of one kind in one host: so many can train together. */
+export interface Cards {
+  count: number;
+  memoryMb: number;
+  /** Multiplies bfloat16 natively. */
+  bf16: boolean;
+}
+
+/** MiB a process holds besides what it computes, by what it has to hold. */
+export interface Sizes {
+  weights: number;
+  /** Adapter, its gradient and its optimizer. */
+  adapter: number;
+  /** Activations and logits of `rows` rows. */
+  batch: (rows: number) => number;
+  /** The largest part of the weights that lies whole on every GPU at one time when they are split. */
+  gathered: number;
+}
+
+export interface Split extends ParallelPlan {
+  batchSize: number;
+  perDevice: number;
+  gpus: number;
+  /** MiB each GPU must have. */
+  gpuMemoryMb: number;
+  /** Why, for the plan's reasons. */
+  why: string;
+}
+
+/** Share of a card an estimate may reach; the rest is for fragments and other people's displays. */
+const CARD_SHARE = 0.9;
+/** Context and libraries on a card, and the buffers of several talking to each other. */
+const CONTEXT_MB = 1500;
+const TALK_MB = 1000;
+/** What a GPU is taken to have while no host has told of any. */
+const USUAL_CARD_MB = 80_000;
+/** The adapter's weights among weights, gradient and two moments: what ZeRO-2 leaves whole. */
+const ADAPTER_WHOLE = 0.25;
+
+type Strategy = ParallelPlan["strategy"];
+const invalid = (param: keyof TrainRequest, message: string) =>
+  new AppError("invalid", "invalid_value", message, { param });
+const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
+  value === "auto" || value === null ? undefined : value;
+
+/** MiB one of `count` GPUs needs for `rows` rows at once. */
+export function cardMb(sizes: Sizes, strategy: Strategy, count: number, rows: number): number {
+  const { weights, adapter, gathered } = sizes;
+  const held =
+    strategy === "fsdp" || strategy === "zero3"
+      ? (weights + adapter) / count + gathered
+      : strategy === "zero2"
+        ? weights + adapter * (ADAPTER_WHOLE + (1 - ADAPTER_WHOLE) / count)
+        : weights + adapter;
+  return Math.ceil((CONTEXT_MB + (count > 1 ? TALK_MB : 0) + held + sizes.batch(rows)) / CARD_SHARE);
+}
+
+/** Whether a request is trained on GPUs: when it names a number, or leaves it open and there are some. */
+export function onGpus(request: TrainRequest, cards: readonly Cards[]): boolean {
+  const asked = given(request.gpus);
+  if (asked !== undefined) return asked > 0;
+  return cards.length > 0 && given(request.cpu_processes) === undefined;
+}
+
+/** The batch for `count` processes: an automatic one grows to a multiple, a given one must be one. */
+function batchFor(request: TrainRequest, batch: number, count: number): number {
+  if (batch % count === 0) return batch;
+  if (given(request.batch_size) === undefined) return Math.ceil(batch / count) * count;
+  throw invalid(
+    "batch_size",
+    `A batch of ${batch} rows cannot be shared out equally by ${count} processes: use a multiple of ${count}.`,
+  );
+}
+
+/** The largest equal part of `rows` rows that fits; one row when none does. */
+function part(rows: number, fits: (rows: number) => boolean): number {
+  let size = rows;
+  while (size > 1 && (rows % size !== 0 || !fits(size))) size--;
+  return size;
+}
+
+/** The split on the processors of one machine. `memoryMb(rows)` is what one process needs; together they get `room`. */
+export function splitOnProcessors(
+  request: TrainRequest,
+  batch: number,
+  memoryMb: (rows: number) => number,
+  room: number,
+): Split {
+  const processes = given(request.cpu_processes) ?? 1;
+  const named = given(request.parallel);
+  if (named && named !== "single" && named !== "ddp")
+    throw invalid("parallel", `'${named}' splits a model between GPUs: set 'gpus', or leave 'parallel' to auto.`);
+  if (processes > 1 && named === "single")
+    throw invalid("parallel", `'single' is one process; 'cpu_processes' asks for ${processes}.`);
+  if (processes === 1 && named === "ddp")
+    throw invalid("parallel", "'ddp' needs two processes at least: set 'gpus' or 'cpu_processes'.");
+  const batchSize = batchFor(request, batch, processes);
+  // The batch is cut in equal parts until one part fits; the outcome is the same, only slower.
+  const perDevice = part(batchSize / processes, (rows) => memoryMb(rows) * processes <= room);
+  const strategy = processes > 1 ? "ddp" : "single";
+  return { processes, strategy, batchSize, perDevice, gpus: 0, gpuMemoryMb: 0, why: "trained on processors" };
+}
+
+/** The split on GPUs: the number asked for, or the smallest that fits. @throws AppError naming the field that cannot be */
+export function splitOnGpus(request: TrainRequest, batch: number, cards: readonly Cards[], sizes: Sizes): Split {
+  const named = given(request.parallel);
+  const asked = given(request.gpus);
+  if ((given(request.cpu_processes) ?? 1) > 1)
+    throw invalid("cpu_processes", "'cpu_processes' is for training without GPUs: set 'gpus' to 0, or leave it out.");
+  if (asked !== undefined && asked > 1 && named === "single")
+    throw invalid("parallel", `'single' uses one GPU; 'gpus' asks for ${asked}.`);
+  if (asked === 1 && named && named !== "single")
+    throw invalid("parallel", `'${named}' needs two GPUs at least; 'gpus' asks for one.`);
+  const largest = (count: number) => {
+    const kinds = cards.filter((kind) => kind.count >= count);
+    const known = kinds.length ? kinds : asked === undefined ? [] : cards;
+    return Math.max(0, ...known.map((kind) => kind.memoryMb)) || (asked === undefined ? 0 : USUAL_CARD_MB);
+  };
+  const most = Math.max(1, ...cards.map((kind) => kind.count));
+  const least = named && named !== "single" ? 2 : 1;
+  const counts = asked ? [asked] : powers(named === "single" ? 1 : most).filter((count) => count >= least);
+  for (const count of counts) {
+    if (asked === undefined && given(request.batch_size) !== undefined && batch % count !== 0) continue;
+    const batchSize = batchFor(request, batch, count);
+    const room = largest(count);
+    const choices: Strategy[] = named ? [named] : count === 1 ? ["single"] : ["ddp", "fsdp"];
+    for (const strategy of choices) {
+      if (cardMb(sizes, strategy, count, 1) > room) continue;
+      const perDevice = part(batchSize / count, (rows) => cardMb(sizes, strategy, count, rows) <= room);
+      const gpuMemoryMb = cardMb(sizes, strategy, count, perDevice);
+      return { processes: count, strategy, batchSize, perDevice, gpus: count, gpuMemoryMb, why: WHY[strategy] };
+    }
+  }
+  const count = asked ?? counts.at(-1) ?? most;
+  const strategy = named ?? (count === 1 ? "single" : "fsdp");
+  throw invalid(
+    "gpus",
+    `It would need ${cardMb(sizes, strategy, count, 1)} MB on each of ${count} GPUs (${strategy}); there are ${
+      cards.length ? `at most ${most} together, the largest with ${largest(1)} MB` : "none known"
+    }. Use ${asked ? "more GPUs" : "larger GPUs"}, a smaller model or a lower 'max_length', or set 'gpus' to 0 for processors.`,
+  );
+}
+
+const WHY: Record<Strategy, string> = {
+  single: "the smallest number of GPUs it fits on",
+  ddp: "model and batch fit on each GPU, so each holds all of the model",
+  fsdp: "the model does not fit on one GPU, so its parts lie on several",
+  zero2: "asked for",
+  zero3: "asked for",
+};
+
+/** 1, 2, 4, … up to `most`: batches are powers of two too, and so are the ways GPUs are wired. */
+function powers(most: number): number[] {
+  const out: number[] = [];
+  for (let count = 1; count <= most; count *= 2) out.push(count);
+  return out;
+}
