@@ -22,7 +22,7 @@ import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "./command.ts";
 
 /** Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not among them. */
 const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
-const SINGLE = ["secret", "config.json"];
+const SINGLE = ["secret", "config.json", "images.json"];
 
 /** What `backup.json` says; written last, so that a backup without it is no backup. */
 export interface BackupManifest {
