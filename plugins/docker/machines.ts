@@ -12,6 +12,7 @@ import type { Settings } from "./settings.ts";
 const INFO_FOR_MS = 10_000;
 const GPUS_FOR_MS = 60_000;
 const CALL_MS = 20_000;
+const PING_MS = 5000;
 const mb = (bytes: number) => Math.floor(bytes / 2 ** 20);
 
 /** An engine call that must answer in time. The call itself goes on unheard. */
@@ -64,6 +65,8 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
   }
 
   async function offer(engine: Engine, need: Need): Promise<Offer | null> {
+    // What is known of it may be older than its going away; a launch there would only fail.
+    await within(engine.docker.ping(), PING_MS);
     const { name, cpus, memoryMb } = await machine(engine);
     if (need.cpus > cpus || need.memory_mb > memoryMb) return null;
     const possible = need.gpus > 0 ? choose(gpusOf(await nvidia(engine)), need) : [];
@@ -111,6 +114,7 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
       return {
         id: engine.id,
         name,
+        local: engine.local,
         cpus,
         memoryMb,
         memoryFreeMb: engine.local ? Math.min(mb(freemem()), memoryMb) : null,

@@ -1,6 +1,7 @@
 /** The same faults with containers on a real engine, and those only an engine has: it goes away and comes back. */
 import { afterAll, beforeAll, describe } from "bun:test";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { testDocker } from "../support/docker.ts";
@@ -17,15 +18,44 @@ const ways = mkdtempSync(join(tmpdir(), "ftl-way-"));
 const way = join(ways, "engine.sock");
 let bench: Bench;
 
-const open = () => {
-  if (!("skip" in docker)) symlinkSync(docker.address.replace(/^unix:\/\//, ""), way);
-};
-const cut = () => rmSync(way);
+const connections = new Set<Socket>();
+let gate: Server | null = null;
+
+/** Everything that comes by the way is handed to the engine and back. */
+function open(): Promise<void> {
+  if ("skip" in docker) return Promise.resolve();
+  const path = docker.address.replace(/^unix:\/\//, "");
+  const server = createServer((near) => {
+    const far = connect(path);
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      connections.add(one);
+      one.pipe(other);
+      one.on("error", () => other.destroy());
+      one.on("close", () => {
+        connections.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  gate = server;
+  return new Promise((resolve) => server.listen(way, resolve));
+}
+
+/** No new connection, and an end to all there are: as when the engine stops. */
+async function cut(): Promise<void> {
+  const closed = new Promise<void>((resolve) => gate?.close(() => resolve()));
+  for (const one of connections) one.destroy();
+  await closed;
+  rmSync(way, { force: true });
+}
 
 beforeAll(async () => {
   if (skip !== null || "skip" in docker) return;
   makeScriptedImage(docker.address);
-  open();
+  await open();
   const settings = { docker: { hosts: `unix://${way}`, shm_mb: 64, image: SCRIPTED_IMAGE } };
   bench = await startBench({
     trainer: "scripted",
@@ -37,6 +67,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const { key } of bench?.hands.working() ?? []) bench.hands.removeByHand(key);
   await bench?.close();
+  if (gate) await cut();
   if (!("skip" in docker)) await docker.close();
   rmSync(ways, { recursive: true, force: true });
 }, 60_000);
@@ -55,12 +86,12 @@ describe("the engine", () => {
     },
     () => bench,
     async () => {
-      const id = await bench.train("talk-slow.100", { max_steps: FULL ? 5800 : 60, save_every: 1000 });
+      const id = await bench.train("talk-slow.100", { max_steps: FULL ? 5900 : 140, save_every: 1000 });
       const short = await bench.train("talk-short", { max_steps: 60 });
       await bench.atStep(id, 5);
       await bench.atStep(short, 2);
       const before = bench.hands.working().find((work) => work.id)?.id;
-      cut();
+      await cut();
       const queued = await bench.train("talk-queued");
       const end = performance.now() + (FULL ? 600_000 : 8000);
       let looks = 0;
@@ -75,7 +106,7 @@ describe("the engine", () => {
       if (!progress.waiting) throw new Error("the waiting job does not say what it waits for");
       // One that ended while nobody could look.
       await bench.reached(short, "succeeded");
-      open();
+      await open();
       await bench.reached(queued, "succeeded");
       if (!bench.hands.working().some((work) => work.id === before) && !FULL)
         await until("the end of the long one", async () => (await bench.job(id)).state === "succeeded", 60_000);
