@@ -54,11 +54,16 @@ const SHOTS: Shot[] = [
   { name: "palette", path: "/jobs", seeds: ["full"], act: (page) => openPalette(page) },
   { name: "datasets", path: "/datasets" },
   { name: "dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"] },
+  { name: "dataset-remarks", path: `/datasets/${nth("ds_", 1)}`, seeds: ["full"] },
+  { name: "dataset-talks", path: `/datasets/${nth("ds_", 2)}`, seeds: ["full"] },
+  { name: "dataset-failed", path: `/datasets/${nth("ds_", 3)}`, seeds: ["full", "failing"] },
+  { name: "dataset-columns", path: `/datasets/${nth("ds_", 5)}`, seeds: ["full"] },
+  { name: "dataset-checking", path: `/datasets/${nth("ds_", 6)}`, seeds: ["full"] },
   { name: "models", path: "/models" },
   { name: "model-base", path: "/models/smollm2-135m-instruct", seeds: ["full"] },
   { name: "model", path: "/models", seeds: ["full"], act: (page) => openFirst(page, "/models/ft") },
   { name: "evaluations", path: "/evaluations" },
-  { name: "evaluation", path: "/evaluations", seeds: ["full"], act: (page) => openFirst(page, "/evaluations/eval_") },
+  { name: "evaluation", path: `/evaluations/${nth("eval_", 1)}`, seeds: ["full", "failing"] },
   { name: "usage", path: "/usage" },
   { name: "hosts", path: "/hosts" },
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
@@ -71,8 +76,36 @@ const SHOTS: Shot[] = [
   { name: "deployments", path: "/deployments" },
   { name: "deployment", path: `/deployments/${nth("dep_", 0)}`, seeds: ["full", "failing"] },
   { name: "playground", path: "/playground", seeds: ["full"] },
-  { name: "not-found", path: "/jobs/none", seeds: ["empty"] },
+  { name: "playground-save", path: "/playground", seeds: ["full"], act: saveRow },
+  { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
+  { name: "shortcuts", path: "/jobs", seeds: ["full"], act: (page) => page.keyboard.press("?") },
+  { name: "menu", path: "/jobs", seeds: ["full"], act: openMenu },
+  { name: "docs", path: "/docs", seeds: ["empty"] },
+  { name: "search", path: "/search?q=support", seeds: ["full"] },
+  { name: "error-not-found", path: "/jobs/none", seeds: ["empty"] },
+  { name: "error-fault", path: "/fault", seeds: ["empty"] },
+  { name: "error-ended", path: "/login?next=%2Fjobs&ended=1", open: true, seeds: ["empty"] },
 ];
+
+/** Asks, with an answer that comes from here, and opens the form that saves it. */
+async function saveRow(page: Page): Promise<void> {
+  await page.route("**/v1/chat/completions", (route) => {
+    const chunk = {
+      choices: [{ delta: { content: '{"intent":"card_declined","department":"cards","urgency":"high"}' } }],
+    };
+    const body = `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`;
+    return route.fulfill({ contentType: "text/event-stream", body });
+  });
+  await page.fill("[name=prompt]", "My card was declined at the supermarket again, what is going on?");
+  await page.keyboard.press("Control+Enter");
+  await page.getByRole("button", { name: "Save to dataset" }).first().click();
+}
+
+/** What lies behind "More" on small screens. */
+async function openMenu(page: Page): Promise<void> {
+  const more = page.locator("[popovertarget=more-menu]");
+  if (await more.isVisible()) await more.click();
+}
 
 async function failLogin(page: Page): Promise<void> {
   await page.fill("[name=email]", EMAIL);
@@ -104,7 +137,10 @@ async function start(name: SeedName) {
   });
   const actor = { ...systemActor(user.org), userId: user.id };
   await seed(ctx, actor, name);
-  const app = createApp(ctx).listen({ port: 0, hostname: "127.0.0.1" });
+  const built = createApp(ctx).get("/fault", () => {
+    throw new Error("a fault to look at");
+  });
+  const app = built.listen({ port: 0, hostname: "127.0.0.1" });
   return {
     base: `http://127.0.0.1:${app.server?.port}`,
     async stop() {
@@ -177,7 +213,8 @@ async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round)
     const page = await context.newPage();
     let at = "";
     page.on("console", (message) => {
-      if (message.type() === "error" && !/status of 4\d\d/.test(message.text()))
+      const wanted = at === "error-fault" ? /status of 500/ : /status of 4\d\d/;
+      if (message.type() === "error" && !wanted.test(message.text()))
         troubles.push(`${label} ${at}: ${message.text()}`);
     });
     page.on("pageerror", (error) => troubles.push(`${label} ${at}: ${error.message}`));

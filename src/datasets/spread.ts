@@ -4,6 +4,9 @@ import type { Bucket, Spread } from "./report.ts";
 /** Eight narrow buckets for every doubling: a percentile read from them is within 10% of the true one. */
 const PER_DOUBLING = 8;
 const SLOTS = 40 * PER_DOUBLING;
+/** Narrow buckets that make one of the histogram's; the first that needs few enough is taken. */
+const WIDTHS = [1, 2, 4, PER_DOUBLING];
+const MOST_BUCKETS = 16;
 
 /** Collects numbers of at least 0. */
 export function createSpread() {
@@ -26,17 +29,21 @@ export function createSpread() {
     return max;
   }
 
-  /** Powers of two from the smallest to the largest value seen. */
+  /** Buckets from the smallest to the largest value seen: narrow ones when these lie close together, powers of two when they do not. */
   function histogram(): Bucket[] {
     const buckets: Bucket[] = [];
     if ((slots[0] ?? 0) > 0) buckets.push({ from: 0, to: 1, count: slots[0] ?? 0 });
-    for (let power = 0; power * PER_DOUBLING < SLOTS; power++) {
+    const first = slots.findIndex((many, slot) => slot > 0 && many > 0) - 1;
+    const last = slots.findLastIndex((many) => many > 0) - 1;
+    if (first < 0) return buckets;
+    const width = WIDTHS.find((each) => (last - first) / each < MOST_BUCKETS) ?? PER_DOUBLING;
+    for (let slot = first - (first % width); slot <= last; slot += width) {
+      const [from, to] = [Math.ceil(2 ** (slot / PER_DOUBLING)), Math.ceil(2 ** ((slot + width) / PER_DOUBLING))];
       let sum = 0;
-      for (let i = 0; i < PER_DOUBLING; i++) sum += slots[1 + power * PER_DOUBLING + i] ?? 0;
-      buckets.push({ from: 2 ** power, to: 2 ** (power + 1), count: sum });
+      for (let i = 0; i < width; i++) sum += slots[1 + slot + i] ?? 0;
+      // Between small numbers there is nothing.
+      if (to > from) buckets.push({ from, to, count: sum });
     }
-    while (buckets.length > 0 && buckets.at(-1)?.count === 0) buckets.pop();
-    while (buckets.length > 0 && buckets[0]?.count === 0) buckets.shift();
     return buckets;
   }
 

@@ -1,7 +1,7 @@
 /** Gathers what the job pages show, from this room and those before it. */
 import { availableParallelism } from "node:os";
 import { usageOfJob } from "../billing/service.ts";
-import type { EvaluateResult, TrainSpec } from "../contract/spec.ts";
+import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { getDataset, listDatasets } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
@@ -74,7 +74,15 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     model,
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
     active: isOpen(job.state),
+    dataName: await dataName(ctx, actor, job.spec),
   };
+}
+
+/** What the data of a job is called; null when it has none, or it is deleted. */
+async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string | null> {
+  if (!("dataset" in spec)) return null;
+  const found = await getDataset(ctx, actor, spec.dataset.dataset_id).catch(() => null);
+  return found?.name ?? null;
 }
 
 /** The form a new-job page begins with: a copy of a job, or empty with what the address or common sense suggests. */
@@ -83,10 +91,11 @@ export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; m
     const job = await getJob(ctx, actor, query.from);
     return { form: formOfJob(job), from: job.name };
   }
-  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 1 }), listCatalogue(ctx, actor)]);
+  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 30 }), listCatalogue(ctx, actor)]);
   const usable = bases.filter((base) => base.status === "ready" && base.license.accepted);
   const base = usable.find((one) => one.id === query.model) ?? usable.find((one) => one.default) ?? usable[0];
-  return { form: emptyForm(query.data || (datasets[0]?.dataset.id ?? ""), base?.id ?? ""), from: null };
+  const data = datasets.find((row) => row.version?.status === "ready") ?? datasets[0];
+  return { form: emptyForm(query.data || (data?.dataset.id ?? ""), base?.id ?? ""), from: null };
 }
 
 /** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */

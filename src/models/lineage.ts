@@ -2,7 +2,7 @@
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { datasetVersion } from "../db/schema/datasets.ts";
+import { dataset, datasetVersion } from "../db/schema/datasets.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -27,7 +27,19 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
     : [];
   const spec = run?.spec as TrainSpec | undefined;
   const [version] = spec
-    ? await ctx.db.select().from(datasetVersion).where(eq(datasetVersion.id, spec.dataset.version_id)).limit(1)
+    ? await ctx.db
+        .select({
+          id: datasetVersion.id,
+          datasetId: datasetVersion.datasetId,
+          name: dataset.name,
+          number: datasetVersion.number,
+          hash: datasetVersion.hash,
+          fileId: datasetVersion.fileId,
+        })
+        .from(datasetVersion)
+        .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
+        .where(eq(datasetVersion.id, spec.dataset.version_id))
+        .limit(1)
     : [];
   const checkpoints = jobId
     ? await ctx.db
@@ -61,6 +73,7 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
     dataset: version
       ? {
           dataset_id: version.datasetId,
+          name: version.name,
           version_id: version.id,
           number: version.number,
           hash: version.hash,

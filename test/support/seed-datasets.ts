@@ -69,7 +69,7 @@ function broken(lines: string[]): string[] {
 
 const CSV_ROWS = [
   ["id", "customer wrote", "team", "ticket"],
-  ["1", "My card was declined, again", "cards", '"{""intent"":""card_declined""}"'],
+  ["1", '"My card was declined, again"', "cards", '"{""intent"":""card_declined""}"'],
   [
     "2",
     '"I moved. How do I change my address, and what will it cost?"',

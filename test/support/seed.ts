@@ -20,8 +20,10 @@ import {
   nameAt,
   oomError,
   running,
+  seedSpec,
 } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
+import { addRequests, addUsage } from "./seed-usage.ts";
 
 export type SeedName = "empty" | "full" | "failing";
 
@@ -73,7 +75,10 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
           kind: "adapter",
           step: 136,
           metrics: {},
-          files: [],
+          files: [
+            { path: "adapter_model.safetensors", size: 19_388_160, sha256: "0".repeat(64) },
+            { path: "adapter_config.json", size: 1_012, sha256: "0".repeat(64) },
+          ],
           manifestHash: `m${n}`,
           bytes: 19_400_000,
           status: "complete",
@@ -87,7 +92,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         artifactId,
         step: 136,
         model: `${(row.spec as TrainSpec).output_model}:ckpt-step-136`,
-        metrics: {},
+        metrics: { "train/loss": 0.031 + (n % 7) / 90, "eval/loss": 0.05 + (n % 11) / 80 },
         createdAt: now,
       });
       await tx.insert(model).values({
@@ -118,6 +123,8 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         createdAt: now - n * HOUR,
       });
   });
+  await addUsage(ctx, actor, done.slice(0, 30));
+  await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);
 }

@@ -24,6 +24,20 @@ function mountParts() {
   if ($("[data-upload]")) import("./upload.js").then((upload) => upload.mount());
 }
 
+// What scrolls sideways and holds nothing to focus is itself reached by keyboard.
+function reachScrollers() {
+  for (const box of $$(".table-wrap")) {
+    const reach = box.scrollWidth > box.clientWidth && !$("a, button, input, select", box);
+    if (reach) {
+      box.tabIndex = 0;
+      box.role = "region";
+      box.ariaLabel = `${$("table", box)?.getAttribute("aria-label") ?? "Table"}, scrolls sideways`;
+    } else for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
+  }
+}
+addEventListener("resize", reachScrollers);
+document.addEventListener("toggle", reachScrollers, true);
+
 // Copying
 document.addEventListener("click", async (event) => {
   const button = event.target.closest?.("[data-copy]");
@@ -174,6 +188,10 @@ document.addEventListener("htmx:error", (event) => {
     toast("The server did not answer. Check the connection and try again.", "bad");
 });
 
-document.addEventListener("htmx:after:process", mountParts);
-mountParts();
+function arrived() {
+  mountParts();
+  reachScrollers();
+}
+document.addEventListener("htmx:after:process", arrived);
+arrived();
 for (const note of $$("#toasts .notice:not(.bad)")) setTimeout(() => note.remove(), 6000);

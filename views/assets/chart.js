@@ -18,6 +18,7 @@ const short = (value) => {
 };
 const FORMATS = {
   number: short,
+  hundredths: (value) => `${Number(value.toPrecision(3))}%`,
   percent: (value) => `${Number((value * 100).toPrecision(3))}%`,
   seconds: (value) => `${short(value)} s`,
   megabytes: (value) => (value >= 1024 ? `${Number((value / 1024).toPrecision(3))} GB` : `${Math.round(value)} MB`),

@@ -61,8 +61,9 @@ function Body(props: ErrorProps) {
   return (
     <div class="error-page stack">
       <p class="number mono">{props.status}</p>
-      <p class="wrap-any">{props.message}</p>
-      {advice ? <p class="muted">{advice}</p> : null}
+      {/* What the server says of its own faults is for programs; the advice says it better. */}
+      {props.status === 500 ? null : <p class="wrap-any">{props.message}</p>}
+      {advice ? <p class={props.status === 500 ? undefined : "muted"}>{advice}</p> : null}
       <div class="row">
         {again ? (
           <a class="button primary" href={url.pathname + url.search}>

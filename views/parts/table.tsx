@@ -15,26 +15,29 @@ export interface Column<T> {
   wide?: boolean;
   /** Takes the room that is left and cuts what is too long; exactly one column has it. */
   name?: boolean;
-  /** The label is for screen readers only: the cells say it themselves. */
-  quiet?: boolean;
+  /** As narrow as its words. */
+  tight?: boolean;
   /** Value of `?sort=` that orders by this column. */
   sort?: string;
 }
 
+const classesOf = <T,>(column: Column<T>) =>
+  (["end", "wide", "name", "tight"] as const).filter((name) => column[name]).join(" ") || undefined;
+
 function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string }) {
   const { url } = usePage();
-  const classes = [column.end && "end", column.wide && "wide", column.name && "name"].filter(Boolean).join(" ");
+  const classes = classesOf(column);
   const now = url.searchParams.get("sort");
   const dir = column.sort && now === column.sort ? "ascending" : now === `-${column.sort}` ? "descending" : undefined;
   if (!column.sort)
     return (
-      <th scope="col" class={classes || undefined}>
+      <th scope="col" class={classes}>
         {column.hideLabel ? <span class="visually-hidden">{column.label}</span> : column.label}
       </th>
     );
   const href = withQuery(url, { sort: dir === "descending" ? column.sort : `-${column.sort}` });
   return (
-    <th scope="col" class={classes || undefined} aria-sort={dir}>
+    <th scope="col" class={classes} aria-sort={dir}>
       <a href={href} {...swap(href, fragment)}>
         {column.label} {dir ? <Icon name={dir === "ascending" ? "up" : "down"} /> : null}
       </a>
@@ -71,10 +74,9 @@ export function Table<T>(props: {
         <tbody>
           {props.rows.map((row) => (
             <tr id={`row-${props.rowId(row)}`}>
-              {props.columns.map((column) => {
-                const classes = [column.end && "end", column.wide && "wide", column.name && "name"];
-                return <td class={classes.filter(Boolean).join(" ") || undefined}>{column.render(row)}</td>;
-              })}
+              {props.columns.map((column) => (
+                <td class={classesOf(column)}>{column.render(row)}</td>
+              ))}
             </tr>
           ))}
         </tbody>
@@ -95,8 +97,20 @@ export function RowName({ href, name, sub }: { href: string; name: string; sub?:
   );
 }
 
-/** Older and newer by cursor. `last` is the id of the last row shown. */
-export function Pager(props: { shown: number; hasMore: boolean; last: string | null; fragment?: string }) {
+const WORDS = {
+  time: ["Newest", "Newest first", "Older"],
+  data: ["First rows", "In the order of the data", "Next rows"],
+} as const;
+
+/** To the next page by cursor, and back to the first. `last` is the id of the last row shown; `order` is what the rows follow. */
+export function Pager(props: {
+  shown: number;
+  hasMore: boolean;
+  last: string | null;
+  fragment?: string;
+  order?: keyof typeof WORDS;
+}) {
+  const [back, order, on] = WORDS[props.order ?? "time"];
   const { url } = usePage();
   const after = url.searchParams.get("after");
   if (!after && !props.hasMore) return null;
@@ -107,14 +121,14 @@ export function Pager(props: { shown: number; hasMore: boolean; last: string | n
       {after ? (
         <a class="button small" href={first} {...swap(first, props.fragment)}>
           <Icon name="left" />
-          Newest
+          {back}
         </a>
       ) : (
-        <span>Newest first</span>
+        <span>{order}</span>
       )}
       {props.hasMore && next ? (
         <a class="button small" href={next} rel="next" {...swap(next, props.fragment)}>
-          Older
+          {on}
           <Icon name="right" />
         </a>
       ) : (

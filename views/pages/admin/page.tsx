@@ -74,7 +74,7 @@ function People({ users, me, invited, error }: AdminProps) {
             {
               key: "act",
               label: "Actions",
-              quiet: true,
+              hideLabel: true,
               end: true,
               render: (row) =>
                 row.id === me ? (
@@ -192,8 +192,8 @@ function Audit({ audit, chain }: AdminProps) {
         rows={audit.items}
         rowId={(row) => row.id}
         columns={[
-          { key: "at", label: "When", render: (row) => <Time at={row.at} /> },
-          { key: "action", label: "What", render: (row) => <code>{row.action}</code> },
+          { key: "at", label: "When", tight: true, render: (row) => <Time at={row.at} /> },
+          { key: "action", label: "What", tight: true, render: (row) => <code>{row.action}</code> },
           {
             key: "target",
             label: "On",

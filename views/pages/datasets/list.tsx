@@ -45,7 +45,7 @@ const COLUMNS: Column<DatasetView>[] = [
     label: "State",
     render: (row) =>
       row.version?.status === "validating" ? (
-        <Progress label={`Checking ${row.name}`} fraction={row.version.progress} left="Checking" />
+        <Progress label={`Checking ${row.name}`} fraction={row.version.progress || null} left="Checking" />
       ) : (
         <StateBadge state={row.version?.status ?? "failed"} />
       ),

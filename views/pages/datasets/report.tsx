@@ -2,7 +2,6 @@
 import type { Report, TokenStats } from "../../../src/datasets/model.ts";
 import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
-import { Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { KeyValue } from "../../parts/value.tsx";
 
@@ -13,56 +12,81 @@ interface Bucket {
   count: number;
 }
 
-const KIND = { error: "bad", warning: "warn", info: "info" } as const;
+const LOOK = {
+  error: { tone: "bad-text", icon: "failed", word: "Error" },
+  warning: { tone: "warn-text", icon: "warn", word: "Remark" },
+  info: { tone: "muted", icon: "info", word: "Note" },
+} as const;
 
-function ProblemBox({ problem }: { problem: Problem }) {
-  const title = `${problem.message}${problem.severity === "info" ? "" : ` ${plural(problem.count, "time")}.`}`;
+function Places({ problem }: { problem: Problem }) {
   return (
-    <Notice kind={KIND[problem.severity]} title={title}>
-      {problem.advice ? <span>{problem.advice}</span> : null}
-      {problem.samples.length && problem.severity !== "info" ? (
-        <details class="more" open={problem.severity === "error" && problem.samples.length < 4}>
-          <summary>
-            <Icon name="right" />
-            {problem.count > problem.samples.length ? `The first ${problem.samples.length} places` : "Where"}
-          </summary>
-          <Table
-            still
-            label={`Places of: ${problem.message}`}
-            rows={problem.samples}
-            rowId={(row) => `${problem.code}-${row.line}-${row.path.replace(/\W/g, "_")}`}
-            columns={[
-              { key: "line", label: "Line", end: true, render: (row) => formatInteger(row.line) },
-              { key: "path", label: "Field", render: (row) => <code>{row.path || "row"}</code> },
-              {
-                key: "sample",
-                label: "Found",
-                name: true,
-                render: (row) => (
-                  <>
-                    <code class="wrap-any" dir="auto">
-                      {row.sample}
-                    </code>
-                    {row.detail ? <span class="sub">{row.detail}</span> : null}
-                  </>
-                ),
-              },
-            ]}
-          />
-        </details>
-      ) : null}
-    </Notice>
+    <details class="more" open={problem.severity === "error" && problem.samples.length < 4}>
+      <summary>
+        <Icon name="right" />
+        {problem.count > problem.samples.length ? `The first ${problem.samples.length} places` : "Where"}
+      </summary>
+      <Table
+        still
+        label={`Places of: ${problem.message}`}
+        rows={problem.samples}
+        rowId={(row) => `${problem.code}-${row.line}-${row.path.replace(/\W/g, "_")}`}
+        columns={[
+          { key: "line", label: "Line", end: true, tight: true, render: (row) => formatInteger(row.line) },
+          { key: "path", label: "Field", tight: true, render: (row) => <code>{row.path || "row"}</code> },
+          {
+            key: "sample",
+            label: "Found",
+            render: (row) => (
+              <>
+                <code class="wrap-any" dir="auto">
+                  {row.sample}
+                </code>
+                {row.detail ? <div class="xs muted">{row.detail}</div> : null}
+              </>
+            ),
+          },
+        ]}
+      />
+    </details>
   );
 }
 
-export function Problems({ report }: { report: Report }) {
-  if (report.problems.length === 0) return <Notice kind="ok" title="No problems found" />;
+function ProblemItem({ problem }: { problem: Problem }) {
+  const { tone, icon, word } = LOOK[problem.severity];
+  const counted = problem.severity !== "info";
   return (
-    <div class="stack tight">
-      {report.problems.map((problem) => (
-        <ProblemBox problem={problem} />
-      ))}
-    </div>
+    <li class="problem">
+      <span class={tone}>
+        <Icon name={icon} />
+        <span class="visually-hidden">{word}</span>
+      </span>
+      <div class="stack tight">
+        <div class="row between">
+          <strong class={problem.severity === "error" ? tone : undefined}>{problem.message}</strong>
+          {counted ? <span class="tag">{plural(problem.count, "row")}</span> : null}
+        </div>
+        {problem.advice ? <p class="muted">{problem.advice}</p> : null}
+        {counted && problem.samples.length ? <Places problem={problem} /> : null}
+      </div>
+    </li>
+  );
+}
+
+/** Everything validation noted, by kind, with the lines where it stands. */
+export function Problems({ report }: { report: Report }) {
+  const errors = report.problems.some((problem) => problem.severity === "error");
+  return (
+    <section class="panel" aria-labelledby="problems-title">
+      <header>
+        <h2 id="problems-title">{errors ? "What to mend" : "Remarks"}</h2>
+        <span class="small muted">Line numbers are those of the file</span>
+      </header>
+      <ul>
+        {report.problems.map((problem) => (
+          <ProblemItem problem={problem} />
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -126,7 +150,7 @@ export function Facts({ report }: { report: Report }) {
     <KeyValue
       rows={[
         ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
-        [
+        report.split.train_rows > 0 && [
           "Split",
           `${plural(report.split.train_rows, "row")} to train, ${formatInteger(report.split.holdout_rows)} held out (seed ${report.split.seed})`,
         ],

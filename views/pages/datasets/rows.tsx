@@ -1,10 +1,10 @@
 /** Rows of a dataset as conversations, with search and paging. */
 import type { WireMessage } from "../../../src/contract/trainer.ts";
-import { usePage, withQuery } from "../../context.ts";
+import { usePage } from "../../context.ts";
 import { Conversation } from "../../parts/conversation.tsx";
 import { Filters, Tabs } from "../../parts/form.tsx";
 import { Empty } from "../../parts/notice.tsx";
-import { swap } from "../../parts/table.tsx";
+import { Pager } from "../../parts/table.tsx";
 
 export interface RowItem {
   id: number;
@@ -22,7 +22,6 @@ export interface RowsShown {
 export function DatasetRows({ rows }: { rows: RowsShown | null }) {
   const { url } = usePage();
   if (!rows) return <section id="rows" />;
-  const next = rows.next === null ? null : withQuery(url, { after: String(rows.next) });
   return (
     <section id="rows" class="stack">
       <Tabs
@@ -45,8 +44,8 @@ export function DatasetRows({ rows }: { rows: RowsShown | null }) {
         <ul class="stack">
           {rows.items.map((row) => (
             <li class="panel" id={`row-${row.id}`}>
-              <header>
-                <h3 class="small muted">Row {row.id}</h3>
+              <header class="slim">
+                <h2 class="small muted">Row {row.id}</h2>
               </header>
               <div class="body">
                 <Conversation messages={row.messages} tools={toolNames(row.tools)} />
@@ -55,13 +54,13 @@ export function DatasetRows({ rows }: { rows: RowsShown | null }) {
           ))}
         </ul>
       )}
-      {next ? (
-        <nav class="pager" aria-label="Pages of rows">
-          <a class="button small" href={next} rel="next" {...swap(next, "rows")}>
-            More rows
-          </a>
-        </nav>
-      ) : null}
+      <Pager
+        shown={rows.items.length}
+        hasMore={rows.next !== null}
+        last={rows.next === null ? null : String(rows.next)}
+        fragment="rows"
+        order="data"
+      />
     </section>
   );
 }

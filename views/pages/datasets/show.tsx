@@ -5,6 +5,7 @@ import { formatInteger, plural } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
@@ -35,15 +36,16 @@ function verdict({
     return ["warn", "Which column is what?", "Choose the columns below, and the rows are read."];
   if (version.status === "failed") {
     const bad = version.bad_rows;
+    if (!bad) return ["bad", "This file cannot be used", version.error ?? ""];
     return [
       "bad",
-      bad ? `${plural(bad, "row")} ${bad === 1 ? "needs" : "need"} attention` : "This file cannot be used",
-      version.error ?? "",
+      `${plural(bad, "row")} ${bad === 1 ? "needs" : "need"} attention`,
+      "Mend them in the file and upload it again, or leave them out. Each is named below with its line.",
     ];
   }
   const warnings = report?.problems.filter((problem) => problem.severity === "warning").length ?? 0;
   const rows = `${plural(version.train_rows, "row")} to train on, ${formatInteger(version.holdout_rows)} held out for the comparison.`;
-  return warnings ? ["ok", "Ready, with remarks", rows] : ["ok", "Ready", rows];
+  return ["ok", warnings ? `Ready, with ${plural(warnings, "remark")}` : "Ready", rows];
 }
 
 function SkipBad({ dataset, version, report }: DatasetProps) {
@@ -78,9 +80,9 @@ export function DatasetState(props: DatasetProps) {
         />
       ) : null}
       <SkipBad {...props} />
-      {report ? (
+      {report && version.status !== "needs_mapping" ? (
         <Stats>
-          <Stat label="Rows" big>
+          <Stat label={version.status === "ready" ? "Rows" : "Good rows"} big>
             {formatInteger(version.rows || report.rows)}
           </Stat>
           <Stat label={tokens?.stats.exact === false ? "Tokens, estimated" : "Tokens"} note={tokens?.baseModel}>
@@ -122,7 +124,7 @@ function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | 
               label={label}
               render={(ids) => (
                 <select name={`mapping[${name}]`} required={required} {...ids}>
-                  {required ? null : <option value="">none</option>}
+                  <option value="">{required ? "Choose a column" : "none"}</option>
                   {csv.columns.map((column) => (
                     <option value={column} selected={csv.proposed[name] === column}>
                       {column}
@@ -188,7 +190,10 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
         ]}
       />
       <details class="more body">
-        <summary>Hold out other rows</summary>
+        <summary>
+          <Icon name="right" />
+          Hold out other rows
+        </summary>
         <form class="form" method="post" action={`/datasets/${dataset.id}/versions`}>
           <div class="fields">
             <TextField
@@ -211,11 +216,15 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
   );
 }
 
+/** Newest jobs shown under "Used by". */
+const MOST_USERS = 8;
+
 function Users({ users }: Pick<DatasetProps, "users">) {
   return (
     <section class="panel">
       <header>
         <h2>Used by</h2>
+        {users.length > MOST_USERS ? <span class="small muted">The newest {MOST_USERS} jobs</span> : null}
       </header>
       {users.length === 0 ? (
         <Empty slim icon="jobs" title="No job yet">
@@ -224,7 +233,7 @@ function Users({ users }: Pick<DatasetProps, "users">) {
       ) : (
         <Table
           label="Jobs that used this dataset"
-          rows={users}
+          rows={users.slice(0, MOST_USERS)}
           rowId={(row) => row.id}
           columns={[
             {
@@ -271,8 +280,8 @@ function Uncounted({ reason }: { reason: string }) {
   return (
     <Notice kind={none ? "info" : "warn"} title="Tokens are not counted">
       <p>
-        {none ? "A tokenizer belongs to a base model, and none is installed yet." : reason} Lengths are shown in
-        characters meanwhile.
+        {none ? "A tokenizer belongs to a base model, and none is installed yet." : reason.replace(/[^.!?]$/, "$&.")}{" "}
+        Lengths are shown in characters meanwhile.
       </p>
       <p>
         <a href="/models?tab=base">{none ? "Install a base model" : "See the base models"}</a>
@@ -289,7 +298,7 @@ export function DatasetFindings(props: DatasetProps) {
     <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
       {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
       {report && report.problems.length > 0 ? <Problems report={report} /> : null}
-      {report ? (
+      {report && report.rows > 0 ? (
         <div class="columns">
           <section class="panel">
             <header>

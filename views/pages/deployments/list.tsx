@@ -48,7 +48,15 @@ const LIST: ListKind<DeploymentView> = {
   topics: ["deployments"],
   search: "Search by name or model",
   empty: () => (
-    <Empty icon="deploy" title="Nothing is deployed">
+    <Empty
+      icon="deploy"
+      title="Nothing is deployed"
+      action={
+        <a class="button" href="/models">
+          See the models
+        </a>
+      }
+    >
       A deployment gives a model an endpoint that any OpenAI client can use. It sleeps when nobody asks, and wakes with
       the next request. Tuned models also get one by themselves when they are first called.
     </Empty>
@@ -67,23 +75,29 @@ export function DeploymentsPage({ models, error, ...rows }: DeploymentsProps) {
           {error}
         </Notice>
       ) : null}
-      <form class="filters" method="post" action="/deployments">
-        <Field
-          id="deploy-model"
-          label="Deploy a model"
-          render={(ids) => (
-            <select name="model" required {...ids}>
-              {models.map((model) => (
-                <option value={model}>{model}</option>
-              ))}
-            </select>
-          )}
-        />
-        <button type="submit" class="button primary" disabled={models.length === 0}>
-          <Icon name="deploy" />
-          Deploy
-        </button>
-      </form>
+      {models.length ? <DeployForm models={models} /> : null}
     </ListPage>
+  );
+}
+
+function DeployForm({ models }: Pick<DeploymentsProps, "models">) {
+  return (
+    <form class="filters" method="post" action="/deployments">
+      <Field
+        id="deploy-model"
+        label="Deploy a model"
+        render={(ids) => (
+          <select name="model" required {...ids}>
+            {models.map((model) => (
+              <option value={model}>{model}</option>
+            ))}
+          </select>
+        )}
+      />
+      <button type="submit" class="button primary">
+        <Icon name="deploy" />
+        Deploy
+      </button>
+    </form>
   );
 }

@@ -91,10 +91,13 @@ export function DeploymentState({ deployment, stats }: DeploymentProps) {
 function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
   const at = `/deployments/${deployment.id}`;
   const off = deployment.state === "stopped" || deployment.state === "asleep" || deployment.state === "failed";
+  const broken = deployment.state === "stopped" || deployment.state === "failed";
   return (
     <>
       {off ? (
-        <ActionButton action={`${at}/start`}>{deployment.state === "asleep" ? "Wake" : "Start"}</ActionButton>
+        <ActionButton action={`${at}/start`} class={broken ? "primary" : undefined}>
+          {deployment.state === "asleep" ? "Wake" : "Start"}
+        </ActionButton>
       ) : (
         <ConfirmForm
           id="stop"
@@ -105,9 +108,11 @@ function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
           verb="Stop the deployment"
         />
       )}
-      <a class="button primary" href={`/playground?models=${encodeURIComponent(deployment.model)}`}>
-        Chat
-      </a>
+      {broken ? null : (
+        <a class="button primary" href={`/playground?models=${encodeURIComponent(deployment.model)}`}>
+          Chat
+        </a>
+      )}
     </>
   );
 }

@@ -17,10 +17,25 @@ const COLUMNS: Column<EvaluationView>[] = [
     key: "name",
     label: "Evaluation",
     name: true,
-    render: (row) => <RowName href={`/evaluations/${row.id}`} name={row.name} sub={row.comparison?.sentence} />,
+    render: (row) => (
+      <RowName
+        href={`/evaluations/${row.id}`}
+        name={row.name}
+        sub={
+          <>
+            {row.result ? (
+              <span class="narrow">
+                {exact(row.result.base)} → {exact(row.result.tuned)} exact ·{" "}
+              </span>
+            ) : null}
+            {row.error?.message ?? row.comparison?.sentence}
+          </>
+        }
+      />
+    ),
   },
-  { key: "base", label: "Base, exact", end: true, render: (row) => exact(row.result?.base) },
-  { key: "tuned", label: "Tuned, exact", end: true, render: (row) => exact(row.result?.tuned) },
+  { key: "base", label: "Base, exact", end: true, wide: true, render: (row) => exact(row.result?.base) },
+  { key: "tuned", label: "Tuned, exact", end: true, wide: true, render: (row) => exact(row.result?.tuned) },
   { key: "state", label: "State", render: (row) => <StateBadge state={row.status} /> },
   { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];

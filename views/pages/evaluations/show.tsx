@@ -85,7 +85,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           {
             key: "base-range",
             label: "Base, interval",
-            quiet: true,
+            hideLabel: true,
             wide: true,
             render: (row) => <span class="muted small">{row.range(base)}</span>,
           },
@@ -98,7 +98,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           {
             key: "tuned-range",
             label: "Tuned, interval",
-            quiet: true,
+            hideLabel: true,
             wide: true,
             render: (row) => <span class="muted small">{tuned ? row.range(tuned) : ""}</span>,
           },
@@ -148,9 +148,9 @@ function Row({ row }: { row: AnswerRowView }) {
   return (
     <li class="panel" id={`row-${row.row_id}`}>
       <header>
-        <h3 class="small clip" dir="auto" title={String(asked?.content ?? "")}>
+        <h2 class="small clip" dir="auto" title={String(asked?.content ?? "")}>
           {String(asked?.content ?? "")}
-        </h3>
+        </h2>
         <span class="tag">row {row.row_id}</span>
       </header>
       <div class="body">
@@ -168,6 +168,8 @@ function Row({ row }: { row: AnswerRowView }) {
 
 export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
   const c = evaluation.comparison;
+  // A failed evaluation that answered nothing has nothing to filter.
+  if (evaluation.error && rows.items.length === 0) return <section id="rows" />;
   return (
     <section id="rows" class="stack">
       <Tabs
@@ -194,7 +196,7 @@ export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
               <Row row={row} />
             ))}
           </ul>
-          <Pager shown={rows.items.length} hasMore={rows.hasMore} last={rows.last} fragment="rows" />
+          <Pager shown={rows.items.length} hasMore={rows.hasMore} last={rows.last} fragment="rows" order="data" />
         </>
       )}
     </section>
@@ -214,9 +216,15 @@ export function EvaluationPage(props: EvaluationProps) {
             <a class="button" href={`/models/${encodeURIComponent(evaluation.tuned_model)}`}>
               The model
             </a>
-            <ActionButton action="/deployments" class="primary" fields={{ model: evaluation.tuned_model }}>
-              Deploy
-            </ActionButton>
+            {evaluation.error ? (
+              <ActionButton action="/evaluations" class="primary" fields={{ model: evaluation.tuned_model }}>
+                Evaluate again
+              </ActionButton>
+            ) : (
+              <ActionButton action="/deployments" class="primary" fields={{ model: evaluation.tuned_model }}>
+                Deploy
+              </ActionButton>
+            )}
           </>
         ) : null
       }

@@ -26,7 +26,7 @@ export function SearchResults({ groups, query }: { groups: HitGroup[]; query: st
       {shown.length ? (
         shown.map((group) => (
           <section aria-label={group.title}>
-            <h3>{group.title}</h3>
+            <h2>{group.title}</h2>
             {group.hits.map((hit) => (
               <a href={hit.href}>
                 <Icon name={hit.icon} />

@@ -57,7 +57,7 @@ function Curves({ host, hours }: HostProps) {
     <section class="stack tight">
       <h2 class="visually-hidden">Curves</h2>
       <Tabs name="hours" label="Time span" tabs={SPANS.map(([key, label]) => ({ key, label }))} />
-      <div class="curves">
+      <div class="host-curves">
         {shown.map((curve) => (
           <div class="panel body-only">
             <Chart

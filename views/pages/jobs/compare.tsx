@@ -61,8 +61,8 @@ interface Line {
   label: string;
   values: (number | null)[];
   format: (value: number | null) => string;
-  /** Which end is better. */
-  best: "low" | "high";
+  /** Which end is better; null where neither says anything about the run. */
+  best: "low" | "high" | null;
 }
 
 const last = (run: ComparedRun, key: string) => run.series.series[key]?.last_value ?? null;
@@ -78,7 +78,7 @@ function outcomes(runs: ComparedRun[]): Line[] {
   const percent = (value: number | null) => formatPercent(value, 1);
   const plain = (value: number | null) => formatNumber(value);
   return [
-    of("Exact match before", "high", percent, (run) => run.evaluation?.base.exact_match.mean),
+    of("Exact match before", null, percent, (run) => run.evaluation?.base.exact_match.mean),
     of("Exact match after", "high", percent, (run) => run.evaluation?.tuned?.exact_match.mean),
     of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
     of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
@@ -91,7 +91,7 @@ function outcomes(runs: ComparedRun[]): Line[] {
 
 function bestOf({ values, best }: Line): number | null {
   const known = values.filter((value) => value !== null);
-  if (known.length < 2 || new Set(known).size < 2) return null;
+  if (!best || known.length < 2 || new Set(known).size < 2) return null;
   return best === "low" ? Math.min(...known) : Math.max(...known);
 }
 

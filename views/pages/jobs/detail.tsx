@@ -10,6 +10,8 @@ import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
 
 export interface JobPageProps extends JobStatusProps {
+  /** What the data is called. */
+  dataName: string | null;
   attempts: AttemptRow[];
   /** The newest evaluation made of this run. */
   evaluation: JobRow | null;
@@ -32,7 +34,7 @@ const SMALL: Small[] = [
   { key: "train/grad_norm", title: "Gradient norm", unit: "number" },
   { key: "perf/tokens_per_second", title: "Tokens a second", unit: "number" },
   { key: "system/memory_mb", title: "Memory", unit: "megabytes" },
-  { key: "system/cpu_percent", title: "CPU", unit: "number" },
+  { key: "system/cpu_percent", title: "CPU", unit: "hundredths" },
 ];
 
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
@@ -116,7 +118,7 @@ export function JobPage(props: JobPageProps) {
             {job.kind === "train" ? (
               <JobCheckpoints jobId={job.id} checkpoints={props.checkpoints} active={active} />
             ) : null}
-            <JobSpecPanel job={job} />
+            <JobSpecPanel job={job} dataName={props.dataName} />
             <Attempts attempts={props.attempts} />
           </div>
         </div>

@@ -13,13 +13,13 @@ const link = (href: string, text: string) => (
   </a>
 );
 
-function trainRows(spec: TrainSpec): Parameters<typeof KeyValue>[0]["rows"] {
+function trainRows(spec: TrainSpec, dataName: string | null): Parameters<typeof KeyValue>[0]["rows"] {
   const h = spec.hyperparameters;
   return [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
     [
       "Data",
-      link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, spec.dataset.dataset_id),
+      link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id),
       `${formatInteger(spec.dataset.train_rows)} rows to train on, ${formatInteger(spec.dataset.holdout_rows)} held out`,
     ],
     [
@@ -35,7 +35,7 @@ function trainRows(spec: TrainSpec): Parameters<typeof KeyValue>[0]["rows"] {
   ];
 }
 
-function otherRows(spec: EvaluateSpec | ServeSpec): Parameters<typeof KeyValue>[0]["rows"] {
+function otherRows(spec: EvaluateSpec | ServeSpec, dataName: string | null): Parameters<typeof KeyValue>[0]["rows"] {
   const base: Parameters<typeof KeyValue>[0]["rows"] = [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
   ];
@@ -43,12 +43,12 @@ function otherRows(spec: EvaluateSpec | ServeSpec): Parameters<typeof KeyValue>[
   return [
     ...base,
     ["Tuned model", spec.tuned ? <CopyId id={spec.tuned.model} full /> : "none: the base alone"],
-    ["Data", link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, spec.dataset.dataset_id)],
+    ["Data", link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id)],
     ["Rows", `at most ${formatInteger(spec.max_rows)} of ${spec.split}`],
   ];
 }
 
-export function JobSpecPanel({ job }: { job: JobRow }) {
+export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string | null }) {
   const { spec } = job;
   return (
     <section class="panel" aria-labelledby="spec-title">
@@ -59,7 +59,7 @@ export function JobSpecPanel({ job }: { job: JobRow }) {
       <div class="body stack">
         <KeyValue
           rows={[
-            ...(spec.kind === "train" ? trainRows(spec) : otherRows(spec)),
+            ...(spec.kind === "train" ? trainRows(spec, dataName) : otherRows(spec, dataName)),
             ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
             job.parentId ? ["Made from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,

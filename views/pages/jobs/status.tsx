@@ -153,7 +153,7 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
         label="Time"
         note={
           <>
-            started <Time at={job.startedAt ?? job.createdAt} />
+            {job.startedAt ? "started" : "made"} <Time at={job.startedAt ?? job.createdAt} />
           </>
         }
       >

@@ -29,10 +29,10 @@ const TUNED_COLUMNS: Column<TunedModelItem>[] = [
     key: "name",
     label: "Model",
     name: true,
-    render: (row) => <RowName href={modelHref(row.id)} name={row.id} sub={row.name} />,
+    render: (row) => <RowName href={modelHref(row.id)} name={row.name} sub={<span class="mono">{row.id}</span>} />,
   },
   { key: "base", label: "Tuned from", wide: true, render: (row) => row.base },
-  { key: "loss", label: "Hold-out loss", end: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },
+  { key: "loss", label: "Held-out loss", end: true, wide: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },
   {
     key: "deployment",
     label: "Endpoint",
@@ -98,7 +98,7 @@ const BASE_COLUMNS: Column<BaseModelView>[] = [
       />
     ),
   },
-  { key: "parameters", label: "Parameters", end: true, render: (row) => formatCount(row.parameters) },
+  { key: "parameters", label: "Parameters", end: true, wide: true, render: (row) => formatCount(row.parameters) },
   { key: "context", label: "Context", end: true, wide: true, render: (row) => formatCount(row.context_length) },
   { key: "license", label: "Licence", wide: true, render: (row) => row.license.name },
   { key: "size", label: "On disk", end: true, wide: true, render: (row) => (row.bytes ? formatBytes(row.bytes) : "–") },

@@ -16,7 +16,11 @@ type Checkpoint = Lineage["checkpoints"][number];
 function Line({ lineage }: { lineage: Lineage }) {
   const steps = [
     lineage.dataset
-      ? { what: "Data", name: `Version ${lineage.dataset.number}`, href: `/datasets/${lineage.dataset.dataset_id}` }
+      ? {
+          what: "Data",
+          name: `${lineage.dataset.name}, version ${lineage.dataset.number}`,
+          href: `/datasets/${lineage.dataset.dataset_id}?version=${lineage.dataset.version_id}`,
+        }
       : null,
     { what: "Base model", name: lineage.base_model.id, href: `/models/${encodeURIComponent(lineage.base_model.id)}` },
     lineage.job ? { what: "Job", name: lineage.job.name, href: `/jobs/${lineage.job.id}` } : null,
@@ -68,7 +72,7 @@ function BeforeAfter({ result }: { result: EvaluateResult }) {
       rows={rows}
       rowId={(row) => row.name}
       columns={[
-        { key: "name", label: "On hold-out rows", name: true, render: (row) => row.name },
+        { key: "name", label: "On held-out rows", name: true, render: (row) => row.name },
         { key: "base", label: "Base", end: true, render: (row) => row.base },
         { key: "tuned", label: "Tuned", end: true, render: (row) => <strong>{row.tuned}</strong> },
       ]}
@@ -90,7 +94,7 @@ const CHECKPOINTS: Column<Checkpoint>[] = [
     ),
   },
   { key: "train", label: "Train loss", end: true, render: (row) => metric(row, "train/loss") },
-  { key: "eval", label: "Hold-out loss", end: true, render: (row) => metric(row, "eval/loss") },
+  { key: "eval", label: "Held-out loss", end: true, render: (row) => metric(row, "eval/loss") },
   {
     key: "at",
     label: "Saved",
@@ -101,7 +105,12 @@ const CHECKPOINTS: Column<Checkpoint>[] = [
 
 function Files({ lineage }: { lineage: Lineage }) {
   const shown = lineage.artifacts.find((row) => row.kind === "adapter") ?? lineage.artifacts[0];
-  if (!shown) return <p class="muted">No files.</p>;
+  if (!shown?.files.length)
+    return (
+      <Empty slim icon="file" title="No files here">
+        The adapter's files are listed once they are on this server.
+      </Empty>
+    );
   return (
     <ul class="lines-list">
       {shown.files.map((file) => (
@@ -153,7 +162,7 @@ export function TunedModelPage(props: { lineage: Lineage; baseUrl: string; isChe
         {evaluation?.result && tuned ? (
           <Stats>
             <Stat
-              label="Exact match on hold-out rows"
+              label="Exact match on held-out rows"
               big
               note={`base: ${formatPercent(evaluation.result.base.exact_match.mean)}`}
             >
@@ -196,7 +205,7 @@ export function TunedModelPage(props: { lineage: Lineage; baseUrl: string; isChe
                   )
                 }
               >
-                Base and tuned model answer the hold-out rows, side by side.
+                Base and tuned model answer the held-out rows, side by side.
               </Empty>
             )}
           </section>

@@ -74,7 +74,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
         {
           key: "revoke",
           label: "Actions",
-          quiet: true,
+          hideLabel: true,
           end: true,
           render: (row) => (
             <ConfirmForm

@@ -22,6 +22,10 @@ function shift(month: string, by: number): string {
   return new Date(Date.UTC(year, number - 1 + by, 1)).toISOString().slice(0, 7);
 }
 
+/** `2026-11` as `November 2026`. */
+const monthWords = (month: string) =>
+  new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en-GB", { month: "long", year: "numeric", timeZone: "UTC" });
+
 export function UsagePage({ summary, names }: UsageProps) {
   const { url, now } = usePage();
   const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
@@ -39,7 +43,7 @@ export function UsagePage({ summary, names }: UsageProps) {
     >
       <div class="stack">
         <div class="row between">
-          <h2 class="num">{summary.month}</h2>
+          <h2>{monthWords(summary.month)}</h2>
           <div class="row">
             <a class="button small" href={withQuery(url, { month: shift(summary.month, -1) })}>
               <Icon name="left" />
