@@ -264,7 +264,7 @@ class Loop(TrainerCallback):
     def save(self, state: dict[str, Any]) -> None:
         """Writes a checkpoint, queues its upload, and shows samples; commands are done when the upload is."""
         step = self.trainer.state.global_step
-        contents = checkpoint.collect(self.trainer.parts())
+        contents = self.trainer.collect()
         rngs = self.group.gather(checkpoint.rng_state())
         if self.group.main:
             self._write(step, contents, state, rngs)

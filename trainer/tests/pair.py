@@ -18,6 +18,12 @@ def preload() -> None:
     forks.set_forkserver_preload(["finetune_trainer.ranks", "finetune_trainer.train", "finetune_trainer.methods.sft"])
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def rank_main(rank: int, size: int, port: int, url: str, scratch: str, reply: dict, log: str) -> None:
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
@@ -44,9 +50,7 @@ class Pair:
         self.processes: list = []
 
     def start(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         size = self.reply["spec"]["parallel"]["processes"]
         url = f"unix:{self.server.path}"
         for rank in range(size):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import losses, make_rows
 from jobs import train_reply
-from pair import Pair, preload
+from pair import Pair, forks, free_port, preload
+from shards import shard_rank
 from test_train import resume_entry
 
 from finetune_trainer.inputs import check_adapter
@@ -52,9 +53,9 @@ def two(tiny: Path, **options) -> dict:
     ],
 )
 def test_two_processes_learn_what_one_learns(here, pair, tiny, one, many, rows):
-    alone = here(train_reply(tiny, total=12, eval_every=6, eval_rows=6, sample_rows=2, **one), rows=make_rows(rows))
+    alone = here(train_reply(tiny, total=8, eval_every=4, eval_rows=6, sample_rows=2, **one), rows=make_rows(rows))
     assert alone.run() == 0
-    both = pair(two(tiny, total=12, eval_every=6, eval_rows=6, sample_rows=2, **many), rows=rows)
+    both = pair(two(tiny, total=8, eval_every=4, eval_rows=6, sample_rows=2, **many), rows=rows)
     assert both.run() == 0, both.log()
     assert losses(both.server) == pytest.approx(losses(alone.server), rel=2e-4)
     for name in ("train/token_accuracy", "train/grad_norm", "eval/loss"):
@@ -77,7 +78,7 @@ def test_two_processes_learn_what_one_learns(here, pair, tiny, one, many, rows):
 
 
 def test_pause_reaches_all_ranks_at_one_step_and_resume_is_exact(pair, tiny):
-    options = {"total": 40, "batch": 2, "accumulation": 2, "dropout": 0.2, "log_every": 3}
+    options = {"total": 24, "batch": 2, "accumulation": 2, "dropout": 0.2, "log_every": 3}
     whole = pair(two(tiny, **options))
     assert whole.run() == 0, whole.log()
     first = pair(two(tiny, **options)).start()
@@ -88,7 +89,7 @@ def test_pause_reaches_all_ranks_at_one_step_and_resume_is_exact(pair, tiny):
     assert first.server.events[-1]["outcome"] == "paused"
     assert [e["id"] for e in first.server.of("command_done")] == ["p1"]
     (saved,) = first.server.complete("checkpoint")
-    assert 0 < saved["step"] < 40
+    assert 0 < saved["step"] < 24
     second = pair(two(tiny, resume=resume_entry(saved), **options))
     assert second.run() == 0, second.log()
     assert {**losses(first.server), **losses(second.server)} == losses(whole.server)
@@ -166,3 +167,20 @@ def test_a_strategy_whose_package_is_missing_says_what_to_install(here, tiny):
     assert job.run() == 2
     failed = job.server.events[-1]
     assert failed["reason"] == "bad_spec" and "deepspeed" in failed["message"] and "Install" in failed["advice"]
+
+
+def test_weights_in_parts_train_save_load_and_answer_as_whole_ones(tiny, tmp_path):
+    port = free_port()
+    ranks = [forks.Process(target=shard_rank, args=(rank, 2, port, str(tiny), str(tmp_path))) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(60)
+        process.kill()
+    for rank in range(2):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert "error" not in found, found["error"]
+        assert found["in_parts"] and found["slots"] and found["same"] and found["went_on"]
+        assert found["ours"] == pytest.approx(found["theirs"], rel=1e-5)
+        assert found["ours"][2] < found["ours"][0] and found["gap"] < 1e-5
+        assert found["answers"][0] == found["answers"][1]

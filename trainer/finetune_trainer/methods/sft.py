@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from .. import checkpoint
+from .. import checkpoint, zero
 from ..control import Guard, TrainingFailed
 from ..data import IGNORED, BucketSampler, RankBatches, Tokens
 from ..group import PATIENCE, Group
@@ -166,8 +166,21 @@ class LoraSft(SFTTrainer):
             )
         self.hooks.save(self.resume_state(loss))
 
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        """As transformers does; but under DeepSpeed it would look for pickles of DeepSpeed's own, so ours are loaded here."""
+        if not self.is_deepspeed_enabled:
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        if resume_from_checkpoint is not None:
+            zero.load(Path(resume_from_checkpoint), self.parts())
+        return prepared
+
+    def collect(self) -> checkpoint.Contents:
+        """What a checkpoint is made of, as whole tensors; all ranks call it together."""
+        return zero.collect(self.parts()) if self.is_deepspeed_enabled else checkpoint.collect(self.parts())
+
     def parts(self) -> checkpoint.Parts:
-        """What a checkpoint is made of."""
+        """The live objects a checkpoint is made from."""
         return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
 
     def resume_state(self, window_loss: float) -> dict[str, Any]:
