@@ -46,6 +46,7 @@ export async function storeReport(ctx: Ctx, provider: string, report: HostReport
   const { reading, problem, remedy } = healthOf(report);
   const facts = {
     name: report.name.slice(0, 200),
+    local: report.local ?? null,
     cpus: report.cpus,
     memoryMb: report.memoryMb,
     memoryFreeMb: report.memoryFreeMb,

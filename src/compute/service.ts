@@ -14,6 +14,8 @@ import { readyTrainerEnvironment } from "./environment.ts";
 import { pinnedImages, type Role } from "./images.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
+export { SILENT_MS } from "./inventory.ts";
+
 /** The registry with what the settings page wants to know besides. */
 export interface Compute extends ComputeRegistry {
   /** Plugins that could not be used, each with its stage. */

@@ -148,6 +148,8 @@ export interface HostReport {
   cpus: number;
   memoryMb: number;
   memoryFreeMb: number | null;
+  /** False for another machine than the server's, whatever the provider's capability says: it has slots of its own. */
+  local?: boolean;
   /** Load over one minute; null when not known. */
   load: number | null;
   diskMb: number | null;

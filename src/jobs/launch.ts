@@ -1,9 +1,11 @@
 /** Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of the network inside a transaction. */
-import { and, asc, desc, eq, lte, sql } from "drizzle-orm";
-import { slotsInUse } from "../compute/service.ts";
+import { and, eq, lte } from "drizzle-orm";
+import { allocateGpus } from "../compute/allocations.ts";
 import type { LaunchSpec, Offer, Provider, ProviderErrorKind, ProviderPlugin } from "../contract/provider.ts";
 import type { Ctx } from "../ctx.ts";
+import { gpuAllocation, host } from "../db/schema/hosts.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
+import { AppError } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { failPoint } from "../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
@@ -16,15 +18,12 @@ import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "./t
 const LEASE_MS = 120_000;
 /** How long a job waits before providers are asked again, unless they say. */
 const WAIT_MS = 3000;
-const QUEUE_LOOK = 100;
-/** How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not hold it up: the old attempt's token is refused anyway. */
-const GONE_WAIT_MS = 600_000;
 
 /** The key of an attempt at its provider: its id in the letters keys may have. */
 export const keyOf = (attemptId: string) => attemptId.replaceAll("_", "-");
 
 /** Takes a launch under way, so that nobody else looks after that attempt meanwhile. */
-type Track = (work: Promise<void>, attemptId: string) => void;
+export type Track = (work: Promise<void>, attemptId: string) => void;
 
 interface Candidate {
   plugin: ProviderPlugin;
@@ -74,22 +73,29 @@ function homeOf(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
   return local ? ctx.trainerHome : (ctx.config.public_url ?? ctx.trainerHome);
 }
 
-/** Offers of every provider the job allows, free ones first, then by price, start and size. */
-async function gather(ctx: Ctx, row: JobRow, freeSlots: number) {
+/** Where a job is to begin: a host with the GPUs chosen there, or providers that are asked what they have. */
+export interface Target {
+  providers: readonly { plugin: ProviderPlugin; provider: Provider }[];
+  /** `<provider>.<offer>`; null = any offer. */
+  hostId: string | null;
+  gpus: readonly string[];
+}
+
+/** Offers of the target's providers, free ones first, then by price, start and size. */
+async function gather(row: JobRow, target: Target) {
   const { need } = row.spec;
   const candidates: Candidate[] = [];
   const waits: string[] = [];
   let retryAfterMs = WAIT_MS;
-  for (const entry of ctx.compute.list()) {
+  for (const entry of target.providers) {
     if (need.provider && entry.plugin.id !== need.provider) continue;
-    if (entry.plugin.capabilities.local && freeSlots <= 0) {
-      waits.push("Waiting for a free slot on this machine");
-      continue;
-    }
     try {
       for (const offer of await entry.provider.offers(need)) {
-        if (need.max_price_per_hour !== null && offer.pricePerHour > need.max_price_per_hour) continue;
-        if (offer.available) candidates.push({ ...entry, offer });
+        if (target.hostId !== null && `${entry.plugin.id}.${offer.id}` !== target.hostId) continue;
+        // GPUs named by their table are free whatever the provider thinks of shared ones.
+        if (target.gpus.length > 0) candidates.push({ ...entry, offer });
+        else if (need.max_price_per_hour !== null && offer.pricePerHour > need.max_price_per_hour) continue;
+        else if (offer.available) candidates.push({ ...entry, offer });
         else waits.push(`Waiting for capacity at ${entry.plugin.title}`);
       }
     } catch (error) {
@@ -119,12 +125,16 @@ async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms:
   if ((row.progress as Progress).waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
 }
 
-/** Stores the attempt that is about to be launched; null when the job was taken away meanwhile. */
-function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, token: string) {
+/** Stores the attempt that is about to be launched, with the GPUs it holds; null when the job was taken away or its host closed meanwhile. */
+function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, target: Target, token: string) {
   const now = ctx.clock.now();
   return ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (current?.state !== "queued" || current.leaseToken !== lease) return null;
+    const [on] = target.hostId
+      ? await tx.select({ state: host.state }).from(host).where(eq(host.id, target.hostId))
+      : [];
+    if (on && on.state !== "ready") return null;
     const { waiting: _waiting, phase: _phase, ...progress } = current.progress as Progress;
     const message = await move(tx, current, "starting", {
       attempts: current.attempts + 1,
@@ -147,6 +157,7 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, to
         createdAt: now,
       })
       .returning();
+    if (made) await allocateGpus(tx, now, { attemptId: made.id, jobId: row.id }, target.gpus);
     return made && message ? { attempt: made, message } : null;
   });
 }
@@ -155,7 +166,13 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, to
 export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
+  const held = await ctx.db
+    .select({ uuid: gpuAllocation.gpuUuid })
+    .from(gpuAllocation)
+    .where(eq(gpuAllocation.attemptId, which.id))
+    .orderBy(gpuAllocation.gpuUuid);
   const spec = launchSpecOf(ctx, row);
+  if (held.length > 0) spec.gpus = held.map(({ uuid }) => uuid);
   let problem: ReturnType<typeof failureOf> | null = null;
   let handle: AttemptRow["handle"] = null;
   failPoint("launch.before");
@@ -203,66 +220,67 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
   emitAll(ctx.bus, messages);
 }
 
+/** What became of a try to begin a job: `never` = its providers can never run it, `lost` = it was taken away meanwhile. */
+export type Begun = "begun" | "waits" | "never" | "lost";
+
 /** Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`. */
-async function begin(ctx: Ctx, row: JobRow, freeSlots: number, track: Track): Promise<boolean> {
+export async function begin(ctx: Ctx, jobId: string, target: Target, track: Track): Promise<Begun> {
   const lease = randomChars(16);
   const now = ctx.clock.now();
   const [leased] = await ctx.write((tx) =>
     tx
       .update(job)
       .set({ leaseToken: lease, leaseUntil: now + LEASE_MS })
-      .where(and(eq(job.id, row.id), eq(job.state, "queued"), lte(job.leaseUntil, now)))
+      .where(and(eq(job.id, jobId), eq(job.state, "queued"), lte(job.leaseUntil, now)))
       .returning(),
   );
-  if (!leased) return false;
-  const { candidates, waiting, retryAfterMs } = await gather(ctx, leased, freeSlots);
+  if (!leased) return "lost";
+  const { candidates, waiting, retryAfterMs } = await gather(leased, target);
   const [best] = candidates;
+  if (!best && !waiting && target.hostId === null) {
+    await letGo(ctx, jobId, lease);
+    return "never";
+  }
   if (!best) {
-    if (waiting) {
-      await putOff(ctx, leased, lease, waiting, retryAfterMs);
-      return false;
-    }
-    const message = leased.spec.need.provider
-      ? `The provider ${leased.spec.need.provider} can never run this job.`
-      : "No provider of this installation can ever run this job.";
-    const messages = await ctx.write(async (tx) => {
-      const current = await jobIn(tx, row.id);
-      if (current?.leaseToken !== lease) return [];
-      return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
-    });
-    emitAll(ctx.bus, messages);
-    return false;
+    await putOff(ctx, leased, lease, waiting ?? "Waiting for its host to make an offer", retryAfterMs);
+    return "waits";
   }
   const token = newSecret("fta-");
-  const opened = await openAttempt(ctx, leased, lease, best, token);
-  if (!opened) return false;
-  emitAll(ctx.bus, [opened.message]);
-  track(launchAttempt(ctx, { ...leased, state: "starting" }, opened.attempt, token), opened.attempt.id);
-  return best.plugin.capabilities.local;
+  try {
+    const opened = await openAttempt(ctx, leased, lease, best, target, token);
+    if (!opened) {
+      await letGo(ctx, jobId, lease);
+      return "lost";
+    }
+    emitAll(ctx.bus, [opened.message]);
+    track(launchAttempt(ctx, { ...leased, state: "starting" }, opened.attempt, token), opened.attempt.id);
+    return "begun";
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "gpu_taken") throw error;
+    await putOff(ctx, leased, lease, error.message, WAIT_MS);
+    return "waits";
+  }
 }
 
-/** Begins as many queued jobs as there is room for, by priority and age. A job that has to wait does not hold up the others. */
-export async function startQueued(ctx: Ctx, track: Track): Promise<void> {
-  const now = ctx.clock.now();
-  const rows = await ctx.db
-    .select()
-    .from(job)
-    .where(
-      and(
-        eq(job.state, "queued"),
-        lte(job.notBefore, now),
-        sql`not exists (select 1 from ${attempt} where ${attempt.jobId} = ${job.id}
-          and ${attempt.goneAt} is null and ${attempt.endedAt} > ${now - GONE_WAIT_MS})`,
-      ),
-    )
-    .orderBy(desc(job.priority), asc(job.queuedAt), asc(job.id))
-    .limit(QUEUE_LOOK);
-  if (rows.length === 0) return;
-  const used = await slotsInUse(ctx);
-  const free = { train: ctx.config.train_slots - used.train, serve: ctx.config.serve_slots - used.serve };
-  for (const row of rows) {
-    if (ctx.signal.aborted) return;
-    const slot = row.kind === "serve" ? "serve" : "train";
-    if (await begin(ctx, row, free[slot], track)) free[slot]--;
-  }
+async function letGo(ctx: Ctx, jobId: string, lease: string): Promise<void> {
+  await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ leaseToken: null, leaseUntil: 0 })
+      .where(and(eq(job.id, jobId), eq(job.leaseToken, lease))),
+  );
+}
+
+/** Fails a queued job that nothing here can ever run. */
+export async function failUnrunnable(ctx: Ctx, jobId: string): Promise<void> {
+  const messages = await ctx.write(async (tx) => {
+    const current = await jobIn(tx, jobId);
+    if (current?.state !== "queued") return [];
+    const { provider } = current.spec.need;
+    const message = provider
+      ? `The provider ${provider} can never run this job.`
+      : "No provider of this installation can ever run this job.";
+    return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
+  });
+  emitAll(ctx.bus, messages);
 }

@@ -3,10 +3,13 @@ import { eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { clockJumps } from "./clock-jumps.ts";
-import { startQueued } from "./launch.ts";
+import { openQueue, runQueue } from "./queue-run.ts";
 import { keepResults } from "./results.ts";
 import { settleValidating } from "./train.ts";
 import { expireQueued, liveAttempts, type Memory, sweepOrphans, tend } from "./watch.ts";
+
+/** The queue is looked at at least this often. */
+const ROUND_MS = 2000;
 
 export interface PipelineOptions {
   /** Longest pause between looks while something is going on, and while nothing is. */
@@ -40,9 +43,15 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
   /** A job succeeded (perhaps before a restart) and may want its result file. */
   let resultsDue = true;
   let sweptAt = Number.NEGATIVE_INFINITY;
+  const queue = openQueue(ctx);
+  /** Something happened that a round of the queue may answer; and when the next one is due by itself. */
+  let queueDue = true;
+  let nextRound = 0;
+  let lastLive = 0;
 
   const hint = () => {
     woken = true;
+    queueDue = true;
     wake();
   };
   const offs = [
@@ -52,6 +61,8 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     }),
     ctx.bus.on("dataset.changed", hint),
     ctx.bus.on("base_model.changed", hint),
+    ctx.bus.on("hosts.changed", hint),
+    queue.stop,
   ];
 
   /** Runs `work` beside the loop, at most once at a time for each `id`; a failure is logged and looked at again. */
@@ -87,12 +98,18 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live)
       aside(attempt.id, "looking after a job", () => tend(ctx, memory, row, attempt));
-    await guarded("starting queued jobs", () =>
-      startQueued(ctx, (work, attemptId) => {
-        memory.launching.add(attemptId);
-        aside(`launch ${attemptId}`, "launching a job", () => work.finally(() => memory.launching.delete(attemptId)));
-      }),
-    );
+    // Work that went, and time that passed, are no events: a round every second or so finds them.
+    if (queueDue || live.length !== lastLive || ctx.clock.now() >= nextRound) {
+      queueDue = false;
+      lastLive = live.length;
+      await guarded("starting queued jobs", async () => {
+        const { nextAt } = await runQueue(ctx, queue.memory, (work, attemptId) => {
+          memory.launching.add(attemptId);
+          aside(`launch ${attemptId}`, "launching a job", () => work.finally(() => memory.launching.delete(attemptId)));
+        });
+        nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
+      });
+    }
     if (resultsDue) {
       resultsDue = false;
       aside("results", "keeping a job's result file", () => keepResults(ctx));

@@ -93,7 +93,7 @@ export function lineUp(
     for (const job of lane.jobs) if (job.deadline !== null) latest.set(job, pressing(job, now));
     const press = (job: Job) =>
       (latest.size === 0 ? Number.POSITIVE_INFINITY : latest.get(job)) ?? Number.POSITIVE_INFINITY;
-    const rank = (job: Job) => (held.has(job.id) ? 0 : job.kind === "serve" ? 1 : 2);
+    const rank = (job: Job) => (held.has(job.id) ? 0 : job.kind === "serve" ? 1 : job.begun ? 2 : 3);
     lane.jobs.sort(
       (a, b) => rank(a) - rank(b) || compare(press(a), press(b)) || a.queuedAt - b.queuedAt || (a.id < b.id ? -1 : 1),
     );

@@ -95,7 +95,7 @@ export function occupy(room: Room, one: Running): void {
 /** Whether the host could run the job if it were empty and ready. */
 export function suits(host: Host, job: Job): boolean {
   const { wants } = job;
-  if (wants.provider !== null && !host.ask && host.provider !== wants.provider) return false;
+  if (wants.provider !== null && host.provider !== wants.provider) return false;
   if (host.ask) return !job.noRent;
   return wants.cpus <= host.cpus && wants.memoryMb <= host.memoryMb;
 }

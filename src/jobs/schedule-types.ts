@@ -79,6 +79,8 @@ export interface Job {
   estimate: Span;
   /** See `shapeOf`. */
   shape: string;
+  /** It ran before: what was begun is finished first within its team. */
+  begun: boolean;
   /** The work of its last attempt still ends somewhere. */
   ending: boolean;
   /** Providers that are asked have said that they can never run it. */

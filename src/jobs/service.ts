@@ -4,7 +4,7 @@ import { audit } from "../audit/service.ts";
 import type { CommandType } from "../contract/trainer.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
-import { attempt, command } from "../db/schema/jobs.ts";
+import { attempt, command, job } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { randomChars } from "../lib/ids.ts";
@@ -78,6 +78,13 @@ async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<
   const messages = await ctx.write(async (tx) => {
     const row = await jobIn(tx, id);
     if (!row) throw notFound("job", id);
+    // Asked by the scheduler to make room, it was to be queued again; now a person wants it to stay paused.
+    if (action === "pause" && row.state === "pausing" && row.yieldFor) {
+      await tx.update(job).set({ yieldFor: null }).where(eq(job.id, id));
+      await audit(tx, ctx, actor, "job.pause", id);
+      await note(tx, ctx, row, "The job was paused: it stays so once its checkpoint is saved");
+      return [];
+    }
     const target = actionTarget(row.state, action);
     if (!target || (row.kind === "serve" && (action === "pause" || action === "checkpoint")))
       throw illegal(row, action);

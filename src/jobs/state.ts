@@ -16,14 +16,15 @@ export type JobState = (typeof JOB_STATES)[number];
 
 /**
  * Every legal move. `starting` and `running` go back to `queued` when an attempt was lost and another may do better;
- * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for.
+ * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for. What pauses because
+ * the scheduler asked goes back to `queued`.
  */
 const MOVES: Record<JobState, readonly JobState[]> = {
   validating: ["queued", "failed", "cancelled"],
   queued: ["starting", "paused", "failed", "cancelled"],
   starting: ["running", "queued", "pausing", "stopping", "failed"],
   running: ["succeeded", "failed", "queued", "pausing", "stopping"],
-  pausing: ["paused", "succeeded", "failed", "stopping"],
+  pausing: ["paused", "queued", "succeeded", "failed", "stopping"],
   paused: ["queued", "cancelled"],
   stopping: ["cancelled"],
   succeeded: [],

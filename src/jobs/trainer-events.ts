@@ -111,9 +111,14 @@ async function finished(
   if (outcome === "succeeded") return trainSucceeded(tx, ctx, row, which);
   if (row.state === "pausing" && outcome === "paused") {
     await endAttempt(tx, ctx, row, which, { outcome: "paused" });
-    const message = await move(tx, row, "paused", { notBefore: 0 });
+    // The scheduler asked: it waits for its turn and goes on from its checkpoint.
+    const again = row.yieldFor !== null;
+    const message = await move(tx, row, again ? "queued" : "paused", {
+      notBefore: 0,
+      ...(again ? { queuedAt: ctx.clock.now() } : {}),
+    });
     await closeCommands(tx, ctx, row.id);
-    await note(tx, ctx, row, "The job is paused");
+    await note(tx, ctx, row, again ? "It saved a checkpoint and waits in the queue" : "The job is paused");
     return message ? [message] : [];
   }
   // Nobody asked: the machine told the process to stop (a shutdown, an operator). It goes on elsewhere or later.

@@ -54,7 +54,7 @@ export async function move(tx: Db, row: JobRow, to: JobState, patch: JobPatch = 
   if (!canMove(row.state, to)) return null;
   const done = await tx
     .update(job)
-    .set({ leaseToken: null, leaseUntil: 0, ...patch, state: to })
+    .set({ leaseToken: null, leaseUntil: 0, yieldFor: null, ...patch, state: to })
     .where(and(eq(job.id, row.id), eq(job.state, row.state)))
     .returning({ id: job.id });
   return done.length ? changed(row, to) : null;
@@ -210,11 +210,13 @@ export async function attemptFailed(
     const error = jobError(failure.reason, failure.message, failure.advice, failure.detail);
     return (await finishJob(tx, ctx, row, { state: next, error: next === "failed" ? error : null })) ?? [];
   }
-  const wait = next === "queued" ? backOffMs(failures) : 0;
-  const message = await move(tx, row, next, { notBefore: ctx.clock.now() + wait, progressAt: ctx.clock.now() });
+  // It died while it let go for others: nobody wanted it paused.
+  const to = next === "paused" && row.yieldFor ? "queued" : next;
+  const wait = to === "queued" ? backOffMs(failures) : 0;
+  const message = await move(tx, row, to, { notBefore: ctx.clock.now() + wait, progressAt: ctx.clock.now() });
   if (!message) return [];
   if (next === "paused") await closeCommands(tx, ctx, row.id);
-  const word = next === "paused" ? "It is paused." : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
+  const word = to === "paused" ? "It is paused." : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
   await note(tx, ctx, row, `Attempt ${which.number} ended: ${failure.message} ${word}`, "warn");
   return [message];
 }

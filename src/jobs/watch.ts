@@ -197,13 +197,6 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
     return (await finishJob(tx, ctx, current, { state: "cancelled" })) ?? [];
   });
   emitAll(ctx.bus, messages);
-  // A slot came free: whatever waits in the queue can be looked at again.
-  await ctx.write((tx) =>
-    tx
-      .update(job)
-      .set({ notBefore: 0 })
-      .where(and(eq(job.state, "queued"), sql`json_extract(${job.progress}, '$.waiting') is not null`)),
-  );
 }
 
 /** One look at one live attempt, whatever its state. */
@@ -220,7 +213,7 @@ export async function expireQueued(ctx: Ctx): Promise<void> {
     .where(
       and(
         eq(job.state, "queued"),
-        sql`${job.queuedAt} + json_extract(${job.spec}, '$.limits.queued_s') * 1000 < ${now}`,
+        sql`max(${job.queuedAt}, coalesce(${job.startAfter}, 0)) + json_extract(${job.spec}, '$.limits.queued_s') * 1000 < ${now}`,
       ),
     )
     .limit(100);

@@ -17,7 +17,7 @@ validating>queued validating>failed validating>cancelled
 queued>starting queued>paused queued>failed queued>cancelled
 starting>running starting>queued starting>pausing starting>stopping starting>failed
 running>succeeded running>failed running>queued running>pausing running>stopping
-pausing>paused pausing>succeeded pausing>failed pausing>stopping
+pausing>paused pausing>queued pausing>succeeded pausing>failed pausing>stopping
 paused>queued paused>cancelled
 stopping>cancelled`
   .trim()

@@ -73,7 +73,7 @@ export function aJob(id: string, more: Partial<Omit<Job, "wants">> & { wants?: P
       window: null,
       deadline: null,
     },
-    ...{ estimate: { low: 0, high: null }, ending: false, noRent: false },
+    ...{ estimate: { low: 0, high: null }, begun: false, ending: false, noRent: false },
     ...more,
     wants: need,
     shape: shapeOf(kind, need),
@@ -196,6 +196,7 @@ export function simulate(options: {
       const less = (ms: number) => Math.max(0, ms - ran + RESTART);
       const job = {
         ...one.plan.job,
+        begun: true,
         estimate: { low: less(estimate.low), high: estimate.high === null ? null : less(estimate.high) },
       };
       waiting.set(job.id, { job, arrives: now, length: rest });

@@ -6,6 +6,8 @@ export const host = sqliteTable("host", {
   id: text("id").primaryKey(),
   provider: text("provider").notNull(),
   name: text("name").notNull(),
+  /** The server's own machine; null = as its provider's capability says. */
+  local: integer("local", { mode: "boolean" }),
   /** `cordoned` takes no new work; `draining` lets its training jobs save and go as well. */
   state: text("state", { enum: ["ready", "cordoned", "draining"] })
     .notNull()

@@ -40,7 +40,17 @@ export const job = sqliteTable(
     metadata: text("metadata", { mode: "json" }).$type<Record<string, string>>().notNull(),
     /** Job this one was made by or copied from. */
     parentId: text("parent_id"),
+    /** -100 to 100; above 0 by administrators alone. */
     priority: integer("priority").notNull().default(0),
+    /** Its owner wants it to wait until then, to run within these hours alone, and to be done by then. */
+    startAfter: integer("start_after"),
+    window: text("window", { mode: "json" }).$type<{ from: string; until: string; tz: string; days?: number[] }>(),
+    deadline: integer("deadline"),
+    /** How long the whole run should take, in seconds: at least and at most; null = nobody knows. */
+    estimateLowS: integer("estimate_low_s"),
+    estimateHighS: integer("estimate_high_s"),
+    /** Why the scheduler asked it to save and let go; it is queued again once it has. */
+    yieldFor: text("yield_for", { enum: ["priority", "window", "drain", "quota"] }),
     attempts: integer("attempts").notNull().default(0),
     /** Not before this time (back-off after a failed attempt). */
     notBefore: integer("not_before").notNull().default(0),
