@@ -4,7 +4,9 @@ import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core
 export const inference = sqliteTable(
   "inference",
   {
-    id: text("id").primaryKey(),
+    n: integer("n").primaryKey(),
+    /** The request's own id. Not indexed: nothing asks for it, and random ids would touch a page of the file each. */
+    id: text("id").notNull(),
     org: text("org").notNull(),
     userId: text("user_id").notNull(),
     keyId: text("key_id"),
