@@ -355,6 +355,7 @@ CREATE TABLE `host` (
 	`id` text PRIMARY KEY NOT NULL,
 	`provider` text NOT NULL,
 	`name` text NOT NULL,
+	`local` integer,
 	`state` text DEFAULT 'ready' NOT NULL,
 	`note` text,
 	`maintenance_from` integer,
@@ -432,6 +433,12 @@ CREATE TABLE `job` (
 	`metadata` text NOT NULL,
 	`parent_id` text,
 	`priority` integer DEFAULT 0 NOT NULL,
+	`start_after` integer,
+	`window` text,
+	`deadline` integer,
+	`estimate_low_s` integer,
+	`estimate_high_s` integer,
+	`yield_for` text,
 	`attempts` integer DEFAULT 0 NOT NULL,
 	`not_before` integer DEFAULT 0 NOT NULL,
 	`lease_token` text,
@@ -602,4 +609,11 @@ CREATE TABLE `model` (
 );
 --> statement-breakpoint
 CREATE INDEX `model_org` ON `model` (`org`,`created_at`,`id`);--> statement-breakpoint
-CREATE INDEX `model_job` ON `model` (`job_id`);
+CREATE INDEX `model_job` ON `model` (`job_id`);--> statement-breakpoint
+CREATE TABLE `team_share` (
+	`org` text PRIMARY KEY NOT NULL,
+	`weight` real DEFAULT 1 NOT NULL,
+	`max_gpus` integer,
+	`month_gpu_hours` real,
+	`updated_at` integer NOT NULL
+);
