@@ -73,6 +73,18 @@ const kinds: {
     lines: true,
   },
   {
+    name: "ShareGPT JSONL",
+    file: "f.jsonl",
+    row: (n) =>
+      `${JSON.stringify({
+        conversations: [
+          { from: "human", value: text(n, 30) },
+          { from: "gpt", value: text(n + 7, 90) },
+        ],
+      })}\n`,
+    lines: true,
+  },
+  {
     name: "Alpaca JSON array",
     file: "d.json",
     head: "[\n",
