@@ -25,7 +25,7 @@ const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] =
   ["Hosts", "/hosts", "right", "machines gpu memory disk"],
   ["Usage", "/usage", "right", "cost tokens budget"],
   ["Settings", "/settings", "right", "account keys api password"],
-  ["API reference", "/docs/api", "right", "openapi curl"],
+  ["API reference", "/docs", "right", "openapi curl"],
 ];
 
 const SAMPLE = "support-messages.jsonl";

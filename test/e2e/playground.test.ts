@@ -1,4 +1,4 @@
-/** The playground in a real browser: an answer is mended and saved to a dataset, as a new version or a new dataset. */
+/** Playground and keyboard in a real browser: an answer is mended and saved to a dataset; questions keep the focus, keys lead everywhere. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { splitPath } from "../../src/datasets/service.ts";
@@ -100,5 +100,50 @@ describe.skipIf(!hasBrowser)("saving an answer", () => {
     await alert.waitFor();
     expect(await alert.textContent()).toContain("no longer on the server's disk");
     expect(await b.page.inputValue("[name=answer]")).toBe("kept");
+  });
+});
+
+describe.skipIf(!hasBrowser)("the keyboard", () => {
+  let t: TestApp;
+  let b: TestBrowser;
+  beforeAll(async () => {
+    t = await createTestApp();
+    const { dataset } = await validated(t, chatLines(12).join("\n"), "tickets.jsonl");
+    b = await openBrowser(t);
+    await b.page.goto(`${b.base}/datasets/${dataset.id}`);
+  });
+  afterAll(async () => {
+    await b?.close();
+    await t?.close();
+  });
+  const focused = () => b.page.evaluate(() => document.activeElement?.closest("dialog, .confirm, main, nav")?.id ?? "");
+
+  test("a question before a destructive act takes the focus, keeps it, and gives it back", async () => {
+    const opener = b.page.getByRole("button", { name: "Delete this dataset" });
+    await opener.focus();
+    await b.page.keyboard.press("Enter");
+    await b.page.waitForFunction(() => document.activeElement?.closest(".confirm"));
+    for (const key of ["Tab", "Tab", "Tab", "Tab", "Shift+Tab", "Shift+Tab", "Shift+Tab", "Shift+Tab"]) {
+      await b.page.keyboard.press(key);
+      expect(await focused()).toBe("confirm-delete-dataset");
+    }
+    await b.page.keyboard.press("Escape");
+    expect(await opener.evaluate((button) => button === document.activeElement)).toBe(true);
+  });
+
+  test("the question mark shows the keys, Escape closes it, and g d goes to the datasets", async () => {
+    await b.page.evaluate(() => (document.activeElement as HTMLElement).blur());
+    await b.page.keyboard.press("?");
+    await b.page.waitForSelector("#shortcuts[open]");
+    await b.page.keyboard.press("Escape");
+    expect(await b.page.locator("#shortcuts[open]").count()).toBe(0);
+    await b.page.keyboard.press("g");
+    await b.page.keyboard.press("d");
+    await b.page.waitForURL(`${b.base}/datasets`);
+    // Arrows walk through the rows, Enter opens one.
+    await b.page.keyboard.press("ArrowDown");
+    await b.page.keyboard.press("Enter");
+    await b.page.waitForURL(/\/datasets\/ds_/);
+    expect(b.troubles).toEqual([]);
   });
 });

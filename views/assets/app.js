@@ -167,6 +167,25 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
   }
 });
+// A question before a destructive act takes the focus and keeps it until it is answered; the browser gives it back on Escape.
+const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea";
+document.addEventListener(
+  "toggle",
+  (event) => {
+    if (event.newState === "open" && event.target.matches(".confirm")) $(FOCUSABLE, $("form", event.target)).focus();
+  },
+  true,
+);
+document.addEventListener("keydown", (event) => {
+  const box = event.key === "Tab" && $(".confirm:popover-open");
+  if (!box) return;
+  const stops = $$(FOCUSABLE, box);
+  const at = stops.indexOf(document.activeElement);
+  const next = at + (event.shiftKey ? -1 : 1);
+  if (at !== -1 && stops[next]) return;
+  event.preventDefault();
+  stops.at(event.shiftKey ? -1 : 0)?.focus();
+});
 // A click on the backdrop closes a dialog.
 document.addEventListener("click", (event) => {
   if (event.target instanceof HTMLDialogElement) event.target.close();

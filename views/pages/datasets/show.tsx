@@ -85,11 +85,15 @@ export function DatasetState(props: DatasetProps) {
           <Stat label={version.status === "ready" ? "Rows" : "Good rows"} big>
             {formatInteger(version.rows || report.rows)}
           </Stat>
-          <Stat label={tokens?.stats.exact === false ? "Tokens, estimated" : "Tokens"} note={tokens?.baseModel}>
-            {tokens ? formatInteger(tokens.stats.tokens) : "–"}
-          </Stat>
-          <Stat label="To train on">{formatInteger(version.train_rows)}</Stat>
-          <Stat label="Held out">{formatInteger(version.holdout_rows)}</Stat>
+          {version.status === "ready" ? (
+            <>
+              <Stat label={tokens?.stats.exact === false ? "Tokens, estimated" : "Tokens"} note={tokens?.baseModel}>
+                {tokens ? formatInteger(tokens.stats.tokens) : "–"}
+              </Stat>
+              <Stat label="To train on">{formatInteger(version.train_rows)}</Stat>
+              <Stat label="Held out">{formatInteger(version.holdout_rows)}</Stat>
+            </>
+          ) : null}
           <Stat label="Bad rows">{formatInteger(report.bad_rows)}</Stat>
           <Stat label="Duplicates">{formatInteger(report.duplicates.rows)}</Stat>
         </Stats>
@@ -143,7 +147,6 @@ function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | 
           columns={csv.columns.slice(0, 8).map((column, index) => ({
             key: `c${index}`,
             label: column,
-            name: index === 0,
             render: (row: { cells: string[] }) => (
               <span class="clip" dir="auto">
                 {row.cells[index] ?? ""}

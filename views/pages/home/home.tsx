@@ -185,7 +185,7 @@ client.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=file
       <div class="body stack">
         <p class="muted">
           Files, fine-tuning jobs, checkpoints, models and chat: change the base URL and the key, keep the rest. The{" "}
-          <a href="/docs/api">API reference</a> has every call.
+          <a href="/docs">API reference</a> has every call.
         </p>
         <Snippet label="Python with OpenAI's client" text={code} />
       </div>
