@@ -48,11 +48,11 @@ export async function getDataset(ctx: Ctx, actor: Actor, id: string): Promise<Da
   return row;
 }
 
-/** Datasets, newest first, each with its newest version; at most `limit + 1`. */
+/** Datasets, newest first, each with its newest version; at most `limit + 1`. `search` is a part of the name. */
 export async function listDatasets(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string; limit: number /** Part of the name. */; search?: string },
+  page: { after?: string; limit: number; search?: string },
 ): Promise<{ dataset: DatasetRow; version: VersionRow | null }[]> {
   const from = page.after ? await getDataset(ctx, actor, page.after) : undefined;
   const rows = await ctx.db
@@ -188,13 +188,14 @@ export async function versionOf(
 /**
  * Makes a new version of the newest one's file (or of another file) with other settings. Settings not given are taken over.
  * A version that waits for its column mapping has no rows yet: it is completed instead of leaving a dead one behind.
+ * @param given `after`: the version that has to be the newest still
  */
 export async function createVersion(
   ctx: Ctx,
   actor: Actor,
   datasetId: string,
   given: VersionOptions & {
-    fileId?: string | null /** Refused unless this is still the newest version. */;
+    fileId?: string | null;
     after?: string;
   },
 ): Promise<VersionRow> {

@@ -15,11 +15,11 @@ export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise
   return view(ctx, await findRow(ctx, actor, id));
 }
 
-/** Deployments, newest first; one more than `limit` to tell whether there is another page. */
+/** Deployments, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the name or of the model. */
 export async function listDeployments(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string | null; limit: number /** Part of the name or of the model. */; search?: string },
+  page: { after?: string | null; limit: number; search?: string },
 ): Promise<DeploymentView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
   const older = from

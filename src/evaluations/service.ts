@@ -223,14 +223,14 @@ export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise
   return view(ctx, await findRow(ctx, actor, id));
 }
 
-/** Evaluations, newest first; one more than `limit` to tell whether there is another page. */
+/** Evaluations, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the name or of the model. */
 export async function listEvaluations(
   ctx: Ctx,
   actor: Actor,
   page: {
     after?: string | null;
     limit: number;
-    trainJobId?: string | null /** Part of the name or of the model. */;
+    trainJobId?: string | null;
     search?: string;
   },
 ): Promise<EvaluationView[]> {

@@ -27,8 +27,7 @@ export function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
       <Progress
         label={`Memory of ${gpuName(gpu)}`}
         fraction={gpu.memory_used_mb === null ? null : gpu.memory_used_mb / Math.max(1, gpu.memory_mb)}
-        left={formatBytes(gpu.memory_mb * MB)}
-        right={gpu.memory_used_mb === null ? "" : `${formatBytes(gpu.memory_used_mb * MB)} used`}
+        left={`${gpu.memory_used_mb === null ? "" : `${formatBytes(gpu.memory_used_mb * MB)} of `}${formatBytes(gpu.memory_mb * MB)}`}
       />
       <div class="xs muted">{facts.join(" · ")}</div>
       <div class="small clip">
