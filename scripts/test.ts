@@ -109,7 +109,7 @@ async function runTests(
   cwd: string,
   report: string,
   env: Record<string, string>,
-): Promise<Counts & { files: string[] }> {
+): Promise<Counts & { files: string[]; names: string[] }> {
   let code = 1;
   // A runner that leaves no report has crashed itself, whatever the tests did. A second crash counts as a failure.
   for (const attempt of [1, 2]) {
@@ -125,7 +125,14 @@ async function runTests(
   const counts = readJUnit(xml);
   // A runner that failed without a failed test (a file that does not load) must not look green.
   if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  return { ...counts, files: failedFiles(xml ?? "") };
+  return { ...counts, files: failedFiles(xml ?? ""), names: failedTests(xml ?? "") };
+}
+
+/** The failed tests of a JUnit report, by file (bun) or module (pytest) and name. */
+export function failedTests(xml: string): string[] {
+  const cases = [...xml.matchAll(/<testcase ([^>]*[^/])>\s*<(?:failure|error)\b/g)].map((m) => m[1] ?? "");
+  const read = (attributes: string, key: string) => new RegExp(`\\b${key}="([^"]*)"`).exec(attributes)?.[1] ?? "";
+  return cases.map((one) => `${read(one, "file") || read(one, "classname")} > ${read(one, "name")}`);
 }
 
 /** Files of a JUnit report that hold a failed test: bun names a suite after its file, pytest a case after its module. */
@@ -149,20 +156,22 @@ async function runGroup(
   name: string,
   cwd: string,
   env: Record<string, string>,
-): Promise<Counts> {
+): Promise<Counts & { names: string[] }> {
   const reportOf = (part: string) => join(CACHE, "reports", `${part}.xml`);
   const first = await runTests(how(files, reportOf(name)), cwd, reportOf(name), env);
   if (first.failed === 0 || first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
   let failed = 0;
+  const names: string[] = [];
   for (const [n, file] of first.files.entries()) {
     say(`Once more, alone: ${file}`);
     const report = reportOf(`${name}-again-${n}`);
     const again = await runTests(how([file], report), cwd, report, env);
     failed += again.failed;
+    names.push(...again.names);
     say(again.failed === 0 ? `UNSTEADY: ${file} failed once and passed alone` : `${file} failed again`);
   }
   const steady = Math.min(failed, first.failed);
-  return { passed: first.passed + first.failed - steady, failed: steady, skipped: first.skipped };
+  return { passed: first.passed + first.failed - steady, failed: steady, skipped: first.skipped, names };
 }
 
 async function main(args: string[]): Promise<number> {
@@ -190,7 +199,7 @@ async function main(args: string[]): Promise<number> {
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
   const pythonFiles = args.filter((file) => file.endsWith(".py"));
-  const totals: Counts[] = [];
+  const totals: (Counts & { names: string[] })[] = [];
   if (bunFiles.length > 0 || args.length === 0) {
     // A process for each group, so that no group meets what another left in memory.
     for (const [name, files] of bunFiles.length > 0 ? [["named", bunFiles] as const] : testGroups()) {
@@ -213,6 +222,7 @@ async function main(args: string[]): Promise<number> {
     totals.push(await runGroup(how, files, "pytest", join(ROOT, "trainer"), env));
   }
   await docker?.close();
+  for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");
   process.stdout.write(`${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped\n`);

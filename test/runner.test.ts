@@ -1,6 +1,6 @@
 /** The test command reads what the runners report, and names the files that are worth a second try. */
 import { expect, test } from "bun:test";
-import { failedFiles, readJUnit } from "../scripts/test.ts";
+import { failedFiles, failedTests, readJUnit } from "../scripts/test.ts";
 
 const BUN = `<?xml version="1.0"?>
 <testsuites name="bun test" tests="4" assertions="1" failures="1" skipped="1" time="0.01">
@@ -28,4 +28,10 @@ test("the files of failed tests", () => {
   expect(failedFiles(BUN)).toEqual(["./test/a.test.ts"]);
   expect(failedFiles(PYTEST)).toEqual(["tests/test_train.py"]);
   expect(failedFiles("")).toEqual([]);
+});
+
+test("the names of failed tests", () => {
+  expect(failedTests(BUN)).toEqual(["test/a.test.ts > bad"]);
+  expect(failedTests(PYTEST)).toEqual(["tests.test_train > test_bad"]);
+  expect(failedTests("")).toEqual([]);
 });
