@@ -96,8 +96,14 @@ const ConfigSchema = v.strictObject({
   requests_per_minute: v.optional(integer(0, 10_000_000), 0),
   /** An endpoint sleeps after so many seconds without a request; 0 = never. */
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
-  /** Hugging Face hub used by "import from the hub"; empty string = never reach out. */
-  hub_url: v.optional(v.string(), "https://huggingface.co"),
+  /** Hugging Face hub used by "import from the hub"; `none` = never reach out (kept as the empty string). */
+  hub_url: v.optional(
+    v.pipe(
+      v.string(),
+      v.transform((url) => (url === "none" ? "" : url)),
+    ),
+    "https://huggingface.co",
+  ),
   /** Access token for gated models of the hub; sent to hub_url alone. */
   hub_token: v.optional(v.nullable(v.string()), null),
   /** A directory of ready model directories named by model id: installs copy from here before they download (air-gapped sites). */

@@ -10,27 +10,11 @@ import { acquireLock, readOwner } from "../db/lock.ts";
 import { AppError } from "../errors.ts";
 import { openFiles } from "../lib/files.ts";
 import { splitListen } from "../lib/listen.ts";
-
-/** `missing` stops the main job on this machine; `gap` limits it; `info` is neither. */
-export type State = "ok" | "info" | "gap" | "missing";
-
-export interface Check {
-  name: string;
-  state: State;
-  found: string;
-  /** What to do; null when there is nothing to do. */
-  advice: string | null;
-}
+import { type Check, check, messageOf } from "./doctor-check.ts";
+import { engineChecks } from "./doctor-engines.ts";
+import { airGap, database, exposure, privacy } from "./doctor-site.ts";
 
 const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
-const check = (name: string, state: State, found: string, advice: string | null = null): Check => ({
-  name,
-  state,
-  found,
-  advice,
-});
-const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
-
 async function python(config: Config): Promise<Check> {
   if (config.trainer_env) return check("Python", "info", `not looked for: trainer_env is ${config.trainer_env}`);
   try {
@@ -73,26 +57,6 @@ function models(config: Config): Check {
     "none installed yet",
     "Install one on the page Models, or run finetune-lab quickstart.",
   );
-}
-
-/** Docker is asked over its own socket: the command line tool need not be there. */
-async function docker(): Promise<Check> {
-  const socket = "/var/run/docker.sock";
-  const advice =
-    "Not needed to train on this machine's CPU; containers on GPUs need it. https://docs.docker.com/engine/install/";
-  if (!existsSync(socket)) return check("Docker", "info", `no ${socket}`, advice);
-  try {
-    const answer = await fetch("http://localhost/version", { unix: socket, signal: AbortSignal.timeout(5000) });
-    const version = (await answer.json()) as { Version?: string };
-    return check("Docker", "ok", `Engine ${version.Version ?? "of unknown version"}`);
-  } catch (error) {
-    return check(
-      "Docker",
-      "gap",
-      `does not answer: ${messageOf(error)}`,
-      "Start it, or add this user to the group docker.",
-    );
-  }
 }
 
 async function gpus(): Promise<Check> {
@@ -174,13 +138,17 @@ export async function runChecks(config: Config): Promise<Check[]> {
   if (first[1]?.state === "missing") return first;
   return [
     ...first,
+    ...privacy(config),
+    ...(await database(config)),
     port(config),
+    ...exposure(config),
     disk(config),
     memory(),
     await python(config),
     await trainer(config),
     models(config),
+    ...airGap(config),
     await gpus(),
-    await docker(),
+    ...(await engineChecks(config)),
   ];
 }

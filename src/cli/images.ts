@@ -9,6 +9,7 @@ import { AppError } from "../errors.ts";
 import { openFiles } from "../lib/files.ts";
 import { sha256File } from "../lib/manifest.ts";
 import { type Args, CONFIG_OPTIONS, configFlags, EXIT, type Option, UsageError, type Verb } from "./command.ts";
+import { enginesOf } from "./engines.ts";
 import type { BuildOptions } from "./images-engine.ts";
 import { createProgress } from "./progress.ts";
 
@@ -32,21 +33,6 @@ const Note = v.object({
   bytes: v.number(),
   sha256: v.string(),
 });
-
-async function enginesOf(config: Config, name: string | undefined): Promise<Engine[]> {
-  const [{ readEngines }, { default: plugin }] = await Promise.all([
-    import("../../plugins/docker/engines.ts"),
-    import("../../plugins/docker/index.ts"),
-  ]);
-  const fallback = plugin.config.find((field) => field.name === "hosts")?.default;
-  const { engines, problems } = readEngines(String(config.provider_settings.docker?.hosts ?? fallback));
-  const [problem] = problems;
-  if (problem) throw new AppError("invalid", "docker_hosts", `${problem.message} ${problem.remedy}`);
-  const chosen = engines.filter(({ id }) => !name || id === name);
-  if (chosen.length === 0)
-    throw new UsageError(`No engine is called "${name}"; there are ${engines.map(({ id }) => id).join(", ")}.`);
-  return chosen;
-}
 
 function roleOf(args: Args): Role {
   const role = ROLES.find((one) => one === (args.text("role") ?? "trainer"));

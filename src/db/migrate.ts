@@ -17,17 +17,28 @@ interface Journal {
  * @throws AppError `schema_newer` when the database was written by a newer build
  */
 export async function migrate(client: Client, folder: string): Promise<number> {
-  const journal = JSON.parse(readFileSync(join(folder, "meta", "_journal.json"), "utf8")) as Journal;
-  const newest = Math.max(...journal.entries.map((entry) => entry.when));
-  const applied = await appliedMigrations(client);
-  if (applied.some((when) => when > newest))
+  const before = await schemaState(client, folder);
+  if (before.state === "newer")
     throw new AppError(
       "conflict",
       "schema_newer",
       "This data directory was written by a newer version of Fine-Tune Lab. Start that version, or restore the backup made before the upgrade.",
     );
   await drizzleMigrate(drizzle(client), { migrationsFolder: folder });
-  return journal.entries.length - applied.length;
+  return before.missing;
+}
+
+/** How a database stands to this build: what it lacks, or that a newer build wrote it. Changes nothing. */
+export async function schemaState(
+  client: Client,
+  folder: string,
+): Promise<{ state: "empty" | "current" | "older"; missing: number } | { state: "newer" }> {
+  const { entries } = JSON.parse(readFileSync(join(folder, "meta", "_journal.json"), "utf8")) as Journal;
+  const newest = Math.max(...entries.map((entry) => entry.when));
+  const applied = await appliedMigrations(client);
+  if (applied.some((when) => when > newest)) return { state: "newer" };
+  const missing = entries.length - applied.length;
+  return { state: applied.length === 0 ? "empty" : missing > 0 ? "older" : "current", missing };
 }
 
 async function appliedMigrations(client: Client): Promise<number[]> {
