@@ -93,14 +93,17 @@ async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> 
   return { named: docker.address, close: docker.close };
 }
 
-/** Every test file, by its folder below test/; those at the top form the group "whole". */
+/** Groups with tests of containers. They run last: the image they need is built while the others run. */
+const IN_CONTAINERS = new Set(["conformance", "faults", "rooms"]);
+
+/** Every test file, by its folder below test/; those at the top form the group "whole". Groups of containers last. */
 function testGroups(): [name: string, files: string[]][] {
   const groups = new Map<string, string[]>();
   for (const file of [...new Bun.Glob("**/*.test.ts").scanSync(join(ROOT, "test"))].sort()) {
     const name = file.includes("/") ? (file.split("/")[0] ?? "") : "whole";
     groups.set(name, [...(groups.get(name) ?? []), `./test/${file}`]);
   }
-  return [...groups];
+  return [...groups].sort(([a], [b]) => Number(IN_CONTAINERS.has(a)) - Number(IN_CONTAINERS.has(b)));
 }
 
 /** Runs one test runner with its output shown; its JUnit report gives the counts. */
@@ -190,12 +193,10 @@ async function main(args: string[]): Promise<number> {
     say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
   const bunFiles = args.filter((file) => !file.endsWith(".py"));
   const wanted = args.length === 0 || bunFiles.some((file) => file.includes("docker"));
-  const docker = wanted ? await makeDocker() : null;
-  const env: Record<string, string> = {
-    FTL_TRAINER_ENV: directory,
-    ...(chromium ? { FTL_CHROMIUM: chromium } : {}),
-    ...(docker ? { FTL_TEST_DOCKER: docker.named } : {}),
-  };
+  const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
+  const making = wanted ? makeDocker() : Promise.resolve(null);
+  // Whoever needs it hears of a failure; nobody else is ended by it.
+  making.catch(() => {});
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
   const pythonFiles = args.filter((file) => file.endsWith(".py"));
@@ -203,6 +204,10 @@ async function main(args: string[]): Promise<number> {
   if (bunFiles.length > 0 || args.length === 0) {
     // A process for each group, so that no group meets what another left in memory.
     for (const [name, files] of bunFiles.length > 0 ? [["named", bunFiles] as const] : testGroups()) {
+      if (bunFiles.length > 0 || IN_CONTAINERS.has(name)) {
+        const docker = await making;
+        if (docker) env.FTL_TEST_DOCKER = docker.named;
+      }
       say(`Running bun test: ${name}`);
       // A slow machine is no failure: what hangs is ended after a minute, unless a test asks for more.
       const how = (some: readonly string[], report: string) => [
@@ -221,7 +226,7 @@ async function main(args: string[]): Promise<number> {
     ];
     totals.push(await runGroup(how, files, "pytest", join(ROOT, "trainer"), env));
   }
-  await docker?.close();
+  await (await making)?.close();
   for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");
