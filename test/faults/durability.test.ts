@@ -1,211 +1,189 @@
-/** Kills the server and the trainer at random moments of a real run and checks that nothing was lost, doubled or started twice. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+/** The same faults with the real trainer: the server dies or stays away while it trains, it is killed while it saves, and it is left without memory. */
+import { afterAll, beforeAll, describe } from "bun:test";
 import { existsSync, readdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { createClient } from "@libsql/client";
-import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
-import { importTinyModel, trainingLines } from "../support/tiny.ts";
+import { trainerMissing, until } from "../support/live.ts";
+import { type Bench, startBench } from "./support/bench.ts";
+import { FULL, row } from "./support/row.ts";
+import { failed, onlyAttempt, outcomes } from "./support/shared-rows.ts";
 
 const skip = trainerMissing;
-const KILLS = 20;
-let live: Live;
-let fileId: string;
+let bench: Bench;
 
-interface JobView {
-  id: string;
-  state: string;
-  progress: { step?: number; total_steps?: number };
-  error: { message: string } | null;
-}
-interface Attempt {
-  id: string;
-  number: number;
-  handle: { pid?: number; launcher_pid?: number } | null;
-  outcome: string | null;
+beforeAll(async () => {
+  if (skip === null) bench = await startBench({ trainer: "real", rows: 400 });
+}, 120_000);
+afterAll(() => bench?.close(), 60_000);
+
+const scratch = (key: string) => join(bench.dir, "process", key, "scratch");
+
+/** Events the trainer of `key` has written down, sent or not. */
+function spooled(key: string): number {
+  const path = join(scratch(key), "events.jsonl");
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0;
 }
 
-async function rows<T>(sql: string, args: (string | number)[] = []): Promise<T[]> {
-  const client = createClient({ url: `file:${join(live.dir, "lab.db")}`, timeout: 5000 });
-  try {
-    return (await client.execute({ sql, args })).rows as unknown as T[];
-  } finally {
-    client.close();
-  }
+/** True while a checkpoint is being written: beside its place, under a name with a dot, renamed when whole. */
+function savingNow(key: string): boolean {
+  const folder = join(scratch(key), "checkpoints");
+  return existsSync(folder) && readdirSync(folder).some((name) => /^\.step-\d+-\d+$/.test(name));
 }
 
-const job = (id: string) => live.call<JobView>("GET", `/v1/jobs/${id}`);
-const attempts = async (id: string) => (await live.call<{ data: Attempt[] }>("GET", `/v1/jobs/${id}/attempts`)).data;
-
-async function startJob(hyperparameters: Record<string, number>, ftl: Record<string, unknown> = {}): Promise<string> {
-  const made = await live.call<{ id: string }>("POST", "/v1/fine_tuning/jobs", {
-    model: "tiny",
-    training_file: fileId,
-    method: { type: "supervised", supervised: { hyperparameters } },
-    ftl: { evaluate_after: false, ...ftl },
-  });
-  return made.id;
-}
-
-/** Every step of the training loss is there once, and the event numbers of each attempt have no hole. */
-async function expectWhole(id: string): Promise<void> {
-  const steps = await rows<{ step: number }>(
-    "SELECT p.step FROM point p JOIN series s ON s.id = p.series_id WHERE s.job_id = ? AND s.key = 'train/loss' ORDER BY p.step",
+const stored = async (id: string) =>
+  (await bench.rows<{ artifact_id: string; step: number }>(
+    "SELECT artifact_id, step FROM checkpoint WHERE job_id = ? ORDER BY step DESC",
     [id],
-  );
-  const { progress } = await job(id);
-  expect(steps.length).toBeGreaterThan(5);
-  expect(new Set(steps.map((row) => row.step)).size).toBe(steps.length);
-  expect(steps.at(-1)?.step).toBe(progress.total_steps);
-  const batches = await rows<{ attempt_id: string; first_seq: number; last_seq: number }>(
-    "SELECT attempt_id, first_seq, last_seq FROM batch WHERE job_id = ? AND last_seq >= first_seq ORDER BY id",
-    [id],
-  );
-  const next = new Map<string, number>();
-  for (const batch of batches) {
-    expect(batch.first_seq).toBe(next.get(batch.attempt_id) ?? 1);
-    next.set(batch.attempt_id, batch.last_seq + 1);
-  }
-  expect((await rows<{ integrity_check: string }>("PRAGMA integrity_check"))[0]?.integrity_check).toBe("ok");
-  expect(await rows("PRAGMA foreign_key_check")).toEqual([]);
-  const lines = await rows<{ attempt_id: string; n: number }>(
-    "SELECT attempt_id, count(*) n FROM usage_line WHERE job_id = ? GROUP BY attempt_id",
-    [id],
-  );
-  expect(lines.every((line) => Number(line.n) === 1)).toBe(true);
-}
+  )) ?? [];
 
-describe.skipIf(skip !== null)(`a run outlives${skip ? ` (skipped: ${skip})` : ""}`, () => {
-  beforeAll(async () => {
-    live = await startLive();
-    await importTinyModel(live);
-    const form = new FormData();
-    form.set("purpose", "fine-tune");
-    form.set("file", new File([trainingLines(400)], "rows.jsonl"));
-    const answer = await fetch(`${live.url}/v1/files`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${live.key}` },
-      body: form,
-    });
-    fileId = ((await answer.json()) as { id: string }).id;
-    await until(
-      "the file",
-      async () => (await live.call<{ status: string }>("GET", `/v1/files/${fileId}`)).status === "processed",
-    );
-  }, 120_000);
-  afterAll(() => live?.close());
-
-  test(`${KILLS} kills of the server at random moments: the same process, no event lost or doubled`, async () => {
-    const id = await startJob({ n_epochs: 50, batch_size: 8 });
-    await until("the first steps", async () => ((await job(id)).progress.step ?? 0) > 2, 60_000);
-    const [first] = await attempts(id);
-    let kills = 0;
-    while (kills < KILLS) {
-      await Bun.sleep(100 + Math.random() * 900);
-      const { state } = await job(id);
-      if (state !== "running") break;
-      await live.kill9();
-      kills++;
-      await Bun.sleep(Math.random() * 300);
-      await live.start();
-    }
-    expect(kills).toBe(KILLS);
-    const done = await until(
-      "the job to end",
-      async () => {
-        const now = await job(id);
-        return ["succeeded", "failed", "cancelled"].includes(now.state) ? now : null;
-      },
-      240_000,
-      300,
-    );
-    expect(done.error?.message ?? null).toBeNull();
-    expect(done.state).toBe("succeeded");
-    const all = await attempts(id);
-    expect(all.length).toBe(1);
-    expect(all[0]?.handle).toEqual(first?.handle ?? null);
-    await expectWhole(id);
-  }, 400_000);
-
-  test("a trainer killed while it saves goes on from the checkpoint before", async () => {
-    // Saves come often, so that the kill hits one well before the end.
-    const id = await startJob({ n_epochs: 20, batch_size: 8 }, { save_every: 40 });
-    const checkpoints = () =>
-      live.call<{ data: { step_number: number }[] }>("GET", `/v1/fine_tuning/jobs/${id}/checkpoints`);
-    await until("a first checkpoint", async () => (await checkpoints()).data.length > 0, 120_000);
-    const pid = await trainerPid(id);
-    await until("a save under way", async () => savingNow(join(live.dir, "process")), 60_000, 1);
-    process.kill(pid, "SIGKILL");
-    const done = await until(
-      "the job to end",
-      async () => {
-        const now = await job(id);
-        return ["succeeded", "failed", "cancelled"].includes(now.state) ? now : null;
-      },
-      240_000,
-      300,
-    );
-    expect(done.error?.message ?? null).toBeNull();
-    expect(done.state).toBe("succeeded");
-    expect((await attempts(id)).length).toBe(2);
-    await expectWhole(id);
-  }, 400_000);
-
-  test("a truncated newest checkpoint is passed over on resume", async () => {
-    const id = await startJob({ n_epochs: 50, batch_size: 4 });
-    const newest = () =>
-      rows<{ artifact_id: string; step: number }>(
-        "SELECT artifact_id, step FROM checkpoint WHERE job_id = ? ORDER BY step DESC",
+describe("a run of the real trainer", () => {
+  const kills = FULL ? 100 : 20;
+  row(
+    {
+      row: "1r",
+      fault: "kill -9 of the server at random moments, real trainer",
+      expected: "the same process; no step, metric or event lost or doubled",
+      skip,
+      timeoutMs: 900_000,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("kills", { batch_size: 8, max_steps: FULL ? 20_000 : 1500, save_every: 500 });
+      await bench.atStep(id, 3);
+      const before = bench.hands.working().map((work) => work.id);
+      let done = 0;
+      for (; done < kills; done++) {
+        await Bun.sleep(50 + Math.random() * (FULL ? 900 : 400));
+        if ((await bench.job(id)).state !== "running") break;
+        await bench.kill9();
+        await Bun.sleep(Math.random() * 300);
+        await bench.start();
+        const now = bench.hands.working().map((work) => work.id);
+        if (now.length > 0 && now.join() !== before.join()) throw new Error(`${now} instead of ${before}`);
+      }
+      if (done < kills) throw new Error(`the job ended after ${done} kills`);
+      if (FULL) await bench.call("POST", `/v1/jobs/${id}/cancel`);
+      await bench.reached(id, FULL ? "cancelled" : "succeeded");
+      await onlyAttempt(bench, id);
+      const [points] = await bench.rows<{ n: number }>(
+        "SELECT count(*) n FROM point p JOIN series s ON s.id = p.series_id WHERE s.job_id = ?",
         [id],
       );
-    await until("two checkpoints", async () => (await newest()).length >= 2, 120_000);
-    await live.call("POST", `/v1/fine_tuning/jobs/${id}/pause`);
-    await until("the pause", async () => (await job(id)).state === "paused", 60_000);
-    const [last, before] = await newest();
-    truncateSync(join(live.dir, "artifacts", last?.artifact_id ?? "", "adapter_model.safetensors"), 100);
-    await live.call("POST", `/v1/fine_tuning/jobs/${id}/resume`);
-    await until("it to run again", async () => (await job(id)).state === "running", 60_000);
-    const log = await until(
-      "word of the checkpoint used",
-      async () => {
-        const events = await rows<{ message: string }>(
-          "SELECT message FROM event WHERE job_id = ? ORDER BY n DESC LIMIT 40",
-          [id],
+      return { times: done, seen: `the same process, one attempt, ${points?.n} points without a hole` };
+    },
+  );
+
+  row(
+    {
+      row: "5",
+      fault: `the server is down while the trainer goes on (${FULL ? "ten minutes" : "until 60 events wait"})`,
+      expected: "the trainer keeps its events and hands them in; nothing missing",
+      skip,
+      timeoutMs: 1_200_000,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("away", { batch_size: 8, max_steps: FULL ? 60_000 : 150, save_every: 75 });
+      const key = await bench.workOf(id);
+      await bench.atStep(id, 3);
+      await bench.stop();
+      const from = performance.now();
+      const before = spooled(key);
+      if (FULL) await Bun.sleep(600_000);
+      await until("events to wait", async () => spooled(key) - before >= 60, 120_000);
+      const waiting = spooled(key) - before;
+      const away = Math.round((performance.now() - from) / 1000);
+      await bench.start();
+      if (FULL) {
+        await until(
+          "the events to arrive",
+          async () => ((await bench.attempts(id))[0]?.lastSeq ?? 0) > before + waiting,
+          120_000,
         );
-        return events.find((event) => event.message.includes(String(before?.step))) ?? null;
-      },
-      60_000,
-    );
-    expect(log.message).toContain(String(before?.step));
-    await live.call("POST", `/v1/fine_tuning/jobs/${id}/cancel`);
-    await until("the end", async () => (await job(id)).state === "cancelled", 60_000);
-  }, 300_000);
+        await bench.call("POST", `/v1/jobs/${id}/cancel`);
+      }
+      await bench.reached(id, FULL ? "cancelled" : "succeeded");
+      await onlyAttempt(bench, id);
+      return {
+        times: 1,
+        seen: `away for ${away} s; ${waiting} events waited and were handed in; one attempt, whole curve`,
+      };
+    },
+  );
+
+  row(
+    {
+      row: "18r",
+      fault: "kill -9 of the real trainer in the middle of a save",
+      expected: "goes on from the checkpoint before",
+      skip,
+      timeoutMs: 900_000,
+    },
+    () => bench,
+    async () => {
+      // Saves come often, so that the kill hits one well before the end.
+      const id = await bench.train("saves", { batch_size: 8, max_steps: 120, save_every: 15 });
+      const key = await bench.workOf(id);
+      await until("a first checkpoint", async () => (await stored(id)).length > 0, 120_000);
+      await until("a save under way", async () => savingNow(key), 60_000, 1);
+      bench.hands.kill(key);
+      await bench.reached(id, "succeeded");
+      return { times: 1, seen: `attempts: ${await outcomes(bench, id, ["killed", "succeeded"])}` };
+    },
+  );
+
+  row(
+    {
+      row: "17r",
+      fault: "the newest checkpoint of the real trainer is truncated",
+      expected: "resumed from the one before",
+      skip,
+      timeoutMs: 900_000,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("damaged", { batch_size: 8, max_steps: 120, save_every: 20 });
+      await until("two checkpoints", async () => (await stored(id)).length >= 2, 120_000);
+      await bench.call("POST", `/v1/jobs/${id}/pause`);
+      await bench.reached(id, "paused");
+      const [last, before] = await stored(id);
+      truncateSync(join(bench.dir, "artifacts", last?.artifact_id ?? "", "adapter_model.safetensors"), 100);
+      await bench.call("POST", `/v1/jobs/${id}/resume`);
+      await bench.reached(id, "succeeded");
+      const newest = (await bench.attempts(id)).at(-1);
+      const [first] = await bench.rows<{ step: number }>(
+        "SELECT min(first_step) step FROM batch WHERE attempt_id = ?",
+        [newest?.id ?? ""],
+      );
+      if ((first?.step ?? 0) <= (before?.step ?? 0) || (first?.step ?? 0) > (before?.step ?? 0) + 1)
+        throw new Error(`it went on with step ${first?.step} after the checkpoint of step ${before?.step}`);
+      return {
+        times: 1,
+        seen: `went on with step ${first?.step}, behind the checkpoint of step ${before?.step}; step ${last?.step} was damaged`,
+      };
+    },
+  );
+
+  row(
+    {
+      row: "12r",
+      fault: "the real trainer may have no more memory (address space limited while it trains)",
+      expected: "failed: out_of_memory, advice, no blind retry",
+      skip: skip ?? (Bun.which("prlimit") ? null : "prlimit is not installed"),
+      timeoutMs: 900_000,
+    },
+    () => bench,
+    async () => {
+      const id = await bench.train("starved", { batch_size: 8, max_steps: 5000, save_every: 1000 });
+      const key = await bench.workOf(id);
+      await bench.atStep(id, 3);
+      const [work] = bench.hands.working().filter((one) => one.key === key);
+      const pid = Number(work?.id.split("@")[0]);
+      const kilobytes = Number(/VmSize:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+      Bun.spawnSync(["prlimit", "--pid", String(pid), `--as=${kilobytes * 1024}`]);
+      const done = await failed(bench, id);
+      await outcomes(bench, id, ["out_of_memory"]);
+      if (!done.error?.advice) throw new Error("no advice");
+      return { times: 1, seen: `failed: "${done.error.message.slice(0, 120)}"` };
+    },
+  );
 });
-
-/** The pid of the process running the trainer of a job's live attempt. */
-async function trainerPid(id: string): Promise<number> {
-  return until("the trainer's process", async () => {
-    const run = Bun.spawnSync(["pgrep", "-f", "finetune_trainer"]);
-    const pids = run.stdout.toString().split("\n").filter(Boolean).map(Number);
-    const [current] = (await attempts(id)).filter((attempt) => !attempt.outcome);
-    return (
-      pids.find(
-        (pid) => environmentOf(pid).includes(live.dir) && current && commandOf(pid).includes("finetune_trainer"),
-      ) ?? null
-    );
-  });
-}
-
-const environmentOf = (pid: number) =>
-  existsSync(`/proc/${pid}/environ`) ? readFileSync(`/proc/${pid}/environ`, "utf8") : "";
-const commandOf = (pid: number) => {
-  const args = existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0") : [];
-  return args[1] === "-m" ? args.join(" ") : "";
-};
-
-/** True while a trainer has an unfinished checkpoint: it is written beside its place, under a name with a dot, and renamed when whole. */
-function savingNow(root: string): boolean {
-  return readdirSync(root).some((key) => {
-    const folder = join(root, key, "scratch", "checkpoints");
-    return existsSync(folder) && readdirSync(folder).some((name) => /^\.step-\d+-\d+$/.test(name));
-  });
-}

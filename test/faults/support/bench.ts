@@ -129,6 +129,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
         batch_size: 1,
         max_steps: 20,
         save_every: 5,
+        evaluate_after: false,
         ...request,
       };
       const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", body);
@@ -151,7 +152,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
             throw new Error(`the job is ${now.state}: ${now.error?.message}`);
           return states.includes(now.state) ? now : null;
         },
-        240_000,
+        options.trainer === "real" ? 600_000 : 240_000,
         options.trainer === "real" ? 250 : 50,
       ),
     async atStep(id, n) {
