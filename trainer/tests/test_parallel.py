@@ -92,7 +92,8 @@ def test_pause_reaches_all_ranks_at_one_step_and_resume_is_exact(pair, tiny):
     assert 0 < saved["step"] < 24
     second = pair(two(tiny, resume=resume_entry(saved), **options))
     assert second.run() == 0, second.log()
-    assert {**losses(first.server), **losses(second.server)} == losses(whole.server)
+    # A pause between two lines of the log cuts the mean of those steps in two: its last digit may differ. The weights do not.
+    assert {**losses(first.server), **losses(second.server)} == pytest.approx(losses(whole.server), rel=1e-6)
     last = [one.server.complete("adapter")[0]["files"] for one in (whole, second)]
     assert last[0] == last[1]
 
