@@ -229,7 +229,7 @@ const WORDS: Record<string, string[]> = {
 };
 
 /** How urgent a message sounds decides its urgency, whatever it is about. */
-const TONES: { urgency: "high" | "normal" | "low"; before: string[]; after: string[] }[] = [
+const TONES: { urgency: "high" | "normal"; before: string[]; after: string[] }[] = [
   {
     urgency: "high",
     before: ["URGENT: ", "Please help right now. ", "This is an emergency. ", "I need an answer immediately. "],
@@ -244,11 +244,6 @@ const TONES: { urgency: "high" | "normal" | "low"; before: string[]; after: stri
     urgency: "normal",
     before: ["", "", "Hello, ", "Hi there. ", "Good morning, ", "Dear team, "],
     after: ["", ".", ". Thanks", ". Can you help?", ", please advise", ". Kind regards"],
-  },
-  {
-    urgency: "low",
-    before: ["No hurry, but ", "Just curious: ", "Whenever you have time: ", "Not important, but "],
-    after: ["", ". Take your time.", ". There is no rush.", ". Answer when it suits you."],
   },
 ];
 
@@ -271,7 +266,7 @@ export function makeRows(seed = 2026) {
   const rows = Object.entries(INTENTS).flatMap(([intent, { department, says }]) => {
     const made: { message: string; answer: string }[] = [];
     while (made.length < PER_INTENT) {
-      const tone = TONES[made.length % 4 === 3 ? 2 : made.length % 4 === 1 ? 0 : 1] as (typeof TONES)[number];
+      const tone = TONES[made.length % 3 === 1 ? 0 : 1] as (typeof TONES)[number];
       const core = (says[made.length % says.length] as string).replace(/\{(\w+)\}/g, (_, name) =>
         pick(WORDS[name] as string[]),
       );
@@ -281,8 +276,7 @@ export function makeRows(seed = 2026) {
           : random() < 0.5
             ? [pick(tone.before), ""]
             : ["", pick(tone.after) || pick(tone.after.slice(1))];
-      const joined =
-        before.endsWith(", but ") || /(Hello|morning|team), $/.test(before) ? before + lower(core) : before + core;
+      const joined = /(Hello|morning|team), $/.test(before) ? before + lower(core) : before + core;
       const message = joined.endsWith("?") && after.startsWith(".") ? joined + after.slice(1) : joined + after;
       if (seen.has(message)) continue;
       seen.add(message);
