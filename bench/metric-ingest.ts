@@ -121,7 +121,9 @@ try {
     ).flat();
     const url = typeof mlflow === "string" ? "" : mlflow.url;
     const body = JSON.stringify({ run_id: runs[writer], metrics, params: [], tags: [] });
-    await ok(await fetch(`${url}/api/2.0/mlflow/runs/log-batch`, { method: "POST", headers: JSON_TYPE, body }));
+    const send = () => fetch(`${url}/api/2.0/mlflow/runs/log-batch`, { method: "POST", headers: JSON_TYPE, body });
+    // A connection it closed while it was held still is found out only when it is used.
+    await ok(await send().catch(send));
     steps[writer] = from + MLFLOW_BATCH / KEYS;
     return metrics.length;
   };
