@@ -28,18 +28,18 @@ export async function probe(ctx: Ctx, address: string): Promise<ProbeResult> {
  */
 export async function loadAdapter(ctx: Ctx, address: string, name: string, artifactId: string): Promise<boolean> {
   if (!isLocalAddress(address)) return false;
-  const body = JSON.stringify({ name, local_path: artifactDir(ctx, artifactId) });
+  // A checkpoint saved again has other files under the same name: whatever the name stood for is replaced.
+  const body = JSON.stringify({ lora_name: name, lora_path: artifactDir(ctx, artifactId), load_inplace: true });
   try {
-    const reply = await upstreamFetch(address, "/adapters", {
+    const reply = await upstreamFetch(address, "/v1/load_lora_adapter", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body,
       signal: AbortSignal.any([ctx.signal, AbortSignal.timeout(LOAD_MS)]),
     });
     await reply.arrayBuffer();
-    if (!reply.ok && reply.status !== 409)
-      ctx.log("warn", "the engine did not take an adapter", { status: reply.status, adapter: name });
-    return reply.ok || reply.status === 409;
+    if (!reply.ok) ctx.log("warn", "the engine did not take an adapter", { status: reply.status, adapter: name });
+    return reply.ok;
   } catch (cause) {
     ctx.log("warn", "the engine could not be asked to load an adapter", { adapter: name, cause });
     return false;

@@ -62,14 +62,17 @@ export function startEngine(path?: string): TestEngine {
     error: () => new Response("broken", { status: 500 }),
     async fetch(request) {
       const { pathname } = new URL(request.url);
-      if (pathname === "/health")
-        return engine.healthy
-          ? Response.json({ status: "ok", models: [], active: 0 })
-          : new Response("no", { status: 500 });
+      if (pathname === "/health") return new Response(null, { status: engine.healthy ? 200 : 503 });
       const body = request.method === "POST" ? ((await request.json()) as Record<string, unknown>) : {};
-      if (pathname === "/adapters") {
-        engine.adapters.add(String(body.name));
-        return Response.json({ models: [...engine.adapters] });
+      if (pathname === "/v1/load_lora_adapter") {
+        const { lora_name: name, lora_path: path, load_inplace: replace } = body;
+        if (typeof name !== "string" || typeof path !== "string" || (engine.adapters.has(name) && replace !== true))
+          return Response.json(
+            { error: { message: "no", type: "InvalidUserInput", param: null, code: 400 } },
+            { status: 400 },
+          );
+        engine.adapters.add(name);
+        return new Response(`Success: LoRA adapter '${name}' added successfully.`);
       }
       engine.requests.push({ path: pathname, body });
       if (engine.instead) return engine.instead();

@@ -42,7 +42,9 @@ class HttpFailure(Exception):
         self.body = body
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
@@ -64,7 +66,7 @@ class Connection:
 
     def _open(self) -> http.client.HTTPConnection:
         if self._url.startswith("unix:"):
-            return _UnixConnection(self._url[len("unix:") :], timeout=60)
+            return UnixConnection(self._url[len("unix:") :], timeout=60)
         parts = urllib.parse.urlsplit(self._url)
         if parts.scheme == "https":
             return http.client.HTTPSConnection(parts.netloc, timeout=60, context=ssl.create_default_context())

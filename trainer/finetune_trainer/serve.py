@@ -1,263 +1,103 @@
-"""The act of serving: an OpenAI-shaped server on a Unix socket in scratch, until a command or a signal ends it."""
+"""The act of serving: chooses the engine that answers, gives it a socket, and keeps it until a command or a signal ends it."""
 
 from __future__ import annotations
 
-import json
+import ctypes
+import importlib.util
 import os
-import queue
-import select
-import socket
-import socketserver
 import tempfile
-import threading
 import time
-import urllib.parse
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .control import Commands
-from .detokenize import TextStream
-from .engine import Busy, Engine, Generation
 from .home import Home
-from .inputs import ModelLoad, input_dir
-from .model import load_model, load_tokenizer, prepare_torch
-from .openai_api import Answer, ApiError, Order, parse_order
-from .spec import ServeSpec
+from .inputs import check_adapter, input_dir
+from .spec import BadSpec, ServeSpec
 
-MAX_BODY = 8 * 1024 * 1024
 LOOK_EVERY_S = 0.1
-IDLE_CONNECTION_S = 120
 SOCKET_PATH_LIMIT = 100  # the system takes 107 bytes
+ENGINES = ("transformers", "vllm")
+
+
+class ServingEngine(Protocol):
+    """What answers requests on the socket: in this process, or in one below it."""
+
+    def start(self, stop: Callable[[], bool]) -> bool:
+        """Waits until it answers; false when `stop` said so first. Raises what kept it from starting."""
+
+    def check(self) -> None:
+        """Raises when it ended by itself."""
+
+    def stop(self) -> None:
+        """Ends it, at whatever point it is."""
 
 
 def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) -> str:
-    """Loads base and adapters, announces the address, serves; returns the outcome when told to stop."""
-    device = prepare_torch()
+    """Starts an engine with base and adapters, announces its address, and returns the outcome when told to stop."""
+    name = choose_engine()
     base = input_dir(home, "base", reply["inputs"]["base"])
-    home.phase("loading_model")
-    engine = Engine(load_model(base, spec.precision, device), load_tokenizer(base), spec.base_model["id"])
-    for adapter in spec.adapters:
-        engine.load_adapter(adapter.name, input_dir(home, adapter.input, reply["inputs"][adapter.input]))
-    path = home.scratch / "serve.sock"
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-        path = Path(tempfile.mkdtemp(prefix="ftl-")) / "serve.sock"
-    server = open_server(path, engine, spec.max_new_tokens)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
-    home.phase("serving")
-    home.emit("ready", address=f"unix:{path}", models=engine.models())
-    while not commands.poll():
-        for command in commands.take_pending():
-            home.command_done(command)  # there is nothing to checkpoint
-        time.sleep(LOOK_EVERY_S)
-    path.unlink(missing_ok=True)
-    server.shutdown()
-    for command in commands.take_pending():
-        home.command_done(command)
+    adapters = {one.name: input_dir(home, one.input, reply["inputs"][one.input]) for one in spec.adapters}
+    for adapter, directory in adapters.items():
+        check_adapter(adapter, directory)
+    home.phase("loading_model", f"engine: {name}")
+    path = socket_path(home.scratch)
+    engine = make_engine(name, home, spec, base, adapters, path)
+    try:
+        if engine.start(commands.poll):
+            home.phase("serving")
+            home.emit("ready", address=f"unix:{path}", models=[spec.base_model["id"], *adapters])
+        while not commands.poll():
+            engine.check()
+            _answer(home, commands)
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        path.unlink(missing_ok=True)
+        engine.stop()
+    _answer(home, commands)
     return commands.stop or "cancelled"
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 128
-    engine: Engine
-    max_new_tokens: int
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left is no news."""
+def _answer(home: Home, commands: Commands) -> None:
+    for command in commands.take_pending():
+        home.command_done(command)  # there is nothing to checkpoint
 
 
-def open_server(path: Path, engine: Engine, max_new_tokens: int) -> _Server:
-    """A server bound to a fresh Unix socket that only this user may connect to; FTL_SOCKET_MODE (octal) says otherwise."""
-    path.unlink(missing_ok=True)
-    # In a container the server outside is another user; whoever started it closed the directory around the socket.
-    before = os.umask(0o777 & ~int(os.environ.get("FTL_SOCKET_MODE", "600"), 8))
+def choose_engine() -> str:
+    """vLLM where it is installed and a GPU is there, else transformers; FTL_ENGINE says otherwise."""
+    named = os.environ.get("FTL_ENGINE")
+    if named:
+        if named not in ENGINES:
+            raise BadSpec(f"FTL_ENGINE={named!r} is not one of {', '.join(ENGINES)}")
+        return named
+    return "vllm" if importlib.util.find_spec("vllm") and gpu_count() > 0 else "transformers"
+
+
+def gpu_count() -> int:
+    """GPUs the NVIDIA driver shows this process. Asked of the driver itself: importing torch for it takes seconds and memory."""
     try:
-        server = _Server(str(path), _Handler)
-    finally:
-        os.umask(before)
-    server.engine, server.max_new_tokens = engine, max_new_tokens
-    return server
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_CONNECTION_S
-    server: _Server
+def make_engine(
+    name: str, home: Home, spec: ServeSpec, base: Path, adapters: dict[str, Path], path: Path
+) -> ServingEngine:
+    """The engine of that name, not started. Imported late: neither image needs the packages of the other."""
+    if name == "vllm":
+        from .serve_vllm import VllmEngine
 
-    def address_string(self) -> str:
-        return "unix"
+        return VllmEngine(home, spec, base, adapters, path)
+    from .serve_transformers import TransformersEngine
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are counted by the gateway in front; here they would only fill the log."""
+    return TransformersEngine(home, spec, base, adapters, path)
 
-    def _route(self) -> None:
-        engine, path = self.server.engine, urllib.parse.urlsplit(self.path).path
-        try:
-            body = self._read_json()
-            if (self.command, path) == ("GET", "/health"):
-                self._json(
-                    200, {"status": "ok", "models": engine.models(), "active": engine.active, "waiting": engine.waiting}
-                )
-            elif (self.command, path) == ("GET", "/v1/models"):
-                data = [{"id": m, "object": "model", "created": 0, "owned_by": "finetune-lab"} for m in engine.models()]
-                self._json(200, {"object": "list", "data": data})
-            elif self.command == "POST" and path in ("/v1/chat/completions", "/v1/completions"):
-                self._complete(parse_order(body, engine, self.server.max_new_tokens, chat=path.startswith("/v1/chat")))
-            elif (self.command, path) == ("POST", "/adapters"):
-                self._load_adapter(body)
-            elif self.command == "DELETE" and path.startswith("/adapters/"):
-                name = urllib.parse.unquote(path[len("/adapters/") :])
-                if not engine.unload_adapter(name):
-                    raise ApiError(404, f"no adapter {name!r} is loaded", code="model_not_found")
-                self._json(200, {"models": engine.models()})
-            else:
-                raise ApiError(404, f"no such path: {self.command} {path}")
-        except ApiError as error:
-            self._json(error.status, error.body(), {"retry-after": "1"} if error.status == 429 else {})
 
-    do_GET = do_POST = do_DELETE = _route
-
-    def _read_json(self) -> Any:
-        try:
-            length = int(self.headers.get("content-length") or 0)
-        except ValueError:
-            length = -1
-        if length < 0 or self.headers.get("transfer-encoding"):
-            self.close_connection = True
-            raise ApiError(400, "a content-length is needed")
-        if length > MAX_BODY:
-            self.close_connection = True
-            raise ApiError(413, f"the body is larger than {MAX_BODY} bytes")
-        raw = self.rfile.read(length)
-        if not raw:
-            return None
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise ApiError(400, "the body is not valid JSON") from error
-
-    def _json(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-        body = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        for name, text in (headers or {}).items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _load_adapter(self, body: Any) -> None:
-        if not isinstance(body, dict) or not all(
-            isinstance(body.get(k), str) and body[k] for k in ("name", "local_path")
-        ):
-            raise ApiError(400, "name and local_path are needed")
-        try:
-            self.server.engine.load_adapter(body["name"], Path(body["local_path"]))
-        except ModelLoad as error:
-            raise ApiError(400, str(error), "local_path") from error
-        self._json(200, {"models": self.server.engine.models()})
-
-    def _complete(self, order: Order) -> None:
-        engine = self.server.engine
-        generation = Generation(
-            order.model, order.prompt, order.max_new_tokens, order.temperature, order.top_p, order.seed
-        )
-        try:
-            engine.submit(generation)
-        except Busy as error:
-            raise ApiError(429, f"the endpoint is busy: {error}", code="rate_limit_exceeded") from error
-        try:
-            self._stream(order, generation) if order.stream else self._whole(order, generation)
-        except OSError:
-            self.close_connection = True  # the client left in the middle
-        finally:
-            engine.withdraw(generation)
-
-    def _tokens(self, generation: Generation) -> Any:
-        """Tokens as they come. Looks for a client that has left meanwhile, and raises OSError then."""
-        while True:
-            try:
-                item = generation.out.get(timeout=LOOK_EVERY_S)
-            except queue.Empty:
-                self._check_client()
-                continue
-            if item is None:
-                return
-            if isinstance(item, KeyError):
-                raise ApiError(404, f"the model {item.args[0]!r} was unloaded", "model", "model_not_found")
-            if isinstance(item, BaseException):
-                raise ApiError(500, f"generation failed: {item}")
-            yield item
-
-    def _check_client(self) -> None:
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        if readable and not self.connection.recv(1, socket.MSG_PEEK):
-            raise ConnectionResetError("the client left")
-
-    def _pieces(self, order: Order, generation: Generation) -> Any:
-        """Yields pieces of text; returns (finish reason, tokens generated)."""
-        text = TextStream(self.server.engine.tokenizer, order.stop)
-        count = 0
-        finish = "length"
-        for token in self._tokens(generation):
-            count += 1
-            if token in self.server.engine.ends:
-                finish = "stop"
-                break
-            if piece := text.feed(token):
-                yield piece
-            if text.stopped:
-                break
-        if piece := text.finish():
-            yield piece
-        return "stop" if text.stopped else finish, count
-
-    def _whole(self, order: Order, generation: Generation) -> None:
-        pieces, text = self._pieces(order, generation), ""
-        while True:
-            try:
-                text += next(pieces)
-            except StopIteration as end:
-                finish, count = end.value
-                break
-            self._check_client()
-        self._json(200, Answer(order).whole(text, finish, count))
-
-    def _stream(self, order: Order, generation: Generation) -> None:
-        answer, pieces = Answer(order), self._pieces(order, generation)
-        # The status line waits for the first piece, so that a failure before it can still be an HTTP error.
-        first, end = self._next(pieces)
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream; charset=utf-8")
-        self.send_header("cache-control", "no-cache")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        if order.chat:
-            self._event(answer.chunk("", first=True))
-        piece = first
-        try:
-            while end is None:
-                self._event(answer.chunk(piece))
-                self._check_client()
-                piece, end = self._next(pieces)
-            self._event(answer.chunk(None, end[0]))
-            if order.include_usage:
-                self._event(answer.last(end[1]))
-            self._frame(b"data: [DONE]\n\n")
-        except ApiError as error:
-            self._event(error.body())
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _next(self, pieces: Any) -> tuple[str | None, tuple[str, int] | None]:
-        try:
-            return next(pieces), None
-        except StopIteration as stop:
-            return None, stop.value
-
-    def _event(self, value: Any) -> None:
-        self._frame(b"data: " + json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n")
-
-    def _frame(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
+def socket_path(scratch: Path) -> Path:
+    """Where to listen: in scratch, or in a closed directory of its own when that path is too long for a socket."""
+    path = scratch / "serve.sock"
+    return path if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT else Path(tempfile.mkdtemp(prefix="ftl-")) / "serve.sock"

@@ -179,3 +179,32 @@ def here(tmp_path):
 def losses(server: HomeServer) -> dict[int, float]:
     """Training loss by step."""
     return {e["step"]: e["values"]["train/loss"] for e in server.of("metrics") if "train/loss" in e["values"]}
+
+
+@pytest.fixture(scope="session")
+def adapters(tiny, tmp_path_factory) -> dict[str, Path]:
+    """`ft:a.1` always says {"colour": "red"}, `ft:b` "the assistant"."""
+    from jobs import train_reply
+
+    made = {}
+    for name, seed in (("ft:a.1", 1), ("ft:b", 2)):
+        rows = make_rows(24)
+        for row in rows:
+            row["messages"][1]["content"] = {"ft:a.1": '{"colour": "red"}', "ft:b": "the assistant"}[name]
+        reply = train_reply(tiny, total=24, batch=6, rate=1e-2, rank=8, seed=seed)
+        job = Here(tmp_path_factory.mktemp("train"), reply, {"train": rows})
+        assert job.run() == 0 and losses(job.server)[24] < 0.1
+        job.server.stop()
+        made[name] = job.server.complete("adapter")[0]["folder"]
+    return made
+
+
+@pytest.fixture(scope="module")
+def endpoint(tiny, adapters, tmp_path_factory):
+    """The base `tiny` and both adapters; ends well, and leaves no socket."""
+    from endpoint import Endpoint
+    from jobs import serve_reply
+
+    one = Endpoint(tmp_path_factory.mktemp("serve"), serve_reply(tiny, adapters))
+    yield one
+    assert one.end()["outcome"] == "cancelled"
