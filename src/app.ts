@@ -50,6 +50,7 @@ import { jobsApi } from "./jobs/api.ts";
 import { startCheckpointNotes } from "./jobs/checkpoint-notes.ts";
 import { fineTuningApi } from "./jobs/fine-tuning-api.ts";
 import { jobsPages } from "./jobs/pages.tsx";
+import { queueApi } from "./jobs/queue-api.ts";
 import { startPipeline } from "./jobs/service.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
@@ -161,6 +162,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   fineTuningApi,
   jobsApi,
   jobsPages,
+  queueApi,
   trainersApi,
   evaluationsApi,
   evaluationsPages,

@@ -18,6 +18,7 @@ import {
   TrainOverrides,
   TrainRequest,
 } from "./model.ts";
+import { startView, waitingView } from "./queue-api.ts";
 import {
   cancelJob,
   checkpointNow,
@@ -28,6 +29,7 @@ import {
   pauseJob,
   planTrainJob,
   processOutput,
+  queueFacts,
   rerunJob,
   resumeJob,
 } from "./service.ts";
@@ -79,8 +81,12 @@ export const jobsApi = (ctx: Ctx) => {
       async ({ actor, params }) => {
         const row = await getJob(ctx, actor, params.id);
         const usage = await usageOfJob(ctx, actor, row.id);
+        const queue = await queueFacts(ctx, actor, row);
         return {
           ...jobView(row),
+          waiting_for: waitingView(queue?.waiting ?? null),
+          predicted_start: queue && startView(queue.start),
+          position: queue?.position ?? null,
           usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
         };
       },

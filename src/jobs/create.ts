@@ -29,7 +29,8 @@ export interface NewJob extends RequestMarks {
   request: Record<string, unknown>;
   metadata?: Record<string, string>;
   parentId?: string;
-  priority?: number;
+  /** Its place in the queue; see queue-wishes.ts. */
+  place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
   /** Made while its data is still being validated; the spec is frozen later. */
   validating?: boolean;
 }
@@ -91,7 +92,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
         request: given.request,
         metadata: given.metadata ?? {},
         parentId: given.parentId ?? null,
-        priority: given.priority ?? 0,
+        ...given.place,
         progress: {},
         createdBy: actor.userId,
         keyId: actor.keyId,

@@ -64,6 +64,9 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   max_attempts: "max_attempts",
   evaluate_after: "evaluate_after",
   priority: "priority",
+  not_before: "not_before",
+  window: "window",
+  deadline: "deadline",
   name: "name",
 };
 const NUMBERS = ["n_epochs", "batch_size", "learning_rate_multiplier"] as const;

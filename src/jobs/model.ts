@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
+import { QUEUE_FIELDS } from "./queue-model.ts";
 import { JOB_STATES } from "./state.ts";
 
 export type JobRow = typeof job.$inferSelect;
@@ -113,7 +114,7 @@ export const TrainRequest = v.strictObject({
   cpu_processes: auto(whole(1, 16)),
   provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is no provider id")))),
   max_price_per_hour: v.optional(v.nullable(between(0, 100_000))),
-  priority: v.optional(v.nullable(whole(-100, 100))),
+  ...QUEUE_FIELDS,
   max_attempts: auto(whole(1, 20)),
 });
 export type TrainRequest = v.InferOutput<typeof TrainRequest>;
@@ -167,6 +168,9 @@ export function jobView(row: JobRow) {
     metadata: rest.metadata,
     parent_id: rest.parentId,
     priority: rest.priority,
+    not_before: seconds(rest.startAfter),
+    window: rest.window,
+    deadline: seconds(rest.deadline),
     attempts: rest.attempts,
     progress: rest.progress as Progress,
     result: rest.result,

@@ -22,8 +22,8 @@ interface Living extends Running {
 const spanTo = (end: number, now: number): Span =>
   Number.isFinite(end) ? { low: Math.max(0, end - now), high: Math.max(0, end - now) } : { low: 0, high: null };
 
-/** Runs forward; gives the moment each job begins, and what never ends. */
-function runForward(input: Input, jobs: readonly Job[], slow: boolean) {
+/** Runs forward, a round at a time; gives the moment each job begins, and what never ends. */
+function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
   const lengthOf = (span: Span) => (slow ? (span.high ?? Number.POSITIVE_INFINITY) : span.low);
   const begun = new Map<string, number>();
   let now = input.now;
@@ -41,6 +41,7 @@ function runForward(input: Input, jobs: readonly Job[], slow: boolean) {
       ...{ now, monthEnds, teams, queued, reservations },
       running: running.map((one) => ({ ...one, left: spanTo(one.end, now) })),
     });
+    yield;
     reservations = round.reservations;
     const byId = new Map(queued.map((job) => [job.id, job]));
     for (const { jobId, hostId, gpus } of round.starts) {
@@ -80,29 +81,49 @@ function runForward(input: Input, jobs: readonly Job[], slow: boolean) {
   return { begun, endless, stopped: queued.length > 0 };
 }
 
-/** Predictions for the first jobs of the queue, by job. Those further back are not in the map. They hold if nothing more urgent arrives. */
-export function predict(input: Input, order: readonly string[]): Map<string, Prediction> {
+function* foretell(input: Input, order: readonly string[]) {
   const place = new Map(order.slice(0, MOST_JOBS).map((id, at) => [id, at]));
   const jobs = input.queued
     .filter((job) => place.has(job.id))
     .sort((a, b) => compare(place.get(a.id) ?? 0, place.get(b.id) ?? 0));
-  const quick = runForward(input, jobs, false);
-  const slow = runForward(input, jobs, true);
+  const quick = yield* runForward(input, jobs, false);
+  const slow = yield* runForward(input, jobs, true);
   const found = new Map<string, Prediction>();
   for (const { id } of jobs) {
     const [one, other] = [quick.begun.get(id) ?? null, slow.begun.get(id) ?? null];
     const known = [one, other].filter((at) => at !== null);
     const low = known.length > 0 ? Math.min(...known) : null;
     const high = other === null || one === null ? null : Math.max(one, other);
-    const why =
-      high !== null
-        ? null
-        : slow.endless.length > 0
-          ? "It is not known how long the work before it takes."
-          : low === null
-            ? "Nothing that is known of would let it begin."
-            : "Too much lies before it to say how late it may be.";
-    found.set(id, { low, high, why });
+    found.set(id, { low, high, why: high === null ? whyUnknown(low, slow.endless.length > 0) : null });
   }
   return found;
+}
+
+function whyUnknown(low: number | null, endless: boolean): string {
+  if (endless) return "It is not known how long the work before it takes.";
+  if (low === null) return "Nothing that is known of would let it begin.";
+  return "Too much lies before it to say how late it may be.";
+}
+
+/** Predictions for the first jobs of the queue, by job. Those further back are not in the map. They hold if nothing more urgent arrives. */
+export function predict(input: Input, order: readonly string[]): Map<string, Prediction> {
+  const work = foretell(input, order);
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same a few milliseconds at a time: `breathe` is awaited in between, so that others get their turn. */
+export async function predictGently(
+  input: Input,
+  order: readonly string[],
+  breathe: () => Promise<unknown>,
+): Promise<Map<string, Prediction>> {
+  const work = foretell(input, order);
+  for (let rounds = 1; ; rounds++) {
+    const step = work.next();
+    if (step.done) return step.value;
+    if (rounds % 4 === 0) await breathe();
+  }
 }

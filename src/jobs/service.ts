@@ -16,6 +16,16 @@ import { finishJob, jobIn, move, note } from "./transitions.ts";
 export { createJob, getJob, type NewJob, requestHash } from "./create.ts";
 export { type JobQuery, listJobs } from "./list.ts";
 export { startPipeline } from "./pipeline.ts";
+export {
+  type QueueView,
+  queueFacts,
+  type StartRange,
+  setShare,
+  type TeamView,
+  viewQueue,
+  type WaitView,
+} from "./queue.ts";
+export { changeQueued } from "./queue-wishes.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
 export { finishJob } from "./transitions.ts";

@@ -7,6 +7,8 @@ import { AppError } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { createJob, findRepeated, getJob, type NewJob, type RequestMarks } from "./create.ts";
 import { type JobRow, type TrainPlan, TrainRequest } from "./model.ts";
+import type { QueueChange } from "./queue-model.ts";
+import { wishesOf } from "./queue-wishes.ts";
 import { buildTrainSpec } from "./spec.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
 
@@ -60,6 +62,21 @@ export function planTrainJob(ctx: Ctx, actor: Actor, request: unknown, options: 
   return renamed(options, () => buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf)));
 }
 
+/** What of a request is about the queue. */
+function placeOf({ priority, not_before, window, deadline }: TrainRequest): QueueChange {
+  return { priority, not_before, window, deadline };
+}
+
+/** How far off a plan's time may be, by what it rests on. */
+const SPREAD = { history: [0.8, 1.4], default: [0.4, 2.5] } as const;
+
+/** How long the run should take, at least and at most; nothing while the data is not known. */
+function estimateOf(plan: TrainPlan): { estimateLowS: number | null; estimateHighS: number | null } {
+  const [low, high] = SPREAD[plan.secondsBasis];
+  if (plan.seconds === null) return { estimateLowS: null, estimateHighS: null };
+  return { estimateLowS: Math.floor(plan.seconds * low), estimateHighS: Math.ceil(plan.seconds * high) };
+}
+
 /** Waits a moment for data that is being validated. */
 async function settled(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainPlan> {
   const end = ctx.clock.monotonic() + DATA_WAIT_MS;
@@ -87,7 +104,7 @@ export async function createTrainJob(
     spec: plan.spec,
     request: { ...request },
     metadata: request.metadata ?? {},
-    priority: request.priority ?? 0,
+    place: { ...wishesOf(ctx, actor, placeOf(request)), ...estimateOf(plan) },
     validating: !plan.ready,
     parentId: options.parentId,
     requestHash: options.requestHash,
@@ -112,7 +129,10 @@ export async function rerunJob(
 ): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
   if (row.kind !== "train") throw new AppError("invalid", "not_a_training_job", "Only training jobs can be run again.");
-  return createTrainJob(ctx, actor, { ...row.request, ...changes }, { parentId: row.id });
+  // Moments that were meant for the first run, and a priority that somebody else gave, are not for this one.
+  const { not_before: _not_before, deadline: _deadline, priority, ...request } = row.request;
+  const kept = actor.role === "admin" || (typeof priority === "number" && priority <= 0) ? { priority } : {};
+  return createTrainJob(ctx, actor, { ...request, ...kept, ...changes }, { parentId: row.id });
 }
 
 /** A job whose data was being validated: frozen and queued when that is done, failed when the data is bad. */
@@ -145,7 +165,10 @@ export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
     if (!plan || now.spec.kind !== "train") return [];
     // The model id was told when the job was made; everything else is frozen now.
     const spec = { ...plan.spec, output_model: now.spec.output_model };
-    await tx.update(job).set({ spec }).where(eq(job.id, row.id));
+    await tx
+      .update(job)
+      .set({ spec, ...estimateOf(plan) })
+      .where(eq(job.id, row.id));
     const message = await move(tx, now, "queued", { queuedAt: ctx.clock.now() });
     await note(tx, ctx, now, `Data validated: ${spec.dataset.train_rows} training rows; the job is queued`);
     return message ? [message] : [];

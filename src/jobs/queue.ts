@@ -1,0 +1,297 @@
+/** The queue as people see it: who runs where, who waits for what and from when on; and what teams are due. */
+import { eq, sql } from "drizzle-orm";
+import { audit } from "../audit/service.ts";
+import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
+import { organization } from "../db/schema/auth.ts";
+import { host } from "../db/schema/hosts.ts";
+import { job } from "../db/schema/jobs.ts";
+import { teamShare } from "../db/schema/queue.ts";
+import { notFound } from "../errors.ts";
+import type { JobRow, Progress } from "./model.ts";
+import type { ShareChange } from "./queue-model.ts";
+import { decide, queueMemory } from "./queue-run.ts";
+import { waitWords } from "./queue-words.ts";
+import { type Prediction, predictGently } from "./schedule-predict.ts";
+import type { Input, Job, Round, Running, WaitCode } from "./schedule-types.ts";
+
+/** A decided round is shown for so long, predictions a little longer: they cost more. */
+const FRESH_MS = 2000;
+const FORETOLD_MS = 10_000;
+
+interface Known {
+  input: Input;
+  round: Round;
+  foretold: { at: number; jobs: ReadonlySet<string>; found: Promise<Map<string, Prediction>> } | null;
+}
+const known = new WeakMap<Ctx, Known>();
+
+/** The newest round, decided anew when it is old (nothing is carried out here). */
+async function newest(ctx: Ctx): Promise<Known> {
+  const { last } = queueMemory(ctx);
+  const now = ctx.clock.now();
+  const { input, round } = last && Math.abs(now - last.input.now) < FRESH_MS ? last : await decide(ctx);
+  const kept = known.get(ctx);
+  const made: Known = { input, round, foretold: kept?.foretold ?? null };
+  known.set(ctx, made);
+  return made;
+}
+
+/** Predictions; made anew when they are old, or when they are of a queue without the job that is asked for. */
+function foretell(ctx: Ctx, state: Known, jobId?: string): Promise<Map<string, Prediction>> {
+  const now = ctx.clock.now();
+  const { foretold } = state;
+  const age = foretold ? Math.abs(now - foretold.at) : Number.POSITIVE_INFINITY;
+  if (foretold && age < FORETOLD_MS && (jobId === undefined || foretold.jobs.has(jobId))) return foretold.found;
+  const found = predictGently(state.input, state.round.order, () => Bun.sleep(0));
+  state.foretold = { at: now, jobs: new Set(state.round.order), found };
+  return found;
+}
+
+/** When a waiting job should begin. Milliseconds since 1970. */
+export interface StartRange {
+  earliest: number | null;
+  latest: number | null;
+  /** Why one of them is not known. */
+  why: string | null;
+}
+
+export interface WaitView {
+  code: WaitCode;
+  message: string;
+  until: number | null;
+  host: string | null;
+  /** Jobs of the asker's organisation that hold what it waits for. */
+  jobs: string[];
+}
+
+export interface WorkView {
+  /** Id and name are null for another team's work. */
+  id: string | null;
+  name: string | null;
+  team: string | null;
+  own: boolean;
+  kind: string;
+  priority: number;
+  gpus: number;
+}
+export interface RunningView extends WorkView {
+  host: string | null;
+  uuids: string[];
+  since: number;
+  /** When it should end, at the earliest and at the latest; null = not known. */
+  ends: { earliest: number | null; latest: number | null };
+  yielding: boolean;
+}
+export interface WaitingView extends WorkView {
+  position: number;
+  since: number;
+  waiting: WaitView | null;
+  start: StartRange;
+  deadline: number | null;
+  /** It will be over after its deadline, as far as can be told. */
+  late: boolean;
+  notBefore: number | null;
+  window: Job["window"];
+}
+export interface HostView {
+  id: string;
+  name: string;
+  provider: string;
+  state: string;
+  ask: boolean;
+  gpus: string[];
+  slots: number | null;
+}
+export interface TeamView {
+  id: string;
+  name: string;
+  weight: number;
+  used: number;
+  usedThisMonth: number;
+  maxGpus: number | null;
+  monthGpuHours: number | null;
+  gpusNow: number;
+  running: number;
+  waiting: number;
+}
+export interface QueueView {
+  now: number;
+  hosts: HostView[];
+  running: RunningView[];
+  waiting: WaitingView[];
+  hasMore: boolean;
+  total: number;
+  own: number;
+  /** The asker's team; for administrators all that run or wait. */
+  teams: TeamView[];
+}
+
+function waitView(state: Known, one: Job, mine: ReadonlySet<string>, told: string | null): WaitView | null {
+  const wait = state.round.waits.get(one.id);
+  if (!wait) return null;
+  const hosts = new Map(state.input.capacity.hosts.map((each) => [each.id, each]));
+  const { code, until, host: on } = wait;
+  return {
+    code,
+    message: waitWords(one, wait, hosts, told),
+    until,
+    host: on,
+    jobs: wait.behind.filter((id) => mine.has(id)),
+  };
+}
+
+function rangeOf(prediction: Prediction | undefined, ahead: boolean): StartRange {
+  if (prediction) return { earliest: prediction.low, latest: prediction.high, why: prediction.why };
+  return { earliest: null, latest: null, why: ahead ? "It is about to begin." : "Too many jobs are before it to say." };
+}
+
+function isLate(one: Job, start: StartRange): boolean {
+  if (one.deadline === null || start.earliest === null) return false;
+  return start.earliest + one.estimate.low > one.deadline;
+}
+
+/** What one waiting job waits for, and when it should begin; null for jobs that do not wait. */
+export async function queueFacts(
+  ctx: Ctx,
+  actor: Actor,
+  row: JobRow,
+): Promise<{ waiting: WaitView; start: StartRange; position: number; late: boolean } | null> {
+  if (row.state !== "queued") return null;
+  let state = await newest(ctx);
+  if (!state.input.queued.some((each) => each.id === row.id)) {
+    // It came after the newest round.
+    queueMemory(ctx).last = null;
+    queueMemory(ctx).changed.add(row.id);
+    state = await newest(ctx);
+  }
+  const one = state.input.queued.find((each) => each.id === row.id);
+  if (!one) return null;
+  const mine = new Set(state.input.running.filter((each) => each.job.team === actor.org).map((each) => each.job.id));
+  for (const each of state.input.queued) if (each.team === actor.org) mine.add(each.id);
+  const waiting = waitView(state, one, mine, (row.progress as Progress).waiting ?? null);
+  if (!waiting) return null;
+  const start = rangeOf((await foretell(ctx, state, row.id)).get(row.id), false);
+  return { waiting, start, position: state.round.order.indexOf(row.id) + 1, late: isLate(one, start) };
+}
+
+async function namesOf(ctx: Ctx, ids: string[]): Promise<Map<string, { name: string; waiting: string | null }>> {
+  const rows = await ctx.db
+    .select({ id: job.id, name: job.name, waiting: sql<string | null>`json_extract(${job.progress}, '$.waiting')` })
+    .from(job)
+    .where(sql`${job.id} in (select value from json_each(${JSON.stringify(ids)}))`);
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** The whole queue; of other teams' work only what it takes is told, except to administrators. */
+export async function viewQueue(
+  ctx: Ctx,
+  actor: Actor,
+  query: { limit: number; after?: string; mine?: boolean },
+): Promise<QueueView> {
+  const state = await newest(ctx);
+  const { input, round } = state;
+  const jobs = new Map(input.queued.map((one) => [one.id, one]));
+  const order = round.order.filter((id) => !query.mine || jobs.get(id)?.team === actor.org);
+  const from = query.after ? order.indexOf(query.after) + 1 : 0;
+  const shown = order.slice(from, from + query.limit);
+  const living = input.running.filter(
+    (one) => one.hostId !== null || one.gpus.length > 0 || one.job.team === actor.org,
+  );
+  const [names, orgs, hostNames, foretold] = await Promise.all([
+    namesOf(ctx, [...shown, ...living.map((one) => one.job.id)]),
+    ctx.db.select({ id: organization.id, name: organization.name }).from(organization),
+    ctx.db.select({ id: host.id, name: host.name }).from(host),
+    foretell(ctx, state),
+  ]);
+  const teamName = new Map(orgs.map((one) => [one.id, one.name]));
+  const sees = (one: Job) => one.team === actor.org || actor.role === "admin";
+  const work = (one: Job): WorkView => ({
+    ...{ id: sees(one) ? one.id : null, name: sees(one) ? (names.get(one.id)?.name ?? one.id) : null },
+    ...{ team: sees(one) ? (teamName.get(one.team) ?? one.team) : null, own: one.team === actor.org },
+    ...{ kind: one.kind, priority: one.priority, gpus: one.wants.gpus },
+  });
+  const mine = new Set([...jobs.values(), ...living.map((one) => one.job)].filter(sees).map((one) => one.id));
+  const place = new Map(round.order.map((id, at) => [id, at + 1]));
+  const starting = new Set(round.starts.map((one) => one.jobId));
+  const named = new Map(hostNames.map((one) => [one.id, one.name]));
+  return {
+    now: input.now,
+    hosts: input.capacity.hosts.map((one) => ({
+      ...{ id: one.id, name: named.get(one.id) ?? (one.ask ? one.provider : "This machine"), provider: one.provider },
+      ...{ state: one.state, ask: one.ask, gpus: one.gpus.map((card) => card.uuid) },
+      slots: one.gpus.length === 0 && one.pool ? (input.capacity.pools[one.pool]?.train ?? null) : null,
+    })),
+    running: living.map((one) => ({ ...work(one.job), ...runningView(one, input.now) })),
+    waiting: shown.flatMap((id) => {
+      const one = jobs.get(id);
+      if (!one) return [];
+      const start = rangeOf(foretold.get(id), starting.has(id));
+      return {
+        ...work(one),
+        ...{
+          position: place.get(id) ?? 0,
+          since: one.queuedAt,
+          start,
+          deadline: one.deadline,
+          late: isLate(one, start),
+        },
+        waiting: waitView(state, one, mine, names.get(id)?.waiting ?? null),
+        ...{ notBefore: one.startAfter, window: one.window },
+      };
+    }),
+    hasMore: from + query.limit < order.length,
+    total: round.order.length,
+    own: [...jobs.values()].filter((one) => one.team === actor.org).length,
+    teams: await teamsOf(ctx, actor, input, teamName),
+  };
+}
+
+function runningView(one: Running, now: number) {
+  const serve = one.job.kind === "serve";
+  return {
+    ...{ host: one.hostId, uuids: [...one.gpus], since: one.startedAt, yielding: one.yielding },
+    ends: {
+      earliest: serve || (one.left.low === 0 && one.left.high === null) ? null : now + one.left.low,
+      latest: one.left.high === null ? null : now + one.left.high,
+    },
+  };
+}
+
+async function teamsOf(ctx: Ctx, actor: Actor, input: Input, names: ReadonlyMap<string, string>): Promise<TeamView[]> {
+  const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
+  const ids = new Set([actor.org, ...(actor.role === "admin" ? [...names.keys()] : [])].filter((id) => names.has(id)));
+  const teams = new Map(input.teams.map((team) => [team.id, team]));
+  return [...ids].map((id) => {
+    const team = teams.get(id);
+    const running = input.running.filter((one) => one.job.team === id);
+    return {
+      ...{ id, name: names.get(id) ?? id, weight: shares.get(id)?.weight ?? 1 },
+      ...{ used: team?.used ?? 0, usedThisMonth: team?.usedThisMonth ?? 0 },
+      ...{ maxGpus: shares.get(id)?.maxGpus ?? null, monthGpuHours: shares.get(id)?.monthGpuHours ?? null },
+      ...{ gpusNow: running.reduce((sum, one) => sum + one.job.wants.gpus, 0), running: running.length },
+      waiting: input.queued.filter((one) => one.team === id).length,
+    };
+  });
+}
+
+/** Says what a team is due and may use. Administrators only; audited. */
+export async function setShare(ctx: Ctx, actor: Actor, org: string, change: ShareChange): Promise<void> {
+  requireAdmin(actor);
+  await ctx.write(async (tx) => {
+    const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org));
+    if (!found) throw notFound("organisation", org.slice(0, 100));
+    const set = {
+      ...(change.weight === undefined ? {} : { weight: change.weight }),
+      ...(change.max_gpus === undefined ? {} : { maxGpus: change.max_gpus }),
+      ...(change.gpu_hours_per_month === undefined ? {} : { monthGpuHours: change.gpu_hours_per_month }),
+      updatedAt: ctx.clock.now(),
+    };
+    await tx
+      .insert(teamShare)
+      .values({ org, ...set })
+      .onConflictDoUpdate({ target: teamShare.org, set });
+    await audit(tx, ctx, actor, "team.share", org, { ...change });
+  });
+  queueMemory(ctx).last = null;
+  ctx.bus.emit("hosts.changed", { ids: [] });
+}
