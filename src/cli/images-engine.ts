@@ -7,13 +7,16 @@ import { assetsHash } from "../assets.ts";
 import { imageContext, tarOf } from "../compute/image-context.ts";
 import { type PinnedImage, ROLES, type Role } from "../compute/images.ts";
 import { AppError } from "../errors.ts";
+import { type BuildOptions, lookInsideProgram, planBuild } from "./image-plan.ts";
 import { followImage, type Show } from "./images-stream.ts";
 
 /** The images' labels, set by the Dockerfiles. */
-const LABELS = { role: "ft.role", variant: "ft.variant", version: "ft.version" };
+const LABELS = { role: "ft.role", variant: "ft.variant", version: "ft.version", engine: "ft.engine" };
 
 export interface FoundImage extends PinnedImage {
   role: Role;
+  /** What answers in an inference image; null for others. */
+  engine: string | null;
   bytes: number;
 }
 
@@ -40,6 +43,7 @@ function foundOf(info: Inspected): FoundImage | null {
     id: info.Id,
     tag: info.RepoTags?.[0] ?? "",
     variant: labels[LABELS.variant] ?? "unknown",
+    engine: labels[LABELS.engine] ?? null,
     version: labels[LABELS.version] ?? "unknown",
     created_at: Math.floor(Date.parse(info.Created) / 1000),
     bytes: info.Size,
@@ -59,23 +63,10 @@ export async function listImages(engine: Engine): Promise<FoundImage[]> {
   return found.filter((one) => one !== null).sort((a, b) => b.created_at - a.created_at);
 }
 
-export interface BuildOptions {
-  role: Role;
-  torch: "cpu" | "cuda";
-  /** Image to start from; null = as the Dockerfile says. */
-  base: string | null;
-  wheels: string | null;
-  index: string | null;
-  /** Network of the build: `default`, `host`, or `none` with all wheels given. */
-  network: string;
-}
-
 /** Builds from the sources this program carries. @throws AppError `image_failed` */
 export async function buildImage(engine: Engine, options: BuildOptions, show: Show): Promise<FoundImage> {
   const { folders, entries, bytes } = imageContext(options.wheels);
-  const tag = `finetune-lab/${options.role}:${options.torch}`;
-  const base = options.base ?? (options.role === "inference" ? `finetune-lab/trainer:${options.torch}` : null);
-  const index = options.network === "none" ? "none" : options.index;
+  const { tag, dockerfile, buildargs } = planBuild(options, assetsHash("trainer").slice(0, 16));
   let sent = 0;
   async function* counted() {
     for await (const chunk of tarOf(folders, entries)) {
@@ -86,15 +77,10 @@ export async function buildImage(engine: Engine, options: BuildOptions, show: Sh
   }
   const stream = await engine.docker.buildImage(Readable.from(counted()), {
     t: tag,
-    dockerfile: `compose/Dockerfile.${options.role}`,
+    dockerfile,
     networkmode: options.network,
     forcerm: true,
-    buildargs: {
-      TORCH: options.torch,
-      VERSION: assetsHash("trainer").slice(0, 16),
-      ...(base ? { BASE: base } : {}),
-      ...(index ? { INDEX: index } : {}),
-    },
+    buildargs,
   });
   const { id } = await followImage(stream as Readable, show);
   const found = await findImage(engine, id ?? tag);
@@ -135,16 +121,11 @@ export async function loadImage(engine: Engine, file: string, id: string, show: 
   return ours(await findImage(engine, id), id);
 }
 
-const INSIDE = `import importlib.metadata, json, sys
-import finetune_trainer, torch, transformers, peft, trl
-names = ("torch", "transformers", "peft", "trl")
-print(json.dumps({"python": sys.version.split()[0], **{name: importlib.metadata.version(name) for name in names}}))`;
-
 /** Starts the image with no network and no rights, and has it import what trainers need. Returns the versions it printed. @throws AppError `image_broken` */
 export async function lookInside({ docker }: Engine, image: FoundImage): Promise<Record<string, string>> {
   const container = await docker.createContainer({
     Image: image.id,
-    Entrypoint: ["python3", "-c", INSIDE],
+    Entrypoint: ["python3", "-c", lookInsideProgram(image.engine)],
     Cmd: [],
     User: "1000:1000",
     Tty: true,

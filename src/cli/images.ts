@@ -10,7 +10,7 @@ import { openFiles } from "../lib/files.ts";
 import { sha256File } from "../lib/manifest.ts";
 import { type Args, CONFIG_OPTIONS, configFlags, EXIT, type Option, UsageError, type Verb } from "./command.ts";
 import { enginesOf } from "./engines.ts";
-import type { BuildOptions } from "./images-engine.ts";
+import { type BuildOptions, SERVING_ENGINES } from "./image-plan.ts";
 import { createProgress } from "./progress.ts";
 
 const OPTIONS = {
@@ -38,6 +38,13 @@ function roleOf(args: Args): Role {
   const role = ROLES.find((one) => one === (args.text("role") ?? "trainer"));
   if (!role) throw new UsageError(`--role is one of ${ROLES.join(", ")}.`);
   return role;
+}
+
+function engineOf(args: Args): BuildOptions["engine"] {
+  const engine = SERVING_ENGINES.find((one) => one === args.text("engine")) ?? null;
+  if (args.text("engine") && !engine) throw new UsageError(`--engine is one of ${SERVING_ENGINES.join(", ")}.`);
+  if (engine === "vllm" && args.text("torch") !== "cuda") throw new UsageError("vLLM is for GPUs: add --torch cuda.");
+  return engine;
 }
 
 /** What a verb of this family needs; engine errors come out as plain words. */
@@ -71,8 +78,9 @@ const build: Verb = {
     torch: { value: "cpu|cuda", help: "which PyTorch goes in (default cpu)" },
     base: {
       value: "IMAGE",
-      help: "image to start from (default python:3.12-slim-bookworm; for inference the trainer's)",
+      help: "image to start from (default python:3.12-slim-bookworm; for inference the trainer's, with vLLM vLLM's)",
     },
+    engine: { value: "transformers|vllm", help: "what answers in an inference image (default vllm with --torch cuda)" },
     wheels: { value: "DIR", help: "wheels to install from (pip download -r requirements.txt -d DIR)" },
     index: { value: "URL", help: "package index of your own" },
     network: { value: "NAME", help: "network of the build: default, host, or none when DIR has every wheel" },
@@ -88,7 +96,8 @@ const build: Verb = {
       if (wheels && !existsSync(wheels)) throw new UsageError(`There is no directory ${wheels}.`);
       const network = args.text("network") ?? "default";
       const [base, index] = [args.text("base") ?? null, args.text("index") ?? null];
-      const options: BuildOptions = { role: roleOf(args), torch, wheels, network, base, index };
+      const engine = engineOf(args);
+      const options: BuildOptions = { role: roleOf(args), torch, wheels, network, base, index, engine };
       const ids = new Set<string>();
       for (const engine of engines) {
         const image = await buildImage(engine, options, show);
@@ -197,11 +206,11 @@ const list: Verb = {
       for (const engine of engines)
         for (const image of await listImages(engine)) {
           const current = pinned[image.role]?.id === image.id;
-          const { role, variant, tag, id, version, bytes } = image;
+          const { role, variant, engine: serves, tag, id, version, bytes } = image;
           say(
             args.on("json")
-              ? JSON.stringify({ host: engine.id, role, variant, tag, id, version, bytes, current })
-              : `${current ? "*" : " "} ${engine.id}  ${role}  ${variant}  ${tag || "-"}  ${id}  ${megabytes(bytes)}`,
+              ? JSON.stringify({ host: engine.id, role, variant, engine: serves, tag, id, version, bytes, current })
+              : `${current ? "*" : " "} ${engine.id}  ${role}  ${variant}${serves ? ` (${serves})` : ""}  ${tag || "-"}  ${id}  ${megabytes(bytes)}`,
           );
         }
       return EXIT.ok;

@@ -14,6 +14,8 @@ const Pinned = v.object({
   id: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)),
   tag: v.string(),
   variant: v.string(),
+  /** What answers in an inference image: `transformers` or `vllm`. */
+  engine: v.optional(v.nullable(v.string())),
   /** Hash of the trainer sources inside. */
   version: v.string(),
   created_at: v.number(),

@@ -11,9 +11,10 @@ import { attempt, job } from "../db/schema/jobs.ts";
 import { createHost } from "../plugins/host.ts";
 import { loadPlugins, type PluginProblem } from "../plugins/service.ts";
 import { readyTrainerEnvironment } from "./environment.ts";
-import { pinnedImages, type Role } from "./images.ts";
+import { type PinnedImage, pinnedImages, type Role } from "./images.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
+export { type CardGroup, cardsOf } from "./cards.ts";
 export { SILENT_MS } from "./inventory.ts";
 
 /** The registry with what the settings page wants to know besides. */
@@ -67,6 +68,12 @@ export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise
   const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
   const image = containers ? pinnedImages(ctx.files)[role]?.id : undefined;
   return { ...(await environmentIdentity(ctx)), ...(image ? { image } : {}) };
+}
+
+/** The pinned image endpoints run in; null where no provider of containers is used, or none was pinned. */
+export function inferenceImage(ctx: Ctx): PinnedImage | null {
+  const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
+  return (containers && pinnedImages(ctx.files).inference) || null;
 }
 
 function environmentIdentity(ctx: Ctx): Promise<TrainerIdentity> {

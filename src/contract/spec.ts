@@ -165,6 +165,8 @@ export interface ServeSpec {
   adapters: { name: string; artifact_id: string; input: string }[];
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
+  /** Part of each GPU's memory the engine may fill; 0.9 where it is left out. */
+  gpu_memory_fraction?: number;
   trainer: TrainerRef;
   need: Need;
   limits: Limits;

@@ -1,10 +1,11 @@
 /** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process. */
 import { eq } from "drizzle-orm";
-import { bf16Supported, trainerIdentity } from "../compute/service.ts";
+import { bf16Supported, cardsOf, inferenceImage, trainerIdentity } from "../compute/service.ts";
 import type { ServeSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveModel } from "../models/service.ts";
+import { gpusForServing } from "./gpus.ts";
 
 /** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */
 const MAX_CHECKPOINTS = 4;
@@ -36,7 +37,10 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, resolved.jobId)).limit(1)
     : [];
   const trained = run?.spec as TrainSpec | undefined;
-  const precision = trained?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32");
+  const image = inferenceImage(ctx);
+  const gpus = image?.engine === "vllm" ? gpusForServing(base.parameters, await cardsOf(ctx, null)) : null;
+  const bf16 = gpus?.bf16 ?? bf16Supported();
+  const precision = gpus && !bf16 ? "float32" : (trained?.hyperparameters.precision ?? (bf16 ? "bfloat16" : "float32"));
   const bytes = base.parameters * (precision === "float32" ? 4 : 2);
   return {
     version: 1,
@@ -45,17 +49,19 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     adapters,
     max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
     precision,
+    ...(gpus ? { gpu_memory_fraction: gpus.gpu_memory_fraction } : {}),
     trainer: await trainerIdentity(ctx, "inference"),
     need: {
-      gpus: 0,
-      gpu_memory_mb: 0,
+      gpus: gpus?.gpus ?? 0,
+      gpu_memory_mb: gpus?.gpu_memory_mb ?? 0,
       cpus: 1,
-      memory_mb: Math.ceil((bytes * 1.3) / 1024 ** 2) + 700,
+      memory_mb: gpus?.memory_mb ?? Math.ceil((bytes * 1.3) / 1024 ** 2) + 700,
       disk_mb: 100,
       max_price_per_hour: null,
       provider: null,
     },
     // Served until stopped: neither progress nor an end is expected, and the deployment itself counts the tries.
-    limits: { queued_s: 86_400, no_progress_s: 120, total_s: 10 * 365 * 86_400, max_attempts: 1 },
+    // On GPUs kernels are compiled before the first answer.
+    limits: { queued_s: 86_400, no_progress_s: gpus ? 1800 : 120, total_s: 10 * 365 * 86_400, max_attempts: 1 },
   };
 }

@@ -96,6 +96,8 @@ export function occupy(room: Room, one: Running): void {
 export function suits(host: Host, job: Job): boolean {
   const { wants } = job;
   if (wants.provider !== null && host.provider !== wants.provider) return false;
+  // An endpoint answers on a socket of the server's own machine; a host that shares no pool is another.
+  if (job.kind === "serve" && host.pool === host.id) return false;
   if (host.ask) return !job.noRent;
   return wants.cpus <= host.cpus && wants.memoryMb <= host.memoryMb;
 }

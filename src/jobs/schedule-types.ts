@@ -40,7 +40,7 @@ export interface Host {
   cpus: number;
   memoryMb: number;
   gpus: readonly Gpu[];
-  /** Where its slots for work without GPUs are counted; hosts of one machine share a pool. Null = no limit. */
+  /** Where its slots for work without GPUs are counted; hosts of the server's machine share a pool, others have one named like them. Null = no limit. */
   pool: string | null;
   /** What it has is only known by asking its providers for offers (rented machines): any job may try it. */
   ask: boolean;

@@ -1,20 +1,18 @@
 /** Turns a training request into the frozen spec: data, base model and machine are looked up once, every number is resolved, and nothing is looked up again. */
 import { availableParallelism } from "node:os";
-import { and, eq, inArray, isNull, sql } from "drizzle-orm";
-import { bf16Supported, memoryLimit, trainerIdentity } from "../compute/service.ts";
+import { eq } from "drizzle-orm";
+import { bf16Supported, cardsOf, memoryLimit, trainerIdentity } from "../compute/service.ts";
 import { type DatasetRef, SPEC_VERSION, type TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { VersionRow } from "../datasets/model.ts";
 import { resolveTrainingData, tokenStats } from "../datasets/service.ts";
 import { organization } from "../db/schema/auth.ts";
-import { gpu, host } from "../db/schema/hosts.ts";
 import { AppError } from "../errors.ts";
 import { randomChars } from "../lib/ids.ts";
 import { baseModelRef, requireReadyBase } from "../models/service.ts";
 import { type Facts, resolveAuto } from "./auto.ts";
 import { estimateSeconds, expectedSpeed, totalTokens } from "./estimate.ts";
 import type { TrainPlan, TrainRequest } from "./model.ts";
-import type { Cards } from "./parallel.ts";
 
 const DAY_S = 86_400;
 /** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
@@ -49,29 +47,6 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
     .replace(/[^a-z0-9-]+/g, "-")
     .replace(/^-+|-+$/g, "");
   return slug || "org";
-}
-
-/** NVIDIA's cards from before bfloat16: Turing, Volta and older. */
-const NO_BF16 = /\b(T4|T4G|V100|P100|P40|P4|M60|M40|K80|GTX|TITAN|RTX 20[678]0|Quadro)\b/i;
-
-/** GPUs the job could be given, by host and kind; a slice of a card works alone. */
-async function cardsOf(ctx: Ctx, provider: string | null): Promise<Cards[]> {
-  const providers = ctx.compute
-    .list()
-    .filter(({ plugin }) => plugin.capabilities.gpus && (provider === null || plugin.id === provider))
-    .map(({ plugin }) => plugin.id);
-  if (providers.length === 0) return [];
-  const rows = await ctx.db
-    .select({ model: gpu.model, memoryMb: gpu.memoryMb, slice: gpu.parent, count: sql<number>`count(*)` })
-    .from(gpu)
-    .innerJoin(host, eq(host.id, gpu.hostId))
-    .where(and(inArray(host.provider, providers), eq(host.state, "ready"), isNull(gpu.lostAt)))
-    .groupBy(gpu.hostId, gpu.model, gpu.memoryMb, gpu.parent);
-  return rows.map(({ model, memoryMb, slice, count }) => ({
-    count: slice === null ? count : 1,
-    memoryMb,
-    bf16: !NO_BF16.test(model),
-  }));
 }
 
 function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {

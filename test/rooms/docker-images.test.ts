@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type BuildOptions, lookInsideProgram, planBuild, VLLM_IMAGE } from "../../src/cli/image-plan.ts";
 import { followImage, imageProgress } from "../../src/cli/images-stream.ts";
 import { imageContext, tarOf } from "../../src/compute/image-context.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images.ts";
@@ -47,6 +48,86 @@ describe("the engine's stream", () => {
   });
 });
 
+describe("what an image is built from", () => {
+  const plain: BuildOptions = {
+    role: "trainer",
+    torch: "cpu",
+    base: null,
+    wheels: null,
+    index: null,
+    network: "default",
+  };
+  const by = (more: Partial<BuildOptions>) => planBuild({ ...plain, ...more }, "0011");
+  const trainer = { tag: "finetune-lab/trainer:cpu", dockerfile: "compose/Dockerfile.trainer" };
+  const inference = { tag: "finetune-lab/inference:cpu", dockerfile: "compose/Dockerfile.inference" };
+  const own = "registry.lab/vllm@sha256:1";
+
+  test.each([
+    ["a trainer", {}, { ...trainer, buildargs: { TORCH: "cpu", VERSION: "0011" } }],
+    [
+      "a trainer without a network",
+      { network: "none", base: "mine", index: "https://i" },
+      { ...trainer, buildargs: { TORCH: "cpu", VERSION: "0011", BASE: "mine", INDEX: "none" } },
+    ],
+    [
+      "inference on processors: the trainer's image, transformers",
+      { role: "inference", network: "none" },
+      { ...inference, buildargs: { TORCH: "cpu", VERSION: "0011", ENGINE: "transformers", BASE: trainer.tag } },
+    ],
+    [
+      "inference on GPUs: vLLM's own image",
+      { role: "inference", torch: "cuda" },
+      {
+        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "vllm", BASE: VLLM_IMAGE },
+      },
+    ],
+    [
+      "the same by digest from a registry of one's own",
+      { role: "inference", torch: "cuda", base: own },
+      {
+        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "vllm", BASE: own },
+      },
+    ],
+    [
+      "transformers on GPUs, when asked for",
+      { role: "inference", torch: "cuda", engine: "transformers" },
+      {
+        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "transformers", BASE: "finetune-lab/trainer:cuda" },
+      },
+    ],
+  ] as [string, Partial<BuildOptions>, object][])("%s", (_, options, plan) => {
+    expect(by(options) as object).toEqual(plan);
+  });
+
+  test("every build argument is one the Dockerfile takes, and the version of vLLM is the one its command is written for", () => {
+    for (const more of [
+      {},
+      { index: "https://i" },
+      { role: "inference" },
+      { role: "inference", torch: "cuda" },
+    ] as const) {
+      const { dockerfile, buildargs } = by(more);
+      const text = readFileSync(join(import.meta.dir, "../..", dockerfile), "utf8");
+      for (const name of Object.keys(buildargs))
+        expect(text, `${dockerfile} ${name}`).toMatch(new RegExp(`^ARG ${name}\\b`, "m"));
+    }
+    const command = readFileSync(join(import.meta.dir, "../../trainer/finetune_trainer/vllm_command.py"), "utf8");
+    expect(command).toContain(`(${VLLM_IMAGE.split(":v")[1]})`);
+    expect(readFileSync(join(import.meta.dir, "../../compose/Dockerfile.inference"), "utf8")).toContain(VLLM_IMAGE);
+  });
+
+  test("the look inside imports what the image's engine needs", () => {
+    expect(lookInsideProgram("vllm")).toContain("import finetune_trainer.serve_vllm, torch, transformers, vllm\n");
+    for (const engine of [null, "transformers"]) {
+      expect(lookInsideProgram(engine)).toContain("import finetune_trainer, torch, transformers, peft, trl\n");
+      expect(lookInsideProgram(engine)).not.toContain("vllm");
+    }
+  });
+});
+
 test("the build context holds the sources and the wheels, long names too, as tar reads it", async () => {
   const dir = mkdtempSync(join(tmpdir(), "ftl-context-"));
   try {
@@ -61,7 +142,12 @@ test("the build context holds the sources and the wheels, long names too, as tar
     await runProgram(["tar", "-C", out, "-xf", tar]);
     expect(readFileSync(join(out, "wheels", long), "utf8")).toBe("wheel");
     expect(existsSync(join(out, "wheels/notes.txt"))).toBe(false);
-    for (const name of ["compose/Dockerfile.trainer", "compose/install.py", "trainer/requirements.txt"])
+    for (const name of [
+      "compose/Dockerfile.trainer",
+      "compose/Dockerfile.inference",
+      "compose/install.py",
+      "trainer/requirements.txt",
+    ])
       expect(existsSync(join(out, name)), name).toBe(true);
     expect(existsSync(join(out, "trainer/finetune_trainer/__main__.py"))).toBe(true);
   } finally {

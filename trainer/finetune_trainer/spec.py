@@ -141,6 +141,7 @@ class ServeSpec:
     trainer: Json
     need: Json
     limits: Json
+    gpu_memory_fraction: float = 0.9  # of each GPU; specs for processors have none
 
 
 KINDS: dict[str, type] = {"train": TrainSpec, "evaluate": EvaluateSpec, "serve": ServeSpec}
@@ -153,6 +154,8 @@ def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec:
     spec = _build(KINDS[kind], value, "spec")
     if isinstance(spec, TrainSpec):
         _check_train(spec)
+    if isinstance(spec, ServeSpec) and not 0 < spec.gpu_memory_fraction <= 0.95:
+        raise BadSpec("spec.gpu_memory_fraction: the value is out of range")
     return spec
 
 

@@ -11,7 +11,6 @@ from .spec import ServeSpec
 
 LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for, from its default on
 LORAS_AT_ONCE, LORAS_KEPT = 4, 32
-MEMORY_FRACTION = "0.9"  # a GPU given to an endpoint serves it alone
 # vLLM's kernels for LoRA know 16-bit numbers alone; `auto` is the model's own kind of them, or what an older GPU has.
 DTYPES = {"bfloat16": "bfloat16", "float32": "auto"}
 
@@ -25,7 +24,7 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
         # The model's own context, or as much of it as the GPU has memory for: a short endpoint is better than none.
         *("--max-model-len", "auto"),
         *("--tensor-parallel-size", str(max(1, int(spec.need.get("gpus") or 1)))),
-        *("--gpu-memory-utilization", MEMORY_FRACTION, "--load-format", "safetensors"),
+        *("--gpu-memory-utilization", str(spec.gpu_memory_fraction), "--load-format", "safetensors"),
         *("--enable-lora", "--max-lora-rank", str(max_rank(adapters))),
         *("--max-loras", str(LORAS_AT_ONCE), "--max-cpu-loras", str(LORAS_KEPT)),
         *(("--lora-modules", *modules) if modules else ()),

@@ -36,7 +36,11 @@ CASES = {
         {"precision": "bfloat16", "max_new_tokens": 64},
         "",
     ),
-    "vllm-four-gpus-and-tools": ({}, {"precision": "bfloat16", "need": {"gpus": 4}}, "{{ '<tool_call>' }}"),
+    "vllm-four-gpus-and-tools": (
+        {},
+        {"precision": "bfloat16", "need": {"gpus": 4}, "gpu_memory_fraction": 0.45},
+        "{{ '<tool_call>' }}",
+    ),
 }
 
 

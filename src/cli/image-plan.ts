@@ -1,0 +1,64 @@
+/** What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves it. Pure. */
+import type { Role } from "../compute/images.ts";
+
+/** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/vllm_command.py` is written for it. */
+export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";
+
+export const SERVING_ENGINES = ["transformers", "vllm"] as const;
+export type ServingEngine = (typeof SERVING_ENGINES)[number];
+
+export interface BuildOptions {
+  role: Role;
+  torch: "cpu" | "cuda";
+  /** Image to start from; null = as `planBuild` says. */
+  base: string | null;
+  wheels: string | null;
+  index: string | null;
+  /** Network of the build: `default`, `host`, or `none` with all wheels given. */
+  network: string;
+  /** What answers requests in an inference image; null = vLLM for GPUs, transformers for processors. */
+  engine?: ServingEngine | null;
+}
+
+export interface BuildPlan {
+  tag: string;
+  dockerfile: string;
+  buildargs: Record<string, string>;
+}
+
+/** The build of an image. `version` names the trainer's sources. */
+export function planBuild(options: BuildOptions, version: string): BuildPlan {
+  const { role, torch } = options;
+  const engine = role === "inference" ? (options.engine ?? (torch === "cuda" ? "vllm" : "transformers")) : null;
+  const base = options.base ?? (engine === "vllm" ? VLLM_IMAGE : engine ? `finetune-lab/trainer:${torch}` : null);
+  const index = options.network === "none" ? "none" : options.index;
+  return {
+    tag: `finetune-lab/${role}:${torch}`,
+    dockerfile: `compose/Dockerfile.${role}`,
+    buildargs: {
+      TORCH: torch,
+      VERSION: version,
+      ...(engine ? { ENGINE: engine } : {}),
+      ...(base ? { BASE: base } : {}),
+      // Only the trainer's image installs packages.
+      ...(index && role === "trainer" ? { INDEX: index } : {}),
+    },
+  };
+}
+
+const PACKAGES = {
+  transformers: {
+    modules: "finetune_trainer, torch, transformers, peft, trl",
+    names: ["torch", "transformers", "peft", "trl"],
+  },
+  vllm: { modules: "finetune_trainer.serve_vllm, torch, transformers, vllm", names: ["torch", "transformers", "vllm"] },
+};
+
+/** A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the image's label; trainers have none. */
+export function lookInsideProgram(engine: string | null): string {
+  const { modules, names } = PACKAGES[engine === "vllm" ? "vllm" : "transformers"];
+  return `import importlib.metadata, json, sys
+import ${modules}
+names = ${JSON.stringify(names)}
+print(json.dumps({"python": sys.version.split()[0], **{name: importlib.metadata.version(name) for name in names}}))`;
+}
