@@ -11,7 +11,7 @@ import type { JobRow, Progress } from "./model.ts";
 import type { ShareChange } from "./queue-model.ts";
 import { decide, queueMemory } from "./queue-run.ts";
 import { waitWords } from "./queue-words.ts";
-import { type Prediction, predictGently } from "./schedule-predict.ts";
+import { allowForOthers, type Prediction, predictGently } from "./schedule-predict.ts";
 import type { Input, Job, Round, Running, WaitCode } from "./schedule-types.ts";
 
 /** A decided round is shown for so long, predictions a little longer: they cost more. */
@@ -140,7 +140,9 @@ function waitView(state: Known, one: Job, mine: ReadonlySet<string>, told: strin
   };
 }
 
-function rangeOf(prediction: Prediction | undefined, ahead: boolean): StartRange {
+function rangeOf(state: Known, id: string, found: Prediction | undefined, ahead: boolean): StartRange {
+  const wait = state.round.waits.get(id);
+  const prediction = found && wait ? allowForOthers(found, state.input.now, wait.code) : found;
   if (prediction) return { earliest: prediction.low, latest: prediction.high, why: prediction.why };
   return { earliest: null, latest: null, why: ahead ? "It is about to begin." : "Too many jobs are before it to say." };
 }
@@ -170,7 +172,7 @@ export async function queueFacts(
   for (const each of state.input.queued) if (each.team === actor.org) mine.add(each.id);
   const waiting = waitView(state, one, mine, (row.progress as Progress).waiting ?? null);
   if (!waiting) return null;
-  const start = rangeOf((await foretell(ctx, state, row.id)).get(row.id), false);
+  const start = rangeOf(state, row.id, (await foretell(ctx, state, row.id)).get(row.id), false);
   return { waiting, start, position: state.round.order.indexOf(row.id) + 1, late: isLate(one, start) };
 }
 
@@ -225,7 +227,7 @@ export async function viewQueue(
     waiting: shown.flatMap((id) => {
       const one = jobs.get(id);
       if (!one) return [];
-      const start = rangeOf(foretold.get(id), starting.has(id));
+      const start = rangeOf(state, id, foretold.get(id), starting.has(id));
       return {
         ...work(one),
         ...{

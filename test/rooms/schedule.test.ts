@@ -1,7 +1,7 @@
 /** The scheduler as a table: one situation a row, and what is decided. */
 import { describe, expect, test } from "bun:test";
 import { schedule } from "../../src/jobs/schedule.ts";
-import { predict } from "../../src/jobs/schedule-predict.ts";
+import { allowForOthers, predict } from "../../src/jobs/schedule-predict.ts";
 import type { DailyWindow, Input, Job, Running } from "../../src/jobs/schedule-types.ts";
 import { closesAt, isOpen, opensAt } from "../../src/jobs/schedule-window.ts";
 import { aJob, anInput, aTeam, card, cluster, DAY, HOUR, MINUTE, START } from "../support/cluster.ts";
@@ -356,6 +356,13 @@ describe("windows", () => {
 
 describe("the start foretold", () => {
   const of = (input: Input) => predict(input, schedule(input).order);
+
+  test("as told to people it allows for jobs that come in between, where others can lengthen the wait", () => {
+    const found = { low: START + HOUR, high: START + 3 * HOUR, why: null };
+    expect(allowForOthers(found, START, "capacity")).toEqual({ ...found, high: START + 6 * HOUR });
+    expect(allowForOthers(found, START, "window")).toEqual(found);
+    expect(allowForOthers({ ...found, high: null }, START, "capacity")).toEqual({ ...found, high: null });
+  });
 
   test("is a range between quick and slow", () => {
     const input = anInput(cluster(1, 1), {

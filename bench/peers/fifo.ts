@@ -1,0 +1,33 @@
+/** Two plain ways to run a queue, on the same book of hosts: first come first served, and the same with backfill behind the first job that does not fit. */
+import { keep, occupy, openRoom, place, soonest } from "../../src/jobs/schedule-room.ts";
+import type { Input, Round, Running } from "../../src/jobs/schedule-types.ts";
+
+function serve(input: Input, backfill: boolean): Round {
+  const room = openRoom(input.capacity, input.running);
+  const round: Round = { starts: [], yields: [], waits: new Map(), reservations: [], order: [], nextAt: null };
+  const queue = [...input.queued].sort((a, b) => a.queuedAt - b.queuedAt || (a.id < b.id ? -1 : 1));
+  let first = true;
+  for (const job of queue) {
+    const found = place(room, job);
+    if (found) {
+      round.starts.push({ jobId: job.id, hostId: found.hostId, gpus: found.gpus, backfills: null });
+      const work: Running = {
+        ...{ job, hostId: found.hostId, gpus: found.gpus, startedAt: input.now, left: job.estimate },
+        ...{ yieldable: false, yielding: false },
+      };
+      occupy(room, work);
+      continue;
+    }
+    if (!backfill) break;
+    if (!first) continue;
+    first = false;
+    const reservation = soonest(room, job, null);
+    if (reservation) keep(room, reservation);
+  }
+  return round;
+}
+
+/** Nobody begins before the one that came first. */
+export const fifo = (input: Input): Round => serve(input, false);
+/** Room is kept for the first that does not fit; whoever surely ends before may use it (known as EASY backfill). */
+export const fifoBackfill = (input: Input): Round => serve(input, true);

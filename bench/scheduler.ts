@@ -1,0 +1,213 @@
+/** Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a clock that jumps, beside first come first served with and without backfill; then what one round costs with 10,000 jobs waiting. `--hosts 32 --days 7 --load 1.1 --seed 1` */
+import { parseArgs } from "node:util";
+import { schedule } from "../src/jobs/schedule.ts";
+import { allowForOthers, predict } from "../src/jobs/schedule-predict.ts";
+import type { Capacity, Input, Job, Running } from "../src/jobs/schedule-types.ts";
+import {
+  aJob,
+  anInput,
+  aTeam,
+  cluster,
+  DAY,
+  type Fate,
+  HOUR,
+  MINUTE,
+  type Outcome,
+  type Plan,
+  type Policy,
+  random,
+  START,
+  simulate,
+} from "../test/support/cluster.ts";
+import { fifo, fifoBackfill } from "./peers/fifo.ts";
+import { median, quantile } from "./support.ts";
+
+const { values } = parseArgs({
+  options: {
+    hosts: { type: "string", default: "32" },
+    days: { type: "string", default: "7" },
+    load: { type: "string", default: "1.1" },
+    seed: { type: "string", default: "1" },
+  },
+});
+const [hosts, days, load, seed] = [Number(values.hosts), Number(values.days), Number(values.load), Number(values.seed)];
+const TEAMS = [
+  aTeam("research", { weight: 3 }),
+  aTeam("product", { weight: 2 }),
+  aTeam("search", { weight: 1 }),
+  aTeam("interns", { weight: 1 }),
+];
+/** Share of the work that each team brings: the interns bring far more than they are due. */
+const BRINGS = [0.3, 0.2, 0.15, 0.35];
+
+/** Three hosts of four have eight large cards, the others eight small ones. */
+function machines(count: number): Capacity {
+  const large = cluster(Math.ceil(count * 0.75), 8, 80_000, "large");
+  const small = cluster(Math.floor(count * 0.25), 8, 24_000, "small");
+  return { pools: {}, hosts: [...large.hosts, ...small.hosts] };
+}
+
+/** One job: most are small and short, a few take whole hosts for a day. One in ten has an estimate nobody knows, one in twenty runs longer than told. */
+function aPlan(n: number, arrives: number, next: () => number): Plan {
+  const roll = next();
+  const gpus = roll < 0.55 ? 1 : roll < 0.75 ? 2 : roll < 0.9 ? 4 : 8;
+  const length = Math.ceil(
+    HOUR * Math.min(36, 0.1 + 0.9 * Math.exp(1.2 * (next() + next() + next() - 1.5) * 1.6) * (gpus === 8 ? 2.2 : 1)),
+  );
+  const share = next();
+  const upTo = BRINGS.map((_, i) => BRINGS.slice(0, i + 1).reduce((sum, part) => sum + part, 0));
+  const team = TEAMS[upTo.findIndex((sum) => share < sum)]?.id ?? "interns";
+  const [known, over, important] = [next() < 0.9, next() < 0.05, next()];
+  const high = over ? length * 0.8 : length * (1.05 + next() * 1.2);
+  return {
+    ...{ arrives, length },
+    job: aJob(`j${String(n).padStart(6, "0")}`, {
+      ...{ team, wants: { gpus, gpuMemoryMb: next() < 0.3 ? 40_000 : 0 } },
+      priority: important < 0.04 ? 50 : important < 0.15 ? -50 : 0,
+      estimate: known ? { low: Math.min(length, high) * (0.4 + 0.6 * next()), high } : { low: 0, high: null },
+    }),
+  };
+}
+
+/** Jobs worth `load` of the machines over the days, more of them by day than by night. */
+function weeks(capacity: Capacity): Plan[] {
+  const next = random(seed);
+  const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+  const budget = cards * days * DAY * load;
+  const plans: Plan[] = [];
+  for (let spent = 0; spent < budget; ) {
+    const at = next() * days * DAY;
+    const hour = (at % DAY) / HOUR;
+    if (next() > (hour > 8 && hour < 20 ? 1 : 0.3)) continue;
+    const plan = aPlan(plans.length, START + Math.floor(at), next);
+    plans.push(plan);
+    spent += plan.job.wants.gpus * plan.length;
+  }
+  return plans;
+}
+
+const hours = (ms: number) => `${(ms / HOUR).toFixed(1)} h`.padStart(8);
+const waits = (fates: Fate[]) => fates.map((one) => (one.begun ?? Number.NaN) - one.arrives);
+
+function report(name: string, outcome: Outcome, capacity: Capacity): void {
+  const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+  const fates = [...outcome.fates.values()];
+  const never = fates.filter((one) => one.ended === null).length;
+  const all = waits(fates);
+  const yields = fates.reduce((sum, one) => sum + one.yields, 0);
+  const busy = (100 * outcome.busyInTime) / (cards * days * DAY);
+  const cost = outcome.spent / outcome.rounds;
+  console.log(`\n${name}`);
+  console.log(
+    `  GPUs busy ${busy.toFixed(1)}%, never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, asked to make room ${yields}`,
+  );
+  console.log(`  rounds ${outcome.rounds}, ${cost.toFixed(2)} ms each, ${outcome.slowest.toFixed(0)} ms at most`);
+  const line = (label: string, some: Fate[]) =>
+    console.log(
+      `  ${label.padEnd(22)} ${String(some.length).padStart(5)} jobs, waited p50 ${hours(median(waits(some)))}  p95 ${hours(quantile(waits(some), 0.95))}`,
+    );
+  for (const { id, weight } of TEAMS)
+    line(
+      `${id} (weight ${weight})`,
+      fates.filter((one) => one.job.team === id),
+    );
+  line(
+    "priority 50",
+    fates.filter((one) => one.job.priority === 50),
+  );
+  line(
+    "priority -50",
+    fates.filter((one) => one.job.priority === -50),
+  );
+  line(
+    "8 GPUs",
+    fates.filter((one) => one.job.wants.gpus === 8),
+  );
+  line(
+    "1 GPU",
+    fates.filter((one) => one.job.wants.gpus === 1),
+  );
+}
+
+/** How many jobs began within the range they were told when they came (those that were told one). */
+function honest(plans: Plan[], capacity: Capacity): void {
+  const told = new Map<string, { low: number; high: number | null }>();
+  let [asked, unknown] = [0, 0];
+  const first = plans.filter(({ arrives }) => arrives < START + (days * DAY) / 2);
+  const { fates } = simulate({
+    ...{ capacity, teams: TEAMS, plans: first, policy: schedule },
+    look(input, round) {
+      if (input.queued.length < 5 || ++asked % 100 !== 0) return;
+      for (const [id, found] of predict(input, round.order)) {
+        if (told.has(id) || round.starts.some((one) => one.jobId === id)) continue;
+        const { low, high } = allowForOthers(found, input.now, round.waits.get(id)?.code ?? "capacity");
+        if (high === null) unknown++;
+        if (low !== null && high !== null) told.set(id, { low, high });
+      }
+    },
+  });
+  const slack = 5 * MINUTE;
+  const begun = (id: string) => fates.get(id)?.begun ?? Number.POSITIVE_INFINITY;
+  const [early, late] = [
+    [...told].filter(([id, { low }]) => begun(id) < low - slack).length,
+    [...told].filter(([id, { high }]) => begun(id) > (high ?? 0) + slack).length,
+  ];
+  const share = (n: number) => `${((100 * n) / Math.max(1, told.size)).toFixed(0)}%`;
+  console.log(
+    `\nforetold starts: ${told.size} ranges, ${share(told.size - early - late)} held, ${share(early)} earlier, ${share(late)} later (others came in between); ${unknown} times "unknown" was said`,
+  );
+}
+
+/** A full cluster and `count` waiting jobs of many teams. */
+function crowd(count: number, capacity: Capacity): Input {
+  const next = random(7);
+  const queued: Job[] = Array.from({ length: count }, (_, n) => {
+    const plan = aPlan(n, START, next);
+    return { ...plan.job, team: `t${n % 50}`, queuedAt: START - Math.floor(next() * 40 * HOUR) };
+  });
+  const running = capacity.hosts.flatMap((host) =>
+    host.gpus.map(({ uuid }, n): Running => {
+      const job = aJob(`r-${uuid}`, { team: `t${n}`, wants: { gpus: 1 }, priority: 0 });
+      const left = { low: next() * HOUR, high: (1 + next() * 9) * HOUR };
+      return { job, hostId: host.id, gpus: [uuid], startedAt: START - HOUR, left, yieldable: true, yielding: false };
+    }),
+  );
+  // One host's work is just over: something can begin.
+  const teams = Array.from({ length: 50 }, (_, n) => aTeam(`t${n}`, { used: next() * 1000, weight: 1 + (n % 3) }));
+  return anInput(capacity, { queued, running: running.slice(8), teams });
+}
+
+const capacity = machines(hosts);
+const plans = weeks(capacity);
+const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+console.log(
+  `${cards} GPUs in ${capacity.hosts.length} hosts, ${days} days, ${plans.length} jobs worth ${(100 * load).toFixed(0)}% of them`,
+);
+const policies: [string, Policy][] = [
+  ["first come, first served", fifo],
+  ["the same with backfill", fifoBackfill],
+  ["Fine-Tune Lab", schedule],
+];
+for (const [name, policy] of policies)
+  report(name, simulate({ capacity, teams: TEAMS, plans, policy, measureUntil: START + days * DAY }), capacity);
+honest(plans, capacity);
+
+console.log("\none round");
+for (const count of [100, 1000, 10_000]) {
+  const input = crowd(count, capacity);
+  for (let n = 0; n < 5; n++) schedule(input);
+  const times = Array.from({ length: 21 }, () => {
+    const began = performance.now();
+    schedule(input);
+    return performance.now() - began;
+  });
+  console.log(
+    `  ${String(count).padStart(6)} waiting: ${median(times).toFixed(1)} ms, ${Math.max(...times).toFixed(1)} ms at most`,
+  );
+}
+const input = crowd(10_000, capacity);
+const began = performance.now();
+predict(input, schedule(input).order);
+console.log(
+  `  foretelling the first 200 of 10,000: ${(performance.now() - began).toFixed(0)} ms, in pieces between requests`,
+);
