@@ -51,7 +51,7 @@ const PACKAGES = {
     modules: "finetune_trainer, torch, transformers, peft, trl",
     names: ["torch", "transformers", "peft", "trl"],
   },
-  vllm: { modules: "finetune_trainer.serve_vllm, torch, transformers, vllm", names: ["torch", "transformers", "vllm"] },
+  vllm: { modules: "finetune_trainer.serve_vllm, vllm, torch, transformers", names: ["torch", "transformers", "vllm"] },
 };
 
 /** A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the image's label; trainers have none. */

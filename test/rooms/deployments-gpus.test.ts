@@ -1,10 +1,17 @@
 /** How many GPUs an endpoint asks for, and what its frozen spec says when the inference image is vLLM's. */
 import { expect, test } from "bun:test";
+import docker from "../../plugins/docker/index.ts";
+import { pinImage } from "../../src/compute/images.ts";
 import type { CardGroup } from "../../src/compute/service.ts";
+import type { Provider } from "../../src/contract/provider.ts";
+import { gpu, host } from "../../src/db/schema/hosts.ts";
 import { gpusForServing } from "../../src/deployments/gpus.ts";
+import { buildServeSpec } from "../../src/deployments/spec.ts";
 import { AppError } from "../../src/errors.ts";
 import { suits } from "../../src/jobs/schedule-room.ts";
+import { createTestApp } from "../support/app.ts";
 import { aJob, cluster } from "../support/cluster.ts";
+import { readyBase } from "../support/models.ts";
 
 const cards = (count: number, memoryMb: number, more: Partial<CardGroup> = {}): CardGroup => ({
   ...{ count, memoryMb, bf16: true, shares: 1, local: true },
@@ -59,4 +66,45 @@ test("an endpoint is not placed on another machine, training is", () => {
   expect(suits(far, aJob("e", { kind: "serve" }))).toBe(false);
   expect(suits(far, aJob("t"))).toBe(true);
   expect(suits({ ...far, pool: "local" }, aJob("e", { kind: "serve" }))).toBe(true);
+});
+
+test("the frozen spec asks for a GPU exactly when endpoints run in vLLM's image, and says what is missing", async () => {
+  // Nothing is launched here: which plugin there is, is all that is asked.
+  const entry = { plugin: docker, provider: {} as Provider };
+  const compute = { get: () => entry, list: () => [entry] };
+  const t = await createTestApp({ ctx: { compute } });
+  try {
+    await readyBase(t.ctx, "tiny");
+    const spec = () => buildServeSpec(t.ctx, t.actor("admin"), "tiny");
+    const pin = (digit: string, engine: string) =>
+      pinImage(t.ctx.files, "inference", {
+        ...{ id: `sha256:${digit.repeat(64)}`, tag: "i", variant: "cuda", engine, version: "1", created_at: 1 },
+      });
+    expect((await spec()).need.gpus).toBe(0);
+    pin("a", "transformers");
+    expect((await spec()).need.gpus).toBe(0);
+    pin("b", "vllm");
+    await expect(spec()).rejects.toMatchObject({ code: "no_gpu" });
+    const now = t.ctx.clock.now();
+    await t.ctx.write(async (tx) => {
+      const machine = { provider: "docker", cpus: 8, memoryMb: 64_000, createdAt: now, seenAt: now };
+      await tx.insert(host).values([
+        { id: "docker.here", name: "here", local: true, ...machine },
+        { id: "docker.far", name: "far", local: false, ...machine },
+      ]);
+      const card = { position: 0, createdAt: now, seenAt: now };
+      await tx.insert(gpu).values([
+        { uuid: "GPU-1", hostId: "docker.here", model: "Tesla T4", memoryMb: 15_360, ...card },
+        { uuid: "GPU-2", hostId: "docker.far", model: "NVIDIA H100 80GB HBM3", memoryMb: 81_559, ...card },
+      ]);
+    });
+    const { need, precision, gpu_memory_fraction, trainer, limits } = await spec();
+    expect(need).toMatchObject({ gpus: 1, gpu_memory_mb: 4473, cpus: 1 });
+    expect({ precision, gpu_memory_fraction, image: trainer.image }).toEqual({
+      ...{ precision: "float32", gpu_memory_fraction: 0.9, image: `sha256:${"b".repeat(64)}` },
+    });
+    expect(limits.no_progress_s).toBeGreaterThanOrEqual(1800);
+  } finally {
+    await t.close();
+  }
 });

@@ -120,7 +120,7 @@ describe("what an image is built from", () => {
   });
 
   test("the look inside imports what the image's engine needs", () => {
-    expect(lookInsideProgram("vllm")).toContain("import finetune_trainer.serve_vllm, torch, transformers, vllm\n");
+    expect(lookInsideProgram("vllm")).toContain("import finetune_trainer.serve_vllm, vllm, torch, transformers\n");
     for (const engine of [null, "transformers"]) {
       expect(lookInsideProgram(engine)).toContain("import finetune_trainer, torch, transformers, peft, trl\n");
       expect(lookInsideProgram(engine)).not.toContain("vllm");
@@ -237,6 +237,34 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     expect(said.code).toBe(1);
     expect(said.err).toContain("python3");
   }, 60_000);
+
+  test("an inference image is built for vLLM and told apart; one whose base lacks it fails verification", async () => {
+    const fresh = join(dir, "vllm");
+    mkdirSync(fresh);
+    const words = [
+      "--role",
+      "inference",
+      "--torch",
+      "cuda",
+      "--base",
+      BASE_IMAGE,
+      "--network",
+      "none",
+      "--data",
+      fresh,
+    ];
+    expect(run("build", ...words)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("finetune-lab/inference:cuda"),
+    });
+    expect(pinnedImages({ root: fresh }).inference).toMatchObject({ variant: "cuda", engine: "vllm" });
+    expect(run("list", "--data", fresh).out).toContain("inference  cuda (vllm)  finetune-lab/inference:cuda");
+    const said = run("verify", "--data", fresh);
+    expect(said.code).toBe(1);
+    expect(said.err).toContain("No module named 'vllm'");
+    expect(run("build", "--role", "inference", "--engine", "vllm", "--data", fresh)).toMatchObject({ code: 2 });
+    if (!("skip" in docker)) await docker.engine.docker.getImage("finetune-lab/inference:cuda").remove({ force: true });
+  }, 120_000);
 
   test("a step of a build that fails is a failure, with the lines before it", () => {
     const said = run("build", "--base", BASE_IMAGE, "--network", "none", "--data", dir);
