@@ -1,7 +1,11 @@
 /** Real training in a real container: a server as an administrator starts it, the trainer image as the program builds it, and nothing between them but a socket. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { followImage } from "../../src/cli/images-stream.ts";
+import { tarOf } from "../../src/compute/image-context.ts";
 import { pinImage } from "../../src/compute/images.ts";
 import { testDocker } from "../support/docker.ts";
 import { trainerImage } from "../support/docker-image.ts";
@@ -178,5 +182,47 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     expect(container?.HostConfig.NetworkMode).toBe("none");
     const writable = (container?.Mounts ?? []).filter(({ Type, RW }) => Type === "bind" && RW);
     expect(writable.map(({ Source }) => Source.startsWith(join(live.dir, "plugins/.data-docker/")))).toEqual([true]);
+  }, 300_000);
+
+  test("vLLM's process starts, is reached and ends within the same walls", async () => {
+    if ("skip" in docker) return;
+    // A stand-in answers for vLLM: what is tested is its socket, its scratch and its end in a closed container.
+    const STAND_IN = join(import.meta.dir, "../../trainer/tests/stand_in/vllm");
+    const context = mkdtempSync(join(tmpdir(), "ftl-stand-in-"));
+    const lines = [`FROM ${image}`, "COPY vllm /opt/trainer/src/vllm", "ENV FTL_ENGINE=vllm STAND_IN_FILE=/tmp/told"];
+    writeFileSync(join(context, "Dockerfile"), [...lines, "LABEL ft.role=inference"].join("\n"));
+    const files = readdirSync(STAND_IN, { recursive: true })
+      .map(String)
+      .filter((name) => name.endsWith(".py"));
+    const entry = (name: string, path: string) => ({ name, path, size: statSync(path).size });
+    const entries = files.map((name) => entry(`vllm/${name}`, join(STAND_IN, name)));
+    entries.push(entry("Dockerfile", join(context, "Dockerfile")));
+    const built = await docker.engine.docker.buildImage(Readable.from(tarOf([], entries)), { t: "ftl-test/stand-in" });
+    await followImage(built as Readable, () => {});
+    rmSync(context, { recursive: true, force: true });
+    const { Id: id } = await docker.engine.docker.getImage("ftl-test/stand-in").inspect();
+    const [old] = (await live.call<{ data: { id: string }[] }>("GET", "/v1/deployments")).data;
+    const change = (verb: string) => live.call("POST", `/v1/deployments/${old?.id}/${verb}`);
+    const state = async (wanted: string) => {
+      const found = await live.call<{ state: string; error: string | null }>("GET", `/v1/deployments/${old?.id}`);
+      if (found.error) throw new Error(found.error);
+      return found.state === wanted;
+    };
+    await change("stop");
+    await until("the endpoint to stop", () => state("stopped"), 60_000);
+    pinImage({ root: live.dir }, "inference", { id, tag: "", variant: "cpu", version: "1", created_at: 1 });
+    await change("start");
+    await until("the endpoint to be ready", () => state("ready"), 60_000);
+    const [container] = await containers();
+    expect(container?.Image).toBe(id);
+    const programs = (await docker.engine.docker.getContainer(container?.Id ?? "").top()).Processes.map(
+      (row: string[]) => row.join(" "),
+    );
+    for (const part of ["finetune_trainer.tether", "-m vllm.entrypoints.cli.main serve", "time.sleep(600)"])
+      expect(programs.filter((line: string) => line.includes(part)).length, part).toBeGreaterThan(0);
+    await change("stop");
+    await until("the endpoint to stop", () => state("stopped"), 60_000);
+    await noContainer();
+    await docker.engine.docker.getImage(id).remove({ force: true });
   }, 300_000);
 });
