@@ -22,6 +22,10 @@ const MAX_RESTARTS = 5;
 const WELL_MS = 60_000;
 const HEALTH_NOTE_MS = 15_000;
 const EVICT_IDLE_MS = 3_000;
+/** How long GPUs may take to be given before it is concluded that none is free. */
+const GPU_WAIT_MS = 5_000;
+/** GPUs a serve job asks for. */
+const GPUS = sql<number>`json_extract(${job.spec}, '$.need.gpus')`;
 const JOB_OVER = ["succeeded", "failed", "cancelled", "paused"] as const;
 
 /** Runs the loop until the returned function is called. It finds again what ran before a restart of the server. */
@@ -116,7 +120,7 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
   const now = ctx.clock.now();
   const [work] = row.jobId
     ? await ctx.db
-        .select({ state: job.state, error: job.error, progress: job.progress })
+        .select({ state: job.state, error: job.error, progress: job.progress, gpus: GPUS, createdAt: job.createdAt })
         .from(job)
         .where(eq(job.id, row.jobId))
         .limit(1)
@@ -141,7 +145,8 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
   switch (step) {
     case "none":
       if (row.state === "ready") await noteHealth(ctx, runtime, row, engine === "healthy");
-      if (row.state === "starting" && work?.state === "queued") await makeRoom(ctx, runtime);
+      if (row.state === "starting" && work?.state === "queued" && now - work.createdAt > (work.gpus ? GPU_WAIT_MS : 0))
+        await makeRoom(ctx, runtime, work.gpus > 0);
       return;
     case "launch":
       return launch(ctx, row);
@@ -258,15 +263,17 @@ async function noteHealth(ctx: Ctx, runtime: Runtime, row: DeploymentRow, health
   );
 }
 
-/** All places are taken and one deployment waits: the one unused for longest goes to sleep, if it may. */
-async function makeRoom(ctx: Ctx, runtime: Runtime): Promise<void> {
-  const rows = await ctx.db
-    .select()
+/** All places are taken and one deployment waits: the one unused for longest goes to sleep, if it may. GPUs are places of their own. */
+async function makeRoom(ctx: Ctx, runtime: Runtime, onGpus: boolean): Promise<void> {
+  const found = await ctx.db
+    .select({ row: deployment, gpus: GPUS })
     .from(deployment)
+    .leftJoin(job, eq(job.id, deployment.jobId))
     .where(inArray(deployment.state, ["ready", "stopping"]))
     .limit(500);
+  const rows = found.filter(({ gpus }) => (gpus ?? 0) > 0 === onGpus).map(({ row }) => row);
   if (rows.some((row) => row.state === "stopping" || row.wanted !== "running")) return;
-  if (rows.length < ctx.config.serve_slots) return;
+  if (!onGpus && rows.length < ctx.config.serve_slots) return;
   const lastUse = (row: DeploymentRow) => Math.max(row.lastRequestAt ?? 0, runtime.used.get(row.id) ?? 0);
   const [longest] = rows
     .filter((row) => row.idleAfterS !== null && !runtime.active.has(row.id))

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { and, eq, inArray } from "drizzle-orm";
+import { and, eq, inArray, sql } from "drizzle-orm";
 import type { ServeSpec } from "../../src/contract/spec.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { job } from "../../src/db/schema/jobs.ts";
@@ -256,6 +256,32 @@ describe("requests", () => {
     await reach(first.id, "asleep", 15_000);
     launcher.hold = false;
     await reach(second.id, "ready");
+  }, 20_000);
+
+  test("one that waits for a GPU is made room by one that holds a GPU, and by no other", async () => {
+    const onGpu = (id: string | null) =>
+      t.ctx.write((tx) =>
+        tx
+          .update(job)
+          .set({ spec: sql`json_set(${job.spec}, '$.need.gpus', 1)`, createdAt: t.ctx.clock.now() - 60_000 })
+          .where(eq(job.id, id ?? "")),
+      );
+    for (const name of ["on-gpu", "waits"]) await readyBase(t.ctx, name);
+    const [plain, holder] = await Promise.all(
+      ["tiny", "on-gpu"].map((model) => t.json<View>("POST", "/v1/deployments", { body: { model } })),
+    );
+    await reach(plain?.id ?? "", "ready");
+    await onGpu((await reach(holder?.id ?? "", "ready")).job_id);
+    await t.ctx.write((tx) => tx.update(deployment).set({ lastRequestAt: 1 }));
+    launcher.hold = true;
+    const waiting = await t.json<View>("POST", "/v1/deployments", { body: { model: "waits" } });
+    const id = await until("its job", async () => (await get(waiting.id)).job_id);
+    expect((await get(holder?.id ?? "")).state).toBe("ready");
+    await onGpu(id);
+    await reach(holder?.id ?? "", "asleep", 15_000);
+    expect((await get(plain?.id ?? "")).state).toBe("ready");
+    launcher.hold = false;
+    await reach(waiting.id, "ready");
   }, 20_000);
 });
 
