@@ -65,6 +65,10 @@ const SHOTS: Shot[] = [
   { name: "evaluations", path: "/evaluations" },
   { name: "evaluation", path: `/evaluations/${nth("eval_", 1)}`, seeds: ["full", "failing"] },
   { name: "usage", path: "/usage" },
+  { name: "queue", path: "/queue", seeds: ["empty", "full"] },
+  { name: "queue-place", path: `/queue/ftjob-2010${"seed0".repeat(3)}`, seeds: ["full"] },
+  { name: "queue-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },
+  { name: "job-waiting", path: `/jobs/ftjob-2011${"seed0".repeat(3)}`, seeds: ["full"] },
   { name: "hosts", path: "/hosts" },
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
@@ -128,7 +132,12 @@ async function openFirst(page: Page, prefix: string): Promise<void> {
 /** A server on a fresh seeded data directory. */
 async function start(name: SeedName) {
   const dir = mkdtempSync(join(tmpdir(), "ftl-shots-"));
-  const ctx = await createCtx(loadConfig({ data_dir: dir, listen: "127.0.0.1:0", log_level: "error" }, {}));
+  // The machines are rows; their engines are nowhere.
+  const hosts = "atlas=unix:///nonexistent/atlas.sock mig=unix:///nonexistent/mig.sock";
+  const providers =
+    name === "empty" ? {} : { providers: ["process", "docker"], provider_settings: { docker: { hosts } } };
+  const config = loadConfig({ data_dir: dir, listen: "127.0.0.1:0", log_level: "error", ...providers }, {});
+  const ctx = await createCtx(config);
   const user = await createUser(ctx, systemActor(), {
     email: EMAIL,
     password: PASSWORD,

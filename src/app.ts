@@ -51,6 +51,7 @@ import { startCheckpointNotes } from "./jobs/checkpoint-notes.ts";
 import { fineTuningApi } from "./jobs/fine-tuning-api.ts";
 import { jobsPages } from "./jobs/pages.tsx";
 import { queueApi } from "./jobs/queue-api.ts";
+import { queuePages } from "./jobs/queue-pages.tsx";
 import { startPipeline } from "./jobs/service.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
@@ -163,6 +164,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   jobsApi,
   jobsPages,
   queueApi,
+  queuePages,
   trainersApi,
   evaluationsApi,
   evaluationsPages,

@@ -27,6 +27,7 @@ const NOUNS: Noun[] = [
   { href: "/deployments", label: "Deployments", icon: "deploy", key: "s" },
 ];
 const MACHINE: Noun[] = [
+  { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
   { href: "/settings", label: "Settings", icon: "settings" },

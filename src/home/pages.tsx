@@ -22,6 +22,7 @@ const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] =
   ["Evaluations", "/evaluations", "right", "before after score"],
   ["Playground", "/playground", "right", "chat try"],
   ["Deployments", "/deployments", "right", "endpoint serve"],
+  ["Queue", "/queue", "right", "waiting timeline priority schedule"],
   ["Hosts", "/hosts", "right", "machines gpu memory disk"],
   ["Usage", "/usage", "right", "cost tokens budget"],
   ["Settings", "/settings", "right", "account keys api password"],

@@ -2,6 +2,15 @@
 import * as v from "valibot";
 import type { JobRow } from "./model.ts";
 import { TrainRequest } from "./model.ts";
+import {
+  EMPTY_PLACE,
+  PLACE_FIELDS,
+  type PlaceForm,
+  placeField,
+  placeForm,
+  placeOf,
+  wishesOfForm,
+} from "./queue-form.ts";
 
 /** Fields of the form that are numbers or choices and may be left to `auto`. */
 export const NUMBERS = [
@@ -21,10 +30,12 @@ export const NUMBERS = [
   "loss_on",
   "max_length",
   "precision",
+  "gpus",
+  "parallel",
   "eval_every",
   "save_every",
 ] as const;
-const WORDS = new Set<string>(["scheduler", "loss_on", "precision"]);
+const WORDS = new Set<string>(["scheduler", "loss_on", "precision", "parallel"]);
 
 /** What the form holds, as typed. */
 export interface JobForm {
@@ -34,6 +45,7 @@ export interface JobForm {
   name: string;
   evaluate: boolean;
   numbers: Record<string, string>;
+  place: PlaceForm;
 }
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -44,6 +56,7 @@ export const JobFormBody = v.object({
   method: text(20),
   name: text(200),
   evaluate: text(5),
+  ...PLACE_FIELDS,
   ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
     (typeof NUMBERS)[number],
     ReturnType<typeof text>
@@ -53,12 +66,13 @@ export const JobFormBody = v.object({
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   const { data, model, method, name, evaluate } = body;
   const numbers = Object.fromEntries(NUMBERS.map((key) => [key, body[key].trim()]));
-  return { data, model, method: method || "sft", name: name.trim(), evaluate: evaluate === "1", numbers };
+  const place = placeOf(body);
+  return { data, model, method: method || "sft", name: name.trim(), evaluate: evaluate === "1", numbers, place };
 }
 
 /** An untouched form. */
 export function emptyForm(data: string, model: string): JobForm {
-  return { data, model, method: "sft", name: "", evaluate: true, numbers: {} };
+  return { data, model, method: "sft", name: "", evaluate: true, numbers: {}, place: EMPTY_PLACE };
 }
 
 /** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
@@ -76,6 +90,8 @@ export function formOfJob(job: JobRow): JobForm {
     name: spec.kind === "train" ? (spec.suffix ?? "") : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
     numbers,
+    // Moments that were meant for the first run are not for this one.
+    place: placeForm({ ...job, startAfter: null, deadline: null }),
   };
 }
 
@@ -90,6 +106,7 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
     training_file: form.data,
     suffix: form.name || null,
     evaluate_after: form.evaluate,
+    ...wishesOfForm(form.place),
   };
   const problems: Record<string, string> = {};
   for (const [name, value] of Object.entries(form.numbers)) {
@@ -101,7 +118,7 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   }
   const parsed = v.safeParse(TrainRequest, given);
   if (!parsed.success)
-    for (const issue of parsed.issues) problems[fieldOf(v.getDotPath(issue))] ??= sentence(issue.message);
+    for (const issue of parsed.issues) problems[placeField(fieldOf(v.getDotPath(issue)))] ??= sentence(issue.message);
   if (Object.keys(problems).length || !parsed.success) return { problems };
   return { request: parsed.output };
 }

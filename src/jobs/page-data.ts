@@ -10,7 +10,7 @@ import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints } from "../models/service.ts";
 import { emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import type { JobRow } from "./model.ts";
-import { getJob, listAttempts, listJobs, planTrainJob } from "./service.ts";
+import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
 import { JOB_STATES, type JobState } from "./state.ts";
 
 const PAGE = 25;
@@ -59,6 +59,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     usageOfJob(ctx, actor, id),
     job.kind === "train" ? evaluationOf(ctx, actor, job) : null,
   ]);
+  const queue = await queueFacts(ctx, actor, job);
   const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
   const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
   return {
@@ -72,6 +73,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     evaluation,
     latest,
     model,
+    queue,
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
     active: isOpen(job.state),
     dataName: await dataName(ctx, actor, job.spec),
@@ -116,6 +118,7 @@ export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: s
   return {
     form,
     from,
+    admin: actor.role === "admin",
     datasets: choices,
     bases: bases.map((base) => ({
       id: base.id,

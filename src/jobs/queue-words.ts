@@ -33,7 +33,7 @@ export function waitWords(
     case "never":
       return "Nothing here can run it; the providers are asked";
     case "reserved":
-      return `There is room, but it is kept for a larger job that waits longer${size(job)}`;
+      return "There is room, but it is kept for a larger job that waits longer";
     case "capacity":
       if (wait.madeWay) return "A job of lower priority saves a checkpoint to make room for it";
       if (job.wants.gpus > 0)

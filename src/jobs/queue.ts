@@ -152,12 +152,15 @@ function isLate(one: Job, start: StartRange): boolean {
   return start.earliest + one.estimate.low > one.deadline;
 }
 
+export interface QueueFacts {
+  waiting: WaitView;
+  start: StartRange;
+  position: number;
+  late: boolean;
+}
+
 /** What one waiting job waits for, and when it should begin; null for jobs that do not wait. */
-export async function queueFacts(
-  ctx: Ctx,
-  actor: Actor,
-  row: JobRow,
-): Promise<{ waiting: WaitView; start: StartRange; position: number; late: boolean } | null> {
+export async function queueFacts(ctx: Ctx, actor: Actor, row: JobRow): Promise<QueueFacts | null> {
   if (row.state !== "queued") return null;
   let state = await newest(ctx);
   if (!state.input.queued.some((each) => each.id === row.id)) {

@@ -1,7 +1,6 @@
 /** Seeded machines: one with eight cards and a day of curves, one with MIG slices; in the failing form, lost and silent ones. */
 import type { Ctx } from "../../src/ctx.ts";
-import { gpu, gpuAllocation, host, hostSample } from "../../src/db/schema/hosts.ts";
-import { idOf } from "./seed-rows.ts";
+import { gpu, host, hostSample } from "../../src/db/schema/hosts.ts";
 import { rng } from "./seed-run.ts";
 
 type Gpu = typeof gpu.$inferInsert;
@@ -56,19 +55,6 @@ export async function addHosts(ctx: Ctx, failing: boolean): Promise<void> {
   if (failing && atlas[3]) atlas[3].lostAt = now - 60_000;
   await ctx.write((tx) => tx.insert(gpu).values([...atlas, ...slices]));
   if (failing) return;
-  await ctx.write((tx) =>
-    tx.insert(gpuAllocation).values(
-      [0, 1, 2, 4].map((n) => ({
-        ...{
-          gpuUuid: atlas[n]?.uuid ?? "",
-          share: 0,
-          attemptId: `att_seed${n}`,
-          jobId: idOf("ftjob-", n === 4 ? 3 : 0),
-        },
-        createdAt: now,
-      })),
-    ),
-  );
   const samples = [...atlas.slice(0, 6).map((one) => one.uuid), "docker.atlas"].flatMap((source, n) =>
     Array.from({ length: 480 }, (_, k) => {
       const busy = Math.sin(k / 40 + n) > -0.3 ? 1 : 0.08;

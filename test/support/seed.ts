@@ -7,6 +7,7 @@ import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
+import { addQueue } from "./seed-queue.ts";
 import {
   addAttempt,
   addBase,
@@ -180,4 +181,5 @@ export async function seed(ctx: Ctx, actor: Actor, name: SeedName): Promise<void
   if (name === "full") await seedFull(ctx, actor);
   if (name === "failing") await seedFailing(ctx, actor);
   if (name !== "empty") await addHosts(ctx, name === "failing");
+  if (name === "full") await addQueue(ctx, actor);
 }

@@ -54,12 +54,36 @@ export const FIELDS: NumberField[] = [
       ["float32", "float32"],
     ],
   },
+  {
+    name: "gpus",
+    label: "GPUs",
+    group: "Data and machine",
+    hint: "The smallest number that fits; 0 keeps it on processors",
+  },
+  {
+    name: "parallel",
+    label: "Several GPUs",
+    group: "Data and machine",
+    options: [
+      ["single", "one process"],
+      ["ddp", "ddp: the model on each"],
+      ["fsdp", "fsdp: the model split"],
+      ["zero2", "zero2: DeepSpeed, optimizer split"],
+      ["zero3", "zero3: DeepSpeed, model split"],
+    ],
+  },
   { name: "eval_every", label: "Evaluate every", group: "Data and machine", hint: "Steps" },
   { name: "save_every", label: "Checkpoint every", group: "Data and machine", hint: "Steps" },
 ];
 
 /** What every field is in a resolved spec, as text, by field name. */
-export function resolvedOf({ hyperparameters: h, method, schedule }: TrainSpec): Record<string, string> {
+export function resolvedOf({
+  hyperparameters: h,
+  method,
+  schedule,
+  need,
+  parallel,
+}: TrainSpec): Record<string, string> {
   const { adapter } = method;
   return {
     n_epochs: String(h.n_epochs),
@@ -78,6 +102,8 @@ export function resolvedOf({ hyperparameters: h, method, schedule }: TrainSpec):
     loss_on: method.loss_on === "completion" ? "answers only" : "every token",
     max_length: String(h.max_length),
     precision: h.precision,
+    gpus: String(need.gpus),
+    parallel: parallel?.strategy ?? "one process",
     eval_every: String(schedule.eval_every),
     save_every: String(schedule.save_every),
   };

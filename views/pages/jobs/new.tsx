@@ -1,10 +1,12 @@
 /** `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to beside it. */
 import type { VNode } from "preact";
+import type { PlaceForm } from "../../../src/jobs/queue-form.ts";
 import { formatCount, plural } from "../../../src/lib/format.ts";
 import { Layout } from "../../layout.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
+import { PlaceFields } from "../queue/place.tsx";
 import { FIELDS, type NumberField, resolvedOf } from "./fields.ts";
 import { Plan, type PlanView } from "./plan.tsx";
 
@@ -34,9 +36,11 @@ export interface NewJobForm {
   name: string;
   evaluate: boolean;
   numbers: Record<string, string>;
+  place: PlaceForm;
 }
 
 export interface NewJobProps {
+  admin: boolean;
   form: NewJobForm;
   datasets: DataChoice[];
   bases: BaseChoice[];
@@ -233,6 +237,25 @@ function Numbers(props: NewJobProps) {
   );
 }
 
+const PLACE = ["priority", "not_before", "deadline", "from", "until", "tz"] as const;
+
+function Place({ form, problems, admin }: NewJobProps) {
+  const { priority, not_before, deadline, from, until } = form.place;
+  const said = [not_before, deadline, from, until].some(Boolean) || !["", "0"].includes(priority);
+  return (
+    <details class="more" open={said || PLACE.some((name) => problems[name])}>
+      <summary>
+        <Icon name="right" />
+        Its place in the queue
+        <span class="xs muted">as soon as possible unless you say otherwise</span>
+      </summary>
+      <div class="stack loose numbers">
+        <PlaceFields form={form.place} problems={problems} admin={admin} />
+      </div>
+    </details>
+  );
+}
+
 /** The form with its plan: sent whole on every change and morphed, so that nothing typed is lost. */
 export function NewJobFormView(props: NewJobProps): VNode {
   const { form, problems } = props;
@@ -278,6 +301,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
             </span>
           </label>
           <Numbers {...props} />
+          <Place {...props} />
         </div>
       </div>
       <aside>

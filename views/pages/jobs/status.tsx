@@ -1,6 +1,7 @@
 /** The head of a job page that moves: badge, actions, what it is doing, how far it is, and why it failed. */
 import type { VNode } from "preact";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
+import type { QueueFacts } from "../../../src/jobs/queue.ts";
 import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
@@ -8,7 +9,8 @@ import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
-import { Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
+import { KeyValue, Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
+import { exactly, soon } from "../queue/words.ts";
 import { doing, isLive, type JobRow, progressOf, timeLeft } from "./describe.ts";
 
 export interface JobStatusProps {
@@ -17,6 +19,8 @@ export interface JobStatusProps {
   latest: Record<string, number | null>;
   /** USD so far; null when nothing was metered. */
   costUsd: number | null;
+  /** Where it stands in the queue while it waits. */
+  queue: QueueFacts | null;
   /** The tuned model, once there is one. */
   model: string | null;
 }
@@ -164,6 +168,33 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
   );
 }
 
+/** What a waiting job waits for, and when it should begin. */
+function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
+  const { now } = usePage();
+  return (
+    <div class="panel body-only">
+      <KeyValue
+        rows={[
+          ["Waits for", queue.waiting.message],
+          [
+            "Should begin",
+            <span title={exactly(queue.start)}>{soon(queue.start, now)}</span>,
+            queue.start.why ?? undefined,
+          ],
+          queue.late ? ["Deadline", <span class="bad-text">It will be later than that.</span>] : null,
+          [
+            "Position",
+            <>
+              {queue.position} in the <a href="/queue">queue</a>,{" "}
+              <a href={`/queue/${encodeURIComponent(id)}`}>change its place</a>
+            </>,
+          ],
+        ]}
+      />
+    </div>
+  );
+}
+
 /** The live part of the page; its answer also carries badge and actions of the title row. */
 export function JobStatus(props: JobStatusProps): VNode {
   const { url } = usePage();
@@ -181,7 +212,8 @@ export function JobStatus(props: JobStatusProps): VNode {
           right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)].filter(Boolean).join(", ")}
         />
       ) : null}
-      {job.kind === "train" ? <TrainStats {...props} /> : null}
+      {props.queue ? <Waiting id={job.id} queue={props.queue} /> : null}
+      {job.kind === "train" && !props.queue ? <TrainStats {...props} /> : null}
     </section>
   );
 }

@@ -1,0 +1,91 @@
+/** The forms of the queue's pages as requests and back: empty text means "not wished". */
+import * as v from "valibot";
+import type { JobRow } from "./model.ts";
+import { QueueChange, ShareChange } from "./queue-model.ts";
+import type { TeamView } from "./service.ts";
+
+/** What the form holds, as typed. */
+export interface PlaceForm {
+  priority: string;
+  not_before: string;
+  deadline: string;
+  from: string;
+  until: string;
+  tz: string;
+}
+
+const text = v.optional(v.pipe(v.string(), v.maxLength(60)), "");
+export const PLACE_FIELDS = {
+  ...{ priority: text, not_before: text, deadline: text, from: text, until: text, tz: text },
+};
+export const PlaceBody = v.object(PLACE_FIELDS);
+export const ShareBody = v.object({ weight: text, max_gpus: text, gpu_hours_per_month: text });
+
+/** Milliseconds as a datetime-local field has them, in UTC. */
+const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
+
+export const EMPTY_PLACE: PlaceForm = { priority: "", not_before: "", deadline: "", from: "", until: "", tz: "UTC" };
+
+/** The form of a job's place as it is. */
+export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadline" | "window">): PlaceForm {
+  const { priority, startAfter, deadline, window } = row;
+  return {
+    priority: String(priority),
+    ...{ not_before: local(startAfter), deadline: local(deadline) },
+    ...{ from: window?.from ?? "", until: window?.until ?? "", tz: window?.tz ?? "UTC" },
+  };
+}
+
+const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);
+
+/** Field of the form behind a field of the request: a window as a whole is wrong where it ends. */
+export const placeField = (path: string): string => (path === "window" ? "until" : path.replace(/^window\./, ""));
+
+/** The fields of a posted form that are about its place. */
+export const placeOf = ({ priority, not_before, deadline, from, until, tz }: PlaceForm): PlaceForm => ({
+  ...{ priority, not_before, deadline, from, until, tz },
+});
+
+/** What a wrong request says, by field of the form. */
+function problemsOf(issues: readonly v.BaseIssue<unknown>[]): Record<string, string> {
+  const problems: Record<string, string> = {};
+  for (const issue of issues) {
+    const field = placeField(v.getDotPath(issue as v.BaseIssue<Record<string, unknown>>) ?? "_");
+    problems[field] ??= sentence(issue.message);
+  }
+  return problems;
+}
+
+/** Numbers as people type them; what is none stays text, and the schema says so. */
+const number = (value: string) => (value.trim() === "" ? null : Number.isNaN(Number(value)) ? value : Number(value));
+/** A datetime-local text in UTC; seconds may be there. */
+const moment = (value: string) => (value === "" ? null : `${value}Z`);
+
+/** The wishes a form stands for, not yet checked. */
+export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
+  const hours = form.from !== "" || form.until !== "";
+  return {
+    priority: number(form.priority) ?? 0,
+    ...{ not_before: moment(form.not_before), deadline: moment(form.deadline) },
+    window: hours ? { from: form.from, until: form.until, tz: form.tz.trim() || "UTC" } : null,
+  };
+}
+
+export function placeRequest(form: PlaceForm): { change: QueueChange } | { problems: Record<string, string> } {
+  const parsed = v.safeParse(QueueChange, wishesOfForm(form));
+  return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
+}
+
+export type ShareForm = v.InferOutput<typeof ShareBody>;
+const shown = (value: number | null) => (value === null ? "" : String(value));
+export const shareForm = (team: TeamView): ShareForm => ({
+  ...{ weight: String(team.weight), max_gpus: shown(team.maxGpus), gpu_hours_per_month: shown(team.monthGpuHours) },
+});
+
+export function shareRequest(form: ShareForm): { change: ShareChange } | { problems: Record<string, string> } {
+  const parsed = v.safeParse(ShareChange, {
+    weight: number(form.weight) ?? 1,
+    ...{ max_gpus: number(form.max_gpus), gpu_hours_per_month: number(form.gpu_hours_per_month) },
+  });
+  return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
+}

@@ -1,0 +1,99 @@
+/** Pages of the queue: the timeline with what waits and why, one job's place, and one team's share. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { QueueBody, QueuePage, type QueueProps } from "../../views/pages/queue/page.tsx";
+import { PlacePage, TeamPage } from "../../views/pages/queue/place.tsx";
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError, ERROR_TABLE, notFound } from "../errors.ts";
+import { html, pageOf, redirect } from "../http/html.ts";
+import { session } from "../http/session.ts";
+import { PlaceBody, placeForm, placeRequest, ShareBody, shareForm, shareRequest } from "./queue-form.ts";
+import { QueueQuery } from "./queue-model.ts";
+import { changeQueued, getJob, queueFacts, setShare, viewQueue } from "./service.ts";
+import { isTerminal } from "./state.ts";
+
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+/** As in the API; an empty filter is none. */
+const Query = v.object({ ...QueueQuery.entries, mine: v.optional(v.picklist(["true", "false", ""])) });
+
+export const queuePages = (ctx: Ctx) => {
+  const queueProps = async (actor: Actor, query: v.InferOutput<typeof Query>): Promise<QueueProps> => ({
+    view: await viewQueue(ctx, actor, { limit: query.limit, after: query.after, mine: query.mine === "true" }),
+    admin: actor.role === "admin",
+  });
+
+  const teamOf = async (actor: Actor, id: string) => {
+    const { teams } = await viewQueue(ctx, actor, { limit: 1 });
+    const team = teams.find((one) => one.id === id);
+    if (!team) throw notFound("organisation", id);
+    return team;
+  };
+
+  return new Elysia({ name: "queue.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get(
+      "/queue",
+      async ({ request, actor, query }) => {
+        const of = await queueProps(actor, query);
+        return html(pageOf(ctx, request, actor), <QueuePage {...of} />, {
+          fragments: { queue: () => <QueueBody {...of} /> },
+        });
+      },
+      { query: Query },
+    )
+    .get(
+      "/queue/:id",
+      async ({ request, actor, params }) => {
+        const job = await getJob(ctx, actor, params.id);
+        if (isTerminal(job.state))
+          return redirect(request, `/jobs/${job.id}`, "It has ended: it has no place in the queue.");
+        const facts = await queueFacts(ctx, actor, job);
+        const props = { job, waiting: facts, admin: actor.role === "admin", form: placeForm(job), problems: {} };
+        return html(pageOf(ctx, request, actor), <PlacePage {...props} />);
+      },
+      { params: Id },
+    )
+    .post(
+      "/queue/:id",
+      async ({ request, actor, params, body }) => {
+        const again = async (problems: Record<string, string>) => {
+          const job = await getJob(ctx, actor, params.id);
+          const facts = await queueFacts(ctx, actor, job);
+          const props = { job, waiting: facts, admin: actor.role === "admin", form: body, problems };
+          return html(pageOf(ctx, request, actor), <PlacePage {...props} />, { status: 422 });
+        };
+        const read = placeRequest(body);
+        if ("problems" in read) return again(read.problems);
+        try {
+          await changeQueued(ctx, actor, params.id, read.change);
+        } catch (error) {
+          if (!(error instanceof AppError) || !error.param) throw error;
+          return again({ [error.param]: error.message });
+        }
+        return redirect(request, "/queue", "Saved. The queue is ordered anew.");
+      },
+      { params: Id, body: PlaceBody },
+    )
+    .get(
+      "/admin/teams/:id",
+      async ({ request, actor, params }) => {
+        const team = await teamOf(actor, params.id);
+        const props = { team, form: shareForm(team), problems: {} };
+        return html(pageOf(ctx, request, actor), <TeamPage {...props} />);
+      },
+      { params: Id },
+    )
+    .post(
+      "/admin/teams/:id",
+      async ({ request, actor, params, body }) => {
+        const read = shareRequest(body);
+        if ("problems" in read) {
+          const props = { team: await teamOf(actor, params.id), form: body, problems: read.problems };
+          return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: ERROR_TABLE.invalid.status });
+        }
+        await setShare(ctx, actor, params.id, read.change);
+        return redirect(request, "/queue", "Saved. The queue is ordered anew.");
+      },
+      { params: Id, body: ShareBody },
+    );
+};

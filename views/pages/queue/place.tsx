@@ -1,0 +1,202 @@
+/** The place of one job in the queue, and the share of one team: small forms of their own. */
+
+import type { TeamView, WaitingView } from "../../../src/jobs/queue.ts";
+import type { PlaceForm, ShareForm } from "../../../src/jobs/queue-form.ts";
+import { usePage } from "../../context.ts";
+import { Layout } from "../../layout.tsx";
+import { Field, TextField } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { KeyValue, Time } from "../../parts/value.tsx";
+import { exactly, soon } from "./words.ts";
+
+export interface PlaceProps {
+  job: { id: string; name: string; state: string; queuedAt: number | null };
+  waiting: Pick<WaitingView, "position" | "waiting" | "start" | "late"> | null;
+  admin: boolean;
+  form: PlaceForm;
+  /** What is wrong, by field; `_` belongs to none. */
+  problems: Record<string, string>;
+}
+
+/** `name` of a moment in UTC. */
+function Moment(props: {
+  name: "not_before" | "deadline";
+  label: string;
+  hint: string;
+  value: string;
+  error?: string;
+}) {
+  return (
+    <Field
+      id={`field-${props.name}`}
+      label={props.label}
+      hint={props.hint}
+      error={props.error}
+      render={(ids) => <input {...ids} name={props.name} type="datetime-local" value={props.value} />}
+    />
+  );
+}
+
+/** Fields of a job's place; the new-job form has the same. */
+export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" | "problems" | "admin">) {
+  return (
+    <>
+      <TextField
+        name="priority"
+        label="Priority"
+        type="text"
+        inputmode="numeric"
+        pattern="-?[0-9]{1,3}"
+        value={form.priority}
+        placeholder="0"
+        error={problems.priority}
+        hint={
+          admin
+            ? "-100 to 100. Work of a higher priority goes first, and may ask what runs to save a checkpoint and make room."
+            : "-100 to 0: a lower one lets others go first. Above 0 an administrator gives it."
+        }
+      />
+      <div class="fields">
+        <Moment
+          name="not_before"
+          label="Not before"
+          hint="It waits until then. UTC."
+          value={form.not_before}
+          error={problems.not_before}
+        />
+        <Moment
+          name="deadline"
+          label="Deadline"
+          hint="It goes before other work of its team when time gets short. UTC."
+          value={form.deadline}
+          error={problems.deadline}
+        />
+      </div>
+      <fieldset>
+        <legend>Only within these hours</legend>
+        <div class="fields">
+          <Field
+            id="field-from"
+            label="From"
+            error={problems.from}
+            render={(ids) => <input {...ids} name="from" type="time" value={form.from} />}
+          />
+          <Field
+            id="field-until"
+            label="Until"
+            error={problems.until}
+            render={(ids) => <input {...ids} name="until" type="time" value={form.until} />}
+          />
+          <TextField name="tz" label="Time zone" value={form.tz} placeholder="Europe/Berlin" error={problems.tz} />
+        </div>
+        <p class="xs muted">
+          At their end it saves a checkpoint and waits for the next ones. Leave both times empty for all day.
+        </p>
+      </fieldset>
+    </>
+  );
+}
+
+export function PlacePage({ job, waiting, admin, form, problems }: PlaceProps) {
+  const { now } = usePage();
+  const path = `/queue/${encodeURIComponent(job.id)}`;
+  return (
+    <Layout title={job.name} crumbs={[{ label: "Queue", href: "/queue" }]} beside={<StateBadge state={job.state} />}>
+      <div class="split">
+        <section class="panel">
+          <header>
+            <h2>Its place in the queue</h2>
+          </header>
+          <form method="post" action={path} class="body form">
+            {problems._ ? (
+              <Notice kind="bad" alert>
+                {problems._}
+              </Notice>
+            ) : null}
+            <PlaceFields form={form} problems={problems} admin={admin} />
+            <div class="row">
+              <button type="submit" class="button primary">
+                Save
+              </button>
+              <a class="button" href="/queue">
+                Back
+              </a>
+            </div>
+          </form>
+        </section>
+        <aside class="panel body-only">
+          <KeyValue
+            rows={[
+              ["Job", <a href={`/jobs/${encodeURIComponent(job.id)}`}>{job.name}</a>],
+              ["Queued", <Time at={job.queuedAt} />],
+              waiting && ["Position", waiting.position],
+              waiting?.waiting ? ["Waits for", waiting.waiting.message] : null,
+              waiting && [
+                "Should begin",
+                <span title={exactly(waiting.start)}>{soon(waiting.start, now)}</span>,
+                waiting.late ? "Later than its deadline." : (waiting.start.why ?? undefined),
+              ],
+            ]}
+          />
+        </aside>
+      </div>
+    </Layout>
+  );
+}
+
+export interface TeamProps {
+  team: TeamView;
+  form: ShareForm;
+  problems: Record<string, string>;
+}
+
+export function TeamPage({ team, form, problems }: TeamProps) {
+  const number = { type: "text", inputmode: "decimal" } as const;
+  return (
+    <Layout title={team.name} crumbs={[{ label: "Queue", href: "/queue" }]}>
+      <section class="panel narrow-page">
+        <header>
+          <h2>What this team is due</h2>
+        </header>
+        <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
+          <TextField
+            {...number}
+            name="weight"
+            label="Weight"
+            value={form.weight}
+            required
+            error={problems.weight}
+            hint="A team of weight 2 is due twice as much as one of weight 1 when both have work waiting."
+          />
+          <TextField
+            {...number}
+            name="max_gpus"
+            label="GPUs at once"
+            value={form.max_gpus}
+            placeholder="no limit"
+            error={problems.max_gpus}
+            hint={`It holds ${team.gpusNow} now. A lower limit ends nothing that runs.`}
+          />
+          <TextField
+            {...number}
+            name="gpu_hours_per_month"
+            label="GPU-hours a month"
+            value={form.gpu_hours_per_month}
+            placeholder="no limit"
+            error={problems.gpu_hours_per_month}
+            hint={`${Math.round(team.usedThisMonth * 10) / 10} used this month. Months begin in UTC.`}
+          />
+          <div class="row">
+            <button type="submit" class="button primary">
+              Save
+            </button>
+            <a class="button" href="/queue">
+              Back
+            </a>
+          </div>
+        </form>
+      </section>
+    </Layout>
+  );
+}

@@ -1,0 +1,216 @@
+/** The queue as a timeline: a lane for each GPU or slot with what runs on it, a lane for each waiting job with the time it should begin. The tables below say the same in words. */
+import type { HostView, QueueView, RunningView, WaitingView, WorkView } from "../../../src/jobs/queue.ts";
+import { formatDuration, plural } from "../../../src/lib/format.ts";
+import { soon } from "./words.ts";
+
+const HOUR = 3_600_000;
+const SHORTEST = HOUR;
+const LONGEST = 7 * 24 * HOUR;
+/** Part of the width that lies in the past. */
+const PAST = 0.14;
+const MOST_LANES = 48;
+const MOST_WAITING = 16;
+const STEPS = [10 / 60, 0.5, 1, 2, 4, 8, 12, 24, 48].map((hours) => hours * HOUR);
+
+interface Lane {
+  label: string;
+  work: RunningView[];
+}
+interface Machine {
+  host: HostView;
+  lanes: Lane[];
+  /** Lanes that do not fit. */
+  more: number;
+}
+
+/** Jobs without GPUs laid into as few lanes as hold them. */
+function slotLanes(host: HostView, work: RunningView[]): Lane[] {
+  const busy = work.map((one, n) => ({ label: one.kind === "serve" ? "Endpoint" : `Slot ${n + 1}`, work: [one] }));
+  const free = Math.max(0, (host.slots ?? 0) - work.filter((one) => one.kind !== "serve").length);
+  return [...busy, ...Array.from({ length: free }, (_, n) => ({ label: `Slot ${busy.length + n + 1}`, work: [] }))];
+}
+
+function machinesOf({ hosts, running }: QueueView): Machine[] {
+  let left = MOST_LANES;
+  return hosts
+    .filter((host) => !host.ask || running.some((one) => one.host === host.id))
+    .map((host) => {
+      const here = running.filter((one) => one.host === host.id);
+      const cards = host.gpus.map((uuid, n) => ({
+        label: `GPU ${n}`,
+        work: here.filter((one) => one.uuids.includes(uuid)),
+      }));
+      const lanes = [
+        ...cards,
+        ...slotLanes(
+          host,
+          here.filter((one) => one.uuids.length === 0),
+        ),
+      ];
+      const shown = lanes.slice(0, Math.max(0, left));
+      left -= shown.length;
+      return { host, lanes: shown, more: lanes.length - shown.length };
+    });
+}
+
+/** From where to where the timeline goes. */
+function spanOf({ now, running, waiting }: QueueView): { from: number; until: number } {
+  const ends = [
+    ...running.flatMap(({ ends }) => [ends.earliest, ends.latest]),
+    // Latest starts may lie far off; what goes beyond the edge is cut there.
+    ...waiting.slice(0, MOST_WAITING).map(({ start }) => start.earliest),
+  ].filter((at) => at !== null);
+  const ahead = Math.min(LONGEST, Math.max(SHORTEST, ...ends.map((at) => (at - now) * 1.15)));
+  return { from: now - (ahead * PAST) / (1 - PAST), until: now + ahead };
+}
+
+const nameOf = (work: WorkView) => work.name ?? "another team's work";
+
+function Bar(props: {
+  from: number;
+  until: number;
+  at: (time: number) => number;
+  kind: string;
+  title: string;
+  name?: string;
+}) {
+  const left = Math.max(0, props.at(props.from));
+  const width = Math.max(0.4, Math.min(100, props.at(props.until)) - left);
+  return (
+    <svg x={`${left}%`} width={`${width}%`} height="100%" class={props.kind}>
+      <title>{props.title}</title>
+      <rect width="100%" height="100%" rx="3" />
+      {props.name ? (
+        <text x="6" y="15">
+          {props.name}
+        </text>
+      ) : null}
+    </svg>
+  );
+}
+
+/** What runs: whole until it ends at the earliest, pale until it ends at the latest, open where nobody knows. */
+function Work({
+  work,
+  at,
+  until,
+  now,
+}: {
+  work: RunningView;
+  at: (time: number) => number;
+  until: number;
+  now: number;
+}) {
+  const { ends } = work;
+  const sure = Math.max(now, ends.earliest ?? now);
+  const end = ends.latest ?? until;
+  const over = ends.latest === null ? "its end is not known" : `ends ${soon(ends, now)}`;
+  const title = `${nameOf(work)}, ${over}${work.yielding ? "; it saves a checkpoint and lets go" : ""}`;
+  const kind = work.yielding ? "yielding" : work.own ? "own" : "other";
+  return (
+    <>
+      {end > sure ? <Bar from={work.since} until={end} at={at} kind={`${kind} maybe`} title={title} /> : null}
+      <Bar from={work.since} until={sure} at={at} kind={kind} title={title} name={nameOf(work)} />
+    </>
+  );
+}
+
+function Wait({ work, at, now }: { work: WaitingView; at: (time: number) => number; now: number }) {
+  const { earliest, latest } = work.start;
+  const title = `${nameOf(work)}: begins ${soon(work.start, now)}`;
+  if (earliest === null)
+    return (
+      <text x={`${at(now) + 1}%`} y="15" class="quiet">
+        start not known
+      </text>
+    );
+  return (
+    <Bar
+      from={Math.max(now, earliest)}
+      until={latest ?? earliest + 60_000}
+      at={at}
+      kind={work.late ? "wait late" : "wait"}
+      title={title}
+    />
+  );
+}
+
+/** Lines of a lane that every lane shares: where now is. */
+function Now({ x }: { x: number }) {
+  return <line x1={`${x}%`} x2={`${x}%`} y1="0" y2="100%" class="now" />;
+}
+
+export function Timeline({ view }: { view: QueueView }) {
+  const { from, until } = spanOf(view);
+  const at = (time: number) => Math.round(((time - from) / (until - from)) * 10_000) / 100;
+  const { now } = view;
+  const ahead = until - now;
+  const step = STEPS.find((one) => ahead / one <= 6) ?? 48 * HOUR;
+  const ticks = Array.from({ length: Math.floor(ahead / step) }, (_, n) => (n + 1) * step);
+  const waiting = view.waiting.slice(0, MOST_WAITING);
+  const x = at(now);
+  const machines = machinesOf(view);
+  const more = machines.reduce((sum, one) => sum + one.more, 0);
+  return (
+    <div
+      class="timeline"
+      role="img"
+      aria-label="What runs where until when, and when waiting jobs should begin; the tables below say it in words"
+    >
+      <div class="lane scale">
+        <span />
+        <svg height="20" width="100%" aria-hidden="true">
+          <text x={`${x}%`} y="14" text-anchor="middle" class="strong">
+            now
+          </text>
+          {ticks.map((tick) => (
+            <text x={`${at(now + tick)}%`} y="14" text-anchor="middle">
+              +{formatDuration(tick / 1000)}
+            </text>
+          ))}
+        </svg>
+      </div>
+      {machines.map(({ host, lanes }) => (
+        <>
+          <div class="lane head">
+            <strong class="clip">{host.name}</strong>
+            <span class="xs muted">{host.state === "ready" ? host.provider : `${host.provider}, ${host.state}`}</span>
+          </div>
+          {lanes.map((lane) => (
+            <div class="lane">
+              <span class="clip muted">{lane.label}</span>
+              <svg height="22" width="100%" aria-hidden="true">
+                <rect width="100%" height="100%" rx="3" class="ground" />
+                {lane.work.map((work) => (
+                  <Work work={work} at={at} until={until} now={now} />
+                ))}
+                <Now x={x} />
+              </svg>
+            </div>
+          ))}
+        </>
+      ))}
+      {more > 0 ? <p class="xs muted">{plural(more, "lane")} more: the hosts' own pages show each GPU.</p> : null}
+      {waiting.length > 0 ? (
+        <>
+          <div class="lane head">
+            <strong>Waiting</strong>
+            <span class="xs muted">when each should begin</span>
+          </div>
+          {waiting.map((work) => (
+            <div class="lane">
+              <span class="clip" dir="auto">
+                {work.position}. {nameOf(work)}
+              </span>
+              <svg height="22" width="100%" aria-hidden="true">
+                <rect width="100%" height="100%" rx="3" class="ground" />
+                <Wait work={work} at={at} now={now} />
+                <Now x={x} />
+              </svg>
+            </div>
+          ))}
+        </>
+      ) : null}
+    </div>
+  );
+}
