@@ -175,13 +175,12 @@ function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
     <div class="panel body-only">
       <KeyValue
         rows={[
-          ["Waits for", queue.waiting.message],
           [
             "Should begin",
             <span title={exactly(queue.start)}>{soon(queue.start, now)}</span>,
             queue.start.why ?? undefined,
           ],
-          queue.late ? ["Deadline", <span class="bad-text">It will be later than that.</span>] : null,
+          queue.late ? ["Deadline", <span class="bad-text">It will be over later than that.</span>] : null,
           [
             "Position",
             <>
@@ -208,7 +207,7 @@ export function JobStatus(props: JobStatusProps): VNode {
         <Progress
           label={`Progress of ${job.name}`}
           fraction={job.state === "queued" || job.state === "validating" ? 0 : fraction}
-          left={doing(job)}
+          left={props.queue?.waiting.message ?? doing(job)}
           right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)].filter(Boolean).join(", ")}
         />
       ) : null}

@@ -85,6 +85,7 @@ function Waiting({ view, admin }: QueueProps) {
               {
                 key: "why",
                 label: "Waits for",
+                wide: true,
                 render: (row) => (
                   <>
                     {row.waiting?.message ?? "its turn"}
@@ -110,6 +111,7 @@ function Waiting({ view, admin }: QueueProps) {
                 label: "Change",
                 hideLabel: true,
                 tight: true,
+                wide: true,
                 render: (row) =>
                   row.id && (row.own || admin) ? (
                     <a class="button small" href={`/queue/${row.id}`}>
@@ -157,7 +159,7 @@ function Running({ view }: QueueProps) {
           rowId={(row) => row.id ?? `other-${row.since}-${row.uuids[0] ?? row.host}`}
           columns={[
             { key: "name", label: "Work", name: true, render: (row) => <Name work={row} /> },
-            { key: "where", label: "Where", render: where },
+            { key: "where", label: "Where", wide: true, render: where },
             {
               key: "ends",
               label: "Should end",

@@ -80,7 +80,7 @@ function Bar(props: {
     <svg x={`${left}%`} width={`${width}%`} height="100%" class={props.kind}>
       <title>{props.title}</title>
       <rect width="100%" height="100%" rx="3" />
-      {props.name ? (
+      {props.name && width > 4 ? (
         <text x="6" y="15">
           {props.name}
         </text>
@@ -146,7 +146,9 @@ export function Timeline({ view }: { view: QueueView }) {
   const { now } = view;
   const ahead = until - now;
   const step = STEPS.find((one) => ahead / one <= 6) ?? 48 * HOUR;
-  const ticks = Array.from({ length: Math.floor(ahead / step) }, (_, n) => (n + 1) * step);
+  const ticks = Array.from({ length: Math.floor(ahead / step) }, (_, n) => (n + 1) * step).filter(
+    (tick) => at(now + tick) < 97,
+  );
   const waiting = view.waiting.slice(0, MOST_WAITING);
   const x = at(now);
   const machines = machinesOf(view);
@@ -163,8 +165,8 @@ export function Timeline({ view }: { view: QueueView }) {
           <text x={`${x}%`} y="14" text-anchor="middle" class="strong">
             now
           </text>
-          {ticks.map((tick) => (
-            <text x={`${at(now + tick)}%`} y="14" text-anchor="middle">
+          {ticks.map((tick, n) => (
+            <text x={`${at(now + tick)}%`} y="14" text-anchor="middle" class={n % 2 === 0 ? "second" : undefined}>
               +{formatDuration(tick / 1000)}
             </text>
           ))}
