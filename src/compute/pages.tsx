@@ -1,4 +1,4 @@
-/** Pages of hosts: all of them with what runs and waits, and one with its cards, curves and switches. */
+/** Pages of hosts: all of them with what runs, and one with its cards, curves and switches. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { HostBody, HostPage, type HostProps } from "../../views/pages/hosts/host.tsx";
@@ -20,7 +20,6 @@ const item = (row: JobRow): WorkItem => ({
   name: row.name,
   kind: row.kind,
   state: row.state,
-  queuedAt: row.queuedAt,
   startedAt: row.startedAt,
   fraction: row.kind === "serve" ? null : number(row.progress.fraction),
   etaS: number(row.progress.eta_s),
@@ -28,11 +27,10 @@ const item = (row: JobRow): WorkItem => ({
 
 async function propsOf(ctx: Ctx, actor: Actor): Promise<HostsProps> {
   const of = (state: JobRow["state"][]) => listJobs(ctx, actor, { state, limit: MAX });
-  const waiting = await of(["queued"]);
   return {
     hosts: await listHosts(ctx, actor),
     running: (await of(["starting", "running", "pausing", "stopping"])).map(item),
-    waiting: waiting.sort((a, b) => b.priority - a.priority || (a.queuedAt ?? 0) - (b.queuedAt ?? 0)).map(item),
+    waiting: (await of(["queued"])).length,
   };
 }
 

@@ -1,4 +1,4 @@
-/** Hosts: are my machines well used, what runs where, what waits for what. */
+/** Hosts: are my machines well used, and what runs where. */
 import type { HostView } from "../../../src/compute/hosts.ts";
 import {
   formatBytes,
@@ -21,7 +21,6 @@ export interface WorkItem {
   name: string;
   kind: string;
   state: string;
-  queuedAt: number | null;
   startedAt: number | null;
   fraction: number | null;
   etaS: number | null;
@@ -30,7 +29,8 @@ export interface WorkItem {
 export interface HostsProps {
   hosts: HostView[];
   running: WorkItem[];
-  waiting: WorkItem[];
+  /** Jobs of the team that wait. */
+  waiting: number;
 }
 
 function Slots({ label, used, total }: { label: string; used: number; total: number }) {
@@ -188,32 +188,10 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
           />
         )}
       </section>
-      <section class="stack tight">
-        <h2>Waiting</h2>
-        {waiting.length === 0 ? (
-          <p class="muted">Nothing waits.</p>
-        ) : (
-          <Table
-            label="Waiting work, next first"
-            rows={waiting}
-            rowId={(row) => row.id}
-            columns={[
-              {
-                key: "name",
-                label: "Work",
-                name: true,
-                render: (row) => <RowName href={`/jobs/${row.id}`} name={row.name} sub={row.kind} />,
-              },
-              {
-                key: "why",
-                label: "Waits for",
-                render: (row) => (row.kind === "serve" ? "a free endpoint slot" : "a free training slot"),
-              },
-              { key: "since", label: "Since", wide: true, render: (row) => <Time at={row.queuedAt} /> },
-            ]}
-          />
-        )}
-      </section>
+      <p class="muted">
+        {waiting === 0 ? "Nothing waits." : `${plural(waiting, "job")} ${waiting === 1 ? "waits" : "wait"}.`}{" "}
+        <a href="/queue">What waits for what, and who runs where until when</a>
+      </p>
     </div>
   );
 }
