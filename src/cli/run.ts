@@ -54,6 +54,11 @@ async function main(argv: string[]): Promise<number> {
 
 /** Runs the program with its arguments and sets the exit code of the process. */
 export async function runCommandLine(argv: string[]): Promise<void> {
+  // Whoever read the output may stop before its end (`| head`): that is no failure of ours.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(EXIT.ok);
+  });
   try {
     process.exitCode = await main(argv);
   } catch (error) {
