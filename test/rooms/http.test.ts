@@ -88,6 +88,29 @@ describe("a body", () => {
   });
 });
 
+describe("a query", () => {
+  test.each([["a,b"], ["[1]"], ['{"a":1}'], ["a+b c"], ["__proto__"], ["50%"], ["1,5"]])(
+    "of %s stays text",
+    async (words) => {
+      for (const path of ["/jobs?q=", "/playground?prompt=", "/search?q=", "/datasets?q="]) {
+        const answer = await app.request("GET", path + encodeURIComponent(words), { headers: { accept: "text/html" } });
+        expect([path, answer.status]).toEqual([path, 200]);
+      }
+      const page = await app.request("GET", `/jobs?q=${encodeURIComponent(words)}`, {
+        headers: { accept: "text/html" },
+      });
+      const shown = words.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
+      expect(await page.text()).toContain(`value="${shown}"`);
+    },
+  );
+
+  test("a value that is given twice where one belongs is refused by name", async () => {
+    const answer = await app.request("GET", "/v1/jobs?limit=1&limit=2");
+    expect(answer.status).toBe(400);
+    expect((await errorOf(answer)).param).toBe("limit");
+  });
+});
+
 describe("a refused value", () => {
   const SECRET = "ftl-thisisasecretvalue";
   test.each([
