@@ -146,7 +146,10 @@ function Shortcuts() {
     ["Search and go anywhere", "Ctrl K"],
     ["Search this list", "/"],
     ["New", "n"],
-    ...NOUNS.map((noun): [string, string] => [`Go to ${noun.label.toLowerCase()}`, `g ${noun.key}`]),
+    ...[...NOUNS, ...MACHINE.filter(({ key }) => key)].map((noun): [string, string] => [
+      `Go to ${noun.label.toLowerCase()}`,
+      `g ${noun.key}`,
+    ]),
     ["Move in a table", "↑ ↓"],
     ["Close", "Esc"],
     ["This help", "?"],
