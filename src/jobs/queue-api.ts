@@ -37,8 +37,8 @@ function queueView(view: QueueView) {
   return {
     object: "queue" as const,
     hosts: view.hosts.map(({ gpus, ask: _ask, ...host }) => ({ ...host, gpus: gpus.length })),
-    running: view.running.map(({ uuids, since, ends, own: _own, ...work }) => ({
-      ...work,
+    running: view.running.map(({ uuids, since, ends, deadline, own: _own, ...work }) => ({
+      ...{ ...work, deadline: seconds(deadline) },
       ...{ gpu_uuids: uuids, since: seconds(since) },
       ends: { earliest: seconds(ends.earliest), latest: seconds(ends.latest) },
     })),

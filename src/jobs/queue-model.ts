@@ -79,7 +79,7 @@ const count = v.pipe(
 );
 export const QueueQuery = v.object({
   limit: v.optional(count, 50),
-  /** The id of the last job seen. */
+  /** Position or id of the last job seen; other teams' jobs have a position alone. */
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
   /** Only the asker's own organisation. */
   mine: v.optional(v.picklist(["true", "false"])),

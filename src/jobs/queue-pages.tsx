@@ -3,13 +3,13 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { QueueBody, QueuePage, type QueueProps } from "../../views/pages/queue/page.tsx";
 import { PlacePage, TeamPage } from "../../views/pages/queue/place.tsx";
-import type { Actor, Ctx } from "../ctx.ts";
-import { AppError, ERROR_TABLE, notFound } from "../errors.ts";
+import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
+import { AppError, notFound } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { PlaceBody, placeForm, placeRequest, ShareBody, shareForm, shareRequest } from "./queue-form.ts";
 import { QueueQuery } from "./queue-model.ts";
-import { changeQueued, getJob, queueFacts, setShare, viewQueue } from "./service.ts";
+import { changeQueued, placedJob, queueFacts, setShare, viewQueue } from "./service.ts";
 import { isTerminal } from "./state.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -22,7 +22,14 @@ export const queuePages = (ctx: Ctx) => {
     admin: actor.role === "admin",
   });
 
+  const placeProps = async (actor: Actor, id: string) => {
+    const job = await placedJob(ctx, actor, id);
+    const waiting = await queueFacts(ctx, actor, job);
+    return { job, waiting, own: job.org === actor.org, admin: actor.role === "admin" };
+  };
+
   const teamOf = async (actor: Actor, id: string) => {
+    requireAdmin(actor);
     const { teams } = await viewQueue(ctx, actor, { limit: 1 });
     const team = teams.find((one) => one.id === id);
     if (!team) throw notFound("organisation", id);
@@ -44,12 +51,11 @@ export const queuePages = (ctx: Ctx) => {
     .get(
       "/queue/:id",
       async ({ request, actor, params }) => {
-        const job = await getJob(ctx, actor, params.id);
+        const props = await placeProps(actor, params.id);
+        const { job, own } = props;
         if (isTerminal(job.state))
-          return redirect(request, `/jobs/${job.id}`, "It has ended: it has no place in the queue.");
-        const facts = await queueFacts(ctx, actor, job);
-        const props = { job, waiting: facts, admin: actor.role === "admin", form: placeForm(job), problems: {} };
-        return html(pageOf(ctx, request, actor), <PlacePage {...props} />);
+          return redirect(request, own ? `/jobs/${job.id}` : "/queue", "It has ended: it has no place in the queue.");
+        return html(pageOf(ctx, request, actor), <PlacePage {...props} form={placeForm(job)} problems={{}} />);
       },
       { params: Id },
     )
@@ -57,13 +63,14 @@ export const queuePages = (ctx: Ctx) => {
       "/queue/:id",
       async ({ request, actor, params, body }) => {
         const again = async (problems: Record<string, string>) => {
-          const job = await getJob(ctx, actor, params.id);
-          const facts = await queueFacts(ctx, actor, job);
-          const props = { job, waiting: facts, admin: actor.role === "admin", form: body, problems };
-          return html(pageOf(ctx, request, actor), <PlacePage {...props} />, { status: 422 });
+          const props = await placeProps(actor, params.id);
+          return html(pageOf(ctx, request, actor), <PlacePage {...props} form={body} problems={problems} />, {
+            status: 422,
+          });
         };
-        const read = placeRequest(body);
+        const read = placeRequest(body, placeForm(await placedJob(ctx, actor, params.id)));
         if ("problems" in read) return again(read.problems);
+        if (!read.change) return redirect(request, "/queue", "Nothing was changed.");
         try {
           await changeQueued(ctx, actor, params.id, read.change);
         } catch (error) {
@@ -89,7 +96,7 @@ export const queuePages = (ctx: Ctx) => {
         const read = shareRequest(body);
         if ("problems" in read) {
           const props = { team: await teamOf(actor, params.id), form: body, problems: read.problems };
-          return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: ERROR_TABLE.invalid.status });
+          return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: 422 });
         }
         await setShare(ctx, actor, params.id, read.change);
         return redirect(request, "/queue", "Saved. The queue is ordered anew.");

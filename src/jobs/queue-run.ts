@@ -26,6 +26,12 @@ export function queueMemory(ctx: Ctx): QueueMemory {
   return made;
 }
 
+/** What was decided and foretold may hold no longer: whoever looks next has it decided anew. */
+export function unsettle(memory: QueueMemory): void {
+  memory.last = null;
+  memory.version++;
+}
+
 /** Decides a round without carrying anything out. */
 export async function decide(ctx: Ctx, memory = queueMemory(ctx)): Promise<{ input: Input; round: Round }> {
   const input = await readInput(ctx, memory);
@@ -137,9 +143,13 @@ export async function runQueue(ctx: Ctx, memory: QueueMemory, track: Track): Pro
 export function openQueue(ctx: Ctx): { memory: QueueMemory; stop: () => void } {
   const memory = newQueueMemory();
   memories.set(ctx, memory);
-  const stop = ctx.bus.on("job.changed", ({ jobId, state }) => {
-    memory.changed.add(jobId);
-    if (state !== "queued") memory.noRent.delete(jobId);
-  });
-  return { memory, stop };
+  const stops = [
+    ctx.bus.on("job.changed", ({ jobId, state }) => {
+      memory.changed.add(jobId);
+      if (state !== "queued") memory.noRent.delete(jobId);
+      unsettle(memory);
+    }),
+    ctx.bus.on("hosts.changed", () => unsettle(memory)),
+  ];
+  return { memory, stop: () => stops.forEach((stop) => void stop()) };
 }

@@ -44,11 +44,13 @@ export interface QueueMemory {
   /** Jobs that providers which must be asked can never run. */
   noRent: Set<string>;
   last: { input: Input; round: Round } | null;
+  /** Goes up when something changed that a round may answer differently. */
+  version: number;
 }
 
 export const newQueueMemory = (): QueueMemory => ({
   ...{ queued: new Map(), changed: new Set(), readAllAt: Number.NEGATIVE_INFINITY, usage: newUsageBook() },
-  ...{ reservations: [], noRent: new Set(), last: null },
+  ...{ reservations: [], noRent: new Set(), last: null, version: 0 },
 });
 
 const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind", ${job.priority} as "priority",

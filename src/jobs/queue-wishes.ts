@@ -6,6 +6,7 @@ import { job } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { JobRow } from "./model.ts";
 import type { QueueChange } from "./queue-model.ts";
+import { queueMemory, unsettle } from "./queue-run.ts";
 import { isTerminal } from "./state.ts";
 import { changed, jobIn, note } from "./transitions.ts";
 
@@ -47,6 +48,13 @@ export function wishesOf(ctx: Ctx, actor: Actor, change: QueueChange, before: Wi
   return wishes;
 }
 
+/** A job whose place `actor` may see and change: of its organisation, for administrators any. @throws AppError `job_not_found` */
+export async function placedJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
+  const [row] = await ctx.db.select().from(job).where(eq(job.id, id)).limit(1);
+  if (!row || (row.org !== actor.org && actor.role !== "admin")) throw notFound("job", id.slice(0, 100));
+  return row;
+}
+
 /**
  * Changes the place of a job that has not ended. Members change jobs of their organisation, administrators any.
  * @throws AppError `job_not_found`, `job_ended`, and those of `wishesOf`
@@ -69,6 +77,9 @@ export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: Q
       await note(tx, ctx, before, `Its priority was changed from ${before.priority} to ${wishes.priority}`);
     return { row: after, message: changed(after, after.state) };
   });
+  const memory = queueMemory(ctx);
+  memory.changed.add(id);
+  unsettle(memory);
   ctx.bus.emit("job.changed", message.event as never);
   return row;
 }

@@ -9,19 +9,31 @@ import { teamShare } from "../db/schema/queue.ts";
 import { notFound } from "../errors.ts";
 import type { JobRow, Progress } from "./model.ts";
 import type { ShareChange } from "./queue-model.ts";
-import { decide, queueMemory } from "./queue-run.ts";
+import { decide, queueMemory, unsettle } from "./queue-run.ts";
 import { waitWords } from "./queue-words.ts";
-import { allowForOthers, type Prediction, predictGently } from "./schedule-predict.ts";
+import { allowForOthers, MOST_JOBS, type Prediction, predictGently } from "./schedule-predict.ts";
 import type { Input, Job, Round, Running, WaitCode } from "./schedule-types.ts";
 
 /** A decided round is shown for so long, predictions a little longer: they cost more. */
 const FRESH_MS = 2000;
 const FORETOLD_MS = 10_000;
+/** While much changes, predictions that take longer than this are made at most for this part of the time. */
+const QUICK_MS = 50;
+const FORETELL_SHARE = 0.25;
 
+interface Foretold {
+  at: number;
+  /** Of the scheduler's memory when it was made. */
+  version: number;
+  jobs: ReadonlySet<string>;
+  found: Promise<Map<string, Prediction>>;
+  /** Milliseconds it took; null while it is made. */
+  took: number | null;
+}
 interface Known {
   input: Input;
   round: Round;
-  foretold: { at: number; jobs: ReadonlySet<string>; found: Promise<Map<string, Prediction>> } | null;
+  foretold: Foretold | null;
 }
 const known = new WeakMap<Ctx, Known>();
 
@@ -36,14 +48,31 @@ async function newest(ctx: Ctx): Promise<Known> {
   return made;
 }
 
+/** Whether predictions still say something: they are young, and nothing changed since or making them takes too long to do it again already. */
+function holds(foretold: Foretold, now: number, version: number): boolean {
+  const age = Math.abs(now - foretold.at);
+  if (age >= FORETOLD_MS) return false;
+  if (foretold.version === version || foretold.took === null) return true;
+  return foretold.took > QUICK_MS && age < foretold.took / FORETELL_SHARE;
+}
+
 /** Predictions; made anew when they are old, or when they are of a queue without the job that is asked for. */
 function foretell(ctx: Ctx, state: Known, jobId?: string): Promise<Map<string, Prediction>> {
   const now = ctx.clock.now();
+  const { version } = queueMemory(ctx);
   const { foretold } = state;
-  const age = foretold ? Math.abs(now - foretold.at) : Number.POSITIVE_INFINITY;
-  if (foretold && age < FORETOLD_MS && (jobId === undefined || foretold.jobs.has(jobId))) return foretold.found;
+  if (foretold && holds(foretold, now, version) && (jobId === undefined || foretold.jobs.has(jobId)))
+    return foretold.found;
+  const began = performance.now();
   const found = predictGently(state.input, state.round.order, () => Bun.sleep(0));
-  state.foretold = { at: now, jobs: new Set(state.round.order), found };
+  const made: Foretold = { at: now, version, jobs: new Set(state.round.order), found, took: null };
+  state.foretold = made;
+  // A failure is told to whoever waits for it, and the next one tries again.
+  found
+    .catch(() => null)
+    .finally(() => {
+      made.took = performance.now() - began;
+    });
   return found;
 }
 
@@ -81,6 +110,8 @@ export interface RunningView extends WorkView {
   /** When it should end, at the earliest and at the latest; null = not known. */
   ends: { earliest: number | null; latest: number | null };
   yielding: boolean;
+  deadline: number | null;
+  late: boolean;
 }
 export interface WaitingView extends WorkView {
   position: number;
@@ -140,16 +171,29 @@ function waitView(state: Known, one: Job, mine: ReadonlySet<string>, told: strin
   };
 }
 
-function rangeOf(state: Known, id: string, found: Prediction | undefined, ahead: boolean): StartRange {
+/** Waits that nothing shortens. */
+const FIXED: ReadonlySet<WaitCode> = new Set(["not_before", "window", "retry"]);
+
+function rangeOf(state: Known, id: string, found: Prediction | undefined): StartRange {
+  const { now } = state.input;
   const wait = state.round.waits.get(id);
-  const prediction = found && wait ? allowForOthers(found, state.input.now, wait.code) : found;
-  if (prediction) return { earliest: prediction.low, latest: prediction.high, why: prediction.why };
-  return { earliest: null, latest: null, why: ahead ? "It is about to begin." : "Too many jobs are before it to say." };
+  // Decided to begin in this round.
+  if (!wait) return { earliest: now, latest: now, why: null };
+  const prediction = found && allowForOthers(found, now, wait.code);
+  if (prediction) {
+    // A prediction may be a little older than the round: it does not contradict it.
+    const least = FIXED.has(wait.code) ? (wait.until ?? 0) : 0;
+    const after = (at: number | null) => (at === null ? null : Math.max(at, least));
+    return { earliest: after(prediction.low), latest: after(prediction.high), why: prediction.why };
+  }
+  const far = state.round.order.indexOf(id) >= MOST_JOBS;
+  const why = far ? "Too many jobs are before it to say." : "It came just now: this is known in a moment.";
+  return { earliest: null, latest: null, why };
 }
 
-function isLate(one: Job, start: StartRange): boolean {
-  if (one.deadline === null || start.earliest === null) return false;
-  return start.earliest + one.estimate.low > one.deadline;
+/** Whether it cannot be over by its deadline, even if it begins and ends as early as it may. */
+function isLate({ deadline, estimate }: Job, start: StartRange, now: number): boolean {
+  return deadline !== null && (start.earliest ?? now) + estimate.low > deadline;
 }
 
 export interface QueueFacts {
@@ -159,24 +203,29 @@ export interface QueueFacts {
   late: boolean;
 }
 
+/** Other teams' work is known by its size alone, except to administrators. */
+const sees = (actor: Actor, one: Job) => one.team === actor.org || actor.role === "admin";
+
 /** What one waiting job waits for, and when it should begin; null for jobs that do not wait. */
 export async function queueFacts(ctx: Ctx, actor: Actor, row: JobRow): Promise<QueueFacts | null> {
   if (row.state !== "queued") return null;
   let state = await newest(ctx);
   if (!state.input.queued.some((each) => each.id === row.id)) {
     // It came after the newest round.
-    queueMemory(ctx).last = null;
-    queueMemory(ctx).changed.add(row.id);
+    const memory = queueMemory(ctx);
+    memory.changed.add(row.id);
+    unsettle(memory);
     state = await newest(ctx);
   }
   const one = state.input.queued.find((each) => each.id === row.id);
   if (!one) return null;
-  const mine = new Set(state.input.running.filter((each) => each.job.team === actor.org).map((each) => each.job.id));
-  for (const each of state.input.queued) if (each.team === actor.org) mine.add(each.id);
+  const jobs = [...state.input.running.map((each) => each.job), ...state.input.queued];
+  const mine = new Set(jobs.filter((each) => sees(actor, each)).map((each) => each.id));
   const waiting = waitView(state, one, mine, (row.progress as Progress).waiting ?? null);
   if (!waiting) return null;
-  const start = rangeOf(state, row.id, (await foretell(ctx, state, row.id)).get(row.id), false);
-  return { waiting, start, position: state.round.order.indexOf(row.id) + 1, late: isLate(one, start) };
+  const start = rangeOf(state, row.id, (await foretell(ctx, state, row.id)).get(row.id));
+  const late = isLate(one, start, state.input.now);
+  return { waiting, start, position: state.round.order.indexOf(row.id) + 1, late };
 }
 
 async function namesOf(ctx: Ctx, ids: string[]): Promise<Map<string, { name: string; waiting: string | null }>> {
@@ -196,9 +245,11 @@ export async function viewQueue(
   const state = await newest(ctx);
   const { input, round } = state;
   const jobs = new Map(input.queued.map((one) => [one.id, one]));
-  const order = round.order.filter((id) => !query.mine || jobs.get(id)?.team === actor.org);
-  const from = query.after ? order.indexOf(query.after) + 1 : 0;
-  const shown = order.slice(from, from + query.limit);
+  const place = new Map(round.order.map((id, at) => [id, at + 1]));
+  const { after = "0" } = query;
+  const seen = /^\d+$/.test(after) ? Number(after) : (place.get(after) ?? 0);
+  const rest = round.order.slice(seen).filter((id) => !query.mine || jobs.get(id)?.team === actor.org);
+  const shown = rest.slice(0, query.limit);
   const living = input.running.filter(
     (one) => one.hostId !== null || one.gpus.length > 0 || one.job.team === actor.org,
   );
@@ -209,15 +260,15 @@ export async function viewQueue(
     foretell(ctx, state),
   ]);
   const teamName = new Map(orgs.map((one) => [one.id, one.name]));
-  const sees = (one: Job) => one.team === actor.org || actor.role === "admin";
   const work = (one: Job): WorkView => ({
-    ...{ id: sees(one) ? one.id : null, name: sees(one) ? (names.get(one.id)?.name ?? one.id) : null },
-    ...{ team: sees(one) ? (teamName.get(one.team) ?? one.team) : null, own: one.team === actor.org },
+    ...(sees(actor, one)
+      ? { id: one.id, name: names.get(one.id)?.name ?? one.id, team: teamName.get(one.team) ?? one.team }
+      : { id: null, name: null, team: null }),
+    own: one.team === actor.org,
     ...{ kind: one.kind, priority: one.priority, gpus: one.wants.gpus },
   });
-  const mine = new Set([...jobs.values(), ...living.map((one) => one.job)].filter(sees).map((one) => one.id));
-  const place = new Map(round.order.map((id, at) => [id, at + 1]));
-  const starting = new Set(round.starts.map((one) => one.jobId));
+  const all = [...jobs.values(), ...living.map((one) => one.job)];
+  const mine = new Set(all.filter((one) => sees(actor, one)).map((one) => one.id));
   const named = new Map(hostNames.map((one) => [one.id, one.name]));
   return {
     now: input.now,
@@ -230,7 +281,7 @@ export async function viewQueue(
     waiting: shown.flatMap((id) => {
       const one = jobs.get(id);
       if (!one) return [];
-      const start = rangeOf(state, id, foretold.get(id), starting.has(id));
+      const start = rangeOf(state, id, foretold.get(id));
       return {
         ...work(one),
         ...{
@@ -238,13 +289,13 @@ export async function viewQueue(
           since: one.queuedAt,
           start,
           deadline: one.deadline,
-          late: isLate(one, start),
+          late: isLate(one, start, input.now),
         },
         waiting: waitView(state, one, mine, names.get(id)?.waiting ?? null),
         ...{ notBefore: one.startAfter, window: one.window },
       };
     }),
-    hasMore: from + query.limit < order.length,
+    hasMore: rest.length > query.limit,
     total: round.order.length,
     own: [...jobs.values()].filter((one) => one.team === actor.org).length,
     teams: await teamsOf(ctx, actor, input, teamName),
@@ -253,12 +304,14 @@ export async function viewQueue(
 
 function runningView(one: Running, now: number) {
   const serve = one.job.kind === "serve";
+  const { deadline } = one.job;
+  const ends = {
+    earliest: serve || (one.left.low === 0 && one.left.high === null) ? null : now + one.left.low,
+    latest: one.left.high === null ? null : now + one.left.high,
+  };
   return {
-    ...{ host: one.hostId, uuids: [...one.gpus], since: one.startedAt, yielding: one.yielding },
-    ends: {
-      earliest: serve || (one.left.low === 0 && one.left.high === null) ? null : now + one.left.low,
-      latest: one.left.high === null ? null : now + one.left.high,
-    },
+    ...{ host: one.hostId, uuids: [...one.gpus], since: one.startedAt, yielding: one.yielding, ends, deadline },
+    late: deadline !== null && (ends.earliest ?? now) > deadline,
   };
 }
 
@@ -297,6 +350,6 @@ export async function setShare(ctx: Ctx, actor: Actor, org: string, change: Shar
       .onConflictDoUpdate({ target: teamShare.org, set });
     await audit(tx, ctx, actor, "team.share", org, { ...change });
   });
-  queueMemory(ctx).last = null;
+  unsettle(queueMemory(ctx));
   ctx.bus.emit("hosts.changed", { ids: [] });
 }

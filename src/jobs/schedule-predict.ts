@@ -11,8 +11,9 @@ export interface Prediction {
   why: string | null;
 }
 
-/** Jobs looked at, from the front of the queue, and rounds run for it. */
-const MOST_JOBS = 200;
+/** Jobs looked at, from the front of the queue. */
+export const MOST_JOBS = 200;
+/** Rounds run for it. */
 const MOST_ROUNDS = 400;
 
 interface Living extends Running {
@@ -35,7 +36,8 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
   let { reservations } = input;
   let { monthEnds } = input;
   let teams = input.teams;
-  for (let n = 0; n < MOST_ROUNDS && queued.length > 0; n++) {
+  let rounds = 0;
+  for (; rounds < MOST_ROUNDS && queued.length > 0; rounds++) {
     const round: Round = schedule({
       ...input,
       ...{ now, monthEnds, teams, queued, reservations },
@@ -78,7 +80,7 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
     }
   }
   const endless = running.filter((one) => !Number.isFinite(one.end)).map((one) => one.job.id);
-  return { begun, endless, stopped: queued.length > 0 };
+  return { begun, endless, cut: rounds === MOST_ROUNDS };
 }
 
 function* foretell(input: Input, order: readonly string[]) {
@@ -94,14 +96,15 @@ function* foretell(input: Input, order: readonly string[]) {
     const known = [one, other].filter((at) => at !== null);
     const low = known.length > 0 ? Math.min(...known) : null;
     const high = other === null || one === null ? null : Math.max(one, other);
-    found.set(id, { low, high, why: high === null ? whyUnknown(low, slow.endless.length > 0) : null });
+    found.set(id, { low, high, why: high === null ? whyUnknown(low, quick.cut, slow.endless.length > 0) : null });
   }
   return found;
 }
 
-function whyUnknown(low: number | null, endless: boolean): string {
+function whyUnknown(low: number | null, cut: boolean, endless: boolean): string {
+  // Not even when all work ends as early as it may.
+  if (low === null && !cut) return "Nothing that is known of would let it begin.";
   if (endless) return "It is not known how long the work before it takes.";
-  if (low === null) return "Nothing that is known of would let it begin.";
   return "Too much lies before it to say how late it may be.";
 }
 

@@ -25,7 +25,7 @@ export {
   viewQueue,
   type WaitView,
 } from "./queue.ts";
-export { changeQueued } from "./queue-wishes.ts";
+export { changeQueued, placedJob } from "./queue-wishes.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
 export { finishJob } from "./transitions.ts";

@@ -12,6 +12,7 @@ export const TOPICS = [
   "evaluations",
   "deployments",
   "hosts",
+  "queue",
 ] as const;
 export type Topic = (typeof TOPICS)[number];
 
@@ -55,6 +56,9 @@ export function listenTopics(
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);
   pass("hosts", "hosts.changed", (event) => [event.ids[0] ?? "", null]);
+  // Everybody stands in one queue. Whose job it was stays untold: only that something moved.
+  if (wanted.topics.has("queue"))
+    stops.push(ctx.bus.on("job.changed", () => tell({ topic: "queue", id: "", state: null })));
   return () => {
     for (const stop of stops) stop();
   };

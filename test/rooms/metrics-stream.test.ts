@@ -186,6 +186,15 @@ test("news of a topic reach its organisation and nobody else", async () => {
   expect((await t.request("GET", "/v1/stream", { as: "anonymous" })).status).toBe(401);
 });
 
+test("the queue is everybody's: that it moved reaches all, whose job it was reaches nobody else", async () => {
+  const theirs = await open("topics=queue", {}, "other");
+  t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId: "ftjob-secret", kind: "train", state: "queued" });
+  const seen = await theirs.until((event) => event.event === "changed");
+  expect(seen.at(-1)?.data).toEqual({ topic: "queue", id: "", state: null });
+  expect(JSON.stringify(seen)).not.toContain("ftjob-secret");
+  await theirs.close();
+});
+
 async function ends(stream: ReturnType<typeof readEventStream>): Promise<boolean> {
   while (await stream.next(2000));
   return true;

@@ -40,7 +40,15 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
     };
   };
   const runs: [JobRow, number[]][] = [
-    [row(2000, "running", { name: "intent-llama-8b", gpus: 2, takes: [90, 150] }, HOUR), [0, 1]],
+    [
+      row(
+        2000,
+        "running",
+        { name: "intent-llama-8b", gpus: 2, takes: [90, 150], place: { deadline: now + 30 * MINUTE } },
+        HOUR,
+      ),
+      [0, 1],
+    ],
     [row(2001, "running", { name: "rerank-qwen-7b", gpus: 1, takes: [200, 320] }, 2 * HOUR), [2]],
     [
       row(2002, "running", { name: "clicks-mistral", gpus: 4, takes: [300, 500], other: true }, 40 * MINUTE),
@@ -74,7 +82,7 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
         name: "nightly-refresh",
         gpus: 1,
         takes: [30, 40],
-        place: { window: { from: "22:00", until: "06:00", tz: "Europe/Berlin" } },
+        place: { window: { from: "22:00", until: "06:00", tz: "Europe/Berlin", days: [1, 2, 3, 4, 5] } },
       },
       40 * MINUTE,
     ),

@@ -100,6 +100,7 @@ export function RowName({ href, name, sub }: { href: string; name: string; sub?:
 const WORDS = {
   time: ["Newest", "Newest first", "Older"],
   data: ["First rows", "In the order of the data", "Next rows"],
+  queue: ["First in the queue", "Next first", "Further back"],
 } as const;
 
 /** To the next page by cursor, and back to the first. `last` is the id of the last row shown; `order` is what the rows follow. */

@@ -237,11 +237,11 @@ function Numbers(props: NewJobProps) {
   );
 }
 
-const PLACE = ["priority", "not_before", "deadline", "from", "until", "tz"] as const;
+const PLACE = ["priority", "not_before", "deadline", "from", "until", "tz", "days"] as const;
 
 function Place({ form, problems, admin }: NewJobProps) {
-  const { priority, not_before, deadline, from, until } = form.place;
-  const said = [not_before, deadline, from, until].some(Boolean) || !["", "0"].includes(priority);
+  const { priority, not_before, deadline, from, until, days } = form.place;
+  const said = [not_before, deadline, from, until].some(Boolean) || days.length > 0 || !["", "0"].includes(priority);
   return (
     <details class="more" open={said || PLACE.some((name) => problems[name])}>
       <summary>

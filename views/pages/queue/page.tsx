@@ -1,6 +1,6 @@
 /** The queue: who runs where, who waits for what, and what teams are due. */
 import type { QueueView, RunningView, TeamView, WaitingView, WorkView } from "../../../src/jobs/queue.ts";
-import { formatExact, formatNumber, plural } from "../../../src/lib/format.ts";
+import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
@@ -23,31 +23,38 @@ const KINDS: Record<string, string> = {
   export: "export",
 };
 
+/** The page of a job; administrators see no more of other teams' jobs than their place. */
+const pathOf = (work: WorkView) => `/${work.own ? "jobs" : "queue"}/${encodeURIComponent(work.id ?? "")}`;
+
 function Name({ work }: { work: WorkView }) {
-  const sub = [work.team, KINDS[work.kind] ?? work.kind, work.gpus > 0 ? plural(work.gpus, "GPU") : null];
-  if (!work.id) return <span class="muted">Another team's {KINDS[work.kind] ?? "work"}</span>;
+  const sub = [work.gpus > 0 ? plural(work.gpus, "GPU") : null, KINDS[work.kind] ?? work.kind, work.team];
+  if (!work.id)
+    return (
+      <>
+        <span class="muted">Another team's {KINDS[work.kind] ?? "work"}</span>
+        {work.gpus > 0 ? <span class="sub">{plural(work.gpus, "GPU")}</span> : null}
+      </>
+    );
   return (
-    <RowName
-      href={`/jobs/${work.id}`}
-      name={work.name ?? work.id}
-      sub={sub.filter((one) => one !== null).join(" · ")}
-    />
+    <RowName href={pathOf(work)} name={work.name ?? work.id} sub={sub.filter((one) => one !== null).join(" · ")} />
   );
 }
+
+const Late = () => (
+  <span class="late bad-text">
+    <Icon name="warn" />
+    too late for its deadline
+  </span>
+);
 
 function Start({ work }: { work: WaitingView }) {
   const { now } = usePage();
   return (
     <>
-      <span title={exactly(work.start)}>{soon(work.start, now)}</span>
-      {work.late ? (
-        <span class="sub bad-text">
-          <Icon name="warn" />
-          later than its deadline
-        </span>
-      ) : work.start.why ? (
-        <span class="sub">{work.start.why}</span>
-      ) : null}
+      <span class="when" title={exactly(work.start)}>
+        {soon(work.start, now)}
+      </span>
+      {work.late ? <Late /> : work.start.why ? <span class="sub">{work.start.why}</span> : null}
     </>
   );
 }
@@ -59,20 +66,59 @@ function Wishes({ work }: { work: WaitingView }) {
     work.notBefore === null ? null : `not before ${formatExact(work.notBefore).slice(0, 16)} UTC`,
     hoursWords(work.window),
   ].filter((one) => one !== null);
-  return <span class="small">{wishes.length > 0 ? wishes.join("; ") : <span class="muted">–</span>}</span>;
+  if (wishes.length === 0) return <span class="muted">–</span>;
+  return wishes.map((wish) => <span class="wish small">{wish}</span>);
+}
+
+/** Why it waits, and behind what of one's own. */
+function Why({ row, view }: { row: WaitingView; view: QueueView }) {
+  const known = new Map([...view.running, ...view.waiting].map((one) => [one.id, one]));
+  const behind = (row.waiting?.jobs ?? []).flatMap((id) => known.get(id) ?? []).slice(0, 3);
+  return (
+    <>
+      {row.waiting?.message ?? "It begins now"}
+      {behind.length > 0 ? (
+        <span class="sub">
+          behind
+          {behind.map((one) => (
+            <a href={pathOf(one)} class="clip" dir="auto" title={one.name ?? undefined}>
+              {one.name}
+            </a>
+          ))}
+        </span>
+      ) : null}
+    </>
+  );
+}
+
+function NothingWaits({ own }: { own: boolean }) {
+  return (
+    <div class="panel">
+      <Empty
+        slim
+        icon="clock"
+        title={own ? "None of your team's work waits" : "Nothing waits"}
+        action={
+          <a class="button" href="/jobs/new" data-new>
+            New job
+          </a>
+        }
+      >
+        What is started now begins as soon as a machine that can run it is free. When all are busy it waits here and
+        says for what, and when it should begin: higher priorities first, then the team that used less than it is due.
+      </Empty>
+    </div>
+  );
 }
 
 function Waiting({ view, admin }: QueueProps) {
+  const { url } = usePage();
   const rows = view.waiting;
   return (
     <section class="stack tight">
       <h2>Waiting</h2>
       {rows.length === 0 ? (
-        <div class="panel">
-          <Empty slim icon="clock" title="Nothing waits">
-            What is started now begins at once, as long as something that can run it is free.
-          </Empty>
-        </div>
+        <NothingWaits own={url.searchParams.get("mine") === "true"} />
       ) : (
         <>
           <Table
@@ -81,28 +127,8 @@ function Waiting({ view, admin }: QueueProps) {
             rowId={(row) => row.id ?? `other-${row.position}`}
             columns={[
               { key: "position", label: "#", tight: true, render: (row) => <span class="num">{row.position}</span> },
-              { key: "name", label: "Work", name: true, render: (row) => <Name work={row} /> },
-              {
-                key: "why",
-                label: "Waits for",
-                wide: true,
-                render: (row) => (
-                  <>
-                    {row.waiting?.message ?? "its turn"}
-                    {row.waiting && row.waiting.jobs.length > 0 ? (
-                      <span class="sub">
-                        {"behind "}
-                        {row.waiting.jobs.slice(0, 3).map((id, n) => (
-                          <>
-                            {n > 0 ? ", " : null}
-                            <a href={`/jobs/${id}`}>{nameIn(view, id)}</a>
-                          </>
-                        ))}
-                      </span>
-                    ) : null}
-                  </>
-                ),
-              },
+              { key: "name", label: "Work", name: true, render: (row) => <WaitingName row={row} /> },
+              { key: "why", label: "Waits for", wide: true, render: (row) => <Why row={row} view={view} /> },
               { key: "start", label: "Should begin", render: (row) => <Start work={row} /> },
               { key: "wishes", label: "Asked for", wide: true, render: (row) => <Wishes work={row} /> },
               { key: "since", label: "Queued", wide: true, render: (row) => <Time at={row.since} /> },
@@ -124,9 +150,9 @@ function Waiting({ view, admin }: QueueProps) {
           <Pager
             shown={rows.length}
             hasMore={view.hasMore}
-            last={rows.findLast((row) => row.id)?.id ?? null}
+            last={String(rows.at(-1)?.position ?? "")}
             fragment="queue"
-            order="data"
+            order="queue"
           />
         </>
       )}
@@ -134,12 +160,23 @@ function Waiting({ view, admin }: QueueProps) {
   );
 }
 
-function nameIn({ running, waiting }: QueueView, id: string): string {
-  return [...running, ...waiting].find((one) => one.id === id)?.name ?? id;
+/** On phones, where there is no column for it, why it waits stands under the name. */
+function WaitingName({ row }: { row: WaitingView }) {
+  return (
+    <>
+      <Name work={row} />
+      <span class="sub why">{row.waiting?.message}</span>
+    </>
+  );
 }
+
+/** Rows of work that runs; the timeline and the hosts' pages show the rest. */
+const MOST_RUNNING = 100;
 
 function Running({ view }: QueueProps) {
   const { now } = usePage();
+  const rows = [...view.running].sort((a, b) => Number(b.own) - Number(a.own)).slice(0, MOST_RUNNING);
+  const more = view.running.length - rows.length;
   const hosts = new Map(view.hosts.map((host) => [host.id, host]));
   const where = (row: RunningView) => {
     const host = row.host === null ? undefined : hosts.get(row.host);
@@ -155,7 +192,7 @@ function Running({ view }: QueueProps) {
       ) : (
         <Table
           label="Running work"
-          rows={view.running}
+          rows={rows}
           rowId={(row) => row.id ?? `other-${row.since}-${row.uuids[0] ?? row.host}`}
           columns={[
             { key: "name", label: "Work", name: true, render: (row) => <Name work={row} /> },
@@ -169,13 +206,19 @@ function Running({ view }: QueueProps) {
                 ) : row.kind === "serve" ? (
                   <span class="muted">when it is stopped</span>
                 ) : (
-                  <span title={exactly(row.ends)}>{soon(row.ends, now)}</span>
+                  <>
+                    <span class="when" title={exactly(row.ends)}>
+                      {soon(row.ends, now)}
+                    </span>
+                    {row.late ? <Late /> : null}
+                  </>
                 ),
             },
             { key: "since", label: "Since", wide: true, render: (row) => <Time at={row.since} /> },
           ]}
         />
       )}
+      {more > 0 ? <p class="xs muted">{plural(more, "job")} more: the hosts' own pages show them.</p> : null}
     </section>
   );
 }
@@ -229,11 +272,29 @@ function Teams({ teams, admin }: { teams: TeamView[]; admin: boolean }) {
   );
 }
 
+/** The page in one sentence. */
+function Summary({ view }: { view: QueueView }) {
+  const all = new Set(view.hosts.flatMap((host) => host.gpus));
+  const busy = new Set(view.running.flatMap((one) => one.uuids).filter((uuid) => all.has(uuid)));
+  const late = view.waiting.filter((one) => one.late).length;
+  return (
+    <p>
+      <strong>{view.running.length === 0 ? "Nothing runs" : `${formatInteger(view.running.length)} running`}</strong>
+      {", "}
+      <strong>{view.total === 0 ? "nothing waits" : `${formatInteger(view.total)} waiting`}</strong>
+      {view.total > 0 ? ` (${formatInteger(view.own)} of your team)` : null}
+      {late > 0 ? `, ${formatInteger(late)} too late for a deadline` : null}
+      {all.size > 0 ? `; ${formatInteger(busy.size)} of ${plural(all.size, "GPU")} at work` : null}.
+    </p>
+  );
+}
+
 export function QueueBody(props: QueueProps) {
   const { url } = usePage();
   const { view } = props;
   return (
-    <div id="queue" class="stack loose" {...liveOn(url, "jobs", "hosts")}>
+    <div id="queue" class="stack loose" {...liveOn(url, "queue", "hosts")}>
+      <Summary view={view} />
       <section class="panel">
         <div class="body">
           <Timeline view={view} />
@@ -248,15 +309,15 @@ export function QueueBody(props: QueueProps) {
 
 export function QueuePage(props: QueueProps) {
   return (
-    <Layout title="Queue" live={{ topics: ["jobs", "hosts"] }} wide>
+    <Layout title="Queue" live={{ topics: ["queue", "hosts"] }} wide>
       <div class="stack">
         <Filters fragment="queue">
           <FilterSelect
             name="mine"
             label="Whose work"
             options={[
-              ["", "Everybody's waiting work"],
-              ["true", "My team's alone"],
+              ["", "All teams"],
+              ["true", "My team"],
             ]}
           />
         </Filters>

@@ -13,6 +13,8 @@ import { exactly, soon } from "./words.ts";
 export interface PlaceProps {
   job: { id: string; name: string; state: string; queuedAt: number | null };
   waiting: Pick<WaitingView, "position" | "waiting" | "start" | "late"> | null;
+  /** It is the asker's team's. */
+  own: boolean;
   admin: boolean;
   form: PlaceForm;
   /** What is wrong, by field; `_` belongs to none. */
@@ -37,6 +39,16 @@ function Moment(props: {
     />
   );
 }
+
+const DAYS = [
+  ["1", "Mon"],
+  ["2", "Tue"],
+  ["3", "Wed"],
+  ["4", "Thu"],
+  ["5", "Fri"],
+  ["6", "Sat"],
+  ["0", "Sun"],
+] as const;
 
 /** Fields of a job's place; the new-job form has the same. */
 export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" | "problems" | "admin">) {
@@ -90,15 +102,26 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
           />
           <TextField name="tz" label="Time zone" value={form.tz} placeholder="Europe/Berlin" error={problems.tz} />
         </div>
+        <fieldset class="row days">
+          <legend class="visually-hidden">Days on which they begin</legend>
+          {DAYS.map(([value, label]) => (
+            <label class="check">
+              <input type="checkbox" name="days" value={value} checked={form.days.includes(value)} />
+              {label}
+            </label>
+          ))}
+        </fieldset>
+        {problems.days ? <p class="xs bad-text">{problems.days}</p> : null}
         <p class="xs muted">
-          At their end it saves a checkpoint and waits for the next ones. Leave both times empty for all day.
+          At their end it saves a checkpoint and waits for the next ones. Leave both times empty for all day; no day
+          ticked is every day, and a night counts to the day it begins on.
         </p>
       </fieldset>
     </>
   );
 }
 
-export function PlacePage({ job, waiting, admin, form, problems }: PlaceProps) {
+export function PlacePage({ job, waiting, own, admin, form, problems }: PlaceProps) {
   const { now } = usePage();
   const path = `/queue/${encodeURIComponent(job.id)}`;
   return (
@@ -128,7 +151,9 @@ export function PlacePage({ job, waiting, admin, form, problems }: PlaceProps) {
         <aside class="panel body-only">
           <KeyValue
             rows={[
-              ["Job", <a href={`/jobs/${encodeURIComponent(job.id)}`}>{job.name}</a>],
+              own
+                ? ["Job", <a href={`/jobs/${encodeURIComponent(job.id)}`}>{job.name}</a>]
+                : ["Job", job.name, "Another team's: administrators change its place alone."],
               ["Queued", <Time at={job.queuedAt} />],
               waiting && ["Position", waiting.position],
               waiting?.waiting ? ["Waits for", waiting.waiting.message] : null,

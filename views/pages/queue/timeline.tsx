@@ -115,10 +115,22 @@ function Work({
   );
 }
 
-function Wait({ work, at, now }: { work: WaitingView; at: (time: number) => number; now: number }) {
+/** From its earliest start to its latest; open where nobody knows how late it may be. */
+function Wait({
+  work,
+  at,
+  until,
+  now,
+}: {
+  work: WaitingView;
+  at: (time: number) => number;
+  until: number;
+  now: number;
+}) {
   const { earliest, latest } = work.start;
-  const title = `${nameOf(work)}: begins ${soon(work.start, now)}`;
-  if (earliest === null)
+  const words = soon(work.start, now);
+  const title = `${nameOf(work)}: begins ${words}`;
+  if (earliest === null || words === "not known")
     return (
       <text x={`${at(now) + 1}%`} y="15" class="quiet">
         start not known
@@ -127,11 +139,41 @@ function Wait({ work, at, now }: { work: WaitingView; at: (time: number) => numb
   return (
     <Bar
       from={Math.max(now, earliest)}
-      until={latest ?? earliest + 60_000}
+      until={latest ?? until}
       at={at}
-      kind={work.late ? "wait late" : "wait"}
+      kind={`wait${work.late ? " late" : ""}${latest === null ? " open" : ""}`}
       title={title}
     />
+  );
+}
+
+/** What the bars mean, of those that are there. */
+function Key({ running, waiting }: QueueView) {
+  const own = running.some((one) => one.own && !one.yielding);
+  const other = running.some((one) => !one.own && !one.yielding);
+  const open = waiting.some(({ start }) => start.earliest !== null && start.latest === null);
+  const kinds: [string, string, boolean][] = [
+    ["own", "your team's", own],
+    ["other", "another team's", other],
+    ["yielding", "saves and lets go", running.some((one) => one.yielding)],
+    ["own maybe", "may still run", own || other],
+    ["wait", "should begin", waiting.some((one) => !one.late && one.start.latest !== null)],
+    ["wait open", "at the earliest from here", open],
+    ["wait late", "too late for its deadline", waiting.some((one) => one.late)],
+  ];
+  const there = kinds.filter(([, , is]) => is);
+  if (there.length === 0) return null;
+  return (
+    <ul class="key xs muted">
+      {there.map(([kind, label]) => (
+        <li>
+          <svg width="18" height="10" class={kind} aria-hidden="true">
+            <rect x="0.5" y="0.5" width="17" height="9" rx="2" />
+          </svg>
+          {label}
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -141,6 +183,15 @@ function Now({ x }: { x: number }) {
 }
 
 export function Timeline({ view }: { view: QueueView }) {
+  return (
+    <>
+      <Lanes view={view} />
+      <Key {...view} />
+    </>
+  );
+}
+
+function Lanes({ view }: { view: QueueView }) {
   const { from, until } = spanOf(view);
   const at = (time: number) => Math.round(((time - from) / (until - from)) * 10_000) / 100;
   const { now } = view;
@@ -206,7 +257,7 @@ export function Timeline({ view }: { view: QueueView }) {
               </span>
               <svg height="22" width="100%" aria-hidden="true">
                 <rect width="100%" height="100%" rx="3" class="ground" />
-                <Wait work={work} at={at} now={now} />
+                <Wait work={work} at={at} until={until} now={now} />
                 <Now x={x} />
               </svg>
             </div>

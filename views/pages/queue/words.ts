@@ -16,7 +16,7 @@ function rough(ms: number): string {
   return formatDuration((Math.round(ms / unit) * unit) / 1000);
 }
 
-/** `now`, `in 12 min`, `in 2 h to 5 h`, `not before 3 h from now`, `not known`. */
+/** `now`, `in 12 min`, `in 2 h to 5 h`, `in 2 h at the earliest`, `not known`. */
 export function soon({ earliest, latest }: Range, now: number): string {
   if (earliest === null) return "not known";
   const [low, high] = [Math.max(0, earliest - now), latest === null ? null : Math.max(0, latest - now)];
@@ -33,7 +33,19 @@ export function exactly({ earliest, latest, why }: Range): string {
   return `between ${formatExact(earliest)} and ${formatExact(latest)}`;
 }
 
-/** `22:00 to 06:00, Europe/Berlin`. */
-export function hoursWords(window: { from: string; until: string; tz: string } | null): string | null {
-  return window ? `${window.from} to ${window.until}, ${window.tz}` : null;
+const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/** `Mon to Fri`, `Mon, Fri`; empty for every day. */
+function daysWords(days: number[] = []): string {
+  // From Monday on: 0 is Sunday in requests.
+  const at = [...new Set(days)].map((day) => (day + 6) % 7).sort();
+  const [first = 0, last = 0] = [at[0], at.at(-1)];
+  if (at.length > 2 && last - first === at.length - 1) return `${DAYS[first]} to ${DAYS[last]}`;
+  return at.map((day) => DAYS[day]).join(", ");
+}
+
+/** `22:00 to 06:00 Europe/Berlin, Mon to Fri`. */
+export function hoursWords(window: { from: string; until: string; tz: string; days?: number[] } | null): string | null {
+  if (!window) return null;
+  return [`${window.from} to ${window.until} ${window.tz}`, daysWords(window.days)].filter(Boolean).join(", ");
 }
