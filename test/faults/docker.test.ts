@@ -86,7 +86,7 @@ describe("the engine", () => {
     },
     () => bench,
     async () => {
-      const id = await bench.train("talk-slow.100", { max_steps: FULL ? 5900 : 140, save_every: 1000 });
+      const id = await bench.train("talk-slow.100", { n_epochs: 50, max_steps: FULL ? 6500 : 140, save_every: 1000 });
       const short = await bench.train("talk-short", { max_steps: 60 });
       await bench.atStep(id, 5);
       await bench.atStep(short, 2);
