@@ -11,7 +11,7 @@ const skip = trainerMissing;
 let bench: Bench;
 
 beforeAll(async () => {
-  if (skip === null) bench = await startBench({ trainer: "real", rows: 400 });
+  if (skip === null) bench = await startBench({ trainer: "real", rows: FULL ? 2000 : 400 });
 }, 120_000);
 afterAll(() => bench?.close(), 60_000);
 
@@ -83,7 +83,11 @@ describe("a run of the real trainer", () => {
     },
     () => bench,
     async () => {
-      const id = await bench.train("away", { batch_size: 8, max_steps: FULL ? 60_000 : 100, save_every: 50 });
+      const id = await bench.train("away", {
+        ...(FULL
+          ? { batch_size: 1, n_epochs: 50, max_steps: 90_000, save_every: 5000 }
+          : { batch_size: 8, max_steps: 100, save_every: 50 }),
+      });
       const key = await bench.workOf(id);
       await bench.atStep(id, 3);
       await bench.stop();

@@ -113,6 +113,8 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
   const facts = await readFrom<{ value: string }>(database, "SELECT value FROM installation WHERE key = 'id'");
   const hands = options.hands?.(live.dir, facts[0]?.value ?? "") ?? processHands(live.dir);
   const job = (id: string) => live.call<JobView>("GET", `/v1/jobs/${id}`);
+  /** Keys that `writeSomething` made and did not revoke, oldest first. */
+  const own: string[] = [];
   const bench: Bench = {
     ...live,
     hands,
@@ -194,7 +196,14 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
         ])
       ).map((row) => row.message),
     async writeSomething(name) {
+      // A user may have so many keys and no more; revoked ones stay written down.
+      const oldest = own.length >= 100 ? own[0] : undefined;
+      if (oldest) {
+        await live.call("DELETE", `/v1/keys/${oldest}`);
+        own.shift();
+      }
       const made = await live.call<{ id: string }>("POST", "/v1/keys", { name });
+      own.push(made.id);
       bench.acknowledged.push({ what: `key ${name}`, sql: "SELECT 1 FROM api_key WHERE id = ?", args: [made.id] });
     },
     async close() {
