@@ -35,6 +35,9 @@ export function unsettle(memory: QueueMemory): void {
 /** Decides a round without carrying anything out. */
 export async function decide(ctx: Ctx, memory = queueMemory(ctx)): Promise<{ input: Input; round: Round }> {
   const input = await readInput(ctx, memory);
+  const states = input.capacity.hosts.map((host) => `${host.id} ${host.state} ${host.gpus.length}`).join();
+  if (states !== memory.states) memory.version++;
+  memory.states = states;
   const round = schedule(input);
   memory.last = { input, round };
   return memory.last;

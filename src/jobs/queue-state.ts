@@ -46,11 +46,13 @@ export interface QueueMemory {
   last: { input: Input; round: Round } | null;
   /** Goes up when something changed that a round may answer differently. */
   version: number;
+  /** States of the hosts at the last look: one falls silent by time alone. */
+  states: string;
 }
 
 export const newQueueMemory = (): QueueMemory => ({
   ...{ queued: new Map(), changed: new Set(), readAllAt: Number.NEGATIVE_INFINITY, usage: newUsageBook() },
-  ...{ reservations: [], noRent: new Set(), last: null, version: 0 },
+  ...{ reservations: [], noRent: new Set(), last: null, version: 0, states: "" },
 });
 
 const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind", ${job.priority} as "priority",

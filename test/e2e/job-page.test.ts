@@ -1,8 +1,11 @@
 /** The job page in a real browser: it moves by itself, lets the reader read, catches up after a restart, and reads without a script. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import { job } from "../../src/db/schema/jobs.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, type TestTrainer } from "../support/attempt.ts";
 import { hasBrowser, openBrowser, type TestBrowser } from "../support/browser.ts";
+import { idOf, jobRow } from "../support/seed-rows.ts";
 
 const metrics = (step: number) => ({
   type: "metrics",
@@ -119,6 +122,28 @@ describe.skipIf(!hasBrowser)("the job page", () => {
     await b.page.click("#chart-loss [data-tools] button:has-text('Table')");
     await b.page.waitForFunction(() => document.querySelectorAll("#chart-loss tbody tr").length >= 5);
     expect(await b.page.textContent("#chart-loss tbody")).toContain("80");
+  });
+
+  test("the queue moves with another team's work, and an administrator changes its place", async () => {
+    const id = idOf("ftjob-", 9);
+    const row = { ...jobRow(t.actor("other"), Date.now(), 9, "queued"), name: "theirs" };
+    await t.ctx.write((tx) => tx.insert(job).values(row));
+    await b.page.goto(`${b.base}/queue`);
+    await b.page.locator(`#row-${id}`).waitFor();
+    await t.json("POST", `/v1/queue/${id}`, { as: "other", body: { priority: -7 } });
+    await b.page.locator(`#row-${id}`).getByText("priority -7").waitFor();
+    await b.page.locator(`#row-${id}`).getByRole("link", { name: "Change" }).click();
+    await b.page.waitForURL(`${b.base}/queue/${id}`);
+    await b.page.fill("[name=priority]", "12");
+    await b.page.getByLabel("Mon").check();
+    await b.page.fill("[name=from]", "22:00");
+    await b.page.fill("[name=until]", "06:00");
+    await b.page.getByRole("button", { name: "Save" }).click();
+    await b.page.locator(`#row-${id}`).getByText("22:00 to 06:00 UTC, Mon").waitFor();
+    await b.page.selectOption("[name=mine]", "true");
+    await b.page.waitForURL((url) => url.search.includes("mine=true"));
+    await b.page.locator(`#row-${id}`).waitFor({ state: "detached" });
+    await t.ctx.write((tx) => tx.delete(job).where(eq(job.id, id)));
   });
 
   test("the palette finds the job and goes there", async () => {

@@ -294,6 +294,20 @@ describe("GPUs", () => {
     const c = await onCard("c");
     await until("the reason", async () => (await view(c)).waiting_for?.code === "capacity", 10_000, 20);
     expect((await view(c)).waiting_for?.message).toContain("1 GPU");
+    expect((await view(c)).predicted_start?.earliest).toBeNumber();
+    // A host falls silent by time alone: nothing tells of it.
+    await lab.ctx.write((tx) => tx.update(host).set({ seenAt: 0 }).where(eq(host.id, "rack.one")));
+    const away = await until(
+      "the silence",
+      async () => (await view(c)).waiting_for?.code === "hosts_away" && view(c),
+      10_000,
+      20,
+    );
+    expect(away.predicted_start).toEqual({
+      ...{ earliest: null, latest: null, why: "Nothing that is known of would let it begin." },
+    });
+    await keepSeen();
+    await until("its return", async () => (await view(c)).predicted_start?.earliest, 10_000, 20);
     await end(a);
     await lab.reached(c, "running", "succeeded");
     await end(b, c);

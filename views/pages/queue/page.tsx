@@ -78,7 +78,7 @@ function Why({ row, view }: { row: WaitingView; view: QueueView }) {
     <>
       {row.waiting?.message ?? "It begins now"}
       {behind.length > 0 ? (
-        <span class="sub">
+        <span class="sub behind">
           behind
           {behind.map((one) => (
             <a href={pathOf(one)} class="clip" dir="auto" title={one.name ?? undefined}>
