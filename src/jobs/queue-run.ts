@@ -34,13 +34,18 @@ export function unsettle(memory: QueueMemory): void {
 
 /** Decides a round without carrying anything out. */
 export async function decide(ctx: Ctx, memory = queueMemory(ctx)): Promise<{ input: Input; round: Round }> {
+  let { version } = memory;
   const input = await readInput(ctx, memory);
   const states = input.capacity.hosts.map((host) => `${host.id} ${host.state} ${host.gpus.length}`).join();
-  if (states !== memory.states) memory.version++;
+  if (states !== memory.states) {
+    memory.version++;
+    version++;
+  }
   memory.states = states;
-  const round = schedule(input);
-  memory.last = { input, round };
-  return memory.last;
+  const decided = { input, round: schedule(input) };
+  // What changed while it read may not be in it.
+  memory.last = memory.version === version ? decided : null;
+  return decided;
 }
 
 const YIELD_WORDS: Record<Yield["cause"], string> = {

@@ -8,73 +8,12 @@ import { job } from "../db/schema/jobs.ts";
 import { teamShare } from "../db/schema/queue.ts";
 import { notFound } from "../errors.ts";
 import type { JobRow, Progress } from "./model.ts";
+import { foretell, type Known, newest } from "./queue-look.ts";
 import type { ShareChange } from "./queue-model.ts";
-import { decide, queueMemory, unsettle } from "./queue-run.ts";
+import { queueMemory, unsettle } from "./queue-run.ts";
 import { waitWords } from "./queue-words.ts";
-import { allowForOthers, MOST_JOBS, type Prediction, predictGently } from "./schedule-predict.ts";
-import type { Input, Job, Round, Running, WaitCode } from "./schedule-types.ts";
-
-/** A decided round is shown for so long, predictions a little longer: they cost more. */
-const FRESH_MS = 2000;
-const FORETOLD_MS = 10_000;
-/** While much changes, predictions that take longer than this are made at most for this part of the time. */
-const QUICK_MS = 50;
-const FORETELL_SHARE = 0.25;
-
-interface Foretold {
-  at: number;
-  /** Of the scheduler's memory when it was made. */
-  version: number;
-  jobs: ReadonlySet<string>;
-  found: Promise<Map<string, Prediction>>;
-  /** Milliseconds it took; null while it is made. */
-  took: number | null;
-}
-interface Known {
-  input: Input;
-  round: Round;
-  foretold: Foretold | null;
-}
-const known = new WeakMap<Ctx, Known>();
-
-/** The newest round, decided anew when it is old (nothing is carried out here). */
-async function newest(ctx: Ctx): Promise<Known> {
-  const { last } = queueMemory(ctx);
-  const now = ctx.clock.now();
-  const { input, round } = last && Math.abs(now - last.input.now) < FRESH_MS ? last : await decide(ctx);
-  const kept = known.get(ctx);
-  const made: Known = { input, round, foretold: kept?.foretold ?? null };
-  known.set(ctx, made);
-  return made;
-}
-
-/** Whether predictions still say something: they are young, and nothing changed since or making them takes too long to do it again already. */
-function holds(foretold: Foretold, now: number, version: number): boolean {
-  const age = Math.abs(now - foretold.at);
-  if (age >= FORETOLD_MS) return false;
-  if (foretold.version === version || foretold.took === null) return true;
-  return foretold.took > QUICK_MS && age < foretold.took / FORETELL_SHARE;
-}
-
-/** Predictions; made anew when they are old, or when they are of a queue without the job that is asked for. */
-function foretell(ctx: Ctx, state: Known, jobId?: string): Promise<Map<string, Prediction>> {
-  const now = ctx.clock.now();
-  const { version } = queueMemory(ctx);
-  const { foretold } = state;
-  if (foretold && holds(foretold, now, version) && (jobId === undefined || foretold.jobs.has(jobId)))
-    return foretold.found;
-  const began = performance.now();
-  const found = predictGently(state.input, state.round.order, () => Bun.sleep(0));
-  const made: Foretold = { at: now, version, jobs: new Set(state.round.order), found, took: null };
-  state.foretold = made;
-  // A failure is told to whoever waits for it, and the next one tries again.
-  found
-    .catch(() => null)
-    .finally(() => {
-      made.took = performance.now() - began;
-    });
-  return found;
-}
+import { allowForOthers, MOST_JOBS, type Prediction } from "./schedule-predict.ts";
+import type { Input, Job, Running, WaitCode } from "./schedule-types.ts";
 
 /** When a waiting job should begin. Milliseconds since 1970. */
 export interface StartRange {
