@@ -18,6 +18,7 @@ import {
   random,
   START,
   simulate,
+  YIELD_COST,
 } from "../test/support/cluster.ts";
 import { fifo, fifoBackfill } from "./peers/fifo.ts";
 import { median, quantile } from "./support.ts";
@@ -89,23 +90,34 @@ function weeks(capacity: Capacity): Plan[] {
 const hours = (ms: number) => `${(ms / HOUR).toFixed(1)} h`.padStart(8);
 const waits = (fates: Fate[]) => fates.map((one) => (one.begun ?? Number.NaN) - one.arrives);
 
-function report(name: string, outcome: Outcome, capacity: Capacity): void {
+/** What is compared with the peers. */
+interface Figures {
+  busy: number;
+  mean: number;
+}
+
+function report(name: string, outcome: Outcome, capacity: Capacity): Figures {
   const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
   const fates = [...outcome.fates.values()];
   const never = fates.filter((one) => one.ended === null).length;
   const all = waits(fates);
   const yields = fates.reduce((sum, one) => sum + one.yields, 0);
   const busy = (100 * outcome.busyInTime) / (cards * days * DAY);
+  // Saving and starting again keeps cards at work without getting anywhere.
+  const again = fates.reduce((sum, one) => sum + one.yields * one.job.wants.gpus * YIELD_COST, 0);
+  const useful = busy - (100 * again) / (cards * days * DAY);
+  const mean = all.reduce((sum, wait) => sum + wait, 0) / all.length;
   const cost = outcome.spent / outcome.rounds;
   console.log(`\n${name}`);
   console.log(
-    `  GPUs busy ${busy.toFixed(1)}%, never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, asked to make room ${yields}`,
+    `  GPUs busy ${busy.toFixed(1)}% (${useful.toFixed(1)}% without saving and starting again), never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, asked to make room ${yields}`,
   );
   console.log(`  rounds ${outcome.rounds}, ${cost.toFixed(2)} ms each, ${outcome.slowest.toFixed(0)} ms at most`);
   const line = (label: string, some: Fate[]) =>
     console.log(
       `  ${label.padEnd(22)} ${String(some.length).padStart(5)} jobs, waited p50 ${hours(median(waits(some)))}  p95 ${hours(quantile(waits(some), 0.95))}`,
     );
+  line(`all, ${hours(mean).trim()} on average`, fates);
   for (const { id, weight } of TEAMS)
     line(
       `${id} (weight ${weight})`,
@@ -127,6 +139,7 @@ function report(name: string, outcome: Outcome, capacity: Capacity): void {
     "1 GPU",
     fates.filter((one) => one.job.wants.gpus === 1),
   );
+  return { busy: useful, mean };
 }
 
 /** How many jobs began within the range they were told when they came (those that were told one). */
@@ -188,8 +201,16 @@ const policies: [string, Policy][] = [
   ["the same with backfill", fifoBackfill],
   ["Fine-Tune Lab", schedule],
 ];
-for (const [name, policy] of policies)
-  report(name, simulate({ capacity, teams: TEAMS, plans, policy, measureUntil: START + days * DAY }), capacity);
+const figures = policies.map(([name, policy]) => {
+  const outcome = simulate({ capacity, teams: TEAMS, plans, policy, measureUntil: START + days * DAY });
+  return { name, ...report(name, outcome, capacity) };
+});
+const ours = figures.at(-1);
+console.log();
+for (const peer of figures.slice(0, -1))
+  console.log(
+    `ours to "${peer.name}": GPUs usefully busy ${((ours?.busy ?? 0) / peer.busy).toFixed(2)}, mean wait ${((ours?.mean ?? 0) / peer.mean).toFixed(2)}`,
+  );
 honest(plans, capacity);
 
 console.log("\none round");

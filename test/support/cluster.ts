@@ -137,6 +137,8 @@ interface Living {
 /** Time a job takes to save and let go, and what its next start costs. */
 const SAVE = 90_000;
 const RESTART = 120_000;
+/** What one yield costs its GPUs, in milliseconds. */
+export const YIELD_COST = SAVE + RESTART;
 
 /**
  * Runs `plans` to their end, or to `until` when that is earlier.
