@@ -59,6 +59,8 @@ beforeAll(async () => {
   const settings = { docker: { hosts: `unix://${way}`, shm_mb: 64, image: SCRIPTED_IMAGE } };
   bench = await startBench({
     trainer: "scripted",
+    // Fifty passes, the most there may be, last longer than ten minutes.
+    rows: FULL ? 200 : undefined,
     env: { FTL_PROVIDERS: "docker", FTL_PROVIDER_SETTINGS: JSON.stringify(settings) },
     hands: (_dir, installation) => dockerHands(docker.address, installation),
   });
