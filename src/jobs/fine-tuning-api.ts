@@ -19,6 +19,7 @@ import {
   metadataFilter,
 } from "./fine-tuning-model.ts";
 import type { JobRow } from "./model.ts";
+import { withResults } from "./results.ts";
 import { cancelJob, createTrainJob, getJob, listJobs, pauseJob, requestHash, resumeJob } from "./service.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -89,7 +90,8 @@ export const fineTuningApi = (ctx: Ctx) => {
     )
     .get(
       "/:id",
-      async ({ actor, params }) => fineTuningJobView(await trainJob(ctx, actor, params.id), ctx.clock.now()),
+      async ({ actor, params }) =>
+        fineTuningJobView(await withResults(ctx, await trainJob(ctx, actor, params.id)), ctx.clock.now()),
       { params: Id, detail: { tags, summary: "Retrieve a fine-tuning job" } },
     )
     .get(

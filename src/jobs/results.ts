@@ -34,7 +34,8 @@ export async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
   return `step,${Object.keys(COLUMNS).join(",")}\n${lines.map((line) => `${line}\n`).join("")}`;
 }
 
-async function keepOne(ctx: Ctx, row: JobRow): Promise<void> {
+/** Makes the file and notes it on the job; answers its id. */
+async function makeFile(ctx: Ctx, row: JobRow): Promise<string> {
   const filename = `step_metrics_${row.id}.csv`;
   // A server that stopped between the two writes below has made the file already.
   const [made] = await ctx.db
@@ -56,6 +57,36 @@ async function keepOne(ctx: Ctx, row: JobRow): Promise<void> {
       .where(eq(job.id, row.id)),
   );
   ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+  return id;
+}
+
+const making = new WeakMap<Ctx, Map<string, Promise<string>>>();
+
+/** The same, once for all who ask for it at the same time. */
+async function keepOne(ctx: Ctx, row: JobRow): Promise<string> {
+  const all = making.get(ctx) ?? new Map<string, Promise<string>>();
+  making.set(ctx, all);
+  let one = all.get(row.id);
+  if (!one) {
+    one = makeFile(ctx, row).finally(() => all.delete(row.id));
+    all.set(row.id, one);
+  }
+  return one;
+}
+
+/** True for jobs that have a result file or will have one soon. */
+const due = (ctx: Ctx, row: JobRow) =>
+  row.kind === "train" && row.state === "succeeded" && (row.finishedAt ?? 0) > ctx.clock.now() - LOOK_BACK_MS;
+
+/** The job as clients read it: who sees that it succeeded sees its result file, even in the moment before `keepResults` got to it. */
+export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
+  if (!due(ctx, row) || (row.result as { result_files?: string[] } | null)?.result_files) return row;
+  try {
+    return { ...row, result: { ...row.result, result_files: [await keepOne(ctx, row)] } };
+  } catch (cause) {
+    ctx.log("error", "keeping a job's result file failed; it will be tried again", { cause });
+    return row;
+  }
 }
 
 /** Makes the result files of training jobs that succeeded lately and have none: at once after the end, or after a restart. */
