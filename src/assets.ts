@@ -26,7 +26,7 @@ const ROOT = isCompiled ? import.meta.dir : resolve(import.meta.dir, "..");
  */
 export const EMBEDDED = [
   "migrations/**/*.{sql,json}",
-  "trainer/finetune_trainer/**/*.py",
+  "trainer/finetune_trainer/**/*.{py,json}",
   "trainer/requirements*.txt",
   "trainer/pyproject.toml",
   "plugins/template/**/*",

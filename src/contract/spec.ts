@@ -26,9 +26,20 @@ export interface DatasetRef {
   hash: string;
   train_rows: number;
   holdout_rows: number;
+  /** Absent = chat. */
+  row_type?: RowType;
 }
 
-/** LoRA settings; alpha is the scaling numerator (scale = alpha / r). `layers` null means all, n means the top n layers alone. */
+/**
+ * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a rejected answer.
+ * `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text.
+ */
+export type RowType = "chat" | "preference" | "unpaired" | "text";
+
+/**
+ * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means all, n means the top n
+ * layers alone. `dora` learns direction and magnitude of the weights apart. Both are false where they are left out.
+ */
 export interface LoraSettings {
   type: "lora";
   r: number;
@@ -36,15 +47,45 @@ export interface LoraSettings {
   dropout: number;
   target_modules: "all-linear" | string[];
   layers: number | null;
+  rslora?: boolean;
+  dora?: boolean;
 }
 
-/** How the weights change. One entry a method; `sft` is supervised fine-tuning. */
-export interface MethodSettings {
-  type: "sft";
+/** What every method has. An absent `quantization` is none. */
+interface AnyMethod {
   adapter: LoraSettings;
-  /** `completion`: loss on assistant turns with weight 1 only; `all`: on every token. */
-  loss_on: "completion" | "all";
+  quantization?: Quantization;
 }
+
+/** How the frozen base's weights are held: as `precision` says, in 4 bits (NF4) or in 8 (LLM.int8()). */
+export type Quantization = "none" | "nf4" | "int8";
+
+/** Names and meanings are those of TRL's DPOConfig. */
+export type DpoLoss =
+  | ("sigmoid" | "hinge" | "ipo" | "robust" | "exo_pair")
+  | ("nca_pair" | "sppo_hard" | "apo_zero" | "apo_down" | "discopop");
+
+/** How the weights change. One entry a method. */
+export type MethodSettings = AnyMethod &
+  (
+    | {
+        /** Supervised fine-tuning on chat rows. */
+        type: "sft";
+        /** `completion`: loss on assistant turns with weight 1 only; `all`: on every token. */
+        loss_on: "completion" | "all";
+      }
+    /** Continued pre-training on text rows: loss on every token. */
+    | { type: "pretrain" }
+    /** Direct preference optimisation on preference rows. `beta`: how strongly it is held to the model it began from. */
+    | { type: "dpo"; loss: DpoLoss; beta: number; label_smoothing: number }
+    /** Odds-ratio preference optimisation: no reference model. `beta` weighs the odds-ratio term. */
+    | { type: "orpo"; beta: number }
+    /** Kahneman-Tversky optimisation on unpaired rows. The weights scale the losses of good and of bad answers. */
+    | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
+    /** A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward near zero. */
+    | { type: "reward"; center: number }
+  );
+export type MethodName = MethodSettings["type"];
 
 /** Every number the trainer uses, all resolved: nothing is `auto` here. */
 export interface Hyperparameters {
@@ -56,7 +97,7 @@ export interface Hyperparameters {
   per_device_batch_size: number;
   gradient_accumulation: number;
   learning_rate: number;
-  scheduler: "linear" | "cosine" | "constant";
+  scheduler: "linear" | "cosine" | "constant" | "cosine_with_restarts" | "polynomial" | "inverse_sqrt";
   warmup_ratio: number;
   weight_decay: number;
   max_grad_norm: number;
@@ -65,6 +106,14 @@ export interface Hyperparameters {
   seed: number;
   precision: "float32" | "bfloat16";
   gradient_checkpointing: boolean;
+  /** NEFTune: strength of the noise on the embeddings while training; absent = none. */
+  neftune_alpha?: number;
+  /** Rows are laid end to end up to `max_length`, each attending to itself alone; absent = false. */
+  packing?: boolean;
+  /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
+  early_stopping?: number;
+  /** The result is the checkpoint with the best eval loss instead of the last one; absent = false. */
+  keep_best?: boolean;
 }
 
 /**
@@ -125,6 +174,8 @@ export interface TrainSpec {
   dataset: DatasetRef;
   validation: DatasetRef | null;
   method: MethodSettings;
+  /** The tuned model or checkpoint whose adapter the run goes on from; absent = the base alone. Its files are the input `start`. */
+  start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;
   /** Absent in specs of before there was a choice: one process. */
@@ -151,6 +202,8 @@ export interface EvaluateSpec {
   max_new_tokens: number;
   batch_size: number;
   precision: "float32" | "bfloat16";
+  /** The base's weights as the tuned side was trained on them; absent = none. */
+  quantization?: Quantization;
   seed: number;
   trainer: TrainerRef;
   need: Need;
@@ -183,6 +236,8 @@ export interface SideScore {
   perplexity: number;
   token_accuracy: { mean: number; low: number; high: number };
   exact_match: { mean: number; low: number; high: number; count: number };
+  /** Rows whose chosen answer is likelier a token than the rejected one; rows of other types have none. */
+  preference?: { mean: number; low: number; high: number };
 }
 
 export interface EvaluateResult {

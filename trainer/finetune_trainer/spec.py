@@ -15,9 +15,15 @@ class BadSpec(ValueError):
     """The spec does not fit; the message names the field."""
 
 
+Quantization = Literal["none", "nf4", "int8"]
+DpoLoss = Literal[
+    "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"
+]
+
+
 @dataclass(frozen=True)
 class Lora:
-    """LoRA settings; scale = alpha / r. `layers` null means all, n the top n layers alone."""
+    """LoRA settings; scale = alpha / r, with `rslora` alpha / sqrt(r). `layers` null means all, n the top n layers alone."""
 
     type: Literal["lora"]
     r: int
@@ -25,15 +31,84 @@ class Lora:
     dropout: float
     target_modules: Literal["all-linear"] | list[str]
     layers: int | None
+    rslora: bool = False
+    dora: bool = False
 
 
 @dataclass(frozen=True)
-class Method:
-    """How the weights change."""
+class Sft:
+    """Supervised fine-tuning on chat rows."""
 
     type: Literal["sft"]
     adapter: Lora
     loss_on: Literal["completion", "all"]
+    quantization: Quantization = "none"
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Continued pre-training on text rows."""
+
+    type: Literal["pretrain"]
+    adapter: Lora
+    quantization: Quantization = "none"
+
+
+@dataclass(frozen=True)
+class Dpo:
+    """Direct preference optimisation on preference rows; names and meanings are TRL's."""
+
+    type: Literal["dpo"]
+    adapter: Lora
+    loss: DpoLoss
+    beta: float
+    label_smoothing: float
+    quantization: Quantization = "none"
+
+
+@dataclass(frozen=True)
+class Orpo:
+    """Odds-ratio preference optimisation on preference rows; `beta` weighs the odds-ratio term."""
+
+    type: Literal["orpo"]
+    adapter: Lora
+    beta: float
+    quantization: Quantization = "none"
+
+
+@dataclass(frozen=True)
+class Kto:
+    """Kahneman-Tversky optimisation on unpaired rows."""
+
+    type: Literal["kto"]
+    adapter: Lora
+    beta: float
+    desirable_weight: float
+    undesirable_weight: float
+    quantization: Quantization = "none"
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward model from preference rows."""
+
+    type: Literal["reward"]
+    adapter: Lora
+    center: float
+    quantization: Quantization = "none"
+
+
+Method = Sft | Pretrain | Dpo | Orpo | Kto | Reward
+"""How the weights change."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The tuned model or checkpoint a run goes on from; its adapter is the input `start`."""
+
+    model: str
+    checkpoint_id: str
+    artifact_id: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +121,7 @@ class Hyperparameters:
     per_device_batch_size: int
     gradient_accumulation: int
     learning_rate: float
-    scheduler: Literal["linear", "cosine", "constant"]
+    scheduler: Literal["linear", "cosine", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt"]
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
@@ -54,6 +129,10 @@ class Hyperparameters:
     seed: int
     precision: Precision
     gradient_checkpointing: bool
+    neftune_alpha: float | None = None
+    packing: bool = False
+    early_stopping: int | None = None
+    keep_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +176,7 @@ class TrainSpec:
     need: Json
     limits: Json
     parallel: Parallel = field(default_factory=lambda: Parallel(1, "single"))  # specs of before have none
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +197,7 @@ class EvaluateSpec:
     trainer: Json
     need: Json
     limits: Json
+    quantization: Quantization = "none"
 
 
 @dataclass(frozen=True)
@@ -186,10 +267,27 @@ def _check_train(spec: TrainSpec) -> None:
         ("method.adapter.r", 1 <= lora.r <= 1024),
         ("method.adapter.dropout", 0 <= lora.dropout < 1),
         ("method.adapter.layers", lora.layers is None or lora.layers >= 1),
+        ("hyperparameters.neftune_alpha", h.neftune_alpha is None or 0 < h.neftune_alpha <= 100),
+        ("hyperparameters.early_stopping", h.early_stopping is None or h.early_stopping >= 1),
+        *_method_rules(spec.method),
     ]
     for name, good in rules:
         if not good:
             raise BadSpec(f"spec.{name}: the value is out of range")
+
+
+def _method_rules(method: Method) -> list[tuple[str, bool]]:
+    rules = []
+    if not isinstance(method, (Sft, Pretrain, Reward)):
+        rules.append(("method.beta", 0 < method.beta <= 100))
+    if isinstance(method, Dpo):
+        rules.append(("method.label_smoothing", 0 <= method.label_smoothing < 0.5))
+    if isinstance(method, Kto):
+        rules.append(("method.desirable_weight", 0 < method.desirable_weight <= 100))
+        rules.append(("method.undesirable_weight", 0 < method.undesirable_weight <= 100))
+    if isinstance(method, Reward):
+        rules.append(("method.center", 0 <= method.center <= 10))
+    return rules
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
@@ -211,6 +309,11 @@ def _build(kind: Any, value: Any, path: str) -> Any:
             raise BadSpec(f"{path}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
         return value
     if origin in (typing.Union, types.UnionType):
+        if named := {_type_of(choice): choice for choice in typing.get_args(kind) if is_dataclass(choice)}:
+            if isinstance(value, dict) and "type" in value and None not in named:
+                if value["type"] not in named:
+                    raise BadSpec(f"{path}.type: {value['type']!r} is not one of {', '.join(map(str, named))}")
+                return _build(named[value["type"]], value, path)
         errors = []
         for choice in typing.get_args(kind):
             try:
@@ -232,3 +335,9 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     if type(value) is not kind or (kind is float and value != value):
         raise BadSpec(f"{path}: {value!r} is not of type {getattr(kind, '__name__', kind)}")
     return value
+
+
+def _type_of(kind: Any) -> Any:
+    """The one value of a dataclass's field `type`, or None: what tells the choices of a union apart."""
+    hint = typing.get_type_hints(kind).get("type")
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Literal else None

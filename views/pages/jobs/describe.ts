@@ -1,5 +1,5 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
-import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { JobSpec, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
 import type { JobRow } from "../../../src/jobs/model.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
 
@@ -99,11 +99,40 @@ export function timeLeft(job: JobRow): string | null {
     : null;
 }
 
-/** `SFT, LoRA r16` */
+export const METHOD_NAMES: Record<MethodName, string> = {
+  sft: "SFT",
+  pretrain: "Pre-training",
+  dpo: "DPO",
+  orpo: "ORPO",
+  kto: "KTO",
+  reward: "Reward model",
+};
+
+/** `SFT, LoRA r16`; `DPO, QLoRA (nf4) r16` */
 export function methodWords(spec: JobSpec): string | null {
   if (spec.kind !== "train") return null;
-  const { type, adapter } = spec.method;
-  return `${type.toUpperCase()}, LoRA r${adapter.r}`;
+  const { type, adapter, quantization } = spec.method;
+  const family = adapter.dora ? "DoRA" : adapter.rslora ? "rsLoRA" : "LoRA";
+  const held = quantization && quantization !== "none" ? `Q${family} (${quantization})` : family;
+  return `${METHOD_NAMES[type]}, ${held} r${adapter.r}`;
+}
+
+/** What the loss is taken over, for people. */
+export function lossWords(method: MethodSettings): string {
+  switch (method.type) {
+    case "sft":
+      return method.loss_on === "completion" ? "answers only" : "every token";
+    case "pretrain":
+      return "every token";
+    case "dpo":
+      return `pairs of answers, ${method.loss}, beta ${method.beta}`;
+    case "orpo":
+      return `pairs of answers, odds ratio, beta ${method.beta}`;
+    case "kto":
+      return `marked answers, beta ${method.beta}`;
+    case "reward":
+      return "pairs of answers";
+  }
 }
 
 /** Every setting of a training run under a name for people, in the order of the page: `Learning rate` -> 0.001. */
@@ -116,8 +145,8 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Data", "Training rows", dataset.train_rows],
     ["Data", "Held-out rows", dataset.holdout_rows],
     ["Data", "Validation data", spec.validation?.version_id ?? "held-out rows"],
-    ["Method", "Method", m.type.toUpperCase()],
-    ["Method", "Loss on", m.loss_on === "completion" ? "answers only" : "every token"],
+    ["Method", "Method", METHOD_NAMES[m.type]],
+    ["Method", "Loss on", lossWords(m)],
     ["Method", "LoRA rank", m.adapter.r],
     ["Method", "LoRA alpha", m.adapter.alpha],
     ["Method", "LoRA dropout", m.adapter.dropout],

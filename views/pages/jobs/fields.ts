@@ -1,6 +1,7 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
 import type { TrainSpec } from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/format.ts";
+import { lossWords } from "./describe.ts";
 
 export interface NumberField {
   /** Name in the form and in the training request. */
@@ -99,7 +100,7 @@ export function resolvedOf({
     lora_alpha: String(adapter.alpha),
     lora_dropout: String(adapter.dropout),
     lora_layers: adapter.layers === null ? "all" : String(adapter.layers),
-    loss_on: method.loss_on === "completion" ? "answers only" : "every token",
+    loss_on: lossWords(method),
     max_length: String(h.max_length),
     precision: h.precision,
     gpus: String(need.gpus),

@@ -5,7 +5,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time, Took } from "../../parts/value.tsx";
-import { type AttemptRow, type JobRow, methodWords, settingsOf } from "./describe.ts";
+import { type AttemptRow, type JobRow, lossWords, methodWords, settingsOf } from "./describe.ts";
 
 const link = (href: string, text: string) => (
   <a href={href} class="wrap-any">
@@ -22,11 +22,7 @@ function trainRows(spec: TrainSpec, dataName: string | null): Parameters<typeof 
       link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id),
       `${formatInteger(spec.dataset.train_rows)} rows to train on, ${formatInteger(spec.dataset.holdout_rows)} held out`,
     ],
-    [
-      "Method",
-      methodWords(spec),
-      spec.method.loss_on === "completion" ? "loss on answers only" : "loss on every token",
-    ],
+    ["Method", methodWords(spec), `loss on ${lossWords(spec.method)}`],
     ["Epochs", String(h.n_epochs), `${formatInteger(spec.schedule.total_steps)} steps of ${h.batch_size} rows`],
     ["Learning rate", String(h.learning_rate), `${h.scheduler}, warm-up ${h.warmup_ratio}`],
     ["Longest row", `${formatInteger(h.max_length)} tokens`],

@@ -1,0 +1,55 @@
+/** Which options of a training go together: the rules of the trainer's support.json, one table for form, API and trainer. */
+import table from "../../trainer/finetune_trainer/support.json" with { type: "json" };
+import type { TrainSpec } from "./spec.ts";
+
+export type Facts = Record<string, string | boolean>;
+
+/** A rule refuses a training whose facts have one of the values named, for every name. `param`: the request's field to change. */
+export interface Rule {
+  when: Record<string, readonly (string | boolean)[]>;
+  param: string;
+  reason: string;
+}
+
+/** Every option the rules speak of, with its values. */
+export const OPTIONS: Record<string, readonly (string | boolean)[]> = table.options;
+export const RULES = table.rules as unknown as readonly Rule[];
+
+/** The spec as the rules see it; options of other methods are absent. */
+export function factsOf(spec: TrainSpec): Facts {
+  const { method, hyperparameters: h } = spec;
+  const facts: Facts = {
+    method: method.type,
+    rows: spec.dataset.row_type ?? "chat",
+    rslora: method.adapter.rslora ?? false,
+    dora: method.adapter.dora ?? false,
+    layers: method.adapter.layers === null ? "all" : "top",
+    quantization: method.quantization ?? "none",
+    precision: h.precision,
+    start: spec.start ? "tuned" : "base",
+    scheduler: h.scheduler,
+    packing: h.packing ?? false,
+    neftune: h.neftune_alpha !== undefined,
+    gradient_checkpointing: h.gradient_checkpointing,
+    rows_at_once: h.per_device_batch_size === 1 ? "one" : "many",
+    accumulation: h.gradient_accumulation > 1 ? "some" : "none",
+    holdout: spec.schedule.eval_rows > 0 ? "some" : "none",
+    early_stopping: h.early_stopping !== undefined,
+    keep_best: h.keep_best ?? false,
+    strategy: spec.parallel?.strategy ?? "single",
+    device: spec.need.gpus > 0 ? "gpu" : "cpu",
+  };
+  if (method.type === "sft") facts.loss_on = method.loss_on;
+  if (method.type === "dpo") {
+    facts.loss = method.loss;
+    facts.label_smoothing = method.label_smoothing > 0 ? "some" : "none";
+  }
+  return facts;
+}
+
+/** The first rule that refuses a training with these facts, or null. */
+export function refusal(facts: Facts): Rule | null {
+  const holds = ([key, values]: [string, readonly (string | boolean)[]]) =>
+    facts[key] !== undefined && values.includes(facts[key]);
+  return RULES.find((rule) => Object.entries(rule.when).every(holds)) ?? null;
+}

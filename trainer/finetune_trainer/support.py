@@ -1,0 +1,56 @@
+"""Which options of a training go together: the rules of support.json, which the server reads too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .spec import BadSpec, Dpo, Sft, TrainSpec
+
+TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("support.json").read_text("utf-8"))
+
+
+def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
+    """The spec as the rules see it. `device` is `cpu` or `gpu`."""
+    m, h = spec.method, spec.hyperparameters
+    facts = {
+        "method": m.type,
+        "rows": spec.dataset.get("row_type", "chat"),
+        "rslora": m.adapter.rslora,
+        "dora": m.adapter.dora,
+        "layers": "all" if m.adapter.layers is None else "top",
+        "quantization": m.quantization,
+        "precision": h.precision,
+        "start": "tuned" if spec.start else "base",
+        "scheduler": h.scheduler,
+        "packing": h.packing,
+        "neftune": h.neftune_alpha is not None,
+        "gradient_checkpointing": h.gradient_checkpointing,
+        "rows_at_once": "one" if h.per_device_batch_size == 1 else "many",
+        "accumulation": "some" if h.gradient_accumulation > 1 else "none",
+        "holdout": "some" if spec.schedule.eval_rows else "none",
+        "early_stopping": h.early_stopping is not None,
+        "keep_best": h.keep_best,
+        "strategy": spec.parallel.strategy,
+        "device": device,
+    }
+    if isinstance(m, Sft):
+        facts["loss_on"] = m.loss_on
+    if isinstance(m, Dpo):
+        facts |= {"loss": m.loss, "label_smoothing": "some" if m.label_smoothing else "none"}
+    return facts
+
+
+def refusal(facts: dict[str, Any]) -> str | None:
+    """Why a training with these facts is not done, or None: the first rule all of whose conditions hold."""
+    for rule in TABLE["rules"]:
+        if all(key in facts and facts[key] in values for key, values in rule["when"].items()):
+            return rule["reason"]
+    return None
+
+
+def check(spec: TrainSpec, device: str) -> None:
+    """Refuses a spec the table refuses. Raises BadSpec with the table's reason."""
+    if reason := refusal(facts_of(spec, device)):
+        raise BadSpec(reason)
