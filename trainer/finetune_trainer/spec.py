@@ -309,11 +309,11 @@ def _build(kind: Any, value: Any, path: str) -> Any:
             raise BadSpec(f"{path}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
         return value
     if origin in (typing.Union, types.UnionType):
-        if named := {_type_of(choice): choice for choice in typing.get_args(kind) if is_dataclass(choice)}:
-            if isinstance(value, dict) and "type" in value and None not in named:
-                if value["type"] not in named:
-                    raise BadSpec(f"{path}.type: {value['type']!r} is not one of {', '.join(map(str, named))}")
-                return _build(named[value["type"]], value, path)
+        named = {_type_of(choice): choice for choice in typing.get_args(kind) if is_dataclass(choice)}
+        if named and None not in named and isinstance(value, dict) and "type" in value:
+            if value["type"] not in named:
+                raise BadSpec(f"{path}.type: {value['type']!r} is not one of {', '.join(map(str, named))}")
+            return _build(named[value["type"]], value, path)
         errors = []
         for choice in typing.get_args(kind):
             try:
