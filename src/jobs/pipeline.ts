@@ -92,7 +92,10 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
   async function look(): Promise<boolean> {
     const jump = await followClock();
     memory.startedAt += jump;
-    if (jump !== 0) memory.askAgainAt.clear();
+    if (jump !== 0) {
+      memory.askAgainAt.clear();
+      queueDue = true; // the next round was planned by the clock of before
+    }
     const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
     for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);

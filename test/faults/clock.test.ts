@@ -99,6 +99,7 @@ describe("the clock jumps", () => {
     async () => {
       const id = await lab.train("crash.3-once", { max_steps: 10 });
       await until("the first attempt to end", async () => (await lab.attempts(id))[0]?.state === "ended");
+      await Bun.sleep(300); // the queue has looked at it, and planned its next look
       offset -= HOUR;
       const from = performance.now();
       await lab.reached(id, "succeeded");
