@@ -180,6 +180,7 @@ CREATE TABLE `dataset_version` (
 	`hash` text,
 	`status` text NOT NULL,
 	`format` text,
+	`row_type` text DEFAULT 'chat' NOT NULL,
 	`mapping` text,
 	`split_seed` integer NOT NULL,
 	`holdout_fraction_ppm` integer NOT NULL,

@@ -15,6 +15,13 @@ export interface Rule {
 export const OPTIONS: Record<string, readonly (string | boolean)[]> = table.options;
 export const RULES = table.rules as unknown as readonly Rule[];
 
+/** Fields of a request that only some methods know, and those methods. */
+export const OWN_FIELDS: Record<string, readonly string[]> = table.fields;
+
+/** Whether a method has a field of the request; `auto` may become any method. */
+export const knows = (method: string, field: string): boolean =>
+  method === "auto" || (OWN_FIELDS[field]?.includes(method) ?? true);
+
 /** The spec as the rules see it; options of other methods are absent. */
 export function factsOf(spec: TrainSpec): Facts {
   const { method, hyperparameters: h } = spec;

@@ -1,5 +1,6 @@
 /** What callers send and see of files, uploads, datasets and versions: valibot schemas and the views of rows. */
 import * as v from "valibot";
+import type { DatasetRef } from "../contract/spec.ts";
 import type { dataset, datasetVersion, file, upload, uploadPart } from "../db/schema/datasets.ts";
 import type { Report, TokenStats } from "./report.ts";
 
@@ -136,6 +137,19 @@ export function uploadView(row: UploadRow, file: FileRow | null = null) {
 
 export function partView(row: PartRow) {
   return { id: row.id, object: "upload.part" as const, created_at: seconds(row.createdAt), upload_id: row.uploadId };
+}
+
+/** A version as specs name it. */
+export function datasetRef(row: VersionRow): DatasetRef {
+  return {
+    dataset_id: row.datasetId,
+    version_id: row.id,
+    file_id: row.fileId,
+    hash: row.hash ?? "",
+    train_rows: row.trainRows,
+    holdout_rows: row.holdoutRows,
+    ...(row.rowType === "chat" ? {} : { row_type: row.rowType }),
+  };
 }
 
 /** A version without its report. `progress` is 0 to 1 while validating. */

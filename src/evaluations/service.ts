@@ -4,6 +4,7 @@ import { audit } from "../audit/service.ts";
 import { bf16Supported, trainerIdentity } from "../compute/service.ts";
 import type { DatasetRef, EvaluateResult, EvaluateSpec, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
+import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -63,6 +64,7 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
     max_new_tokens: plan.maxNewTokens,
     batch_size: ROWS_AT_ONCE,
     precision: plan.precision,
+    ...(plan.quantization ? { quantization: plan.quantization } : {}),
     seed: plan.seed,
     trainer: await trainerIdentity(ctx),
     need: {
@@ -116,6 +118,7 @@ interface Plan {
   dataset: DatasetRef;
   split: EvaluateSpec["split"];
   precision: EvaluateSpec["precision"];
+  quantization: EvaluateSpec["quantization"];
   maxNewTokens: number;
   seed: number;
   trainJobId: string | null;
@@ -145,6 +148,7 @@ async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise<Plan> 
     dataset: spec.validation ?? spec.dataset,
     split: spec.validation ? "validation" : "holdout",
     precision: spec.hyperparameters.precision,
+    quantization: spec.method.quantization,
     maxNewTokens: spec.schedule.sample_max_tokens,
     seed: spec.hyperparameters.seed,
     trainJobId: jobId,
@@ -172,16 +176,10 @@ async function planForModel(
       resolved.adapter && resolved.checkpointId
         ? { model: resolved.id, checkpoint_id: resolved.checkpointId, artifact_id: resolved.adapter.artifactId }
         : null,
-    dataset: {
-      dataset_id: version.datasetId,
-      version_id: version.id,
-      file_id: version.fileId,
-      hash: version.hash,
-      train_rows: version.trainRows,
-      holdout_rows: version.holdoutRows,
-    },
+    dataset: datasetRef(version),
     split: request.allRows ? "validation" : "holdout",
     precision: spec?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32"),
+    quantization: spec?.method.quantization,
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,
     trainJobId: resolved.jobId,

@@ -1,5 +1,15 @@
 /** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
-import type { Hyperparameters, LoraSettings, MethodSettings, Need, ParallelPlan, Schedule } from "../contract/spec.ts";
+import type {
+  Hyperparameters,
+  LoraSettings,
+  MethodSettings,
+  Need,
+  ParallelPlan,
+  Quantization,
+  RowType,
+  Schedule,
+} from "../contract/spec.ts";
+import { methodNameOf, methodOf, optionsOf, rateShare, sequencesOf } from "./auto-method.ts";
 import type { TrainRequest } from "./model.ts";
 import { type Cards, onGpus, type Sizes, splitOnGpus, splitOnProcessors } from "./parallel.ts";
 
@@ -7,6 +17,10 @@ import { type Cards, onGpus, type Sizes, splitOnGpus, splitOnProcessors } from "
 export interface Facts {
   trainRows: number;
   holdoutRows: number;
+  /** Absent while the data is not known. */
+  rowType?: RowType;
+  /** Of the adapter the run goes on from. */
+  start?: LoraSettings;
   tokens: { total: number; max: number; p95: number; over: Record<string, number>; exact: boolean } | null;
   base: { parameters: number; context_length: number; layers: number | null; vocabulary: number | null };
   machine: { cpus: number; memoryMb: number; bf16: boolean };
@@ -62,23 +76,43 @@ export function autoEpochs(rows: number): number {
   return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
 }
 
+/** How a run computes: what its memory depends on besides the rows. */
+export interface Kind {
+  precision: "float32" | "bfloat16";
+  quantization: Quantization;
+  /** Sequences a row becomes. */
+  sequences: number;
+}
+
+/** Bytes of a quantised weight, its scales included; the embeddings and the head stay as they are. */
+const QUANTIZED = { nf4: 0.57, int8: 1.07 } as const;
+/** Share of the parameters that is quantised: all but embeddings, head and norms, which weigh most in small models. */
+const quantizedShare = (parameters: number) => (parameters < 5e8 ? 0.75 : parameters < 4e9 ? 0.85 : 0.93);
+
+function weightBytes(parameters: number, { precision, quantization }: Kind): number {
+  if (quantization === "none") return parameters * BYTES[precision];
+  const share = quantizedShare(parameters);
+  return parameters * (share * QUANTIZED[quantization] + (1 - share) * BYTES[precision]);
+}
+
 /** MiB of the parts of a run: weights, adapter with its optimizer, activations and logits. A deliberate upper estimate. */
-function sizesOf(facts: Facts, length: number, precision: "float32" | "bfloat16"): Sizes {
+function sizesOf(facts: Facts, length: number, kind: Kind): Sizes {
   const { parameters, vocabulary, layers } = facts.base;
-  const weights = (parameters * BYTES[precision]) / 2 ** 20;
+  const { precision, sequences } = kind;
+  const weights = weightBytes(parameters, kind) / 2 ** 20;
   const perToken = Math.sqrt(parameters) * 3.5 * BYTES[precision] + (vocabulary ?? 50_000) * BYTES[precision];
   return {
     weights,
     adapter: (parameters * 0.04 * 16) / 2 ** 20,
-    batch: (rows) => (rows * length * perToken) / 2 ** 20,
+    batch: (rows) => (rows * sequences * length * perToken) / 2 ** 20,
     // Two layers (one computes, the next one comes) and what lies outside of layers: embedding and head.
     gathered: (weights / (layers ?? 32)) * 3,
   };
 }
 
 /** Memory in MiB of a process on a processor, for one part of a batch. */
-export function memoryMb(facts: Facts, rowsAtOnce: number, length: number, precision: "float32" | "bfloat16"): number {
-  const { weights, adapter, batch } = sizesOf(facts, length, precision);
+export function memoryMb(facts: Facts, rowsAtOnce: number, length: number, kind: Kind): number {
+  const { weights, adapter, batch } = sizesOf(facts, length, kind);
   return Math.ceil(FLOOR_MB + weights + adapter + batch(rowsAtOnce));
 }
 
@@ -98,6 +132,8 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     return rule();
   };
   const rows = Math.max(1, facts.trainRows);
+  const name = methodNameOf(request, facts.rowType, pick);
+  const method = methodOf(name, request, pick, facts.start ?? null);
 
   const maxLength = Math.min(
     pick(
@@ -123,8 +159,9 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     bf16 ? `${where} computes bfloat16 natively` : `${where} has no native bfloat16`,
   );
   const wish = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
-  const sizes = sizesOf(facts, maxLength, precision);
-  const partMb = (rowsAtOnce: number) => memoryMb(facts, rowsAtOnce, maxLength, precision);
+  const kind = { precision, quantization: method.quantization ?? "none", sequences: sequencesOf(name) } as const;
+  const sizes = sizesOf(facts, maxLength, kind);
+  const partMb = (rowsAtOnce: number) => memoryMb(facts, rowsAtOnce, maxLength, kind);
   const cards = precision === "bfloat16" && newer.length ? newer : allCards;
   const split = gpu
     ? splitOnGpus(request, wish, cards, sizes)
@@ -147,19 +184,10 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   const rate = pick(
     "learning_rate",
     request.learning_rate,
-    () => Number((autoLearningRate(facts.base.parameters) * multiplier).toPrecision(4)),
-    `LoRA on a model of this size${multiplier === 1 ? "" : `, times ${multiplier}`}`,
+    () => Number((autoLearningRate(facts.base.parameters) * rateShare(name) * multiplier).toPrecision(4)),
+    `LoRA on a model of this size${rateShare(name) === 1 ? "" : `, ${rateShare(name)} of it for ${name}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
   );
 
-  const r = pick("lora_r", request.lora_r, () => 16, "enough for most tasks");
-  const adapter: LoraSettings = {
-    type: "lora",
-    r,
-    alpha: pick("lora_alpha", request.lora_alpha, () => 2 * r, "twice the rank"),
-    dropout: pick("lora_dropout", request.lora_dropout, () => 0, "short runs do not need it"),
-    target_modules: pick("target_modules", request.target_modules, () => "all-linear" as const, "all linear layers"),
-    layers: pick("lora_layers", request.lora_layers, () => null, "all layers"),
-  };
   const hyperparameters: Hyperparameters = {
     n_epochs: epochs,
     max_steps: maxSteps,
@@ -180,6 +208,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
       () => facts.base.parameters > 2e9,
       "only models over 2B parameters need the memory",
     ),
+    ...optionsOf(request),
   };
   const every = Math.max(1, Math.ceil(steps / 4));
   const schedule: Schedule = {
@@ -203,11 +232,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     sample_max_tokens: 64,
   };
   return {
-    method: {
-      type: "sft",
-      adapter,
-      loss_on: pick("loss_on", request.loss_on, () => "completion" as const, "the model learns to answer, not to ask"),
-    },
+    method,
     hyperparameters,
     schedule,
     parallel,

@@ -4,6 +4,7 @@ import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
 import type { CheckpointRow } from "../models/model.ts";
 import { autoLearningRate } from "./auto.ts";
+import { rateShare } from "./auto-method.ts";
 import type { JobRow, Progress, TrainRequest } from "./model.ts";
 import { openaiStatus } from "./state.ts";
 
@@ -59,6 +60,20 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   warmup_ratio: "warmup_ratio",
   weight_decay: "weight_decay",
   loss_on: "loss_on",
+  method: "method",
+  quantization: "quantization",
+  rslora: "rslora",
+  dora: "dora",
+  loss: "loss",
+  beta: "beta",
+  label_smoothing: "label_smoothing",
+  desirable_weight: "desirable_weight",
+  undesirable_weight: "undesirable_weight",
+  center: "center",
+  neftune_alpha: "neftune_alpha",
+  packing: "packing",
+  early_stopping: "early_stopping",
+  keep_best: "keep_best",
   eval_every: "eval_every",
   save_every: "save_every",
   max_attempts: "max_attempts",
@@ -69,10 +84,29 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   deadline: "deadline",
   name: "name",
 };
+/** Hyperparameters OpenAI's methods have, and the method of ours each is. */
 const NUMBERS = ["n_epochs", "batch_size", "learning_rate_multiplier"] as const;
+const METHODS = {
+  supervised: { method: "sft", numbers: NUMBERS },
+  dpo: { method: "dpo", numbers: [...NUMBERS, "beta"] },
+} as const;
 
 function unknownField(param: string): AppError {
   return new AppError("invalid", "unknown_parameter", `Unknown parameter: '${param}'.`, { param });
+}
+
+/** The method of OpenAI's that is asked for. @throws AppError for those this installation does not do */
+function methodTypeOf({ method }: CreateFineTuningJob): keyof typeof METHODS {
+  const type = method?.type ?? "supervised";
+  if (type === "supervised" || type === "dpo") return type;
+  throw new AppError(
+    "invalid",
+    "method_not_supported",
+    type === "reinforcement"
+      ? "The method 'reinforcement' is not available here; use 'supervised' or 'dpo'."
+      : `Unknown method '${type.slice(0, 50)}'; use 'supervised' or 'dpo'. For others leave 'method' out and set 'ftl.method'.`,
+    { param: "method.type" },
+  );
 }
 
 /**
@@ -83,42 +117,35 @@ export function fromOpenAI(body: CreateFineTuningJob): {
   request: Record<string, unknown>;
   paramOf: (field: string) => string;
 } {
-  const { method } = body;
-  if (method && method.type !== "supervised") {
-    const known = method.type === "dpo" || method.type === "reinforcement";
-    throw new AppError(
-      "invalid",
-      "method_not_supported",
-      known
-        ? `The method '${method.type}' is not available here; use 'supervised'.`
-        : `Unknown method '${method.type.slice(0, 50)}'; use 'supervised'.`,
-      { param: "method.type" },
-    );
-  }
+  const type = methodTypeOf(body);
   if (body.integrations?.length)
     throw new AppError("invalid", "integrations_not_supported", "No integrations are available here; leave them out.", {
       param: "integrations",
     });
-  const { hyperparameters: inMethod, ...strays } = method?.supervised ?? {};
+  const { method: name, numbers: known } = METHODS[type];
+  const { hyperparameters: inMethod, ...strays } = body.method?.[type] ?? {};
   const stray = Object.keys(strays)[0];
-  if (stray) throw unknownField(`method.supervised.${stray}`);
-  const place = inMethod ? "method.supervised.hyperparameters" : "hyperparameters";
+  if (stray) throw unknownField(`method.${type}.${stray}`);
+  const place = inMethod ? `method.${type}.hyperparameters` : "hyperparameters";
   const numbers = (inMethod ?? body.hyperparameters ?? {}) as Record<string, unknown>;
   if (typeof numbers !== "object" || Array.isArray(numbers))
     throw new AppError("invalid", "invalid_value", `Invalid '${place}': must be an object.`, { param: place });
-  for (const name of Object.keys(numbers))
-    if (!NUMBERS.some((known) => known === name)) throw unknownField(`${place}.${name}`);
-  const names: Record<string, string> = Object.fromEntries(NUMBERS.map((name) => [name, `${place}.${name}`]));
+  for (const field of Object.keys(numbers))
+    if (!known.some((one) => one === field)) throw unknownField(`${place}.${field}`);
+  const names: Record<string, string> = Object.fromEntries(known.map((field) => [field, `${place}.${field}`]));
+  // Without a method the rows decide: OpenAI's default is theirs too, for conversations.
+  const method = body.method ? name : null;
+  if (method) names.method = "method.type";
   const extras: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(body.ftl ?? {})) {
-    const field = Object.hasOwn(EXTRAS, name) ? EXTRAS[name] : undefined;
-    if (!field) throw unknownField(`ftl.${name}`);
+  for (const [extra, value] of Object.entries(body.ftl ?? {})) {
+    const field = Object.hasOwn(EXTRAS, extra) ? EXTRAS[extra] : undefined;
+    if (!field) throw unknownField(`ftl.${extra}`);
     extras[field] = value;
-    names[field] = `ftl.${name}`;
+    names[field] = `ftl.${extra}`;
   }
   const { model, training_file, validation_file, suffix, seed, metadata } = body;
   return {
-    request: { model, training_file, validation_file, suffix, seed, metadata, ...numbers, ...extras },
+    request: { model, training_file, validation_file, suffix, seed, metadata, method, ...numbers, ...extras },
     paramOf: (field) => names[field] ?? field,
   };
 }
@@ -127,15 +154,26 @@ const seconds = (ms: number) => Math.floor(ms / 1000);
 
 function hyperparametersOf(row: JobRow, spec: TrainSpec) {
   const request = row.request as Partial<TrainRequest>;
+  const { method } = spec;
   if (row.state === "validating" || spec.dataset.train_rows === 0)
     return {
       n_epochs: request.n_epochs ?? "auto",
       batch_size: request.batch_size ?? "auto",
       learning_rate_multiplier: request.learning_rate_multiplier ?? "auto",
+      ...("beta" in method ? { beta: request.beta ?? "auto" } : {}),
     };
   const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
-  const multiplier = Number((learning_rate / autoLearningRate(spec.base_model.parameters)).toPrecision(4));
-  return { n_epochs, batch_size, learning_rate_multiplier: multiplier };
+  const automatic = autoLearningRate(spec.base_model.parameters) * rateShare(method.type);
+  return {
+    ...{ n_epochs, batch_size, learning_rate_multiplier: Number((learning_rate / automatic).toPrecision(4)) },
+    ...("beta" in method ? { beta: method.beta } : {}),
+  };
+}
+
+/** The `method` object: OpenAI's for its own methods; others under the name they have here. */
+function methodView({ method }: TrainSpec, hyperparameters: ReturnType<typeof hyperparametersOf>) {
+  const type = method.type === "sft" ? "supervised" : method.type;
+  return { type, [type]: { hyperparameters } };
 }
 
 /** `fine_tuning.job`. `now` in milliseconds, for the estimate of the end. */
@@ -153,14 +191,14 @@ export function fineTuningJobView(row: JobRow, now: number) {
     created_at: seconds(row.createdAt),
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
     estimated_finish: running ? seconds(now + (progress.eta_s ?? 0) * 1000) : null,
-    model: spec.base_model.id,
+    model: spec.start?.model ?? spec.base_model.id,
     fine_tuned_model: row.state === "succeeded" ? spec.output_model : null,
     organization_id: row.org,
     status: openaiStatus(row.state),
     training_file: request.training_file ?? spec.dataset.file_id ?? spec.dataset.version_id,
     validation_file: request.validation_file ?? null,
     hyperparameters,
-    method: { type: "supervised" as const, supervised: { hyperparameters } },
+    method: methodView(spec, hyperparameters),
     seed: spec.hyperparameters.seed,
     trained_tokens: row.state === "succeeded" ? (result?.tokens_seen ?? progress.tokens_seen ?? null) : null,
     error: row.error ? { code: row.error.code, message: row.error.message, param: row.error.param } : null,

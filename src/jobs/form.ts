@@ -1,5 +1,6 @@
 /** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
 import * as v from "valibot";
+import { knows } from "../contract/support.ts";
 import type { JobRow } from "./model.ts";
 import { TrainRequest } from "./model.ts";
 import {
@@ -27,7 +28,20 @@ export const NUMBERS = [
   "lora_alpha",
   "lora_dropout",
   "lora_layers",
+  "rslora",
+  "dora",
+  "quantization",
   "loss_on",
+  "loss",
+  "beta",
+  "label_smoothing",
+  "desirable_weight",
+  "undesirable_weight",
+  "center",
+  "neftune_alpha",
+  "packing",
+  "early_stopping",
+  "keep_best",
   "max_length",
   "precision",
   "gpus",
@@ -35,7 +49,8 @@ export const NUMBERS = [
   "eval_every",
   "save_every",
 ] as const;
-const WORDS = new Set<string>(["scheduler", "loss_on", "precision", "parallel"]);
+const WORDS = new Set<string>(["scheduler", "loss_on", "loss", "quantization", "precision", "parallel"]);
+const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best"]);
 
 /** What the form holds, as typed. */
 export interface JobForm {
@@ -67,12 +82,12 @@ export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   const { data, model, method, name, evaluate } = body;
   const numbers = Object.fromEntries(NUMBERS.map((key) => [key, body[key].trim()]));
   const place = placeOf(body);
-  return { data, model, method: method || "sft", name: name.trim(), evaluate: evaluate === "1", numbers, place };
+  return { data, model, method: method || "auto", name: name.trim(), evaluate: evaluate === "1", numbers, place };
 }
 
 /** An untouched form. */
 export function emptyForm(data: string, model: string): JobForm {
-  return { data, model, method: "sft", name: "", evaluate: true, numbers: {}, place: EMPTY_PLACE };
+  return { data, model, method: "auto", name: "", evaluate: true, numbers: {}, place: EMPTY_PLACE };
 }
 
 /** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
@@ -81,12 +96,13 @@ export function formOfJob(job: JobRow): JobForm {
   const numbers: Record<string, string> = {};
   for (const name of NUMBERS) {
     const value = request[name];
-    if (typeof value === "number" || (typeof value === "string" && value !== "auto")) numbers[name] = String(value);
+    if (value !== null && ["number", "string", "boolean"].includes(typeof value) && value !== "auto")
+      numbers[name] = String(value);
   }
   return {
     data: spec.kind === "train" ? spec.dataset.dataset_id : "",
-    model: spec.base_model.id,
-    method: "sft",
+    model: spec.kind === "train" ? (spec.start?.model ?? spec.base_model.id) : spec.base_model.id,
+    method: spec.kind === "train" ? spec.method.type : "auto",
     name: spec.kind === "train" ? (spec.suffix ?? "") : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
     numbers,
@@ -105,13 +121,15 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
     model: form.model,
     training_file: form.data,
     suffix: form.name || null,
+    method: form.method === "auto" ? null : form.method,
     evaluate_after: form.evaluate,
     ...wishesOfForm(form.place),
   };
   const problems: Record<string, string> = {};
   for (const [name, value] of Object.entries(form.numbers)) {
-    if (!value || value === "auto") continue;
+    if (!value || value === "auto" || !knows(form.method, name)) continue;
     if (WORDS.has(name)) given[name] = value;
+    else if (SWITCHES.has(name)) given[name] = value === "true";
     // A comma is how half the world writes a decimal point.
     else if (/^-?[0-9]*[.,]?[0-9]+(e-?[0-9]{1,3})?$/i.test(value)) given[name] = Number(value.replace(",", "."));
     else problems[name] = "Write a number, or leave it empty for auto";

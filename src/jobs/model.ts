@@ -71,9 +71,19 @@ export const Suffix = v.pipe(
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "may have letters, digits, '.', '_' and '-', a letter or digit first"),
 );
 
+const DPO_LOSSES = [
+  ...(["sigmoid", "hinge", "ipo", "robust", "exo_pair"] as const),
+  ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
+] as const;
+const SCHEDULERS = [
+  ...(["linear", "cosine", "constant"] as const),
+  ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
+] as const;
+
 /** Everything a person may say about a training run; whatever is left out or `auto` is resolved. */
 export const TrainRequest = v.strictObject({
-  model: v.pipe(v.string("must be the id of a base model"), v.minLength(1), v.maxLength(200)),
+  /** A base model, or a tuned model or checkpoint to go on from. */
+  model: v.pipe(v.string("must be the id of a model"), v.minLength(1), v.maxLength(200)),
   /** `file-…`, `ds_…` or `dsv_…`. */
   training_file: id,
   validation_file: v.optional(v.nullable(id)),
@@ -98,7 +108,22 @@ export const TrainRequest = v.strictObject({
     ]),
   ),
   loss_on: auto(v.picklist(["completion", "all"])),
-  scheduler: auto(v.picklist(["linear", "cosine", "constant"])),
+  /** `auto`: by what the rows are. */
+  method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward"])),
+  quantization: auto(v.picklist(["none", "nf4", "int8"])),
+  rslora: auto(v.boolean()),
+  dora: auto(v.boolean()),
+  loss: auto(v.picklist(DPO_LOSSES)),
+  beta: auto(over(2)),
+  label_smoothing: auto(between(0, 0.49)),
+  desirable_weight: auto(over(100)),
+  undesirable_weight: auto(over(100)),
+  center: auto(between(0, 10)),
+  neftune_alpha: auto(over(100)),
+  packing: auto(v.boolean()),
+  early_stopping: auto(whole(1, 1000)),
+  keep_best: auto(v.boolean()),
+  scheduler: auto(v.picklist(SCHEDULERS)),
   warmup_ratio: auto(between(0, 0.9)),
   weight_decay: auto(between(0, 1)),
   max_grad_norm: auto(between(0, 1000)),

@@ -7,7 +7,7 @@ import { getDataset, listDatasets } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
 import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
-import { listCatalogue, listCheckpoints } from "../models/service.ts";
+import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts";
 import { emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import type { JobRow } from "./model.ts";
 import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
@@ -15,6 +15,8 @@ import { JOB_STATES, type JobState } from "./state.ts";
 
 const PAGE = 25;
 const LOG_LINES = 300;
+/** Tuned models offered to go on from. */
+const BEGINNINGS = 20;
 const KINDS = ["train", "evaluate", "serve", "export"] as const;
 const ACTIVE: JobState[] = ["validating", "queued", "starting", "running", "pausing", "stopping"];
 
@@ -102,17 +104,27 @@ export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; m
 
 /** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
 export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: string | null) {
-  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 100 }), listCatalogue(ctx, actor)]);
+  const [datasets, bases, tuned] = await Promise.all([
+    listDatasets(ctx, actor, { limit: 100 }),
+    listCatalogue(ctx, actor),
+    listModels(ctx, actor),
+  ]);
+  const beginnings = tuned.flatMap(({ id }) => (id.startsWith("ft:") ? [{ id, base: id.split(":")[1] ?? "" }] : []));
+  beginnings.length = Math.min(beginnings.length, BEGINNINGS);
+  // A checkpoint, or a model beyond the newest, chosen by link or by copying a job.
+  if (form.model.startsWith("ft:") && !beginnings.some((one) => one.id === form.model))
+    beginnings.push({ id: form.model, base: form.model.split(":")[1] ?? "" });
   const choices = datasets.map(({ dataset, version }) => ({
     id: dataset.id,
     name: dataset.name,
     status: version?.status ?? "failed",
     trainRows: version?.trainRows ?? 0,
+    rowType: version?.rowType ?? null,
   }));
   // A dataset beyond the newest hundred, chosen by link or by copying a job.
   if (form.data.startsWith("ds_") && !choices.some((one) => one.id === form.data)) {
     const old = await getDataset(ctx, actor, form.data).catch(() => null);
-    if (old) choices.push({ id: old.id, name: old.name, status: "ready", trainRows: 0 });
+    if (old) choices.push({ id: old.id, name: old.name, status: "ready", trainRows: 0, rowType: null });
   }
   const { view, problems } = await planOf(ctx, actor, form);
   return {
@@ -129,6 +141,7 @@ export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: s
       license: base.license.name,
       accepted: base.license.accepted,
     })),
+    tuned: beginnings,
     plan: view,
     problems,
   };

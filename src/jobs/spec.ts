@@ -2,17 +2,19 @@
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
 import { bf16Supported, cardsOf, memoryLimit, trainerIdentity } from "../compute/service.ts";
-import { type DatasetRef, SPEC_VERSION, type TrainSpec } from "../contract/spec.ts";
+import { SPEC_VERSION, type TrainSpec } from "../contract/spec.ts";
+import { factsOf, refusal } from "../contract/support.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import type { VersionRow } from "../datasets/model.ts";
+import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData, tokenStats } from "../datasets/service.ts";
 import { organization } from "../db/schema/auth.ts";
 import { AppError } from "../errors.ts";
 import { randomChars } from "../lib/ids.ts";
-import { baseModelRef, requireReadyBase } from "../models/service.ts";
+import { baseModelRef } from "../models/service.ts";
 import { type Facts, resolveAuto } from "./auto.ts";
 import { estimateSeconds, expectedSpeed, totalTokens } from "./estimate.ts";
 import type { TrainPlan, TrainRequest } from "./model.ts";
+import { beginningOf } from "./start.ts";
 
 const DAY_S = 86_400;
 /** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
@@ -27,17 +29,6 @@ async function named<T>(param: string, work: () => Promise<T>): Promise<T> {
     const { kind, code, message, cause } = error;
     throw new AppError(kind === "not_found" ? "invalid" : kind, code, message, { param, cause });
   }
-}
-
-function datasetRef(row: VersionRow): DatasetRef {
-  return {
-    dataset_id: row.datasetId,
-    version_id: row.id,
-    file_id: row.fileId,
-    hash: row.hash ?? "",
-    train_rows: row.trainRows,
-    holdout_rows: row.holdoutRows,
-  };
 }
 
 async function slugOf(ctx: Ctx, org: string): Promise<string> {
@@ -75,7 +66,7 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {
  * @throws AppError with `param`: `model`, `training_file`, `validation_file`, or the field that cannot be
  */
 export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainPlan> {
-  const base = await named("model", () => requireReadyBase(ctx, actor, request.model));
+  const { base, from } = await named("model", () => beginningOf(ctx, actor, request.model));
   const version = await named("training_file", () =>
     resolveTrainingData(ctx, actor, request.training_file, "training_file"),
   );
@@ -108,6 +99,8 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
       param: "lora_layers",
     });
   const facts: Facts = {
+    ...(ready ? { rowType: version.rowType } : {}),
+    ...(from ? { start: from.adapter } : {}),
     trainRows: version.trainRows,
     holdoutRows: version.holdoutRows,
     tokens: stats && { total: stats.tokens, max: stats.max, p95: stats.p95, over: stats.over, exact: stats.exact },
@@ -129,6 +122,7 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     dataset: datasetRef(version),
     validation: validation && datasetRef(validation),
     method: resolved.method,
+    ...(from ? { start: from.start } : {}),
     hyperparameters: resolved.hyperparameters,
     schedule: resolved.schedule,
     parallel: resolved.parallel,
@@ -146,6 +140,15 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
       max_attempts: typeof request.max_attempts === "number" ? request.max_attempts : LIMITS.max_attempts,
     },
   };
+  if (from?.method === "reward" && spec.method.type !== "reward")
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      "A reward model can only go on as one: use the method 'reward', or begin from another model.",
+      { param: "model" },
+    );
+  const refused = ready ? refusal(factsOf(spec)) : null;
+  if (refused) throw new AppError("invalid", "not_supported", refused.reason, { param: refused.param });
   const { precision, max_length } = spec.hyperparameters;
   const speed = await expectedSpeed(ctx, actor.org, ref, precision, facts.machine.cpus);
   const tokens = totalTokens(spec, facts.tokens?.total ?? null);

@@ -81,6 +81,10 @@ const METRIC_FIELDS: [field: string, key: string, word: string][] = [
   ["train_mean_token_accuracy", "train/token_accuracy", "training token accuracy"],
   ["valid_loss", "eval/loss", "validation loss"],
   ["valid_mean_token_accuracy", "eval/token_accuracy", "validation token accuracy"],
+  ["train_reward_accuracy", "train/reward_accuracy", "training reward accuracy"],
+  ["train_reward_margin", "train/reward_margin", "training reward margin"],
+  ["valid_reward_accuracy", "eval/reward_accuracy", "validation reward accuracy"],
+  ["valid_reward_margin", "eval/reward_margin", "validation reward margin"],
 ];
 
 function metricsEvent(one: Extract<TrainerEvent, { type: "metrics" }>): Pick<NewEvent, "message" | "data"> | null {

@@ -57,10 +57,12 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   };
 }
 
-/** The inputs of a job by name: `base`, and `adapter` (evaluate) or the names its spec gives (serve). */
+/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate) or the names its spec gives (serve). */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
+  if (spec.kind === "train" && spec.start)
+    inputs.set("start", await adapterInput(ctx, trainer, spec.start.artifact_id));
   if (spec.kind === "evaluate" && spec.tuned)
     inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
   if (spec.kind === "serve")

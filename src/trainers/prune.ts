@@ -36,10 +36,11 @@ async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Pro
   const live = await ctx.db
     .select({ spec: job.spec })
     .from(job)
-    .where(and(eq(job.org, org), inArray(job.kind, ["evaluate", "serve"]), notInArray(job.state, [...ENDED])))
+    .where(and(eq(job.org, org), inArray(job.kind, ["train", "evaluate", "serve"]), notInArray(job.state, [...ENDED])))
     .limit(1000);
   for (const { spec } of live) {
     if (spec.kind === "evaluate" && spec.tuned) used.add(spec.tuned.artifact_id);
+    if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);
     if (spec.kind === "serve") for (const adapter of spec.adapters) used.add(adapter.artifact_id);
   }
   return used;

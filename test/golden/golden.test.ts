@@ -128,8 +128,34 @@ const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> 
   },
 };
 
+const pairs = { trainRows: 200, holdoutRows: 20, tokens: tokens(200, 180, 240), base: smol, machine: small };
+const METHODS: typeof CASES = {
+  "pairs-of-answers": { request: {}, facts: { ...pairs, rowType: "preference" } },
+  "pairs-robust-4-bits-on-24-gb": {
+    request: { method: "dpo", loss: "robust", label_smoothing: 0.1, beta: 0.3, quantization: "nf4" },
+    facts: {
+      ...{ ...pairs, rowType: "preference", base: eight, machine: server },
+      gpus: [{ count: 1, memoryMb: 24_564, bf16: true }],
+    },
+  },
+  "pairs-odds-ratio": { request: { method: "orpo", rslora: true }, facts: { ...pairs, rowType: "preference" } },
+  "reward-model": { request: { method: "reward" }, facts: { ...pairs, rowType: "preference" } },
+  "marked-answers": { request: { undesirable_weight: 1.3 }, facts: { ...pairs, rowType: "unpaired" } },
+  "plain-text-packed-8-bits": {
+    request: { packing: true, quantization: "int8", dora: true, neftune_alpha: 5 },
+    facts: { ...pairs, rowType: "text" },
+  },
+  "on-from-a-tuned-model": {
+    request: { early_stopping: 3, keep_best: true, lora_dropout: 0.1 },
+    facts: {
+      ...{ ...pairs, rowType: "chat" },
+      start: { type: "lora", r: 8, alpha: 8, dropout: 0, target_modules: ["q_proj"], layers: 10 },
+    },
+  },
+};
+
 describe("a training request is frozen as its golden file says", () => {
-  for (const [name, { request, facts }] of Object.entries(CASES))
+  for (const [name, { request, facts }] of Object.entries({ ...CASES, ...METHODS }))
     test(name, () => {
       const parsed = parseTrainRequest({ model: "m", training_file: "file-x", ...request });
       const made = `${JSON.stringify({ request, facts, frozen: resolveAuto(parsed, facts) }, null, 2)}\n`;
@@ -190,6 +216,40 @@ describe("what cannot be shared out is said by field", () => {
       const parsed = parseTrainRequest({ model: "m", training_file: "file-x", ...request });
       expect(() => resolveAuto(parsed, facts)).toThrow(expect.objectContaining({ param, kind: "invalid" }));
     });
+});
+
+describe("what a method or an adapter does not know is said by field", () => {
+  const start: Facts["start"] = {
+    type: "lora",
+    r: 8,
+    alpha: 8,
+    dropout: 0,
+    target_modules: "all-linear",
+    layers: null,
+  };
+  const cases: [Record<string, unknown>, Partial<Facts>, string][] = [
+    [{ beta: 0.2 }, { rowType: "chat" }, "beta"],
+    [{ method: "sft", loss: "ipo" }, {}, "loss"],
+    [{ loss_on: "all" }, { rowType: "preference" }, "loss_on"],
+    [{ method: "orpo", label_smoothing: 0.1 }, { rowType: "preference" }, "label_smoothing"],
+    [{ method: "dpo", undesirable_weight: 2 }, { rowType: "preference" }, "undesirable_weight"],
+    [{ center: 0.1 }, { rowType: "unpaired" }, "center"],
+    [{ lora_r: 16 }, { start }, "lora_r"],
+    [{ dora: true }, { start }, "dora"],
+    [{ target_modules: ["q_proj"] }, { start }, "target_modules"],
+  ];
+  for (const [request, facts, param] of cases)
+    test(JSON.stringify([request, facts.rowType]), () => {
+      const parsed = parseTrainRequest({ model: "m", training_file: "file-x", ...request });
+      expect(() => resolveAuto(parsed, { ...pairs, ...facts })).toThrow(
+        expect.objectContaining({ param, kind: "invalid" }),
+      );
+    });
+
+  test("nothing is said before the rows are known", () => {
+    const request = parseTrainRequest({ model: "m", training_file: "file-x", beta: 0.2 });
+    expect(resolveAuto(request, pairs).method.type).toBe("sft");
+  });
 });
 
 describe("however many share the work, the batch comes out exactly and each card holds its part", () => {

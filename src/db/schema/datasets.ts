@@ -81,6 +81,10 @@ export const datasetVersion = sqliteTable(
     hash: text("hash"),
     status: text("status", { enum: ["validating", "needs_mapping", "ready", "failed"] }).notNull(),
     format: text("format"),
+    /** What one row is; `RowType` of the contract. */
+    rowType: text("row_type", { enum: ["chat", "preference", "unpaired", "text"] })
+      .notNull()
+      .default("chat"),
     /** Column mapping of CSV data, as asked for by the user. */
     mapping: text("mapping", { mode: "json" }).$type<Record<string, string> | null>(),
     splitSeed: integer("split_seed").notNull(),

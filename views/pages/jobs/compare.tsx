@@ -80,6 +80,8 @@ function outcomes(runs: ComparedRun[]): Line[] {
   return [
     of("Exact match before", null, percent, (run) => run.evaluation?.base.exact_match.mean),
     of("Exact match after", "high", percent, (run) => run.evaluation?.tuned?.exact_match.mean),
+    of("Better answer preferred before", null, percent, (run) => run.evaluation?.base.preference?.mean),
+    of("Better answer preferred after", "high", percent, (run) => run.evaluation?.tuned?.preference?.mean),
     of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
     of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
     of("Last training loss", "low", plain, (run) => last(run, "train/loss")),

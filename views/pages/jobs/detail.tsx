@@ -26,10 +26,30 @@ interface Small {
   key: string;
   title: string;
   unit: string;
+  /** Series drawn besides the first. */
+  also?: [key: string, label: string, color: ChartSeries["color"]][];
+  label?: string;
 }
 
-const SMALL: Small[] = [
-  { key: "train/token_accuracy", title: "Token accuracy", unit: "percent" },
+const heldOut = (key: string): Pick<Small, "also"> => ({ also: [[key, "Held-out", 2]] });
+/** What tells how well it learns, by what it learns from. */
+const ACCURACY: Small[] = [
+  { key: "train/token_accuracy", title: "Token accuracy", unit: "percent", ...heldOut("eval/token_accuracy") },
+];
+const REWARDS: Small[] = [
+  {
+    key: "train/reward_accuracy",
+    title: "Better answer preferred",
+    unit: "percent",
+    ...heldOut("eval/reward_accuracy"),
+  },
+  { key: "train/reward_margin", title: "Margin of rewards", unit: "number", ...heldOut("eval/reward_margin") },
+  {
+    ...{ key: "train/reward_chosen", title: "Rewards", unit: "number", label: "Better answer" },
+    also: [["train/reward_rejected", "Worse answer", 3]],
+  },
+];
+const COMMON: Small[] = [
   { key: "train/learning_rate", title: "Learning rate", unit: "rate" },
   { key: "train/grad_norm", title: "Gradient norm", unit: "number" },
   { key: "perf/tokens_per_second", title: "Tokens a second", unit: "number" },
@@ -37,17 +57,17 @@ const SMALL: Small[] = [
   { key: "system/cpu_percent", title: "CPU", unit: "hundredths" },
 ];
 
+const smallOf = ({ spec }: JobRow): Small[] => [
+  ...(spec.kind === "train" && !["sft", "pretrain"].includes(spec.method.type) ? REWARDS : ACCURACY),
+  ...COMMON,
+];
+
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
-function extra(series: SeriesReply): Small[] {
-  const known = new Set([
-    "train/loss",
-    "eval/loss",
-    "eval/token_accuracy",
-    "perf/step_seconds",
-    ...SMALL.map((one) => one.key),
-  ]);
+function extra(series: SeriesReply, small: Small[]): Small[] {
+  const drawn = small.flatMap(({ key, also }) => [key, ...(also ?? []).map(([other]) => other)]);
+  const known = new Set(["train/loss", "eval/loss", "perf/step_seconds", "eval/reward_chosen", "eval/reward_rejected"]);
   return Object.keys(series.series)
-    .filter((key) => !known.has(key))
+    .filter((key) => !known.has(key) && !drawn.includes(key))
     .slice(0, 8)
     .map((key) => ({ key, title: key, unit: key.endsWith("_mb") ? "megabytes" : "number" }));
 }
@@ -55,6 +75,7 @@ function extra(series: SeriesReply): Small[] {
 function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
   const src = `/v1/jobs/${encodeURIComponent(job.id)}/metrics`;
   const live = isLive(job.state) || job.state === "paused" ? job.id : undefined;
+  const small = smallOf(job);
   const line = (key: string, label: string, color: ChartSeries["color"]): ChartSeries => ({
     key,
     label,
@@ -73,7 +94,7 @@ function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
         />
       </div>
       <div class="small-charts">
-        {[...SMALL, ...extra(series)].map((one) => (
+        {[...small, ...extra(series, small)].map((one) => (
           <div class="panel body-only">
             <Chart
               id={`chart-${one.key.replace(/[^a-z0-9]+/g, "-")}`}
@@ -81,10 +102,7 @@ function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
               src={src}
               unit={one.unit}
               small
-              series={[
-                line(one.key, "Training", 1),
-                ...(one.key === "train/token_accuracy" ? [line("eval/token_accuracy", "Held-out", 2)] : []),
-              ]}
+              series={[line(one.key, one.label ?? "Training", 1), ...(one.also ?? []).map((other) => line(...other))]}
             />
           </div>
         ))}

@@ -1,19 +1,47 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
 import type { TrainSpec } from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/format.ts";
-import { lossWords } from "./describe.ts";
 
 export interface NumberField {
   /** Name in the form and in the training request. */
   name: string;
   label: string;
-  group: "Training" | "LoRA" | "Data and machine";
+  group: "Method" | "Training" | "LoRA" | "Data and machine";
   hint?: string;
   /** A choice rather than a number: value and label. */
   options?: [string, string][];
 }
 
+const SWITCH: [string, string][] = [
+  ["true", "on"],
+  ["false", "off"],
+];
+const same = (...values: string[]): [string, string][] => values.map((value) => [value, value]);
+
 export const FIELDS: NumberField[] = [
+  {
+    name: "loss_on",
+    label: "Loss on",
+    group: "Method",
+    options: [
+      ["completion", "answers only"],
+      ["all", "every token"],
+    ],
+  },
+  {
+    name: "loss",
+    label: "Loss",
+    group: "Method",
+    options: [
+      ...same("sigmoid", "hinge", "ipo", "robust", "exo_pair"),
+      ...same("nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"),
+    ],
+  },
+  { name: "beta", label: "Beta", group: "Method", hint: "More holds it closer to where it began" },
+  { name: "label_smoothing", label: "Label smoothing", group: "Method", hint: "Share of pairs that may be wrong" },
+  { name: "desirable_weight", label: "Weight of good answers", group: "Method" },
+  { name: "undesirable_weight", label: "Weight of bad answers", group: "Method" },
+  { name: "center", label: "Centring", group: "Method", hint: "Holds the mean reward near zero" },
   { name: "n_epochs", label: "Epochs", group: "Training", hint: "Passes over the data" },
   { name: "max_steps", label: "Most steps", group: "Training", hint: "Stops here even when epochs are left" },
   { name: "learning_rate", label: "Learning rate", group: "Training" },
@@ -22,29 +50,33 @@ export const FIELDS: NumberField[] = [
     name: "scheduler",
     label: "Schedule",
     group: "Training",
-    options: [
-      ["linear", "linear"],
-      ["cosine", "cosine"],
-      ["constant", "constant"],
-    ],
+    options: same("linear", "cosine", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt"),
   },
   { name: "warmup_ratio", label: "Warm-up", group: "Training", hint: "Share of the steps, 0 to 1" },
   { name: "weight_decay", label: "Weight decay", group: "Training" },
   { name: "max_grad_norm", label: "Gradient clipping", group: "Training" },
   { name: "seed", label: "Seed", group: "Training" },
+  { name: "neftune_alpha", label: "NEFTune noise", group: "Training", hint: "On the embeddings; 5 is usual" },
+  { name: "packing", label: "Packing", group: "Training", hint: "Short rows share a sequence", options: SWITCH },
+  { name: "early_stopping", label: "Early stopping", group: "Training", hint: "Evaluations without a better loss" },
+  { name: "keep_best", label: "Keep the best", group: "Training", hint: "Not the last checkpoint", options: SWITCH },
   { name: "lora_r", label: "Rank", group: "LoRA", hint: "Room to learn; more is slower" },
   { name: "lora_alpha", label: "Alpha", group: "LoRA" },
   { name: "lora_dropout", label: "Dropout", group: "LoRA" },
   { name: "lora_layers", label: "Top layers only", group: "LoRA", hint: "Fewer is faster" },
   {
-    name: "loss_on",
-    label: "Loss on",
+    name: "quantization",
+    label: "Base weights",
     group: "LoRA",
+    hint: "Quantised weights take less memory (QLoRA)",
     options: [
-      ["completion", "answers only"],
-      ["all", "every token"],
+      ["none", "as they are"],
+      ["nf4", "4 bits (NF4)"],
+      ["int8", "8 bits"],
     ],
   },
+  { name: "rslora", label: "rsLoRA", group: "LoRA", hint: "Scale by the root of the rank", options: SWITCH },
+  { name: "dora", label: "DoRA", group: "LoRA", hint: "Direction and magnitude apart; slower", options: SWITCH },
   { name: "max_length", label: "Longest row", group: "Data and machine", hint: "Tokens; longer rows are cut" },
   {
     name: "precision",
@@ -100,7 +132,23 @@ export function resolvedOf({
     lora_alpha: String(adapter.alpha),
     lora_dropout: String(adapter.dropout),
     lora_layers: adapter.layers === null ? "all" : String(adapter.layers),
-    loss_on: lossWords(method),
+    ...(method.type === "sft" ? { loss_on: method.loss_on === "completion" ? "answers only" : "every token" } : {}),
+    ...(method.type === "dpo" ? { loss: method.loss, label_smoothing: String(method.label_smoothing) } : {}),
+    ...("beta" in method ? { beta: String(method.beta) } : {}),
+    ...(method.type === "kto"
+      ? {
+          desirable_weight: String(method.desirable_weight),
+          undesirable_weight: String(method.undesirable_weight),
+        }
+      : {}),
+    ...(method.type === "reward" ? { center: String(method.center) } : {}),
+    quantization: method.quantization ?? "none",
+    rslora: adapter.rslora ? "on" : "off",
+    dora: adapter.dora ? "on" : "off",
+    neftune_alpha: String(h.neftune_alpha ?? "off"),
+    packing: h.packing ? "on" : "off",
+    early_stopping: String(h.early_stopping ?? "never"),
+    keep_best: h.keep_best ? "on" : "off",
     max_length: String(h.max_length),
     precision: h.precision,
     gpus: String(need.gpus),

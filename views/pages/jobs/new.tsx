@@ -1,5 +1,7 @@
 /** `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to beside it. */
 import type { VNode } from "preact";
+import type { RowType } from "../../../src/contract/spec.ts";
+import { knows } from "../../../src/contract/support.ts";
 import type { PlaceForm } from "../../../src/jobs/queue-form.ts";
 import { formatCount, plural } from "../../../src/lib/format.ts";
 import { Layout } from "../../layout.tsx";
@@ -8,6 +10,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { PlaceFields } from "../queue/place.tsx";
 import { FIELDS, type NumberField, resolvedOf } from "./fields.ts";
+import { MethodField } from "./method-field.tsx";
 import { Plan, type PlanView } from "./plan.tsx";
 
 export interface DataChoice {
@@ -15,6 +18,14 @@ export interface DataChoice {
   name: string;
   status: string;
   trainRows: number;
+  /** Null while it is not known. */
+  rowType: RowType | null;
+}
+
+/** A tuned model a run may go on from. */
+export interface TunedChoice {
+  id: string;
+  base: string;
 }
 
 export interface BaseChoice {
@@ -44,6 +55,7 @@ export interface NewJobProps {
   form: NewJobForm;
   datasets: DataChoice[];
   bases: BaseChoice[];
+  tuned: TunedChoice[];
   plan: PlanView | null;
   /** Message by field name; `` for the whole form. */
   problems: Record<string, string>;
@@ -105,7 +117,32 @@ function NoBase({ bases }: Pick<NewJobProps, "bases">) {
   );
 }
 
-function BaseField({ form, bases, problems }: NewJobProps) {
+/** Models of before to go on from, out of the way of whoever begins anew. */
+function TunedChoices({ form, tuned }: Pick<NewJobProps, "form" | "tuned">) {
+  if (!tuned.length) return null;
+  return (
+    <details class="more" open={form.model.startsWith("ft:")}>
+      <summary>
+        <Icon name="right" />
+        Go on from a tuned model
+        <span class="xs muted">its adapter is trained further</span>
+      </summary>
+      <div class="choices">
+        {tuned.map((one) => (
+          <label class="choice">
+            <input type="radio" name="model" value={one.id} checked={one.id === form.model} />
+            <span>
+              <strong class="clip">{one.id}</strong>
+              <span class="xs muted">from {one.base}</span>
+            </span>
+          </label>
+        ))}
+      </div>
+    </details>
+  );
+}
+
+function BaseField({ form, bases, tuned, problems }: NewJobProps) {
   const usable = bases.filter((one) => one.status === "ready" && one.accepted);
   const others = bases.length - usable.length;
   return (
@@ -129,6 +166,7 @@ function BaseField({ form, bases, problems }: NewJobProps) {
       ) : (
         <NoBase bases={bases} />
       )}
+      <TunedChoices form={form} tuned={tuned} />
       {problems.model ? (
         <div class="error" id="field-model-error">
           <Icon name="warn" />
@@ -138,31 +176,6 @@ function BaseField({ form, bases, problems }: NewJobProps) {
       {others > 0 && usable.length ? (
         <div class="hint">
           <a href="/models">{plural(others, "more model")}</a> can be installed.
-        </div>
-      ) : null}
-    </fieldset>
-  );
-}
-
-function MethodField({ form, problems }: NewJobProps) {
-  return (
-    <fieldset class="field">
-      <legend>Method</legend>
-      <div class="choices">
-        <label class="choice">
-          <input type="radio" name="method" value="sft" checked={form.method === "sft"} required />
-          <span>
-            <strong>Supervised, LoRA adapter</strong>
-            <span class="xs muted">
-              Learns to answer like the examples. The base model stays as it is; a small adapter is trained beside it.
-            </span>
-          </span>
-        </label>
-      </div>
-      {problems.method ? (
-        <div class="error">
-          <Icon name="warn" />
-          <span>{problems.method}</span>
         </div>
       ) : null}
     </fieldset>
@@ -210,8 +223,10 @@ function NumberInput({
 }
 
 function Numbers(props: NewJobProps) {
-  const groups = Map.groupBy(FIELDS, (field) => field.group);
-  const names = new Set(FIELDS.map((field) => field.name));
+  const method = props.plan?.plan.spec.method.type ?? props.form.method;
+  const fields = FIELDS.filter((field) => knows(method, field.name));
+  const groups = Map.groupBy(fields, (field) => field.group);
+  const names = new Set(fields.map((field) => field.name));
   const open =
     Object.values(props.form.numbers).some(Boolean) || Object.keys(props.problems).some((name) => names.has(name));
   return (
@@ -222,11 +237,11 @@ function Numbers(props: NewJobProps) {
         <span class="xs muted">auto unless you write one</span>
       </summary>
       <div class="stack loose numbers">
-        {[...groups].map(([group, fields]) => (
+        {[...groups].map(([group, members]) => (
           <fieldset class="stack tight">
             <legend>{group}</legend>
             <div class="fields">
-              {fields.map((field) => (
+              {members.map((field) => (
                 <NumberInput field={field} form={props.form} plan={props.plan} problems={props.problems} />
               ))}
             </div>
@@ -283,7 +298,12 @@ export function NewJobFormView(props: NewJobProps): VNode {
           ) : null}
           <DataField {...props} />
           <BaseField {...props} />
-          <MethodField {...props} />
+          <MethodField
+            chosen={form.method}
+            rows={props.datasets.find((one) => one.id === form.data && one.status === "ready")?.rowType ?? null}
+            resolved={props.plan?.plan.spec.method.type ?? null}
+            problem={problems.method}
+          />
           <Field
             id="field-name"
             label="Name"
@@ -342,8 +362,8 @@ export function NewJobPage(props: NewJobProps) {
               </>
             }
           >
-            Bring examples of what the model should answer: chat JSONL, CSV, Alpaca or ShareGPT. Or try it with ours:
-            bank messages to strict JSON, where tuning shows at once.
+            Bring examples of what the model should answer: chat JSONL, CSV, Alpaca, ShareGPT or pairs of answers. Or
+            try it with ours: bank messages to strict JSON, where tuning shows at once.
           </Empty>
         </div>
       )}

@@ -27,11 +27,19 @@ function Result({ base, tuned }: EvaluateResult) {
   if (!tuned) return null;
   return (
     <dl class="before-after">
-      <Measure
-        label="Exact match"
-        before={formatPercent(base.exact_match.mean)}
-        after={formatPercent(tuned.exact_match.mean)}
-      />
+      {tuned.preference ? (
+        <Measure
+          label="Better answer preferred"
+          before={formatPercent(base.preference?.mean)}
+          after={formatPercent(tuned.preference.mean)}
+        />
+      ) : (
+        <Measure
+          label="Exact match"
+          before={formatPercent(base.exact_match.mean)}
+          after={formatPercent(tuned.exact_match.mean)}
+        />
+      )}
       <Measure
         label="Token accuracy"
         before={formatPercent(base.token_accuracy.mean)}

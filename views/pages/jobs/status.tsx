@@ -148,7 +148,11 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
       <Stat label="Step" note={`of ${formatInteger(totalSteps ?? spec.schedule.total_steps)}`}>
         {formatInteger(step ?? 0)}
       </Stat>
-      <Stat label="Token accuracy">{formatPercent(latest["train/token_accuracy"], 1)}</Stat>
+      {latest["train/reward_accuracy"] === undefined ? (
+        <Stat label="Token accuracy">{formatPercent(latest["train/token_accuracy"], 1)}</Stat>
+      ) : (
+        <Stat label="Better answer preferred">{formatPercent(latest["train/reward_accuracy"], 1)}</Stat>
+      )}
       <Stat label="Tokens seen">{formatCount(tokensSeen ?? 0)}</Stat>
       <Stat label="Speed" note="tokens a second">
         {formatCount(latest["perf/tokens_per_second"])}

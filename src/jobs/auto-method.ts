@@ -1,0 +1,155 @@
+/** Resolves how the weights change: method, adapter, quantization and the options that come with them, by docs/hyperparameters.md. */
+import type { Hyperparameters, LoraSettings, MethodName, MethodSettings, RowType } from "../contract/spec.ts";
+import { OWN_FIELDS } from "../contract/support.ts";
+import { AppError } from "../errors.ts";
+import type { TrainRequest } from "./model.ts";
+
+/** Takes the value given, or the rule's, and notes why. */
+export type Choose = <T>(
+  field: keyof TrainRequest,
+  value: T | "auto" | null | undefined,
+  rule: () => T,
+  why: string,
+) => T;
+
+/** The method each type of rows is for, when none is named. */
+const METHOD_OF: Record<RowType, MethodName> = { chat: "sft", preference: "dpo", unpaired: "kto", text: "pretrain" };
+const ROW_WORDS: Record<RowType, string> = {
+  chat: "the rows are conversations",
+  preference: "the rows are pairs of answers",
+  unpaired: "the rows are marked answers",
+  text: "the rows are plain text",
+};
+
+/**
+ * Learning rates of other methods as a share of that of supervised fine-tuning: those that compare with a reference model drift away from it
+ * at larger ones, and text is learned over more and longer rows.
+ */
+const RATE_SHARE: Record<MethodName, number> = { sft: 1, pretrain: 0.5, dpo: 0.1, orpo: 0.2, kto: 0.1, reward: 0.2 };
+export const rateShare = (method: MethodName): number => RATE_SHARE[method];
+
+/** Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's answer as well. */
+const SEQUENCES: Record<MethodName, number> = { sft: 1, pretrain: 1, dpo: 2, orpo: 2, kto: 2, reward: 2 };
+export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
+
+/** The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method does not know */
+export function methodNameOf(request: TrainRequest, rows: RowType | undefined, pick: Choose): MethodName {
+  const method = pick("method", request.method, () => METHOD_OF[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);
+  if (!rows && (request.method ?? "auto") === "auto") return method;
+  for (const [field, methods] of Object.entries(OWN_FIELDS)) {
+    const value = request[field as keyof TrainRequest];
+    if (value !== undefined && value !== null && value !== "auto" && !methods.includes(method))
+      throw new AppError(
+        "invalid",
+        "invalid_value",
+        `'${field}' means nothing to the method '${method}'; it is for ${methods.join(", ")}. Leave it out.`,
+        { param: field },
+      );
+  }
+  return method;
+}
+
+/** Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. */
+export function methodOf(
+  name: MethodName,
+  request: TrainRequest,
+  pick: Choose,
+  start: LoraSettings | null,
+): MethodSettings {
+  const quantization = pick("quantization", request.quantization, () => "none" as const, "the base as it is");
+  const held = quantization === "none" ? {} : { quantization };
+  const adapter = adapterOf(request, pick, start);
+  switch (name) {
+    case "sft": {
+      const why = "the model learns to answer, not to ask";
+      return {
+        ...{ type: name, adapter, ...held },
+        loss_on: pick("loss_on", request.loss_on, () => "completion" as const, why),
+      };
+    }
+    case "pretrain":
+      return { type: name, adapter, ...held };
+    case "dpo": {
+      const loss = pick("loss", request.loss, () => "sigmoid" as const, "the loss of the DPO paper");
+      const least = loss === "exo_pair" ? 0.001 : 0;
+      const smoothing = least ? "exo_pair needs a little" : "the pairs are taken to be right";
+      return {
+        ...{ type: name, adapter, ...held, loss },
+        beta: pick("beta", request.beta, () => 0.1, "the usual hold on the model it began from"),
+        label_smoothing: pick("label_smoothing", request.label_smoothing, () => least, smoothing),
+      };
+    }
+    case "orpo":
+      return {
+        ...{ type: name, adapter, ...held },
+        beta: pick("beta", request.beta, () => 0.1, "the weight of the ORPO paper"),
+      };
+    case "kto": {
+      const same = "good and bad answers count alike";
+      return {
+        ...{ type: name, adapter, ...held },
+        beta: pick("beta", request.beta, () => 0.1, "the usual hold on the model it began from"),
+        desirable_weight: pick("desirable_weight", request.desirable_weight, () => 1, same),
+        undesirable_weight: pick("undesirable_weight", request.undesirable_weight, () => 1, same),
+      };
+    }
+    case "reward":
+      return {
+        ...{ type: name, adapter, ...held },
+        center: pick("center", request.center, () => 0.01, "keeps rewards near zero on average"),
+      };
+  }
+}
+
+function adapterOf(request: TrainRequest, pick: Choose, start: LoraSettings | null): LoraSettings {
+  const from = <K extends keyof LoraSettings>(
+    field: keyof TrainRequest,
+    key: K,
+    value: LoraSettings[K] | "auto" | null | undefined,
+    rule: () => LoraSettings[K],
+    why: string,
+  ): LoraSettings[K] => {
+    if (!start) return pick(field, value, rule, why);
+    const kept = pick(field, value, () => start[key] ?? rule(), "as the model it goes on from");
+    if (key !== "dropout" && JSON.stringify(kept) !== JSON.stringify(start[key] ?? rule()))
+      throw new AppError(
+        "invalid",
+        "invalid_value",
+        `'${field}' cannot change: the run goes on from an adapter with ${field} ${JSON.stringify(start[key] ?? rule())}. Leave it out.`,
+        { param: field },
+      );
+    return kept;
+  };
+  const r = from("lora_r", "r", request.lora_r, () => 16, "enough for most tasks");
+  const rslora = from("rslora", "rslora", request.rslora, () => false, "the usual scale, alpha / r");
+  const dora = from("dora", "dora", request.dora, () => false, "plain LoRA is faster");
+  return {
+    type: "lora",
+    r,
+    alpha: from("lora_alpha", "alpha", request.lora_alpha, () => 2 * r, "twice the rank"),
+    dropout: from("lora_dropout", "dropout", request.lora_dropout, () => 0, "short runs do not need it"),
+    target_modules: from(
+      "target_modules",
+      "target_modules",
+      request.target_modules,
+      () => "all-linear",
+      "all linear layers",
+    ),
+    layers: from("lora_layers", "layers", request.lora_layers, () => null, "all layers"),
+    ...(rslora ? { rslora } : {}),
+    ...(dora ? { dora } : {}),
+  };
+}
+
+/** Options that are off unless asked for. */
+export function optionsOf(
+  request: TrainRequest,
+): Partial<Pick<Hyperparameters, "neftune_alpha" | "packing" | "early_stopping" | "keep_best">> {
+  const { neftune_alpha, packing, early_stopping, keep_best } = request;
+  return {
+    ...(typeof neftune_alpha === "number" ? { neftune_alpha } : {}),
+    ...(packing === true ? { packing } : {}),
+    ...(typeof early_stopping === "number" ? { early_stopping } : {}),
+    ...(keep_best === true ? { keep_best } : {}),
+  };
+}
