@@ -20,6 +20,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 FILES = (*ADAPTER_FILES, "trainer_state.json", "optimizer.safetensors", "rng.json")
+# Only in checkpoints of a run that keeps the best: its adapter, while that is another than the checkpoint's own.
+BEST_FILE = "best.safetensors"
 
 OURS = "finetune_trainer"
 
@@ -70,11 +72,16 @@ def spread(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def write_checkpoint(
-    target: Path, contents: Contents, state: dict[str, Any], base: dict[str, Any], rngs: list[dict[str, Any]]
+    target: Path,
+    contents: Contents,
+    state: dict[str, Any],
+    base: dict[str, Any],
+    rngs: list[dict[str, Any]],
+    best: Path | None = None,
 ) -> Path:
     """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole.
 
-    `rngs` are the random states of all ranks by rank.
+    `rngs` are the random states of all ranks by rank; `best` the weights of a better adapter to carry along.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
@@ -87,6 +94,8 @@ def write_checkpoint(
         ours = {**state["stateful_callbacks"][OURS], "optimizer": contents.groups, "scheduler": contents.schedule}
         _write_json(temporary / "trainer_state.json", {**state, "stateful_callbacks": {OURS: ours}})
         _write_json(temporary / "rng.json", {**rngs[0], "ranks": rngs[1:]})
+        if best is not None:
+            shutil.copyfile(best, temporary / BEST_FILE)
         for path in temporary.iterdir():
             _fsync(path)
         shutil.rmtree(target, ignore_errors=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from .inputs import ModelLoad
 from .modelcheck import PICKLE_SUFFIXES
@@ -51,8 +51,23 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def load_model(directory: Path, precision: str, device: torch.device | None) -> Any:
-    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad."""
+def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None:
+    """bitsandbytes' configuration for a spec's `quantization`; None for none. Computes in `precision`; the output head stays as it is."""
+    if quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[precision],
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
+
+
+def load_model(directory: Path, precision: str, device: torch.device | None, quantization: str = "none") -> Any:
+    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad.
+
+    Quantised weights are made while loading, layer by layer, on the device they stay on.
+    """
     for path in directory.iterdir():
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise ModelLoad(f"{path.name}: pickled weights are never loaded")
@@ -60,14 +75,27 @@ def load_model(directory: Path, precision: str, device: torch.device | None) -> 
         config = AutoConfig.from_pretrained(directory, **SAFE)
         if getattr(config, "auto_map", None):
             raise ModelLoad("config.json asks for code of its own (auto_map); this is never run")
+        bits = quantized_as(quantization, precision)
+        place = {} if bits is None else {"quantization_config": bits, "device_map": {"": device or "cpu"}}
         model = AutoModelForCausalLM.from_pretrained(
-            directory, config=config, dtype=DTYPES[precision], use_safetensors=True, low_cpu_mem_usage=True, **SAFE
+            directory,
+            config=config,
+            dtype=DTYPES[precision],
+            use_safetensors=True,
+            low_cpu_mem_usage=True,
+            **place,
+            **SAFE,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
             raise
         raise ModelLoad(f"the base model cannot be loaded: {error}") from error
-    return (model if device is None else model.to(device)).eval()
+    for module in model.modules():
+        # bitsandbytes lays 4-bit weights out anew for some processors when a layer evaluates, and that layout has no
+        # gradient: training that goes on after an evaluation would learn nothing below it.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return (model if device is None or bits is not None else model.to(device)).eval()
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -1,0 +1,67 @@
+"""Early stopping and the choice of the best checkpoint: what the losses on hold-out rows say so far, and the best adapter kept beside."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import ADAPTER_FILES, BEST_FILE
+
+
+@dataclass
+class Stopping:
+    """Evaluations so far. `best` is the lowest eval/loss, at `best_step`; `worse` counts those since. The same on all ranks."""
+
+    best: float | None = None
+    best_step: int | None = None
+    worse: int = 0
+
+    def look(self, step: int, loss: float) -> bool:
+        """Takes in an evaluation; True when it is the best so far. A loss that is no number is never."""
+        if math.isfinite(loss) and (self.best is None or loss < self.best):
+            self.best, self.best_step, self.worse = loss, step, 0
+            return True
+        self.worse += 1
+        return False
+
+    def over(self, patience: int | None) -> bool:
+        """Whether `patience` evaluations in a row (None: any number) brought nothing better."""
+        return patience is not None and self.worse >= patience
+
+    def words(self, step: int) -> str:
+        """Why the run ends at this step, for its log."""
+        best = "none was a number" if self.best is None else f"the best was {self.best:.4g} at step {self.best_step}"
+        return f"ended early after step {step}: no better eval/loss in {self.worse} evaluations in a row; {best}"
+
+    def state(self) -> dict[str, Any]:
+        """The evaluations so far as JSON, for the checkpoint."""
+        return asdict(self)
+
+
+class BestAdapter:
+    """The adapter of the best evaluation so far, in a directory of its own; the checkpoint it came with may be gone by the end."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.directory = scratch / "best"
+
+    def keep(self, checkpoint: Path) -> None:
+        """Keeps the adapter of a checkpoint."""
+        self._fill(checkpoint / ADAPTER_FILES[0], checkpoint / ADAPTER_FILES[1])
+
+    def restore(self, checkpoint: Path) -> None:
+        """Takes up what a checkpoint carries along: the best adapter of before it, or its own when that was the best."""
+        carried = checkpoint / BEST_FILE
+        self._fill(carried if carried.is_file() else checkpoint / ADAPTER_FILES[0], checkpoint / ADAPTER_FILES[1])
+
+    def weights(self) -> Path | None:
+        """The weights kept, or None while there are none."""
+        path = self.directory / ADAPTER_FILES[0]
+        return path if path.is_file() else None
+
+    def _fill(self, weights: Path, config: Path) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, self.directory / ADAPTER_FILES[0])
+        shutil.copyfile(config, self.directory / ADAPTER_FILES[1])
