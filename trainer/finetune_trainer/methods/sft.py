@@ -1,84 +1,29 @@
-"""Supervised fine-tuning with LoRA: TRL's SFTTrainer with our batches, our loss, and checkpoints without pickles."""
+"""Supervised fine-tuning with LoRA: TRL's SFTTrainer with a loss over the tokens that count."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from torch.utils.data import DataLoader
+from peft import get_peft_model
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from .. import checkpoint, zero
-from ..control import Guard, TrainingFailed
-from ..data import IGNORED, BucketSampler, RankBatches, Tokens
-from ..group import PATIENCE, Group
-from ..meter import Meter
+from ..adapter import lora_config
+from ..data import IGNORED, Tokens
+from ..group import Group
 from ..score import answer_when_called, pad_right, score
 from ..spec import TrainSpec
-
-
-def linear_names(model: Any) -> list[str]:
-    """Last names of all linear layers but the output head: what `all-linear` means."""
-    head = model.get_output_embeddings()
-    return sorted(
-        {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
-    )
-
-
-def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
-    """PEFT's configuration for the spec's adapter."""
-    lora = spec.method.adapter
-    layers = model.config.get_text_config().num_hidden_layers
-    top = None if lora.layers is None or lora.layers >= layers else list(range(layers - lora.layers, layers))
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=linear_names(model) if lora.target_modules == "all-linear" else list(lora.target_modules),
-        layers_to_transform=top,
-    )
+from .common import Exact, arguments, ready
 
 
 def sft_config(spec: TrainSpec, scratch: Path, total_steps: int) -> SFTConfig:
-    """TRL's configuration: every number from the spec, everything that reports, saves or evaluates by itself switched off."""
-    h = spec.hyperparameters
-    return SFTConfig(
-        output_dir=str(scratch / "trl"),
-        max_steps=total_steps,
-        per_device_train_batch_size=h.per_device_batch_size,
-        gradient_accumulation_steps=h.gradient_accumulation,
-        learning_rate=h.learning_rate,
-        lr_scheduler_type=h.scheduler if h.scheduler != "constant" else "constant_with_warmup",
-        warmup_steps=math.ceil(h.warmup_ratio * total_steps),
-        weight_decay=h.weight_decay,
-        max_grad_norm=h.max_grad_norm,
-        max_length=None,  # rows are cut already
-        seed=h.seed,
-        bf16=False,  # weights are loaded in the wanted precision; autocast would convert them anew at every step
-        gradient_checkpointing=h.gradient_checkpointing,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=spec.schedule.log_every,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        eval_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        dataset_kwargs={"skip_prepare_dataset": True},
-        ddp_find_unused_parameters=False,  # every adapter layer takes part in every batch
-        ddp_broadcast_buffers=False,
-        ddp_timeout=int(PATIENCE.total_seconds()),
-    )
+    """TRL's configuration. Rows are tokenized and cut already."""
+    shared = arguments(spec, scratch, total_steps)
+    return SFTConfig(**shared, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 def as_dataset(tokens: Tokens) -> Dataset:
@@ -91,38 +36,8 @@ def as_dataset(tokens: Tokens) -> Dataset:
     return Dataset(pa.table(column))
 
 
-class Batches(DataLoader):
-    """A data loader that tells its batches which epoch comes; transformers asks the loader, not the batches."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose batches come next."""
-        self.batch_sampler.set_epoch(epoch)
-
-
-class LoraSft(SFTTrainer):
-    """SFTTrainer with a loss over the tokens that count, rows batched by length, and exact, pickle-free resume."""
-
-    meter: Meter
-    guard: Guard
-    tokens: Tokens
-    group: Group
-    resumed: dict[str, Any] | None = None
-    hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
-    _step_tokens = 0
-
-    def get_train_dataloader(self) -> Batches:
-        """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
-        steps = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.group.size
-        order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
-        sampler = RankBatches(
-            order, self.args.per_device_train_batch_size, self.group.rank, self.group.size, filler=len(self.tokens)
-        )
-        return Batches(
-            self.train_dataset,
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
+class LoraSft(Exact, SFTTrainer):
+    """SFTTrainer whose loss is a mean over the tokens that count."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -134,98 +49,6 @@ class LoraSft(SFTTrainer):
         self.meter.scored += result.count
         self._step_tokens += inputs["tokens"]
         return result.nll * (self.group.size / count)  # gradients and logged losses are means over the ranks
-
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        tokens = int(inputs.pop("tokens"))
-        return {**super()._prepare_inputs(inputs), "tokens": tokens}
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted: it walks over all parameters at every step, for a number nobody reads."""
-        return 0
-
-    def take_step_tokens(self) -> int:
-        """Tokens of the step just done, without padding."""
-        taken, self._step_tokens = self._step_tokens, 0
-        return taken
-
-    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Passes a training log on; the summary the loop logs at its end is not a metric."""
-        if "loss" in logs:
-            self.hooks.report(self.state.global_step, logs)
-
-    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
-        self.control.should_evaluate = False
-        return self.hooks.evaluate()
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        (total,) = self.group.reduce([float(self._tr_loss)])
-        loss = total / self.group.size
-        if not math.isfinite(loss):
-            raise TrainingFailed(
-                "nan_loss", f"the loss became {loss} before step {self.state.global_step}", "Lower the learning rate."
-            )
-        self.hooks.save(self.resume_state(loss))
-
-    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
-        """As transformers does; but under DeepSpeed it would look for pickles of DeepSpeed's own, so ours are loaded here."""
-        if not self.is_deepspeed_enabled:
-            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
-        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
-        if resume_from_checkpoint is not None:
-            zero.load(Path(resume_from_checkpoint), self.parts())
-        return prepared
-
-    def collect(self) -> checkpoint.Contents:
-        """What a checkpoint is made of, as whole tensors; all ranks call it together."""
-        return zero.collect(self.parts()) if self.is_deepspeed_enabled else checkpoint.collect(self.parts())
-
-    def parts(self) -> checkpoint.Parts:
-        """The live objects a checkpoint is made from."""
-        return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
-
-    def resume_state(self, window_loss: float) -> dict[str, Any]:
-        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`.
-
-        `window_loss` is the sum of losses since the last log, the mean over the ranks.
-        """
-        ours = {
-            "meter": self.meter.state(),
-            "guard": self.guard.state(),
-            "window_loss": window_loss,
-            "processes": self.group.size,
-            "window_from_step": self._globalstep_last_logged,
-            "loss_total": self._total_loss_scalar + self._loss_total_before,
-        }
-        theirs = {**dataclasses.asdict(self.state), "log_history": []}  # the server has the log
-        return {**theirs, "stateful_callbacks": {checkpoint.OURS: ours}}
-
-    _loss_total_before = 0.0
-
-    def restore_window(self) -> None:
-        """Puts back the log window a checkpoint was made in; the loop has just reset its own."""
-        if self.resumed is None:
-            return
-        ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
-        self._tr_loss += ours["window_loss"]
-        self._globalstep_last_logged = ours["window_from_step"]
-        self._loss_total_before = ours["loss_total"]
-        self.meter.restore(ours["meter"])
-        self.guard = Guard(**ours["guard"])
-
-    def mean_loss(self) -> float:
-        """Mean of the step losses since the very first step, resumed ones included."""
-        return (self._total_loss_scalar + self._loss_total_before) / max(1, self.state.global_step)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoint.load_adapter(Path(resume_from_checkpoint), self.model)
-
-    def _load_optimizer_and_scheduler(self, checkpoint_dir: str | None) -> None:
-        if checkpoint_dir is not None:
-            checkpoint.load_optimizer(Path(checkpoint_dir), self.parts())
-
-    def _load_rng_state(self, checkpoint_dir: str | None) -> None:
-        if checkpoint_dir is not None:
-            checkpoint.load_rng(Path(checkpoint_dir), self.group.rank)
 
 
 def build(
@@ -248,8 +71,6 @@ def build(
         train_dataset=as_dataset(tokens),
         processing_class=tokenizer,
     )
-    trainer.tokens, trainer.group, trainer.meter, trainer.guard = tokens, group, Meter(group), Guard()
     if group.size > 1:
         answer_when_called(trainer.model)
-        set_seed(seed + group.rank)  # dropout that is the same on every rank would be less of it
-    return trainer
+    return ready(trainer, tokens, spec, group)
