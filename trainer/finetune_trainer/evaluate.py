@@ -36,7 +36,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
         raise BadData(f"the split {spec.split!r} has no rows")
 
     home.phase("loading_model")
-    model = load_model(base, spec.precision, device)
+    model = load_model(base, spec.precision, device, spec.quantization)
     ends = end_token_ids(model, tokenizer)
     limit = model.config.get_text_config().max_position_embeddings
     # Every row scored must be the row answered: only the last answer counts, whatever the training mask was.

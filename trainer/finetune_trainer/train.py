@@ -45,7 +45,9 @@ def run(
         raise BadData("the job has no training rows")
 
     home.phase("loading_model")
-    model = load_model(base, spec.hyperparameters.precision, None if group.sharded else device)
+    model = load_model(
+        base, spec.hyperparameters.precision, None if group.sharded else device, spec.method.quantization
+    )
     ends = end_token_ids(model, tokenizer)
     h = spec.hyperparameters
     tokens = _shared_tokens(
