@@ -42,7 +42,7 @@ const SHOTS: Shot[] = [
     path: "/jobs/new",
     seeds: ["full"],
     act: async (page) => {
-      await page.locator("details.more summary").first().click();
+      await page.getByText("Every number").click();
       await page.fill("[name=learning_rate]", "fast");
       await page.waitForSelector("#field-learning_rate-error");
     },
@@ -52,7 +52,7 @@ const SHOTS: Shot[] = [
     path: "/jobs/new",
     seeds: ["full"],
     act: async (page) => {
-      await page.locator("details.more summary").nth(1).click();
+      await page.getByText("Its place in the queue").click();
       await page.locator("[name=tz]").scrollIntoViewIfNeeded();
     },
   },

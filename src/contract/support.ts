@@ -1,6 +1,6 @@
 /** Which options of a training go together: the rules of the trainer's support.json, one table for form, API and trainer. */
 import table from "../../trainer/finetune_trainer/support.json" with { type: "json" };
-import type { TrainSpec } from "./spec.ts";
+import type { MethodName, RowType, TrainSpec } from "./spec.ts";
 
 export type Facts = Record<string, string | boolean>;
 
@@ -14,6 +14,12 @@ export interface Rule {
 /** Every option the rules speak of, with its values. */
 export const OPTIONS: Record<string, readonly (string | boolean)[]> = table.options;
 export const RULES = table.rules as unknown as readonly Rule[];
+
+/** The method each type of rows is for, when none is named. */
+export const METHOD_FOR = table.method_for as Record<RowType, MethodName>;
+
+/** Whether a method can learn from such rows, whatever its options. */
+export const fits = (method: string, rows: RowType): boolean => refusal({ method, rows }) === null;
 
 /** Fields of a request that only some methods know, and those methods. */
 export const OWN_FIELDS: Record<string, readonly string[]> = table.fields;

@@ -1,6 +1,6 @@
 /** Resolves how the weights change: method, adapter, quantization and the options that come with them, by docs/hyperparameters.md. */
 import type { Hyperparameters, LoraSettings, MethodName, MethodSettings, RowType } from "../contract/spec.ts";
-import { OWN_FIELDS } from "../contract/support.ts";
+import { METHOD_FOR, OWN_FIELDS } from "../contract/support.ts";
 import { AppError } from "../errors.ts";
 import type { TrainRequest } from "./model.ts";
 
@@ -12,8 +12,6 @@ export type Choose = <T>(
   why: string,
 ) => T;
 
-/** The method each type of rows is for, when none is named. */
-const METHOD_OF: Record<RowType, MethodName> = { chat: "sft", preference: "dpo", unpaired: "kto", text: "pretrain" };
 const ROW_WORDS: Record<RowType, string> = {
   chat: "the rows are conversations",
   preference: "the rows are pairs of answers",
@@ -34,7 +32,7 @@ export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
 
 /** The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method does not know */
 export function methodNameOf(request: TrainRequest, rows: RowType | undefined, pick: Choose): MethodName {
-  const method = pick("method", request.method, () => METHOD_OF[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);
+  const method = pick("method", request.method, () => METHOD_FOR[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);
   if (!rows && (request.method ?? "auto") === "auto") return method;
   for (const [field, methods] of Object.entries(OWN_FIELDS)) {
     const value = request[field as keyof TrainRequest];

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { usageOfJob } from "../billing/service.ts";
 import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
+import { fits } from "../contract/support.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { getDataset, listDatasets } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
@@ -103,7 +104,7 @@ export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; m
 }
 
 /** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
-export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: string | null) {
+export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null) {
   const [datasets, bases, tuned] = await Promise.all([
     listDatasets(ctx, actor, { limit: 100 }),
     listCatalogue(ctx, actor),
@@ -112,8 +113,8 @@ export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: s
   const beginnings = tuned.flatMap(({ id }) => (id.startsWith("ft:") ? [{ id, base: id.split(":")[1] ?? "" }] : []));
   beginnings.length = Math.min(beginnings.length, BEGINNINGS);
   // A checkpoint, or a model beyond the newest, chosen by link or by copying a job.
-  if (form.model.startsWith("ft:") && !beginnings.some((one) => one.id === form.model))
-    beginnings.push({ id: form.model, base: form.model.split(":")[1] ?? "" });
+  if (asked.model.startsWith("ft:") && !beginnings.some((one) => one.id === asked.model))
+    beginnings.push({ id: asked.model, base: asked.model.split(":")[1] ?? "" });
   const choices = datasets.map(({ dataset, version }) => ({
     id: dataset.id,
     name: dataset.name,
@@ -122,10 +123,13 @@ export async function newJobProps(ctx: Ctx, actor: Actor, form: JobForm, from: s
     rowType: version?.rowType ?? null,
   }));
   // A dataset beyond the newest hundred, chosen by link or by copying a job.
-  if (form.data.startsWith("ds_") && !choices.some((one) => one.id === form.data)) {
-    const old = await getDataset(ctx, actor, form.data).catch(() => null);
+  if (asked.data.startsWith("ds_") && !choices.some((one) => one.id === asked.data)) {
+    const old = await getDataset(ctx, actor, asked.data).catch(() => null);
     if (old) choices.push({ id: old.id, name: old.name, status: "ready", trainRows: 0, rowType: null });
   }
+  // Other data may be for other methods: then the usual one for it is meant.
+  const rows = choices.find((one) => one.id === asked.data && one.status === "ready")?.rowType;
+  const form = rows && !fits(asked.method, rows) ? { ...asked, method: "auto" } : asked;
   const { view, problems } = await planOf(ctx, actor, form);
   return {
     form,

@@ -1,92 +1,70 @@
-/** How a new job learns: a method that fits what the rows are; the others stay in sight, with what they would need. */
+/** How a new job learns: the methods that fit what the rows of its data are, the usual one first. */
 import type { MethodName, RowType } from "../../../src/contract/spec.ts";
-import { RULES } from "../../../src/contract/support.ts";
+import { fits, METHOD_FOR } from "../../../src/contract/support.ts";
 import { Icon } from "../../parts/icons.tsx";
-import { METHOD_NAMES } from "./describe.ts";
 
 interface Choice {
   title: string;
   about: string;
-  needs: string;
 }
 
 const CHOICES: Record<MethodName, Choice> = {
-  sft: {
-    title: "Supervised (SFT)",
-    about: "Learns to answer like the examples.",
-    needs: "Needs conversations.",
-  },
+  sft: { title: "Supervised (SFT)", about: "Learns to answer like the examples." },
   dpo: {
     title: "Preferences (DPO)",
     about: "Learns to prefer one answer over another, held to the model it began from.",
-    needs: "Needs pairs of answers.",
   },
   orpo: {
     title: "Preferences, no reference (ORPO)",
     about: "Learns to answer and to prefer in one go; needs less memory than DPO.",
-    needs: "Needs pairs of answers.",
   },
   kto: {
     title: "Marked answers (KTO)",
     about: "Learns from answers marked good or bad, such as thumbs up and down.",
-    needs: "Needs marked answers.",
   },
-  reward: {
-    title: "Reward model",
-    about: "Learns to score answers. The result judges and does not chat.",
-    needs: "Needs pairs of answers.",
-  },
-  pretrain: {
-    title: "Continued pre-training",
-    about: "Learns the language and facts of plain text.",
-    needs: "Needs plain text.",
-  },
+  reward: { title: "Reward model", about: "Learns to score answers. The result judges and does not chat." },
+  pretrain: { title: "Continued pre-training", about: "Learns the language and the facts of plain text." },
+};
+const METHODS = Object.keys(CHOICES) as MethodName[];
+
+const OTHERS: Record<RowType, string> = {
+  chat: "Conversations are for supervised fine-tuning",
+  preference: "pairs of answers for DPO, ORPO and reward models",
+  unpaired: "answers marked good or bad for KTO",
+  text: "plain text for continued pre-training",
 };
 
-/** Whether the table of what goes together lets a method learn from such rows. */
-const fits = (method: MethodName, rows: RowType): boolean =>
-  !RULES.some(
-    ({ when }) =>
-      Object.keys(when).length === 2 && when.method?.includes(method) === true && when.rows?.includes(rows) === true,
-  );
+/** What other data would be good for, as one sentence. */
+function othersThan(rows: RowType): string {
+  const words = (Object.keys(OTHERS) as RowType[]).filter((one) => one !== rows).map((one) => OTHERS[one]);
+  const sentence = words.join("; ");
+  return `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}.`;
+}
 
-/** `rows` null: the data is not known yet. `resolved`: what auto comes to. */
-export function MethodField({
-  chosen,
-  rows,
-  resolved,
-  problem,
-}: {
-  chosen: string;
-  rows: RowType | null;
-  resolved: MethodName | null;
-  problem?: string;
-}) {
-  const all = Object.keys(CHOICES) as MethodName[];
+/** `rows` null: the data is not known yet, and any method may turn out to fit. */
+export function MethodField({ chosen, rows, problem }: { chosen: string; rows: RowType | null; problem?: string }) {
+  const usual = rows && METHOD_FOR[rows];
+  const open = rows ? METHODS.filter((method) => fits(method, rows)) : METHODS;
+  const first = usual ? [usual, ...open.filter((method) => method !== usual)] : open;
+  const cards = [
+    ...(usual ? [] : [{ value: "auto", title: "Automatic", about: "By what the rows of the data are." }]),
+    // The usual method is what leaving it open means.
+    ...first.map((method) => ({ value: method === usual ? "auto" : method, ...CHOICES[method] })),
+  ];
+  const mark = chosen === usual ? "auto" : chosen;
   return (
     <fieldset class="field" aria-describedby={problem ? "field-method-error" : undefined}>
       <legend>Method</legend>
       <div class="choices two">
-        <label class="choice">
-          <input type="radio" name="method" value="auto" checked={chosen === "auto"} required />
-          <span>
-            <strong>Automatic{resolved && chosen === "auto" ? `: ${METHOD_NAMES[resolved]}` : ""}</strong>
-            <span class="xs muted">By what the rows of the data are.</span>
-          </span>
-        </label>
-        {all.map((method) => {
-          const open = rows === null || fits(method, rows);
-          const { title, about, needs } = CHOICES[method];
-          return (
-            <label class="choice" aria-disabled={open ? undefined : "true"}>
-              <input type="radio" name="method" value={method} checked={chosen === method} disabled={!open} />
-              <span>
-                <strong>{title}</strong>
-                <span class="xs muted">{open ? about : `${about} ${needs}`}</span>
-              </span>
-            </label>
-          );
-        })}
+        {cards.map(({ value, title, about }) => (
+          <label class="choice">
+            <input type="radio" name="method" value={value} checked={mark === value} required />
+            <span>
+              <strong>{title}</strong>
+              <span class="xs muted">{about}</span>
+            </span>
+          </label>
+        ))}
       </div>
       {problem ? (
         <div class="error" id="field-method-error">
@@ -94,7 +72,9 @@ export function MethodField({
           <span>{problem}</span>
         </div>
       ) : (
-        <div class="hint">Each trains a small adapter; the base model stays as it is.</div>
+        <div class="hint">
+          A small adapter is trained; the base model stays as it is. {rows ? othersThan(rows) : null}
+        </div>
       )}
     </fieldset>
   );

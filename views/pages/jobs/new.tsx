@@ -1,7 +1,7 @@
 /** `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to beside it. */
 import type { VNode } from "preact";
 import type { RowType } from "../../../src/contract/spec.ts";
-import { knows } from "../../../src/contract/support.ts";
+import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
 import type { PlaceForm } from "../../../src/jobs/queue-form.ts";
 import { formatCount, plural } from "../../../src/lib/format.ts";
 import { Layout } from "../../layout.tsx";
@@ -222,8 +222,14 @@ function NumberInput({
   );
 }
 
+/** What the rows of the chosen data are; null while nobody knows. */
+const rowsOf = ({ datasets, form }: NewJobProps): RowType | null =>
+  datasets.find((one) => one.id === form.data && one.status === "ready")?.rowType ?? null;
+
 function Numbers(props: NewJobProps) {
-  const method = props.plan?.plan.spec.method.type ?? props.form.method;
+  const rows = rowsOf(props);
+  const { method: chosen } = props.form;
+  const method = chosen === "auto" && rows ? METHOD_FOR[rows] : chosen;
   const fields = FIELDS.filter((field) => knows(method, field.name));
   const groups = Map.groupBy(fields, (field) => field.group);
   const names = new Set(fields.map((field) => field.name));
@@ -298,12 +304,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
           ) : null}
           <DataField {...props} />
           <BaseField {...props} />
-          <MethodField
-            chosen={form.method}
-            rows={props.datasets.find((one) => one.id === form.data && one.status === "ready")?.rowType ?? null}
-            resolved={props.plan?.plan.spec.method.type ?? null}
-            problem={problems.method}
-          />
+          <MethodField chosen={form.method} rows={rowsOf(props)} problem={problems.method} />
           <Field
             id="field-name"
             label="Name"
