@@ -1,13 +1,22 @@
-"""The adapter of a training: which layers it is laid on, and PEFT's configuration for it."""
+"""The adapter of a training: which layers it is laid on, PEFT's configuration for it, and the weights it begins with."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import set_seed
 
-from .spec import TrainSpec
+from .checkpoint import ADAPTER_FILES
+from .control import TrainingFailed
+from .inputs import check_adapter
+from .spec import Lora, TrainSpec
 
 # The layer of a model that gives one number instead of words; it is trained whole, beside the adapter.
 SCORE_HEAD = "score"
@@ -38,5 +47,65 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
         lora_dropout=lora.dropout,
         target_modules=linear_names(model) if lora.target_modules == "all-linear" else list(lora.target_modules),
         layers_to_transform=top,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
         modules_to_save=[SCORE_HEAD] if reward else None,
     )
+
+
+def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> PeftModel:
+    """The model with the spec's adapter on it: new, its weights by the seed alone, or with those of the adapter in `start`.
+
+    Raises TrainingFailed when that adapter is of another shape than the spec's.
+    """
+    set_seed(spec.hyperparameters.seed)
+    peft_model = get_peft_model(model, lora_config(spec, model))
+    if start is not None:
+        _begin_with(peft_model, start, spec.method.adapter)
+    return peft_model
+
+
+def _begin_with(model: PeftModel, directory: Path, lora: Lora) -> None:
+    check_adapter("start", directory)
+    config = json.loads((directory / ADAPTER_FILES[1]).read_text("utf-8"))
+    wanted = {
+        "lora_r": (lora.r, config.get("r")),
+        "lora_alpha": (lora.alpha, config.get("lora_alpha")),
+        "rslora": (lora.rslora, config.get("use_rslora", False)),
+        "dora": (lora.dora, config.get("use_dora", False)),
+    }
+    for name, (ours, theirs) in wanted.items():
+        if ours != theirs:
+            raise _other(f"{name} is {ours} here and {theirs} there", name)
+    tensors = load_file(directory / ADAPTER_FILES[0])
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    # A reward model may begin with an adapter that has no head yet; nothing else may be missing, and nothing left over.
+    head = {name for name in expected if name.rpartition(".")[0].endswith(f".{SCORE_HEAD}")}
+    if not expected.keys() - head <= tensors.keys() <= expected.keys():
+        odd = sorted((expected.keys() - head) ^ (tensors.keys() - head))
+        raise _other(
+            f"the layers or modules differ, {odd[0] if odd else SCORE_HEAD} among them",
+            "lora_layers and target_modules",
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise _other(f"{name} is {tuple(expected[name].shape)} here and {tuple(tensor.shape)} there", "model")
+    set_peft_model_state_dict(model, tensors)
+
+
+def _other(what: str, field: str) -> TrainingFailed:
+    return TrainingFailed(
+        "bad_spec",
+        f"the model this run goes on from has another adapter: {what}",
+        f"Leave {field} out, so that it is taken over from that model, or start from the base model.",
+    )
+
+
+@contextlib.contextmanager
+def unrounded(model: PeftModel) -> Iterator[None]:
+    """Hides from TRL that the base is quantised: it would round the adapter to bfloat16, and one that goes on would lose what it learnt."""
+    model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # on the wrapper; the base inside keeps its own
+    try:
+        yield
+    finally:
+        del model.is_loaded_in_4bit, model.is_loaded_in_8bit

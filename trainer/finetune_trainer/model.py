@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def load_model(directory: Path, precision: str, device: torch.device | None, qua
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
             raise
         raise ModelLoad(f"the base model cannot be loaded: {error}") from error
+    # It says at every layer's first call that int8 products pass through float16, which is what was asked for.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     for module in model.modules():
         # bitsandbytes lays 4-bit weights out anew for some processors when a layer evaluates, and that layout has no
         # gradient: training that goes on after an evaluation would learn nothing below it.

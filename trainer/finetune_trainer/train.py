@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from . import checkpoint
+from .adapter import attach
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens, answer_of, read_rows, render, tokenize_rows
 from .generate import greedy
@@ -49,6 +50,8 @@ def run(
         base, spec.hyperparameters.precision, None if group.sharded else device, spec.method.quantization
     )
     ends = end_token_ids(model, tokenizer)
+    start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
+    model = attach(spec, model, start)
     h = spec.hyperparameters
     tokens = _shared_tokens(
         group,
@@ -70,7 +73,7 @@ def run(
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
     trainer = load_method(spec.method.type).build(spec, model, tokenizer, tokens, home.scratch, total_steps, group)
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    trainable, parameters = trainer.model.get_nb_trainable_parameters()
     home.emit(
         "plan",
         total_steps=total_steps,
@@ -78,7 +81,7 @@ def run(
         train_rows=len(tokens),
         train_tokens_per_epoch=int(tokens.lengths().sum()),
         trainable_parameters=trainable,
-        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
+        total_parameters=parameters,
         rows_cut=tokens.cut,
         rows_dropped=tokens.dropped,
     )

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from .. import checkpoint, zero
+from ..adapter import unrounded
 from ..control import Guard, TrainingFailed
 from ..data import BucketSampler, RankBatches
 from ..group import PATIENCE, Group
@@ -68,6 +69,10 @@ class Exact:
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     _step_tokens = 0
+
+    def __init__(self, model: Any, **given: Any) -> None:
+        with unrounded(model):
+            super().__init__(model=model, **given)
 
     def get_train_dataloader(self) -> Batches:
         """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from peft import get_peft_model
-from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from ..adapter import lora_config
 from ..data import IGNORED, Tokens
 from ..group import Group
 from ..score import answer_when_called, pad_right, score
@@ -54,7 +51,7 @@ class LoraSft(Exact, SFTTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int, group: Group
 ) -> LoraSft:
-    """The trainer, ready to `train()`. Adapter weights depend on the seed alone."""
+    """The trainer, ready to `train()`; `model` has its adapter on."""
     pad_id = tokenizer.pad_token_id
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -62,10 +59,8 @@ def build(
         counted = sum(len(row["input_ids"]) for row in rows if max(row["labels"]) != IGNORED)
         return {"input_ids": ids, "labels": labels, "tokens": counted}
 
-    seed = spec.hyperparameters.seed
-    set_seed(seed)
     trainer = LoraSft(
-        model=get_peft_model(model, lora_config(spec, model)),
+        model=model,
         args=sft_config(spec, scratch, total_steps),
         data_collator=collate,
         train_dataset=as_dataset(tokens),
