@@ -60,9 +60,19 @@ def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> PeftModel:
     """
     set_seed(spec.hyperparameters.seed)
     peft_model = get_peft_model(model, lora_config(spec, model))
+    if spec.method.adapter.dora and spec.method.quantization == "int8":
+        for module in peft_model.modules():
+            if hasattr(module, "init_8bit_state"):
+                module.register_forward_pre_hook(_keep_scales)
     if start is not None:
         _begin_with(peft_model, start, spec.method.adapter)
     return peft_model
+
+
+def _keep_scales(layer: Any, _: Any) -> None:
+    """Gives an int8 weight its scales back: on processors PEFT copies it for DoRA, and the copy has none."""
+    if layer.weight.CB is not None and layer.weight.SCB is None:
+        layer.weight.SCB = layer.state.SCB
 
 
 def _begin_with(model: PeftModel, directory: Path, lora: Lora) -> None:
