@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Tokens:
     cut: int = 0
     dropped: int = 0
     warnings: list[str] = field(default_factory=list)
+    split: int = 0  # texts that are longer than a row and became several
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -38,37 +40,32 @@ class Tokens:
         """Length of every row in tokens."""
         return np.diff(self.starts)
 
+    def total(self) -> int:
+        """Tokens of all rows."""
+        return int(self.lengths().sum())
+
     def save(self, directory: Path) -> None:
         """Writes the rows for other processes of this machine."""
         directory.mkdir(parents=True, exist_ok=True)
-        for name in ("ids", "labels", "starts"):
-            np.save(directory / f"{name}.npy", getattr(self, name))
-        rest = {"row_ids": self.row_ids, "cut": self.cut, "dropped": self.dropped, "warnings": self.warnings}
+        rest = {}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, np.ndarray):
+                np.save(directory / f"{part.name}.npy", value)
+            else:
+                rest[part.name] = value
         (directory / "rest.json").write_text(json.dumps(rest), "utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> Tokens:
         """Rows another process has saved; the arrays stay in its files."""
-        arrays = {n: np.load(directory / f"{n}.npy", mmap_mode="r") for n in ("ids", "labels", "starts")}
+        arrays = {path.stem: np.load(path, mmap_mode="r") for path in directory.glob("*.npy")}
         return cls(**arrays, **json.loads((directory / "rest.json").read_text("utf-8")))
 
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and labels of one row."""
         a, b = self.starts[index], self.starts[index + 1]
         return self.ids[a:b], self.labels[a:b]
-
-
-def read_rows(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Canonical rows of a JSONL file, in order, at most `limit`."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream):
-            if limit is not None and number >= limit:
-                return
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
-                    raise BadData(f"line {number + 1}: not a canonical row")
-                yield row
 
 
 def template_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,62 +132,85 @@ def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[
     return spans, whole
 
 
+@dataclass
+class Encoder:
+    """Renders and tokenizes conversations, whole, and counts what is to be told about them."""
+
+    tokenizer: Any
+    loss_on: str
+    end_ids: set[int]
+    lost_turns: int = 0
+    unseen_tools: int = 0
+
+    def encode(self, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+        """Every row with its token ids and labels, in order."""
+        rows = iter(rows)
+        while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+            texts = [render(self.tokenizer, row["messages"], row.get("tools"), prompt=False) for row in chunk]
+            encoded = self.tokenizer(
+                texts, add_special_tokens=False, return_offsets_mapping=self.loss_on == "completion"
+            )
+            for position, row in enumerate(chunk):
+                ids = np.asarray(encoded["input_ids"][position], np.int32)
+                if self.loss_on == "all":
+                    labels = ids.copy()
+                else:
+                    spans, whole = trained_spans(self.tokenizer, row, texts[position])
+                    self.lost_turns += not whole
+                    offsets = np.asarray(encoded["offset_mapping"][position], np.int64).reshape(-1, 2)
+                    labels = _labels(ids, offsets, spans, self.end_ids)
+                self.unseen_tools += _tools_unseen(row, texts[position])
+                yield row, ids, labels
+
+    def warnings(self) -> list[str]:
+        """What is to be told once all rows are encoded."""
+        told = []
+        if self.lost_turns:
+            told.append(
+                f"{self.lost_turns} rows have assistant turns this chat template rewrites; those turns are not trained on"
+            )
+        if self.unseen_tools:
+            told.append(
+                f"{self.unseen_tools} rows have tool calls that this model's chat template does not show to the model"
+            )
+        return told
+
+
+def counts(labels: np.ndarray) -> bool:
+    """Whether a row has a token to learn; the first is predicted by none."""
+    return bool((labels[1:] != IGNORED).any())
+
+
+def flat(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Rows (id, token ids, labels) as the fields of Tokens."""
+    lengths = [len(ids) for _, ids, _ in parts]
+    return {
+        "ids": np.concatenate([ids for _, ids, _ in parts]),
+        "labels": np.concatenate([labels for _, _, labels in parts]),
+        "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "row_ids": [row_id for row_id, _, _ in parts],
+    }
+
+
 def tokenize_rows(
     tokenizer: Any, rows: Iterable[dict[str, Any]], *, max_length: int, loss_on: str, end_ids: set[int]
 ) -> Tokens:
     """Tokenizes rows and masks their labels. Rows longer than `max_length` are cut at the end; rows left without loss are dropped."""
-    out = Tokens(np.empty(0, np.int32), np.empty(0, np.int32), np.zeros(1, np.int64), [])
-    id_parts: list[np.ndarray] = []
-    label_parts: list[np.ndarray] = []
-    lost_turns = unseen_tools = 0
-    chunk: list[dict[str, Any]] = []
-
-    def work() -> None:
-        nonlocal lost_turns, unseen_tools
-        texts = [render(tokenizer, row["messages"], row.get("tools"), prompt=False) for row in chunk]
-        encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=loss_on == "completion")
-        for position, row in enumerate(chunk):
-            ids = np.asarray(encoded["input_ids"][position], np.int32)
-            if loss_on == "all":
-                labels = ids.copy()
-            else:
-                spans, whole = trained_spans(tokenizer, row, texts[position])
-                lost_turns += not whole
-                offsets = np.asarray(encoded["offset_mapping"][position], np.int64).reshape(-1, 2)
-                labels = _labels(ids, offsets, spans, end_ids)
-            unseen_tools += _tools_unseen(row, texts[position])
-            out.cut += len(ids) > max_length
-            ids, labels = ids[:max_length], labels[:max_length]
-            if not (labels[1:] != IGNORED).any():
-                out.dropped += 1
-                continue
-            id_parts.append(ids)
-            label_parts.append(labels)
-            out.row_ids.append(int(row["id"]))
-        chunk.clear()
-
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK_ROWS:
-            work()
-    if chunk:
-        work()
-    if not id_parts:
+    encoder = Encoder(tokenizer, loss_on, end_ids)
+    parts: list[tuple[int, np.ndarray, np.ndarray]] = []
+    cut = dropped = 0
+    for row, ids, labels in encoder.encode(rows):
+        cut += len(ids) > max_length
+        if counts(labels[:max_length]):
+            parts.append((int(row["id"]), ids[:max_length], labels[:max_length]))
+        else:
+            dropped += 1
+    if not parts:
         raise BadData(
-            f"no row is left to train on: {out.dropped} have no assistant turn with weight 1 within {max_length} tokens; "
+            f"no row is left to train on: {dropped} have no assistant turn with weight 1 within {max_length} tokens; "
             "raise max_length, or set weights"
         )
-    out.ids, out.labels = np.concatenate(id_parts), np.concatenate(label_parts)
-    out.starts = np.concatenate([[0], np.cumsum([len(p) for p in id_parts])]).astype(np.int64)
-    if lost_turns:
-        out.warnings.append(
-            f"{lost_turns} rows have assistant turns this chat template rewrites; those turns are not trained on"
-        )
-    if unseen_tools:
-        out.warnings.append(
-            f"{unseen_tools} rows have tool calls that this model's chat template does not show to the model"
-        )
-    return out
+    return Tokens(**flat(parts), cut=cut, dropped=dropped, warnings=encoder.warnings())
 
 
 def _labels(ids: np.ndarray, offsets: np.ndarray, spans: list[tuple[int, int]], end_ids: set[int]) -> np.ndarray:
@@ -253,12 +273,15 @@ class RankBatches:
     """Micro-batches of one rank: every rank takes every n-th row of a micro-batch, so that all have rows of like length.
 
     `order` yields rows in whole optimizer steps, which are cut into micro-batches of `per_device` rows a rank; so the rows of a
-    step are the same however many ranks share them. A rank for which the last rows of an epoch do not suffice gets `filler`.
+    step are the same however many ranks share them. A rank for which the last rows of an epoch do not suffice gets `filler`;
+    without one, the epoch's first rows complete them, so that all ranks have as many, and `least` at least.
     """
 
-    def __init__(self, order: BucketSampler, per_device: int, rank: int, ranks: int, filler: int) -> None:
+    def __init__(
+        self, order: BucketSampler, per_device: int, rank: int, ranks: int, filler: int | None, least: int = 1
+    ) -> None:
         self._order, self._rows, self._filler = order, per_device * ranks, filler
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._ranks, self._least = rank, ranks, least
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose batches come next; the training loop calls it."""
@@ -270,4 +293,8 @@ class RankBatches:
     def __iter__(self) -> Iterator[list[int]]:
         order = list(self._order)
         for start in range(0, len(order), self._rows):
-            yield order[start : start + self._rows][self._rank :: self._ranks] or [self._filler]
+            rows = order[start : start + self._rows]
+            if self._filler is None:
+                wanted = max(-(-len(rows) // self._ranks), self._least) * self._ranks
+                rows += itertools.islice(itertools.cycle(order), wanted - len(rows))
+            yield rows[self._rank :: self._ranks] or [self._filler]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from .control import Commands
-from .data import BadData, answer_of, read_rows, render, tokenize_rows
+from .data import BadData, answer_of, render, tokenize_rows
 from .generate import greedy
 from .home import Home
 from .inputs import ModelLoad, check_adapter, fetch_rows, input_dir
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
+from .rows import last_answer_only, read_rows
 from .score import RowScores, score_rows
 from .spec import EvaluateSpec
 
@@ -31,7 +32,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     home.phase("loading_data")
     tokenizer = load_tokenizer(base)
     file = fetch_rows(home, spec.split)
-    rows = list(read_rows(file, spec.max_rows)) if file else []
+    rows = list(read_rows(file, limit=spec.max_rows)) if file else []
     if not rows:
         raise BadData(f"the split {spec.split!r} has no rows")
 
@@ -70,15 +71,6 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
             return commands.stop
     home.emit("result", result=result)
     return "succeeded"
-
-
-def last_answer_only(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages up to the last assistant turn, which alone has weight 1."""
-    last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=-1)
-    return [
-        {**m, "weight": int(i == last)} if m.get("role") == "assistant" else m
-        for i, m in enumerate(messages[: last + 1])
-    ]
 
 
 class Runner:

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ..data import IGNORED, Tokens
 from ..group import Group
-from ..score import answer_when_called, pad_right, score
+from ..score import answer_when_called, pad_right, score, score_rows
 from ..spec import TrainSpec
 from .common import Exact, arguments, ready
 
@@ -46,6 +46,12 @@ class LoraSft(Exact, SFTTrainer):
         self.meter.scored += result.count
         self._step_tokens += inputs["tokens"]
         return result.nll * (self.group.size / count)  # gradients and logged losses are means over the ranks
+
+    def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
+        """Loss and token accuracy over rows."""
+        pad_id = self.processing_class.pad_token_id
+        scores = score_rows(self.model, tokens, self.args.per_device_train_batch_size, pad_id)
+        return {"eval/loss": scores.loss(), "eval/token_accuracy": scores.accuracy()}
 
 
 def build(

@@ -1,0 +1,262 @@
+"""What happens around the steps of a training: reports, evaluation, checkpoints, samples, commands, and the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from . import checkpoint, rows
+from .control import Commands, TrainingFailed
+from .data import BadData, Tokens, render
+from .generate import greedy
+from .group import Group, Mute
+from .home import Home
+from .spec import TrainSpec
+from .uploads import Upload, Uploader
+
+PROGRESS_EVERY_S = 1.0
+STOPS = (None, "paused", "cancelled")
+# What a log line says of the step rather than of the model.
+NOT_OF_THE_MODEL = ("train/learning_rate", "train/grad_norm")
+
+
+def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> Tokens:
+    """Rows of the spec's type as tokens. Raises BadData when none is left."""
+    kind = spec.dataset.get("row_type", "chat")
+    # Methods without the choice learn from answers; texts are learned whole.
+    loss_on = getattr(spec.method, "loss_on", "completion")
+    length = spec.hyperparameters.max_length
+    return rows.tokenize(kind, tokenizer, found, max_length=length, loss_on=loss_on, end_ids=ends)
+
+
+class Loop(TrainerCallback):
+    """What happens around the steps: reports, evaluation, checkpoints, samples and commands, in that order."""
+
+    def __init__(
+        self,
+        home: Home | Mute,
+        spec: TrainSpec,
+        trainer: Any,
+        tokenizer: Any,
+        commands: Commands,
+        holdout: Path | None,
+        ends: set[int],
+        group: Group,
+    ) -> None:
+        self.home, self.spec, self.trainer, self.tokenizer, self.commands, self.ends = (
+            home,
+            spec,
+            trainer,
+            tokenizer,
+            commands,
+            ends,
+        )
+        self.group = group
+        self.kind = spec.dataset.get("row_type", "chat")
+        self.uploader = Uploader(home, spec.schedule.keep_checkpoints) if group.main else None
+        # Whole weights answer alone; weights in parts need every rank for every word.
+        self.answers = group.main or group.sharded
+        self.stop: str | None = None  # why it ends, once all ranks know
+        self.eval_tokens, self.sample_rows = self._holdout(holdout)
+        self.last: dict[str, float] = {}
+        self.saved: list[Upload] = []
+        self._steps_here, self._began, self._last_progress = 0, 0.0, 0.0
+        trainer.hooks = self
+        trainer.add_callback(self)
+
+    def _holdout(self, path: Path | None) -> tuple[Tokens | None, list[dict[str, Any]]]:
+        s = self.spec.schedule
+        found = list(rows.read_rows(path, self.kind, max(s.eval_rows, s.sample_rows))) if path else []
+        try:
+            tokens = tokens_of(self.spec, self.tokenizer, found[: s.eval_rows], self.ends)
+        except BadData:
+            tokens = None  # no hold-out rows, or none that can be scored: training goes on without eval/loss
+        return tokens, found[: s.sample_rows] if self.trainer.chats and self.kind != "text" else []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Restores the open log window of a resumed run."""
+        self.trainer.restore_window()
+        self._began = time.monotonic()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts the step clock."""
+        self.trainer.meter.step_begins()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Decides what follows this step, on all ranks alike; commands and signals are obeyed here."""
+        tokens, wanted = self._agree(self.trainer.take_step_tokens())
+        self.trainer.meter.step_ends(tokens)
+        self._steps_here += 1
+        step, s = state.global_step, self.spec.schedule
+        last, stop = step >= state.max_steps, self.stop is not None
+        control.should_log = step % s.log_every == 0 or last
+        control.should_evaluate = self.eval_tokens is not None and (
+            last or (s.eval_every > 0 and step % s.eval_every == 0)
+        )
+        control.should_save = last or stop or wanted or (s.save_every > 0 and step % s.save_every == 0)
+        control.should_training_stop = last or stop
+        if control.should_log or time.monotonic() - self._last_progress > PROGRESS_EVERY_S:
+            self._progress(state)
+
+    def _agree(self, tokens: int) -> tuple[int, bool]:
+        """Tokens of the step over all ranks, and whether a checkpoint is wanted; `stop` becomes what rank 0 was told.
+
+        One exchange a step: a rank that stopped a step before the others would leave them waiting for it.
+        """
+        told = [0, 0]
+        if self.group.main:
+            self.commands.poll()
+            told = [STOPS.index(self.commands.stop), len(self.commands.pending)]
+        total, stop, wanted = self.group.reduce([tokens, *told])
+        self.stop = STOPS[int(stop)]
+        return int(total), wanted > 0
+
+    def asked_to_stop(self) -> bool:
+        """Whether a command or a signal came before the first step."""
+        self._agree(0)
+        return self.stop is not None
+
+    def _progress(self, state: Any) -> None:
+        self._last_progress = time.monotonic()
+        pace = (self._last_progress - self._began) / max(1, self._steps_here)
+        self.home.emit(
+            "progress",
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=round(state.epoch, 4),
+            tokens_seen=self.trainer.meter.tokens_seen,
+            eta_s=round(pace * (state.max_steps - state.global_step), 1),
+            fraction=state.global_step / state.max_steps,
+        )
+
+    def report(self, step: int, logs: dict[str, Any]) -> None:
+        """Sends the metrics of a log line; then the guard looks at its loss, on every rank, so that all stop together."""
+        values = {
+            "train/loss": logs["loss"],
+            "train/learning_rate": logs["learning_rate"],
+            "train/grad_norm": logs.get("grad_norm", 0.0),
+            **self.trainer.meter.take(),
+        }
+        self.home.emit("metrics", step=step, epoch=round(self.trainer.state.epoch, 4), values=values)
+        self.last |= {k: v for k, v in values.items() if k.startswith("train/") and k not in NOT_OF_THE_MODEL}
+        self.trainer.guard.check(step, values["train/loss"])
+
+    def evaluate(self) -> dict[str, float]:
+        """The method's loss over the hold-out rows of the schedule, and what else it measures."""
+        if not self.answers and not self.trainer.evaluates_together:
+            return {}
+        state = self.trainer.state
+        values = self.trainer.evaluate_rows(self.eval_tokens)
+        self.last |= values
+        self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
+        return values
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Writes a checkpoint, queues its upload, and shows samples; commands are done when the upload is."""
+        step = self.trainer.state.global_step
+        contents = self.trainer.collect()
+        rngs = self.group.gather(checkpoint.rng_state())
+        if self.group.main:
+            self._write(step, contents, state, rngs)
+        if self.stop is None:
+            if self.answers:
+                self._samples(step)
+            if step < self.trainer.state.max_steps:
+                self.home.phase("training")
+
+    def _write(
+        self, step: int, contents: checkpoint.Contents, state: dict[str, Any], rngs: list[dict[str, Any]]
+    ) -> None:
+        asked = self.commands.take_pending()
+        self.home.phase("saving", f"checkpoint of step {step}")
+        directory = self.home.scratch / "checkpoints" / f"step-{step}"
+        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs)
+
+        def uploaded() -> None:
+            for command in asked:
+                self.home.command_done(command)
+
+        metrics = {"step": step, **self.last}
+        wanted = bool(asked) or self.stop is not None or step >= self.trainer.state.max_steps
+        for old in [u for u in self.saved if u.done.is_set()]:
+            checkpoint.remove(old.directory)
+            self.saved.remove(old)
+        upload = Upload("checkpoint", step, directory, checkpoint.FILES, metrics, wanted=wanted, then=uploaded)
+        self.saved.append(self.uploader.add(upload))
+
+    def _samples(self, step: int) -> None:
+        if not self.sample_rows:
+            return
+        self.home.phase("sampling")
+        questions = [rows.question_of(row, self.kind) for row in self.sample_rows]
+        prompts = [
+            self.tokenizer(render(self.tokenizer, q, row.get("tools"), prompt=True), add_special_tokens=False)[
+                "input_ids"
+            ]
+            for row, (q, _) in zip(self.sample_rows, questions, strict=True)
+        ]
+        answers = greedy(
+            self.trainer.model,
+            prompts,
+            max_new_tokens=self.spec.schedule.sample_max_tokens,
+            batch_size=self.spec.hyperparameters.per_device_batch_size,
+            end_ids=self.ends,
+            pad_id=self.tokenizer.pad_token_id,
+        )
+        for index, ids in answers:
+            prompt, expected = questions[index]
+            output = self.tokenizer.decode(ids, skip_special_tokens=True)
+            self.home.emit(
+                "sample",
+                step=step,
+                row_id=self.sample_rows[index]["id"],
+                prompt=prompt,
+                expected=expected,
+                output=output,
+            )
+
+    def stopped(self) -> str:
+        """Reports the commands that ended the work as done; returns the outcome."""
+        for command in self.commands.take_pending():
+            self.home.command_done(command)
+        return self.stop or "cancelled"
+
+    def finish(self, total_steps: int) -> str:
+        """Waits for the uploads, sends the adapter and the result of a run that reached its end."""
+        step = self.trainer.state.global_step
+        if step < total_steps:
+            self.home.phase("uploading")
+            self.uploader.wait()
+            if self.stop == "paused" and self.saved and self.saved[-1].error:
+                raise TrainingFailed(
+                    "server_refused",
+                    f"the checkpoint was not taken: {self.saved[-1].error}",
+                    "Look at the server's log.",
+                )
+            return self.stopped()
+        self.home.phase("uploading", "checkpoint and adapter")
+        directory = self.home.scratch / "checkpoints" / f"step-{step}"
+        adapter = self.uploader.add(
+            Upload("adapter", step, directory, checkpoint.ADAPTER_FILES, {"step": step, **self.last})
+        )
+        self.uploader.wait()
+        if adapter.reply is None:
+            raise TrainingFailed(
+                "internal", f"the adapter was not taken by the server: {adapter.error}", "Look at the server's log."
+            )
+        self.home.emit(
+            "result",
+            result={
+                "steps": step,
+                "train_loss": self.trainer.mean_loss(),
+                "eval_loss": self.last.get("eval/loss"),
+                "tokens_seen": self.trainer.meter.tokens_seen,
+                "adapter_artifact": adapter.reply["artifact_id"],
+            },
+        )
+        for command in self.commands.take_pending():
+            self.home.command_done(command)
+        return "succeeded"
