@@ -20,20 +20,31 @@ from ..meter import Meter
 from ..spec import TrainSpec
 
 
+# transformers' name of a schedule and its settings, where the spec's name alone would not say it.
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "constant": ("constant_with_warmup", {}),
+    "cosine_with_restarts": ("cosine_with_restarts", {"num_cycles": 4}),
+    "polynomial": ("polynomial", {"power": 2.0, "lr_end": 0.0}),
+}
+
+
 def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any]:
     """Arguments of every TRL configuration: the numbers of the spec, and all that reports, saves or evaluates by itself switched off."""
     h = spec.hyperparameters
+    schedule, settings = SCHEDULES.get(h.scheduler, (h.scheduler, {}))
     return {
         "output_dir": str(scratch / "trl"),
         "max_steps": total_steps,
         "per_device_train_batch_size": h.per_device_batch_size,
         "gradient_accumulation_steps": h.gradient_accumulation,
         "learning_rate": h.learning_rate,
-        "lr_scheduler_type": h.scheduler if h.scheduler != "constant" else "constant_with_warmup",
+        "lr_scheduler_type": schedule,
+        "lr_scheduler_kwargs": settings,
         "warmup_steps": math.ceil(h.warmup_ratio * total_steps),
         "weight_decay": h.weight_decay,
         "max_grad_norm": h.max_grad_norm,
         "seed": h.seed,
+        "neftune_noise_alpha": h.neftune_alpha,
         "bf16": False,  # weights are loaded in the wanted precision; autocast would convert them anew at every step
         "gradient_checkpointing": h.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
@@ -66,10 +77,6 @@ class Exact:
     guard: Guard
     tokens: Any  # the rows, see data.py: their number and their lengths are all that is asked of them here
     group: Group
-    chats = True  # whether the model answers in words: samples are shown at checkpoints
-    evaluates_together = False  # whether an evaluation needs all ranks at once
-    even: bool = False  # whether all ranks must have as many rows in every batch, `least` at least
-    least = 1
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     _step_tokens = 0
@@ -82,9 +89,9 @@ class Exact:
         """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
         steps = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.group.size
         order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
-        filler = None if self.even else len(self.tokens)
-        batch = self.args.per_device_train_batch_size
-        sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.least)
+        sampler = RankBatches(
+            order, self.args.per_device_train_batch_size, self.group.rank, self.group.size, filler=len(self.tokens)
+        )
         return Batches(
             self.train_dataset,
             batch_sampler=sampler,
