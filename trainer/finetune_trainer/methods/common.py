@@ -77,6 +77,10 @@ class Exact:
     guard: Guard
     tokens: Any  # the rows, see data.py: their number and their lengths are all that is asked of them here
     group: Group
+    chats = True  # whether the model answers in words: samples are shown at checkpoints
+    evaluates_together = False  # whether an evaluation needs all ranks at once
+    even = False  # whether all ranks must have as many rows in every batch, `least` at least
+    least = 1
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     _step_tokens = 0
@@ -89,9 +93,9 @@ class Exact:
         """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
         steps = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.group.size
         order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
-        sampler = RankBatches(
-            order, self.args.per_device_train_batch_size, self.group.rank, self.group.size, filler=len(self.tokens)
-        )
+        filler = None if self.even else len(self.tokens)
+        batch = self.args.per_device_train_batch_size
+        sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.least)
         return Batches(
             self.train_dataset,
             batch_sampler=sampler,
