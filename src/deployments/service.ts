@@ -2,7 +2,7 @@
 import { and, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
-import { resolveModel } from "../models/service.ts";
+import { resolveChatModel } from "../models/service.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { changed, findRow, insertDeployment, view, want } from "./records.ts";
 import { runtimeOf } from "./runtime.ts";
@@ -60,7 +60,7 @@ export async function createDeployment(
   actor: Actor,
   request: { model: string; name?: string; idleAfterS?: number },
 ): Promise<DeploymentView> {
-  const resolved = await resolveModel(ctx, actor, request.model);
+  const resolved = await resolveChatModel(ctx, actor, request.model);
   const row = await insertDeployment(ctx, actor, resolved, {
     name: request.name,
     idleAfterS: idleSetting(ctx, request.idleAfterS),
@@ -72,7 +72,7 @@ export async function createDeployment(
 /** Starts or wakes a deployment; one that had given up gets a fresh count of tries. */
 export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
   const row = await findRow(ctx, actor, id);
-  await resolveModel(ctx, actor, row.model);
+  await resolveChatModel(ctx, actor, row.model);
   const runtime = runtimeOf(ctx);
   runtime.notBefore.delete(id);
   runtime.used.set(id, ctx.clock.now());

@@ -4,7 +4,7 @@ import { bf16Supported, cardsOf, inferenceImage, trainerIdentity } from "../comp
 import type { ServeSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
-import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveModel } from "../models/service.ts";
+import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveChatModel } from "../models/service.ts";
 import { gpusForServing } from "./gpus.ts";
 
 /** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */
@@ -16,7 +16,7 @@ const MAX_NEW_TOKENS = 4096;
  * @throws AppError when the model is gone, its base is not ready, or its files are damaged
  */
 export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Promise<ServeSpec> {
-  const resolved = await resolveModel(ctx, actor, model);
+  const resolved = await resolveChatModel(ctx, actor, model);
   const base = baseModelRef(resolved.base);
   const wanted = resolved.adapter ? [resolved.adapter] : [];
   if (resolved.jobId)

@@ -1,7 +1,7 @@
 /** Base models and their licences, checkpoints of runs, and the tuned models made of them: what everything else asks about a model. */
 import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
-import type { BaseModelRef } from "../contract/spec.ts";
+import type { BaseModelRef, MethodName } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
@@ -291,6 +291,8 @@ export interface ResolvedModel {
   checkpointId: string | null;
   jobId: string | null;
   createdAt: number;
+  /** How the tuned side was trained. */
+  method: MethodName | null;
 }
 
 /**
@@ -302,10 +304,23 @@ export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promis
   const row = await getBaseModel(ctx, tuned?.baseModelId ?? name);
   if (row?.status !== "ready") throw unknownModel(name);
   await requireLicense(ctx, actor, row);
-  if (!tuned)
-    return { id: row.id, base: row, adapter: null, checkpointId: null, jobId: null, createdAt: row.createdAt };
-  const { id, artifactId, checkpointId, jobId, createdAt } = tuned;
-  return { id, base: row, adapter: { artifactId, name: id }, checkpointId, jobId, createdAt };
+  if (!tuned) return { ...NO_ADAPTER, id: row.id, base: row, createdAt: row.createdAt };
+  const { artifactId, baseModelId: _, ...rest } = tuned;
+  return { ...rest, base: row, adapter: { artifactId, name: tuned.id } };
+}
+const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null };
+
+/** The same for models that are to answer. @throws AppError `not_a_chat_model` for reward models too */
+export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
+  const resolved = await resolveModel(ctx, actor, name);
+  if (resolved.method === "reward")
+    throw new AppError(
+      "invalid",
+      "not_a_chat_model",
+      `${resolved.id.slice(0, 200)} is a reward model: it scores answers and cannot give any.`,
+      { param: "model" },
+    );
+  return resolved;
 }
 
 /** A tuned model's row. */

@@ -1,5 +1,6 @@
 /** Looks up tuned models and checkpoints by the name a client sends. */
 import { and, eq, isNull, sql } from "drizzle-orm";
+import type { MethodName } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
@@ -25,7 +26,11 @@ export interface Tuned {
   jobId: string;
   createdAt: number;
   baseModelId: string;
+  /** How it was trained; null when its job is no longer known. */
+  method: MethodName | null;
 }
+
+const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')`;
 
 /**
  * The tuned model or checkpoint called `name` in `org`; null when the name is not that of a tuned one.
@@ -42,6 +47,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
         jobId: checkpoint.jobId,
         createdAt: checkpoint.createdAt,
         baseModelId: sql<string>`json_extract(${job.spec}, '$.base_model.id')`,
+        method,
       })
       .from(checkpoint)
       .innerJoin(job, eq(job.id, checkpoint.jobId))
@@ -59,9 +65,11 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
       jobId: model.jobId,
       createdAt: model.createdAt,
       baseModelId: model.baseModelId,
+      method,
     })
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .leftJoin(job, eq(job.id, model.jobId))
     .where(and(eq(model.id, name), eq(model.org, org), isNull(model.deletedAt)))
     .limit(1);
   if (!row) throw unknownModel(name);

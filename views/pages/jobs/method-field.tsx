@@ -28,7 +28,7 @@ const CHOICES: Record<MethodName, Choice> = {
 const METHODS = Object.keys(CHOICES) as MethodName[];
 
 const OTHERS: Record<RowType, string> = {
-  chat: "Conversations are for supervised fine-tuning",
+  chat: "conversations for supervised fine-tuning",
   preference: "pairs of answers for DPO, ORPO and reward models",
   unpaired: "answers marked good or bad for KTO",
   text: "plain text for continued pre-training",
@@ -37,8 +37,7 @@ const OTHERS: Record<RowType, string> = {
 /** What other data would be good for, as one sentence. */
 function othersThan(rows: RowType): string {
   const words = (Object.keys(OTHERS) as RowType[]).filter((one) => one !== rows).map((one) => OTHERS[one]);
-  const sentence = words.join("; ");
-  return `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}.`;
+  return `Other data, other methods: ${words.join("; ")}.`;
 }
 
 /** `rows` null: the data is not known yet, and any method may turn out to fit. */
