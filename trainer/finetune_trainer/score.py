@@ -35,14 +35,17 @@ def causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def answer_logits(model: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def answer_logits(
+    model: Any, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor:
     """Float32 logits `(n, vocabulary)` that predict the n positions `mask` (batch, length - 1) marks, rows first.
 
     Rows must be padded on the right: then causal attention alone keeps padding out and no mask is needed.
+    `positions` (batch, length) that begin anew keep packed rows from looking at each other (packing.py).
     """
     if getattr(getattr(model, "module", model), "answers_when_called", False):
-        return model(input_ids=input_ids, answer_mask=mask)
-    return _logits_at(causal_model(model), input_ids, mask)
+        return model(input_ids=input_ids, answer_mask=mask, position_ids=positions)
+    return _logits_at(causal_model(model), input_ids, mask, positions)
 
 
 def answer_when_called(model: Any) -> None:
@@ -57,26 +60,29 @@ def answer_when_called(model: Any) -> None:
     def forward(*args: Any, answer_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
         if answer_mask is None:
             return plain(*args, **kwargs)
-        return _logits_at(causal, kwargs["input_ids"], answer_mask)
+        return _logits_at(causal, kwargs["input_ids"], answer_mask, kwargs.get("position_ids"))
 
     causal.forward = forward
     model.answers_when_called = True
 
 
-def _logits_at(causal: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _logits_at(
+    causal: Any, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor:
+    given = {"input_ids": input_ids, "use_cache": False} | ({} if positions is None else {"position_ids": positions})
     config = causal.config.get_text_config()
     if any(getattr(config, name, None) not in (None, 1.0) for name in HEAD_EXTRAS):
-        return causal(input_ids=input_ids, use_cache=False).logits[:, :-1][mask].float()
-    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        return causal(**given).logits[:, :-1][mask].float()
+    hidden = causal.base_model(**given).last_hidden_state
     return causal.get_output_embeddings()(hidden[:, :-1][mask]).float()
 
 
-def score(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> Score:
-    """Scores a right-padded batch; `labels` (batch, length) hold -100 where nothing counts."""
+def score(model: Any, input_ids: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor | None = None) -> Score:
+    """Scores a right-padded batch; `labels` (batch, length) hold -100 where nothing counts; `positions` are those of packs."""
     targets = labels[:, 1:]
     mask = targets != IGNORED
     wanted = targets[mask].long()
-    logits = answer_logits(model, input_ids, mask)
+    logits = answer_logits(model, input_ids, mask, positions)
     with torch.no_grad():
         correct = (logits.argmax(-1) == wanted).sum()
     return Score(F.cross_entropy(logits, wanted, reduction="sum"), correct, int(wanted.numel()))

@@ -11,7 +11,7 @@ import torch
 
 from . import checkpoint, rows, support
 from .adapter import attach
-from .control import Commands
+from .control import Commands, TrainingFailed
 from .data import BadData, Tokens
 from .group import Group, Mute
 from .home import Home
@@ -19,6 +19,7 @@ from .inputs import fetch_rows, input_dir
 from .loop import Loop, tokens_of
 from .methods import load_method
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
+from .packing import keeps_rows_apart, pack
 from .spec import TrainSpec
 
 
@@ -67,11 +68,12 @@ def run(
             f"{tokens.split} texts are longer than {h.max_length} tokens and became several rows; nothing is lost",
         )
 
-    steps_per_epoch = max(1, math.ceil(len(tokens) / h.batch_size))
+    laid = _packed(home, group, model, tokens, h.max_length) if h.packing else tokens
+    steps_per_epoch = max(1, math.ceil(len(laid) / h.batch_size))
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
-    trainer = load_method(spec.method.type).build(spec, model, tokenizer, tokens, home.scratch, total_steps, group)
+    trainer = load_method(spec.method.type).build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
     trainable, parameters = trainer.model.get_nb_trainable_parameters()
     home.emit(
         "plan",
@@ -113,6 +115,20 @@ def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], To
         tokens.save(directory)
     group.share()
     return tokens if group.main else rows.load(kind, directory)
+
+
+def _packed(home: Home | Mute, group: Group, model: Any, tokens: Tokens, max_length: int) -> Tokens:
+    """The rows as packs. Raises TrainingFailed for a model whose layers would mix what is packed."""
+    if not group.share(keeps_rows_apart(model) if group.main else None):
+        raise TrainingFailed(
+            "bad_spec", "the layers of this model do not keep packed rows apart from each other", "Leave packing out."
+        )
+    packs = pack(tokens, max_length)
+    full = tokens.total() / (len(packs) * max_length)
+    home.log(
+        "info", f"{len(tokens)} rows are laid into {len(packs)} packs of at most {max_length} tokens, {full:.0%} full"
+    )
+    return packs
 
 
 def resume_dir(home: Home | Mute, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:

@@ -19,7 +19,6 @@ from ..group import PATIENCE, Group
 from ..meter import Meter
 from ..spec import TrainSpec
 
-
 # transformers' name of a schedule and its settings, where the spec's name alone would not say it.
 SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),

@@ -12,6 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ..data import IGNORED, Tokens
 from ..group import Group
+from ..packing import Packs, pad_positions
 from ..score import answer_when_called, pad_right, score, score_rows
 from ..spec import TrainSpec
 from .common import Exact, arguments, ready
@@ -27,7 +28,10 @@ def as_dataset(tokens: Tokens) -> Dataset:
     """The rows as an Arrow table; the arrays are shared, not copied into Python objects. A row without loss comes last: the filler."""
     offsets = pa.array(tokens.starts.astype("int64"))
     column = {}
-    for name, values, fill in (("input_ids", tokens.ids, 0), ("labels", tokens.labels, IGNORED)):
+    arrays = [("input_ids", tokens.ids, 0), ("labels", tokens.labels, IGNORED)]
+    if isinstance(tokens, Packs):
+        arrays.append(("position_ids", tokens.positions, 0))
+    for name, values, fill in arrays:
         rows = pa.LargeListArray.from_arrays(offsets, pa.array(values))
         column[name] = pa.chunked_array([rows, pa.array([np.full(2, fill, np.int32)], rows.type)])
     return Dataset(pa.table(column))
@@ -40,7 +44,7 @@ class LoraSft(Exact, SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean loss over the tokens that count in the step, on all ranks. TRL's own scores every position on a CPU, padding too."""
-        result = score(model, inputs["input_ids"], inputs["labels"])
+        result = score(model, inputs["input_ids"], inputs["labels"], inputs.get("position_ids"))
         count = num_items_in_batch if num_items_in_batch is not None else max(1, result.count)
         self.meter.correct = self.meter.correct + result.correct
         self.meter.scored += result.count
@@ -58,12 +62,13 @@ def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int, group: Group
 ) -> LoraSft:
     """The trainer, ready to `train()`; `model` has its adapter on."""
-    pad_id = tokenizer.pad_token_id
+    pad_id, packs = tokenizer.pad_token_id, isinstance(tokens, Packs)
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ids, labels = pad_right([(row["input_ids"], row["labels"]) for row in rows], pad_id)
         counted = sum(len(row["input_ids"]) for row in rows if max(row["labels"]) != IGNORED)
-        return {"input_ids": ids, "labels": labels, "tokens": counted}
+        packed = {"position_ids": pad_positions([row["position_ids"] for row in rows], ids.shape[1])} if packs else {}
+        return {"input_ids": ids, "labels": labels, "tokens": counted, **packed}
 
     trainer = LoraSft(
         model=model,
