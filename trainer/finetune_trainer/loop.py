@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .generate import greedy
 from .group import Group, Mute
 from .home import Home
 from .spec import TrainSpec
+from .stopping import BestAdapter, Stopping
 from .uploads import Upload, Uploader
 
 PROGRESS_EVERY_S = 1.0
@@ -62,6 +64,13 @@ class Loop(TrainerCallback):
         self.stop: str | None = None  # why it ends, once all ranks know
         self.eval_tokens, self.sample_rows = self._holdout(holdout)
         self.last: dict[str, float] = {}
+        self.stopping, self.best = Stopping(), BestAdapter(home.scratch)
+        h = spec.hyperparameters
+        self.watches = h.keep_best or h.early_stopping is not None
+        if self.watches and self.eval_tokens is None:
+            home.log("warn", "no hold-out row can be scored, so early_stopping and keep_best have nothing to go by")
+        self.early = False  # whether it ends because evaluations brought nothing better
+        self.from_checkpoint: Path | None = None
         self.saved: list[Upload] = []
         self._steps_here, self._began, self._last_progress = 0, 0.0, 0.0
         trainer.hooks = self
@@ -75,6 +84,25 @@ class Loop(TrainerCallback):
         except BadData:
             tokens = None  # no hold-out rows, or none that can be scored: training goes on without eval/loss
         return tokens, found[: s.sample_rows] if self.trainer.chats and self.kind != "text" else []
+
+    def go_on(self, directory: Path) -> None:
+        """Takes up what the evaluations before a checkpoint have shown."""
+        self.from_checkpoint = directory
+        ours = self.trainer.resumed["stateful_callbacks"][checkpoint.OURS]
+        self.stopping, self.last = Stopping(**ours.get("stopping", {})), dict(ours.get("last", {}))
+        if self.group.main and self.stopping.best_step is not None and self.spec.hyperparameters.keep_best:
+            self.best.restore(directory)
+
+    def over(self, total_steps: int) -> bool:
+        """Whether the checkpoint the run goes on from was made at its end, so that no step is left to take."""
+        resumed = self.trainer.resumed
+        if resumed is None:
+            return False
+        self.early = self.stopping.over(self.spec.hyperparameters.early_stopping)
+        if not self.early and resumed["global_step"] < total_steps:
+            return False
+        self.trainer.take_up_end()
+        return True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Restores the open log window of a resumed run."""
@@ -146,17 +174,31 @@ class Loop(TrainerCallback):
 
     def evaluate(self) -> dict[str, float]:
         """The method's loss over the hold-out rows of the schedule, and what else it measures."""
-        if not self.answers and not self.trainer.evaluates_together:
-            return {}
-        state = self.trainer.state
-        values = self.trainer.evaluate_rows(self.eval_tokens)
-        self.last |= values
-        self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
+        values: dict[str, float] = {}
+        if self.answers or self.trainer.evaluates_together:
+            state = self.trainer.state
+            values = self.trainer.evaluate_rows(self.eval_tokens)
+            self.last |= values
+            self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
+        self._judge(values.get("eval/loss"))
         return values
+
+    def _judge(self, loss: float | None) -> None:
+        """What an evaluation means for the run; rank 0's loss decides for all."""
+        h, step, control = self.spec.hyperparameters, self.trainer.state.global_step, self.trainer.control
+        if not self.watches:
+            return
+        if self.stopping.look(step, self.group.share(loss)) and h.keep_best:
+            control.should_save = True
+        if self.stopping.over(h.early_stopping) and step < self.trainer.state.max_steps:
+            self.early = control.should_save = control.should_training_stop = True
+            self.home.log("info", self.stopping.words(step))
 
     def save(self, state: dict[str, Any]) -> None:
         """Writes a checkpoint, queues its upload, and shows samples; commands are done when the upload is."""
         step = self.trainer.state.global_step
+        ours = state["stateful_callbacks"][checkpoint.OURS]
+        ours |= {"stopping": self.stopping.state(), "last": {k: v for k, v in self.last.items() if math.isfinite(v)}}
         contents = self.trainer.collect()
         rngs = self.group.gather(checkpoint.rng_state())
         if self.group.main:
@@ -164,7 +206,7 @@ class Loop(TrainerCallback):
         if self.stop is None:
             if self.answers:
                 self._samples(step)
-            if step < self.trainer.state.max_steps:
+            if step < self.trainer.state.max_steps and not self.early:
                 self.home.phase("training")
 
     def _write(
@@ -173,18 +215,23 @@ class Loop(TrainerCallback):
         asked = self.commands.take_pending()
         self.home.phase("saving", f"checkpoint of step {step}")
         directory = self.home.scratch / "checkpoints" / f"step-{step}"
-        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs)
+        best = self.spec.hyperparameters.keep_best and self.stopping.best_step == step
+        carried = None if best or self.stopping.best_step is None else self.best.weights()
+        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs, carried)
+        if best:
+            self.best.keep(directory)
 
         def uploaded() -> None:
             for command in asked:
                 self.home.command_done(command)
 
         metrics = {"step": step, **self.last}
-        wanted = bool(asked) or self.stop is not None or step >= self.trainer.state.max_steps
+        wanted = bool(asked) or best or self.early or self.stop is not None or step >= self.trainer.state.max_steps
         for old in [u for u in self.saved if u.done.is_set()]:
             checkpoint.remove(old.directory)
             self.saved.remove(old)
-        upload = Upload("checkpoint", step, directory, checkpoint.FILES, metrics, wanted=wanted, then=uploaded)
+        files = checkpoint.FILES + ((checkpoint.BEST_FILE,) if carried else ())
+        upload = Upload("checkpoint", step, directory, files, metrics, wanted=wanted, then=uploaded)
         self.saved.append(self.uploader.add(upload))
 
     def _samples(self, step: int) -> None:
@@ -224,10 +271,18 @@ class Loop(TrainerCallback):
             self.home.command_done(command)
         return self.stop or "cancelled"
 
+    def _chosen(self, step: int) -> tuple[int, Path, dict[str, Any]]:
+        """The adapter that is the result: its step, where it lies, and its metrics."""
+        best = self.stopping.best_step
+        if best is not None and self.best.weights() is not None:
+            return best, self.best.directory, {"step": best, "eval/loss": self.stopping.best}
+        here = self.home.scratch / "checkpoints" / f"step-{step}"
+        return step, here if here.is_dir() else self.from_checkpoint or here, {"step": step, **self.last}
+
     def finish(self, total_steps: int) -> str:
         """Waits for the uploads, sends the adapter and the result of a run that reached its end."""
         step = self.trainer.state.global_step
-        if step < total_steps:
+        if step < total_steps and not self.early:
             self.home.phase("uploading")
             self.uploader.wait()
             if self.stop == "paused" and self.saved and self.saved[-1].error:
@@ -238,10 +293,11 @@ class Loop(TrainerCallback):
                 )
             return self.stopped()
         self.home.phase("uploading", "checkpoint and adapter")
-        directory = self.home.scratch / "checkpoints" / f"step-{step}"
-        adapter = self.uploader.add(
-            Upload("adapter", step, directory, checkpoint.ADAPTER_FILES, {"step": step, **self.last})
-        )
+        if self.early:
+            seen = self.trainer.meter.tokens_seen
+            self.home.emit("progress", step=step, total_steps=step, tokens_seen=seen, eta_s=0.0, fraction=1.0)
+        chosen, directory, metrics = self._chosen(step)
+        adapter = self.uploader.add(Upload("adapter", chosen, directory, checkpoint.ADAPTER_FILES, metrics))
         self.uploader.wait()
         if adapter.reply is None:
             raise TrainingFailed(
@@ -252,9 +308,11 @@ class Loop(TrainerCallback):
             result={
                 "steps": step,
                 "train_loss": self.trainer.mean_loss(),
-                "eval_loss": self.last.get("eval/loss"),
+                "eval_loss": metrics.get("eval/loss"),
                 "tokens_seen": self.trainer.meter.tokens_seen,
                 "adapter_artifact": adapter.reply["artifact_id"],
+                **({"best_step": chosen} if self.spec.hyperparameters.keep_best else {}),
+                **({"ended_early": True} if self.early else {}),
             },
         )
         for command in self.commands.take_pending():

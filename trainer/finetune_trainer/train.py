@@ -89,13 +89,16 @@ def run(
     )
     loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group)
     resume = resume_dir(home, reply, trainer, group)
+    if resume is not None:
+        loop.go_on(resume)
     if loop.asked_to_stop():
         return loop.stopped()
     many = f" x {group.size} ({spec.parallel.strategy})" if group.size > 1 else ""
     home.phase(
         "training", f"{total_steps} steps on {device.type}{many}, {torch.get_num_threads()} threads, {h.precision}"
     )
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if not loop.over(total_steps):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     group.leave()
     return loop.finish(total_steps) if group.main else loop.stop or "succeeded"
 

@@ -179,6 +179,13 @@ class Exact:
         self.meter.restore(ours["meter"])
         self.guard = Guard(**ours["guard"])
 
+    def take_up_end(self) -> None:
+        """Takes up the checkpoint of a run's last step: nothing is left to train."""
+        ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
+        self.state.global_step = self.resumed["global_step"]
+        self._total_loss_scalar, self._loss_total_before = ours["window_loss"], ours["loss_total"]
+        self.meter.restore(ours["meter"])
+
     def mean_loss(self) -> float:
         """Mean of the step losses since the very first step, resumed ones included."""
         return (self._total_loss_scalar + self._loss_total_before) / max(1, self.state.global_step)
