@@ -82,12 +82,16 @@ def answered(row: Row, side: str) -> Row:
 
 
 def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
-    """What a row asks and the answer wanted: of pairs the first turn of the chosen answer, else the last assistant turn."""
+    """What a row asks and the answer wanted: of pairs the first turn of the chosen answer, else the last assistant turn.
+
+    An answer marked as bad is not wanted: the text is empty then.
+    """
     if kind == "preference":
         turns = row["chosen"]
         first = next((i for i, m in enumerate(turns) if m.get("role") == "assistant"), len(turns) - 1)
         row = {**row, "messages": [*row["messages"], *turns[: first + 1]]}
-    return answer_of(row)
+    question, wanted = answer_of(row)
+    return question, "" if row.get("label") is False else wanted
 
 
 def tokenize(

@@ -46,6 +46,9 @@ def run(
     )
     ends = end_token_ids(model, tokenizer)
     start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
+    method = load_method(spec.method.type)
+    if spec.method.type == "reward":
+        model = method.scoring_model(model, tokenizer.pad_token_id, spec.hyperparameters.seed)
     model = attach(spec, model, start)
     h, kind = spec.hyperparameters, spec.dataset.get("row_type", "chat")
     tokens = _shared_tokens(
@@ -73,7 +76,7 @@ def run(
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
-    trainer = load_method(spec.method.type).build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
+    trainer = method.build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
     trainable, parameters = trainer.model.get_nb_trainable_parameters()
     home.emit(
         "plan",

@@ -21,8 +21,41 @@ def base_fields(name: str = "tiny") -> dict:
     }
 
 
-def dataset() -> dict:
-    return {"dataset_id": "d", "version_id": "v", "file_id": None, "hash": "h", "train_rows": 1, "holdout_rows": 1}
+def dataset(row_type: str = "chat") -> dict:
+    known = {"dataset_id": "d", "version_id": "v", "file_id": None, "hash": "h", "train_rows": 1, "holdout_rows": 1}
+    return known if row_type == "chat" else {**known, "row_type": row_type}
+
+
+# Every method with the rows it learns from and settings that a tiny model learns with.
+METHODS = {
+    "sft": ("chat", {"loss_on": "completion"}),
+    "pretrain": ("text", {}),
+    "dpo": ("preference", {"loss": "sigmoid", "beta": 0.1, "label_smoothing": 0.0}),
+    "orpo": ("preference", {"beta": 0.1}),
+    "kto": ("unpaired", {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
+    "reward": ("preference", {"center": 0.01}),
+}
+COLOURS = ["red", "green", "blue"]
+
+
+def rows_of(row_type: str, count: int, first: int = 1) -> list[dict]:
+    """Rows of a type: the number asked for says which colour is right; lengths differ."""
+    rows = []
+    for i in range(first, first + count):
+        prompt = [{"role": "user", "content": f"number {i % 3}" + " please" * (i % 5)}]
+        right, wrong = (
+            [{"role": "assistant", "content": f'{{"colour": "{COLOURS[c % 3]}"}}'}] for c in (i, i + 1 + i // 3 % 2)
+        )
+        rows.append(
+            {
+                "chat": {"messages": prompt + right},
+                "preference": {"messages": prompt, "chosen": right, "rejected": wrong},
+                "unpaired": {"messages": prompt + (right if i % 2 else wrong), "label": i % 2 == 1},
+                "text": {"text": f"the user says number {i % 3}, " * (1 + i % 4) + right[0]["content"]},
+            }[row_type]
+            | {"id": i}
+        )
+    return rows
 
 
 def reply(kind: str, spec: dict, inputs: dict, resume: dict | None = None) -> dict:
@@ -63,14 +96,17 @@ def train_reply(
     gradient_checkpointing: bool = False,
     processes: int = 1,
     strategy: str = "ddp",
+    method: str = "sft",
+    settings: dict | None = None,
 ) -> dict:
+    row_type, defaults = METHODS[method]
     spec = {
         **base_fields(),
         "kind": "train",
-        "dataset": dataset(),
+        "dataset": dataset(row_type),
         "validation": None,
         "method": {
-            "type": "sft",
+            "type": method,
             "adapter": {
                 "type": "lora",
                 "r": rank,
@@ -79,7 +115,8 @@ def train_reply(
                 "target_modules": "all-linear",
                 "layers": layers,
             },
-            "loss_on": "completion",
+            **defaults,
+            **(settings or {}),
         },
         "hyperparameters": {
             "n_epochs": epochs,
@@ -116,12 +153,14 @@ def train_reply(
     return reply("train", spec, {"base": {"local_path": str(model), "files": file_list(model)}}, resume)
 
 
-def evaluate_reply(model: Path, adapter: Path | None, *, rows: int = 50, tokens: int = 16) -> dict:
+def evaluate_reply(
+    model: Path, adapter: Path | None, *, rows: int = 50, tokens: int = 16, row_type: str = "chat"
+) -> dict:
     spec = {
         **base_fields(),
         "kind": "evaluate",
         "tuned": {"model": "ft:tiny", "checkpoint_id": "c", "artifact_id": "a"} if adapter else None,
-        "dataset": dataset(),
+        "dataset": dataset(row_type),
         "split": "holdout",
         "max_rows": rows,
         "max_new_tokens": tokens,

@@ -1,0 +1,7 @@
+"""Continued pre-training: the loss of supervised fine-tuning, on texts of which every token counts."""
+
+from __future__ import annotations
+
+from .sft import build
+
+__all__ = ["build"]
