@@ -2,9 +2,9 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "../errors.ts";
-import type { ChatRow } from "./chat.ts";
 import { chatFormat } from "./formats/chat.ts";
 import { createProblems } from "./problems.ts";
+import type { ChatRow } from "./row-types.ts";
 
 const CHUNK = 1 << 18;
 const LF = 10;

@@ -1,29 +1,7 @@
 /** The canonical chat row and the check that turns any chat-shaped row into one, naming every fault by field path. */
 import type { Problems } from "./problems.ts";
-import { checkTools, readToolCalls, type Tool, type ToolCall, toolCallFromFunction } from "./tools.ts";
-
-export type Role = "system" | "user" | "assistant" | "tool";
-
-/** One turn. `weight` 0 keeps an assistant turn out of the loss; absent means 1. */
-export interface Message {
-  role: Role;
-  content: string;
-  weight?: 0 | 1;
-  tool_calls?: ToolCall[];
-  tool_call_id?: string;
-  name?: string;
-}
-
-export interface ChatRow {
-  messages: Message[];
-  tools?: Tool[];
-}
-
-/** `same`: the row as it stands in the file is already canonical, so its bytes may be kept. */
-export interface Checked {
-  row: ChatRow;
-  same: boolean;
-}
+import type { ChatRow, Checked, Message, Role } from "./row-types.ts";
+import { checkTools, readToolCalls, type ToolCall, toolCallFromFunction } from "./tools.ts";
 
 export type JsonObject = Record<string, unknown>;
 
@@ -56,7 +34,7 @@ const KNOWN_MESSAGE_FIELDS = new Set([
 ]);
 
 /** Ids of tool calls that have no result yet, in order. */
-type Open = string[];
+export type Open = string[];
 
 /** Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent or wrong (then noted). */
 function textOf(content: unknown, path: string, problems: Problems): string | null {
@@ -179,58 +157,71 @@ function isPlain(message: unknown): message is Message {
   );
 }
 
+export interface Turns {
+  messages: Message[];
+  same: boolean;
+}
+
 /**
- * Checks a list of messages in any accepted dialect.
+ * Reads a list of messages in any accepted dialect; what the turns add up to is the caller's to judge.
  * @param path field path of the list in the file, for problems
- * @returns the canonical turns, or null when there were errors
+ * @param open calls of earlier turns that wait for their results; those of these turns are added
+ * @returns the canonical turns, or null when the row has errors
  */
-export function checkMessages(
-  list: unknown,
-  path: string,
-  problems: Problems,
-): { messages: Message[]; same: boolean } | null {
+export function readMessages(list: unknown, path: string, problems: Problems, open: Open = []): Turns | null {
   if (!Array.isArray(list)) {
     problems.add(list === undefined ? "missing_field" : "wrong_type", path, list, "expected a list of messages");
     return null;
   }
-  if (list.length === 0) problems.add("no_messages", path, list);
-  if (list.length > MAX_MESSAGES) problems.add("too_many_messages", path, `${list.length} messages`);
-  if (list.length === 0 || list.length > MAX_MESSAGES) return null;
+  if (list.length > MAX_MESSAGES) {
+    problems.add("too_many_messages", path, `${list.length} messages`);
+    return null;
+  }
   const messages: Message[] = [];
-  const open: Open = [];
   let same = true;
-  let assistants = 0;
-  let trained = 0;
   for (let index = 0; index < list.length; index++) {
     const source: unknown = list[index];
-    let turn: Message | null;
-    if (isPlain(source)) turn = source;
-    else {
-      same = false;
-      turn = readMessage(source, `${path}[${index}]`, problems, open);
+    if (isPlain(source)) {
+      messages.push(source);
+      continue;
     }
-    if (!turn) continue;
-    messages.push(turn);
+    same = false;
+    const turn = readMessage(source, `${path}[${index}]`, problems, open);
+    if (turn) messages.push(turn);
+  }
+  return problems.rowErrors() > 0 ? null : { messages, same };
+}
+
+/** Checks the messages of a chat row: readable, with an assistant turn to learn from. Null when there were errors. */
+export function checkMessages(list: unknown, path: string, problems: Problems): Turns | null {
+  if (Array.isArray(list) && list.length === 0) {
+    problems.add("no_messages", path, list);
+    return null;
+  }
+  const turns = readMessages(list, path, problems);
+  if (!turns) return null;
+  const { messages } = turns;
+  let assistants = 0;
+  let trained = 0;
+  for (const turn of messages)
     if (turn.role === "assistant") {
       assistants++;
       if (turn.weight !== 0) trained++;
     }
-  }
-  if (problems.rowErrors() > 0) return null;
   if (assistants === 0) problems.add("no_assistant", path, messages.at(-1)?.content);
   else if (trained === 0) problems.add("nothing_to_train", path);
   else if (messages.at(-1)?.role !== "assistant")
     problems.add("ends_without_assistant", `${path}[${messages.length - 1}].role`, messages.at(-1)?.role);
-  return problems.rowErrors() > 0 ? null : { messages, same };
+  return problems.rowErrors() > 0 ? null : turns;
 }
 
 /** The canonical row of checked messages and raw tool definitions; null when the tools are wrong. */
 export function finishRow(
-  checked: { messages: Message[]; same: boolean } | null,
+  checked: Turns | null,
   tools: unknown,
   path: string,
   problems: Problems,
-): Checked | null {
+): Checked<ChatRow> | null {
   const list = tools === undefined || tools === null ? undefined : checkTools(tools, path, problems);
   if (!checked || problems.rowErrors() > 0) return null;
   const row: ChatRow = { messages: checked.messages };

@@ -163,6 +163,7 @@ export function versionView(row: VersionRow, fileBytes: number | null = null) {
     hash: row.hash,
     file_id: row.fileId,
     format: row.format,
+    row_type: row.rowType,
     rows: row.rows,
     train_rows: row.trainRows,
     holdout_rows: row.holdoutRows,

@@ -3,7 +3,8 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { DatasetList, DatasetsPage } from "../../views/pages/datasets/list.tsx";
-import { DatasetRows, type RowItem } from "../../views/pages/datasets/rows.tsx";
+import type { RowItem } from "../../views/pages/datasets/row-type.tsx";
+import { DatasetRows } from "../../views/pages/datasets/rows.tsx";
 import {
   DatasetBadge,
   DatasetFindings,
@@ -21,6 +22,7 @@ import { session } from "../http/session.ts";
 import { listed } from "../lib/page.ts";
 import { listModels } from "../models/service.ts";
 import { createFile, keepFile } from "./files.ts";
+import { FORMATS } from "./formats/detect.ts";
 import { nested, parseWith, readUpload } from "./forms.ts";
 import { CreateVersion, datasetView, SPLITS, versionView } from "./model.ts";
 import {
@@ -129,7 +131,7 @@ export const datasetsPages = (ctx: Ctx) =>
           rows.map((row) => datasetView(row.dataset, row.version)),
           PAGE,
         );
-        return html(pageOf(ctx, request, actor), <DatasetsPage {...of} />, {
+        return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} />, {
           fragments: { datasets: () => <DatasetList {...of} /> },
         });
       },

@@ -14,13 +14,9 @@ const info = (message: string): Kind => ({ severity: "info", message, advice: ""
 export const PROBLEMS = {
   empty_file: error("The file is empty.", "Upload a file with at least one row."),
   unknown_format: error("The format was not recognised.", "See the accepted formats in the message."),
-  preference_data: error(
-    "These are preference rows (a better and a worse answer), not rows for supervised fine-tuning.",
-    "Upload rows with one answer each.",
-  ),
-  plain_text: error(
-    "These are plain text rows, as used for continued pre-training.",
-    "Upload conversations, or prompt and completion pairs.",
+  other_type: error(
+    "The row is of another type than the first good row of the file.",
+    "Put rows of each type (chat, preference, marked answers, plain text) into a file of their own.",
   ),
   not_json: error("Not valid JSON.", "Write one complete JSON object on each line."),
   broken_array: error(
@@ -60,6 +56,29 @@ export const PROBLEMS = {
     "A tool call is not complete.",
     "Each needs a function name and arguments as a JSON object in text.",
   ),
+  no_prompt: error("There is no prompt: nothing stands before the answer.", "Add what is to be answered."),
+  prompt_answered: error(
+    "The prompt ends with an assistant turn, so the answers have nothing to answer.",
+    "End it with a user or tool turn.",
+  ),
+  no_answer: error("The answer is empty, or has no assistant turn.", "Write what the assistant says."),
+  answer_role: error(
+    "An answer holds a turn that is neither the assistant's nor a tool's.",
+    "Put what comes before the answers into the prompt, the same for both.",
+  ),
+  same_answers: error(
+    "The preferred and the other answer are the same, so there is no preference to learn.",
+    "Change one of them, or leave the row out.",
+  ),
+  bad_label: error(
+    "The label is neither true nor false.",
+    "Write true for a good answer and false for a bad one, without quotes.",
+  ),
+  nothing_marked: error(
+    "The conversation does not end with an assistant turn, so the label marks nothing.",
+    "End it with the answer that is good or bad.",
+  ),
+  empty_text: error("The text is empty.", "Write some text, or leave the row out."),
   wrong_columns: error(
     "The row has another number of columns than the header.",
     "Quote cells that hold the delimiter or line breaks.",
@@ -76,6 +95,10 @@ export const PROBLEMS = {
   ignored_field: warning(
     "A field is not part of the format and was left out.",
     "Check that it holds nothing the model should see.",
+  ),
+  weight_unused: warning(
+    "`weight` 0 is left out: answers that are compared or marked count whole.",
+    "Leave out the row if its answer should not count.",
   ),
   weight_ignored: warning("`weight` counts on assistant turns only.", "Remove it elsewhere."),
   tool_without_call: warning(

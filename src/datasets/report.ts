@@ -1,5 +1,7 @@
 /** The shape of a validation report and of token statistics: what the worker writes, the database keeps and the pages show. */
 
+import type { RowType } from "../contract/spec.ts";
+
 export type Severity = "error" | "warning" | "info";
 
 /** One place where a problem was seen. `line` counts from 1 in the uploaded file; `path` is the field, such as `messages[2].role`. */
@@ -50,6 +52,7 @@ export interface CsvPreview {
 /** What one validation found. Bounded: a fixed number of codes, ten samples each. */
 export interface Report {
   format: string | null;
+  row_type: RowType;
   container: "jsonl" | "json_array" | "csv" | null;
   bytes: number;
   rows: number;
@@ -59,12 +62,15 @@ export interface Report {
   bad_rows_left_out: boolean;
   encoding: { bom: boolean; line_endings: "lf" | "crlf" | "mixed" };
   roles: Record<string, number>;
+  /** Of a preference row: the prompt with the longer of its answers. Plain text has no turns. */
   turns: Spread;
   characters: Spread;
   rows_with_tools: number;
   tool_calls: number;
   /** Assistant turns that carry weight 0. */
   untrained_turns: number;
+  /** Rows marked good and bad; absent when rows carry no marks. */
+  labels?: { good: number; bad: number };
   /** Rows equal to an earlier one; `complete` is false when the file has more distinct rows than the table holds. */
   duplicates: { rows: number; complete: boolean };
   /** Fields that are not part of the format and were dropped, with how many rows had them (the first 20 names). */
@@ -76,7 +82,10 @@ export interface Report {
   took_ms: number;
 }
 
-/** Token counts of a version under one base model's own tokenizer and chat template. */
+/**
+ * Token counts of a version under one base model's own tokenizer and chat template. `tokens` are those the model reads: of a preference row the
+ * prompt with either answer. All else is about lengths of rows, and a preference row is as long as the longer of the two.
+ */
 export interface TokenStats {
   /** False: an estimate from the first rows, scaled up. */
   exact: boolean;

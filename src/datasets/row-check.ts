@@ -1,10 +1,15 @@
 /** Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own rules. */
 import { isUtf8 } from "node:buffer";
-import { type Checked, isObject, type JsonObject } from "./chat.ts";
+import { isObject, type JsonObject } from "./chat.ts";
 import { formatOf } from "./formats/detect.ts";
 import type { RowFormat } from "./formats/format.ts";
 import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
 import type { Problems } from "./problems.ts";
+import { type Checked, ROW_NAMES } from "./row-types.ts";
+
+/** True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty one, no chat row. */
+const isOther = (found: RowFormat, format: RowFormat): boolean =>
+  found.type !== format.type && !(format.type === "unpaired" && found.type === "chat");
 
 /** Records above this size are looked at by bytes before they are parsed. */
 const LARGE = 1 << 18;
@@ -104,7 +109,7 @@ function parse(text: string, problems: Problems): JsonObject | null {
 
 /**
  * A checker for JSON records.
- * @param format the file's format; when null the first row that has one decides
+ * @param format the file's format; when null the first good row decides
  */
 export function createRowCheck(format: RowFormat | null, problems: Problems) {
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
@@ -136,19 +141,26 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       if (text === null) return null;
       const row = parse(text, problems);
       if (!row) return null;
-      format ??= formatOf(row);
-      if (!format) {
+      const found = formatOf(row);
+      const by = format ?? found;
+      if (!by) {
         problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
+        return null;
+      }
+      if (found && isOther(found, by)) {
+        const detail = `a ${ROW_NAMES[found.type]} row (${found.title}) among ${ROW_NAMES[by.type]} rows`;
+        problems.add("other_type", "", row, detail);
         return null;
       }
       let known = true;
       for (const key in row)
-        if (!format.fields.has(key)) {
+        if (!by.fields.has(key)) {
           noteIgnored(key, row[key]);
           known = false;
         }
-      const checked = format.convert(row, problems);
+      const checked = by.convert(row, problems);
       if (checked && !known) checked.same = false;
+      if (checked) format ??= by;
       return checked;
     },
   };

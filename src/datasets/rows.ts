@@ -1,12 +1,12 @@
 /** Pages through canonical rows on disk with the help of the sparse index; reads no more than it must. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import type { ChatRow } from "./chat.ts";
 import type { Split } from "./model.ts";
 import { offsetBefore, readIndex } from "./row-index.ts";
+import { type Row, textsOf } from "./row-types.ts";
 import { scanLines } from "./scan/lines.ts";
 
-export type NumberedRow = ChatRow & { id: number };
+export type NumberedRow = Row & { id: number };
 
 export interface RowPage {
   rows: NumberedRow[];
@@ -45,7 +45,7 @@ export async function pageRows(
       const row = JSON.parse(bytes.toString("utf8", start, end)) as NumberedRow;
       if (row.id <= page.after) return;
       last = row.id;
-      if (wanted && !row.messages.some((message) => message.content.toLowerCase().includes(wanted))) return;
+      if (wanted && !textsOf(row).some((text) => text.toLowerCase().includes(wanted))) return;
       rows.push(row);
       size += end - start;
     },

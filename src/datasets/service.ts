@@ -19,6 +19,7 @@ import {
   VERSION_COLUMNS,
   type VersionOptions,
 } from "./records.ts";
+import { ROW_NAMES } from "./row-types.ts";
 import { pageRows, type RowPage } from "./rows.ts";
 import { receive } from "./storage.ts";
 import { statsOf } from "./token-stats.ts";
@@ -254,7 +255,7 @@ function refuseUnsettled(newest: Pick<VersionRow, "id" | "status"> | undefined, 
 /**
  * Adds a row to a dataset: a new version of the newest one's rows and this one. The old version stays as it is.
  * @param given a row of OpenAI chat JSONL
- * @throws AppError `invalid_row`, `version_not_ready`, `version_validating`, `rows_gone`, `file_too_large`, `disk_full`
+ * @throws AppError `invalid_row`, `wrong_row_type`, `version_not_ready`, `version_validating`, `rows_gone`, `file_too_large`, `disk_full`
  */
 export async function addRow(
   ctx: Ctx,
@@ -267,6 +268,13 @@ export async function addRow(
   const newest = await versionOf(ctx, actor, datasetId);
   refuseUnsettled(newest);
   requireReady(newest);
+  if (newest.rowType !== "chat")
+    throw new AppError(
+      "invalid",
+      "wrong_row_type",
+      `${of.name} holds ${ROW_NAMES[newest.rowType]} rows, and only chat rows can be added one by one. Save the row to a dataset of chat rows, or upload the whole file again with the row in it.`,
+      { param: "messages" },
+    );
   const dir = ctx.files.path("datasets", newest.id);
   if (!existsSync(splitPath(ctx, newest.id, "train")))
     throw new AppError(

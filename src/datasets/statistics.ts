@@ -1,12 +1,12 @@
-/** Counts what a report shows about good rows: roles, turns, characters, tools and weights. */
-import type { ChatRow } from "./chat.ts";
+/** Counts what a report shows about good rows: roles, turns, characters, tools, weights and marks. */
 import type { PlainRow } from "./plain-row.ts";
 import type { Report } from "./report.ts";
+import { isPair, isText, type Message, type Row } from "./row-types.ts";
 import { createSpread } from "./spread.ts";
 
 export type RowStatistics = Pick<
   Report,
-  "roles" | "turns" | "characters" | "rows_with_tools" | "tool_calls" | "untrained_turns"
+  "roles" | "turns" | "characters" | "rows_with_tools" | "tool_calls" | "untrained_turns" | "labels"
 >;
 
 export function createStatistics() {
@@ -16,17 +16,40 @@ export function createStatistics() {
   let rowsWithTools = 0;
   let toolCalls = 0;
   let untrained = 0;
+  let good = 0;
+  let bad = 0;
+
+  /** Counts turns; returns their characters. */
+  function addTurns(messages: Message[]): number {
+    let length = 0;
+    for (const message of messages) {
+      roles[message.role]++;
+      length += message.content.length;
+      if (message.tool_calls) toolCalls += message.tool_calls.length;
+      if (message.weight === 0) untrained++;
+    }
+    return length;
+  }
+
   return {
-    add(row: ChatRow) {
-      let length = 0;
-      for (const message of row.messages) {
-        roles[message.role]++;
-        length += message.content.length;
-        if (message.tool_calls) toolCalls += message.tool_calls.length;
-        if (message.weight === 0) untrained++;
+    add(row: Row) {
+      if (isText(row)) {
+        turns.add(0);
+        characters.add(row.text.length);
+        return;
+      }
+      let count = row.messages.length;
+      let length = addTurns(row.messages);
+      if (isPair(row)) {
+        // The model reads the prompt with one answer at a time: a row is as long as with the longer one.
+        count += Math.max(row.chosen.length, row.rejected.length);
+        length += Math.max(addTurns(row.chosen), addTurns(row.rejected));
+      } else if ("label" in row) {
+        if (row.label) good++;
+        else bad++;
       }
       if (row.tools) rowsWithTools++;
-      turns.add(row.messages.length);
+      turns.add(count);
       characters.add(length);
     },
     addPlain(row: PlainRow) {
@@ -44,6 +67,7 @@ export function createStatistics() {
         rows_with_tools: rowsWithTools,
         tool_calls: toolCalls,
         untrained_turns: untrained,
+        ...(good + bad > 0 ? { labels: { good, bad } } : {}),
       };
     },
   };

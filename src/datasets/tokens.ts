@@ -3,11 +3,11 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
-import type { ChatRow } from "./chat.ts";
 import type { TokenStats } from "./report.ts";
+import { isPair, isText, type Message, type Row } from "./row-types.ts";
 import { scanLines } from "./scan/lines.ts";
 import { createSpread } from "./spread.ts";
-import { parseJson } from "./tools.ts";
+import { parseJson, type Tool } from "./tools.ts";
 
 export interface TokenTask {
   /** Directory of the base model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja. */
@@ -49,8 +49,8 @@ function templateSource(dir: string, config: Json): string {
 }
 
 /** Messages as chat templates expect them: no training marks, tool arguments as objects. */
-function templateMessages(row: ChatRow): Json[] {
-  return row.messages.map(({ weight: _, tool_calls: calls, ...turn }) => ({
+function templateMessages(messages: Message[]): Json[] {
+  return messages.map(({ weight: _, tool_calls: calls, ...turn }) => ({
     ...turn,
     ...(calls && {
       tool_calls: calls.map((call) => ({
@@ -89,26 +89,53 @@ function rememberWords(tokenizer: Tokenizer): void {
   };
 }
 
-/** A function from a canonical row to its length in tokens, exactly as the trainer tokenizes it. */
-export function createCounter(modelDir: string): (row: ChatRow) => number {
+/** What a row costs in tokens: what the model reads of it in all, and the longest it reads at once. */
+export interface RowTokens {
+  total: number;
+  longest: number;
+}
+
+/** A function from a canonical row to its tokens, exactly as the trainer tokenizes it: two sequences of a preference row, one of any other. */
+export function createCounter(modelDir: string): (row: Row) => RowTokens {
   const config = readJson(join(modelDir, "tokenizer_config.json"));
   const tokenizer = new Tokenizer(readJson(join(modelDir, "tokenizer.json")), config);
   rememberWords(tokenizer);
-  const template = new Template(templateSource(modelDir, config));
   const special: Json = {};
   for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
     const text = tokenText(config[name]);
     if (text !== undefined) special[name] = text;
   }
-  return (row) => {
+  // Plain text needs no chat template, and a base model that was never taught to chat may have none.
+  let template: Template | null = null;
+
+  function countTurns(messages: Message[], tools: Tool[] | undefined): number {
+    template ??= new Template(templateSource(modelDir, config));
     const text = template.render({
       ...special,
-      messages: templateMessages(row),
-      tools: row.tools ?? null,
+      messages: templateMessages(messages),
+      tools: tools ?? null,
       documents: null,
       add_generation_prompt: false,
     });
     return tokenizer.encode(text, { add_special_tokens: false }).ids.length;
+  }
+
+  const end = tokenizer.token_to_id(String(special.eos_token));
+
+  /** The trainer puts the end token behind each text that has none. */
+  function countText(text: string): number {
+    const { ids } = tokenizer.encode(text, { add_special_tokens: true });
+    return ids.at(-1) === end ? ids.length : ids.length + 1;
+  }
+
+  return (row) => {
+    if (isPair(row)) {
+      const chosen = countTurns([...row.messages, ...row.chosen], row.tools);
+      const rejected = countTurns([...row.messages, ...row.rejected], row.tools);
+      return { total: chosen + rejected, longest: Math.max(chosen, rejected) };
+    }
+    const length = isText(row) ? countText(row.text) : countTurns(row.messages, row.tools);
+    return { total: length, longest: length };
   };
 }
 
@@ -117,6 +144,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
   const count = createCounter(task.modelDir);
   const lengths = createSpread();
   const over = new Map(LENGTHS.map((length) => [length, 0]));
+  let total = 0;
   let counted = 0;
   let failed = 0;
   let failure: string | null = null;
@@ -124,7 +152,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
 
   function stats(): TokenStats {
     const exact = counted >= task.rows;
-    const { total, max, mean, p50, p95, histogram } = lengths.result();
+    const { max, mean, p50, p95, histogram } = lengths.result();
     const scale = exact || counted === 0 ? 1 : task.rows / counted;
     const scaled = (n: number) => Math.round(n * scale);
     return {
@@ -148,9 +176,10 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
       if (start === end || counted >= limit) return;
       counted++;
       try {
-        const length = count(JSON.parse(bytes.toString("utf8", start, end)) as ChatRow);
-        lengths.add(length);
-        for (const [most, rows] of over) if (length > most) over.set(most, rows + 1);
+        const tokens = count(JSON.parse(bytes.toString("utf8", start, end)) as Row);
+        total += tokens.total;
+        lengths.add(tokens.longest);
+        for (const [most, rows] of over) if (tokens.longest > most) over.set(most, rows + 1);
       } catch (error) {
         failed++;
         failure ??= (error instanceof Error ? error.message : String(error)).slice(0, 300);

@@ -1,16 +1,16 @@
 /** The one pass over an uploaded file: scan, parse, check, convert, count, hash and write. Runs in a worker; memory does not grow with the file. */
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
-import type { Checked } from "./chat.ts";
 import { createHashSet } from "./duplicates.ts";
 import { type CsvMapping, csvConverter, csvPreview, isObvious, mappingFault } from "./formats/csv.ts";
 import { createCsvRows } from "./formats/csv-bytes.ts";
-import { type Container, detectContainer, detectFormat } from "./formats/detect.ts";
+import { type Container, detectContainer, detectFormat, TELLING_FIELDS } from "./formats/detect.ts";
 import type { RowFormat } from "./formats/format.ts";
 import { type PlainRow, readPlain } from "./plain-row.ts";
 import { createProblems, failureText, type ProblemCode, type Problems } from "./problems.ts";
 import type { Report } from "./report.ts";
 import type { RowRange } from "./row-bytes.ts";
 import { createRowCheck, decode, isValid, type Valid, validLines } from "./row-check.ts";
+import type { Checked } from "./row-types.ts";
 import { createRowWriter, hashRow } from "./row-writer.ts";
 import { scanCsv, splitCells } from "./scan/csv.ts";
 import { scanJsonArray } from "./scan/json-array.ts";
@@ -50,6 +50,7 @@ const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 function emptyReport(task: ValidateTask, bytes: number): Report {
   return {
     format: null,
+    row_type: "chat",
     container: null,
     bytes,
     rows: 0,
@@ -129,8 +130,10 @@ function jsonShortcuts(
   noteIgnored: (key: string, value: unknown) => void,
 ): Shortcut[] {
   const lines = container === "jsonl";
+  if (!format.layout) return [];
   const layout = { ...format.layout, onlyWithMore: lines && format.layout.onlyWithMore };
-  const shortcuts: Shortcut[] = [{ take: createTextRows(layout, format.fields, counts, noteIgnored), misses: 0 }];
+  const known = format.fields.union(TELLING_FIELDS);
+  const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
   if (lines && format.name === "chat")
     shortcuts.unshift({
       take: (bytes, from, to) => (readPlain(bytes, from, to, counts) ? { bytes, from, to } : null),
@@ -158,6 +161,7 @@ function plan(task: ValidateTask, head: Buffer, whole: boolean, report: Report, 
     check: rows.check,
     finish(into) {
       into.format = rows.format?.name ?? null;
+      into.row_type = rows.format?.type ?? "chat";
       into.ignored_fields = { ...rows.ignored };
     },
   };

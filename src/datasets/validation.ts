@@ -192,6 +192,7 @@ async function record(
         status: outcome.status,
         hash: outcome.hash,
         format: report?.format ?? null,
+        rowType: report?.row_type ?? "chat",
         rows: report?.rows ?? 0,
         trainRows: report?.split.train_rows ?? 0,
         holdoutRows: report?.split.holdout_rows ?? 0,

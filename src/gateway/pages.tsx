@@ -28,7 +28,7 @@ export const gatewayPages = (ctx: Ctx) =>
         ? [newest.split(":")[1] ?? "", newest].filter((id) => listed.includes(id))
         : listed.slice(0, 1);
       const datasets = (await listDatasets(ctx, actor, { limit: DATASETS }))
-        .filter((row) => row.version?.status === "ready")
+        .filter(({ version }) => version?.status === "ready" && version.rowType === "chat")
         .map((row) => ({ id: row.dataset.id, name: row.dataset.name }));
       const baseUrl = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
       return html(

@@ -33,18 +33,11 @@ const whole: { name: string; content: string | Uint8Array; filename?: string; co
     word: "city",
   },
   {
-    name: "preference pairs",
-    content: '{"prompt": "a", "chosen": "b", "rejected": "c"}\n',
-    code: "preference_data",
-    word: "preference",
+    name: "texts with a class beside them",
+    content: '{"text": "once upon a time", "label": "tale"}\n',
+    code: "unknown_format",
+    word: "text, label",
   },
-  {
-    name: "rows with a thumb up or down",
-    content: '{"messages": [], "label": true}\n',
-    code: "preference_data",
-    word: "preference",
-  },
-  { name: "plain text", content: '{"text": "once upon a time"}\n', code: "plain_text", word: "plain text" },
   {
     name: "a JSON array that breaks off",
     content: `[${chatLine(1)}, ${chatLine(2)}`,

@@ -47,7 +47,7 @@ const cases: Case[] = [
   { name: "a missing role", line: messages(user, { content: "x" }), code: "missing_field", path: "messages[1].role" },
   { name: "no assistant turn", line: messages(user, user), code: "no_assistant", path: "messages" },
   { name: "no message at all", line: '{"messages": []}', code: "no_messages", path: "messages" },
-  { name: "no messages field", line: '{"text": "x", "title": "y"}', code: "missing_field", path: "messages" },
+  { name: "no messages field", line: '{"city": "Bern"}', code: "missing_field", path: "messages" },
   { name: "messages that are no list", line: '{"messages": "hi"}', code: "wrong_type", path: "messages" },
   { name: "a message that is no object", line: messages("hi", assistant), code: "wrong_type", path: "messages[0]" },
   {

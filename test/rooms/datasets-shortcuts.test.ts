@@ -1,16 +1,17 @@
 /** Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems. */
 import { describe, expect, test } from "bun:test";
-import { type Checked, isObject } from "../../src/datasets/chat.ts";
+import { isObject } from "../../src/datasets/chat.ts";
 import { alpacaFormat } from "../../src/datasets/formats/alpaca.ts";
 import { chatFormat } from "../../src/datasets/formats/chat.ts";
 import { completionFormat } from "../../src/datasets/formats/completion.ts";
 import { csvConverter } from "../../src/datasets/formats/csv.ts";
 import { createCsvRows } from "../../src/datasets/formats/csv-bytes.ts";
-import type { RowFormat } from "../../src/datasets/formats/format.ts";
+import type { ChatFormat } from "../../src/datasets/formats/format.ts";
 import { sharegptFormat } from "../../src/datasets/formats/sharegpt.ts";
 import type { PlainRow } from "../../src/datasets/plain-row.ts";
 import { createProblems } from "../../src/datasets/problems.ts";
 import { createRowCheck } from "../../src/datasets/row-check.ts";
+import { type Checked, isText } from "../../src/datasets/row-types.ts";
 import { splitCells } from "../../src/datasets/scan/csv.ts";
 import { createTextRows } from "../../src/datasets/text-row.ts";
 
@@ -29,9 +30,9 @@ type Next = ReturnType<typeof numbers>;
 const pick = <T>(next: Next, list: readonly T[]): T => list[next(list.length)] as T;
 const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0 });
 
-function countsOf({ row: { messages } }: Checked): PlainRow {
+function countsOf({ row }: Checked): PlainRow {
   const counts = noCounts();
-  for (const { role, content } of messages) {
+  for (const { role, content } of isText(row) ? [] : row.messages) {
     if (role !== "tool") counts[role]++;
     counts.characters += content.length;
   }
@@ -79,7 +80,7 @@ const turn = (next: Next, role: string, content: string, roles: string[]) =>
 const turns = (next: Next, role: string, content: string, roles: string[]) =>
   `[${Array.from({ length: next(5) }, () => turn(next, role, content, roles)).join(pick(next, [",", ", ", ",\n"]))}]`;
 
-const ROWS: { format: RowFormat; fields: (next: Next) => [string, string][]; least: number }[] = [
+const ROWS: { format: ChatFormat; fields: (next: Next) => [string, string][]; least: number }[] = [
   {
     format: completionFormat,
     fields: (next) => [

@@ -20,6 +20,7 @@ export interface VersionObject {
   status: "validating" | "needs_mapping" | "ready" | "failed";
   hash: string | null;
   format: string | null;
+  row_type: "chat" | "preference" | "unpaired" | "text";
   rows: number;
   train_rows: number;
   holdout_rows: number;
@@ -48,6 +49,9 @@ export interface ReportObject {
     bad_rows_left_out: boolean;
     encoding: { bom: boolean; line_endings: string };
     roles: Record<string, number>;
+    labels?: { good: number; bad: number };
+    turns: { total: number; max: number };
+    characters: { total: number; max: number };
     rows_with_tools: number;
     tool_calls: number;
     untrained_turns: number;

@@ -82,8 +82,35 @@ const csv = () =>
     .map((cells) => (cells ?? []).join(","))
     .join("\n");
 
-type Kind = "plain" | "remarks" | "talks" | "failed" | "csv" | "validating";
-const KINDS: readonly Kind[] = ["plain", "remarks", "talks", "failed", "plain", "csv", "validating"];
+/** Two answers to the messages of the examples: one strict JSON, one chatty; with a row whose answers are long. */
+function pairs(lines: string[]): string[] {
+  const long = "The fee is charged by the other bank, not by us. It is named in its list of prices. ".repeat(12);
+  const rows = lines.slice(0, 180).map((line, n) => {
+    const messages = (JSON.parse(line) as { messages: { role: string; content: string }[] }).messages;
+    const chatty = `Sure! I think this is about ${n % 2 ? "a card" : "a transfer"}. Anything else?`;
+    return {
+      input: { messages: messages.slice(0, -1) },
+      preferred_output: messages.slice(-1),
+      non_preferred_output: [{ role: "assistant", content: n === 1 ? long : chatty }],
+    };
+  });
+  return rows.map((row) => JSON.stringify(row));
+}
+
+/** The examples with a thumb up or down, and the same as texts. */
+const marked = (lines: string[]) =>
+  lines.slice(0, 120).map((line, n) => JSON.stringify({ ...JSON.parse(line), label: n % 4 !== 1 }));
+const texts = (lines: string[]) =>
+  lines.slice(0, 90).map((line) => {
+    const { messages } = JSON.parse(line) as { messages: { content: string }[] };
+    return JSON.stringify({ text: messages.map(({ content }) => content).join("\n\n") });
+  });
+
+type Kind = "plain" | "remarks" | "talks" | "failed" | "csv" | "validating" | "pairs" | "marked" | "texts";
+const KINDS: readonly Kind[] = [
+  ...(["plain", "remarks", "talks", "failed", "plain", "csv", "validating"] as const),
+  ...(["pairs", "marked", "texts", "failed", "plain", "csv", "validating"] as const),
+];
 
 /** The file of a dataset of one kind. */
 function contentOf(kind: Kind): { name: string; text: string } {
@@ -91,6 +118,9 @@ function contentOf(kind: Kind): { name: string; text: string } {
   if (kind === "csv") return { name: "tickets.csv", text: csv() };
   if (kind === "failed") return { name: "export.jsonl", text: broken(lines).join("\n") };
   if (kind === "talks") return { name: "talks.jsonl", text: [...talks(), ...lines.slice(0, 240)].join("\n") };
+  if (kind === "pairs") return { name: "answers-compared.jsonl", text: pairs(lines).join("\n") };
+  if (kind === "marked") return { name: "thumbs.jsonl", text: marked(lines).join("\n") };
+  if (kind === "texts") return { name: "handbook.jsonl", text: texts(lines).join("\n") };
   if (kind === "remarks") {
     const noted = lines.slice(0, 30).map((line) => JSON.stringify({ ...JSON.parse(line), customer_id: 7 }));
     return { name: "export.jsonl", text: [...lines.slice(30), ...noted, ...lines.slice(30, 55)].join("\r\n") };
@@ -140,6 +170,7 @@ async function addOne(ctx: Ctx, actor: Actor, n: number, kind: Kind, at: number)
         ? { status: "validating" as const, bytesRead: Math.round(bytes * 0.4) }
         : {
             ...{ status: checked.status, hash: checked.hash, error: checked.error, format: report.format, report },
+            rowType: report.row_type,
             ...{ rows: report.rows, badRows: report.bad_rows, finishedAt: at + report.took_ms },
             ...{ trainRows: report.split.train_rows, holdoutRows: report.split.holdout_rows },
           }),

@@ -1,7 +1,7 @@
 /** Alpaca rows: `instruction`, an optional `input` put under it, `output`; also the `system` and `history` fields in common use. */
 import type { JsonObject } from "../chat.ts";
 import type { Problems } from "../problems.ts";
-import { optionalText, pairRow, type RowFormat, requireText } from "./format.ts";
+import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";
 
 function readHistory(row: JsonObject, problems: Problems): { user: string; assistant: string }[] {
   const { history } = row;
@@ -20,8 +20,9 @@ function readHistory(row: JsonObject, problems: Problems): { user: string; assis
   return turns;
 }
 
-export const alpacaFormat: RowFormat = {
+export const alpacaFormat: ChatFormat = {
   name: "alpaca",
+  type: "chat",
   title: "Alpaca JSON or JSONL",
   example: '{"instruction": "…", "input": "…", "output": "…"}',
   fields: new Set(["instruction", "input", "output", "system", "history"]),

@@ -1,9 +1,10 @@
 /** OpenAI chat rows: `messages`, with tools, weights, refusals, content parts and the legacy functions. */
 import { checkMessages, finishRow } from "../chat.ts";
-import type { RowFormat } from "./format.ts";
+import type { ChatFormat } from "./format.ts";
 
-export const chatFormat: RowFormat = {
+export const chatFormat: ChatFormat = {
   name: "chat",
+  type: "chat",
   title: "OpenAI chat JSONL",
   example: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
   fields: new Set(["messages", "tools", "functions", "parallel_tool_calls"]),

@@ -1,8 +1,9 @@
 /** Prompt and completion pairs, as the completions models were tuned with: they become one user and one assistant turn. */
-import { optionalText, pairRow, type RowFormat, requireText } from "./format.ts";
+import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";
 
-export const completionFormat: RowFormat = {
+export const completionFormat: ChatFormat = {
   name: "completion",
+  type: "chat",
   title: "prompt and completion JSONL",
   example: '{"prompt": "…", "completion": "…"}',
   fields: new Set(["prompt", "completion", "system"]),

@@ -1,7 +1,7 @@
 /** CSV rows with a column mapping: proposes one from the header, checks one the user gave, and turns cells into a row. */
-import type { Checked } from "../chat.ts";
 import type { Problems } from "../problems.ts";
 import type { CsvPreview } from "../report.ts";
+import type { ChatRow, Checked } from "../row-types.ts";
 import { guessDelimiter, scanCsv, splitCells } from "../scan/csv.ts";
 import { pairRow } from "./format.ts";
 
@@ -82,7 +82,7 @@ export function mappingFault(mapping: Record<string, string>, columns: string[])
 export function csvConverter(
   columns: string[],
   mapping: CsvMapping,
-): (cells: string[], problems: Problems) => Checked | null {
+): (cells: string[], problems: Problems) => Checked<ChatRow> | null {
   const prompt = columns.indexOf(mapping.prompt);
   const completion = columns.indexOf(mapping.completion);
   const system = mapping.system === undefined ? -1 : columns.indexOf(mapping.system);

@@ -1,6 +1,7 @@
 /** Finds out what an uploaded file is from its first bytes: the container, the row format, or why it is refused. */
+import type { RowType } from "../../contract/spec.ts";
 import { isObject, type JsonObject } from "../chat.ts";
-import type { ProblemCode } from "../problems.ts";
+import { createProblems, type ProblemCode } from "../problems.ts";
 import { guessDelimiter, scanCsv } from "../scan/csv.ts";
 import { scanJsonArray } from "../scan/json-array.ts";
 import { type RecordSink, scanLines } from "../scan/lines.ts";
@@ -9,12 +10,39 @@ import { alpacaFormat } from "./alpaca.ts";
 import { chatFormat } from "./chat.ts";
 import { completionFormat } from "./completion.ts";
 import type { RowFormat } from "./format.ts";
+import { preferenceFormat } from "./preference.ts";
+import { openaiPreferenceFormat } from "./preference-openai.ts";
+import { sharegptPreferenceFormat } from "./preference-sharegpt.ts";
 import { sharegptFormat } from "./sharegpt.ts";
+import { textFormat } from "./text.ts";
+import { unpairedFormat } from "./unpaired.ts";
 
-export const FORMATS: RowFormat[] = [chatFormat, completionFormat, sharegptFormat, alpacaFormat];
+/** In the order they are looked for: what has a second answer or a mark beside a conversation is told before the conversation alone. */
+export const FORMATS: RowFormat[] = [
+  openaiPreferenceFormat,
+  sharegptPreferenceFormat,
+  preferenceFormat,
+  unpairedFormat,
+  chatFormat,
+  completionFormat,
+  sharegptFormat,
+  alpacaFormat,
+  textFormat,
+];
+
+/** Fields by which a row is of another type than its other fields say, so that none of them is ever left out unread. */
+export const TELLING_FIELDS: ReadonlySet<string> = new Set([
+  ...["chosen", "rejected", "chosen_messages", "rejected_messages", "label", "kto_tag"],
+  ...["preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"],
+]);
+
+const listOf = (type: RowType) =>
+  FORMATS.filter((format) => format.type === type)
+    .map((format) => `${format.title} (${format.example})`)
+    .join("; ");
 
 /** One sentence naming everything that is accepted. */
-export const ACCEPTED = `Accepted: ${FORMATS.map((format) => `${format.title} (${format.example})`).join("; ")}; CSV with a header line.`;
+export const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("text")}.`;
 
 export type Container = "jsonl" | "json_array" | "csv";
 
@@ -50,25 +78,7 @@ export function detectContainer(head: Buffer, filename: string): Container | Ref
   return { code: "unknown_format", message: `The format was not recognised. ${ACCEPTED}` };
 }
 
-/** Preference and plain text rows look much like ours; training on them would teach the wrong thing, so they are told apart first. */
-export function foreignRow(row: JsonObject): ProblemCode | null {
-  if (
-    "chosen" in row ||
-    "rejected" in row ||
-    "preferred_output" in row ||
-    "chosen_messages" in row ||
-    "preferred_completion" in row
-  )
-    return "preference_data";
-  if (("messages" in row || "completion" in row) && typeof row.label === "boolean") return "preference_data";
-  if (
-    typeof row.text === "string" &&
-    Object.keys(row).every((key) => ["text", "id", "meta", "url", "timestamp"].includes(key))
-  )
-    return "plain_text";
-  return null;
-}
-
+/** The format a row looks meant for. */
 export const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
 
 /** The first records of `head` as text; an unfinished last one is left out. */
@@ -87,32 +97,34 @@ function firstRecords(head: Buffer, container: Container, delimiter: string): st
   return records;
 }
 
+/** A vote a row, of the formats of the first good row's type; of all when no row is good. */
+function elect(rows: JsonObject[]): RowFormat | null {
+  const votes = new Map<RowFormat, number>();
+  let type: RowType | null = null;
+  for (const row of rows) {
+    const format = formatOf(row);
+    if (!format) continue;
+    votes.set(format, (votes.get(format) ?? 0) + 1);
+    if (!type && format.convert(row, createProblems())) type = format.type;
+  }
+  const [best] = [...votes].filter(([format]) => !type || format.type === type).sort((a, b) => b[1] - a[1]);
+  return best?.[0] ?? null;
+}
+
 /**
- * The format most of the first rows are in.
+ * The format most of the first rows are in; the first good one decides what type of rows the file has.
  * @returns the format, a refusal, or null when no row could be read (the pass will then say what is wrong with each)
  */
 export function detectFormat(head: Buffer, container: Container, whole: boolean): RowFormat | Refusal | null {
   // A file without a last line break is complete all the same.
   const records = firstRecords(whole ? Buffer.concat([head, Buffer.from("\n")]) : head, container, ",");
-  const votes = new Map<RowFormat, number>();
-  let unknown: JsonObject | null = null;
-  for (const record of records) {
-    const row = parseJson(record);
-    if (!isObject(row)) continue;
-    const foreign = foreignRow(row);
-    if (foreign)
-      return {
-        code: foreign,
-        message: `${foreign === "preference_data" ? "These are preference rows" : "These are plain text rows"}, which supervised fine-tuning cannot use. ${ACCEPTED}`,
-      };
-    const format = formatOf(row);
-    if (format) votes.set(format, (votes.get(format) ?? 0) + 1);
-    else unknown ??= row;
-  }
-  const [best] = [...votes].sort((a, b) => b[1] - a[1]);
-  if (best) return best[0];
-  if (!unknown) return null;
-  const keys = Object.keys(unknown).slice(0, 10).join(", ");
+  const rows = records.map(parseJson).filter(isObject);
+  const best = elect(rows);
+  if (best) return best;
+  if (rows.length === 0) return null;
+  const keys = Object.keys(rows[0] ?? {})
+    .slice(0, 10)
+    .join(", ");
   return {
     code: "unknown_format",
     message: `Rows with the fields ${keys || "(none)"} are in no known format. ${ACCEPTED}`,

@@ -1,21 +1,30 @@
-/** What a row format is: how it is recognised and how one row of it becomes a canonical chat row. One file a format lies beside this one. */
-import type { Checked, JsonObject } from "../chat.ts";
+/** What a row format is: how it is recognised and how one row of it becomes a canonical row. One file a format lies beside this one. */
+import type { RowType } from "../../contract/spec.ts";
+import type { JsonObject } from "../chat.ts";
 import type { Problems } from "../problems.ts";
+import type { ChatRow, Checked, Row } from "../row-types.ts";
 import type { TextLayout } from "../text-row.ts";
 
-export interface RowFormat {
+export interface RowFormat<R extends Row = Row> {
   name: string;
+  /** What its rows are. */
+  type: RowType;
   /** For people: what it is called and how a row looks. */
   title: string;
   example: string;
   /** Row fields it knows; others are reported as ignored. */
   fields: ReadonlySet<string>;
-  /** How its commonest rows are told by their bytes; see text-row.ts. */
-  layout: TextLayout;
+  /** How its commonest rows are told by their bytes; see text-row.ts. Without it all rows are parsed. */
+  layout?: TextLayout;
   /** True when the row looks meant for this format, even if it is faulty. */
   matches(row: JsonObject): boolean;
   /** The canonical row, or null after noting why not. */
-  convert(row: JsonObject, problems: Problems): Checked | null;
+  convert(row: JsonObject, problems: Problems): Checked<R> | null;
+}
+
+export interface ChatFormat extends RowFormat<ChatRow> {
+  type: "chat";
+  layout: TextLayout;
 }
 
 /** The text of a required field; null after noting that it is missing or no text. */
@@ -46,11 +55,11 @@ export function pairRow(
   assistant: { text: string | null; path: string },
   problems: Problems,
   earlier: { user: string; assistant: string }[] = [],
-): Checked | null {
+): Checked<ChatRow> | null {
   if (user.text === null || assistant.text === null || problems.rowErrors() > 0) return null;
   if (user.text === "") problems.add("empty_content", user.path);
   if (assistant.text === "") problems.add("empty_content", assistant.path);
-  const messages: Checked["row"]["messages"] = [];
+  const messages: ChatRow["messages"] = [];
   if (system !== null) messages.push({ role: "system", content: system });
   for (const turn of earlier)
     messages.push({ role: "user", content: turn.user }, { role: "assistant", content: turn.assistant });

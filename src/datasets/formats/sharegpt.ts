@@ -1,8 +1,8 @@
 /** ShareGPT rows: `conversations` of `{from, value}`, with `function_call` and `observation` turns, a `system` text and `tools`. */
-import { checkMessages, finishRow, isObject } from "../chat.ts";
+import { checkMessages, finishRow, isObject, type JsonObject } from "../chat.ts";
 import type { Problems } from "../problems.ts";
 import { parseJson, toolCallFromFunction } from "../tools.ts";
-import type { RowFormat } from "./format.ts";
+import type { ChatFormat } from "./format.ts";
 
 const ROLES: Record<string, string> = {
   human: "user",
@@ -20,8 +20,14 @@ const ROLES: Record<string, string> = {
   function_call: "call",
 };
 
+/** Calls of tools so far, and the ids of those that wait for a result. */
+export interface Calls {
+  made: number;
+  open: string[];
+}
+
 /** One turn in OpenAI's form; null after noting why not. */
-function readTurn(source: unknown, path: string, calls: { made: number; open: string[] }, problems: Problems): unknown {
+export function readTurn(source: unknown, path: string, calls: Calls, problems: Problems): unknown {
   if (!isObject(source)) {
     problems.add("wrong_type", path, source, "expected {from, value}");
     return null;
@@ -55,8 +61,23 @@ function readTurn(source: unknown, path: string, calls: { made: number; open: st
   return { role: "assistant", content: null, tool_calls: made, ...weight };
 }
 
-export const sharegptFormat: RowFormat = {
+/** The turns of `conversations`, after those of `system`, in OpenAI's form; null after noting what is wrong. */
+export function readConversations(row: JsonObject, calls: Calls, problems: Problems): unknown[] | null {
+  const { conversations, system } = row;
+  if (!Array.isArray(conversations)) {
+    problems.add("wrong_type", "conversations", conversations, "expected a list of {from, value}");
+    return null;
+  }
+  const turns = conversations.map((turn, index) => readTurn(turn, `conversations[${index}]`, calls, problems));
+  if (typeof system === "string" && system !== "") turns.unshift({ role: "system", content: system });
+  else if (system !== undefined && system !== null && system !== "")
+    problems.add("wrong_type", "system", system, "expected text");
+  return problems.rowErrors() > 0 ? null : turns;
+}
+
+export const sharegptFormat: ChatFormat = {
   name: "sharegpt",
+  type: "chat",
   title: "ShareGPT JSON or JSONL",
   example: '{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}',
   fields: new Set(["conversations", "system", "tools", "id"]),
@@ -72,17 +93,8 @@ export const sharegptFormat: RowFormat = {
   },
   matches: (row) => "conversations" in row,
   convert(row, problems) {
-    const { conversations, system } = row;
-    if (!Array.isArray(conversations)) {
-      problems.add("wrong_type", "conversations", conversations, "expected a list of {from, value}");
-      return null;
-    }
-    const calls = { made: 0, open: [] as string[] };
-    const turns = conversations.map((turn, index) => readTurn(turn, `conversations[${index}]`, calls, problems));
-    if (typeof system === "string" && system !== "") turns.unshift({ role: "system", content: system });
-    else if (system !== undefined && system !== null && system !== "")
-      problems.add("wrong_type", "system", system, "expected text");
-    if (problems.rowErrors() > 0) return null;
+    const turns = readConversations(row, { made: 0, open: [] }, problems);
+    if (!turns) return null;
     const finished = finishRow(checkMessages(turns, "conversations", problems), row.tools, "tools", problems);
     return finished && { row: finished.row, same: false };
   },

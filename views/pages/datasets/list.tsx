@@ -1,4 +1,5 @@
 /** The list of datasets, and the place to drop a new file. */
+import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/datasets/model.ts";
 import { formatInteger } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
@@ -9,6 +10,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
+import { methodsFor, TYPE_WORDS } from "./row-type.tsx";
 
 const COLUMNS: Column<DatasetView>[] = [
   {
@@ -21,7 +23,7 @@ const COLUMNS: Column<DatasetView>[] = [
         name={row.name}
         sub={
           row.version
-            ? `version ${row.version.number}${row.version.format ? ` · ${row.version.format.replaceAll("_", " ")}` : ""}`
+            ? `version ${row.version.number}${row.version.status === "ready" ? ` · ${TYPE_WORDS[row.version.row_type].toLowerCase()}` : ""}`
             : null
         }
       />
@@ -74,6 +76,47 @@ const LIST: ListKind<DatasetView> = {
 
 export const DatasetList = (rows: Listed<DatasetView>) => <List of={LIST} {...rows} />;
 
+interface Format {
+  type: RowType;
+  title: string;
+  example: string;
+}
+
+/** Every format by what its rows are, with the methods they are for. */
+function Formats({ formats }: { formats: readonly Format[] }) {
+  const types = Object.keys(TYPE_WORDS) as RowType[];
+  return (
+    <details class="more">
+      <summary>
+        <Icon name="right" />
+        How rows look
+      </summary>
+      <dl class="formats">
+        {types.map((type) => (
+          <>
+            <dt>
+              {TYPE_WORDS[type]} <span class="small muted">for {methodsFor(type)}</span>
+            </dt>
+            {formats
+              .filter((format) => format.type === type)
+              .map((format) => (
+                <dd>
+                  <span class="small">{format.title}</span>
+                  <code class="wrap-any">{format.example}</code>
+                </dd>
+              ))}
+            {type === "chat" ? (
+              <dd>
+                <span class="small">CSV with a header line: you say which column is asked and which is answered</span>
+              </dd>
+            ) : null}
+          </>
+        ))}
+      </dl>
+    </details>
+  );
+}
+
 /** Where files are dropped or chosen. */
 export function UploadForm() {
   return (
@@ -90,8 +133,9 @@ export function UploadForm() {
         <strong>Drop a file here, or choose one</strong>
       </label>
       <p class="small muted">
-        OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT, or CSV. Every line is checked, and one bad line does
-        not hide the next.
+        Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV; preference pairs, answers
+        marked good or bad, and plain text for other methods. Every line is checked, and one bad line does not hide the
+        next.
       </p>
       <input
         id="upload-file"
@@ -109,7 +153,7 @@ export function UploadForm() {
   );
 }
 
-export function DatasetsPage(rows: Listed<DatasetView>) {
+export function DatasetsPage({ formats, ...rows }: Listed<DatasetView> & { formats: readonly Format[] }) {
   return (
     <ListPage
       title="Datasets"
@@ -123,6 +167,7 @@ export function DatasetsPage(rows: Listed<DatasetView>) {
       }
     >
       <UploadForm />
+      <Formats formats={formats} />
     </ListPage>
   );
 }

@@ -1,4 +1,5 @@
 /** The validation report: problems grouped with their places, what the rows look like, and how long they are. */
+import type { RowType } from "../../../src/contract/spec.ts";
 import type { Report, TokenStats } from "../../../src/datasets/model.ts";
 import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
@@ -154,7 +155,7 @@ export function Facts({ report }: { report: Report }) {
           "Split",
           `${plural(report.split.train_rows, "row")} to train, ${formatInteger(report.split.holdout_rows)} held out (seed ${report.split.seed})`,
         ],
-        ["Turns a row", present(report.turns)],
+        report.row_type === "text" ? null : ["Turns a row", present(report.turns)],
         ["Characters a row", present(report.characters)],
         [
           "Roles",
@@ -163,6 +164,9 @@ export function Facts({ report }: { report: Report }) {
             .map(([role, count]) => `${role} ${formatInteger(count)}`)
             .join(", ") || null,
         ],
+        report.labels
+          ? ["Marked", `${formatInteger(report.labels.good)} good, ${formatInteger(report.labels.bad)} bad`]
+          : null,
         [
           "Rows with tools",
           report.rows_with_tools
@@ -180,7 +184,7 @@ export function Facts({ report }: { report: Report }) {
   );
 }
 
-export function Tokens({ stats, baseModel }: { stats: TokenStats; baseModel: string }) {
+export function Tokens({ stats, baseModel, type }: { stats: TokenStats; baseModel: string; type: RowType }) {
   const over = Object.entries(stats.over).filter(([, count]) => count > 0);
   return (
     <div class="stack tight">
@@ -195,12 +199,12 @@ export function Tokens({ stats, baseModel }: { stats: TokenStats; baseModel: str
               : `estimated from ${plural(stats.counted_rows, "row")}; the exact count is on its way`,
           ],
           [
-            "A row",
+            type === "preference" ? "A prompt with its longer answer" : "A row",
             `half below ${formatInteger(stats.p50)}, 95% below ${formatInteger(stats.p95)}, longest ${formatInteger(stats.max)}`,
           ],
           ...over.map(([length, count]): [string, string] => [
             `Longer than ${formatInteger(Number(length))}`,
-            `${plural(count, "row")} would be cut`,
+            `${plural(count, "row")} would be ${type === "text" ? "split" : "cut"}`,
           ]),
           stats.failed_rows
             ? ["Refused by the template", plural(stats.failed_rows, "row"), stats.failure ?? undefined]

@@ -1,16 +1,9 @@
-/** Rows of a dataset as conversations, with search and paging. */
-import type { WireMessage } from "../../../src/contract/trainer.ts";
+/** Rows of a dataset as people read them, with search and paging. */
 import { usePage } from "../../context.ts";
-import { Conversation } from "../../parts/conversation.tsx";
 import { Filters, Tabs } from "../../parts/form.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { Pager } from "../../parts/table.tsx";
-
-export interface RowItem {
-  id: number;
-  messages: WireMessage[];
-  tools?: unknown[];
-}
+import { RowContent, type RowItem } from "./row-type.tsx";
 
 /** One page of rows; `next` is the cursor of the page after it. */
 export interface RowsShown {
@@ -48,7 +41,7 @@ export function DatasetRows({ rows }: { rows: RowsShown | null }) {
                 <h2 class="small muted">Row {row.id}</h2>
               </header>
               <div class="body">
-                <Conversation messages={row.messages} tools={toolNames(row.tools)} />
+                <RowContent row={row} />
               </div>
             </li>
           ))}
@@ -64,9 +57,3 @@ export function DatasetRows({ rows }: { rows: RowsShown | null }) {
     </section>
   );
 }
-
-const toolNames = (tools: unknown[] | undefined) =>
-  (tools ?? []).flatMap((tool) => {
-    const name = (tool as { function?: { name?: unknown } })?.function?.name;
-    return typeof name === "string" ? [name] : [];
-  });

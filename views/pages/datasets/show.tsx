@@ -11,6 +11,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 import { Facts, Histogram, Problems, Tokens } from "./report.tsx";
+import { methodsFor, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
 
 export interface DatasetProps {
@@ -45,7 +46,8 @@ function verdict({
   }
   const warnings = report?.problems.filter((problem) => problem.severity === "warning").length ?? 0;
   const rows = `${plural(version.train_rows, "row")} to train on, ${formatInteger(version.holdout_rows)} held out for the comparison.`;
-  return ["ok", warnings ? `Ready, with ${plural(warnings, "remark")}` : "Ready", rows];
+  const fit = `Fit for ${methodsFor(version.row_type)}.`;
+  return ["ok", warnings ? `Ready, with ${plural(warnings, "remark")}` : "Ready", `${rows} ${fit}`];
 }
 
 function SkipBad({ dataset, version, report }: DatasetProps) {
@@ -258,8 +260,9 @@ function Users({ users }: Pick<DatasetProps, "users">) {
 export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
   const { url } = usePage();
   return (
-    <span id="badge" {...liveOn(url, "datasets")}>
+    <span id="badge" class="row" {...liveOn(url, "datasets")}>
       <StateBadge state={version.status} />
+      {version.status === "ready" ? <TypeBadge type={version.row_type} /> : null}
     </span>
   );
 }
@@ -317,7 +320,7 @@ export function DatasetFindings(props: DatasetProps) {
             </header>
             <div class="body">
               {tokens ? (
-                <Tokens stats={tokens.stats} baseModel={tokens.baseModel} />
+                <Tokens stats={tokens.stats} baseModel={tokens.baseModel} type={version.row_type} />
               ) : (
                 <div class="stack">
                   {uncounted ? <Uncounted reason={uncounted} /> : null}

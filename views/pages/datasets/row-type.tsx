@@ -1,0 +1,100 @@
+/** What one row of a dataset is: its name as a badge, the methods that learn from it, and how such a row looks. */
+import type { ComponentChildren } from "preact";
+import type { MethodName, RowType } from "../../../src/contract/spec.ts";
+import { fits } from "../../../src/contract/support.ts";
+import type { WireMessage } from "../../../src/contract/trainer.ts";
+import { Conversation } from "../../parts/conversation.tsx";
+import { Icon, type IconName } from "../../parts/icons.tsx";
+
+/** A row of any type, as it lies on disk. */
+export interface RowItem {
+  id: number;
+  messages?: WireMessage[];
+  tools?: unknown[];
+  chosen?: WireMessage[];
+  rejected?: WireMessage[];
+  label?: boolean;
+  text?: string;
+}
+
+export const TYPE_WORDS: Record<RowType, string> = {
+  chat: "Chat",
+  preference: "Preference",
+  unpaired: "Marked answers",
+  text: "Plain text",
+};
+const ICONS: Record<RowType, IconName> = { chat: "chat", preference: "compare", unpaired: "ok", text: "data" };
+
+const METHODS: Record<MethodName, string> = {
+  sft: "supervised fine-tuning (SFT)",
+  dpo: "DPO",
+  orpo: "ORPO",
+  reward: "a reward model",
+  kto: "KTO",
+  pretrain: "continued pre-training",
+};
+
+const OR = new Intl.ListFormat("en-GB", { type: "disjunction" });
+
+export function TypeBadge({ type }: { type: RowType }) {
+  return (
+    <span class="badge">
+      <Icon name={ICONS[type]} />
+      {TYPE_WORDS[type]}
+    </span>
+  );
+}
+
+/** The methods that learn from such rows, by the table that refuses the others: `DPO, ORPO or a reward model`. */
+export const methodsFor = (type: RowType): string =>
+  OR.format(
+    (Object.keys(METHODS) as MethodName[]).filter((method) => fits(method, type)).map((method) => METHODS[method]),
+  );
+
+/** An answer under a word that says what it is worth; the colour only repeats it. */
+function Answer({ good, word, messages }: { good: boolean; word: string; messages: WireMessage[] }) {
+  return (
+    <section class="answer">
+      <h3 class={`badge ${good ? "ok" : "bad"} `}>
+        <Icon name={good ? "ok" : "failed"} />
+        {word}
+      </h3>
+      <Conversation messages={messages} />
+    </section>
+  );
+}
+
+const toolNames = (tools: unknown[] | undefined) =>
+  (tools ?? []).flatMap((tool) => {
+    const name = (tool as { function?: { name?: unknown } })?.function?.name;
+    return typeof name === "string" ? [name] : [];
+  });
+
+/** What stands in one row. */
+export function RowContent({ row }: { row: RowItem }): ComponentChildren {
+  if (row.text !== undefined)
+    return (
+      <div class="plain-text" dir="auto">
+        {row.text}
+      </div>
+    );
+  const messages = row.messages ?? [];
+  const tools = toolNames(row.tools);
+  if (row.chosen && row.rejected)
+    return (
+      <div class="stack">
+        <Conversation messages={messages} tools={tools} />
+        <div class="columns">
+          <Answer good word="Chosen" messages={row.chosen} />
+          <Answer good={false} word="Rejected" messages={row.rejected} />
+        </div>
+      </div>
+    );
+  if (row.label === undefined) return <Conversation messages={messages} tools={tools} />;
+  return (
+    <div class="stack">
+      <Conversation messages={messages.slice(0, -1)} tools={tools} />
+      <Answer good={row.label} word={row.label ? "Good answer" : "Bad answer"} messages={messages.slice(-1)} />
+    </div>
+  );
+}
