@@ -15,7 +15,8 @@ forks = multiprocessing.get_context("forkserver")
 
 def preload() -> None:
     """Lets the fork server import torch and TRL once for all ranks."""
-    forks.set_forkserver_preload(["finetune_trainer.ranks", "finetune_trainer.train", "finetune_trainer.methods.sft"])
+    methods = [f"finetune_trainer.methods.{name}" for name in ("sft", "dpo", "orpo", "kto", "reward")]
+    forks.set_forkserver_preload(["finetune_trainer.ranks", "finetune_trainer.train", *methods])
 
 
 def free_port() -> int:
