@@ -85,6 +85,18 @@ const kinds: {
     lines: true,
   },
   {
+    name: "preference JSONL",
+    file: "g.jsonl",
+    row: (n) => `${JSON.stringify({ prompt: text(n, 30), chosen: text(n + 7, 90), rejected: text(n + 9, 90) })}\n`,
+    lines: true,
+  },
+  {
+    name: "plain text JSONL",
+    file: "h.jsonl",
+    row: (n) => `${JSON.stringify({ text: text(n, 300) })}\n`,
+    lines: true,
+  },
+  {
     name: "Alpaca JSON array",
     file: "d.json",
     head: "[\n",

@@ -202,7 +202,7 @@ export const datasetsApi = (ctx: Ctx) =>
         tags,
         summary: "Add a row, as a new version",
         description:
-          "A row of OpenAI chat JSONL. The new version has the rows of the newest one and this row at the end, and its settings; the old version stays as it is.",
+          "A row of OpenAI chat JSONL, for versions of chat rows only. The new version has the rows of the newest one and this row at the end, and its settings; the old version stays as it is.",
       },
     })
     .get(

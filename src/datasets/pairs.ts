@@ -11,7 +11,7 @@ export interface Part {
   path: string;
   /** The field is one text or turn, so turns in it have no place of their own. */
   isOne?: boolean;
-  /** Place of the first turn in the field's list. */
+  /** Place of the first turn in the field's list; -1 when it comes from another field, such as `system`. */
   from?: number;
 }
 
@@ -21,10 +21,12 @@ const place = ({ path, isOne, from = 0 }: Part, index: number) => (isOne ? path 
 const sameTurn = (a: Message | undefined, b: Message | undefined): boolean =>
   a !== undefined &&
   b !== undefined &&
+  a.content === b.content &&
   JSON.stringify({ ...a, weight: undefined }) === JSON.stringify({ ...b, weight: undefined });
 
 /** Turns without `weight`: outside chat rows an answer counts whole, so a 0 on it is worth a word. */
 export function unweighted(messages: Message[], { path }: Part, problems: Problems, isAnswer: boolean): Message[] {
+  if (messages.every((turn) => turn.weight === undefined)) return messages;
   return messages.map(({ weight, ...turn }) => {
     if (isAnswer && weight === 0) problems.add("weight_unused", path, weight);
     return turn;
@@ -74,7 +76,7 @@ export function pairRow(
     chosen: unweighted(chosen.messages, parts.chosen, problems, true),
     rejected: unweighted(rejected.messages, parts.rejected, problems, true),
   };
-  if (JSON.stringify(row.chosen) === JSON.stringify(row.rejected)) {
+  if (row.chosen.length === row.rejected.length && row.chosen.every((turn, n) => sameTurn(turn, row.rejected[n]))) {
     problems.add("same_answers", parts.rejected.path, row.rejected.at(-1)?.content);
     return null;
   }

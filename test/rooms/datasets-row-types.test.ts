@@ -226,6 +226,11 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
       path: "chosen.from",
     },
     {
+      name: "an answered question, after a system text of its own",
+      row: { conversations: [human, gpt("4")], system: "s", chosen: gpt("a"), rejected: gpt("b") },
+      ...{ code: "prompt_answered", path: "conversations[1]" },
+    },
+    {
       name: "no conversation",
       row: { conversations: [], chosen: gpt("a"), rejected: gpt("b") },
       code: "no_prompt",

@@ -30,7 +30,8 @@ export const sharegptPreferenceFormat: RowFormat = {
     const open: Open = [];
     const asked = readConversations(row, calls, problems);
     const turns = asked && readMessages(asked, "conversations", problems, open);
-    const prompt: Part = { turns, path: "conversations" };
+    const own = Array.isArray(row.conversations) ? row.conversations.length : 0;
+    const prompt: Part = { turns, path: "conversations", from: own - (asked?.length ?? own) };
     const chosen = readAnswer(row.chosen, "chosen", calls, open, problems);
     const rejected = readAnswer(row.rejected, "rejected", calls, open, problems);
     return pairRow({ prompt, chosen, rejected }, row.tools, "tools", problems);

@@ -42,7 +42,7 @@ function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   if (input !== null && typeof value === "string") value = `${value}\n${input}`;
   const part = readSide(value, "user", name, problems, open);
   if (part.turns && part.turns.messages.length > 0) part.turns.messages.unshift(...before);
-  return part;
+  return { ...part, from: -before.length };
 }
 
 /** Two whole conversations. A prompt beside them says nothing more when it is how they begin. */
