@@ -55,6 +55,12 @@ def check_adapter(name: str, directory: Path) -> None:
         raise ModelLoad(f"adapter {name}: adapter_config.json does not describe a LoRA adapter")
 
 
+def gives_scores(directory: Path) -> bool:
+    """Whether an adapter, checked already, makes a reward model: it has a head that gives one number instead of words."""
+    config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
+    return config.get("task_type") == "SEQ_CLS"
+
+
 def _download(home: Home, connection: Connection, name: str, file: dict[str, Any], target: Path) -> None:
     """One file by ranges, going on where a broken connection left it; kept only when size and hash agree."""
     if target.is_file() and target.stat().st_size == file["size"] and sha256_file(target) == file["sha256"]:

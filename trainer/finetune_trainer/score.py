@@ -155,6 +155,26 @@ def score_rows(
     return RowScores(nll, correct, count)
 
 
+@torch.no_grad()
+def reward_rows(
+    model: Any, pairs: Any, batch_size: int, pad_id: int, should_stop: Callable[[], bool] = lambda: False
+) -> np.ndarray:
+    """Rewards (pairs, 2) a reward model gives the chosen and the rejected sides of preference rows."""
+    device = next(model.parameters()).device
+    rewards = np.zeros((len(pairs), 2))
+    with evaluation_mode(model):
+        for batch in batches_by_length(pairs.lengths(), batch_size):
+            if should_stop():
+                break
+            sides = [pairs.sides(int(i))[which] for which in (0, 1) for i in batch]
+            ids, _ = pad_right(sides, pad_id)
+            lengths = torch.tensor([len(row) for row, _ in sides])
+            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+            rewards[batch] = logits.squeeze(-1).float().cpu().numpy().reshape(2, -1).T
+    return rewards
+
+
 @contextlib.contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
     """Evaluation mode (no dropout) inside the block, and the mode from before after it."""

@@ -13,8 +13,8 @@ from jobs import evaluate_reply, train_reply
 
 from finetune_trainer import checkpoint
 from finetune_trainer.data import render, tokenize_rows
-from finetune_trainer.evaluate import bootstrap, side_score, wilson
 from finetune_trainer.generate import greedy
+from finetune_trainer.intervals import bootstrap, side_score, wilson
 from finetune_trainer.model import load_model, load_tokenizer
 from finetune_trainer.rows import last_answer_only
 from finetune_trainer.score import RowScores, batches_by_length, score, score_rows
