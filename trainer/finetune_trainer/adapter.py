@@ -100,7 +100,8 @@ def _begin_with(model: PeftModel, directory: Path, lora: Lora) -> None:
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise _other(f"{name} is {tuple(expected[name].shape)} here and {tuple(tensor.shape)} there", "model")
-    set_peft_model_state_dict(model, tensors)
+    # PEFT wants every tensor: a new head stays as it is.
+    set_peft_model_state_dict(model, {**{name: expected[name] for name in head}, **tensors})
 
 
 def _other(what: str, field: str) -> TrainingFailed:
