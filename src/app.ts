@@ -38,8 +38,10 @@ import { evaluationsApi } from "./evaluations/api.ts";
 import { evaluationsPages } from "./evaluations/pages.tsx";
 import { startEvaluations } from "./evaluations/service.ts";
 import { gatewayApi } from "./gateway/api.ts";
+import { askModel } from "./gateway/ask.ts";
 import { gatewayPages } from "./gateway/pages.tsx";
 import { flushUsage } from "./gateway/usage.ts";
+import { gradersApi } from "./graders/api.ts";
 import { homePages } from "./home/pages.tsx";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
@@ -159,6 +161,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   modelsPages,
   billingPages,
   billingApi,
+  (ctx) => gradersApi(ctx, askModel(ctx)),
   metricsApi,
   fineTuningApi,
   jobsApi,

@@ -60,6 +60,14 @@ const PARAMS: Record<string, (e: Everything) => Record<string, string>> = {
   "/deployments/": (e) => ({ id: e.deployment }),
 };
 
+/** A grader that asks the model of organisation A. */
+const judge = (model: string) => ({
+  type: "score_model",
+  name: "judge",
+  model,
+  input: [{ role: "user", content: "How good is {{sample.output_text}}?" }],
+});
+
 /** Bodies for routes that need one: naming things of organisation A wherever something can be named. */
 const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
@@ -74,6 +82,8 @@ const BODIES: Record<string, (e: Everything) => unknown> = {
   }),
   "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
   "POST /v1/fine_tuning/jobs": (e) => ({ model: e.base, training_file: e.file }),
+  "POST /v1/fine_tuning/alpha/graders/run": (e) => ({ grader: judge(e.model), model_sample: "hi" }),
+  "POST /v1/fine_tuning/alpha/graders/validate": (e) => ({ grader: judge(e.model) }),
   "POST /v1/jobs": (e) => ({ model: e.base, training_file: e.file }),
   "POST /v1/jobs/plan": (e) => ({ model: e.base, training_file: e.file }),
   "POST /v1/jobs/metrics": (e) => ({ jobs: [e.job], keys: ["train/loss"] }),
@@ -112,7 +122,7 @@ const QUERIES: Record<string, (e: Everything) => Record<string, string>> = {
 };
 /** Routes without an id in the path whose body names something. */
 const NAMES_THINGS =
-  /^POST (\/v1)?\/(datasets|fine_tuning\/jobs|jobs|jobs\/plan|jobs\/metrics|evaluations|deployments|chat\/completions|completions)$/;
+  /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|deployments|chat\/completions|completions)$/;
 
 /** Things that belong to the installation rather than to an organisation. */
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;

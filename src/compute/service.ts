@@ -16,6 +16,7 @@ import { keepEnvironment } from "./trainer-environment.ts";
 
 export { type CardGroup, cardsOf } from "./cards.ts";
 export { SILENT_MS } from "./inventory.ts";
+export { findPython } from "./python.ts";
 
 /** The registry with what the settings page wants to know besides. */
 export interface Compute extends ComputeRegistry {

@@ -1,0 +1,157 @@
+/** Grades one sample: pure but for two tools handed in, one that asks models and one that runs Python. The endpoint uses it, and so can anything that trains. */
+import { FormulaError, parseFormula } from "./formula.ts";
+import { type Ask, askLabel, askScore, type Judgement } from "./judge.ts";
+import { type Grade, type Grader, type MultiGrader, noErrors, partsOf, type SingleGrader } from "./model.ts";
+import type { RunPython } from "./python.ts";
+import { MAX_COMPARED, similarity } from "./similarity.ts";
+import { fill, parseTemplate, type Sample, TemplateError } from "./template.ts";
+
+/** What is graded: the row and what the model said to it. */
+export interface Subject {
+  item: Record<string, unknown>;
+  sample: Sample;
+}
+
+export interface GraderTools {
+  ask: Ask;
+  python: RunPython;
+  signal: AbortSignal;
+}
+
+const gradeOf = (reward: number): Grade => ({
+  reward,
+  errors: noErrors(),
+  messages: [],
+  parts: {},
+  usage: {},
+  sampledModel: null,
+});
+
+/** A grade of 0 with what went wrong. */
+function failed(errors: Partial<Grade["errors"]>, message: string): Grade {
+  return { ...gradeOf(0), errors: { ...noErrors(), ...errors }, messages: [message] };
+}
+
+const CHECKS = {
+  eq: (input: string, reference: string) => input === reference,
+  ne: (input: string, reference: string) => input !== reference,
+  like: (input: string, reference: string) => input.includes(reference),
+  ilike: (input: string, reference: string) => input.toLowerCase().includes(reference.toLowerCase()),
+};
+
+function judged<T>(model: string, { value, fault, usage, model: sampled }: Judgement<T>, reward: (value: T) => number) {
+  const asked = { usage: { [model]: usage }, sampledModel: sampled };
+  if (value !== null) return { ...gradeOf(reward(value)), ...asked };
+  const message = fault?.message ?? "";
+  const errors = {
+    model_grader_server_error: fault?.kind === "server",
+    model_grader_server_error_details: fault?.kind === "server" ? message : null,
+    model_grader_refusal_error: fault?.kind === "refusal",
+    model_grader_parse_error: fault?.kind === "parse",
+  };
+  return { ...failed(errors, message), ...asked };
+}
+
+async function gradePython(source: string, { item, sample }: Subject, tools: GraderTools): Promise<Grade> {
+  const verdict = await tools.python({ source, check: false, sample, item }, tools.signal);
+  if ("reward" in verdict) return gradeOf(verdict.reward);
+  if ("runtime" in verdict)
+    return failed(
+      { python_grader_runtime_error: true, python_grader_runtime_error_details: verdict.runtime },
+      verdict.runtime,
+    );
+  const said = "server" in verdict ? verdict.server : "The sandbox gave no result.";
+  return failed({ python_grader_server_error: true, python_grader_server_error_type: said }, said);
+}
+
+async function gradeSingle(grader: SingleGrader, subject: Subject, tools: GraderTools): Promise<Grade> {
+  const text = (template: string) => fill(parseTemplate(template), subject.item, subject.sample);
+  switch (grader.type) {
+    case "string_check":
+      return gradeOf(CHECKS[grader.operation](text(grader.input), text(grader.reference)) ? 1 : 0);
+    case "text_similarity": {
+      const [input, reference] = [text(grader.input), text(grader.reference)];
+      const cut = [input, reference].map((each) => each.slice(0, MAX_COMPARED));
+      const alike = similarity(grader.evaluation_metric, cut[0] ?? "", cut[1] ?? "");
+      if (alike === null)
+        return failed({ other_error: true }, "cosine needs a model of embeddings, which is not here.");
+      const grade = gradeOf(alike);
+      if (input.length > MAX_COMPARED || reference.length > MAX_COMPARED) {
+        grade.errors.truncated_observation_error = true;
+        grade.messages.push(`Only the first ${MAX_COMPARED} characters were compared.`);
+      }
+      return grade;
+    }
+    case "python":
+      return gradePython(grader.source, subject, tools);
+    case "score_model":
+      return judged(grader.model, await askScore(grader, subject, tools.ask, tools.signal), (score) => score);
+    case "label_model":
+      return judged(grader.model, await askLabel(grader, subject, tools.ask, tools.signal), (label) =>
+        grader.passing_labels.includes(label) ? 1 : 0,
+      );
+  }
+}
+
+async function gradeSafely(grader: SingleGrader, subject: Subject, tools: GraderTools): Promise<Grade> {
+  try {
+    return await gradeSingle(grader, subject, tools);
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    const sample = error.kind === "sample";
+    return failed({ sample_parse_error: sample, invalid_variable_error: !sample }, error.message);
+  }
+}
+
+/** The flags of both: true where either is, and the first words there are. */
+function together(all: Grade["errors"], one: Grade["errors"]): Grade["errors"] {
+  const merged = Object.entries(all).map(([name, value]) => [name, value || one[name as keyof Grade["errors"]]]);
+  return Object.fromEntries(merged) as unknown as Grade["errors"];
+}
+
+async function gradeMulti(
+  grader: MultiGrader,
+  parts: Record<string, SingleGrader>,
+  subject: Subject,
+  tools: GraderTools,
+) {
+  const all = gradeOf(0);
+  const names = Object.keys(parts);
+  // One after the other: several graders that ask the same model would only stand in each other's way.
+  for (const name of names) {
+    const grade = await gradeSafely(parts[name] as SingleGrader, subject, tools);
+    all.parts[name] = grade.reward;
+    all.errors = together(all.errors, grade.errors);
+    all.messages.push(...grade.messages.map((message) => `${name}: ${message}`));
+    all.sampledModel = grade.sampledModel ?? all.sampledModel;
+    for (const [model, used] of Object.entries(grade.usage)) {
+      const sum = all.usage[model];
+      all.usage[model] = sum
+        ? {
+            prompt_tokens: sum.prompt_tokens + used.prompt_tokens,
+            completion_tokens: sum.completion_tokens + used.completion_tokens,
+            total_tokens: sum.total_tokens + used.total_tokens,
+            cached_tokens: sum.cached_tokens + used.cached_tokens,
+          }
+        : used;
+    }
+  }
+  try {
+    all.reward = parseFormula(grader.calculate_output, names)(all.parts);
+  } catch (error) {
+    if (!(error instanceof FormulaError)) throw error;
+    all.errors.formula_parse_error = true;
+    all.messages.push(`calculate_output: ${error.message}`);
+  }
+  return all;
+}
+
+/**
+ * Grades one sample. What the sample, the model asked or the grader's Python did wrong is told in the grade, with a
+ * reward of 0; a part of a multi grader that failed counts as 0 in its formula.
+ * @throws AppError when the sandbox for Python cannot be had, when too much waits, or when the asker is over a limit
+ */
+export function grade(grader: Grader, subject: Subject, tools: GraderTools): Promise<Grade> {
+  if (grader.type !== "multi") return gradeSafely(grader, subject, tools);
+  return gradeMulti(grader, partsOf(grader) ?? {}, subject, tools);
+}

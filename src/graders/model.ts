@@ -1,0 +1,227 @@
+/** OpenAI's graders as clients write them, and the answers of running and checking one. */
+import * as v from "valibot";
+
+/** Largest source of a Python grader in bytes, as OpenAI has it. */
+export const MAX_SOURCE_BYTES = 256 * 1024;
+/** Largest text with templates, in characters. */
+const MAX_TEXT = 200_000;
+const MAX_MESSAGES = 64;
+const MAX_PARTS = 64;
+const MAX_LABELS = 256;
+export const MAX_GRADERS = 32;
+/** Longest model output that is graded, in characters. */
+const MAX_SAMPLE = 500_000;
+
+const Name = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(256));
+const Text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const Model = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(400));
+
+export const OPERATIONS = ["eq", "ne", "like", "ilike"] as const;
+export const METRICS = [
+  ...(["cosine", "fuzzy_match", "bleu", "gleu", "meteor"] as const),
+  ...(["rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"] as const),
+] as const;
+
+const StringCheck = v.object({
+  type: v.literal("string_check"),
+  name: Name,
+  input: Text,
+  reference: Text,
+  operation: v.picklist(OPERATIONS),
+});
+
+const TextSimilarity = v.object({
+  type: v.literal("text_similarity"),
+  name: Name,
+  input: Text,
+  reference: Text,
+  evaluation_metric: v.picklist(METRICS),
+});
+
+const Python = v.object({
+  type: v.literal("python"),
+  name: Name,
+  source: v.pipe(
+    v.string(),
+    v.check(
+      (source) => Buffer.byteLength(source) < MAX_SOURCE_BYTES,
+      `must be less than ${MAX_SOURCE_BYTES / 1024} kB`,
+    ),
+  ),
+  image_tag: v.optional(v.pipe(v.string(), v.maxLength(128))),
+});
+
+/** A piece of a message. Images and sounds are known, so that they can be refused by name. */
+const Part = v.union([
+  Text,
+  v.object({ type: v.picklist(["input_text", "output_text", "text"]), text: Text }),
+  v.looseObject({ type: v.picklist(["input_image", "input_audio"]) }),
+]);
+export type GraderPart = v.InferOutput<typeof Part>;
+
+const Message = v.object({
+  role: v.picklist(["user", "assistant", "system", "developer"]),
+  content: v.union([Part, v.pipe(v.array(Part), v.maxLength(MAX_PARTS))]),
+  type: v.optional(v.literal("message")),
+});
+export type GraderMessage = v.InferOutput<typeof Message>;
+const Messages = v.pipe(v.array(Message), v.minLength(1, "needs at least one message"), v.maxLength(MAX_MESSAGES));
+
+const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const between = (min: number, max: number) => v.pipe(v.number(), v.minValue(min), v.maxValue(max));
+
+const Sampling = v.object({
+  seed: v.optional(v.nullable(whole(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))),
+  top_p: v.optional(v.nullable(between(0, 1))),
+  temperature: v.optional(v.nullable(between(0, 2))),
+  max_completions_tokens: v.optional(v.nullable(whole(1, 1_000_000))),
+  reasoning_effort: v.optional(v.nullable(v.picklist(["none", "minimal", "low", "medium", "high", "xhigh", "max"]))),
+});
+export type Sampling = v.InferOutput<typeof Sampling>;
+
+const ScoreModel = v.object({
+  type: v.literal("score_model"),
+  name: Name,
+  model: Model,
+  input: Messages,
+  sampling_params: v.optional(v.nullable(Sampling)),
+  range: v.optional(
+    v.nullable(
+      v.pipe(
+        v.array(v.pipe(v.number(), v.finite())),
+        v.length(2, "must be two numbers"),
+        v.check(([low = 0, high = 0]) => low < high, "must be two numbers, the smaller one first"),
+      ),
+    ),
+  ),
+});
+
+const Label = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(256));
+const LabelModel = v.object({
+  type: v.literal("label_model"),
+  name: Name,
+  model: Model,
+  input: Messages,
+  labels: v.pipe(v.array(Label), v.minLength(1, "needs at least one label"), v.maxLength(MAX_LABELS)),
+  passing_labels: v.pipe(v.array(Label), v.maxLength(MAX_LABELS)),
+  sampling_params: v.optional(v.nullable(Sampling)),
+});
+
+const SINGLE = [StringCheck, TextSimilarity, Python, ScoreModel, LabelModel] as const;
+const Single = v.variant("type", SINGLE);
+
+const isOneGrader = (given: unknown) =>
+  typeof given === "object" && given !== null && "type" in given && typeof given.type === "string";
+
+const Multi = v.object({
+  type: v.literal("multi"),
+  name: Name,
+  /** By the names that `calculate_output` uses. OpenAI's schema file says one grader here; that is taken too. */
+  graders: v.lazy((given) => (isOneGrader(given) ? Single : v.record(v.string(), Single))),
+  calculate_output: v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(4000)),
+});
+
+export const Grader = v.variant("type", [...SINGLE, Multi]);
+export type Grader = v.InferOutput<typeof Grader>;
+export type SingleGrader = v.InferOutput<typeof Single>;
+export type MultiGrader = v.InferOutput<typeof Multi>;
+export type TextSimilarityGrader = v.InferOutput<typeof TextSimilarity>;
+export type PythonGrader = v.InferOutput<typeof Python>;
+export type ScoreModelGrader = v.InferOutput<typeof ScoreModel>;
+export type LabelModelGrader = v.InferOutput<typeof LabelModel>;
+export type Metric = (typeof METRICS)[number];
+
+export const RunGrader = v.strictObject({
+  grader: Grader,
+  model_sample: v.pipe(v.string(), v.maxLength(MAX_SAMPLE)),
+  item: v.optional(v.nullable(v.record(v.string(), v.unknown()))),
+});
+export type RunGrader = v.InferOutput<typeof RunGrader>;
+
+export const ValidateGrader = v.strictObject({ grader: Grader });
+
+/** The graders inside a multi grader by name; null for any other. */
+export function partsOf(grader: Grader): Record<string, SingleGrader> | null {
+  if (grader.type !== "multi") return null;
+  const { graders } = grader;
+  return isOneGrader(graders)
+    ? { [(graders as SingleGrader).name]: graders as SingleGrader }
+    : (graders as Record<string, SingleGrader>);
+}
+
+/** What can go wrong while grading, as OpenAI names it. */
+export interface GraderErrors {
+  formula_parse_error: boolean;
+  sample_parse_error: boolean;
+  truncated_observation_error: boolean;
+  unresponsive_reward_error: boolean;
+  invalid_variable_error: boolean;
+  other_error: boolean;
+  python_grader_server_error: boolean;
+  python_grader_server_error_type: string | null;
+  python_grader_runtime_error: boolean;
+  python_grader_runtime_error_details: string | null;
+  model_grader_server_error: boolean;
+  model_grader_refusal_error: boolean;
+  model_grader_parse_error: boolean;
+  model_grader_server_error_details: string | null;
+}
+
+export const noErrors = (): GraderErrors => ({
+  formula_parse_error: false,
+  sample_parse_error: false,
+  truncated_observation_error: false,
+  unresponsive_reward_error: false,
+  invalid_variable_error: false,
+  other_error: false,
+  python_grader_server_error: false,
+  python_grader_server_error_type: null,
+  python_grader_runtime_error: false,
+  python_grader_runtime_error_details: null,
+  model_grader_server_error: false,
+  model_grader_refusal_error: false,
+  model_grader_parse_error: false,
+  model_grader_server_error_details: null,
+});
+
+export interface TokenUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  cached_tokens: number;
+}
+
+/** What a grader gave for one sample. Never a throw for what the sample or a model did: that is told in `errors`. */
+export interface Grade {
+  /** Finite; 0 where `errors` says that there is none. */
+  reward: number;
+  errors: GraderErrors;
+  /** What went wrong, in words, one line each. */
+  messages: string[];
+  /** Rewards of the parts of a multi grader by name. */
+  parts: Record<string, number>;
+  /** Tokens by the model that was asked. */
+  usage: Record<string, TokenUsage>;
+  /** The model that answered last; null when none was asked. */
+  sampledModel: string | null;
+}
+
+/** The answer of POST /v1/fine_tuning/alpha/graders/run. `seconds` the grading took. */
+export function runView(grader: Grader, grade: Grade, seconds: number) {
+  const tokens = Object.values(grade.usage).reduce((sum, each) => sum + each.total_tokens, 0);
+  return {
+    reward: grade.reward,
+    metadata: {
+      name: grader.name,
+      type: grader.type,
+      errors: grade.errors,
+      execution_time: seconds,
+      scores: grade.parts,
+      token_usage: grade.sampledModel === null ? null : tokens,
+      sampled_model_name: grade.sampledModel,
+      ...(grade.messages.length ? { ftl: { messages: grade.messages } } : {}),
+    },
+    sub_rewards: grade.parts,
+    model_grader_token_usage_per_model: grade.usage,
+  };
+}

@@ -1,0 +1,120 @@
+/** Runs the source of Python graders walled off: in a container where a Docker engine is configured, else in namespaces of this machine, else not at all. */
+import { availableParallelism } from "node:os";
+import { readyTrainerEnvironment } from "../compute/environment.ts";
+import { findPython } from "../compute/service.ts";
+import type { Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+import { runInContainer } from "./container.ts";
+import sandboxSource from "./sandbox.py" with { type: "text" };
+import {
+  type NoSandbox,
+  PYTHON_LIMITS,
+  type PythonJob,
+  type PythonLimits,
+  requestOf,
+  type Verdict,
+  verdictOf,
+} from "./sandbox.ts";
+
+/** @throws AppError `sandbox_unavailable`, `graders_busy` */
+export type RunPython = (job: PythonJob, signal: AbortSignal) => Promise<Verdict>;
+
+/** Seconds beyond its own limit after which the sandbox itself is ended. */
+const SLACK_S = 15;
+const MAX_WAITING = 64;
+const ASK_AGAIN_MS = 60_000;
+
+async function runInNamespaces(
+  ctx: Ctx,
+  python: string,
+  job: PythonJob,
+  limits: PythonLimits,
+  signal: AbortSignal,
+): Promise<Verdict | NoSandbox> {
+  if (process.platform !== "linux") return { sandbox: "this system has no Linux namespaces" };
+  const child = Bun.spawn([python, "-I", "-B", "-c", sandboxSource], {
+    cwd: "/",
+    // Nothing of the server's own environment.
+    env: { LANG: "C.UTF-8" },
+    stdin: new Blob([requestOf(job, limits, "namespaces", [ctx.files.root])]),
+    stdout: "pipe",
+    stderr: "pipe",
+    signal: AbortSignal.any([signal, ctx.signal]),
+    killSignal: "SIGKILL",
+    timeout: (limits.seconds + SLACK_S) * 1000,
+  });
+  const [printed, complaint] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  signal.throwIfAborted();
+  return verdictOf(printed, complaint);
+}
+
+function unavailable(reasons: string[]): AppError {
+  return new AppError(
+    "unprocessable",
+    "sandbox_unavailable",
+    `Python graders cannot be run here, because their code cannot be walled off: ${reasons.join("; ")}. Configure a Docker engine with the trainer image (FTL_PROVIDERS=docker), or let the server's user make user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0; Debian: sysctl kernel.unprivileged_userns_clone=1).`,
+    { param: "grader" },
+  );
+}
+
+/** A runner for `ctx`: a few at once, the rest wait. */
+export function pythonRunner(ctx: Ctx, limits: PythonLimits = PYTHON_LIMITS): RunPython {
+  const slots = Math.max(1, Math.min(4, availableParallelism() - 1));
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  let interpreter: { path: Promise<string>; until: number } | null = null;
+
+  /** The trainer environment's Python, because graders may import what it has; else any Python of this machine. */
+  function python(): Promise<string> {
+    const now = ctx.clock.monotonic();
+    if (interpreter && now < interpreter.until) return interpreter.path;
+    const path = readyTrainerEnvironment(ctx.config, ctx.files)
+      .catch(() => null)
+      .then(async (ready) => ready?.python ?? (await findPython(ctx.config.python)).path);
+    interpreter = { path, until: now + ASK_AGAIN_MS };
+    path.catch(() => {
+      interpreter = null;
+    });
+    return path;
+  }
+
+  async function run(job: PythonJob, signal: AbortSignal): Promise<Verdict> {
+    const reasons: string[] = [];
+    if (ctx.compute.get("docker")) {
+      const verdict = await runInContainer(ctx, sandboxSource, job, limits, SLACK_S, signal);
+      if (!("sandbox" in verdict)) return verdict;
+      reasons.push(`Docker: ${verdict.sandbox}`);
+    }
+    const path = await python().catch((error: unknown) => {
+      reasons.push(error instanceof Error ? error.message : String(error));
+      return null;
+    });
+    if (path === null) throw unavailable(reasons);
+    const verdict = await runInNamespaces(ctx, path, job, limits, signal);
+    if (!("sandbox" in verdict)) return verdict;
+    throw unavailable([...reasons, `namespaces: ${verdict.sandbox}`]);
+  }
+
+  return async (job, signal) => {
+    if (running >= slots) {
+      if (waiting.length >= MAX_WAITING)
+        throw new AppError("rate_limited", "graders_busy", "Too many Python graders are waiting. Try again later.", {
+          retryAfterS: 5,
+        });
+      // A place that becomes free is handed on, not counted down and up again.
+      await new Promise<void>((go) => waiting.push(go));
+    } else running++;
+    try {
+      signal.throwIfAborted();
+      return await run(job, signal);
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running--;
+    }
+  };
+}

@@ -1,0 +1,81 @@
+/** Runs and checks graders for somebody: models are asked as that person, and what they may not see does not exist. */
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+import { resolveChatModel } from "../models/service.ts";
+import { grade } from "./engine.ts";
+import type { Ask } from "./judge.ts";
+import { type Grader, type RunGrader, runView } from "./model.ts";
+import type { RunPython } from "./python.ts";
+import { sampleOf } from "./template.ts";
+import { checkGrader } from "./validate.ts";
+
+/** Asks a model as `actor`, the way that person's own requests do: same rights, same limits, same usage rows. */
+export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
+
+/** What graders need of the rest of the house. */
+export interface GraderParts {
+  ask: AskAs;
+  python: RunPython;
+}
+
+const MAX_ITEM_DEPTH = 64;
+
+/** Depth of nesting, without recursion: a row may be nested deeper than the stack is. */
+function tooDeep(value: unknown): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_ITEM_DEPTH) return true;
+    level = level.flatMap((each) => (typeof each === "object" && each !== null ? Object.values(each) : []));
+  }
+  return false;
+}
+
+const modelCheck = (ctx: Ctx, actor: Actor) => async (name: string) => {
+  await resolveChatModel(ctx, actor, name);
+};
+
+/**
+ * Grades one sample now.
+ * @throws AppError 400 naming the field for a grader or row that cannot work; what the sample, a model or Python code
+ * did wrong is in the answer's `metadata.errors`
+ */
+export async function runGrader(
+  ctx: Ctx,
+  actor: Actor,
+  request: RunGrader,
+  parts: GraderParts,
+  signal: AbortSignal,
+): Promise<ReturnType<typeof runView>> {
+  const item = request.item ?? {};
+  if (tooDeep(item))
+    throw new AppError("invalid", "invalid_value", `item is nested deeper than ${MAX_ITEM_DEPTH}.`, { param: "item" });
+  const sample = sampleOf(request.model_sample);
+  if (tooDeep(sample.output_json)) delete sample.output_json;
+  await checkGrader(request.grader, { model: modelCheck(ctx, actor), item });
+  const begun = ctx.clock.monotonic();
+  const tools = {
+    ask: (...rest: Parameters<Ask>) => parts.ask(actor, ...rest),
+    python: parts.python,
+    signal,
+  };
+  const graded = await grade(request.grader, { item, sample }, tools);
+  return runView(request.grader, graded, (ctx.clock.monotonic() - begun) / 1000);
+}
+
+/** Checks a grader without running it. @throws AppError naming the field */
+export async function validateGrader(
+  ctx: Ctx,
+  actor: Actor,
+  grader: Grader,
+  parts: GraderParts,
+  signal: AbortSignal,
+): Promise<{ grader: Grader }> {
+  const python = async (source: string) => {
+    const verdict = await parts.python({ source, check: true, sample: null, item: {} }, signal);
+    if ("runtime" in verdict) return verdict.runtime;
+    if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
+    return null;
+  };
+  await checkGrader(grader, { model: modelCheck(ctx, actor), python });
+  return { grader };
+}

@@ -1,0 +1,194 @@
+/** How alike two texts are, from 0 to 1: the measures of text_similarity graders, each as its well-known Python implementation computes it. */
+import { stemmer } from "stemmer";
+import type { Metric } from "./model.ts";
+
+/** Longest text compared, in characters: the common part of two texts takes time by their product. */
+export const MAX_COMPARED = 20_000;
+
+/** Words and punctuation as mteval-13a parts them, which BLEU is defined on (sacrebleu's default). */
+export function tokens13a(text: string): string[] {
+  const line = text
+    .replaceAll("<skipped>", "")
+    .replaceAll("-\n", "")
+    .replaceAll("\n", " ")
+    .replaceAll("&quot;", '"')
+    .replaceAll("&amp;", "&")
+    .replaceAll("&lt;", "<")
+    .replaceAll("&gt;", ">");
+  return ` ${line} `
+    .replace(/[{-~[-` -&(-+:-@/]/g, " $& ")
+    .replace(/([^0-9])([.,])/g, "$1 $2 ")
+    .replace(/([.,])([^0-9])/g, " $1 $2")
+    .replace(/([0-9])(-)/g, "$1 $2 ")
+    .split(/\s+/u)
+    .filter(Boolean);
+}
+
+/** Words as ROUGE parts them: lower case, letters and digits (of every script; rouge-score knows those of English alone). */
+const wordsOf = (text: string) =>
+  text
+    .toLowerCase()
+    .split(/[^\p{L}\p{M}\p{N}]+/u)
+    .filter(Boolean);
+
+function ngrams(tokens: string[], n: number): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (let at = 0; at + n <= tokens.length; at++) {
+    const gram = tokens.slice(at, at + n).join("\0");
+    counts.set(gram, (counts.get(gram) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function overlap(a: Map<string, number>, b: Map<string, number>): number {
+  let sum = 0;
+  for (const [gram, count] of a) sum += Math.min(count, b.get(gram) ?? 0);
+  return sum;
+}
+
+const total = (tokens: string[], n: number) => Math.max(0, tokens.length - n + 1);
+
+/** Sentence BLEU of sacrebleu: up to 4 words, exponential smoothing, effective order; divided by 100. */
+function bleu(input: string, reference: string): number {
+  const [said, wanted] = [tokens13a(input), tokens13a(reference)];
+  let logs = 0;
+  let order = 0;
+  let smooth = 1;
+  let any = false;
+  for (let n = 1; n <= 4; n++) {
+    const all = total(said, n);
+    if (all === 0) break;
+    const same = overlap(ngrams(said, n), ngrams(wanted, n));
+    any ||= same > 0;
+    if (same === 0) smooth *= 2;
+    logs += Math.log(same === 0 ? 1 / (smooth * all) : same / all);
+    order = n;
+  }
+  if (!any) return 0;
+  const brevity = said.length < wanted.length ? Math.exp(1 - wanted.length / said.length) : 1;
+  return brevity * Math.exp(logs / order);
+}
+
+/** Google-BLEU as in NLTK: matching runs of 1 to 4 words over the larger number of runs. */
+function gleu(input: string, reference: string): number {
+  const [said, wanted] = [tokens13a(input), tokens13a(reference)];
+  let same = 0;
+  let [inSaid, inWanted] = [0, 0];
+  for (let n = 1; n <= 4; n++) {
+    same += overlap(ngrams(said, n), ngrams(wanted, n));
+    inSaid += total(said, n);
+    inWanted += total(wanted, n);
+  }
+  const all = Math.max(inSaid, inWanted);
+  return all === 0 ? 0 : same / all;
+}
+
+/** Pairs words that are alike, from the end of both texts, and takes them out of what is left. */
+function pair(said: Map<number, string>, wanted: Map<number, string>, pairs: [number, number][]): void {
+  const places = new Map<string, number[]>();
+  for (const [at, word] of wanted) {
+    const known = places.get(word);
+    if (known) known.push(at);
+    else places.set(word, [at]);
+  }
+  for (const [at, word] of [...said].reverse()) {
+    const found = places.get(word)?.pop();
+    if (found === undefined) continue;
+    pairs.push([at, found]);
+    said.delete(at);
+    wanted.delete(found);
+  }
+}
+
+/** METEOR as in NLTK with exact words and Porter stems; synonyms would need WordNet, which is not here. */
+function meteor(input: string, reference: string): number {
+  const indexed = (text: string) => new Map(tokens13a(text).map((word, at) => [at, word.toLowerCase()]));
+  const [said, wanted] = [indexed(input), indexed(reference)];
+  const [inSaid, inWanted] = [said.size, wanted.size];
+  const pairs: [number, number][] = [];
+  pair(said, wanted, pairs);
+  const stems = (words: Map<number, string>) => new Map([...words].map(([at, word]) => [at, stemmer(word)]));
+  pair(stems(said), stems(wanted), pairs);
+  if (pairs.length === 0) return 0;
+  pairs.sort(([a], [b]) => a - b);
+  let chunks = 1;
+  for (const [n, [at, to]] of pairs.slice(1).entries()) {
+    const [before, beforeTo] = pairs[n] ?? [0, 0];
+    if (at !== before + 1 || to !== beforeTo + 1) chunks++;
+  }
+  const [precision, recall] = [pairs.length / inSaid, pairs.length / inWanted];
+  const mean = (precision * recall) / (0.9 * precision + 0.1 * recall);
+  return (1 - 0.5 * (chunks / pairs.length) ** 3) * mean;
+}
+
+/** Length of the longest common subsequence: 32 places of `a` at a time (Hyyrö 2004). */
+function commonLength(a: string[], b: string[]): number {
+  const size = Math.ceil(a.length / 32);
+  const places = new Map<string, Uint32Array>();
+  for (const [at, symbol] of a.entries()) {
+    const mask = places.get(symbol) ?? new Uint32Array(size);
+    mask[at >>> 5] = (mask[at >>> 5] ?? 0) | (1 << (at & 31));
+    places.set(symbol, mask);
+  }
+  const open = new Uint32Array(size).fill(0xffffffff);
+  for (const symbol of b) {
+    const mask = places.get(symbol);
+    if (!mask) continue;
+    let carry = 0;
+    for (let at = 0; at < size; at++) {
+      const bits = open[at] ?? 0;
+      const hits = mask[at] ?? 0;
+      const sum = bits + ((bits & hits) >>> 0) + carry;
+      carry = sum > 0xffffffff ? 1 : 0;
+      open[at] = sum | (bits & ~hits);
+    }
+  }
+  let length = 0;
+  for (let at = 0; at < a.length; at++) if ((((open[at >>> 5] ?? 0) >>> (at & 31)) & 1) === 0) length++;
+  return length;
+}
+
+/** The share of characters in common, as rapidfuzz' `fuzz.ratio` has it. */
+function fuzzy(input: string, reference: string): number {
+  const [said, wanted] = [[...input], [...reference]];
+  const all = said.length + wanted.length;
+  return all === 0 ? 1 : (2 * commonLength(said, wanted)) / all;
+}
+
+/** The harmonic mean of precision and recall. */
+function balance(same: number, inSaid: number, inWanted: number): number {
+  if (same === 0) return 0;
+  const [precision, recall] = [same / inSaid, same / inWanted];
+  return (2 * precision * recall) / (precision + recall);
+}
+
+function rougeN(input: string, reference: string, n: number): number {
+  const [said, wanted] = [wordsOf(input), wordsOf(reference)];
+  return balance(overlap(ngrams(said, n), ngrams(wanted, n)), total(said, n), total(wanted, n));
+}
+
+function rougeL(input: string, reference: string): number {
+  const [said, wanted] = [wordsOf(input), wordsOf(reference)];
+  return balance(commonLength(said, wanted), said.length, wanted.length);
+}
+
+type Measure = (input: string, reference: string) => number;
+
+/** Every measure but cosine, which needs a model of embeddings. */
+const MEASURES: Record<Exclude<Metric, "cosine">, Measure> = {
+  fuzzy_match: fuzzy,
+  bleu,
+  gleu,
+  meteor,
+  rouge_1: (a, b) => rougeN(a, b, 1),
+  rouge_2: (a, b) => rougeN(a, b, 2),
+  rouge_3: (a, b) => rougeN(a, b, 3),
+  rouge_4: (a, b) => rougeN(a, b, 4),
+  rouge_5: (a, b) => rougeN(a, b, 5),
+  rouge_l: rougeL,
+};
+
+/** How alike `input` is to `reference`, 0 to 1; null when the measure is not to be had here. Texts beyond MAX_COMPARED are the caller's to refuse. */
+export function similarity(metric: Metric, input: string, reference: string): number | null {
+  return metric === "cosine" ? null : MEASURES[metric](input, reference);
+}

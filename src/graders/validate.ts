@@ -1,0 +1,116 @@
+/** What a grader's schema cannot say: templates, formulas, names, models and measures held against what there is, each fault with the path of its field. */
+import { AppError } from "../errors.ts";
+import { FormulaError, isUsableName, parseFormula } from "./formula.ts";
+import { type Grader, type GraderMessage, MAX_GRADERS, partsOf, type SingleGrader } from "./model.ts";
+import { checkItem, parseTemplate, TemplateError } from "./template.ts";
+
+function invalid(code: string, message: string, param: string): AppError {
+  return new AppError("invalid", code, message, { param });
+}
+
+/** Every text with templates in a message, with the path of its field. */
+function* textsOfMessage({ content }: GraderMessage, path: string): Generator<[string, string]> {
+  const parts = Array.isArray(content) ? content : [content];
+  for (const [n, part] of parts.entries()) {
+    const at = Array.isArray(content) ? `${path}.content.${n}` : `${path}.content`;
+    if (typeof part === "string") yield [at, part];
+    else if ("text" in part && part.type !== "input_image" && part.type !== "input_audio")
+      yield [`${at}.text`, String(part.text)];
+    else
+      throw invalid(
+        "unsupported_content",
+        `Graders of this installation send text alone; ${part.type} cannot be sent to its models.`,
+        `${at}.type`,
+      );
+  }
+}
+
+/** Every text with templates in a grader, with the path of its field. @throws AppError for images and sounds */
+function* textsOf(grader: SingleGrader, path: string): Generator<[string, string]> {
+  if (grader.type === "string_check" || grader.type === "text_similarity") {
+    yield [`${path}.input`, grader.input];
+    yield [`${path}.reference`, grader.reference];
+  } else if (grader.type !== "python")
+    for (const [n, message] of grader.input.entries()) yield* textsOfMessage(message, `${path}.input.${n}`);
+}
+
+function checkLabels(labels: string[], passing: string[], path: string): void {
+  if (new Set(labels).size !== labels.length)
+    throw invalid("invalid_value", "Every label may be there once.", `${path}.labels`);
+  const foreign = passing.findIndex((label) => !labels.includes(label));
+  if (foreign >= 0)
+    throw invalid(
+      "invalid_value",
+      `"${passing[foreign]?.slice(0, 100)}" is not one of the labels.`,
+      `${path}.passing_labels.${foreign}`,
+    );
+}
+
+/** What the checks ask of the installation. */
+export interface Checks {
+  /** Throws unless the asker may chat with the model. */
+  model: (name: string) => Promise<void>;
+  /** Why Python cannot compile a source; null when it can. Left out when it is about to be run anyway. */
+  python?: (source: string) => Promise<string | null>;
+  /** The row templates will be filled from, when it is known. */
+  item?: Record<string, unknown>;
+}
+
+async function checkSingle(grader: SingleGrader, path: string, checks: Checks): Promise<void> {
+  for (const [param, text] of textsOf(grader, path)) {
+    try {
+      const template = parseTemplate(text);
+      if (checks.item) checkItem(template, checks.item);
+    } catch (error) {
+      if (!(error instanceof TemplateError)) throw error;
+      throw invalid("invalid_template", `Invalid template in '${param}': ${error.message}.`, param);
+    }
+  }
+  if (grader.type === "text_similarity" && grader.evaluation_metric === "cosine")
+    throw invalid(
+      "unsupported_metric",
+      "cosine compares embeddings, and this installation serves no model of embeddings. Use fuzzy_match, bleu, gleu, meteor or rouge.",
+      `${path}.evaluation_metric`,
+    );
+  if (grader.type === "python") {
+    const problem = await checks.python?.(grader.source);
+    if (problem) throw invalid("invalid_source", `Python cannot compile the source: ${problem}`, `${path}.source`);
+  }
+  if (grader.type === "label_model") checkLabels(grader.labels, grader.passing_labels, path);
+  if (grader.type === "score_model" || grader.type === "label_model") {
+    try {
+      await checks.model(grader.model);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      throw invalid(error.code, error.message, `${path}.model`);
+    }
+  }
+}
+
+/** @throws AppError with `param` naming the field, as a path from `grader` */
+export async function checkGrader(grader: Grader, checks: Checks): Promise<void> {
+  if (grader.type !== "multi") return checkSingle(grader, "grader", checks);
+  const parts = partsOf(grader) ?? {};
+  const names = Object.keys(parts);
+  if (names.length === 0 || names.length > MAX_GRADERS)
+    throw invalid("invalid_value", `A multi grader has 1 to ${MAX_GRADERS} graders.`, "grader.graders");
+  for (const name of names)
+    if (!isUsableName(name))
+      throw invalid(
+        "invalid_name",
+        `calculate_output cannot use "${name.slice(0, 100)}": names are made of letters, digits and _, begin with no digit, and are no function's.`,
+        `grader.graders.${name.slice(0, 100)}`,
+      );
+  try {
+    parseFormula(grader.calculate_output, names);
+  } catch (error) {
+    if (!(error instanceof FormulaError)) throw error;
+    throw invalid("invalid_formula", `calculate_output: ${error.message}.`, "grader.calculate_output");
+  }
+  for (const name of names)
+    await checkSingle(
+      parts[name] as SingleGrader,
+      grader.graders === parts ? `grader.graders.${name}` : "grader.graders",
+      checks,
+    );
+}

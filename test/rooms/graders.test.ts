@@ -1,0 +1,439 @@
+/** Graders over HTTP, from templates to models: what each gives, and what is said of every kind of mistake. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import { deployment } from "../../src/db/schema/deployments.ts";
+import { inference } from "../../src/db/schema/gateway.ts";
+import { flushUsage } from "../../src/gateway/usage.ts";
+import { parseFormula } from "../../src/graders/formula.ts";
+import { type Metric, noErrors } from "../../src/graders/model.ts";
+import { MAX_COMPARED, similarity } from "../../src/graders/similarity.ts";
+import golden from "../recordings/graders/similarity.json";
+import { type Asker, createTestApp, type TestApp } from "../support/app.ts";
+import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
+import { insertTuned, readyBase } from "../support/models.ts";
+import { contractMissing, contractProblems } from "../support/openai-contract.ts";
+
+let t: TestApp;
+beforeAll(async () => {
+  t = await createTestApp();
+  await readyBase(t.ctx, "tiny");
+});
+afterAll(() => t.close());
+
+interface Run {
+  reward: number;
+  metadata: {
+    name: string;
+    type: string;
+    errors: Record<string, unknown>;
+    scores: Record<string, number>;
+    token_usage: number | null;
+    sampled_model_name: string | null;
+    execution_time: number;
+    ftl?: { messages: string[] };
+  };
+  sub_rewards: Record<string, number>;
+  model_grader_token_usage_per_model: Record<string, { total_tokens: number }>;
+}
+
+const PATH = "/v1/fine_tuning/alpha/graders";
+const post = async (what: "run" | "validate", body: unknown, as: Asker = "member") => {
+  const answer = await t.request("POST", `${PATH}/${what}`, { as, body });
+  return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+};
+/** A run that must be answered; checked against OpenAI's schema where that is there. */
+async function run(grader: unknown, sample: string, item: unknown = {}): Promise<Run> {
+  const { status, body } = await post("run", { grader, model_sample: sample, item });
+  expect(status, JSON.stringify(body)).toBe(200);
+  expect(contractMissing ? [] : contractProblems("RunGraderResponse", body)).toEqual([]);
+  return body as unknown as Run;
+}
+/** What a request is refused with: status, code and field. */
+async function refusal(what: "run" | "validate", body: unknown, as?: Asker): Promise<[number, string, string | null]> {
+  const answer = await post(what, body, as);
+  const error = answer.body.error as { code: string; param: string | null };
+  return [answer.status, error?.code, error?.param];
+}
+
+const check = (operation: string, input: string, reference: string) => ({
+  ...{ type: "string_check", name: "check", operation },
+  ...{ input, reference },
+});
+const alike = (evaluation_metric: string, reference = "{{item.wanted}}") => ({
+  ...{ type: "text_similarity", name: "alike", evaluation_metric },
+  ...{ input: "{{sample.output_text}}", reference },
+});
+const multi = (graders: unknown, calculate_output: string) => ({
+  type: "multi",
+  name: "both",
+  graders,
+  calculate_output,
+});
+
+describe("string_check", () => {
+  test.each([
+    ["eq", "Paris", "Paris", 1],
+    ["eq", "paris", "Paris", 0],
+    ["ne", "Paris", "London", 1],
+    ["ne", "Paris", "Paris", 0],
+    ["like", "I love Paris.", "Paris", 1],
+    ["like", "I love paris.", "Paris", 0],
+    ["ilike", "I love PARIS.", "paris", 1],
+    ["ilike", "I love Rome.", "paris", 0],
+  ])("%s of %p and %p is %p", async (operation, said, wanted, reward) => {
+    const found = await run(check(operation, "{{ sample.output_text }}", "{{item.wanted}}"), said, { wanted });
+    expect(found.reward).toBe(reward);
+    expect(found.metadata).toMatchObject({ name: "check", type: "string_check", scores: {}, token_usage: null });
+    expect(found.metadata.errors).toEqual({ ...noErrors() });
+    expect([found.sub_rewards, found.model_grader_token_usage_per_model]).toEqual([{}, {}]);
+  });
+});
+
+describe("templates", () => {
+  const item = { a: { b: [{ c: "deep" }, 7] }, n: 1.5, yes: true, nothing: null, "x-y": "dash", größe: "L" };
+  test.each([
+    ["{{item.a.b[0].c}}", "deep"],
+    ["{{item.a.b.1}}", "7"],
+    ["{{ item.n }}/{{item.yes}}/{{item.nothing}}", "1.5/true/null"],
+    ["{{item.a}}", '{"b":[{"c":"deep"},7]}'],
+    ["{{item.x-y}} {{item.größe}} {single}", "dash L {single}"],
+    ["{{sample.output_json.steps[1].x}}", "2"],
+    ["{{sample.output_tools}}", "[]"],
+    ["no template at all", "no template at all"],
+  ])("%s is %s", async (template, text) => {
+    const found = await run(check("eq", template, text), '{"steps":[{"x":1},{"x":2}]}', item);
+    expect([found.reward, found.metadata.ftl?.messages ?? []]).toEqual([1, []]);
+  });
+
+  test.each([
+    ["{{item.other}}"],
+    ["{{item.a.b[9]}}"],
+    ["{{item.n.deeper}}"],
+    ["{{item}}"],
+    ["{{row.x}}"],
+    ["{{sample.text}}"],
+    ["{{sample}}"],
+    ["{{item.a"],
+    ["{{}}"],
+    ["{{item.a | upper}}"],
+    ["{{item.__proto__}}"],
+    ["{{item.constructor.name}}"],
+  ])("%s is refused, naming the field", async (template) => {
+    const body = { grader: multi({ exact: check("eq", "x", template) }, "exact"), model_sample: "{}", item };
+    expect(await refusal("run", body)).toEqual([400, "invalid_template", "grader.graders.exact.reference"]);
+  });
+
+  test("what is missing is said, with what there is", async () => {
+    const { body } = await post("run", {
+      grader: check("eq", "{{item.labl}}", "x"),
+      model_sample: "",
+      item: { label: 1 },
+    });
+    expect((body.error as { message: string }).message).toBe(
+      "Invalid template in 'grader.input': {{item.labl}}: item has no \"labl\"; it has label.",
+    );
+  });
+
+  test("a sample that is not what the template wants is the sample's fault, told in the flags", async () => {
+    const wants = check("eq", "{{sample.output_json.answer}}", "4");
+    const text = await run(wants, "four");
+    expect([text.reward, text.metadata.errors.sample_parse_error]).toEqual([0, true]);
+    const other = await run(wants, '{"result": 4}');
+    expect([other.reward, other.metadata.errors.sample_parse_error]).toEqual([0, true]);
+    expect(other.metadata.ftl?.messages[0]).toContain('has no "answer"; it has result');
+    expect((await run(wants, '{"answer": 4}')).reward).toBe(1);
+  });
+});
+
+describe("text_similarity", () => {
+  test(`gives what the reference implementations give (${golden.from.slice(0, 40)}…)`, () => {
+    let compared = 0;
+    for (const { input, reference, scores } of golden.pairs)
+      for (const [metric, wanted] of Object.entries(scores)) {
+        compared++;
+        const found = similarity(metric as Metric, input, reference);
+        expect(found, `${metric} of ${input} and ${reference}`).toBeCloseTo(wanted, 9);
+      }
+    expect(compared).toBeGreaterThan(200);
+  });
+
+  test("over HTTP", async () => {
+    const [, pair] = golden.pairs;
+    const found = await run(alike("bleu"), pair?.input ?? "", { wanted: pair?.reference });
+    expect(found.reward).toBeCloseTo(pair?.scores.bleu ?? -1, 9);
+    expect((await run(alike("rouge_1"), "Größe und Maß", { wanted: "größe oder maß" })).reward).toBeCloseTo(2 / 3, 9);
+  });
+
+  test("cosine is refused with the reason", async () => {
+    const refused = [400, "unsupported_metric", "grader.evaluation_metric"];
+    expect(await refusal("validate", { grader: alike("cosine") })).toEqual(refused as [number, string, string]);
+  });
+
+  test("texts beyond the limit are cut, which is said, and take little time", async () => {
+    const found = await run(alike("fuzzy_match", "ba".repeat(MAX_COMPARED)), "ab".repeat(MAX_COMPARED));
+    expect(found.reward).toBeCloseTo(1, 3);
+    expect(found.metadata.errors.truncated_observation_error).toBe(true);
+    expect(found.metadata.execution_time).toBeLessThan(2);
+  });
+});
+
+describe("multi", () => {
+  const exact = check("eq", "{{sample.output_text}}", "{{item.wanted}}");
+  const item = { wanted: "fuzzy wuzzy was a bear" };
+
+  test("one reward of several, each of them told", async () => {
+    const found = await run(multi({ exact, close: alike("fuzzy_match") }, "0.25 * exact + 0.75*close"), "fuzzy", item);
+    expect(found.reward).toBeCloseTo(0.75 * ((2 * 5) / 27), 9);
+    expect(found.sub_rewards).toEqual({ exact: 0, close: (2 * 5) / 27 });
+    expect(found.metadata).toMatchObject({ type: "multi", scores: found.sub_rewards });
+  });
+
+  test("a single grader is taken under its own name, as OpenAI's schema file has it", async () => {
+    expect((await run(multi(exact, "2 * check"), "fuzzy wuzzy was a bear", item)).reward).toBe(2);
+  });
+
+  test("a part that fails counts as nothing, and is named", async () => {
+    const json = check("eq", "{{sample.output_json.x}}", "1");
+    const found = await run(multi({ exact, json }, "exact + json"), "fuzzy wuzzy was a bear", item);
+    expect([found.reward, found.metadata.errors.sample_parse_error]).toEqual([1, true]);
+    expect(found.metadata.ftl?.messages[0]).toStartWith("json: ");
+  });
+
+  test.each([
+    ["1 / exact", 0],
+    ["log(exact)", 0],
+    ["sqrt(exact - 1)", 0],
+    ["exp(1000)", 0],
+  ])("%s cannot be computed: reward 0 and the flag", async (formula, reward) => {
+    const found = await run(multi({ exact }, formula), "other", item);
+    expect([found.reward, found.metadata.errors.formula_parse_error]).toEqual([reward, true]);
+    expect(found.metadata.ftl?.messages[0]).toStartWith("calculate_output: ");
+  });
+
+  test.each([
+    ["exact + closer", "grader.calculate_output", "invalid_formula"],
+    ["exact +", "grader.calculate_output", "invalid_formula"],
+    ["exact)", "grader.calculate_output", "invalid_formula"],
+    ["(exact", "grader.calculate_output", "invalid_formula"],
+    ["exact exact", "grader.calculate_output", "invalid_formula"],
+    ["exact; process", "grader.calculate_output", "invalid_formula"],
+    ["abs(exact, 1)", "grader.calculate_output", "invalid_formula"],
+    ["constructor(exact)", "grader.calculate_output", "invalid_formula"],
+    [`${"(".repeat(1900)}exact${")".repeat(1900)}`, "grader.calculate_output", "invalid_formula"],
+    ["-".repeat(3000), "grader.calculate_output", "invalid_formula"],
+  ])("%.30s is refused", async (formula, param, code) => {
+    expect(await refusal("validate", { grader: multi({ exact }, formula) })).toEqual([400, code, param]);
+  });
+
+  test.each([
+    ["1 + 2 * 3", 7],
+    ["(1 + 2) * 3", 9],
+    ["2 ^ 3 ^ 2", 512],
+    ["-2 ^ 2", -4],
+    ["2 * -a", -6],
+    ["8 / 4 / 2", 1],
+    ["10 - 3 - 2", 5],
+    ["min(a, 2, b) + max(1, a)", 0.5 + 3],
+    ["abs(-a) + floor(2.7) + ceil(2.1) + sqrt(9)", 3 + 2 + 3 + 3],
+    ["log(exp(2)) + .5e1", 7],
+    ["2**3", 8],
+  ])("%s is %p", (formula, wanted) => {
+    expect(parseFormula(formula, ["a", "b"])({ a: 3, b: 0.5 })).toBeCloseTo(wanted, 9);
+  });
+});
+
+describe("mistakes name their field", () => {
+  const good = check("eq", "a", "b");
+  const judge = { type: "score_model", name: "judge", model: "tiny", input: [{ role: "user", content: "x" }] };
+  const labels = { ...judge, type: "label_model", labels: ["good", "bad"], passing_labels: ["good"] };
+  test.each<[string, unknown, string | null, string]>([
+    ["no grader", {}, "grader", "missing_required_parameter"],
+    ["an unknown type", { grader: { ...good, type: "magic" } }, "grader.type", "invalid_type"],
+    ["an unknown operation", { grader: { ...good, operation: "is" } }, "grader.operation", "invalid_type"],
+    ["no reference", { grader: { ...good, reference: undefined } }, "grader.reference", "missing_required_parameter"],
+    [
+      "an operation in a part",
+      { grader: multi({ exact: { ...good, operation: "is" } }, "exact") },
+      "grader.graders.exact.operation",
+      "invalid_type",
+    ],
+    [
+      "a multi grader in a multi grader",
+      { grader: multi({ a: multi({ exact: good }, "exact") }, "a") },
+      "grader.graders.a.type",
+      "invalid_type",
+    ],
+    ["no graders", { grader: multi({}, "1") }, "grader.graders", "invalid_value"],
+    [
+      "a name a formula cannot use",
+      { grader: multi({ "my grader": good }, "1") },
+      "grader.graders.my grader",
+      "invalid_name",
+    ],
+    ["a function's name", { grader: multi({ max: good }, "1") }, "grader.graders.max", "invalid_name"],
+    ["a foreign field", { grader: good, items: {} }, "items", "unknown_parameter"],
+    ["a model nobody has", { grader: { ...judge, model: "nope" } }, "grader.model", "model_not_found"],
+    ["a range that is none", { grader: { ...judge, range: [1, 0] } }, "grader.range", "invalid_value"],
+    [
+      "a temperature out of bounds",
+      { grader: { ...judge, sampling_params: { temperature: 3 } } },
+      "grader.sampling_params.temperature",
+      "invalid_value",
+    ],
+    [
+      "a foreign passing label",
+      { grader: { ...labels, passing_labels: ["good", "fine"] } },
+      "grader.passing_labels.1",
+      "invalid_value",
+    ],
+    ["a label twice", { grader: { ...labels, labels: ["good", "good"] } }, "grader.labels", "invalid_value"],
+    [
+      "an image",
+      { grader: { ...judge, input: [{ role: "user", content: [{ type: "input_image", image_url: "x" }] }] } },
+      "grader.input.0.content.0.type",
+      "unsupported_content",
+    ],
+    [
+      "a template in a message",
+      { grader: { ...judge, input: [{ role: "user", content: { type: "input_text", text: "{{oops}}" } }] } },
+      "grader.input.0.content.text",
+      "invalid_template",
+    ],
+    [
+      "a source too long",
+      { grader: { type: "python", name: "p", source: "#".repeat(256 * 1024) } },
+      "grader.source",
+      "invalid_value",
+    ],
+  ])("%s", async (_, body, param, code) => {
+    expect(await refusal("validate", body)).toEqual([400, code, param]);
+  });
+
+  test("rows nested deeper than any stack, and samples too", async () => {
+    const deep = `${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`;
+    const raw = `{"grader":${JSON.stringify(good)},"model_sample":"x","item":${deep}}`;
+    const headers = { "content-type": "application/json" };
+    const answer = await t.request("POST", `${PATH}/run`, { raw, headers });
+    expect(answer.status).toBe(400);
+    const found = await run(check("eq", "{{sample.output_json}}", "x"), "[".repeat(100_000) + "]".repeat(100_000));
+    expect(found.metadata.errors.sample_parse_error).toBe(true);
+  });
+
+  test("a sound grader comes back as it was sent", async () => {
+    for (const grader of [good, alike("meteor"), judge, labels]) {
+      const { status, body } = await post("validate", { grader });
+      expect([status, body]).toEqual([200, { grader }]);
+      if (!contractMissing && grader !== labels) expect(contractProblems("ValidateGraderResponse", body)).toEqual([]);
+    }
+    const both = multi({ good, judge }, "good * judge");
+    expect((await post("validate", { grader: both })).body).toEqual({ grader: both });
+  });
+});
+
+describe("models that grade", () => {
+  let engine: TestEngine;
+  let deploymentId: string;
+  let answers: unknown[];
+  beforeEach(async () => {
+    engine = startEngine();
+    deploymentId = (await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" })).id;
+    answers = [];
+    engine.instead = () => {
+      const next = answers.length > 1 ? answers.shift() : answers[0];
+      if (next instanceof Response) return next.clone();
+      const message = typeof next === "string" ? { role: "assistant", content: next } : next;
+      const usage = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
+      return Response.json({ model: "tiny", choices: [{ index: 0, message, finish_reason: "stop" }], usage });
+    };
+  });
+  afterEach(async () => {
+    await t.ctx.write((tx) => tx.update(deployment).set({ deletedAt: 1, wanted: "stopped", state: "stopped" }));
+    t.ctx.bus.emit("deployment.changed", { org: t.orgs.a, deploymentId, state: "stopped" });
+    await engine.stop();
+  });
+
+  const score = {
+    type: "score_model",
+    name: "judge",
+    model: "tiny",
+    input: [
+      { role: "developer", content: "You grade." },
+      { role: "user", content: [{ type: "input_text", text: "Wanted {{item.w}}, said {{sample.output_text}}." }] },
+    ],
+    range: [0, 10],
+    sampling_params: { temperature: 0, seed: 42, top_p: 1, max_completions_tokens: 64, reasoning_effort: null },
+  };
+  const label = { ...score, type: "label_model", range: undefined, labels: ["good", "bad"], passing_labels: ["good"] };
+
+  test("are asked through the gateway, as the one who grades, and counted", async () => {
+    answers = ['{"result": 7.5}'];
+    const found = await run(score, "Rom", { w: "Rome" });
+    expect([found.reward, found.metadata.token_usage, found.metadata.sampled_model_name]).toEqual([7.5, 15, "tiny"]);
+    expect(found.model_grader_token_usage_per_model).toEqual({
+      tiny: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15, cached_tokens: 0 } as { total_tokens: number },
+    });
+    const { body, path } = engine.requests[0] ?? {};
+    expect(path).toBe("/v1/chat/completions");
+    expect(body).toMatchObject({ temperature: 0, seed: 42, top_p: 1, max_completion_tokens: 64 });
+    expect(body).not.toHaveProperty("reasoning_effort");
+    const messages = body?.messages as { role: string; content: string }[];
+    expect(messages.map(({ role }) => role)).toEqual(["system", "user"]);
+    expect(messages[1]?.content).toStartWith("Wanted Rome, said Rom.\n\nAnswer with JSON alone");
+    await flushUsage(t.ctx);
+    const rows = await t.ctx.db.select().from(inference).where(eq(inference.deploymentId, deploymentId));
+    expect(rows.map((row) => [row.userId, row.keyId, row.org, row.promptTokens, row.status])).toEqual([
+      [t.users.member, t.keyIds.member, t.orgs.a, 10, 200],
+    ]);
+  });
+
+  test.each<[string, unknown[], number, number, string | null]>([
+    ["a bare number", ["3"], 3, 1, null],
+    ["JSON in a fence", ['```json\n{"result": 3}\n```'], 3, 1, null],
+    ["a second try", ["I would say 3", '{"result": 3}'], 3, 2, null],
+    ["a score out of range, then one within", ['{"result": 11}', '{"result": 10}'], 10, 2, null],
+    ["words to the end", ["three"], 0, 3, "model_grader_parse_error"],
+    ["a number in quotes", ['{"result": "3"}'], 0, 3, "model_grader_parse_error"],
+    ["a refusal", [{ role: "assistant", content: null, refusal: "I will not." }], 0, 1, "model_grader_refusal_error"],
+    [
+      "an engine that refuses",
+      [Response.json({ error: { message: "too long" } }, { status: 400 })],
+      0,
+      1,
+      "model_grader_server_error",
+    ],
+    ["an engine that breaks", [new Response("oops", { status: 500 })], 0, 1, "model_grader_server_error"],
+  ])("%s", async (_, given, reward, asked, flag) => {
+    answers = [...given];
+    const found = await run(score, "Rom", { w: "Rome" });
+    expect([found.reward, engine.requests.length]).toEqual([reward, asked]);
+    const { model_grader_server_error_details: details, ...flags } = found.metadata.errors;
+    expect(Object.keys(flags).filter((name) => flags[name] === true)).toEqual(flag ? [flag] : []);
+    expect(typeof details === "string").toBe(flag === "model_grader_server_error");
+    expect(found.metadata.token_usage).toBe(flag === "model_grader_server_error" ? 0 : 15 * asked);
+  });
+
+  test.each<[string, string, number, string | null]>([
+    ["a passing label", '{"label": "good"}', 1, null],
+    ["another label", '{"label": "bad"}', 0, null],
+    ["a label as bare text", "good", 1, null],
+    ["a label that is none", '{"label": "fine"}', 0, "model_grader_parse_error"],
+  ])("label_model: %s", async (_, answer, reward, flag) => {
+    answers = [answer];
+    const found = await run(label, "Rom", { w: "Rome" });
+    expect(found.reward).toBe(reward);
+    expect(Object.entries(found.metadata.errors).find(([, value]) => value === true)?.[0] ?? null).toBe(flag);
+  });
+
+  test("two of them in a multi grader add their tokens up", async () => {
+    answers = ['{"result": 4}', '{"label": "good"}'];
+    const found = await run(multi({ score, label }, "score / 10 * label"), "x", { w: "y" });
+    expect([found.reward, found.metadata.token_usage]).toEqual([0.4, 30]);
+  });
+
+  test("another organisation's tuned model does not exist, and its engine is not asked", async () => {
+    const { id } = await insertTuned(t.ctx, t.orgs.a);
+    const body = { grader: { ...score, model: id }, model_sample: "x", item: { w: "y" } };
+    expect(await refusal("run", body, "other")).toEqual([400, "model_not_found", "grader.model"]);
+    expect(engine.requests.length).toBe(0);
+  });
+});
