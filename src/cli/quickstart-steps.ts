@@ -265,9 +265,12 @@ export interface HeldOut {
 
 /** The first held-out row that ends with an answer in words. */
 export async function heldOutRow({ api }: Step, datasetId: string): Promise<HeldOut | null> {
-  type Row = { messages: { role: string; content: string | null }[] };
+  type Turn = { role: string; content: string | null };
+  type Row = { messages?: Turn[]; chosen?: Turn[] };
   const page = await api.call<{ data: Row[] }>("GET", `/v1/datasets/${datasetId}/rows?split=holdout&limit=10`);
-  for (const { messages } of page.data) {
+  for (const row of page.data) {
+    // A pair's better answer is what is wanted; plain text asks for nothing.
+    const messages = [...(row.messages ?? []), ...(row.chosen ?? [])];
     const last = messages.at(-1);
     if (last?.role !== "assistant" || !last.content) continue;
     const prompt = messages.slice(0, -1).map(({ role, content }) => ({ role, content: content ?? "" }));

@@ -25,7 +25,7 @@ async function named<T>(param: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof AppError) || error.param === param) throw error;
+    if (!(error instanceof AppError) || (error.param === param && error.kind !== "not_found")) throw error;
     const { kind, code, message, cause } = error;
     throw new AppError(kind === "not_found" ? "invalid" : kind, code, message, { param, cause });
   }
@@ -82,6 +82,13 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
   const ready = version.status === "ready" && (!validation || validation.status === "ready");
   if (ready && version.trainRows === 0)
     throw new AppError("invalid", "no_training_rows", "The data has no training rows.", { param: "training_file" });
+  if (ready && validation && validation.rowType !== version.rowType)
+    throw new AppError(
+      "invalid",
+      "wrong_row_type",
+      `The rows to validate by are of the type '${validation.rowType}', those to train on '${version.rowType}'. Use data of the same type.`,
+      { param: "validation_file" },
+    );
   const ref = baseModelRef(base);
   if (typeof request.max_length === "number" && ref.context_length && request.max_length > ref.context_length)
     throw new AppError(

@@ -122,7 +122,6 @@ describe("creating in OpenAI's form", () => {
     [{ model: "gpt-4o" }, "model"],
     [{ training_file: "file-none" }, "training_file"],
     [{ validation_file: "file-none" }, "validation_file"],
-    [{ method: { type: "dpo", dpo: {} } }, "method.type"],
     [{ method: { type: "reinforcement", reinforcement: {} } }, "method.type"],
     [{ integrations: [{ type: "wandb", wandb: { project: "x" } }] }, "integrations"],
   ])("refuses %j, naming the field", async (extra, param) => {

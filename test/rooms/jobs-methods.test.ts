@@ -1,0 +1,189 @@
+/** Methods over HTTP: what the rows are decides, OpenAI's dpo and our own names, what does not go together is refused by one table, and runs that go on from tuned models. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { RowType, TrainSpec } from "../../src/contract/spec.ts";
+import { createLab, type Lab } from "../support/lab.ts";
+import { until } from "../support/live.ts";
+
+const user = { role: "user", content: "Who helps?" };
+const says = (content: string) => ({ role: "assistant", content });
+const LINES: Record<RowType, (i: number) => object> = {
+  chat: (i) => ({ messages: [user, says(`answer ${i}`)] }),
+  preference: (i) => ({
+    input: { messages: [user] },
+    preferred_output: [says(`good ${i}`)],
+    non_preferred_output: [says(`bad ${i}`)],
+  }),
+  unpaired: (i) => ({ messages: [user, says(`answer ${i}`)], label: i % 2 === 0 }),
+  text: (i) => ({ text: `Some plain text, number ${i}.` }),
+};
+const files = {} as Record<RowType, string>;
+let lab: Lab;
+
+interface Job {
+  id: string;
+  model: string;
+  spec: TrainSpec;
+  method: Record<string, unknown>;
+}
+interface Refusal {
+  error: { message: string; param: string; code: string };
+}
+const create = (path: string, rows: RowType, extra: object) =>
+  lab.request("POST", path, { body: { model: "tiny", training_file: files[rows], ...extra } });
+const made = async (rows: RowType, extra: object = {}, path = "/v1/jobs") => {
+  const answer = await create(path, rows, extra);
+  expect([answer.status, answer.ok ? "" : await answer.clone().text()]).toEqual([200, ""]);
+  const { id } = (await answer.json()) as Job;
+  const job = await lab.json<Job>("GET", `/v1/jobs/${id}`);
+  await lab.request("POST", `/v1/jobs/${id}/cancel`, { body: {} });
+  return job;
+};
+const refusal = async (rows: RowType, extra: object, path = "/v1/jobs") => {
+  const answer = await create(path, rows, extra);
+  return { status: answer.status, ...((await answer.json()) as Refusal).error };
+};
+
+beforeAll(async () => {
+  lab = await createLab();
+  for (const [type, line] of Object.entries(LINES)) {
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    const text = Array.from({ length: 24 }, (_, i) => JSON.stringify(line(i + 1))).join("\n");
+    form.set("file", new File([`${text}\n`], `${type}.jsonl`));
+    const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
+    files[type as RowType] = id;
+    await until(type, async () => (await lab.json("GET", `/v1/files/${id}`)).status === "processed", 20_000, 20);
+  }
+}, 60_000);
+afterAll(() => lab.close());
+
+describe("the method", () => {
+  const usual = { chat: "sft", preference: "dpo", unpaired: "kto", text: "pretrain" } as const;
+  for (const [rows, method] of Object.entries(usual))
+    test(`of ${rows} rows is ${method} unless another is named`, async () => {
+      const { spec } = await made(rows as RowType);
+      expect(spec.method.type).toBe(method);
+      expect(spec.dataset.row_type ?? "chat").toBe(rows as RowType);
+    });
+
+  test("may be another that fits the rows, with numbers of its own", async () => {
+    const { spec } = await made("preference", { method: "orpo", beta: 0.4, dora: true, quantization: "nf4" });
+    expect(spec.method).toMatchObject({ type: "orpo", beta: 0.4, quantization: "nf4", adapter: { dora: true } });
+    const pairs = await made("preference", { method: "reward", center: 0.05 });
+    expect(pairs.spec.method).toMatchObject({ type: "reward", center: 0.05 });
+  });
+
+  test.each([
+    ["preference", { method: "sft" }, "method", "conversations"],
+    ["chat", { method: "dpo" }, "method", "pairs"],
+    ["text", { method: "kto" }, "method", "marked"],
+    ["unpaired", { method: "pretrain" }, "method", "plain text"],
+    ["preference", { packing: true }, "packing", "compares whole answers"],
+    ["preference", { neftune_alpha: 5 }, "neftune_alpha", "reference"],
+    ["preference", { label_smoothing: 0.1 }, "label_smoothing", "robust"],
+    ["preference", { loss: "exo_pair", label_smoothing: 0 }, "label_smoothing", "above 0"],
+    ["preference", { loss: "perfect" }, "loss", "Invalid"],
+    ["preference", { beta: 0 }, "beta", "greater than 0"],
+    ["chat", { beta: 0.1 }, "beta", "means nothing to the method 'sft'"],
+    ["unpaired", { batch_size: 1 }, "batch_size", "two at least"],
+    ["chat", { quantization: "fp4" }, "quantization", "Invalid"],
+    ["chat", { early_stopping: 0 }, "early_stopping", "at least 1"],
+    ["chat", { neftune_alpha: -1 }, "neftune_alpha", "greater than 0"],
+  ] as [RowType, object, string, string][])(
+    "of %s rows with %j is refused by field",
+    async (rows, extra, param, says) => {
+      const { status, message, ...answer } = await refusal(rows, extra);
+      expect([status, answer.param]).toEqual([400, param]);
+      expect(message).toContain(says);
+    },
+  );
+
+  test("needs rows of the same type to validate by", async () => {
+    const answer = await refusal("chat", { validation_file: files.text });
+    expect(answer).toMatchObject({ status: 400, param: "validation_file", code: "wrong_row_type" });
+  });
+
+  test("waits for data that is still being checked, and is settled by it", async () => {
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    const text = Array.from({ length: 30_000 }, (_, i) => JSON.stringify(LINES.preference(i))).join("\n");
+    form.set("file", new File([text], "many.jsonl"));
+    const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
+    const job = await lab.json<Job>("POST", "/v1/jobs", {
+      body: { model: "tiny", training_file: id, beta: 0.3, max_steps: 5 },
+    });
+    const settled = await until("the spec", async () => {
+      const found = await lab.json<Job & { state: string }>("GET", `/v1/jobs/${job.id}`);
+      return found.state === "validating" ? null : found;
+    });
+    expect(settled.spec.method).toMatchObject({ type: "dpo", beta: 0.3 });
+    await lab.request("POST", `/v1/jobs/${job.id}/cancel`, { body: {} });
+  });
+});
+
+describe("OpenAI's form", () => {
+  const JOBS = "/v1/fine_tuning/jobs";
+  test("dpo has beta among its hyperparameters, and shows what became of them", async () => {
+    const hyperparameters = { beta: 0.2, n_epochs: 2, batch_size: 4, learning_rate_multiplier: 2 };
+    const method = { type: "dpo", dpo: { hyperparameters } };
+    const { id, spec } = await made("preference", { method }, JOBS);
+    expect(spec.method).toMatchObject({ type: "dpo", beta: 0.2, loss: "sigmoid" });
+    const shown = await lab.json<Job>("GET", `${JOBS}/${id}`);
+    expect(shown.method).toEqual({ type: "dpo", dpo: { hyperparameters } });
+  });
+
+  test("the rest of a method goes under ftl, and so do methods of ours", async () => {
+    const method = { type: "dpo", dpo: { hyperparameters: { beta: "auto" } } };
+    const { spec } = await made("preference", { method, ftl: { loss: "ipo", quantization: "int8" } }, JOBS);
+    expect(spec.method).toMatchObject({ type: "dpo", beta: 0.1, loss: "ipo", quantization: "int8" });
+    const own = await made("unpaired", { ftl: { method: "kto", undesirable_weight: 1.5 } }, JOBS);
+    const shown = await lab.json<Job>("GET", `${JOBS}/${own.id}`);
+    expect(shown.method).toMatchObject({ type: "kto", kto: { hyperparameters: { beta: 0.1 } } });
+  });
+
+  test.each([
+    ["preference", { method: { type: "supervised" } }, "method.type"],
+    ["chat", { method: { type: "dpo", dpo: {} } }, "method.type"],
+    [
+      "preference",
+      { method: { type: "dpo", dpo: { hyperparameters: { beta: 3 } } } },
+      "method.dpo.hyperparameters.beta",
+    ],
+    [
+      "preference",
+      { method: { type: "dpo", dpo: { hyperparameters: { gamma: 3 } } } },
+      "method.dpo.hyperparameters.gamma",
+    ],
+    ["preference", { method: { type: "dpo", dpo: { loss: "ipo" } } }, "method.dpo.loss"],
+    ["chat", { method: { type: "reinforcement", reinforcement: {} } }, "method.type"],
+    ["preference", { ftl: { label_smoothing: 0.2 } }, "ftl.label_smoothing"],
+  ] as [RowType, object, string][])("%s rows with %j are refused, naming the field", async (rows, extra, param) => {
+    const answer = await refusal(rows, extra, JOBS);
+    expect([answer.status, answer.param]).toEqual([400, param]);
+  });
+});
+
+describe("a run that goes on from a tuned model", () => {
+  test("takes over the adapter's shape, reads its files and keeps them from being pruned", async () => {
+    const first = await lab.train("first", { lora_r: 4, lora_layers: 2 });
+    await lab.reached(first, "succeeded");
+    const { spec: before } = await lab.json<Job>("GET", `/v1/jobs/${first}`);
+    const model = before.output_model;
+    const checkpoints = await lab.json<{ data: { id: string }[] }>("GET", `/v1/jobs/${first}/checkpoints`);
+    const { id, spec } = await made("chat", { model, lora_dropout: 0.1, suffix: "second" });
+    expect(spec.start).toMatchObject({ model, checkpoint_id: checkpoints.data[0]?.id });
+    expect(spec.base_model.id).toBe("tiny");
+    expect(spec.method.adapter).toEqual({ ...before.method.adapter, dropout: 0.1 });
+    const shown = await lab.json<Job>("GET", `/v1/fine_tuning/jobs/${id}`);
+    expect(shown.model).toBe(model);
+    expect(await refusal("chat", { model, lora_r: 8 })).toMatchObject({ status: 400, param: "lora_r" });
+    const pairs = await made("preference", { model });
+    expect(pairs.spec).toMatchObject({ method: { type: "dpo" }, start: { model } });
+    const done = await lab.train("third", { model });
+    await lab.reached(done, "succeeded");
+  }, 60_000);
+
+  test("needs one that exists, and is one's own", async () => {
+    expect(await refusal("chat", { model: "ft:tiny:org::nothing" })).toMatchObject({ status: 400, param: "model" });
+  });
+});
