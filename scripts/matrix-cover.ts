@@ -125,6 +125,17 @@ export function outcomes([a, x, b, y]: Pair): Outcome {
   return { kind: "refused", reason: told[0] ?? reasons[0] ?? "" };
 }
 
+/** The open pairs of every value with the first method it goes with: what a short look takes instead of all. */
+export function onceEach(open: Pair[]): Pair[] {
+  const seen = new Set<string>();
+  return open.filter(([a, , b, y]) => {
+    const value = `${b}=${y}`;
+    if (a !== "method" || seen.has(value) || y === "ddp") return false;
+    seen.add(value);
+    return true;
+  });
+}
+
 /** Trainings in which every open pair occurs: each begins with a pair that is left and takes up as many others as go with it. */
 export function cover(open: Pair[]): Chosen[] {
   const left = new Map(open.map((pair) => [pairKey(pair), pair]));
