@@ -13,6 +13,8 @@ let client: OpenAI;
 
 /** The schema each answer must fit, by method and path. */
 const SCHEMAS: [RegExp, string][] = [
+  [/^POST \/v1\/fine_tuning\/alpha\/graders\/run/, "RunGraderResponse"],
+  [/^POST \/v1\/fine_tuning\/alpha\/graders\/validate/, "ValidateGraderResponse"],
   [/^GET \/v1\/fine_tuning\/jobs\/[^/]+\/events/, "ListFineTuningJobEventsResponse"],
   [/^GET \/v1\/fine_tuning\/jobs\/[^/]+\/checkpoints/, "ListFineTuningJobCheckpointsResponse"],
   [/^GET \/v1\/fine_tuning\/jobs(\?.*)?$/, "ListPaginatedFineTuningJobsResponse"],
@@ -52,6 +54,12 @@ async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
   } catch (error) {
     return error;
   }
+}
+
+/** Null where this machine cannot wall Python graders off, which the rooms' own tests tell; anything else is thrown on. */
+function refusedSandbox(error: unknown): null {
+  if (error instanceof OpenAI.APIError && error.code === "sandbox_unavailable") return null;
+  throw error;
 }
 
 /** Polls as a user would until the job has ended. */
@@ -275,6 +283,49 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect(twins.map((entry) => entry.id)).toEqual([job.id]);
     await client.fineTuning.jobs.cancel(job.id).catch(() => null);
     await ended(job.id);
+  }, 120_000);
+
+  test("graders are checked and run, a model that grades and a Python grader that fails among them", async () => {
+    const { graders } = client.fineTuning.alpha;
+    const exact = {
+      type: "string_check",
+      name: "exact",
+      operation: "eq",
+      input: "{{sample.output_text}}",
+      reference: "{{item.label}}",
+    } as const;
+    expect(await graders.validate({ grader: exact })).toEqual({ grader: exact });
+    const item = { label: "card_stolen" };
+    expect((await graders.run({ grader: exact, model_sample: "card_stolen", item })).reward).toBe(1);
+    const close = { ...exact, type: "text_similarity", name: "close", evaluation_metric: "rouge_1" } as const;
+    expect((await graders.run({ grader: close, model_sample: "card stolen", item })).reward).toBeGreaterThanOrEqual(0);
+    const judge = {
+      type: "score_model",
+      name: "judge",
+      model: "tiny",
+      input: [{ role: "user", content: "Grade {{sample.output_text}} from 0 to 1" }],
+      sampling_params: { temperature: 0, max_completions_tokens: 8 },
+    } as const;
+    // So small a model grades nothing: its tokens are counted, and the flag says that its answer cannot be read.
+    const judged = await graders.run({ grader: { ...judge, input: [...judge.input] }, model_sample: "x" });
+    expect(judged.metadata.errors.model_grader_server_error_details).toBeNull();
+    expect(judged.metadata.errors.model_grader_parse_error || judged.reward > 0).toBe(true);
+    expect(judged.metadata.token_usage).toBeGreaterThan(0);
+    const python = {
+      type: "python",
+      name: "p",
+      source: "def grade(sample, item):\n  return 1 / item['zero']",
+    } as const;
+    const failing = await graders.run({ grader: python, model_sample: "x", item: { zero: 0 } }).catch(refusedSandbox);
+    if (failing) {
+      expect([failing.reward, failing.metadata.errors.python_grader_runtime_error]).toEqual([0, true]);
+      expect(failing.metadata.errors.python_grader_runtime_error_details).toContain("ZeroDivisionError");
+    }
+    const wrong = await refusal(
+      graders.run({ grader: { ...exact, reference: "{{item.lable}}" }, model_sample: "x", item }),
+    );
+    expect(wrong).toBeInstanceOf(OpenAI.BadRequestError);
+    expect((wrong as InstanceType<typeof OpenAI.BadRequestError>).param).toBe("grader.reference");
   }, 120_000);
 
   test("errors arrive as the client's own classes", async () => {

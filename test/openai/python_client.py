@@ -101,6 +101,18 @@ try:
 except openai.AuthenticationError:
     pass
 
+exact = {
+    "type": "string_check",
+    "name": "exact",
+    "operation": "ilike",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.label}}",
+}
+graders = recording.fine_tuning.alpha.graders
+assert graders.validate(grader=exact).grader.to_dict() == exact
+graded = graders.run(grader=exact, model_sample="It was STOLEN.", item={"label": "stolen"})
+assert graded.reward == 1 and graded.metadata.errors.other_error is False, graded
+
 models = [m.id for m in recording.models.list()]
 assert done.fine_tuned_model in models
 assert recording.models.delete(done.fine_tuned_model).deleted
