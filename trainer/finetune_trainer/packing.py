@@ -74,7 +74,7 @@ def pad_positions(rows: list[Any], length: int) -> torch.Tensor:
 
 @torch.no_grad()
 def keeps_rows_apart(model: Any) -> bool:
-    """Whether it is all one to this model which row a packed row stands behind: tried out, since layers that carry a state along mix them."""
+    """Whether it is all one to a packed row what stands before it: tried out, since layers that carry a state along mix rows."""
     inner = causal_model(model).base_model
     device = inner.get_input_embeddings().weight.device
     rows = [torch.arange(2 + 6 * n, 8 + 6 * n, device=device) for n in range(3)]
