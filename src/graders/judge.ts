@@ -65,9 +65,24 @@ interface Reply {
 }
 
 async function asked(ask: Ask, body: Record<string, unknown>, signal: AbortSignal): Promise<Reply> {
-  const reply = await ask(body, AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]));
+  const stop = new AbortController();
+  const leave = () => stop.abort();
+  // A timer that is taken back: AbortSignal.timeout would live on for its whole time.
+  const timer = setTimeout(leave, ANSWER_MS);
+  signal.addEventListener("abort", leave, { once: true });
+  let reply: Response;
+  let text: string;
+  try {
+    signal.throwIfAborted();
+    reply = await ask(body, stop.signal);
+    text = (await reply.text()).slice(0, MAX_REPLY_CHARS);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", leave);
+  }
   signal.throwIfAborted();
-  const text = (await reply.text()).slice(0, MAX_REPLY_CHARS);
+  if (stop.signal.aborted)
+    throw new AppError("unavailable", "engine_timeout", `No answer within ${ANSWER_MS / 60_000} minutes.`);
   let parsed: Reply;
   try {
     parsed = JSON.parse(text) as Reply;
@@ -118,8 +133,6 @@ async function judge<T>(
       signal.throwIfAborted();
       // A limit on the asker is not the grader's fault: the whole request is to be sent again later.
       if (error instanceof AppError && error.kind !== "rate_limited") return fault("server", error.message);
-      if (error instanceof DOMException && error.name === "TimeoutError")
-        return fault("server", `The model gave no answer within ${ANSWER_MS / 60_000} minutes.`);
       throw error;
     }
     if (typeof reply.model === "string") model = reply.model;
