@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from jobs import rows_of
 
-from finetune_trainer.data import IGNORED, BadData, BucketSampler, answer_of, template_messages, tokenize_rows
+from finetune_trainer.data import (
+    IGNORED,
+    BadData,
+    BucketSampler,
+    RankBatches,
+    answer_of,
+    template_messages,
+    tokenize_rows,
+)
 from finetune_trainer.model import load_tokenizer
+from finetune_trainer.rows import load, question_of, read_rows, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +141,83 @@ def test_batches_of_like_length_hold_half_the_padding():
 
     order = np.asarray(list(BucketSampler(lengths, 8, seed=1)))
     assert padding(order) < 0.5 * padding(np.random.default_rng(1).permutation(800))
+
+
+def test_only_the_answers_of_a_pair_are_labelled(tokenizer):
+    row = {
+        "id": 7,
+        "messages": [turn("user", "a"), turn("assistant", "b"), turn("user", "c")],
+        "chosen": [turn("assistant", "yes"), turn("tool", "9"), turn("assistant", "good")],
+        "rejected": [turn("assistant", "no")],
+    }
+    pairs = tokenize("preference", tokenizer, [row], max_length=512, loss_on="completion", end_ids={1})
+    texts = [tokenizer.decode(labels[labels != IGNORED]) for _, labels in pairs.sides(0)]
+    assert texts == ["yes<|im_end|>good<|im_end|>", "no<|im_end|>"]  # a tool's words are not the model's
+    assert pairs.row_ids == [7] and len(pairs) == 1
+    longer, shorter = (len(ids) for ids, _ in pairs.sides(0))
+    assert pairs.lengths().tolist() == [longer] and pairs.total() == longer + shorter
+    assert question_of(row, "preference") == (row["messages"], "yes")
+
+
+def test_the_marked_answer_alone_is_labelled(tokenizer):
+    messages = [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")]
+    rows = [{"id": i, "messages": messages, "label": i == 1} for i in (1, 2)]
+    marked = tokenize("unpaired", tokenizer, rows, max_length=512, loss_on="completion", end_ids={1})
+    assert tokenizer.decode(marked.row(0)[1][marked.row(0)[1] != IGNORED]) == "d<|im_end|>"
+    assert marked.good.tolist() == [1, 0]
+    assert [question_of(row, "unpaired")[1] for row in rows] == ["d", ""]
+
+
+@pytest.mark.parametrize("length", [8, 13, 64])
+def test_every_token_of_a_text_but_the_first_is_predicted_once(tokenizer, length):
+    text = "the user says a number and the assistant a colour"
+    whole = [*tokenizer(text)["input_ids"], 1]
+    found = tokenize("text", tokenizer, [{"id": 3, "text": text}], max_length=length, loss_on="completion", end_ids={1})
+    pieces = [found.row(i)[0].tolist() for i in range(len(found))]
+    assert all(2 <= len(piece) <= length for piece in pieces) and set(found.row_ids) == {3}
+    assert [whole[0], *(token for piece in pieces for token in piece[1:])] == whole
+    assert found.split == (len(whole) > length)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("preference", {"id": 1, "messages": [], "chosen": []}),
+        ("unpaired", {"id": 1, "messages": [], "label": 1}),
+        ("text", {"id": 1, "text": None}),
+        ("chat", {"id": 1, "text": "a"}),
+    ],
+)
+def test_a_row_of_another_type_is_named_by_its_line(tmp_path, kind, row):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(BadData, match=f"line 1: .* {kind}"):
+        list(read_rows(tmp_path / "rows.jsonl", kind))
+
+
+def test_saved_rows_are_the_rows(tokenizer, tmp_path):
+    rows = rows_of("preference", 5)
+    pairs = tokenize("preference", tokenizer, rows, max_length=512, loss_on="completion", end_ids={1})
+    pairs.save(tmp_path)
+    back = load("preference", tmp_path)
+    assert [len(ids) for i in range(5) for ids, _ in back.sides(i)] == [
+        len(ids) for i in range(5) for ids, _ in pairs.sides(i)
+    ]
+    assert back.row_ids == pairs.row_ids and back.lengths().tolist() == pairs.lengths().tolist()
+
+
+def test_the_last_rows_of_an_epoch_are_completed_so_that_all_ranks_have_as_many():
+    lengths = np.arange(10, 31)
+
+    def ranks(count: int, per_device: int, least: int = 1) -> list[list[list[int]]]:
+        return [
+            list(RankBatches(BucketSampler(lengths, 8, seed=1), per_device, rank, count, None, least))
+            for rank in range(count)
+        ]
+
+    for count, per_device, least in ((1, 8, 1), (2, 4, 1), (2, 4, 2), (1, 4, 2), (4, 2, 1)):
+        found = ranks(count, per_device, least)
+        assert len({tuple(len(batch) for batch in rank) for rank in found}) == 1
+        assert all(len(batch) >= least for rank in found for batch in rank)
+        assert {row for rank in found for batch in rank for row in batch} == set(range(21))
+    assert sum(len(batch) for batch in ranks(1, 8)[0]) == 21  # alone and of any number, nothing comes twice
+    assert [len(batch) for batch in ranks(1, 4, 2)[0]][-1] == 2  # 21 rows leave one over

@@ -168,3 +168,10 @@ def test_a_loss_that_is_no_number_stops_the_run(here, tiny, tmp_path, method):
     failed = run.server.events[-1]
     assert failed["reason"] == "nan_loss" and "learning rate" in failed["advice"]
     assert run.server.of("metrics")[0]["values"]["train/loss"] == "NaN" and not run.server.complete("checkpoint")
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "reward"])
+def test_gradient_checkpointing_changes_nothing_but_memory(job, method):
+    runs = [job(method, rows=8, total=3, gradient_checkpointing=on) for on in (False, True)]
+    assert [r.run() for r in runs] == [0, 0]
+    assert losses(runs[0].server) == pytest.approx(losses(runs[1].server), rel=1e-5)
