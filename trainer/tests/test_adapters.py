@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import losses, make_rows
+from conftest import Here, losses, make_rows
 from jobs import METHODS, evaluate_reply, rows_of, train_reply
 from safetensors.torch import load_file
 from test_train import resume_entry
@@ -131,8 +131,6 @@ def test_a_run_goes_on_from_a_tuned_model_with_a_new_optimizer(here, tiny, quant
 @pytest.fixture(scope="module")
 def tuned(tiny, tmp_path_factory) -> Path:
     """An adapter of rank 4, scale 2, on all layers."""
-    from conftest import Here
-
     job = Here(tmp_path_factory.mktemp("before"), train_reply(tiny, total=1), {"train": make_rows(8)})
     assert job.run() == 0
     job.server.stop()
