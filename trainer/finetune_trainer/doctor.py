@@ -25,6 +25,8 @@ NEEDED = (
     "numpy",
     "psutil",
 )
+# Trainings do without these where nobody asks for what they bring.
+WANTED = ("bitsandbytes",)
 OLDEST_PYTHON = (3, 10)
 FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's name for it
 
@@ -43,7 +45,7 @@ def versions() -> tuple[dict[str, str | None], list[str]]:
     found: dict[str, str | None] = {}
     problems = []
     wanted = pinned()
-    for name in NEEDED:
+    for name in (*NEEDED, *WANTED):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -122,7 +124,7 @@ def examine() -> dict[str, Any]:
             # Both must agree: the instructions, and that this build of torch is faster with them.
             "fast_bfloat16": bool(cpu_flags() & FAST_BF16) and bfloat16 > 1.3 * float32,
         }
-    report["ok"] = all(found.values()) and python_fits
+    report["ok"] = all(found[name] for name in NEEDED) and python_fits
     return report
 
 

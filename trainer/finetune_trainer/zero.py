@@ -44,7 +44,8 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
     slots = load_file(directory / "optimizer.safetensors")
     step = None
     for name, parameter in _trained(parts.model).items():
-        weights = adapter.get(name.replace(".default.", "."))
+        # DoRA's magnitudes are modules in the model and plain tensors in the file.
+        weights = adapter.get(name.replace(".default.", ".").replace("magnitude_vector.weight", "magnitude_vector"))
         if weights is None or f"{name}/{SLOTS[0]}" not in slots:
             raise checkpoint.BadCheckpoint(f"the checkpoint lacks {name} of this model")
         safe_set_full_fp32_param(parameter, weights.float().to(parameter.device))
