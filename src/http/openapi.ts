@@ -27,8 +27,18 @@ function isValibot(schema: unknown): schema is GenericSchema {
 /** JSON Schema of what a client sends; what cannot be expressed (transforms, own checks) is left out. */
 function schemaOf(schema: unknown): Json | null {
   if (!isValibot(schema)) return null;
-  const { $schema: _, ...rest } = toJsonSchema(schema, { typeMode: "input", errorMode: "ignore" });
-  return rest as Json;
+  const { $schema: _, $defs, ...rest } = toJsonSchema(schema, { typeMode: "input", errorMode: "ignore" });
+  return written(rest, ($defs ?? {}) as Json) as Json;
+}
+
+/** A schema with the references to its own `$defs` written out: inside the document they would lead nowhere. */
+function written(node: unknown, defs: Json, within: readonly string[] = []): unknown {
+  if (Array.isArray(node)) return node.map((each) => written(each, defs, within));
+  if (typeof node !== "object" || node === null) return node;
+  const name = /^#\/\$defs\/(.+)$/.exec(String((node as Json).$ref ?? ""))?.[1];
+  // One that holds itself has no end: anything goes there.
+  if (name !== undefined) return within.includes(name) ? {} : written(defs[name], defs, [...within, name]);
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, written(value, defs, within)]));
 }
 
 /** All documented routes, in the order of the rooms. */

@@ -277,3 +277,11 @@ describe("mistakes name their field", () => {
     expect((await post("validate", { grader: both })).body).toEqual({ grader: both });
   });
 });
+
+test("the API's description holds every grader, and no reference that leads nowhere", async () => {
+  const document = await t.json<{ paths: Record<string, unknown> }>("GET", "/openapi.json");
+  const text = JSON.stringify(document.paths[`${PATH}/run`]);
+  for (const type of ["string_check", "text_similarity", "score_model", "label_model", "python", "multi"])
+    expect(text).toContain(`{"const":"${type}"}`);
+  expect(JSON.stringify(document)).not.toContain("#/$defs");
+});
