@@ -119,6 +119,8 @@ async function gradeMulti(
   const names = Object.keys(parts);
   // One after the other: several graders that ask the same model would only stand in each other's way.
   for (const name of names) {
+    // Comparing long texts takes a while; others have their turn in between.
+    await new Promise((go) => setImmediate(go));
     const grade = await gradeSafely(parts[name] as SingleGrader, subject, tools);
     all.parts[name] = grade.reward;
     all.errors = together(all.errors, grade.errors);

@@ -105,6 +105,27 @@ describe("text_similarity", () => {
     expect(compared).toBeGreaterThan(200);
   });
 
+  test("the longest common part of random texts is what the table of the textbook says", () => {
+    let state = 7;
+    const chance = (below: number) => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+      return Math.floor((state / 2 ** 32) * below);
+    };
+    const text = () => Array.from({ length: chance(140) }, () => "abcdé"[chance(5)]).join("");
+    for (let n = 0; n < 60; n++) {
+      const [a, b] = [text(), text()];
+      let row = new Array<number>(b.length + 1).fill(0);
+      for (const letter of a) {
+        const next = [0];
+        for (let at = 0; at < b.length; at++)
+          next.push(b[at] === letter ? (row[at] ?? 0) + 1 : Math.max(row[at + 1] ?? 0, next[at] ?? 0));
+        row = next;
+      }
+      const wanted = a.length + b.length === 0 ? 1 : (2 * (row.at(-1) ?? 0)) / (a.length + b.length);
+      expect(similarity("fuzzy_match", a, b), `${a} and ${b}`).toBeCloseTo(wanted, 12);
+    }
+  });
+
   test("over HTTP", async () => {
     const [, pair] = golden.pairs;
     const found = await run(alike("bleu"), pair?.input ?? "", { wanted: pair?.reference });
