@@ -4,7 +4,7 @@ import { usageOfJob } from "../billing/service.ts";
 import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
 import { fits } from "../contract/support.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { getDataset, listDatasets } from "../datasets/service.ts";
+import { getDataset, getVersion, listDatasets, versionOf } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
 import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
@@ -103,6 +103,18 @@ export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; m
   return { form: emptyForm(query.data || (data?.dataset.id ?? ""), base?.id ?? ""), from: null };
 }
 
+/** Data that is not in the list of newest datasets, chosen by link or by copying a job: an older dataset, or one version of any. */
+async function otherData(ctx: Ctx, actor: Actor, id: string) {
+  try {
+    const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);
+    const { name } = await getDataset(ctx, actor, version.datasetId);
+    const { status, trainRows, rowType, number } = version;
+    return [{ id, name: id.startsWith("dsv_") ? `${name}, version ${number}` : name, status, trainRows, rowType }];
+  } catch {
+    return []; // the plan says what is wrong with it
+  }
+}
+
 /** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
 export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null) {
   const [datasets, bases, tuned] = await Promise.all([
@@ -122,11 +134,7 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
     trainRows: version?.trainRows ?? 0,
     rowType: version?.rowType ?? null,
   }));
-  // A dataset beyond the newest hundred, chosen by link or by copying a job.
-  if (asked.data.startsWith("ds_") && !choices.some((one) => one.id === asked.data)) {
-    const old = await getDataset(ctx, actor, asked.data).catch(() => null);
-    if (old) choices.push({ id: old.id, name: old.name, status: "ready", trainRows: 0, rowType: null });
-  }
+  if (!choices.some((one) => one.id === asked.data)) choices.push(...(await otherData(ctx, actor, asked.data)));
   // Other data may be for other methods: then the usual one for it is meant.
   const rows = choices.find((one) => one.id === asked.data && one.status === "ready")?.rowType;
   const form = rows && !fits(asked.method, rows) ? { ...asked, method: "auto" } : asked;
