@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
-import type { Comparison } from "./statistics.ts";
+import type { Comparison, Judged } from "./statistics.ts";
 
 export type EvaluationRow = typeof evaluation.$inferSelect;
 type JobRow = Pick<typeof job.$inferSelect, "state" | "progress" | "error" | "finishedAt">;
@@ -52,7 +52,7 @@ export const ListRows = v.object({
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 /** An evaluation as the API shows it. `comparison` is there once both sides have answered everything. */
-export function evaluationView(row: EvaluationRow, work: JobRow | null, comparison: Comparison | null) {
+export function evaluationView(row: EvaluationRow, work: JobRow | null, judged: Judged, comparison: Comparison | null) {
   return {
     object: "evaluation" as const,
     id: row.id,
@@ -65,6 +65,7 @@ export function evaluationView(row: EvaluationRow, work: JobRow | null, comparis
     status: work?.state ?? "failed",
     progress: work?.progress ?? {},
     error: work?.error ?? null,
+    judged,
     result: row.result,
     comparison,
     created_by: row.createdBy,

@@ -2,7 +2,7 @@
 import { and, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { bf16Supported, trainerIdentity } from "../compute/service.ts";
-import type { DatasetRef, EvaluateResult, EvaluateSpec, TrainSpec } from "../contract/spec.ts";
+import type { DatasetRef, EvaluateResult, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
@@ -16,7 +16,7 @@ import { type Lru, lruOf } from "../lib/lru.ts";
 import { baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";
 import { readPairs } from "./answers.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
-import { type Comparison, compare } from "./statistics.ts";
+import { type Comparison, compare, type Judged } from "./statistics.ts";
 
 const SWEEP_BACK_MS = 30 * 86_400_000;
 const SWEEP_LIMIT = 50;
@@ -198,21 +198,29 @@ async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationRo
 
 async function view(ctx: Ctx, row: EvaluationRow): Promise<EvaluationView> {
   const [work] = await ctx.db
-    .select({ state: job.state, progress: job.progress, error: job.error, finishedAt: job.finishedAt })
+    .select({
+      ...{ state: job.state, progress: job.progress, error: job.error, finishedAt: job.finishedAt },
+      rowType: sql<RowType | null>`json_extract(${job.spec}, '$.dataset.row_type')`,
+    })
     .from(job)
     .where(eq(job.id, row.jobId))
     .limit(1);
-  return evaluationView(row, work ?? null, await comparisonOf(ctx, row));
+  const judged = judgedOf(row, work?.rowType ?? null);
+  return evaluationView(row, work ?? null, judged, await comparisonOf(ctx, row, judged));
 }
 
+/** A reward model answers nothing: its scores are of no tokens. */
+const judgedOf = (row: EvaluationRow, rows: RowType | null): Judged =>
+  row.result?.tuned?.tokens === 0 ? "pairs" : rows === "text" ? "texts" : "answers";
+
 /** The comparison of a finished evaluation with two sides; computed once and kept. */
-async function comparisonOf(ctx: Ctx, row: EvaluationRow): Promise<Comparison | null> {
+async function comparisonOf(ctx: Ctx, row: EvaluationRow, judged: Judged): Promise<Comparison | null> {
   if (!row.result?.tuned) return null;
   const kept = comparisons.get(ctx) ?? lruOf<Comparison>(500);
   comparisons.set(ctx, kept);
   const known = kept.get(row.id);
   if (known) return known;
-  const comparison = compare(await readPairs(ctx, row.jobId));
+  const comparison = compare(await readPairs(ctx, row.jobId), judged);
   kept.set(row.id, comparison);
   return comparison;
 }

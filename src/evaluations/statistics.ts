@@ -1,4 +1,5 @@
 /** Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one sentence. */
+import { plural } from "../lib/format.ts";
 
 /** One row's numbers of both sides. Losses are means over the answer's `tokens`, in nats. */
 export interface Pair {
@@ -35,6 +36,9 @@ export interface Comparison {
   decided_by: "exact_match" | "loss" | null;
   sentence: string;
 }
+
+/** What was judged: answers to be given word for word, pairs to be put in order (reward models), or texts whose tokens are foretold. */
+export type Judged = "answers" | "pairs" | "texts";
 
 const RESAMPLES = 2000;
 /** Below this, no interval means anything. */
@@ -94,7 +98,7 @@ const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value *
 const nats = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`;
 
 /** Compares; exact answers decide where they differ clearly, else the loss does. */
-export function compare(pairs: readonly Pair[]): Comparison {
+export function compare(pairs: readonly Pair[], judged: Judged = "answers"): Comparison {
   const count = (base: boolean, tuned: boolean) =>
     pairs.filter((pair) => pair.baseExact === base && pair.tunedExact === tuned).length;
   const counts = {
@@ -115,7 +119,7 @@ export function compare(pairs: readonly Pair[]): Comparison {
     exact_match: exact,
     token_accuracy: accuracy,
     loss,
-    ...judge(counts, exact, loss),
+    ...judge(counts, exact, loss, judged),
   };
 }
 
@@ -123,11 +127,21 @@ function judge(
   counts: { rows: number; fixed: number; broken: number; both_right: number },
   exact: Difference,
   loss: Difference | null,
+  judged: Judged,
 ): Pick<Comparison, "verdict" | "decided_by" | "sentence"> {
   const { rows } = counts;
+  const lossWords = (found: Difference) =>
+    `${nats(found.mean)} nats a token (95% interval ${nats(found.low)} to ${nats(found.high)})`;
+  if (judged === "texts" && rows >= MIN_ROWS && loss) {
+    const verdict = loss.high < 0 ? "better" : loss.low > 0 ? "worse" : "no_clear_difference";
+    const word = { better: "Better", worse: "Worse", no_clear_difference: "No clear difference" }[verdict];
+    return { verdict, decided_by: "loss", sentence: `${word} by loss: ${lossWords(loss)}.` };
+  }
   const before = counts.broken + counts.both_right;
   const after = counts.fixed + counts.both_right;
-  const scores = `${after} of ${rows} answers are exactly right after tuning, ${before} before`;
+  const what = judged === "pairs" ? "pairs are in the right order" : "answers are exactly right";
+  const scores =
+    judged === "texts" ? plural(rows, "text") : `${after} of ${rows} ${what} after tuning, ${before} before`;
   if (rows < MIN_ROWS)
     return {
       verdict: "too_few_rows",
@@ -140,11 +154,12 @@ function judge(
       decided_by: "exact_match",
       sentence: `${exact.low > 0 ? "Better" : "Worse"}: ${scores} (${points(exact.mean)} points, 95% interval ${points(exact.low)} to ${points(exact.high)}).`,
     };
-  if (loss && (loss.high < 0 || loss.low > 0))
+  // The losses of a reward model and of its base are of different kinds.
+  if (judged === "answers" && loss && (loss.high < 0 || loss.low > 0))
     return {
       verdict: loss.high < 0 ? "better" : "worse",
       decided_by: "loss",
-      sentence: `${loss.high < 0 ? "Better" : "Worse"} by loss: ${nats(loss.mean)} nats a token (95% interval ${nats(loss.low)} to ${nats(loss.high)}); in exact answers there is no clear difference (${after} after, ${before} before).`,
+      sentence: `${loss.high < 0 ? "Better" : "Worse"} by loss: ${lossWords(loss)}; in exact answers there is no clear difference (${after} after, ${before} before).`,
     };
   return {
     verdict: "no_clear_difference",

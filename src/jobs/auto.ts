@@ -164,7 +164,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   const partMb = (rowsAtOnce: number) => memoryMb(facts, rowsAtOnce, maxLength, kind);
   const cards = precision === "bfloat16" && newer.length ? newer : allCards;
   const split = gpu
-    ? splitOnGpus(request, wish, cards, sizes)
+    ? splitOnGpus(request, wish, cards, sizes, sequencesOf(name) > 1)
     : splitOnProcessors(request, wish, partMb, facts.machine.memoryMb * MEMORY_SHARE);
   const { batchSize, perDevice, processes, strategy } = split;
   if (batchSize !== wish) reasons.batch_size = `by ${rows} training rows, a multiple of ${processes} processes`;

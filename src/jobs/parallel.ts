@@ -106,8 +106,18 @@ export function splitOnProcessors(
   return { processes, strategy, batchSize, perDevice, gpus: 0, gpuMemoryMb: 0, why: "trained on processors" };
 }
 
-/** The split on GPUs: the number asked for, or the smallest that fits. @throws AppError naming the field that cannot be */
-export function splitOnGpus(request: TrainRequest, batch: number, cards: readonly Cards[], sizes: Sizes): Split {
+/**
+ * The split on GPUs: the number asked for, or the smallest that fits.
+ * @param whole the method needs all of the model on every GPU
+ * @throws AppError naming the field that cannot be
+ */
+export function splitOnGpus(
+  request: TrainRequest,
+  batch: number,
+  cards: readonly Cards[],
+  sizes: Sizes,
+  whole = false,
+): Split {
   const named = given(request.parallel);
   const asked = given(request.gpus);
   if ((given(request.cpu_processes) ?? 1) > 1)
@@ -128,7 +138,7 @@ export function splitOnGpus(request: TrainRequest, batch: number, cards: readonl
     if (asked === undefined && given(request.batch_size) !== undefined && batch % count !== 0) continue;
     const batchSize = batchFor(request, batch, count);
     const room = largest(count);
-    const choices: Strategy[] = named ? [named] : count === 1 ? ["single"] : ["ddp", "fsdp"];
+    const choices: Strategy[] = named ? [named] : count === 1 ? ["single"] : whole ? ["ddp"] : ["ddp", "fsdp"];
     for (const strategy of choices) {
       if (cardMb(sizes, strategy, count, 1) > room) continue;
       const perDevice = part(batchSize / count, (rows) => cardMb(sizes, strategy, count, rows) <= room);
@@ -137,12 +147,12 @@ export function splitOnGpus(request: TrainRequest, batch: number, cards: readonl
     }
   }
   const count = asked ?? counts.at(-1) ?? most;
-  const strategy = named ?? (count === 1 ? "single" : "fsdp");
+  const strategy = named ?? (count === 1 ? "single" : whole ? "ddp" : "fsdp");
   throw invalid(
     "gpus",
     `It would need ${cardMb(sizes, strategy, count, 1)} MB on each of ${count} GPUs (${strategy}); there are ${
       cards.length ? `at most ${most} together, the largest with ${largest(1)} MB` : "none known"
-    }. Use ${asked ? "more GPUs" : "larger GPUs"}, a smaller model or a lower 'max_length', or set 'gpus' to 0 for processors.`,
+    }. Use ${asked && !whole ? "more GPUs" : "larger GPUs"}, a quantized base (nf4), a smaller model or a lower 'max_length', or set 'gpus' to 0 for processors.`,
   );
 }
 

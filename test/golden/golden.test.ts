@@ -138,6 +138,13 @@ const METHODS: typeof CASES = {
       gpus: [{ count: 1, memoryMb: 24_564, bf16: true }],
     },
   },
+  "pairs-4-bits-on-four-24-gb": {
+    request: { gpus: 4, quantization: "nf4" },
+    facts: {
+      ...{ ...pairs, rowType: "preference", base: eight, machine: server },
+      gpus: [{ count: 4, memoryMb: 24_564, bf16: true }],
+    },
+  },
   "pairs-odds-ratio": { request: { method: "orpo", rslora: true }, facts: { ...pairs, rowType: "preference" } },
   "reward-model": { request: { method: "reward" }, facts: { ...pairs, rowType: "preference" } },
   "marked-answers": { request: { undesirable_weight: 1.3 }, facts: { ...pairs, rowType: "unpaired" } },

@@ -30,6 +30,26 @@ describe("the verdict", () => {
     expect(made.sentence).not.toContain("NaN");
   });
 
+  test("of a reward model is about pairs, and nothing else decides", () => {
+    const sure = compare(pairs(50, 5, 45), "pairs");
+    expect([sure.verdict, sure.sentence]).toEqual([
+      "better",
+      expect.stringContaining("45 of 50 pairs are in the right order"),
+    ]);
+    expect(compare(pairs(50, 0, 0, -0.5), "pairs").verdict).toBe("no_clear_difference");
+  });
+
+  test("of texts is by loss alone", () => {
+    const found = [-0.5, 0.5, 0].map((loss) => compare(pairs(50, 10, 10, loss), "texts"));
+    expect(found.map(({ verdict, decided_by }) => [verdict, decided_by])).toEqual([
+      ["better", "loss"],
+      ["worse", "loss"],
+      ["no_clear_difference", "loss"],
+    ]);
+    for (const { sentence } of found) expect(sentence).not.toContain("exact");
+    expect(compare(pairs(5, 0, 0, -0.5), "texts").verdict).toBe("too_few_rows");
+  });
+
   test("the interval holds the true difference about as often as it says", () => {
     let seed = 12345;
     const random = () => {

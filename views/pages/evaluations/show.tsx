@@ -32,14 +32,21 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   const [kind, title] = comparison ? VERDICTS[comparison.verdict] : (["info", "One side only"] as const);
   const { base, tuned } = result;
   const shown = tuned ?? base;
-  const percent = (value: number) => formatPercent(value);
+  const percent = (value: number | undefined) => formatPercent(value);
   const number = (value: number) => formatNumber(value);
-  const rows = [
-    {
-      name: "Exact match",
-      of: (side: typeof base) => percent(side.exact_match.mean),
-      range: (side: typeof base) => over(side.exact_match, percent),
-    },
+  const { judged } = evaluation;
+  const exact = {
+    name: judged === "pairs" ? "Pairs in the right order" : "Exact match",
+    of: (side: typeof base) => percent(side.exact_match.mean),
+    range: (side: typeof base) => over(side.exact_match, percent),
+  };
+  const preferred = {
+    name: "Better answer preferred",
+    of: (side: typeof base) => percent(side.preference?.mean),
+    range: (side: typeof base) => (side.preference ? over(side.preference, percent) : ""),
+  };
+  const perplexity = { name: "Perplexity", of: (side: typeof base) => number(side.perplexity), range: () => "" };
+  const byToken = [
     {
       name: "Token accuracy",
       of: (side: typeof base) => percent(side.token_accuracy.mean),
@@ -50,18 +57,24 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
       of: (side: typeof base) => number(side.loss.mean),
       range: (side: typeof base) => over(side.loss, number),
     },
-    { name: "Perplexity", of: (side: typeof base) => number(side.perplexity), range: () => "" },
+    perplexity,
   ];
+  const rows = [
+    ...(shown.preference && judged === "answers" ? [preferred] : []),
+    ...(judged === "texts" ? [] : [exact]),
+    ...(judged === "pairs" ? [] : byToken),
+  ];
+  const first = rows[0] ?? perplexity;
   return (
     <>
       <Notice kind={kind} title={title}>
         {comparison?.sentence ?? "There is no tuned side to compare with."}
       </Notice>
       <Stats>
-        <Stat label="Exact match" big note={tuned ? `base: ${percent(base.exact_match.mean)}` : undefined}>
-          {percent(shown.exact_match.mean)}
+        <Stat label={first.name} big note={tuned ? `base: ${first.of(base)}` : undefined}>
+          {first.of(shown)}
         </Stat>
-        {comparison ? (
+        {comparison && judged !== "texts" ? (
           <>
             <Stat label="Fixed" note="wrong before, right now">
               {comparison.fixed}

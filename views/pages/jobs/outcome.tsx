@@ -23,7 +23,7 @@ function Measure(props: { label: string; before: string; after: string }) {
   );
 }
 
-function Result({ base, tuned }: EvaluateResult) {
+function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
   if (!tuned) return null;
   return (
     <dl class="before-after">
@@ -33,6 +33,8 @@ function Result({ base, tuned }: EvaluateResult) {
           before={formatPercent(base.preference?.mean)}
           after={formatPercent(tuned.preference.mean)}
         />
+      ) : texts ? (
+        <Measure label="Perplexity" before={formatNumber(base.perplexity)} after={formatNumber(tuned.perplexity)} />
       ) : (
         <Measure
           label="Exact match"
@@ -40,12 +42,17 @@ function Result({ base, tuned }: EvaluateResult) {
           after={formatPercent(tuned.exact_match.mean)}
         />
       )}
-      <Measure
-        label="Token accuracy"
-        before={formatPercent(base.token_accuracy.mean)}
-        after={formatPercent(tuned.token_accuracy.mean)}
-      />
-      <Measure label="Loss" before={formatNumber(base.loss.mean)} after={formatNumber(tuned.loss.mean)} />
+      {/* A reward model answers nothing: its scores are of no tokens. */}
+      {tuned.tokens > 0 ? (
+        <>
+          <Measure
+            label="Token accuracy"
+            before={formatPercent(base.token_accuracy.mean)}
+            after={formatPercent(tuned.token_accuracy.mean)}
+          />
+          <Measure label="Loss" before={formatNumber(base.loss.mean)} after={formatNumber(tuned.loss.mean)} />
+        </>
+      ) : null}
     </dl>
   );
 }
@@ -53,6 +60,7 @@ function Result({ base, tuned }: EvaluateResult) {
 /** Nothing while no evaluation followed. */
 export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode {
   const { url } = usePage();
+  const spec = evaluation?.spec;
   const result = evaluation?.state === "succeeded" ? (evaluation.result as unknown as EvaluateResult) : null;
   return (
     <div id="job-outcome" {...liveOn(url, "jobs")}>
@@ -67,7 +75,7 @@ export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode
           </header>
           <div class="body">
             {result ? (
-              <Result {...result} />
+              <Result {...result} texts={spec?.kind === "evaluate" && spec.dataset.row_type === "text"} />
             ) : evaluation.state === "failed" ? (
               <p class="bad-text">{evaluation.error?.message}</p>
             ) : (
