@@ -36,13 +36,11 @@ const heldOut = (key: string): Pick<Small, "also"> => ({ also: [[key, "Held-out"
 const ACCURACY: Small[] = [
   { key: "train/token_accuracy", title: "Token accuracy", unit: "percent", ...heldOut("eval/token_accuracy") },
 ];
+const PREFERRED: Small = {
+  ...{ key: "train/reward_accuracy", title: "Better answer preferred", unit: "percent" },
+  ...heldOut("eval/reward_accuracy"),
+};
 const REWARDS: Small[] = [
-  {
-    key: "train/reward_accuracy",
-    title: "Better answer preferred",
-    unit: "percent",
-    ...heldOut("eval/reward_accuracy"),
-  },
   { key: "train/reward_margin", title: "Margin of rewards", unit: "number", ...heldOut("eval/reward_margin") },
   {
     ...{ key: "train/reward_chosen", title: "Rewards", unit: "number", label: "Better answer" },
@@ -57,10 +55,11 @@ const COMMON: Small[] = [
   { key: "system/cpu_percent", title: "CPU", unit: "hundredths" },
 ];
 
-const smallOf = ({ spec }: JobRow): Small[] => [
-  ...(spec.kind === "train" && !["sft", "pretrain"].includes(spec.method.type) ? REWARDS : ACCURACY),
-  ...COMMON,
-];
+function smallOf({ spec }: JobRow): Small[] {
+  if (spec.kind !== "train" || ["sft", "pretrain"].includes(spec.method.type)) return [...ACCURACY, ...COMMON];
+  // Marked answers come alone: there is no other one to prefer.
+  return [...(spec.method.type === "kto" ? [] : [PREFERRED]), ...REWARDS, ...COMMON];
+}
 
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
 function extra(series: SeriesReply, small: Small[]): Small[] {
