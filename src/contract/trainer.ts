@@ -103,6 +103,10 @@ export interface TrainResult {
   eval_loss: number | null;
   tokens_seen: number;
   adapter_artifact: string | null;
+  /** The step of the best eval loss, when the spec keeps the best: the checkpoint the model is made of. */
+  best_step?: number;
+  /** Early stopping ended the run. */
+  ended_early?: boolean;
 }
 
 export interface EventsReply {

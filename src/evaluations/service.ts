@@ -8,12 +8,12 @@ import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
-import { model } from "../db/schema/models.ts";
+import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { createJob } from "../jobs/service.ts";
 import { newId } from "../lib/ids.ts";
 import { type Lru, lruOf } from "../lib/lru.ts";
-import { baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";
+import { artifactProblem, baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";
 import { readPairs } from "./answers.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
 import { type Comparison, compare, type Judged } from "./statistics.ts";
@@ -133,18 +133,26 @@ async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise<Plan> 
     .limit(1);
   if (!run) throw notFound("job", jobId);
   const spec = run.spec as TrainSpec;
-  const checkpoint = await newestCheckpoint(ctx, jobId);
-  if (!checkpoint)
+  // The model's own checkpoint, which need not be the newest; before there is a model, or when its files are damaged, the newest whole one.
+  const [made] = await ctx.db
+    .select({ id: model.id, checkpoint, artifact })
+    .from(model)
+    .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .innerJoin(artifact, eq(artifact.id, checkpoint.artifactId))
+    .where(eq(model.jobId, jobId))
+    .limit(1);
+  const own = made && (await artifactProblem(ctx, made.artifact)) === null ? made.checkpoint : null;
+  const found = own ?? (await newestCheckpoint(ctx, jobId));
+  if (!found)
     throw new AppError(
       "invalid",
       "no_checkpoint",
       "This job has no whole checkpoint yet, so there is nothing to compare.",
       { param: "job" },
     );
-  const [made] = await ctx.db.select({ id: model.id }).from(model).where(eq(model.jobId, jobId)).limit(1);
   return {
     base: spec.base_model,
-    tuned: { model: made?.id ?? checkpoint.model, checkpoint_id: checkpoint.id, artifact_id: checkpoint.artifactId },
+    tuned: { model: made?.id ?? found.model, checkpoint_id: found.id, artifact_id: found.artifactId },
     dataset: spec.validation ?? spec.dataset,
     split: spec.validation ? "validation" : "holdout",
     precision: spec.hyperparameters.precision,

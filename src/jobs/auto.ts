@@ -122,6 +122,15 @@ function hostMemoryMb(sizes: Sizes, parallel: ParallelPlan): number {
   return Math.ceil(GPU_PROCESS_MB * parallel.processes + sizes.weights * copies);
 }
 
+/** Share of a packed sequence that rows fill, about. */
+const PACKED_SHARE = 0.95;
+
+/** Sequences of an epoch: the rows, or with packing about as many as their tokens fill; the trainer says exactly. */
+function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength: number): number {
+  if (request.packing !== true || !facts.tokens) return rows;
+  return Math.min(rows, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE)));
+}
+
 /** Every number of a run. @param request fields that are not `auto` are taken as they are */
 export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   const reasons: Record<string, string> = {};
@@ -177,7 +186,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     () => autoEpochs(rows),
     `so that about ${ROWS_TO_SEE} rows are seen`,
   );
-  const stepsPerEpoch = Math.max(1, Math.ceil(rows / batchSize));
+  const stepsPerEpoch = Math.max(1, Math.ceil(sequences(request, facts, rows, maxLength) / batchSize));
   const maxSteps = given(request.max_steps) ?? null;
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
   const multiplier = given(request.learning_rate_multiplier) ?? 1;

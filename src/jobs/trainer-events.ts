@@ -1,6 +1,6 @@
 /** What a trainer's events mean for its job: applied in the transaction that stores them, so that state and history never disagree. */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
-import type { Command, TrainerEvent } from "../contract/trainer.ts";
+import type { Command, TrainerEvent, TrainResult } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
@@ -69,13 +69,16 @@ export function progressAfter(before: Progress, event: TrainerEvent): Progress {
 async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow): Promise<BusMessage[]> {
   const { spec } = row;
   if (spec.kind !== "train") return (await finishJob(tx, ctx, row, { state: "succeeded" })) ?? [];
-  const [last] = await tx
-    .select({ id: checkpoint.id })
+  const newestFirst = await tx
+    .select({ id: checkpoint.id, step: checkpoint.step })
     .from(checkpoint)
     .where(eq(checkpoint.jobId, row.id))
     .orderBy(desc(checkpoint.step))
-    .limit(1);
-  if (!last)
+    .limit(1000);
+  // A run that keeps its best says which one that was.
+  const { best_step: best } = (row.result ?? {}) as Partial<TrainResult>;
+  const kept = newestFirst.find(({ step }) => step === best) ?? newestFirst[0];
+  if (!kept)
     return attemptFailed(tx, ctx, row, which, {
       reason: "bad_result",
       message: "The trainer said it succeeded but no complete checkpoint arrived.",
@@ -89,11 +92,12 @@ async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
     name: row.name,
     baseModelId: spec.base_model.id,
     jobId: row.id,
-    checkpointId: last.id,
+    checkpointId: kept.id,
     createdBy: row.createdBy,
     at: ctx.clock.now(),
   });
-  await note(tx, ctx, row, `New fine-tuned model created: ${spec.output_model}`);
+  const from = best === undefined ? "" : `, from the checkpoint of step ${kept.step}`;
+  await note(tx, ctx, row, `New fine-tuned model created: ${spec.output_model}${from}`);
   return [...done, { name: "model.created", event: { org: row.org, modelId: spec.output_model, jobId: row.id } }];
 }
 

@@ -304,7 +304,10 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
     });
     if (done.checkpoint_id) {
       ctx.bus.emit("checkpoint.added", { org, jobId, checkpointId: done.checkpoint_id, step: row.step });
-      if (spec.kind === "train") await prune(ctx, jobId, { keep: spec.schedule.keep_checkpoints, fresh: id });
+      if (spec.kind === "train")
+        await prune(ctx, jobId, {
+          ...{ keep: spec.schedule.keep_checkpoints, best: spec.hyperparameters.keep_best ?? false, fresh: id },
+        });
     }
     return done;
   });

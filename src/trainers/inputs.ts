@@ -15,7 +15,7 @@ import type { Trainer } from "./token.ts";
 const HEARTBEAT_S = 15;
 const MAX_BATCH_EVENTS = 1000;
 /** Files of a checkpoint that only going on with training needs. */
-const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state.json"]);
+const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state.json", "best.safetensors"]);
 
 interface Input {
   directory: string;

@@ -46,13 +46,26 @@ async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Pro
   return used;
 }
 
+const lossOf = ({ metrics }: typeof checkpoint.$inferSelect) => {
+  const loss = metrics["eval/loss"];
+  return typeof loss === "number" ? loss : Number.POSITIVE_INFINITY;
+};
+
 /**
  * Drops checkpoints of a job beyond the `keep` newest, files and all. One that a model, endpoint or live job names stays,
- * and so does `fresh`, the artifact whose hashes were checked just now: a whole checkpoint always remains.
+ * so does with `best` the one of the lowest eval loss,
+ * and `fresh`, the artifact whose hashes were checked just now: a whole checkpoint always remains.
  */
-export async function prune(ctx: Ctx, jobId: string, options: { keep: number; fresh: string }): Promise<void> {
+export async function prune(
+  ctx: Ctx,
+  jobId: string,
+  options: { keep: number; best: boolean; fresh: string },
+): Promise<void> {
   const rows = await ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, jobId)).orderBy(desc(checkpoint.step));
-  const old = rows.slice(Math.max(1, options.keep)).filter((row) => row.artifactId !== options.fresh);
+  const lowest = Math.min(...rows.map(lossOf));
+  const stays = (row: (typeof rows)[number]) =>
+    row.artifactId === options.fresh || (options.best && Number.isFinite(lowest) && lossOf(row) === lowest);
+  const old = rows.slice(Math.max(1, options.keep)).filter((row) => !stays(row));
   const used = old[0] ? await artifactsInUse(ctx, old[0].org, old) : new Set<string>();
   const drop = old.filter((row) => !used.has(row.artifactId));
   // Files of a checkpoint whose step was saved again: nothing leads to them any more.

@@ -1,0 +1,73 @@
+/** A run that keeps its best: the checkpoint of the lowest eval loss outlives newer ones, becomes the model, and is what the comparison is made with. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import type { ArtifactOpened } from "../../src/contract/trainer.ts";
+import { evaluation } from "../../src/db/schema/evaluations.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { checkpoint, model } from "../../src/db/schema/models.ts";
+import { createEvaluation } from "../../src/evaluations/service.ts";
+import { sha256Hex } from "../../src/lib/ids.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { makeTrainer, type TestTrainer, trainSpec } from "../support/attempt.ts";
+import { safetensors } from "../support/safetensors.ts";
+
+let t: TestApp;
+beforeAll(async () => {
+  t = await createTestApp();
+});
+afterAll(() => t.close());
+
+/** Saves a checkpoint of `step` with an eval loss. */
+async function save(trainer: TestTrainer, step: number, loss: number): Promise<void> {
+  const files = {
+    "adapter_model.safetensors": safetensors({ a: [step, 2, 3] }),
+    "adapter_config.json": new TextEncoder().encode('{"r":4}'),
+  };
+  const listed = Object.entries(files).map(([path, bytes]) => ({
+    ...{ path, size: bytes.byteLength, sha256: sha256Hex(bytes) },
+  }));
+  const body = { kind: "checkpoint", step, metrics: { "eval/loss": loss }, files: listed };
+  const { artifact_id: id } = await trainer.json<ArtifactOpened>("POST", "/artifacts", { body });
+  for (const [path, bytes] of Object.entries(files))
+    await trainer.call("PUT", `/artifacts/${id}/${path}?offset=0`, { raw: new Uint8Array(bytes) });
+  expect((await trainer.call("POST", `/artifacts/${id}/complete`, { body: {} })).status).toBe(200);
+}
+
+const LOSSES = [0.9, 0.2, 0.5, 0.6, 0.7];
+
+async function run(keepBest: boolean): Promise<{ jobId: string; steps: number[]; modelStep: number | undefined }> {
+  const spec = trainSpec();
+  if (keepBest) spec.hyperparameters.keep_best = true;
+  const trainer = await makeTrainer(t, { spec });
+  for (const [index, loss] of LOSSES.entries()) await save(trainer, (index + 1) * 5, loss);
+  const result = { steps: 25, train_loss: 0.1, eval_loss: 0.7, tokens_seen: 100, adapter_artifact: null };
+  await trainer.send([
+    { type: "result", result: { ...result, ...(keepBest ? { best_step: 10 } : {}) } },
+    { type: "finished", outcome: "succeeded" },
+  ]);
+  const { jobId } = trainer;
+  const points = await t.ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, jobId)).orderBy(checkpoint.step);
+  const [made] = await t.ctx.db.select().from(model).where(eq(model.jobId, jobId));
+  return {
+    jobId,
+    steps: points.map(({ step }) => step),
+    modelStep: points.find(({ id }) => id === made?.checkpointId)?.step,
+  };
+}
+
+test("the last checkpoint becomes the model unless the best is to be kept", async () => {
+  expect(await run(false)).toMatchObject({ steps: [20, 25], modelStep: 25 });
+});
+
+test("the best checkpoint is not dropped for newer ones, and becomes the model that is compared", async () => {
+  const { jobId, ...kept } = await run(true);
+  expect(kept).toEqual({ steps: [10, 20, 25], modelStep: 10 });
+  const made = await createEvaluation(t.ctx, t.actor("admin"), { trainJobId: jobId });
+  const [row] = await t.ctx.db.select().from(evaluation).where(eq(evaluation.id, made.id));
+  const [work] = await t.ctx.db
+    .select({ spec: job.spec })
+    .from(job)
+    .where(eq(job.id, row?.jobId ?? ""));
+  const [best] = await t.ctx.db.select().from(checkpoint).where(eq(checkpoint.step, 10));
+  expect(work?.spec.kind === "evaluate" && work.spec.tuned?.artifact_id).toBe(best?.artifactId as string);
+});
