@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .spec import BadSpec, Dpo, Sft, TrainSpec
+from .control import TrainingFailed
+from .spec import Dpo, Sft, TrainSpec
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("support.json").read_text("utf-8"))
 
@@ -51,6 +52,6 @@ def refusal(facts: dict[str, Any]) -> str | None:
 
 
 def check(spec: TrainSpec, device: str) -> None:
-    """Refuses a spec the table refuses. Raises BadSpec with the table's reason."""
+    """Refuses a spec the table refuses. Raises TrainingFailed with the table's reason."""
     if reason := refusal(facts_of(spec, device)):
-        raise BadSpec(reason)
+        raise TrainingFailed("bad_spec", reason, "Change what it names and start the job anew.")

@@ -1,0 +1,129 @@
+/** Two more methods in a real browser, with SmolLM2 and a real trainer: pairs of answers by DPO, and conversations on a base of four bits; each judged before and after. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { hasBrowser, launch } from "../support/browser.ts";
+import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
+import { importModel, SMOLLM2_MODEL, trainingLines } from "../support/tiny.ts";
+
+const skip =
+  trainerMissing ??
+  (hasBrowser ? null : "no Chromium") ??
+  (existsSync(join(SMOLLM2_MODEL, "config.json")) ? null : `no model at ${SMOLLM2_MODEL}`);
+let live: Live;
+let browser: Browser;
+let page: Page;
+const troubles: string[] = [];
+
+const TOPICS = ["a stolen card", "a late transfer", "the opening hours", "a lost password", "a strange fee"];
+/** `n` pairs in OpenAI's form: the plain answer is better, the gushing one worse. */
+const pairLines = (n: number) =>
+  Array.from({ length: n }, (_, i) => {
+    const topic = TOPICS[i % TOPICS.length];
+    return JSON.stringify({
+      input: { messages: [{ role: "user", content: `Case ${i}: who helps me with ${topic}?` }] },
+      preferred_output: [{ role: "assistant", content: `The desk for ${topic}.` }],
+      non_preferred_output: [{ role: "assistant", content: `Wow! What a great question about ${topic}!!!` }],
+    });
+  }).join("\n");
+
+async function upload(name: string, lines: string): Promise<void> {
+  writeFileSync(join(live.dir, name), `${lines}\n`);
+  await page.goto(`${live.url}/datasets`);
+  await page.setInputFiles("#upload-file", join(live.dir, name));
+  await page.waitForURL(/\/datasets\/ds_/);
+  await page.getByText("Ready", { exact: true }).first().waitFor();
+  await page.getByRole("link", { name: "Fine-tune", exact: true }).first().click();
+  await page.waitForURL(/\/jobs\/new/);
+}
+
+/** Fills numbers of the form, starts the job and waits for its end. */
+async function train(numbers: Record<string, string>, choices: Record<string, string> = {}): Promise<void> {
+  await page.getByText("Every number").click();
+  for (const [name, value] of Object.entries(numbers)) await page.fill(`[name=${name}]`, value);
+  for (const [name, value] of Object.entries(choices)) await page.selectOption(`[name=${name}]`, value);
+  await page.locator("#plan dt", { hasText: "Steps" }).waitFor();
+  await page.getByRole("button", { name: "Start job" }).click();
+  await page.waitForURL(/\/jobs\/ftjob-/);
+  const id = new URL(page.url()).pathname.split("/")[2];
+  const ended = await until(
+    "the job to end",
+    async () => {
+      const job = await live.call<{ state: string; error: unknown }>("GET", `/v1/jobs/${id}`);
+      return ["succeeded", "failed", "cancelled"].includes(job.state) ? job : null;
+    },
+    240_000,
+    500,
+  );
+  expect(ended).toMatchObject({ state: "succeeded", error: null });
+  await page.locator("header.top, #job-status").getByText("Succeeded").first().waitFor();
+}
+
+const metrics = async (key: string): Promise<number[]> => {
+  const id = new URL(page.url()).pathname.split("/")[2];
+  const { series } = await live.call<{ series: Record<string, { points: [number, number][] }> }>(
+    "GET",
+    `/v1/jobs/${id}/metrics?keys=${key}`,
+  );
+  return (series[key]?.points ?? []).map(([, value]) => value);
+};
+
+/** The before-and-after panel, once the evaluation that follows is through. */
+async function outcome(): Promise<string> {
+  await page.locator("#job-outcome .before-after").waitFor({ timeout: 240_000 });
+  return (await page.locator("#job-outcome .before-after").textContent()) ?? "";
+}
+
+describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${skip})` : ""}`, () => {
+  beforeAll(async () => {
+    live = await startLive();
+    await importModel(live, SMOLLM2_MODEL, "smollm2");
+    browser = await launch();
+    page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
+    page.setDefaultTimeout(30_000);
+    page.on("pageerror", (error) => troubles.push(error.message));
+    page.on("console", (message) => {
+      if (message.type() === "error") troubles.push(message.text());
+    });
+    await page.goto(`${live.url}/login`);
+    await page.fill("[name=email]", live.email);
+    await page.fill("[name=password]", live.password);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await page.waitForURL(`${live.url}/`);
+  }, 120_000);
+  afterAll(async () => {
+    await browser?.close();
+    await live?.close();
+  });
+
+  test("pairs of answers are learned by DPO, and the better answer is preferred more often afterwards", async () => {
+    await upload("pairs.jsonl", pairLines(48));
+    await page.getByRole("radio", { name: /Preferences \(DPO\)/ }).waitFor();
+    expect(await page.getByRole("radio", { name: /Supervised/ }).count()).toBe(0);
+    await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005" });
+    await page.locator("#chart-train-reward-accuracy canvas").waitFor();
+    const [first, last] = [(await metrics("train/loss")).at(0), (await metrics("train/loss")).at(-1)];
+    expect(first).toBeCloseTo(Math.LN2, 2); // where model and reference are the same
+    expect(last).toBeLessThan(0.4);
+    expect((await metrics("train/reward_margin")).at(-1)).toBeGreaterThan(0.5);
+    const [, before, after] = /Better answer preferred(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
+    expect(Number(after)).toBe(100);
+    expect(Number(before)).toBeLessThanOrEqual(100);
+  }, 600_000);
+
+  test("conversations are learned on a base of four bits", async () => {
+    await upload("bank.jsonl", trainingLines(60));
+    await page.getByRole("radio", { name: /Supervised/ }).waitFor();
+    await train({ max_steps: "10", batch_size: "4" }, { quantization: "nf4" });
+    await page.getByText("QLoRA (nf4)").first().waitFor();
+    const losses = await metrics("train/loss");
+    expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
+    const [, before, after] = /Token accuracy([\d.]+)% before, after ([\d.]+)%/.exec(await outcome()) ?? [];
+    expect(Number(after)).toBeGreaterThan(Number(before));
+  }, 600_000);
+
+  test("no script failed or broke the policy", () => {
+    expect(troubles).toEqual([]);
+  });
+});
