@@ -53,7 +53,7 @@ async function train(numbers: Record<string, string>, choices: Record<string, st
       const job = await live.call<{ state: string; error: unknown }>("GET", `/v1/jobs/${id}`);
       return ["succeeded", "failed", "cancelled"].includes(job.state) ? job : null;
     },
-    240_000,
+    480_000,
     500,
   );
   expect(ended).toMatchObject({ state: "succeeded", error: null });
@@ -110,7 +110,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     const [, before, after] = /Better answer preferred(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
     expect(Number(after)).toBe(100);
     expect(Number(before)).toBeLessThanOrEqual(100);
-  }, 600_000);
+  }, 900_000);
 
   test("conversations are learned on a base of four bits", async () => {
     await upload("bank.jsonl", trainingLines(60));
@@ -121,7 +121,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
     const [, before, after] = /Token accuracy([\d.]+)% before, after ([\d.]+)%/.exec(await outcome()) ?? [];
     expect(Number(after)).toBeGreaterThan(Number(before));
-  }, 600_000);
+  }, 900_000);
 
   test("no script failed or broke the policy", () => {
     expect(troubles).toEqual([]);
