@@ -116,6 +116,9 @@ def adapter_for(root: Path, spec: dict, model: Path, made: dict[str, Path]) -> P
 
 def main() -> None:
     """Reads specs until standard input ends."""
+    # Libraries print what they like; the answers keep standard output to themselves.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="ftl-matrix-") as name:
         root = Path(name)
         if given := os.environ.get("FTL_TEST_TINY_MODEL"):
@@ -134,7 +137,8 @@ def main() -> None:
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"
             answer = {"id": asked["id"], "ok": problem is None, "message": problem}
-            print(json.dumps({**answer, "seconds": round(time.monotonic() - began, 2)}), flush=True)
+            line = json.dumps({**answer, "seconds": round(time.monotonic() - began, 2)})
+            print(line, file=answers, flush=True)
 
 
 if __name__ == "__main__":
