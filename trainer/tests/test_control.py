@@ -95,7 +95,7 @@ def change(spec: dict, path: str, value) -> dict:
         ("hyperparameters.batch_size", 5),
         ("hyperparameters.warmup_steps", 5),
         ("hyperparameters.max_length", KeyError),
-        ("method.type", "dpo"),
+        ("method.type", "ppo"),
         ("method.adapter.target_modules", [1]),
         ("method.adapter.dropout", 1.0),
         ("schedule.log_every", 0),
