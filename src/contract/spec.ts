@@ -61,9 +61,16 @@ interface AnyMethod {
 export type Quantization = "none" | "nf4" | "int8";
 
 /** Names and meanings are those of TRL's DPOConfig. */
-export type DpoLoss =
-  | ("sigmoid" | "hinge" | "ipo" | "robust" | "exo_pair")
-  | ("nca_pair" | "sppo_hard" | "apo_zero" | "apo_down" | "discopop");
+export const DPO_LOSSES = [
+  ...(["sigmoid", "hinge", "ipo", "robust", "exo_pair"] as const),
+  ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
+] as const;
+
+/** How the learning rate goes on after the warm-up; names and meanings are those of transformers. */
+export const SCHEDULERS = [
+  ...(["linear", "cosine", "constant"] as const),
+  ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
+] as const;
 
 /** How the weights change. One entry a method. */
 export type MethodSettings = AnyMethod &
@@ -77,7 +84,7 @@ export type MethodSettings = AnyMethod &
     /** Continued pre-training on text rows: loss on every token. */
     | { type: "pretrain" }
     /** Direct preference optimisation on preference rows. `beta`: how strongly it is held to the model it began from. */
-    | { type: "dpo"; loss: DpoLoss; beta: number; label_smoothing: number }
+    | { type: "dpo"; loss: (typeof DPO_LOSSES)[number]; beta: number; label_smoothing: number }
     /** Odds-ratio preference optimisation: no reference model. `beta` weighs the odds-ratio term. */
     | { type: "orpo"; beta: number }
     /** Kahneman-Tversky optimisation on unpaired rows. The weights scale the losses of good and of bad answers. */
@@ -97,7 +104,7 @@ export interface Hyperparameters {
   per_device_batch_size: number;
   gradient_accumulation: number;
   learning_rate: number;
-  scheduler: "linear" | "cosine" | "constant" | "cosine_with_restarts" | "polynomial" | "inverse_sqrt";
+  scheduler: (typeof SCHEDULERS)[number];
   warmup_ratio: number;
   weight_decay: number;
   max_grad_norm: number;

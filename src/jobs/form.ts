@@ -102,7 +102,7 @@ export function formOfJob(job: JobRow): JobForm {
   return {
     data: spec.kind === "train" ? spec.dataset.dataset_id : "",
     model: spec.kind === "train" ? (spec.start?.model ?? spec.base_model.id) : spec.base_model.id,
-    method: spec.kind === "train" ? spec.method.type : "auto",
+    method: typeof request.method === "string" ? request.method : "auto",
     name: spec.kind === "train" ? (spec.suffix ?? "") : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
     numbers,

@@ -1,6 +1,6 @@
 /** What callers send and see of jobs: the training request, list queries, and the views of rows. */
 import * as v from "valibot";
-import type { TrainSpec } from "../contract/spec.ts";
+import { DPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
 import { QUEUE_FIELDS } from "./queue-model.ts";
 import { JOB_STATES } from "./state.ts";
@@ -70,15 +70,6 @@ export const Suffix = v.pipe(
   v.maxLength(64, "must have 1 to 64 characters"),
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "may have letters, digits, '.', '_' and '-', a letter or digit first"),
 );
-
-const DPO_LOSSES = [
-  ...(["sigmoid", "hinge", "ipo", "robust", "exo_pair"] as const),
-  ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
-] as const;
-const SCHEDULERS = [
-  ...(["linear", "cosine", "constant"] as const),
-  ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
-] as const;
 
 /** Everything a person may say about a training run; whatever is left out or `auto` is resolved. */
 export const TrainRequest = v.strictObject({

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { hasBrowser, launch } from "../support/browser.ts";
+import { hasBrowser, launch, troublesOf } from "../support/browser.ts";
 import { type Live, startLive, trainerMissing } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 
@@ -12,7 +12,7 @@ let live: Live;
 let browser: Browser;
 let page: Page;
 let clicks = 0;
-const troubles: string[] = [];
+let troubles: string[];
 
 /** A click as a person makes it: on something visible, found by its name. */
 async function press(role: "button" | "link", name: string | RegExp): Promise<void> {
@@ -28,10 +28,7 @@ describe.skipIf(skip !== null)(`the main road${skip ? ` (skipped: ${skip})` : ""
     browser = await launch();
     page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
     page.setDefaultTimeout(30_000);
-    page.on("pageerror", (error) => troubles.push(error.message));
-    page.on("console", (message) => {
-      if (message.type() === "error") troubles.push(message.text());
-    });
+    troubles = troublesOf(page);
   }, 120_000);
   afterAll(async () => {
     await browser?.close();

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
-import { hasBrowser, launch } from "../support/browser.ts";
+import { hasBrowser, launch, signIn, troublesOf } from "../support/browser.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
 import { importModel, SMOLLM2_MODEL, trainingLines } from "../support/tiny.ts";
 
@@ -14,7 +14,7 @@ const skip =
 let live: Live;
 let browser: Browser;
 let page: Page;
-const troubles: string[] = [];
+let troubles: string[];
 
 const TOPICS = ["a stolen card", "a late transfer", "the opening hours", "a lost password", "a strange fee"];
 /** `n` pairs in OpenAI's form: the plain answer is better, the gushing one worse. */
@@ -82,15 +82,8 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     browser = await launch();
     page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
     page.setDefaultTimeout(30_000);
-    page.on("pageerror", (error) => troubles.push(error.message));
-    page.on("console", (message) => {
-      if (message.type() === "error") troubles.push(message.text());
-    });
-    await page.goto(`${live.url}/login`);
-    await page.fill("[name=email]", live.email);
-    await page.fill("[name=password]", live.password);
-    await page.getByRole("button", { name: "Sign in", exact: true }).click();
-    await page.waitForURL(`${live.url}/`);
+    troubles = troublesOf(page);
+    await signIn(page, live.url, live.email, live.password);
   }, 120_000);
   afterAll(async () => {
     await browser?.close();

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { pinImage } from "../../src/compute/images.ts";
-import { hasBrowser, launch } from "../support/browser.ts";
+import { hasBrowser, launch, signIn, troublesOf } from "../support/browser.ts";
 import { testDocker } from "../support/docker.ts";
 import { trainerImage } from "../support/docker-image.ts";
 import { type Live, startLive, trainerMissing } from "../support/live.ts";
@@ -23,7 +23,7 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
   let browser: Browser;
   let page: Page;
   let job: { id: string };
-  const troubles: string[] = [];
+  let troubles: string[];
   const picture = async (name: string) => {
     if (!PICTURES) return;
     mkdirSync(PICTURES, { recursive: true });
@@ -50,15 +50,8 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
     browser = await launch();
     page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
     page.setDefaultTimeout(30_000);
-    page.on("pageerror", (error) => troubles.push(error.message));
-    page.on("console", (message) => {
-      if (message.type() === "error") troubles.push(message.text());
-    });
-    await page.goto(`${live.url}/login`);
-    await page.fill("[name=email]", live.email);
-    await page.fill("[name=password]", live.password);
-    await page.click("button[type=submit]");
-    await page.waitForURL(`${live.url}/`);
+    troubles = troublesOf(page);
+    await signIn(page, live.url, live.email, live.password);
   }, 900_000);
 
   afterAll(async () => {

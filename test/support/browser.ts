@@ -28,6 +28,25 @@ export async function launch(): Promise<Browser> {
   });
 }
 
+/** Script errors, policy violations and failed loads of `page` from now on, but for complaints like `expected`. */
+export function troublesOf(page: Page, expected?: RegExp): string[] {
+  const troubles: string[] = [];
+  page.on("pageerror", (error) => troubles.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !expected?.test(message.text())) troubles.push(message.text());
+  });
+  return troubles;
+}
+
+/** Signs in at `base` and waits for the home page. */
+export async function signIn(page: Page, base: string, email: string, password: string): Promise<void> {
+  await page.goto(`${base}/login`);
+  await page.fill("[name=email]", email);
+  await page.fill("[name=password]", password);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.waitForURL(`${base}/`);
+}
+
 /** Serves `t` on a free port and opens a page signed in as the administrator. */
 export async function openBrowser(t: TestApp, options: { javaScript?: boolean } = {}): Promise<TestBrowser> {
   let app: App = createApp(t.ctx).listen({ port: 0, hostname: "127.0.0.1" }) as App;
@@ -40,17 +59,9 @@ export async function openBrowser(t: TestApp, options: { javaScript?: boolean } 
   });
   const page = await context.newPage();
   page.setDefaultTimeout(12_000);
-  const troubles: string[] = [];
-  page.on("pageerror", (error) => troubles.push(error.message));
-  page.on("console", (message) => {
-    if (message.type() === "error" && !/ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY/.test(message.text()))
-      troubles.push(message.text());
-  });
-  await page.goto(`${base}/login`);
-  await page.fill("[name=email]", t.emails.admin);
-  await page.fill("[name=password]", PASSWORD);
-  await page.click("button[type=submit]");
-  await page.waitForURL(`${base}/`);
+  // The server goes away in some tests.
+  const troubles = troublesOf(page, /ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY/);
+  await signIn(page, base, t.emails.admin, PASSWORD);
   return {
     base,
     page,

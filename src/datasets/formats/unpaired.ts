@@ -1,9 +1,8 @@
 /** Marked answers (KTO): a row of any chat format, or prompt and completion as messages, with a `label` that says whether its last answer is good. */
-import { type JsonObject, type Open, readMessages } from "../chat.ts";
+import { finishRow, type JsonObject, type Open, readMessages } from "../chat.ts";
 import { unweighted } from "../pairs.ts";
 import type { Problems } from "../problems.ts";
 import type { ChatRow } from "../row-types.ts";
-import { checkTools } from "../tools.ts";
 import { alpacaFormat } from "./alpaca.ts";
 import { chatFormat } from "./chat.ts";
 import { completionFormat } from "./completion.ts";
@@ -22,10 +21,11 @@ function fromMessages(row: JsonObject, problems: Problems): ChatRow | null {
   const open: Open = [];
   const prompt = readSide(row.prompt, "user", "prompt", problems, open);
   const answer = readSide(row.completion, "assistant", "completion", problems, open);
-  const tools = row.tools === undefined || row.tools === null ? [] : checkTools(row.tools, "tools", problems);
-  if (!prompt.turns || !answer.turns || !tools || problems.rowErrors() > 0) return null;
-  const messages = [...prompt.turns.messages, ...answer.turns.messages];
-  return { messages, ...(tools.length > 0 ? { tools } : {}) };
+  const turns =
+    prompt.turns && answer.turns
+      ? { messages: [...prompt.turns.messages, ...answer.turns.messages], same: false }
+      : null;
+  return finishRow(turns, row.tools, "tools", problems)?.row ?? null;
 }
 
 /** The conversation of a row, and the field its turns stand in. */
@@ -34,13 +34,8 @@ function conversationOf(row: JsonObject, problems: Problems): { chat: ChatRow | 
     return { chat: fromMessages(row, problems), path: "completion" };
   if ("messages" in row) {
     const turns = readMessages(row.messages, "messages", problems);
-    const given = row.tools ?? row.functions;
-    const tools = given === undefined || given === null ? [] : checkTools(given, "tools", problems);
-    const isRead = turns && tools && problems.rowErrors() === 0;
-    return {
-      chat: isRead ? { messages: turns.messages, ...(tools.length > 0 ? { tools } : {}) } : null,
-      path: "messages",
-    };
+    const finished = finishRow(turns, row.tools ?? row.functions, "tools", problems);
+    return { chat: finished?.row ?? null, path: "messages" };
   }
   const format = CHATS.find((each) => each.matches(row)) ?? completionFormat;
   const path = format === sharegptFormat ? "conversations" : format === alpacaFormat ? "output" : "completion";

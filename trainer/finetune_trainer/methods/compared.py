@@ -13,6 +13,7 @@ from trl.trainer import utils as trl_utils
 
 from ..data import IGNORED, Tokens
 from ..group import Group
+from ..rows import Pairs
 from ..score import batches_by_length, evaluation_mode, pad_right
 from ..spec import TrainSpec
 from .common import Exact, ready
@@ -99,6 +100,12 @@ def padded(rows: list[Sequence], pad_id: int) -> tuple[torch.Tensor, torch.Tenso
     ids, labels = pad_right(rows, pad_id)
     lengths = torch.tensor([len(row_ids) for row_ids, _ in rows])
     return ids, labels, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+
+
+def paired(tokens: Pairs, rows: list[int]) -> list[Sequence]:
+    """The sides of these rows, all chosen ones, then all rejected ones, as TRL takes them."""
+    chosen, rejected = zip(*(tokens.sides(row) for row in rows), strict=True)
+    return [*chosen, *rejected]
 
 
 def completion(labels: torch.Tensor) -> torch.Tensor:

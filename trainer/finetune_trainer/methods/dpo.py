@@ -11,7 +11,7 @@ from ..group import Group
 from ..rows import Pairs
 from ..spec import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, completion, count, padded
+from .compared import Compared, build_compared, completion, count, padded, paired
 
 
 def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
@@ -32,8 +32,7 @@ class LoraDpo(Compared, DPOTrainer):
 
     def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
         """All chosen sides, then all rejected ones."""
-        pairs = [tokens.sides(row) for row in rows]
-        sides = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
+        sides = paired(tokens, rows)
         ids, labels, mask = padded(sides, self.processing_class.pad_token_id)
         return {
             "input_ids": ids,

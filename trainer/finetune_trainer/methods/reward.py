@@ -16,7 +16,7 @@ from ..inputs import ModelLoad
 from ..rows import Pairs
 from ..spec import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, count, padded
+from .compared import Compared, build_compared, count, padded, paired
 
 # What loading leaves on a quantised model, for those who ask whether it is one.
 MARKS = (
@@ -75,8 +75,7 @@ class LoraReward(Compared, RewardTrainer):
 
     def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
         """All chosen sides, then all rejected ones."""
-        pairs = [tokens.sides(row) for row in rows]
-        sides = [chosen for chosen, _ in pairs] + [rejected for _, rejected in pairs]
+        sides = paired(tokens, rows)
         ids, _, mask = padded(sides, self.processing_class.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask, "tokens": count(sides)}
 

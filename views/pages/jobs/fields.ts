@@ -1,5 +1,5 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
-import type { TrainSpec } from "../../../src/contract/spec.ts";
+import { DPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/format.ts";
 
 export interface NumberField {
@@ -32,10 +32,7 @@ export const FIELDS: NumberField[] = [
     name: "loss",
     label: "Loss",
     group: "Method",
-    options: [
-      ...same("sigmoid", "hinge", "ipo", "robust", "exo_pair"),
-      ...same("nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"),
-    ],
+    options: same(...DPO_LOSSES),
   },
   { name: "beta", label: "Beta", group: "Method", hint: "More holds it closer to where it began" },
   { name: "label_smoothing", label: "Label smoothing", group: "Method", hint: "Share of pairs that may be wrong" },
@@ -50,7 +47,7 @@ export const FIELDS: NumberField[] = [
     name: "scheduler",
     label: "Schedule",
     group: "Training",
-    options: same("linear", "cosine", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt"),
+    options: same(...SCHEDULERS),
   },
   { name: "warmup_ratio", label: "Warm-up", group: "Training", hint: "Share of the steps, 0 to 1" },
   { name: "weight_decay", label: "Weight decay", group: "Training" },

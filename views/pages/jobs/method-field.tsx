@@ -2,6 +2,7 @@
 import type { MethodName, RowType } from "../../../src/contract/spec.ts";
 import { fits, METHOD_FOR } from "../../../src/contract/support.ts";
 import { Icon } from "../../parts/icons.tsx";
+import { methodsFor, TYPE_WORDS } from "../datasets/row-type.tsx";
 
 interface Choice {
   title: string;
@@ -27,17 +28,10 @@ const CHOICES: Record<MethodName, Choice> = {
 };
 const METHODS = Object.keys(CHOICES) as MethodName[];
 
-const OTHERS: Record<RowType, string> = {
-  chat: "conversations for supervised fine-tuning",
-  preference: "pairs of answers for DPO, ORPO and reward models",
-  unpaired: "answers marked good or bad for KTO",
-  text: "plain text for continued pre-training",
-};
-
 /** What other data would be good for, as one sentence. */
 function othersThan(rows: RowType): string {
-  const words = (Object.keys(OTHERS) as RowType[]).filter((one) => one !== rows).map((one) => OTHERS[one]);
-  return `Other data, other methods: ${words.join("; ")}.`;
+  const types = (Object.keys(METHOD_FOR) as RowType[]).filter((type) => type !== rows);
+  return `Other data, other methods: ${types.map((type) => `${TYPE_WORDS[type].toLowerCase()} for ${methodsFor(type)}`).join("; ")}.`;
 }
 
 /** `rows` null: the data is not known yet, and any method may turn out to fit. */
