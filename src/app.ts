@@ -64,6 +64,8 @@ import { createLog } from "./lib/log.ts";
 import { socketPath } from "./lib/sockets.ts";
 import { metricsApi } from "./metrics/api.ts";
 import { modelsApi } from "./models/api.ts";
+import { inspectionApi } from "./models/inspection-api.ts";
+import { inspectionPages } from "./models/inspection-pages.tsx";
 import { recoverInstalls } from "./models/install.ts";
 import { modelsPages } from "./models/pages.tsx";
 import { trainersApi } from "./trainers/api.ts";
@@ -159,6 +161,8 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   datasetsPages,
   modelsApi,
   modelsPages,
+  inspectionApi,
+  inspectionPages,
   billingPages,
   billingApi,
   (ctx) => gradersApi(ctx, askModel(ctx)),

@@ -66,6 +66,8 @@ export type TrainerEvent = Numbered &
         rows_cut: number;
         rows_dropped: number;
       }
+    /** What the first batch holds, before it is learned from: of every sequence the row it is of, and its hash (docs/trainer-protocol.md). */
+    | { type: "first_batch"; step: number; rows: { row_id: number; hash: string }[] }
     | { type: "metrics"; step: number; epoch: number; values: Record<string, number | string> }
     | {
         type: "progress";

@@ -29,6 +29,8 @@ export interface Progress {
   models?: string[];
   /** The trainer's own plan event. */
   plan?: Record<string, number>;
+  /** Whether the first batch of the last attempt is made of the rows as they are stored; `why` it was not compared. */
+  first_batch?: { state: "told" } | { state: "same"; rows: number } | { state: "not_compared"; why: string };
 }
 
 const whole = (min: number, max: number) =>

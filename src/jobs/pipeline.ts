@@ -3,6 +3,8 @@ import { eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { clockJumps } from "./clock-jumps.ts";
+import { compareFirstBatch } from "./first-batch.ts";
+import type { Progress } from "./model.ts";
 import { openQueue, runQueue } from "./queue-run.ts";
 import { keepResults } from "./results.ts";
 import { settleValidating } from "./train.ts";
@@ -99,8 +101,11 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
     for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
-    for (const { job: row, attempt } of live)
+    for (const { job: row, attempt } of live) {
       aside(attempt.id, "looking after a job", () => tend(ctx, memory, row, attempt));
+      if ((row.progress as Progress).first_batch?.state === "told")
+        aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
+    }
     // Work that went, and time that passed, are no events: a round every second or so finds them.
     if (queueDue || live.length !== lastLive || ctx.clock.now() >= nextRound) {
       queueDue = false;

@@ -18,7 +18,8 @@ export type EndReason =
   | "start_failed"
   | "gpu_lost"
   | "no_offer"
-  | "bad_result";
+  | "bad_result"
+  | "first_batch_differs";
 
 interface Rule {
   /** Another attempt may succeed. The trainer's own `retry: false` overrules. */
@@ -64,6 +65,11 @@ export const REASONS: Record<EndReason, Rule> = {
       "The GPU went away under the container; a new one follows. If it happens again, look at the driver and at docs/docker.md.",
   },
   no_offer: { retry: false, advice: "Ask for less (smaller model, shorter rows, fewer GPUs), or add a machine." },
+  first_batch_differs: {
+    retry: false,
+    advice:
+      "The trainer reads the data or the tokenizer otherwise than this server: bring both to one version (docs/docker.md tells how for images), and install the base model again if it was changed on its host.",
+  },
   bad_result: { retry: false, advice: "The trainer ended without a complete checkpoint; look at its log." },
 };
 

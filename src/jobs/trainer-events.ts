@@ -16,6 +16,7 @@ const SPEED_WEIGHT = 0.1;
 const FORWARD = new Set([
   "phase",
   "plan",
+  "first_batch",
   "metrics",
   "progress",
   "sample",
@@ -38,6 +39,8 @@ export function progressAfter(before: Progress, event: TrainerEvent): Progress {
       const { type: _type, seq: _seq, at: _at, ...plan } = event;
       return { ...before, total_steps: event.total_steps, plan };
     }
+    case "first_batch":
+      return { ...before, first_batch: { state: "told" } };
     case "progress":
       return {
         ...before,

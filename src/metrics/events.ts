@@ -129,6 +129,11 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
       const cutRows = one.rows_cut > 0 ? `; ${one.rows_cut} rows are cut to the longest length` : "";
       return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${cutRows}`, data };
     }
+    case "first_batch": {
+      const rows = new Set(one.rows.map((row) => row.row_id)).size;
+      const data = { rows: one.rows };
+      return { type: one.type, step: one.step, message: `The first batch holds ${rows} rows`, data };
+    }
     case "metrics": {
       const made = metricsEvent(one);
       return made && { type: "metrics", step: one.step, ...made };

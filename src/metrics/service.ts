@@ -120,6 +120,17 @@ async function linesBeyond(ctx: Ctx, jobId: string, edge: number, forward: boole
   return rows.length > 0;
 }
 
+/** The newest event of a type in a job's list, or null. */
+export async function newestEvent(ctx: Ctx, jobId: string, type: string): Promise<EventRow | null> {
+  const [row] = await ctx.db
+    .select()
+    .from(event)
+    .where(and(eq(event.jobId, jobId), eq(event.type, type)))
+    .orderBy(desc(event.n))
+    .limit(1);
+  return row ?? null;
+}
+
 /** What the model answered at checkpoints, oldest step first; a step said twice (after a resume) counts once. At most the newest 500. */
 export async function listSamples(ctx: Ctx, jobId: string): Promise<Sample[]> {
   const rows = await ctx.db

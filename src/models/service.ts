@@ -22,6 +22,8 @@ import {
 } from "./model.ts";
 import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./tuned.ts";
 
+export { inspectRows } from "./inspection.ts";
+
 const MAX_LIST = 1000;
 
 /** The catalogue and every other model of this installation, as `actor`'s organisation sees them. */

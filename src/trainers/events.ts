@@ -38,6 +38,9 @@ const messages: Check = (value) =>
   value.every((one) => object(one) && text(100)(one.role) && maybe(text(MAX_TEXT))(one.content));
 
 const MAX_TEXT = 1 << 20;
+/** Sequences of a first batch. */
+const MAX_ECHOED = 256;
+const HASH = /^[0-9a-f]{64}$/;
 const KEY = /^[A-Za-z0-9][A-Za-z0-9_./:@ -]{0,199}$/;
 
 const values: Check = (value) => {
@@ -48,6 +51,11 @@ const values: Check = (value) => {
   }
   return true;
 };
+
+const echoed: Check = (value) =>
+  Array.isArray(value) &&
+  value.length <= MAX_ECHOED &&
+  value.every((one) => object(one) && count(one.row_id) && typeof one.hash === "string" && HASH.test(one.hash));
 
 const any: Check = () => true;
 
@@ -66,6 +74,10 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
     ["total_parameters", count],
     ["rows_cut", count],
     ["rows_dropped", count],
+  ],
+  first_batch: [
+    ["step", count],
+    ["rows", echoed],
   ],
   metrics: [
     ["step", count],

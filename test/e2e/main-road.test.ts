@@ -76,6 +76,9 @@ describe.skipIf(skip !== null)(`the main road${skip ? ` (skipped: ${skip})` : ""
       },
     );
     await page.locator("header.top, #job-status").getByText("Succeeded").first().waitFor({ timeout: 180_000 });
+    // What the trainer learned from is what the inspector shows, by the server's own count.
+    const { progress } = await live.call<{ progress: object }>("GET", `/v1/jobs/${page.url().split("/").at(-1)}`);
+    expect(progress).toMatchObject({ first_batch: { state: "same" } });
   }, 330_000);
 
   test("deploy the tuned model with one click and chat with it", async () => {

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 
 from . import checkpoint, rows
@@ -15,11 +16,14 @@ from .data import BadData, Tokens, render
 from .generate import greedy
 from .group import Group, Mute
 from .home import Home
+from .inspection import hash_of
 from .spec import TrainSpec
 from .stopping import BestAdapter, Stopping
 from .uploads import Upload, Uploader
 
 PROGRESS_EVERY_S = 1.0
+# Sequences of the first batch whose hashes are told.
+MAX_ECHOED = 64
 STOPS = (None, "paused", "cancelled")
 # What a log line says of the step rather than of the model.
 NOT_OF_THE_MODEL = ("train/learning_rate", "train/grad_norm")
@@ -112,6 +116,11 @@ class Loop(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Starts the step clock."""
         self.trainer.meter.step_begins()
+
+    def first_batch(self, sequences: list[tuple[int, np.ndarray, np.ndarray]]) -> None:
+        """Tells what the first batch holds, so that the server can compare it with the rows it stores. Row ids may repeat."""
+        rows = [{"row_id": row_id, "hash": hash_of(ids, labels)} for row_id, ids, labels in sequences[:MAX_ECHOED]]
+        self.home.emit("first_batch", step=self.trainer.state.global_step + 1, rows=rows)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Decides what follows this step, on all ranks alike; commands and signals are obeyed here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,19 @@ NEGLIGIBLE = 0.1
 
 @dataclass
 class Packs(Tokens):
-    """Packs, which are rows to everything behind this; `positions` has every token's place in its own row."""
+    """Packs, rows to everything behind this. `positions`: every token's place in its own row; `members`: row ids, pack by pack."""
 
     positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def unpacked(
+        self, index: int, ids: np.ndarray, labels: np.ndarray, positions: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The rows in these tokens of a pack, parted where positions begin anew, each with its row id."""
+        begins = np.flatnonzero(positions[: len(ids)] == 0)
+        first = int((self.positions[: self.starts[index]] == 0).sum())
+        for row_id, begin, end in zip(self.members[first:], begins, [*begins[1:], len(ids)], strict=False):
+            yield int(row_id), ids[begin:end], labels[begin:end]
 
 
 def best_fit(lengths: np.ndarray, room: int) -> list[list[int]]:
@@ -59,7 +70,8 @@ def pack(tokens: Tokens, max_length: int) -> Packs:
     labels[positions == 0] = IGNORED
     last = np.cumsum([len(one) for one in packs])
     starts = np.concatenate([[0], np.cumsum(lengths)[last - 1]]).astype(np.int64)
-    return Packs(ids, labels, starts, [tokens.row_ids[one[0]] for one in packs], positions=positions)
+    members = np.asarray([tokens.row_ids[row] for row in order], np.int64)
+    return Packs(ids, labels, starts, [tokens.row_ids[one[0]] for one in packs], positions=positions, members=members)
 
 
 def pad_positions(rows: list[Any], length: int) -> torch.Tensor:

@@ -150,6 +150,11 @@ def tokenize_marked(encoder: Encoder, rows: Iterable[Row], max_length: int) -> M
     return Marked(**flat(parts), cut=cut, dropped=dropped, warnings=encoder.warnings(), good=marks)
 
 
+def in_pieces(ids: np.ndarray, max_length: int) -> list[np.ndarray]:
+    """A text's tokens in pieces of at most `max_length`, each of which begins with the last token of the one before."""
+    return [ids[at : at + max_length] for at in range(0, max(1, len(ids) - 1), max_length - 1)]
+
+
 def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Tokens:
     """Texts with the end token behind each, in pieces of at most `max_length`; empty ones are dropped.
 
@@ -167,7 +172,7 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
             ids = np.asarray(
                 found if found[-1] == tokenizer.eos_token_id else [*found, tokenizer.eos_token_id], np.int32
             )
-            pieces = [ids[at : at + max_length] for at in range(0, max(1, len(ids) - 1), max_length - 1)]
+            pieces = in_pieces(ids, max_length)
             parts += [(int(row["id"]), piece, piece) for piece in pieces]
             split += len(pieces) > 1
     if not parts:

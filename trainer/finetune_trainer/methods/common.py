@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import set_seed
@@ -14,7 +16,7 @@ from transformers import set_seed
 from .. import checkpoint, zero
 from ..adapter import unrounded
 from ..control import Guard, TrainingFailed
-from ..data import BucketSampler, RankBatches
+from ..data import BucketSampler, RankBatches, counts
 from ..group import PATIENCE, Group
 from ..meter import Meter
 from ..spec import TrainSpec
@@ -82,6 +84,8 @@ class Exact:
     least = 1
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
+    echoes = True  # whether a batch is rows as they are stored; one that is made while training is not
+    told = False  # whether the first batch of this attempt was
     _step_tokens = 0
 
     def __init__(self, model: Any, **given: Any) -> None:
@@ -104,7 +108,21 @@ class Exact:
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         tokens = int(inputs.pop("tokens"))
+        inputs.pop("rows", None)
         return {**super()._prepare_inputs(inputs), "tokens": tokens}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *given: Any) -> torch.Tensor:
+        """A micro-batch forward and backward. What the very first one holds is told before it is learned from."""
+        if self.echoes and not self.told:
+            self.told = True
+            here = {name: value.cpu() for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+            found = self.sequences(here, here.pop("rows").tolist())
+            self.hooks.first_batch([seen for seen in found if counts(seen[2])])
+        return super().training_step(model, inputs, *given)
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""
+        raise NotImplementedError
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: it walks over all parameters at every step, for a number nobody reads."""

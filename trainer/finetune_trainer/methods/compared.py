@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,14 @@ class Compared(Exact):
     def make_batch(self, tokens: Any, rows: list[int]) -> dict[str, Any]:
         """The batch of these rows as TRL's loss takes it, and `tokens`: how many it holds without padding."""
         raise NotImplementedError
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Every sequence of the batch; with pairs all chosen sides come first, then all rejected ones."""
+        ids, mask = inputs["input_ids"].numpy(), inputs["attention_mask"].numpy() == 1
+        answers = inputs["completion_mask"].numpy() == 1
+        for at, row in enumerate(ids):
+            labels = np.where(answers[at], row, IGNORED)
+            yield self.tokens.row_ids[indices[at % len(indices)]], row[mask[at]], labels[mask[at]]
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -130,7 +139,12 @@ def build_compared(
         train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
         processing_class=tokenizer,
     )
-    trainer.data_collator = lambda rows: trainer.make_batch(tokens, [row["row"] for row in rows])
+
+    def collate(rows: list[dict[str, int]]) -> dict[str, Any]:
+        indices = [row["row"] for row in rows]
+        return {**trainer.make_batch(tokens, indices), "rows": torch.tensor(indices)}
+
+    trainer.data_collator = collate
     if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
         # TRL keeps a copy of an adapter it is given as the reference. A new adapter changes nothing yet: the reference is
         # the model with its adapter switched off, which takes no memory. One that goes on from a tuned model has its copy.

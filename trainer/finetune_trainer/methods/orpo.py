@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from ..group import Group
-from ..rows import Pairs
+from ..rows import SIDES, Pairs
 from ..spec import TrainSpec
 from .common import arguments
 from .compared import Compared, build_compared, count, padded
@@ -37,6 +39,13 @@ class LoraOrpo(Compared, ORPOTrainer):
             batch |= {f"{side}_input_ids": ids, f"{side}_labels": labels, f"{side}_attention_mask": mask}
             batch["tokens"] += count(found)
         return batch
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """All chosen sides, then all rejected ones."""
+        for side in SIDES:
+            parts = [inputs[f"{side}_{name}"].numpy() for name in ("input_ids", "labels", "attention_mask")]
+            for index, ids, labels, mask in zip(indices, *parts, strict=True):
+                yield self.tokens.row_ids[index], ids[mask == 1], labels[mask == 1]
 
     def take_measures(self) -> dict[str, float]:
         """What TRL measured in the batch just done; it keeps evaluations under `train` too when the loss alone is asked for."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
@@ -16,7 +18,7 @@ from ..inputs import ModelLoad
 from ..rows import Pairs
 from ..spec import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, count, padded, paired
+from .compared import Compared, build_compared, completion, count, padded, paired
 
 # What loading leaves on a quantised model, for those who ask whether it is one.
 MARKS = (
@@ -78,6 +80,11 @@ class LoraReward(Compared, RewardTrainer):
         sides = paired(tokens, rows)
         ids, _, mask = padded(sides, self.processing_class.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask, "tokens": count(sides)}
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """As of any pairs. The score is of the whole sequence, so its labels, the answer's, are those of the row."""
+        _, labels, _ = padded(paired(self.tokens, indices), self.processing_class.pad_token_id)
+        yield from super().sequences({**inputs, "completion_mask": completion(labels)}, indices)
 
     def take_measures(self) -> dict[str, float]:
         """TRL gives the mean over both sides and the margin; the means of the sides follow, since they have as many rows."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
@@ -34,7 +36,7 @@ def as_dataset(tokens: Tokens) -> Dataset:
     for name, values, fill in arrays:
         rows = pa.LargeListArray.from_arrays(offsets, pa.array(values))
         column[name] = pa.chunked_array([rows, pa.array([np.full(2, fill, np.int32)], rows.type)])
-    return Dataset(pa.table(column))
+    return Dataset(pa.table({**column, "row": np.arange(len(tokens) + 1)}))
 
 
 class LoraSft(Exact, SFTTrainer):
@@ -50,6 +52,18 @@ class LoraSft(Exact, SFTTrainer):
         self.meter.scored += result.count
         self._step_tokens += inputs["tokens"]
         return result.nll * (self.group.size / count)  # gradients and logged losses are means over the ranks
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Rows without padding; a pack is every row that lies in it."""
+        lengths = self.tokens.lengths()
+        for at, index in enumerate(indices):
+            if index == len(lengths):
+                continue  # the filler
+            ids, labels = (inputs[name][at][: lengths[index]].numpy() for name in ("input_ids", "labels"))
+            if isinstance(self.tokens, Packs):
+                yield from self.tokens.unpacked(index, ids, labels, inputs["position_ids"][at].numpy())
+            else:
+                yield self.tokens.row_ids[index], ids, labels
 
     def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
         """Loss and token accuracy over rows."""
@@ -68,7 +82,13 @@ def build(
         ids, labels = pad_right([(row["input_ids"], row["labels"]) for row in rows], pad_id)
         counted = sum(len(row["input_ids"]) for row in rows if max(row["labels"]) != IGNORED)
         packed = {"position_ids": pad_positions([row["position_ids"] for row in rows], ids.shape[1])} if packs else {}
-        return {"input_ids": ids, "labels": labels, "tokens": counted, **packed}
+        return {
+            "input_ids": ids,
+            "labels": labels,
+            "tokens": counted,
+            "rows": torch.tensor([row["row"] for row in rows]),
+            **packed,
+        }
 
     trainer = LoraSft(
         model=model,

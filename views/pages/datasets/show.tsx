@@ -272,9 +272,14 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
   return (
     <div id="next" {...liveOn(url, "datasets")}>
       {version.status === "ready" ? (
-        <a class="button primary" href={`/jobs/new?data=${version.id}`}>
-          Fine-tune
-        </a>
+        <div class="row">
+          <a class="button" href={`/datasets/${version.dataset_id}/seen?version=${version.id}`}>
+            What the model sees
+          </a>
+          <a class="button primary" href={`/jobs/new?data=${version.id}`}>
+            Fine-tune
+          </a>
+        </div>
       ) : null}
     </div>
   );

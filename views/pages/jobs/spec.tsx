@@ -1,6 +1,7 @@
 /** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
 import type { EvaluateSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
-import { formatBytes, formatInteger } from "../../../src/lib/format.ts";
+import type { Progress } from "../../../src/jobs/model.ts";
+import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -13,7 +14,31 @@ const link = (href: string, text: string) => (
   </a>
 );
 
-function trainRows(spec: TrainSpec, dataName: string | null): Parameters<typeof KeyValue>[0]["rows"] {
+/** Whether the first batch was what the data says, with the way to look at it. */
+function firstBatch(spec: TrainSpec, progress: Progress) {
+  const query = new URLSearchParams({
+    version: spec.dataset.version_id,
+    base: spec.base_model.id,
+    length: String(spec.hyperparameters.max_length),
+    ...(spec.method.type === "sft" ? { loss: spec.method.loss_on } : {}),
+  });
+  const { first_batch: found } = progress;
+  return [
+    "What it sees",
+    link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}/seen?${query}`, "Rows token by token"),
+    found?.state === "same"
+      ? `The first batch was compared with the stored rows: all ${plural(found.rows, "row")} the same`
+      : found?.state === "not_compared"
+        ? `The first batch was not compared with the stored rows: ${found.why}`
+        : undefined,
+  ] as const;
+}
+
+function trainRows(
+  spec: TrainSpec,
+  progress: Progress,
+  dataName: string | null,
+): Parameters<typeof KeyValue>[0]["rows"] {
   const h = spec.hyperparameters;
   return [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
@@ -26,6 +51,7 @@ function trainRows(spec: TrainSpec, dataName: string | null): Parameters<typeof 
     ["Epochs", String(h.n_epochs), `${formatInteger(spec.schedule.total_steps)} steps of ${h.batch_size} rows`],
     ["Learning rate", String(h.learning_rate), `${h.scheduler}, warm-up ${h.warmup_ratio}`],
     ["Longest row", `${formatInteger(h.max_length)} tokens`],
+    [...firstBatch(spec, progress)],
     ["Seed", String(h.seed)],
     ["Becomes", <CopyId id={spec.output_model} full />],
   ];
@@ -55,7 +81,9 @@ export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string 
       <div class="body stack">
         <KeyValue
           rows={[
-            ...(spec.kind === "train" ? trainRows(spec, dataName) : otherRows(spec, dataName)),
+            ...(spec.kind === "train"
+              ? trainRows(spec, job.progress as Progress, dataName)
+              : otherRows(spec, dataName)),
             ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
             job.parentId ? ["Made from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,

@@ -1,0 +1,56 @@
+"""The first batch a trainer tells of: by every method, packed or not, it is the rows as the inspector shows them."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import make_rows
+from jobs import METHODS, rows_of, train_reply
+
+from finetune_trainer.inspection import end_ids_of, inspect
+from finetune_trainer.model import load_tokenizer
+
+
+def told(run) -> list[tuple[int, str]]:
+    """Row id and hash of every sequence of the first batch."""
+    (event,) = run.server.of("first_batch")
+    assert event["step"] == 1 and event["seq"] < run.server.of("metrics")[0]["seq"]
+    return [(row["row_id"], row["hash"]) for row in event["rows"]]
+
+
+def shown(model, kind: str, rows: list[dict], max_length: int = 256, loss_on: str = "completion") -> dict[int, list]:
+    """The hashes the inspector gives, by row id."""
+    tokenizer = load_tokenizer(model)
+    options = {"max_length": max_length, "loss_on": loss_on, "end_ids": end_ids_of(model, tokenizer)}
+    found = (inspect(kind, tokenizer, row, **options) for row in rows)
+    return {one["row_id"]: [h for sequence in one["sequences"] for h in sequence["hashes"]] for one in found}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_batch_of_each_method_is_its_rows_as_they_are_shown(here, tiny, method):
+    kind = METHODS[method][0]
+    rows = rows_of(kind, 12)
+    run = here(train_reply(tiny, method=method, total=1, batch=3, accumulation=2), rows=rows)
+    assert run.run() == 0
+    hashes, found = shown(tiny, kind, rows), told(run)
+    ids = {row_id for row_id, _ in found}
+    assert len(ids) == 3
+    assert sorted(found) == sorted((row_id, one) for row_id in ids for one in hashes[row_id])
+
+
+def test_packs_are_told_row_by_row(here, tiny):
+    rows = make_rows(40)
+    reply = train_reply(tiny, total=1, batch=2, max_length=128, settings={"loss_on": "all"})
+    reply["spec"]["hyperparameters"]["packing"] = True
+    run = here(reply, rows=rows)
+    assert run.run() == 0
+    hashes, found = shown(tiny, "chat", rows, 128, "all"), told(run)
+    assert len(found) > 4
+    assert all([one] == hashes[row_id] for row_id, one in found)
+
+
+def test_pieces_of_a_long_text_are_told_as_such(here, tiny):
+    rows = [{"id": 7, "text": "one two three " * 60}]
+    run = here(train_reply(tiny, method="pretrain", total=1, batch=4, max_length=40), rows=rows)
+    assert run.run() == 0
+    found, hashes = told(run), shown(tiny, "text", rows, 40)[7]
+    assert len(hashes) > 4 and {one for _, one in found} < set(hashes)
