@@ -153,6 +153,7 @@ const PHASES: Record<string, string> = {
   downloading: "Downloading",
   loading_data: "Reading the rows",
   loading_model: "Loading the model",
+  canary: "Trying the longest rows",
   training: "First step",
   evaluating: "Measuring on held-out rows",
   sampling: "Trying it out",

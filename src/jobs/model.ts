@@ -8,6 +8,16 @@ import { JOB_STATES } from "./state.ts";
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
 
+/** The longest rows of a run, sent ahead: their number, their length in tokens, and the most memory until then in MiB. */
+export interface Canary {
+  rows: number;
+  length: number;
+  seconds: number;
+  peak_memory_mb: number;
+  peak_gpu_memory_mb?: number;
+  peak_gpu_reserved_mb?: number;
+}
+
 /** Last known progress of a job, as stored in `job.progress`. */
 export interface Progress {
   step?: number;
@@ -29,6 +39,8 @@ export interface Progress {
   models?: string[];
   /** The trainer's own plan event. */
   plan?: Record<string, number>;
+  /** What the longest rows took before the first step of the last attempt. */
+  canary?: Canary;
   /** Whether the first batch of the last attempt is made of the rows as they are stored; `why` it was not compared. */
   first_batch?: { state: "told" } | { state: "same"; rows: number } | { state: "not_compared"; why: string };
 }

@@ -16,6 +16,7 @@ const SPEED_WEIGHT = 0.1;
 const FORWARD = new Set([
   "phase",
   "plan",
+  "canary",
   "first_batch",
   "metrics",
   "progress",
@@ -38,6 +39,10 @@ export function progressAfter(before: Progress, event: TrainerEvent): Progress {
     case "plan": {
       const { type: _type, seq: _seq, at: _at, ...plan } = event;
       return { ...before, total_steps: event.total_steps, plan };
+    }
+    case "canary": {
+      const { type: _type, seq: _seq, at: _at, ...canary } = event;
+      return { ...before, canary };
     }
     case "first_batch":
       return { ...before, first_batch: { state: "told" } };

@@ -107,6 +107,7 @@ const PHASES: Record<string, string> = {
   downloading: "Downloading",
   loading_data: "Loading the data",
   loading_model: "Loading the model",
+  canary: "Sending the longest rows ahead",
   training: "Training",
   evaluating: "Evaluating",
   sampling: "Answering sample rows",
@@ -128,6 +129,12 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
       const { seq: _seq, at: _at, type, ...data } = one;
       const cutRows = one.rows_cut > 0 ? `; ${one.rows_cut} rows are cut to the longest length` : "";
       return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${cutRows}`, data };
+    }
+    case "canary": {
+      const { seq: _seq, at: _at, type, ...data } = one;
+      const peak = one.peak_gpu_reserved_mb ?? one.peak_memory_mb;
+      const message = `The longest rows (${one.rows} x ${one.length} tokens) took ${Math.round(peak)} MB`;
+      return { type, message, data };
     }
     case "first_batch": {
       const rows = new Set(one.rows.map((row) => row.row_id)).size;

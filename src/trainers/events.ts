@@ -75,6 +75,14 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
     ["rows_cut", count],
     ["rows_dropped", count],
   ],
+  canary: [
+    ["rows", count],
+    ["length", count],
+    ["seconds", number],
+    ["peak_memory_mb", number],
+    ["peak_gpu_memory_mb", maybe(number)],
+    ["peak_gpu_reserved_mb", maybe(number)],
+  ],
   first_batch: [
     ["step", count],
     ["rows", echoed],

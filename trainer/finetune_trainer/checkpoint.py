@@ -194,7 +194,11 @@ def load_rng(directory: Path, rank: int = 0) -> None:
     states = [saved, *saved.get("ranks", [])]
     if rank >= len(states):
         return
-    mine = states[rank]
+    set_rng(states[rank])
+
+
+def set_rng(mine: dict[str, Any]) -> None:
+    """Puts the random generators back into the states that `rng_state` gave."""
     version, words, gauss = mine["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = mine["numpy"]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import TrainerCallback
 
-from . import checkpoint, rows
+from . import canary, checkpoint, peak, rows
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens, render
 from .generate import greedy
@@ -76,6 +77,7 @@ class Loop(TrainerCallback):
         self.early = False  # whether it ends because evaluations brought nothing better
         self.from_checkpoint: Path | None = None
         self.saved: list[Upload] = []
+        self.peaks: dict[str, float] = {}
         self._steps_here, self._began, self._last_progress = 0, 0.0, 0.0
         trainer.hooks = self
         trainer.add_callback(self)
@@ -109,9 +111,17 @@ class Loop(TrainerCallback):
         return True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Restores the open log window of a resumed run."""
+        """Sends the longest rows ahead; restores the open log window of a resumed run."""
+        canary.run(self.home, self.spec, self.trainer)
+        many = f" x {self.group.size} ({self.spec.parallel.strategy})" if self.group.size > 1 else ""
+        where = f"{args.device.type}{many}, {torch.get_num_threads()} threads"
+        self.home.phase("training", f"{state.max_steps} steps on {where}, {self.spec.hyperparameters.precision}")
         self.trainer.restore_window()
         self._began = time.monotonic()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Takes down how much memory the run took at most."""
+        self.peaks = peak.figures(self.group)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Starts the step clock."""
@@ -322,6 +332,7 @@ class Loop(TrainerCallback):
                 "adapter_artifact": adapter.reply["artifact_id"],
                 **({"best_step": chosen} if self.spec.hyperparameters.keep_best else {}),
                 **({"ended_early": True} if self.early else {}),
+                **self.peaks,
             },
         )
         for command in self.commands.take_pending():

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import checkpoint, rows, support
 from .adapter import attach
 from .control import Commands, TrainingFailed
@@ -96,10 +94,6 @@ def run(
         loop.go_on(resume)
     if loop.asked_to_stop():
         return loop.stopped()
-    many = f" x {group.size} ({spec.parallel.strategy})" if group.size > 1 else ""
-    home.phase(
-        "training", f"{total_steps} steps on {device.type}{many}, {torch.get_num_threads()} threads, {h.precision}"
-    )
     if not loop.over(total_steps):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     group.leave()

@@ -17,6 +17,7 @@ const PHASES: Record<string, string> = {
   downloading: "Downloading",
   loading_data: "Loading the data",
   loading_model: "Loading the model",
+  canary: "Sending the longest rows ahead",
   training: "Training",
   evaluating: "Evaluating on held-out rows",
   sampling: "Answering sample rows",

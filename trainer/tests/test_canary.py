@@ -1,0 +1,77 @@
+"""The canary: it comes first, leaves no trace in the run, and stops one that does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import losses
+from jobs import METHODS, rows_of, train_reply
+
+from finetune_trainer import canary, loop
+
+
+def outcome(job) -> tuple[dict, dict]:
+    """Everything a run measured of the model, by step, and its result."""
+    assert job.run() == 0
+    measured = [
+        (e["step"], key, value)
+        for e in job.server.of("metrics")
+        for key, value in e["values"].items()
+        if not key.startswith(("perf/", "system/"))
+    ]
+    (result,) = job.server.of("result")
+    return measured, result["result"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_with_a_canary_measures_the_very_same_numbers(here, tiny, monkeypatch, method):
+    row_type, _ = METHODS[method]
+    rows, holdout = rows_of(row_type, 12), rows_of(row_type, 4, 101)
+    asked = {"total": 4, "batch": 2, "accumulation": 2, "dropout": 0.3, "eval_every": 2, "eval_rows": 4}
+    quantized = {"quantization": "nf4"} if method == "dpo" else None
+    with_it = outcome(here(train_reply(tiny, method=method, settings=quantized, **asked), rows, holdout))
+    monkeypatch.setattr(loop.canary, "run", lambda *_: None)
+    without = outcome(here(train_reply(tiny, method=method, settings=quantized, **asked), rows, holdout))
+    assert with_it[0] == without[0] and len(with_it[0]) > 8
+    assert with_it[1]["train_loss"] == without[1]["train_loss"]
+    assert with_it[1]["tokens_seen"] == without[1]["tokens_seen"]
+
+
+def test_it_comes_before_the_first_step_with_the_longest_rows_and_what_they_took(here, tiny):
+    job = here(train_reply(tiny, total=2, batch=3))
+    assert job.run() == 0
+    (event,) = job.server.of("canary")
+    phases = [e["phase"] for e in job.server.of("phase")]
+    assert phases.index("canary") + 1 == phases.index("training")
+    first_step = next(e for e in job.server.of("metrics"))
+    assert event["seq"] < first_step["seq"]
+    assert event["rows"] == 3 and event["length"] > 20
+    assert 100 < event["peak_memory_mb"] <= job.server.of("result")[0]["result"]["peak_memory_mb"]
+
+
+def test_a_run_that_takes_far_more_than_planned_fails_before_its_first_step(here, tiny):
+    reply = train_reply(tiny, total=2)
+    reply["spec"]["need"] = {"memory_mb": 20}
+    job = here(reply)
+    assert job.run() == 1
+    (failed,) = job.server.of("failed")
+    assert failed["reason"] == "out_of_memory" and failed["retry"] is False
+    assert "20 MB were planned" in failed["message"] and "took" in failed["message"]
+    assert len(job.server.of("canary")) == 1 and not losses(job.server)
+
+
+def test_a_machine_that_has_no_more_memory_says_so(here, tiny, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("transformers.Trainer.training_step", full)
+    job = here(train_reply(tiny, total=2))
+    assert job.run() == 1
+    (failed,) = job.server.of("failed")
+    assert failed["reason"] == "out_of_memory" and "do not fit" in failed["message"]
+
+
+def test_ranks_share_out_the_longest_rows():
+    lengths = np.array([5, 9, 2, 8, 7])
+    assert canary.longest_rows(lengths, 2, 0, 2) == [1, 4] and canary.longest_rows(lengths, 2, 1, 2) == [3, 0]
+    assert canary.longest_rows(np.array([3]), 4, 1, 2) == [0]
