@@ -25,6 +25,14 @@ const plugin: ProviderPlugin = {
       required: false,
       default: 5,
     },
+    {
+      name: "warm_s",
+      label: "Ready for the next job",
+      help: "Seconds that a trainer with its libraries loaded (about 500 MB) waits for the next job, which then begins seconds earlier; 0 for none.",
+      type: "integer",
+      required: false,
+      default: 600,
+    },
   ],
   create: createProcessProvider,
 };

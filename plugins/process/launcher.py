@@ -1,6 +1,8 @@
 """Keeps watch over one piece of work: starts it detached, bounds its log, and writes down how it ended even when no server is there to see it.
 
 Usage: python -I launcher.py STATE_DIR. Reads STATE_DIR/launch.json; the work inherits this program's environment. Standard library only.
+With --warm SOURCES_DIR it has the trainer's libraries ready before there is work: it says `ready`, then starts a piece of work for each
+line `{"directory", "env"}` it reads by forking itself, answers each with a line, and ends with its standard input.
 Files: started.json (written by the work itself just before exec), exit.json (last word), output.log and output.1.log, lock (held while watching).
 """
 
@@ -67,8 +69,8 @@ def children() -> list:
     return found
 
 
-def become_work(directory: str, plan: dict) -> None:
-    """In the forked child: own session, limits, `started.json`, then exec. Never returns."""
+def become_work(directory: str, plan: dict, ours: list, run) -> None:
+    """In the forked child: own session, limits, `started.json`, then exec, or `run` where it is given. Never returns."""
     try:
         os.setsid()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -91,13 +93,34 @@ def become_work(directory: str, plan: dict) -> None:
             "launcher_pid": os.getppid(),
             "launcher_start_time": start_time(os.getppid()),
             "at": int(time.time() * 1000),
+            "warm": run is not None,
         }
         write_json(directory, "started.json", started)
+        if run is not None:
+            for descriptor in ours:  # an exec closes them
+                os.close(descriptor)
+            os._exit(in_process(run))
         os.execvpe(plan["argv"][0], plan["argv"], os.environ)
     except OSError as error:
         os.write(2, f"cannot start {plan['argv'][0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def in_process(run) -> int:
+    """The exit code of the trainer's own main function."""
+    try:
+        code = run()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code or 0
 
 
 def trim(directory: str, limit: int) -> None:
@@ -139,13 +162,13 @@ def end_group(pid: int, number: int) -> None:
         pass
 
 
-def watch(directory: str, plan: dict, begun: int) -> None:
+def watch(directory: str, plan: dict, begun: int, lock: int, run) -> None:
     """Starts the work and waits for its end; then everything it left running is killed and exit.json is written."""
     kills_before = oom_kills()
     pid = os.fork()
     if pid == 0:
-        become_work(directory, plan)
-    os.close(begun)  # the work's copy closes at its exec: only then does the first process see the end of the pipe
+        become_work(directory, plan, [begun, lock], run)
+    os.close(begun)  # the work's copy closes when it is what it is to be: only then does the first process see the end of the pipe
     # Counted on a clock that nobody sets: the wall clock may jump while the work runs.
     time_over = time.monotonic() + (plan["deadline"] / 1000 - time.time())
     reason = None
@@ -185,9 +208,8 @@ def watch(directory: str, plan: dict, begun: int) -> None:
             time.sleep(1)  # disk full: the last word is worth waiting for
 
 
-def main() -> int:
-    """Detaches by the double fork, takes the lock, and watches. The first process exits once the work has begun or cannot."""
-    directory = sys.argv[1]
+def launch(directory: str, run=None) -> int:
+    """Detaches by the double fork, takes the lock, and watches. The first process returns once the work has begun or cannot."""
     ready, begun = os.pipe()
     if (first := os.fork()) > 0:
         os.close(begun)
@@ -216,8 +238,45 @@ def main() -> int:
         os._exit(0)
     with open(os.path.join(directory, "launch.json")) as handle:
         plan = json.load(handle)
-    watch(directory, plan, begun)
+    watch(directory, plan, begun, lock, run)
     os._exit(0)
+
+
+def stay_warm(sources: str) -> int:
+    """Loads the trainer, then forks a launcher for every line of standard input until that ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print what they like
+    sys.path.insert(0, sources)
+    from finetune_trainer import warm
+
+    run = warm.prepare()
+    print("ready", file=answers, flush=True)
+    # Read without a buffer: what is left in one would be there in every fork.
+    while line := read_line(0):
+        asked = json.loads(line)
+        if (first := os.fork()) == 0:
+            os.environ.clear()
+            os.environ.update(asked["env"])
+            os.close(answers.fileno())
+            os._exit(launch(asked["directory"], run))
+        _, status = os.waitpid(first, 0)
+        print(json.dumps({"directory": asked["directory"], "ok": status == 0}), file=answers, flush=True)
+    return 0
+
+
+def read_line(descriptor: int) -> bytes:
+    """The next line, or nothing at the end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(descriptor, 1)):
+            return b""
+        line += byte
+    return line
+
+
+def main() -> int:
+    """One launch, or a warm launcher."""
+    return stay_warm(sys.argv[2]) if sys.argv[1] == "--warm" else launch(sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -16,16 +16,18 @@ import type { Need } from "../../src/contract/spec.ts";
 import launcherSource from "./launcher.py" with { type: "text" };
 import { thisMachine } from "./machine.ts";
 import { type LaunchFile, readJson, readStatus, type StartedFile, workAlive } from "./state.ts";
+import { keepWarm } from "./warm.ts";
 
 const KEY = /^[a-z0-9-]{1,64}$/;
 const DEFAULT_GRACE_S = 30;
 /** Where programs are found; nothing of the server's own environment is handed on. */
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Makes the provider. `config`: `log_bytes`, `nice`; see the manifest. */
+/** Makes the provider. `config`: `log_bytes`, `nice`, `warm_s`; see the manifest. */
 export function createProcessProvider(host: ProviderHost, config: Record<string, unknown>): Provider {
   const logBytes = Number(config.log_bytes ?? 8 * 1024 * 1024);
   const nice = Number(config.nice ?? 5);
+  const warmS = Number(config.warm_s ?? 600);
   const dir = (key: string) => join(host.dataDir, key);
 
   async function launcherPath(): Promise<string> {
@@ -38,10 +40,13 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
     return path;
   }
 
+  const warm = keepWarm(host, warmS, launcherPath);
+
   /** The handle of `key`: the same after any restart, once the process has begun. */
   async function handleOf(key: string): Promise<Handle> {
     const started = await readJson<StartedFile>(join(dir(key), "started.json"));
-    return { provider: "process", key, pid: started?.pid ?? null, launcher_pid: started?.launcher_pid ?? null };
+    const { pid = null, launcher_pid = null, warm: was = false } = started ?? {};
+    return { provider: "process", key, pid, launcher_pid, warm: was };
   }
 
   /** Makes the directory of a launch in one step; false when it was there already. */
@@ -85,6 +90,7 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
       const bounds = [
         ["log_bytes", logBytes, 65_536, 2 ** 31],
         ["nice", nice, 0, 19],
+        ["warm_s", warmS, 0, 86_400],
       ] as const;
       const problems = bounds
         .filter(([, value, min, max]) => !Number.isInteger(value) || value < min || value > max)
@@ -97,6 +103,7 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
     },
 
     async offers(need: Need): Promise<Offer[]> {
+      warm.expect();
       const memoryMb = Math.floor(totalmem() / 2 ** 20);
       if (need.gpus > 0 || need.memory_mb > memoryMb || need.cpus > availableParallelism()) return [];
       return [
@@ -136,21 +143,27 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
       const made = await claim(plan);
       // A directory without a beginning is left by a server that died in between; the launcher's lock keeps it single.
       if (!made && (await readJson(join(dir(key), "started.json")))) return handleOf(key);
+      const env = {
+        PATH: `${dirname(trainer.python)}:${SYSTEM_PATH}`,
+        LANG: "C.UTF-8",
+        HOME: scratch,
+        TMPDIR: join(scratch, "tmp"),
+        PYTHONPATH: trainer.dir,
+        PYTHONUNBUFFERED: "1",
+        PYTHONDONTWRITEBYTECODE: "1",
+        ...spec.env,
+        FTL_HOME_URL: context.callHome.url,
+        FTL_ATTEMPT_TOKEN: context.callHome.token,
+        FTL_SCRATCH: scratch,
+      };
+      // An endpoint stays for long, and another engine may serve it: it starts on its own.
+      if (spec.argv === null && spec.kind !== "serve") {
+        warm.makeRoom(spec.need.memory_mb * 2 ** 20);
+        if (await warm.launch(trainer, dir(key), env)) return handleOf(key);
+      }
       const launcher = Bun.spawn([trainer.python, "-I", await launcherPath(), dir(key)], {
         cwd: host.dataDir,
-        env: {
-          PATH: `${dirname(trainer.python)}:${SYSTEM_PATH}`,
-          LANG: "C.UTF-8",
-          HOME: scratch,
-          TMPDIR: join(scratch, "tmp"),
-          PYTHONPATH: trainer.dir,
-          PYTHONUNBUFFERED: "1",
-          PYTHONDONTWRITEBYTECODE: "1",
-          ...spec.env,
-          FTL_HOME_URL: context.callHome.url,
-          FTL_ATTEMPT_TOKEN: context.callHome.token,
-          FTL_SCRATCH: scratch,
-        },
+        env,
         stdin: "ignore",
         stdout: "ignore",
         stderr: "pipe",
@@ -160,6 +173,7 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
         await rm(dir(key), { recursive: true, force: true });
         throw host.error("fatal", `The launcher failed: ${problem.trim().split("\n").at(-1) ?? `exit code ${code}`}`);
       }
+      warm.expect();
       return handleOf(key);
     },
 

@@ -28,6 +28,8 @@ export interface StartedFile {
   launcher_pid: number;
   launcher_start_time: number;
   at: number;
+  /** Begun by a launcher that had the libraries loaded. */
+  warm?: boolean;
 }
 
 interface ExitFile {

@@ -38,7 +38,11 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
     const dataDir =
       plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
     try {
-      const parts = { ...tools, trainer: keeper.trainer, root: tools.files.root };
+      const readyTrainer = async () => {
+        const ready = await readyTrainerEnvironment(tools.config, tools.files);
+        return ready && { python: ready.python, dir: ready.trainerDir };
+      };
+      const parts = { ...tools, trainer: keeper.trainer, readyTrainer, root: tools.files.root };
       const provider = plugin.create(createHost(plugin.id, dataDir, parts), config);
       const valid = await provider.validate();
       if (valid.ok) entries.set(plugin.id, { plugin, provider });

@@ -33,6 +33,8 @@ export interface ProviderHost {
    * Throws `transient` (with `retryAfterS`) while the environment is being made, `fatal` when it cannot be.
    */
   trainer: () => Promise<{ python: string; dir: string }>;
+  /** The same without making it: null while it is not there. */
+  readyTrainer: () => Promise<{ python: string; dir: string } | null>;
   error: (
     kind: ProviderErrorKind,
     message: string,

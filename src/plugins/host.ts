@@ -11,6 +11,8 @@ export interface HostParts {
   log: Log;
   signal: AbortSignal;
   trainer: ProviderHost["trainer"];
+  /** Absent where nobody knows: there is none then. */
+  readyTrainer?: ProviderHost["readyTrainer"];
   /** The server's data directory; the provider's own folder when there is no server. */
   root?: string;
 }
@@ -43,6 +45,7 @@ export function createHost(id: string, dataDir: string, parts: HostParts): Provi
     clock: { now: () => parts.clock.now(), sleep: (ms, signal) => parts.clock.sleep(ms, signal) },
     signal: parts.signal,
     trainer: parts.trainer,
+    readyTrainer: parts.readyTrainer ?? (async () => null),
     error: providerError,
   };
 }

@@ -1,0 +1,61 @@
+/** A training begun by a warm launcher is the training it would have been: same losses, same adapter, bit for bit. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
+import { importTinyModel, trainingLines } from "../support/tiny.ts";
+
+interface Job {
+  id: string;
+  state: string;
+  error: unknown;
+}
+let live: Live;
+let file: string;
+
+/** Trains to the end; whether a warm launcher began it, its losses, and the hash of its adapter. */
+async function train() {
+  const request = { model: "tiny", training_file: file, seed: 7, max_steps: 6, batch_size: 4, evaluate_after: false };
+  const { id } = await live.call<Job>("POST", "/v1/jobs", request);
+  const job = await until(
+    "the job to end",
+    async () => {
+      const now = await live.call<Job>("GET", `/v1/jobs/${id}`);
+      return ["succeeded", "failed"].includes(now.state) ? now : null;
+    },
+    90_000,
+  );
+  expect(job).toMatchObject({ state: "succeeded", error: null });
+  const attempts = await live.call<{ data: { handle: { warm: boolean } }[] }>("GET", `/v1/jobs/${id}/attempts`);
+  const { series } = await live.call<{ series: Record<string, { points: [number, number][] }> }>(
+    "GET",
+    `/v1/jobs/${id}/metrics?keys=train/loss`,
+  );
+  return { warm: attempts.data[0]?.handle.warm, losses: series["train/loss"]?.points.map(([, value]) => value) };
+}
+
+describe.skipIf(trainerMissing !== null)(`a warm start${trainerMissing ? ` (skipped: ${trainerMissing})` : ""}`, () => {
+  beforeAll(async () => {
+    live = await startLive();
+    await importTinyModel(live);
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    form.set("file", new File([trainingLines(60)], "bank.jsonl"));
+    const headers = { authorization: `Bearer ${live.key}` };
+    const answer = await fetch(`${live.url}/v1/files`, { method: "POST", body: form, headers });
+    file = ((await answer.json()) as { id: string }).id;
+  }, 60_000);
+  afterAll(() => live?.close());
+
+  test("trains as a cold one does", async () => {
+    const cold = await train();
+    const warm = await until(
+      "a warm start",
+      async () => {
+        const run = await train();
+        return run.warm ? run : null;
+      },
+      120_000,
+    );
+    expect(cold.losses).toHaveLength(6);
+    expect(warm.losses).toEqual(cold.losses);
+  }, 240_000);
+});
