@@ -3,6 +3,7 @@ import type { TrainSpec } from "../src/contract/spec.ts";
 import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/support.ts";
 import type { Facts as AutoFacts } from "../src/jobs/auto.ts";
 import { resolveAuto } from "../src/jobs/auto.ts";
+import { modelShape } from "../src/jobs/memory.ts";
 import { parseTrainRequest } from "../src/jobs/train.ts";
 
 type Value = string | boolean;
@@ -66,7 +67,7 @@ export function specOf(chosen: Chosen): TrainSpec {
   const tuned = get("start") === "tuned";
   const facts: AutoFacts = {
     ...{ trainRows: 12, holdoutRows: held, rowType: rows, tokens: null },
-    base: { parameters: 1e6, context_length: 256, layers: 3, vocabulary: 320 },
+    base: { ...modelShape(1e6, { layers: 3, vocab_size: 320 }), context_length: 256 },
     machine: { cpus: 2, memoryMb: 64_000, bf16: false },
   };
   const adapter = resolveAuto(request, facts).method.adapter;

@@ -164,6 +164,8 @@ export interface Need {
   max_price_per_hour: number | null;
   /** Only this provider, when the user named one. */
   provider: string | null;
+  /** What the memory formula alone says it takes where it computes; what is asked for is corrected by runs of before and has a margin. */
+  formula_mb?: number;
 }
 
 /** Three timeouts in seconds: waiting in the queue, no progress, whole attempt. */

@@ -30,6 +30,10 @@ export const rateShare = (method: MethodName): number => RATE_SHARE[method];
 const SEQUENCES: Record<MethodName, number> = { sft: 1, pretrain: 1, dpo: 2, orpo: 2, kto: 2, reward: 2 };
 export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
 
+/** Part of the tokens a method has logits of: of texts and for ORPO all, of rewards none, else those of the answers. */
+export const scoredOf = (method: MethodName, answers: number): number =>
+  method === "pretrain" || method === "orpo" ? 1 : method === "reward" ? 0 : answers;
+
 /** The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method does not know */
 export function methodNameOf(request: TrainRequest, rows: RowType | undefined, pick: Choose): MethodName {
   const method = pick("method", request.method, () => METHOD_FOR[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);

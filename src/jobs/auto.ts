@@ -5,13 +5,21 @@ import type {
   MethodSettings,
   Need,
   ParallelPlan,
-  Quantization,
   RowType,
   Schedule,
 } from "../contract/spec.ts";
-import { methodNameOf, methodOf, optionsOf, rateShare, sequencesOf } from "./auto-method.ts";
+import { methodNameOf, methodOf, optionsOf, rateShare, scoredOf, sequencesOf } from "./auto-method.ts";
+import {
+  type MemoryPlan,
+  type ModelShape,
+  memoryParts,
+  PROCESSOR_MARGIN,
+  planned,
+  type RunShape,
+  totalMb,
+} from "./memory.ts";
 import type { TrainRequest } from "./model.ts";
-import { type Cards, onGpus, type Sizes, splitOnGpus, splitOnProcessors } from "./parallel.ts";
+import { CARD_MARGIN, type Cards, onGpus, splitOnGpus, splitOnProcessors } from "./parallel.ts";
 
 /** What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown. */
 export interface Facts {
@@ -21,8 +29,20 @@ export interface Facts {
   rowType?: RowType;
   /** Of the adapter the run goes on from. */
   start?: LoraSettings;
-  tokens: { total: number; max: number; p95: number; over: Record<string, number>; exact: boolean } | null;
-  base: { parameters: number; context_length: number; layers: number | null; vocabulary: number | null };
+  tokens: {
+    total: number;
+    max: number;
+    p95: number;
+    over: Record<string, number>;
+    exact: boolean;
+    /** Rows by length, from the shortest. */
+    histogram?: { from: number; to: number; count: number }[];
+  } | null;
+  base: { context_length: number } & ModelShape;
+  /** Part of the tokens that has a loss where answers alone are learned; 1 while nobody knows. */
+  scored?: number;
+  /** By how much this installation's own runs differed from the formula; 1 while there are none. */
+  memoryFactor?: number;
   machine: { cpus: number; memoryMb: number; bf16: boolean };
   /** GPUs that work may be given, by host and kind; absent while there are none. */
   gpus?: Cards[];
@@ -33,7 +53,8 @@ export interface Resolved {
   hyperparameters: Hyperparameters;
   schedule: Schedule;
   parallel: ParallelPlan;
-  need: Pick<Need, "gpus" | "gpu_memory_mb" | "cpus" | "memory_mb" | "disk_mb">;
+  need: Pick<Need, "gpus" | "gpu_memory_mb" | "cpus" | "memory_mb" | "disk_mb" | "formula_mb">;
+  memory: MemoryPlan;
   /** Why each number that was `auto` became what it is, by request field. */
   reasons: Record<string, string>;
 }
@@ -44,11 +65,8 @@ const ROWS_TO_SEE = 480;
 const MAX_AUTO_LENGTH = 2048;
 /** Share of the machine's memory that an estimate may reach before the batch is cut in parts. */
 const MEMORY_SHARE = 0.6;
-/** Bytes the trainer needs before any model: interpreter, libraries, allocator. */
-const FLOOR_MB = 700;
-/** The same of a process that has a GPU: CUDA's libraries are large. */
+/** Main memory of a process that has a GPU: CUDA's libraries are large. */
 const GPU_PROCESS_MB = 4000;
-const BYTES = { float32: 4, bfloat16: 2 } as const;
 
 const clamp = (value: number, min: number, max: number) => Math.min(max, Math.max(min, value));
 /** The value given, or undefined for `auto`, null and absence. */
@@ -76,50 +94,16 @@ export function autoEpochs(rows: number): number {
   return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
 }
 
-/** How a run computes: what its memory depends on besides the rows. */
-export interface Kind {
-  precision: "float32" | "bfloat16";
-  quantization: Quantization;
-  /** Sequences a row becomes. */
-  sequences: number;
-}
-
-/** Bytes of a quantised weight, its scales included; the embeddings and the head stay as they are. */
-const QUANTIZED = { nf4: 0.57, int8: 1.07 } as const;
-/** Share of the parameters that is quantised: all but embeddings, head and norms, which weigh most in small models. */
-const quantizedShare = (parameters: number) => (parameters < 5e8 ? 0.75 : parameters < 4e9 ? 0.85 : 0.93);
-
-function weightBytes(parameters: number, { precision, quantization }: Kind): number {
-  if (quantization === "none") return parameters * BYTES[precision];
-  const share = quantizedShare(parameters);
-  return parameters * (share * QUANTIZED[quantization] + (1 - share) * BYTES[precision]);
-}
-
-/** MiB of the parts of a run: weights, adapter with its optimizer, activations and logits. A deliberate upper estimate. */
-function sizesOf(facts: Facts, length: number, kind: Kind): Sizes {
-  const { parameters, vocabulary, layers } = facts.base;
-  const { precision, sequences } = kind;
-  const weights = weightBytes(parameters, kind) / 2 ** 20;
-  const perToken = Math.sqrt(parameters) * 3.5 * BYTES[precision] + (vocabulary ?? 50_000) * BYTES[precision];
-  return {
-    weights,
-    adapter: (parameters * 0.04 * 16) / 2 ** 20,
-    batch: (rows) => (rows * sequences * length * perToken) / 2 ** 20,
-    // Two layers (one computes, the next one comes) and what lies outside of layers: embedding and head.
-    gathered: (weights / (layers ?? 32)) * 3,
-  };
-}
-
-/** Memory in MiB of a process on a processor, for one part of a batch. */
-export function memoryMb(facts: Facts, rowsAtOnce: number, length: number, kind: Kind): number {
-  const { weights, adapter, batch } = sizesOf(facts, length, kind);
-  return Math.ceil(FLOOR_MB + weights + adapter + batch(rowsAtOnce));
-}
-
 /** Memory in MiB of the machine whose GPUs train: libraries a process, and the weights on their way to the GPUs. */
-function hostMemoryMb(sizes: Sizes, parallel: ParallelPlan): number {
+function hostMemoryMb(weights: number, parallel: ParallelPlan): number {
   const copies = parallel.strategy === "fsdp" || parallel.strategy === "zero3" ? 1 : parallel.processes;
-  return Math.ceil(GPU_PROCESS_MB * parallel.processes + sizes.weights * copies);
+  return Math.ceil(GPU_PROCESS_MB * parallel.processes + weights * copies);
+}
+
+/** Tokens of the longest sequence that is computed: data that is known to be shorter than allowed takes less. */
+function longest(request: TrainRequest, facts: Facts, maxLength: number): number {
+  if (request.packing === true || !facts.tokens?.exact) return maxLength;
+  return Math.min(maxLength, facts.tokens.max);
 }
 
 /** Share of a packed sequence that rows fill, about. */
@@ -168,12 +152,25 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     bf16 ? `${where} computes bfloat16 natively` : `${where} has no native bfloat16`,
   );
   const wish = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
-  const kind = { precision, quantization: method.quantization ?? "none", sequences: sequencesOf(name) } as const;
-  const sizes = sizesOf(facts, maxLength, kind);
-  const partMb = (rowsAtOnce: number) => memoryMb(facts, rowsAtOnce, maxLength, kind);
+  const checkpointing = pick(
+    "gradient_checkpointing",
+    request.gradient_checkpointing,
+    () => facts.base.parameters > 2e9,
+    "only models over 2B parameters need the memory",
+  );
+  const run = (rowsAtOnce: number, strategy: ParallelPlan["strategy"], processes: number): RunShape => ({
+    ...{ method: name, precision, quantization: method.quantization ?? "none", adapter: method.adapter },
+    ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength) },
+    scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
+    ...{ checkpointing, gpu, strategy, processes },
+  });
+  const factor = facts.memoryFactor ?? 1;
+  const margin = gpu ? CARD_MARGIN : PROCESSOR_MARGIN;
+  const partMb = (rowsAtOnce: number, strategy: ParallelPlan["strategy"], processes: number) =>
+    Math.ceil(totalMb(memoryParts(facts.base, run(rowsAtOnce, strategy, processes))) * factor * margin);
   const cards = precision === "bfloat16" && newer.length ? newer : allCards;
   const split = gpu
-    ? splitOnGpus(request, wish, cards, sizes, sequencesOf(name) > 1)
+    ? splitOnGpus(request, wish, cards, partMb, sequencesOf(name) > 1)
     : splitOnProcessors(request, wish, partMb, facts.machine.memoryMb * MEMORY_SHARE);
   const { batchSize, perDevice, processes, strategy } = split;
   if (batchSize !== wish) reasons.batch_size = `by ${rows} training rows, a multiple of ${processes} processes`;
@@ -211,14 +208,10 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     max_length: maxLength,
     seed: request.seed ?? 42,
     precision,
-    gradient_checkpointing: pick(
-      "gradient_checkpointing",
-      request.gradient_checkpointing,
-      () => facts.base.parameters > 2e9,
-      "only models over 2B parameters need the memory",
-    ),
+    gradient_checkpointing: checkpointing,
     ...optionsOf(request),
   };
+  const memory = memoryParts(facts.base, run(perDevice, strategy, processes));
   const every = Math.max(1, Math.ceil(steps / 4));
   const schedule: Schedule = {
     total_steps: steps,
@@ -249,9 +242,11 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
       gpus: split.gpus,
       gpu_memory_mb: split.gpuMemoryMb,
       cpus: processes,
-      memory_mb: gpu ? hostMemoryMb(sizes, parallel) : partMb(perDevice) * processes,
+      memory_mb: gpu ? hostMemoryMb(memory.weights, parallel) : partMb(perDevice, strategy, processes) * processes,
+      formula_mb: Math.round(totalMb(memory) * (gpu ? 1 : processes)),
       disk_mb: Math.ceil(500 + ((facts.base.parameters * 0.04 * 16) / 2 ** 20) * 4),
     },
+    memory: planned(memory, { factor, margin, processes, gpu }),
     reasons,
   };
 }

@@ -44,13 +44,15 @@ export const NUMBERS = [
   "keep_best",
   "max_length",
   "precision",
+  "gradient_checkpointing",
+  "per_device_batch_size",
   "gpus",
   "parallel",
   "eval_every",
   "save_every",
 ] as const;
 const WORDS = new Set<string>(["scheduler", "loss_on", "loss", "quantization", "precision", "parallel"]);
-const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best"]);
+const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best", "gradient_checkpointing"]);
 
 /** What the form holds, as typed. */
 export interface JobForm {
@@ -71,6 +73,8 @@ export const JobFormBody = v.object({
   method: text(20),
   name: text(200),
   evaluate: text(5),
+  /** A suggestion of the plan that was accepted: fields and values as in an address. */
+  change: text(500),
   ...PLACE_FIELDS,
   ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
     (typeof NUMBERS)[number],
@@ -80,7 +84,8 @@ export const JobFormBody = v.object({
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   const { data, model, method, name, evaluate } = body;
-  const numbers = Object.fromEntries(NUMBERS.map((key) => [key, body[key].trim()]));
+  const change = new URLSearchParams(body.change);
+  const numbers = Object.fromEntries(NUMBERS.map((key) => [key, (change.get(key) ?? body[key]).trim()]));
   const place = placeOf(body);
   return { data, model, method: method || "auto", name: name.trim(), evaluate: evaluate === "1", numbers, place };
 }

@@ -2,8 +2,11 @@
 import * as v from "valibot";
 import { DPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
+import { type MemoryPlan, PARTS } from "./memory.ts";
+import type { PlannedOffer } from "./offers.ts";
 import { QUEUE_FIELDS } from "./queue-model.ts";
 import { JOB_STATES } from "./state.ts";
+import type { Suggestion } from "./suggest.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
@@ -134,6 +137,8 @@ export const TrainRequest = v.strictObject({
   max_grad_norm: auto(between(0, 1000)),
   precision: auto(v.picklist(["float32", "bfloat16"])),
   gradient_checkpointing: auto(v.boolean()),
+  /** Rows computed at once; the batch stays what it is and is put together of several such parts. */
+  per_device_batch_size: auto(whole(1, 256)),
   eval_every: auto(whole(1, 1_000_000)),
   save_every: auto(whole(1, 1_000_000)),
   evaluate_after: v.optional(v.nullable(v.boolean())),
@@ -227,11 +232,42 @@ export interface TrainPlan {
   /** Whether `tokens` was counted to the last row or estimated from the first. */
   tokensExact: boolean;
   seconds: number | null;
+  /** The same at least and at most. */
+  secondsRange: [low: number, high: number] | null;
   secondsBasis: "history" | "default";
+  /** Finished runs here that the time rests on. */
+  secondsRuns: number;
   memoryMb: number;
+  memory: MemoryPlan;
+  /** Runs here that corrected the memory formula, and how many of them ran out of memory. */
+  memoryRuns: number;
+  memoryShort: number;
   rowsCut: number | null;
+  /** Tokens of the longest row; null while they are not counted. */
+  longest: number | null;
+  /** What providers offer for it; null when nobody asked them. */
+  offers: PlannedOffer[] | null;
+  /** Titles of providers that did not answer in time. */
+  silent: string[];
+  /** The smallest change with which it fits the best of the offers, when it fits none. */
+  suggestion: Suggestion | null;
   /** Worth knowing; nothing here stops the job. */
   warnings: string[];
+}
+
+function suggestionView({ change, words, effect, memoryMb }: Suggestion) {
+  return { change, words, effect, memory_mb: memoryMb };
+}
+
+/** A machine a planned run could have. */
+function offerView(one: PlannedOffer) {
+  return {
+    ...{ provider: one.provider, location: one.location, gpus: one.gpus, gpu: one.gpuName, cpus: one.cpus },
+    ...{ memory_mb: one.memoryMb, needed_mb: one.neededMb, fits: one.fits, available: one.available },
+    ...{ starts_in_s: one.startsInS, price_per_hour_usd: one.pricePerHour },
+    ...{ seconds_range: one.seconds, cost_range_usd: one.costUsd, basis: one.basis, runs: one.runs },
+    suggestion: one.suggestion && suggestionView(one.suggestion),
+  };
 }
 
 /** A plan: what a job would do and take. `reasons` say why each `auto` became what it is. */
@@ -246,7 +282,23 @@ export function planView(plan: TrainPlan) {
     tokens_exact: plan.tokensExact,
     seconds: plan.seconds,
     seconds_basis: plan.secondsBasis,
+    seconds_range: plan.secondsRange,
+    seconds_runs: plan.secondsRuns,
     memory_mb: plan.memoryMb,
+    memory: {
+      device: plan.memory.device,
+      total_mb: plan.memory.total,
+      parts_mb: Object.fromEntries(PARTS.map((part) => [part, Math.round(plan.memory.parts[part])])),
+      margin_mb: Math.round(plan.memory.margin),
+      processes: plan.memory.processes,
+      correction: plan.memory.factor,
+      runs: plan.memoryRuns,
+      runs_out_of_memory: plan.memoryShort,
+    },
+    offers: plan.offers?.map(offerView) ?? null,
+    providers_without_answer: plan.silent,
+    suggestion: plan.suggestion && suggestionView(plan.suggestion),
+    longest_row: plan.longest,
     rows_cut: plan.rowsCut,
     warnings: plan.warnings,
   };

@@ -1,5 +1,4 @@
 /** Gathers what the job pages show, from this room and those before it. */
-import { availableParallelism } from "node:os";
 import { usageOfJob } from "../billing/service.ts";
 import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
 import { fits } from "../contract/support.ts";
@@ -165,9 +164,7 @@ async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
   if ("problems" in parsed) return { view: null, problems: parsed.problems };
   try {
     const plan = await planTrainJob(ctx, actor, parsed.request);
-    const local = ctx.compute.list().some(({ plugin }) => plugin.kind !== "machine");
-    const where = local ? `this machine, ${availableParallelism()} cores` : null;
-    return { view: { plan, where, costUsd: local ? 0 : null }, problems: {} };
+    return { view: { plan }, problems: {} };
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "internal") throw error;
     const problems: Record<string, string> = { [fieldOf(error.param)]: error.message };

@@ -11,16 +11,8 @@ export interface Cards {
   bf16: boolean;
 }
 
-/** MiB a process holds besides what it computes, by what it has to hold. */
-export interface Sizes {
-  weights: number;
-  /** Adapter, its gradient and its optimizer. */
-  adapter: number;
-  /** Activations and logits of `rows` rows. */
-  batch: (rows: number) => number;
-  /** The largest part of the weights that lies whole on every GPU at one time when they are split. */
-  gathered: number;
-}
+/** MiB one of `processes` needs for `rows` rows at once, its margin included. */
+export type NeedMb = (rows: number, strategy: Strategy, processes: number) => number;
 
 export interface Split extends ParallelPlan {
   batchSize: number;
@@ -32,33 +24,15 @@ export interface Split extends ParallelPlan {
   why: string;
 }
 
-/** Share of a card an estimate may reach; the rest is for fragments and other people's displays. */
-const CARD_SHARE = 0.9;
-/** Context and libraries on a card, and the buffers of several talking to each other. */
-const CONTEXT_MB = 1500;
-const TALK_MB = 1000;
+/** What is asked of a card over what the formula says; the rest is for fragments and other people's displays. */
+export const CARD_MARGIN = 1 / 0.9;
 /** What a GPU is taken to have while no host has told of any. */
 const USUAL_CARD_MB = 80_000;
-/** The adapter's weights among weights, gradient and two moments: what ZeRO-2 leaves whole. */
-const ADAPTER_WHOLE = 0.25;
-
 type Strategy = ParallelPlan["strategy"];
 const invalid = (param: keyof TrainRequest, message: string) =>
   new AppError("invalid", "invalid_value", message, { param });
 const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
   value === "auto" || value === null ? undefined : value;
-
-/** MiB one of `count` GPUs needs for `rows` rows at once. */
-export function cardMb(sizes: Sizes, strategy: Strategy, count: number, rows: number): number {
-  const { weights, adapter, gathered } = sizes;
-  const held =
-    strategy === "fsdp" || strategy === "zero3"
-      ? (weights + adapter) / count + gathered
-      : strategy === "zero2"
-        ? weights + adapter * (ADAPTER_WHOLE + (1 - ADAPTER_WHOLE) / count)
-        : weights + adapter;
-  return Math.ceil((CONTEXT_MB + (count > 1 ? TALK_MB : 0) + held + sizes.batch(rows)) / CARD_SHARE);
-}
 
 /** Whether a request is trained on GPUs: when it names a number, or leaves it open and there are some. */
 export function onGpus(request: TrainRequest, cards: readonly Cards[]): boolean {
@@ -77,6 +51,17 @@ function batchFor(request: TrainRequest, batch: number, count: number): number {
   );
 }
 
+/** Rows of a process that may be computed at once: all of its share, or the part asked for. */
+function atOnce(request: TrainRequest, share: number): number {
+  const asked = given(request.per_device_batch_size) ?? share;
+  if (asked > share || share % asked !== 0)
+    throw invalid(
+      "per_device_batch_size",
+      `'per_device_batch_size' must divide the ${share} rows a process has in every step.`,
+    );
+  return asked;
+}
+
 /** The largest equal part of `rows` rows that fits; one row when none does. */
 function part(rows: number, fits: (rows: number) => boolean): number {
   let size = rows;
@@ -84,13 +69,8 @@ function part(rows: number, fits: (rows: number) => boolean): number {
   return size;
 }
 
-/** The split on the processors of one machine. `memoryMb(rows)` is what one process needs; together they get `room`. */
-export function splitOnProcessors(
-  request: TrainRequest,
-  batch: number,
-  memoryMb: (rows: number) => number,
-  room: number,
-): Split {
+/** The split on the processors of one machine. The processes together get `room` MiB. */
+export function splitOnProcessors(request: TrainRequest, batch: number, needMb: NeedMb, room: number): Split {
   const processes = given(request.cpu_processes) ?? 1;
   const named = given(request.parallel);
   if (named && named !== "single" && named !== "ddp")
@@ -101,8 +81,9 @@ export function splitOnProcessors(
     throw invalid("parallel", "'ddp' needs two processes at least: set 'gpus' or 'cpu_processes'.");
   const batchSize = batchFor(request, batch, processes);
   // The batch is cut in equal parts until one part fits; the outcome is the same, only slower.
-  const perDevice = part(batchSize / processes, (rows) => memoryMb(rows) * processes <= room);
   const strategy = processes > 1 ? "ddp" : "single";
+  const most = atOnce(request, batchSize / processes);
+  const perDevice = part(most, (rows) => needMb(rows, strategy, processes) * processes <= room);
   return { processes, strategy, batchSize, perDevice, gpus: 0, gpuMemoryMb: 0, why: "trained on processors" };
 }
 
@@ -115,7 +96,7 @@ export function splitOnGpus(
   request: TrainRequest,
   batch: number,
   cards: readonly Cards[],
-  sizes: Sizes,
+  needMb: NeedMb,
   whole = false,
 ): Split {
   const named = given(request.parallel);
@@ -140,9 +121,9 @@ export function splitOnGpus(
     const room = largest(count);
     const choices: Strategy[] = named ? [named] : count === 1 ? ["single"] : whole ? ["ddp"] : ["ddp", "fsdp"];
     for (const strategy of choices) {
-      if (cardMb(sizes, strategy, count, 1) > room) continue;
-      const perDevice = part(batchSize / count, (rows) => cardMb(sizes, strategy, count, rows) <= room);
-      const gpuMemoryMb = cardMb(sizes, strategy, count, perDevice);
+      if (needMb(1, strategy, count) > room) continue;
+      const perDevice = part(atOnce(request, batchSize / count), (rows) => needMb(rows, strategy, count) <= room);
+      const gpuMemoryMb = needMb(perDevice, strategy, count);
       return { processes: count, strategy, batchSize, perDevice, gpus: count, gpuMemoryMb, why: WHY[strategy] };
     }
   }
@@ -150,7 +131,7 @@ export function splitOnGpus(
   const strategy = named ?? (count === 1 ? "single" : whole ? "ddp" : "fsdp");
   throw invalid(
     "gpus",
-    `It would need ${cardMb(sizes, strategy, count, 1)} MB on each of ${count} GPUs (${strategy}); there are ${
+    `It would need ${needMb(1, strategy, count)} MB on each of ${count} GPUs (${strategy}); there are ${
       cards.length ? `at most ${most} together, the largest with ${largest(1)} MB` : "none known"
     }. Use ${asked && !whole ? "more GPUs" : "larger GPUs"}, a quantized base (nf4), a smaller model or a lower 'max_length', or set 'gpus' to 0 for processors.`,
   );

@@ -11,10 +11,15 @@ import { organization } from "../db/schema/auth.ts";
 import { AppError } from "../errors.ts";
 import { randomChars } from "../lib/ids.ts";
 import { baseModelRef } from "../models/service.ts";
-import { type Facts, resolveAuto } from "./auto.ts";
-import { estimateSeconds, expectedSpeed, totalTokens } from "./estimate.ts";
+import { type Facts, type Resolved, resolveAuto } from "./auto.ts";
+import { estimateSeconds, expectedSpeed, secondsRange, totalTokens } from "./estimate.ts";
+import { learnedMemory, pastRuns } from "./history.ts";
+import { modelShape } from "./memory.ts";
 import type { TrainPlan, TrainRequest } from "./model.ts";
+import { planOffers } from "./offers.ts";
+import { scoredShare } from "./scored.ts";
 import { beginningOf } from "./start.ts";
+import { suggestFor } from "./suggest.ts";
 
 const DAY_S = 86_400;
 /** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
@@ -40,32 +45,65 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
+/** What of a resolved run history is kept by. */
+const kindOf = ({ method, hyperparameters, need }: Resolved) => ({
+  ...{ method, hyperparameters },
+  need: { ...need, max_price_per_hour: null, provider: null },
+});
+
+/** Rows longer than a length: counted where it is one of the counted lengths, else read from the distribution; null while nobody counted. */
+function rowsCut({ tokens }: Facts, maxLength: number): number | null {
+  if (tokens === null) return null;
+  if (tokens.max <= maxLength) return 0;
+  const counted = tokens.over[String(maxLength)];
+  if (counted !== undefined) return counted;
+  const above = (tokens.histogram ?? []).reduce((sum, { from, to, count }) => {
+    const share = (to - 1 - maxLength) / Math.max(1, to - from);
+    return sum + count * Math.min(1, Math.max(0, share));
+  }, 0);
+  return Math.max(1, Math.round(above));
+}
+
 function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {
-  const { spec } = plan;
+  const { spec, memory } = plan;
   const warnings: string[] = [];
   if (plan.ready && spec.dataset.train_rows < 10)
     warnings.push(
       `Only ${spec.dataset.train_rows} training rows: expect memorising rather than learning; 50 to 100 are a start.`,
     );
-  if (plan.rowsCut)
+  if (plan.rowsCut) {
+    const { train_rows: rows } = spec.dataset;
+    const { max_length: most } = spec.hyperparameters;
+    const share = Math.max(1, Math.round((plan.rowsCut / Math.max(1, rows)) * 100));
+    const texts = spec.method.type === "pretrain";
     warnings.push(
-      `${plan.rowsCut} rows are longer than ${spec.hyperparameters.max_length} tokens and will be cut at the end.`,
+      `${plan.rowsCut} of ${rows} rows (${share}%) are longer than ${most} tokens, the longest has ${plan.longest}: ${
+        texts
+          ? "they become several rows; nothing is lost."
+          : "what lies behind is cut off, the end of the answer first."
+      }`,
     );
+  }
   if (plan.ready && spec.dataset.holdout_rows === 0)
     warnings.push("No hold-out rows: there will be no eval loss and no before-and-after comparison.");
   if (spec.need.gpus > 0) return warnings; // on a host of its own, which is asked when it starts
-  if (plan.memoryMb > facts.machine.memoryMb)
-    warnings.push(`It needs about ${plan.memoryMb} MB of memory; this machine has ${facts.machine.memoryMb} MB.`);
-  else if (plan.memoryMb > facts.machine.memoryMb * 0.8)
+  if (memory.total > facts.machine.memoryMb)
+    warnings.push(`It needs about ${memory.total} MB of memory; this machine has ${facts.machine.memoryMb} MB.`);
+  else if (memory.total > facts.machine.memoryMb * 0.8)
     warnings.push("It will use most of this machine's memory; close other programs or lower the maximum length.");
   return warnings;
 }
 
 /**
- * Looks everything up and resolves every number.
+ * Looks everything up and resolves every number. With `offers` providers are asked what they have for it.
  * @throws AppError with `param`: `model`, `training_file`, `validation_file`, or the field that cannot be
  */
-export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainPlan> {
+export async function buildTrainSpec(
+  ctx: Ctx,
+  actor: Actor,
+  request: TrainRequest,
+  options: { offers?: boolean } = {},
+): Promise<TrainPlan> {
   const { base, from } = await named("model", () => beginningOf(ctx, actor, request.model));
   const version = await named("training_file", () =>
     resolveTrainingData(ctx, actor, request.training_file, "training_file"),
@@ -110,19 +148,30 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     ...(from ? { start: from.adapter } : {}),
     trainRows: version.trainRows,
     holdoutRows: version.holdoutRows,
-    tokens: stats && { total: stats.tokens, max: stats.max, p95: stats.p95, over: stats.over, exact: stats.exact },
-    base: {
-      parameters: ref.parameters,
-      context_length: ref.context_length,
-      layers: layers || null,
-      vocabulary: Number(base.architecture?.vocab_size) || null,
+    tokens: stats && {
+      total: stats.tokens,
+      max: stats.max,
+      p95: stats.p95,
+      over: stats.over,
+      exact: stats.exact,
+      histogram: stats.histogram,
     },
+    base: { ...modelShape(ref.parameters, base.architecture), context_length: ref.context_length },
     machine: { cpus: availableParallelism(), memoryMb: Math.floor(memoryLimit() / 2 ** 20), bf16: bf16Supported() },
   };
   const cards = await cardsOf(ctx, request.provider ?? null);
   if (cards.length) facts.gpus = cards;
-  const resolved = resolveAuto(request, facts);
-  const spec: TrainSpec = {
+  if (ready && version.rowType !== "text") facts.scored = await scoredShare(ctx, actor, version.id);
+  const past = await pastRuns(ctx, actor.org, ref.id);
+  // What was learned is of runs like this one, and what this one is like is known once it is resolved.
+  const learned = learnedMemory(past, kindOf(resolveAuto(request, facts)));
+  facts.memoryFactor = learned.factor;
+  const first = resolveAuto(request, facts);
+  const names = {
+    output_model: `ft:${ref.id}:${await slugOf(ctx, actor.org)}:${request.suffix ?? ""}:${randomChars(6)}`,
+    trainer: await trainerIdentity(ctx),
+  };
+  const specOf = (resolved: Resolved): TrainSpec => ({
     version: SPEC_VERSION,
     kind: "train",
     base_model: ref,
@@ -134,9 +183,8 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     schedule: resolved.schedule,
     parallel: resolved.parallel,
     suffix: request.suffix ?? null,
-    output_model: `ft:${ref.id}:${await slugOf(ctx, actor.org)}:${request.suffix ?? ""}:${randomChars(6)}`,
     evaluate_after: request.evaluate_after ?? true,
-    trainer: await trainerIdentity(ctx),
+    ...names,
     need: {
       ...resolved.need,
       max_price_per_hour: request.max_price_per_hour ?? null,
@@ -146,7 +194,8 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
       ...LIMITS,
       max_attempts: typeof request.max_attempts === "number" ? request.max_attempts : LIMITS.max_attempts,
     },
-  };
+  });
+  const spec = specOf(first);
   if (from?.method === "reward" && spec.method.type !== "reward")
     throw new AppError(
       "invalid",
@@ -156,25 +205,37 @@ export async function buildTrainSpec(ctx: Ctx, actor: Actor, request: TrainReque
     );
   const refused = ready ? refusal(factsOf(spec)) : null;
   if (refused) throw new AppError("invalid", "not_supported", refused.reason, { param: refused.param });
-  const { precision, max_length } = spec.hyperparameters;
-  const speed = await expectedSpeed(ctx, actor.org, ref, precision, facts.machine.cpus);
   const tokens = totalTokens(spec, facts.tokens?.total ?? null);
-  const cutAt = Object.keys(facts.tokens?.over ?? {})
-    .map(Number)
-    .filter((length) => length >= max_length)
-    .sort((a, b) => a - b)[0];
-  const longest = facts.tokens?.max ?? 0;
+  const judge = {
+    ...{ memory: first.memory, tokens, past, machineMb: facts.machine.memoryMb },
+    suggest: (roomMb: number) =>
+      suggestFor(request, facts, first, roomMb, (resolved) => refusal(factsOf(specOf(resolved))) !== null),
+  };
+  const asked = options.offers && ready ? await planOffers(ctx, spec, judge) : null;
+  const best = asked?.offers.find((one) => one.fits);
+  const on = { cpus: facts.machine.cpus, gpus: spec.need.gpus, gpuName: best?.gpuName ?? null };
+  const speed = expectedSpeed(past, spec, null, on);
+  const seconds = estimateSeconds(tokens, speed);
   const plan = {
     spec,
     ready,
-    reasons: resolved.reasons,
+    reasons: first.reasons,
     steps: spec.schedule.total_steps,
     tokens,
     tokensExact: facts.tokens?.exact ?? false,
-    seconds: estimateSeconds(tokens, speed),
+    seconds,
+    secondsRange: best?.seconds ?? secondsRange(seconds, speed.basis),
     secondsBasis: speed.basis,
+    secondsRuns: speed.runs,
     memoryMb: spec.need.memory_mb,
-    rowsCut: facts.tokens === null ? null : longest <= max_length ? 0 : (facts.tokens.over[String(cutAt)] ?? null),
+    memory: first.memory,
+    memoryRuns: learned.runs,
+    memoryShort: learned.outOfMemory,
+    rowsCut: rowsCut(facts, spec.hyperparameters.max_length),
+    longest: facts.tokens?.max ?? null,
+    offers: asked?.offers ?? null,
+    silent: asked?.silent ?? [],
+    suggestion: best ? null : (asked?.offers.find((one) => one.suggestion)?.suggestion ?? null),
   };
   return { ...plan, warnings: warningsOf(plan, facts) };
 }

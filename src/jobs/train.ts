@@ -59,7 +59,9 @@ async function renamed<T>(options: TrainOptions, work: () => Promise<T>): Promis
 
 /** Everything a run would do and need, before anything starts. Changes nothing. */
 export function planTrainJob(ctx: Ctx, actor: Actor, request: unknown, options: TrainOptions = {}): Promise<TrainPlan> {
-  return renamed(options, () => buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf)));
+  return renamed(options, () =>
+    buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf), { offers: true }),
+  );
 }
 
 /** What of a request is about the queue. */
@@ -67,14 +69,9 @@ function placeOf({ priority, not_before, window, deadline }: TrainRequest): Queu
   return { priority, not_before, window, deadline };
 }
 
-/** How far off a plan's time may be, by what it rests on. */
-const SPREAD = { history: [0.8, 1.4], default: [0.4, 2.5] } as const;
-
 /** How long the run should take, at least and at most; nothing while the data is not known. */
-function estimateOf(plan: TrainPlan): { estimateLowS: number | null; estimateHighS: number | null } {
-  const [low, high] = SPREAD[plan.secondsBasis];
-  if (plan.seconds === null) return { estimateLowS: null, estimateHighS: null };
-  return { estimateLowS: Math.floor(plan.seconds * low), estimateHighS: Math.ceil(plan.seconds * high) };
+function estimateOf({ secondsRange }: TrainPlan): { estimateLowS: number | null; estimateHighS: number | null } {
+  return { estimateLowS: secondsRange?.[0] ?? null, estimateHighS: secondsRange?.[1] ?? null };
 }
 
 /** Waits a moment for data that is being validated. */

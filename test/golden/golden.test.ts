@@ -5,10 +5,35 @@ import { join } from "node:path";
 import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
 import { parseTrainRequest } from "../../src/jobs/train.ts";
 
-const smol = { parameters: 134_515_008, context_length: 8192, layers: 30, vocabulary: 49_152 };
+const smol = {
+  ...{
+    parameters: 134_515_008,
+    context_length: 8192,
+    layers: 30,
+    hidden: 576,
+    intermediate: 1536,
+    heads: 9,
+    keys: 192,
+  },
+  ...{ vocabulary: 49_152, tied: true },
+};
 const small = { cpus: 2, memoryMb: 8_000, bf16: false };
-const eight = { parameters: 8.03e9, context_length: 131_072, layers: 32, vocabulary: 128_256 };
-const seventy = { parameters: 70.6e9, context_length: 131_072, layers: 80, vocabulary: 128_256 };
+const eight = {
+  ...{
+    parameters: 8.03e9,
+    context_length: 131_072,
+    layers: 32,
+    hidden: 4096,
+    intermediate: 14_336,
+    heads: 32,
+    keys: 1024,
+  },
+  ...{ vocabulary: 128_256, tied: false },
+};
+const seventy = {
+  ...{ parameters: 70.6e9, context_length: 131_072, layers: 80, hidden: 8192, intermediate: 28_672, heads: 64 },
+  ...{ keys: 1024, vocabulary: 128_256, tied: false },
+};
 const server = { cpus: 64, memoryMb: 512_000, bf16: true };
 const tokens = (rows: number, mean: number, max: number) => ({
   total: rows * mean,
@@ -68,7 +93,7 @@ const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> 
       trainRows: 60_000,
       holdoutRows: 1000,
       tokens: null,
-      base: { parameters: 8.03e9, context_length: 131_072, layers: 32, vocabulary: 128_256 },
+      base: eight,
       machine: { cpus: 64, memoryMb: 512_000, bf16: true },
     },
   },
@@ -201,7 +226,7 @@ describe("what cannot be shared out is said by field", () => {
   const facts: Facts = {
     trainRows: 500,
     holdoutRows: 5,
-    tokens: tokens(500, 70, 300),
+    tokens: tokens(500, 70, 70_000),
     base: eight,
     machine: server,
     gpus: [{ count: 4, memoryMb: 24_564, bf16: true }],

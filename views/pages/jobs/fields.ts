@@ -85,6 +85,19 @@ export const FIELDS: NumberField[] = [
     ],
   },
   {
+    name: "gradient_checkpointing",
+    label: "Gradient checkpointing",
+    group: "Data and machine",
+    hint: "Much less memory, about a third longer",
+    options: SWITCH,
+  },
+  {
+    name: "per_device_batch_size",
+    label: "Rows at a time",
+    group: "Data and machine",
+    hint: "Fewer need less memory; the batch stays",
+  },
+  {
     name: "gpus",
     label: "GPUs",
     group: "Data and machine",
@@ -124,6 +137,8 @@ export function resolvedOf({
     warmup_ratio: String(h.warmup_ratio),
     weight_decay: String(h.weight_decay),
     max_grad_norm: String(h.max_grad_norm),
+    gradient_checkpointing: h.gradient_checkpointing ? "on" : "off",
+    per_device_batch_size: String(h.per_device_batch_size),
     seed: String(h.seed),
     lora_r: String(adapter.r),
     lora_alpha: String(adapter.alpha),

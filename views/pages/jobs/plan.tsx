@@ -1,19 +1,19 @@
 /** The plan beside the form: steps, tokens, time, memory, place and cost before anything starts. */
 
 import type { TrainPlan } from "../../../src/jobs/model.ts";
-import { formatBytes, formatCount, formatDuration, formatInteger, formatMoney } from "../../../src/lib/format.ts";
+import { formatCount, formatInteger, formatMoney } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
+import { PlanMemory } from "./plan-memory.tsx";
+import { costRange, PlanOffers, timeRange } from "./plan-offers.tsx";
 
 export interface PlanView {
   plan: TrainPlan;
-  /** Machine or provider it would run on. */
-  where: string | null;
-  costUsd: number | null;
 }
 
 export function Plan({ view, ready }: { view: PlanView | null; ready: boolean }) {
   const plan = view?.plan;
+  const best = plan?.offers?.find((offer) => offer.fits) ?? plan?.offers?.[0];
   return (
     <section class="panel" id="plan" aria-labelledby="plan-title" aria-live="polite">
       <header>
@@ -29,11 +29,11 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
             <dl class="plan-figures">
               <div>
                 <dt>Time</dt>
-                <dd>{plan.seconds === null ? "not known yet" : `about ${formatDuration(roundTime(plan.seconds))}`}</dd>
+                <dd>{plan.secondsRange === null ? "not known yet" : timeRange(plan.secondsRange)}</dd>
               </div>
               <div>
                 <dt>Cost</dt>
-                <dd>{formatMoney(view?.costUsd)}</dd>
+                <dd>{best?.fits && best.costUsd ? costRange(best.costUsd) : formatMoney(null)}</dd>
               </div>
             </dl>
             {plan.ready ? null : (
@@ -54,14 +54,10 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
                   plan.tokens === null ? null : <span class="num">{formatCount(plan.tokens)}</span>,
                   plan.tokensExact ? undefined : "estimated from the first rows",
                 ],
-                ["Memory", <span class="num">{formatBytes(plan.memoryMb * 1024 ** 2)}</span>],
-                ["Runs on", view?.where],
-                [
-                  "Estimate",
-                  plan.secondsBasis === "history" ? "from your own finished runs" : "from a measured default",
-                ],
               ]}
             />
+            <PlanMemory plan={plan} roomMb={best?.memoryMb ?? null} />
+            <PlanOffers plan={plan} />
             {plan.warnings.map((warning) => (
               <p class="row fixed top-aligned warn-text small">
                 <Icon name="warn" />
@@ -87,10 +83,4 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
       </div>
     </section>
   );
-}
-
-/** Estimates are not exact to the second. */
-function roundTime(seconds: number): number {
-  if (seconds < 60) return Math.max(5, Math.round(seconds / 5) * 5);
-  return seconds < 600 ? Math.round(seconds / 10) * 10 : Math.round(seconds / 60) * 60;
 }

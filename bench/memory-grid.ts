@@ -1,0 +1,113 @@
+/** The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do it. */
+import type { ModelShape, RunShape } from "../src/jobs/memory.ts";
+
+export interface GridRun {
+  name: string;
+  model: "tiny" | "smollm2";
+  run: RunShape;
+  /** Tokens of the answer in every row. */
+  answer: number;
+}
+
+const PLAIN: RunShape = {
+  method: "sft",
+  precision: "float32",
+  quantization: "none",
+  adapter: { r: 16, layers: null, dropout: 0, target_modules: "all-linear" },
+  tuned: false,
+  rows: 4,
+  length: 256,
+  scored: 1,
+  checkpointing: false,
+  gpu: false,
+  strategy: "single",
+  processes: 1,
+};
+
+/** What differs from four rows of 256 tokens with answers of 64, learned by supervised fine-tuning in float32. */
+type Change = Partial<Omit<RunShape, "adapter">> & { adapter?: Partial<RunShape["adapter"]>; answer?: number };
+const GRID: [GridRun["model"], string, Change][] = [
+  ["tiny", "plain", {}],
+  ["tiny", "2 x 64", { rows: 2, length: 64, answer: 32 }],
+  ["tiny", "8 x 512, long answers", { rows: 8, length: 512, answer: 480 }],
+  ["tiny", "bfloat16, 8 x 512", { precision: "bfloat16", rows: 8, length: 512, answer: 480 }],
+  ["tiny", "dpo, 4 x 512", { method: "dpo", length: 512, answer: 256 }],
+  ["smollm2", "plain", {}],
+  ["smollm2", "1 x 128", { rows: 1, length: 128 }],
+  ["smollm2", "4 x 512", { length: 512 }],
+  ["smollm2", "8 x 256, long answers", { rows: 8, answer: 224 }],
+  ["smollm2", "1 x 1024", { rows: 1, length: 1024 }],
+  ["smollm2", "checkpointing", { checkpointing: true }],
+  ["smollm2", "checkpointing, 4 x 512", { checkpointing: true, length: 512 }],
+  ["smollm2", "nf4", { quantization: "nf4" }],
+  ["smollm2", "int8", { quantization: "int8" }],
+  ["smollm2", "rank 64, dropout", { adapter: { r: 64, dropout: 0.1 } }],
+  ["smollm2", "top 10 layers", { adapter: { layers: 10 } }],
+  ["smollm2", "DoRA", { adapter: { dora: true } }],
+  ["smollm2", "pretrain", { method: "pretrain" }],
+  ["smollm2", "dpo", { method: "dpo" }],
+  ["smollm2", "dpo, long answers", { method: "dpo", rows: 2, answer: 200 }],
+  ["smollm2", "dpo, nf4", { method: "dpo", quantization: "nf4" }],
+  ["smollm2", "orpo", { method: "orpo", rows: 2 }],
+  ["smollm2", "kto", { method: "kto" }],
+  ["smollm2", "reward", { method: "reward" }],
+  // Processors without bfloat16 of their own are slow at it: short rows will do.
+  ["smollm2", "bfloat16, 1 x 128", { precision: "bfloat16", rows: 1, length: 128 }],
+  ["smollm2", "bfloat16, nf4, 1 x 128", { precision: "bfloat16", quantization: "nf4", rows: 1, length: 128 }],
+];
+
+/** All of the grid, or those of one model. */
+export function grid(only?: string): GridRun[] {
+  return GRID.filter(([model]) => !only || model === only).map(([model, name, { adapter, answer = 64, ...change }]) => {
+    const run = { ...PLAIN, ...change, adapter: { ...PLAIN.adapter, ...adapter } };
+    const all = run.method === "pretrain" || run.method === "orpo";
+    return { name, model, answer, run: { ...run, scored: all ? 1 : Math.min(1, answer / run.length) } };
+  });
+}
+
+const ROWS = {
+  sft: "chat",
+  pretrain: "text",
+  dpo: "preference",
+  orpo: "preference",
+  kto: "unpaired",
+  reward: "preference",
+};
+const SETTINGS: Record<string, object> = {
+  sft: { loss_on: "completion" },
+  pretrain: {},
+  dpo: { loss: "sigmoid", beta: 0.1, label_smoothing: 0 },
+  orpo: { beta: 0.1 },
+  kto: { beta: 0.1, desirable_weight: 1, undesirable_weight: 1 },
+  reward: { center: 0.01 },
+};
+
+/** The frozen specification of two steps of a run. */
+export function specOf({ run, model }: GridRun, shape: ModelShape): object {
+  const { adapter } = run;
+  return {
+    ...{ version: 1, kind: "train", validation: null, suffix: null, output_model: "ft:memory:x:y:1" },
+    ...{ evaluate_after: false, need: {}, limits: {}, trainer: { version: "bench", environment: "bench" } },
+    base_model: { id: model, revision: "r", hash: "h", parameters: shape.parameters, context_length: 2048 },
+    dataset: {
+      ...{ dataset_id: "d", version_id: "v", file_id: null, hash: "h", train_rows: run.rows * 2, holdout_rows: 0 },
+      row_type: ROWS[run.method as keyof typeof ROWS],
+    },
+    method: {
+      type: run.method,
+      adapter: { type: "lora", alpha: adapter.r * 2, ...adapter },
+      ...SETTINGS[run.method],
+      quantization: run.quantization,
+    },
+    hyperparameters: {
+      ...{ n_epochs: 2, max_steps: 2, batch_size: run.rows, per_device_batch_size: run.rows, gradient_accumulation: 1 },
+      ...{ learning_rate: 1e-4, scheduler: "constant", warmup_ratio: 0, weight_decay: 0, max_grad_norm: 1 },
+      ...{ max_length: run.length, seed: 1, precision: run.precision, gradient_checkpointing: run.checkpointing },
+    },
+    schedule: {
+      ...{ total_steps: 2, log_every: 1, eval_every: 0, save_every: 0, keep_checkpoints: 1 },
+      ...{ sample_rows: 0, eval_rows: 0, sample_max_tokens: 1 },
+    },
+    parallel: { processes: 1, strategy: "single" },
+  };
+}

@@ -1,0 +1,122 @@
+/** Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it fit. */
+import type { TrainPlan } from "../../../src/jobs/model.ts";
+import type { PlannedOffer } from "../../../src/jobs/offers.ts";
+import type { Suggestion } from "../../../src/jobs/suggest.ts";
+import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
+import { Icon } from "../../parts/icons.tsx";
+
+const mb = (value: number) => formatBytes(value * 1024 ** 2);
+
+/** Estimates are not exact to the second. */
+export function roundTime(seconds: number): number {
+  if (seconds < 60) return Math.max(5, Math.round(seconds / 5) * 5);
+  return seconds < 600 ? Math.round(seconds / 10) * 10 : Math.round(seconds / 60) * 60;
+}
+
+/** `5 min to 12 min`; one figure when both round to the same. */
+export function timeRange([low, high]: [number, number]): string {
+  const [from, to] = [formatDuration(roundTime(low)), formatDuration(roundTime(high))];
+  return from === to ? from : `${from} to ${to}`;
+}
+
+export function costRange([low, high]: [number, number]): string {
+  const [from, to] = [formatMoney(low), formatMoney(high)];
+  return from === to ? from : `${from} to ${to}`;
+}
+
+/** One click that changes the form. */
+export function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
+  const change = new URLSearchParams(Object.entries(suggestion.change).map(([name, value]) => [name, String(value)]));
+  return (
+    <div class="notice info stack tight">
+      <p class="small">
+        <strong>The smallest change that makes it fit:</strong> {suggestion.words}. It then needs{" "}
+        {mb(suggestion.memoryMb)}.
+      </p>
+      <div>
+        <button type="submit" class="button" formaction="/jobs/plan" name="change" value={change.toString()}>
+          <Icon name="check" />
+          Change it
+        </button>
+      </div>
+    </div>
+  );
+}
+
+function Machine({ offer }: { offer: PlannedOffer }) {
+  const cards = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "core");
+  return (
+    <>
+      <span class="clip">{offer.location}</span>
+      <span class="xs muted">
+        {offer.title}, {cards}, {mb(offer.memoryMb)}
+      </span>
+    </>
+  );
+}
+
+function Fit({ offer }: { offer: PlannedOffer }) {
+  if (!offer.fits)
+    return (
+      <span class="badge bad">
+        <Icon name="x" />
+        {offer.neededMb > offer.memoryMb ? `${mb(offer.neededMb - offer.memoryMb)} short` : "too small"}
+      </span>
+    );
+  return (
+    <span class={offer.available ? "badge ok" : "badge"}>
+      <Icon name={offer.available ? "check" : "clock"} />
+      {offer.available ? "fits" : "fits, busy"}
+    </span>
+  );
+}
+
+export function PlanOffers({ plan }: { plan: TrainPlan }) {
+  const { offers, silent } = plan;
+  if (offers === null) return null;
+  return (
+    <section class="stack tight" aria-labelledby="plan-offers">
+      <h3 id="plan-offers" class="plan-part">
+        Where it could run
+      </h3>
+      {offers.length ? (
+        <ul class="plan-offers">
+          {offers.map((offer) => (
+            <li>
+              <div class="stack none">
+                <Machine offer={offer} />
+              </div>
+              <Fit offer={offer} />
+              <div class="stack none small">
+                {offer.fits ? (
+                  <>
+                    <span>
+                      {offer.seconds ? timeRange(offer.seconds) : "time not known yet"},{" "}
+                      {offer.costUsd ? costRange(offer.costUsd) : `${formatMoney(offer.pricePerHour)} an hour`}
+                    </span>
+                    <span class="xs muted">
+                      {offer.basis === "history"
+                        ? `from ${plural(offer.runs, "finished run")}`
+                        : "a guess until a run has finished there"}
+                    </span>
+                  </>
+                ) : (
+                  <span class="xs muted">
+                    {offer.suggestion ? `fits with: ${offer.suggestion.words}` : "no change makes it fit"}
+                  </span>
+                )}
+              </div>
+            </li>
+          ))}
+        </ul>
+      ) : (
+        <p class="small muted">
+          {silent.length ? "Nobody who answered" : "No provider"} offers{" "}
+          {plan.spec.need.gpus > 0 ? "such GPUs" : "a machine"} now; the job would wait.
+        </p>
+      )}
+      {silent.length ? <p class="xs muted">No answer in time from {silent.join(", ")}.</p> : null}
+      {plan.suggestion ? <MakeItFit suggestion={plan.suggestion} /> : null}
+    </section>
+  );
+}
