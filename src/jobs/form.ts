@@ -84,11 +84,23 @@ export const JobFormBody = v.object({
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   const { data, model, method, name, evaluate } = body;
-  const change = new URLSearchParams(body.change);
-  const numbers = Object.fromEntries(NUMBERS.map((key) => [key, (change.get(key) ?? body[key]).trim()]));
+  const numbers = pickNumbers((key) => body[key]);
   const place = placeOf(body);
-  return { data, model, method: method || "auto", name: name.trim(), evaluate: evaluate === "1", numbers, place };
+  const form = { data, model, method: method || "auto", name: name.trim(), evaluate: evaluate === "1", numbers, place };
+  return body.change ? changed(form, body.change) : form;
 }
+
+/** The form with a change of some of its numbers, written as in an address. */
+export function changed(form: JobForm, change: string): JobForm {
+  const given = new URLSearchParams(change);
+  return {
+    ...form,
+    numbers: { ...form.numbers, ...pickNumbers((name) => given.get(name) ?? form.numbers[name] ?? "") },
+  };
+}
+
+const pickNumbers = (value: (name: (typeof NUMBERS)[number]) => string) =>
+  Object.fromEntries(NUMBERS.map((name) => [name, value(name).trim()]));
 
 /** An untouched form. */
 export function emptyForm(data: string, model: string): JobForm {

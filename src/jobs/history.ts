@@ -57,8 +57,8 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
     const found = row.error ? (canary ?? {}) : result;
     const gpu = found.peak_gpu_reserved_mb;
     const measured = spec.need.gpus > 0 ? gpu && gpu + CONTEXT_MB : found.peak_memory_mb;
-    // A card that was full says how much it has; main memory is shared, and its size says nothing.
-    const limit = row.error && spec.need.gpus > 0 ? offer?.gpuMemoryMb : undefined;
+    // Nobody measured: it would have needed more than the card has, or than was planned of main memory.
+    const limit = row.error ? (spec.need.gpus > 0 ? offer?.gpuMemoryMb : spec.need.memory_mb) : undefined;
     return {
       spec,
       place: provider && offer ? placeOf(provider, offer) : "",

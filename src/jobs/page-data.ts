@@ -8,7 +8,7 @@ import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
 import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts";
-import { emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
+import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import type { JobRow } from "./model.ts";
 import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
 import { JOB_STATES, type JobState } from "./state.ts";
@@ -90,10 +90,14 @@ async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string |
 }
 
 /** The form a new-job page begins with: a copy of a job, or empty with what the address or common sense suggests. */
-export async function firstForm(ctx: Ctx, actor: Actor, query: { data: string; model: string; from: string }) {
+export async function firstForm(
+  ctx: Ctx,
+  actor: Actor,
+  query: { data: string; model: string; from: string; change: string },
+) {
   if (query.from) {
     const job = await getJob(ctx, actor, query.from);
-    return { form: formOfJob(job), from: job.name };
+    return { form: changed(formOfJob(job), query.change), from: job.name };
   }
   const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 30 }), listCatalogue(ctx, actor)]);
   const usable = bases.filter((base) => base.status === "ready" && base.license.accepted);

@@ -20,7 +20,7 @@ import { cancelJob, checkpointNow, createTrainJob, pauseJob, rerunJob, resumeJob
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const ListQuery = v.object({ q: text(100), state: text(40), kind: text(20), after: text(100) });
-const NewQuery = v.object({ data: text(100), model: text(200), from: text(100) });
+const NewQuery = v.object({ data: text(100), model: text(200), from: text(100), change: text(500) });
 const JobQuery = v.object({ log: text(200), before: text(15) });
 const CompareQuery = v.object({
   ids: v.optional(v.union([v.pipe(v.string(), v.maxLength(2000)), v.array(v.pipe(v.string(), v.maxLength(100)))]), ""),

@@ -7,6 +7,7 @@ import { compareFirstBatch } from "./first-batch.ts";
 import type { Progress } from "./model.ts";
 import { openQueue, runQueue } from "./queue-run.ts";
 import { keepResults } from "./results.ts";
+import { adviseShort } from "./short-of-memory.ts";
 import { settleValidating } from "./train.ts";
 import { expireQueued, liveAttempts, type Memory, sweepOrphans, tend } from "./watch.ts";
 
@@ -57,8 +58,10 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     wake();
   };
   const offs = [
-    ctx.bus.on("job.changed", ({ state }) => {
+    ctx.bus.on("job.changed", ({ state, kind, jobId }) => {
       resultsDue ||= state === "succeeded";
+      if (state === "failed" && kind === "train")
+        aside(`advice ${jobId}`, "looking for what would fit", () => adviseShort(ctx, jobId));
       hint();
     }),
     ctx.bus.on("dataset.changed", hint),

@@ -6,6 +6,7 @@ import type { Need, TrainSpec } from "../../src/contract/spec.ts";
 import type { ComputeRegistry } from "../../src/ctx.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { baseModel } from "../../src/db/schema/models.ts";
+import { adviseShort } from "../../src/jobs/short-of-memory.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { chatLines } from "../support/datasets.ts";
@@ -103,14 +104,18 @@ beforeAll(async () => {
 afterAll(() => lab.close());
 
 /** A run of before, as the trainer and the pipeline leave it. */
-async function ended(like: PlanView, change: { peakMb?: number; speed?: number; outOfMemory?: number }): Promise<void> {
+async function ended(
+  like: PlanView,
+  change: { peakMb?: number; speed?: number; outOfMemory?: number },
+): Promise<string> {
   const { ctx } = lab;
   const id = newId("trainJob");
   const { peakMb, speed, outOfMemory } = change;
   const canary = { rows: 4, length: 64, seconds: 1, peak_memory_mb: outOfMemory ?? 0 };
   await ctx.write(async (tx) => {
     await tx.insert(job).values({
-      ...{ id, org: lab.orgs.a, kind: "train", name: id, spec: like.spec, request: {}, metadata: {}, attempts: 1 },
+      ...{ id, org: lab.orgs.a, kind: "train", name: id, spec: like.spec, metadata: {}, attempts: 1 },
+      request: { model: "tiny", training_file: fileId, batch_size: 8, max_length: 512, loss_on: "all" },
       state: outOfMemory ? "failed" : "succeeded",
       progress: { ...(speed ? { tokens_per_second: speed } : {}), ...(outOfMemory ? { canary } : {}) },
       result: peakMb ? { peak_memory_mb: peakMb } : null,
@@ -122,6 +127,7 @@ async function ended(like: PlanView, change: { peakMb?: number; speed?: number; 
       ...{ offer: MACHINE, tokenHash: id, createdAt: Date.now() },
     });
   });
+  return id;
 }
 const forget = () =>
   lab.ctx.write(async (tx) => {
@@ -255,6 +261,27 @@ describe("the smallest change that makes it fit", () => {
     expect(made.memory_mb).toBe(suggestion?.memory_mb ?? 0);
     expect(made.offers[0]?.fits).toBe(true);
     expect(made.spec.hyperparameters.batch_size).toBe(8);
+  });
+
+  test("a run that was short of memory is told what would fit, measured by what it took", async () => {
+    const wide = await room(200_000);
+    const id = await ended(wide, { outOfMemory: (wide.spec.need.formula_mb ?? 0) * 1.2 });
+    await room(wide.memory_mb);
+    await adviseShort(lab.ctx, id);
+    const { error } = await lab.json<{ error: { advice: string; suggestion: object } }>("GET", `/v1/jobs/${id}`);
+    expect(error.advice).toStartWith("The smallest change that fits: compute");
+    expect(Object.keys(error.suggestion)).toEqual(["per_device_batch_size"]);
+    const page = await (await lab.request("GET", `/jobs/${id}`)).text();
+    const href = /href="(\/jobs\/new\?[^"]+)"[^>]*><[^>]*>[\s\S]{0,200}Change it and run/.exec(page)?.[1] ?? "";
+    const form = await (await lab.request("GET", href.replaceAll("&amp;", "&"))).text();
+    expect(form).toMatch(/name="per_device_batch_size"[^>]*value="[1-4]"/);
+    await room(200_000);
+    const again = await ended(wide, { outOfMemory: (wide.spec.need.formula_mb ?? 0) * 1.5 });
+    await adviseShort(lab.ctx, again);
+    const second = await lab.json<{ error: { advice: string; suggestion?: object } }>("GET", `/v1/jobs/${again}`);
+    expect(second.error.advice).toStartWith("What it took is known now: run again");
+    expect(second.error.suggestion).toBeUndefined();
+    await forget();
   });
 
   test("the page offers it as one button, which fills the form", async () => {

@@ -10,6 +10,8 @@ export interface JobError {
   advice: string | null;
   param: string | null;
   detail: string | null;
+  /** Fields of the request that would make it fit, after a lack of memory. */
+  suggestion?: Record<string, unknown>;
 }
 
 export const job = sqliteTable(

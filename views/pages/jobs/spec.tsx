@@ -1,5 +1,6 @@
 /** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
 import type { EvaluateSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { TrainResult } from "../../../src/contract/trainer.ts";
 import type { Progress } from "../../../src/jobs/model.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
@@ -34,9 +35,22 @@ function firstBatch(spec: TrainSpec, progress: Progress) {
   ] as const;
 }
 
+/** What it takes: measured where the run is far enough, else as it was planned. */
+function memoryRow(spec: TrainSpec, { canary }: Progress, result: Partial<TrainResult>) {
+  const gpu = spec.need.gpus > 0;
+  const mb = (value: number) => formatBytes(value * 1024 ** 2);
+  const planned = `${mb(gpu ? spec.need.gpu_memory_mb : spec.need.memory_mb)} planned`;
+  const whole = gpu ? result.peak_gpu_reserved_mb : result.peak_memory_mb;
+  const first = gpu ? canary?.peak_gpu_reserved_mb : canary?.peak_memory_mb;
+  if (whole) return ["Memory", `${mb(whole)} at most`, planned] as const;
+  if (canary && first) return ["Memory", mb(first), `with the longest rows; ${planned}`] as const;
+  return ["Memory", planned] as const;
+}
+
 function trainRows(
   spec: TrainSpec,
   progress: Progress,
+  result: Partial<TrainResult>,
   dataName: string | null,
 ): Parameters<typeof KeyValue>[0]["rows"] {
   const h = spec.hyperparameters;
@@ -52,6 +66,7 @@ function trainRows(
     ["Learning rate", String(h.learning_rate), `${h.scheduler}, warm-up ${h.warmup_ratio}`],
     ["Longest row", `${formatInteger(h.max_length)} tokens`],
     [...firstBatch(spec, progress)],
+    [...memoryRow(spec, progress, result)],
     ["Seed", String(h.seed)],
     ["Becomes", <CopyId id={spec.output_model} full />],
   ];
@@ -82,7 +97,7 @@ export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string 
         <KeyValue
           rows={[
             ...(spec.kind === "train"
-              ? trainRows(spec, job.progress as Progress, dataName)
+              ? trainRows(spec, job.progress as Progress, (job.result ?? {}) as Partial<TrainResult>, dataName)
               : otherRows(spec, dataName)),
             ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],

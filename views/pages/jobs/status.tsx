@@ -108,12 +108,26 @@ export function JobBadge({ job }: { job: JobRow }): VNode {
   );
 }
 
+/** The new-job page with a copy of the job and a change that was found for it. */
+function changeHref(job: JobRow, suggestion: Record<string, unknown>): string {
+  const change = new URLSearchParams(Object.entries(suggestion).map(([name, value]) => [name, String(value)]));
+  return `/jobs/new?${new URLSearchParams({ from: job.id, change: change.toString() })}`;
+}
+
 function Failure({ job }: { job: JobRow }) {
   const { error } = job;
   if (job.state !== "failed" || !error) return null;
   return (
     <Notice kind="bad" title={error.message}>
       {error.advice ? <p>{error.advice}</p> : null}
+      {error.suggestion ? (
+        <p>
+          <a class="button" href={changeHref(job, error.suggestion)}>
+            <Icon name="settings" />
+            Change it and run
+          </a>
+        </p>
+      ) : null}
       {error.detail ? (
         <details class="more">
           <summary>

@@ -1,0 +1,23 @@
+/** What trainings took at most, as `bun run bench memory` printed it: the model and name of the run in the grid, and MiB. Two cores, glibc, torch 2.13. */
+export const MEASURED: readonly (readonly [run: string, peakMb: number])[] = [
+  ["tiny plain", 687],
+  ["tiny 2 x 64", 584],
+  ["tiny 8 x 512, long answers", 2758],
+  ["tiny bfloat16, 8 x 512", 2742],
+  ["tiny dpo, 4 x 512", 2675],
+  ["smollm2 plain", 3508],
+  ["smollm2 1 x 128", 1444],
+  ["smollm2 4 x 512", 5676],
+  ["smollm2 8 x 256, long answers", 6604],
+  ["smollm2 1 x 1024", 3389],
+  ["smollm2 checkpointing", 2158],
+  ["smollm2 checkpointing, 4 x 512", 3278],
+  ["smollm2 nf4", 3188],
+  ["smollm2 int8", 3162],
+  ["smollm2 rank 64, dropout", 4510],
+  ["smollm2 top 10 layers", 1959],
+  ["smollm2 DoRA", 4973],
+  ["smollm2 pretrain", 3876],
+  ["smollm2 dpo", 6195],
+  ["smollm2 dpo, long answers", 4178],
+];
