@@ -27,6 +27,11 @@ export function pairsOf(): Pair[] {
   );
 }
 
+/** What the trainings of GRPO are graded by; the stand-in for the server grades by something else. */
+const GRADER = {
+  ...{ type: "string_check", name: "colour", operation: "ilike" },
+  ...{ input: "{{sample.output_text}}", reference: "{{item.colour}}" },
+};
 const METHODS = OPTIONS.method as string[];
 const ON_GPUS = new Set<Value>(["gpu", "fsdp", "zero2", "zero3"]);
 const pick = (chosen: Chosen, option: string): Value => chosen[option] ?? OPTIONS[option]?.[0] ?? "";
@@ -39,7 +44,8 @@ export function specOf(chosen: Chosen): TrainSpec {
     | "chat"
     | "preference"
     | "unpaired"
-    | "text";
+    | "text"
+    | "prompt";
   const many = get("rows_at_once") === "many" || method === "kto";
   const perDevice = (chosen.rows_at_once ?? (many ? "many" : "one")) === "many" ? 2 : 1;
   const processes = get("strategy") === "single" ? 1 : 2;
@@ -49,7 +55,9 @@ export function specOf(chosen: Chosen): TrainSpec {
   const request = parseTrainRequest({
     ...{ model: "tiny", training_file: "ds_tiny", method, max_steps: 2, max_length: 64, lora_r: 4, n_epochs: 4 },
     batch_size: perDevice * steps * processes,
+    ...(method === "grpo" ? { grader: GRADER, num_generations: 2, max_completion_length: 8 } : {}),
     ...own("loss", chosen.loss),
+    ...own("loss_type", chosen.loss_type),
     ...own("loss_on", chosen.loss_on),
     ...own(
       "label_smoothing",

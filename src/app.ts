@@ -172,7 +172,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   jobsPages,
   queueApi,
   queuePages,
-  trainersApi,
+  (ctx) => trainersApi(ctx, askModel(ctx)),
   evaluationsApi,
   evaluationsPages,
   deploymentsApi,

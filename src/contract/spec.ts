@@ -32,9 +32,10 @@ export interface DatasetRef {
 
 /**
  * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a rejected answer.
- * `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text.
+ * `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text. `prompt`: a conversation to be answered, with the
+ * fields that graders name.
  */
-export type RowType = "chat" | "preference" | "unpaired" | "text";
+export type RowType = "chat" | "preference" | "unpaired" | "text" | "prompt";
 
 /**
  * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means all, n means the top n
@@ -66,6 +67,12 @@ export const DPO_LOSSES = [
   ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
 ] as const;
 
+/** How GRPO's loss is summed over answers of different lengths; names and meanings are those of TRL's GRPOConfig. */
+export const GRPO_LOSSES = ["grpo", "dr_grpo", "bnpo", "dapo"] as const;
+
+/** What gives answers their reward: a grader as OpenAI's API has them (docs/graders.md), checked when the job was made. */
+export type FrozenGrader = { type: string; name: string } & Record<string, unknown>;
+
 /** How the learning rate goes on after the warm-up; names and meanings are those of transformers. */
 export const SCHEDULERS = [
   ...(["linear", "cosine", "constant"] as const),
@@ -91,6 +98,20 @@ export type MethodSettings = AnyMethod &
     | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
     /** A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward near zero. */
     | { type: "reward"; center: number }
+    /**
+     * Group-relative policy optimisation on prompt rows: the model answers each prompt `num_generations` times at `temperature`, each answer at
+     * most `max_completion_length` tokens long, and learns from those that the grader rewards above the others. `beta`: how strongly it is held
+     * to the model it began from.
+     */
+    | {
+        type: "grpo";
+        loss_type: (typeof GRPO_LOSSES)[number];
+        beta: number;
+        num_generations: number;
+        max_completion_length: number;
+        temperature: number;
+        grader: FrozenGrader;
+      }
   );
 export type MethodName = MethodSettings["type"];
 
@@ -108,7 +129,7 @@ export interface Hyperparameters {
   warmup_ratio: number;
   weight_decay: number;
   max_grad_norm: number;
-  /** Longest row in tokens; longer rows are cut at the end. */
+  /** Longest row in tokens; longer rows are cut at the end. With GRPO a prompt with its answer; longer prompts are left out. */
   max_length: number;
   seed: number;
   precision: "float32" | "bfloat16";
@@ -119,7 +140,7 @@ export interface Hyperparameters {
   packing?: boolean;
   /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
   early_stopping?: number;
-  /** The result is the checkpoint with the best eval loss instead of the last one; absent = false. */
+  /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */
   keep_best?: boolean;
 }
 

@@ -57,6 +57,7 @@ export function factsOf(spec: TrainSpec): Facts {
     facts.loss = method.loss;
     facts.label_smoothing = method.label_smoothing > 0 ? "some" : "none";
   }
+  if (method.type === "grpo") facts.loss_type = method.loss_type;
   return facts;
 }
 

@@ -39,6 +39,7 @@ export type FailureReason =
   | "diverged"
   | "disk_full"
   | "server_refused"
+  | "grader_failed"
   | "internal";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -88,7 +89,16 @@ export type TrainerEvent = Numbered &
         fraction: number;
       }
     | { type: "log"; level: LogLevel; message: string }
-    | { type: "sample"; step: number; row_id: number; prompt: WireMessage[]; expected: string; output: string }
+    | {
+        type: "sample";
+        step: number;
+        row_id: number;
+        prompt: WireMessage[];
+        expected: string;
+        output: string;
+        /** Of methods that learn from rewards; `expected` is empty then. */
+        reward?: number;
+      }
     | {
         type: "answer";
         row_id: number;

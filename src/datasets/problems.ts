@@ -16,7 +16,7 @@ export const PROBLEMS = {
   unknown_format: error("The format was not recognised.", "See the accepted formats in the message."),
   other_type: error(
     "The row is of another type than the first good row of the file.",
-    "Put rows of each type (chat, preference, marked answers, plain text) into a file of their own.",
+    "Put rows of each type (chat, preference, marked answers, prompts, plain text) into a file of their own.",
   ),
   not_json: error("Not valid JSON.", "Write one complete JSON object on each line."),
   broken_array: error(
@@ -61,6 +61,7 @@ export const PROBLEMS = {
     "The prompt ends with an assistant turn, so the answers have nothing to answer.",
     "End it with a user or tool turn.",
   ),
+  no_question: error("No user asks anything.", "End the messages with a user turn."),
   no_answer: error("The answer is empty, or has no assistant turn.", "Write what the assistant says."),
   answer_role: error(
     "An answer holds a turn that is neither the assistant's nor a tool's.",

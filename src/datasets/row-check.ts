@@ -7,9 +7,12 @@ import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./jso
 import type { Problems } from "./problems.ts";
 import { type Checked, ROW_NAMES } from "./row-types.ts";
 
+/** Types whose rows look like chat rows where they lack what makes them theirs: a mark, or a field for the grader. */
+const LIKE_CHAT = new Set(["unpaired", "prompt"]);
+
 /** True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty one, no chat row. */
 const isOther = (found: RowFormat, format: RowFormat): boolean =>
-  found.type !== format.type && !(format.type === "unpaired" && found.type === "chat");
+  found.type !== format.type && !(LIKE_CHAT.has(format.type) && found.type === "chat");
 
 /** Records above this size are looked at by bytes before they are parsed. */
 const LARGE = 1 << 18;

@@ -1,4 +1,4 @@
-/** The four kinds of canonical rows, what they are called, and what all of them have in common: turns and texts. */
+/** The five kinds of canonical rows, what they are called, and what all of them have in common: turns and texts. */
 import type { RowType } from "../contract/spec.ts";
 import type { Tool, ToolCall } from "./tools.ts";
 
@@ -30,11 +30,16 @@ export interface UnpairedRow extends ChatRow {
   label: boolean;
 }
 
+/** A conversation to be answered, and what graders know of it beside. */
+export interface PromptRow extends ChatRow {
+  item: Record<string, unknown>;
+}
+
 export interface TextRow {
   text: string;
 }
 
-export type Row = ChatRow | PreferenceRow | UnpairedRow | TextRow;
+export type Row = ChatRow | PreferenceRow | UnpairedRow | PromptRow | TextRow;
 
 /** `same`: the row as it stands in the file is already canonical, so its bytes may be kept. */
 export interface Checked<R extends Row = Row> {
@@ -43,6 +48,7 @@ export interface Checked<R extends Row = Row> {
 }
 
 export const isPair = (row: Row): row is PreferenceRow => "chosen" in row;
+export const isPrompt = (row: Row): row is PromptRow => "item" in row;
 export const isText = (row: Row): row is TextRow => "text" in row;
 
 /** What rows are called in sentences, after "a" or before "rows". */
@@ -51,6 +57,7 @@ export const ROW_NAMES: Record<RowType, string> = {
   preference: "preference",
   unpaired: "marked answer",
   text: "plain text",
+  prompt: "prompt",
 };
 
 /** Every text of a row a reader would search in. */

@@ -1,10 +1,14 @@
 /** Graders that ask a model: the conversation sent to it, its answer as strict JSON, and a bounded number of tries. */
+import type { Actor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import type { GraderMessage, LabelModelGrader, ScoreModelGrader, TokenUsage } from "./model.ts";
 import { fill, parseTemplate, type Sample } from "./template.ts";
 
 /** Sends a chat completion the way clients do and gives its answer; throws the AppErrors clients get. */
 export type Ask = (body: Record<string, unknown>, signal: AbortSignal) => Promise<Response>;
+
+/** Asks a model as `actor`, the way that person's own requests do: same rights, same limits, same usage rows. */
+export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
 
 /** Times a model is asked until its answer can be read. */
 export const TRIES = 3;

@@ -3,14 +3,14 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { resolveChatModel } from "../models/service.ts";
 import { grade } from "./engine.ts";
-import type { Ask } from "./judge.ts";
+import type { Ask, AskAs } from "./judge.ts";
 import { type Grader, type RunGrader, runView } from "./model.ts";
 import type { RunPython } from "./python.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader } from "./validate.ts";
 
-/** Asks a model as `actor`, the way that person's own requests do: same rights, same limits, same usage rows. */
-export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
+export type { AskAs } from "./judge.ts";
+export { checkTrainGrader, compileTrainGrader, createGrading, type Graded } from "./training.ts";
 
 /** What graders need of the rest of the house. */
 export interface GraderParts {

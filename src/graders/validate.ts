@@ -114,3 +114,25 @@ export async function checkGrader(grader: Grader, checks: Checks): Promise<void>
       checks,
     );
 }
+
+/** What each text of a grader wants of a row: a check that throws for a row that lacks a field. @throws AppError naming the field of the grader */
+export function rowCheck(grader: Grader): (item: Record<string, unknown>, where: string) => void {
+  const parts = grader.type === "multi" ? (partsOf(grader) ?? {}) : {};
+  const singles: [string, SingleGrader][] =
+    grader.type === "multi"
+      ? Object.entries(parts).map(([name, part]) => [`grader.graders.${name}`, part])
+      : [["grader", grader]];
+  const templates = singles.flatMap(([path, single]) =>
+    [...textsOf(single, path)].map(([param, text]) => ({ param, template: parseTemplate(text) })),
+  );
+  return (item, where) => {
+    for (const { param, template } of templates) {
+      try {
+        checkItem(template, item);
+      } catch (error) {
+        if (!(error instanceof TemplateError)) throw error;
+        throw invalid("missing_grader_field", `The grader cannot be used on ${where}: ${error.message}.`, param);
+      }
+    }
+  };
+}

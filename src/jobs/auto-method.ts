@@ -17,18 +17,26 @@ const ROW_WORDS: Record<RowType, string> = {
   preference: "the rows are pairs of answers",
   unpaired: "the rows are marked answers",
   text: "the rows are plain text",
+  prompt: "the rows are prompts to be answered",
 };
 
 /**
  * Learning rates of other methods as a share of that of supervised fine-tuning: those that compare with a reference model drift away from it
  * at larger ones, and text is learned over more and longer rows.
  */
-const RATE_SHARE: Record<MethodName, number> = { sft: 1, pretrain: 0.5, dpo: 0.1, orpo: 0.2, kto: 0.1, reward: 0.2 };
+const RATE_SHARE: Record<MethodName, number> = {
+  ...{ sft: 1, pretrain: 0.5, dpo: 0.1, orpo: 0.2, kto: 0.1, reward: 0.2, grpo: 0.1 },
+};
 export const rateShare = (method: MethodName): number => RATE_SHARE[method];
 
 /** Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's answer as well. */
-const SEQUENCES: Record<MethodName, number> = { sft: 1, pretrain: 1, dpo: 2, orpo: 2, kto: 2, reward: 2 };
+const SEQUENCES: Record<MethodName, number> = {
+  ...{ sft: 1, pretrain: 1, dpo: 2, orpo: 2, kto: 2, reward: 2, grpo: 1 }, // each of GRPO's answers is one
+};
 export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
+
+/** Tokens of a row that are only written while it is trained on. */
+export const answerOf = (method: MethodSettings): number => (method.type === "grpo" ? method.max_completion_length : 0);
 
 /** Part of the tokens a method has logits of: of texts and for ORPO all, of rewards none, else those of the answers. */
 export const scoredOf = (method: MethodName, answers: number): number =>
@@ -51,12 +59,13 @@ export function methodNameOf(request: TrainRequest, rows: RowType | undefined, p
   return method;
 }
 
-/** Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. */
+/** Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. `contextLength` 0 where it is unknown. */
 export function methodOf(
   name: MethodName,
   request: TrainRequest,
   pick: Choose,
   start: LoraSettings | null,
+  contextLength: number,
 ): MethodSettings {
   const quantization = pick("quantization", request.quantization, () => "none" as const, "the base as it is");
   const held = quantization === "none" ? {} : { quantization };
@@ -93,6 +102,29 @@ export function methodOf(
         beta: pick("beta", request.beta, () => 0.1, "the usual hold on the model it began from"),
         desirable_weight: pick("desirable_weight", request.desirable_weight, () => 1, same),
         undesirable_weight: pick("undesirable_weight", request.undesirable_weight, () => 1, same),
+      };
+    }
+    case "grpo": {
+      const { grader } = request;
+      if (!grader)
+        throw new AppError(
+          "invalid",
+          "missing_grader",
+          'GRPO needs a \'grader\' that gives answers their reward, such as {"type": "string_check", …}; docs/graders.md has all.',
+          { param: "grader" },
+        );
+      return {
+        ...{ type: name, adapter, ...held, grader },
+        loss_type: pick("loss_type", request.loss_type, () => "grpo" as const, "the loss of the GRPO paper"),
+        beta: pick("beta", request.beta, () => 0.04, "the hold of the GRPO paper"),
+        num_generations: pick("num_generations", request.num_generations, () => 8, "enough answers to compare"),
+        max_completion_length: pick(
+          "max_completion_length",
+          request.max_completion_length,
+          () => Math.min(256, Math.floor((contextLength || 512) / 2)),
+          "room for a paragraph, half the model's context at most",
+        ),
+        temperature: pick("temperature", request.temperature, () => 1, "answers as the model has them"),
       };
     }
     case "reward":

@@ -8,7 +8,8 @@ import type {
   RowType,
   Schedule,
 } from "../contract/spec.ts";
-import { methodNameOf, methodOf, optionsOf, rateShare, scoredOf, sequencesOf } from "./auto-method.ts";
+import { AppError } from "../errors.ts";
+import { answerOf, methodNameOf, methodOf, optionsOf, rateShare, scoredOf, sequencesOf } from "./auto-method.ts";
 import {
   type MemoryPlan,
   type ModelShape,
@@ -101,9 +102,9 @@ function hostMemoryMb(weights: number, parallel: ParallelPlan): number {
 }
 
 /** Tokens of the longest sequence that is computed: data that is known to be shorter than allowed takes less. */
-function longest(request: TrainRequest, facts: Facts, maxLength: number): number {
+function longest(request: TrainRequest, facts: Facts, maxLength: number, answer: number): number {
   if (request.packing === true || !facts.tokens?.exact) return maxLength;
-  return Math.min(maxLength, facts.tokens.max);
+  return Math.min(maxLength, facts.tokens.max + answer);
 }
 
 /** Share of a packed sequence that rows fill, about. */
@@ -114,6 +115,12 @@ function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength:
   if (request.packing !== true || !facts.tokens) return rows;
   return Math.min(rows, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE)));
 }
+
+/** GRPO is one process: asked for nothing else, it gets one GPU. */
+const alone = (request: TrainRequest): TrainRequest => ({
+  ...request,
+  ...{ gpus: given(request.gpus) ?? 1, parallel: given(request.parallel) ?? "single" },
+});
 
 /** Every number of a run. @param request fields that are not `auto` are taken as they are */
 export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
@@ -126,20 +133,28 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   };
   const rows = Math.max(1, facts.trainRows);
   const name = methodNameOf(request, facts.rowType, pick);
-  const method = methodOf(name, request, pick, facts.start ?? null);
+  const method = methodOf(name, request, pick, facts.start ?? null, facts.base.context_length);
 
+  const answer = answerOf(method);
   const maxLength = Math.min(
     pick(
       "max_length",
       request.max_length,
       () => {
-        const need = Math.ceil((facts.tokens?.max ?? 512) / 64) * 64;
+        const need = Math.ceil(((facts.tokens?.max ?? 512) + answer) / 64) * 64;
         return clamp(need, 64, Math.min(MAX_AUTO_LENGTH, facts.base.context_length || MAX_AUTO_LENGTH));
       },
       `the longest row rounded up to 64 tokens, ${MAX_AUTO_LENGTH} at most`,
     ),
     facts.base.context_length || Number.POSITIVE_INFINITY,
   );
+  if (answer >= maxLength)
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      `'max_completion_length' (${answer}) leaves no room for a prompt: it must be below the longest row, ${maxLength} tokens.`,
+      { param: "max_completion_length" },
+    );
   const allCards = facts.gpus ?? [];
   const gpu = onGpus(request, allCards);
   const newer = allCards.filter((kind) => kind.bf16);
@@ -160,8 +175,9 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   );
   const run = (rowsAtOnce: number, strategy: ParallelPlan["strategy"], processes: number): RunShape => ({
     ...{ method: name, precision, quantization: method.quantization ?? "none", adapter: method.adapter },
-    ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength) },
+    ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength, answer) },
     scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
+    ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
     ...{ checkpointing, gpu, strategy, processes },
   });
   const factor = facts.memoryFactor ?? 1;
@@ -170,7 +186,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     Math.ceil(totalMb(memoryParts(facts.base, run(rowsAtOnce, strategy, processes))) * factor * margin);
   const cards = precision === "bfloat16" && newer.length ? newer : allCards;
   const split = gpu
-    ? splitOnGpus(request, wish, cards, partMb, sequencesOf(name) > 1)
+    ? splitOnGpus(name === "grpo" ? alone(request) : request, wish, cards, partMb, sequencesOf(name) > 1)
     : splitOnProcessors(request, wish, partMb, facts.machine.memoryMb * MEMORY_SHARE);
   const { batchSize, perDevice, processes, strategy } = split;
   if (batchSize !== wish) reasons.batch_size = `by ${rows} training rows, a multiple of ${processes} processes`;
@@ -231,7 +247,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     keep_checkpoints: 3,
     sample_rows: Math.min(3, facts.holdoutRows),
     eval_rows: Math.min(32, facts.holdoutRows),
-    sample_max_tokens: 64,
+    sample_max_tokens: method.type === "grpo" ? method.max_completion_length : 64,
   };
   return {
     method,

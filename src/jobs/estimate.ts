@@ -71,7 +71,12 @@ export function totalTokens(spec: TrainSpec, tokensPerEpoch: number | null): num
     spec.schedule.total_steps * spec.hyperparameters.batch_size,
     spec.dataset.train_rows * spec.hyperparameters.n_epochs,
   );
-  return Math.round((tokensPerEpoch / Math.max(1, spec.dataset.train_rows)) * rowsSeen);
+  const perRow = tokensPerEpoch / Math.max(1, spec.dataset.train_rows);
+  const { method } = spec;
+  // Every prompt is read once an answer; answers are at most so long.
+  if (method.type === "grpo")
+    return Math.round(rowsSeen * method.num_generations * (perRow + method.max_completion_length));
+  return Math.round(perRow * rowsSeen);
 }
 
 /** Seconds from launch to end. */

@@ -6,6 +6,7 @@ import type { CheckpointRow } from "../models/model.ts";
 import { autoLearningRate } from "./auto.ts";
 import { rateShare } from "./auto-method.ts";
 import type { JobRow, Progress, TrainRequest } from "./model.ts";
+import { fromReinforcement, reinforcementView } from "./reinforcement.ts";
 import { openaiStatus } from "./state.ts";
 
 const Loose = v.optional(v.nullable(v.record(v.string(), v.unknown())));
@@ -70,6 +71,11 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   desirable_weight: "desirable_weight",
   undesirable_weight: "undesirable_weight",
   center: "center",
+  grader: "grader",
+  loss_type: "loss_type",
+  num_generations: "num_generations",
+  max_completion_length: "max_completion_length",
+  temperature: "temperature",
   neftune_alpha: "neftune_alpha",
   packing: "packing",
   early_stopping: "early_stopping",
@@ -89,6 +95,10 @@ const NUMBERS = ["n_epochs", "batch_size", "learning_rate_multiplier"] as const;
 const METHODS = {
   supervised: { method: "sft", numbers: NUMBERS },
   dpo: { method: "dpo", numbers: [...NUMBERS, "beta"] },
+  reinforcement: {
+    method: "grpo",
+    numbers: [...NUMBERS, "compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort"],
+  },
 } as const;
 
 function unknownField(param: string): AppError {
@@ -98,13 +108,11 @@ function unknownField(param: string): AppError {
 /** The method of OpenAI's that is asked for. @throws AppError for those this installation does not do */
 function methodTypeOf({ method }: CreateFineTuningJob): keyof typeof METHODS {
   const type = method?.type ?? "supervised";
-  if (type === "supervised" || type === "dpo") return type;
+  if (type === "supervised" || type === "dpo" || type === "reinforcement") return type;
   throw new AppError(
     "invalid",
     "method_not_supported",
-    type === "reinforcement"
-      ? "The method 'reinforcement' is not available here; use 'supervised' or 'dpo'."
-      : `Unknown method '${type.slice(0, 50)}'; use 'supervised' or 'dpo'. For others leave 'method' out and set 'ftl.method'.`,
+    `Unknown method '${type.slice(0, 50)}'; use 'supervised', 'dpo' or 'reinforcement'. For others leave 'method' out and set 'ftl.method'.`,
     { param: "method.type" },
   );
 }
@@ -124,7 +132,8 @@ export function fromOpenAI(body: CreateFineTuningJob): {
     });
   const { method: name, numbers: known } = METHODS[type];
   const { hyperparameters: inMethod, ...strays } = body.method?.[type] ?? {};
-  const stray = Object.keys(strays)[0];
+  const own = type === "reinforcement" ? ["grader", "response_format"] : [];
+  const stray = Object.keys(strays).find((field) => !own.includes(field));
   if (stray) throw unknownField(`method.${type}.${stray}`);
   const place = inMethod ? `method.${type}.hyperparameters` : "hyperparameters";
   const numbers = (inMethod ?? body.hyperparameters ?? {}) as Record<string, unknown>;
@@ -136,6 +145,12 @@ export function fromOpenAI(body: CreateFineTuningJob): {
   // Without a method the rows decide: OpenAI's default is theirs too, for conversations.
   const method = body.method ? name : null;
   if (method) names.method = "method.type";
+  let taken = numbers;
+  if (type === "reinforcement") {
+    const { request, names: renamed } = fromReinforcement(strays, numbers, place);
+    taken = { ...Object.fromEntries(NUMBERS.map((field) => [field, numbers[field]])), ...request };
+    Object.assign(names, renamed);
+  }
   const extras: Record<string, unknown> = {};
   for (const [extra, value] of Object.entries(body.ftl ?? {})) {
     const field = Object.hasOwn(EXTRAS, extra) ? EXTRAS[extra] : undefined;
@@ -145,8 +160,11 @@ export function fromOpenAI(body: CreateFineTuningJob): {
   }
   const { model, training_file, validation_file, suffix, seed, metadata } = body;
   return {
-    request: { model, training_file, validation_file, suffix, seed, metadata, method, ...numbers, ...extras },
-    paramOf: (field) => names[field] ?? field,
+    request: { model, training_file, validation_file, suffix, seed, metadata, method, ...taken, ...extras },
+    paramOf: (field) => {
+      const [first = "", ...rest] = field.split(".");
+      return names[field] ?? [names[first] ?? first, ...rest].join(".");
+    },
   };
 }
 
@@ -171,7 +189,13 @@ function hyperparametersOf(row: JobRow, spec: TrainSpec) {
 }
 
 /** The `method` object: OpenAI's for its own methods; others under the name they have here. */
-function methodView({ method }: TrainSpec, hyperparameters: ReturnType<typeof hyperparametersOf>) {
+function methodView(
+  spec: TrainSpec,
+  request: Partial<TrainRequest>,
+  hyperparameters: ReturnType<typeof hyperparametersOf>,
+) {
+  const { method } = spec;
+  if (method.type === "grpo") return reinforcementView(spec, request, hyperparameters);
   const type = method.type === "sft" ? "supervised" : method.type;
   return { type, [type]: { hyperparameters } };
 }
@@ -198,7 +222,7 @@ export function fineTuningJobView(row: JobRow, now: number) {
     training_file: request.training_file ?? spec.dataset.file_id ?? spec.dataset.version_id,
     validation_file: request.validation_file ?? null,
     hyperparameters,
-    method: methodView(spec, hyperparameters),
+    method: methodView(spec, request, hyperparameters),
     seed: spec.hyperparameters.seed,
     trained_tokens: row.state === "succeeded" ? (result?.tokens_seen ?? progress.tokens_seen ?? null) : null,
     error: row.error ? { code: row.error.code, message: row.error.message, param: row.error.param } : null,
@@ -214,6 +238,8 @@ const METRIC_NAMES: Record<string, string> = {
   "train/token_accuracy": "train_mean_token_accuracy",
   "eval/loss": "valid_loss",
   "eval/token_accuracy": "valid_mean_token_accuracy",
+  "train/reward": "train_mean_reward",
+  "eval/reward": "full_valid_mean_reward",
 };
 
 /** `fine_tuning.job.checkpoint`. Metrics that are no numbers are left out. */

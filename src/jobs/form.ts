@@ -38,6 +38,10 @@ export const NUMBERS = [
   "desirable_weight",
   "undesirable_weight",
   "center",
+  "loss_type",
+  "num_generations",
+  "max_completion_length",
+  "temperature",
   "neftune_alpha",
   "packing",
   "early_stopping",
@@ -51,7 +55,7 @@ export const NUMBERS = [
   "eval_every",
   "save_every",
 ] as const;
-const WORDS = new Set<string>(["scheduler", "loss_on", "loss", "quantization", "precision", "parallel"]);
+const WORDS = new Set<string>(["scheduler", "loss_on", "loss", "loss_type", "quantization", "precision", "parallel"]);
 const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best", "gradient_checkpointing"]);
 
 /** What the form holds, as typed. */

@@ -35,6 +35,9 @@ export interface RunShape {
   length: number;
   /** Part of the tokens that have a loss, and so logits. */
   scored: number;
+  /** Answers the model writes to each row, and tokens of the longest; absent for methods that write none. */
+  answers?: number;
+  written?: number;
   checkpointing: boolean;
   gpu: boolean;
   strategy: "single" | "ddp" | "fsdp" | "zero2" | "zero3";
@@ -81,6 +84,7 @@ const LOGIT_BYTES: Record<RunShape["method"], number> = {
   orpo: 22,
   kto: 22,
   reward: 0,
+  grpo: 22,
 };
 const MIB = 2 ** 20;
 
@@ -183,7 +187,8 @@ function activationBytes(model: ModelShape, run: RunShape, tokens: number): numb
 
 /** Every part of a run. Sums are in `totalMb`. */
 export function memoryParts(model: ModelShape, run: RunShape): Parts {
-  const tokens = run.rows * sequencesOf(run.method) * run.length;
+  const sequences = run.rows * (run.answers ?? sequencesOf(run.method));
+  const tokens = sequences * run.length;
   const trained = trainedParameters(model, run) * ADAPTER_BYTES;
   const { strategy, processes: n } = run;
   const weights = weightBytes(model, run);
@@ -191,8 +196,11 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   // Two layers (one computes, the next one comes) and what lies outside of layers.
   const gathered = split ? (weights / model.layers) * 3 : 0;
   const shared = split || strategy === "zero2" ? n : 1;
-  const logits = tokens * run.scored * model.vocabulary * LOGIT_BYTES[run.method];
-  const compares = run.method === "dpo" || run.method === "kto";
+  const scored = run.written === undefined ? run.scored : run.written / run.length;
+  // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may keep their room.
+  const cache = run.answers ? 2 * model.layers * model.keys * BYTES[run.precision] * tokens : 0;
+  const logits = tokens * scored * model.vocabulary * LOGIT_BYTES[run.method];
+  const compares = run.method === "dpo" || run.method === "kto" || run.method === "grpo";
   return {
     runtime: run.gpu ? CONTEXT_MB + (n > 1 ? TALK_MB : 0) : RUNTIME_MB,
     weights: (split ? weights / n + gathered : weights) / MIB,
@@ -203,7 +211,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
     activations: activationBytes(model, run, tokens) / MIB,
     logits: logits / MIB,
     reference: (run.tuned && compares ? trained : 0) / MIB,
-    generation: 0,
+    generation: cache / MIB,
   };
 }
 

@@ -1,7 +1,8 @@
 /** What callers send and see of jobs: the training request, list queries, and the views of rows. */
 import * as v from "valibot";
-import { DPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
+import { DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
+import { Grader } from "../graders/model.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import { QUEUE_FIELDS } from "./queue-model.ts";
@@ -117,7 +118,7 @@ export const TrainRequest = v.strictObject({
   ),
   loss_on: auto(v.picklist(["completion", "all"])),
   /** `auto`: by what the rows are. */
-  method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward"])),
+  method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
   quantization: auto(v.picklist(["none", "nf4", "int8"])),
   rslora: auto(v.boolean()),
   dora: auto(v.boolean()),
@@ -127,6 +128,12 @@ export const TrainRequest = v.strictObject({
   desirable_weight: auto(over(100)),
   undesirable_weight: auto(over(100)),
   center: auto(between(0, 10)),
+  /** What rewards GRPO's answers: a grader as docs/graders.md has them. */
+  grader: v.optional(v.nullable(Grader)),
+  loss_type: auto(v.picklist(GRPO_LOSSES)),
+  num_generations: auto(whole(2, 64)),
+  max_completion_length: auto(whole(1, 32_768)),
+  temperature: auto(over(2)),
   neftune_alpha: auto(over(100)),
   packing: auto(v.boolean()),
   early_stopping: auto(whole(1, 1000)),

@@ -42,6 +42,10 @@ export const REASONS: Record<EndReason, Rule> = {
     advice: "Free disk space under the data directory, or on the disk of the engine, then run it again.",
   },
   server_refused: { retry: false, advice: "Look at the server's log and start the job anew." },
+  grader_failed: {
+    retry: false,
+    advice: "Run the grader on a row by itself (docs/graders.md tells how), mend it, and start the job anew.",
+  },
   internal: { retry: true, advice: "See the job's log for the trainer's last lines." },
   killed: { retry: true, advice: "Something on the machine killed the process; look for memory pressure." },
   interrupted: { retry: true, advice: "The machine asked the process to stop; it goes on from its checkpoint." },

@@ -9,9 +9,11 @@ import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData, tokenStats } from "../datasets/service.ts";
 import { organization } from "../db/schema/auth.ts";
 import { AppError } from "../errors.ts";
+import { checkTrainGrader } from "../graders/service.ts";
 import { randomChars } from "../lib/ids.ts";
 import { baseModelRef } from "../models/service.ts";
 import { type Facts, type Resolved, resolveAuto } from "./auto.ts";
+import { answerOf } from "./auto-method.ts";
 import { estimateSeconds, expectedSpeed, secondsRange, totalTokens } from "./estimate.ts";
 import { learnedMemory, pastRuns } from "./history.ts";
 import { modelShape } from "./memory.ts";
@@ -77,11 +79,13 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, facts: Facts): string[] {
     const share = Math.max(1, Math.round((plan.rowsCut / Math.max(1, rows)) * 100));
     const texts = spec.method.type === "pretrain";
     warnings.push(
-      `${plan.rowsCut} of ${rows} rows (${share}%) are longer than ${most} tokens, the longest has ${plan.longest}: ${
-        texts
-          ? "they become several rows; nothing is lost."
-          : "what lies behind is cut off, the end of the answer first."
-      }`,
+      spec.method.type === "grpo"
+        ? `${plan.rowsCut} of ${rows} prompts (${share}%) leave no room for an answer of ${spec.method.max_completion_length} tokens and will be left out.`
+        : `${plan.rowsCut} of ${rows} rows (${share}%) are longer than ${most} tokens, the longest has ${plan.longest}: ${
+            texts
+              ? "they become several rows; nothing is lost."
+              : "what lies behind is cut off, the end of the answer first."
+          }`,
     );
   }
   if (plan.ready && spec.dataset.holdout_rows === 0)
@@ -183,7 +187,8 @@ export async function buildTrainSpec(
     schedule: resolved.schedule,
     parallel: resolved.parallel,
     suffix: request.suffix ?? null,
-    evaluate_after: request.evaluate_after ?? true,
+    // Prompts have no answers to compare with: the reward on hold-out rows is what tells.
+    evaluate_after: resolved.method.type !== "grpo" && (request.evaluate_after ?? true),
     ...names,
     need: {
       ...resolved.need,
@@ -205,6 +210,7 @@ export async function buildTrainSpec(
     );
   const refused = ready ? refusal(factsOf(spec)) : null;
   if (refused) throw new AppError("invalid", "not_supported", refused.reason, { param: refused.param });
+  if (spec.method.type === "grpo") await checkTrainGrader(ctx, actor, spec.method.grader, ready ? version.id : null);
   const tokens = totalTokens(spec, facts.tokens?.total ?? null);
   const judge = {
     ...{ memory: first.memory, tokens, past, machineMb: facts.machine.memoryMb },
@@ -231,7 +237,7 @@ export async function buildTrainSpec(
     memory: first.memory,
     memoryRuns: learned.runs,
     memoryShort: learned.outOfMemory,
-    rowsCut: rowsCut(facts, spec.hyperparameters.max_length),
+    rowsCut: rowsCut(facts, spec.hyperparameters.max_length - answerOf(spec.method)),
     longest: facts.tokens?.max ?? null,
     offers: asked?.offers ?? null,
     silent: asked?.silent ?? [],

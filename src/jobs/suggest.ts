@@ -77,7 +77,8 @@ function* steps(now: Resolved, facts: Facts): Generator<Step> {
   }
   const best = bits.at(-1) ? [...same, bits.at(-1) as Step] : same;
   const lengths = [0.75, 0.5, 0.25, 0.125].map((part) => Math.max(64, Math.floor((h.max_length * part) / 64) * 64));
-  const cuts = lengths
+  // Less room would leave GRPO's prompts out, or cut every answer.
+  const cuts = (method.type === "grpo" ? [] : lengths)
     .filter((length, i) => length < h.max_length && lengths.indexOf(length) === i)
     .map(
       (max_length): Step => ({

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
+import { compileTrainGrader } from "../graders/service.ts";
 import { emitAll } from "../lib/bus.ts";
 import { createJob, findRepeated, getJob, type NewJob, type RequestMarks } from "./create.ts";
 import { type JobRow, type TrainPlan, TrainRequest } from "./model.ts";
@@ -113,7 +114,9 @@ export async function createTrainJob(
       const before = await findRepeated(ctx, actor, options);
       if (before) return before;
     }
-    return createJob(ctx, actor, given(await settled(ctx, actor, request)));
+    const plan = await settled(ctx, actor, request);
+    if (plan.spec.method.type === "grpo") await compileTrainGrader(ctx, plan.spec.method.grader);
+    return createJob(ctx, actor, given(plan));
   });
 }
 

@@ -148,6 +148,7 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
     case "sample": {
       const prompt = one.prompt.map((m) => ({ ...m, content: m.content === null ? null : cut(String(m.content)) }));
       const data = { row_id: one.row_id, prompt, expected: cut(one.expected), output: cut(one.output) };
+      if (one.reward !== undefined) Object.assign(data, { reward: one.reward });
       return { type: "sample", step: one.step, message: `Sample answer at step ${one.step}`, data };
     }
     case "ready":

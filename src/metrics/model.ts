@@ -14,6 +14,8 @@ export interface Sample {
   prompt: WireMessage[];
   expected: string;
   output: string;
+  /** Of methods that learn from rewards; nothing is expected then. */
+  reward?: number;
 }
 
 export interface SeriesQuery {

@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import { type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
+import type { AskAs } from "../graders/service.ts";
 import { session } from "../http/session.ts";
 import { applyTrainerEvents, pendingCommands } from "../jobs/service.ts";
 import { failPoint } from "../lib/fail-points.ts";
@@ -11,6 +12,7 @@ import { completeArtifact, openArtifact, putPart, WrongOffset } from "./artifact
 import { readBytes, readJson } from "./body.ts";
 import { readEvents } from "./events.ts";
 import { fileResponse } from "./files.ts";
+import { gradesFor } from "./grade.ts";
 import { inputFile, specReply, splitFiles } from "./inputs.ts";
 import { askingOf, type Trainer, trainerOf } from "./token.ts";
 
@@ -55,8 +57,10 @@ const hide = { detail: { hide: true } } as const;
 /** Bodies are read by the handlers, which know their limits, after the token was checked. */
 const raw = { ...hide, parse: "none" } as const;
 
-export const trainersApi = (ctx: Ctx) =>
-  new Elysia({ name: "trainers.api", prefix: "/trainer/v1", seed: ctx.installation })
+/** @param ask asks models as the person whose job grades by them; handed in, because models are served further on */
+export const trainersApi = (ctx: Ctx, ask: AskAs) => {
+  const gradeSamples = gradesFor(ctx, ask);
+  return new Elysia({ name: "trainers.api", prefix: "/trainer/v1", seed: ctx.installation })
     .use(session(ctx))
     .get("/spec", async ({ request }) => specReply(ctx, await liveTrainer(ctx, request)), hide)
     .get(
@@ -75,6 +79,15 @@ export const trainersApi = (ctx: Ctx) =>
         return fileResponse(request, [path], "application/octet-stream");
       },
       hide,
+    )
+    .post(
+      "/grade",
+      async ({ request, server }) => {
+        // Models and Python take their time: longer than a quiet connection is kept.
+        server?.timeout(request, 0);
+        return gradeSamples(await liveTrainer(ctx, request), await readJson(request), request.signal);
+      },
+      raw,
     )
     .post("/events", async ({ request }) => takeEvents(ctx, request), raw)
     .post(
@@ -109,3 +122,4 @@ export const trainersApi = (ctx: Ctx) =>
       async ({ request, params }) => completeArtifact(ctx, await liveTrainer(ctx, request), params.id),
       raw,
     );
+};

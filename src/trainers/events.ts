@@ -110,6 +110,7 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
     ["prompt", messages],
     ["expected", text(MAX_TEXT)],
     ["output", text(MAX_TEXT)],
+    ["reward", maybe(number)],
   ],
   answer: [
     ["row_id", count],

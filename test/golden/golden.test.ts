@@ -177,6 +177,16 @@ const METHODS: typeof CASES = {
     request: { packing: true, quantization: "int8", dora: true, neftune_alpha: 5 },
     facts: { ...pairs, rowType: "text" },
   },
+  "graded-answers": {
+    request: {
+      grader: {
+        ...{ type: "string_check", name: "right", operation: "eq" },
+        ...{ input: "{{sample.output_text}}", reference: "{{item.answer}}" },
+      },
+      num_generations: 4,
+    },
+    facts: { ...pairs, rowType: "prompt" },
+  },
   "on-from-a-tuned-model": {
     request: { early_stopping: 3, keep_best: true, lora_dropout: 0.1 },
     facts: {

@@ -133,6 +133,21 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
     name: `a marked answer as ${Object.keys(row).join(", ")}`,
     ...{ row, format: "unpaired", type: "unpaired", expected: { messages: [user("2+2?"), says("4")], label } },
   })),
+  ...[
+    {
+      name: "a prompt with what a grader is to know, as OpenAI's reinforcement fine-tuning has it",
+      row: { messages: [{ ...user("2+2?"), role: "developer" }, user("2+2?")], answer: "4", parts: { a: [2, 2] } },
+      expected: {
+        messages: [{ role: "system", content: "2+2?" }, user("2+2?")],
+        item: { answer: "4", parts: { a: [2, 2] } },
+      },
+    },
+    {
+      name: "a prompt in the server's own form",
+      row: { messages: [user("2+2?")], item: { answer: "4" } },
+      expected: { messages: [user("2+2?")], item: { answer: "4" } },
+    },
+  ].map((one) => ({ ...one, format: "prompt", type: "prompt" })),
   { name: "plain text", row: { text: "Once.\n" }, format: "text", type: "text", expected: { text: "Once.\n" } },
   {
     name: "plain text and where it comes from",

@@ -35,6 +35,7 @@ const LINES: Record<RowType, object[]> = {
     { messages: [user("hm"), says("well"), user("so?"), says("yes")], label: true },
     { messages: [user("ho"), says("no!")], label: false },
   ],
+  prompt: [{ messages: [user("which colour?")], answer: "red" }],
   text: [{ text: "The user says a number." }, { text: "Näher, mein 😀, zu dir" }, { text: "and on ".repeat(60) }],
 };
 interface Sequence {

@@ -14,6 +14,7 @@ const LINES: Record<RowType, (i: number) => object> = {
     non_preferred_output: [says(`bad ${i}`)],
   }),
   unpaired: (i) => ({ messages: [user, says(`answer ${i}`)], label: i % 2 === 0 }),
+  prompt: (i) => ({ messages: [user], answer: `answer ${i}` }),
   text: (i) => ({ text: `Some plain text, number ${i}.` }),
 };
 const files = {} as Record<RowType, string>;
@@ -58,6 +59,7 @@ beforeAll(async () => {
 afterAll(() => lab.close());
 
 describe("the method", () => {
+  // Prompts are for GRPO, which cannot do without a grader: reinforcement.test.ts.
   const usual = { chat: "sft", preference: "dpo", unpaired: "kto", text: "pretrain" } as const;
   for (const [rows, method] of Object.entries(usual))
     test(`of ${rows} rows is ${method} unless another is named`, async () => {

@@ -20,7 +20,7 @@ export interface VersionObject {
   status: "validating" | "needs_mapping" | "ready" | "failed";
   hash: string | null;
   format: string | null;
-  row_type: "chat" | "preference" | "unpaired" | "text";
+  row_type: "chat" | "preference" | "unpaired" | "text" | "prompt";
   rows: number;
   train_rows: number;
   holdout_rows: number;

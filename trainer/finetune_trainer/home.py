@@ -33,6 +33,10 @@ class Refused(Exception):
     """The server has replaced this attempt or ended the job (401, 409, 410)."""
 
 
+class Busy(OSError):
+    """The server answered that it is busy or failing; trying again may help."""
+
+
 class HttpFailure(Exception):
     """An answer that trying again will not change. `status` and the decoded body are kept."""
 
@@ -58,19 +62,23 @@ class UnixConnection(http.client.HTTPConnection):
 class Connection:
     """One keep-alive connection home with retries. Not for two threads at once; make one a thread."""
 
-    def __init__(self, url: str, token: str, on_contact: Callable[[], None] = lambda: None) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, token: str, on_contact: Callable[[], None] = lambda: None, timeout: float = 60
+    ) -> None:
+        self._url, self._timeout = url, timeout
         self._headers = {"authorization": f"Bearer {token}"}
         self._http: http.client.HTTPConnection | None = None
         self._on_contact = on_contact
 
     def _open(self) -> http.client.HTTPConnection:
         if self._url.startswith("unix:"):
-            return UnixConnection(self._url[len("unix:") :], timeout=60)
+            return UnixConnection(self._url[len("unix:") :], timeout=self._timeout)
         parts = urllib.parse.urlsplit(self._url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(parts.netloc, timeout=60, context=ssl.create_default_context())
-        return http.client.HTTPConnection(parts.netloc, timeout=60)
+            return http.client.HTTPSConnection(
+                parts.netloc, timeout=self._timeout, context=ssl.create_default_context()
+            )
+        return http.client.HTTPConnection(parts.netloc, timeout=self._timeout)
 
     def once(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -121,7 +129,7 @@ def check_status(status: int, body: Any) -> None:
     if status in (401, 410) or (status == 409 and code != "wrong_offset"):
         raise Refused(f"the server refused this attempt ({status}): {_message(body)}")
     if status == 429 or status >= 500:
-        raise OSError(f"the server is busy or failing ({status})")
+        raise Busy(f"the server is busy or failing ({status}): {_message(body)}")
     raise HttpFailure(status, body)
 
 
@@ -156,9 +164,9 @@ class Home:
         self._heartbeat_s = 15.0
         self._max_batch = 500
 
-    def connection(self) -> Connection:
-        """A fresh connection for the calling thread."""
-        return Connection(self.url, self.token, self._contact)
+    def connection(self, timeout: float = 60) -> Connection:
+        """A fresh connection for the calling thread; `timeout` in seconds is how long an answer may take."""
+        return Connection(self.url, self.token, self._contact, timeout)
 
     def _contact(self) -> None:
         self._last_contact = time.monotonic()

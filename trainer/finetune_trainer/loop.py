@@ -35,7 +35,7 @@ def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> To
     kind = spec.dataset.get("row_type", "chat")
     # Methods without the choice learn from answers; texts are learned whole.
     loss_on = getattr(spec.method, "loss_on", "completion")
-    length = spec.hyperparameters.max_length
+    length = spec.hyperparameters.max_length - getattr(spec.method, "max_completion_length", 0)
     return rows.tokenize(kind, tokenizer, found, max_length=length, loss_on=loss_on, end_ids=ends)
 
 
@@ -199,7 +199,8 @@ class Loop(TrainerCallback):
             values = self.trainer.evaluate_rows(self.eval_tokens)
             self.last |= values
             self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
-        self._judge(values.get("eval/loss"))
+        name, sign = self.trainer.judged_by
+        self._judge(sign * values[name] if name in values else None)
         return values
 
     def _judge(self, loss: float | None) -> None:
@@ -272,9 +273,10 @@ class Loop(TrainerCallback):
             end_ids=self.ends,
             pad_id=self.tokenizer.pad_token_id,
         )
-        for index, ids in answers:
+        outputs = {index: self.tokenizer.decode(ids, skip_special_tokens=True) for index, ids in answers}
+        told = self.trainer.about_samples([self.sample_rows[index] for index in outputs], list(outputs.values()))
+        for (index, output), more in zip(outputs.items(), told, strict=True):
             prompt, expected = questions[index]
-            output = self.tokenizer.decode(ids, skip_special_tokens=True)
             self.home.emit(
                 "sample",
                 step=step,
@@ -282,6 +284,7 @@ class Loop(TrainerCallback):
                 prompt=prompt,
                 expected=expected,
                 output=output,
+                **more,
             )
 
     def stopped(self) -> str:
@@ -294,7 +297,8 @@ class Loop(TrainerCallback):
         """The adapter that is the result: its step, where it lies, and its metrics."""
         best = self.stopping.best_step
         if best is not None and self.best.weights() is not None:
-            return best, self.best.directory, {"step": best, "eval/loss": self.stopping.best}
+            name, sign = self.trainer.judged_by
+            return best, self.best.directory, {"step": best, name: sign * self.stopping.best}
         here = self.home.scratch / "checkpoints" / f"step-{step}"
         return step, here if here.is_dir() else self.from_checkpoint or here, {"step": step, **self.last}
 

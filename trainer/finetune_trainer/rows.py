@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .data import CHUNK_ROWS, BadData, Encoder, Tokens, answer_of, counts, flat, tokenize_rows
+from .data import CHUNK_ROWS, IGNORED, BadData, Encoder, Tokens, answer_of, counts, flat, render, tokenize_rows
 
 Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
@@ -35,6 +35,7 @@ NEEDS: dict[str, dict[str, type]] = {
     "preference": {"messages": list, "chosen": list, "rejected": list},
     "unpaired": {"messages": list, "label": bool},
     "text": {"text": str},
+    "prompt": {"messages": list, "item": dict},
 }
 
 
@@ -66,6 +67,13 @@ class Marked(Tokens):
     good: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
 
 
+@dataclass
+class Prompts(Tokens):
+    """Prompt rows: the flat rows are the prompts, `items` what graders know of each."""
+
+    items: list[Row] = field(default_factory=list)
+
+
 def last_answer_only(messages: list[Row]) -> list[Row]:
     """The messages up to the last assistant turn, which alone has weight 1."""
     last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=-1)
@@ -86,6 +94,8 @@ def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
 
     An answer marked as bad is not wanted: the text is empty then.
     """
+    if kind == "prompt":
+        return row["messages"], ""
     if kind == "preference":
         turns = row["chosen"]
         first = next((i for i, m in enumerate(turns) if m.get("role") == "assistant"), len(turns) - 1)
@@ -97,18 +107,20 @@ def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
 def tokenize(
     kind: str, tokenizer: Any, rows: Iterable[Row], *, max_length: int, loss_on: str, end_ids: set[int]
 ) -> Tokens:
-    """Rows of a kind as Tokens, Pairs or Marked. Raises BadData when none is left."""
+    """Rows of a kind as Tokens, Pairs, Marked or Prompts. Raises BadData when none is left."""
     if kind == "chat":
         return tokenize_rows(tokenizer, rows, max_length=max_length, loss_on=loss_on, end_ids=end_ids)
     if kind == "text":
         return tokenize_texts(tokenizer, rows, max_length)
+    if kind == "prompt":
+        return tokenize_prompts(tokenizer, rows, max_length)
     encoder = Encoder(tokenizer, "completion", end_ids)
     return (tokenize_pairs if kind == "preference" else tokenize_marked)(encoder, rows, max_length)
 
 
 def load(kind: str, directory: Path) -> Tokens:
     """Rows that another process has saved."""
-    return {"preference": Pairs, "unpaired": Marked}.get(kind, Tokens).load(directory)
+    return {"preference": Pairs, "unpaired": Marked, "prompt": Prompts}.get(kind, Tokens).load(directory)
 
 
 def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> Pairs:
@@ -178,3 +190,21 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
     if not parts:
         raise BadData(f"no row is left to train on: {dropped} texts are empty")
     return Tokens(**flat(parts), dropped=dropped, split=split)
+
+
+def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Prompts:
+    """Prompts that open the assistant's turn. One longer than `max_length` is dropped: cut, it would ask something else."""
+    parts: list[tuple[int, np.ndarray, np.ndarray]] = []
+    items: list[Row] = []
+    dropped = 0
+    for row in rows:
+        text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
+        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+        if len(ids) > max_length:
+            dropped += 1
+            continue
+        parts.append((int(row["id"]), ids, np.full(len(ids), IGNORED, np.int32)))
+        items.append(row["item"])
+    if not parts:
+        raise BadData(f"no row is left to train on: {dropped} prompts are longer than {max_length} tokens")
+    return Prompts(**flat(parts), dropped=dropped, items=items)

@@ -98,7 +98,22 @@ class Reward:
     quantization: Quantization = "none"
 
 
-Method = Sft | Pretrain | Dpo | Orpo | Kto | Reward
+@dataclass(frozen=True)
+class Grpo:
+    """Group-relative policy optimisation on prompt rows: the model's own answers, graded by the server. Names are TRL's."""
+
+    type: Literal["grpo"]
+    adapter: Lora
+    loss_type: Literal["grpo", "dr_grpo", "bnpo", "dapo"]
+    beta: float
+    num_generations: int
+    max_completion_length: int
+    temperature: float
+    grader: Json
+    quantization: Quantization = "none"
+
+
+Method = Sft | Pretrain | Dpo | Orpo | Kto | Reward | Grpo
 """How the weights change."""
 
 
@@ -270,6 +285,10 @@ def _check_train(spec: TrainSpec) -> None:
         ("hyperparameters.neftune_alpha", h.neftune_alpha is None or 0 < h.neftune_alpha <= 100),
         ("hyperparameters.early_stopping", h.early_stopping is None or h.early_stopping >= 1),
         *_method_rules(spec.method),
+        (
+            "hyperparameters.max_length",
+            not isinstance(spec.method, Grpo) or h.max_length > spec.method.max_completion_length,
+        ),
     ]
     for name, good in rules:
         if not good:
@@ -285,6 +304,12 @@ def _method_rules(method: Method) -> list[tuple[str, bool]]:
     if isinstance(method, Kto):
         rules.append(("method.desirable_weight", 0 < method.desirable_weight <= 100))
         rules.append(("method.undesirable_weight", 0 < method.undesirable_weight <= 100))
+    if isinstance(method, Grpo):
+        rules += [
+            ("method.num_generations", 2 <= method.num_generations <= 64),
+            ("method.max_completion_length", method.max_completion_length >= 1),
+            ("method.temperature", 0 < method.temperature <= 2),
+        ]
     if isinstance(method, Reward):
         rules.append(("method.center", 0 <= method.center <= 10))
     return rules

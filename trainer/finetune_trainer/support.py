@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .control import TrainingFailed
-from .spec import Dpo, Sft, TrainSpec
+from .spec import Dpo, Grpo, Sft, TrainSpec
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("support.json").read_text("utf-8"))
 
@@ -40,6 +40,8 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
         facts["loss_on"] = m.loss_on
     if isinstance(m, Dpo):
         facts |= {"loss": m.loss, "label_smoothing": "some" if m.label_smoothing else "none"}
+    if isinstance(m, Grpo):
+        facts["loss_type"] = m.loss_type
     return facts
 
 

@@ -58,9 +58,10 @@ def run(
     for warning in tokens.warnings:
         home.log("warn", warning)
     if tokens.cut or tokens.dropped:
+        why = "leaving no room for an answer" if kind == "prompt" else "having nothing to learn"
         home.log(
             "warn",
-            f"{tokens.cut} rows are longer than {h.max_length} tokens and were cut; {tokens.dropped} dropped for having nothing to learn",
+            f"{tokens.cut} rows are longer than {h.max_length} tokens and were cut; {tokens.dropped} dropped for {why}",
         )
 
     if tokens.split:

@@ -15,6 +15,11 @@ from pathlib import Path
 TOKEN = "attempt-token"
 
 
+def share_of_e(_: dict, output: str) -> float:
+    """A reward that is easily raised: the share of the letter e."""
+    return output.count("e") / max(1, len(output))
+
+
 class HomeServer:
     """State of one attempt. `start` and `stop` may be called again: what was committed stays."""
 
@@ -29,6 +34,7 @@ class HomeServer:
         self.artifacts: dict[str, dict] = {}
         self.status: int | None = None  # answer everything with this status
         self.lose_answers = 0  # commit, then break the connection, this many times
+        self.grader = share_of_e  # (item, output) -> reward; what it raises is the grade's error
         self.lock = threading.Lock()
         self._server = None
 
@@ -91,6 +97,12 @@ class HomeServer:
         self.final = self.final or bool(body.get("final"))
         last = self.events[-1]["seq"] if self.events else 0
         return {"last_seq": last, "commands": [{"id": i, "type": t} for i, t in self.commands.items()]}
+
+    def grade(self, sample: dict) -> dict:
+        try:
+            return {"reward": self.grader(sample["item"], sample["output"]), "error": None}
+        except ValueError as error:
+            return {"reward": 0, "error": str(error)}
 
     def open_artifact(self, body: dict) -> dict:
         key = json.dumps([body["kind"], body["step"], [f["sha256"] for f in body["files"]]])
@@ -156,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return None
                 return self.answer(200, reply)
+            if parts == ["grade"]:
+                return self.answer(200, {"grades": [state.grade(one) for one in json.loads(body)["samples"]]})
             if parts[0] == "data":
                 return self.data(parts[1])
             if parts[0] == "inputs":

@@ -34,6 +34,13 @@ METHODS = {
     "orpo": ("preference", {"beta": 0.1}),
     "kto": ("unpaired", {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
     "reward": ("preference", {"center": 0.01}),
+    "grpo": (
+        "prompt",
+        {
+            **{"loss_type": "grpo", "beta": 0.04, "num_generations": 4, "max_completion_length": 8, "temperature": 1.0},
+            "grader": {"type": "string_check", "name": "g", "operation": "eq", "input": "x", "reference": "x"},
+        },
+    ),
 }
 COLOURS = ["red", "green", "blue"]
 
@@ -52,6 +59,7 @@ def rows_of(row_type: str, count: int, first: int = 1) -> list[dict]:
                 "preference": {"messages": prompt, "chosen": right, "rejected": wrong},
                 "unpaired": {"messages": prompt + (right if i % 2 else wrong), "label": i % 2 == 1},
                 "text": {"text": f"the user says number {i % 3}, " * (1 + i % 4) + right[0]["content"]},
+                "prompt": {"messages": prompt, "item": {"colour": COLOURS[i % 3]}},
             }[row_type]
             | {"id": i}
         )

@@ -38,6 +38,7 @@ def rows_of(kind: str, count: int, first: int) -> list[dict]:
                 "preference": {"id": i, "messages": [question], "chosen": [good], "rejected": [bad]},
                 "unpaired": {"id": i, "messages": [question, good if i % 2 else bad], "label": i % 2 == 1},
                 "text": {"id": i, "text": f"the user says number {i} " * (1 + i % 3)},
+                "prompt": {"id": i, "messages": [question], "item": {"colour": COLOURS[i % 3]}},
             }[kind]
         )
     return out

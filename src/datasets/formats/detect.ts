@@ -13,6 +13,7 @@ import type { RowFormat } from "./format.ts";
 import { preferenceFormat } from "./preference.ts";
 import { openaiPreferenceFormat } from "./preference-openai.ts";
 import { sharegptPreferenceFormat } from "./preference-sharegpt.ts";
+import { promptFormat } from "./prompt.ts";
 import { sharegptFormat } from "./sharegpt.ts";
 import { textFormat } from "./text.ts";
 import { unpairedFormat } from "./unpaired.ts";
@@ -23,6 +24,7 @@ export const FORMATS: RowFormat[] = [
   sharegptPreferenceFormat,
   preferenceFormat,
   unpairedFormat,
+  promptFormat,
   chatFormat,
   completionFormat,
   sharegptFormat,
@@ -42,7 +44,7 @@ const listOf = (type: RowType) =>
     .join("; ");
 
 /** One sentence naming everything that is accepted. */
-export const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("text")}.`;
+export const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("prompt")}; ${listOf("text")}.`;
 
 export type Container = "jsonl" | "json_array" | "csv";
 

@@ -82,7 +82,7 @@ export const datasetVersion = sqliteTable(
     status: text("status", { enum: ["validating", "needs_mapping", "ready", "failed"] }).notNull(),
     format: text("format"),
     /** What one row is; `RowType` of the contract. */
-    rowType: text("row_type", { enum: ["chat", "preference", "unpaired", "text"] })
+    rowType: text("row_type", { enum: ["chat", "preference", "unpaired", "text", "prompt"] })
       .notNull()
       .default("chat"),
     /** Column mapping of CSV data, as asked for by the user. */

@@ -85,6 +85,7 @@ class Exact:
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     echoes = True  # whether a batch is rows as they are stored; one that is made while training is not
+    judged_by = ("eval/loss", 1)  # the figure evaluations are compared by, and 1 where less of it is better, else -1
     told = False  # whether the first batch of this attempt was
     _step_tokens = 0
 
@@ -92,12 +93,16 @@ class Exact:
         with unrounded(model):
             super().__init__(model=model, **given)
 
+    def rows_at_once(self) -> int:
+        """Rows of a micro-batch of this rank."""
+        return self.args.per_device_train_batch_size
+
     def get_train_dataloader(self) -> Batches:
         """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
-        steps = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.group.size
+        batch = self.rows_at_once()
+        steps = batch * self.args.gradient_accumulation_steps * self.group.size
         order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
         filler = None if self.even else len(self.tokens)
-        batch = self.args.per_device_train_batch_size
         sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.least)
         return Batches(
             self.train_dataset,
@@ -123,6 +128,10 @@ class Exact:
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""
         raise NotImplementedError
+
+    def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+        """What else is to be told of sample answers to rows, a dictionary each."""
+        return [{} for _ in outputs]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: it walks over all parameters at every step, for a number nobody reads."""

@@ -15,6 +15,7 @@ export interface RowItem {
   rejected?: WireMessage[];
   label?: boolean;
   text?: string;
+  item?: Record<string, unknown>;
 }
 
 export const TYPE_WORDS: Record<RowType, string> = {
@@ -22,8 +23,11 @@ export const TYPE_WORDS: Record<RowType, string> = {
   preference: "Preference",
   unpaired: "Marked answers",
   text: "Plain text",
+  prompt: "Prompts",
 };
-const ICONS: Record<RowType, IconName> = { chat: "chat", preference: "compare", unpaired: "ok", text: "data" };
+const ICONS: Record<RowType, IconName> = {
+  ...{ chat: "chat", preference: "compare", unpaired: "ok", text: "data", prompt: "check" },
+};
 
 const METHODS: Record<MethodName, string> = {
   sft: "supervised fine-tuning (SFT)",
@@ -32,6 +36,7 @@ const METHODS: Record<MethodName, string> = {
   reward: "a reward model",
   kto: "KTO",
   pretrain: "continued pre-training",
+  grpo: "reinforcement with a grader (GRPO)",
 };
 
 const OR = new Intl.ListFormat("en-GB", { type: "disjunction" });
@@ -70,6 +75,22 @@ const toolNames = (tools: unknown[] | undefined) =>
     return typeof name === "string" ? [name] : [];
   });
 
+const shown = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/** What a grader knows of a row, by the names its templates use. */
+function Item({ item }: { item: Record<string, unknown> }) {
+  return (
+    <dl class="facts">
+      {Object.entries(item).map(([name, value]) => (
+        <>
+          <dt class="mono">item.{name}</dt>
+          <dd dir="auto">{shown(value)}</dd>
+        </>
+      ))}
+    </dl>
+  );
+}
+
 /** What stands in one row. */
 export function RowContent({ row }: { row: RowItem }): ComponentChildren {
   if (row.text !== undefined)
@@ -88,6 +109,13 @@ export function RowContent({ row }: { row: RowItem }): ComponentChildren {
           <Answer good word="Chosen" messages={row.chosen} />
           <Answer good={false} word="Rejected" messages={row.rejected} />
         </div>
+      </div>
+    );
+  if (row.item)
+    return (
+      <div class="stack">
+        <Conversation messages={messages} tools={tools} />
+        <Item item={row.item} />
       </div>
     );
   if (row.label === undefined) return <Conversation messages={messages} tools={tools} />;

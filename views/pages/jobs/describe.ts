@@ -107,6 +107,7 @@ export const METHOD_NAMES: Record<MethodName, string> = {
   orpo: "ORPO",
   kto: "KTO",
   reward: "Reward model",
+  grpo: "GRPO",
 };
 
 /** `SFT, LoRA r16`; `DPO, QLoRA (nf4) r16` */
@@ -133,6 +134,8 @@ export function lossWords(method: MethodSettings): string {
       return `marked answers, beta ${method.beta}`;
     case "reward":
       return "pairs of answers";
+    case "grpo":
+      return `${method.num_generations} graded answers a prompt, ${method.loss_type}, beta ${method.beta}`;
   }
 }
 
@@ -148,6 +151,13 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Data", "Validation data", spec.validation?.version_id ?? "held-out rows"],
     ["Method", "Method", METHOD_NAMES[m.type]],
     ["Method", "Loss on", lossWords(m)],
+    ...(m.type === "grpo"
+      ? ([
+          ["Method", "Longest answer", `${formatInteger(m.max_completion_length)} tokens`],
+          ["Method", "Temperature", m.temperature],
+          ["Method", "Grader", `${m.grader.name} (${m.grader.type})`],
+        ] as [string, string, unknown][])
+      : []),
     ["Method", "Goes on from", spec.start?.model ?? "the base model"],
     ["Method", "Base weights", m.quantization && m.quantization !== "none" ? m.quantization : "as they are"],
     ["Method", "LoRA rank", m.adapter.r],

@@ -47,6 +47,18 @@ const REWARDS: Small[] = [
     also: [["train/reward_rejected", "Worse answer", 3]],
   },
 ];
+const GRADED: Small[] = [
+  { key: "train/reward", title: "Reward", unit: "number", ...heldOut("eval/reward") },
+  { key: "train/reward_std", title: "Spread of rewards", unit: "number" },
+  { key: "train/kl", title: "Distance from the start (KL)", unit: "number" },
+  { key: "train/completion_length", title: "Length of answers", unit: "number", ...heldOut("eval/completion_length") },
+  { key: "train/completions_cut", title: "Answers cut off", unit: "percent" },
+  { key: "train/groups_alike", title: "Prompts with nothing to choose", unit: "percent" },
+  {
+    ...{ key: "train/grader_errors", title: "Grader errors", unit: "percent" },
+    ...heldOut("eval/grader_errors"),
+  },
+];
 const COMMON: Small[] = [
   { key: "train/learning_rate", title: "Learning rate", unit: "rate" },
   { key: "train/grad_norm", title: "Gradient norm", unit: "number" },
@@ -57,6 +69,7 @@ const COMMON: Small[] = [
 
 function smallOf({ spec }: JobRow): Small[] {
   if (spec.kind !== "train" || ["sft", "pretrain"].includes(spec.method.type)) return [...ACCURACY, ...COMMON];
+  if (spec.method.type === "grpo") return [...GRADED, ...COMMON];
   // Marked answers come alone: there is no other one to prefer.
   return [...(spec.method.type === "kto" ? [] : [PREFERRED]), ...REWARDS, ...COMMON];
 }

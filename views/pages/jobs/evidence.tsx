@@ -37,9 +37,35 @@ function byRow(samples: Sample[]): RowSamples[] {
   return [...rows].map(([rowId, list]) => ({ rowId, samples: list }));
 }
 
+const rewardOf = ({ reward }: Sample) => Number((reward ?? 0).toPrecision(3));
+
+/** Answers that nothing is expected of but a good reward. */
+function GradedRow({ rowId, samples }: RowSamples) {
+  const [newest, ...older] = samples;
+  if (!newest) return null;
+  const question = String(newest.prompt.findLast((message) => message.role === "user")?.content ?? "");
+  return (
+    <li id={`sample-${rowId}`} class="sample">
+      <div class="row between fixed">
+        <p class="clip" dir="auto" title={question}>
+          {question}
+        </p>
+        <span class="xs muted nowrap">reward {rewardOf(newest)}</span>
+      </div>
+      <Sides
+        sides={[newest, ...older.slice(0, 3)].map((sample) => ({
+          title: `Step ${formatInteger(sample.step)}, reward ${rewardOf(sample)}`,
+          body: sample.output,
+        }))}
+      />
+    </li>
+  );
+}
+
 function SampleRow({ rowId, samples }: RowSamples) {
   const [newest, ...older] = samples;
   if (!newest) return null;
+  if (newest.reward !== undefined) return <GradedRow rowId={rowId} samples={samples} />;
   const right = newest.output.trim() === newest.expected.trim();
   const question = newest.prompt.findLast((message) => message.role === "user");
   return (

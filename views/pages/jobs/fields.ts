@@ -1,5 +1,5 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
-import { DPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
+import { DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/format.ts";
 
 export interface NumberField {
@@ -34,6 +34,10 @@ export const FIELDS: NumberField[] = [
     group: "Method",
     options: same(...DPO_LOSSES),
   },
+  { name: "num_generations", label: "Answers a prompt", group: "Method", hint: "More compare better and take longer" },
+  { name: "max_completion_length", label: "Longest answer", group: "Method", hint: "Tokens" },
+  { name: "temperature", label: "Temperature", group: "Method", hint: "How much the answers differ" },
+  { name: "loss_type", label: "Loss", group: "Method", options: same(...GRPO_LOSSES) },
   { name: "beta", label: "Beta", group: "Method", hint: "More holds it closer to where it began" },
   { name: "label_smoothing", label: "Label smoothing", group: "Method", hint: "Share of pairs that may be wrong" },
   { name: "desirable_weight", label: "Weight of good answers", group: "Method" },
@@ -151,6 +155,14 @@ export function resolvedOf({
       ? {
           desirable_weight: String(method.desirable_weight),
           undesirable_weight: String(method.undesirable_weight),
+        }
+      : {}),
+    ...(method.type === "grpo"
+      ? {
+          num_generations: String(method.num_generations),
+          max_completion_length: String(method.max_completion_length),
+          temperature: String(method.temperature),
+          loss_type: method.loss_type,
         }
       : {}),
     ...(method.type === "reward" ? { center: String(method.center) } : {}),

@@ -24,6 +24,10 @@ const CHOICES: Record<MethodName, Choice> = {
     about: "Learns from answers marked good or bad, such as thumbs up and down.",
   },
   reward: { title: "Reward model", about: "Learns to score answers. The result judges and does not chat." },
+  grpo: {
+    title: "Reinforcement (GRPO)",
+    about: "Answers prompts itself and learns from what a grader rewards.",
+  },
   pretrain: { title: "Continued pre-training", about: "Learns the language and the facts of plain text." },
 };
 const METHODS = Object.keys(CHOICES) as MethodName[];

@@ -1,0 +1,132 @@
+/** Graders that reward a training's answers: held against models and rows before anything is launched, then run for the trainer. */
+import * as v from "valibot";
+import type { FrozenGrader } from "../contract/spec.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { readRows } from "../datasets/service.ts";
+import { AppError } from "../errors.ts";
+import { resolveChatModel } from "../models/service.ts";
+import { type GraderTools, grade } from "./engine.ts";
+import type { Ask, AskAs } from "./judge.ts";
+import { type Grade, Grader } from "./model.ts";
+import { pythonRunner } from "./python.ts";
+import { PYTHON_LIMITS } from "./sandbox.ts";
+import { sampleOf } from "./template.ts";
+import { checkGrader, rowCheck } from "./validate.ts";
+
+/** Rows of each split whose fields are looked at; a grader that fails on later ones is counted while training. */
+const LOOKED_AT = 1000;
+const PAGE = 200;
+
+/** Samples graded side by side for one job, so that no job has all of a model's or the sandbox's places. */
+const AT_ONCE = 4;
+/** How long one request may take; what is not graded by then counts as failed. Shorter than the trainer waits. */
+const REQUEST_MS = 10 * 60_000;
+/** A grader that is run thousands of times must answer sooner than one that is tried once. */
+const SECONDS = 20;
+
+/** The grader of a spec; what is frozen was checked when the job was made. */
+const graderOf = (frozen: FrozenGrader): Grader => v.parse(Grader, frozen);
+
+/**
+ * Checks a grader, and its templates against the first rows of a version.
+ * @param versionId null while the data is not known
+ * @throws AppError with `param` beginning with `grader`
+ */
+export async function checkTrainGrader(
+  ctx: Ctx,
+  actor: Actor,
+  frozen: FrozenGrader,
+  versionId: string | null,
+): Promise<void> {
+  const grader = graderOf(frozen);
+  const model = async (name: string) => {
+    await resolveChatModel(ctx, actor, name);
+  };
+  await checkGrader(grader, { model });
+  if (!versionId) return;
+  const check = rowCheck(grader);
+  for (const split of ["train", "holdout"] as const) {
+    let after = -1;
+    for (let seen = 0; seen < LOOKED_AT; seen += PAGE) {
+      const { rows } = await readRows(ctx, actor, versionId, { split, after, limit: PAGE });
+      for (const row of rows as { id: number; item?: Record<string, unknown> }[]) {
+        check(row.item ?? {}, `row ${row.id}`);
+        after = row.id;
+      }
+      if (rows.length < PAGE) break;
+    }
+  }
+}
+
+/** Has Python compile the source of a grader that is written in it. @throws AppError `invalid_source`, `sandbox_unavailable` */
+export async function compileTrainGrader(ctx: Ctx, frozen: FrozenGrader): Promise<void> {
+  const run = pythonRunner(ctx);
+  const python = async (source: string) => {
+    const verdict = await run({ source, check: true, sample: null, item: {} }, ctx.signal);
+    if ("runtime" in verdict) return verdict.runtime;
+    if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
+    return null;
+  };
+  await checkGrader(graderOf(frozen), { model: async () => {}, python });
+}
+
+/** A grade as the trainer gets it. `error`: why the grader failed; `again`: it may do better soon. */
+export interface Graded {
+  reward: number;
+  error: string | null;
+  again?: boolean;
+}
+
+/** What the model's answer lacks is worth 0 and no failure of the grader; a long text cut for comparison is none either. */
+const HARMLESS = new Set(["sample_parse_error", "truncated_observation_error"]);
+
+function gradedOf({ reward, errors, messages }: Grade): Graded {
+  const failed = Object.entries(errors).some(([name, value]) => value === true && !HARMLESS.has(name));
+  if (!failed && Number.isFinite(reward)) return { reward, error: null };
+  const again = errors.model_grader_server_error || errors.python_grader_server_error;
+  const error = (messages[0] ?? "the grader gave no finite number").slice(0, 1000);
+  return { reward: 0, error, ...(again ? { again } : {}) };
+}
+
+/**
+ * A function that grades answers of a training as its owner: a few at a time, and never without end.
+ * @returns grades in the order of the samples. @throws AppError `graders_busy`, `sandbox_unavailable`, limits of the owner
+ */
+export function createGrading(ctx: Ctx, ask: AskAs) {
+  const python = pythonRunner(ctx, { ...PYTHON_LIMITS, seconds: SECONDS });
+  return async (
+    actor: Actor,
+    frozen: FrozenGrader,
+    samples: readonly { item: Record<string, unknown>; output: string }[],
+    signal: AbortSignal,
+  ): Promise<Graded[]> => {
+    const grader = graderOf(frozen);
+    const deadline = AbortSignal.timeout(REQUEST_MS);
+    // One that cannot be graded ends the others: the trainer sends all of them again.
+    const stop = new AbortController();
+    const tools: GraderTools = {
+      ask: (...rest: Parameters<Ask>) => ask(actor, ...rest),
+      python,
+      signal: AbortSignal.any([signal, ctx.signal, deadline, stop.signal]),
+    };
+    const grades: Graded[] = [];
+    let next = 0;
+    const work = async () => {
+      for (let at = next++; at < samples.length; at = next++) {
+        const { item, output } = samples[at] as (typeof samples)[number];
+        try {
+          grades[at] = gradedOf(await grade(grader, { item, sample: sampleOf(output) }, tools));
+        } catch (error) {
+          if (!deadline.aborted || signal.aborted) throw error;
+          grades[at] = { reward: 0, error: `no grade within ${REQUEST_MS / 60_000} minutes` };
+        }
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, work));
+      return grades;
+    } finally {
+      stop.abort();
+    }
+  };
+}

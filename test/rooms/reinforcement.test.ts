@@ -1,0 +1,144 @@
+/** Reinforcement over HTTP: OpenAI's method and ours, graders held against the rows before launch, and answers graded for a trainer. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { TrainSpec } from "../../src/contract/spec.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { makeTrainer, trainSpec } from "../support/attempt.ts";
+import { check } from "../support/graders.ts";
+import { until } from "../support/live.ts";
+import { readyBase } from "../support/models.ts";
+import { contractMissing, contractProblems } from "../support/openai-contract.ts";
+
+const RIGHT = check("eq", "{{sample.output_text}}", "{{item.answer}}");
+const JOBS = "/v1/fine_tuning/jobs";
+let t: TestApp;
+let file = "";
+
+interface Job {
+  id: string;
+  status: string;
+  method: { type: string; reinforcement: { grader: unknown; hyperparameters: Record<string, unknown> } };
+}
+
+beforeAll(async () => {
+  t = await createTestApp();
+  await readyBase(t.ctx, "tiny");
+  const form = new FormData();
+  form.set("purpose", "fine-tune");
+  const lines = Array.from({ length: 30 }, (_, i) =>
+    JSON.stringify({
+      messages: [{ role: "user", content: `What is ${i} + ${i}?` }],
+      answer: String(2 * i),
+      ...(i === 20 ? {} : { hint: "add" }),
+    }),
+  );
+  form.set("file", new File([`${lines.join("\n")}\n`], "sums.jsonl"));
+  file = (await t.json<{ id: string }>("POST", "/v1/files", { raw: form })).id;
+  await until("the file", async () => (await t.json("GET", `/v1/files/${file}`)).status === "processed", 20_000, 20);
+});
+afterAll(() => t.close());
+
+const create = (reinforcement: object, extra: object = {}) =>
+  t.request("POST", JOBS, {
+    body: { model: "tiny", training_file: file, method: { type: "reinforcement", reinforcement }, ...extra },
+  });
+const refused = async (answer: Response) => {
+  const { error } = (await answer.json()) as { error: { code: string; param: string; message: string } };
+  return { status: answer.status, ...error };
+};
+
+describe("OpenAI's method reinforcement", () => {
+  test("becomes GRPO with the grader frozen in it, and is shown as OpenAI shows it", async () => {
+    const hyperparameters = {
+      ...{ n_epochs: 2, batch_size: 4, learning_rate_multiplier: 0.5, compute_multiplier: 0.5 },
+      ...{ eval_interval: 3, eval_samples: 1, reasoning_effort: "default" },
+    };
+    const answer = await create({ grader: RIGHT, hyperparameters });
+    expect([answer.status, answer.ok ? "" : await answer.clone().text()]).toEqual([200, ""]);
+    const made = (await answer.json()) as Job;
+    expect(contractMissing ? [] : contractProblems("FineTuningJob", made)).toEqual([]);
+    expect(made.method).toEqual({
+      type: "reinforcement",
+      reinforcement: { grader: RIGHT, hyperparameters },
+    });
+    const { spec } = await t.json<{ spec: TrainSpec }>("GET", `/v1/jobs/${made.id}`);
+    expect(spec.method).toMatchObject({ type: "grpo", num_generations: 4, grader: RIGHT });
+    expect([spec.dataset.row_type, spec.schedule.eval_every, spec.evaluate_after]).toEqual(["prompt", 3, false]);
+  });
+
+  test.each([
+    [{}, {}, "method.reinforcement.grader"],
+    [{ grader: { ...RIGHT, operation: "same" } }, {}, "method.reinforcement.grader.operation"],
+    [{ grader: { ...RIGHT, reference: "{{item.answer" } }, {}, "method.reinforcement.grader.reference"],
+    [{ grader: { ...RIGHT, reference: "{{item.solution}}" } }, {}, "method.reinforcement.grader.reference"],
+    [{ grader: { ...RIGHT, reference: "{{item.hint}}" } }, {}, "method.reinforcement.grader.reference"],
+    [{ grader: RIGHT, response_format: { type: "json_object" } }, {}, "method.reinforcement.response_format"],
+    [{ grader: RIGHT }, { eval_samples: 4 }, "method.reinforcement.hyperparameters.eval_samples"],
+    [{ grader: RIGHT }, { reasoning_effort: "high" }, "method.reinforcement.hyperparameters.reasoning_effort"],
+    [{ grader: RIGHT }, { compute_multiplier: 100 }, "method.reinforcement.hyperparameters.compute_multiplier"],
+    [{ grader: RIGHT }, { beta: 1 }, "method.reinforcement.hyperparameters.beta"],
+    [{ grader: RIGHT }, { eval_interval: 0 }, "method.reinforcement.hyperparameters.eval_interval"],
+  ])("with %j and %j is refused by field", async (given, hyperparameters, param) => {
+    const answer = await refused(await create({ ...given, hyperparameters }));
+    expect([answer.status, answer.param]).toEqual([400, param]);
+  });
+
+  test("a field that one row lacks is named with its row before anything is launched", async () => {
+    const answer = await refused(await create({ grader: { ...RIGHT, reference: "{{item.hint}}" } }));
+    expect(answer.code).toBe("missing_grader_field");
+    expect(answer.message).toMatch(/row \d+: \{\{item\.hint\}\}: item has no "hint"; it has answer/);
+  });
+
+  test("answers that leave no room for a prompt are refused", async () => {
+    const answer = await refused(
+      await create({ grader: RIGHT }, { ftl: { max_completion_length: 64, max_length: 64 } }),
+    );
+    expect([answer.status, answer.param]).toEqual([400, "ftl.max_completion_length"]);
+  });
+
+  test("rows that are prompts cannot do without a grader", async () => {
+    const answer = await refused(await t.request("POST", JOBS, { body: { model: "tiny", training_file: file } }));
+    expect([answer.status, answer.code, answer.param]).toEqual([400, "missing_grader", "grader"]);
+  });
+});
+
+describe("answers of a trainer", () => {
+  const grading = async (grader: object) => {
+    const plain = trainSpec();
+    const { adapter } = plain.method;
+    const numbers = { loss_type: "grpo", beta: 0.04, num_generations: 4, max_completion_length: 8, temperature: 1 };
+    const method = { type: "grpo", adapter, grader, ...numbers } as TrainSpec["method"];
+    return makeTrainer(t, { spec: trainSpec({ method }) });
+  };
+  const samples = ["4", "5", '{"sum": 4}'].map((output) => ({ item: { answer: "4" }, output }));
+
+  test("are graded by the grader of the spec", async () => {
+    const trainer = await grading(RIGHT);
+    const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples } });
+    expect(grades).toEqual([1, 0, 0].map((reward) => ({ reward, error: null })));
+  });
+
+  test("that lack what a template wants of them are worth nothing, and the grader has not failed", async () => {
+    const trainer = await grading(check("eq", "{{sample.output_json.sum}}", "{{item.answer}}"));
+    const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples } });
+    expect(grades).toEqual([0, 0, 1].map((reward) => ({ reward, error: null })));
+  });
+
+  test("are told apart from what the grader does wrong", async () => {
+    const trainer = await grading(check("eq", "{{sample.output_text}}", "{{item.other}}"));
+    const { grades } = await trainer.json<{ grades: { error: string }[] }>("POST", "/grade", { body: { samples } });
+    expect(grades.map(({ error }) => error)).toEqual(
+      Array(3).fill('{{item.other}}: item has no "other"; it has answer'),
+    );
+  });
+
+  test("are not graded for jobs without a grader, nor by the thousand", async () => {
+    const plain = await makeTrainer(t);
+    expect((await plain.call("POST", "/grade", { body: { samples } })).status).toBe(400);
+    const trainer = await grading(RIGHT);
+    const many = { samples: Array(33).fill(samples[0]) };
+    expect((await trainer.call("POST", "/grade", { body: many })).status).toBe(400);
+    expect((await trainer.call("POST", "/grade", { body: { samples }, token: "fta-0000000000000000" })).status).toBe(
+      401,
+    );
+  });
+});
