@@ -157,7 +157,7 @@ describe("OpenAI's form", () => {
       "method.dpo.hyperparameters.gamma",
     ],
     ["preference", { method: { type: "dpo", dpo: { loss: "ipo" } } }, "method.dpo.loss"],
-    ["chat", { method: { type: "reinforcement", reinforcement: {} } }, "method.type"],
+    ["chat", { method: { type: "reinforcement", reinforcement: {} } }, "method.reinforcement.grader"],
     ["preference", { ftl: { label_smoothing: 0.2 } }, "ftl.label_smoothing"],
   ] as [RowType, object, string][])("%s rows with %j are refused, naming the field", async (rows, extra, param) => {
     const answer = await refusal(rows, extra, JOBS);

@@ -122,7 +122,7 @@ describe("creating in OpenAI's form", () => {
     [{ model: "gpt-4o" }, "model"],
     [{ training_file: "file-none" }, "training_file"],
     [{ validation_file: "file-none" }, "validation_file"],
-    [{ method: { type: "reinforcement", reinforcement: {} } }, "method.type"],
+    [{ method: { type: "reinforcement", reinforcement: {} } }, "method.reinforcement.grader"],
     [{ integrations: [{ type: "wandb", wandb: { project: "x" } }] }, "integrations"],
   ])("refuses %j, naming the field", async (extra, param) => {
     const answer = await refused(extra);
