@@ -155,6 +155,7 @@ export function createProcessProvider(host: ProviderHost, config: Record<string,
         FTL_HOME_URL: context.callHome.url,
         FTL_ATTEMPT_TOKEN: context.callHome.token,
         FTL_SCRATCH: scratch,
+        FTL_TOKEN_CACHE: join(host.dataDir, ".tokens"),
       };
       // An endpoint stays for long, and another engine may serve it: it starts on its own.
       if (spec.argv === null && spec.kind !== "serve") {

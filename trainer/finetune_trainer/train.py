@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, rows, support
+from . import checkpoint, rows, support, token_cache
 from .adapter import attach
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens
@@ -53,7 +53,12 @@ def run(
         group,
         home.scratch,
         kind,
-        lambda: tokens_of(spec, tokenizer, rows.read_rows(train_file, kind), ends),
+        lambda: _kept_tokens(
+            home,
+            kind,
+            token_cache.key_of(spec, ends),
+            lambda: tokens_of(spec, tokenizer, rows.read_rows(train_file, kind), ends),
+        ),
     )
     for warning in tokens.warnings:
         home.log("warn", warning)
@@ -116,6 +121,14 @@ def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], To
         tokens.save(directory)
     group.share()
     return tokens if group.main else rows.load(kind, directory)
+
+
+def _kept_tokens(home: Home | Mute, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
+    """The rows as tokens, from a run before where there is one."""
+    tokens, were_there = token_cache.through(key, kind, make)
+    if were_there:
+        home.log("info", f"{len(tokens)} rows were tokenized by a run before this one")
+    return tokens
 
 
 def _packed(home: Home | Mute, group: Group, model: Any, tokens: Tokens, max_length: int) -> Tokens:
