@@ -141,6 +141,12 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     expect(await names("preference")).toEqual(["chosen", "rejected"]);
     expect(await names("unpaired")).toEqual(["good"]);
     expect(await names("text")).toEqual(["text"]);
+    const prompt = (await seen("prompt")).data[0]?.sequences[0];
+    expect([prompt?.name, prompt?.cut, prompt?.pieces.join("").trimEnd().endsWith("assistant")]).toEqual([
+      "prompt",
+      0,
+      true,
+    ]);
     const text = (await seen("text")).data[1]?.sequences[0];
     expect(text?.pieces.join("")).toContain("Näher, mein 😀, zu dir");
   });

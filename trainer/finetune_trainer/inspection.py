@@ -79,6 +79,15 @@ def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: st
         # Long texts are taken in pieces, so nothing of them is cut.
         hashes = [hash_of(piece, piece) for piece in in_pieces(ids, max_length)]
         return {"row_id": row["id"], "sequences": [{**shown("text", ids, ids, pieces, len(ids)), "hashes": hashes}]}
+    if kind == "prompt":
+        text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = np.asarray(encoded["input_ids"], np.int32)
+        pieces = pieces_of(text, np.asarray(encoded["offset_mapping"]).reshape(-1, 2))
+        # One that is too long is left out whole: cut, it would ask something else.
+        fits, labels = len(ids) if len(ids) <= max_length else 0, np.full_like(ids, IGNORED)
+        hashes = [hash_of(ids, labels)] if fits else []
+        return {"row_id": row["id"], "sequences": [{**shown("prompt", ids, labels, pieces, fits), "hashes": hashes}]}
     sequences = []
     for name, conversation in conversations(kind, row):
         encoder = Encoder(tokenizer, loss_on if kind == "chat" else "completion", end_ids)

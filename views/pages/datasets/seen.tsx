@@ -94,7 +94,11 @@ export function SeenList({ seen, problem }: SeenProps) {
                 <Counts sequence={sequence} />
               </header>
               <div class="body stack">
-                {sequence.trains === 0 ? (
+                {sequence.name === "prompt" && !sequence.cut ? (
+                  <p class="small muted">
+                    The model writes answers to this while it trains; what it writes is learned.
+                  </p>
+                ) : sequence.trains === 0 ? (
                   <Notice kind="warn">Nothing of this row is learned: it is left out of the training.</Notice>
                 ) : null}
                 {sequence.warnings?.map((warning) => (
