@@ -20,4 +20,8 @@ export const MEASURED: readonly (readonly [run: string, peakMb: number])[] = [
   ["smollm2 pretrain", 3876],
   ["smollm2 dpo", 6195],
   ["smollm2 dpo, long answers", 4178],
+  ["smollm2 dpo, nf4", 5896],
+  ["smollm2 orpo", 4079],
+  ["smollm2 kto", 3643],
+  ["smollm2 reward", 5618],
 ];

@@ -187,8 +187,9 @@ function activationBytes(model: ModelShape, run: RunShape, tokens: number): numb
 
 /** Every part of a run. Sums are in `totalMb`. */
 export function memoryParts(model: ModelShape, run: RunShape): Parts {
-  const sequences = run.rows * (run.answers ?? sequencesOf(run.method));
-  const tokens = sequences * run.length;
+  // KTO's second sequence of a row is scored without gradients, before the first keeps anything.
+  const sequences = run.answers ?? (run.method === "kto" ? 1 : sequencesOf(run.method));
+  const tokens = run.rows * sequences * run.length;
   const trained = trainedParameters(model, run) * ADAPTER_BYTES;
   const { strategy, processes: n } = run;
   const weights = weightBytes(model, run);

@@ -9,6 +9,7 @@ import { baseModel } from "../../src/db/schema/models.ts";
 import { adviseShort } from "../../src/jobs/short-of-memory.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { chatLines } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
 import { TINY_MODEL } from "../support/tiny.ts";
@@ -297,4 +298,32 @@ describe("the smallest change that makes it fit", () => {
       new RegExp(`name="${name}"[^>]*value="${first}"|name="${name}"[\\s\\S]{0,600}value="${first}" selected`),
     );
   });
+
+  test.skipIf(!hasBrowser)(
+    "one click in a browser fills the form, and the plan fits",
+    async () => {
+      await room(7000);
+      const lasting = await openBrowser(lab);
+      const { page } = lasting;
+      await page.goto(`${lasting.base}/jobs/new?model=tiny&data=${fileId}`);
+      await page.getByText("Every number").click();
+      for (const [name, value] of [
+        ["batch_size", "8"],
+        ["max_length", "512"],
+      ] as const)
+        await page.fill(`[name=${name}]`, value);
+      await page.selectOption("[name=loss_on]", "all");
+      const button = page.getByRole("button", { name: "Change it" });
+      await button.waitFor();
+      expect(await page.locator(".memory-bar").getAttribute("aria-label")).toContain("Activations");
+      await button.click();
+      await page.getByText("fits", { exact: true }).waitFor();
+      expect(await page.inputValue("[name=per_device_batch_size]")).not.toBe("");
+      expect(await page.inputValue("[name=max_length]")).toBe("512");
+      expect(await button.count()).toBe(0);
+      expect(lasting.troubles).toEqual([]);
+      await lasting.close();
+    },
+    60_000,
+  );
 });

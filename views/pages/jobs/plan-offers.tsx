@@ -4,6 +4,7 @@ import type { PlannedOffer } from "../../../src/jobs/offers.ts";
 import type { Suggestion } from "../../../src/jobs/suggest.ts";
 import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
+import { Notice } from "../../parts/notice.tsx";
 
 const mb = (value: number) => formatBytes(value * 1024 ** 2);
 
@@ -28,18 +29,15 @@ export function costRange([low, high]: [number, number]): string {
 export function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
   const change = new URLSearchParams(Object.entries(suggestion.change).map(([name, value]) => [name, String(value)]));
   return (
-    <div class="notice info stack tight">
+    <Notice kind="info" title="The smallest change that makes it fit">
       <p class="small">
-        <strong>The smallest change that makes it fit:</strong> {suggestion.words}. It then needs{" "}
-        {mb(suggestion.memoryMb)}.
+        {suggestion.words.charAt(0).toUpperCase() + suggestion.words.slice(1)}. It then needs {mb(suggestion.memoryMb)}.
       </p>
-      <div>
-        <button type="submit" class="button" formaction="/jobs/plan" name="change" value={change.toString()}>
-          <Icon name="check" />
-          Change it
-        </button>
-      </div>
-    </div>
+      <button type="submit" class="button" formaction="/jobs/plan" name="change" value={change.toString()}>
+        <Icon name="check" />
+        Change it
+      </button>
+    </Notice>
   );
 }
 
