@@ -56,6 +56,18 @@ const SHOTS: Shot[] = [
       await page.locator("[name=tz]").scrollIntoViewIfNeeded();
     },
   },
+  {
+    name: "jobs-new-grader",
+    path: `/jobs/new?data=${nth("ds_", 12)}`,
+    seeds: ["full"],
+    act: async (page) => {
+      await page.getByRole("button", { name: "Likeness of texts" }).click();
+      await page.fill("[name=answer]", '{"intent": "card_lost"}');
+      await page.getByRole("button", { name: "Grade this answer" }).click();
+      await page.waitForSelector(".notice.ok");
+      await page.locator(".notice.ok").scrollIntoViewIfNeeded();
+    },
+  },
   { name: "job-running", path: job(0), seeds: ["full"] },
   { name: "job-done", path: job(1), seeds: ["full"] },
   { name: "job-queued", path: job(2), seeds: ["full"] },
@@ -70,6 +82,7 @@ const SHOTS: Shot[] = [
   { name: "dataset-pairs", path: `/datasets/${nth("ds_", 7)}`, seeds: ["full"] },
   { name: "dataset-marked", path: `/datasets/${nth("ds_", 8)}`, seeds: ["full"] },
   { name: "dataset-texts", path: `/datasets/${nth("ds_", 9)}`, seeds: ["full"] },
+  { name: "dataset-prompts", path: `/datasets/${nth("ds_", 12)}`, seeds: ["full"] },
   {
     name: "datasets-formats",
     path: "/datasets",

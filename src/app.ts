@@ -169,7 +169,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   metricsApi,
   fineTuningApi,
   jobsApi,
-  jobsPages,
+  (ctx) => jobsPages(ctx, askModel(ctx)),
   queueApi,
   queuePages,
   (ctx) => trainersApi(ctx, askModel(ctx)),

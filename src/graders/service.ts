@@ -10,7 +10,14 @@ import { sampleOf } from "./template.ts";
 import { checkGrader } from "./validate.ts";
 
 export type { AskAs } from "./judge.ts";
-export { checkTrainGrader, compileTrainGrader, createGrading, type Graded } from "./training.ts";
+export {
+  checkTrainGrader,
+  compileTrainGrader,
+  createGrading,
+  createTrying,
+  type Graded,
+  type Tried,
+} from "./training.ts";
 
 /** What graders need of the rest of the house. */
 export interface GraderParts {

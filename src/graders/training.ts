@@ -130,3 +130,28 @@ export function createGrading(ctx: Ctx, ask: AskAs) {
     }
   };
 }
+
+/** What a grader makes of an answer to the first row of a version. */
+export interface Tried {
+  rowId: number;
+  reward: number;
+  error: string | null;
+}
+
+/** A function that tries a grader on an answer to the first training row, as the person who asks. @throws AppError naming the grader's field */
+export function createTrying(ctx: Ctx, ask: AskAs) {
+  const grading = createGrading(ctx, ask);
+  return async (
+    actor: Actor,
+    frozen: FrozenGrader,
+    versionId: string,
+    output: string,
+    signal: AbortSignal,
+  ): Promise<Tried | null> => {
+    const { rows } = await readRows(ctx, actor, versionId, { split: "train", after: -1, limit: 1 });
+    const [row] = rows as { id: number; item?: Record<string, unknown> }[];
+    if (!row) return null;
+    const [graded] = await grading(actor, frozen, [{ item: row.item ?? {}, output }], signal);
+    return graded ? { rowId: row.id, reward: graded.reward, error: graded.error } : null;
+  };
+}

@@ -65,6 +65,10 @@ export interface JobForm {
   method: string;
   name: string;
   evaluate: boolean;
+  /** The grader of GRPO as JSON. */
+  grader: string;
+  /** An answer to try the grader on. */
+  answer: string;
   numbers: Record<string, string>;
   place: PlaceForm;
 }
@@ -79,6 +83,12 @@ export const JobFormBody = v.object({
   evaluate: text(5),
   /** A suggestion of the plan that was accepted: fields and values as in an address. */
   change: text(500),
+  grader: text(300_000),
+  /** A type of grader to start from, in place of what is written. */
+  start: text(30),
+  answer: text(20_000),
+  /** Try the grader on the answer. */
+  try: text(5),
   ...PLACE_FIELDS,
   ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
     (typeof NUMBERS)[number],
@@ -87,10 +97,20 @@ export const JobFormBody = v.object({
 });
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
-  const { data, model, method, name, evaluate } = body;
+  const { data, model, method, name, evaluate, grader, answer } = body;
   const numbers = pickNumbers((key) => body[key]);
   const place = placeOf(body);
-  const form = { data, model, method: method || "auto", name: name.trim(), evaluate: evaluate === "1", numbers, place };
+  const form = {
+    data,
+    model,
+    method: method || "auto",
+    name: name.trim(),
+    evaluate: evaluate === "1",
+    grader,
+    answer,
+    numbers,
+    place,
+  };
   return body.change ? changed(form, body.change) : form;
 }
 
@@ -108,7 +128,8 @@ const pickNumbers = (value: (name: (typeof NUMBERS)[number]) => string) =>
 
 /** An untouched form. */
 export function emptyForm(data: string, model: string): JobForm {
-  return { data, model, method: "auto", name: "", evaluate: true, numbers: {}, place: EMPTY_PLACE };
+  const untouched = { method: "auto", name: "", evaluate: true, grader: "", answer: "" };
+  return { data, model, ...untouched, numbers: {}, place: EMPTY_PLACE };
 }
 
 /** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
@@ -126,6 +147,8 @@ export function formOfJob(job: JobRow): JobForm {
     method: typeof request.method === "string" ? request.method : "auto",
     name: spec.kind === "train" ? (spec.suffix ?? "") : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
+    grader: request.grader ? JSON.stringify(request.grader, null, 2) : "",
+    answer: "",
     numbers,
     // Moments that were meant for the first run are not for this one.
     place: placeForm({ ...job, startAfter: null, deadline: null }),
@@ -134,7 +157,8 @@ export function formOfJob(job: JobRow): JobForm {
 
 /** Field of the form a request field belongs to. */
 const FIELD_OF: Record<string, string> = { training_file: "data", suffix: "name" };
-export const fieldOf = (param: string | null): string => (param ? (FIELD_OF[param] ?? param) : "");
+export const fieldOf = (param: string | null): string =>
+  param ? (FIELD_OF[param] ?? (param.startsWith("grader.") ? "grader" : param)) : "";
 
 /** The request the form stands for, or what is wrong with it by field. */
 export function requestOf(form: JobForm): { request: TrainRequest } | { problems: Record<string, string> } {
@@ -147,6 +171,13 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
     ...wishesOfForm(form.place),
   };
   const problems: Record<string, string> = {};
+  if (form.grader.trim() && knows(form.method, "grader")) {
+    try {
+      given.grader = JSON.parse(form.grader);
+    } catch (error) {
+      problems.grader = `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
   for (const [name, value] of Object.entries(form.numbers)) {
     if (!value || value === "auto" || !knows(form.method, name)) continue;
     if (WORDS.has(name)) given[name] = value;
@@ -157,7 +188,11 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   }
   const parsed = v.safeParse(TrainRequest, given);
   if (!parsed.success)
-    for (const issue of parsed.issues) problems[placeField(fieldOf(v.getDotPath(issue)))] ??= sentence(issue.message);
+    for (const issue of parsed.issues) {
+      const path = v.getDotPath(issue);
+      const where = path?.startsWith("grader.") ? `${path}: ` : "";
+      problems[placeField(fieldOf(path))] ??= where + sentence(issue.message);
+    }
   if (Object.keys(problems).length || !parsed.success) return { problems };
   return { request: parsed.output };
 }

@@ -3,12 +3,13 @@ import { usageOfJob } from "../billing/service.ts";
 import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
 import { fits } from "../contract/support.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { getDataset, getVersion, listDatasets, versionOf } from "../datasets/service.ts";
+import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
 import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts";
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
+import { startOf } from "./grader-starts.ts";
 import type { JobRow } from "./model.ts";
 import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
 import { JOB_STATES, type JobState } from "./state.ts";
@@ -119,7 +120,7 @@ async function otherData(ctx: Ctx, actor: Actor, id: string) {
 }
 
 /** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
-export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null) {
+export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null, start = "") {
   const [datasets, bases, tuned] = await Promise.all([
     listDatasets(ctx, actor, { limit: 100 }),
     listCatalogue(ctx, actor),
@@ -141,6 +142,8 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
   // Other data may be for other methods: then the usual one for it is meant.
   const rows = choices.find((one) => one.id === asked.data && one.status === "ready")?.rowType;
   const form = rows && !fits(asked.method, rows) ? { ...asked, method: "auto" } : asked;
+  const item = rows === "prompt" ? await firstItem(ctx, actor, asked.data) : null;
+  if (start) form.grader = startOf(start, Object.keys(item ?? {})[0] ?? "answer");
   const { view, problems } = await planOf(ctx, actor, form);
   return {
     form,
@@ -158,8 +161,21 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
     })),
     tuned: beginnings,
     plan: view,
+    item,
     problems,
   };
+}
+
+/** What graders know of the first row of prompts; null when it cannot be read. */
+async function firstItem(ctx: Ctx, actor: Actor, id: string): Promise<Record<string, unknown> | null> {
+  try {
+    const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);
+    const { rows } = await readRows(ctx, actor, version.id, { split: "train", after: -1, limit: 1 });
+    return (rows as { item?: Record<string, unknown> }[])[0]?.item ?? null;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return null; // the plan says what is wrong with it
+  }
 }
 
 async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {

@@ -11,11 +11,12 @@ import { JobOutcome } from "../../views/pages/jobs/outcome.tsx";
 import { JobStatusUpdate } from "../../views/pages/jobs/status.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { type AskAs, createTrying } from "../graders/service.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
-import { cancelJob, checkpointNow, createTrainJob, pauseJob, rerunJob, resumeJob } from "./service.ts";
+import { cancelJob, checkpointNow, createTrainJob, pauseJob, planTrainJob, rerunJob, resumeJob } from "./service.ts";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -33,10 +34,29 @@ const ACTS = {
   checkpoint: { act: checkpointNow, done: "A checkpoint is saved after this step." },
 } as const;
 
-export const jobsPages = (ctx: Ctx) => {
+/** @param ask asks models as the person who tries a grader; handed in, because models are served further on */
+export const jobsPages = (ctx: Ctx, ask: AskAs) => {
+  const tryGrader = createTrying(ctx, ask);
+  /** The grader of the form, tried on an answer to the first row; its problem where it cannot be. */
+  const tryIn = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>) => {
+    const parsed = requestOf(formOf(body));
+    const grader = "request" in parsed ? parsed.request.grader : null;
+    if (!body.try || !grader) return { tried: null, problem: null };
+    try {
+      const { spec } = await planTrainJob(ctx, actor, "request" in parsed ? parsed.request : {});
+      const versionId = spec.kind === "train" ? spec.dataset.version_id : "";
+      return { tried: await tryGrader(actor, grader, versionId, body.answer, request.signal), problem: null };
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === "internal") throw error;
+      return { tried: null, problem: error.message };
+    }
+  };
+
   /** The new-job page again, with problems where they are. */
   const formAgain = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>, status: number) => {
-    const props = await newJobProps(ctx, actor, formOf(body), null);
+    const { tried, problem } = await tryIn(request, actor, body);
+    const made = await newJobProps(ctx, actor, formOf(body), null, body.start);
+    const props = { ...made, tried, problems: problem ? { grader: problem, ...made.problems } : made.problems };
     return html(pageOf(ctx, request, actor), <NewJobPage {...props} />, {
       status: status === 422 && Object.keys(props.problems).length === 0 ? 200 : status,
       fragments: { "job-form": () => <NewJobFormView {...props} /> },
@@ -60,7 +80,10 @@ export const jobsPages = (ctx: Ctx) => {
       async ({ request, actor, query }) => {
         const { form, from } = await firstForm(ctx, actor, query);
         const props = await newJobProps(ctx, actor, form, from);
-        return html(pageOf(ctx, request, actor), <NewJobPage {...props} problems={from ? props.problems : {}} />);
+        return html(
+          pageOf(ctx, request, actor),
+          <NewJobPage {...props} tried={null} problems={from ? props.problems : {}} />,
+        );
       },
       { query: NewQuery },
     )

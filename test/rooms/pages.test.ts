@@ -145,6 +145,27 @@ describe("the new-job form", () => {
     if (field !== "model") expect(text).toContain(`value="${Object.values(changes)[0]}"`);
   });
 
+  test("prompts ask for a grader, which can be begun, tried on a row, and is told where it is wrong", async () => {
+    const given = { data: idOf("ds_", 12), method: "auto" };
+    const none = await post("/jobs", given);
+    expect([none.status, none.text.includes('id="field-grader-error"')]).toEqual([422, true]);
+    const begun = await post("/jobs/plan", { ...given, start: "text_similarity" });
+    expect(begun.text).toContain("{{item.answer}}");
+    expect(begun.text).not.toContain("field-grader-error");
+    const grader = JSON.stringify({
+      ...{ type: "string_check", name: "g", operation: "like" },
+      ...{ input: "{{sample.output_text}}", reference: "{{item.level}}" },
+    });
+    const tried = await post("/jobs/plan", { ...given, grader, answer: "level 0 to 2: 012", try: "1" });
+    expect(tried.text).toMatch(/As an answer to row \d+ this gets a reward of 1\./);
+    const wrong = await post("/jobs/plan", { ...given, grader: grader.replace("item.level", "item.levle") });
+    const told = /id="field-grader-error"[\s\S]*?<\/div>/.exec(wrong.text)?.[0] ?? "";
+    expect(told).toContain("item has no");
+    expect(told).toContain("levle");
+    const broken = await post("/jobs/plan", { ...given, grader: "{oops" });
+    expect(broken.text).toContain("This is no JSON");
+  });
+
   test("a decimal comma is understood", async () => {
     const { text } = await post("/jobs/plan", { learning_rate: "0,002" }, fragment("job-form"));
     expect(text).not.toContain("field-learning_rate-error");

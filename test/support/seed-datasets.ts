@@ -106,10 +106,17 @@ const texts = (lines: string[]) =>
     return JSON.stringify({ text: messages.map(({ content }) => content).join("\n\n") });
   });
 
-type Kind = "plain" | "remarks" | "talks" | "failed" | "csv" | "validating" | "pairs" | "marked" | "texts";
+/** The messages without their answers, and what graders are to know: the answer, and how hard it is. */
+const prompts = (lines: string[]) =>
+  lines.slice(0, 140).map((line, n) => {
+    const { messages } = JSON.parse(line) as { messages: { content: string }[] };
+    return JSON.stringify({ messages: messages.slice(0, -1), answer: messages.at(-1)?.content, level: n % 3 });
+  });
+
+type Kind = "plain" | "remarks" | "talks" | "failed" | "csv" | "validating" | "pairs" | "marked" | "texts" | "prompts";
 const KINDS: readonly Kind[] = [
   ...(["plain", "remarks", "talks", "failed", "plain", "csv", "validating"] as const),
-  ...(["pairs", "marked", "texts", "failed", "plain", "csv", "validating"] as const),
+  ...(["pairs", "marked", "texts", "failed", "plain", "prompts", "validating"] as const),
 ];
 
 /** The file of a dataset of one kind. */
@@ -121,6 +128,7 @@ function contentOf(kind: Kind): { name: string; text: string } {
   if (kind === "pairs") return { name: "answers-compared.jsonl", text: pairs(lines).join("\n") };
   if (kind === "marked") return { name: "thumbs.jsonl", text: marked(lines).join("\n") };
   if (kind === "texts") return { name: "handbook.jsonl", text: texts(lines).join("\n") };
+  if (kind === "prompts") return { name: "prompts.jsonl", text: prompts(lines).join("\n") };
   if (kind === "remarks") {
     const noted = lines.slice(0, 30).map((line) => JSON.stringify({ ...JSON.parse(line), customer_id: 7 }));
     return { name: "export.jsonl", text: [...lines.slice(30), ...noted, ...lines.slice(30, 55)].join("\r\n") };

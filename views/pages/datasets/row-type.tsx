@@ -5,6 +5,7 @@ import { fits } from "../../../src/contract/support.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
 import { Conversation } from "../../parts/conversation.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
+import { KeyValue } from "../../parts/value.tsx";
 
 /** A row of any type, as it lies on disk. */
 export interface RowItem {
@@ -79,16 +80,8 @@ const shown = (value: unknown) => (typeof value === "string" ? value : JSON.stri
 
 /** What a grader knows of a row, by the names its templates use. */
 function Item({ item }: { item: Record<string, unknown> }) {
-  return (
-    <dl class="facts">
-      {Object.entries(item).map(([name, value]) => (
-        <>
-          <dt class="mono">item.{name}</dt>
-          <dd dir="auto">{shown(value)}</dd>
-        </>
-      ))}
-    </dl>
-  );
+  const rows = Object.entries(item).map(([name, value]): [string, string] => [`item.${name}`, shown(value)]);
+  return rows.length ? <KeyValue rows={rows} /> : null;
 }
 
 /** What stands in one row. */

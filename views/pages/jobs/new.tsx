@@ -2,6 +2,7 @@
 import type { VNode } from "preact";
 import type { RowType } from "../../../src/contract/spec.ts";
 import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
+import type { Tried } from "../../../src/graders/service.ts";
 import type { PlaceForm } from "../../../src/jobs/queue-form.ts";
 import { formatCount, plural } from "../../../src/lib/format.ts";
 import { Layout } from "../../layout.tsx";
@@ -10,6 +11,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { PlaceFields } from "../queue/place.tsx";
 import { FIELDS, type NumberField, resolvedOf } from "./fields.ts";
+import { GraderField } from "./grader-field.tsx";
 import { MethodField } from "./method-field.tsx";
 import { Plan, type PlanView } from "./plan.tsx";
 
@@ -46,6 +48,8 @@ export interface NewJobForm {
   method: string;
   name: string;
   evaluate: boolean;
+  grader: string;
+  answer: string;
   numbers: Record<string, string>;
   place: PlaceForm;
 }
@@ -57,6 +61,10 @@ export interface NewJobProps {
   bases: BaseChoice[];
   tuned: TunedChoice[];
   plan: PlanView | null;
+  /** What graders know of the first row of prompts; null for other rows. */
+  item: Record<string, unknown> | null;
+  /** What the grader made of the answer it was tried on. */
+  tried: Tried | null;
   /** Message by field name; `` for the whole form. */
   problems: Record<string, string>;
   /** Name of the job this one is a changed copy of. */
@@ -280,6 +288,8 @@ function Place({ form, problems, admin }: NewJobProps) {
 /** The form with its plan: sent whole on every change and morphed, so that nothing typed is lost. */
 export function NewJobFormView(props: NewJobProps): VNode {
   const { form, problems } = props;
+  const rows = rowsOf(props);
+  const graded = form.method === "grpo" || (form.method === "auto" && rows === "prompt");
   return (
     <form
       id="job-form"
@@ -304,7 +314,13 @@ export function NewJobFormView(props: NewJobProps): VNode {
           ) : null}
           <DataField {...props} />
           <BaseField {...props} />
-          <MethodField chosen={form.method} rows={rowsOf(props)} problem={problems.method} />
+          <MethodField chosen={form.method} rows={rows} problem={problems.method} />
+          {graded ? (
+            <GraderField
+              {...{ grader: form.grader, answer: form.answer, item: props.item, tried: props.tried }}
+              problem={problems.grader}
+            />
+          ) : null}
           <Field
             id="field-name"
             label="Name"
@@ -314,13 +330,15 @@ export function NewJobFormView(props: NewJobProps): VNode {
               <input name="name" value={form.name} placeholder="auto" maxlength={64} autocomplete="off" {...ids} />
             )}
           />
-          <label class="check">
-            <input type="checkbox" name="evaluate" value="1" checked={form.evaluate} />
-            <span>
-              Compare before and after when training ends
-              <span class="xs muted"> (base and tuned model answer the held-out rows)</span>
-            </span>
-          </label>
+          {graded ? null : (
+            <label class="check">
+              <input type="checkbox" name="evaluate" value="1" checked={form.evaluate} />
+              <span>
+                Compare before and after when training ends
+                <span class="xs muted"> (base and tuned model answer the held-out rows)</span>
+              </span>
+            </label>
+          )}
           <Numbers {...props} />
           <Place {...props} />
         </div>

@@ -1,0 +1,87 @@
+/** What rewards the answers of a reinforcement job: its grader as JSON, types to start from, and a try on the first row. */
+import type { Tried } from "../../../src/graders/service.ts";
+import { Field } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+
+const STARTS = [
+  ["string_check", "Compare texts", "1 or 0"],
+  ["text_similarity", "Likeness of texts", "0 to 1"],
+  ["python", "Python", "your own code"],
+  ["score_model", "Ask a model", "a score"],
+  ["multi", "Several", "one formula"],
+] as const;
+
+interface Props {
+  grader: string;
+  answer: string;
+  /** What graders know of the first row; null while nobody knows. */
+  item: Record<string, unknown> | null;
+  tried: Tried | null;
+  problem?: string;
+}
+
+function Outcome({ rowId, reward, error }: Tried) {
+  if (error)
+    return (
+      <Notice kind="bad" title={`The grader failed on row ${rowId}`}>
+        {error}
+      </Notice>
+    );
+  return (
+    <Notice kind={reward > 0 ? "ok" : "info"}>
+      As an answer to row {rowId} this gets a reward of {Number(reward.toPrecision(4))}.
+    </Notice>
+  );
+}
+
+export function GraderField({ grader, answer, item, tried, problem }: Props) {
+  const names = Object.keys(item ?? {}).slice(0, 8);
+  return (
+    <fieldset class="field stack tight">
+      <legend>Grader</legend>
+      <p class="hint">
+        Rewards every answer the model writes. Start from one, then change it; docs/graders.md tells of all.
+      </p>
+      <div class="row">
+        {STARTS.map(([value, title, about]) => (
+          <button type="submit" class="button small" formaction="/jobs/plan" name="start" value={value} title={about}>
+            {title}
+          </button>
+        ))}
+      </div>
+      <Field
+        id="field-grader"
+        label="As JSON"
+        error={problem}
+        hint={
+          names.length ? (
+            <>
+              The rows know <span class="mono">{names.map((name) => `item.${name}`).join(", ")}</span>; the answer is{" "}
+              <span class="mono">sample.output_text</span>.
+            </>
+          ) : null
+        }
+        render={(ids) => (
+          <textarea name="grader" rows={grader ? 12 : 4} class="mono" spellcheck={false} autocomplete="off" {...ids}>
+            {grader}
+          </textarea>
+        )}
+      />
+      {grader ? (
+        <>
+          <Field
+            id="field-answer"
+            label="Try it on an answer to the first row"
+            render={(ids) => <input name="answer" value={answer} autocomplete="off" dir="auto" {...ids} />}
+          />
+          <div class="row">
+            <button type="submit" class="button" formaction="/jobs/plan" name="try" value="1">
+              Grade this answer
+            </button>
+          </div>
+          {tried ? <Outcome {...tried} /> : null}
+        </>
+      ) : null}
+    </fieldset>
+  );
+}
