@@ -89,6 +89,8 @@ export const JobFormBody = v.object({
   answer: text(20_000),
   /** Try the grader on the answer. */
   try: text(5),
+  /** What the last try showed, sent along so that a form that is drawn anew still shows it. */
+  outcome: text(5000),
   ...PLACE_FIELDS,
   ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
     (typeof NUMBERS)[number],

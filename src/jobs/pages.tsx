@@ -11,9 +11,10 @@ import { JobOutcome } from "../../views/pages/jobs/outcome.tsx";
 import { JobStatusUpdate } from "../../views/pages/jobs/status.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import { type AskAs, createTrying } from "../graders/service.ts";
+import { type AskAs, createTrying, type Tried } from "../graders/service.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { sha256Hex } from "../lib/ids.ts";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
 import { cancelJob, checkpointNow, createTrainJob, pauseJob, planTrainJob, rerunJob, resumeJob } from "./service.ts";
@@ -34,6 +35,23 @@ const ACTS = {
   checkpoint: { act: checkpointNow, done: "A checkpoint is saved after this step." },
 } as const;
 
+const LastTry = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    ...{ rowId: v.number(), reward: v.number(), error: v.nullable(v.string()) },
+    ...{ data: v.string(), grader: v.string(), answer: v.string() },
+  }),
+);
+
+/** What the last try showed, while nothing of it has changed. */
+function lastTry(body: v.InferOutput<typeof JobFormBody>): Tried | null {
+  const { success, output } = v.safeParse(LastTry, body.outcome);
+  if (!success) return null;
+  const same = output.data === body.data && output.grader === sha256Hex(body.grader) && output.answer === body.answer;
+  return same ? { rowId: output.rowId, reward: output.reward, error: output.error } : null;
+}
+
 /** @param ask asks models as the person who tries a grader; handed in, because models are served further on */
 export const jobsPages = (ctx: Ctx, ask: AskAs) => {
   const tryGrader = createTrying(ctx, ask);
@@ -41,7 +59,7 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
   const tryIn = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>) => {
     const parsed = requestOf(formOf(body));
     const grader = "request" in parsed ? parsed.request.grader : null;
-    if (!body.try || !grader) return { tried: null, problem: null };
+    if (!body.try || !grader) return { tried: lastTry(body), problem: null };
     try {
       const { spec } = await planTrainJob(ctx, actor, "request" in parsed ? parsed.request : {});
       const versionId = spec.kind === "train" ? spec.dataset.version_id : "";
@@ -56,7 +74,13 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
   const formAgain = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>, status: number) => {
     const { tried, problem } = await tryIn(request, actor, body);
     const made = await newJobProps(ctx, actor, formOf(body), null, body.start);
-    const props = { ...made, tried, problems: problem ? { grader: problem, ...made.problems } : made.problems };
+    const outcome = tried && { ...tried, data: body.data, grader: sha256Hex(body.grader), answer: body.answer };
+    const props = {
+      ...made,
+      tried,
+      outcome: JSON.stringify(outcome),
+      problems: problem ? { grader: problem, ...made.problems } : made.problems,
+    };
     return html(pageOf(ctx, request, actor), <NewJobPage {...props} />, {
       status: status === 422 && Object.keys(props.problems).length === 0 ? 200 : status,
       fragments: { "job-form": () => <NewJobFormView {...props} /> },
@@ -82,7 +106,7 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
         const props = await newJobProps(ctx, actor, form, from);
         return html(
           pageOf(ctx, request, actor),
-          <NewJobPage {...props} tried={null} problems={from ? props.problems : {}} />,
+          <NewJobPage {...props} tried={null} outcome="" problems={from ? props.problems : {}} />,
         );
       },
       { query: NewQuery },

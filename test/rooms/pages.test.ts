@@ -158,6 +158,10 @@ describe("the new-job form", () => {
     });
     const tried = await post("/jobs/plan", { ...given, grader, answer: "level 0 to 2: 012", try: "1" });
     expect(tried.text).toMatch(/As an answer to row \d+ this gets a reward of 1\./);
+    const sent = (/name="outcome" value="([^"]*)"/.exec(tried.text)?.[1] ?? "").replaceAll("&quot;", '"');
+    const kept = { ...given, grader, answer: "level 0 to 2: 012", outcome: sent };
+    expect((await post("/jobs/plan", kept)).text).toContain("gets a reward of 1");
+    expect((await post("/jobs/plan", { ...kept, answer: "another" })).text).not.toContain("gets a reward of");
     const wrong = await post("/jobs/plan", { ...given, grader: grader.replace("item.level", "item.levle") });
     const told = /id="field-grader-error"[\s\S]*?<\/div>/.exec(wrong.text)?.[0] ?? "";
     expect(told).toContain("item has no");

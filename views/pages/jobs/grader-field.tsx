@@ -17,6 +17,7 @@ interface Props {
   /** What graders know of the first row; null while nobody knows. */
   item: Record<string, unknown> | null;
   tried: Tried | null;
+  outcome: string;
   problem?: string;
 }
 
@@ -34,7 +35,7 @@ function Outcome({ rowId, reward, error }: Tried) {
   );
 }
 
-export function GraderField({ grader, answer, item, tried, problem }: Props) {
+export function GraderField({ grader, answer, item, tried, outcome, problem }: Props) {
   const names = Object.keys(item ?? {}).slice(0, 8);
   return (
     <fieldset class="field stack tight">
@@ -79,7 +80,12 @@ export function GraderField({ grader, answer, item, tried, problem }: Props) {
               Grade this answer
             </button>
           </div>
-          {tried ? <Outcome {...tried} /> : null}
+          {tried ? (
+            <>
+              <input type="hidden" name="outcome" value={outcome} />
+              <Outcome {...tried} />
+            </>
+          ) : null}
         </>
       ) : null}
     </fieldset>

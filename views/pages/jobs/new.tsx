@@ -65,6 +65,8 @@ export interface NewJobProps {
   item: Record<string, unknown> | null;
   /** What the grader made of the answer it was tried on. */
   tried: Tried | null;
+  /** The same as the form sends it along. */
+  outcome: string;
   /** Message by field name; `` for the whole form. */
   problems: Record<string, string>;
   /** Name of the job this one is a changed copy of. */
@@ -318,6 +320,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
           {graded ? (
             <GraderField
               {...{ grader: form.grader, answer: form.answer, item: props.item, tried: props.tried }}
+              outcome={props.outcome}
               problem={problems.grader}
             />
           ) : null}
