@@ -24,4 +24,6 @@ export const MEASURED: readonly (readonly [run: string, peakMb: number])[] = [
   ["smollm2 orpo", 4079],
   ["smollm2 kto", 3643],
   ["smollm2 reward", 5618],
+  ["smollm2 bfloat16, 1 x 128", 1100],
+  ["smollm2 bfloat16, nf4, 1 x 128", 1171],
 ];

@@ -66,7 +66,12 @@ export const jobsApi = (ctx: Ctx) => {
     )
     .post("/plan", async ({ actor, body }) => planView(await planTrainJob(ctx, actor, body)), {
       body: TrainRequest,
-      detail: { tags, summary: "What a training job would do and take; starts nothing" },
+      detail: {
+        tags,
+        summary: "What a training job would do and take; starts nothing",
+        description:
+          "Resolved numbers with the reason of each, steps and tokens; memory by its parts in MiB, corrected by finished runs; every machine providers offer, with whether it fits, time and cost at least and at most; rows that will be cut; and as `suggestion.change` the fields that would make it fit, when it fits no machine.",
+      },
     })
     .get(
       "",

@@ -61,6 +61,8 @@ export type Parts = Record<Part, number>;
 
 /** A process before any model: interpreter, libraries and the like. Measured. */
 const RUNTIME_MB = 530;
+/** What quantised layers bring besides: bitsandbytes, and what it unpacks. Measured. */
+const QUANTIZER_MB = 100;
 /**
  * Main memory is given back by the C library in pieces that the next tensor does not always fit into: the many small tensors of the layers take so much
  * more than they hold, and with checkpointing, which makes and drops them layer by layer, several times as much. Tensors of 32 MB and more are given
@@ -203,7 +205,9 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   const logits = tokens * scored * model.vocabulary * LOGIT_BYTES[run.method];
   const compares = run.method === "dpo" || run.method === "kto" || run.method === "grpo";
   return {
-    runtime: run.gpu ? CONTEXT_MB + (n > 1 ? TALK_MB : 0) : RUNTIME_MB,
+    runtime: run.gpu
+      ? CONTEXT_MB + (n > 1 ? TALK_MB : 0)
+      : RUNTIME_MB + (run.quantization === "none" ? 0 : QUANTIZER_MB),
     weights: (split ? weights / n + gathered : weights) / MIB,
     adapter: trained / (split ? n : 1) / MIB,
     // DDP lays gradients out in buckets besides.

@@ -129,11 +129,13 @@ export function splitOnGpus(
   }
   const count = asked ?? counts.at(-1) ?? most;
   const strategy = named ?? (count === 1 ? "single" : whole ? "ddp" : "fsdp");
-  throw invalid(
-    "gpus",
+  throw new AppError(
+    "invalid",
+    "does_not_fit",
     `It would need ${needMb(1, strategy, count)} MB on each of ${count} GPUs (${strategy}); there are ${
       cards.length ? `at most ${most} together, the largest with ${largest(1)} MB` : "none known"
     }. Use ${asked && !whole ? "more GPUs" : "larger GPUs"}, a quantized base (nf4), a smaller model or a lower 'max_length', or set 'gpus' to 0 for processors.`,
+    { param: "gpus" },
   );
 }
 

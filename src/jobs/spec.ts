@@ -53,6 +53,17 @@ const kindOf = ({ method, hyperparameters, need }: Resolved) => ({
   need: { ...need, max_price_per_hour: null, provider: null },
 });
 
+/** Everything resolved; what fits no GPU there is, as on GPUs with any memory, so that a plan can tell what is missing. */
+function resolvedAnyway(request: TrainRequest, facts: Facts): Resolved {
+  try {
+    return resolveAuto(request, facts);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "does_not_fit") throw error;
+    const gpus = (facts.gpus ?? []).map((cards) => ({ ...cards, memoryMb: Number.MAX_SAFE_INTEGER }));
+    return resolveAuto(request, { ...facts, gpus });
+  }
+}
+
 /** Rows longer than a length: counted where it is one of the counted lengths, else read from the distribution; null while nobody counted. */
 function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   if (tokens === null) return null;
@@ -168,9 +179,10 @@ export async function buildTrainSpec(
   if (ready && version.rowType !== "text") facts.scored = await scoredShare(ctx, actor, version.id);
   const past = await pastRuns(ctx, actor.org, ref.id);
   // What was learned is of runs like this one, and what this one is like is known once it is resolved.
-  const learned = learnedMemory(past, kindOf(resolveAuto(request, facts)));
+  const resolve = () => (options.offers ? resolvedAnyway(request, facts) : resolveAuto(request, facts));
+  const learned = learnedMemory(past, kindOf(resolve()));
   facts.memoryFactor = learned.factor;
-  const first = resolveAuto(request, facts);
+  const first = resolve();
   const names = {
     output_model: `ft:${ref.id}:${await slugOf(ctx, actor.org)}:${request.suffix ?? ""}:${randomChars(6)}`,
     trainer: await trainerIdentity(ctx),

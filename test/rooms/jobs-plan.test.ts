@@ -4,6 +4,7 @@ import { eq } from "drizzle-orm";
 import type { Offer, Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { Need, TrainSpec } from "../../src/contract/spec.ts";
 import type { ComputeRegistry } from "../../src/ctx.ts";
+import { gpu, host } from "../../src/db/schema/hosts.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { baseModel } from "../../src/db/schema/models.ts";
 import { adviseShort } from "../../src/jobs/short-of-memory.ts";
@@ -129,6 +130,18 @@ async function ended(
     });
   });
   return id;
+}
+/** A host of the shelf with one card, as the inventory tells of it. */
+async function addCard(memoryMb: number): Promise<void> {
+  const now = Date.now();
+  await lab.ctx.write(async (tx) => {
+    await tx.insert(host).values({
+      ...{ id: "shelf.m", provider: "shelf", name: "cellar", cpus: 8, memoryMb: 200_000, createdAt: now, seenAt: now },
+    });
+    await tx.insert(gpu).values({
+      ...{ uuid: "GPU-1", hostId: "shelf.m", position: 0, model: "NVIDIA L4", memoryMb, createdAt: now, seenAt: now },
+    });
+  });
 }
 const forget = () =>
   lab.ctx.write(async (tx) => {
@@ -283,6 +296,28 @@ describe("the smallest change that makes it fit", () => {
     expect(second.error.advice).toStartWith("What it took is known now: run again");
     expect(second.error.suggestion).toBeUndefined();
     await forget();
+  });
+
+  test("what fits no GPU there is gets a plan that says by how much, while a job of it is refused", async () => {
+    later += LATER;
+    const card = { gpus: 1, gpuName: "NVIDIA L4", gpuMemoryMb: 4000 };
+    shelf = [{ ...MACHINE, ...card }];
+    await addCard(4000);
+    const request = { batch_size: 8, max_length: 512, loss_on: "all", gpus: 1 };
+    const made = await plan(request);
+    expect(made.memory.device).toBe("gpu");
+    expect(made.offers[0]).toMatchObject({ fits: false, memory_mb: 4000 });
+    expect(made.suggestion?.memory_mb).toBeLessThanOrEqual(4000);
+    const refused = await lab.request("POST", "/v1/jobs", {
+      body: { model: "tiny", training_file: fileId, ...request },
+    });
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ error: { code: "does_not_fit", param: "gpus" } });
+    expect((await plan({ ...request, ...made.suggestion?.change })).offers[0]?.fits).toBe(true);
+    await lab.ctx.write(async (tx) => {
+      await tx.delete(gpu);
+      await tx.delete(host);
+    });
   });
 
   test("the page offers it as one button, which fills the form", async () => {

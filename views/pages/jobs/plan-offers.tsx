@@ -69,6 +69,12 @@ function Fit({ offer }: { offer: PlannedOffer }) {
   );
 }
 
+/** What would make a machine do, when it is not what is said below anyway. */
+function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): string {
+  if (!suggestion) return "no change makes it fit";
+  return suggestion.words === below?.words ? "fits with the change below" : `fits with: ${suggestion.words}`;
+}
+
 export function PlanOffers({ plan }: { plan: TrainPlan }) {
   const { offers, silent } = plan;
   if (offers === null) return null;
@@ -99,9 +105,7 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
                     </span>
                   </>
                 ) : (
-                  <span class="xs muted">
-                    {offer.suggestion ? `fits with: ${offer.suggestion.words}` : "no change makes it fit"}
-                  </span>
+                  <span class="xs muted">{fitsWith(offer, plan.suggestion)}</span>
                 )}
               </div>
             </li>
