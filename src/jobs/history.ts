@@ -14,6 +14,9 @@ const NEWEST = 5;
 /** A formula that is further off than this was fed with something else. */
 const FACTOR = { least: 0.4, most: 4 };
 
+/** Providers end work that takes so many times what was planned, or somewhat more. */
+const ENDED_AT = 1.5;
+
 /** One ended run of a base model. */
 export interface PastRun {
   spec: TrainSpec;
@@ -57,8 +60,8 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
     const found = row.error ? (canary ?? {}) : result;
     const gpu = found.peak_gpu_reserved_mb;
     const measured = spec.need.gpus > 0 ? gpu && gpu + CONTEXT_MB : found.peak_memory_mb;
-    // Nobody measured: it would have needed more than the card has, or than was planned of main memory.
-    const limit = row.error ? (spec.need.gpus > 0 ? offer?.gpuMemoryMb : spec.need.memory_mb) : undefined;
+    // Nobody measured: it would have needed more than the card has, or of main memory than its walls left it.
+    const limit = row.error ? (spec.need.gpus > 0 ? offer?.gpuMemoryMb : spec.need.memory_mb * ENDED_AT) : undefined;
     return {
       spec,
       place: provider && offer ? placeOf(provider, offer) : "",

@@ -3,6 +3,7 @@ import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
+import type { Progress } from "./model.ts";
 import { buildTrainSpec } from "./spec.ts";
 import { parseTrainRequest } from "./train.ts";
 import { jobIn } from "./transitions.ts";
@@ -22,8 +23,11 @@ export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
   if (!plan?.offers?.length) return;
   const mb = `${Math.round(plan.memory.total).toLocaleString("en")} MB`;
   const { suggestion } = plan;
+  const measured = (row.progress as Progress).canary !== undefined;
   const advice = plan.offers.some((offer) => offer.fits)
-    ? `What it took is known now: run again, it is planned with ${mb}.`
+    ? measured
+      ? `What it took is known now: run again, it is planned with ${mb}.`
+      : `${row.error.advice ?? ""} Run again as it is, and ${mb} are planned.`.trim()
     : suggestion
       ? `The smallest change that fits: ${suggestion.words}.`
       : `It would need ${mb}, and no change makes it fit a machine there is: take a smaller base model or a larger machine.`;

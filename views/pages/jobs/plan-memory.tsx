@@ -106,7 +106,7 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
           {parts.map((part) => (
             <div>
               <dt>
-                <span class={`swatch memory-${part.colour}`} aria-hidden="true" />
+                <span class={`memory-mark memory-${part.colour}`} aria-hidden="true" />
                 {part.words}
               </dt>
               <dd class="num">{mb(part.mb)}</dd>

@@ -87,11 +87,11 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
         <ul class="plan-offers">
           {offers.map((offer) => (
             <li>
-              <div class="stack none">
+              <div>
                 <Machine offer={offer} />
               </div>
               <Fit offer={offer} />
-              <div class="stack none small">
+              <div class="small">
                 {offer.fits ? (
                   <>
                     <span>
