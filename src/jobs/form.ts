@@ -99,7 +99,9 @@ export const JobFormBody = v.object({
 });
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
-  const { data, model, method, name, evaluate, grader, answer } = body;
+  const { data, model, method, name, evaluate, answer } = body;
+  // A form that is sent ends lines as the network does, one that a script sends as the text area does.
+  const grader = body.grader.replaceAll("\r\n", "\n");
   const numbers = pickNumbers((key) => body[key]);
   const place = placeOf(body);
   const form = {

@@ -48,7 +48,8 @@ const LastTry = v.pipe(
 function lastTry(body: v.InferOutput<typeof JobFormBody>): Tried | null {
   const { success, output } = v.safeParse(LastTry, body.outcome);
   if (!success) return null;
-  const same = output.data === body.data && output.grader === sha256Hex(body.grader) && output.answer === body.answer;
+  const same =
+    output.data === body.data && output.grader === sha256Hex(formOf(body).grader) && output.answer === body.answer;
   return same ? { rowId: output.rowId, reward: output.reward, error: output.error } : null;
 }
 
@@ -74,7 +75,7 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
   const formAgain = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>, status: number) => {
     const { tried, problem } = await tryIn(request, actor, body);
     const made = await newJobProps(ctx, actor, formOf(body), null, body.start);
-    const outcome = tried && { ...tried, data: body.data, grader: sha256Hex(body.grader), answer: body.answer };
+    const outcome = tried && { ...tried, data: body.data, grader: sha256Hex(formOf(body).grader), answer: body.answer };
     const props = {
       ...made,
       tried,

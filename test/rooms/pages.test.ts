@@ -152,11 +152,14 @@ describe("the new-job form", () => {
     const begun = await post("/jobs/plan", { ...given, start: "text_similarity" });
     expect(begun.text).toContain("{{item.answer}}");
     expect(begun.text).not.toContain("field-grader-error");
-    const grader = JSON.stringify({
+    const check = {
       ...{ type: "string_check", name: "g", operation: "like" },
       ...{ input: "{{sample.output_text}}", reference: "{{item.level}}" },
-    });
-    const tried = await post("/jobs/plan", { ...given, grader, answer: "level 0 to 2: 012", try: "1" });
+    };
+    const grader = JSON.stringify(check, null, 2);
+    // A browser sends the lines of a form with both their ends, htmx with one.
+    const native = grader.replaceAll("\n", "\r\n");
+    const tried = await post("/jobs/plan", { ...given, grader: native, answer: "level 0 to 2: 012", try: "1" });
     expect(tried.text).toMatch(/As an answer to row \d+ this gets a reward of 1\./);
     const sent = (/name="outcome" value="([^"]*)"/.exec(tried.text)?.[1] ?? "").replaceAll("&quot;", '"');
     const kept = { ...given, grader, answer: "level 0 to 2: 012", outcome: sent };
