@@ -92,8 +92,8 @@ function gradedOf({ reward, errors, messages }: Grade): Graded {
  * A function that grades answers of a training as its owner: a few at a time, and never without end.
  * @returns grades in the order of the samples. @throws AppError `graders_busy`, `sandbox_unavailable`, limits of the owner
  */
-export function createGrading(ctx: Ctx, ask: AskAs) {
-  const python = pythonRunner(ctx, { ...PYTHON_LIMITS, seconds: SECONDS });
+export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
+  const python = pythonRunner(ctx, { ...PYTHON_LIMITS, seconds });
   return async (
     actor: Actor,
     frozen: FrozenGrader,

@@ -1,8 +1,15 @@
 /** Reinforcement over HTTP: OpenAI's method and ours, graders held against the rows before launch, and answers graded for a trainer. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
 import type { TrainSpec } from "../../src/contract/spec.ts";
+import { inference } from "../../src/db/schema/gateway.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { flushUsage } from "../../src/gateway/usage.ts";
+import { pythonRunner } from "../../src/graders/python.ts";
+import { createGrading } from "../../src/graders/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";
+import { deployEngine, startEngine } from "../support/engine.ts";
 import { check } from "../support/graders.ts";
 import { until } from "../support/live.ts";
 import { readyBase } from "../support/models.ts";
@@ -141,4 +148,80 @@ describe("answers of a trainer", () => {
       401,
     );
   });
+});
+
+const sandbox = await (async () => {
+  const probe = await createTestApp();
+  const signal = new AbortController().signal;
+  const why = await pythonRunner(probe.ctx)({ source: "", check: true, sample: null, item: {} }, signal).then(
+    () => null,
+    (error: Error) => error.message,
+  );
+  await probe.close();
+  return why;
+})();
+
+describe.skipIf(sandbox !== null)(`graders in Python${sandbox ? ` (skipped: ${sandbox})` : ""}`, () => {
+  const python = (source: string) => ({ type: "python", name: "own", source });
+  const nobody = () => Promise.reject(new Error("no model here"));
+  const graded = (source: string, outputs: string[]) =>
+    createGrading(t.ctx, nobody, 1)(
+      t.actor("member"),
+      python(source),
+      outputs.map((output) => ({ item: { answer: "4" }, output })),
+      new AbortController().signal,
+    );
+
+  test("reward answers, and are told apart where they throw and where they loop", async () => {
+    const source = [
+      "def grade(sample, item):",
+      "    text = sample['output_text']",
+      "    if text == 'forever':",
+      "        while True: pass",
+      "    return 1 / (int(text) - 5) * 0 + float(text == item['answer'])",
+    ].join("\n");
+    const grades = await graded(source, ["4", "3", "5", "forever"]);
+    expect(grades.slice(0, 2)).toEqual([1, 0].map((reward) => ({ reward, error: null })));
+    expect(grades[2]).toMatchObject({ reward: 0, error: expect.stringContaining("ZeroDivisionError") });
+    expect(grades[3]).toMatchObject({ reward: 0, error: expect.stringContaining("stopped after 1 s") });
+  }, 30_000);
+
+  test("that Python cannot compile are refused when the job is made", async () => {
+    const answer = await refused(await create({ grader: python("def grade(sample, item) return 1") }));
+    expect([answer.status, answer.code, answer.param]).toEqual([
+      ...[400, "invalid_source"],
+      "method.reinforcement.grader.source",
+    ]);
+  }, 30_000);
+});
+
+describe("graders that ask a model", () => {
+  test("ask it as the job's owner, whose usage it is", async () => {
+    const engine = startEngine();
+    await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
+    engine.instead = () => {
+      const message = { role: "assistant", content: '{"result": 0.75}' };
+      const usage = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
+      return Response.json({ model: "tiny", choices: [{ index: 0, message, finish_reason: "stop" }], usage });
+    };
+    const grader = {
+      ...{ type: "score_model", name: "judge", model: "tiny", range: [0, 1] },
+      input: [{ role: "user", content: "Wanted {{item.answer}}, said {{sample.output_text}}." }],
+    };
+    const { adapter } = trainSpec().method;
+    const numbers = { loss_type: "grpo", beta: 0.04, num_generations: 4, max_completion_length: 8, temperature: 1 };
+    const method = { type: "grpo", adapter, grader, ...numbers } as TrainSpec["method"];
+    const trainer = await makeTrainer(t, { spec: trainSpec({ method }) });
+    const samples = [{ item: { answer: "4" }, output: "four" }];
+    const reply = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples } });
+    expect(reply.grades).toEqual([{ reward: 0.75, error: null }]);
+    await flushUsage(t.ctx);
+    const [row] = await t.ctx.db.select().from(inference).where(eq(inference.model, "tiny"));
+    const [owner] = await t.ctx.db.select().from(job).where(eq(job.id, trainer.jobId));
+    expect([row?.org, row?.userId]).toEqual([t.orgs.a, owner?.createdBy ?? ""]);
+    engine.instead = () => new Response("broken", { status: 500 });
+    const broken = await trainer.json<{ grades: { again?: boolean }[] }>("POST", "/grade", { body: { samples } });
+    expect(broken.grades).toEqual([expect.objectContaining({ reward: 0, again: true })]);
+    await engine.stop();
+  }, 30_000);
 });

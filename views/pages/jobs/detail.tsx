@@ -48,8 +48,8 @@ const REWARDS: Small[] = [
   },
 ];
 const GRADED: Small[] = [
-  { key: "train/reward", title: "Reward", unit: "number", ...heldOut("eval/reward") },
   { key: "train/reward_std", title: "Spread of rewards", unit: "number" },
+  { key: "train/loss", title: "Loss", unit: "number" },
   { key: "train/kl", title: "Distance from the start (KL)", unit: "number" },
   { key: "train/completion_length", title: "Length of answers", unit: "number", ...heldOut("eval/completion_length") },
   { key: "train/completions_cut", title: "Answers cut off", unit: "percent" },
@@ -77,7 +77,16 @@ function smallOf({ spec }: JobRow): Small[] {
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
 function extra(series: SeriesReply, small: Small[]): Small[] {
   const drawn = small.flatMap(({ key, also }) => [key, ...(also ?? []).map(([other]) => other)]);
-  const known = new Set(["train/loss", "eval/loss", "perf/step_seconds", "eval/reward_chosen", "eval/reward_rejected"]);
+  const known = new Set([
+    "train/loss",
+    "eval/loss",
+    "train/reward",
+    "eval/reward",
+    "train/entropy",
+    "perf/step_seconds",
+    "eval/reward_chosen",
+    "eval/reward_rejected",
+  ]);
   return Object.keys(series.series)
     .filter((key) => !known.has(key) && !drawn.includes(key))
     .slice(0, 8)
@@ -88,6 +97,8 @@ function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
   const src = `/v1/jobs/${encodeURIComponent(job.id)}/metrics`;
   const live = isLive(job.state) || job.state === "paused" ? job.id : undefined;
   const small = smallOf(job);
+  // GRPO's loss lies around zero and says nothing.
+  const figure = job.spec.kind === "train" && job.spec.method.type === "grpo" ? "reward" : "loss";
   const line = (key: string, label: string, color: ChartSeries["color"]): ChartSeries => ({
     key,
     label,
@@ -100,9 +111,10 @@ function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
       <div class="panel body-only">
         <Chart
           id="chart-loss"
-          title="Loss"
+          title={figure === "loss" ? "Loss" : "Reward"}
           src={src}
-          series={[line("train/loss", "Training", 1), line("eval/loss", "Held-out", 2)]}
+          unit={figure === "loss" ? undefined : "number"}
+          series={[line(`train/${figure}`, "Training", 1), line(`eval/${figure}`, "Held-out", 2)]}
         />
       </div>
       <div class="small-charts">

@@ -114,7 +114,12 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
           ))}
         </dl>
       </details>
-      <p class="xs muted">{learned(plan)} Before the first step the longest rows are tried on the real machine.</p>
+      <p class="xs muted">
+        {learned(plan)}{" "}
+        {plan.spec.method.type === "grpo"
+          ? "Answers are only written while it trains, so nothing is tried before the first step."
+          : "Before the first step the longest rows are tried on the real machine."}
+      </p>
     </section>
   );
 }
