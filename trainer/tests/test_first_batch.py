@@ -25,7 +25,11 @@ def shown(model, kind: str, rows: list[dict], max_length: int = 256, loss_on: st
     return {one["row_id"]: [h for sequence in one["sequences"] for h in sequence["hashes"]] for one in found}
 
 
-@pytest.mark.parametrize("method", METHODS)
+# Rows of prompts are answered while training: their batches are nobody's rows.
+STORED = [method for method, (kind, _) in METHODS.items() if kind != "prompt"]
+
+
+@pytest.mark.parametrize("method", STORED)
 def test_the_first_batch_of_each_method_is_its_rows_as_they_are_shown(here, tiny, method):
     kind = METHODS[method][0]
     rows = rows_of(kind, 12)
