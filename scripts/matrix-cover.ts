@@ -95,7 +95,8 @@ export function specOf(chosen: Chosen): TrainSpec {
     schedule: { ...resolved.schedule, sample_rows: Math.min(1, held), sample_max_tokens: 4 },
     parallel: resolved.parallel,
     trainer: { version: "matrix", environment: "matrix" },
-    need: { ...resolved.need, max_price_per_hour: null, provider: null },
+    // Many trainings follow each other in one process, so that its memory is not that of one of them: none is planned.
+    need: { ...resolved.need, memory_mb: 0, max_price_per_hour: null, provider: null },
     limits: { queued_s: 60, no_progress_s: 60, total_s: 60, max_attempts: 1 },
   };
   return spec;

@@ -35,6 +35,7 @@ class HomeServer:
         self.status: int | None = None  # answer everything with this status
         self.lose_answers = 0  # commit, then break the connection, this many times
         self.grader = share_of_e  # (item, output) -> reward; what it raises is the grade's error
+        self.not_graded: list[int] = []  # statuses that the next requests for grades are answered with instead
         self.lock = threading.Lock()
         self._server = None
 
@@ -168,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     return None
                 return self.answer(200, reply)
+            if parts == ["grade"] and state.not_graded:
+                return self.fail(state.not_graded.pop(0), "sandbox_unavailable")
             if parts == ["grade"]:
                 return self.answer(200, {"grades": [state.grade(one) for one in json.loads(body)["samples"]]})
             if parts[0] == "data":

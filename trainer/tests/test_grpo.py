@@ -106,6 +106,21 @@ def test_a_grader_that_fails_on_some_answers_is_counted_and_one_that_fails_on_al
     assert "KeyError: 'answer'" in failed["message"] and "graders/run" in failed["advice"]
 
 
+def test_a_server_that_is_too_busy_to_grade_is_asked_again_and_one_that_cannot_ends_the_job(job):
+    busy = job(total=1, batch=2)
+    busy.server.not_graded = [429, 503]
+    assert busy.run() == 0
+    assert busy.server.not_graded == [] and series(busy.server, "train/grader_errors") == [0.0]
+
+    refused = job(total=1, batch=2)
+    refused.server.not_graded = [422]
+    assert refused.run() == 1
+    failed = refused.server.events[-1]
+    assert (
+        failed["reason"] == "grader_failed" and "cannot be used" in failed["message"] and "sandbox" in failed["message"]
+    )
+
+
 def test_a_prompt_that_leaves_no_room_for_an_answer_is_dropped_whole(tiny):
     tokenizer = load_tokenizer(tiny)
     rows = rows_of("prompt", 5)
