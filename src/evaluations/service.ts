@@ -42,6 +42,13 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
     "trainJobId" in request
       ? await planForJob(ctx, actor, request.trainJobId)
       : await planForModel(ctx, actor, request);
+  if (plan.dataset.row_type === "prompt")
+    throw new AppError(
+      "invalid",
+      "no_answers_to_compare",
+      "Prompts have no answers to compare with: look at the reward on held-out rows, or evaluate on conversations.",
+      { param: "trainJobId" in request ? "job" : "dataset" },
+    );
   const available =
     plan.split === "validation" ? plan.dataset.train_rows + plan.dataset.holdout_rows : plan.dataset.holdout_rows;
   if (available === 0)

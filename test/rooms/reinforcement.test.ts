@@ -108,6 +108,12 @@ describe("OpenAI's method reinforcement", () => {
   });
 });
 
+test("prompts, which have no answers to compare with, are not evaluated on", async () => {
+  const body = { model: "tiny", dataset: file };
+  const answer = await refused(await t.request("POST", "/v1/evaluations", { body }));
+  expect([answer.status, answer.code, answer.param]).toEqual([400, "no_answers_to_compare", "dataset"]);
+});
+
 describe("answers of a trainer", () => {
   const grading = async (grader: object) => {
     const plain = trainSpec();
