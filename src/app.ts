@@ -37,6 +37,8 @@ import { startDeployments } from "./deployments/reconcile.ts";
 import { evaluationsApi } from "./evaluations/api.ts";
 import { evaluationsPages } from "./evaluations/pages.tsx";
 import { startEvaluations } from "./evaluations/service.ts";
+import { exportsApi } from "./exports/api.ts";
+import { exportsPages } from "./exports/pages.tsx";
 import { gatewayApi } from "./gateway/api.ts";
 import { askModel } from "./gateway/ask.ts";
 import { gatewayPages } from "./gateway/pages.tsx";
@@ -175,6 +177,8 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   (ctx) => trainersApi(ctx, askModel(ctx)),
   evaluationsApi,
   evaluationsPages,
+  exportsApi,
+  exportsPages,
   deploymentsApi,
   deploymentsPages,
   gatewayApi,

@@ -255,7 +255,26 @@ export interface ServeSpec {
   limits: Limits;
 }
 
-export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec;
+/** A tuned model as files of a format, which must answer as the trained model does. */
+export interface ExportSpec {
+  version: typeof SPEC_VERSION;
+  kind: "export";
+  base_model: BaseModelRef;
+  tuned: { model: string; checkpoint_id: string; artifact_id: string };
+  format: "safetensors" | "gguf-f16" | "gguf-q8_0";
+  /** Its hold-out rows are what both are asked; null = general questions. */
+  dataset: DatasetRef | null;
+  /** At most so many of them. */
+  prompts: number;
+  /** Beyond these nothing is published: nats a token, and a share of positions. */
+  limits_of_fidelity: { kl_mean: number; top1_same: number };
+  precision: "float32" | "bfloat16";
+  trainer: TrainerRef;
+  need: Need;
+  limits: Limits;
+}
+
+export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec | ExportSpec;
 export type JobKind = "train" | "evaluate" | "serve" | "export";
 
 /** One side of an evaluation: means with 95% confidence intervals. Losses in nats a token. */

@@ -39,6 +39,7 @@ export type FailureReason =
   | "diverged"
   | "disk_full"
   | "server_refused"
+  | "not_faithful"
   | "grader_failed"
   | "internal";
 

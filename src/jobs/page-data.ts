@@ -85,7 +85,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
 
 /** What the data of a job is called; null when it has none, or it is deleted. */
 async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string | null> {
-  if (!("dataset" in spec)) return null;
+  if (!("dataset" in spec) || !spec.dataset) return null;
   const found = await getDataset(ctx, actor, spec.dataset.dataset_id).catch(() => null);
   return found?.name ?? null;
 }

@@ -46,6 +46,7 @@ export const REASONS: Record<EndReason, Rule> = {
     retry: false,
     advice: "Run the grader on a row by itself (docs/graders.md tells how), mend it, and start the job anew.",
   },
+  not_faithful: { retry: false, advice: "Try another format; the report is on the model's page." },
   internal: { retry: true, advice: "See the job's log for the trainer's last lines." },
   killed: { retry: true, advice: "Something on the machine killed the process; look for memory pressure." },
   interrupted: { retry: true, advice: "The machine asked the process to stop; it goes on from its checkpoint." },

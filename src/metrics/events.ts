@@ -114,6 +114,10 @@ const PHASES: Record<string, string> = {
   saving: "Saving a checkpoint",
   uploading: "Uploading files",
   serving: "Serving",
+  asking: "Asking the trained model",
+  merging: "Merging the adapter into its base",
+  writing: "Writing the files",
+  comparing: "Reading the files back and comparing them",
 };
 
 const cut = (text: string) => cutMessage(text, MAX_TEXT);

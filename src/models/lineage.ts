@@ -70,6 +70,7 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
     object: "model.lineage" as const,
     model: found.id,
     base_model: base,
+    method: found.method,
     dataset: version
       ? {
           dataset_id: version.datasetId,

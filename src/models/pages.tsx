@@ -6,6 +6,7 @@ import { BaseList, ModelsPage, type ModelsProps, TunedList } from "../../views/p
 import { TunedModelPage } from "../../views/pages/models/tuned.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
+import { listExports } from "../exports/service.ts";
 import { html, pageOf, redirect, safePath } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { importFromHub, importLocal, installBaseModel } from "./imports.ts";
@@ -84,10 +85,16 @@ export const modelsPages = (ctx: Ctx) => {
           });
         }
         const lineage = await modelLineage(ctx, actor, params.id);
+        const exports = await listExports(ctx, actor, params.id);
         const baseUrl = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
         return html(
           page,
-          <TunedModelPage lineage={lineage} baseUrl={baseUrl} isCheckpoint={/:ckpt-step-\d+$/.test(params.id)} />,
+          <TunedModelPage
+            lineage={lineage}
+            exports={exports}
+            baseUrl={baseUrl}
+            isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
+          />,
         );
       },
       { params: Id },

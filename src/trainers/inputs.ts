@@ -57,13 +57,13 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   };
 }
 
-/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate) or the names its spec gives (serve). */
+/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names its spec gives (serve). */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
   if (spec.kind === "train" && spec.start)
     inputs.set("start", await adapterInput(ctx, trainer, spec.start.artifact_id));
-  if (spec.kind === "evaluate" && spec.tuned)
+  if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned)
     inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
   if (spec.kind === "serve")
     for (const adapter of spec.adapters)
@@ -140,5 +140,7 @@ export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] 
     if (split === "validation" && validation)
       return [splitPath(ctx, validation.version_id, "train"), splitPath(ctx, validation.version_id, "holdout")];
   }
+  if (spec.kind === "export" && spec.dataset && split === "holdout")
+    return [splitPath(ctx, spec.dataset.version_id, split)];
   throw notFound("split", split.slice(0, 100));
 }

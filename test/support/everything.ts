@@ -1,12 +1,15 @@
 /** One of everything in one organisation, as rows: what the access matrix points other people at. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInvitation } from "../../src/auth/invitations.ts";
+import type { JobSpec } from "../../src/contract/spec.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { host } from "../../src/db/schema/hosts.ts";
+import { job } from "../../src/db/schema/jobs.ts";
 import { newId } from "../../src/lib/ids.ts";
 import type { TestApp } from "./app.ts";
+import { trainSpec } from "./attempt.ts";
 import { insertTuned, readyBase } from "./models.ts";
 
 export interface Everything {
@@ -21,6 +24,7 @@ export interface Everything {
   checkpoint: string;
   artifact: string;
   evaluation: string;
+  export: string;
   deployment: string;
   key: string;
   user: string;
@@ -46,6 +50,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
     deployment: newId("deployment"),
+    export: newId("job"),
   };
   const line = `${JSON.stringify({
     messages: [
@@ -89,6 +94,27 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       baseModelId: base,
       tunedModel: tuned.id,
       versionId: ids.version,
+      ...at,
+    });
+    await tx.insert(job).values({
+      ...{
+        id: ids.export,
+        org,
+        kind: "export",
+        name: "a",
+        state: "succeeded",
+        request: {},
+        metadata: {},
+        progress: {},
+      },
+      spec: {
+        ...trainSpec(),
+        ...{
+          kind: "export",
+          tuned: { model: tuned.id, checkpoint_id: checkpoint.id, artifact_id: checkpoint.artifactId },
+        },
+        ...{ format: "gguf-f16", prompts: 1, limits_of_fidelity: { kl_mean: 1, top1_same: 0 }, precision: "float32" },
+      } as JobSpec,
       ...at,
     });
     await tx.insert(deployment).values({

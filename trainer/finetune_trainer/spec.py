@@ -216,6 +216,24 @@ class EvaluateSpec:
 
 
 @dataclass(frozen=True)
+class ExportSpec:
+    """A tuned model as files of a format. `dataset`: whose hold-out rows it is compared by; None asks general questions."""
+
+    version: Literal[1]
+    kind: Literal["export"]
+    base_model: Json
+    tuned: Json
+    format: Literal["safetensors", "gguf-f16", "gguf-q8_0"]
+    dataset: Json | None
+    prompts: int
+    limits_of_fidelity: Json
+    precision: Precision
+    trainer: Json
+    need: Json
+    limits: Json
+
+
+@dataclass(frozen=True)
 class AdapterRef:
     """An adapter to serve: `name` as requests call it, `input` its entry among the job's inputs."""
 
@@ -240,10 +258,10 @@ class ServeSpec:
     gpu_memory_fraction: float = 0.9  # of each GPU; specs for processors have none
 
 
-KINDS: dict[str, type] = {"train": TrainSpec, "evaluate": EvaluateSpec, "serve": ServeSpec}
+KINDS: dict[str, type] = {"train": TrainSpec, "evaluate": EvaluateSpec, "serve": ServeSpec, "export": ExportSpec}
 
 
-def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec:
+def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec | ExportSpec:
     """Checks a spec of the given kind and returns it typed. Raises BadSpec."""
     if kind not in KINDS:
         raise BadSpec(f"this trainer cannot do jobs of kind {kind!r}; it can do {', '.join(KINDS)}")

@@ -190,3 +190,22 @@ def serve_reply(model: Path, adapters: dict[str, Path], tokens: int = 200) -> di
         listed.append({"name": name, "artifact_id": f"a{index}", "input": f"adapter-{index}"})
     spec = {**base_fields(), "kind": "serve", "adapters": listed, "max_new_tokens": tokens, "precision": "float32"}
     return reply("serve", spec, inputs)
+
+
+def export_reply(model: Path, adapter: Path, format: str, **limits: float) -> dict:
+    """An export of a tuned model, compared by its hold-out rows."""
+    spec = {
+        **base_fields(),
+        "kind": "export",
+        "tuned": {"model": "ft:tiny", "checkpoint_id": "c", "artifact_id": "a"},
+        "format": format,
+        "dataset": dataset(),
+        "prompts": 8,
+        "limits_of_fidelity": {"kl_mean": 0.01, "top1_same": 0.95, **limits},
+        "precision": "float32",
+    }
+    inputs = {
+        "base": {"local_path": str(model), "files": file_list(model)},
+        "adapter": {"local_path": str(adapter), "files": []},
+    }
+    return reply("export", spec, inputs)

@@ -1,5 +1,5 @@
 /** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
-import type { EvaluateSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
 import type { Progress } from "../../../src/jobs/model.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
@@ -72,10 +72,19 @@ function trainRows(
   ];
 }
 
-function otherRows(spec: EvaluateSpec | ServeSpec, dataName: string | null): Parameters<typeof KeyValue>[0]["rows"] {
+function otherRows(
+  spec: EvaluateSpec | ServeSpec | ExportSpec,
+  dataName: string | null,
+): Parameters<typeof KeyValue>[0]["rows"] {
   const base: Parameters<typeof KeyValue>[0]["rows"] = [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
   ];
+  if (spec.kind === "export")
+    return [
+      ...base,
+      ["Tuned model", link(`/models/${encodeURIComponent(spec.tuned.model)}#exports`, spec.tuned.model)],
+      ["Becomes", spec.format, spec.dataset ? "compared on held-out rows" : "compared on general questions"],
+    ];
   if (spec.kind === "serve") return [...base, ["Adapters", spec.adapters.map((one) => one.name).join(", ") || "none"]];
   return [
     ...base,

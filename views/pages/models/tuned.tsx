@@ -1,5 +1,6 @@
 /** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
+import type { ExportView } from "../../../src/exports/model.ts";
 import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/format.ts";
 import type { modelLineage } from "../../../src/models/lineage.ts";
 import { Layout } from "../../layout.tsx";
@@ -9,6 +10,8 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
+
+import { Exports } from "./exports.tsx";
 
 export type Lineage = Awaited<ReturnType<typeof modelLineage>>;
 type Checkpoint = Lineage["checkpoints"][number];
@@ -126,7 +129,12 @@ function Files({ lineage }: { lineage: Lineage }) {
   );
 }
 
-export function TunedModelPage(props: { lineage: Lineage; baseUrl: string; isCheckpoint: boolean }) {
+export function TunedModelPage(props: {
+  lineage: Lineage;
+  exports: ExportView[];
+  baseUrl: string;
+  isCheckpoint: boolean;
+}) {
   const { lineage } = props;
   const evaluation = lineage.evaluations.find((row) => row.result) ?? lineage.evaluations[0];
   const live = lineage.deployments.find((row) => row.state === "ready") ?? lineage.deployments[0];
@@ -233,6 +241,7 @@ export function TunedModelPage(props: { lineage: Lineage; baseUrl: string; isChe
             text={`from openai import OpenAI\n\nclient = OpenAI(base_url="${props.baseUrl}/v1", api_key="ftl-…")\nanswer = client.chat.completions.create(\n    model="${lineage.model}",\n    messages=[{"role": "user", "content": "Hello"}],\n)\nprint(answer.choices[0].message.content)`}
           />
         </section>
+        {lineage.method === "reward" ? null : <Exports model={lineage.model} exports={props.exports} />}
         {props.isCheckpoint ? null : (
           <div class="row">
             <ConfirmForm

@@ -1,0 +1,55 @@
+/** Exports as callers ask for and see them: the formats, how faithful each must be, and the view of one. */
+import * as v from "valibot";
+import type { ExportSpec } from "../contract/spec.ts";
+
+export const FORMATS = ["safetensors", "gguf-f16", "gguf-q8_0"] as const;
+export type Format = (typeof FORMATS)[number];
+
+/**
+ * How far files may be from the trained model: mean Kullback-Leibler divergence in nats a token, and the share of positions with the same likeliest
+ * token. Rounding alone stays far below (docs/user-guide.md has figures); a lost scale or a wrong order of weights lies far above.
+ */
+export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
+  safetensors: { kl_mean: 0.01, top1_same: 0.95 },
+  "gguf-f16": { kl_mean: 0.01, top1_same: 0.95 },
+  "gguf-q8_0": { kl_mean: 0.03, top1_same: 0.93 },
+};
+
+/** Types of models that can be written as GGUF; the trainer looks at tokenizer and positions too. */
+export const GGUF_TYPES = new Set(["llama", "mistral", "qwen2", "qwen3"]);
+
+export const CreateExport = v.strictObject({
+  format: v.picklist(FORMATS, `must be one of ${FORMATS.join(", ")}`),
+});
+
+/** What the trainer found; see docs/user-guide.md. */
+export interface Fidelity {
+  prompts: number;
+  positions: number;
+  kl_mean: number;
+  kl_max: number;
+  logprob_mean: number;
+  logprob_max: number;
+  top1_same: number;
+  tokens_same: boolean;
+  stop_tokens_same: boolean;
+  template_same: boolean;
+}
+
+export interface ExportView {
+  object: "model.export";
+  /** That of its job. */
+  id: string;
+  model: string;
+  format: Format;
+  state: string;
+  /** Null until its files were compared. */
+  fidelity: Fidelity | null;
+  limits: ExportSpec["limits_of_fidelity"];
+  artifact_id: string | null;
+  bytes: number | null;
+  files: { path: string; size: number; sha256: string; url: string }[];
+  error: { code: string; message: string } | null;
+  created_at: number;
+  finished_at: number | null;
+}

@@ -1,0 +1,137 @@
+"""Exports: files of every format answer as the trained model does, and files that do not are never published."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import make_rows
+from jobs import export_reply
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from finetune_trainer import export, gguf_file
+
+FORMATS = {"safetensors": 1e-6, "gguf-f16": 1e-4, "gguf-q8_0": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def strong(tiny, adapters, tmp_path_factory):
+    """An adapter that changes the model a lot, so that losing it shows."""
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, next(iter(adapters.values())))
+    generator = torch.Generator().manual_seed(3)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data = torch.randn(weight.shape, generator=generator) * 0.2
+    directory = tmp_path_factory.mktemp("strong")
+    model.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)
+    return directory
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_format_answers_as_the_trained_model_does(here, tiny, strong, form):
+    run = here(export_reply(tiny, strong, form), holdout=make_rows(6))
+    assert run.run() == 0
+    (result,) = [e["result"] for e in run.server.of("result")]
+    found = result["fidelity"]
+    assert result["published"] and found["prompts"] == 6 and found["positions"] > 50
+    assert found["kl_mean"] < FORMATS[form] and found["top1_same"] > 0.95
+    assert found["template_same"] and found["stop_tokens_same"] and found["tokens_same"]
+    (artifact,) = run.server.complete("merged" if form == "safetensors" else "gguf")
+    names = {file["path"]: file["size"] for file in artifact["files"]}
+    assert names == {file["path"]: file["size"] for file in result["files"]}
+    if form == "safetensors":
+        assert {"model.safetensors", "config.json", "tokenizer.json"} <= names.keys()
+
+
+def broken_merge(monkeypatch):
+    merge = PeftModel.__getattr__
+
+    def forgets(self, name):
+        if name != "merge_and_unload":
+            return merge(self, name)
+        for module in self.modules():
+            if isinstance(getattr(module, "scaling", None), dict):
+                module.scaling = {k: v / 4 for k, v in module.scaling.items()}
+        return merge(self, name)
+
+    monkeypatch.setattr(PeftModel, "__getattr__", forgets)
+
+
+def unpermuted(monkeypatch):
+    monkeypatch.setattr(gguf_file, "permuted", lambda weight, heads: weight)
+
+
+def another_end(monkeypatch):
+    save = export.save_merged
+
+    def saves(model, directory, *rest):
+        save(model, directory, *rest)
+        path = directory / "generation_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": 5}))
+        config = json.loads((directory / "config.json").read_text())
+        (directory / "config.json").write_text(json.dumps({**config, "eos_token_id": 5}))
+
+    monkeypatch.setattr(export, "save_merged", saves)
+
+
+def another_template(monkeypatch):
+    load = export.load_tokenizer
+
+    def loads(directory):
+        tokenizer = load(directory)
+        if directory.name == "merged":
+            tokenizer.chat_template = "{{ messages[0].content }}"
+        return tokenizer
+
+    monkeypatch.setattr(export, "load_tokenizer", loads)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "form", "words"),
+    [
+        (broken_merge, "safetensors", "nats a token apart"),
+        (unpermuted, "gguf-f16", "nats a token apart"),
+        (another_end, "safetensors", "the tokens that end an answer are others"),
+        (another_template, "safetensors", "the chat template is another one"),
+    ],
+)
+def test_files_that_are_not_the_trained_model_are_not_published(here, tiny, strong, monkeypatch, breaks, form, words):
+    breaks(monkeypatch)
+    run = here(export_reply(tiny, strong, form), holdout=make_rows(6))
+    assert run.run() == 1
+    (failed,) = run.server.of("failed")
+    assert failed["reason"] == "not_faithful" and words in failed["message"] and not failed["retry"]
+    assert run.server.of("result")[0]["result"]["published"] is False
+    assert not run.server.complete("merged") and not run.server.complete("gguf")
+
+
+def test_without_rows_general_questions_are_asked(here, tiny, strong):
+    reply = export_reply(tiny, strong, "gguf-f16")
+    reply["spec"]["dataset"] = None
+    run = here(reply)
+    assert run.run() == 0
+    assert run.server.of("result")[0]["result"]["fidelity"]["prompts"] == 6
+
+
+def test_what_cannot_be_written_says_why(tmp_path, tiny):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors", "config.json"):
+        if (tiny / name).is_file():
+            (tmp_path / name).write_bytes((tiny / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, words in (
+        ({"model_type": "mamba"}, "models of type mamba"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "stretched"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(gguf_file.NotWritable, match=words):
+            gguf_file.write(tmp_path, tmp_path / "out.gguf", "f16")
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    spec["pre_tokenizer"] = {"type": "Whitespace"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(gguf_file.NotWritable, match="splits text"):
+        gguf_file.write(tmp_path, tmp_path / "out.gguf", "f16")
