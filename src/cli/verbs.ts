@@ -5,6 +5,7 @@ import type { Verb } from "./command.ts";
 import { doctor } from "./doctor.ts";
 import { IMAGE_VERBS } from "./images.ts";
 import { migrateVerb } from "./migrate.ts";
+import { passportVerify } from "./passport.ts";
 import { pluginCheck, pluginNew } from "./plugin.ts";
 import { quickstart } from "./quickstart.ts";
 import { restore } from "./restore.ts";
@@ -18,6 +19,7 @@ export const VERBS: readonly Verb[] = [
   userPassword,
   keyCreate,
   auditVerify,
+  passportVerify,
   migrateVerb,
   backup,
   restore,

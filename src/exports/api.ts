@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
 import { CreateExport } from "./model.ts";
+import { cardOf, passportKey, passportOf } from "./passport.ts";
 import { createExport, deleteExport, getExport, listExports } from "./service.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
@@ -30,6 +31,26 @@ export const exportsApi = (ctx: Ctx) =>
         has_more: false,
       }),
       { params: Id, detail: { tags, summary: "List the exports of a tuned model" } },
+    )
+    .get("/models/:id/passport", async ({ actor, params }) => passportOf(ctx, actor, params.id), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Retrieve the signed run passport of a tuned model",
+        description:
+          "What the model is made of and how: data and base by hash, the whole specification, trainer and packages, figures, and the hashes of its files, signed with the installation's Ed25519 key.",
+      },
+    })
+    .get("/passport_key", () => passportKey(ctx), {
+      detail: { tags, summary: "The public key that run passports are signed with" },
+    })
+    .get(
+      "/models/:id/card",
+      async ({ actor, params }) =>
+        new Response(await cardOf(ctx, actor, params.id), {
+          headers: { "content-type": "text/markdown; charset=utf-8" },
+        }),
+      { params: Id, detail: { tags, summary: "The model card of a tuned model, as Markdown" } },
     )
     .get("/exports/:id", async ({ actor, params }) => getExport(ctx, actor, params.id), {
       params: Id,

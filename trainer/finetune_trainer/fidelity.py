@@ -100,7 +100,7 @@ def compare(known: Known, model: Any, tokenizer: Any, texts: list[str]) -> dict[
     return {
         "prompts": len(known.prompts),
         "positions": positions,
-        "kl_mean": float(np.concatenate(kl).mean()),
+        "kl_mean": max(0.0, float(np.concatenate(kl).mean())),  # rounding alone may leave it below
         "kl_max": float(np.concatenate(kl).max()),
         "logprob_mean": float(difference.mean()),
         "logprob_max": float(difference.max()),

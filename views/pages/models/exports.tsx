@@ -112,6 +112,16 @@ export function Exports({ model, exports }: { model: string; exports: ExportView
         The adapter merged into its base. The files are read back and must answer as the trained model does before they
         count.
       </p>
+      <p class="small">
+        <a href={`/v1${path}/card`} download="README.md">
+          Model card
+        </a>
+        {" · "}
+        <a href={`/v1${path}/passport`} download="passport.json">
+          Run passport
+        </a>{" "}
+        <span class="muted">(what it is made of and how, signed by this installation)</span>
+      </p>
       {exports.length ? (
         exports.map((row) => <One row={row} path={path} />)
       ) : (

@@ -1,0 +1,37 @@
+/** `passport verify`: checks a run passport with nothing but the file, and the installation's public key where one is given. */
+import { readFileSync } from "node:fs";
+import { signatureProblem } from "../lib/signed-json.ts";
+import { EXIT, UsageError, type Verb } from "./command.ts";
+
+export const passportVerify: Verb = {
+  name: "passport verify",
+  summary: "Says whether a model's run passport is as it was signed. Needs no server and no network.",
+  words: "FILE",
+  options: {
+    key: {
+      value: "KEY",
+      help: "the installation's public key (GET /v1/passport_key), so that a forger's is not taken",
+    },
+  },
+  async run(args) {
+    const [file] = args.words;
+    if (!file || args.words.length > 1) throw new UsageError("Name one file with a passport.");
+    let document: { model?: unknown; installation?: unknown; signature?: { public_key?: string } };
+    try {
+      document = JSON.parse(readFileSync(file, "utf8"));
+    } catch (error) {
+      throw new UsageError(`${file} cannot be read as JSON: ${error instanceof Error ? error.message : error}`);
+    }
+    const problem = signatureProblem(document, args.text("key"));
+    if (problem) {
+      process.stdout.write(`Not valid: ${problem}.\n`);
+      return EXIT.failed;
+    }
+    process.stdout.write(`Valid: ${document.model}, signed by the installation ${document.installation}.\n`);
+    if (!args.text("key"))
+      process.stdout.write(
+        `Its key is ${document.signature?.public_key}; give the one you know with --key to be sure of the signer.\n`,
+      );
+    return EXIT.ok;
+  },
+};
