@@ -53,7 +53,7 @@ export function specOf(chosen: Chosen): TrainSpec {
   const own = (field: string, value: unknown) =>
     value === undefined || !knows(method, field) ? {} : { [field]: value };
   const request = parseTrainRequest({
-    ...{ model: "tiny", training_file: "ds_tiny", method, max_steps: 2, max_length: 64, lora_r: 4, n_epochs: 4 },
+    ...{ model: "tiny", training_file: "ds_tiny", method, max_steps: 2, max_length: 64, n_epochs: 4 },
     batch_size: perDevice * steps * processes,
     ...(method === "grpo" ? { grader: GRADER, num_generations: 2, max_completion_length: 8 } : {}),
     ...own("loss", chosen.loss),
@@ -63,7 +63,10 @@ export function specOf(chosen: Chosen): TrainSpec {
       "label_smoothing",
       chosen.label_smoothing === undefined ? undefined : get("label_smoothing") === "some" ? 0.1 : 0,
     ),
-    ...{ rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" },
+    // What there is of an adapter; the table refuses the rest of it before a spec could have it.
+    ...(get("adapter") === "full"
+      ? { adapter: "full" }
+      : { lora_r: 4, rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" }),
     ...{ quantization: get("quantization"), precision: get("precision"), scheduler: get("scheduler") },
     ...{ packing: get("packing"), gradient_checkpointing: get("gradient_checkpointing"), keep_best: get("keep_best") },
     ...(get("neftune") ? { neftune_alpha: 5 } : {}),

@@ -52,9 +52,15 @@ export interface LoraSettings {
   dora?: boolean;
 }
 
+/** No adapter: every weight of the model is trained, and the result is a whole model of the base's size. */
+export interface FullSettings {
+  type: "full";
+}
+export type AdapterSettings = LoraSettings | FullSettings;
+
 /** What every method has. An absent `quantization` is none. */
 interface AnyMethod {
-  adapter: LoraSettings;
+  adapter: AdapterSettings;
   quantization?: Quantization;
 }
 
@@ -204,7 +210,7 @@ export interface TrainSpec {
   dataset: DatasetRef;
   validation: DatasetRef | null;
   method: MethodSettings;
-  /** The tuned model or checkpoint whose adapter the run goes on from; absent = the base alone. Its files are the input `start`. */
+  /** The tuned model or checkpoint whose adapter, or whole weights, the run goes on from; absent = the base alone. Its files are the input `start`. */
   start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;
@@ -246,6 +252,8 @@ export interface ServeSpec {
   base_model: BaseModelRef;
   /** Adapters by the name a request uses; `input` names the entry in `inputs`. */
   adapters: { name: string; artifact_id: string; input: string }[];
+  /** A model that was trained whole, served in place of the base; then there are no adapters. */
+  whole?: { name: string; artifact_id: string; input: string };
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
   /** Part of each GPU's memory the engine may fill; 0.9 where it is left out. */

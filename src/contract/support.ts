@@ -31,12 +31,14 @@ export const knows = (method: string, field: string): boolean =>
 /** The spec as the rules see it; options of other methods are absent. */
 export function factsOf(spec: TrainSpec): Facts {
   const { method, hyperparameters: h } = spec;
+  const lora = method.adapter.type === "lora" ? method.adapter : null;
   const facts: Facts = {
     method: method.type,
     rows: spec.dataset.row_type ?? "chat",
-    rslora: method.adapter.rslora ?? false,
-    dora: method.adapter.dora ?? false,
-    layers: method.adapter.layers === null ? "all" : "top",
+    adapter: method.adapter.type,
+    rslora: lora?.rslora ?? false,
+    dora: lora?.dora ?? false,
+    layers: (lora?.layers ?? null) === null ? "all" : "top",
     quantization: method.quantization ?? "none",
     precision: h.precision,
     start: spec.start ? "tuned" : "base",

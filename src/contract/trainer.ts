@@ -140,7 +140,7 @@ export interface EventsReply {
   commands: Command[];
 }
 
-export type ArtifactKind = "checkpoint" | "adapter" | "merged" | "gguf" | "report";
+export type ArtifactKind = "checkpoint" | "adapter" | "model" | "merged" | "gguf" | "report";
 export interface ArtifactOpen {
   kind: ArtifactKind;
   step: number;

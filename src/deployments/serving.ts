@@ -84,6 +84,11 @@ async function readyFor(
   });
   for (const row of ready) {
     const spec = specs.get(row.jobId ?? "");
+    if (spec?.whole) {
+      // It answers as itself alone: neither as the base, nor with adapters.
+      if (spec.whole.name === name && spec.whole.artifact_id === resolved.adapter?.artifactId) return serving(row);
+      continue;
+    }
     if (!resolved.adapter) return serving(row);
     const adapter = spec?.adapters.find((one) => one.name === name);
     // A checkpoint saved again after a resume has other files under the same name.
@@ -91,7 +96,8 @@ async function readyFor(
     if (runtime.loaded.get(row.jobId ?? "")?.has(`${name} ${resolved.adapter.artifactId}`)) return serving(row);
   }
   for (const row of ready) {
-    if (!resolved.adapter || !isLocalAddress(row.address ?? "")) continue;
+    if (!resolved.adapter || resolved.whole || specs.get(row.jobId ?? "")?.whole) continue;
+    if (!isLocalAddress(row.address ?? "")) continue;
     if (await loadAdapter(ctx, row.address ?? "", name, resolved.adapter.artifactId)) {
       const loaded = runtime.loaded.get(row.jobId ?? "") ?? new Set();
       runtime.loaded.set(row.jobId ?? "", loaded.add(`${name} ${resolved.adapter.artifactId}`));

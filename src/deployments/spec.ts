@@ -1,4 +1,4 @@
-/** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process. */
+/** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process; or one whole model. */
 import { eq } from "drizzle-orm";
 import { bf16Supported, cardsOf, inferenceImage, trainerIdentity } from "../compute/service.ts";
 import type { ServeSpec, TrainSpec } from "../contract/spec.ts";
@@ -19,10 +19,17 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
   const resolved = await resolveChatModel(ctx, actor, model);
   const base = baseModelRef(resolved.base);
   const wanted = resolved.adapter ? [resolved.adapter] : [];
-  if (resolved.jobId)
+  if (resolved.jobId && !resolved.whole)
     for (const row of await listCheckpoints(ctx, resolved.jobId, { limit: MAX_CHECKPOINTS }))
       wanted.push({ name: row.model, artifactId: row.artifactId });
   const adapters: ServeSpec["adapters"] = [];
+  let whole: ServeSpec["whole"];
+  if (resolved.whole && resolved.adapter) {
+    const { artifactId, name } = resolved.adapter;
+    await getArtifact(ctx, actor, artifactId);
+    whole = { name, artifact_id: artifactId, input: "whole" };
+    wanted.length = 0; // each of its checkpoints is a model of the same size, which gets an endpoint of its own when it is asked for
+  }
   for (const { name, artifactId } of wanted) {
     if (adapters.some((one) => one.name === name)) continue;
     const artifact = await getArtifact(ctx, actor, artifactId).catch((cause) => {
@@ -47,6 +54,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     kind: "serve",
     base_model: base,
     adapters,
+    ...(whole ? { whole } : {}),
     max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
     precision,
     ...(gpus ? { gpu_memory_fraction: gpus.gpu_memory_fraction } : {}),

@@ -103,6 +103,13 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       "A reward model has a head of its own, which these formats cannot hold. Download its adapter instead.",
       { param: "model" },
     );
+  if (found.whole)
+    throw new AppError(
+      "invalid",
+      "not_exportable",
+      "This model was trained whole: its files are safetensors that load without the base already, there is nothing to merge. Download them on the model's page.",
+      { param: "model" },
+    );
   const type = String(found.base.architecture?.model_type ?? "");
   if (format !== "safetensors" && type && !GGUF_TYPES.has(type))
     throw new AppError(

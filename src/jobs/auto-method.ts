@@ -1,5 +1,12 @@
 /** Resolves how the weights change: method, adapter, quantization and the options that come with them, by docs/hyperparameters.md. */
-import type { Hyperparameters, LoraSettings, MethodName, MethodSettings, RowType } from "../contract/spec.ts";
+import type {
+  AdapterSettings,
+  Hyperparameters,
+  LoraSettings,
+  MethodName,
+  MethodSettings,
+  RowType,
+} from "../contract/spec.ts";
 import { METHOD_FOR, OWN_FIELDS } from "../contract/support.ts";
 import { AppError } from "../errors.ts";
 import type { TrainRequest } from "./model.ts";
@@ -64,7 +71,7 @@ export function methodOf(
   name: MethodName,
   request: TrainRequest,
   pick: Choose,
-  start: LoraSettings | null,
+  start: AdapterSettings | null,
   contextLength: number,
 ): MethodSettings {
   const quantization = pick("quantization", request.quantization, () => "none" as const, "the base as it is");
@@ -135,7 +142,49 @@ export function methodOf(
   }
 }
 
-function adapterOf(request: TrainRequest, pick: Choose, start: LoraSettings | null): LoraSettings {
+/** Fields that only an adapter has. */
+const LORA_FIELDS = [
+  "lora_r",
+  "lora_alpha",
+  "lora_dropout",
+  "lora_layers",
+  "target_modules",
+  "rslora",
+  "dora",
+] as const;
+
+/** Adapter or none. @throws AppError for settings of an adapter where there is none, and for another kind than that of the start */
+function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings | null): AdapterSettings {
+  const type = pick(
+    "adapter",
+    request.adapter,
+    () => start?.type ?? "lora",
+    start ? "as the model it goes on from" : "an adapter needs a fraction of the memory",
+  );
+  if (start && start.type !== type)
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      start.type === "full"
+        ? "'adapter' cannot be 'lora': the model it goes on from was trained whole. Leave adapter out to train all of it further, or begin with a base model."
+        : "'adapter' cannot be 'full': the run goes on from an adapter. Leave adapter out to train that further, or begin with a base model.",
+      { param: "adapter" },
+    );
+  if (type === "lora") return loraOf(request, pick, start?.type === "lora" ? start : null);
+  for (const field of LORA_FIELDS) {
+    const value = request[field];
+    if (value !== undefined && value !== null && value !== "auto" && value !== false)
+      throw new AppError(
+        "invalid",
+        "invalid_value",
+        `'${field}' is a setting of LoRA adapters, and full fine-tuning has none. Leave it out.`,
+        { param: field },
+      );
+  }
+  return { type };
+}
+
+function loraOf(request: TrainRequest, pick: Choose, start: LoraSettings | null): LoraSettings {
   const from = <K extends keyof LoraSettings>(
     field: keyof TrainRequest,
     key: K,

@@ -1,7 +1,7 @@
 /** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
 import type {
+  AdapterSettings,
   Hyperparameters,
-  LoraSettings,
   MethodSettings,
   Need,
   ParallelPlan,
@@ -11,6 +11,7 @@ import type {
 import { AppError } from "../errors.ts";
 import { answerOf, methodNameOf, methodOf, optionsOf, rateShare, scoredOf, sequencesOf } from "./auto-method.ts";
 import {
+  adapterShape,
   type MemoryPlan,
   type ModelShape,
   memoryParts,
@@ -28,8 +29,8 @@ export interface Facts {
   holdoutRows: number;
   /** Absent while the data is not known. */
   rowType?: RowType;
-  /** Of the adapter the run goes on from. */
-  start?: LoraSettings;
+  /** Of the adapter or whole model the run goes on from. */
+  start?: AdapterSettings;
   tokens: {
     total: number;
     max: number;
@@ -81,6 +82,12 @@ export function autoLearningRate(parameters: number): number {
   if (parameters <= 4e9) return 3e-4;
   if (parameters <= 1.2e10) return 2e-4;
   return 1e-4;
+}
+
+/** The same where every weight is trained: steps a LoRA learns by would undo what the model knows. */
+export function autoFullLearningRate(parameters: number): number {
+  if (parameters <= 3e8) return 5e-5;
+  return parameters <= 4e9 ? 2e-5 : 1e-5;
 }
 
 /** Rows of one optimizer step: small sets need enough steps, large ones smoother gradients. */
@@ -174,7 +181,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     "only models over 2B parameters need the memory",
   );
   const run = (rowsAtOnce: number, strategy: ParallelPlan["strategy"], processes: number): RunShape => ({
-    ...{ method: name, precision, quantization: method.quantization ?? "none", adapter: method.adapter },
+    ...{ method: name, precision, quantization: method.quantization ?? "none", ...adapterShape(method.adapter) },
     ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength, answer) },
     scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
@@ -203,11 +210,13 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   const maxSteps = given(request.max_steps) ?? null;
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
   const multiplier = given(request.learning_rate_multiplier) ?? 1;
+  const whole = method.adapter.type === "full";
+  const usualRate = whole ? autoFullLearningRate : autoLearningRate;
   const rate = pick(
     "learning_rate",
     request.learning_rate,
-    () => Number((autoLearningRate(facts.base.parameters) * rateShare(name) * multiplier).toPrecision(4)),
-    `LoRA on a model of this size${rateShare(name) === 1 ? "" : `, ${rateShare(name)} of it for ${name}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
+    () => Number((usualRate(facts.base.parameters) * rateShare(name) * multiplier).toPrecision(4)),
+    `${whole ? "full fine-tuning of" : "LoRA on"} a model of this size${rateShare(name) === 1 ? "" : `, ${rateShare(name)} of it for ${name}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
   );
 
   const hyperparameters: Hyperparameters = {
@@ -219,7 +228,12 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     learning_rate: rate,
     scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
     warmup_ratio: pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`),
-    weight_decay: pick("weight_decay", request.weight_decay, () => 0, "adapters need none"),
+    weight_decay: pick(
+      "weight_decay",
+      request.weight_decay,
+      () => 0,
+      whole ? "runs as short as these need none" : "adapters need none",
+    ),
     max_grad_norm: pick("max_grad_norm", request.max_grad_norm, () => 1, "the usual guard"),
     max_length: maxLength,
     seed: request.seed ?? 42,
@@ -260,7 +274,8 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
       cpus: processes,
       memory_mb: gpu ? hostMemoryMb(memory.weights, parallel) : partMb(perDevice, strategy, processes) * processes,
       formula_mb: Math.round(totalMb(memory) * (gpu ? 1 : processes)),
-      disk_mb: Math.ceil(500 + ((facts.base.parameters * 0.04 * 16) / 2 ** 20) * 4),
+      // A few checkpoints: of an adapter, or of all weights with the optimizer's two moments.
+      disk_mb: Math.ceil(500 + ((facts.base.parameters * (whole ? 12 : 0.04 * 16)) / 2 ** 20) * 4),
     },
     memory: planned(memory, { factor, margin, processes, gpu }),
     reasons,

@@ -46,6 +46,7 @@ export const CheckpointsPage = v.object({ after, limit: whole(10) });
 
 /** Request fields of ours by the name they have under `ftl`. */
 const EXTRAS: Record<string, keyof TrainRequest> = {
+  adapter: "adapter",
   rank: "lora_r",
   alpha: "lora_alpha",
   dropout: "lora_dropout",

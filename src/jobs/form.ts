@@ -24,6 +24,7 @@ export const NUMBERS = [
   "weight_decay",
   "max_grad_norm",
   "seed",
+  "adapter",
   "lora_r",
   "lora_alpha",
   "lora_dropout",
@@ -55,7 +56,16 @@ export const NUMBERS = [
   "eval_every",
   "save_every",
 ] as const;
-const WORDS = new Set<string>(["scheduler", "loss_on", "loss", "loss_type", "quantization", "precision", "parallel"]);
+const WORDS = new Set<string>([
+  "scheduler",
+  "loss_on",
+  "loss",
+  "loss_type",
+  "adapter",
+  "quantization",
+  "precision",
+  "parallel",
+]);
 const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best", "gradient_checkpointing"]);
 
 /** What the form holds, as typed. */

@@ -46,7 +46,10 @@ function failureOf(error: unknown): {
 
 /** Directories of this machine the job reads, for providers that wall it off. Its data comes over the socket, and so does a checkpoint to go on from. */
 function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
-  const adapters = spec.kind === "serve" ? spec.adapters : [spec.kind === "train" ? (spec.start ?? null) : spec.tuned];
+  const adapters =
+    spec.kind === "serve"
+      ? [...spec.adapters, spec.whole ?? null]
+      : [spec.kind === "train" ? (spec.start ?? null) : spec.tuned];
   const artifacts = adapters.flatMap((one) => (one ? [one.artifact_id] : []));
   return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
 }

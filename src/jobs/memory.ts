@@ -1,5 +1,5 @@
 /** How much memory a training takes, part by part: the formula of docs/memory.md. Pure; MiB, and for one process with its device. */
-import type { Quantization, TrainSpec } from "../contract/spec.ts";
+import type { AdapterSettings, Quantization, TrainSpec } from "../contract/spec.ts";
 import { sequencesOf } from "./auto-method.ts";
 
 /** A model's measures that memory depends on. */
@@ -28,6 +28,8 @@ export interface RunShape {
     target_modules: "all-linear" | string[];
     dora?: boolean;
   };
+  /** Every weight is trained and there is no adapter; absent = false. */
+  whole?: boolean;
   /** It goes on from a tuned model, of which the methods that compare keep a copy. */
   tuned: boolean;
   /** Rows of one process that are computed at once, and tokens of the longest. */
@@ -121,6 +123,12 @@ function modulesOf({ hidden, intermediate, keys }: ModelShape): Record<string, [
   };
 }
 
+/** An adapter's part of a run's shape; that of a run without one has nothing in it. */
+export const adapterShape = (adapter: AdapterSettings): Pick<RunShape, "adapter" | "whole"> =>
+  adapter.type === "lora"
+    ? { adapter }
+    : { adapter: { r: 0, layers: null, dropout: 0, target_modules: "all-linear" }, whole: true };
+
 /** The modules of a layer that have an adapter; names that are not known are taken for all. */
 function adapted(model: ModelShape, { target_modules: wanted }: RunShape["adapter"]): [number, number][] {
   const all = modulesOf(model);
@@ -134,6 +142,7 @@ const trainedLayers = (model: ModelShape, { adapter }: RunShape) =>
 
 /** Weights that are trained. */
 export function trainedParameters(model: ModelShape, run: RunShape): number {
+  if (run.whole) return model.parameters;
   const { r, dora } = run.adapter;
   const a = adapted(model, run.adapter);
   const perLayer = a.reduce((sum, [input, output]) => sum + r * (input + output) + (dora ? output : 0), 0);
@@ -144,7 +153,9 @@ export function trainedParameters(model: ModelShape, run: RunShape): number {
 const embeddings = (model: ModelShape) =>
   Math.min(model.parameters, model.vocabulary * model.hidden * (model.tied ? 1 : 2));
 
-function weightBytes(model: ModelShape, { precision, quantization }: RunShape): number {
+function weightBytes(model: ModelShape, { precision, quantization, whole }: RunShape): number {
+  // What is trained stays float32; computing in bfloat16 keeps a copy in it for the length of a step.
+  if (whole) return model.parameters * (BYTES.float32 + (precision === "bfloat16" ? BYTES.bfloat16 : 0));
   const outside = embeddings(model);
   const inside = model.parameters - outside;
   return outside * BYTES[precision] + inside * (quantization === "none" ? BYTES[precision] : QUANTIZED[quantization]);
@@ -209,7 +220,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
       ? CONTEXT_MB + (n > 1 ? TALK_MB : 0)
       : RUNTIME_MB + (run.quantization === "none" ? 0 : QUANTIZER_MB),
     weights: (split ? weights / n + gathered : weights) / MIB,
-    adapter: trained / (split ? n : 1) / MIB,
+    adapter: run.whole ? 0 : trained / (split ? n : 1) / MIB,
     // DDP lays gradients out in buckets besides.
     gradients: ((strategy === "ddp" ? 2 : 1) * trained) / shared / MIB,
     optimizer: (MOMENTS * trained) / shared / MIB,

@@ -119,6 +119,8 @@ export const TrainRequest = v.strictObject({
   loss_on: auto(v.picklist(["completion", "all"])),
   /** `auto`: by what the rows are. */
   method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
+  /** `lora`: a small adapter is trained on the frozen base. `full`: every weight is. */
+  adapter: auto(v.picklist(["lora", "full"])),
   quantization: auto(v.picklist(["none", "nf4", "int8"])),
   rslora: auto(v.boolean()),
   dora: auto(v.boolean()),

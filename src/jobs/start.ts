@@ -1,6 +1,6 @@
-/** What a run begins from: a base model alone, or the adapter of a tuned model or checkpoint, which it then goes on training. */
+/** What a run begins from: a base model alone, or the adapter or weights of a tuned model or checkpoint, which it then goes on training. */
 import { eq } from "drizzle-orm";
-import type { LoraSettings, MethodName, TrainSpec } from "../contract/spec.ts";
+import type { AdapterSettings, MethodName, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
@@ -10,7 +10,7 @@ import { requireReadyBase, resolveModel } from "../models/service.ts";
 export interface Beginning {
   base: BaseModelRow;
   /** Null: the base alone. */
-  from: { start: NonNullable<TrainSpec["start"]>; adapter: LoraSettings; method: MethodName } | null;
+  from: { start: NonNullable<TrainSpec["start"]>; adapter: AdapterSettings; method: MethodName } | null;
 }
 
 /**

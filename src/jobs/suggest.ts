@@ -7,7 +7,8 @@ import type { TrainRequest } from "./model.ts";
 export type Change = Partial<
   Pick<
     TrainRequest,
-    "per_device_batch_size" | "gradient_checkpointing" | "quantization" | "max_length" | "lora_layers" | "lora_r"
+    | ("per_device_batch_size" | "gradient_checkpointing" | "max_length")
+    | ("adapter" | "quantization" | "lora_layers" | "lora_r")
   >
 >;
 
@@ -87,7 +88,14 @@ function* steps(now: Resolved, facts: Facts): Generator<Step> {
         effect: "quality",
       }),
     );
-  if (facts.start === undefined && method.adapter.layers === null && facts.base.layers > 3) {
+  if (facts.start === undefined && method.adapter.type === "full")
+    yield {
+      change: { adapter: "lora" },
+      words: "train a small adapter (LoRA) instead of every weight; it learns less that is new",
+      effect: "quality",
+    };
+  const layered = method.adapter.type === "lora" && method.adapter.layers === null;
+  if (facts.start === undefined && layered && facts.base.layers > 3) {
     const lora_layers = Math.ceil(facts.base.layers / 2);
     const top: Step = {
       change: { lora_layers },

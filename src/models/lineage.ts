@@ -71,6 +71,7 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
     model: found.id,
     base_model: base,
     method: found.method,
+    whole: found.whole,
     dataset: version
       ? {
           dataset_id: version.datasetId,

@@ -284,7 +284,7 @@ export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<A
   return row;
 }
 
-/** What a model name stands for. `adapter` is null for a base model. */
+/** What a model name stands for. `adapter` is null for a base model; of one that is `whole` it names the files of all weights. */
 export interface ResolvedModel {
   /** The canonical id. */
   id: string;
@@ -295,6 +295,7 @@ export interface ResolvedModel {
   createdAt: number;
   /** How the tuned side was trained. */
   method: MethodName | null;
+  whole: boolean;
 }
 
 /**
@@ -310,7 +311,7 @@ export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promis
   const { artifactId, baseModelId: _, ...rest } = tuned;
   return { ...rest, base: row, adapter: { artifactId, name: tuned.id } };
 }
-const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null };
+const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
 
 /** The same for models that are to answer. @throws AppError `not_a_chat_model` for reward models too */
 export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {

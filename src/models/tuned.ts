@@ -28,8 +28,11 @@ export interface Tuned {
   baseModelId: string;
   /** How it was trained; null when its job is no longer known. */
   method: MethodName | null;
+  /** Its files are a whole model rather than an adapter for its base. */
+  whole: boolean;
 }
 
+const whole = sql`json_extract(${job.spec}, '$.method.adapter.type') is 'full'`.mapWith(Boolean);
 const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')`;
 
 /**
@@ -47,7 +50,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
         jobId: checkpoint.jobId,
         createdAt: checkpoint.createdAt,
         baseModelId: sql<string>`json_extract(${job.spec}, '$.base_model.id')`,
-        method,
+        ...{ method, whole },
       })
       .from(checkpoint)
       .innerJoin(job, eq(job.id, checkpoint.jobId))
@@ -65,7 +68,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
       jobId: model.jobId,
       createdAt: model.createdAt,
       baseModelId: model.baseModelId,
-      method,
+      ...{ method, whole },
     })
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))

@@ -31,7 +31,7 @@ const RESERVE_BYTES = 256 * 1024 ** 2;
 
 const measured = v.union([v.pipe(v.number(), v.finite()), v.picklist(["NaN", "Infinity", "-Infinity"])]);
 const OpenSchema = v.object({
-  kind: v.picklist(["checkpoint", "adapter", "merged", "gguf", "report"]),
+  kind: v.picklist(["checkpoint", "adapter", "model", "merged", "gguf", "report"]),
   step: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   metrics: v.pipe(
     v.record(v.pipe(v.string(), v.maxLength(200)), measured),

@@ -65,6 +65,8 @@ async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>>
     inputs.set("start", await adapterInput(ctx, trainer, spec.start.artifact_id));
   if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned)
     inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
+  if (spec.kind === "serve" && spec.whole)
+    inputs.set(spec.whole.input, await adapterInput(ctx, trainer, spec.whole.artifact_id));
   if (spec.kind === "serve")
     for (const adapter of spec.adapters)
       inputs.set(adapter.input, await adapterInput(ctx, trainer, adapter.artifact_id));

@@ -108,6 +108,10 @@ const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> 
       gpus: [{ count: 8, memoryMb: 81_559, bf16: true }],
     },
   },
+  "every-weight-of-a-small-model": {
+    request: { adapter: "full" },
+    facts: { trainRows: 300, holdoutRows: 30, tokens: tokens(300, 80, 200), base: smol, machine: server },
+  },
   "eight-billion-on-four-80-gb": {
     request: { gpus: 4 },
     facts: {

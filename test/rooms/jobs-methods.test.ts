@@ -1,6 +1,6 @@
 /** Methods over HTTP: what the rows are decides, OpenAI's dpo and our own names, what does not go together is refused by one table, and runs that go on from tuned models. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { RowType, TrainSpec } from "../../src/contract/spec.ts";
+import type { LoraSettings, RowType, TrainSpec } from "../../src/contract/spec.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 
@@ -88,6 +88,11 @@ describe("the method", () => {
     ["preference", { beta: 0 }, "beta", "greater than 0"],
     ["chat", { beta: 0.1 }, "beta", "means nothing to the method 'sft'"],
     ["unpaired", { batch_size: 1 }, "batch_size", "two at least"],
+    ["preference", { adapter: "full" }, "adapter", "for sft and pretrain"],
+    ["chat", { adapter: "full", quantization: "nf4" }, "quantization", "frozen"],
+    ["chat", { adapter: "full", lora_r: 8 }, "lora_r", "has none"],
+    ["chat", { adapter: "full", rslora: true }, "rslora", "has none"],
+    ["text", { adapter: "ia3" }, "adapter", "Invalid"],
     ["chat", { quantization: "fp4" }, "quantization", "Invalid"],
     ["chat", { early_stopping: 0 }, "early_stopping", "at least 1"],
     ["chat", { neftune_alpha: -1 }, "neftune_alpha", "greater than 0"],
@@ -175,7 +180,7 @@ describe("a run that goes on from a tuned model", () => {
     const { id, spec } = await made("chat", { model, lora_dropout: 0.1, suffix: "second" });
     expect(spec.start).toMatchObject({ model, checkpoint_id: checkpoints.data[0]?.id });
     expect(spec.base_model.id).toBe("tiny");
-    expect(spec.method.adapter).toEqual({ ...before.method.adapter, dropout: 0.1 });
+    expect(spec.method.adapter).toEqual({ ...before.method.adapter, dropout: 0.1 } as LoraSettings);
     const shown = await lab.json<Job>("GET", `/v1/fine_tuning/jobs/${id}`);
     expect(shown.model).toBe(model);
     expect(await refusal("chat", { model, lora_r: 8 })).toMatchObject({ status: 400, param: "lora_r" });

@@ -16,7 +16,7 @@ from transformers import set_seed
 from .checkpoint import ADAPTER_FILES
 from .control import TrainingFailed
 from .inputs import check_adapter
-from .spec import Lora, TrainSpec
+from .spec import Full, Lora, TrainSpec
 
 # The layer of a model that gives one number instead of words; it is trained whole, beside the adapter.
 SCORE_HEAD = "score"
@@ -53,12 +53,27 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
     )
 
 
-def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> PeftModel:
+def trains_whole(spec: TrainSpec) -> bool:
+    """Whether every weight is trained, and there is no adapter."""
+    return isinstance(spec.method.adapter, Full)
+
+
+def parameter_counts(model: Any) -> tuple[int, int]:
+    """Parameters that are trained, and all of them."""
+    if isinstance(model, PeftModel):
+        return model.get_nb_trainable_parameters()
+    return model.num_parameters(only_trainable=True), model.num_parameters()
+
+
+def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
     """The model with the spec's adapter on it: new, its weights by the seed alone, or with those of the adapter in `start`.
 
-    Raises TrainingFailed when that adapter is of another shape than the spec's.
+    Without an adapter the model itself is made ready to be trained. Raises TrainingFailed when the adapter is of another shape
+    than the spec's.
     """
     set_seed(spec.hyperparameters.seed)
+    if trains_whole(spec):
+        return model.requires_grad_(True)
     peft_model = get_peft_model(model, lora_config(spec, model))
     if spec.method.adapter.dora and spec.method.quantization == "int8":
         for module in peft_model.modules():

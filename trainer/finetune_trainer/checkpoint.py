@@ -1,4 +1,4 @@
-"""Checkpoints without pickles: adapter, optimizer, random states and trainer state as safetensors and JSON, moved into place whole."""
+"""Checkpoints without pickles: weights, optimizer, random and trainer state as safetensors and JSON, moved into place whole."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-FILES = (*ADAPTER_FILES, "trainer_state.json", "optimizer.safetensors", "rng.json")
-# Only in checkpoints of a run that keeps the best: its adapter, while that is another than the checkpoint's own.
+# Only in checkpoints of a run that keeps the best: its weights, while those are others than the checkpoint's own.
 BEST_FILE = "best.safetensors"
+# What only going on with training needs.
+RESUME_FILES = ("trainer_state.json", "optimizer.safetensors", "rng.json", BEST_FILE)
+# The weights of a run that trains every one of them; what describes them and their tokens lies beside, as the base has it.
+MODEL_FILE = "model.safetensors"
+BESIDE = (
+    *("config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+)
 
 OURS = "finetune_trainer"
 
@@ -41,10 +48,13 @@ class Parts:
 
 @dataclass
 class Contents:
-    """What is written: whole tensors on the processor by name, the optimizer's groups and the schedule as JSON values."""
+    """What is written: whole tensors on the processor by name, the optimizer's groups and the schedule as JSON values.
 
-    adapter: dict[str, torch.Tensor]
-    config: dict[str, Any]
+    `config` is the adapter's; None where every weight is trained, and `weights` are the whole model's.
+    """
+
+    weights: dict[str, torch.Tensor]
+    config: dict[str, Any] | None
     optimizer: dict[str, torch.Tensor]
     groups: list[dict[str, Any]]
     schedule: dict[str, Any]
@@ -52,10 +62,22 @@ class Contents:
 
 def collect(parts: Parts) -> Contents:
     """The live state as whole tensors. Where ranks hold parts of tensors, all of them must call it together."""
-    adapter = {n: whole(t) for n, t in get_peft_model_state_dict(parts.model, save_embedding_layers=False).items()}
     tensors, groups = _flatten(parts)
     schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
+    if not isinstance(parts.model, PeftModel):
+        return Contents({n: whole(t) for n, t in _own_weights(parts.model)}, None, tensors, groups, schedule)
+    adapter = {n: whole(t) for n, t in get_peft_model_state_dict(parts.model, save_embedding_layers=False).items()}
     return Contents(adapter, parts.model.peft_config["default"].to_dict(), tensors, groups, schedule)
+
+
+def _own_weights(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """The model's weights by name, one that goes by several names (a head tied to the embedding) by the first alone."""
+    known: set[int] = set()
+    return [
+        (name, tensor)
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if id(tensor) not in known and not known.add(id(tensor))
+    ]
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -78,17 +100,22 @@ def write_checkpoint(
     base: dict[str, Any],
     rngs: list[dict[str, Any]],
     best: Path | None = None,
+    beside: Path | None = None,
 ) -> Path:
     """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole.
 
-    `rngs` are the random states of all ranks by rank; `best` the weights of a better adapter to carry along.
+    `rngs` are the random states of all ranks by rank; `best` the weights of a better step to carry along; `beside` the
+    directory of the base, whose small files make whole weights a model.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        _write_adapter(temporary, contents, base)
+        if contents.config is None:
+            _write_model(temporary, contents, beside)
+        else:
+            _write_adapter(temporary, contents, base)
         save_file(contents.optimizer, temporary / "optimizer.safetensors")
         # transformers reads this file too and refuses fields it does not know; under `stateful_callbacks` it looks away.
         ours = {**state["stateful_callbacks"][OURS], "optimizer": contents.groups, "scheduler": contents.schedule}
@@ -108,10 +135,52 @@ def write_checkpoint(
 
 def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) -> None:
     """The two adapter files; the base is named as the spec names it, not by a path of this machine."""
-    save_file(contents.adapter, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
+    save_file(contents.weights, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
     config = {k: sorted(v) if isinstance(v, set) else v for k, v in contents.config.items()}
     config |= {"base_model_name_or_path": base["id"], "revision": base["revision"], "inference_mode": True}
     _write_json(directory / ADAPTER_FILES[1], config)
+
+
+def _write_model(directory: Path, contents: Contents, beside: Path) -> None:
+    """A model that loads by itself: the weights, and the base's own description of them, of its tokens and of its turns."""
+    save_file(contents.weights, directory / MODEL_FILE, metadata={"format": "pt"})
+    for name in BESIDE:
+        if (beside / name).is_file():
+            shutil.copyfile(beside / name, directory / name)
+
+
+def files_of(directory: Path) -> tuple[str, ...]:
+    """The names of a checkpoint's files, in order."""
+    return tuple(sorted(path.name for path in directory.iterdir()))
+
+
+def result_files(directory: Path) -> tuple[str, ...]:
+    """Those of them that are the adapter or the model, which is all that answering needs."""
+    return tuple(name for name in files_of(directory) if name not in RESUME_FILES)
+
+
+def weights_file(directory: Path) -> Path:
+    """Where a checkpoint's adapter or model lies."""
+    model = directory / MODEL_FILE
+    return model if model.is_file() else directory / ADAPTER_FILES[0]
+
+
+def load_weights(directory: Path, model: Any) -> None:
+    """Puts the weights of a checkpoint into a model of the same shape: all of them, or those of its adapter."""
+    if isinstance(model, PeftModel):
+        load_adapter(directory, model)
+        return
+    if not (directory / MODEL_FILE).is_file():
+        raise BadCheckpoint("the checkpoint holds an adapter, and this job trains the whole model")
+    own = dict(_own_weights(model))
+    with safe_open(directory / MODEL_FILE, framework="pt") as file:
+        if set(file.keys()) != set(own):
+            raise BadCheckpoint("the checkpoint's model has other layers than this job's")
+        for name, parameter in own.items():
+            tensor = file.get_tensor(name)
+            if tensor.shape != parameter.shape:
+                raise BadCheckpoint(f"{name} has another shape in the checkpoint than in this job's model")
+            parameter.data.copy_(tensor)
 
 
 def load_adapter(directory: Path, model: Any) -> None:

@@ -13,7 +13,7 @@ from .control import Commands
 from .data import BadData, Tokens, render
 from .generate import greedy
 from .home import Home
-from .inputs import ModelLoad, check_adapter, fetch_rows, gives_scores, input_dir
+from .inputs import ModelLoad, check_adapter, fetch_rows, gives_scores, input_dir, is_whole
 from .intervals import side_score
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
 from .rows import Pairs, last_answer_only, question_of, read_rows, tokenize
@@ -43,8 +43,10 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     adapter = None
     if spec.tuned is not None:
         adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
-        check_adapter("tuned", adapter)
-    scores = adapter is not None and gives_scores(adapter)
+        if not is_whole(adapter):
+            check_adapter("tuned", adapter)
+    whole = adapter is not None and is_whole(adapter)
+    scores = adapter is not None and not whole and gives_scores(adapter)
     if scores and kind != "preference":
         raise BadData(f"a reward model compares pairs of answers, and these rows are of type {kind}")
 
@@ -54,14 +56,17 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     many = 1 if adapter is None else 2
     runner = Runner(home, spec, model, tokenizer, commands, material, many, scores)
     result: dict[str, Any] = {"base": None, "tuned": None}
-    if adapter is not None and not scores:
+    if adapter is not None and not scores and not whole:
         runner.model = with_adapter(model, adapter)
     for side in ("base", "tuned")[:many]:
         if scores and side == "tuned":
             from .methods.reward import scoring_model
 
             runner.model = with_adapter(scoring_model(model, tokenizer.pad_token_id, spec.seed), adapter)
-        off = side == "base" and many == 2 and not scores
+        if whole and side == "tuned":
+            runner.model = model = None  # there need not be room for both
+            runner.model = load_model(adapter, spec.precision, device)
+        off = side == "base" and many == 2 and not scores and not whole
         with runner.model.disable_adapter() if off else contextlib.nullcontext():
             result[side] = runner.side(side)
         if commands.stop:

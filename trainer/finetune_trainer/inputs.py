@@ -55,6 +55,11 @@ def check_adapter(name: str, directory: Path) -> None:
         raise ModelLoad(f"adapter {name}: adapter_config.json does not describe a LoRA adapter")
 
 
+def is_whole(directory: Path) -> bool:
+    """Whether a tuned model's files are a model by themselves, with no adapter for a base."""
+    return (directory / "model.safetensors").is_file() and not (directory / "adapter_config.json").exists()
+
+
 def gives_scores(directory: Path) -> bool:
     """Whether an adapter, checked already, makes a reward model: it has a head that gives one number instead of words."""
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from . import canary, checkpoint, peak, rows
+from .adapter import trains_whole
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens, render
 from .generate import greedy
@@ -19,7 +20,7 @@ from .group import Group, Mute
 from .home import Home
 from .inspection import hash_of
 from .spec import TrainSpec
-from .stopping import BestAdapter, Stopping
+from .stopping import BestWeights, Stopping
 from .uploads import Upload, Uploader
 
 PROGRESS_EVERY_S = 1.0
@@ -52,7 +53,9 @@ class Loop(TrainerCallback):
         holdout: Path | None,
         ends: set[int],
         group: Group,
+        base: Path,
     ) -> None:
+        self.base = base
         self.home, self.spec, self.trainer, self.tokenizer, self.commands, self.ends = (
             home,
             spec,
@@ -69,7 +72,7 @@ class Loop(TrainerCallback):
         self.stop: str | None = None  # why it ends, once all ranks know
         self.eval_tokens, self.sample_rows = self._holdout(holdout)
         self.last: dict[str, float] = {}
-        self.stopping, self.best = Stopping(), BestAdapter(home.scratch)
+        self.stopping, self.best = Stopping(), BestWeights(home.scratch)
         h = spec.hyperparameters
         self.watches = h.keep_best or h.early_stopping is not None
         if self.watches and self.eval_tokens is None:
@@ -237,7 +240,7 @@ class Loop(TrainerCallback):
         directory = self.home.scratch / "checkpoints" / f"step-{step}"
         best = self.spec.hyperparameters.keep_best and self.stopping.best_step == step
         carried = None if best or self.stopping.best_step is None else self.best.weights()
-        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs, carried)
+        checkpoint.write_checkpoint(directory, contents, state, self.spec.base_model, rngs, carried, self.base)
         if best:
             self.best.keep(directory)
 
@@ -250,7 +253,7 @@ class Loop(TrainerCallback):
         for old in [u for u in self.saved if u.done.is_set()]:
             checkpoint.remove(old.directory)
             self.saved.remove(old)
-        files = checkpoint.FILES + ((checkpoint.BEST_FILE,) if carried else ())
+        files = checkpoint.files_of(directory)
         upload = Upload("checkpoint", step, directory, files, metrics, wanted=wanted, then=uploaded)
         self.saved.append(self.uploader.add(upload))
 
@@ -294,7 +297,7 @@ class Loop(TrainerCallback):
         return self.stop or "cancelled"
 
     def _chosen(self, step: int) -> tuple[int, Path, dict[str, Any]]:
-        """The adapter that is the result: its step, where it lies, and its metrics."""
+        """The adapter or model that is the result: its step, where it lies, and its metrics."""
         best = self.stopping.best_step
         if best is not None and self.best.weights() is not None:
             name, sign = self.trainer.judged_by
@@ -303,7 +306,7 @@ class Loop(TrainerCallback):
         return step, here if here.is_dir() else self.from_checkpoint or here, {"step": step, **self.last}
 
     def finish(self, total_steps: int) -> str:
-        """Waits for the uploads, sends the adapter and the result of a run that reached its end."""
+        """Waits for the uploads, sends the adapter or model and the result of a run that reached its end."""
         step = self.trainer.state.global_step
         if step < total_steps and not self.early:
             self.home.phase("uploading")
@@ -315,16 +318,17 @@ class Loop(TrainerCallback):
                     "Look at the server's log.",
                 )
             return self.stopped()
-        self.home.phase("uploading", "checkpoint and adapter")
+        kind = "model" if trains_whole(self.spec) else "adapter"
+        self.home.phase("uploading", f"checkpoint and {kind}")
         if self.early:
             seen = self.trainer.meter.tokens_seen
             self.home.emit("progress", step=step, total_steps=step, tokens_seen=seen, eta_s=0.0, fraction=1.0)
         chosen, directory, metrics = self._chosen(step)
-        adapter = self.uploader.add(Upload("adapter", chosen, directory, checkpoint.ADAPTER_FILES, metrics))
+        adapter = self.uploader.add(Upload(kind, chosen, directory, checkpoint.result_files(directory), metrics))
         self.uploader.wait()
         if adapter.reply is None:
             raise TrainingFailed(
-                "internal", f"the adapter was not taken by the server: {adapter.error}", "Look at the server's log."
+                "internal", f"the {kind} was not taken by the server: {adapter.error}", "Look at the server's log."
             )
         self.home.emit(
             "result",

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .control import Commands
 from .home import Home
 from .inputs import check_adapter, input_dir
-from .spec import BadSpec, ServeSpec
+from .spec import BadSpec, ServeSpec, served_name
 
 LOOK_EVERY_S = 0.1
 SOCKET_PATH_LIMIT = 100  # the system takes 107 bytes
@@ -37,7 +37,8 @@ class ServingEngine(Protocol):
 def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) -> str:
     """Starts an engine with base and adapters, announces its address, and returns the outcome when told to stop."""
     name = choose_engine()
-    base = input_dir(home, "base", reply["inputs"]["base"])
+    source = spec.whole.input if spec.whole else "base"
+    base, name_of = input_dir(home, source, reply["inputs"][source]), served_name(spec)
     adapters = {one.name: input_dir(home, one.input, reply["inputs"][one.input]) for one in spec.adapters}
     for adapter, directory in adapters.items():
         check_adapter(adapter, directory)
@@ -47,7 +48,7 @@ def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) 
     try:
         if engine.start(commands.poll):
             home.phase("serving")
-            home.emit("ready", address=f"unix:{path}", models=[spec.base_model["id"], *adapters])
+            home.emit("ready", address=f"unix:{path}", models=[name_of, *adapters])
         while not commands.poll():
             engine.check()
             _answer(home, commands)

@@ -21,7 +21,7 @@ from .home import Home
 from .inputs import ModelLoad
 from .model import load_model, load_tokenizer, prepare_torch
 from .openai_api import Answer, ApiError, Order, parse_order
-from .spec import ServeSpec
+from .spec import ServeSpec, served_name
 
 MAX_BODY = 8 * 1024 * 1024
 LOOK_EVERY_S = 0.1
@@ -38,7 +38,7 @@ class TransformersEngine:
     def start(self, stop: Callable[[], bool]) -> bool:
         """Loads and listens; true, because what ends it is looked at afterwards."""
         spec, base, adapters, path = self._arguments
-        engine = Engine(load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), spec.base_model["id"])
+        engine = Engine(load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), served_name(spec))
         for name, directory in adapters.items():
             engine.load_adapter(name, directory)
         self._server = open_server(path, engine, spec.max_new_tokens)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from .typed import BadSpec, build
 
 Json = dict[str, Any]
 Precision = Literal["float32", "bfloat16"]
-
-
-class BadSpec(ValueError):
-    """The spec does not fit; the message names the field."""
 
 
 Quantization = Literal["none", "nf4", "int8"]
@@ -36,11 +32,18 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Full:
+    """Every weight of the model is trained, and the result is a whole model."""
+
+    type: Literal["full"]
+
+
+@dataclass(frozen=True)
 class Sft:
     """Supervised fine-tuning on chat rows."""
 
     type: Literal["sft"]
-    adapter: Lora
+    adapter: Lora | Full
     loss_on: Literal["completion", "all"]
     quantization: Quantization = "none"
 
@@ -50,7 +53,7 @@ class Pretrain:
     """Continued pre-training on text rows."""
 
     type: Literal["pretrain"]
-    adapter: Lora
+    adapter: Lora | Full
     quantization: Quantization = "none"
 
 
@@ -59,7 +62,7 @@ class Dpo:
     """Direct preference optimisation on preference rows; names and meanings are TRL's."""
 
     type: Literal["dpo"]
-    adapter: Lora
+    adapter: Lora | Full
     loss: DpoLoss
     beta: float
     label_smoothing: float
@@ -71,7 +74,7 @@ class Orpo:
     """Odds-ratio preference optimisation on preference rows; `beta` weighs the odds-ratio term."""
 
     type: Literal["orpo"]
-    adapter: Lora
+    adapter: Lora | Full
     beta: float
     quantization: Quantization = "none"
 
@@ -81,7 +84,7 @@ class Kto:
     """Kahneman-Tversky optimisation on unpaired rows."""
 
     type: Literal["kto"]
-    adapter: Lora
+    adapter: Lora | Full
     beta: float
     desirable_weight: float
     undesirable_weight: float
@@ -93,7 +96,7 @@ class Reward:
     """A reward model from preference rows."""
 
     type: Literal["reward"]
-    adapter: Lora
+    adapter: Lora | Full
     center: float
     quantization: Quantization = "none"
 
@@ -103,7 +106,7 @@ class Grpo:
     """Group-relative policy optimisation on prompt rows: the model's own answers, graded by the server. Names are TRL's."""
 
     type: Literal["grpo"]
-    adapter: Lora
+    adapter: Lora | Full
     loss_type: Literal["grpo", "dr_grpo", "bnpo", "dapo"]
     beta: float
     num_generations: int
@@ -119,7 +122,7 @@ Method = Sft | Pretrain | Dpo | Orpo | Kto | Reward | Grpo
 
 @dataclass(frozen=True)
 class Start:
-    """The tuned model or checkpoint a run goes on from; its adapter is the input `start`."""
+    """The tuned model or checkpoint a run goes on from; its adapter, or all of its weights, is the input `start`."""
 
     model: str
     checkpoint_id: str
@@ -235,7 +238,7 @@ class ExportSpec:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter to serve: `name` as requests call it, `input` its entry among the job's inputs."""
+    """An adapter or whole model to serve: `name` as requests call it, `input` its entry among the job's inputs."""
 
     name: str
     artifact_id: str
@@ -244,7 +247,7 @@ class AdapterRef:
 
 @dataclass(frozen=True)
 class ServeSpec:
-    """An endpoint: one base model and the adapters on it."""
+    """An endpoint: one base model and the adapters on it, or one model that was trained whole."""
 
     version: Literal[1]
     kind: Literal["serve"]
@@ -256,6 +259,12 @@ class ServeSpec:
     need: Json
     limits: Json
     gpu_memory_fraction: float = 0.9  # of each GPU; specs for processors have none
+    whole: AdapterRef | None = None  # served in place of base and adapters
+
+
+def served_name(spec: ServeSpec) -> str:
+    """What requests call the model that is loaded."""
+    return spec.whole.name if spec.whole else str(spec.base_model["id"])
 
 
 KINDS: dict[str, type] = {"train": TrainSpec, "evaluate": EvaluateSpec, "serve": ServeSpec, "export": ExportSpec}
@@ -265,7 +274,7 @@ def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec | 
     """Checks a spec of the given kind and returns it typed. Raises BadSpec."""
     if kind not in KINDS:
         raise BadSpec(f"this trainer cannot do jobs of kind {kind!r}; it can do {', '.join(KINDS)}")
-    spec = _build(KINDS[kind], value, "spec")
+    spec = build(KINDS[kind], value, "spec")
     if isinstance(spec, TrainSpec):
         _check_train(spec)
     if isinstance(spec, ServeSpec) and not 0 < spec.gpu_memory_fraction <= 0.95:
@@ -274,7 +283,7 @@ def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec | 
 
 
 def _check_train(spec: TrainSpec) -> None:
-    h, s, lora, p = spec.hyperparameters, spec.schedule, spec.method.adapter, spec.parallel
+    h, s, p = spec.hyperparameters, spec.schedule, spec.parallel
     rules = [
         ("hyperparameters.n_epochs", h.n_epochs > 0),
         ("hyperparameters.max_steps", h.max_steps is None or h.max_steps >= 1),
@@ -297,9 +306,7 @@ def _check_train(spec: TrainSpec) -> None:
         ("schedule.eval_every", s.eval_every >= 0),
         ("schedule.save_every", s.save_every >= 0),
         ("schedule.keep_checkpoints", s.keep_checkpoints >= 1),
-        ("method.adapter.r", 1 <= lora.r <= 1024),
-        ("method.adapter.dropout", 0 <= lora.dropout < 1),
-        ("method.adapter.layers", lora.layers is None or lora.layers >= 1),
+        *_lora_rules(spec.method.adapter),
         ("hyperparameters.neftune_alpha", h.neftune_alpha is None or 0 < h.neftune_alpha <= 100),
         ("hyperparameters.early_stopping", h.early_stopping is None or h.early_stopping >= 1),
         *_method_rules(spec.method),
@@ -311,6 +318,16 @@ def _check_train(spec: TrainSpec) -> None:
     for name, good in rules:
         if not good:
             raise BadSpec(f"spec.{name}: the value is out of range")
+
+
+def _lora_rules(adapter: Lora | Full) -> list[tuple[str, bool]]:
+    if isinstance(adapter, Full):
+        return []
+    return [
+        ("method.adapter.r", 1 <= adapter.r <= 1024),
+        ("method.adapter.dropout", 0 <= adapter.dropout < 1),
+        ("method.adapter.layers", adapter.layers is None or adapter.layers >= 1),
+    ]
 
 
 def _method_rules(method: Method) -> list[tuple[str, bool]]:
@@ -331,56 +348,3 @@ def _method_rules(method: Method) -> list[tuple[str, bool]]:
     if isinstance(method, Reward):
         rules.append(("method.center", 0 <= method.center <= 10))
     return rules
-
-
-def _build(kind: Any, value: Any, path: str) -> Any:
-    """`value` as `kind` (a dataclass, Literal, union, list or plain type), or BadSpec naming `path`."""
-    if is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise BadSpec(f"{path}: an object is needed")
-        hints = typing.get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        if unknown := sorted(set(value) - set(names)):
-            raise BadSpec(f"{path}.{unknown[0]}: this trainer does not know the field; is it older than the server?")
-        needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-        if missing := sorted(needed - set(value)):
-            raise BadSpec(f"{path}.{missing[0]}: missing")
-        return kind(**{name: _build(hints[name], value[name], f"{path}.{name}") for name in names if name in value})
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        if not any(value == choice and type(value) is type(choice) for choice in typing.get_args(kind)):
-            raise BadSpec(f"{path}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
-        return value
-    if origin in (typing.Union, types.UnionType):
-        named = {_type_of(choice): choice for choice in typing.get_args(kind) if is_dataclass(choice)}
-        if named and None not in named and isinstance(value, dict) and "type" in value:
-            if value["type"] not in named:
-                raise BadSpec(f"{path}.type: {value['type']!r} is not one of {', '.join(map(str, named))}")
-            return _build(named[value["type"]], value, path)
-        errors = []
-        for choice in typing.get_args(kind):
-            try:
-                return _build(choice, value, path)
-            except BadSpec as error:
-                errors.append(str(error))
-        raise BadSpec(errors[0])
-    if origin is list:
-        if not isinstance(value, list):
-            raise BadSpec(f"{path}: a list is needed")
-        (item,) = typing.get_args(kind)
-        return [_build(item, v, f"{path}[{i}]") for i, v in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise BadSpec(f"{path}: an object is needed")
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind or (kind is float and value != value):
-        raise BadSpec(f"{path}: {value!r} is not of type {getattr(kind, '__name__', kind)}")
-    return value
-
-
-def _type_of(kind: Any) -> Any:
-    """The one value of a dataclass's field `type`, or None: what tells the choices of a union apart."""
-    hint = typing.get_type_hints(kind).get("type")
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is Literal else None

@@ -1,4 +1,4 @@
-"""Early stopping and the choice of the best checkpoint: what the losses on hold-out rows say so far, and the best adapter kept beside."""
+"""Early stopping and the choice of the best checkpoint: what the losses on hold-out rows say so far, and the best weights kept beside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import ADAPTER_FILES, BEST_FILE
+from .checkpoint import BEST_FILE, result_files, weights_file
 
 
 @dataclass
@@ -41,27 +41,28 @@ class Stopping:
         return asdict(self)
 
 
-class BestAdapter:
-    """The adapter of the best evaluation so far, in a directory of its own; the checkpoint it came with may be gone by the end."""
+class BestWeights:
+    """The adapter or model of the best evaluation so far, in a directory of its own; the checkpoint it came with may be gone by the end."""
 
     def __init__(self, scratch: Path) -> None:
         self.directory = scratch / "best"
 
     def keep(self, checkpoint: Path) -> None:
-        """Keeps the adapter of a checkpoint."""
-        self._fill(checkpoint / ADAPTER_FILES[0], checkpoint / ADAPTER_FILES[1])
+        """Keeps the adapter or model of a checkpoint."""
+        self._fill(checkpoint, weights_file(checkpoint))
 
     def restore(self, checkpoint: Path) -> None:
-        """Takes up what a checkpoint carries along: the best adapter of before it, or its own when that was the best."""
+        """Takes up what a checkpoint carries along: the best weights of before it, or its own when those were the best."""
         carried = checkpoint / BEST_FILE
-        self._fill(carried if carried.is_file() else checkpoint / ADAPTER_FILES[0], checkpoint / ADAPTER_FILES[1])
+        self._fill(checkpoint, carried if carried.is_file() else weights_file(checkpoint))
 
     def weights(self) -> Path | None:
         """The weights kept, or None while there are none."""
-        path = self.directory / ADAPTER_FILES[0]
+        path = weights_file(self.directory)
         return path if path.is_file() else None
 
-    def _fill(self, weights: Path, config: Path) -> None:
+    def _fill(self, checkpoint: Path, weights: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights, self.directory / ADAPTER_FILES[0])
-        shutil.copyfile(config, self.directory / ADAPTER_FILES[1])
+        place = weights_file(checkpoint).name
+        for name in result_files(checkpoint):
+            shutil.copyfile(weights if name == place else checkpoint / name, self.directory / name)

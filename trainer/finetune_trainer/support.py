@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .control import TrainingFailed
-from .spec import Dpo, Grpo, Sft, TrainSpec
+from .spec import Dpo, Grpo, Lora, Sft, TrainSpec
 
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("support.json").read_text("utf-8"))
 
@@ -15,12 +15,14 @@ TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("support.json").read
 def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
     """The spec as the rules see it. `device` is `cpu` or `gpu`."""
     m, h = spec.method, spec.hyperparameters
+    lora = m.adapter if isinstance(m.adapter, Lora) else None
     facts = {
         "method": m.type,
         "rows": spec.dataset.get("row_type", "chat"),
-        "rslora": m.adapter.rslora,
-        "dora": m.adapter.dora,
-        "layers": "all" if m.adapter.layers is None else "top",
+        "adapter": m.adapter.type,
+        "rslora": lora is not None and lora.rslora,
+        "dora": lora is not None and lora.dora,
+        "layers": "all" if lora is None or lora.layers is None else "top",
         "quantization": m.quantization,
         "precision": h.precision,
         "start": "tuned" if spec.start else "base",

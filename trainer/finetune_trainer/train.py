@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint, rows, support, token_cache
-from .adapter import attach
+from .adapter import attach, parameter_counts, trains_whole
 from .control import Commands, TrainingFailed
 from .data import BadData, Tokens
 from .group import Group, Mute
 from .home import Home
-from .inputs import fetch_rows, input_dir
+from .inputs import fetch_rows, input_dir, is_whole
 from .loop import Loop, tokens_of
 from .methods import load_method
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
@@ -39,11 +39,21 @@ def run(
         raise BadData("the job has no training rows")
 
     home.phase("loading_model")
+    start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
+    whole = trains_whole(spec)
+    if start is not None and whole != is_whole(start):
+        raise TrainingFailed(
+            "bad_spec",
+            "the model this run goes on from was trained the other way: whole weights and adapters are not changed into each other",
+            "Leave adapter out, so that it is taken over from that model, or start from the base model.",
+        )
     model = load_model(
-        base, spec.hyperparameters.precision, None if group.sharded else device, spec.method.quantization
+        start if whole and start is not None else base,
+        "float32" if whole else spec.hyperparameters.precision,
+        None if group.sharded else device,
+        spec.method.quantization,
     )
     ends = end_token_ids(model, tokenizer)
-    start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
     method = load_method(spec.method.type)
     if spec.method.type == "reward":
         model = method.scoring_model(model, tokenizer.pad_token_id, spec.hyperparameters.seed)
@@ -81,7 +91,7 @@ def run(
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
     trainer = method.build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
-    trainable, parameters = trainer.model.get_nb_trainable_parameters()
+    trainable, parameters = parameter_counts(trainer.model)
     home.emit(
         "plan",
         total_steps=total_steps,
@@ -94,7 +104,7 @@ def run(
         rows_dropped=tokens.dropped,
         rows_split=tokens.split,
     )
-    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group)
+    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group, base)
     resume = resume_dir(home, reply, trainer, group)
     if resume is not None:
         loop.go_on(resume)

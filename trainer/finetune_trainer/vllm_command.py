@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .inputs import ModelLoad
-from .spec import ServeSpec
+from .spec import ServeSpec, served_name
 
 LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for, from its default on
 LORAS_AT_ONCE, LORAS_KEPT = 4, 32
@@ -20,7 +20,7 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
     modules = [json.dumps({"name": name, "path": str(path)}) for name, path in adapters.items()]
     return [
         *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(base), "--uds", str(socket)),
-        *("--served-model-name", str(spec.base_model["id"]), "--dtype", DTYPES[spec.precision]),
+        *("--served-model-name", served_name(spec), "--dtype", DTYPES[spec.precision]),
         # The model's own context, or as much of it as the GPU has memory for: a short endpoint is better than none.
         *("--max-model-len", "auto"),
         *("--tensor-parallel-size", str(max(1, int(spec.need.get("gpus") or 1)))),

@@ -161,6 +161,16 @@ def train_reply(
     return reply("train", spec, {"base": {"local_path": str(model), "files": file_list(model)}}, resume)
 
 
+def full_reply(model: Path, start: Path | None = None, rate: float = 2e-3, **given) -> dict:
+    """A training of every weight; `start`: a whole model it goes on from."""
+    reply = train_reply(model, rate=rate, **given)
+    reply["spec"]["method"]["adapter"] = {"type": "full"}
+    if start is not None:
+        reply["spec"]["start"] = {"model": "ft:tiny", "checkpoint_id": "c", "artifact_id": "a"}
+        reply["inputs"]["start"] = {"local_path": str(start), "files": []}
+    return reply
+
+
 def evaluate_reply(
     model: Path, adapter: Path | None, *, rows: int = 50, tokens: int = 16, row_type: str = "chat"
 ) -> dict:

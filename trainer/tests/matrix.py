@@ -86,7 +86,7 @@ def run(root: Path, spec: dict, model: Path, start: Path | None) -> tuple[str | 
     failed = server.of("failed")
     if failed:
         return f"{failed[-1]['reason']}: {failed[-1]['message']}", root
-    if code != 0 or not server.complete("adapter"):
+    if code != 0 or not (server.complete("adapter") or server.complete("model")):
         return f"exit code {code}: {said[-500:]}", root
     return None, root
 
@@ -110,7 +110,9 @@ def adapter_for(root: Path, spec: dict, model: Path, made: dict[str, Path]) -> P
         problem, directory = run(root / f"start-{len(made)}", plain, model, None)
         if problem:
             raise RuntimeError(f"the adapter to go on from could not be made: {problem}")
-        found = next(path for path in (directory / "artifacts").rglob("adapter_config.json"))
+        found = next(
+            p for name in ("adapter_config.json", "model.safetensors") for p in (directory / "artifacts").rglob(name)
+        )
         made[key] = found.parent
     return made[key]
 

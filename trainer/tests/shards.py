@@ -69,8 +69,8 @@ def _work(model_dir: Path, out: Path) -> dict:
     contents = checkpoint.collect(split)
     reference = checkpoint.collect(alone)
     gaps = [
-        float((contents.adapter[n] - reference.adapter[n]).abs().max()) if n in contents.adapter else 1e9
-        for n in reference.adapter
+        float((contents.weights[n] - reference.weights[n]).abs().max()) if n in contents.weights else 1e9
+        for n in reference.weights
     ]
     state = {"stateful_callbacks": {checkpoint.OURS: {}}}
     base = {"id": "tiny", "revision": "r"}
@@ -82,7 +82,7 @@ def _work(model_dir: Path, out: Path) -> dict:
     checkpoint.load_adapter(target, again.model)
     checkpoint.load_optimizer(target, again)
     back = checkpoint.collect(again)
-    same = all(torch.equal(back.adapter[n], contents.adapter[n]) for n in contents.adapter) and all(
+    same = all(torch.equal(back.weights[n], contents.weights[n]) for n in contents.weights) and all(
         torch.equal(back.optimizer[n], contents.optimizer[n]) for n in contents.optimizer
     )
     went_on = steps(again, 2, mine, group.size) == steps(split, 2, mine, group.size)

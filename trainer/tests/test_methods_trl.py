@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import losses
-from jobs import METHODS, rows_of, train_reply
+from jobs import METHODS, full_reply, rows_of, train_reply
 
 from finetune_trainer.spec import parse_spec
 
@@ -89,3 +89,28 @@ def test_dpo_has_the_losses_of_a_plain_trl_run(here, plain_model, loss, monkeypa
     assert len(ours) == len(plain) == steps
     assert ours == pytest.approx(plain, rel=1e-4, abs=1e-5)
     assert ours[0] != pytest.approx(ours[-1], rel=1e-3)  # the weights have moved
+
+
+def test_full_fine_tuning_has_the_losses_of_a_plain_trl_run(here, plain_model):
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    rows, steps = rows_of("chat", 8), 4
+    job = here(full_reply(plain_model, total=steps, batch=8), rows=rows)
+    assert job.run() == 0
+    data = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
+    args = SFTConfig(
+        output_dir=str(plain_model / "plain"), max_steps=steps, per_device_train_batch_size=8, learning_rate=2e-3,
+        lr_scheduler_type="linear", weight_decay=0.01, seed=1, logging_steps=1, save_strategy="no", report_to=[],
+        disable_tqdm=True, bf16=False, use_cpu=True, gradient_checkpointing=False,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(plain_model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(plain_model)
+    plain = SFTTrainer(model=model, args=args, train_dataset=Dataset.from_list(data), processing_class=tokenizer)
+    plain.train()
+    theirs = [entry["loss"] for entry in plain.state.log_history if "loss" in entry]
+    ours = list(losses(job.server).values())
+    assert len(ours) == steps and ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+    assert ours[-1] < 0.9 * ours[0]

@@ -42,7 +42,7 @@ export const artifact = sqliteTable(
     org: text("org").notNull(),
     jobId: text("job_id").notNull(),
     attemptId: text("attempt_id").notNull(),
-    kind: text("kind", { enum: ["checkpoint", "adapter", "merged", "gguf", "report"] }).notNull(),
+    kind: text("kind", { enum: ["checkpoint", "adapter", "model", "merged", "gguf", "report"] }).notNull(),
     step: integer("step").notNull(),
     metrics: text("metrics", { mode: "json" }).$type<Record<string, number | string>>().notNull(),
     files: text("files", { mode: "json" }).$type<FileEntry[]>().notNull(),

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from .. import checkpoint, zero
-from ..adapter import unrounded
+from ..adapter import trains_whole, unrounded
 from ..control import Guard, TrainingFailed
 from ..data import BucketSampler, RankBatches, counts
 from ..group import PATIENCE, Group
@@ -46,7 +46,9 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "max_grad_norm": h.max_grad_norm,
         "seed": h.seed,
         "neftune_noise_alpha": h.neftune_alpha,
-        "bf16": False,  # weights are loaded in the wanted precision; autocast would convert them anew at every step
+        # Frozen weights are loaded in the wanted precision; autocast would convert them anew at every step. Weights that are all
+        # trained stay float32, since steps as small as theirs are lost in 8 bits, and compute in bfloat16.
+        "bf16": trains_whole(spec) and h.precision == "bfloat16",
         "gradient_checkpointing": h.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         "logging_steps": spec.schedule.log_every,
@@ -218,7 +220,7 @@ class Exact:
         return (self._total_loss_scalar + self._loss_total_before) / max(1, self.state.global_step)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoint.load_adapter(Path(resume_from_checkpoint), self.model)
+        checkpoint.load_weights(Path(resume_from_checkpoint), self.model)
 
     def _load_optimizer_and_scheduler(self, checkpoint_dir: str | None) -> None:
         if checkpoint_dir is not None:

@@ -46,7 +46,8 @@ class LoraSft(Exact, SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean loss over the tokens that count in the step, on all ranks. TRL's own scores every position on a CPU, padding too."""
-        result = score(model, inputs["input_ids"], inputs["labels"], inputs.get("position_ids"))
+        with self.accelerator.autocast():  # the model's parts are called here, past the forward that accelerate wraps
+            result = score(model, inputs["input_ids"], inputs["labels"], inputs.get("position_ids"))
         count = num_items_in_batch if num_items_in_batch is not None else max(1, result.count)
         self.meter.correct = self.meter.correct + result.correct
         self.meter.scored += result.count

@@ -1,5 +1,5 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
-import type { JobSpec, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
+import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
 import type { JobRow } from "../../../src/jobs/model.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
 
@@ -114,10 +114,11 @@ export const METHOD_NAMES: Record<MethodName, string> = {
   grpo: "GRPO",
 };
 
-/** `SFT, LoRA r16`; `DPO, QLoRA (nf4) r16` */
+/** `SFT, LoRA r16`; `DPO, QLoRA (nf4) r16`; `SFT, full` */
 export function methodWords(spec: JobSpec): string | null {
   if (spec.kind !== "train") return null;
   const { type, adapter, quantization } = spec.method;
+  if (adapter.type === "full") return `${METHOD_NAMES[type]}, full`;
   const family = adapter.dora ? "DoRA" : adapter.rslora ? "rsLoRA" : "LoRA";
   const held = quantization && quantization !== "none" ? `Q${family} (${quantization})` : family;
   return `${METHOD_NAMES[type]}, ${held} r${adapter.r}`;
@@ -143,6 +144,18 @@ export function lossWords(method: MethodSettings): string {
   }
 }
 
+function loraSettings(lora: LoraSettings): [string, string, unknown][] {
+  return [
+    ["Method", "LoRA rank", lora.r],
+    ["Method", "LoRA alpha", lora.alpha],
+    ["Method", "LoRA scale", lora.rslora ? "alpha / sqrt(r)" : "alpha / r"],
+    ["Method", "DoRA", lora.dora ? "on" : "off"],
+    ["Method", "LoRA dropout", lora.dropout],
+    ["Method", "Adapted layers", lora.layers ?? "all"],
+    ["Method", "Adapted modules", [lora.target_modules].flat().join(", ")],
+  ];
+}
+
 /** Every setting of a training run under a name for people, in the order of the page: `Learning rate` -> 0.001. */
 export function settingsOf(spec: TrainSpec): [group: string, name: string, value: string][] {
   const { hyperparameters: h, schedule: s, method: m, base_model: base, dataset } = spec;
@@ -164,13 +177,8 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
       : []),
     ["Method", "Goes on from", spec.start?.model ?? "the base model"],
     ["Method", "Base weights", m.quantization && m.quantization !== "none" ? m.quantization : "as they are"],
-    ["Method", "LoRA rank", m.adapter.r],
-    ["Method", "LoRA alpha", m.adapter.alpha],
-    ["Method", "LoRA scale", m.adapter.rslora ? "alpha / sqrt(r)" : "alpha / r"],
-    ["Method", "DoRA", m.adapter.dora ? "on" : "off"],
-    ["Method", "LoRA dropout", m.adapter.dropout],
-    ["Method", "Adapted layers", m.adapter.layers ?? "all"],
-    ["Method", "Adapted modules", [m.adapter.target_modules].flat().join(", ")],
+    ["Method", "Trained", m.adapter.type === "full" ? "every weight (full)" : "an adapter (LoRA)"],
+    ...(m.adapter.type === "lora" ? loraSettings(m.adapter) : []),
     ["Training", "Epochs", h.n_epochs],
     ["Training", "Steps", s.total_steps],
     ["Training", "Batch size", h.batch_size],

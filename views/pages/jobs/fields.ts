@@ -61,6 +61,16 @@ export const FIELDS: NumberField[] = [
   { name: "packing", label: "Packing", group: "Training", hint: "Short rows share a sequence", options: SWITCH },
   { name: "early_stopping", label: "Early stopping", group: "Training", hint: "Evaluations without a better loss" },
   { name: "keep_best", label: "Keep the best", group: "Training", hint: "Not the last checkpoint", options: SWITCH },
+  {
+    name: "adapter",
+    label: "What is trained",
+    group: "LoRA",
+    hint: "Full: every weight, in much more memory",
+    options: [
+      ["lora", "an adapter (LoRA)"],
+      ["full", "every weight (full)"],
+    ],
+  },
   { name: "lora_r", label: "Rank", group: "LoRA", hint: "Room to learn; more is slower" },
   { name: "lora_alpha", label: "Alpha", group: "LoRA" },
   { name: "lora_dropout", label: "Dropout", group: "LoRA" },
@@ -131,7 +141,7 @@ export function resolvedOf({
   need,
   parallel,
 }: TrainSpec): Record<string, string> {
-  const { adapter } = method;
+  const lora = method.adapter.type === "lora" ? method.adapter : null;
   return {
     n_epochs: String(h.n_epochs),
     max_steps: String(h.max_steps ?? schedule.total_steps),
@@ -144,10 +154,11 @@ export function resolvedOf({
     gradient_checkpointing: h.gradient_checkpointing ? "on" : "off",
     per_device_batch_size: String(h.per_device_batch_size),
     seed: String(h.seed),
-    lora_r: String(adapter.r),
-    lora_alpha: String(adapter.alpha),
-    lora_dropout: String(adapter.dropout),
-    lora_layers: adapter.layers === null ? "all" : String(adapter.layers),
+    adapter: lora ? "an adapter (LoRA)" : "every weight (full)",
+    lora_r: String(lora?.r ?? "none"),
+    lora_alpha: String(lora?.alpha ?? "none"),
+    lora_dropout: String(lora?.dropout ?? "none"),
+    lora_layers: String(lora?.layers ?? "all"),
     ...(method.type === "sft" ? { loss_on: method.loss_on === "completion" ? "answers only" : "every token" } : {}),
     ...(method.type === "dpo" ? { loss: method.loss, label_smoothing: String(method.label_smoothing) } : {}),
     ...("beta" in method ? { beta: String(method.beta) } : {}),
@@ -167,8 +178,8 @@ export function resolvedOf({
       : {}),
     ...(method.type === "reward" ? { center: String(method.center) } : {}),
     quantization: method.quantization ?? "none",
-    rslora: adapter.rslora ? "on" : "off",
-    dora: adapter.dora ? "on" : "off",
+    rslora: lora?.rslora ? "on" : "off",
+    dora: lora?.dora ? "on" : "off",
     neftune_alpha: String(h.neftune_alpha ?? "off"),
     packing: h.packing ? "on" : "off",
     early_stopping: String(h.early_stopping ?? "never"),

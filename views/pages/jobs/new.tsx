@@ -135,7 +135,7 @@ function TunedChoices({ form, tuned }: Pick<NewJobProps, "form" | "tuned">) {
       <summary>
         <Icon name="right" />
         Go on from a tuned model
-        <span class="xs muted">its adapter is trained further</span>
+        <span class="xs muted">its adapter, or all of it, is trained further</span>
       </summary>
       <div class="choices">
         {tuned.map((one) => (

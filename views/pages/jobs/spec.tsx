@@ -85,6 +85,7 @@ function otherRows(
       ["Tuned model", link(`/models/${encodeURIComponent(spec.tuned.model)}#exports`, spec.tuned.model)],
       ["Becomes", spec.format, spec.dataset ? "compared on held-out rows" : "compared on general questions"],
     ];
+  if (spec.kind === "serve" && spec.whole) return [...base, ["Whole model", <CopyId id={spec.whole.name} full />]];
   if (spec.kind === "serve") return [...base, ["Adapters", spec.adapters.map((one) => one.name).join(", ") || "none"]];
   return [
     ...base,

@@ -107,11 +107,11 @@ const CHECKPOINTS: Column<Checkpoint>[] = [
 ];
 
 function Files({ lineage }: { lineage: Lineage }) {
-  const shown = lineage.artifacts.find((row) => row.kind === "adapter") ?? lineage.artifacts[0];
+  const shown = lineage.artifacts.find((row) => row.kind === "adapter" || row.kind === "model") ?? lineage.artifacts[0];
   if (!shown?.files.length)
     return (
       <Empty slim icon="file" title="No files here">
-        The adapter's files are listed once they are on this server.
+        The model's files are listed once they are on this server.
       </Empty>
     );
   return (
@@ -241,7 +241,9 @@ export function TunedModelPage(props: {
             text={`from openai import OpenAI\n\nclient = OpenAI(base_url="${props.baseUrl}/v1", api_key="ftl-…")\nanswer = client.chat.completions.create(\n    model="${lineage.model}",\n    messages=[{"role": "user", "content": "Hello"}],\n)\nprint(answer.choices[0].message.content)`}
           />
         </section>
-        {lineage.method === "reward" ? null : <Exports model={lineage.model} exports={props.exports} />}
+        {lineage.method === "reward" || lineage.whole ? null : (
+          <Exports model={lineage.model} exports={props.exports} />
+        )}
         {props.isCheckpoint ? null : (
           <div class="row">
             <ConfirmForm
