@@ -113,5 +113,5 @@ def test_a_spec_that_does_not_fit_names_the_field(tiny, path, value):
 
 
 def test_an_unknown_kind_is_refused(tiny):
-    with pytest.raises(BadSpec, match="export"):
-        parse_spec("export", {})
+    with pytest.raises(BadSpec, match="'reproduce'"):
+        parse_spec("reproduce", {})
