@@ -38,6 +38,8 @@ const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Jobs"];
 const PATH = "/v1/jobs";
 
+import { reproduceJob, reproductionOf } from "./reproduce.ts";
+
 export const jobsApi = (ctx: Ctx) => {
   const act = (name: string, summary: string, work: (ctx: Ctx, actor: Actor, id: string) => Promise<JobRow>) =>
     new Elysia({ name: `jobs.${name}`, seed: ctx.installation })
@@ -92,6 +94,7 @@ export const jobsApi = (ctx: Ctx) => {
           waiting_for: waitingView(queue?.waiting ?? null),
           predicted_start: queue && startView(queue.start),
           position: queue?.position ?? null,
+          reproduction: await reproductionOf(ctx, actor, row),
           usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
         };
       },
@@ -127,6 +130,15 @@ export const jobsApi = (ctx: Ctx) => {
       params: Id,
       body: v.optional(v.nullable(TrainOverrides)),
       detail: { tags, summary: "Run a training job again, with changes; null sets a field back to auto" },
+    })
+    .post("/:id/reproduce", async ({ actor, params }) => jobView(await reproduceJob(ctx, actor, params.id)), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Run the frozen spec of a training job once more",
+        description:
+          "Same data, base model, numbers and seed; refused when any of them is gone. The new job's `reproduction` says step by step whether the losses are the same.",
+      },
     })
     .use(act("cancel", "Cancel a job", cancelJob))
     .use(act("pause", "Pause a job after a checkpoint", pauseJob))

@@ -1,4 +1,5 @@
 /** Gathers what the job pages show, from this room and those before it. */
+
 import { usageOfJob } from "../billing/service.ts";
 import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
 import { fits } from "../contract/support.ts";
@@ -11,6 +12,7 @@ import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import { startOf } from "./grader-starts.ts";
 import type { JobRow } from "./model.ts";
+import { reproductionOf } from "./reproduce.ts";
 import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
 import { JOB_STATES, type JobState } from "./state.ts";
 
@@ -80,6 +82,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
     active: isOpen(job.state),
     dataName: await dataName(ctx, actor, job.spec),
+    reproduction: await reproductionOf(ctx, actor, job),
   };
 }
 

@@ -1,4 +1,5 @@
 /** Pages of jobs: the list, a new one with its plan, one job with its curves, and runs beside each other. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { ComparePage, MOST_RUNS } from "../../views/pages/jobs/compare.tsx";
@@ -17,6 +18,7 @@ import { session } from "../http/session.ts";
 import { sha256Hex } from "../lib/ids.ts";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
+import { reproduceJob } from "./reproduce.ts";
 import { cancelJob, checkpointNow, createTrainJob, pauseJob, planTrainJob, rerunJob, resumeJob } from "./service.ts";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -162,6 +164,18 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
       async ({ request, actor, params }) => {
         const job = await rerunJob(ctx, actor, params.id);
         return redirect(request, `/jobs/${job.id}`, "Started again with the same settings.");
+      },
+      { params: Id },
+    )
+    .post(
+      "/jobs/:id/reproduce",
+      async ({ request, actor, params }) => {
+        const job = await reproduceJob(ctx, actor, params.id);
+        return redirect(
+          request,
+          `/jobs/${job.id}`,
+          "The same frozen spec runs again; this page will say whether the losses are the same.",
+        );
       },
       { params: Id },
     )

@@ -1,4 +1,5 @@
 /** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
+import type { Reproduction } from "../../../src/jobs/reproduce.ts";
 import type { LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
@@ -12,6 +13,7 @@ import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.t
 export interface JobPageProps extends JobStatusProps {
   /** What the data is called. */
   dataName: string | null;
+  reproduction: Reproduction | null;
   attempts: AttemptRow[];
   /** The newest evaluation made of this run. */
   evaluation: JobRow | null;
@@ -160,7 +162,7 @@ export function JobPage(props: JobPageProps) {
             {job.kind === "train" ? (
               <JobCheckpoints jobId={job.id} checkpoints={props.checkpoints} active={active} />
             ) : null}
-            <JobSpecPanel job={job} dataName={props.dataName} />
+            <JobSpecPanel job={job} dataName={props.dataName} reproduction={props.reproduction} />
             <Attempts attempts={props.attempts} />
           </div>
         </div>

@@ -2,7 +2,9 @@
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
 import type { Progress } from "../../../src/jobs/model.ts";
+import type { Reproduction } from "../../../src/jobs/reproduce.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
+import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -95,7 +97,23 @@ function otherRows(
   ];
 }
 
-export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string | null }) {
+/** How a run that reproduces another came out, in words. */
+function verdict({ steps, same, first_difference: other, differences }: Reproduction): string {
+  const known = differences.length ? `; ${differences.join(", ")}` : "";
+  if (!steps) return `no step to compare yet${known}`;
+  if (same) return `the same loss at every step, ${plural(steps, "step")} compared${known}`;
+  return `other losses from step ${other?.step} on: ${other?.original}, now ${other?.again}${known}`;
+}
+
+export function JobSpecPanel({
+  job,
+  dataName,
+  reproduction,
+}: {
+  job: JobRow;
+  dataName: string | null;
+  reproduction: Reproduction | null;
+}) {
   const { spec } = job;
   return (
     <section class="panel" aria-labelledby="spec-title">
@@ -109,6 +127,13 @@ export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string 
             ...(spec.kind === "train"
               ? trainRows(spec, job.progress as Progress, (job.result ?? {}) as Partial<TrainResult>, dataName)
               : otherRows(spec, dataName)),
+            reproduction
+              ? [
+                  "Reproduces",
+                  link(`/jobs/${encodeURIComponent(reproduction.original)}`, reproduction.original),
+                  verdict(reproduction),
+                ]
+              : null,
             ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
             job.parentId ? ["Made from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
@@ -122,6 +147,14 @@ export function JobSpecPanel({ job, dataName }: { job: JobRow; dataName: string 
           <div class="stack">
             {spec.kind === "train" ? (
               <KeyValue rows={settingsOf(spec).map(([, name, value]): [string, string] => [name, value])} />
+            ) : null}
+            {spec.kind === "train" ? (
+              <div class="row">
+                <ActionButton action={`/jobs/${encodeURIComponent(job.id)}/reproduce`} class="small">
+                  Reproduce
+                </ActionButton>
+                <span class="xs muted">Runs exactly this again and compares the losses step by step.</span>
+              </div>
             ) : null}
             <Snippet label="Spec as JSON" text={JSON.stringify(spec, null, 2)} />
           </div>
