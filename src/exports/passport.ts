@@ -32,7 +32,7 @@ async function factsOf(ctx: Ctx, actor: Actor, name: string) {
     .select({ id: job.id })
     .from(job)
     .where(and(eq(job.parentId, run.id), eq(job.kind, "export"), eq(job.org, actor.org)));
-  const own = and(eq(artifact.jobId, run.id), inArray(artifact.kind, ["adapter"]));
+  const own = and(eq(artifact.jobId, run.id), inArray(artifact.kind, ["adapter", "model"]));
   const files = await ctx.db
     .select()
     .from(artifact)

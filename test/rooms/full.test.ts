@@ -77,6 +77,9 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     expect(names).toContain("model.safetensors");
     expect(names).toContain("config.json");
     expect(names).toContain("tokenizer.json");
+    const path = `/v1/models/${encodeURIComponent(model)}/passport`;
+    const papers = JSON.stringify(await live.call("GET", path));
+    expect(papers).toContain(whole?.id ?? "no model");
     const { data } = await live.call<{ data: { id: string }[] }>("GET", "/v1/models");
     expect(data.map(({ id }) => id)).toContain(model);
   }, 150_000);

@@ -101,16 +101,17 @@ function One({ row, path }: { row: ExportView; path: string }) {
 }
 
 /** `exports` newest first. */
-export function Exports({ model, exports }: { model: string; exports: ExportView[] }) {
+export function Exports({ model, whole, exports }: { model: string; whole: boolean; exports: ExportView[] }) {
   const path = `/models/${encodeURIComponent(model)}`;
   const there = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
-  const left = FORMATS.filter((format) => !there.includes(format));
+  const left = whole ? [] : FORMATS.filter((format) => !there.includes(format));
   return (
     <section class="stack tight" id="exports" aria-labelledby="exports-title">
       <h2 id="exports-title">Take it elsewhere</h2>
       <p class="muted small">
-        The adapter merged into its base. The files are read back and must answer as the trained model does before they
-        count.
+        {whole
+          ? "Every weight was trained: the files on this page are a whole model for transformers and vLLM already, with nothing to merge."
+          : "The adapter merged into its base. The files are read back and must answer as the trained model does before they count."}
       </p>
       <p class="small">
         <a href={`/v1${path}/card`} download="README.md">
@@ -122,7 +123,7 @@ export function Exports({ model, exports }: { model: string; exports: ExportView
         </a>{" "}
         <span class="muted">(what it is made of and how, signed by this installation)</span>
       </p>
-      {exports.length ? (
+      {whole ? null : exports.length ? (
         exports.map((row) => <One row={row} path={path} />)
       ) : (
         <Empty slim icon="file" title="No files yet">

@@ -241,8 +241,8 @@ export function TunedModelPage(props: {
             text={`from openai import OpenAI\n\nclient = OpenAI(base_url="${props.baseUrl}/v1", api_key="ftl-…")\nanswer = client.chat.completions.create(\n    model="${lineage.model}",\n    messages=[{"role": "user", "content": "Hello"}],\n)\nprint(answer.choices[0].message.content)`}
           />
         </section>
-        {lineage.method === "reward" || lineage.whole ? null : (
-          <Exports model={lineage.model} exports={props.exports} />
+        {lineage.method === "reward" ? null : (
+          <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} />
         )}
         {props.isCheckpoint ? null : (
           <div class="row">
