@@ -134,8 +134,9 @@ export function processHands(dir: string): Hands {
       return () => rmdirSync(group);
     },
     leftovers(live) {
+      // The launcher's source and the cache of tokenized rows, which has a limit of its own, belong to no work.
       const kept = existsSync(root)
-        ? readdirSync(root).filter((name) => !/^launcher-[0-9a-f]{16}\.py$/.test(name))
+        ? readdirSync(root).filter((name) => !/^(launcher-[0-9a-f]{16}\.py|\.tokens)$/.test(name))
         : [];
       const running = processes(dir).map(({ key, pid }) => ({ key, name: `process ${pid} of ${key}` }));
       return [
