@@ -36,7 +36,7 @@ const stored = async (id: string) =>
   )) ?? [];
 
 describe("a run of the real trainer", () => {
-  const kills = FULL ? 100 : 20;
+  const kills = FULL ? 100 : 8;
   row(
     {
       row: "1r",

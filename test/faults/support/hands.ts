@@ -1,5 +1,14 @@
 /** What a fault does to work by hand, behind the server's back: a set of hands for each provider, so that every row of the fault table runs with each. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 /** One living piece of work. `key` names the attempt; `id` names this very process or container, reused never. */
@@ -42,13 +51,18 @@ interface Found {
 
 /** Processes of one data directory, found by what the system says of them rather than by what the server wrote down. */
 function processes(dir: string): Found[] {
-  const prefix = `FTL_SCRATCH=${join(dir, "process")}/`;
+  const root = `${join(dir, "process")}/`;
+  const prefix = `FTL_SCRATCH=${root}`;
   return readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     try {
       const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
       const scratch = environment.find((word) => word.startsWith(prefix));
-      if (!scratch) return [];
+      // Forked off a launcher that was there before the work, it shows that one's environment and command: its log and folder are its own.
+      const log = scratch ? "" : readlinkSync(`/proc/${name}/fd/1`);
+      const warm = !scratch && log.startsWith(root) && log.endsWith("/output.log");
+      if (!scratch && !warm) return [];
+      const key = (scratch?.slice(prefix.length) ?? log.slice(root.length)).split("/")[0] ?? "";
       const stat = readFileSync(`/proc/${name}/stat`, "utf8");
       const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
       if (fields[0] === "Z") return [];
@@ -57,10 +71,12 @@ function processes(dir: string): Found[] {
         {
           pid: Number(name),
           start: fields[19] ?? "",
-          key: scratch.slice(prefix.length).split("/")[0] ?? "",
+          key,
           token:
             environment.find((word) => word.startsWith("FTL_ATTEMPT_TOKEN="))?.slice("FTL_ATTEMPT_TOKEN=".length) ?? "",
-          trainer: command.includes("finetune_trainer"),
+          trainer: warm
+            ? readlinkSync(`/proc/${name}/cwd`).startsWith(`${root}${key}/`)
+            : command.includes("finetune_trainer"),
           parent: Number(fields[1]),
         },
       ];
