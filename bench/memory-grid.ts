@@ -56,13 +56,17 @@ const GRID: [GridRun["model"], string, Change][] = [
   ["smollm2", "bfloat16, nf4, 1 x 128", { precision: "bfloat16", quantization: "nf4", rows: 1, length: 128 }],
 ];
 
-/** All of the grid, or those of one model. */
-export function grid(only?: string): GridRun[] {
-  return GRID.filter(([model]) => !only || model === only).map(([model, name, { adapter, answer = 64, ...change }]) => {
-    const run = { ...PLAIN, ...change, adapter: { ...PLAIN.adapter, ...adapter } };
-    const all = run.method === "pretrain" || run.method === "orpo";
-    return { name, model, answer, run: { ...run, scored: all ? 1 : Math.min(1, answer / run.length) } };
-  });
+/** All of the grid, or the runs whose model and name begin so. */
+export function grid(only = ""): GridRun[] {
+  return GRID.filter(([model, name]) => `${model} ${name}`.startsWith(only)).map(
+    ([model, name, { adapter, answer = 64, ...change }]) => {
+      const run = { ...PLAIN, ...change, adapter: { ...PLAIN.adapter, ...adapter } };
+      const all = run.method === "pretrain" || run.method === "orpo";
+      const pairs = run.method === "dpo" || run.method === "orpo" || run.method === "reward";
+      const scored = all ? 1 : Math.min(1, answer / run.length);
+      return { name, model, answer, run: { ...run, scored, ...(pairs ? { joined: 1 + answer / run.length } : {}) } };
+    },
+  );
 }
 
 const ROWS = {

@@ -1,4 +1,4 @@
-/** Estimated against measured: `bun run bench memory [--only tiny|smollm2]` trains a grid of runs on processors and prints how far the plan's memory formula is off. */
+/** Estimated against measured: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on processors and prints how far the plan's memory formula is off. */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { memoryParts, modelShape, PARTS, totalMb } from "../src/jobs/memory.ts";

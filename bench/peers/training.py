@@ -123,6 +123,7 @@ def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, r
     clock = Clock(steps)
     with tempfile.TemporaryDirectory() as folder:
         pairs = method == "dpo"
+        model_dir = saying(model_dir, precision, Path(folder, "model"))
         Path(folder, "rows.json").write_text(json.dumps([talk(row) for row in rows]))
         columns = {"messages": "conversations", **({"chosen": "chosen", "rejected": "rejected"} if pairs else {})}
         tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
@@ -138,6 +139,17 @@ def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, r
             callbacks=[watch(clock)],
         )  # fmt: skip
     return clock.result()
+
+
+def saying(model_dir: str, precision: str, to: Path) -> str:
+    """The same model with its configuration saying this precision: LLaMA-Factory computes in the one it finds there."""
+    to.mkdir()
+    for path in Path(model_dir).iterdir():
+        if path.name != "config.json":
+            (to / path.name).symlink_to(path.resolve())
+    config = json.loads(Path(model_dir, "config.json").read_text("utf-8"))
+    (to / "config.json").write_text(json.dumps({**config, "dtype": precision, "torch_dtype": precision}))
+    return str(to)
 
 
 def talk(row: dict) -> dict:

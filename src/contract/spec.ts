@@ -264,12 +264,21 @@ export interface ServeSpec {
 }
 
 /** A tuned model as files of a format, which must answer as the trained model does. */
+/** Formats of exports; the k-quants are written by llama.cpp's own tool. */
+export const EXPORT_FORMATS = [
+  "safetensors",
+  "gguf-f16",
+  "gguf-q8_0",
+  "gguf-q6_k",
+  "gguf-q5_k_m",
+  "gguf-q4_k_m",
+] as const;
 export interface ExportSpec {
   version: typeof SPEC_VERSION;
   kind: "export";
   base_model: BaseModelRef;
   tuned: { model: string; checkpoint_id: string; artifact_id: string };
-  format: "safetensors" | "gguf-f16" | "gguf-q8_0";
+  format: (typeof EXPORT_FORMATS)[number];
   /** Its hold-out rows are what both are asked; null = general questions. */
   dataset: DatasetRef | null;
   /** At most so many of them. */

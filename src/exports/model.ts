@@ -1,9 +1,12 @@
 /** Exports as callers ask for and see them: the formats, how faithful each must be, and the view of one. */
 import * as v from "valibot";
-import type { ExportSpec } from "../contract/spec.ts";
+import { EXPORT_FORMATS, type ExportSpec } from "../contract/spec.ts";
 
-export const FORMATS = ["safetensors", "gguf-f16", "gguf-q8_0"] as const;
-export type Format = (typeof FORMATS)[number];
+export const FORMATS = EXPORT_FORMATS;
+export type Format = ExportSpec["format"];
+/** Formats that llama.cpp's `llama-quantize` writes: they need it on the machine. */
+export const QUANTIZER = "llama-quantize";
+export const QUANTIZED: readonly Format[] = ["gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"];
 
 /**
  * How far files may be from the trained model: mean Kullback-Leibler divergence in nats a token, and the share of positions with the same likeliest
@@ -13,6 +16,9 @@ export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
   safetensors: { kl_mean: 0.01, top1_same: 0.95 },
   "gguf-f16": { kl_mean: 0.01, top1_same: 0.95 },
   "gguf-q8_0": { kl_mean: 0.03, top1_same: 0.93 },
+  "gguf-q6_k": { kl_mean: 0.05, top1_same: 0.9 },
+  "gguf-q5_k_m": { kl_mean: 0.1, top1_same: 0.87 },
+  "gguf-q4_k_m": { kl_mean: 0.2, top1_same: 0.8 },
 };
 
 /** Types of models that can be written as GGUF; the trainer looks at tokenizer and positions too. */

@@ -11,7 +11,16 @@ import { AppError, notFound } from "../errors.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/service.ts";
 import { artifactDir, baseModelRef, resolveModel } from "../models/service.ts";
-import { type ExportView, type Fidelity, type Format, GGUF_TYPES, LIMITS } from "./model.ts";
+import {
+  type ExportView,
+  type Fidelity,
+  FORMATS,
+  type Format,
+  GGUF_TYPES,
+  LIMITS,
+  QUANTIZED,
+  QUANTIZER,
+} from "./model.ts";
 
 /** Hold-out rows both models read. */
 const PROMPTS = 16;
@@ -44,6 +53,15 @@ function view(row: JobRow, files: ArtifactRow | null): ExportView {
     finished_at: seconds(row.finishedAt),
   };
 }
+
+/** Where programs are looked for, beside the server's own PATH; the trainer looks there too. */
+const PROGRAMS = "/usr/local/bin:/usr/bin";
+
+/** Formats that can be written on this machine. */
+export const formatsHere = (): Format[] =>
+  Bun.which(QUANTIZER, { PATH: `${process.env.PATH ?? ""}:${PROGRAMS}` })
+    ? [...FORMATS]
+    : FORMATS.filter((format) => !QUANTIZED.includes(format));
 
 const ofKind = eq(job.kind, "export");
 const filesOf = and(
@@ -83,7 +101,7 @@ export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<Exp
 
 /**
  * Starts an export of a tuned model or checkpoint.
- * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `export_exists`
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`
  */
 export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
   const found = await resolveModel(ctx, actor, name);
@@ -116,6 +134,13 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       "invalid",
       "not_exportable",
       `Models of type ${type} cannot be written as GGUF here; ${[...GGUF_TYPES].join(", ")} can. Export it as safetensors.`,
+      { param: "format" },
+    );
+  if (!formatsHere().includes(format))
+    throw new AppError(
+      "invalid",
+      "no_quantizer",
+      `${format} is written by llama.cpp's ${QUANTIZER}, which is not on this machine. Install llama.cpp, or export gguf-q8_0.`,
       { param: "format" },
     );
   const before = (await listExports(ctx, actor, name)).find(

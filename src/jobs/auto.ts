@@ -43,6 +43,8 @@ export interface Facts {
   base: { context_length: number } & ModelShape;
   /** Part of the tokens that has a loss where answers alone are learned; 1 while nobody knows. */
   scored?: number;
+  /** A pair of answers as one sequence over its longer side; null where rows are no pairs. */
+  joined?: number | null;
   /** By how much this installation's own runs differed from the formula; 1 while there are none. */
   memoryFactor?: number;
   machine: { cpus: number; memoryMb: number; bf16: boolean };
@@ -185,6 +187,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength, answer) },
     scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
+    ...(facts.joined && facts.base.joins && typeof request.neftune_alpha !== "number" ? { joined: facts.joined } : {}),
     ...{ checkpointing, gpu, strategy, processes },
   });
   const factor = facts.memoryFactor ?? 1;

@@ -14,6 +14,8 @@ export interface ModelShape {
   vocabulary: number;
   /** Embedding and head are one matrix. */
   tied: boolean;
+  /** Both answers of a pair can be computed behind one prompt: attention is plain in every layer. */
+  joins?: boolean;
 }
 
 /** What of a run memory depends on. */
@@ -37,6 +39,8 @@ export interface RunShape {
   length: number;
   /** Part of the tokens that have a loss, and so logits. */
   scored: number;
+  /** A pair as one sequence over its longer side, where its prompt is computed once; absent = both sides are computed whole. */
+  joined?: number;
   /** Answers the model writes to each row, and tokens of the longest; absent for methods that write none. */
   answers?: number;
   written?: number;
@@ -90,6 +94,10 @@ const LOGIT_BYTES: Record<RunShape["method"], number> = {
   reward: 0,
   grpo: 22,
 };
+/** A pair is computed as one sequence where that takes at most this much of both sides. */
+const WORTH = 0.9;
+/** Types of models whose attention is plain in every layer as they are published; others may be joined, but are not counted on. */
+const PLAIN_ATTENTION = ["llama", "qwen2", "qwen3", "smollm3"];
 const MIB = 2 ** 20;
 
 /** The shape of a model from its stored architecture; what is not known is taken to be as in models of its size. */
@@ -107,6 +115,7 @@ export function modelShape(parameters: number, known: Record<string, unknown> | 
     keys: (number("key_value_heads") ?? heads) * (number("head_dim") ?? hidden / heads),
     vocabulary: number("vocab_size") ?? Math.min(50_000, Math.round(parameters / hidden / 4)),
     tied: known?.tied_embeddings === true,
+    joins: PLAIN_ATTENTION.includes(String(known?.model_type)),
   };
 }
 
@@ -202,7 +211,9 @@ function activationBytes(model: ModelShape, run: RunShape, tokens: number): numb
 export function memoryParts(model: ModelShape, run: RunShape): Parts {
   // KTO's second sequence of a row is scored without gradients, before the first keeps anything.
   const sequences = run.answers ?? (run.method === "kto" ? 1 : sequencesOf(run.method));
-  const tokens = run.rows * sequences * run.length;
+  const scorable = run.rows * sequences * run.length;
+  const joined = run.joined !== undefined && run.joined <= WORTH * sequences;
+  const tokens = joined ? run.rows * (run.joined ?? 2) * run.length : scorable;
   const trained = trainedParameters(model, run) * ADAPTER_BYTES;
   const { strategy, processes: n } = run;
   const weights = weightBytes(model, run);
@@ -213,7 +224,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   const scored = run.written === undefined ? run.scored : run.written / run.length;
   // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may keep their room.
   const cache = run.answers ? 2 * model.layers * model.keys * BYTES[run.precision] * tokens : 0;
-  const logits = tokens * scored * model.vocabulary * LOGIT_BYTES[run.method];
+  const logits = scorable * scored * model.vocabulary * LOGIT_BYTES[run.method];
   const compares = run.method === "dpo" || run.method === "kto" || run.method === "grpo";
   return {
     runtime: run.gpu

@@ -19,7 +19,7 @@ import { learnedMemory, pastRuns } from "./history.ts";
 import { modelShape } from "./memory.ts";
 import type { TrainPlan, TrainRequest } from "./model.ts";
 import { planOffers } from "./offers.ts";
-import { scoredShare } from "./scored.ts";
+import { answerShares } from "./scored.ts";
 import { beginningOf } from "./start.ts";
 import { suggestFor } from "./suggest.ts";
 
@@ -176,7 +176,7 @@ export async function buildTrainSpec(
   };
   const cards = await cardsOf(ctx, request.provider ?? null);
   if (cards.length) facts.gpus = cards;
-  if (ready && version.rowType !== "text") facts.scored = await scoredShare(ctx, actor, version.id);
+  if (ready && version.rowType !== "text") Object.assign(facts, await answerShares(ctx, actor, version.id));
   const past = await pastRuns(ctx, actor.org, ref.id);
   // What was learned is of runs like this one, and what this one is like is known once it is resolved.
   const resolve = () => (options.offers ? resolvedAnyway(request, facts) : resolveAuto(request, facts));

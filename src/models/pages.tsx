@@ -6,7 +6,7 @@ import { BaseList, ModelsPage, type ModelsProps, TunedList } from "../../views/p
 import { TunedModelPage } from "../../views/pages/models/tuned.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
-import { listExports } from "../exports/service.ts";
+import { formatsHere, listExports } from "../exports/service.ts";
 import { html, pageOf, redirect, safePath } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { importFromHub, importLocal, installBaseModel } from "./imports.ts";
@@ -92,6 +92,7 @@ export const modelsPages = (ctx: Ctx) => {
           <TunedModelPage
             lineage={lineage}
             exports={exports}
+            formats={formatsHere()}
             baseUrl={baseUrl}
             isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
           />,

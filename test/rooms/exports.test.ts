@@ -85,6 +85,8 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
 
   test("what cannot be exported says why", async () => {
     expect(await refusal("POST", path(), { format: "exe" })).toEqual([400, "invalid_type", "format"]);
+    if (!Bun.which("llama-quantize"))
+      expect(await refusal("POST", path(), { format: "gguf-q4_k_m" })).toEqual([400, "no_quantizer", "format"]);
     expect(await refusal("POST", "/v1/models/tiny/exports", { format: "gguf-f16" })).toEqual([
       400,
       "not_tuned",

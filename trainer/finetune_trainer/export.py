@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from . import fidelity
 from .control import Commands, TrainingFailed
 from .evaluate import with_adapter
-from .gguf_file import NotWritable, write
+from .gguf_file import TYPES, NotWritable, write
 from .home import Home
 from .inputs import check_adapter, fetch_rows, gives_scores, input_dir
 from .model import SAFE, load_model, load_tokenizer, prepare_torch
@@ -28,6 +30,8 @@ ABOUT = (
     "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
 SHARD = "4GB"
+# llama.cpp's tool for k-quants, and where it is looked for beside this process's PATH.
+QUANTIZER, PROGRAMS = "llama-quantize", "/usr/local/bin:/usr/bin"
 
 
 def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands) -> str:
@@ -72,7 +76,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
         names = [f"model-{spec.format.removeprefix('gguf-')}.gguf"]
         home.phase("writing", names[0])
         try:
-            write(merged, out / names[0], spec.format.removeprefix("gguf-"))
+            write_gguf(merged, out / names[0], spec.format.removeprefix("gguf-"))
         except NotWritable as error:
             raise TrainingFailed("bad_spec", str(error), "Export it as safetensors.") from error
         shutil.rmtree(merged)
@@ -116,6 +120,33 @@ def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None
     config = json.loads((directory / "config.json").read_text("utf-8"))
     config.pop("_name_or_path", None)  # a path of this machine
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def write_gguf(merged: Path, target: Path, kind: str) -> None:
+    """The merged model as one file; kinds that `gguf_file` cannot write, by llama.cpp's tool. Raises NotWritable, TrainingFailed."""
+    if kind in TYPES:
+        write(merged, target, kind)
+        return
+    tool = shutil.which(QUANTIZER, path=f"{os.environ.get('PATH', '')}:{PROGRAMS}")
+    if tool is None:
+        raise TrainingFailed(
+            "bad_spec", f"{QUANTIZER} is not on this machine", "Install llama.cpp, or export gguf-q8_0."
+        )
+    full = target.with_name(f".{target.name}")
+    write(merged, full, "f16")
+    done = subprocess.run(
+        [tool, str(full), str(target), kind.upper(), str(torch.get_num_threads())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    full.unlink()
+    if done.returncode != 0 or not target.is_file():
+        last = done.stdout.strip().splitlines()[-1:] or ["it said nothing"]
+        raise TrainingFailed("bad_spec", f"{QUANTIZER} failed: {last[0][:300]}", "Export it as gguf-q8_0.")
 
 
 def read_gguf(directory: Path, name: str, device: torch.device) -> tuple[Any, Any]:

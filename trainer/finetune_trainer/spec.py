@@ -226,7 +226,7 @@ class ExportSpec:
     kind: Literal["export"]
     base_model: Json
     tuned: Json
-    format: Literal["safetensors", "gguf-f16", "gguf-q8_0"]
+    format: Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"]
     dataset: Json | None
     prompts: int
     limits_of_fidelity: Json

@@ -117,6 +117,40 @@ def test_without_rows_general_questions_are_asked(here, tiny, strong):
     assert run.server.of("result")[0]["result"]["fidelity"]["prompts"] == 6
 
 
+def a_quantizer(directory, monkeypatch, body):
+    """A stand-in for llama.cpp's tool, found where the real one would be."""
+    tool = directory / export.QUANTIZER
+    tool.write_text(f"#!/bin/sh\n{body}\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(export, "PROGRAMS", f"{directory}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", "")
+
+
+def test_k_quants_are_what_the_tool_of_llama_cpp_makes_of_sixteen_bits(here, tiny, strong, tmp_path, monkeypatch):
+    a_quantizer(tmp_path, monkeypatch, f'echo "$3" > {tmp_path}/asked; /bin/cp "$1" "$2"')
+    run = here(export_reply(tiny, strong, "gguf-q4_k_m"), holdout=make_rows(6))
+    assert run.run() == 0
+    (result,) = [e["result"] for e in run.server.of("result")]
+    assert [file["path"] for file in result["files"]] == ["model-q4_k_m.gguf"]
+    assert (tmp_path / "asked").read_text() == "Q4_K_M\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(None, "is not on this machine"), ("echo out of paper; exit 3", "out of paper"), ("true", "it said nothing")],
+)
+def test_a_quantizer_that_is_missing_or_fails_says_so(here, tiny, strong, tmp_path, monkeypatch, body, words):
+    a_quantizer(tmp_path, monkeypatch, body or "")
+    if body is None:
+        (tmp_path / export.QUANTIZER).unlink()
+        monkeypatch.setattr(export, "PROGRAMS", str(tmp_path))
+    run = here(export_reply(tiny, strong, "gguf-q6_k"), holdout=make_rows(6))
+    assert run.run() == 1
+    (failed,) = run.server.of("failed")
+    assert failed["reason"] == "bad_spec" and words in failed["message"]
+    assert not run.server.complete("gguf")
+
+
 def test_what_cannot_be_written_says_why(tmp_path, tiny):
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors", "config.json"):
         if (tiny / name).is_file():

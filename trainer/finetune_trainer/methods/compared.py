@@ -18,6 +18,7 @@ from ..rows import Pairs
 from ..score import batches_by_length, evaluation_mode, pad_right
 from ..spec import TrainSpec
 from .common import Exact, ready
+from .shared_prompts import SharedPrompts
 
 Sequence = tuple[np.ndarray, np.ndarray]
 
@@ -35,6 +36,7 @@ class Compared(Exact):
 
     even = True
     evaluates_together = True
+    shared: SharedPrompts
     measures = {
         "rewards/accuracies": "reward_accuracy",
         "rewards/margins": "reward_margin",
@@ -69,14 +71,15 @@ class Compared(Exact):
     ) -> Any:
         """TRL's loss: a mean over the rows of the micro-batch."""
         self._step_tokens += inputs.pop("tokens")
-        loss = super().compute_loss(model, inputs)
+        with self.shared():
+            loss = super().compute_loss(model, inputs)
         self.meter.add(self.take_measures())
         return loss
 
     def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
         """The method's loss over rows and the means of its measures. All ranks take all rows: none of them waits, and none differs."""
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        with torch.no_grad(), evaluation_mode(self.model):
+        with torch.no_grad(), evaluation_mode(self.model), self.shared():
             for batch in batches_by_length(tokens.lengths(), self.args.per_device_train_batch_size):
                 inputs = self._prepare_inputs(self.make_batch(tokens, batch.tolist()))
                 inputs.pop("tokens")
@@ -149,4 +152,6 @@ def build_compared(
         # TRL keeps a copy of an adapter it is given as the reference. A new adapter changes nothing yet: the reference is
         # the model with its adapter switched off, which takes no memory. One that goes on from a tuned model has its copy.
         trainer.model.delete_adapter("ref")
+    # The noise of NEFTune depends on how long a sequence is.
+    trainer.shared = SharedPrompts(trainer.model, allowed=spec.hyperparameters.neftune_alpha is None)
     return ready(trainer, tokens, spec, group)

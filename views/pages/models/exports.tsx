@@ -1,5 +1,5 @@
 /** A tuned model as files of other formats: what there is, how faithful it is, and making another. */
-import { type ExportView, type Fidelity, FORMATS, type Format } from "../../../src/exports/model.ts";
+import type { ExportView, Fidelity, Format } from "../../../src/exports/model.ts";
 import { formatBytes, formatPercent } from "../../../src/lib/format.ts";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -11,6 +11,9 @@ const ABOUT: Record<Format, [title: string, about: string]> = {
   safetensors: ["Merged safetensors", "One whole model for transformers, vLLM and others, without an adapter"],
   "gguf-f16": ["GGUF, 16 bits", "One file for llama.cpp, Ollama and LM Studio"],
   "gguf-q8_0": ["GGUF, 8 bits (Q8_0)", "Half the size, nearly the same answers"],
+  "gguf-q6_k": ["GGUF, 6 bits (Q6_K)", "Two fifths of the size, close to the same answers"],
+  "gguf-q5_k_m": ["GGUF, 5 bits (Q5_K_M)", "A third of the size, answers differ now and then"],
+  "gguf-q4_k_m": ["GGUF, 4 bits (Q4_K_M)", "Under a third of the size, for laptops and phones"],
 };
 const small = (value: number) => (value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : value.toPrecision(2));
 
@@ -100,11 +103,12 @@ function One({ row, path }: { row: ExportView; path: string }) {
   );
 }
 
-/** `exports` newest first. */
-export function Exports({ model, whole, exports }: { model: string; whole: boolean; exports: ExportView[] }) {
+/** `exports` newest first; `formats` are those that can be made here. */
+export function Exports(props: { model: string; whole: boolean; exports: ExportView[]; formats: readonly Format[] }) {
+  const { model, whole, exports, formats } = props;
   const path = `/models/${encodeURIComponent(model)}`;
   const there = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
-  const left = whole ? [] : FORMATS.filter((format) => !there.includes(format));
+  const left = whole ? [] : formats.filter((format) => !there.includes(format));
   return (
     <section class="stack tight" id="exports" aria-labelledby="exports-title">
       <h2 id="exports-title">Take it elsewhere</h2>

@@ -1,6 +1,6 @@
 /** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
-import type { ExportView } from "../../../src/exports/model.ts";
+import type { ExportView, Format } from "../../../src/exports/model.ts";
 import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/format.ts";
 import type { modelLineage } from "../../../src/models/lineage.ts";
 import { Layout } from "../../layout.tsx";
@@ -132,6 +132,7 @@ function Files({ lineage }: { lineage: Lineage }) {
 export function TunedModelPage(props: {
   lineage: Lineage;
   exports: ExportView[];
+  formats: readonly Format[];
   baseUrl: string;
   isCheckpoint: boolean;
 }) {
@@ -242,7 +243,7 @@ export function TunedModelPage(props: {
           />
         </section>
         {lineage.method === "reward" ? null : (
-          <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} />
+          <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} formats={props.formats} />
         )}
         {props.isCheckpoint ? null : (
           <div class="row">
