@@ -618,3 +618,33 @@ CREATE TABLE `team_share` (
 	`month_gpu_hours` real,
 	`updated_at` integer NOT NULL
 );
+--> statement-breakpoint
+CREATE TABLE `sweep` (
+	`id` text PRIMARY KEY NOT NULL,
+	`org` text NOT NULL,
+	`name` text NOT NULL,
+	`state` text NOT NULL,
+	`request` text NOT NULL,
+	`error` text,
+	`created_by` text NOT NULL,
+	`created_at` integer NOT NULL,
+	`finished_at` integer
+);
+--> statement-breakpoint
+CREATE INDEX `sweep_org` ON `sweep` (`org`,`created_at`,`id`);--> statement-breakpoint
+CREATE INDEX `sweep_state` ON `sweep` (`state`);--> statement-breakpoint
+CREATE TABLE `trial` (
+	`sweep_id` text NOT NULL,
+	`number` integer NOT NULL,
+	`values` text NOT NULL,
+	`state` text NOT NULL,
+	`reason` text,
+	`job_id` text,
+	`rungs` text NOT NULL,
+	`decisions` text NOT NULL,
+	`score` real,
+	PRIMARY KEY(`sweep_id`, `number`),
+	FOREIGN KEY (`sweep_id`) REFERENCES `sweep`(`id`) ON UPDATE no action ON DELETE no action
+);
+--> statement-breakpoint
+CREATE INDEX `trial_job` ON `trial` (`job_id`);

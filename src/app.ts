@@ -70,6 +70,9 @@ import { inspectionApi } from "./models/inspection-api.ts";
 import { inspectionPages } from "./models/inspection-pages.tsx";
 import { recoverInstalls } from "./models/install.ts";
 import { modelsPages } from "./models/pages.tsx";
+import { sweepsApi } from "./sweeps/api.ts";
+import { sweepsPages } from "./sweeps/pages.tsx";
+import { startSweeps } from "./sweeps/service.ts";
 import { trainersApi } from "./trainers/api.ts";
 import { startTrainers } from "./trainers/service.ts";
 
@@ -179,6 +182,8 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   evaluationsPages,
   exportsApi,
   exportsPages,
+  sweepsApi,
+  sweepsPages,
   deploymentsApi,
   deploymentsPages,
   gatewayApi,
@@ -239,6 +244,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startPipeline(ctx),
     startTrainers(ctx),
     startEvaluations(ctx),
+    startSweeps(ctx),
     startDeployments(ctx),
   ];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));

@@ -9,6 +9,7 @@ import { job } from "../src/db/schema/jobs.ts";
 import { accessOf } from "../src/http/access.ts";
 import { type Asker, createTestApp, PASSWORD, type TestApp } from "./support/app.ts";
 import { type Everything, makeEverything } from "./support/everything.ts";
+import { BODIES, PARAMS, QUERIES } from "./support/requests.ts";
 
 /** The routes that answer without credentials. A route is added here on purpose or not at all. */
 const PUBLIC = [
@@ -22,108 +23,9 @@ const PUBLIC = [
   ...["POST /invite", "POST /login", "POST /setup"],
 ];
 
-/** What stands for the parameters of a path, by the longest start that fits: things of organisation A. */
-const PARAMS: Record<string, (e: Everything) => Record<string, string>> = {
-  "/assets/": () => ({ "*": "app.css" }),
-  "/v1/keys/": (e) => ({ id: e.key }),
-  "/keys/": (e) => ({ id: e.key }),
-  "/settings/keys/": (e) => ({ id: e.key }),
-  "/v1/admin/users/": (e) => ({ id: e.user }),
-  "/admin/users/": (e) => ({ id: e.user }),
-  "/v1/files/": (e) => ({ id: e.file }),
-  "/files/": (e) => ({ id: e.file }),
-  "/v1/uploads/": (e) => ({ id: e.upload }),
-  "/v1/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1" }),
-  "/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1" }),
-  "/v1/dataset_versions/": (e) => ({ id: e.version }),
-  "/v1/exports/": (e) => ({ id: e.export }),
-  "/v1/hosts/": (e) => ({ id: e.host }),
-  "/hosts/": (e) => ({ id: e.host }),
-  "/v1/gpus/": () => ({ uuid: "GPU-x" }),
-  "/v1/base_models/": (e) => ({ id: e.base }),
-  "/base_models/": (e) => ({ id: e.base }),
-  "/v1/models/": (e) => ({ id: e.model }),
-  "/models/": (e) => ({ id: e.model, export: e.export }),
-  "/v1/artifacts/": (e) => ({ id: e.artifact, "*": "trainer_state.json" }),
-  "/v1/jobs/": (e) => ({ id: e.job, act: "cancel" }),
-  "/jobs/": (e) => ({ id: e.job, act: "cancel" }),
-  "/v1/queue/": (e) => ({ id: e.job }),
-  "/queue/": (e) => ({ id: e.job }),
-  "/v1/admin/teams/": () => ({ id: "none" }),
-  "/admin/teams/": () => ({ id: "none" }),
-  "/v1/fine_tuning/jobs/": (e) => ({ id: e.job }),
-  "/v1/fine_tuning/checkpoints/": (e) => ({ id: e.checkpointModel, permission: "perm_x" }),
-  "/v1/evaluations/": (e) => ({ id: e.evaluation }),
-  "/evaluations/": (e) => ({ id: e.evaluation }),
-  "/v1/deployments/": (e) => ({ id: e.deployment }),
-  "/deployments/": (e) => ({ id: e.deployment }),
-};
-
-/** A grader that asks the model of organisation A. */
-const judge = (model: string) => ({
-  type: "score_model",
-  name: "judge",
-  model,
-  input: [{ role: "user", content: "How good is {{sample.output_text}}?" }],
-});
-
-/** Bodies for routes that need one: naming things of organisation A wherever something can be named. */
-const BODIES: Record<string, (e: Everything) => unknown> = {
-  "POST /v1/keys": () => ({ name: "matrix" }),
-  "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),
-  "POST /v1/admin/orgs": () => ({ name: "matrix" }),
-  "POST /v1/datasets": (e) => ({ file_id: e.file, file: e.file }),
-  "POST /v1/datasets/:id/rows": () => ({
-    messages: [
-      { role: "user", content: "a" },
-      { role: "assistant", content: "b" },
-    ],
-  }),
-  "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
-  "POST /v1/fine_tuning/jobs": (e) => ({ model: e.base, training_file: e.file }),
-  "POST /v1/fine_tuning/alpha/graders/run": (e) => ({ grader: judge(e.model), model_sample: "hi" }),
-  "POST /v1/fine_tuning/alpha/graders/validate": (e) => ({ grader: judge(e.model) }),
-  "POST /v1/jobs": (e) => ({ model: e.base, training_file: e.file }),
-  "POST /v1/jobs/plan": (e) => ({ model: e.base, training_file: e.file }),
-  "POST /v1/jobs/metrics": (e) => ({ jobs: [e.job], keys: ["train/loss"] }),
-  "POST /v1/evaluations": (e) => ({ job: e.job }),
-  "POST /v1/models/:id/exports": () => ({ format: "safetensors" }),
-  "POST /models/:id/exports": () => ({ format: "safetensors" }),
-  "POST /v1/deployments": (e) => ({ model: e.model }),
-  "POST /v1/chat/completions": (e) => ({ model: e.model, messages: [{ role: "user", content: "hi" }] }),
-  "POST /v1/completions": (e) => ({ model: e.model, prompt: "hi" }),
-  "POST /v1/uploads": () => ({ filename: "a.jsonl", purpose: "fine-tune", bytes: 10, mime_type: "text/jsonl" }),
-  "POST /v1/uploads/:id/complete": () => ({ part_ids: ["part_x"] }),
-  "POST /v1/uploads/:id/parts": () => {
-    const form = new FormData();
-    form.set("data", new Blob(["{}"]), "part");
-    return form;
-  },
-  "POST /v1/hosts/:id": () => ({ state: "cordoned" }),
-  "POST /v1/gpus/:uuid": () => ({ shares: 2 }),
-  "POST /v1/queue/:id": () => ({ priority: -1 }),
-  "POST /queue/:id": () => ({ priority: "-1" }),
-  "POST /v1/admin/teams/:id": () => ({ weight: 2 }),
-  "POST /admin/teams/:id": () => ({ weight: "2" }),
-  "POST /hosts/:id/state": () => ({ state: "cordoned" }),
-  "POST /hosts/:id/shares": () => ({ gpu: "GPU-x", shares: "2" }),
-  "POST /v1/base_models/import": () => ({ source: "local", directory: "/nowhere" }),
-  "POST /evaluations": (e) => ({ model: e.model }),
-  "POST /jobs": (e) => ({ data: e.version, model: e.base }),
-  "POST /jobs/plan": (e) => ({ data: e.version, model: e.base }),
-  "POST /admin/invite": () => ({ email: "matrix@example.test", role: "member" }),
-  "POST /admin/users/:id": () => ({ disabled: "false" }),
-  "POST /models/:id/delete": (e) => ({ confirm: e.model }),
-  "POST /deployments": (e) => ({ model: e.model }),
-  "POST /deployments/:id": () => ({ idle_minutes: "5" }),
-};
-/** Queries of routes that cannot be asked without one. */
-const QUERIES: Record<string, (e: Everything) => Record<string, string>> = {
-  "GET /v1/datasets/:id/tokens": (e) => ({ base_model: e.base }),
-};
 /** Routes without an id in the path whose body names something. */
 const NAMES_THINGS =
-  /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|deployments|chat\/completions|completions)$/;
+  /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|sweeps|sweeps\/plan|deployments|chat\/completions|completions)$/;
 
 /** Things that belong to the installation rather than to an organisation. */
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;

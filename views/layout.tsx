@@ -21,6 +21,7 @@ const NOUNS: Noun[] = [
   { href: "/", label: "Home", icon: "home", key: "h" },
   { href: "/datasets", label: "Datasets", icon: "data", key: "d" },
   { href: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
+  { href: "/sweeps", label: "Sweeps", icon: "compare", key: "w" },
   { href: "/models", label: "Models", icon: "models", key: "m" },
   { href: "/evaluations", label: "Evaluations", icon: "scale", key: "e" },
   { href: "/playground", label: "Playground", icon: "chat", key: "p" },

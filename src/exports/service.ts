@@ -59,7 +59,7 @@ const PROGRAMS = "/usr/local/bin:/usr/bin";
 
 /** Formats that can be written on this machine. */
 export const formatsHere = (): Format[] =>
-  Bun.which(QUANTIZER, { PATH: `${process.env.PATH ?? ""}:${PROGRAMS}` })
+  (Bun.which(QUANTIZER) ?? Bun.which(QUANTIZER, { PATH: PROGRAMS }))
     ? [...FORMATS]
     : FORMATS.filter((format) => !QUANTIZED.includes(format));
 

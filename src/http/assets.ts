@@ -14,6 +14,7 @@ import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
 import partsCss from "../../views/assets/css/parts.css" with { type: "file" };
 import queueCss from "../../views/assets/css/queue.css" with { type: "file" };
+import sweepsCss from "../../views/assets/css/sweeps.css" with { type: "file" };
 import tableCss from "../../views/assets/css/table.css" with { type: "file" };
 import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
 import icon from "../../views/assets/icon.svg" with { type: "file" };
@@ -44,6 +45,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       pagesCss,
       jobsCss,
       queueCss,
+      sweepsCss,
     ],
   },
   "icon.svg": { type: "image/svg+xml", parts: [icon] },

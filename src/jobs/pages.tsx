@@ -130,6 +130,15 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
       },
       { body: JobFormBody },
     )
+    .post(
+      "/jobs/sweep",
+      async ({ request, actor, body }) => {
+        const parsed = requestOf(formOf(body));
+        if ("problems" in parsed) return formAgain(request, actor, body, 422);
+        return redirect(request, `/sweeps/new?training=${encodeURIComponent(JSON.stringify(parsed.request))}`);
+      },
+      { body: JobFormBody },
+    )
     .get(
       "/jobs/compare",
       async ({ request, actor, query }) => {

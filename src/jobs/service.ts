@@ -26,6 +26,7 @@ export {
   type WaitView,
 } from "./queue.ts";
 export { changeQueued, placedJob } from "./queue-wishes.ts";
+export { isTerminal } from "./state.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
 export { finishJob } from "./transitions.ts";

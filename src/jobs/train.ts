@@ -21,6 +21,8 @@ export interface TrainOptions extends RequestMarks {
   parentId?: string;
   /** Name of a request field in the caller's own request; the field itself when missing. */
   paramOf?: (field: string) => string;
+  /** Of a plan: whether providers are asked what they offer; they are unless this is false. */
+  offers?: boolean;
 }
 
 /**
@@ -61,7 +63,7 @@ async function renamed<T>(options: TrainOptions, work: () => Promise<T>): Promis
 /** Everything a run would do and need, before anything starts. Changes nothing. */
 export function planTrainJob(ctx: Ctx, actor: Actor, request: unknown, options: TrainOptions = {}): Promise<TrainPlan> {
   return renamed(options, () =>
-    buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf), { offers: true }),
+    buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf), { offers: options.offers !== false }),
   );
 }
 

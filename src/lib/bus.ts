@@ -17,6 +17,7 @@ export interface BusEvents {
   /** A serve job takes requests at `address`. */
   "job.ready": { org: string; jobId: string; address: string; models: string[] };
   "evaluation.changed": { org: string; evaluationId: string };
+  "sweep.changed": { org: string; sweepId: string; state: string };
   "deployment.changed": { org: string; deploymentId: string; state: string };
   /** Hosts were looked at; `ids` are those whose state an administrator or a maintenance window changed. */
   "hosts.changed": { ids: string[] };

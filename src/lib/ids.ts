@@ -31,6 +31,7 @@ export const ID_PREFIX = {
   artifact: "art_",
   evaluation: "eval_",
   deployment: "dep_",
+  sweep: "sweep_",
   chat: "chatcmpl-",
   request: "req_",
   usage: "use_",

@@ -11,6 +11,7 @@ export const TOPICS = [
   "models",
   "evaluations",
   "deployments",
+  "sweeps",
   "hosts",
   "queue",
 ] as const;
@@ -54,6 +55,7 @@ export function listenTopics(
   pass("models", "base_model.changed", (event) => [event.modelId, null]);
   pass("models", "model.created", (event) => [event.modelId, null]);
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
+  pass("sweeps", "sweep.changed", (event) => [event.sweepId, event.state]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);
   pass("hosts", "hosts.changed", (event) => [event.ids[0] ?? "", null]);
   // Everybody stands in one queue. Whose job it was stays untold: only that something moved.

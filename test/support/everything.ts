@@ -7,6 +7,7 @@ import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { host } from "../../src/db/schema/hosts.ts";
 import { job } from "../../src/db/schema/jobs.ts";
+import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
 import type { TestApp } from "./app.ts";
 import { trainSpec } from "./attempt.ts";
@@ -26,6 +27,7 @@ export interface Everything {
   evaluation: string;
   export: string;
   deployment: string;
+  sweep: string;
   key: string;
   user: string;
   org: string;
@@ -50,6 +52,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
     deployment: newId("deployment"),
+    sweep: newId("sweep"),
     export: newId("job"),
   };
   const line = `${JSON.stringify({
@@ -116,6 +119,13 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
         ...{ format: "gguf-f16", prompts: 1, limits_of_fidelity: { kl_mean: 1, top1_same: 0 }, precision: "float32" },
       } as JobSpec,
       ...at,
+    });
+    await tx.insert(sweep).values({
+      ...{ id: ids.sweep, org, name: "a", state: "running", createdBy: at.createdBy, createdAt: at.createdAt },
+      request: {
+        ...{ name: "a", training: { model: base, training_file: ids.file }, space: { seed: [1] }, parallel: 1 },
+        ...{ strategy: { type: "grid" }, metric: "eval/loss", direction: "min" },
+      },
     });
     await tx.insert(deployment).values({
       id: ids.deployment,

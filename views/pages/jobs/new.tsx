@@ -348,6 +348,10 @@ export function NewJobFormView(props: NewJobProps): VNode {
       </div>
       <aside>
         <Plan view={props.plan} ready={Boolean(form.data && form.model)} />
+        <button type="submit" class="button block" formaction="/jobs/sweep" formnovalidate>
+          <Icon name="compare" />
+          Try several values
+        </button>
       </aside>
     </form>
   );

@@ -61,6 +61,16 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
       Change and run
     </a>
   ) : null;
+  const around = train ? (
+    <a
+      class="button"
+      href={`/sweeps/new?job=${encodeURIComponent(job.id)}`}
+      title="Train like this with several values"
+    >
+      <Icon name="compare" />
+      Sweep around it
+    </a>
+  ) : null;
   return (
     <div id="job-actions" class="actions">
       {state === "running" && train ? (
@@ -82,6 +92,7 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
           Resume
         </ActionButton>
       ) : null}
+      {state === "succeeded" ? around : null}
       {train && ["succeeded", "failed", "cancelled"].includes(state) ? change : null}
       {train && ["failed", "cancelled"].includes(state) ? again : null}
       {state === "succeeded" && model ? (

@@ -4,7 +4,7 @@ Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies o
 `stall.N` stops working at step N but lives on, `deaf` obeys no command and no SIGTERM, `fail.REASON` reports that failure at step 3,
 `once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint, `bye` exits 0 at step 3 without a word,
 `savekill.N` dies of SIGKILL in the middle of uploading the checkpoint of step N, `hog.N` takes memory without end from step N on,
-`slow.N` takes N ms a step, `talk` says a log line every step.
+`slow.N` takes N ms a step, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates.
 """
 
 import hashlib
@@ -149,7 +149,8 @@ def train(home: Home, reply: dict, words: dict) -> int:
             return 0
         if "talk" in words:
             home.emit("log", level="info", message=f"step {step}")
-        values = {"train/loss": 1 / step, "train/token_accuracy": 0.5, "perf/tokens_per_second": 500.0}
+        rate = 1000 * reply["spec"]["hyperparameters"]["learning_rate"] if "judged" in words else 0
+        values = {"train/loss": 1 / step + rate, "train/token_accuracy": 0.5, "perf/tokens_per_second": 500.0}
         home.emit("metrics", step=step, epoch=step / total, values=values)
         home.emit("progress", step=step, total_steps=total, epoch=step / total, tokens_seen=tokens, eta_s=1.0, fraction=step / total)
         if step % schedule["save_every"] == 0 or step == total:

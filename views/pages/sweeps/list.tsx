@@ -1,0 +1,57 @@
+/** The list of sweeps: what was tried, how far each is, and what won. */
+import type { Listed } from "../../../src/lib/page.ts";
+import type { SweepView } from "../../../src/sweeps/model.ts";
+import { List, type ListKind, ListPage } from "../../parts/list.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { type Column, RowName } from "../../parts/table.tsx";
+import { Time } from "../../parts/value.tsx";
+import { bestOf, scoreOf, valuesOf } from "./words.ts";
+
+const COLUMNS: Column<SweepView>[] = [
+  {
+    key: "name",
+    label: "Sweep",
+    name: true,
+    render: (row) => (
+      <RowName
+        href={`/sweeps/${row.id}`}
+        name={row.name}
+        sub={
+          row.error ??
+          (bestOf(row) ? `best: ${valuesOf(bestOf(row)?.values ?? {})}` : Object.keys(row.space).join(", "))
+        }
+      />
+    ),
+  },
+  { key: "ended", label: "Trials", end: true, render: (row) => `${row.counts.ended} of ${row.counts.trials}` },
+  { key: "best", label: "Best", end: true, wide: true, render: (row) => scoreOf(bestOf(row)?.score ?? null) },
+  { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
+  { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
+];
+
+const LIST: ListKind<SweepView> = {
+  id: "sweeps",
+  label: "Sweeps",
+  columns: COLUMNS,
+  rowId: (row) => row.id,
+  topics: ["sweeps"],
+  search: "Search by name",
+  empty: () => (
+    <Empty
+      icon="compare"
+      title="No sweeps yet"
+      action={
+        <a class="button primary" href="/jobs/new">
+          Set up a training
+        </a>
+      }
+    >
+      Which learning rate, which rank? A sweep trains with every value, or with some drawn at random, and shows what
+      won. Set up a training, then press “Try several values”; or press it on the page of a job that has ended.
+    </Empty>
+  ),
+};
+
+export const SweepList = (rows: Listed<SweepView>) => <List of={LIST} {...rows} />;
+export const SweepsPage = (rows: Listed<SweepView>) => <ListPage title="Sweeps" of={LIST} {...rows} />;
