@@ -68,13 +68,9 @@ export const sweepsPages = (ctx: Ctx) => {
       "/sweeps/new",
       async ({ request, actor, query }) => {
         if (!query.training && !query.job) return redirect(request, "/jobs/new");
-        const {
-          name: _name,
-          suffix: _suffix,
-          ...training
-        } = query.job
-          ? (await getJob(ctx, actor, query.job)).request
-          : (JSON.parse(query.training) as Record<string, unknown>);
+        const given = query.job ? (await getJob(ctx, actor, query.job)).request : JSON.parse(query.training);
+        // What belongs to one job: its name, and the answers compared when it ends.
+        const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
         return again(request, actor, firstForm(training), 200);
       },
       {

@@ -197,6 +197,31 @@ describe("a sweep", () => {
     expect(failed.error).toContain("No trial was trained to its end.");
   }, 90_000);
 
+  test("is made in the browser from a training, says what is wrong where it is wrong, and shows its trials", async () => {
+    const page = async (method: string, path: string, form?: Record<string, string>) => {
+      const answer = await lab.request(method, path, form ? { raw: new URLSearchParams(form) } : {});
+      return { status: answer.status, location: answer.headers.get("location") ?? "", text: await answer.text() };
+    };
+    const first = await page("GET", `/sweeps/new?job=${await lab.train("before")}`);
+    expect([first.status, first.text.includes("3 trials")]).toEqual([200, true]);
+    const form = {
+      ...{ training: JSON.stringify(training()), metric: "train/loss", name: "by hand" },
+      ...{ field_0: "learning_rate", values_0: "1e-4 to 1e-2", field_1: "seed", values_1: "1, 2" },
+    };
+    expect((await page("POST", "/sweeps/plan", form)).text).toContain("6 trials");
+    const wrong = await page("POST", "/sweeps", { ...form, values_0: "2 to 1" });
+    expect([wrong.status, wrong.text.includes("It needs a min below its max.")]).toEqual([422, true]);
+    const twice = await page("POST", "/sweeps", { ...form, field_1: "learning_rate" });
+    expect(twice.text).toContain("This field is named above already.");
+    const made = await page("POST", "/sweeps", { ...form, values_0: "1e-4" });
+    expect(made.status).toBe(303);
+    const done = await ended(made.location.replace("/sweeps/", ""));
+    expect(done.counts.succeeded).toBe(2);
+    const shown = await page("GET", made.location);
+    expect(shown.text).toContain("Best: learning_rate 0.0001, seed");
+    expect((await page("GET", "/sweeps")).text).toContain("by hand");
+  }, 90_000);
+
   test("is cancelled with its jobs, and what waited never begins", async () => {
     const made = await make({
       training: training({ suffix: "judged-slow.50", max_steps: 2000 }),

@@ -24,6 +24,7 @@ import {
   seedSpec,
 } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
+import { addSweeps } from "./seed-sweeps.ts";
 import { addRequests, addUsage } from "./seed-usage.ts";
 
 export type SeedName = "empty" | "full" | "failing";
@@ -128,6 +129,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);
+  await addSweeps(ctx, actor);
 }
 
 /** Everything that can go wrong at once: failed jobs and data, a deployment that keeps dying. */

@@ -15,6 +15,9 @@ const STATES: Record<string, Look> = {
   succeeded: ["Succeeded", "ok", "ok"],
   failed: ["Failed", "bad", "failed"],
   cancelled: ["Cancelled", "idle", "cancelled"],
+  // Trials of sweeps
+  waiting: ["Waiting", "idle", "clock"],
+  refused: ["Refused", "warn", "warn"],
   // Datasets and base models
   needs_mapping: ["Needs mapping", "warn", "warn"],
   ready: ["Ready", "ok", "ok"],

@@ -70,8 +70,8 @@ export function MethodField({ chosen, rows, problem }: { chosen: string; rows: R
         </div>
       ) : (
         <div class="hint">
-          A small adapter is trained and the base model stays as it is, unless every weight is to be trained (under
-          LoRA). {rows ? othersThan(rows) : null}
+          A small adapter is trained and the base model stays as it is, unless “What is trained” among the numbers says
+          every weight. {rows ? othersThan(rows) : null}
         </div>
       )}
     </fieldset>

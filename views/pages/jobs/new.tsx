@@ -346,7 +346,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
           <Place {...props} />
         </div>
       </div>
-      <aside>
+      <aside class="stack">
         <Plan view={props.plan} ready={Boolean(form.data && form.model)} />
         <button type="submit" class="button block" formaction="/jobs/sweep" formnovalidate>
           <Icon name="compare" />

@@ -50,7 +50,7 @@ function Lines({ form, problems }: NewSweepProps) {
           />
         </div>
       ))}
-      <p class="hint">
+      <p class="muted small">
         Values with commas, or a range: <code>1e-5 to 1e-3</code>. A grid takes three of a range; draws take any of it.
       </p>
     </fieldset>

@@ -42,7 +42,7 @@ function Picture({ field, sweep, dots }: { field: string; sweep: SweepView; dots
     y: top(trial.score ?? 0),
   }));
   return (
-    <figure class="panel body-only">
+    <figure class="panel">
       <h3>{`${field} and ${sweep.metric}`}</h3>
       <svg class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${sweep.metric} by ${field}`}>
         <path class="frame" d={`M${LEFT},${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} />

@@ -101,14 +101,16 @@ function columnsOf(sweep: SweepView): Column<TrialView>[] {
       name: true,
       render: (row) => (
         <>
-          {row.job_id ? (
-            <a class="row-link" href={`/jobs/${encodeURIComponent(row.job_id)}`}>
-              {`Trial ${row.number}`}
-            </a>
-          ) : (
-            `Trial ${row.number}`
-          )}
-          {row.number === sweep.best ? <span class="tag best">best</span> : null}
+          <span class="trial-name">
+            {row.job_id ? (
+              <a class="row-link" href={`/jobs/${encodeURIComponent(row.job_id)}`}>
+                {`Trial ${row.number}`}
+              </a>
+            ) : (
+              `Trial ${row.number}`
+            )}
+            {row.number === sweep.best ? <span class="tag best">best</span> : null}
+          </span>
           <span class="sub">{row.reason ?? valuesOf(row.values)}</span>
           {row.reason ? null : <Decisions row={row} />}
         </>
