@@ -62,10 +62,21 @@ describe("the table of what goes together", () => {
     expect(idle.map(({ reason }) => reason)).toEqual([]);
   });
 
-  test("lets every option be used somehow, but for those of several GPUs", () => {
+  test("FlashAttention is for GPUs and 16 bits", () => {
+    const said = (device: string, precision: string) =>
+      refusal({ attention: "flash_attention_2", device, precision })?.reason ?? null;
+    expect(said("cpu", "bfloat16")).toContain("GPUs alone");
+    expect(said("gpu", "float32")).toContain("16 bits");
+    expect(said("gpu", "bfloat16")).toBeNull();
+    const whole = { attention: "flash_attention_2", device: "gpu", precision: "bfloat16", adapter: "full" };
+    expect(refusal(whole)?.param).toBe("attention");
+  });
+
+  test("lets every option be used somehow, but for those of GPUs", () => {
     const used = new Set(open.flatMap(([a, x, b, y]) => [`${a}=${x}`, `${b}=${y}`]));
     const all = new Set(pairs.flatMap(([a, x, b, y]) => [`${a}=${x}`, `${b}=${y}`]));
     expect([...all].filter((value) => !used.has(value)).sort()).toEqual([
+      "attention=flash_attention_2",
       "device=gpu",
       "strategy=fsdp",
       "strategy=zero2",

@@ -121,6 +121,9 @@ export type MethodSettings = AnyMethod &
   );
 export type MethodName = MethodSettings["type"];
 
+/** What computes attention; names are those of transformers. */
+export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;
+
 /** Every number the trainer uses, all resolved: nothing is `auto` here. */
 export interface Hyperparameters {
   n_epochs: number;
@@ -148,6 +151,8 @@ export interface Hyperparameters {
   early_stopping?: number;
   /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */
   keep_best?: boolean;
+  /** Absent = sdpa. */
+  attention?: (typeof ATTENTIONS)[number];
 }
 
 /**

@@ -51,6 +51,7 @@ export function factsOf(spec: TrainSpec): Facts {
     holdout: spec.schedule.eval_rows > 0 ? "some" : "none",
     early_stopping: h.early_stopping !== undefined,
     keep_best: h.keep_best ?? false,
+    attention: h.attention ?? "sdpa",
     strategy: spec.parallel?.strategy ?? "single",
     device: spec.need.gpus > 0 ? "gpu" : "cpu",
   };

@@ -81,6 +81,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   packing: "packing",
   early_stopping: "early_stopping",
   keep_best: "keep_best",
+  attention: "attention",
   eval_every: "eval_every",
   save_every: "save_every",
   max_attempts: "max_attempts",

@@ -47,6 +47,7 @@ export const NUMBERS = [
   "packing",
   "early_stopping",
   "keep_best",
+  "attention",
   "max_length",
   "precision",
   "gradient_checkpointing",
@@ -65,6 +66,7 @@ const WORDS = new Set<string>([
   "quantization",
   "precision",
   "parallel",
+  "attention",
 ]);
 const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best", "gradient_checkpointing"]);
 

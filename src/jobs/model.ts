@@ -1,6 +1,6 @@
 /** What callers send and see of jobs: the training request, list queries, and the views of rows. */
 import * as v from "valibot";
-import { DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
+import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
@@ -140,6 +140,7 @@ export const TrainRequest = v.strictObject({
   packing: auto(v.boolean()),
   early_stopping: auto(whole(1, 1000)),
   keep_best: auto(v.boolean()),
+  attention: auto(v.picklist(ATTENTIONS)),
   scheduler: auto(v.picklist(SCHEDULERS)),
   warmup_ratio: auto(between(0, 0.9)),
   weight_decay: auto(between(0, 1)),

@@ -96,6 +96,8 @@ describe("the method", () => {
     ["chat", { quantization: "fp4" }, "quantization", "Invalid"],
     ["chat", { early_stopping: 0 }, "early_stopping", "at least 1"],
     ["chat", { neftune_alpha: -1 }, "neftune_alpha", "greater than 0"],
+    ["chat", { attention: "flash_attention_2" }, "attention", "GPUs alone"],
+    ["chat", { attention: "quick" }, "attention", "Invalid"],
   ] as [RowType, object, string, string][])(
     "of %s rows with %j is refused by field",
     async (rows, extra, param, says) => {

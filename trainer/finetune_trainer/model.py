@@ -64,7 +64,9 @@ def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None
     return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
 
 
-def load_model(directory: Path, precision: str, device: torch.device | None, quantization: str = "none") -> Any:
+def load_model(
+    directory: Path, precision: str, device: torch.device | None, quantization: str = "none", attention: str = "sdpa"
+) -> Any:
     """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad.
 
     Quantised weights are made while loading, layer by layer, on the device they stay on.
@@ -84,6 +86,7 @@ def load_model(directory: Path, precision: str, device: torch.device | None, qua
             dtype=DTYPES[precision],
             use_safetensors=True,
             low_cpu_mem_usage=True,
+            **({} if attention == "sdpa" else {"attn_implementation": attention}),
             **place,
             **SAFE,
         )

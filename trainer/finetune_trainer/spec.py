@@ -151,6 +151,7 @@ class Hyperparameters:
     packing: bool = False
     early_stopping: int | None = None
     keep_best: bool = False
+    attention: Literal["sdpa", "flash_attention_2"] = "sdpa"
 
 
 @dataclass(frozen=True)

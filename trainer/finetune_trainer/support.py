@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
         "holdout": "some" if spec.schedule.eval_rows else "none",
         "early_stopping": h.early_stopping is not None,
         "keep_best": h.keep_best,
+        "attention": h.attention,
         "strategy": spec.parallel.strategy,
         "device": device,
     }
@@ -59,3 +61,13 @@ def check(spec: TrainSpec, device: str) -> None:
     """Refuses a spec the table refuses. Raises TrainingFailed with the table's reason."""
     if reason := refusal(facts_of(spec, device)):
         raise TrainingFailed("bad_spec", reason, "Change what it names and start the job anew.")
+
+
+def check_packages(spec: TrainSpec) -> None:
+    """Refuses what this machine's packages cannot do, before any model is loaded. Raises TrainingFailed."""
+    if spec.hyperparameters.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise TrainingFailed(
+            "bad_spec",
+            "attention 'flash_attention_2' needs the package flash-attn, which the trainer's environment does not have",
+            "Leave attention out, or install flash-attn where the trainer runs.",
+        )

@@ -31,6 +31,7 @@ def run(
     group = group or Group()
     device = prepare_torch()
     support.check(spec, "gpu" if device.type == "cuda" else "cpu")
+    support.check_packages(spec)
     base = _fetched(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
     home.phase("loading_data")
     tokenizer = load_tokenizer(base)
@@ -52,6 +53,7 @@ def run(
         "float32" if whole else spec.hyperparameters.precision,
         None if group.sharded else device,
         spec.method.quantization,
+        spec.hyperparameters.attention,
     )
     ends = end_token_ids(model, tokenizer)
     method = load_method(spec.method.type)

@@ -14,11 +14,14 @@ from pair import Pair, preload
 from test_train import resume_entry
 from transformers import AutoModelForCausalLM, Lfm2Config, MptConfig
 
+from finetune_trainer import support
+from finetune_trainer.control import TrainingFailed
 from finetune_trainer.data import Tokens, flat
 from finetune_trainer.model import end_token_ids, load_model, load_tokenizer
 from finetune_trainer.packing import best_fit, keeps_rows_apart, pack, pad_positions
 from finetune_trainer.rows import tokenize
 from finetune_trainer.score import pad_right, score
+from finetune_trainer.spec import parse_spec
 
 preload()
 
@@ -267,3 +270,25 @@ def test_rows_may_all_be_longer_than_half_a_pack():
     tokens = Tokens(**flat([(i, np.arange(2, 9, dtype=np.int32), np.arange(2, 9, dtype=np.int32)) for i in range(3)]))
     packs = pack(tokens, 10)
     assert len(packs) == 3 and packs.labels[packs.positions == 0].tolist() == [-100] * 3
+
+
+def test_flash_attention_without_its_package_is_refused_before_a_model_is_loaded(tiny: Path, monkeypatch):
+    wanted = {"attention": "flash_attention_2", "precision": "bfloat16"}
+    spec = parse_spec("train", reply(tiny, wanted)["spec"])
+    monkeypatch.setattr(support.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TrainingFailed, match="flash-attn"):
+        support.check_packages(spec)
+    support.check_packages(parse_spec("train", reply(tiny)["spec"]))
+
+
+def test_flash_attention_on_a_processor_ends_the_run_with_the_reason(tiny: Path, here: Here):
+    job = here(reply(tiny, {"attention": "flash_attention_2", "precision": "bfloat16"}))
+    assert job.run() != 0
+    (failed,) = job.server.of("failed")
+    assert failed["reason"] == "bad_spec"
+    assert "NVIDIA GPUs" in failed["message"]
+
+
+def test_the_model_computes_attention_by_what_was_asked_for(tiny: Path):
+    assert load_model(tiny, "float32", None).config._attn_implementation == "sdpa"
+    assert load_model(tiny, "float32", None, attention="eager").config._attn_implementation == "eager"

@@ -1,5 +1,5 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
-import { DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
+import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/format.ts";
 
 export interface NumberField {
@@ -61,6 +61,13 @@ export const FIELDS: NumberField[] = [
   { name: "packing", label: "Packing", group: "Training", hint: "Short rows share a sequence", options: SWITCH },
   { name: "early_stopping", label: "Early stopping", group: "Training", hint: "Evaluations without a better loss" },
   { name: "keep_best", label: "Keep the best", group: "Training", hint: "Not the last checkpoint", options: SWITCH },
+  {
+    name: "attention",
+    label: "Attention",
+    group: "Training",
+    hint: "Flash: GPU, bfloat16",
+    options: same(...ATTENTIONS),
+  },
   {
     name: "adapter",
     label: "What is trained",
@@ -184,6 +191,7 @@ export function resolvedOf({
     packing: h.packing ? "on" : "off",
     early_stopping: String(h.early_stopping ?? "never"),
     keep_best: h.keep_best ? "on" : "off",
+    attention: h.attention ?? "sdpa",
     max_length: String(h.max_length),
     precision: h.precision,
     gpus: String(need.gpus),
