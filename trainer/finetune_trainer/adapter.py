@@ -74,7 +74,12 @@ def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
     set_seed(spec.hyperparameters.seed)
     if trains_whole(spec):
         return model.requires_grad_(True)
-    peft_model = get_peft_model(model, lora_config(spec, model))
+    config = lora_config(spec, model)
+    if config.layers_to_transform is not None and spec.parallel.strategy != "zero3":
+        # With checkpointing, TRL and transformers have the embedding's output ask for a gradient, which then runs through every
+        # frozen layer. Only re-entrant checkpointing needs that, and TRL takes it for zero3 alone.
+        model.enable_input_require_grads = _ask_for_nothing
+    peft_model = get_peft_model(model, config)
     if spec.method.adapter.dora and spec.method.quantization == "int8":
         for module in peft_model.modules():
             if hasattr(module, "init_8bit_state"):
@@ -82,6 +87,10 @@ def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
     if start is not None:
         _begin_with(peft_model, start, spec.method.adapter)
     return peft_model
+
+
+def _ask_for_nothing() -> None:
+    """Leaves the embedding's output without a gradient."""
 
 
 def _keep_scales(layer: Any, _: Any) -> None:

@@ -12,6 +12,8 @@ import pytest
 from conftest import losses, make_rows
 from jobs import train_reply
 
+from finetune_trainer import train
+from finetune_trainer.adapter import attach
 from finetune_trainer.modelcheck import read_safetensors_header, sha256_file
 
 
@@ -197,6 +199,22 @@ def test_top_layers_alone_are_trained(here, tiny):
     assert job.run() == 0
     names = read_safetensors_header(job.server.complete("adapter")[0]["folder"] / "adapter_model.safetensors")
     assert names and all(".layers.2." in n for n in names)
+
+
+def test_no_gradient_runs_below_the_lowest_trained_layer(here, tiny, monkeypatch):
+    seen: list[bool] = []
+
+    def watched(*given):
+        model = attach(*given)
+        for layer in model.get_base_model().model.layers[:2]:
+            layer.register_forward_hook(lambda layer, _, out: seen.append(layer.training and out.requires_grad))
+        return model
+
+    monkeypatch.setattr(train, "attach", watched)
+    runs = [here(train_reply(tiny, total=2, layers=1, gradient_checkpointing=on)) for on in (False, True)]
+    assert [r.run() for r in runs] == [0, 0]
+    assert losses(runs[0].server) == pytest.approx(losses(runs[1].server), rel=1e-5)
+    assert seen and not any(seen)
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(here, tiny):
