@@ -71,7 +71,7 @@ export function specOf(chosen: Chosen): TrainSpec {
     ...{ packing: get("packing"), gradient_checkpointing: get("gradient_checkpointing"), keep_best: get("keep_best") },
     ...(get("neftune") ? { neftune_alpha: 5 } : {}),
     ...(get("early_stopping") ? { early_stopping: 1 } : {}),
-    ...{ attention: get("attention") },
+    ...{ attention: get("attention"), liger_kernel: get("liger_kernel"), torch_compile: get("torch_compile") },
     ...(processes > 1 ? { cpu_processes: processes, parallel: "ddp" } : {}),
     ...{ eval_every: 1, save_every: 2 },
   });

@@ -153,6 +153,10 @@ export interface Hyperparameters {
   keep_best?: boolean;
   /** Absent = sdpa. */
   attention?: (typeof ATTENTIONS)[number];
+  /** Liger's kernels in the model's layers; absent = false. */
+  liger_kernel?: boolean;
+  /** The model's layers are compiled by torch; absent = false. */
+  torch_compile?: boolean;
 }
 
 /**

@@ -52,6 +52,8 @@ export function factsOf(spec: TrainSpec): Facts {
     early_stopping: h.early_stopping !== undefined,
     keep_best: h.keep_best ?? false,
     attention: h.attention ?? "sdpa",
+    liger_kernel: h.liger_kernel ?? false,
+    torch_compile: h.torch_compile ?? false,
     strategy: spec.parallel?.strategy ?? "single",
     device: spec.need.gpus > 0 ? "gpu" : "cpu",
   };

@@ -227,13 +227,20 @@ function loraOf(request: TrainRequest, pick: Choose, start: LoraSettings | null)
 /** Options that are off unless asked for. */
 export function optionsOf(
   request: TrainRequest,
-): Partial<Pick<Hyperparameters, "neftune_alpha" | "packing" | "early_stopping" | "keep_best" | "attention">> {
-  const { neftune_alpha, packing, early_stopping, keep_best, attention } = request;
+): Partial<
+  Pick<
+    Hyperparameters,
+    "neftune_alpha" | "packing" | "early_stopping" | "keep_best" | "attention" | "liger_kernel" | "torch_compile"
+  >
+> {
+  const { neftune_alpha, packing, early_stopping, keep_best, attention, liger_kernel, torch_compile } = request;
   return {
     ...(typeof neftune_alpha === "number" ? { neftune_alpha } : {}),
     ...(packing === true ? { packing } : {}),
     ...(typeof early_stopping === "number" ? { early_stopping } : {}),
     ...(keep_best === true ? { keep_best } : {}),
     ...(attention === "flash_attention_2" ? { attention } : {}),
+    ...(liger_kernel === true ? { liger_kernel } : {}),
+    ...(torch_compile === true ? { torch_compile } : {}),
   };
 }

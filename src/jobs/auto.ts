@@ -187,7 +187,12 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
     ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength, answer) },
     scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
-    ...(facts.joined && facts.base.joins && typeof request.neftune_alpha !== "number" ? { joined: facts.joined } : {}),
+    ...(facts.joined &&
+    facts.base.joins &&
+    typeof request.neftune_alpha !== "number" &&
+    request.attention !== "flash_attention_2"
+      ? { joined: facts.joined }
+      : {}),
     ...{ checkpointing, gpu, strategy, processes },
   });
   const factor = facts.memoryFactor ?? 1;

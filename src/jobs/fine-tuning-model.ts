@@ -82,6 +82,8 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   early_stopping: "early_stopping",
   keep_best: "keep_best",
   attention: "attention",
+  liger_kernel: "liger_kernel",
+  torch_compile: "torch_compile",
   eval_every: "eval_every",
   save_every: "save_every",
   max_attempts: "max_attempts",

@@ -48,6 +48,8 @@ export const NUMBERS = [
   "early_stopping",
   "keep_best",
   "attention",
+  "liger_kernel",
+  "torch_compile",
   "max_length",
   "precision",
   "gradient_checkpointing",
@@ -68,7 +70,15 @@ const WORDS = new Set<string>([
   "parallel",
   "attention",
 ]);
-const SWITCHES = new Set<string>(["rslora", "dora", "packing", "keep_best", "gradient_checkpointing"]);
+const SWITCHES = new Set<string>([
+  "rslora",
+  "dora",
+  "packing",
+  "keep_best",
+  "gradient_checkpointing",
+  "liger_kernel",
+  "torch_compile",
+]);
 
 /** What the form holds, as typed. */
 export interface JobForm {

@@ -141,6 +141,8 @@ export const TrainRequest = v.strictObject({
   early_stopping: auto(whole(1, 1000)),
   keep_best: auto(v.boolean()),
   attention: auto(v.picklist(ATTENTIONS)),
+  liger_kernel: auto(v.boolean()),
+  torch_compile: auto(v.boolean()),
   scheduler: auto(v.picklist(SCHEDULERS)),
   warmup_ratio: auto(between(0, 0.9)),
   weight_decay: auto(between(0, 1)),

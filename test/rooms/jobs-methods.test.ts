@@ -98,6 +98,8 @@ describe("the method", () => {
     ["chat", { neftune_alpha: -1 }, "neftune_alpha", "greater than 0"],
     ["chat", { attention: "flash_attention_2" }, "attention", "GPUs alone"],
     ["chat", { attention: "quick" }, "attention", "Invalid"],
+    ["chat", { liger_kernel: true }, "liger_kernel", "GPUs alone"],
+    ["chat", { torch_compile: true }, "torch_compile", "On processors"],
   ] as [RowType, object, string, string][])(
     "of %s rows with %j is refused by field",
     async (rows, extra, param, says) => {

@@ -152,6 +152,8 @@ class Hyperparameters:
     early_stopping: int | None = None
     keep_best: bool = False
     attention: Literal["sdpa", "flash_attention_2"] = "sdpa"
+    liger_kernel: bool = False
+    torch_compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
         "early_stopping": h.early_stopping is not None,
         "keep_best": h.keep_best,
         "attention": h.attention,
+        "liger_kernel": h.liger_kernel,
+        "torch_compile": h.torch_compile,
         "strategy": spec.parallel.strategy,
         "device": device,
     }
@@ -65,9 +67,15 @@ def check(spec: TrainSpec, device: str) -> None:
 
 def check_packages(spec: TrainSpec) -> None:
     """Refuses what this machine's packages cannot do, before any model is loaded. Raises TrainingFailed."""
-    if spec.hyperparameters.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
-        raise TrainingFailed(
-            "bad_spec",
-            "attention 'flash_attention_2' needs the package flash-attn, which the trainer's environment does not have",
-            "Leave attention out, or install flash-attn where the trainer runs.",
-        )
+    h = spec.hyperparameters
+    wanted = [
+        ("attention", "flash-attn", "flash_attn", h.attention == "flash_attention_2"),
+        ("liger_kernel", "liger-kernel", "liger_kernel", h.liger_kernel),
+    ]
+    for field, package, module, wants in wanted:
+        if wants and importlib.util.find_spec(module) is None:
+            raise TrainingFailed(
+                "bad_spec",
+                f"'{field}' needs the package {package}, which the trainer's environment does not have",
+                f"Leave {field} out, or install {package} where the trainer runs.",
+            )

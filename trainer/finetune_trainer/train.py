@@ -14,6 +14,7 @@ from .data import BadData, Tokens
 from .group import Group, Mute
 from .home import Home
 from .inputs import fetch_rows, input_dir, is_whole
+from .kernels import compile_layers, use_liger
 from .loop import Loop, tokens_of
 from .methods import load_method
 from .model import end_token_ids, load_model, load_tokenizer, prepare_torch
@@ -55,11 +56,13 @@ def run(
         spec.method.quantization,
         spec.hyperparameters.attention,
     )
+    use_liger(model, spec.hyperparameters)
     ends = end_token_ids(model, tokenizer)
     method = load_method(spec.method.type)
     if spec.method.type == "reward":
         model = method.scoring_model(model, tokenizer.pad_token_id, spec.hyperparameters.seed)
     model = attach(spec, model, start)
+    compile_layers(model, spec.hyperparameters)
     h, kind = spec.hyperparameters, spec.dataset.get("row_type", "chat")
     tokens = _shared_tokens(
         group,

@@ -145,7 +145,7 @@ def test_a_quantizer_that_is_missing_or_fails_says_so(here, tiny, strong, tmp_pa
         (tmp_path / export.QUANTIZER).unlink()
         monkeypatch.setattr(export, "PROGRAMS", str(tmp_path))
     run = here(export_reply(tiny, strong, "gguf-q6_k"), holdout=make_rows(6))
-    assert run.run() == 1
+    assert run.run() == 2
     (failed,) = run.server.of("failed")
     assert failed["reason"] == "bad_spec" and words in failed["message"]
     assert not run.server.complete("gguf")

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, Lfm2Config, MptConfig
 from finetune_trainer import support
 from finetune_trainer.control import TrainingFailed
 from finetune_trainer.data import Tokens, flat
+from finetune_trainer.kernels import compile_layers
 from finetune_trainer.model import end_token_ids, load_model, load_tokenizer
 from finetune_trainer.packing import best_fit, keeps_rows_apart, pack, pad_positions
 from finetune_trainer.rows import tokenize
@@ -272,11 +273,17 @@ def test_rows_may_all_be_longer_than_half_a_pack():
     assert len(packs) == 3 and packs.labels[packs.positions == 0].tolist() == [-100] * 3
 
 
-def test_flash_attention_without_its_package_is_refused_before_a_model_is_loaded(tiny: Path, monkeypatch):
-    wanted = {"attention": "flash_attention_2", "precision": "bfloat16"}
+@pytest.mark.parametrize(
+    ("wanted", "package"),
+    [
+        ({"attention": "flash_attention_2", "precision": "bfloat16"}, "flash-attn"),
+        ({"liger_kernel": True}, "liger-kernel"),
+    ],
+)
+def test_kernels_without_their_package_are_refused_before_a_model_is_loaded(tiny: Path, monkeypatch, wanted, package):
     spec = parse_spec("train", reply(tiny, wanted)["spec"])
     monkeypatch.setattr(support.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrainingFailed, match="flash-attn"):
+    with pytest.raises(TrainingFailed, match=package):
         support.check_packages(spec)
     support.check_packages(parse_spec("train", reply(tiny)["spec"]))
 
@@ -292,3 +299,19 @@ def test_flash_attention_on_a_processor_ends_the_run_with_the_reason(tiny: Path,
 def test_the_model_computes_attention_by_what_was_asked_for(tiny: Path):
     assert load_model(tiny, "float32", None).config._attn_implementation == "sdpa"
     assert load_model(tiny, "float32", None, attention="eager").config._attn_implementation == "eager"
+
+
+def test_compiled_layers_learn_what_plain_ones_learn(tiny: Path):
+    spec = parse_spec("train", reply(tiny, {"torch_compile": True})["spec"])
+    ids = torch.randint(5, 100, (2, 12), generator=torch.Generator().manual_seed(1))
+    found = []
+    for h in (parse_spec("train", reply(tiny)["spec"]).hyperparameters, spec.hyperparameters):
+        model = load_model(tiny, "float32", None)
+        # This backend traces and differentiates as the real one does, and needs no compiler.
+        assert compile_layers(model, h, backend="aot_eager") == (3 if h.torch_compile else 0)
+        for length in (12, 7):
+            model(input_ids=ids[:, :length], labels=ids[:, :length], use_cache=False).loss.backward()
+        found.append(model.model.layers[0].self_attn.q_proj.weight.grad)
+    torch.testing.assert_close(*found)
+    with pytest.raises(TrainingFailed, match="no layers"):
+        compile_layers(torch.nn.Linear(2, 2), spec.hyperparameters)

@@ -197,6 +197,8 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Training", "Early stopping", h.early_stopping ? `after ${h.early_stopping} evaluations` : "never"],
     ["Training", "Result", h.keep_best ? "the best checkpoint" : "the last checkpoint"],
     ["Training", "Attention", h.attention ?? "sdpa"],
+    ["Training", "Liger kernels", h.liger_kernel ? "on" : "off"],
+    ["Training", "Compiled layers", h.torch_compile ? "on" : "off"],
     ["Training", "Seed", h.seed],
     ["Reporting", "Evaluate every", `${s.eval_every} steps`],
     ["Reporting", "Checkpoint every", `${s.save_every} steps`],

@@ -68,6 +68,14 @@ export const FIELDS: NumberField[] = [
     hint: "Flash: GPU, bfloat16",
     options: same(...ATTENTIONS),
   },
+  { name: "liger_kernel", label: "Liger kernels", group: "Training", hint: "GPU", options: SWITCH },
+  {
+    name: "torch_compile",
+    label: "Compile the layers",
+    group: "Training",
+    hint: "GPU; a slow first step",
+    options: SWITCH,
+  },
   {
     name: "adapter",
     label: "What is trained",
@@ -192,6 +200,8 @@ export function resolvedOf({
     early_stopping: String(h.early_stopping ?? "never"),
     keep_best: h.keep_best ? "on" : "off",
     attention: h.attention ?? "sdpa",
+    liger_kernel: h.liger_kernel ? "on" : "off",
+    torch_compile: h.torch_compile ? "on" : "off",
     max_length: String(h.max_length),
     precision: h.precision,
     gpus: String(need.gpus),
