@@ -66,6 +66,8 @@ describe("the table of what goes together", () => {
     expect(said("cpu", "bfloat16")).toContain("GPUs alone");
     expect(said("gpu", "float32")).toContain("16 bits");
     expect(said("gpu", "bfloat16")).toBeNull();
+    const whole = { attention: "flash_attention_2", device: "gpu", precision: "bfloat16", adapter: "full" };
+    expect(refusal(whole)?.param).toBe("attention");
   });
 
   test("lets every option be used somehow, but for those of GPUs", () => {
