@@ -68,7 +68,12 @@ export function specOf(chosen: Chosen): TrainSpec {
       ? { adapter: "full" }
       : { lora_r: 4, rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" }),
     ...{ quantization: get("quantization"), precision: get("precision"), scheduler: get("scheduler") },
-    ...{ packing: get("packing"), gradient_checkpointing: get("gradient_checkpointing"), keep_best: get("keep_best") },
+    ...{
+      packing: get("packing"),
+      padding_free: get("padding_free"),
+      gradient_checkpointing: get("gradient_checkpointing"),
+      keep_best: get("keep_best"),
+    },
     ...(get("neftune") ? { neftune_alpha: 5 } : {}),
     ...(get("early_stopping") ? { early_stopping: 1 } : {}),
     ...{ attention: get("attention"), liger_kernel: get("liger_kernel"), torch_compile: get("torch_compile") },

@@ -147,6 +147,8 @@ export interface Hyperparameters {
   neftune_alpha?: number;
   /** Rows are laid end to end up to `max_length`, each attending to itself alone; absent = false. */
   packing?: boolean;
+  /** The rows of a batch are computed as one sequence, each attending to itself alone, instead of being padded; absent = false. */
+  padding_free?: boolean;
   /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
   early_stopping?: number;
   /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */

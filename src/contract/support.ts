@@ -44,6 +44,7 @@ export function factsOf(spec: TrainSpec): Facts {
     start: spec.start ? "tuned" : "base",
     scheduler: h.scheduler,
     packing: h.packing ?? false,
+    padding_free: h.padding_free ?? false,
     neftune: h.neftune_alpha !== undefined,
     gradient_checkpointing: h.gradient_checkpointing,
     rows_at_once: h.per_device_batch_size === 1 ? "one" : "many",

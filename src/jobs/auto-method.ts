@@ -230,13 +230,22 @@ export function optionsOf(
 ): Partial<
   Pick<
     Hyperparameters,
-    "neftune_alpha" | "packing" | "early_stopping" | "keep_best" | "attention" | "liger_kernel" | "torch_compile"
+    | "neftune_alpha"
+    | "packing"
+    | "padding_free"
+    | "early_stopping"
+    | "keep_best"
+    | "attention"
+    | "liger_kernel"
+    | "torch_compile"
   >
 > {
-  const { neftune_alpha, packing, early_stopping, keep_best, attention, liger_kernel, torch_compile } = request;
+  const { neftune_alpha, packing, padding_free, early_stopping, keep_best, attention, liger_kernel, torch_compile } =
+    request;
   return {
     ...(typeof neftune_alpha === "number" ? { neftune_alpha } : {}),
     ...(packing === true ? { packing } : {}),
+    ...(padding_free === true ? { padding_free } : {}),
     ...(typeof early_stopping === "number" ? { early_stopping } : {}),
     ...(keep_best === true ? { keep_best } : {}),
     ...(attention === "flash_attention_2" ? { attention } : {}),

@@ -79,6 +79,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   temperature: "temperature",
   neftune_alpha: "neftune_alpha",
   packing: "packing",
+  padding_free: "padding_free",
   early_stopping: "early_stopping",
   keep_best: "keep_best",
   attention: "attention",

@@ -138,6 +138,7 @@ export const TrainRequest = v.strictObject({
   temperature: auto(over(2)),
   neftune_alpha: auto(over(100)),
   packing: auto(v.boolean()),
+  padding_free: auto(v.boolean()),
   early_stopping: auto(whole(1, 1000)),
   keep_best: auto(v.boolean()),
   attention: auto(v.picklist(ATTENTIONS)),

@@ -17,7 +17,7 @@ export const FIELDS = [
   ...["learning_rate", "learning_rate_multiplier", "n_epochs", "max_steps", "batch_size", "max_length", "seed"],
   ...["lora_r", "lora_alpha", "lora_dropout", "lora_layers", "rslora", "dora", "adapter", "quantization", "precision"],
   ...["model", "method", "loss_on", "loss", "beta", "label_smoothing", "desirable_weight", "undesirable_weight"],
-  ...["center", "loss_type", "num_generations", "temperature", "neftune_alpha", "packing", "scheduler"],
+  ...["center", "loss_type", "num_generations", "temperature", "neftune_alpha", "packing", "padding_free", "scheduler"],
   ...["warmup_ratio", "weight_decay", "max_grad_norm"],
 ] as const satisfies (keyof TrainRequest)[];
 

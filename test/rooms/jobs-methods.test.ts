@@ -97,6 +97,8 @@ describe("the method", () => {
     ["chat", { early_stopping: 0 }, "early_stopping", "at least 1"],
     ["chat", { neftune_alpha: -1 }, "neftune_alpha", "greater than 0"],
     ["chat", { attention: "flash_attention_2" }, "attention", "GPUs alone"],
+    ["preference", { padding_free: true }, "padding_free", "for sft and pretrain"],
+    ["chat", { padding_free: true, packing: true }, "padding_free", "hardly any padding"],
     ["chat", { attention: "quick" }, "attention", "Invalid"],
     ["chat", { liger_kernel: true }, "liger_kernel", "GPUs alone"],
     ["chat", { torch_compile: true }, "torch_compile", "On processors"],

@@ -28,10 +28,11 @@ class Packs(Tokens):
         self, index: int, ids: np.ndarray, labels: np.ndarray, positions: np.ndarray
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The rows in these tokens of a pack, parted where positions begin anew, each with its row id."""
-        begins = np.flatnonzero(positions[: len(ids)] == 0)
         first = int((self.positions[: self.starts[index]] == 0).sum())
-        for row_id, begin, end in zip(self.members[first:], begins, [*begins[1:], len(ids)], strict=False):
-            yield int(row_id), ids[begin:end], labels[begin:end]
+        for row_id, (own_ids, own_labels) in zip(
+            self.members[first:], parted(positions[: len(ids)], ids, labels), strict=False
+        ):
+            yield int(row_id), own_ids, own_labels
 
 
 def best_fit(lengths: np.ndarray, room: int) -> list[list[int]]:
@@ -72,6 +73,22 @@ def pack(tokens: Tokens, max_length: int) -> Packs:
     starts = np.concatenate([[0], np.cumsum(lengths)[last - 1]]).astype(np.int64)
     members = np.asarray([tokens.row_ids[row] for row in order], np.int64)
     return Packs(ids, labels, starts, [tokens.row_ids[one[0]] for one in packs], positions=positions, members=members)
+
+
+def joined_rows(rows: list[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows laid end to end as one: ids, labels and positions, each (1, tokens). A row's first token is no label."""
+    ids = np.concatenate([np.asarray(row_ids, np.int64) for row_ids, _ in rows])
+    labels = np.concatenate([np.asarray(row_labels, np.int64) for _, row_labels in rows])
+    positions = np.concatenate([np.arange(len(row_ids)) for row_ids, _ in rows])
+    labels[positions == 0] = IGNORED
+    return tuple(torch.from_numpy(one)[None] for one in (ids, labels, positions))
+
+
+def parted(positions: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of one sequence, parted where positions begin anew."""
+    begins = np.flatnonzero(positions == 0)
+    for begin, end in zip(begins, [*begins[1:], len(ids)], strict=True):
+        yield ids[begin:end], labels[begin:end]
 
 
 def pad_positions(rows: list[Any], length: int) -> torch.Tensor:

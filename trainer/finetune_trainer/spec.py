@@ -149,6 +149,7 @@ class Hyperparameters:
     gradient_checkpointing: bool
     neftune_alpha: float | None = None
     packing: bool = False
+    padding_free: bool = False
     early_stopping: int | None = None
     keep_best: bool = False
     attention: Literal["sdpa", "flash_attention_2"] = "sdpa"

@@ -29,6 +29,7 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
         "start": "tuned" if spec.start else "base",
         "scheduler": h.scheduler,
         "packing": h.packing,
+        "padding_free": h.padding_free,
         "neftune": h.neftune_alpha is not None,
         "gradient_checkpointing": h.gradient_checkpointing,
         "rows_at_once": "one" if h.per_device_batch_size == 1 else "many",

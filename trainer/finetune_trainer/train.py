@@ -90,7 +90,9 @@ def run(
             f"{tokens.split} texts are longer than {h.max_length} tokens and became several rows; nothing is lost",
         )
 
-    laid = _packed(home, group, model, tokens, h.max_length) if h.packing else tokens
+    if h.packing or h.padding_free:
+        _require_rows_apart(group, model, "packing" if h.packing else "padding_free")
+    laid = _packed(home, tokens, h.max_length) if h.packing else tokens
     steps_per_epoch = max(1, math.ceil(len(laid) / h.batch_size))
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
@@ -146,12 +148,18 @@ def _kept_tokens(home: Home | Mute, kind: str, key: str, make: Callable[[], Toke
     return tokens
 
 
-def _packed(home: Home | Mute, group: Group, model: Any, tokens: Tokens, max_length: int) -> Tokens:
-    """The rows as packs. Raises TrainingFailed for a model whose layers would mix what is packed."""
+def _require_rows_apart(group: Group, model: Any, option: str) -> None:
+    """Raises TrainingFailed for a model whose layers would mix the rows of a sequence."""
     if not group.share(keeps_rows_apart(model) if group.main else None):
         raise TrainingFailed(
-            "bad_spec", "the layers of this model do not keep packed rows apart from each other", "Leave packing out."
+            "bad_spec",
+            "the layers of this model do not keep packed rows apart from each other",
+            f"Leave {option} out.",
         )
+
+
+def _packed(home: Home | Mute, tokens: Tokens, max_length: int) -> Tokens:
+    """The rows as packs."""
     packs = pack(tokens, max_length)
     full = tokens.total() / (len(packs) * max_length)
     home.log(

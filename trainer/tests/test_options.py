@@ -315,3 +315,20 @@ def test_compiled_layers_learn_what_plain_ones_learn(tiny: Path):
     torch.testing.assert_close(*found)
     with pytest.raises(TrainingFailed, match="no layers"):
         compile_layers(torch.nn.Linear(2, 2), spec.hyperparameters)
+
+
+@pytest.mark.parametrize("method", ["sft", "pretrain"])
+def test_a_batch_without_padding_learns_what_a_padded_one_learns(tiny: Path, here: Here, method):
+    kind = "chat" if method == "sft" else "text"
+    rows = rows_of(kind, 10)
+    settings = {"loss_on": "completion"} if method == "sft" else {}
+    found = []
+    for free in (False, True):
+        asked = train_reply(tiny, method=method, settings=settings, total=4, batch=4, rate=1e-2)
+        asked["spec"]["hyperparameters"] |= {"padding_free": free}
+        job = here(asked, rows=rows)
+        assert job.run() == 0
+        found.append((list(losses(job.server).values()), job.server.of("first_batch")[0]["rows"]))
+    (padded, seen), (free, seen_free) = found
+    assert free == pytest.approx(padded, rel=1e-4)
+    assert len(free) == 4 and seen_free == seen

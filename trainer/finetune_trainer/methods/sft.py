@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ..data import IGNORED, Tokens
 from ..group import Group
-from ..packing import Packs, pad_positions
+from ..packing import Packs, joined_rows, pad_positions, parted
 from ..score import answer_when_called, pad_right, score, score_rows
 from ..spec import TrainSpec
 from .common import Exact, arguments, ready
@@ -42,6 +42,8 @@ def as_dataset(tokens: Tokens) -> Dataset:
 class LoraSft(Exact, SFTTrainer):
     """SFTTrainer whose loss is a mean over the tokens that count."""
 
+    padding_free = False
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -57,6 +59,14 @@ class LoraSft(Exact, SFTTrainer):
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Rows without padding; a pack is every row that lies in it."""
         lengths = self.tokens.lengths()
+        if self.padding_free:
+            own = [index for index in indices if index < len(lengths)]
+            places = inputs["position_ids"][0].numpy()
+            for index, (ids, labels) in zip(
+                own, parted(places, inputs["input_ids"][0].numpy(), inputs["labels"][0].numpy()), strict=False
+            ):
+                yield self.tokens.row_ids[index], ids, labels
+            return
         for at, index in enumerate(indices):
             if index == len(lengths):
                 continue  # the filler
@@ -79,10 +89,15 @@ def build(
     """The trainer, ready to `train()`; `model` has its adapter on."""
     pad_id, packs = tokenizer.pad_token_id, isinstance(tokens, Packs)
 
+    free = spec.hyperparameters.padding_free
+
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        ids, labels = pad_right([(row["input_ids"], row["labels"]) for row in rows], pad_id)
+        sequences = [(row["input_ids"], row["labels"]) for row in rows]
+        ids, labels = joined_rows(sequences)[:2] if free else pad_right(sequences, pad_id)
         counted = sum(len(row["input_ids"]) for row in rows if max(row["labels"]) != IGNORED)
         packed = {"position_ids": pad_positions([row["position_ids"] for row in rows], ids.shape[1])} if packs else {}
+        if free:
+            packed["position_ids"] = joined_rows(sequences)[2]
         return {
             "input_ids": ids,
             "labels": labels,
@@ -98,6 +113,7 @@ def build(
         train_dataset=as_dataset(tokens),
         processing_class=tokenizer,
     )
+    trainer.padding_free = free
     if group.size > 1:
         answer_when_called(trainer.model)
     return ready(trainer, tokens, spec, group)

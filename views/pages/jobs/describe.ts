@@ -194,6 +194,7 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Training", "Gradient checkpointing", h.gradient_checkpointing ? "on" : "off"],
     ["Training", "NEFTune noise", h.neftune_alpha ?? "off"],
     ["Training", "Packing", h.packing ? "on" : "off"],
+    ["Training", "Padding-free", h.padding_free ? "on" : "off"],
     ["Training", "Early stopping", h.early_stopping ? `after ${h.early_stopping} evaluations` : "never"],
     ["Training", "Result", h.keep_best ? "the best checkpoint" : "the last checkpoint"],
     ["Training", "Attention", h.attention ?? "sdpa"],

@@ -59,6 +59,7 @@ export const FIELDS: NumberField[] = [
   { name: "seed", label: "Seed", group: "Training" },
   { name: "neftune_alpha", label: "NEFTune noise", group: "Training", hint: "On the embeddings; 5 is usual" },
   { name: "packing", label: "Packing", group: "Training", hint: "Short rows share a sequence", options: SWITCH },
+  { name: "padding_free", label: "Padding-free", group: "Training", hint: "A batch is one sequence", options: SWITCH },
   { name: "early_stopping", label: "Early stopping", group: "Training", hint: "Evaluations without a better loss" },
   { name: "keep_best", label: "Keep the best", group: "Training", hint: "Not the last checkpoint", options: SWITCH },
   {
@@ -197,6 +198,7 @@ export function resolvedOf({
     dora: lora?.dora ? "on" : "off",
     neftune_alpha: String(h.neftune_alpha ?? "off"),
     packing: h.packing ? "on" : "off",
+    padding_free: h.padding_free ? "on" : "off",
     early_stopping: String(h.early_stopping ?? "never"),
     keep_best: h.keep_best ? "on" : "off",
     attention: h.attention ?? "sdpa",
