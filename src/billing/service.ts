@@ -1,5 +1,5 @@
 /** The usage ledger: one line an attempt, and what a month came to by user, model, key or day. */
-import { and, eq, gte, lt, type SQL, sql } from "drizzle-orm";
+import { and, eq, gte, inArray, lt, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { usageLine } from "../db/schema/billing.ts";
@@ -123,15 +123,30 @@ export async function usageSummary(
   };
 }
 
-/** What the attempts of one job came to so far. */
-export async function usageOfJob(ctx: Ctx, actor: Actor, jobId: string) {
-  const [row] = await ctx.db
+export interface JobUsage {
+  durationMs: number;
+  tokens: number;
+  costUsd: number;
+}
+
+/** What the attempts of jobs came to so far, by job; jobs without any are left out. */
+export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Promise<Map<string, JobUsage>> {
+  if (jobIds.length === 0) return new Map();
+  const rows = await ctx.db
     .select({
-      durationMs: sql<number>`coalesce(sum(${usageLine.durationMs}), 0)`,
-      tokens: sql<number>`coalesce(sum(${usageLine.tokens}), 0)`,
-      costUsd: sql<number>`coalesce(sum(${usageLine.costUsd}), 0)`,
+      jobId: usageLine.jobId,
+      durationMs: sql<number>`sum(${usageLine.durationMs})`,
+      tokens: sql<number>`sum(${usageLine.tokens})`,
+      costUsd: sql<number>`sum(${usageLine.costUsd})`,
     })
     .from(usageLine)
-    .where(and(eq(usageLine.org, actor.org), eq(usageLine.jobId, jobId)));
-  return row ?? { durationMs: 0, tokens: 0, costUsd: 0 };
+    .where(and(eq(usageLine.org, actor.org), inArray(usageLine.jobId, jobIds)))
+    .groupBy(usageLine.jobId);
+  return new Map(rows.map(({ jobId, ...usage }) => [jobId, usage]));
+}
+
+/** The same of one job. */
+export async function usageOfJob(ctx: Ctx, actor: Actor, jobId: string): Promise<JobUsage> {
+  const found = await usageOfJobs(ctx, actor, [jobId]);
+  return found.get(jobId) ?? { durationMs: 0, tokens: 0, costUsd: 0 };
 }

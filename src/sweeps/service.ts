@@ -1,7 +1,7 @@
 /** Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read and cancelled. */
 import { and, asc, desc, eq, inArray, lt, or, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
-import { usageOfJob } from "../billing/service.ts";
+import { usageOfJobs } from "../billing/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { sweep, trial } from "../db/schema/sweeps.ts";
@@ -73,21 +73,24 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     rows.flatMap(({ trial: one }) => (one.state === "running" && one.jobId ? [one.jobId] : [])),
     request.metric,
   );
-  const trials = await Promise.all(
-    rows.map(async ({ trial: one, job: run }): Promise<TrialView> => {
-      const usage = run?.startedAt ? await usageOfJob(ctx, actor, run.id) : null;
-      const progress = (run?.progress ?? {}) as { step?: number; total_steps?: number };
-      const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
-      return {
-        ...{ number: one.number, values: one.values, state: one.state, reason: one.reason, job_id: one.jobId, model },
-        ...{ step: progress.step ?? null, total_steps: progress.total_steps ?? null },
-        score: one.score ?? now.get(one.jobId ?? "") ?? null,
-        seconds: usage ? usage.durationMs / 1000 : null,
-        cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
-        ...{ rungs: one.rungs, decisions: one.decisions },
-      };
-    }),
+  const usages = await usageOfJobs(
+    ctx,
+    actor,
+    rows.flatMap(({ job: run }) => (run?.startedAt ? [run.id] : [])),
   );
+  const trials = rows.map(({ trial: one, job: run }): TrialView => {
+    const usage = usages.get(run?.id ?? "") ?? null;
+    const progress = (run?.progress ?? {}) as { step?: number; total_steps?: number };
+    const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
+    return {
+      ...{ number: one.number, values: one.values, state: one.state, reason: one.reason, job_id: one.jobId, model },
+      ...{ step: progress.step ?? null, total_steps: progress.total_steps ?? null },
+      score: one.score ?? now.get(one.jobId ?? "") ?? null,
+      seconds: usage ? usage.durationMs / 1000 : null,
+      cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
+      ...{ rungs: one.rungs, decisions: one.decisions },
+    };
+  });
   const whole = trials.filter((one) => one.state === "succeeded" && one.score !== null);
   const seconds = (ms: number) => Math.floor(ms / 1000);
   return {
