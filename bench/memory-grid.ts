@@ -26,6 +26,7 @@ const PLAIN: RunShape = {
 
 /** What differs from four rows of 256 tokens with answers of 64, learned by supervised fine-tuning in float32. */
 type Change = Partial<Omit<RunShape, "adapter">> & { adapter?: Partial<RunShape["adapter"]>; answer?: number };
+const WHOLE = { whole: true, adapter: { r: 0 } };
 const GRID: [GridRun["model"], string, Change][] = [
   ["tiny", "plain", {}],
   ["tiny", "2 x 64", { rows: 2, length: 64, answer: 32 }],
@@ -54,6 +55,16 @@ const GRID: [GridRun["model"], string, Change][] = [
   // Processors without bfloat16 of their own are slow at it: short rows will do.
   ["smollm2", "bfloat16, 1 x 128", { precision: "bfloat16", rows: 1, length: 128 }],
   ["smollm2", "bfloat16, nf4, 1 x 128", { precision: "bfloat16", quantization: "nf4", rows: 1, length: 128 }],
+  ["smollm2", "full", { ...WHOLE }],
+  ["smollm2", "full, 1 x 128", { ...WHOLE, rows: 1, length: 128 }],
+  ["smollm2", "full, checkpointing", { ...WHOLE, checkpointing: true }],
+  ["smollm2", "full, bfloat16, 1 x 128", { ...WHOLE, precision: "bfloat16", rows: 1, length: 128 }],
+  ["smollm2", "full, pretrain, 2 x 256", { ...WHOLE, method: "pretrain", rows: 2 }],
+  ["smollm2", "full, dpo, 2 x 256", { ...WHOLE, method: "dpo", rows: 2 }],
+  ["smollm2", "grpo, 1 x 4 answers of 64", { method: "grpo", rows: 1, answers: 4, written: 64, length: 192 }],
+  ["smollm2", "grpo, 2 x 4 answers of 128", { method: "grpo", rows: 2, answers: 4, written: 128 }],
+  ["smollm2", "grpo, checkpointing", { method: "grpo", checkpointing: true, rows: 2, answers: 4, written: 64 }],
+  ["smollm2", "full, grpo", { ...WHOLE, method: "grpo", rows: 1, answers: 4, written: 64, length: 192 }],
 ];
 
 /** All of the grid, or the runs whose model and name begin so. */
@@ -76,6 +87,7 @@ const ROWS = {
   orpo: "preference",
   kto: "unpaired",
   reward: "preference",
+  grpo: "prompt",
 };
 const SETTINGS: Record<string, object> = {
   sft: { loss_on: "completion" },
@@ -84,6 +96,10 @@ const SETTINGS: Record<string, object> = {
   orpo: { beta: 0.1 },
   kto: { beta: 0.1, desirable_weight: 1, undesirable_weight: 1 },
   reward: { center: 0.01 },
+  grpo: {
+    ...{ loss_type: "grpo", beta: 0.04, temperature: 1 },
+    grader: { type: "string_check", name: "g", operation: "eq", input: "x", reference: "x" },
+  },
 };
 
 /** The frozen specification of two steps of a run. */
@@ -95,12 +111,13 @@ export function specOf({ run, model }: GridRun, shape: ModelShape): object {
     base_model: { id: model, revision: "r", hash: "h", parameters: shape.parameters, context_length: 2048 },
     dataset: {
       ...{ dataset_id: "d", version_id: "v", file_id: null, hash: "h", train_rows: run.rows * 2, holdout_rows: 0 },
-      row_type: ROWS[run.method as keyof typeof ROWS],
+      row_type: ROWS[run.method],
     },
     method: {
       type: run.method,
-      adapter: { type: "lora", alpha: adapter.r * 2, ...adapter },
+      adapter: run.whole ? { type: "full" } : { type: "lora", alpha: adapter.r * 2, ...adapter },
       ...SETTINGS[run.method],
+      ...(run.answers ? { num_generations: run.answers, max_completion_length: run.written } : {}),
       quantization: run.quantization,
     },
     hyperparameters: {

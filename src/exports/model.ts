@@ -21,6 +21,10 @@ export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
   "gguf-q4_k_m": { kl_mean: 0.2, top1_same: 0.8 },
 };
 
+/** Whether a tuned model's own files are of a format: all of its weights, in the precision it was trained in. */
+export const isAlready = (of: { whole: boolean; precision: string }, format: Format): boolean =>
+  of.whole && of.precision === "float32" && format === "safetensors";
+
 /** Types of models that can be written as GGUF; the trainer looks at tokenizer and positions too. */
 export const GGUF_TYPES = new Set(["llama", "mistral", "qwen2", "qwen3"]);
 

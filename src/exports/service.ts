@@ -17,6 +17,7 @@ import {
   FORMATS,
   type Format,
   GGUF_TYPES,
+  isAlready,
   LIMITS,
   QUANTIZED,
   QUANTIZER,
@@ -118,14 +119,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     throw new AppError(
       "invalid",
       "not_exportable",
-      "A reward model has a head of its own, which these formats cannot hold. Download its adapter instead.",
-      { param: "model" },
-    );
-  if (found.whole)
-    throw new AppError(
-      "invalid",
-      "not_exportable",
-      "This model was trained whole: its files are safetensors that load without the base already, there is nothing to merge. Download them on the model's page.",
+      "A reward model has a head of its own, which these formats cannot hold. Download its own files instead.",
       { param: "model" },
     );
   const type = String(found.base.architecture?.model_type ?? "");
@@ -157,6 +151,14 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
     : [];
   const trained = run?.spec as TrainSpec | undefined;
+  const precision = trained?.hyperparameters.precision ?? "float32";
+  if (isAlready({ whole: found.whole, precision }, format))
+    throw new AppError(
+      "invalid",
+      "not_exportable",
+      "This model was trained whole: its files are these safetensors already, and load without the base. Download them on the model's page.",
+      { param: "format" },
+    );
   const base = baseModelRef(found.base);
   const spec: ExportSpec = {
     version: 1,
@@ -167,7 +169,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     dataset: trained?.dataset.holdout_rows ? trained.dataset : null,
     prompts: PROMPTS,
     limits_of_fidelity: LIMITS[format],
-    precision: trained?.hyperparameters.precision ?? "float32",
+    precision,
     trainer: await trainerIdentity(ctx),
     need: {
       ...{ gpus: 0, gpu_memory_mb: 0, cpus: 1, max_price_per_hour: null, provider: null },

@@ -166,7 +166,7 @@ function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings |
       "invalid",
       "invalid_value",
       start.type === "full"
-        ? "'adapter' cannot be 'lora': the model it goes on from was trained whole. Leave adapter out to train all of it further, or begin with a base model."
+        ? "'adapter' cannot be 'lora': the model it goes on from was trained whole. Leave adapter out to train all of it further, or begin with a base model; an administrator can make this one a base model (Models, Import another model)."
         : "'adapter' cannot be 'full': the run goes on from an adapter. Leave adapter out to train that further, or begin with a base model.",
       { param: "adapter" },
     );

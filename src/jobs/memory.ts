@@ -176,8 +176,12 @@ function weightBytes(model: ModelShape, { precision, quantization, whole }: RunS
  */
 function layerBytes(model: ModelShape, run: RunShape): number {
   const { hidden: h, intermediate: i, keys: k, heads } = model;
-  const plain = run.precision === "bfloat16" ? 36 * h + 10 * i + 4 * k : 24 * h + 16 * i + 8 * k;
-  return plain + 4 * heads + 8 + ADAPTER_BYTES * run.adapter.r * adapted(model, run.adapter).length;
+  const half = run.precision === "bfloat16";
+  const whole = half ? 20 * h + 8 * i + 4 * k : 32 * h + 16 * i + 8 * k;
+  const plain = half ? 36 * h + 10 * i + 4 * k : 24 * h + 16 * i + 8 * k;
+  return (
+    (run.whole ? whole : plain) + 4 * heads + 8 + ADAPTER_BYTES * run.adapter.r * adapted(model, run.adapter).length
+  );
 }
 
 /** The same of dropout, which keeps what it let through, and of DoRA, which keeps every output twice. */
@@ -237,7 +241,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
     optimizer: (MOMENTS * trained) / shared / MIB,
     activations: activationBytes(model, run, tokens) / MIB,
     logits: logits / MIB,
-    reference: (run.tuned && compares ? trained : 0) / MIB,
+    reference: (compares && (run.whole || run.tuned) ? trained : 0) / MIB,
     generation: cache / MIB,
   };
 }

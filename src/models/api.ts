@@ -5,7 +5,7 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { session } from "../http/session.ts";
-import { importFromHub, importLocal, installBaseModel } from "./imports.ts";
+import { importFromHub, importLocal, importTuned, installBaseModel } from "./imports.ts";
 import { modelLineage } from "./lineage.ts";
 import { artifactView, ImportRequest } from "./model.ts";
 import {
@@ -68,8 +68,15 @@ export const modelsApi = (ctx: Ctx) =>
     .post(
       "/base_models/import",
       async ({ actor, body }) =>
-        body.source === "hub" ? importFromHub(ctx, actor, body) : importLocal(ctx, actor, body),
-      { body: ImportRequest, detail: { ...bases, summary: "Import a base model from the hub or a local directory" } },
+        body.source === "hub"
+          ? importFromHub(ctx, actor, body)
+          : body.source === "tuned"
+            ? importTuned(ctx, actor, body)
+            : importLocal(ctx, actor, body),
+      {
+        body: ImportRequest,
+        detail: { ...bases, summary: "Import a base model from the hub, a local directory or a tuned model" },
+      },
     )
     .get("/artifacts/:id", async ({ actor, params }) => artifactView(await getArtifact(ctx, actor, params.id)), {
       params: Id,

@@ -1,4 +1,4 @@
-/** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory or the hub. */
+/** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the hub or a tuned model. */
 import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
@@ -10,8 +10,9 @@ import { DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import { resolveHubModel } from "./hub.ts";
 import { refused } from "./inspect.ts";
 import { type Origin, startInstall } from "./install.ts";
-import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest } from "./model.ts";
-import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
+import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest, ImportTunedRequest } from "./model.ts";
+import { artifactDir, describeBaseModel, getBaseModel, requireLicense, resolveChatModel } from "./service.ts";
+import { mergedArtifact } from "./tuned.ts";
 
 /** Stores the row as `installing` and starts the work; a ready or installing model stays as it is. */
 async function beginInstall(
@@ -97,6 +98,32 @@ export async function importLocal(
     { id, name, source: "local", sourceRef: directory, revision: "local", license },
     { kind: "directory", directory },
   );
+}
+
+/**
+ * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or the
+ * merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
+ */
+export async function importTuned(
+  ctx: Ctx,
+  actor: Actor,
+  request: Omit<ImportTunedRequest, "source">,
+): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const found = await resolveChatModel(ctx, actor, request.model);
+  const artifactId = found.whole ? found.adapter?.artifactId : await mergedArtifact(ctx, actor.org, found.id);
+  if (!artifactId || !found.checkpointId)
+    throw new AppError(
+      "conflict",
+      "not_whole",
+      `${found.id.slice(0, 200)} is an adapter. Export it as merged safetensors on its page first; those files become the base model.`,
+      { param: "model" },
+    );
+  const id = request.id ?? freeId(found.id.slice("ft:".length));
+  await refuseTaken(ctx, id);
+  const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
+  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId) };
+  return beginInstall(ctx, actor, { ...row, license: found.base.license }, origin);
 }
 
 /** Fetches a model from the hub by the commit its revision has now. Administrators only. */

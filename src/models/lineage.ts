@@ -72,6 +72,7 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
     base_model: base,
     method: found.method,
     whole: found.whole,
+    precision: spec?.hyperparameters.precision ?? "float32",
     dataset: version
       ? {
           dataset_id: version.datasetId,

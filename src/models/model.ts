@@ -30,9 +30,16 @@ export const ImportLocal = v.object({
   id: v.optional(ModelId),
   license: v.optional(v.pipe(v.string(), v.maxLength(200))),
 });
-export const ImportRequest = v.variant("source", [ImportHub, ImportLocal]);
+export const ImportTuned = v.object({
+  source: v.literal("tuned"),
+  /** A model that was trained whole, or one whose adapter was exported as merged safetensors. */
+  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a tuned model, ft:…"), v.maxLength(400)),
+  id: v.optional(ModelId),
+});
+export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned]);
 export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
 export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
+export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
 
 /** Licences anyone may use without a signature. */
 const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
@@ -71,7 +78,7 @@ export interface BaseModelView {
   status: "available" | "installing" | "ready" | "failed";
   progress: InstallProgress | null;
   error: string | null;
-  source: { kind: "package" | "local" | "hub"; reference: string; revision: string } | null;
+  source: { kind: BaseModelRow["source"]; reference: string; revision: string } | null;
   hash: string | null;
   bytes: number | null;
   created_at: number | null;

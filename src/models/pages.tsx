@@ -6,12 +6,13 @@ import { BaseList, ModelsPage, type ModelsProps, TunedList } from "../../views/p
 import { TunedModelPage } from "../../views/pages/models/tuned.tsx";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
+import { isAlready } from "../exports/model.ts";
 import { formatsHere, listExports } from "../exports/service.ts";
 import { html, pageOf, redirect, safePath } from "../http/html.ts";
 import { session } from "../http/session.ts";
-import { importFromHub, importLocal, installBaseModel } from "./imports.ts";
+import { importFromHub, importLocal, importTuned, installBaseModel } from "./imports.ts";
 import { modelLineage } from "./lineage.ts";
-import { ImportHub, ImportLocal } from "./model.ts";
+import { ImportHub, ImportLocal, ImportTuned } from "./model.ts";
 import { acceptLicense, deleteModel, describeBaseModel, listCatalogue } from "./service.ts";
 import { listTuned } from "./tuned-list.ts";
 
@@ -21,9 +22,10 @@ const ListQuery = v.object({ tab: text(20), q: text(200), after: text(300) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
 const ImportForm = v.object({ source: text(20), value: text(4200), id: text(100) });
 
-/** The form's one line as the request it stands for: a directory, or `owner/name@revision`. */
+/** The form's one line as the request it stands for: a directory, `owner/name@revision` or a tuned model's id. */
 function importRequest(form: v.InferOutput<typeof ImportForm>) {
   const id = form.id || undefined;
+  if (form.source === "tuned") return v.safeParse(ImportTuned, { source: "tuned", model: form.value, id });
   if (form.source !== "hub") return v.safeParse(ImportLocal, { source: "local", directory: form.value, id });
   const [repo, revision] = form.value.split("@");
   return v.safeParse(ImportHub, { source: "hub", repo, revision, id });
@@ -61,7 +63,9 @@ export const modelsPages = (ctx: Ctx) => {
           const { output } = parsed;
           const made = await (output.source === "hub"
             ? importFromHub(ctx, actor, output)
-            : importLocal(ctx, actor, output));
+            : output.source === "tuned"
+              ? importTuned(ctx, actor, output)
+              : importLocal(ctx, actor, output));
           return redirect(request, `/models/${encodeURIComponent(made.id)}`, "The import has begun.");
         } catch (error) {
           if (!(error instanceof AppError) || error.kind === "internal") throw error;
@@ -92,7 +96,7 @@ export const modelsPages = (ctx: Ctx) => {
           <TunedModelPage
             lineage={lineage}
             exports={exports}
-            formats={formatsHere()}
+            formats={formatsHere().filter((format) => !isAlready(lineage, format))}
             baseUrl={baseUrl}
             isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
           />,

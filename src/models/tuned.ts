@@ -1,5 +1,5 @@
 /** Looks up tuned models and checkpoints by the name a client sends. */
-import { and, eq, isNull, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, sql } from "drizzle-orm";
 import type { MethodName } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -17,6 +17,26 @@ export function unknownModel(name: string): AppError {
     `The model "${name.slice(0, 200)}" does not exist or is not yours. GET /v1/models lists what you can use.`,
     { param: "model" },
   );
+}
+
+/** The newest files of a tuned model with its adapter merged in; null when none were made, or they were deleted. */
+export async function mergedArtifact(ctx: Ctx, org: string, model: string): Promise<string | null> {
+  const [row] = await ctx.db
+    .select({ id: artifact.id })
+    .from(artifact)
+    .innerJoin(job, eq(job.id, artifact.jobId))
+    .where(
+      and(
+        eq(job.org, org),
+        eq(job.kind, "export"),
+        sql`json_extract(${job.spec}, '$.tuned.model') = ${model}`,
+        eq(artifact.kind, "merged"),
+        eq(artifact.status, "complete"),
+      ),
+    )
+    .orderBy(desc(artifact.createdAt))
+    .limit(1);
+  return row?.id ?? null;
 }
 
 export interface Tuned {

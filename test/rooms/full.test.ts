@@ -16,6 +16,11 @@ interface Lineage {
   evaluations: { result: EvaluateResult | null }[];
   deployments: { model: string; state: string }[];
 }
+interface ExportView {
+  id: string;
+  state: string;
+  fidelity: { stop_tokens_same: boolean } | null;
+}
 interface Chat {
   model: string;
   choices: { message: { content: string } }[];
@@ -106,7 +111,39 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     const begun = { model, training_file: file };
     await expect(live.call("POST", "/v1/jobs", { ...begun, adapter: "lora" })).rejects.toThrow("trained whole");
     await expect(live.call("POST", "/v1/jobs", { ...begun, lora_r: 8 })).rejects.toThrow("lora_r");
+  }, 130_000);
+
+  test("becomes a base model, on which adapters are trained", async () => {
+    const asked = { source: "tuned", model, id: "tiny-whole" };
+    await live.call("POST", "/v1/base_models/import", asked);
+    const base = await until(
+      "the base model",
+      async () => {
+        const now = await live.call<{ status: string; error: string | null; source: object }>(
+          "GET",
+          "/v1/base_models/tiny-whole",
+        );
+        if (now.status === "failed") throw new Error(now.error ?? "failed");
+        return now.status === "ready" ? now : null;
+      },
+      30_000,
+    );
+    expect(base.source).toMatchObject({ kind: "tuned", reference: model });
+    const job = await train({ model: "tiny-whole", max_steps: 2 });
+    expect(job.spec.method.adapter.type).toBe("lora");
+    const adapter = { ...asked, model: job.model ?? "", id: "other" };
+    await expect(live.call("POST", "/v1/base_models/import", adapter)).rejects.toThrow("merged safetensors");
+    const path = `/v1/models/${encodeURIComponent(job.model ?? "")}/exports`;
+    await finished((await live.call<{ id: string }>("POST", path, { format: "safetensors" })).id);
+    await live.call("POST", "/v1/base_models/import", adapter);
+  }, 130_000);
+
+  test("is exported as GGUF, and not as the safetensors it is already", async () => {
     const path = `/v1/models/${encodeURIComponent(model)}/exports`;
     await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("trained whole");
+    const { id } = await live.call<{ id: string }>("POST", path, { format: "gguf-q8_0" });
+    await finished(id);
+    const { data } = await live.call<{ data: ExportView[] }>("GET", path);
+    expect(data).toMatchObject([{ id, state: "succeeded", fidelity: { stop_tokens_same: true } }]);
   }, 130_000);
 });

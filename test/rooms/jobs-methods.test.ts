@@ -88,7 +88,6 @@ describe("the method", () => {
     ["preference", { beta: 0 }, "beta", "greater than 0"],
     ["chat", { beta: 0.1 }, "beta", "means nothing to the method 'sft'"],
     ["unpaired", { batch_size: 1 }, "batch_size", "two at least"],
-    ["preference", { adapter: "full" }, "adapter", "for sft and pretrain"],
     ["chat", { adapter: "full", quantization: "nf4" }, "quantization", "frozen"],
     ["chat", { adapter: "full", lora_r: 8 }, "lora_r", "has none"],
     ["chat", { adapter: "full", rslora: true }, "rslora", "has none"],

@@ -146,6 +146,9 @@ describe("import of a local directory", () => {
   test("members may not name paths of the server; bad ids and paths are refused", async () => {
     const body = { source: "local", directory: join(dir, "good"), id: "mine" };
     expect((await t.request("POST", "/v1/base_models/import", { as: "member", body })).status).toBe(403);
+    const tuned = { source: "tuned", model: "ft:good:org:x:1" };
+    expect((await t.request("POST", "/v1/base_models/import", { as: "member", body: tuned })).status).toBe(403);
+    expect((await t.request("POST", "/v1/base_models/import", { body: tuned })).status).toBe(404);
     for (const wrong of [{ id: "../x" }, { id: "ft:x" }, { directory: "relative" }, { directory: join(dir, "absent") }])
       expect((await t.request("POST", "/v1/base_models/import", { body: { ...body, ...wrong } })).status).toBe(400);
   });

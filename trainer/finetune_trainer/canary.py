@@ -20,7 +20,14 @@ ADVICE = (
     "Lower the maximum length, hold the base in 4 bits (nf4), or switch gradient checkpointing on; then run it again."
 )
 # What a method counts while it computes a loss, besides what the meter does.
-COUNTED = ("_metrics", "_stored_metrics", "_total_train_tokens")
+COUNTED = (
+    "_metrics",
+    "_stored_metrics",
+    "_total_train_tokens",
+    "_step",
+    "_current_train_step_time",
+    "_buffered_inputs",
+)
 
 
 def longest_rows(lengths: np.ndarray, per_device: int, rank: int, ranks: int) -> list[int]:
@@ -33,22 +40,19 @@ def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any] | None:
     """Runs the longest rows of a trainer that is about to begin, reports what they took, and leaves no trace in it.
 
     All ranks call it together. Returns the figures of the event, or None for a run whose backward pass cannot be had without
-    its step (DeepSpeed), or whose batches are only made while it trains. Raises TrainingFailed (`out_of_memory`) when they do
-    not fit, or took far more than was planned.
+    its step (DeepSpeed). Raises TrainingFailed (`out_of_memory`) when they do not fit, or took far more than was planned.
     """
-    if trainer.is_deepspeed_enabled or not trainer.echoes:
+    if trainer.is_deepspeed_enabled:
         return None
     group, per_device = trainer.group, spec.hyperparameters.per_device_batch_size
     rows = longest_rows(trainer.tokens.lengths(), max(per_device, trainer.least), group.rank, group.size)
-    length = int(trainer.tokens.lengths()[rows].max())
+    length = int(trainer.tokens.lengths()[rows].max()) + trainer.added
     home.phase("canary", f"{len(rows)} x {length} tokens, the longest rows, before anything is trained")
     began = time.monotonic()
     planned = spec.need.get("gpu_memory_mb" if torch.cuda.is_available() else "memory_mb") or None
     try:
         with unchanged(trainer), optimizer_memory(trainer):
-            trainer.current_gradient_accumulation_steps = 1
-            inputs = trainer.data_collator([trainer.train_dataset[row] for row in rows])
-            trainer.training_step(trainer.model_wrapped, inputs)
+            trainer.rehearse(rows)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         low = str(error).lower()
         if not isinstance(error, MemoryError) and "out of memory" not in low and "allocate memory" not in low:
@@ -77,6 +81,7 @@ def unchanged(trainer: Any) -> Iterator[None]:
     rng = checkpoint.rng_state()
     training = trainer.model.training
     counted = {name: getattr(trainer, name) for name in ("_step_tokens", "told")}
+    seen = trainer.state.num_input_tokens_seen
     trainer.told = True  # the first batch is that of the first step
     kept = {name: copy.deepcopy(getattr(trainer, name)) for name in COUNTED if hasattr(trainer, name)}
     meter = copy.copy(trainer.meter.__dict__) | {"_means": copy.deepcopy(trainer.meter._means)}
@@ -88,6 +93,7 @@ def unchanged(trainer: Any) -> Iterator[None]:
         for name, value in {**counted, **kept}.items():
             setattr(trainer, name, value)
         trainer.meter.__dict__.update(meter)
+        trainer.state.num_input_tokens_seen = seen
         checkpoint.set_rng(rng)
 
 

@@ -50,7 +50,8 @@ class Parts:
 class Contents:
     """What is written: whole tensors on the processor by name, the optimizer's groups and the schedule as JSON values.
 
-    `config` is the adapter's; None where every weight is trained, and `weights` are the whole model's.
+    `config` is the adapter's; None where every weight is trained, and `weights` are the whole model's. `described` is the
+    model's config.json where that is another than its base's, as of a reward model.
     """
 
     weights: dict[str, torch.Tensor]
@@ -58,6 +59,7 @@ class Contents:
     optimizer: dict[str, torch.Tensor]
     groups: list[dict[str, Any]]
     schedule: dict[str, Any]
+    described: dict[str, Any] | None = None
 
 
 def collect(parts: Parts) -> Contents:
@@ -65,7 +67,10 @@ def collect(parts: Parts) -> Contents:
     tensors, groups = _flatten(parts)
     schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
     if not isinstance(parts.model, PeftModel):
-        return Contents({n: whole(t) for n, t in _own_weights(parts.model)}, None, tensors, groups, schedule)
+        weights = {n: whole(t) for n, t in _own_weights(parts.model)}
+        # Only a model that writes is described by its base's own file.
+        described = None if parts.model.can_generate() else json.loads(parts.model.config.to_json_string())
+        return Contents(weights, None, tensors, groups, schedule, described)
     adapter = {n: whole(t) for n, t in get_peft_model_state_dict(parts.model, save_embedding_layers=False).items()}
     return Contents(adapter, parts.model.peft_config["default"].to_dict(), tensors, groups, schedule)
 
@@ -147,6 +152,8 @@ def _write_model(directory: Path, contents: Contents, beside: Path) -> None:
     for name in BESIDE:
         if (beside / name).is_file():
             shutil.copyfile(beside / name, directory / name)
+    if contents.described is not None:
+        _write_json(directory / "config.json", contents.described)
 
 
 def files_of(directory: Path) -> tuple[str, ...]:

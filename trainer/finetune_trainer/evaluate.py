@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .checkpoint import load_weights
 from .control import Commands
 from .data import BadData, Tokens, render
 from .generate import greedy
@@ -46,7 +47,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
         if not is_whole(adapter):
             check_adapter("tuned", adapter)
     whole = adapter is not None and is_whole(adapter)
-    scores = adapter is not None and not whole and gives_scores(adapter)
+    scores = adapter is not None and gives_scores(adapter)
     if scores and kind != "preference":
         raise BadData(f"a reward model compares pairs of answers, and these rows are of type {kind}")
 
@@ -62,8 +63,11 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
         if scores and side == "tuned":
             from .methods.reward import scoring_model
 
-            runner.model = with_adapter(scoring_model(model, tokenizer.pad_token_id, spec.seed), adapter)
-        if whole and side == "tuned":
+            scorer = scoring_model(model, tokenizer.pad_token_id, spec.seed)
+            if whole:
+                load_weights(adapter, scorer)  # in place of the base's, which has had its turn
+            runner.model = scorer if whole else with_adapter(scorer, adapter)
+        elif whole and side == "tuned":
             runner.model = model = None  # there need not be room for both
             runner.model = load_model(adapter, spec.precision, device)
         off = side == "base" and many == 2 and not scores and not whole

@@ -1,4 +1,4 @@
-"""The act of exporting: adapter and base merged into files, which are read back and compared with the trained model before they count."""
+"""The act of exporting: a tuned model as files of its own, which are read back and compared with what was trained before they count."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from . import fidelity
@@ -18,7 +19,7 @@ from .control import Commands, TrainingFailed
 from .evaluate import with_adapter
 from .gguf_file import TYPES, NotWritable, write
 from .home import Home
-from .inputs import check_adapter, fetch_rows, gives_scores, input_dir
+from .inputs import check_adapter, fetch_rows, gives_scores, input_dir, is_whole
 from .model import SAFE, load_model, load_tokenizer, prepare_torch
 from .rows import read_rows
 from .spec import ExportSpec
@@ -39,17 +40,18 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     device = prepare_torch()
     base = input_dir(home, "base", reply["inputs"]["base"])
     adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
-    check_adapter("tuned", adapter)
+    if not is_whole(adapter):
+        check_adapter("tuned", adapter)
     if gives_scores(adapter):
         raise TrainingFailed(
-            "bad_spec", "a reward model has a head of its own, which these files cannot hold", "Use its adapter."
+            "bad_spec", "a reward model has a head of its own, which these files cannot hold", "Use its own files."
         )
     home.phase("loading_model")
     tokenizer = load_tokenizer(base)
     kind = (spec.dataset or {}).get("row_type", "chat")
     file = fetch_rows(home, "holdout") if spec.dataset else None
     texts = fidelity.texts_of(tokenizer, list(read_rows(file, kind, spec.prompts)) if file else [])
-    model = with_adapter(load_model(base, spec.precision, device), adapter)
+    model = trained(base, adapter, spec.precision, device)
     home.phase("asking", f"the trained model reads {len(texts)} prompts")
     known = fidelity.learn(model, tokenizer, texts, home.scratch / "known")
     if commands.stop:
@@ -58,7 +60,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     home.phase("merging")
     merged = home.scratch / "merged"
     # Summed in 32 bits: in 16 a small adapter would be rounded away.
-    whole = with_adapter(load_model(base, "float32", device), adapter) if spec.precision != "float32" else model
+    whole = trained(base, adapter, "float32", device) if spec.precision != "float32" else model
     del model
     save_merged(whole, merged, base, spec.precision)
     del whole
@@ -103,6 +105,13 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     return "succeeded"
 
 
+def trained(base: Path, tuned: Path, precision: str, device: torch.device) -> Any:
+    """The model to export: the base with an adapter on it, or one that was trained whole."""
+    if is_whole(tuned):
+        return load_model(tuned, precision, device)
+    return with_adapter(load_model(base, precision, device), tuned)
+
+
 def stopped(home: Home, commands: Commands) -> str:
     """Ends on request."""
     for command in commands.take_pending():
@@ -111,8 +120,9 @@ def stopped(home: Home, commands: Commands) -> str:
 
 
 def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None:
-    """The adapter in the weights, as a directory that transformers, vLLM and others load."""
-    plain = model.merge_and_unload(safe_merge=True).to(getattr(torch, precision))
+    """The model, an adapter in its weights, as a directory that transformers, vLLM and others load."""
+    plain = model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
+    plain = plain.to(getattr(torch, precision))
     plain.save_pretrained(directory, max_shard_size=SHARD)
     for name in ABOUT:
         if (base / name).is_file():

@@ -61,7 +61,10 @@ def is_whole(directory: Path) -> bool:
 
 
 def gives_scores(directory: Path) -> bool:
-    """Whether an adapter, checked already, makes a reward model: it has a head that gives one number instead of words."""
+    """Whether a tuned model, checked already, is a reward model: it has a head that gives one number instead of words."""
+    if is_whole(directory):
+        config = json.loads((directory / "config.json").read_text("utf-8"))
+        return any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or [])
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
     return config.get("task_type") == "SEQ_CLS"
 

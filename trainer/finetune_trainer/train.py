@@ -13,7 +13,7 @@ from .control import Commands, TrainingFailed
 from .data import BadData, Tokens
 from .group import Group, Mute
 from .home import Home
-from .inputs import fetch_rows, input_dir, is_whole
+from .inputs import fetch_rows, gives_scores, input_dir, is_whole
 from .kernels import compile_layers, use_liger
 from .loop import Loop, tokens_of
 from .methods import load_method
@@ -49,8 +49,15 @@ def run(
             "the model this run goes on from was trained the other way: whole weights and adapters are not changed into each other",
             "Leave adapter out, so that it is taken over from that model, or start from the base model.",
         )
+    scored = whole and start is not None and gives_scores(start)
+    if scored and spec.method.type != "reward":
+        raise TrainingFailed(
+            "bad_spec",
+            "the model this run goes on from is a reward model: its head, 'score', gives one number instead of words",
+            "Choose the method reward, or start from the base model.",
+        )
     model = load_model(
-        start if whole and start is not None else base,
+        start if whole and start is not None and not scored else base,
         "float32" if whole else spec.hyperparameters.precision,
         None if group.sharded else device,
         spec.method.quantization,
@@ -61,6 +68,8 @@ def run(
     method = load_method(spec.method.type)
     if spec.method.type == "reward":
         model = method.scoring_model(model, tokenizer.pad_token_id, spec.hyperparameters.seed)
+    if scored:
+        checkpoint.load_weights(start, model)
     model = attach(spec, model, start)
     compile_layers(model, spec.hyperparameters)
     h, kind = spec.hyperparameters, spec.dataset.get("row_type", "chat")

@@ -29,6 +29,7 @@ def rows_of(kind: str, count: int, tokens: int, answer: int) -> list[dict]:
         "preference": {"messages": [question], "chosen": [good], "rejected": [bad]},
         "unpaired": {"messages": [question, good], "label": True},
         "text": {"text": " number" * (tokens - 2)},
+        "prompt": {"messages": [question], "item": {}},
     }[kind]
     return [{**row, "id": i, **({"label": i % 2 == 1} if kind == "unpaired" else {})} for i in range(1, count + 1)]
 
@@ -47,7 +48,8 @@ def run(asked: dict) -> dict:
     spec, model = asked["spec"], Path(asked["model"])
     kind = spec["dataset"].get("row_type", "chat")
     count = spec["hyperparameters"]["batch_size"] * 2
-    data = {"train": rows_of(kind, count, asked["row_tokens"], asked["answer_tokens"])}
+    written = spec["method"].get("max_completion_length")
+    data = {"train": rows_of(kind, count, asked["row_tokens"], written or asked["answer_tokens"])}
     with tempfile.TemporaryDirectory(prefix="ftl-memory-") as name:
         root = Path(name)
         inputs = {"base": {"local_path": str(model), "files": file_list(model)}}

@@ -8,6 +8,17 @@ from conftest import losses
 from jobs import METHODS, rows_of, train_reply
 
 from finetune_trainer import canary, loop
+from finetune_trainer.data import render
+from finetune_trainer.model import load_tokenizer
+
+
+def prompts_of(model, rows: list[dict]) -> list[list[int]]:
+    """Tokens of the prompts of rows."""
+    tokenizer = load_tokenizer(model)
+    return [
+        tokenizer(render(tokenizer, row["messages"], None, prompt=True), add_special_tokens=False)["input_ids"]
+        for row in rows
+    ]
 
 
 def outcome(job) -> tuple[dict, dict]:
@@ -31,8 +42,7 @@ def test_a_run_with_a_canary_measures_the_very_same_numbers(here, tiny, monkeypa
     quantized = {"quantization": "nf4"} if method == "dpo" else None
     job = here(train_reply(tiny, method=method, settings=quantized, **asked), rows, holdout)
     with_it = outcome(job)
-    # Answers to prompts are written while training: nothing can be sent ahead.
-    assert len(job.server.of("canary")) == (row_type != "prompt")
+    assert len(job.server.of("canary")) == 1
     monkeypatch.setattr(loop.canary, "run", lambda *_: None)
     without = outcome(here(train_reply(tiny, method=method, settings=quantized, **asked), rows, holdout))
     assert with_it[0] == without[0] and len(with_it[0]) > 8
@@ -50,6 +60,18 @@ def test_it_comes_before_the_first_step_with_the_longest_rows_and_what_they_took
     assert event["seq"] < first_step["seq"]
     assert event["rows"] == 3 and event["length"] > 20
     assert 100 < event["peak_memory_mb"] <= job.server.of("result")[0]["result"]["peak_memory_mb"]
+
+
+def test_answers_that_are_written_while_training_are_as_long_as_they_may_be_and_not_graded(here, tiny):
+    graded = []
+    job = here(train_reply(tiny, method="grpo", total=1, batch=2), rows_of("prompt", 6))
+    job.server.grader = lambda item, output: graded.append(output) or float(len(output))
+    assert job.run() == 0
+    (event,) = job.server.of("canary")
+    (step,) = [e["values"] for e in job.server.of("metrics") if "train/loss" in e["values"]]
+    prompt = max(len(ids) for ids in prompts_of(tiny, rows_of("prompt", 6)))
+    assert event["rows"] == 2 and event["length"] == prompt + 8
+    assert step["train/completion_length"] <= 8 and len(graded) == 8  # those of the step alone
 
 
 def test_a_run_that_takes_far_more_than_planned_fails_before_its_first_step(here, tiny):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Here
-from jobs import METHODS, evaluate_reply, rows_of, train_reply
+from jobs import METHODS, evaluate_reply, full_reply, rows_of, train_reply
 
 from finetune_trainer.data import render
 from finetune_trainer.intervals import side_score, wilson
@@ -96,17 +96,18 @@ def test_a_reward_model_puts_pairs_in_order_and_says_both_scores(here, tiny, tun
         assert score["exact_match"]["mean"] == score["preference"]["mean"]
 
 
-def test_the_rewards_are_those_of_the_trained_model(here, tiny, tuned):
-    """The adapter's files alone give the model back: the margin is the one the last evaluation of the training measured."""
+@pytest.mark.parametrize(("reply", "kind"), [(train_reply, "adapter"), (full_reply, "model")])
+def test_the_rewards_are_those_of_the_trained_model(here, tiny, reply, kind):
+    """The files alone give the model back: the margin is the one the last evaluation of the training measured."""
     rows = rows_of("preference", 6, first=101)
     job = here(
-        train_reply(tiny, method="reward", total=40, batch=6, eval_every=40, eval_rows=6),
+        reply(tiny, method="reward", total=40, batch=6, eval_every=40, eval_rows=6),
         rows=rows_of("preference", 24),
         holdout=rows,
     )
     assert job.run() == 0
     measured = [e["values"] for e in job.server.of("metrics") if "eval/reward_margin" in e["values"]][-1]
-    folder = job.server.complete("adapter")[0]["folder"]
+    folder = job.server.complete(kind)[0]["folder"]
     _, _, answers = evaluated(here, tiny, folder, "preference", rows)
     margins = []
     for row in rows:

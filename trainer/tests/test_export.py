@@ -47,6 +47,26 @@ def test_each_format_answers_as_the_trained_model_does(here, tiny, strong, form)
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= names.keys()
 
 
+@pytest.mark.parametrize(("form", "precision"), [("gguf-f16", "float32"), ("safetensors", "bfloat16")])
+def test_a_model_trained_whole_is_written_without_its_base(here, tiny, tmp_path, form, precision):
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(4)
+    for weight in model.parameters():
+        weight.data += torch.randn(weight.shape, generator=generator) * 0.05
+    model.save_pretrained(tmp_path / "whole")
+    reply = export_reply(tiny, tmp_path / "whole", form)
+    reply["spec"]["precision"] = precision
+    run = here(reply, holdout=make_rows(6))
+    assert run.run() == 0
+    found = run.server.of("result")[0]["result"]["fidelity"]
+    assert found["kl_mean"] < FORMATS[form] and found["top1_same"] > 0.95
+    (artifact,) = run.server.complete("merged" if form == "safetensors" else "gguf")
+    if form == "safetensors":
+        back = AutoModelForCausalLM.from_pretrained(artifact["folder"])
+        assert back.dtype == torch.bfloat16
+        assert torch.equal(back.model.norm.weight, model.model.norm.weight.bfloat16())
+
+
 def broken_merge(monkeypatch):
     merge = PeftModel.__getattr__
 

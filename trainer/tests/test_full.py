@@ -8,7 +8,7 @@ from jobs import evaluate_reply, full_reply, rows_of, serve_reply, train_reply
 from pytest import approx, fixture, mark
 from safetensors import safe_open
 from test_train import resume_entry
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from finetune_trainer.modelcheck import read_safetensors_header
 
@@ -93,6 +93,21 @@ def test_another_run_goes_on_from_it_and_an_adapter_cannot(trained, here, tiny):
     refused = here(other)
     assert refused.run() != 0
     assert "trained the other way" in refused.server.of("failed")[0]["message"]
+
+
+def test_a_reward_model_is_a_model_of_its_own_and_goes_on_as_one(trained, here, tiny):
+    data = {"rows": rows_of("preference", 12), "holdout": rows_of("preference", 6, first=101)}
+    first = here(full_reply(tiny, method="reward", start=result_of(trained), total=20, batch=6), **data)
+    assert first.run() == 0
+    folder = result_of(first.server)
+    model, loading = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"] and model.config.num_labels == 1
+    again = here(full_reply(tiny, method="reward", start=folder, total=1, batch=12, rate=1e-4), **data)
+    assert again.run() == 0
+    assert losses(again.server)[1] < losses(first.server)[1] / 2
+    words = here(full_reply(tiny, start=folder, total=1))
+    assert words.run() == 2
+    assert "'score'" in words.server.of("failed")[0]["message"]
 
 
 @mark.parametrize("method", ["sft", "pretrain"])

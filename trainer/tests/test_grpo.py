@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from jobs import rows_of, train_reply
+from jobs import full_reply, rows_of, train_reply
 from pair import preload
 from test_train import resume_entry
 
@@ -31,8 +31,8 @@ def as_trained(server) -> dict[int, tuple[float, ...]]:
 def job(here, tiny):
     """Makes attempts of GRPO on prompts."""
 
-    def make(grader=None, resume=None, settings=None, **options):
-        reply = train_reply(tiny, method="grpo", settings=settings, resume=resume, **options)
+    def make(grader=None, resume=None, settings=None, reply=train_reply, **options):
+        reply = reply(tiny, method="grpo", settings=settings, resume=resume, **options)
         reply["spec"]["hyperparameters"] |= {"keep_best": options.get("eval_rows", 0) > 0}
         run = here(reply, rows=rows_of("prompt", 12), holdout=rows_of("prompt", 4, first=101))
         if grader:
@@ -61,8 +61,20 @@ def test_the_reward_rises_and_the_best_adapter_is_the_result(job):
     assert not server.of("first_batch")  # there is none before it is written
 
 
-def test_a_run_that_went_on_is_the_run_that_did_not_stop(job):
-    options = {"total": 6, "batch": 2, "accumulation": 2, "save_every": 3, "dropout": 0.2}
+def test_with_every_weight_the_reward_rises_and_the_reference_is_the_model_it_began_from(job):
+    run = job(total=30, batch=4, rate=2e-3, reply=full_reply)
+    assert run.run() == 0
+    rewards, kl = series(run.server, "train/reward"), series(run.server, "train/kl")
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.3
+    assert kl[0] == pytest.approx(0, abs=1e-6) and kl[-1] > 0.01
+    assert run.server.complete("model")
+
+
+@pytest.mark.parametrize(("reply", "kind"), [(train_reply, "adapter"), (full_reply, "model")])
+def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, reply, kind):
+    options = {"total": 6, "batch": 2, "accumulation": 2, "save_every": 3, "dropout": 0.2, "reply": reply}
+    if kind == "model":
+        options["rate"] = 2e-3
     whole = job(**options)
     assert whole.run() == 0
     saved = next(a for a in whole.server.complete("checkpoint") if a["step"] == 3)
@@ -70,7 +82,7 @@ def test_a_run_that_went_on_is_the_run_that_did_not_stop(job):
     assert again.run() == 0
     expected = {step: told for step, told in as_trained(whole.server).items() if step > 3}
     assert as_trained(again.server) == expected
-    last = [one.server.complete("adapter")[0]["files"] for one in (whole, again)]
+    last = [one.server.complete(kind)[0]["files"] for one in (whole, again)]
     assert last[0] == last[1]
 
 

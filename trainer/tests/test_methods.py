@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import losses
-from jobs import METHODS, rows_of, train_reply
+from jobs import METHODS, full_reply, rows_of, train_reply
 from safetensors.torch import load_file, save_file
 from test_train import resume_entry
 
@@ -29,10 +29,10 @@ KEYS = {
 def job(here, tiny):
     """Makes attempts of a method on rows of its own type."""
 
-    def make(method: str, rows: int = 24, **options):
-        kind = METHODS[method][0]
+    def make(method: str, rows: int = 24, weights: str = "adapter", **options):
+        kind, reply = METHODS[method][0], full_reply if weights == "full" else train_reply
         return here(
-            train_reply(tiny, method=method, **options), rows=rows_of(kind, rows), holdout=rows_of(kind, 6, first=101)
+            reply(tiny, method=method, **options), rows=rows_of(kind, rows), holdout=rows_of(kind, 6, first=101)
         )
 
     return make
@@ -43,9 +43,13 @@ def series(server, name: str) -> list[float]:
     return [e["values"][name] for e in server.of("metrics") if name in e["values"]]
 
 
+@pytest.mark.parametrize("weights", ["adapter", "full"])
 @pytest.mark.parametrize("method", NEW)
-def test_each_method_learns_and_reports_by_its_keys(job, method):
-    run = job(method, total=40, batch=6, log_every=5, eval_every=20, eval_rows=6, sample_rows=2, save_every=20)
+def test_each_method_learns_and_reports_by_its_keys(job, method, weights):
+    options = {"rate": 2e-3, "weights": "full"} if weights == "full" else {}
+    run = job(
+        method, total=40, batch=6, log_every=5, eval_every=20, eval_rows=6, sample_rows=2, save_every=20, **options
+    )
     assert run.run() == 0
     server = run.server
     assert [e["seq"] for e in server.events] == list(range(1, len(server.events) + 1))
@@ -70,14 +74,26 @@ def test_each_method_learns_and_reports_by_its_keys(job, method):
     assert result["result"]["eval_loss"] == evals[1]
     samples = server.of("sample")
     assert len(samples) == (0 if method in ("pretrain", "reward") else 4)
-    names = read_safetensors_header(server.complete("adapter")[0]["folder"] / "adapter_model.safetensors")
+    kind, file = ("model", "model") if weights == "full" else ("adapter", "adapter_model")
+    names = read_safetensors_header(server.complete(kind)[0]["folder"] / f"{file}.safetensors")
     assert any(n.endswith("score.weight") for n in names) == (method == "reward")
     assert not any(".ref." in n for n in names)
 
 
-@pytest.mark.parametrize("method", NEW)
-def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, method):
-    options = {"total": 14, "dropout": 0.3, "log_every": 3, "save_every": 7, "batch": 3, "accumulation": 2, "rows": 23}
+@pytest.mark.parametrize(
+    ("method", "weights"), [*((m, "adapter") for m in NEW), ("dpo", "full"), ("kto", "full"), ("reward", "full")]
+)
+def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, method, weights):
+    options = {
+        "weights": weights,
+        "total": 14,
+        "dropout": 0.3,
+        "log_every": 3,
+        "save_every": 7,
+        "batch": 3,
+        "accumulation": 2,
+        "rows": 23,
+    }
     whole = job(method, **options)  # its checkpoint of step 7 lies in the middle of a log window and of an epoch
     assert whole.run() == 0
     saved = next(a for a in whole.server.complete("checkpoint") if a["step"] == 7)
@@ -87,7 +103,8 @@ def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, method):
         before = {e["step"]: e["values"][f"train/{name}"] for e in whole.server.of("metrics")}
         after = {e["step"]: e["values"][f"train/{name}"] for e in again.server.of("metrics")}
         assert after == {step: value for step, value in before.items() if step > 7}
-    last = [one.server.complete("adapter")[0]["files"] for one in (whole, again)]
+    kind = "model" if weights == "full" else "adapter"
+    last = [one.server.complete(kind)[0]["files"] for one in (whole, again)]
     assert last[0] == last[1]
     results = [one.server.of("result")[0]["result"] for one in (whole, again)]
     assert results[0]["tokens_seen"] == results[1]["tokens_seen"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def test_the_configuration_of_trl_is_that_of_the_golden_file(tiny, tmp_path, met
     assert {key: found[key] for key in golden["config"]} == golden["config"]
 
 
-def plain_trl(model_dir: Path, rows: list[dict], loss: str, smoothing: float, steps: int, monkeypatch) -> list[float]:
+def plain_trl(
+    model_dir: Path, rows: list[dict], loss: str, smoothing: float, steps: int, monkeypatch, *, whole: bool = False
+) -> list[float]:
     """Losses by step of TRL as its documentation shows it: conversations in, its own tokenization, batches and reference."""
     import torch
     from datasets import Dataset
@@ -47,7 +50,7 @@ def plain_trl(model_dir: Path, rows: list[dict], loss: str, smoothing: float, st
         pass
     data = [{"prompt": r["messages"], "chosen": r["chosen"], "rejected": r["rejected"]} for r in rows]
     args = DPOConfig(
-        output_dir=str(model_dir / "plain"), max_steps=steps, per_device_train_batch_size=len(rows), learning_rate=1e-2,
+        output_dir=str(model_dir / "plain"), max_steps=steps, per_device_train_batch_size=len(rows), learning_rate=2e-3 if whole else 1e-2,
         lr_scheduler_type="linear", weight_decay=0.01, seed=1, loss_type=[loss], beta=0.1, label_smoothing=smoothing,
         logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, bf16=False, use_cpu=True,
         gradient_checkpointing=False,
@@ -59,7 +62,7 @@ def plain_trl(model_dir: Path, rows: list[dict], loss: str, smoothing: float, st
         args=args,
         train_dataset=Dataset.from_list(data),
         processing_class=AutoTokenizer.from_pretrained(model_dir),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=names),
+        peft_config=None if whole else LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=names),
     )
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -89,6 +92,18 @@ def test_dpo_has_the_losses_of_a_plain_trl_run(here, plain_model, loss, monkeypa
     assert len(ours) == len(plain) == steps
     assert ours == pytest.approx(plain, rel=1e-4, abs=1e-5)
     assert ours[0] != pytest.approx(ours[-1], rel=1e-3)  # the weights have moved
+
+
+def test_dpo_of_every_weight_has_the_losses_of_a_plain_trl_run(here, plain_model, monkeypatch):
+    rows, steps = rows_of("preference", 8), 3
+    settings = {"loss": "sigmoid", "beta": 0.1, "label_smoothing": 0.0}
+    run = here(full_reply(plain_model, method="dpo", settings=settings, total=steps, batch=8), rows=rows)
+    assert run.run() == 0
+    with monkeypatch.context() as undone:
+        plain = plain_trl(plain_model, rows, "sigmoid", 0.0, steps, undone, whole=True)
+    ours = list(losses(run.server).values())
+    assert ours == pytest.approx(plain, rel=1e-4, abs=1e-5)
+    assert ours[0] == pytest.approx(math.log(2), rel=1e-4) and ours[-1] < 0.9 * ours[0]
 
 
 def test_full_fine_tuning_has_the_losses_of_a_plain_trl_run(here, plain_model):

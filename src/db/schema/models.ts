@@ -6,7 +6,7 @@ import type { FileEntry } from "../../contract/spec.ts";
 export const baseModel = sqliteTable("base_model", {
   id: text("id").primaryKey(),
   name: text("name").notNull(),
-  source: text("source", { enum: ["package", "local", "hub"] }).notNull(),
+  source: text("source", { enum: ["package", "local", "hub", "tuned"] }).notNull(),
   sourceRef: text("source_ref").notNull(),
   revision: text("revision").notNull(),
   license: text("license").notNull(),

@@ -84,6 +84,7 @@ class Exact:
     evaluates_together = False  # whether an evaluation needs all ranks at once
     even = False  # whether all ranks must have as many rows in every batch, `least` at least
     least = 1
+    added = 0  # tokens that the model writes to a row while it learns, at most
     resumed: dict[str, Any] | None = None
     hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
     echoes = True  # whether a batch is rows as they are stored; one that is made while training is not
@@ -126,6 +127,11 @@ class Exact:
             found = self.sequences(here, here.pop("rows").tolist())
             self.hooks.first_batch([seen for seen in found if counts(seen[2])])
         return super().training_step(model, inputs, *given)
+
+    def rehearse(self, rows: list[int]) -> None:
+        """A micro-batch of these rows forward and backward, for what it takes; the caller puts back what it leaves behind."""
+        self.current_gradient_accumulation_steps = 1
+        self.training_step(self.model_wrapped, self.data_collator([self.train_dataset[row] for row in rows]), None)
 
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""

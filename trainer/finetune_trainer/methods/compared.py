@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from datasets import Dataset
 from trl.trainer import utils as trl_utils
 
+from ..adapter import trains_whole
 from ..data import IGNORED, Tokens
 from ..group import Group
 from ..rows import Pairs
@@ -36,6 +38,7 @@ class Compared(Exact):
 
     even = True
     evaluates_together = True
+    refers = False  # whether the loss asks the model the run began from
     shared: SharedPrompts
     measures = {
         "rewards/accuracies": "reward_accuracy",
@@ -130,17 +133,24 @@ def count(rows: list[Sequence]) -> int:
     return sum(len(ids) for ids, _ in rows)
 
 
+def begun_from(model: Any) -> Any:
+    """What the model is compared with where all of its weights move: itself as it is now. An adapter is switched off instead."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
 def build_compared(
     kind: type[Compared], config: Any, spec: TrainSpec, model: Any, tokenizer: Any, tokens: Any, group: Group
 ) -> Compared:
     """A trainer of this kind, ready to `train()`; `model` has its adapter on."""
     score_answers_alone()
+    reference = {"ref_model": begun_from(model)} if kind.refers and trains_whole(spec) else {}
     trainer = kind(
         model=model,
         args=config,
         data_collator=list,  # replaced below: it needs the trainer
         train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
         processing_class=tokenizer,
+        **reference,
     )
 
     def collate(rows: list[dict[str, int]]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
 class LoraDpo(Compared, DPOTrainer):
     """DPOTrainer with our batches and resume."""
 
+    refers = True
+
     def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
         """All chosen sides, then all rejected ones."""
         sides = paired(tokens, rows)

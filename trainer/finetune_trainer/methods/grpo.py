@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow as pa
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
+from ..adapter import trains_whole
 from ..control import Guard
 from ..data import Tokens
 from ..generate import greedy
@@ -19,7 +22,7 @@ from ..model import end_token_ids
 from ..rows import Prompts
 from ..spec import TrainSpec
 from .common import Exact, arguments, ready
-from .compared import Numbers, score_answers_alone
+from .compared import Numbers, begun_from, score_answers_alone
 
 # TRL's measures by our names.
 MEASURES = {
@@ -58,7 +61,7 @@ class LoraGrpo(Exact, GRPOTrainer):
     even = True
     echoes = False  # answers are written while training
     judged_by = ("eval/reward", -1)
-    grading: Grading | None = None
+    grading: Callable[[list[dict[str, Any]], list[str]], Graded] | None = None
     tokens: Prompts
 
     def rows_at_once(self) -> int:
@@ -69,6 +72,22 @@ class LoraGrpo(Exact, GRPOTrainer):
         """The rewards of answers to rows, from the server."""
         self.grading = self.grading or Grading(self.hooks.home)
         return self.grading(items, outputs)
+
+    @property
+    def added(self) -> int:
+        """Tokens of the longest answer."""
+        return self.max_completion_length
+
+    def rehearse(self, rows: list[int]) -> None:
+        """As a step, with answers as long as they may be, which nobody grades."""
+        config, grading = self.generation_config, self.grading
+        self.generation_config = copy.deepcopy(config)
+        self.generation_config.min_new_tokens = self.max_completion_length
+        self.grading = lambda _, outputs: Graded([0.0] * len(outputs), 0)
+        try:
+            super().rehearse(rows)
+        finally:
+            self.generation_config, self.grading = config, grading
 
     def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
         """The rewards of sample answers."""
@@ -125,7 +144,7 @@ class LoraGrpo(Exact, GRPOTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Prompts, scratch: Path, total_steps: int, group: Group
 ) -> LoraGrpo:
-    """The trainer, ready to `train()`; `model` has its adapter on."""
+    """The trainer, ready to `train()`; `model` has its adapter on, where it has one."""
     score_answers_alone()
     generations = spec.method.num_generations
 
@@ -135,14 +154,21 @@ def build(
     def reward(**_: Any) -> list[float]:
         raise NotImplementedError("rewards come from the server, see _calculate_rewards")
 
+    args = grpo_config(spec, scratch, total_steps)
+    second = trains_whole(spec) and args.beta > 0
+    if second:
+        args.beta = 0.0  # TRL would read the reference from the disk a second time
     trainer = LoraGrpo(
         model=model,
         reward_funcs=reward,
-        args=grpo_config(spec, scratch, total_steps),
+        args=args,
         train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
         processing_class=tokenizer,
     )
     trainer.data_collator = collate
+    if second:
+        trainer.beta = args.beta = spec.method.beta
+        trainer.ref_model = begun_from(model)
     if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
         # As with other methods: a new adapter changes nothing yet, so the reference is the model without it.
         trainer.model.delete_adapter("ref")

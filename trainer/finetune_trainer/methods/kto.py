@@ -33,6 +33,7 @@ def kto_config(spec: TrainSpec, scratch: Path, total_steps: int) -> KTOConfig:
 class LoraKto(Compared, KTOTrainer):
     """KTOTrainer with our batches and resume. Rows are not paired: there is no share of pairs in the right order."""
 
+    refers = True
     least = 2  # the KL term pairs every prompt with the answer of another row
     measures = {
         "rewards/margins": "reward_margin",

@@ -57,6 +57,7 @@ def scoring_model(causal: Any, pad_id: int, seed: int) -> Any:
     empty = getattr(model, SCORE_HEAD, None)
     if not isinstance(empty, torch.nn.Linear):
         raise ModelLoad(f"a model of type {config.model_type} cannot become a reward model: its head is not one layer")
+    model.config.architectures = [type(model).__name__]
     setattr(model, model.base_model_prefix, causal.base_model)
     head = torch.nn.Linear(empty.in_features, 1, bias=empty.bias is not None)
     std = getattr(config.get_text_config(), "initializer_range", 0.02)
@@ -96,5 +97,5 @@ class LoraReward(Compared, RewardTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
 ) -> LoraReward:
-    """The trainer, ready to `train()`; `model` has its adapter and its head on."""
+    """The trainer, ready to `train()`; `model` has its head on, and its adapter where it has one."""
     return build_compared(LoraReward, reward_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

@@ -103,18 +103,18 @@ function One({ row, path }: { row: ExportView; path: string }) {
   );
 }
 
-/** `exports` newest first; `formats` are those that can be made here. */
+/** `exports` newest first; `formats` are those that can be made here of this model. */
 export function Exports(props: { model: string; whole: boolean; exports: ExportView[]; formats: readonly Format[] }) {
   const { model, whole, exports, formats } = props;
   const path = `/models/${encodeURIComponent(model)}`;
   const there = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
-  const left = whole ? [] : formats.filter((format) => !there.includes(format));
+  const left = formats.filter((format) => !there.includes(format));
   return (
     <section class="stack tight" id="exports" aria-labelledby="exports-title">
       <h2 id="exports-title">Take it elsewhere</h2>
       <p class="muted small">
         {whole
-          ? "Every weight was trained: the files on this page are a whole model for transformers and vLLM already, with nothing to merge."
+          ? "Every weight was trained: the files above are a whole model for transformers and vLLM already. Other forms of it are read back and must answer as it does before they count."
           : "The adapter merged into its base. The files are read back and must answer as the trained model does before they count."}
       </p>
       <p class="small">
@@ -127,11 +127,13 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
         </a>{" "}
         <span class="muted">(what it is made of and how, signed by this installation)</span>
       </p>
-      {whole ? null : exports.length ? (
+      {exports.length ? (
         exports.map((row) => <One row={row} path={path} />)
       ) : (
         <Empty slim icon="file" title="No files yet">
-          Make them for transformers and vLLM, or as one GGUF file for llama.cpp and Ollama.
+          {whole
+            ? "Make one GGUF file for llama.cpp and Ollama."
+            : "Make them for transformers and vLLM, or as one GGUF file for llama.cpp and Ollama."}
         </Empty>
       )}
       {left.length ? (

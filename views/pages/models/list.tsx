@@ -114,6 +114,12 @@ export function BaseList({ bases }: Pick<ModelsProps, "bases">) {
   );
 }
 
+const SOURCES = [
+  ["local", "A directory on the server"],
+  ["hub", "The Hugging Face hub"],
+  ["tuned", "A tuned model of yours"],
+] as const;
+
 function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
   const error = (field: string) => (form?.field === field ? form.error : null);
   return (
@@ -134,22 +140,21 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
             label="From"
             render={(ids) => (
               <select name="source" {...ids}>
-                <option value="local" selected={form?.source !== "hub"}>
-                  A directory on the server
-                </option>
-                <option value="hub" selected={form?.source === "hub"}>
-                  The Hugging Face hub
-                </option>
+                {SOURCES.map(([value, label]) => (
+                  <option value={value} selected={form?.source === value}>
+                    {label}
+                  </option>
+                ))}
               </select>
             )}
           />
           <TextField
             name="value"
-            label="Directory, or owner/name[@revision]"
+            label="Directory, owner/name[@revision], or ft:…"
             required
             placeholder="/srv/models/my-model or Qwen/Qwen2.5-0.5B-Instruct"
             value={form?.value ?? ""}
-            error={error("directory") ?? error("repo") ?? error("revision")}
+            error={error("directory") ?? error("repo") ?? error("revision") ?? error("model")}
           />
           <TextField
             name="id"
@@ -161,7 +166,8 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
         </div>
         <p class="small muted">
           Only safetensors and tokenizer files are taken; pickles and models that bring their own code are refused. A
-          hub revision is pinned to its commit.
+          hub revision is pinned to its commit. A tuned model must have been trained whole, or exported as merged
+          safetensors; as a base model everyone here may use it.
         </p>
         <div class="row">
           <button type="submit" class="button primary">

@@ -220,7 +220,7 @@ export function TunedModelPage(props: {
           </section>
           <section class="panel">
             <header>
-              <h2>Adapter files</h2>
+              <h2>{lineage.whole ? "Model files" : "Adapter files"}</h2>
             </header>
             <Files lineage={lineage} />
           </section>
