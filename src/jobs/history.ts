@@ -78,6 +78,7 @@ const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floo
 /** Alike in what memory and speed depend on most. */
 const alike = (a: Kind, b: Kind) =>
   a.method.type === b.method.type &&
+  a.method.adapter.type === b.method.adapter.type &&
   (a.method.quantization ?? "none") === (b.method.quantization ?? "none") &&
   a.hyperparameters.precision === b.hyperparameters.precision &&
   a.need.gpus > 0 === b.need.gpus > 0;

@@ -206,7 +206,7 @@ function activationBytes(model: ModelShape, run: RunShape, tokens: number): numb
   const ends = 12 * model.hidden * tokens;
   const inputs = model.hidden * BYTES[run.precision] * tokens * layers;
   const held = run.checkpointing ? inputs + kept : kept * layers;
-  const scattered = !run.gpu && tokens * model.intermediate * BYTES[run.precision] < HEAP.belowBytes;
+  const scattered = !run.gpu && !run.whole && tokens * model.intermediate * BYTES[run.precision] < HEAP.belowBytes;
   const heap = scattered ? (run.checkpointing ? HEAP.checkpointing : HEAP.factor) : 1;
   return (held + working + ends) * heap + extra * (run.checkpointing ? 1 : layers);
 }
@@ -229,6 +229,8 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may keep their room.
   const cache = run.answers ? 2 * model.layers * model.keys * BYTES[run.precision] * tokens : 0;
   const logits = scorable * scored * model.vocabulary * LOGIT_BYTES[run.method];
+  // A trained embedding has two gradients before they are one, and the optimizer lays out as much beside the largest weight. Measured.
+  const twice = 2 * model.vocabulary * model.hidden * BYTES.float32;
   const compares = run.method === "dpo" || run.method === "kto" || run.method === "grpo";
   return {
     runtime: run.gpu
@@ -237,7 +239,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
     weights: (split ? weights / n + gathered : weights) / MIB,
     adapter: run.whole ? 0 : trained / (split ? n : 1) / MIB,
     // DDP lays gradients out in buckets besides.
-    gradients: ((strategy === "ddp" ? 2 : 1) * trained) / shared / MIB,
+    gradients: (((strategy === "ddp" ? 2 : 1) * trained) / shared + (run.whole ? twice : 0)) / MIB,
     optimizer: (MOMENTS * trained) / shared / MIB,
     activations: activationBytes(model, run, tokens) / MIB,
     logits: logits / MIB,

@@ -201,7 +201,8 @@ describe("memory", () => {
     expect(after.memory.runs).toBe(3);
     expect(after.memory_mb / before.memory_mb).toBeCloseTo(0.8, 2);
     expect(after.spec.need.formula_mb).toBe(formula);
-    expect((await plan({ quantization: "nf4" })).memory).toMatchObject({ correction: 1, runs: 0 });
+    for (const other of [{ quantization: "nf4" }, { adapter: "full" }])
+      expect((await plan(other)).memory).toMatchObject({ correction: 1, runs: 0 });
     await forget();
   });
 

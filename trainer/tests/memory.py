@@ -22,7 +22,8 @@ from jobs import file_list, reply
 
 def rows_of(kind: str, count: int, tokens: int, answer: int) -> list[dict]:
     """Rows of a type of about so many tokens, of which the answer has `answer`."""
-    question = {"role": "user", "content": " number" * max(1, tokens - answer - 25)}
+    around = 45 if kind == "prompt" else 25  # what the template adds; a prompt that is too long is dropped, not cut
+    question = {"role": "user", "content": " number" * max(1, tokens - answer - around)}
     good, bad = ({"role": "assistant", "content": word * answer} for word in (" colour", " house"))
     row = {
         "chat": {"messages": [question, good]},
