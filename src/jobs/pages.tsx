@@ -160,9 +160,9 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
           fragments: {
             "job-status": () => <JobStatusUpdate {...props} />,
             "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
-            "job-samples": () => <JobSamples jobId={job.id} samples={samples} active={active} />,
-            "job-checkpoints": () => <JobCheckpoints jobId={job.id} checkpoints={checkpoints} active={active} />,
-            "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} />,
+            "job-samples": () => <JobSamples job={job} samples={samples} active={active} />,
+            "job-checkpoints": () => <JobCheckpoints job={job} checkpoints={checkpoints} active={active} />,
+            "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} active={active} />,
           },
         });
       },

@@ -47,14 +47,16 @@ async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Pro
   return used;
 }
 
-const lossOf = ({ metrics }: typeof checkpoint.$inferSelect) => {
-  const loss = metrics["eval/loss"];
-  return typeof loss === "number" ? loss : Number.POSITIVE_INFINITY;
+/** What checkpoints are compared by, less being better: the loss on hold-out rows, or the reward of the answers to them turned round. */
+const lossOf = ({ metrics }: CheckpointRow) => {
+  const { "eval/loss": loss, "eval/reward": reward } = metrics;
+  if (typeof loss === "number") return loss;
+  return typeof reward === "number" ? -reward : Number.POSITIVE_INFINITY;
 };
 
 /**
  * Drops checkpoints of a job beyond the `keep` newest, files and all. One that a model, endpoint or live job names stays,
- * so does with `best` the one of the lowest eval loss,
+ * so does with `best` the one that did best on hold-out rows,
  * and `fresh`, the artifact whose hashes were checked just now: a whole checkpoint always remains.
  */
 export async function prune(

@@ -17,8 +17,8 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-/** Saves a checkpoint of `step` with an eval loss. */
-async function save(trainer: TestTrainer, step: number, loss: number): Promise<void> {
+/** Saves a checkpoint of `step` with what was measured on hold-out rows. */
+async function save(trainer: TestTrainer, step: number, metrics: Record<string, number>): Promise<void> {
   const files = {
     "adapter_model.safetensors": safetensors({ a: [step, 2, 3] }),
     "adapter_config.json": new TextEncoder().encode('{"r":4}'),
@@ -26,7 +26,7 @@ async function save(trainer: TestTrainer, step: number, loss: number): Promise<v
   const listed = Object.entries(files).map(([path, bytes]) => ({
     ...{ path, size: bytes.byteLength, sha256: sha256Hex(bytes) },
   }));
-  const body = { kind: "checkpoint", step, metrics: { "eval/loss": loss }, files: listed };
+  const body = { kind: "checkpoint", step, metrics, files: listed };
   const { artifact_id: id } = await trainer.json<ArtifactOpened>("POST", "/artifacts", { body });
   for (const [path, bytes] of Object.entries(files))
     await trainer.call("PUT", `/artifacts/${id}/${path}?offset=0`, { raw: new Uint8Array(bytes) });
@@ -35,11 +35,14 @@ async function save(trainer: TestTrainer, step: number, loss: number): Promise<v
 
 const LOSSES = [0.9, 0.2, 0.5, 0.6, 0.7];
 
-async function run(keepBest: boolean): Promise<{ jobId: string; steps: number[]; modelStep: number | undefined }> {
+async function run(
+  keepBest: boolean,
+  measured = (loss: number): Record<string, number> => ({ "eval/loss": loss }),
+): Promise<{ jobId: string; steps: number[]; modelStep: number | undefined }> {
   const spec = trainSpec();
   if (keepBest) spec.hyperparameters.keep_best = true;
   const trainer = await makeTrainer(t, { spec });
-  for (const [index, loss] of LOSSES.entries()) await save(trainer, (index + 1) * 5, loss);
+  for (const [index, loss] of LOSSES.entries()) await save(trainer, (index + 1) * 5, measured(loss));
   const result = { steps: 25, train_loss: 0.1, eval_loss: 0.7, tokens_seen: 100, adapter_artifact: null };
   await trainer.send([
     { type: "result", result: { ...result, ...(keepBest ? { best_step: 10 } : {}) } },
@@ -70,4 +73,9 @@ test("the best checkpoint is not dropped for newer ones, and becomes the model t
     .where(eq(job.id, row?.jobId ?? ""));
   const [best] = await t.ctx.db.select().from(checkpoint).where(eq(checkpoint.step, 10));
   expect(work?.spec.kind === "evaluate" && work.spec.tuned?.artifact_id).toBe(best?.artifactId as string);
+});
+
+test("answers that are graded are best where their reward is highest", async () => {
+  const graded = (loss: number) => ({ "train/loss": loss, "eval/reward": 1 - loss });
+  expect(await run(true, graded)).toMatchObject({ steps: [10, 20, 25], modelStep: 10 });
 });

@@ -46,7 +46,7 @@ export function Chart(props: {
     >
       <figure>
         <div class="chart-head">
-          <Title>{props.title}</Title>
+          <Title title={props.small ? props.title : undefined}>{props.title}</Title>
           <ul class="legend" data-legend />
           <div class="tools" data-tools />
         </div>

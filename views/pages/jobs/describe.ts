@@ -30,6 +30,10 @@ const PHASES: Record<string, string> = {
   comparing: "Reading the files back and comparing them",
 };
 
+/** How a training learns; null for other jobs. */
+export const methodOf = ({ spec }: Pick<JobRow, "spec">): MethodName | null =>
+  spec.kind === "train" ? spec.method.type : null;
+
 export interface Progress {
   step: number | null;
   totalSteps: number | null;

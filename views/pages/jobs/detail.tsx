@@ -3,7 +3,7 @@ import type { Reproduction } from "../../../src/jobs/reproduce.ts";
 import type { LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
-import { type AttemptRow, isLive, type JobRow } from "./describe.ts";
+import { type AttemptRow, isLive, type JobRow, methodOf } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobLog } from "./log.tsx";
 import { JobOutcome } from "./outcome.tsx";
@@ -69,11 +69,12 @@ const COMMON: Small[] = [
   { key: "system/cpu_percent", title: "CPU", unit: "hundredths" },
 ];
 
-function smallOf({ spec }: JobRow): Small[] {
-  if (spec.kind !== "train" || ["sft", "pretrain"].includes(spec.method.type)) return [...ACCURACY, ...COMMON];
-  if (spec.method.type === "grpo") return [...GRADED, ...COMMON];
+function smallOf(job: JobRow): Small[] {
+  const method = methodOf(job);
+  if (method === null || method === "sft" || method === "pretrain") return [...ACCURACY, ...COMMON];
+  if (method === "grpo") return [...GRADED, ...COMMON];
   // Marked answers come alone: there is no other one to prefer.
-  return [...(spec.method.type === "kto" ? [] : [PREFERRED]), ...REWARDS, ...COMMON];
+  return [...(method === "kto" ? [] : [PREFERRED]), ...REWARDS, ...COMMON];
 }
 
 /** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
@@ -95,12 +96,13 @@ function extra(series: SeriesReply, small: Small[]): Small[] {
     .map((key) => ({ key, title: key, unit: key.endsWith("_mb") ? "megabytes" : "number" }));
 }
 
-function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
+/** The curves of a training: one large, and those of what else it measured. */
+function curvesOf(job: JobRow, series: SeriesReply) {
   const src = `/v1/jobs/${encodeURIComponent(job.id)}/metrics`;
   const live = isLive(job.state) || job.state === "paused" ? job.id : undefined;
   const small = smallOf(job);
   // GRPO's loss lies around zero and says nothing.
-  const figure = job.spec.kind === "train" && job.spec.method.type === "grpo" ? "reward" : "loss";
+  const figure = methodOf(job) === "grpo" ? "reward" : "loss";
   const line = (key: string, label: string, color: ChartSeries["color"]): ChartSeries => ({
     key,
     label,
@@ -108,38 +110,40 @@ function Curves({ job, series }: { job: JobRow; series: SeriesReply }) {
     job: live,
     points: series.series[key]?.points,
   });
-  return (
-    <div class="curves">
-      <div class="panel body-only">
-        <Chart
-          id="chart-loss"
-          title={figure === "loss" ? "Loss" : "Reward"}
-          src={src}
-          unit={figure === "loss" ? undefined : "number"}
-          series={[line(`train/${figure}`, "Training", 1), line(`eval/${figure}`, "Held-out", 2)]}
-        />
-      </div>
-      <div class="small-charts">
-        {[...small, ...extra(series, small)].map((one) => (
-          <div class="panel body-only">
-            <Chart
-              id={`chart-${one.key.replace(/[^a-z0-9]+/g, "-")}`}
-              title={one.title}
-              src={src}
-              unit={one.unit}
-              small
-              series={[line(one.key, one.label ?? "Training", 1), ...(one.also ?? []).map((other) => line(...other))]}
-            />
-          </div>
-        ))}
-      </div>
+  const large = (
+    <div class="panel body-only main-chart">
+      <Chart
+        id="chart-loss"
+        title={figure === "loss" ? "Loss" : "Reward"}
+        src={src}
+        unit={figure === "loss" ? undefined : "number"}
+        series={[line(`train/${figure}`, "Training", 1), line(`eval/${figure}`, "Held-out", 2)]}
+      />
     </div>
   );
+  const others = (
+    <div class="small-charts">
+      {[...small, ...extra(series, small)].map((one) => (
+        <div class="panel body-only">
+          <Chart
+            id={`chart-${one.key.replace(/[^a-z0-9]+/g, "-")}`}
+            title={one.title}
+            src={src}
+            unit={one.unit}
+            small
+            series={[line(one.key, one.label ?? "Training", 1), ...(one.also ?? []).map((other) => line(...other))]}
+          />
+        </div>
+      ))}
+    </div>
+  );
+  return { large, others };
 }
 
 export function JobPage(props: JobPageProps) {
   const { job, series } = props;
   const active = isLive(job.state);
+  const curves = job.kind === "train" ? curvesOf(job, series) : null;
   return (
     <Layout
       title={job.name}
@@ -151,17 +155,16 @@ export function JobPage(props: JobPageProps) {
     >
       <div class="stack">
         <JobStatus {...props} />
-        {job.kind === "train" ? <Curves job={job} series={series} /> : null}
-        <div class="evidence">
+        <div class="job-columns">
           <div class="stack">
-            {job.kind === "train" ? <JobSamples jobId={job.id} samples={props.samples} active={active} /> : null}
-            <JobLog jobId={job.id} log={props.log} search={props.logSearch} />
+            {curves?.large}
+            {job.kind === "train" ? <JobSamples job={job} samples={props.samples} active={active} /> : null}
+            <JobLog jobId={job.id} log={props.log} search={props.logSearch} active={active} />
           </div>
           <div class="stack">
+            {curves?.others}
             {job.kind === "train" ? <JobOutcome evaluation={props.evaluation} /> : null}
-            {job.kind === "train" ? (
-              <JobCheckpoints jobId={job.id} checkpoints={props.checkpoints} active={active} />
-            ) : null}
+            {job.kind === "train" ? <JobCheckpoints job={job} checkpoints={props.checkpoints} active={active} /> : null}
             <JobSpecPanel job={job} dataName={props.dataName} reproduction={props.reproduction} />
             <Attempts attempts={props.attempts} />
           </div>

@@ -10,17 +10,18 @@ import { Empty } from "../../parts/notice.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { CopyId, Time } from "../../parts/value.tsx";
+import { type JobRow, methodOf } from "./describe.ts";
 
 export type CheckpointRow = typeof checkpoint.$inferSelect;
 
 interface SamplesProps {
-  jobId: string;
+  job: JobRow;
   samples: Sample[];
   active: boolean;
 }
 
 interface CheckpointsProps {
-  jobId: string;
+  job: JobRow;
   checkpoints: CheckpointRow[];
   active: boolean;
 }
@@ -106,7 +107,15 @@ function SampleRow({ rowId, samples }: RowSamples) {
   );
 }
 
-function CheckpointRows({ checkpoints, active }: CheckpointsProps) {
+/** What a checkpoint did on hold-out rows, else on those it learned from. */
+function Worth({ metrics }: CheckpointRow) {
+  const reward = metrics["eval/reward"] ?? metrics["train/reward"];
+  if (typeof reward === "number") return <span class="num muted small">reward {formatNumber(reward)}</span>;
+  const loss = metrics["eval/loss"] ?? metrics["train/loss"];
+  return typeof loss === "number" ? <span class="num muted small">loss {formatNumber(loss)}</span> : null;
+}
+
+function CheckpointRows({ job, checkpoints, active }: CheckpointsProps) {
   if (!checkpoints.length)
     return (
       <Empty icon="save" title="No checkpoints" slim>
@@ -117,39 +126,49 @@ function CheckpointRows({ checkpoints, active }: CheckpointsProps) {
     );
   return (
     <ul class="lines-list">
-      {checkpoints.map((one) => {
-        const loss = one.metrics["eval/loss"] ?? one.metrics.eval_loss ?? one.metrics["train/loss"];
-        return (
-          <li id={one.id}>
-            <div class="grow">
-              <div class="row fixed">
-                <strong class="nowrap">Step {formatInteger(one.step)}</strong>
-                <span class="xs muted">
-                  <Time at={one.createdAt} />
-                </span>
-              </div>
-              <div class="xs muted">
-                <CopyId id={one.model} />
-              </div>
+      {checkpoints.map((one) => (
+        <li id={one.id}>
+          <div class="grow">
+            <div class="row fixed">
+              <strong class="nowrap">Step {formatInteger(one.step)}</strong>
+              <span class="xs muted">
+                <Time at={one.createdAt} />
+              </span>
             </div>
-            {typeof loss === "number" ? <span class="num muted small">loss {formatNumber(loss)}</span> : null}
+            <div class="xs muted">
+              <CopyId id={one.model} />
+            </div>
+          </div>
+          <Worth {...one} />
+          {methodOf(job) === "reward" ? null : (
             <a class="button small" href={`/playground?models=${encodeURIComponent(one.model)}`}>
               Try
             </a>
-          </li>
-        );
-      })}
+          )}
+        </li>
+      ))}
     </ul>
   );
 }
 
 const SHOWN = 3;
 
-export function JobSamples({ jobId, samples, active }: SamplesProps): VNode {
+/** Why there are none. */
+function noSamples({ job, active }: SamplesProps): string {
+  const method = methodOf(job);
+  if (method === "reward") return "A reward model scores answers and gives none of its own.";
+  if (method === "pretrain") return "Plain texts hold no questions to answer.";
+  return active
+    ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
+    : "No checkpoint was reached, or no rows were held out to ask it.";
+}
+
+export function JobSamples(props: SamplesProps): VNode {
   const { url } = usePage();
+  const { job, samples } = props;
   const rows = byRow(samples);
   return (
-    <section id="job-samples" class="panel" aria-labelledby="samples-title" {...liveOn(url, `evidence:${jobId}`)}>
+    <section id="job-samples" class="panel" aria-labelledby="samples-title" {...liveOn(url, `evidence:${job.id}`)}>
       <header>
         <h2 id="samples-title">Sample answers</h2>
         <span class="xs muted">Held-out rows, never trained on</span>
@@ -162,9 +181,7 @@ export function JobSamples({ jobId, samples, active }: SamplesProps): VNode {
         </ul>
       ) : (
         <Empty icon="chat" title="No sample answers" slim>
-          {active
-            ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
-            : "No checkpoint was reached, so nothing was asked."}
+          {noSamples(props)}
         </Empty>
       )}
       {rows.length > SHOWN ? (
@@ -191,7 +208,7 @@ export function JobCheckpoints(props: CheckpointsProps): VNode {
       id="job-checkpoints"
       class="panel"
       aria-labelledby="checkpoints-title"
-      {...liveOn(url, `evidence:${props.jobId}`)}
+      {...liveOn(url, `evidence:${props.job.id}`)}
     >
       <header>
         <h2 id="checkpoints-title">Checkpoints</h2>

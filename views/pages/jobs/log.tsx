@@ -9,10 +9,12 @@ export interface JobLogProps {
   jobId: string;
   log: LogReply;
   search: string;
+  /** More may come. */
+  active: boolean;
 }
 
 /** The lines alone: what a search replaces. */
-export function LogLines({ log, search }: JobLogProps): VNode {
+export function LogLines({ log, search, active }: JobLogProps): VNode {
   const { url } = usePage();
   return (
     <section id="log-lines" class="lines" tabindex={0} aria-label="Log lines">
@@ -26,7 +28,13 @@ export function LogLines({ log, search }: JobLogProps): VNode {
           <li data-no-lines="">
             <span />
             <span />
-            <span class="muted">{search ? `No line contains “${search}”.` : "No lines yet."}</span>
+            <span class="muted">
+              {search
+                ? `No line contains “${search}”.`
+                : active
+                  ? "No lines yet."
+                  : "Nothing out of the ordinary happened."}
+            </span>
           </li>
         ) : null}
         {log.lines.map((line) => (

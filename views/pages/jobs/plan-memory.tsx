@@ -115,10 +115,8 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
         </dl>
       </details>
       <p class="xs muted">
-        {learned(plan)}{" "}
-        {plan.spec.method.type === "grpo"
-          ? "Answers are only written while it trains, so nothing is tried before the first step."
-          : "Before the first step the longest rows are tried on the real machine."}
+        {learned(plan)} Before the first step the longest{" "}
+        {plan.spec.method.type === "grpo" ? "prompts and answers" : "rows"} are tried on the real machine.
       </p>
     </section>
   );

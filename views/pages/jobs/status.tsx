@@ -11,7 +11,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { KeyValue, Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
 import { exactly, soon } from "../queue/words.ts";
-import { doing, isLive, type JobRow, progressOf, timeLeft } from "./describe.ts";
+import { doing, isLive, type JobRow, methodOf, progressOf, timeLeft } from "./describe.ts";
 
 export interface JobStatusProps {
   job: JobRow;
@@ -95,7 +95,8 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
       {state === "succeeded" ? around : null}
       {train && ["succeeded", "failed", "cancelled"].includes(state) ? change : null}
       {train && ["failed", "cancelled"].includes(state) ? again : null}
-      {state === "succeeded" && model ? (
+      {/* A reward model scores answers and cannot give any. */}
+      {state === "succeeded" && model && methodOf(job) !== "reward" ? (
         <>
           <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
             <Icon name="chat" />
@@ -160,20 +161,25 @@ function Failure({ job }: { job: JobRow }) {
 function TrainStats({ job, latest, costUsd }: JobStatusProps) {
   const spec = job.spec as TrainSpec;
   const { step, totalSteps, tokensSeen } = progressOf(job);
-  const loss = latest["train/loss"];
-  const evalLoss = latest["eval/loss"];
+  // GRPO's loss lies around zero and says nothing.
+  const graded = methodOf(job) === "grpo";
+  const figure = graded ? "reward" : "loss";
   return (
     <Stats>
-      <Stat label="Training loss" big>
-        {formatNumber(loss)}
+      <Stat label={graded ? "Reward" : "Training loss"} big>
+        {formatNumber(latest[`train/${figure}`])}
       </Stat>
-      <Stat label="Held-out loss" big>
-        {formatNumber(evalLoss)}
+      <Stat label={`Held-out ${figure}`} big>
+        {formatNumber(latest[`eval/${figure}`])}
       </Stat>
       <Stat label="Step" note={`of ${formatInteger(totalSteps ?? spec.schedule.total_steps)}`}>
         {formatInteger(step ?? 0)}
       </Stat>
-      {latest["train/reward_accuracy"] === undefined ? (
+      {graded ? (
+        <Stat label="Length of answers" note="tokens">
+          {formatNumber(latest["train/completion_length"])}
+        </Stat>
+      ) : latest["train/reward_accuracy"] === undefined ? (
         <Stat label="Token accuracy">{formatPercent(latest["train/token_accuracy"], 1)}</Stat>
       ) : (
         <Stat label="Better answer preferred">{formatPercent(latest["train/reward_accuracy"], 1)}</Stat>

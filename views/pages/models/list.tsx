@@ -150,16 +150,16 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
           />
           <TextField
             name="value"
-            label="Directory, owner/name[@revision], or ft:…"
+            label="Directory, repository or model"
             required
-            placeholder="/srv/models/my-model or Qwen/Qwen2.5-0.5B-Instruct"
+            hint="/srv/models/mine, owner/name[@revision] or ft:…"
             value={form?.value ?? ""}
             error={error("directory") ?? error("repo") ?? error("revision") ?? error("model")}
           />
           <TextField
             name="id"
             label="Name here"
-            placeholder="made from the source when empty"
+            hint="Made from the source when empty"
             value={form?.id ?? ""}
             error={error("id")}
           />

@@ -50,24 +50,65 @@ function Line({ lineage }: { lineage: Lineage }) {
   );
 }
 
+/** A reward model answers nothing: its scores are of no tokens. */
+const scoresOnly = (side: NonNullable<EvaluateResult["tuned"]>) => side.tokens === 0;
+
+function Headline({ base, tuned }: EvaluateResult) {
+  if (!tuned) return null;
+  return (
+    <Stats>
+      {tuned.preference ? (
+        <Stat label="Better answer preferred" big note={`base: ${formatPercent(base.preference?.mean)}`}>
+          {formatPercent(tuned.preference.mean)}
+        </Stat>
+      ) : (
+        <Stat label="Exact match on held-out rows" big note={`base: ${formatPercent(base.exact_match.mean)}`}>
+          {formatPercent(tuned.exact_match.mean)}
+        </Stat>
+      )}
+      <Stat
+        label="Loss"
+        note={scoresOnly(tuned) ? "of the order of the pairs" : `base: ${formatNumber(base.loss.mean)}`}
+      >
+        {formatNumber(tuned.loss.mean)}
+      </Stat>
+      {scoresOnly(tuned) ? null : (
+        <Stat label="Token accuracy" note={`base: ${formatPercent(base.token_accuracy.mean)}`}>
+          {formatPercent(tuned.token_accuracy.mean)}
+        </Stat>
+      )}
+    </Stats>
+  );
+}
+
 function BeforeAfter({ result }: { result: EvaluateResult }) {
   const { base, tuned } = result;
-  const rows: { name: string; base: string; tuned: string }[] = tuned
-    ? [
-        {
-          name: "Exact match",
-          base: formatPercent(base.exact_match.mean),
-          tuned: formatPercent(tuned.exact_match.mean),
-        },
-        {
-          name: "Token accuracy",
-          base: formatPercent(base.token_accuracy.mean),
-          tuned: formatPercent(tuned.token_accuracy.mean),
-        },
-        { name: "Loss", base: formatNumber(base.loss.mean), tuned: formatNumber(tuned.loss.mean) },
-        { name: "Perplexity", base: formatNumber(base.perplexity), tuned: formatNumber(tuned.perplexity) },
-      ]
-    : [];
+  if (!tuned) return null;
+  const rows = [
+    tuned.preference
+      ? {
+          name: "Better answer preferred",
+          base: formatPercent(base.preference?.mean),
+          tuned: formatPercent(tuned.preference.mean),
+        }
+      : null,
+    ...(scoresOnly(tuned)
+      ? [{ name: "Loss of the order", base: "–", tuned: formatNumber(tuned.loss.mean) }]
+      : [
+          {
+            name: "Exact match",
+            base: formatPercent(base.exact_match.mean),
+            tuned: formatPercent(tuned.exact_match.mean),
+          },
+          {
+            name: "Token accuracy",
+            base: formatPercent(base.token_accuracy.mean),
+            tuned: formatPercent(tuned.token_accuracy.mean),
+          },
+          { name: "Loss", base: formatNumber(base.loss.mean), tuned: formatNumber(tuned.loss.mean) },
+          { name: "Perplexity", base: formatNumber(base.perplexity), tuned: formatNumber(tuned.perplexity) },
+        ]),
+  ].filter((row) => row !== null);
   return (
     <Table
       still
@@ -106,6 +147,14 @@ const CHECKPOINTS: Column<Checkpoint>[] = [
   },
 ];
 
+const GRADED: Column<Checkpoint>[] = CHECKPOINTS.map((column) =>
+  column.key === "train"
+    ? { ...column, label: "Reward", render: (row) => metric(row, "train/reward") }
+    : column.key === "eval"
+      ? { ...column, label: "Held-out reward", render: (row) => metric(row, "eval/reward") }
+      : column,
+);
+
 function Files({ lineage }: { lineage: Lineage }) {
   const shown = lineage.artifacts.find((row) => row.kind === "adapter" || row.kind === "model") ?? lineage.artifacts[0];
   if (!shown?.files.length)
@@ -129,6 +178,34 @@ function Files({ lineage }: { lineage: Lineage }) {
   );
 }
 
+const chatting = (model: string, baseUrl: string) =>
+  `from openai import OpenAI
+
+client = OpenAI(base_url="${baseUrl}/v1", api_key="ftl-…")
+answer = client.chat.completions.create(
+    model="${model}",
+    messages=[{"role": "user", "content": "Hello"}],
+)
+print(answer.choices[0].message.content)`;
+
+/** How a reward model is asked, once its files lie in a directory. */
+const scoring = ({ whole, base_model: base }: Lineage) =>
+  `from transformers import AutoModelForSequenceClassification, AutoTokenizer
+${
+  whole
+    ? `
+tokenizer = AutoTokenizer.from_pretrained("files-of-this-page")
+model = AutoModelForSequenceClassification.from_pretrained("files-of-this-page")`
+    : `from peft import PeftModel
+
+tokenizer = AutoTokenizer.from_pretrained("${base.id}")  # the directory of the base model
+model = AutoModelForSequenceClassification.from_pretrained("${base.id}", num_labels=1)
+model = PeftModel.from_pretrained(model, "files-of-this-page")`
+}
+chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi! How can I help?"}]
+tokens = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)
+print(model(**tokens).logits.item())  # higher is better`;
+
 export function TunedModelPage(props: {
   lineage: Lineage;
   exports: ExportView[];
@@ -138,8 +215,9 @@ export function TunedModelPage(props: {
 }) {
   const { lineage } = props;
   const evaluation = lineage.evaluations.find((row) => row.result) ?? lineage.evaluations[0];
+  const scores = lineage.method === "reward";
+  const graded = lineage.method === "grpo";
   const live = lineage.deployments.find((row) => row.state === "ready") ?? lineage.deployments[0];
-  const tuned = evaluation?.result?.tuned;
   const path = `/models/${encodeURIComponent(lineage.model)}`;
   return (
     <Layout
@@ -147,44 +225,30 @@ export function TunedModelPage(props: {
       crumbs={[{ label: "Models", href: "/models" }]}
       beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
       actions={
-        <>
-          <a
-            class="button"
-            href={`/playground?models=${encodeURIComponent(`${lineage.base_model.id},${lineage.model}`)}`}
-          >
-            Try beside the base
-          </a>
-          {live ? (
-            <a class="button primary" href={`/deployments/${live.id}`}>
-              Open the endpoint
+        scores ? null : (
+          <>
+            <a
+              class="button"
+              href={`/playground?models=${encodeURIComponent(`${lineage.base_model.id},${lineage.model}`)}`}
+            >
+              Try beside the base
             </a>
-          ) : (
-            <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
-              Deploy
-            </ActionButton>
-          )}
-        </>
+            {live ? (
+              <a class="button primary" href={`/deployments/${live.id}`}>
+                Open the endpoint
+              </a>
+            ) : (
+              <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
+                Deploy
+              </ActionButton>
+            )}
+          </>
+        )
       }
     >
       <div class="stack">
         <Line lineage={lineage} />
-        {evaluation?.result && tuned ? (
-          <Stats>
-            <Stat
-              label="Exact match on held-out rows"
-              big
-              note={`base: ${formatPercent(evaluation.result.base.exact_match.mean)}`}
-            >
-              {formatPercent(tuned.exact_match.mean)}
-            </Stat>
-            <Stat label="Loss" note={`base: ${formatNumber(evaluation.result.base.loss.mean)}`}>
-              {formatNumber(tuned.loss.mean)}
-            </Stat>
-            <Stat label="Token accuracy" note={`base: ${formatPercent(evaluation.result.base.token_accuracy.mean)}`}>
-              {formatPercent(tuned.token_accuracy.mean)}
-            </Stat>
-          </Stats>
-        ) : null}
+        {evaluation?.result ? <Headline {...evaluation.result} /> : null}
         <div class="columns">
           <section class="panel">
             <header>
@@ -201,12 +265,20 @@ export function TunedModelPage(props: {
               <Empty
                 slim
                 icon="scale"
-                title={evaluation ? "The evaluation is under way" : "Not evaluated yet"}
+                title={
+                  evaluation ? "The evaluation is under way" : graded ? "Judged by its grader" : "Not evaluated yet"
+                }
                 action={
                   evaluation ? (
                     <a class="button" href={`/evaluations/${evaluation.id}`}>
                       Watch it
                     </a>
+                  ) : graded ? (
+                    lineage.job && (
+                      <a class="button" href={`/jobs/${lineage.job.id}`}>
+                        See its rewards
+                      </a>
+                    )
                   ) : (
                     <ActionButton action="/evaluations" fields={{ model: lineage.model }}>
                       Evaluate
@@ -214,7 +286,9 @@ export function TunedModelPage(props: {
                   )
                 }
               >
-                Base and tuned model answer the held-out rows, side by side.
+                {graded
+                  ? "Prompts have no expected answers to compare with: the rewards of its answers to held-out rows are on its job's page."
+                  : "Base and tuned model answer the held-out rows, side by side."}
               </Empty>
             )}
           </section>
@@ -228,21 +302,25 @@ export function TunedModelPage(props: {
         {lineage.checkpoints.length ? (
           <section class="stack tight">
             <h2>Checkpoints</h2>
-            <Table label="Checkpoints" columns={CHECKPOINTS} rows={lineage.checkpoints} rowId={(row) => row.id} />
+            <Table
+              label="Checkpoints"
+              columns={graded ? GRADED : CHECKPOINTS}
+              rows={lineage.checkpoints}
+              rowId={(row) => row.id}
+            />
           </section>
         ) : null}
         <section class="stack tight">
           <h2>Use it</h2>
           <p class="muted small">
-            The id works with any OpenAI client. An endpoint starts by itself with the first request.{" "}
+            {scores
+              ? "It scores answers and gives none, so it has no endpoint: download its files and ask it with transformers."
+              : "The id works with any OpenAI client. An endpoint starts by itself with the first request."}{" "}
             <CopyId id={lineage.model} full />
           </p>
-          <Snippet
-            label="Python"
-            text={`from openai import OpenAI\n\nclient = OpenAI(base_url="${props.baseUrl}/v1", api_key="ftl-…")\nanswer = client.chat.completions.create(\n    model="${lineage.model}",\n    messages=[{"role": "user", "content": "Hello"}],\n)\nprint(answer.choices[0].message.content)`}
-          />
+          <Snippet label="Python" text={scores ? scoring(lineage) : chatting(lineage.model, props.baseUrl)} />
         </section>
-        {lineage.method === "reward" ? null : (
+        {scores ? null : (
           <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} formats={props.formats} />
         )}
         {props.isCheckpoint ? null : (
