@@ -1,5 +1,6 @@
 /** `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last. Arguments name test files to run alone. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { CACHE, findChromium, installPackages, linkInCache, ROOT, runStep, say, trainerEnvironment } from "./setup.ts";
 
@@ -66,7 +67,7 @@ async function makeModels(python: string): Promise<void> {
 }
 
 async function makeDevPackages(python: string): Promise<void> {
-  const probe = Bun.spawnSync([python, "-c", "import pytest, openai"], { stderr: "ignore" });
+  const probe = Bun.spawnSync([python, "-c", "import pytest, xdist, openai"], { stderr: "ignore" });
   if (probe.exitCode === 0) return;
   await runStep(
     [
@@ -222,6 +223,8 @@ async function main(args: string[]): Promise<number> {
     const files = pythonFiles.map((file) => join(ROOT, file));
     const how = (some: readonly string[], report: string) => [
       ...[python, "-m", "pytest", "-q", "-p", "no:cacheprovider", `--junitxml=${report}`],
+      // A process each of one thread: a file's tests share what they trained, so a file is never split.
+      ...["-n", String(Math.min(4, availableParallelism())), "--dist", "loadfile"],
       ...some,
     ];
     totals.push(await runGroup(how, files, "pytest", join(ROOT, "trainer"), env));

@@ -94,7 +94,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     await upload("pairs.jsonl", pairLines(48));
     await page.getByRole("radio", { name: /Preferences \(DPO\)/ }).waitFor();
     expect(await page.getByRole("radio", { name: /Supervised/ }).count()).toBe(0);
-    await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005" });
+    await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005", eval_every: "8", save_every: "8" });
     await page.locator("#chart-train-reward-accuracy canvas").waitFor();
     const [first, last] = [(await metrics("train/loss")).at(0), (await metrics("train/loss")).at(-1)];
     expect(first).toBeCloseTo(Math.LN2, 2); // where model and reference are the same
@@ -108,7 +108,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
   test("conversations are learned on a base of four bits", async () => {
     await upload("bank.jsonl", trainingLines(60));
     await page.getByRole("radio", { name: /Supervised/ }).waitFor();
-    await train({ max_steps: "10", batch_size: "4" }, { quantization: "nf4" });
+    await train({ max_steps: "10", batch_size: "4", eval_every: "10", save_every: "10" }, { quantization: "nf4" });
     await page.getByText("QLoRA (nf4)").first().waitFor();
     const losses = await metrics("train/loss");
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
