@@ -14,7 +14,7 @@ const PLAIN: RunShape = {
   precision: "float32",
   quantization: "none",
   adapter: { r: 16, layers: null, dropout: 0, target_modules: "all-linear" },
-  tuned: false,
+  ...{ tuned: false, refers: false },
   rows: 4,
   length: 256,
   scored: 1,
@@ -75,7 +75,17 @@ export function grid(only = ""): GridRun[] {
       const all = run.method === "pretrain" || run.method === "orpo";
       const pairs = run.method === "dpo" || run.method === "orpo" || run.method === "reward";
       const scored = all ? 1 : Math.min(1, answer / run.length);
-      return { name, model, answer, run: { ...run, scored, ...(pairs ? { joined: 1 + answer / run.length } : {}) } };
+      return {
+        name,
+        model,
+        answer,
+        run: {
+          ...run,
+          scored,
+          refers: ["dpo", "kto", "grpo"].includes(run.method),
+          ...(pairs ? { joined: 1 + answer / run.length } : {}),
+        },
+      };
     },
   );
 }

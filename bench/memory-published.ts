@@ -16,7 +16,16 @@ const QWEN: ModelShape = {
 };
 const LLAMA: ModelShape = { ...QWEN, parameters: 6.738e9, vocabulary: 32_000 };
 const RUN: RunShape = {
-  ...{ method: "sft", precision: "bfloat16", quantization: "none", tuned: false, rows: 1, length: 256, scored: 1 },
+  ...{
+    method: "sft",
+    precision: "bfloat16",
+    quantization: "none",
+    tuned: false,
+    refers: false,
+    rows: 1,
+    length: 256,
+    scored: 1,
+  },
   ...{ checkpointing: true, gpu: true, strategy: "single", processes: 1 },
   adapter: { r: 64, layers: null, dropout: 0.05, target_modules: "all-linear" },
 };

@@ -32,9 +32,17 @@ export function installPackages(): void {
 }
 
 /** Runs a program of the set-up; its output is shown only when it fails, followed by `advice`, and the script ends. */
-export async function runStep(argv: string[], what: string, advice: string, cwd = ROOT): Promise<void> {
+export async function runStep(
+  argv: string[],
+  what: string,
+  advice: string,
+  { cwd = ROOT, env = {} }: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<void> {
   say(what);
-  const child = Bun.spawn(argv, { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(argv, {
+    ...{ cwd, env: { ...process.env, ...env } },
+    ...{ stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+  });
   const [out, problem] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   if ((await child.exited) !== 0) giveUp(`${what}: failed. ${advice}\n${(out + problem).slice(-4000)}`);
 }

@@ -53,7 +53,7 @@ async function makeModels(python: string): Promise<void> {
       [python, "-m", "finetune_trainer.convert", "smollm2", smollm2],
       "Converting the base model (about 30 s, once)",
       "Delete .cache/models and try again.",
-      trainer,
+      { cwd: trainer },
     );
   }
   const tiny = join(models, "tiny");
@@ -62,7 +62,7 @@ async function makeModels(python: string): Promise<void> {
       [python, join(ROOT, "test/support/tiny_model.py"), smollm2, tiny],
       "Making the tiny random model",
       "Delete .cache/models and try again.",
-      trainer,
+      { cwd: trainer },
     );
 }
 
@@ -76,6 +76,22 @@ async function makeDevPackages(python: string): Promise<void> {
     ],
     "Installing pytest and OpenAI's Python client",
     "Check that pip reaches a package index.",
+  );
+}
+
+/** Puts DeepSpeed into a folder of its own, for the tests that ask for it: in the environment every trainer would load it. */
+async function makeDeepSpeed(python: string): Promise<void> {
+  const folder = join(CACHE, "deepspeed");
+  if (existsSync(join(folder, "deepspeed"))) return;
+  await runStep(
+    [
+      ...[python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"],
+      ...["--no-deps", "--no-build-isolation", "--target", folder],
+      ...["-r", join(ROOT, "trainer/requirements-zero.txt")],
+    ],
+    "Installing DeepSpeed for the tests of ZeRO",
+    "Check that pip reaches a package index.",
+    { env: { DS_BUILD_OPS: "0" } },
   );
 }
 
@@ -188,6 +204,7 @@ async function main(args: string[]): Promise<number> {
   const { python, directory } = await trainerEnvironment();
   linkInCache("trainer-env", directory);
   await makeDevPackages(python);
+  await makeDeepSpeed(python);
   await makeModels(python);
   const chromium = findChromium();
   if (!chromium)

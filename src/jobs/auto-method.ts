@@ -42,6 +42,10 @@ const SEQUENCES: Record<MethodName, number> = {
 };
 export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
 
+/** Whether the loss compares with the model the run began from. GRPO with a beta of 0 lets go of it. */
+export const refersOf = (method: MethodSettings): boolean =>
+  method.type === "dpo" || method.type === "kto" || (method.type === "grpo" && method.beta > 0);
+
 /** Tokens of a row that are only written while it is trained on. */
 export const answerOf = (method: MethodSettings): number => (method.type === "grpo" ? method.max_completion_length : 0);
 

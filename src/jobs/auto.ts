@@ -9,7 +9,16 @@ import type {
   Schedule,
 } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
-import { answerOf, methodNameOf, methodOf, optionsOf, rateShare, scoredOf, sequencesOf } from "./auto-method.ts";
+import {
+  answerOf,
+  methodNameOf,
+  methodOf,
+  optionsOf,
+  rateShare,
+  refersOf,
+  scoredOf,
+  sequencesOf,
+} from "./auto-method.ts";
 import {
   adapterShape,
   type MemoryPlan,
@@ -184,7 +193,12 @@ export function resolveAuto(request: TrainRequest, facts: Facts): Resolved {
   );
   const run = (rowsAtOnce: number, strategy: ParallelPlan["strategy"], processes: number): RunShape => ({
     ...{ method: name, precision, quantization: method.quantization ?? "none", ...adapterShape(method.adapter) },
-    ...{ tuned: facts.start !== undefined, rows: rowsAtOnce, length: longest(request, facts, maxLength, answer) },
+    ...{
+      tuned: facts.start !== undefined,
+      refers: refersOf(method),
+      rows: rowsAtOnce,
+      length: longest(request, facts, maxLength, answer),
+    },
     scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(name, facts.scored ?? 1),
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
     ...(facts.joined &&

@@ -34,6 +34,8 @@ export interface RunShape {
   whole?: boolean;
   /** It goes on from a tuned model, of which the methods that compare keep a copy. */
   tuned: boolean;
+  /** The method compares with the model it began from. */
+  refers: boolean;
   /** Rows of one process that are computed at once, and tokens of the longest. */
   rows: number;
   length: number;
@@ -231,7 +233,6 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   const logits = scorable * scored * model.vocabulary * LOGIT_BYTES[run.method];
   // A trained embedding has two gradients before they are one, and the optimizer lays out as much beside the largest weight. Measured.
   const twice = 2 * model.vocabulary * model.hidden * BYTES.float32;
-  const compares = run.method === "dpo" || run.method === "kto" || run.method === "grpo";
   return {
     runtime: run.gpu
       ? CONTEXT_MB + (n > 1 ? TALK_MB : 0)
@@ -243,7 +244,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
     optimizer: (MOMENTS * trained) / shared / MIB,
     activations: activationBytes(model, run, tokens) / MIB,
     logits: logits / MIB,
-    reference: (compares && (run.whole || run.tuned) ? trained : 0) / MIB,
+    reference: (run.refers && (run.whole || run.tuned) ? trained : 0) / MIB,
     generation: cache / MIB,
   };
 }

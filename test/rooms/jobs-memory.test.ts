@@ -65,7 +65,8 @@ test("each part grows with what it is for, and with nothing else", () => {
   expect(parts({ checkpointing: true }).activations).toBeLessThan(before.activations / 2);
   const wider = parts({ adapter: { ...one.run.adapter, r: 32 } });
   expect([wider.adapter, wider.optimizer]).toEqual([2 * before.adapter, 2 * before.optimizer]);
-  expect(parts({ method: "dpo", tuned: true }).reference).toBeCloseTo(before.adapter);
+  expect(parts({ method: "dpo", refers: true, tuned: true }).reference).toBeCloseTo(before.adapter);
+  expect(parts({ method: "grpo", refers: false, tuned: true }).reference).toBe(0);
   const split = { gpu: true, processes: 4 };
   const whole = parts({ ...split, strategy: "ddp" });
   const shared = parts({ ...split, strategy: "fsdp" });

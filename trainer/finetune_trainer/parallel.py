@@ -81,7 +81,7 @@ def check_packages(spec: TrainSpec) -> None:
         raise TrainingFailed(
             "bad_spec",
             f"parallel.strategy {strategy} needs the Python package deepspeed, which this trainer environment does not have",
-            "Install deepspeed into the trainer environment or image, or choose parallel: fsdp, which needs nothing more.",
+            "Install it there (docs/hyperparameters.md, several GPUs), or choose parallel: fsdp, which needs nothing more.",
         )
 
 

@@ -38,24 +38,34 @@ def collect(parts: checkpoint.Parts) -> checkpoint.Contents:
 
 def load(directory: Path, parts: checkpoint.Parts) -> None:
     """Restores adapter (working and full-precision copies), optimizer and schedule. Raises BadCheckpoint."""
+    import deepspeed
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
+    _lay_out_state(parts.optimizer)
     adapter = load_file(directory / checkpoint.ADAPTER_FILES[0])
     slots = load_file(directory / "optimizer.safetensors")
-    step = None
-    for name, parameter in _trained(parts.model).items():
+    step, trained = None, _trained(parts.model)
+    found: dict[str, torch.Tensor] = {}
+    for name, parameter in trained.items():
         # DoRA's magnitudes are modules in the model and plain tensors in the file.
         weights = adapter.get(name.replace(".default.", ".").replace("magnitude_vector.weight", "magnitude_vector"))
         if weights is None or f"{name}/{SLOTS[0]}" not in slots:
             raise checkpoint.BadCheckpoint(f"the checkpoint lacks {name} of this model")
+        found[name] = weights
         safe_set_full_fp32_param(parameter, weights.float().to(parameter.device))
         for slot in SLOTS:
             safe_set_full_optimizer_state(parameter, slots[f"{name}/{slot}"].to(parameter.device), slot)
         step = slots[f"{name}/step"]
+    # The working copies follow the full-precision ones at a step alone, and the next one begins with them.
+    with deepspeed.zero.GatheredParameters(list(trained.values()), modifier_rank=0):
+        for name, parameter in trained.items():
+            parameter.data.copy_(found[name])
     for state in parts.optimizer.optimizer.state.values():
         if "step" in state:
             state["step"] = step.clone() if torch.is_tensor(state["step"]) else int(step)
     saved = checkpoint.read_state(directory)["stateful_callbacks"][checkpoint.OURS]
+    for group, kept in zip(parts.optimizer.optimizer.param_groups, saved["optimizer"], strict=True):
+        group.update({key: tuple(value) if key == "betas" else value for key, value in kept.items()})
     parts.scheduler.load_state_dict({**parts.scheduler.state_dict(), **saved["scheduler"]})
 
 
@@ -65,3 +75,30 @@ def _trained(model: Any) -> dict[str, torch.nn.Parameter]:
 
 def _step(optimizer: Any) -> float:
     return max((float(state["step"]) for state in optimizer.optimizer.state.values() if "step" in state), default=0.0)
+
+
+def _lay_out_state(sharded: Any) -> None:
+    """Has the optimizer lay out its moments, which it does at its first step: one without gradients, at a rate of zero, changes nothing."""
+    inner = sharded.optimizer
+    rates = [group["lr"] for group in inner.param_groups]
+    for group in inner.param_groups:
+        group["lr"] = 0.0
+    if hasattr(sharded, "fp32_partitioned_groups_flat"):  # ZeRO 3 gives the optimizer one part after the other
+        for index, part in enumerate(sharded.fp32_partitioned_groups_flat):
+            group = inner.param_groups[sharded.sub_group_to_group_id[index]]
+            group["params"] = [part]
+            _step_without_gradients(inner, [part])
+            group["params"] = []
+    else:
+        _step_without_gradients(inner, sharded.single_partition_of_fp32_groups)
+        sharded._lazy_init_hp_params_optimizer_state()  # DeepSpeed's own, which its step calls as well
+    for group, rate in zip(inner.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _step_without_gradients(optimizer: torch.optim.Optimizer, parts: list[torch.Tensor]) -> None:
+    for part in parts:
+        part.grad = torch.zeros_like(part)
+    optimizer.step()
+    for part in parts:
+        part.grad = None

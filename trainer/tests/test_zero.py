@@ -1,0 +1,37 @@
+"""DeepSpeed's ZeRO in two processes on processors: they learn what one learns, and a run that went on is the one that did not stop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, losses, make_rows
+from jobs import train_reply
+from test_train import resume_entry
+
+DEEPSPEED = Path(os.environ.get("FTL_TEST_DEEPSPEED", PACKAGE.parent / ".cache/deepspeed"))
+pytestmark = pytest.mark.skipif(
+    not (DEEPSPEED / "deepspeed").is_dir(), reason=f"no DeepSpeed at {DEEPSPEED} (the test command puts it there)"
+)
+WITH_IT = {
+    "DS_ACCELERATOR": "cpu",
+    "PYTHONPATH": os.pathsep.join(map(str, (PACKAGE, PACKAGE / "tests/stand_in/zero", DEEPSPEED))),
+}
+
+
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_two_processes_learn_what_one_learns_and_go_on_exactly(attempt, here, tiny, strategy):
+    rows, told = make_rows(22), {"total": 6, "eval_every": 3, "eval_rows": 6}
+    alone = here(train_reply(tiny, batch=4, **told), rows=rows)
+    assert alone.run() == 0
+    given = {**told, "batch": 2, "processes": 2, "strategy": strategy, "save_every": 3}
+    both = attempt(train_reply(tiny, **given), rows=rows, **WITH_IT).start()
+    both.wait(timeout=300)
+    assert losses(both.server) == pytest.approx(losses(alone.server), rel=2e-4)
+    middle = next(one for one in both.server.complete("checkpoint") if one["step"] == 3)
+    again = attempt(train_reply(tiny, resume=resume_entry(middle), **given), rows=rows, **WITH_IT).start()
+    again.wait(timeout=300)
+    assert losses(again.server) == {step: loss for step, loss in losses(both.server).items() if step > 3}
+    files = [one.server.complete("adapter")[0]["files"] for one in (both, again)]
+    assert files[0] == files[1]
