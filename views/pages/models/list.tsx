@@ -134,7 +134,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
             {form.error}
           </Notice>
         ) : null}
-        <div class="fields">
+        <div class="fields few">
           <Field
             id="import-source"
             label="From"
