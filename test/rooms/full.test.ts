@@ -30,6 +30,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
   let live: Live;
   let file = "";
   let model = "";
+  let further = "";
 
   const finished = (id: string) =>
     until(
@@ -73,7 +74,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
   afterAll(() => live.close());
 
   test("is listed with files that make a model by themselves", async () => {
-    const job = await train({ adapter: "full", evaluate_after: true });
+    const job = await train({ adapter: "full", precision: "float32", evaluate_after: true });
     expect(job.spec.method.adapter).toEqual({ type: "full" });
     model = job.model ?? "";
     const { artifacts } = await lineage();
@@ -105,7 +106,8 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
   }, 130_000);
 
   test("begins another run, which is whole as well", async () => {
-    const job = await train({ model, max_steps: 2, evaluate_after: false });
+    const job = await train({ model, max_steps: 2, precision: "bfloat16", evaluate_after: false });
+    further = job.model ?? "";
     expect(job.spec.start?.model).toBe(model);
     expect(job.spec.method.adapter).toEqual({ type: "full" });
     const begun = { model, training_file: file };
@@ -138,12 +140,15 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     await live.call("POST", "/v1/base_models/import", adapter);
   }, 130_000);
 
-  test("is exported as GGUF, and not as the safetensors it is already", async () => {
+  test("is exported as GGUF, and as safetensors only where these are others than its own", async () => {
     const path = `/v1/models/${encodeURIComponent(model)}/exports`;
     await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("trained whole");
     const { id } = await live.call<{ id: string }>("POST", path, { format: "gguf-q8_0" });
     await finished(id);
     const { data } = await live.call<{ data: ExportView[] }>("GET", path);
     expect(data).toMatchObject([{ id, state: "succeeded", fidelity: { stop_tokens_same: true } }]);
+    const halves = `/v1/models/${encodeURIComponent(further)}/exports`;
+    const half = await live.call<{ id: string }>("POST", halves, { format: "safetensors" });
+    await finished(half.id);
   }, 130_000);
 });

@@ -85,6 +85,9 @@ function registry(): ComputeRegistry {
 const plan = (extra: Record<string, unknown> = {}) =>
   lab.json<PlanView>("POST", "/v1/jobs/plan", { body: { model: "tiny", training_file: fileId, ...extra } });
 
+/** A run whose figures are the same on machines with and without bfloat16. */
+const SHAPE = { batch_size: 8, max_length: 512, loss_on: "all", precision: "float32" };
+
 /** A plan that asks the provider anew: answers are kept for a while. */
 const LATER = 40_000;
 let later = 0;
@@ -117,7 +120,7 @@ async function ended(
   await ctx.write(async (tx) => {
     await tx.insert(job).values({
       ...{ id, org: lab.orgs.a, kind: "train", name: id, spec: like.spec, metadata: {}, attempts: 1 },
-      request: { model: "tiny", training_file: fileId, batch_size: 8, max_length: 512, loss_on: "all" },
+      request: { model: "tiny", training_file: fileId, ...SHAPE },
       state: outOfMemory ? "failed" : "succeeded",
       progress: { ...(speed ? { tokens_per_second: speed } : {}), ...(outOfMemory ? { canary } : {}) },
       result: peakMb ? { peak_memory_mb: peakMb } : null,
@@ -240,7 +243,7 @@ describe("the smallest change that makes it fit", () => {
   const room = async (memoryMb: number) => {
     later += LATER;
     shelf = [{ ...MACHINE, memoryMb }];
-    return plan({ batch_size: 8, max_length: 512, loss_on: "all" });
+    return plan(SHAPE);
   };
   /** A model whose activations weigh. */
   beforeAll(async () => {
@@ -272,7 +275,7 @@ describe("the smallest change that makes it fit", () => {
 
   test("what it says is what a plan with it comes to", async () => {
     const { suggestion } = await room(7000);
-    const made = await plan({ batch_size: 8, max_length: 512, loss_on: "all", ...suggestion?.change });
+    const made = await plan({ ...SHAPE, ...suggestion?.change });
     expect(made.memory_mb).toBe(suggestion?.memory_mb ?? 0);
     expect(made.offers[0]?.fits).toBe(true);
     expect(made.spec.hyperparameters.batch_size).toBe(8);
@@ -323,7 +326,7 @@ describe("the smallest change that makes it fit", () => {
 
   test("the page offers it as one button, which fills the form", async () => {
     await room(7000);
-    const form = { data: fileId, model: "tiny", method: "auto", batch_size: "8", max_length: "512", loss_on: "all" };
+    const form = { data: fileId, model: "tiny", method: "auto", ...SHAPE, batch_size: "8", max_length: "512" };
     const page = await (await lab.request("POST", "/jobs/plan", { form })).text();
     const value = /name="change" value="([^"]+)"/.exec(page)?.[1]?.replaceAll("&amp;", "&") ?? "";
     expect(page).toContain("The smallest change that makes it fit");
@@ -349,6 +352,7 @@ describe("the smallest change that makes it fit", () => {
       ] as const)
         await page.fill(`[name=${name}]`, value);
       await page.selectOption("[name=loss_on]", "all");
+      await page.selectOption("[name=precision]", "float32");
       const button = page.getByRole("button", { name: "Change it" });
       await button.waitFor();
       expect(await page.locator(".memory-bar").getAttribute("aria-label")).toContain("Activations");
