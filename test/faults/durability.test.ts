@@ -184,8 +184,7 @@ describe("a run of the real trainer", () => {
       const [work] = bench.hands.working().filter((one) => one.key === key);
       const pid = Number(work?.id.split("@")[0]);
       const kilobytes = Number(/VmSize:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-      // Below what it holds: the canary has already taken what its steps need, and reuses it.
-      Bun.spawnSync(["prlimit", "--pid", String(pid), `--as=${kilobytes * 512}`]);
+      Bun.spawnSync(["prlimit", "--pid", String(pid), `--as=${kilobytes * 1024}`]);
       const done = await failed(bench, id);
       await outcomes(bench, id, ["out_of_memory"]);
       if (!done.error?.advice) throw new Error("no advice");

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import PROTOCOL
-from .control import Commands, TrainingFailed
+from .control import Commands, TrainingFailed, memory_used_up
 from .data import BadData
 from .home import Home, HttpFailure
 from .parallel import check_packages, lead
@@ -86,7 +86,6 @@ def _act(home: Home, reply: dict[str, Any], commands: Commands) -> int:
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as the fields of a `failed` event: reason, message, advice, and whether trying again may help."""
     text = str(error) or type(error).__name__
-    name = type(error).__name__
     if isinstance(error, TrainingFailed):
         return {"reason": error.reason, "message": text, "advice": error.advice, "retry": False}
     if isinstance(error, BadSpec):
@@ -98,14 +97,9 @@ def describe(error: BaseException) -> dict[str, Any]:
         }
     if isinstance(error, BadData):
         return {"reason": "bad_data", "message": text, "advice": "Correct the dataset and start again.", "retry": False}
-    low = text.lower()
-    if (
-        isinstance(error, MemoryError)
-        or name == "OutOfMemoryError"
-        or "not enough memory" in low
-        or "can't allocate memory" in low
-    ):
-        return {"reason": "out_of_memory", "message": text, "advice": OUT_OF_MEMORY_ADVICE, "retry": False}
+    if short := memory_used_up(error):
+        return {"reason": "out_of_memory", "message": short, "advice": OUT_OF_MEMORY_ADVICE, "retry": False}
+    name, low = type(error).__name__, text.lower()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in low:
         return {
             "reason": "disk_full",

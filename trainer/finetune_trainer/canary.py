@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from . import checkpoint, peak
-from .control import TrainingFailed
+from .control import TrainingFailed, memory_used_up
 
 # A run may take so much more than was planned: allocators round up, and the machine usually has that much to spare.
 TOLERANCE = 1.25
@@ -53,9 +53,8 @@ def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any] | None:
     try:
         with unchanged(trainer), optimizer_memory(trainer):
             trainer.rehearse(rows)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        low = str(error).lower()
-        if not isinstance(error, MemoryError) and "out of memory" not in low and "allocate memory" not in low:
+    except Exception as error:
+        if memory_used_up(error) is None:
             raise
         raise TrainingFailed("out_of_memory", words(len(rows), length, None, planned), ADVICE) from error
     figures = {"rows": len(rows), "length": length, **peak.figures(group)}

@@ -12,6 +12,13 @@ from .home import Home
 DIVERGED_FACTOR = 3.0
 DIVERGED_LOGS = 5
 SMOOTHING = 0.8
+# How libraries say that memory is used up: PyTorch, CUDA and cuBLAS, the system, oneDNN, and the dynamic linker.
+OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
+NO_ROOM = (
+    "could not create a primitive",
+    "could not create a memory object",
+    "failed to map segment from shared object",
+)
 
 
 class TrainingFailed(RuntimeError):
@@ -20,6 +27,19 @@ class TrainingFailed(RuntimeError):
     def __init__(self, reason: str, message: str, advice: str) -> None:
         super().__init__(message)
         self.reason, self.advice = reason, advice
+
+
+def memory_used_up(error: BaseException) -> str | None:
+    """What an exception says, for people, when it was raised for want of memory; None when it was for something else."""
+    text = str(error) or type(error).__name__
+    low = text.lower()
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(it in low for it in OF_MEMORY)
+    ):
+        return text
+    return f"no memory is left: {text}" if low.endswith(NO_ROOM) else None
 
 
 @dataclass
