@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/service.ts";
+import { clearRun } from "./clear.ts";
 import { marksOf } from "./fine-tuning-api.ts";
 import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
 import {
@@ -19,6 +20,7 @@ import {
   TrainRequest,
 } from "./model.ts";
 import { startView, waitingView } from "./queue-api.ts";
+import { reproduceJob, reproductionOf } from "./reproduce.ts";
 import {
   cancelJob,
   checkpointNow,
@@ -37,8 +39,6 @@ import {
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Jobs"];
 const PATH = "/v1/jobs";
-
-import { reproduceJob, reproductionOf } from "./reproduce.ts";
 
 export const jobsApi = (ctx: Ctx) => {
   const act = (name: string, summary: string, work: (ctx: Ctx, actor: Actor, id: string) => Promise<JobRow>) =>
@@ -117,6 +117,22 @@ export const jobsApi = (ctx: Ctx) => {
         return { ...page, data: page.data.map(checkpointView) };
       },
       { params: Id, query: CheckpointsPage, detail: { tags, summary: "Checkpoints of a job, newest first" } },
+    )
+    .delete(
+      "/:id/checkpoints",
+      async ({ actor, params }) => {
+        const { checkpoints, bytes, kept } = await clearRun(ctx, actor, params.id);
+        return { object: "job.cleared" as const, id: params.id, checkpoints, bytes, kept };
+      },
+      {
+        params: Id,
+        detail: {
+          tags,
+          summary: "Delete the files of an ended training job that nothing uses",
+          description:
+            "Its checkpoints, the files of its model once that is deleted, and exports of either. What a model, an endpoint or a job that has not ended uses stays, and is named in `kept`. Curves and log stay. `bytes` is what was freed.",
+        },
+      },
     )
     .get(
       "/:id/output",

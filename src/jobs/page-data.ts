@@ -7,7 +7,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
-import { listSamples, readLogs, readSeries } from "../metrics/service.ts";
+import { listHistory, listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts";
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import { startOf } from "./grader-starts.ts";
@@ -52,10 +52,11 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   const logSearch = query.log.trim();
   // The series first: their batch id is where the live stream takes over, and whatever is read later is newer.
   const series = await readSeries(ctx, id, { maxPoints: 1000 });
-  const [attempts, checkpoints, samples, log, usage, evaluation] = await Promise.all([
+  const [attempts, checkpoints, samples, history, log, usage, evaluation] = await Promise.all([
     listAttempts(ctx, actor, id),
     listCheckpoints(ctx, id, { limit: 50 }),
     listSamples(ctx, id),
+    listHistory(ctx, id),
     readLogs(ctx, id, {
       search: logSearch || undefined,
       before: /^\d{1,15}$/.test(query.before) ? Number(query.before) : undefined,
@@ -73,6 +74,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     attempts,
     checkpoints,
     samples,
+    history,
     log,
     logSearch,
     evaluation,

@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { ComparePage, MOST_RUNS } from "../../views/pages/jobs/compare.tsx";
 import { JobPage } from "../../views/pages/jobs/detail.tsx";
 import { JobCheckpoints, JobSamples } from "../../views/pages/jobs/evidence.tsx";
+import { JobHistory } from "../../views/pages/jobs/history.tsx";
 import { JobList, JobListPage } from "../../views/pages/jobs/list.tsx";
 import { LogLines } from "../../views/pages/jobs/log.tsx";
 import { NewJobFormView, NewJobPage } from "../../views/pages/jobs/new.tsx";
@@ -15,7 +16,9 @@ import { AppError } from "../errors.ts";
 import { type AskAs, createTrying, type Tried } from "../graders/service.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { formatBytes, plural } from "../lib/format.ts";
 import { sha256Hex } from "../lib/ids.ts";
+import { clearRun } from "./clear.ts";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
 import { reproduceJob } from "./reproduce.ts";
@@ -162,6 +165,7 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
             "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
             "job-samples": () => <JobSamples job={job} samples={samples} active={active} />,
             "job-checkpoints": () => <JobCheckpoints job={job} checkpoints={checkpoints} active={active} />,
+            "job-history": () => <JobHistory job={job} history={props.history} />,
             "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} active={active} />,
           },
         });
@@ -185,6 +189,18 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
           `/jobs/${job.id}`,
           "The same frozen spec runs again; this page will say whether the losses are the same.",
         );
+      },
+      { params: Id },
+    )
+    .post(
+      "/jobs/:id/clear",
+      async ({ request, actor, params }) => {
+        const { checkpoints, bytes, kept } = await clearRun(ctx, actor, params.id);
+        const went = bytes
+          ? `${plural(checkpoints, "checkpoint")} deleted, ${formatBytes(bytes)} freed.`
+          : "Nothing was deleted.";
+        const stays = kept.length ? ` In use, so it stays: ${kept.join(", ")}.` : "";
+        return redirect(request, `/jobs/${params.id}`, went + stays);
       },
       { params: Id },
     )

@@ -13,6 +13,7 @@ import type { AttemptRow, JobRow } from "./model.ts";
 import { type Action, actionTarget } from "./state.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
 
+export { artifactsInUse } from "./clear.ts";
 export { createJob, getJob, type NewJob, requestHash } from "./create.ts";
 export { type JobQuery, listJobs } from "./list.ts";
 export { startPipeline } from "./pipeline.ts";

@@ -140,3 +140,11 @@ export function eventView(row: EventRow) {
     ...(metrics && row.data ? { data: row.data } : {}),
   };
 }
+
+/** One line of what became of a job. */
+export interface HistoryLine {
+  id: string;
+  at: number;
+  level: string;
+  message: string;
+}

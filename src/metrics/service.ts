@@ -7,7 +7,7 @@ import { event, logLine } from "../db/schema/metrics.ts";
 import { notFound } from "../errors.ts";
 import { enqueue } from "./group.ts";
 import type { AttemptRef, BatchHook } from "./ingest.ts";
-import type { EventRow, LogQuery, LogReply, Sample, SeriesQuery, SeriesReply } from "./model.ts";
+import type { EventRow, HistoryLine, LogQuery, LogReply, Sample, SeriesQuery, SeriesReply } from "./model.ts";
 import { newestBatch } from "./payload.ts";
 import { readMany } from "./series.ts";
 
@@ -17,6 +17,11 @@ export { type AttemptRef, type BatchHook, refusal } from "./ingest.ts";
 /** Rows read, and points sent, of one answer over all its series; with many series each gets fewer. */
 const MAX_ROWS = 60_000;
 const MAX_SAMPLES = 500;
+/** Events of a job's history. Metrics, samples and commands are shown elsewhere. */
+const TOLD = ["state", "phase", "plan", "canary", "first_batch", "checkpoint", "ready", "logs_trimmed", "series_limit"];
+/** Phases a run goes through again and again; its checkpoints tell as much. */
+const ROUTINE = ["saving", "uploading", "sampling"];
+const MAX_HISTORY = 300;
 
 /**
  * Stores a batch of trainer events exactly once and tells everybody after the commit. Batches that arrive together
@@ -145,6 +150,27 @@ export async function listSamples(ctx: Ctx, jobId: string): Promise<Sample[]> {
     if (!seen.has(id)) seen.set(id, { step: step ?? 0, at, ...(data as Omit<Sample, "step" | "at">) });
   }
   return [...seen.values()].sort((a, b) => a.step - b.step || a.row_id - b.row_id);
+}
+
+/** What became of a job, newest first: states, phases, checkpoints and what the trainer found out before it began. */
+export async function listHistory(ctx: Ctx, jobId: string): Promise<HistoryLine[]> {
+  const rows = await ctx.db
+    .select({
+      id: event.id,
+      at: event.at,
+      type: event.type,
+      level: event.level,
+      message: event.message,
+      data: event.data,
+    })
+    .from(event)
+    .where(and(eq(event.jobId, jobId), inArray(event.type, TOLD)))
+    .orderBy(desc(event.n))
+    .limit(MAX_HISTORY);
+  const routine = ({ type, message, data }: (typeof rows)[number]) =>
+    type === "phase" &&
+    (ROUTINE.includes(String(data?.phase)) || (data?.phase === "training" && !message.includes(":")));
+  return rows.filter((row) => !routine(row)).map(({ id, at, level, message }) => ({ id, at, level, message }));
 }
 
 /**

@@ -1,51 +1,12 @@
 /** Makes room: old checkpoints beyond the number to keep. */
-import { and, desc, eq, inArray, isNull, ne, notInArray } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, ne } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
-import { deployment } from "../db/schema/deployments.ts";
-import { evaluation } from "../db/schema/evaluations.ts";
-import { job } from "../db/schema/jobs.ts";
-import { artifact, checkpoint, model } from "../db/schema/models.ts";
+import { artifact, checkpoint } from "../db/schema/models.ts";
+import { artifactsInUse } from "../jobs/service.ts";
 import { artifactDir } from "../models/service.ts";
 import { removeDirectory } from "./disk.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
-
-const ENDED = ["succeeded", "failed", "cancelled"] as const;
-
-/** Artifacts that something still names: tuned models, endpoints, evaluations, and jobs that have not ended. */
-async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Promise<Set<string>> {
-  const used = new Set<string>();
-  const ids = rows.map((row) => row.id);
-  const names = rows.map((row) => row.model);
-  const mark = (test: (row: CheckpointRow) => boolean) => {
-    for (const row of rows) if (test(row)) used.add(row.artifactId);
-  };
-  const models = await ctx.db.select({ id: model.checkpointId }).from(model).where(inArray(model.checkpointId, ids));
-  mark((row) => models.some((one) => one.id === row.id));
-  const deployed = await ctx.db
-    .select({ model: deployment.model })
-    .from(deployment)
-    .where(and(eq(deployment.org, org), inArray(deployment.model, names), isNull(deployment.deletedAt)));
-  mark((row) => deployed.some((one) => one.model === row.model));
-  const evaluated = await ctx.db
-    .select({ model: evaluation.tunedModel })
-    .from(evaluation)
-    .innerJoin(job, eq(job.id, evaluation.jobId))
-    .where(and(eq(evaluation.org, org), inArray(evaluation.tunedModel, names), notInArray(job.state, [...ENDED])));
-  mark((row) => evaluated.some((one) => one.model === row.model));
-  const live = await ctx.db
-    .select({ spec: job.spec })
-    .from(job)
-    .where(and(eq(job.org, org), inArray(job.kind, ["train", "evaluate", "serve"]), notInArray(job.state, [...ENDED])))
-    .limit(1000);
-  for (const { spec } of live) {
-    if (spec.kind === "evaluate" && spec.tuned) used.add(spec.tuned.artifact_id);
-    if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);
-    if (spec.kind === "serve" && spec.whole) used.add(spec.whole.artifact_id);
-    if (spec.kind === "serve") for (const adapter of spec.adapters) used.add(adapter.artifact_id);
-  }
-  return used;
-}
 
 /** What checkpoints are compared by, less being better: the loss on hold-out rows, or the reward of the answers to them turned round. */
 const lossOf = ({ metrics }: CheckpointRow) => {

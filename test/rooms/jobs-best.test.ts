@@ -1,37 +1,18 @@
 /** A run that keeps its best: the checkpoint of the lowest eval loss outlives newer ones, becomes the model, and is what the comparison is made with. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import type { ArtifactOpened } from "../../src/contract/trainer.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { checkpoint, model } from "../../src/db/schema/models.ts";
 import { createEvaluation } from "../../src/evaluations/service.ts";
-import { sha256Hex } from "../../src/lib/ids.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
-import { makeTrainer, type TestTrainer, trainSpec } from "../support/attempt.ts";
-import { safetensors } from "../support/safetensors.ts";
+import { makeTrainer, saveCheckpoint, trainSpec } from "../support/attempt.ts";
 
 let t: TestApp;
 beforeAll(async () => {
   t = await createTestApp();
 });
 afterAll(() => t.close());
-
-/** Saves a checkpoint of `step` with what was measured on hold-out rows. */
-async function save(trainer: TestTrainer, step: number, metrics: Record<string, number>): Promise<void> {
-  const files = {
-    "adapter_model.safetensors": safetensors({ a: [step, 2, 3] }),
-    "adapter_config.json": new TextEncoder().encode('{"r":4}'),
-  };
-  const listed = Object.entries(files).map(([path, bytes]) => ({
-    ...{ path, size: bytes.byteLength, sha256: sha256Hex(bytes) },
-  }));
-  const body = { kind: "checkpoint", step, metrics, files: listed };
-  const { artifact_id: id } = await trainer.json<ArtifactOpened>("POST", "/artifacts", { body });
-  for (const [path, bytes] of Object.entries(files))
-    await trainer.call("PUT", `/artifacts/${id}/${path}?offset=0`, { raw: new Uint8Array(bytes) });
-  expect((await trainer.call("POST", `/artifacts/${id}/complete`, { body: {} })).status).toBe(200);
-}
 
 const LOSSES = [0.9, 0.2, 0.5, 0.6, 0.7];
 
@@ -42,7 +23,7 @@ async function run(
   const spec = trainSpec();
   if (keepBest) spec.hyperparameters.keep_best = true;
   const trainer = await makeTrainer(t, { spec });
-  for (const [index, loss] of LOSSES.entries()) await save(trainer, (index + 1) * 5, measured(loss));
+  for (const [index, loss] of LOSSES.entries()) await saveCheckpoint(trainer, (index + 1) * 5, measured(loss));
   const result = { steps: 25, train_loss: 0.1, eval_loss: 0.7, tokens_seen: 100, adapter_artifact: null };
   await trainer.send([
     { type: "result", result: { ...result, ...(keepBest ? { best_step: 10 } : {}) } },

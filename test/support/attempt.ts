@@ -2,10 +2,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainSpec } from "../../src/contract/spec.ts";
+import type { ArtifactOpened } from "../../src/contract/trainer.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { baseModel } from "../../src/db/schema/models.ts";
 import { newId, newSecret, sha256Hex } from "../../src/lib/ids.ts";
 import type { TestApp } from "./app.ts";
+import { safetensors } from "./safetensors.ts";
 
 export interface TestTrainer {
   jobId: string;
@@ -212,3 +214,23 @@ export const metrics = (step: number, values: Record<string, number | string>) =
   epoch: 0,
   values,
 });
+
+/** Saves a checkpoint of `step` with what was measured on hold-out rows. */
+export async function saveCheckpoint(
+  trainer: TestTrainer,
+  step: number,
+  metrics: Record<string, number>,
+): Promise<void> {
+  const files = {
+    "adapter_model.safetensors": safetensors({ a: [step, 2, 3] }),
+    "adapter_config.json": new TextEncoder().encode('{"r":4}'),
+  };
+  const listed = Object.entries(files).map(([path, bytes]) => ({
+    ...{ path, size: bytes.byteLength, sha256: sha256Hex(bytes) },
+  }));
+  const body = { kind: "checkpoint", step, metrics, files: listed };
+  const { artifact_id: id } = await trainer.json<ArtifactOpened>("POST", "/artifacts", { body });
+  for (const [path, bytes] of Object.entries(files))
+    await trainer.call("PUT", `/artifacts/${id}/${path}?offset=0`, { raw: new Uint8Array(bytes) });
+  await trainer.json("POST", `/artifacts/${id}/complete`, { body: {} });
+}

@@ -5,7 +5,7 @@ import type { Actor, Ctx } from "../../src/ctx.ts";
 import { attempt, type job } from "../../src/db/schema/jobs.ts";
 import { event } from "../../src/db/schema/metrics.ts";
 import { artifact, baseModel, checkpoint } from "../../src/db/schema/models.ts";
-import { curves, NAMES, sampleEvents } from "./seed-run.ts";
+import { curves, historyEvents, NAMES, sampleEvents } from "./seed-run.ts";
 
 export type JobRow = typeof job.$inferInsert;
 
@@ -191,7 +191,8 @@ export async function addRun(ctx: Ctx, jobId: string, steps: number, seed: numbe
     await tx.run(
       sql`insert into log_line (job_id, attempt_id, batch_id, at, level, message) select ${jobId}, ${`att_${jobId}`}, ${batch?.id ?? 1}, value->>0, value->>1, value->>2 from json_each(${JSON.stringify(lines)})`,
     );
-    for (const row of sampleEvents(jobId, steps, now)) await tx.insert(event).values(row);
+    for (const row of [...sampleEvents(jobId, steps, now), ...historyEvents(jobId, steps, now)])
+      await tx.insert(event).values(row);
     for (const step of [45, 90, 135].filter((one) => one <= steps)) {
       const [artifactId, id] = [`art_${jobId}${step}`, `ftckpt_${jobId}${step}`];
       const [row] = await tx.all<{ org: string }>(sql`select org from job where id = ${jobId}`);

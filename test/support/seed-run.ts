@@ -93,3 +93,30 @@ export function sampleEvents(jobId: string, steps: number, now: number): (typeof
   }
   return rows;
 }
+
+/** What became of a run, from its making to its last checkpoint. */
+export function historyEvents(jobId: string, steps: number, now: number): (typeof event.$inferInsert)[] {
+  const at = (step: number) => now - (steps - step) * 1400;
+  const lines: [type: string, at: number, message: string][] = [
+    ["state", at(0) - 12_000, `Created job: ${jobId}`],
+    ["state", at(0) - 11_800, "The job started"],
+    ["phase", at(0) - 11_600, "Starting the trainer: attempt 1, train"],
+    ["phase", at(0) - 9000, "Loading the data"],
+    ["phase", at(0) - 7000, "Loading the model"],
+    ["plan", at(0) - 5000, "360 rows, 135 steps"],
+    [
+      "phase",
+      at(0) - 4000,
+      "Sending the longest rows ahead: 8 x 512 tokens, the longest rows, before anything is trained",
+    ],
+    ["canary", at(0) - 1500, "The longest rows (8 x 512 tokens) took 1840 MB"],
+    ["phase", at(0) - 1000, "Training: 135 steps on cpu, 2 threads, bfloat16"],
+    ["first_batch", at(0), "The first batch is the stored rows, token by token: 8 rows compared"],
+    ...[45, 90, 135]
+      .filter((step) => step <= steps)
+      .map((step): [string, number, string] => ["checkpoint", at(step), `Checkpoint of step ${step} saved`]),
+  ];
+  return lines.map(([type, when, message], index) => ({
+    ...{ id: `ftevent-${jobId}h${index}`, n: 1000 + index, jobId, at: when, type, message },
+  }));
+}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import checkpoint, peak
+from . import checkpoint, peak, zero
 from .control import TrainingFailed, memory_used_up
 
 # A run may take so much more than was planned: allocators round up, and the machine usually has that much to spare.
@@ -36,14 +36,12 @@ def longest_rows(lengths: np.ndarray, per_device: int, rank: int, ranks: int) ->
     return [int(row) for row in order[rank::ranks]] or [int(order[0])]
 
 
-def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any] | None:
+def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any]:
     """Runs the longest rows of a trainer that is about to begin, reports what they took, and leaves no trace in it.
 
-    All ranks call it together. Returns the figures of the event, or None for a run whose backward pass cannot be had without
-    its step (DeepSpeed). Raises TrainingFailed (`out_of_memory`) when they do not fit, or took far more than was planned.
+    All ranks call it together. Returns the figures of the event. Raises TrainingFailed (`out_of_memory`) when they do not
+    fit, or took far more than was planned.
     """
-    if trainer.is_deepspeed_enabled:
-        return None
     group, per_device = trainer.group, spec.hyperparameters.per_device_batch_size
     rows = longest_rows(trainer.tokens.lengths(), max(per_device, trainer.least), group.rank, group.size)
     length = int(trainer.tokens.lengths()[rows].max()) + trainer.added
@@ -51,7 +49,7 @@ def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any] | None:
     began = time.monotonic()
     planned = spec.need.get("gpu_memory_mb" if torch.cuda.is_available() else "memory_mb") or None
     try:
-        with unchanged(trainer), optimizer_memory(trainer):
+        with unchanged(trainer), _steps(trainer):
             trainer.rehearse(rows)
     except Exception as error:
         if memory_used_up(error) is None:
@@ -94,6 +92,13 @@ def unchanged(trainer: Any) -> Iterator[None]:
         trainer.meter.__dict__.update(meter)
         trainer.state.num_input_tokens_seen = seen
         checkpoint.set_rng(rng)
+
+
+def _steps(trainer: Any) -> contextlib.AbstractContextManager[None]:
+    """What stands for the optimizer's step; DeepSpeed's engine takes it with the backward pass."""
+    if trainer.is_deepspeed_enabled:
+        return zero.without_trace(trainer.deepspeed, trainer.parts())
+    return optimizer_memory(trainer)
 
 
 @contextlib.contextmanager

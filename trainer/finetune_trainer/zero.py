@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from safetensors.torch import load_file
 from . import checkpoint
 
 SLOTS = ("exp_avg", "exp_avg_sq")
+# What the engine counts at a step.
+COUNTED = ("micro_steps", "global_steps", "global_samples", "skipped_steps")
 
 
 def collect(parts: checkpoint.Parts) -> checkpoint.Contents:
@@ -67,6 +72,35 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
     for group, kept in zip(parts.optimizer.optimizer.param_groups, saved["optimizer"], strict=True):
         group.update({key: tuple(value) if key == "betas" else value for key, value in kept.items()})
     parts.scheduler.load_state_dict({**parts.scheduler.state_dict(), **saved["scheduler"]})
+
+
+@contextlib.contextmanager
+def without_trace(engine: Any, parts: checkpoint.Parts) -> Iterator[None]:
+    """Has the engine's steps inside leave the run as it was: they go at a rate of zero; moments, schedule and counters are put back."""
+    inner = parts.optimizer.optimizer
+    if fresh := not inner.state:
+        _lay_out_state(parts.optimizer)
+    held = [(state, slot) for state in inner.state.values() for slot in state]
+    before = [0 if fresh else copy.deepcopy(state[slot]) for state, slot in held]
+    counted = {name: getattr(engine, name) for name in COUNTED}
+    schedule = {k: copy.copy(v) for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
+    rates = [group["lr"] for group in inner.param_groups]
+    for group in inner.param_groups:
+        group["lr"] = 0.0
+    try:
+        yield
+    finally:
+        for (state, slot), value in zip(held, before, strict=True):
+            if not torch.is_tensor(state[slot]):
+                state[slot] = value
+            elif fresh:
+                state[slot].zero_()
+            else:
+                state[slot].copy_(value)
+        parts.scheduler.load_state_dict({**parts.scheduler.state_dict(), **schedule})
+        for group, rate in zip(inner.param_groups, rates, strict=True):
+            group["lr"] = rate
+        engine.__dict__.update(counted)
 
 
 def _trained(model: Any) -> dict[str, torch.nn.Parameter]:

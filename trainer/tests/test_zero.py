@@ -21,7 +21,9 @@ WITH_IT = {
 
 
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_two_processes_learn_what_one_learns_and_go_on_exactly(attempt, here, tiny, strategy):
+def test_two_processes_learn_what_one_learns_and_go_on_exactly_with_a_canary_that_leaves_no_trace(
+    attempt, here, tiny, strategy
+):
     rows, told = make_rows(22), {"total": 6, "eval_every": 3, "eval_rows": 6}
     alone = here(train_reply(tiny, batch=4, **told), rows=rows)
     assert alone.run() == 0
@@ -29,9 +31,14 @@ def test_two_processes_learn_what_one_learns_and_go_on_exactly(attempt, here, ti
     both = attempt(train_reply(tiny, **given), rows=rows, **WITH_IT).start()
     both.wait(timeout=300)
     assert losses(both.server) == pytest.approx(losses(alone.server), rel=2e-4)
+    without = attempt(train_reply(tiny, **given), rows=rows, FTL_TEST_NO_CANARY="1", **WITH_IT).start()
+    without.wait(timeout=300)
+    assert [len(one.server.of("canary")) for one in (both, without)] == [1, 0]
+    assert losses(without.server) == losses(both.server)
     middle = next(one for one in both.server.complete("checkpoint") if one["step"] == 3)
     again = attempt(train_reply(tiny, resume=resume_entry(middle), **given), rows=rows, **WITH_IT).start()
     again.wait(timeout=300)
     assert losses(again.server) == {step: loss for step, loss in losses(both.server).items() if step > 3}
-    files = [one.server.complete("adapter")[0]["files"] for one in (both, again)]
-    assert files[0] == files[1]
+    files = [one.server.complete("adapter")[0]["files"] for one in (both, without, again)]
+    assert files[0] == files[1] == files[2]
+    assert len(again.server.of("canary")) == 1

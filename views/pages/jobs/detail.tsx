@@ -1,10 +1,11 @@
 /** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
 import type { Reproduction } from "../../../src/jobs/reproduce.ts";
-import type { LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
+import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { type AttemptRow, isLive, type JobRow, methodOf } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
+import { JobHistory } from "./history.tsx";
 import { JobLog } from "./log.tsx";
 import { JobOutcome } from "./outcome.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
@@ -19,6 +20,7 @@ export interface JobPageProps extends JobStatusProps {
   evaluation: JobRow | null;
   checkpoints: CheckpointRow[];
   samples: Sample[];
+  history: HistoryLine[];
   log: LogReply;
   logSearch: string;
   series: SeriesReply;
@@ -159,6 +161,7 @@ export function JobPage(props: JobPageProps) {
           <div class="stack">
             {curves?.large}
             {job.kind === "train" ? <JobSamples job={job} samples={props.samples} active={active} /> : null}
+            <JobHistory job={job} history={props.history} />
             <JobLog jobId={job.id} log={props.log} search={props.logSearch} active={active} />
           </div>
           <div class="stack">

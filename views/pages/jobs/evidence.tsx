@@ -5,6 +5,7 @@ import { formatInteger, formatNumber, plural } from "../../../src/lib/format.ts"
 import type { Sample } from "../../../src/metrics/model.ts";
 import { usePage } from "../../context.ts";
 import { Conversation } from "../../parts/conversation.tsx";
+import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
@@ -121,7 +122,7 @@ function CheckpointRows({ job, checkpoints, active }: CheckpointsProps) {
       <Empty icon="save" title="No checkpoints" slim>
         {active
           ? "The first one is saved on the way; each can be tried like a model."
-          : "This run ended before one was saved."}
+          : "This run ended before one was saved, or its files were deleted."}
       </Empty>
     );
   return (
@@ -212,6 +213,17 @@ export function JobCheckpoints(props: CheckpointsProps): VNode {
     >
       <header>
         <h2 id="checkpoints-title">Checkpoints</h2>
+        {props.checkpoints.length && !props.active ? (
+          <ConfirmForm
+            id="clear"
+            action={`/jobs/${encodeURIComponent(props.job.id)}/clear`}
+            label="Delete files"
+            buttonClass="button small"
+            title="Delete the files of this run?"
+            lost="Checkpoints go, with exports made of them. What a model, an endpoint or another job uses stays, so do the curves and the log. To free the space of the model too, delete the model first."
+            verb="Delete the files"
+          />
+        ) : null}
       </header>
       <CheckpointRows {...props} />
     </section>

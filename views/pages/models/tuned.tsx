@@ -331,7 +331,7 @@ export function TunedModelPage(props: {
               label="Delete this model"
               buttonClass="button danger"
               title="Delete this model?"
-              lost="Clients that use its id get an error, and its endpoints stop. The job and its numbers stay."
+              lost="Clients that use its id get an error, and its endpoints stop. The job, its numbers and its checkpoints stay; on its page their files can be deleted."
               verb="Delete the model"
               typeName={lineage.model}
             />

@@ -1,15 +1,19 @@
-"""For tests of DeepSpeed on processors: ranks talk through gloo alone, without the kernel DeepSpeed would compile for it first."""
+"""For tests of DeepSpeed on processors: ranks talk through gloo alone, and a run may go without its canary."""
 
 import importlib.abc
 import importlib.util
+import os
 import sys
 
 
-class _NoKernel(importlib.abc.MetaPathFinder):
-    """Takes the builder out of `deepspeed.comm.torch` as soon as that is imported."""
+class _Changed(importlib.abc.MetaPathFinder):
+    """Replaces one function of a module as soon as that is imported."""
+
+    def __init__(self, module, function, instead):
+        self.module, self.function, self.instead = module, function, instead
 
     def find_spec(self, name, path=None, target=None):
-        if name != "deepspeed.comm.torch":
+        if name != self.module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -17,10 +21,13 @@ class _NoKernel(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            module.build_shm_op = lambda: None
+            setattr(module, self.function, self.instead)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-sys.meta_path.insert(0, _NoKernel())
+# DeepSpeed would compile a kernel for ranks of one machine first.
+sys.meta_path.insert(0, _Changed("deepspeed.comm.torch", "build_shm_op", lambda: None))
+if os.environ.get("FTL_TEST_NO_CANARY"):
+    sys.meta_path.insert(0, _Changed("finetune_trainer.canary", "run", lambda *_: None))

@@ -1,0 +1,58 @@
+/** What became of a job, line by line, newest first: a few lines, and the rest on request. */
+import type { VNode } from "preact";
+import { plural } from "../../../src/lib/format.ts";
+import type { HistoryLine } from "../../../src/metrics/model.ts";
+import { usePage } from "../../context.ts";
+import { Icon } from "../../parts/icons.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { Time } from "../../parts/value.tsx";
+import type { JobRow } from "./describe.ts";
+
+/** Lines shown at once. */
+const FIRST = 6;
+
+function Line({ at, level, message }: HistoryLine) {
+  return (
+    <li class={level}>
+      <span class="grow">{message}</span>
+      <span class="xs muted nowrap">
+        <Time at={at} />
+      </span>
+    </li>
+  );
+}
+
+export function JobHistory({ job, history }: { job: JobRow; history: HistoryLine[] }): VNode {
+  const { url } = usePage();
+  const rest = history.slice(FIRST);
+  return (
+    <section
+      id="job-history"
+      class="panel"
+      aria-labelledby="history-title"
+      {...liveOn(url, `job:${job.id}`, `evidence:${job.id}`)}
+    >
+      <header>
+        <h2 id="history-title">History</h2>
+      </header>
+      <ul class="history">
+        {history.slice(0, FIRST).map((line) => (
+          <Line {...line} />
+        ))}
+      </ul>
+      {rest.length ? (
+        <details class="more in-panel">
+          <summary>
+            <Icon name="right" />
+            {plural(rest.length, "earlier line")}
+          </summary>
+          <ul class="history">
+            {rest.map((line) => (
+              <Line {...line} />
+            ))}
+          </ul>
+        </details>
+      ) : null}
+    </section>
+  );
+}
