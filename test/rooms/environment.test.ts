@@ -151,7 +151,7 @@ describe("the lock between two installers", () => {
   test("is held against another process and falls when that one is killed", async () => {
     const path = join(place, "install.lock");
     const source = JSON.stringify(join(import.meta.dir, "../../src/lib/file-lock.ts"));
-    const script = `const { tryFileLock } = await import(${source}); tryFileLock(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;
+    const script = `const { tryFileLock } = await import(${source}); globalThis.held = tryFileLock(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;
     const other = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
     const { value } = await other.stdout.getReader().read();
     expect(new TextDecoder().decode(value)).toContain("held");
