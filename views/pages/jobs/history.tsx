@@ -26,12 +26,7 @@ export function JobHistory({ job, history }: { job: JobRow; history: HistoryLine
   const { url } = usePage();
   const rest = history.slice(FIRST);
   return (
-    <section
-      id="job-history"
-      class="panel"
-      aria-labelledby="history-title"
-      {...liveOn(url, `job:${job.id}`, `evidence:${job.id}`)}
-    >
+    <section id="job-history" class="panel" aria-labelledby="history-title" {...liveOn(url, `evidence:${job.id}`)}>
       <header>
         <h2 id="history-title">History</h2>
       </header>
