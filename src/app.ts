@@ -63,6 +63,7 @@ import { armFailPoints } from "./lib/fail-points.ts";
 import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
+import { makePrivate } from "./lib/private.ts";
 import { socketPath } from "./lib/sockets.ts";
 import { metricsApi } from "./metrics/api.ts";
 import { modelsApi } from "./models/api.ts";
@@ -70,6 +71,7 @@ import { inspectionApi } from "./models/inspection-api.ts";
 import { inspectionPages } from "./models/inspection-pages.tsx";
 import { recoverInstalls } from "./models/install.ts";
 import { modelsPages } from "./models/pages.tsx";
+import { quotasApi } from "./quotas/api.ts";
 import { sweepsApi } from "./sweeps/api.ts";
 import { sweepsPages } from "./sweeps/pages.tsx";
 import { startSweeps } from "./sweeps/service.ts";
@@ -102,11 +104,12 @@ function readSecret(root: string): string {
 /**
  * Opens the data directory: takes its lock, brings the database to this build's schema, and builds the tools every service gets.
  * @param overrides tools to use instead (tests: clock, log, compute)
- * @throws AppError `data_dir_in_use`, `schema_newer`
+ * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
   armFailPoints(config.fail_points);
   const files = overrides.files ?? openFiles(config.data_dir);
+  makePrivate(files.root);
   const lock = acquireLock(files.root);
   try {
     const database = await openDatabase(
@@ -158,6 +161,7 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   usersApi,
   authPages,
   settingsPages,
+  quotasApi,
   computePages,
   computeApi,
   filesApi,

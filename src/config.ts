@@ -92,6 +92,18 @@ const ConfigSchema = v.strictObject({
   max_upload_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 8 * 1024 ** 3),
   /** Largest single line of a dataset in bytes (default 16 MiB). */
   max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
+  /** Free disk space in bytes that user data never takes, so that the database can always write (default 1 GiB); 0 = none. */
+  disk_reserve_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 3),
+  /** Bytes one organization may store: files, uploads under way, rows of datasets, checkpoints and models (default 1 TiB); 0 = no limit. */
+  quota_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 4),
+  /** Files of one organization; 0 = no limit. */
+  quota_files: v.optional(integer(0, 10_000_000), 50_000),
+  /** Datasets of one organization; 0 = no limit. */
+  quota_datasets: v.optional(integer(0, 10_000_000), 10_000),
+  /** Uploads in parts that one organization may have under way at once; 0 = no limit. */
+  quota_pending_uploads: v.optional(integer(0, 10_000_000), 100),
+  /** Jobs of one organization that wait to start, waiting trials of sweeps included; 0 = no limit. */
+  quota_waiting_jobs: v.optional(integer(0, 10_000_000), 1000),
   /** Requests a minute for one API key; 0 = no limit. */
   requests_per_minute: v.optional(integer(0, 10_000_000), 0),
   /** An endpoint sleeps after so many seconds without a request; 0 = never. */

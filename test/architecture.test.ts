@@ -6,7 +6,7 @@ import { dirname, join, relative, resolve } from "node:path";
 const ROOT = resolve(import.meta.dir, "..");
 /** Rooms from left to right: a room may use the service and model of those before it. */
 const ROOMS = [
-  ...["audit", "auth", "plugins", "compute", "datasets", "models", "billing", "graders", "metrics", "jobs"],
+  ...["audit", "auth", "quotas", "plugins", "compute", "datasets", "models", "billing", "graders", "metrics", "jobs"],
   ...["trainers", "evaluations", "exports", "sweeps", "deployments", "gateway", "analytics", "admin", "home"],
 ];
 /** Files outside any room that wire everything together, and may import everything. */

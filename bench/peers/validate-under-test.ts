@@ -14,6 +14,7 @@ const outcome = validateFile({
   holdoutFraction: 0.1,
   skipBad: false,
   maxLineBytes: 16 * 1024 ** 2,
+  diskReserve: 0,
 });
 const cpu = process.cpuUsage(before);
 console.log(

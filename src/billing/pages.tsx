@@ -7,6 +7,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { html, pageOf } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { csvField } from "../lib/csv.ts";
+import { readLimits } from "../quotas/service.ts";
 import { UsageQuery } from "./model.ts";
 import { usageSummary } from "./service.ts";
 
@@ -32,7 +33,8 @@ export const billingPages = (ctx: Ctx) =>
       "/usage",
       async ({ request, actor, query }) => {
         const summary = await usageSummary(ctx, actor, { month: query.month, groupBy: query.group_by });
-        return html(pageOf(ctx, request, actor), <UsagePage summary={summary} names={await namesOf(ctx, actor)} />);
+        const props = { summary, names: await namesOf(ctx, actor), limits: await readLimits(ctx, actor) };
+        return html(pageOf(ctx, request, actor), <UsagePage {...props} />);
       },
       { query: UsageQuery },
     )

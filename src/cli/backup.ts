@@ -1,6 +1,7 @@
 /** `backup`: a copy of everything the server keeps, consistent and checked, while the server runs or not. */
 import { Database } from "bun:sqlite";
 import {
+  chmodSync,
   closeSync,
   constants,
   existsSync,
@@ -10,6 +11,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { copyFile, mkdir, stat } from "node:fs/promises";
@@ -17,7 +19,9 @@ import { dirname, join, resolve } from "node:path";
 import { VERSION } from "../assets.ts";
 import { loadConfig } from "../config.ts";
 import { AppError } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { type ListedFile, sha256File } from "../lib/manifest.ts";
+import { closeToOthers } from "../lib/private.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "./command.ts";
 
 /** Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not among them. */
@@ -72,6 +76,7 @@ function copyDatabase(from: string, to: string): void {
   }
   flush(`${to}.tmp`);
   checkDatabase(`${to}.tmp`);
+  chmodSync(`${to}.tmp`, 0o600);
   renameSync(`${to}.tmp`, to);
 }
 
@@ -93,14 +98,15 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
 
 /**
  * Makes a backup in the new directory `target`.
- * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made
- * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`
+ * @param options `reserve`: bytes that must stay free where the backup lies on the disk of the database
+ * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made, `open` when other users may read it
+ * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
  */
 export async function makeBackup(
   dataDir: string,
   target: string,
-  options: { withModels?: boolean; onProgress?: (done: number, of: number) => void } = {},
-): Promise<{ files: number; bytes: number; gone: string[] }> {
+  options: { withModels?: boolean; reserve?: number; onProgress?: (done: number, of: number) => void } = {},
+): Promise<{ files: number; bytes: number; gone: string[]; open: boolean }> {
   const source = join(dataDir, "lab.db");
   if (!existsSync(source))
     throw new AppError(
@@ -111,7 +117,11 @@ export async function makeBackup(
   if (existsSync(target) && readdirSync(target).length > 0)
     throw new AppError("conflict", "backup_exists", `${target} is not empty. Name a new directory for each backup.`);
   mkdirSync(target, { recursive: true, mode: 0o700 });
+  const open = !closeToOthers(target);
+  // A backup on another disk takes nothing from the database.
+  const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
   try {
+    requireDisk(target, reserve, statSync(source).size);
     // The database first: every file it knows of is on the disk already, for files are written before their rows.
     copyDatabase(source, join(target, "lab.db"));
     const paths = keptFiles(dataDir, options.withModels ?? true);
@@ -122,7 +132,9 @@ export async function makeBackup(
       const to = join(target, path);
       await mkdir(dirname(to), { recursive: true, mode: 0o700 });
       try {
+        requireDisk(target, reserve, (await stat(join(dataDir, path))).size);
         await copyFile(join(dataDir, path), to, constants.COPYFILE_FICLONE);
+        closeToOthers(to);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
         gone.push(path);
@@ -135,7 +147,7 @@ export async function makeBackup(
     writeFileSync(join(target, "backup.json"), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
     flush(join(target, "backup.json"));
     flush(target);
-    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone };
+    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone, open };
   } catch (error) {
     rmSync(target, { recursive: true, force: true });
     throw error;
@@ -167,14 +179,19 @@ Put it back with \`restore\`.`,
     const target = resolve(
       args.words[0] ?? join(config.data_dir, "backups", new Date().toISOString().replace(/[:.]/g, "-")),
     );
-    const { files, bytes, gone } = await makeBackup(config.data_dir, target, {
+    const { files, bytes, gone, open } = await makeBackup(config.data_dir, target, {
       withModels: !args.on("without-models"),
+      reserve: config.disk_reserve_bytes,
       onProgress: (done, of) => {
         if (done % 100 === 0) process.stderr.write(`\r${done} of ${of} files`);
       },
     });
     process.stderr.write("\r");
     for (const path of gone) process.stderr.write(`deleted meanwhile, not in the backup: ${path}\n`);
+    if (open)
+      process.stderr.write(
+        `other users of this machine may read ${target}: its directory is not this user's to close\n`,
+      );
     process.stdout.write(`${target}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB, checked.\n`);
     return EXIT.ok;
   },

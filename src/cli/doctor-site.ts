@@ -1,26 +1,31 @@
 /** What `doctor` looks at of an installation that others reach: who may read its files, its address and proxy, its database, life without internet. */
 import { existsSync, readdirSync, statSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { assetPath } from "../assets.ts";
 import type { Config } from "../config.ts";
 import { schemaState } from "../db/migrate.ts";
 import { splitListen } from "../lib/listen.ts";
+import { isOpen } from "../lib/private.ts";
 import { type Check, check, messageOf } from "./doctor-check.ts";
 
-const OTHERS = 0o077;
 const isLoopback = (host: string) => /^(localhost|127(\.\d+){3}|::1|\[::1\])$/.test(host);
 
-/** The data directory and its secret, which signs sessions and seals stored credentials. */
-export function privacy(config: Config): Check[] {
-  const open = [config.data_dir, join(config.data_dir, "secret"), join(config.data_dir, "lab.db")].filter(
-    (path) => existsSync(path) && (statSync(path).mode & OTHERS) !== 0,
-  );
+/** The data directory, with the database, the secret that signs sessions and seals stored credentials, and backups. Nothing is changed. */
+export function privacy({ data_dir: dir }: Config): Check[] {
   // What lies in a closed directory is closed itself.
-  if (!open.includes(config.data_dir))
+  if (!existsSync(dir) || !isOpen(dir))
     return [check("Privacy", "ok", "only the server's user reads the data directory")];
-  const found = `other users of this machine may read ${open.join(", ")}`;
-  return [check("Privacy", "gap", found, `chmod 700 ${config.data_dir}`)];
+  const open = readdirSync(dir).filter(
+    (name) => statSync(join(dir, name), { throwIfNoEntry: false }) && isOpen(join(dir, name)),
+  );
+  const found = `other users of this machine may read ${dir}${open.length > 0 ? ` and in it ${open.join(", ")}` : ""}`;
+  const own = statSync(dir).uid === userInfo().uid;
+  const advice = own
+    ? `chmod 700 ${dir}. The next start of the server does it too, for what lies in it as well.`
+    : `It belongs to another user: the server refuses it. chown it to the server's user, or name another with --data.`;
+  return [check("Privacy", own ? "gap" : "missing", found, advice)];
 }
 
 /** Who reaches the server, under which name, and whether a proxy's word is believed. */

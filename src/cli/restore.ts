@@ -5,7 +5,9 @@ import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../config.ts";
 import { acquireLock } from "../db/lock.ts";
 import { AppError } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { listProblem } from "../lib/manifest.ts";
+import { closeToOthers, makePrivate } from "../lib/private.ts";
 import { type BackupManifest, checkDatabase, flush } from "./backup.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, UsageError, type Verb } from "./command.ts";
 
@@ -38,16 +40,23 @@ const hasNothing = (dataDir: string, name: string) => {
 
 /**
  * Fills `dataDir` from a backup. What was there is moved aside with `force`, never deleted.
+ * @param reserve bytes of the disk that must stay free
  * @returns where the former content went, or null
- * @throws AppError `not_a_backup`, `backup_damaged`, `target_not_empty`, `data_dir_in_use`
+ * @throws AppError `not_a_backup`, `backup_damaged`, `target_not_empty`, `data_dir_in_use`, `data_dir_open`, `disk_full`
  */
-export async function restoreBackup(source: string, dataDir: string, force: boolean): Promise<string | null> {
+export async function restoreBackup(
+  source: string,
+  dataDir: string,
+  force: boolean,
+  reserve = 0,
+): Promise<string | null> {
   const manifest = readManifest(source);
   const problem = await listProblem(source, manifest.files);
   if (problem)
     throw new AppError("invalid", "backup_damaged", `The backup is damaged: ${problem}. Nothing was changed.`);
   checkDatabase(join(source, "lab.db"));
   mkdirSync(join(dataDir, "run"), { recursive: true, mode: 0o700 });
+  makePrivate(dataDir);
   const lock = acquireLock(dataDir);
   const staging = join(dataDir, "tmp", "restore");
   try {
@@ -62,7 +71,9 @@ export async function restoreBackup(source: string, dataDir: string, force: bool
     for (const file of manifest.files) {
       const to = join(staging, file.path);
       await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+      requireDisk(dataDir, reserve, file.size);
       await copyFile(join(source, file.path), to);
+      closeToOthers(to);
       flush(to);
     }
     const broken = await listProblem(staging, manifest.files);
@@ -110,7 +121,7 @@ export const restore: Verb = {
     const source = args.words[0];
     if (!source) throw new UsageError("Name the directory of the backup.");
     const config = loadConfig(configFlags(args));
-    const aside = await restoreBackup(resolve(source), config.data_dir, args.on("force"));
+    const aside = await restoreBackup(resolve(source), config.data_dir, args.on("force"), config.disk_reserve_bytes);
     if (aside) process.stdout.write(`What was there lies in ${aside}\n`);
     process.stdout.write(
       `Restored into ${config.data_dir}. Start it with: finetune-lab serve --data ${config.data_dir}\n`,

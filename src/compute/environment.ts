@@ -1,9 +1,10 @@
 /** Makes the trainer's Python environment: once per set of pinned packages, safe to repeat, to interrupt and to start twice. */
-import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { assetPath, assetsHash, unpackAssets } from "../assets.ts";
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
+import { freeBytes } from "../lib/disk.ts";
 import { withFileLock } from "../lib/file-lock.ts";
 import type { Files } from "../lib/files.ts";
 import { sha256Hex } from "../lib/ids.ts";
@@ -24,7 +25,7 @@ export interface TrainerEnvironment {
 /** What is being done, and how much of it (0 to 1; null when unknown). */
 export type OnProgress = (message: string, fraction: number | null) => void;
 
-type Settings = Pick<Config, "python" | "trainer_env" | "torch" | "environments_dir">;
+type Settings = Pick<Config, "python" | "trainer_env" | "torch" | "environments_dir" | "disk_reserve_bytes">;
 
 const MARKER = "finetune-lab.json";
 /** Free bytes an installation needs, downloads included. */
@@ -96,20 +97,24 @@ export async function ensureTrainerEnvironment(
   return withFileLock(`${planned.directory}.lock`, waiting, signal, async () => {
     const made = await readyTrainerEnvironment(config, files);
     if (made) return made;
-    await install(planned, onProgress, signal);
+    await install(planned, config.disk_reserve_bytes, onProgress, signal);
     return { python: interpreter(planned.directory), hash: planned.hash, ...unpackTrainer(files) };
   });
 }
 
-async function install(planned: Awaited<ReturnType<typeof plan>>, onProgress: OnProgress, signal?: AbortSignal) {
+async function install(
+  planned: Awaited<ReturnType<typeof plan>>,
+  reserve: number,
+  onProgress: OnProgress,
+  signal?: AbortSignal,
+) {
   const { directory, variant, python } = planned;
-  const free = statfsSync(planned.folder);
-  const space = free.bavail * free.bsize;
+  const space = Math.max(0, freeBytes(planned.folder) - reserve);
   if (space < NEEDS[variant] && !existsSync(directory))
     throw new AppError(
       "no_space",
       "disk_full",
-      `The trainer environment needs ${NEEDS[variant] / 1e9} GB in ${planned.folder}, and ${(space / 1e9).toFixed(1)} GB are free. Free some space, or set FTL_ENVIRONMENTS_DIR to a directory on another disk.`,
+      `The trainer environment needs ${NEEDS[variant] / 1e9} GB in ${planned.folder}, and ${(space / 1e9).toFixed(1)} GB are free beside the ${(reserve / 1e9).toFixed(1)} GB kept for the database. Free some space, or set FTL_ENVIRONMENTS_DIR to a directory on another disk.`,
     );
   onProgress(`Making a Python ${python.major}.${python.minor} environment in ${directory}`, 0);
   const inside = await makeVenv(python, directory, signal);

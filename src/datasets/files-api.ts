@@ -22,7 +22,9 @@ export const filesApi = (ctx: Ctx) =>
       "",
       async ({ actor, request, server }) => {
         server?.timeout(request, 0);
-        const form = await readUpload(ctx, request, { field: "file", limit: ctx.config.max_upload_bytes, raw: true });
+        const form = await readUpload(ctx, request, {
+          ...{ field: "file", limit: ctx.config.max_upload_bytes, raw: true, org: actor.org },
+        });
         try {
           if (form.fields.purpose === undefined)
             throw new AppError("invalid", "missing_field", "Missing required parameter: 'purpose'.", {

@@ -7,8 +7,17 @@ import type { Db } from "../db/open.ts";
 import { dataset, datasetVersion, file } from "../db/schema/datasets.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import { type DatasetRow, type FileRow, PURPOSES, type Purpose } from "./model.ts";
-import { announce, clearDisk, type DatasetOptions, insertDataset, type Removed, refuseInUse } from "./records.ts";
+import {
+  announce,
+  clearDisk,
+  type DatasetOptions,
+  insertDataset,
+  type Removed,
+  refuseInUse,
+  releaseRows,
+} from "./records.ts";
 import { type Body, cleanFilename, type Received, receive, settleFile } from "./storage.ts";
 
 export interface NewFile {
@@ -35,7 +44,7 @@ export function requirePurpose(purpose: string): asserts purpose is Purpose {
 
 /**
  * Takes a body in one streaming pass. With purpose `fine-tune` it makes a dataset with version 1 by itself, and validation starts.
- * @throws AppError `invalid_purpose`, `file_too_large`, `disk_full`
+ * @throws AppError `invalid_purpose`, `file_too_large`, `disk_full`, `quota_exceeded`
  */
 export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body: Body }): Promise<FileRow> {
   requirePurpose(given.purpose);
@@ -85,6 +94,7 @@ export async function keepFile(
         purpose: row.purpose,
       });
       await also(tx, id);
+      await requireQuota(tx, ctx, actor, "files", "bytes");
       return row.purpose === "fine-tune" && options ? insertDataset(tx, ctx, actor, row, options) : null;
     });
   } catch (error) {
@@ -175,6 +185,7 @@ export async function removeFile(tx: Db, ctx: Ctx, actor: Actor, row: FileRow): 
       .where(and(eq(dataset.id, datasetId), isNull(dataset.deletedAt)))
       .returning();
     if (gone) removed.datasets.push(gone);
+    await releaseRows(tx, datasetId);
     removed.versions.push(
       ...versions.filter((version) => version.datasetId === datasetId).map((version) => version.id),
     );

@@ -3,7 +3,9 @@ import { rm } from "node:fs/promises";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { boundaryOf, partText, readMultipart } from "../lib/multipart.ts";
+import { requireRoom } from "../quotas/service.ts";
 import { type Received, receive, tooLarge } from "./storage.ts";
 
 export interface UploadForm {
@@ -21,17 +23,20 @@ const RAW_TYPE =
  * Stores the one file of an upload request under a temporary name.
  * @param field name of the file field of a form
  * @param limit most bytes of the file
+ * @param org whose quota must have room for what the request says it sends; none when the bytes are counted already
  * @param raw take a body that is no form when the query names a `filename`
- * @throws AppError `unsupported_content_type`, `file_missing`, and those of `receive`
+ * @throws AppError `unsupported_content_type`, `file_missing`, `quota_exceeded`, `disk_full`, and those of `receive`
  */
 export async function readUpload(
   ctx: Ctx,
   request: Request,
-  options: { field: string; limit: number; raw: boolean },
+  options: { field: string; limit: number; raw: boolean; org?: string },
 ): Promise<UploadForm> {
   const declared = Number(request.headers.get("content-length") ?? 0);
   // Refused before the first byte is read; 1 MiB is left for the other fields of a form.
   if (declared > options.limit + 1024 ** 2) throw tooLarge(options.limit, options.field);
+  if (options.org) await requireRoom(ctx, options.org, declared);
+  requireDisk(ctx.files.path("tmp"), ctx.config.disk_reserve_bytes, declared);
   const type = request.headers.get("content-type");
   const query = Object.fromEntries(new URL(request.url).searchParams);
   const boundary = boundaryOf(type);

@@ -1,12 +1,13 @@
 /** Rows of datasets and versions as they are written, and what goes from disk with them: shared by files, uploads and datasets. */
 import { rm } from "node:fs/promises";
-import { getTableColumns } from "drizzle-orm";
+import { eq, getTableColumns, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { dataset, datasetVersion } from "../db/schema/datasets.ts";
 import { AppError } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED, type FileRow } from "./model.ts";
 import { liveJobUsing } from "./use.ts";
 import { kickValidation, stopValidation } from "./validation.ts";
@@ -29,7 +30,10 @@ const { report: _report, ...columns } = getTableColumns(datasetVersion);
 /** All columns of a version but its report. */
 export const VERSION_COLUMNS = columns;
 
-/** Writes a dataset with version 1 of `source`, which then waits for validation. */
+/**
+ * Writes a dataset with version 1 of `source`, which then waits for validation.
+ * @throws AppError `quota_exceeded`
+ */
 export async function insertDataset(
   tx: Db,
   ctx: Ctx,
@@ -48,9 +52,13 @@ export async function insertDataset(
   };
   await tx.insert(dataset).values(row);
   await insertVersion(tx, ctx, row, source.id, 1, options);
+  await requireQuota(tx, ctx, actor, "datasets", "bytes");
   await audit(tx, ctx, actor, "dataset.create", row.id, { name: row.name, file: source.id });
   return row;
 }
+
+/** What a file's rows are counted as until they are validated: the bytes of the file itself. */
+export const bytesOf = (fileId: string) => sql<number>`coalesce((select bytes from file where id = ${fileId}), 0)`;
 
 /** Writes a version that waits for validation; returns its id. */
 export async function insertVersion(
@@ -68,6 +76,7 @@ export async function insertVersion(
     datasetId: of.id,
     number,
     fileId,
+    bytes: bytesOf(fileId),
     status: "validating",
     mapping: options.mapping ?? null,
     splitSeed: options.seed ?? DEFAULT_SEED,
@@ -76,6 +85,11 @@ export async function insertVersion(
     createdAt: ctx.clock.now(),
   });
   return id;
+}
+
+/** The rows of a deleted dataset count no more. */
+export async function releaseRows(tx: Db, datasetId: string): Promise<void> {
+  await tx.update(datasetVersion).set({ bytes: 0 }).where(eq(datasetVersion.datasetId, datasetId));
 }
 
 /** After the commit: tells listeners and starts validation. */

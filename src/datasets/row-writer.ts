@@ -1,6 +1,7 @@
 /** Writes canonical rows to disk in one pass, hashing them, and parts them into train and hold-out files at the end. */
 import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { diskGuard } from "../lib/disk.ts";
 import { createHoldout, type RowSpan, splitKey } from "./holdout.ts";
 import { INDEX_EVERY, writeIndex } from "./row-index.ts";
 
@@ -34,10 +35,11 @@ const halves = new Uint32Array(whole.buffer);
  * A writer into `dir`. Every row gets `"id"`: its number among the good rows, from 1.
  * The hash of the version covers the rows with their ids, and then the split settings.
  */
-export function createRowWriter(dir: string, seed: number, holdoutFraction: number) {
+export function createRowWriter(dir: string, seed: number, holdoutFraction: number, diskReserve: number) {
   const path = join(dir, "rows.tmp");
   const fd = openSync(path, "w+", 0o600);
   const hasher = new Bun.CryptoHasher("sha256");
+  const guard = diskGuard(dir, diskReserve);
   const holdout = createHoldout();
   const index: number[] = [];
   const out = Buffer.allocUnsafe(BUFFER);
@@ -47,6 +49,7 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
 
   function flush() {
     if (used === 0) return;
+    guard(used);
     hasher.update(out.subarray(0, used));
     writeAll(fd, out, used);
     flushed += used;
@@ -82,6 +85,7 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
       if (used + body + 1 > BUFFER) {
         flush();
         const rest = bytes.subarray(from + 1, to);
+        guard(rest.length);
         hasher.update(rest);
         writeAll(fd, rest, rest.length);
         flushed += rest.length;
@@ -93,7 +97,7 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
       try {
         flush();
         const chosen = holdout.choose(rows, holdoutFraction);
-        part(fd, flushed, chosen, index, dir, onProgress);
+        part(fd, flushed, chosen, index, dir, guard, onProgress);
         const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
         const hash = hasher.update(settings).digest("hex");
         return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
@@ -110,7 +114,15 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
 }
 
 /** Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index each. */
-function part(source: number, size: number, chosen: RowSpan[], index: number[], dir: string, onProgress: () => void) {
+function part(
+  source: number,
+  size: number,
+  chosen: RowSpan[],
+  index: number[],
+  dir: string,
+  guard: (bytes: number) => void,
+  onProgress: () => void,
+) {
   const buffer = Buffer.allocUnsafe(Math.min(COPY, Math.max(1, size)));
   const trainIndex: number[] = [];
   const targets: number[] = [];
@@ -123,6 +135,7 @@ function part(source: number, size: number, chosen: RowSpan[], index: number[], 
     for (let at = start; at < end; ) {
       const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
       if (got === 0) throw new Error("the temporary row file is shorter than what was written to it");
+      guard(got);
       writeAll(target, buffer, got);
       at += got;
       onProgress();

@@ -5,17 +5,20 @@ import { audit } from "../audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { dataset, datasetVersion, file } from "../db/schema/datasets.ts";
 import { AppError, notFound } from "../errors.ts";
+import { requireQuota } from "../quotas/service.ts";
 import { requireRow, rowsAnd } from "./append.ts";
 import { deleteFile, getFile, keepFile, removeFile } from "./files.ts";
 import type { DatasetRow, Split, TokenStats, VersionRow, VersionWithReport } from "./model.ts";
 import {
   announce,
+  bytesOf,
   clearDisk,
   type DatasetOptions,
   insertDataset,
   insertVersion,
   type Removed,
   refuseInUse,
+  releaseRows,
   VERSION_COLUMNS,
   type VersionOptions,
 } from "./records.ts";
@@ -125,6 +128,7 @@ export async function deleteDataset(ctx: Ctx, actor: Actor, id: string, keepFile
     const fileIds = [...new Set(versions.flatMap((version) => version.fileId ?? []))];
     await refuseInUse(tx, "dataset", id, [id, ...versions.map((version) => version.id), ...fileIds]);
     await tx.update(dataset).set({ deletedAt: ctx.clock.now() }).where(eq(dataset.id, id));
+    await releaseRows(tx, id);
     await audit(tx, ctx, actor, "dataset.delete", id, { name: row.name });
     const all: Removed = { files: [], versions: versions.map((version) => version.id), datasets: [row] };
     for (const fileId of keepFiles ? [] : fileIds) {
@@ -223,11 +227,16 @@ export async function createVersion(
     // Another one may have been made meanwhile.
     refuseUnsettled(last, newest.id);
     await audit(tx, ctx, actor, "dataset.version", datasetId, { file: fileId, ...options });
-    if (!completes) return insertVersion(tx, ctx, of, fileId, newest.number + 1, options);
+    if (!completes) {
+      const made = await insertVersion(tx, ctx, of, fileId, newest.number + 1, options);
+      await requireQuota(tx, ctx, actor, "bytes");
+      return made;
+    }
     await tx
       .update(datasetVersion)
       .set({
         status: "validating",
+        bytes: bytesOf(fileId),
         mapping: options.mapping ?? null,
         splitSeed: options.seed ?? newest.splitSeed,
         holdoutFraction: Math.round((options.holdoutFraction ?? 0) * 1e6),
@@ -236,6 +245,7 @@ export async function createVersion(
         finishedAt: null,
       })
       .where(and(eq(datasetVersion.id, newest.id), eq(datasetVersion.status, "needs_mapping")));
+    await requireQuota(tx, ctx, actor, "bytes");
     return newest.id;
   });
   announce(ctx, of);

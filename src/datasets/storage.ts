@@ -3,6 +3,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { diskGuard, writeFailure } from "../lib/disk.ts";
 import { randomChars } from "../lib/ids.ts";
 
 export type Body = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -17,18 +18,6 @@ export interface Received {
 }
 
 const BLOCK = 1 << 20;
-
-/** The error for a write that failed: a full disk is told apart, because the user can do something about it. */
-export function writeFailure(error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : "";
-  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG") return error;
-  return new AppError(
-    "no_space",
-    "disk_full",
-    "The server's disk is full. Nothing of this upload was kept; free some space and try again.",
-    { cause: error },
-  );
-}
 
 /** The answer to a body over its limit. `field` is what the client called it. */
 export function tooLarge(limit: number, field: string): AppError {
@@ -70,12 +59,14 @@ export async function receive(
   const sha256 = new Bun.CryptoHasher("sha256");
   const md5 = options.md5 ? new Bun.CryptoHasher("md5") : null;
   const block = Buffer.allocUnsafe(BLOCK);
+  const guard = diskGuard(ctx.files.path("tmp"), ctx.config.disk_reserve_bytes);
   let used = 0;
   let bytes = 0;
   try {
     const file = await open(path, "wx", 0o600);
     try {
       const flush = async () => {
+        guard(used);
         const full = block.subarray(0, used);
         sha256.update(full);
         md5?.update(full);

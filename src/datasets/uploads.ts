@@ -7,6 +7,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { file, upload, uploadPart } from "../db/schema/datasets.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import { keepFile, requirePurpose } from "./files.ts";
 import type { FileRow, PartRow, UploadRow } from "./model.ts";
 import { cleanFilename, type Received, receive } from "./storage.ts";
@@ -18,6 +19,10 @@ const LIFE_MS = 3_600_000;
 /** Uploads being put together in this process: a second request for the same one waits for the first. */
 const completing = new Map<string, Promise<unknown>>();
 
+/**
+ * Begins an upload. Its declared bytes count as stored until it is complete, cancelled or an hour old.
+ * @throws AppError `invalid_purpose`, `file_too_large`, `quota_exceeded`
+ */
 export async function createUpload(
   ctx: Ctx,
   actor: Actor,
@@ -49,6 +54,7 @@ export async function createUpload(
   await ctx.write(async (tx) => {
     await tx.insert(upload).values(row);
     await audit(tx, ctx, actor, "upload.create", row.id, { filename: row.filename, bytes: row.bytes });
+    await requireQuota(tx, ctx, actor, "pending_uploads", "bytes");
   });
   return row;
 }

@@ -31,6 +31,8 @@ export interface ValidateTask {
   /** Leave bad rows out instead of failing. */
   skipBad: boolean;
   maxLineBytes: number;
+  /** Bytes of the disk that must stay free; less ends the validation with the code `disk_full`. */
+  diskReserve: number;
 }
 
 export interface ValidateOutcome {
@@ -211,7 +213,7 @@ function pass(
 ) {
   const statistics = createStatistics();
   const seen = createHashSet();
-  const writer = createRowWriter(task.outDir, task.seed, task.holdoutFraction);
+  const writer = createRowWriter(task.outDir, task.seed, task.holdoutFraction, task.diskReserve);
   const scratch = { bytes: Buffer.allocUnsafe(1 << 16) };
   const { container } = decided;
   let writing = true;

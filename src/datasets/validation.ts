@@ -1,8 +1,8 @@
 /** Validates waiting versions one after the other, driven by the table alone: what a stopped server left half done is started again from the beginning. */
 import { existsSync } from "node:fs";
-import { readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { and, asc, eq, isNull, notInArray } from "drizzle-orm";
+import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { dataset, datasetVersion, file } from "../db/schema/datasets.ts";
 import type { ValidateOutcome } from "./validate.ts";
@@ -130,6 +130,7 @@ async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSi
         holdoutFraction: version.holdoutPpm / 1e6,
         skipBad: version.skipBad,
         maxLineBytes: ctx.config.max_line_bytes,
+        diskReserve: ctx.config.disk_reserve_bytes,
       },
       {
         signal,
@@ -160,7 +161,7 @@ async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSi
 
 function failureOf(ctx: Ctx, versionId: string, error: unknown): string {
   const code = error instanceof WorkerFailure ? error.code : null;
-  if (code === "ENOSPC" || code === "EDQUOT")
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "disk_full")
     return "The server's disk is full, so the rows could not be written. Free some space and make the version again.";
   if (code === "ENOENT") return "The uploaded file is gone. Upload it again.";
   ctx.log("error", "validation failed", { version: versionId, cause: error });
@@ -178,6 +179,13 @@ async function saveProgress(ctx: Ctx, version: NonNullable<Waiting>, bytesRead: 
   }
 }
 
+/** Bytes of the files that lie directly in a folder. */
+async function sizeOfFolder(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(folder)) bytes += (await stat(join(folder, name))).size;
+  return bytes;
+}
+
 async function record(
   ctx: Ctx,
   version: NonNullable<Waiting>,
@@ -185,6 +193,7 @@ async function record(
 ) {
   const { report } = outcome;
   const fileId = version.fileId;
+  const bytes = outcome.status === "ready" ? await sizeOfFolder(ctx.files.path("datasets", version.id)) : 0;
   const kept = await ctx.write(async (tx) => {
     const rows = await tx
       .update(datasetVersion)
@@ -198,6 +207,8 @@ async function record(
         holdoutRows: report?.split.holdout_rows ?? 0,
         badRows: report?.bad_rows ?? 0,
         bytesRead: report?.bytes ?? 0,
+        // A dataset that was deleted just now has no rows.
+        bytes: sql`(select case when deleted_at is null then ${bytes} else 0 end from dataset where id = ${version.datasetId})`,
         report,
         error: outcome.error,
         finishedAt: ctx.clock.now(),

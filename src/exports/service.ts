@@ -10,6 +10,7 @@ import { artifact } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/service.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { artifactDir, baseModelRef, resolveModel } from "../models/service.ts";
 import {
   type ExportView,
@@ -102,7 +103,7 @@ export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<Exp
 
 /**
  * Starts an export of a tuned model or checkpoint.
- * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`, `quota_exceeded`
  */
 export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
   const found = await resolveModel(ctx, actor, name);
@@ -179,6 +180,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     },
     limits: { queued_s: 7 * 86_400, no_progress_s: 3600, total_s: 86_400, max_attempts: 3 },
   };
+  requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
   const made = await createJob(ctx, actor, {
     kind: "export",
     name: `${found.id} as ${format}`,

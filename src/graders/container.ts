@@ -1,5 +1,5 @@
 /** One Python grader in a container of its own on a local Docker engine: no network, a read-only root, no rights, bounded in everything. */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type Docker from "dockerode";
 import { trainerIdentity } from "../compute/service.ts";
 import type { Ctx } from "../ctx.ts";
@@ -122,7 +122,8 @@ export async function runInContainer(
     await sweep(ctx, docker);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     // The folder keeps other users out; inside the container another user than this one reads the file.
-    writeFileSync(request, requestOf(job, limits, "container", []), { mode: 0o644 });
+    writeFileSync(request, requestOf(job, limits, "container", []), { mode: 0o600 });
+    chmodSync(request, 0o644);
     const image = (await trainerIdentity(ctx)).image ?? settings.image;
     const { installation } = ctx;
     container = await docker.createContainer(

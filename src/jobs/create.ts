@@ -7,6 +7,7 @@ import type { Db } from "../db/open.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId, sha256Hex } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import type { JobRow } from "./model.ts";
 import { note } from "./transitions.ts";
 
@@ -74,7 +75,10 @@ export function findRepeated(ctx: Ctx, actor: Actor, given: RequestMarks): Promi
   return madeBefore(ctx.db, ctx, actor, given);
 }
 
-/** Stores a job in state `queued` with audit row and event; the pipeline hears of it after the commit. */
+/**
+ * Stores a job in state `queued` with audit row and event; the pipeline hears of it after the commit.
+ * @throws AppError `quota_exceeded`
+ */
 export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<JobRow> {
   const now = ctx.clock.now();
   const { row, isNew } = await ctx.write(async (tx) => {
@@ -106,6 +110,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
     await audit(tx, ctx, actor, "job.create", made.id, { kind: given.kind, name: given.name });
     await note(tx, ctx, made, `Created job: ${made.id}`);
     if (given.validating) await note(tx, ctx, made, "Validating the data");
+    await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
     return { row: made, isNew: true };
   });
   if (isNew) ctx.bus.emit("job.changed", { org: row.org, jobId: row.id, kind: row.kind, state: row.state });

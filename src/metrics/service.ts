@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { event, logLine } from "../db/schema/metrics.ts";
 import { notFound } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { enqueue } from "./group.ts";
 import type { AttemptRef, BatchHook } from "./ingest.ts";
 import type { EventRow, HistoryLine, LogQuery, LogReply, Sample, SeriesQuery, SeriesReply } from "./model.ts";
@@ -28,7 +29,7 @@ const MAX_HISTORY = 300;
  * share a transaction. Numbers up to the last one kept are dropped; after a gap nothing more is taken.
  * @param hook applies state changes in the same transaction and returns what to emit after it
  * @returns the last number kept, the id of the batch row (null when nothing was new) and the new events
- * @throws AppError `attempt_replaced` (409) or `job_ended` (410) when the attempt is over
+ * @throws AppError `attempt_replaced` (409) or `job_ended` (410) when the attempt is over, `disk_full` (507)
  */
 export async function storeBatch(
   ctx: Ctx,
@@ -36,6 +37,8 @@ export async function storeBatch(
   events: TrainerEvent[],
   hook: BatchHook,
 ): Promise<{ lastSeq: number; batchId: number | null; events: TrainerEvent[] }> {
+  // Signs of life, and the state of jobs, go into the reserve; what trainers bring waits in their spool until there is room.
+  if (events.length > 0 && !ctx.config.database_url) requireDisk(ctx.files.root, ctx.config.disk_reserve_bytes);
   const { lastSeq, batchId, events: stored } = await enqueue(ctx, attempt, events, hook);
   return { lastSeq, batchId, events: stored };
 }

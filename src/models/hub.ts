@@ -1,10 +1,11 @@
 /** Fetches a model from the Hugging Face hub by pinned commit: allowed files only, sizes and hashes checked, interrupted downloads continued. */
 import { mkdirSync, statSync } from "node:fs";
-import { open, statfs } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { diskGuard, requireDisk } from "../lib/disk.ts";
 import { sha256File } from "../lib/manifest.ts";
 import { isModelFile, refuseName } from "./inspect.ts";
 import { megabytes, type Report } from "./progress.ts";
@@ -173,13 +174,8 @@ async function isWhole(path: string, file: HubModel["files"][number]): Promise<b
 /** Fetches every file into `directory`, going on where an earlier try stopped; returns when all are whole. */
 export async function downloadHubModel(ctx: Ctx, model: HubModel, directory: string, report: Report): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize < model.bytes * 1.05)
-    throw new AppError(
-      "no_space",
-      "disk_full",
-      `${model.repo} needs ${megabytes(model.bytes)} and the disk has ${megabytes(bavail * bsize)} free.`,
-    );
+  const here = model.files.reduce((sum, file) => sum + Math.min(file.size, sizeOf(join(directory, file.path))), 0);
+  requireDisk(directory, ctx.config.disk_reserve_bytes, model.bytes - here);
   let done = 0;
   for (const file of model.files) {
     const path = join(directory, file.path);
@@ -230,10 +226,12 @@ async function downloadFile(
   if (!reply.ok) throw refusal(reply.status, model.repo);
   if (reply.status !== 206) have = 0;
   const out = await open(path, have > 0 ? "a" : "w");
+  const guard = diskGuard(path, ctx.config.disk_reserve_bytes);
   try {
     for await (const chunk of reply.body ?? []) {
       have += chunk.length;
       if (have > file.size) throw hubError(`${file.path} is longer than the hub said.`);
+      guard(chunk.length);
       await out.write(chunk);
       say(have);
     }

@@ -8,6 +8,7 @@ import type { FileEntry } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { baseModel } from "../db/schema/models.ts";
 import { AppError } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { clean } from "../lib/log.ts";
 import { manifestHash, sha256File } from "../lib/manifest.ts";
 import { downloadHubModel, type HubModel } from "./hub.ts";
@@ -79,6 +80,7 @@ async function finish(ctx: Ctx, id: string, values: Partial<typeof baseModel.$in
 
 /** Puts the files into a directory of the data directory, so that the last step is one rename. */
 async function stage(ctx: Ctx, id: string, origin: Origin, report: Report): Promise<string> {
+  requireDisk(ctx.files.path("models"), ctx.config.disk_reserve_bytes);
   if (origin.kind === "hub") {
     const staging = ctx.files.path("models", `.hub-${id}-${origin.model.commit.slice(0, 12)}`);
     await downloadHubModel(ctx, origin.model, staging, report);
@@ -87,16 +89,17 @@ async function stage(ctx: Ctx, id: string, origin: Origin, report: Report): Prom
   const staging = ctx.files.path("models", `.new-${id}`);
   await rm(staging, { recursive: true, force: true });
   if (origin.kind === "package") await convertPackage(ctx, staging, report);
-  else await copyDirectory(origin.directory, staging, report);
+  else await copyDirectory(origin.directory, staging, ctx.config.disk_reserve_bytes, report);
   return staging;
 }
 
-async function copyDirectory(from: string, to: string, report: Report): Promise<void> {
+async function copyDirectory(from: string, to: string, reserve: number, report: Report): Promise<void> {
   report("Checking the directory");
   const { files } = await inspectModel(from);
   await mkdir(to, { recursive: true });
   for (const [n, file] of files.entries()) {
     report(`Copying ${file}`, n / files.length);
+    requireDisk(to, reserve, statSync(join(from, file)).size);
     // A copy-on-write clone where the file system can: no bytes are moved.
     await copyFile(join(from, file), join(to, file), constants.COPYFILE_FICLONE);
   }

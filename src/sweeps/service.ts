@@ -7,6 +7,7 @@ import { job } from "../db/schema/jobs.ts";
 import { sweep, trial } from "../db/schema/sweeps.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
 import { planSweep } from "./plan.ts";
 
@@ -18,7 +19,7 @@ const OVER: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled"
 
 /**
  * Starts a sweep: its trials are stored, and join the queue `parallel` at a time.
- * @throws AppError as planning does
+ * @throws AppError as planning does, and `quota_exceeded`
  */
 export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<SweepView> {
   const plan = await planSweep(ctx, actor, body);
@@ -34,6 +35,7 @@ export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Pr
         ...{ state: one.refused ? ("refused" as const) : ("waiting" as const), reason: one.refused },
       })),
     );
+    await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
     await audit(tx, ctx, actor, "sweep.create", row.id, { name: row.name, trials: plan.trials.length });
   });
   ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state: row.state });

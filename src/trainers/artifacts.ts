@@ -1,5 +1,5 @@
 /** Artifacts: files a trainer uploads in resumable parts; checked, hashed, and made to count by a manifest that is written last. */
-import { mkdir, statfs } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
@@ -9,6 +9,7 @@ import type { Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import { artifact, checkpoint } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
+import { requireDisk } from "../lib/disk.ts";
 import { failPoint } from "../lib/fail-points.ts";
 import { newId } from "../lib/ids.ts";
 import { isSafePath, manifestHash, sha256File } from "../lib/manifest.ts";
@@ -26,8 +27,6 @@ const MAX_FILES = 200;
 const MAX_FILE_BYTES = 256 * 1024 ** 3;
 /** Artifacts of one attempt that may be open at once. */
 const MAX_OPEN = 8;
-/** Free space that must remain after the upload, in bytes. */
-const RESERVE_BYTES = 256 * 1024 ** 2;
 
 const measured = v.union([v.pipe(v.number(), v.finite()), v.picklist(["NaN", "Infinity", "-Infinity"])]);
 const OpenSchema = v.object({
@@ -73,16 +72,6 @@ function checkList(kind: string, files: FileEntry[]): void {
     throw new AppError("unprocessable", "no_weights", `An artifact of kind ${kind} needs a file with weights.`, {
       param: "files",
     });
-}
-
-async function requireSpace(ctx: Ctx, bytes: number): Promise<void> {
-  const disk = await statfs(ctx.files.path("artifacts"));
-  if (disk.bavail * disk.bsize - RESERVE_BYTES < bytes)
-    throw new AppError(
-      "no_space",
-      "disk_full",
-      `The server's disk has no room for ${Math.ceil(bytes / 1024 ** 2)} MiB more. Free some space: delete old models and checkpoints, or give the data directory a larger disk.`,
-    );
 }
 
 async function offsets(ctx: Ctx, row: ArtifactRow): Promise<ArtifactOpened["files"]> {
@@ -133,7 +122,7 @@ export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): P
       return { artifact_id: same.id, complete: same.status === "complete", files: await offsets(ctx, same) };
 
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
-    await requireSpace(ctx, bytes);
+    requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes, bytes);
     const open = await ctx.db
       .select({ id: artifact.id })
       .from(artifact)
@@ -225,6 +214,7 @@ export async function putPart(
       const problem = headProblem(kind, bytes, entry.size);
       if (problem && bytes.byteLength >= Math.min(64, entry.size)) throw badFile(path, problem);
     }
+    requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes, bytes.byteLength);
     await mkdir(dirname(target), { recursive: true, mode: 0o700 });
     await writePart(target, offset, bytes);
     return { offset: offset + bytes.byteLength };

@@ -1,21 +1,9 @@
 /** Writing uploads to disk so that a power cut, a full disk or a killed server leaves nothing half-done that looks whole. */
 import { type FileHandle, open, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { AppError } from "../errors.ts";
-
-const FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+import { writeFailure } from "../lib/disk.ts";
 
 const codeOf = (error: unknown) => (error as { code?: string } | null)?.code ?? "";
-
-function translate(error: unknown): unknown {
-  if (!FULL.has(codeOf(error))) return error;
-  return new AppError(
-    "no_space",
-    "disk_full",
-    "The server's disk is full; the part was not kept. Free some space on the server, then send it again.",
-    { cause: error },
-  );
-}
 
 /** Size of a file in bytes; 0 when there is none. */
 export async function sizeOf(path: string): Promise<number> {
@@ -43,13 +31,13 @@ export async function writePart(path: string, offset: number, bytes: Uint8Array)
   try {
     file = await open(path, offset === 0 ? "w" : "r+", 0o600);
   } catch (error) {
-    throw translate(error);
+    throw writeFailure(error);
   }
   try {
     await writeAll(file, bytes, offset);
   } catch (error) {
     await file.truncate(offset).catch(() => {});
-    throw translate(error);
+    throw writeFailure(error);
   } finally {
     await file.close();
   }
@@ -89,7 +77,7 @@ export async function writeManifest(path: string, value: unknown): Promise<void>
     await sync(dirname(path));
   } catch (error) {
     await unlink(draft).catch(() => {});
-    throw translate(error);
+    throw writeFailure(error);
   }
 }
 

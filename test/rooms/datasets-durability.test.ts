@@ -27,7 +27,11 @@ describe("a full disk", () => {
         const said = JSON.parse(out.trim().split("\n").at(-1) ?? "");
         expect(said.upload).toMatchObject({ status: 507, code: "disk_full" });
         expect(said.upload.message).toContain("free some space");
+        expect(said.kept.lowest).toBeGreaterThanOrEqual(said.kept.reserve);
         expect(said.left).toEqual([]);
+        const refused = { status: 507, code: "disk_full" };
+        expect(said.full).toMatchObject({ upload: refused, artifact: refused, metrics: refused });
+        expect({ ...said.full, room: said.room }).toMatchObject({ heartbeat: 200, key: 200, room: 200 });
         expect(said.part).toMatchObject({ status: 507, code: "disk_full" });
         expect(said.version.status).toBe("failed");
         expect(said.version.error).toContain("disk is full");
@@ -56,7 +60,7 @@ describe("a data worker", () => {
       maxMemory: 40 * MEGABYTE,
       task: {
         ...{ type: "validate", source, filename: "rows.jsonl", outDir: join(dir, "out"), mapping: null, seed: 1 },
-        ...{ holdoutFraction: 0, skipBad: false, maxLineBytes: MEGABYTE },
+        ...{ holdoutFraction: 0, skipBad: false, maxLineBytes: MEGABYTE, diskReserve: 0 },
       },
     };
     const said: { type: string; code?: string; message?: string }[] = [];

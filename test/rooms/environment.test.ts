@@ -63,7 +63,13 @@ describe("finding Python", () => {
   });
 
   test("a named environment without an interpreter is refused with what to do", async () => {
-    const settings = { python: null, trainer_env: place, torch: "auto", environments_dir: null } as const;
+    const settings = {
+      python: null,
+      trainer_env: place,
+      torch: "auto",
+      environments_dir: null,
+      disk_reserve_bytes: 0,
+    } as const;
     const error = await failure(ensureTrainerEnvironment(settings, openFiles(join(place, "data"))));
     expect(error).toMatchObject({ code: "trainer_env_missing", param: "trainer_env" });
   });

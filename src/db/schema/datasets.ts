@@ -1,4 +1,5 @@
 /** Files as uploaded, multi-part uploads, datasets and their immutable versions. */
+import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 export const file = sqliteTable(
@@ -17,7 +18,11 @@ export const file = sqliteTable(
     expiresAt: integer("expires_at"),
     deletedAt: integer("deleted_at"),
   },
-  (t) => [index("file_org").on(t.org, t.createdAt, t.id), index("file_expires").on(t.expiresAt)],
+  (t) => [
+    index("file_org").on(t.org, t.createdAt, t.id),
+    index("file_expires").on(t.expiresAt),
+    index("file_quota").on(t.org, t.deletedAt, t.bytes),
+  ],
 );
 
 export const upload = sqliteTable(
@@ -37,7 +42,10 @@ export const upload = sqliteTable(
     createdAt: integer("created_at").notNull(),
     expiresAt: integer("expires_at").notNull(),
   },
-  (t) => [index("upload_status").on(t.status, t.expiresAt)],
+  (t) => [
+    index("upload_status").on(t.status, t.expiresAt),
+    index("upload_quota").on(t.org, t.status, t.expiresAt, t.bytes),
+  ],
 );
 
 export const uploadPart = sqliteTable(
@@ -64,7 +72,7 @@ export const dataset = sqliteTable(
     createdAt: integer("created_at").notNull(),
     deletedAt: integer("deleted_at"),
   },
-  (t) => [index("dataset_org").on(t.org, t.createdAt, t.id)],
+  (t) => [index("dataset_org").on(t.org, t.createdAt, t.id), index("dataset_quota").on(t.org, t.deletedAt)],
 );
 
 /** `hash` names the version: sha256 over the canonical rows, the split settings included. */
@@ -100,6 +108,8 @@ export const datasetVersion = sqliteTable(
     report: text("report", { mode: "json" }).$type<unknown>(),
     /** Progress of validation: bytes read of bytes in all. */
     bytesRead: integer("bytes_read").notNull().default(0),
+    /** Bytes its rows take on disk: those of its file until it is validated; 0 when it has none. */
+    bytes: integer("bytes").notNull().default(0),
     error: text("error"),
     createdAt: integer("created_at").notNull(),
     finishedAt: integer("finished_at"),
@@ -109,6 +119,7 @@ export const datasetVersion = sqliteTable(
     index("dataset_version_file").on(t.fileId),
     index("dataset_version_org").on(t.org, t.createdAt),
     index("dataset_version_status").on(t.status, t.createdAt),
+    index("dataset_version_quota").on(t.org, t.bytes).where(sql`bytes > 0`),
   ],
 );
 

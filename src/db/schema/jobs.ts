@@ -79,6 +79,7 @@ export const job = sqliteTable(
     /** The list of all kinds: without it every page would sort all jobs of the organisation. */
     index("job_org_all").on(t.org, t.createdAt, t.id),
     index("job_state").on(t.state, t.notBefore),
+    index("job_quota").on(t.org, t.state),
     index("job_parent").on(t.parentId),
     index("job_request").on(t.org, t.requestHash),
     uniqueIndex("job_idempotency").on(t.org, t.idempotencyKey),

@@ -54,6 +54,7 @@ export const artifact = sqliteTable(
   },
   (t) => [
     index("artifact_job").on(t.jobId, t.kind, t.step),
+    index("artifact_quota").on(t.org, t.status, t.bytes),
     uniqueIndex("artifact_same").on(t.attemptId, t.kind, t.step, t.manifestHash),
   ],
 );

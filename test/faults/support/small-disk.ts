@@ -8,7 +8,8 @@ import { type Bench, startBench } from "./bench.ts";
 import { checkInvariants } from "./invariants.ts";
 
 const MIB = 2 ** 20;
-/** Uploads are refused with less than 256 MiB free. */
+/** User data is refused with less than RESERVE free. */
+const RESERVE = 256 * MIB;
 const SIZE = 360 * MIB;
 const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", tmpdir()]);
 if (mounted.exitCode !== 0) throw new Error(`cannot mount: ${mounted.stderr.toString()}`);
@@ -156,7 +157,7 @@ async function fullDuringUpload(bench: Bench) {
   return { refused, kept, opening, before: before.map((one) => one.step), after: after.map((one) => one.step) };
 }
 
-const bench = await startBench({ trainer: "scripted" });
+const bench = await startBench({ trainer: "scripted", env: { FTL_DISK_RESERVE_BYTES: String(RESERVE) } });
 try {
   const database = await fullForTheDatabase(bench);
   const upload = await fullDuringUpload(bench);

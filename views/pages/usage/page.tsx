@@ -1,18 +1,20 @@
 /** Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider. */
 import type { UsageSummary } from "../../../src/billing/model.ts";
-import { formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/format.ts";
+import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/format.ts";
+import type { LimitsView, LimitUse } from "../../../src/quotas/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Tabs } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
-import { Stat, Stats } from "../../parts/value.tsx";
+import { KeyValue, Stat, Stats } from "../../parts/value.tsx";
 
 export interface UsageProps {
   summary: UsageSummary;
   /** Names of users and keys, by id. */
   names: Record<string, string>;
+  limits: LimitsView;
 }
 
 const sum = <T,>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
@@ -26,7 +28,35 @@ function shift(month: string, by: number): string {
 const monthWords = (month: string) =>
   new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en-GB", { month: "long", year: "numeric", timeZone: "UTC" });
 
-export function UsagePage({ summary, names }: UsageProps) {
+/** How much of each limit is used now, whatever month is shown above. */
+function LimitsPanel({ limits }: { limits: LimitsView }) {
+  const show = ({ limit, used }: LimitUse, format: (value: number) => string) =>
+    limit === null ? `${format(used)} (no limit)` : `${format(used)} of ${format(limit)}`;
+  return (
+    <section class="panel" aria-labelledby="limits">
+      <h2 id="limits">Limits of your organization</h2>
+      <KeyValue
+        rows={[
+          [
+            "Stored",
+            show(limits.bytes, formatBytes),
+            "files, pending uploads, rows of datasets, checkpoints and models",
+          ],
+          ["Files", show(limits.files, formatInteger)],
+          ["Datasets", show(limits.datasets, formatInteger)],
+          ["Pending uploads", show(limits.pending_uploads, formatInteger)],
+          [
+            "Waiting jobs",
+            show(limits.waiting_jobs, formatInteger),
+            "jobs that wait to start, trials of sweeps included",
+          ],
+        ]}
+      />
+    </section>
+  );
+}
+
+export function UsagePage({ summary, names, limits }: UsageProps) {
   const { url, now } = usePage();
   const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
   const thisMonth = new Date(now).toISOString().slice(0, 7);
@@ -119,6 +149,7 @@ export function UsagePage({ summary, names }: UsageProps) {
             ]}
           />
         ) : null}
+        <LimitsPanel limits={limits} />
       </div>
     </Layout>
   );
