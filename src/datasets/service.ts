@@ -227,11 +227,8 @@ export async function createVersion(
     // Another one may have been made meanwhile.
     refuseUnsettled(last, newest.id);
     await audit(tx, ctx, actor, "dataset.version", datasetId, { file: fileId, ...options });
-    if (!completes) {
-      const made = await insertVersion(tx, ctx, of, fileId, newest.number + 1, options);
-      await requireQuota(tx, ctx, actor, "bytes");
-      return made;
-    }
+    const made = completes ? newest.id : await insertVersion(tx, ctx, of, fileId, newest.number + 1, options);
+    // A version made just now does not wait for its mapping.
     await tx
       .update(datasetVersion)
       .set({
@@ -244,9 +241,9 @@ export async function createVersion(
         error: null,
         finishedAt: null,
       })
-      .where(and(eq(datasetVersion.id, newest.id), eq(datasetVersion.status, "needs_mapping")));
+      .where(and(eq(datasetVersion.id, made), eq(datasetVersion.status, "needs_mapping")));
     await requireQuota(tx, ctx, actor, "bytes");
-    return newest.id;
+    return made;
   });
   announce(ctx, of);
   return getVersion(ctx, actor, id);

@@ -10,7 +10,7 @@ interface Coded {
   code: string | null;
 }
 interface Said {
-  database: { refused: Coded; slowestRead: number; again: number; restarted: boolean };
+  database: { refused: Coded; database: Coded; slowestRead: number; again: number; restarted: boolean };
   upload: { refused: Coded; kept: number; opening: Coded; before: number[]; after: number[] };
 }
 
@@ -47,6 +47,7 @@ describe("the disk is full", () => {
     async () => {
       const { database } = await runScript();
       refusedAsFull(database.refused, "a write");
+      refusedAsFull(database.database, "a write of the database itself");
       if (database.again !== 200 || database.restarted || database.slowestRead > 1000)
         throw new Error(JSON.stringify(database));
       return {
