@@ -1,4 +1,4 @@
-/** One launched process as it lies on disk: the files the launcher writes, and what they say about the process now. */
+/** One launched process as it is on disk: the files the launcher writes, and what they say about the process now. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { WorkStatus } from "../../src/contract/provider.ts";
@@ -28,7 +28,7 @@ export interface StartedFile {
   launcher_pid: number;
   launcher_start_time: number;
   at: number;
-  /** Begun by a launcher that had the libraries loaded. */
+  /** Started by a launcher that had the libraries loaded. */
   warm?: boolean;
 }
 
@@ -67,7 +67,7 @@ export function workAlive(started: StartedFile): Promise<boolean> {
   return alive(started.pid, started.start_time, started.boot_id);
 }
 
-const ABSENT: WorkStatus = { state: "absent", exitCode: null, reason: null, startedAt: null, endedAt: null };
+export const ABSENT: WorkStatus = { state: "absent", exitCode: null, reason: null, startedAt: null, endedAt: null };
 
 function exited(exit: ExitFile, started: StartedFile | null): WorkStatus {
   return {

@@ -20,8 +20,8 @@ export interface Warm {
   expect(): void;
   /** Lets the ready launcher start `directory` with `env`; false when there is none for this trainer, or it could not. */
   launch(trainer: Trainer, directory: string, env: Record<string, string>): Promise<boolean>;
-  /** Gives the memory back when work of so many bytes leaves none for it. */
-  makeRoom(bytes: number): void;
+  /** Ends the ready launcher when work of `bytes` leaves no memory for it. */
+  freeMemory(bytes: number): void;
 }
 
 interface Launcher extends Trainer {
@@ -132,7 +132,7 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
       }
     },
 
-    makeRoom(bytes) {
+    freeMemory(bytes) {
       if (current && freemem() < bytes + MEMORY_BYTES) end(current);
     },
   };

@@ -35,6 +35,8 @@ export interface ProviderHost {
   trainer: () => Promise<{ python: string; dir: string }>;
   /** The same without making it: null while it is not there. */
   readyTrainer: () => Promise<{ python: string; dir: string } | null>;
+  /** Runs work of one name one after the other: launches of one key, or choices among one engine's GPUs. */
+  inTurn: <T>(name: string, work: () => Promise<T>) => Promise<T>;
   error: (
     kind: ProviderErrorKind,
     message: string,

@@ -10,6 +10,7 @@ import type { ProviderPlugin } from "../contract/provider.ts";
 import type { Need } from "../contract/spec.ts";
 import { systemClock } from "../lib/clock.ts";
 import { randomChars } from "../lib/ids.ts";
+import { createInTurn } from "../lib/in-turn.ts";
 import { createHost, providerError } from "./host.ts";
 
 /** The smallest need. Providers that rent machines are asked for one GPU; those of machines of one's own may have none. */
@@ -39,6 +40,8 @@ export function conformanceSetup(
     clock: systemClock,
     log: () => {},
     signal: new AbortController().signal,
+    // Providers made side by side stand for one server.
+    inTurn: createInTurn(),
     trainer: async () => {
       const python = Bun.which("python3");
       if (!python) throw providerError("fatal", "python3 is not on PATH; install Python 3.10 or newer.");

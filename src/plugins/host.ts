@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import type { ProviderErrorKind, ProviderFailure, ProviderHost } from "../contract/provider.ts";
 import type { Clock } from "../lib/clock.ts";
+import { createInTurn, type InTurn } from "../lib/in-turn.ts";
 import type { Log } from "../lib/log.ts";
 
 /** What the host tools are made of. */
@@ -15,6 +16,8 @@ export interface HostParts {
   readyTrainer?: ProviderHost["readyTrainer"];
   /** The server's data directory; the provider's own folder when there is no server. */
   root?: string;
+  /** Shared by all providers of one plugin, where there are several. */
+  inTurn?: InTurn;
 }
 
 /** An error the scheduler understands; see the contract for the kinds. */
@@ -46,6 +49,7 @@ export function createHost(id: string, dataDir: string, parts: HostParts): Provi
     signal: parts.signal,
     trainer: parts.trainer,
     readyTrainer: parts.readyTrainer ?? (async () => null),
+    inTurn: parts.inTurn ?? createInTurn(),
     error: providerError,
   };
 }

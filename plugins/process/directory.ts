@@ -1,0 +1,56 @@
+/** The directory of one launch: made in one step, named after its key, and the source of its handle. */
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Handle, ProviderHost } from "../../src/contract/provider.ts";
+import type { Settings } from "./settings.ts";
+import { type LaunchFile, readJson, type StartedFile } from "./state.ts";
+import type { Warm } from "./warm.ts";
+
+/** What every method of the provider works with. */
+export interface Parts {
+  host: ProviderHost;
+  settings: Settings;
+  warm: Warm;
+  /** Path of the launcher's Python source on disk. */
+  launcherPath: () => Promise<string>;
+}
+
+const KEY = /^[a-z0-9-]{1,64}$/;
+
+export const isKey = (key: string) => KEY.test(key);
+
+export const directoryOf = (host: ProviderHost, key: string) => join(host.dataDir, key);
+
+/** The handle of `key`: the same after any restart, once the process has started. */
+export async function handleOf(host: ProviderHost, key: string): Promise<Handle> {
+  const started = await readJson<StartedFile>(join(directoryOf(host, key), "started.json"));
+  const { pid = null, launcher_pid = null, warm = false } = started ?? {};
+  return { provider: "process", key, pid, launcher_pid, warm };
+}
+
+/**
+ * Creates the directory of a launch in one step.
+ * @returns false when it was there already
+ * @throws ProviderFailure `transient` when the disk refuses
+ */
+export async function createDirectory(host: ProviderHost, plan: LaunchFile): Promise<boolean> {
+  const staging = join(host.dataDir, `.new-${crypto.randomUUID()}`);
+  const directory = directoryOf(host, plan.key);
+  await mkdir(join(staging, "scratch", "tmp"), { recursive: true, mode: 0o700 });
+  await writeFile(join(staging, "launch.json"), JSON.stringify(plan), { mode: 0o600 });
+  try {
+    await rename(staging, directory);
+    return true;
+  } catch (error) {
+    await rm(staging, { recursive: true, force: true });
+    if (await stat(directory).catch(() => null)) return false;
+    throw host.error("transient", "The process directory could not be created.", { cause: error });
+  }
+}
+
+/** Removes a launch. It is renamed first: a half-removed directory must not look like a launch that never started. */
+export async function removeDirectory(host: ProviderHost, key: string): Promise<void> {
+  const old = join(host.dataDir, `.old-${crypto.randomUUID()}`);
+  await rename(directoryOf(host, key), old).catch(() => {});
+  await rm(old, { recursive: true, force: true });
+}
