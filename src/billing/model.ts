@@ -10,11 +10,28 @@ export const UsageQuery = v.object({
 });
 
 /** `group` is a user, model, key … id. Hours are of wall time from launch to end. */
-export interface UsageSummary {
-  object: "usage.summary";
-  month: string;
-  group_by: UsageGroup;
-  work: { group: string; attempts: number; hours: number; gpu_hours: number; tokens: number; cost_usd: number }[];
-  requests: { group: string; requests: number; prompt_tokens: number; completion_tokens: number }[];
-  total_cost_usd: number;
-}
+export const UsageSummary = v.strictObject({
+  object: v.literal("usage.summary"),
+  month: v.string(),
+  group_by: v.picklist(USAGE_GROUPS),
+  work: v.array(
+    v.strictObject({
+      group: v.string(),
+      attempts: v.number(),
+      hours: v.number(),
+      gpu_hours: v.number(),
+      tokens: v.number(),
+      cost_usd: v.number(),
+    }),
+  ),
+  requests: v.array(
+    v.strictObject({
+      group: v.string(),
+      requests: v.number(),
+      prompt_tokens: v.number(),
+      completion_tokens: v.number(),
+    }),
+  ),
+  total_cost_usd: v.number(),
+});
+export type UsageSummary = v.InferOutput<typeof UsageSummary>;

@@ -17,6 +17,8 @@ export interface Operation {
   tag: string;
   query: Json | null;
   body: Json | null;
+  /** By status, as OpenAPI has them. */
+  responses: Json;
   detail: Json;
 }
 
@@ -24,10 +26,10 @@ function isValibot(schema: unknown): schema is GenericSchema {
   return typeof schema === "object" && schema !== null && "~standard" in schema && "kind" in schema;
 }
 
-/** JSON Schema of what a client sends; what cannot be expressed (transforms, own checks) is left out. */
-function schemaOf(schema: unknown): Json | null {
+/** JSON Schema of what a client sends (`input`) or gets (`output`); what cannot be expressed (transforms, own checks) is left out. */
+function schemaOf(schema: unknown, typeMode: "input" | "output" = "input"): Json | null {
   if (!isValibot(schema)) return null;
-  const { $schema: _, $defs, ...rest } = toJsonSchema(schema, { typeMode: "input", errorMode: "ignore" });
+  const { $schema: _, $defs, ...rest } = toJsonSchema(schema, { typeMode, errorMode: "ignore" });
   return written(rest, ($defs ?? {}) as Json) as Json;
 }
 
@@ -41,12 +43,35 @@ function written(node: unknown, defs: Json, within: readonly string[] = []): unk
   return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, written(value, defs, within)]));
 }
 
+/** The answers a route names, with their valibot schemas as JSON Schema. */
+function responsesOf(given: unknown): Json {
+  const responses = (given ?? { 200: { description: "Done." } }) as Record<string, Json>;
+  return Object.fromEntries(
+    Object.entries(responses).map(([status, { content, ...rest }]) => [
+      status,
+      content === undefined
+        ? rest
+        : {
+            ...rest,
+            content: Object.fromEntries(
+              Object.entries(content as Record<string, Json>).map(([type, { schema }]) => [
+                type,
+                { schema: schemaOf(schema, "output") ?? schema },
+              ]),
+            ),
+          },
+    ]),
+  );
+}
+
 /** All documented routes, in the order of the rooms. */
 export function operationsOf(app: AnyElysia): Operation[] {
   return app.routes
     .filter((route) => route.path.startsWith("/v1/") && route.hooks?.detail?.hide !== true)
     .map((route) => {
-      const { summary, description, tags, ...detail } = (route.hooks?.detail ?? {}) as Json & { tags?: string[] };
+      const { summary, description, tags, responses, ...detail } = (route.hooks?.detail ?? {}) as Json & {
+        tags?: string[];
+      };
       return {
         method: route.method,
         path: route.path.replace(/:(\w+)\??/g, "{$1}").replace(/\*$/, "{path}"),
@@ -56,6 +81,7 @@ export function operationsOf(app: AnyElysia): Operation[] {
         tag: tags?.[0] ?? "Other",
         query: schemaOf(route.hooks?.query),
         body: schemaOf(route.hooks?.body),
+        responses: responsesOf(responses),
         detail,
       };
     });
@@ -100,7 +126,7 @@ const ERROR = {
 export function documentOf(app: AnyElysia, version: string): Json {
   const paths: Record<string, Json> = {};
   for (const operation of operationsOf(app)) {
-    const { method, path, summary, description, tag, body, detail } = operation;
+    const { method, path, summary, description, tag, body, responses, detail } = operation;
     const id = `${method.toLowerCase()}${path.replace(/[^A-Za-z0-9]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? "")}`;
     paths[path] ??= {};
     (paths[path] as Json)[method.toLowerCase()] = {
@@ -111,7 +137,7 @@ export function documentOf(app: AnyElysia, version: string): Json {
       parameters: parametersOf(operation),
       ...(body ? { requestBody: { required: true, content: { "application/json": { schema: body } } } } : {}),
       responses: {
-        200: { description: "Done." },
+        ...responses,
         default: {
           description: "Refused or failed.",
           content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },

@@ -7,6 +7,7 @@ import { createKey, createOrganisation, createUser } from "../../src/auth/servic
 import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
 import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
 import { connect } from "../../src/db/open.ts";
+import { answerCheck } from "./answers.ts";
 
 export const PASSWORD = "correct-horse-41-battery";
 /** `admin` and `member` belong to one organisation, `other` is a plain member of another, `otherAdmin` administers from that other one. */
@@ -107,7 +108,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const ctx = await createCtx(configFor(dir, options.config), { log: quiet, ...options.ctx });
   const app = createApp(ctx);
 
-  const request: TestApp["request"] = (method, path, given = {}) => {
+  const checkAnswer = answerCheck(app);
+
+  const request: TestApp["request"] = async (method, path, given = {}) => {
     const headers = new Headers(given.headers);
     const as = given.as ?? "admin";
     if (as !== "anonymous" && !headers.has("authorization") && !headers.has("cookie"))
@@ -124,7 +127,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       if (!headers.has("origin")) headers.set("origin", "http://localhost");
       if (!headers.has("sec-fetch-site")) headers.set("sec-fetch-site", "same-origin");
     }
-    return app.handle(new Request(`http://localhost${path}`, { method, headers, body }));
+    const answer: Response = await app.handle(new Request(`http://localhost${path}`, { method, headers, body }));
+    await checkAnswer(method, path, answer);
+    return answer;
   };
 
   return {
