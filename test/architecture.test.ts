@@ -196,6 +196,7 @@ const SHARED = new Map<string, string>([
   ["src/compute/hosts.ts", "hosts are read by the start page, the queue and the hosts page"],
   ["src/compute/allocations.ts", "jobs take GPUs and let go of them in their own transactions"],
   ["src/plugins/host.ts", "the tools that compute hands to providers"],
+  ["src/auth/revocation.ts", "whoever answers for long follows the access it answers by"],
   ["src/auth/users.ts", "the administration page manages accounts"],
   ["src/auth/invitations.ts", "the administration page invites people"],
 ]);

@@ -97,10 +97,13 @@ export async function actorOfKey(ctx: Ctx, secret: string): Promise<Actor | null
   const hash = sha256Hex(secret);
   const now = ctx.clock.now();
   let entry = state.cache.get(hash);
-  if (!entry || entry.until <= now) {
+  while (!entry || entry.until <= now) {
     const { epoch } = state;
-    entry = { found: await lookUp(ctx, hash), until: now + CACHE_MS };
-    if (epoch === state.epoch) state.cache.set(hash, entry);
+    const found = await lookUp(ctx, hash);
+    // A key was revoked or a user changed meanwhile: what was read may be from before that.
+    if (epoch !== state.epoch) continue;
+    entry = { found, until: now + CACHE_MS };
+    state.cache.set(hash, entry);
   }
   const { found } = entry;
   if (!found || (found.expiresAt !== null && found.expiresAt <= now)) return null;

@@ -1,4 +1,5 @@
 /** Passes an engine's stream on to the client byte for byte, reading along only what the usage row needs. */
+import { type AccessWatch, accessEnded } from "../auth/revocation.ts";
 import { AppError } from "../errors.ts";
 import { errorBody } from "../http/errors.ts";
 import { eventCutter, eventData } from "./sse.ts";
@@ -26,11 +27,16 @@ export interface RelayOptions {
   /** The engine's name of the model and the one the client sent, when they differ. */
   rename: { from: string; to: string } | null;
   now: () => number;
-  /** Stops the engine: the client left. */
+  /** The client's access: when it ends, so does the stream, and nothing more is passed on. */
+  access: AccessWatch;
+  /** Stops the engine: the client disconnected or its access ended. */
   abort: () => void;
-  /** Called once when it is over, however that came. `error`: the engine failed in mid-stream. `left`: the client went. */
-  done: (facts: StreamFacts, how: "whole" | "error" | "left") => void;
+  /** Called once when it is over. */
+  done: (facts: StreamFacts, how: StreamEnd) => void;
 }
+
+/** How a stream ended. `error`: the engine failed in mid-stream. `left`: the client disconnected. */
+export type StreamEnd = "whole" | "error" | "left" | "access_ended";
 
 const encoder = new TextEncoder();
 
@@ -54,9 +60,12 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
   const facts: StreamFacts = { promptTokens: 0, completionTokens: 0, finish: null, firstContentAt: null, busyMs: 0 };
   let over = false;
   let sawEnd = false;
-  const finish = (how: "whole" | "error" | "left") => {
+  const { access } = options;
+  let onEnd: (() => void) | null = null;
+  const finish = (how: StreamEnd) => {
     if (over) return;
     over = true;
+    if (onEnd) access.signal.removeEventListener("abort", onEnd);
     options.done(facts, how);
   };
 
@@ -85,10 +94,25 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
   };
 
   return new ReadableStream<Uint8Array>({
+    start(controller) {
+      // Not left to the next pull: a client that reads slowly, or an engine that thinks, would keep the stream open.
+      onEnd = () => {
+        if (over || !access.ended) return;
+        options.abort();
+        finish("access_ended");
+        controller.enqueue(errorEvent(accessEnded()));
+        controller.close();
+      };
+      access.signal.addEventListener("abort", onEnd);
+      onEnd();
+    },
     async pull(controller) {
       try {
         for (;;) {
           const { done, value } = await reader.read();
+          const deciding = access.settled();
+          if (deciding) await deciding;
+          if (over) return;
           const began = options.now();
           if (done) {
             const rest = cutter.rest();

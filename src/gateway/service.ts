@@ -1,4 +1,5 @@
 /** Answers completions: finds the engine of the model, passes the request on, passes the answer back, and writes down what it used. */
+import { type AccessWatch, accessEnded, watchAccess } from "../auth/revocation.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import type { Serving } from "../deployments/model.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
@@ -6,7 +7,7 @@ import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { upstreamFetch } from "../lib/upstream.ts";
 import { takeRequest } from "./limits.ts";
-import { relayStream, renameModel } from "./relay.ts";
+import { relayStream, renameModel, type StreamEnd } from "./relay.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
 import { recordUsage } from "./usage.ts";
 
@@ -14,6 +15,9 @@ import { recordUsage } from "./usage.ts";
 const ENGINE_MS = 30 * 60_000;
 /** Longest answer of an engine that is not streamed. */
 const MAX_REPLY_BYTES = 32 * 1024 * 1024;
+
+/** Status a usage row notes for a stream; its first bytes went out as 200 in any case. */
+const STREAM_STATUS: Record<StreamEnd, number> = { whole: 200, error: 200, left: 499, access_ended: 401 };
 
 /** One request on its way: who asked, since when, and what became of it. */
 interface Journey {
@@ -25,6 +29,7 @@ interface Journey {
   /** Milliseconds spent here so far, without waiting for engines. */
   busyMs: number;
   serving: Serving | null;
+  access: AccessWatch;
 }
 
 /**
@@ -43,12 +48,18 @@ export async function complete(
 ): Promise<Response> {
   const limits = takeRequest(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
-  const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null };
+  const access = watchAccess(ctx, actor, incoming);
+  const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null, access };
   try {
-    const reply = await forward(ctx, journey, endpoint, incoming.signal);
+    const reply = await forward(ctx, journey, endpoint);
     if (limits) for (const [name, value] of Object.entries(limits)) reply.headers.set(name, value);
     return reply;
   } catch (cause) {
+    access.stop();
+    if (access.ended) {
+      note(ctx, journey, { status: 401, finish: "access_ended" });
+      throw accessEnded();
+    }
     if (incoming.signal.aborted) {
       note(ctx, journey, { status: 499, finish: "left" });
       return new Response(null, { status: 499 });
@@ -61,7 +72,8 @@ export async function complete(
   }
 }
 
-async function forward(ctx: Ctx, journey: Journey, endpoint: Endpoint, client: AbortSignal): Promise<Response> {
+async function forward(ctx: Ctx, journey: Journey, endpoint: Endpoint): Promise<Response> {
+  const client = journey.access.signal;
   const now = () => ctx.clock.monotonic();
   for (let attempt = 1; ; attempt++) {
     const searchedAt = now();
@@ -128,21 +140,23 @@ async function answer(
   stop: AbortController,
   end: () => void,
 ): Promise<Response> {
-  const { request, serving } = journey;
+  const { request, serving, access } = journey;
   const name = serving?.name ?? request.model;
   const rename = name === request.model ? null : { from: name, to: request.model };
   const type = reply.headers.get("content-type") ?? "application/json";
   if (reply.ok && reply.body && type.startsWith("text/event-stream")) {
     const stream = relayStream(reply.body, {
+      access,
       keepUsage: request.wantsUsage,
       rename,
       now: () => ctx.clock.monotonic(),
       abort: () => stop.abort(),
       done: (facts, how) => {
         end();
+        access.stop();
         journey.busyMs += facts.busyMs;
         note(ctx, journey, {
-          status: how === "left" ? 499 : 200,
+          status: STREAM_STATUS[how],
           promptTokens: facts.promptTokens,
           completionTokens: facts.completionTokens,
           firstTokenMs: facts.firstContentAt === null ? null : facts.firstContentAt - journey.startedAt,
@@ -160,6 +174,9 @@ async function answer(
     });
   }
   const text = await readReply(reply);
+  await access.settled();
+  if (access.ended) throw accessEnded();
+  access.stop();
   end();
   const receivedAt = ctx.clock.monotonic();
   if (!reply.ok) return engineError(ctx, journey, reply, text);

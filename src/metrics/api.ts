@@ -1,6 +1,7 @@
 /** The JSON API of this room: metric series, logs and samples of jobs, and the live stream. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { type AccessWatch, accessEnded, watchAccess } from "../auth/revocation.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
@@ -28,15 +29,26 @@ function lastId(request: Request, after: number | undefined): number | null {
   return after ?? null;
 }
 
-function streamOf(source: AsyncGenerator<string>): ReadableStream<Uint8Array> {
+/** A download that breaks off, rather than ends, when access does. */
+function streamOf(source: AsyncGenerator<string>, access: AccessWatch): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      const next = await source.next();
-      if (next.done) controller.close();
-      else controller.enqueue(encoder.encode(next.value));
+      try {
+        const next = await source.next();
+        await access.settled();
+        if (access.ended) throw accessEnded();
+        if (!next.done) return controller.enqueue(encoder.encode(next.value));
+        access.stop();
+        controller.close();
+      } catch (cause) {
+        access.stop();
+        controller.error(cause);
+        await source.return(undefined);
+      }
     },
     async cancel() {
+      access.stop();
       await source.return(undefined);
     },
   });
@@ -65,9 +77,9 @@ export const metricsApi = (ctx: Ctx) =>
     )
     .get(
       "/jobs/:id/metrics.csv",
-      async ({ actor, params: { id } }) => {
+      async ({ actor, params: { id }, request }) => {
         await requireJobs(ctx, actor, [id]);
-        return new Response(streamOf(metricsCsv(ctx, id)), {
+        return new Response(streamOf(metricsCsv(ctx, id), watchAccess(ctx, actor, request)), {
           headers: {
             "content-type": "text/csv; charset=utf-8",
             "content-disposition": `attachment; filename="${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv"`,

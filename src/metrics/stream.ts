@@ -4,7 +4,7 @@
  * goes, and a reader that stalls holds no more than its cursor and one coalesced list of news.
  */
 import { inArray } from "drizzle-orm";
-import { resolveActor } from "../auth/service.ts";
+import { watchAccess } from "../auth/revocation.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import type { Writer } from "../db/write.ts";
@@ -166,9 +166,9 @@ async function* catchUp(ctx: Ctx, jobs: string[], from: number, upTo: number): A
 }
 
 /**
- * Opens a stream for `actor`. It ends when the reader leaves, its key is revoked, its session ends, it stalls, or the
+ * Opens a stream for `actor`. It ends when the reader disconnects, its access ends (auth/revocation.ts), it stalls, or the
  * server stops.
- * @param request the HTTP request; its credentials are checked again from time to time
+ * @param request the HTTP request; its credentials are also checked again every minute
  * @throws AppError `job_not_found` for a job of somebody else, `too_many_streams`
  */
 export async function openStream(
@@ -181,6 +181,7 @@ export async function openStream(
   await requireJobs(ctx, actor, want.jobs);
   const control = createControl();
   const stops = [countIn(ctx, actor.userId), recentOf(ctx.write).open()];
+  const access = watchAccess(ctx, actor, request);
   let lastTaken = ctx.clock.monotonic();
   let given = false;
 
@@ -202,26 +203,18 @@ export async function openStream(
     ctx.bus.on("job.batch", (event) => {
       if (jobs.has(event.jobId)) control.wake();
     }),
-    ctx.bus.on("key.revoked", (event) => {
-      if (actor.via === "key" && actor.keyId === event.keyId) end();
-    }),
-    ctx.bus.on("session.ended", (event) => {
-      if (actor.via === "session" && actor.userId === event.userId) void check();
-    }),
+    access.stop,
   );
-  const check = async () => {
-    const now = await resolveActor(ctx, request).catch(() => null);
-    if (now?.userId !== actor.userId || now.org !== actor.org) end();
-  };
   const checks = setInterval(() => {
     if (given && ctx.clock.monotonic() - lastTaken > timing.stallMs) end();
-    else void check();
+    else void access.check();
   }, timing.checkMs);
   stops.push(() => clearInterval(checks));
   const onAbort = () => end();
-  for (const signal of [ctx.signal, request.signal]) {
+  for (const signal of [ctx.signal, access.signal]) {
     signal.addEventListener("abort", onAbort);
     stops.push(() => signal.removeEventListener("abort", onAbort));
+    if (signal.aborted) end();
   }
 
   const source = texts(ctx, want, control, timing);
@@ -234,6 +227,7 @@ export async function openStream(
         given = false;
         try {
           const next = control.ended ? { done: true as const } : await source.next();
+          await access.settled();
           if (next.done || control.ended) {
             end();
             // A reader that left has closed it already.
