@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../errors.ts";
-import { clean } from "../lib/log.ts";
+import { clean } from "../lib/redact.ts";
 
 /** Oldest Python the trainer runs on. */
 export const OLDEST_PYTHON = [3, 10] as const;
