@@ -26,6 +26,9 @@ async function open(path: string): Promise<void> {
   } else if (found.isFile() && (found.mode & 0o444) !== 0o444) await chmod(path, (found.mode & 0o777) | 0o444);
 }
 
+/** The directory a serving container may write to, which is where its socket is. */
+export const scratchDir = (host: ProviderHost, key: string) => join(host.dataDir, key, "scratch");
+
 /**
  * Prepares everything local work is shown.
  * @throws ProviderFailure `invalid` for a path outside the data root
@@ -51,7 +54,7 @@ export async function localFiles(host: ProviderHost, spec: LaunchSpec, key: stri
   const socketDir = exists ? await inside(home, "The server's socket") : null;
   let scratch: string | null = null;
   if (spec.kind === "serve" && spec.argv === null) {
-    scratch = join(host.dataDir, key, "scratch");
+    scratch = scratchDir(host, key);
     if (Buffer.byteLength(join(scratch, "serve.sock")) > SOCKET_PATH_LIMIT)
       throw host.error("invalid", `The path of the data directory is too long for a socket: ${host.root}`);
     await mkdir(scratch, { recursive: true, mode: 0o700 });

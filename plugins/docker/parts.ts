@@ -4,6 +4,7 @@ import type { Handle, ProviderHost } from "../../src/contract/provider.ts";
 import { LABEL, nameOf } from "./container.ts";
 import type { Engine } from "./engines.ts";
 import { engineFailure, statusOf as httpStatus } from "./errors.ts";
+import { scratchDir } from "./local-files.ts";
 import { type machineLookup, within } from "./machines.ts";
 import type { Settings } from "./settings.ts";
 
@@ -33,7 +34,8 @@ export async function on<T>(host: ProviderHost, engine: Engine, work: () => Prom
 }
 
 export function handleOf(host: ProviderHost, engine: Engine, key: string): Handle {
-  return { provider: "docker", key, host: engine.id, container: nameOf(host.installation, key) };
+  const handle = { provider: "docker", key, host: engine.id, container: nameOf(host.installation, key) };
+  return engine.local ? { ...handle, serving: { socketDir: scratchDir(host, key) } } : handle;
 }
 
 /** The container of `key` on one engine, or null. */

@@ -25,7 +25,8 @@ export const directoryOf = (host: ProviderHost, key: string) => join(host.dataDi
 export async function handleOf(host: ProviderHost, key: string): Promise<Handle> {
   const started = await readJson<StartedFile>(join(directoryOf(host, key), "started.json"));
   const { pid = null, launcher_pid = null, warm = false } = started ?? {};
-  return { provider: "process", key, pid, launcher_pid, warm };
+  const serving = { socketDir: join(directoryOf(host, key), "scratch") };
+  return { provider: "process", key, pid, launcher_pid, warm, serving };
 }
 
 /**

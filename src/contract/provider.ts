@@ -87,10 +87,22 @@ export interface LaunchContext {
   callHome: { url: string; token: string };
 }
 
-/** Opaque to the host apart from `key`; must survive JSON. */
+/**
+ * Where work of kind `serve` may take requests. The server talks to no other address, whatever the work announces.
+ * On this machine: Unix sockets directly in `socketDir` (an absolute path). Elsewhere: HTTP at one of `hosts`, each
+ * `name` or `name:port`.
+ */
+export interface ServingPlace {
+  socketDir?: string;
+  hosts?: string[];
+}
+
+/** Opaque to the host apart from `key` and `serving`; must survive JSON. */
 export interface Handle {
   provider: string;
   key: string;
+  /** For work that serves: where it may be reached, when that is known at the launch. */
+  serving?: ServingPlace;
   [field: string]: unknown;
 }
 
@@ -103,6 +115,8 @@ export interface WorkStatus {
   reason: string | null;
   startedAt: number | null;
   endedAt: number | null;
+  /** The same as in the handle, for places that are known only later. The handle's own wins. */
+  serving?: ServingPlace;
 }
 
 export type TerminateResult = { gone: true } | { gone: false; againAfterS: number };

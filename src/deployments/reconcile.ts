@@ -5,9 +5,9 @@ import { deployment } from "../db/schema/deployments.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
 import { cancelJob, createJob } from "../jobs/service.ts";
-import { isEngineAddress } from "../lib/upstream.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentRow } from "./model.ts";
+import { announcedAddress } from "./place.ts";
 import { forget, type Runtime, runtimeOf } from "./runtime.ts";
 import { endDeploymentsOf } from "./service.ts";
 import { buildServeSpec } from "./spec.ts";
@@ -126,7 +126,9 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
         .limit(1)
     : [];
   const over = work !== undefined && (JOB_OVER as readonly string[]).includes(work.state);
-  const address = row.address ?? (work?.state === "running" ? announced(work.progress) : null);
+  const address =
+    row.address ??
+    (row.jobId && work?.state === "running" ? await announcedAddress(ctx, row.jobId, work.progress) : null);
   const engine = work && !over && address ? await ask(ctx, runtime, row, address) : "unknown";
   const lastUse = Math.max(row.lastRequestAt ?? 0, runtime.used.get(row.id) ?? 0, runtime.since.get(row.id) ?? 0);
   const wellFor = row.state === "ready" ? now - (runtime.since.get(row.id) ?? row.healthyAt ?? now) : 0;
@@ -174,12 +176,6 @@ export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
       return move(ctx, row, { state: "starting", jobId: null, address: null, restarts, error });
     }
   }
-}
-
-/** The address a serve job announced, as its job keeps it: it is there after a restart of the server too. */
-function announced(progress: Record<string, unknown>): string | null {
-  const { address } = progress;
-  return typeof address === "string" && isEngineAddress(address) ? address : null;
 }
 
 async function ask(

@@ -134,7 +134,13 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
       ? await tx.select({ state: host.state }).from(host).where(eq(host.id, target.hostId))
       : [];
     if (on && on.state !== "ready") return null;
-    const { waiting: _waiting, phase: _phase, ...progress } = current.progress as Progress;
+    const {
+      waiting: _waiting,
+      phase: _phase,
+      address: _address,
+      models: _models,
+      ...progress
+    } = current.progress as Progress;
     const message = await move(tx, current, "starting", {
       attempts: current.attempts + 1,
       progressAt: now,

@@ -19,6 +19,7 @@ export type EndReason =
   | "gpu_lost"
   | "no_offer"
   | "bad_result"
+  | "engine_address"
   | "first_batch_differs";
 
 interface Rule {
@@ -70,6 +71,11 @@ export const REASONS: Record<EndReason, Rule> = {
       "The GPU went away under the container; a new one follows. If it happens again, look at the driver and at docs/docker.md.",
   },
   no_offer: { retry: false, advice: "Ask for less (smaller model, shorter rows, fewer GPUs), or add a machine." },
+  engine_address: {
+    retry: false,
+    advice:
+      "The server only talks to an engine where its launch put it. Check that the trainer or image is one you trust; a provider plugin names the place (docs/plugin-authors.md).",
+  },
   first_batch_differs: {
     retry: false,
     advice:

@@ -27,6 +27,7 @@ export {
   type WaitView,
 } from "./queue.ts";
 export { changeQueued, placedJob } from "./queue-wishes.ts";
+export { refuseAddress, type ServingAttempt, servingAttempt } from "./serving.ts";
 export { isTerminal } from "./state.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";

@@ -74,6 +74,13 @@ export function progressAfter(before: Progress, event: TrainerEvent): Progress {
   }
 }
 
+/** An engine has one address for as long as its attempt lasts. */
+const movedEngine = (first: string, second: string) => ({
+  reason: "engine_address" as const,
+  message: `The engine announced a second address: ${second.slice(0, 200)} after ${first.slice(0, 200)}.`,
+  retry: false,
+});
+
 async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow): Promise<BusMessage[]> {
   const { spec } = row;
   if (spec.kind !== "train") return (await finishJob(tx, ctx, row, { state: "succeeded" })) ?? [];
@@ -177,8 +184,11 @@ export async function applyTrainerEvents(
   let progress = row.progress as Progress;
   let { result } = row;
   for (const event of events) {
+    const announced = event.type === "ready" ? progress.address : undefined;
     progress = progressAfter(progress, event);
     if (event.type === "result") result = { ...event.result };
+    if (event.type === "ready" && announced !== undefined && announced !== event.address)
+      return [...messages, ...(await attemptFailed(tx, ctx, row, which, movedEngine(announced, event.address)))];
     if (event.type === "ready")
       messages.push({
         name: "job.ready",

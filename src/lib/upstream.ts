@@ -1,4 +1,5 @@
 /** Talks to an engine of ours at `unix:/path` or `http://host:port`: one way to reach it, for probes and for requests. */
+import { lstatSync } from "node:fs";
 
 /** `fetch` arguments for `path` at `address`. */
 export function upstreamTarget(address: string, path: string): { url: string; unix?: string } {
@@ -6,9 +7,13 @@ export function upstreamTarget(address: string, path: string): { url: string; un
   return { url: new URL(path, address).href };
 }
 
-/** `fetch` to an engine. Redirects are never followed: an engine has no business sending us elsewhere. */
-export function upstreamFetch(address: string, path: string, init: RequestInit = {}): Promise<Response> {
+/**
+ * `fetch` to an engine. Redirects are never followed, nor is a link in the place of a socket: an engine has no business
+ * sending us elsewhere. The engine's directory is its own to write, so this is looked at each time.
+ */
+export async function upstreamFetch(address: string, path: string, init: RequestInit = {}): Promise<Response> {
   const { url, unix } = upstreamTarget(address, path);
+  if (unix && !lstatSync(unix).isSocket()) throw new Error(`${unix} is not a socket`);
   return fetch(url, { ...init, redirect: "error", ...(unix ? { unix } : {}) });
 }
 

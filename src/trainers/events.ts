@@ -1,6 +1,7 @@
 /** Checks event batches of trainers by hand-written tests rather than a schema library: they are the hottest input of the server. */
 import type { TrainerEvent } from "../contract/trainer.ts";
 import { AppError } from "../errors.ts";
+import { isEngineAddress } from "../lib/upstream.ts";
 
 /** Events of one request; the body limit alone would let a million empty ones through. */
 export const MAX_EVENTS = 20_000;
@@ -125,7 +126,7 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
   ],
   result: [["result", object]],
   ready: [
-    ["address", text(1000)],
+    ["address", (value) => typeof value === "string" && isEngineAddress(value)],
     ["models", (value) => Array.isArray(value) && value.length <= 1000 && value.every(text(300))],
   ],
   command_done: [

@@ -11,7 +11,7 @@ import { startDeployments } from "../../src/deployments/reconcile.ts";
 import { createTestApp, type TestApp, type TestAppOptions } from "../support/app.ts";
 import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/live.ts";
-import { insertTuned, readyBase } from "../support/models.ts";
+import { insertAttempt, insertTuned, readyBase } from "../support/models.ts";
 
 let t: TestApp;
 let stop: () => void;
@@ -102,6 +102,7 @@ function startLauncher(app: TestApp): Launcher {
         const engine = startEngine(join(dir, `${row.id}.sock`));
         it.engines.set(row.id, engine);
         const models = [row.spec.base_model.id, ...(row.spec as ServeSpec).adapters.map((one) => one.name)];
+        await insertAttempt(app.ctx, row.id, { socketDir: dir });
         await set(row.id, { state: "running", progress: { address: engine.address, models } });
         app.ctx.bus.emit("job.ready", { org: row.org, jobId: row.id, address: engine.address, models });
       }

@@ -1,9 +1,10 @@
 /** Small base models and tuned models for tests: real files on disk, real rows, no weights worth loading. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ServingPlace } from "../../src/contract/provider.ts";
 import type { FileEntry, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
 import type { Ctx } from "../../src/ctx.ts";
-import { job } from "../../src/db/schema/jobs.ts";
+import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { artifact, baseModel } from "../../src/db/schema/models.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { manifestHash, sha256File } from "../../src/lib/manifest.ts";
@@ -146,6 +147,26 @@ export async function insertJob(
   const row = { name: id, request: {}, metadata: {}, progress: {}, createdBy: "system", createdAt: ctx.clock.now() };
   await ctx.write((tx) => tx.insert(job).values({ ...row, ...values, id }));
   return id;
+}
+
+/** The running attempt of a serve job, as its launch on this machine leaves it. */
+export async function insertAttempt(ctx: Ctx, jobId: string, serving: ServingPlace): Promise<void> {
+  const { gpus, cpus } = need;
+  const offer = { id: "local", location: "here", gpus, gpuName: null, gpuMemoryMb: 0, cpus, memoryMb: 100 };
+  await ctx.write((tx) =>
+    tx.insert(attempt).values({
+      id: newId("attempt"),
+      org: "",
+      jobId,
+      number: 1,
+      state: "running",
+      provider: "process",
+      offer: { ...offer, pricePerHour: 0, startsInS: 0, available: true },
+      handle: { provider: "process", key: jobId, serving },
+      tokenHash: newId("attempt"),
+      createdAt: ctx.clock.now(),
+    }),
+  );
 }
 
 /** A complete artifact with real files on disk, and its checkpoint. */
