@@ -120,6 +120,20 @@ const ConfigSchema = v.strictObject({
   hub_token: v.optional(v.nullable(v.string()), null),
   /** A directory of ready model directories named by model id: installs copy from here before they download (air-gapped sites). */
   prepared_models: v.optional(v.nullable(v.string()), null),
+  /** Directories whose models administrators may import by path; separated by commas. `import` in the data directory when there are none. */
+  import_roots: v.optional(
+    v.pipe(
+      v.union([
+        v.array(v.string()),
+        v.pipe(
+          v.string(),
+          v.transform((text) => text.split(",").map((path) => path.trim())),
+        ),
+      ]),
+      v.array(v.pipe(v.string(), v.startsWith("/", "must be absolute paths, separated by commas"))),
+    ),
+    [],
+  ),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
   /** For tests of the server itself: places where it kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */

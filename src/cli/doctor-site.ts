@@ -105,7 +105,7 @@ export function airGap({ hub_url, prepared_models, data_dir }: Config): Check[] 
     const installed = existsSync(join(data_dir, "models")) && readdirSync(join(data_dir, "models")).length > 0;
     if (installed) return [check(name, "ok", "never asked; models are installed by import")];
     const advice =
-      "Set FTL_PREPARED_MODELS to a directory of model directories, or import one by path on the page Models.";
+      "Set FTL_PREPARED_MODELS to a directory of model directories, or import one by path on the page Models (from the directories of FTL_IMPORT_ROOTS).";
     return [check(name, "gap", "never asked, and no model is here", advice)];
   }
   if (!existsSync(prepared_models))

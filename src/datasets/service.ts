@@ -28,6 +28,7 @@ import { receive } from "./storage.ts";
 import { statsOf } from "./token-stats.ts";
 
 export { createFile, deleteFile, filePath, getFile, listFiles } from "./files.ts";
+export { templateProblem } from "./templates.ts";
 
 const MAX_VERSIONS = 1000;
 

@@ -1,17 +1,22 @@
-/** The thread that validates a file or counts tokens: one task, ended from outside. It is an entry of its own in the binary, beside main.ts. */
+/** The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry of its own in the binary, beside main.ts. */
 
 import type { TokenStats } from "./report.ts";
+import { checkTemplates, type TemplateTask } from "./template-check.ts";
 import { countTokens, type TokenTask } from "./tokens.ts";
 import { type ValidateOutcome, type ValidateTask, validateFile } from "./validate.ts";
 
 declare const self: Worker;
 
-export type WorkerTask = ({ type: "validate" } & ValidateTask) | ({ type: "tokens" } & TokenTask);
+export type WorkerTask =
+  | ({ type: "validate" } & ValidateTask)
+  | ({ type: "tokens" } & TokenTask)
+  | ({ type: "templates" } & TemplateTask);
 export type WorkerAnswer =
-  /** Bytes read by a validation, rows counted by a count. */
+  /** Bytes read by a validation, rows counted by a count, conversations rendered. */
   | { type: "progress"; done: number }
   | { type: "validated"; outcome: ValidateOutcome }
   | { type: "counted"; stats: TokenStats }
+  | { type: "rendered"; problem: string | null }
   | { type: "failed"; code: string | null; message: string };
 
 const PROGRESS_MS = 250;
@@ -27,6 +32,7 @@ function run(task: WorkerTask) {
       answer({ type: "progress", done });
     };
     if (task.type === "validate") answer({ type: "validated", outcome: validateFile(task, progress) });
+    else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : null;

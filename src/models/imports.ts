@@ -1,5 +1,5 @@
 /** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the hub or a tuned model. */
-import { realpathSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
@@ -11,6 +11,7 @@ import { resolveHubModel } from "./hub.ts";
 import { refused } from "./inspect.ts";
 import { type Origin, startInstall } from "./install.ts";
 import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest, ImportTunedRequest } from "./model.ts";
+import { importRoots, isWrittenIn, realPath, realPathIn } from "./roots.ts";
 import { artifactDir, describeBaseModel, getBaseModel, requireLicense, resolveChatModel } from "./service.ts";
 import { mergedArtifact } from "./tuned.ts";
 
@@ -66,7 +67,8 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
       ctx,
       actor,
       { ...common, source: "local", sourceRef: prepared, revision: "local" },
-      { kind: "directory", directory: prepared },
+      // A setting names it, so it may be a link itself.
+      { kind: "directory", directory: realPath(prepared) ?? prepared, roots: importRoots(ctx) },
     );
   if (entry.id === DEFAULT_BASE_MODEL)
     return beginInstall(
@@ -78,16 +80,32 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
   return importFromHub(ctx, actor, { source: "hub", repo: entry.hub, revision: "main", id: entry.id });
 }
 
-/** Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only. */
+/**
+ * The real path of a directory that may be imported.
+ * @throws AppError `model_refused`; whether anything is at a path outside the roots is not said
+ */
+function importable(ctx: Ctx, directory: string): string {
+  const roots = importRoots(ctx);
+  const real = realPathIn(directory, roots);
+  if (real !== null && statSync(real, { throwIfNoEntry: false })?.isDirectory()) return real;
+  if (real !== null || (isWrittenIn(directory, roots) && realPath(directory) === null))
+    throw refused(`${directory} is not a directory the server can read.`);
+  throw refused(
+    `${directory} is not in a directory models may be imported from: ${roots.join(", ")}. Put it there, or add its directory to the setting import_roots.`,
+  );
+}
+
+/**
+ * Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only, and only from
+ * the directories of the setting `import_roots`.
+ */
 export async function importLocal(
   ctx: Ctx,
   actor: Actor,
   request: Omit<ImportLocalRequest, "source">,
 ): Promise<BaseModelView> {
   requireAdmin(actor);
-  if (!statSync(request.directory, { throwIfNoEntry: false })?.isDirectory())
-    throw refused(`${request.directory} is not a directory the server can read.`);
-  const directory = realpathSync(request.directory);
+  const directory = importable(ctx, request.directory);
   const name = directory.split("/").at(-1) ?? "model";
   const id = request.id ?? freeId(name);
   await refuseTaken(ctx, id);
@@ -96,7 +114,7 @@ export async function importLocal(
     ctx,
     actor,
     { id, name, source: "local", sourceRef: directory, revision: "local", license },
-    { kind: "directory", directory },
+    { kind: "directory", directory, roots: importRoots(ctx) },
   );
 }
 
@@ -122,7 +140,7 @@ export async function importTuned(
   const id = request.id ?? freeId(found.id.slice("ft:".length));
   await refuseTaken(ctx, id);
   const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
-  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId) };
+  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId), roots: [] };
   return beginInstall(ctx, actor, { ...row, license: found.base.license }, origin);
 }
 

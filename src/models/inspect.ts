@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { AppError } from "../errors.ts";
 import { isSafePath } from "../lib/manifest.ts";
+import { realPathIn } from "./roots.ts";
 
 /** Architecture numbers as stored in `base_model.architecture`. */
 export interface Architecture {
@@ -135,13 +136,30 @@ async function readJson(directory: string, file: string): Promise<unknown> {
   const { size } = statSync(path);
   if (size > MAX_JSON) throw refused(`${file} is ${size} bytes long; at most ${MAX_JSON} are read.`);
   const content = parse(file, await Bun.file(path).text());
-  if (isObject(content) && "auto_map" in content)
+  if (asksForCode(content))
     throw refused(`${file} asks with \`auto_map\` to run code of the model's author; this is never done.`);
   return content;
 }
 
-/** Paths of all regular files below `directory`; links count when they lead to a file. Refuses pickles and code. */
-function listFiles(directory: string): string[] {
+/** Whether `auto_map` stands anywhere in it. A vocabulary may have the word as a token: its value is a number then. */
+function asksForCode(content: unknown): boolean {
+  const rest: unknown[] = [content];
+  while (rest.length > 0) {
+    const value = rest.pop();
+    if (typeof value !== "object" || value === null) continue;
+    for (const [name, item] of Object.entries(value)) {
+      if (name === "auto_map" && item !== null && typeof item !== "number") return true;
+      if (typeof item === "object") rest.push(item);
+    }
+  }
+  return false;
+}
+
+/**
+ * Paths of all regular files below `directory`. Links count when they lead to a file in `directory` or in one of `roots`.
+ * Refuses pickles and code.
+ */
+function listFiles(directory: string, roots: readonly string[]): string[] {
   const found: string[] = [];
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     const full = join(entry.parentPath, entry.name);
@@ -149,7 +167,10 @@ function listFiles(directory: string): string[] {
     if (entry.isDirectory()) continue;
     if (found.length > 10_000) throw refused("The directory holds more than 10,000 files.");
     refuseName(path);
-    const target = lstatSync(full).isSymbolicLink() ? statSync(full, { throwIfNoEntry: false }) : lstatSync(full);
+    const isLink = lstatSync(full).isSymbolicLink();
+    if (isLink && realPathIn(full, [directory, ...roots]) === null)
+      throw refused(`${path} is a link that leads out of the directories models may be imported from, or to nothing.`);
+    const target = isLink ? statSync(full, { throwIfNoEntry: false }) : lstatSync(full);
     if (!target?.isFile()) throw refused(`${path} is neither a file nor a link to one.`);
     if (!isSafePath(path) && isModelFile(entry.name)) throw refused(`${path} has a name that is not plain.`);
     found.push(path);
@@ -162,13 +183,17 @@ const numberOr = (value: unknown, fallback: number | null) => (typeof value === 
 /**
  * Checks a directory and says what is in it.
  * @param given an absolute path
+ * @param roots directories that links may lead into, besides the model's own
  * @returns the files worth keeping (relative paths), and the architecture numbers
  * @throws AppError `model_refused` naming the file and the reason
  */
-export async function inspectModel(given: string): Promise<{ files: string[]; architecture: Architecture }> {
-  if (!statSync(given, { throwIfNoEntry: false })?.isDirectory()) throw refused(`${given} is not a directory.`);
+export async function inspectModel(
+  given: string,
+  roots: readonly string[] = [],
+): Promise<{ files: string[]; architecture: Architecture }> {
+  if (!statSync(given, { throwIfNoEntry: false })?.isDirectory()) throw refused("It is not a directory.");
   const directory = realpathSync(given);
-  const all = listFiles(directory);
+  const all = listFiles(directory, roots);
   for (const file of all) {
     if (file.endsWith(".safetensors")) continue;
     const magic = await readStart(join(directory, file), 2);

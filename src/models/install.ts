@@ -6,17 +6,23 @@ import { and, eq } from "drizzle-orm";
 import { ensureTrainerEnvironment } from "../compute/environment.ts";
 import type { FileEntry } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
+import { templateProblem } from "../datasets/service.ts";
 import { baseModel } from "../db/schema/models.ts";
 import { AppError } from "../errors.ts";
 import { requireDisk } from "../lib/disk.ts";
 import { manifestHash, sha256File } from "../lib/manifest.ts";
 import { clean } from "../lib/redact.ts";
 import { downloadHubModel, type HubModel } from "./hub.ts";
-import { inspectModel } from "./inspect.ts";
+import { inspectModel, refused } from "./inspect.ts";
 import { progressReporter, type Report } from "./progress.ts";
+import { realPathIn } from "./roots.ts";
 
 /** Where the files come from. */
-export type Origin = { kind: "package" } | { kind: "directory"; directory: string } | { kind: "hub"; model: HubModel };
+export type Origin =
+  | { kind: "package" }
+  /** `roots`: where links may lead, besides the directory itself. */
+  | { kind: "directory"; directory: string; roots: readonly string[] }
+  | { kind: "hub"; model: HubModel };
 
 /** Installs under way in this process, by installation and model. */
 const running = new Map<string, Promise<void>>();
@@ -50,6 +56,8 @@ async function install(ctx: Ctx, id: string, origin: Origin): Promise<void> {
     const staging = await stage(ctx, id, origin, report);
     report("Checking the files", null);
     const { files, architecture } = await inspectModel(staging);
+    const problem = await templateProblem(ctx, staging);
+    if (problem) throw refused(problem);
     const entries: FileEntry[] = [];
     for (const path of files)
       entries.push({ path, size: statSync(join(staging, path)).size, sha256: await sha256File(join(staging, path)) });
@@ -89,19 +97,27 @@ async function stage(ctx: Ctx, id: string, origin: Origin, report: Report): Prom
   const staging = ctx.files.path("models", `.new-${id}`);
   await rm(staging, { recursive: true, force: true });
   if (origin.kind === "package") await convertPackage(ctx, staging, report);
-  else await copyDirectory(origin.directory, staging, ctx.config.disk_reserve_bytes, report);
+  else await copyDirectory(origin, staging, ctx.config.disk_reserve_bytes, report);
   return staging;
 }
 
-async function copyDirectory(from: string, to: string, reserve: number, report: Report): Promise<void> {
+async function copyDirectory(
+  { directory, roots }: Extract<Origin, { kind: "directory" }>,
+  to: string,
+  reserve: number,
+  report: Report,
+): Promise<void> {
   report("Checking the directory");
-  const { files } = await inspectModel(from);
+  const { files } = await inspectModel(directory, roots);
   await mkdir(to, { recursive: true });
   for (const [n, file] of files.entries()) {
     report(`Copying ${file}`, n / files.length);
-    requireDisk(to, reserve, statSync(join(from, file)).size);
+    // Resolved again: what was a file when it was checked may be a link by now.
+    const from = realPathIn(join(directory, file), [directory, ...roots]);
+    if (from === null) throw refused(`${file} changed while it was imported.`);
+    requireDisk(to, reserve, statSync(from).size);
     // A copy-on-write clone where the file system can: no bytes are moved.
-    await copyFile(join(from, file), join(to, file), constants.COPYFILE_FICLONE);
+    await copyFile(from, join(to, file), constants.COPYFILE_FICLONE);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What the models room takes and gives: request schemas, and rows as the API shows them. */
 import * as v from "valibot";
 import type { FileEntry } from "../contract/spec.ts";
+import type { Actor } from "../ctx.ts";
 import type { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
 import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import type { InstallProgress } from "./progress.ts";
@@ -105,12 +106,26 @@ function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
   };
 }
 
-/** A base model as the API shows it: the catalogue's entry, the installed row, or both. */
+/** A path of a disk somewhere in a text. */
+const SERVER_PATH = /(^|[\s'"`(:=,])\/[^\s/]/;
+
+/** Why an install failed, for people who do not administer this machine: nothing of its disk. */
+function publicError(error: string | null): string | null {
+  if (error === null || !SERVER_PATH.test(error)) return error;
+  return "The model could not be installed. An administrator of this installation sees the reason on this page.";
+}
+
+/**
+ * A base model as the API shows it: the catalogue's entry, the installed row, or both.
+ * @param viewer paths of the server's disk are for administrators; others see the name of an imported directory
+ */
 export function baseModelView(
   entry: CatalogueEntry | null,
   row: BaseModelRow | null,
   acceptance: AcceptanceRow | null,
+  viewer: Pick<Actor, "role">,
 ): BaseModelView {
+  const isAdmin = viewer.role === "admin";
   const architecture = { ...(entry ? catalogueArchitecture(entry) : {}), ...row?.architecture };
   const required = row ? needsAcceptance(row) : (entry?.acceptance ?? false);
   const number = (value: unknown) => (typeof value === "number" ? value : null);
@@ -137,8 +152,14 @@ export function baseModelView(
     source_url: entry?.source ?? null,
     status: row?.status ?? "available",
     progress: row?.status === "installing" ? parseProgress(row.progress) : null,
-    error: row?.error ?? null,
-    source: row ? { kind: row.source, reference: row.sourceRef, revision: row.revision } : null,
+    error: isAdmin ? (row?.error ?? null) : publicError(row?.error ?? null),
+    source: row
+      ? {
+          kind: row.source,
+          reference: row.source === "local" && !isAdmin ? row.name : row.sourceRef,
+          revision: row.revision,
+        }
+      : null,
     hash: row?.hash ?? null,
     bytes: row?.files ? row.files.reduce((sum, file) => sum + file.size, 0) : null,
     created_at: row ? seconds(row.createdAt) : null,

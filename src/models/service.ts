@@ -37,11 +37,11 @@ export async function listCatalogue(ctx: Ctx, actor: Actor): Promise<BaseModelVi
   const rowOf = new Map(rows.map((row) => [row.id, row]));
   const acceptanceOf = new Map(accepted.map((row) => [row.baseModelId, row]));
   const known = CATALOGUE.map((entry) =>
-    baseModelView(entry, rowOf.get(entry.id) ?? null, acceptanceOf.get(entry.id) ?? null),
+    baseModelView(entry, rowOf.get(entry.id) ?? null, acceptanceOf.get(entry.id) ?? null, actor),
   );
   const others = rows
     .filter((row) => !findCatalogue(row.id))
-    .map((row) => baseModelView(null, row, acceptanceOf.get(row.id) ?? null));
+    .map((row) => baseModelView(null, row, acceptanceOf.get(row.id) ?? null, actor));
   return [...known, ...others];
 }
 
@@ -50,7 +50,7 @@ export async function describeBaseModel(ctx: Ctx, actor: Actor, name: string): P
   const entry = findCatalogue(name);
   const row = await getBaseModel(ctx, name);
   if (!entry && !row) throw notFound("base_model", name);
-  return baseModelView(entry, row, await acceptanceOf(ctx, actor.org, row?.id ?? entry?.id ?? name));
+  return baseModelView(entry, row, await acceptanceOf(ctx, actor.org, row?.id ?? entry?.id ?? name), actor);
 }
 
 /** The row of an installed or installing base model, by id or hub name; null when there is none. */

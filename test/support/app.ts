@@ -8,6 +8,7 @@ import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
 import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
 import { connect } from "../../src/db/open.ts";
 import { answerCheck } from "./answers.ts";
+import { MODEL_ROOTS } from "./live.ts";
 
 export const PASSWORD = "correct-horse-41-battery";
 /** `admin` and `member` belong to one organisation, `other` is a plain member of another, `otherAdmin` administers from that other one. */
@@ -32,7 +33,7 @@ const EMAILS: Record<As, string> = {
 const quiet = () => {};
 const configFor = (dir: string, input: ConfigInput = {}): Config =>
   loadConfig(
-    { data_dir: dir, listen: "127.0.0.1:0", log_level: "error", ...input },
+    { data_dir: dir, listen: "127.0.0.1:0", log_level: "error", import_roots: MODEL_ROOTS, ...input },
     { FTL_TRAINER_ENV: process.env.FTL_TRAINER_ENV },
   );
 

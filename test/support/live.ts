@@ -2,10 +2,16 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const ROOT = join(import.meta.dir, "../..");
 export const TRAINER_ENV = process.env.FTL_TRAINER_ENV ?? join(ROOT, ".cache/trainer-env");
+/** Directories that tests import models from. */
+export const MODEL_ROOTS = [
+  tmpdir(),
+  join(ROOT, ".cache/models"),
+  ...[process.env.FTL_TEST_TINY_MODEL, process.env.FTL_TEST_SMOLLM2].flatMap((path) => (path ? [dirname(path)] : [])),
+];
 /** Null when real trainers can run here, else what is missing. */
 export const trainerMissing = existsSync(join(TRAINER_ENV, "bin/python"))
   ? null
@@ -71,7 +77,13 @@ export async function startLive(
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const command = options.command ?? [process.execPath, join(ROOT, "src/main.ts")];
-  const env = { PATH: process.env.PATH ?? "", HOME: dir, FTL_TRAINER_ENV: TRAINER_ENV, ...options.env };
+  const env = {
+    PATH: process.env.PATH ?? "",
+    HOME: dir,
+    FTL_TRAINER_ENV: TRAINER_ENV,
+    FTL_IMPORT_ROOTS: MODEL_ROOTS.join(","),
+    ...options.env,
+  };
   const email = "admin@example.test";
   const password = "a long enough phrase 41";
   let child: ReturnType<typeof Bun.spawn> | null = null;
