@@ -69,6 +69,7 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
     target: "bun",
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "inline",
+    define: { "process.env.NODE_ENV": JSON.stringify("production") },
     plugins: [literalLibsql(nativePackage)],
     compile: {
       outfile: compiled,

@@ -199,7 +199,12 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
 
 /** The HTTP application for `ctx`: the gate, then the rooms in their order. */
 export function createApp(ctx: Ctx): AnyElysia {
-  const app: AnyElysia = new Elysia({ name: "finetune-lab", systemRouter: false })
+  const app: AnyElysia = new Elysia({
+    name: "finetune-lab",
+    systemRouter: false,
+    // The path begins after `://`, however short the host: as `pathOf` reads it.
+    handler: { standardHostname: false },
+  })
     .use(gate(ctx))
     .use(errors(ctx))
     .use(session(ctx))

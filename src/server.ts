@@ -4,6 +4,11 @@ import { dirname } from "node:path";
 import { adminHandler } from "./admin/socket.ts";
 import type { App, OpenCtx } from "./app.ts";
 import { AppError } from "./errors.ts";
+import { pathOf } from "./http/address.ts";
+import { largestBody } from "./http/body.ts";
+import { errorBody } from "./http/errors.ts";
+import { securityHeaders } from "./http/security.ts";
+import { newId } from "./lib/ids.ts";
 import { splitListen } from "./lib/listen.ts";
 import { clearSocket, socketPath } from "./lib/sockets.ts";
 
@@ -18,11 +23,25 @@ const TRAINER_PREFIX = "/trainer/v1/";
 /** Parts of artifacts and event batches are at most 8 MiB. */
 const TRAINER_BODY = 9 * 1024 ** 2;
 const ADMIN_BODY = 1024 ** 2;
+/** So that a body a little over a route's limit is refused in words. */
+const BODY_SLACK = 64 * 1024 ** 2;
+
+/** Answers what failed outside the application, and logs it: Bun's own answer has no headers, and its report many lines. */
+function lastResort(ctx: OpenCtx): (error: unknown) => Response {
+  const headers = securityHeaders(ctx.config);
+  return (thrown) => {
+    const id = newId("request");
+    const error = new AppError("internal", "internal_error", "Something went wrong on the server.");
+    ctx.log("error", "a request failed outside the application", { request_id: id, cause: String(thrown) });
+    return Response.json(errorBody(error), { status: 500, headers: { ...headers, "x-request-id": id } });
+  };
+}
 
 function listenUnix(
   path: string,
   maxRequestBodySize: number,
   fetch: (request: Request) => Response | Promise<Response>,
+  error: (error: unknown) => Response,
   mode = 0o600,
 ) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -30,7 +49,7 @@ function listenUnix(
   // The socket is made with the process's mask: nobody else may connect in the moment before chmod.
   const mask = process.umask(0o177);
   try {
-    const server = Bun.serve({ unix: path, fetch, maxRequestBodySize, development: false });
+    const server = Bun.serve({ unix: path, fetch, error, maxRequestBodySize, development: false });
     chmodSync(path, mode);
     return server;
   } finally {
@@ -45,6 +64,7 @@ function listenUnix(
 export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const { hostname, port } = splitListen(ctx.config.listen);
   app.compile();
+  const failed = lastResort(ctx);
   let tcp: ReturnType<typeof Bun.serve>;
   try {
     tcp = Bun.serve({
@@ -53,8 +73,9 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
       fetch: app.fetch,
       idleTimeout: 60,
       // The gate and the routes that stream have the limits: their refusal says what to do, the listener's own says nothing.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      maxRequestBodySize: largestBody(ctx.config) + BODY_SLACK,
       development: false,
+      error: failed,
     });
   } catch (cause) {
     throw new AppError(
@@ -74,14 +95,15 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
     trainerPath,
     TRAINER_BODY,
     (request) =>
-      new URL(request.url).pathname.startsWith(TRAINER_PREFIX)
+      pathOf(request.url).startsWith(TRAINER_PREFIX)
         ? app.fetch(request)
         : Response.json({ error: { message: "Trainers only.", code: "unknown_url" } }, { status: 404 }),
+    failed,
     shown ? 0o666 : 0o600,
   );
   if (shown && trainerPath.startsWith(run)) chmodSync(dirname(trainerPath), 0o755);
   const adminPath = socketPath(run, "admin.sock");
-  const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx));
+  const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx), failed);
 
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   const url = `http://${host}:${tcp.port}`;

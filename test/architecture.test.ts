@@ -246,8 +246,8 @@ const FORBIDDEN: { token: RegExp; why: string; where?: (path: string) => boolean
     token: new RegExp(`(process|Bun|import\\.meta)\\.${"env"}\\b`),
     why: "only config.ts reads the environment",
     where: (path) => path.startsWith("src/") || path.startsWith("plugins/") || path.startsWith("views/"),
-    // The second puts a canary into its own environment, to see that no provider passes it on.
-    except: ["src/config.ts", "src/plugins/conform.ts"],
+    // The second puts a canary into its own environment, to see that no provider passes it on; the third writes NODE_ENV.
+    except: ["src/config.ts", "src/plugins/conform.ts", "src/main.ts"],
   },
   {
     token: new RegExp(`\\beval\\(|new ${"Function"}\\(`),

@@ -3,6 +3,7 @@
 import type { Ctx } from "../ctx.ts";
 import { readOwner } from "../db/lock.ts";
 import { AppError, ERROR_TABLE, type ErrorKind } from "../errors.ts";
+import { pathOf } from "../http/address.ts";
 import { errorBody, toAppError } from "../http/errors.ts";
 import { runCommand } from "./commands.ts";
 
@@ -12,13 +13,13 @@ const PREFIX = "/commands/";
 export function adminHandler(ctx: Ctx): (request: Request) => Promise<Response> {
   return async (request) => {
     try {
-      const { pathname } = new URL(request.url);
-      if (request.method !== "POST" || !pathname.startsWith(PREFIX))
+      const path = pathOf(request.url);
+      if (request.method !== "POST" || !path.startsWith(PREFIX))
         throw new AppError("not_found", "unknown_url", "Only POST /commands/{name} is answered here.");
       const args = await request.json().catch((cause) => {
         throw new AppError("invalid", "body_not_parsable", "The arguments must be JSON.", { cause });
       });
-      return Response.json(await runCommand(ctx, pathname.slice(PREFIX.length), args));
+      return Response.json(await runCommand(ctx, path.slice(PREFIX.length), args));
     } catch (thrown) {
       const error = toAppError(thrown);
       if (error.kind === "internal") ctx.log("error", "a command failed", { cause: error.cause });

@@ -2,6 +2,7 @@
 import type { Ctx } from "../ctx.ts";
 import type { Db } from "../db/open.ts";
 import * as schema from "../db/schema/auth.ts";
+import { cookieName } from "../lib/cookies.ts";
 import { hashPassword, PASSWORD_MAX, PASSWORD_MIN, verifyPassword } from "./passwords.ts";
 
 export const SESSION_S = 14 * 86_400;
@@ -12,8 +13,8 @@ export function isHttps(ctx: Ctx): boolean {
 }
 
 /** Bears the installation's mark: cookies of one host are shared by all its ports. */
-export function cookieName(ctx: Ctx): string {
-  return `${isHttps(ctx) ? "__Host-" : ""}ftl-session-${ctx.installation.slice(0, 6)}`;
+export function sessionCookie(ctx: Ctx): string {
+  return `ftl-session-${ctx.installation.slice(0, 6)}`;
 }
 
 type Step = (tx: Db) => unknown;
@@ -85,7 +86,10 @@ async function build(ctx: Ctx) {
     advanced: {
       useSecureCookies: false,
       cookies: {
-        session_token: { name: cookieName(ctx), attributes: { secure, httpOnly: true, sameSite: "lax", path: "/" } },
+        session_token: {
+          name: cookieName(sessionCookie(ctx), secure),
+          attributes: { secure, httpOnly: true, sameSite: "lax", path: "/" },
+        },
       },
     },
   });

@@ -5,8 +5,9 @@ import { audit } from "../audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { member, session, user } from "../db/schema/auth.ts";
 import { AppError } from "../errors.ts";
+import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
 import { type Lru, lruOf } from "../lib/lru.ts";
-import { betterAuthOf, cookieName } from "./better.ts";
+import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
 import { verifyNothing } from "./passwords.ts";
 import { attempt } from "./throttle.ts";
 
@@ -27,7 +28,7 @@ const states = new WeakMap<Ctx, SessionState>();
 function stateOf(ctx: Ctx): SessionState {
   let state = states.get(ctx);
   if (!state) {
-    state = { cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(ctx) };
+    state = { cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) };
     states.set(ctx, state);
   }
   return state;
@@ -38,14 +39,6 @@ export function forgetSessions(ctx: Ctx): void {
   const state = stateOf(ctx);
   state.epoch++;
   state.cache.clear();
-}
-
-function readCookie(header: string, name: string): string | null {
-  for (const part of header.split(";")) {
-    const at = part.indexOf("=");
-    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
-  }
-  return null;
 }
 
 /** The session token in a signed cookie (`token.signature`, HMAC-SHA256 in base64), or null when the signature is wrong. */
@@ -170,15 +163,14 @@ export async function signIn(
 /** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear it */
 export async function signOut(ctx: Ctx, request: Request): Promise<string[]> {
   const state = stateOf(ctx);
-  const cookie = readCookie(request.headers.get("cookie") ?? "", state.cookie);
+  const cookie = readCookie(request.headers.get("cookie"), state.cookie);
   const token = cookie ? tokenOf(ctx, cookie) : null;
   if (token) {
     const [row] = await ctx.write((tx) => tx.delete(session).where(eq(session.token, token)).returning());
     forgetSessions(ctx);
     if (row) ctx.bus.emit("session.ended", { userId: row.userId });
   }
-  const secure = state.cookie.startsWith("__Host-") ? "; Secure" : "";
-  return [`${state.cookie}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax${secure}`];
+  return [writeCookie(sessionCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 })];
 }
 
 /** Ends every session of a user, in the caller's transaction; call `forgetSessions` after it. */

@@ -5,6 +5,8 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
+import { readBytes } from "../lib/body.ts";
+import { parseJson } from "../lib/json.ts";
 import { pageOf } from "../lib/page.ts";
 import { keepFile } from "./files.ts";
 import { nested, parseWith, readUpload } from "./forms.ts";
@@ -52,17 +54,8 @@ const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions 
 
 /** A body of JSON. The route reads bodies itself, because the same address also takes files. */
 async function readJson(request: Request): Promise<unknown> {
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_JSON)
-    throw new AppError(
-      "too_large",
-      "body_too_large",
-      "A JSON body holds at most 1 MiB. Upload data as multipart/form-data.",
-    );
-  try {
-    return await request.json();
-  } catch (cause) {
-    throw new AppError("invalid", "body_not_parsable", "The request body is not valid JSON.", { cause });
-  }
+  const message = "A JSON body holds at most 1 MiB. Upload data as multipart/form-data.";
+  return parseJson(await readBytes(request, MAX_JSON, () => new AppError("too_large", "body_too_large", message)));
 }
 
 /** A dataset of `{"file_id": …}`, or of the file that comes with the request. */

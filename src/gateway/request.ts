@@ -1,5 +1,7 @@
 /** Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it. */
 import { AppError } from "../errors.ts";
+import { readBytes } from "../lib/body.ts";
+import { parseJson } from "../lib/json.ts";
 
 /** Largest request body in bytes; the engine takes no more either. */
 export const MAX_BODY_BYTES = 8 * 1024 * 1024;
@@ -32,34 +34,17 @@ function tooLarge(): AppError {
 }
 
 /**
- * The body as text, never more than the limit in memory.
+ * The body as bytes, never more than the limit in memory.
  * @throws AppError `request_too_large`
  */
-export async function readBody(request: Request): Promise<string> {
-  if (Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  // A body with a declared length is bounded by it; one without is counted while it comes in.
-  if (request.headers.has("content-length") || !request.body) return request.text();
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of request.body) {
-    size += piece.length;
-    if (size > MAX_BODY_BYTES) throw tooLarge();
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString("utf8");
-}
+export const readBody = (request: Request): Promise<Uint8Array> => readBytes(request, MAX_BODY_BYTES, tooLarge);
 
 /**
  * Checks a request body.
  * @throws AppError naming the field
  */
-export function parseCompletion(endpoint: Endpoint, text: string): CompletionRequest {
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch (cause) {
-    throw new AppError("invalid", "body_not_parsable", "The request body is not valid JSON.", { cause });
-  }
+export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): CompletionRequest {
+  const body = parseJson(bytes);
   if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
   const { model, stream, stream_options: options } = body;
   if (typeof model !== "string" || model === "" || model.length > 400)

@@ -7,7 +7,7 @@ import { assetPath } from "../assets.ts";
 import { usageSummary } from "../billing/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { createFile } from "../datasets/service.ts";
-import { html, pageOf, redirect, safePath } from "../http/html.ts";
+import { cameFrom, html, pageOf, redirect, themeCookie } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import type { Hit } from "./model.ts";
 import { findAnything, overview } from "./service.ts";
@@ -67,9 +67,8 @@ export const homePages = (ctx: Ctx) => {
       ({ request, body }) => {
         const { theme: old } = pageOf(ctx, request, null).info;
         const theme = body.theme ?? (old === "dark" ? "light" : "dark");
-        const from = request.headers.get("referer");
-        const answer = redirect(request, safePath(from ? new URL(from).pathname : "/"));
-        answer.headers.append("set-cookie", `theme=${theme}; Path=/; Max-Age=31536000; SameSite=Lax`);
+        const answer = redirect(request, cameFrom(request) ?? "/");
+        answer.headers.append("set-cookie", themeCookie(request, theme));
         return answer;
       },
       { body: v.object({ theme: v.optional(v.picklist(["light", "dark"])) }) },

@@ -33,10 +33,12 @@ for (const [key, access] of Object.entries(ACCESS)) {
   else exact.set(key, access);
 }
 
-/** The access a registered route needs; `member` unless the table says otherwise. */
+/** The access a registered route, or the path of a request, needs; `member` unless the table says otherwise. */
 export function accessOf(given: string, route: string): Access {
   const method = given === "HEAD" ? "GET" : given;
-  const found = exact.get(`${method} ${route}`) ?? exact.get(`* ${route}`);
+  // The router takes a path with a slash at its end for the same route.
+  const plain = route.length > 1 && route.endsWith("/") ? route.slice(0, -1) : route;
+  const found = exact.get(`${method} ${plain}`) ?? exact.get(`* ${plain}`);
   if (found) return found;
   const match = prefixes.find((p) => (p.method === "*" || p.method === method) && route.startsWith(p.prefix));
   return match?.access ?? "member";

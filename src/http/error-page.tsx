@@ -2,17 +2,8 @@
 import { ErrorPage } from "../../views/pages/error.tsx";
 import type { Ctx } from "../ctx.ts";
 import { type AppError, ERROR_TABLE } from "../errors.ts";
-import { html, pageOf, safePath } from "./html.ts";
+import { cameFrom, html, pageOf } from "./html.ts";
 import { requestState } from "./request-state.ts";
-
-/** The page of this site that the request came from; null when it came from elsewhere or does not say. */
-function cameFrom(request: Request): string | null {
-  const referer = request.headers.get("referer");
-  if (!referer || !URL.canParse(referer)) return null;
-  const from = new URL(referer);
-  const host = request.headers.get("host") ?? new URL(request.url).host;
-  return from.host === host ? safePath(from.pathname + from.search) : null;
-}
 
 /** Leads to the sign-in page and back again; a sign-in that was there and has ended is said so. */
 function toSignIn(request: Request, headers: Record<string, string>): Response {

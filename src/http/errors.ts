@@ -3,6 +3,8 @@ import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { tooDeep } from "../lib/json.ts";
+import { pathOf } from "./address.ts";
 import { errorPage } from "./error-page.tsx";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
@@ -13,6 +15,8 @@ export function toAppError(error: unknown): AppError {
   if (error instanceof ValidationError) return fromValidation(error);
   if (error instanceof NotFoundError)
     return new AppError("not_found", "unknown_url", "There is nothing at this address. See /docs for the API.");
+  // The parser of every body is our own, and what it refuses arrives wrapped.
+  if (error instanceof ParseError && error.cause instanceof AppError) return error.cause;
   if (error instanceof ParseError)
     return new AppError(
       "invalid",
@@ -22,6 +26,8 @@ export function toAppError(error: unknown): AppError {
         cause: error,
       },
     );
+  // The one way to use up the stack here is a value from outside that is nested too deeply.
+  if (error instanceof RangeError && /call stack/i.test(error.message)) return tooDeep(undefined, error);
   return new AppError(
     "internal",
     "internal_error",
@@ -43,8 +49,12 @@ export function errorBody(error: AppError): {
 
 /** True when the asker is a browser looking at a page rather than an API client. */
 export function wantsPage(request: Request): boolean {
-  const { pathname } = new URL(request.url);
-  return !/^\/(v1|trainer)(\/|$)/.test(pathname) && (request.headers.get("accept") ?? "").includes("text/html");
+  return (
+    !/^\/(v1|trainer)(\/|$)/.test(pathOf(request.url)) &&
+    (request.headers.get("accept") ?? "").includes("text/html") &&
+    // No page can be made for an address that is none.
+    URL.canParse(request.url)
+  );
 }
 
 export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: string): Response {

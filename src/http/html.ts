@@ -3,9 +3,14 @@ import { h, type VNode } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
 import { assetBase } from "./assets.ts";
+import { requestState } from "./request-state.ts";
 
 const FLASH = "flash";
+const FLASH_S = 30;
+const THEME = "theme";
+const THEME_S = 365 * 86_400;
 
 /** What a rendering needs to know of its request. */
 export interface PageRequest {
@@ -13,13 +18,17 @@ export interface PageRequest {
   info: PageInfo;
 }
 
-function cookie(request: Request, name: string): string | null {
-  for (const part of (request.headers.get("cookie") ?? "").split(";")) {
-    const [key, ...value] = part.trim().split("=");
-    if (key === name) return value.join("=");
-  }
-  return null;
-}
+const isSecure = (request: Request) => requestState(request)?.secure ?? false;
+
+const cookie = (request: Request, name: string) =>
+  readCookie(request.headers.get("cookie"), cookieName(name, isSecure(request)));
+
+const flashCookie = (request: Request, value: string, maxAgeS: number) =>
+  writeCookie(FLASH, value, { secure: isSecure(request), maxAgeS });
+
+/** The `Set-Cookie` value that keeps the theme somebody chose. */
+export const themeCookie = (request: Request, theme: string) =>
+  writeCookie(THEME, theme, { secure: isSecure(request), maxAgeS: THEME_S });
 
 function readFlash(request: Request): Flash | null {
   const text = cookie(request, FLASH);
@@ -35,7 +44,7 @@ function readFlash(request: Request): Flash | null {
 
 /** Facts of this request for the views; `actor` null on pages before signing in. */
 export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageRequest {
-  const theme = cookie(request, "theme");
+  const theme = cookie(request, THEME);
   return {
     request,
     info: {
@@ -73,7 +82,7 @@ export function html(of: PageRequest, page: VNode, options: HtmlOptions = {}): R
     vary: "hx-request, hx-target",
     ...options.headers,
   });
-  if (of.info.flash && !fragment) headers.append("set-cookie", `${FLASH}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax`);
+  if (of.info.flash && !fragment) headers.append("set-cookie", flashCookie(of.request, "", 0));
   return new Response(fragment ? body : `<!doctype html>${body}`, { status: options.status ?? 200, headers });
 }
 
@@ -83,7 +92,7 @@ export function redirect(request: Request, location: string, flash?: Flash | str
   if (flash) {
     const value = typeof flash === "string" ? { kind: "ok", text: flash } : flash;
     const text = Buffer.from(JSON.stringify(value)).toString("base64url");
-    headers.append("set-cookie", `${FLASH}=${text}; Path=/; Max-Age=30; HttpOnly; SameSite=Lax`);
+    headers.append("set-cookie", flashCookie(request, text, FLASH_S));
   }
   const htmx = request.headers.has("hx-request");
   headers.set(htmx ? "hx-redirect" : "location", safePath(location));
@@ -93,4 +102,11 @@ export function redirect(request: Request, location: string, flash?: Flash | str
 /** `path` when it is an address of this site, else "/": a `next` parameter must not lead elsewhere. */
 export function safePath(path: string | null | undefined): string {
   return path && /^\/(?![/\\])[^\p{Cc}]*$/u.test(path) && !path.includes("\\") ? path : "/";
+}
+
+/** The page of this site that the request came from; null when it came from elsewhere or does not say. */
+export function cameFrom(request: Request): string | null {
+  const from = URL.parse(request.headers.get("referer") ?? "");
+  const host = request.headers.get("host") ?? new URL(request.url).host;
+  return from?.host === host ? safePath(from.pathname + from.search) : null;
 }

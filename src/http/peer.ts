@@ -1,7 +1,6 @@
 /** The address a request came from: the peer's own, or behind a trusted proxy the one the proxy vouches for. */
 import { BlockList, isIP } from "node:net";
 import type { Config } from "../config.ts";
-import { requestState } from "./request-state.ts";
 
 const lists = new WeakMap<Config, BlockList>();
 
@@ -33,7 +32,7 @@ export function peerOf(
   server: { requestIP(request: Request): { address: string } | null } | null,
   request: Request,
 ): string {
-  const peer = server?.requestIP(requestState(request)?.original ?? request)?.address;
+  const peer = server?.requestIP(request)?.address;
   if (!peer) return "local";
   const trusted = trustedOf(config);
   const isTrusted = (address: string) => {

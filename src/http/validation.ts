@@ -32,12 +32,22 @@ function describe(issue: Issue, param: string | null): { code: string; message: 
   return { code, message: `Invalid ${param ? `'${param}'` : "request"}: ${text}.`.replace(/\.\.$/, ".") };
 }
 
+/** The field an issue is about, as a dotted path of at most 200 characters: a client may have chosen the names in it. */
+const fieldOf = (issue: Issue) =>
+  issue.path
+    ?.map((part) => String(part.key))
+    .join(".")
+    .slice(0, 200) || null;
+
 /** 400 with `param` as a dotted path; a response of ours that breaks its own schema is our fault and stays internal. */
 export function fromValidation(error: ValidationError): AppError {
-  if (error.type === "response")
-    return new AppError("internal", "internal_error", "Something went wrong on the server.", { cause: error });
   const issue = (error.valueError ?? {}) as Issue;
-  const param = issue.path?.map((part) => String(part.key)).join(".") || null;
+  const param = fieldOf(issue);
+  if (error.type === "response")
+    return new AppError("internal", "internal_error", "Something went wrong on the server.", {
+      // Elysia's own error holds the whole answer.
+      cause: new Error(`an answer does not fit its schema at ${param ?? "its top"}: expected ${issue.expected}`),
+    });
   const { code, message } = describe(issue, param);
   return new AppError("invalid", code, message, { param });
 }

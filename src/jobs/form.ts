@@ -1,6 +1,7 @@
 /** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
 import * as v from "valibot";
 import { knows } from "../contract/support.ts";
+import { parseJsonText } from "../lib/json.ts";
 import type { JobRow } from "./model.ts";
 import { TrainRequest } from "./model.ts";
 import {
@@ -201,7 +202,7 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   const problems: Record<string, string> = {};
   if (form.grader.trim() && knows(form.method, "grader")) {
     try {
-      given.grader = JSON.parse(form.grader);
+      given.grader = parseJsonText(form.grader);
     } catch (error) {
       problems.grader = `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
     }

@@ -1,6 +1,7 @@
 /** The form of a new sweep: what is typed in it as the request it means, or what is wrong with it. */
 import * as v from "valibot";
 import type { TrialValue } from "../contract/sweep.ts";
+import { parseJsonText } from "../lib/json.ts";
 import { CreateSweep, FIELDS } from "./model.ts";
 
 /** Lines of fields with values. */
@@ -92,7 +93,7 @@ const wholeOf = (typed: string, otherwise: number) => (typed === "" ? otherwise 
 export function requestOf(form: SweepForm): { request: CreateSweep } | { problems: Record<string, string> } {
   let training: unknown;
   try {
-    training = JSON.parse(form.training);
+    training = parseJsonText(form.training);
   } catch {
     return { problems: { "": "The training this sweep begins from is missing. Begin again from a job." } };
   }

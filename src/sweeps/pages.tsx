@@ -9,6 +9,7 @@ import { AppError } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { getJob } from "../jobs/service.ts";
+import { parseJsonText } from "../lib/json.ts";
 import { listed } from "../lib/page.ts";
 import { readSeries } from "../metrics/service.ts";
 import { firstForm, formOf, requestOf, type SweepForm, SweepFormBody } from "./form.ts";
@@ -68,7 +69,7 @@ export const sweepsPages = (ctx: Ctx) => {
       "/sweeps/new",
       async ({ request, actor, query }) => {
         if (!query.training && !query.job) return redirect(request, "/jobs/new");
-        const given = query.job ? (await getJob(ctx, actor, query.job)).request : JSON.parse(query.training);
+        const given = query.job ? (await getJob(ctx, actor, query.job)).request : parseJsonText(query.training);
         // What belongs to one job: its name, and the answers compared when it ends.
         const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
         return again(request, actor, firstForm(training), 200);
@@ -129,7 +130,7 @@ export const sweepsPages = (ctx: Ctx) => {
 
 function isObject(value: string): boolean {
   try {
-    const parsed: unknown = JSON.parse(value);
+    const parsed = parseJsonText(value);
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
   } catch {
     return false;

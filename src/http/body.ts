@@ -1,0 +1,98 @@
+/** How a request's body is taken: its type and size are checked first, then it is read whole here, or left to a handler that streams it. */
+import type { Config } from "../config.ts";
+import { AppError } from "../errors.ts";
+import { readBytes } from "../lib/body.ts";
+import { parseJson } from "../lib/json.ts";
+import { readFields } from "./query.ts";
+
+const MIB = 1024 ** 2;
+/** Largest body that is read whole, unless the table says otherwise. */
+const DEFAULT_BODY = MIB;
+/** Larger bodies that are still read whole, by the start of the path. */
+const BODIES: [prefix: string, bytes: number][] = [
+  ["/v1/chat/completions", 16 * MIB],
+  ["/v1/completions", 16 * MIB],
+  ["/trainer/v1/", 9 * MIB],
+];
+const JSON_TYPE = "application/json";
+const FORM_TYPE = "application/x-www-form-urlencoded";
+/** Routes that take files of any size the configuration allows. */
+const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets\/upload)\/?$/;
+const TRAINER = /^\/trainer\/v1\//;
+/** Routes whose handlers read the body themselves (`parse: "none"`): they count the nesting of JSON too. */
+const readsItself = (path: string) =>
+  UPLOADS.test(path) || TRAINER.test(path) || /^\/v1\/(chat\/)?completions\/?$/.test(path);
+
+const typeOf = (request: Request) =>
+  (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
+
+/** True when a body of this type is taken at `path`: JSON by the API, forms by pages, files by uploads. */
+function isTaken(path: string, type: string): boolean {
+  if (TRAINER.test(path)) return true;
+  const page = !path.startsWith("/v1/");
+  // Uploads say themselves which kinds of file they take.
+  if (UPLOADS.test(path)) return type !== "" && !(page && (type === JSON_TYPE || type === FORM_TYPE));
+  return type === (page ? FORM_TYPE : JSON_TYPE);
+}
+
+function wrongType(path: string, type: string): AppError {
+  const page = !path.startsWith("/v1/");
+  const wanted = UPLOADS.test(path)
+    ? `multipart/form-data${page ? "" : ` or ${JSON_TYPE}`}`
+    : page
+      ? "a form"
+      : JSON_TYPE;
+  return new AppError(
+    "unsupported_media",
+    "unsupported_content_type",
+    type
+      ? `This address does not take ${/^[\w.+-]+\/[\w.+-]+$/.test(type) ? type : "that content type"}. Send ${wanted}.`
+      : `The request has a body but no content-type. Send ${wanted} and say so in the header.`,
+  );
+}
+
+function tooLarge(limit: number): AppError {
+  const size = limit >= MIB ? `${Math.floor(limit / MIB)} MiB` : `${limit} bytes`;
+  return new AppError(
+    "too_large",
+    "body_too_large",
+    `The request body is larger than ${size}, the limit at this address.`,
+  );
+}
+
+function limitOf(config: Config, path: string, type: string): number {
+  if (UPLOADS.test(path) && type !== JSON_TYPE) return config.max_upload_bytes + MIB;
+  return BODIES.find(([prefix]) => path.startsWith(prefix))?.[1] ?? DEFAULT_BODY;
+}
+
+/** The largest body any route takes, in bytes. */
+export const largestBody = (config: Config) =>
+  Math.max(config.max_upload_bytes + MIB, ...BODIES.map(([, bytes]) => bytes));
+
+/**
+ * Checks the declared type and size of a body before anything of it is read.
+ * @throws AppError `body_too_large`, `unsupported_content_type`
+ */
+export function checkBody(config: Config, request: Request, path: string): void {
+  const length = request.headers.get("content-length");
+  if (length === "0" || (length === null && request.body === null)) return;
+  const type = typeOf(request);
+  if (!isTaken(path, type)) throw wrongType(path, type);
+  const limit = limitOf(config, path, type);
+  if (length !== null && Number(length) > limit) throw tooLarge(limit);
+}
+
+/**
+ * Reads and parses a body that is taken whole: the parser of every route.
+ * @returns undefined when there is no body; null when there is nothing to parse, or the handler reads it itself
+ * @throws AppError `body_too_large`, `body_too_deep`, `body_not_parsable`
+ */
+export async function readWhole(config: Config, request: Request, path: string): Promise<unknown> {
+  if (request.body === null) return undefined;
+  if (readsItself(path)) return null;
+  const type = typeOf(request);
+  const limit = limitOf(config, path, type);
+  const bytes = await readBytes(request, limit, () => tooLarge(limit));
+  if (type !== JSON_TYPE) return readFields(new TextDecoder().decode(bytes));
+  return bytes.byteLength === 0 ? null : parseJson(bytes);
+}

@@ -1,0 +1,64 @@
+/** Reads JSON that came from outside: its nesting is counted on the bytes, before anything is parsed. */
+import { AppError } from "../errors.ts";
+
+/** Deepest nesting of lists and objects in a request. What is written by hand or by a program for its users needs a dozen. */
+export const MAX_JSON_DEPTH = 64;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** The first quote at or after `at` that ends a string, or the end of the text. */
+function endOfString(bytes: Uint8Array, at: number): number {
+  for (let quote = bytes.indexOf(QUOTE, at); quote >= 0; quote = bytes.indexOf(QUOTE, quote + 1)) {
+    let before = quote;
+    while (before > at && bytes[before - 1] === BACKSLASH) before--;
+    if ((quote - before) % 2 === 0) return quote;
+  }
+  return bytes.length;
+}
+
+/** True when lists and objects are nested deeper than `limit`; brackets inside strings do not count. */
+export function isTooDeep(bytes: Uint8Array, limit = MAX_JSON_DEPTH): boolean {
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) at = endOfString(bytes, at + 1);
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > limit) return true;
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return false;
+}
+
+/** The refusal of JSON that is nested too deeply. */
+export const tooDeep = (limit = MAX_JSON_DEPTH, cause?: unknown) =>
+  new AppError("invalid", "body_too_deep", `The JSON is nested more than ${limit} levels deep. Send a flatter one.`, {
+    cause,
+  });
+
+/**
+ * The value of JSON in UTF-8.
+ * @throws AppError `body_too_deep`, or `notJson` (400) when it is not valid JSON
+ */
+export function parseJson(bytes: Uint8Array, limit = MAX_JSON_DEPTH, notJson = "body_not_parsable"): unknown {
+  if (isTooDeep(bytes, limit)) throw tooDeep(limit);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new AppError(
+      "invalid",
+      notJson,
+      "The request body could not be read: send valid JSON in UTF-8 with `content-type: application/json`.",
+      { cause },
+    );
+  }
+}
+
+/**
+ * The value of JSON inside a field of a form or a query.
+ * @throws AppError `body_too_deep`; SyntaxError as JSON.parse throws it
+ */
+export function parseJsonText(text: string): unknown {
+  if (isTooDeep(Buffer.from(text))) throw tooDeep();
+  return JSON.parse(text);
+}
