@@ -7,8 +7,10 @@ import { deployment } from "../src/db/schema/deployments.ts";
 import { evaluation } from "../src/db/schema/evaluations.ts";
 import { job } from "../src/db/schema/jobs.ts";
 import { accessOf } from "../src/http/access.ts";
+import { startServer } from "../src/server.ts";
 import { type Asker, createTestApp, PASSWORD, type TestApp } from "./support/app.ts";
 import { type Everything, makeEverything } from "./support/everything.ts";
+import { rawText, sendRaw } from "./support/raw.ts";
 import { BODIES, PARAMS, QUERIES } from "./support/requests.ts";
 
 /** The routes that answer without credentials. A route is added here on purpose or not at all. */
@@ -29,6 +31,8 @@ const NAMES_THINGS =
 
 /** Things that belong to the installation rather than to an organisation. */
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;
+/** Hosts that are not this server's, and values that are no host. */
+const HOSTS = ["x", "ab", "abc", "", "a:b", "127.0.0.1:99999", "x y.localhost", "evil.example"];
 /** Streams and answers that never end by themselves are only looked at, not read. */
 const ENDLESS = /\/stream$/;
 
@@ -298,4 +302,45 @@ describe("every route", () => {
     expect(await sweep(list, (each) => ask(each, "anonymous"), fine)).toEqual([]);
     expect(ids.size).toBe(list.length);
   });
+});
+
+describe("every route on a real socket", () => {
+  /** The request of a case as text: with a key and a cookie at once where somebody asks. */
+  function written(each: Case, prefix: string, host: string, asks: boolean): string {
+    const headers: Record<string, string> = { host };
+    if (asks) Object.assign(headers, { authorization: `Bearer ${app.keys.admin}`, cookie });
+    const path = prefix + pathOf(each.key, each.route);
+    if (!unsafe(each)) return rawText(each.method, path, headers);
+    const form = !each.route.startsWith("/v1/") && !each.route.startsWith("/trainer/");
+    headers["content-type"] = form ? "application/x-www-form-urlencoded" : "application/json";
+    const fields = each.body instanceof FormData || !each.body ? {} : each.body;
+    const body = form ? new URLSearchParams(fields as Record<string, string>).toString() : JSON.stringify(fields);
+    return rawText(each.method, path, headers, body);
+  }
+
+  test("is closed under every host that is not ours, as a trainer's path too", async () => {
+    const server = startServer(app.ctx, app.app);
+    const wrong: string[] = [];
+    for (const host of HOSTS)
+      for (const each of cases)
+        for (const prefix of each.access === "trainer" ? [""] : ["", "/trainer"])
+          for (const asks of [true, false]) {
+            const { status } = await sendRaw(server.url, written(each, prefix, host, asks));
+            const fine = prefix || each.access === "trainer" ? [400, 401, 404].includes(status) : status === 400;
+            if (!fine) wrong.push(`${each.method} ${prefix}${each.route} of host "${host}" answered ${status}`);
+          }
+    await server.stop(1);
+    expect(wrong).toEqual([]);
+  }, 240_000);
+
+  test("answers nobody under our own host as it does in process", async () => {
+    const server = startServer(app.ctx, app.app);
+    const wrong: string[] = [];
+    for (const each of wanted(({ access }) => access === "member" || access === "admin")) {
+      const { status } = await sendRaw(server.url, written(each, "", "localhost", false));
+      if (status !== 401) wrong.push(`${each.key} answered ${status}`);
+    }
+    await server.stop(1);
+    expect(wrong).toEqual([]);
+  }, 60_000);
 });

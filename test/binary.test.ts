@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "../scripts/build.ts";
-import { until } from "./support/live.ts";
+import { peakMemory, until } from "./support/live.ts";
 
 const EMAIL = "first@example.test";
 const PASSWORD = "a long enough phrase 41";
@@ -120,6 +120,19 @@ describe("the binary in an empty directory", () => {
     });
     expect(version).toMatchObject({ status: "ready", rows: 400, holdout_rows: 40, error: null });
   }, 60_000);
+
+  test("runs in production mode: a large refused value is neither formatted, nor answered, nor logged", async () => {
+    const key = run("key", "create", "--email", EMAIL, "--name", "wide", "--data", data).out.trim();
+    const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+    const ask = (body: string) => fetch(`${url}/v1/keys`, { method: "POST", headers, body });
+    expect((await ask('{"name":[1]}')).status).toBe(400);
+    const before = peakMemory(server?.pid ?? 0);
+    const answer = await ask(`{"name":${"[".repeat(60)}${"7,".repeat(500_000)}7${"]".repeat(60)}}`);
+    expect(answer.status).toBe(400);
+    expect(await answer.text()).not.toContain("7,7");
+    expect(peakMemory(server?.pid ?? 0) - before).toBeLessThan(50e6);
+    expect(readFileSync(join(place, "server.log"), "utf8")).not.toContain("7,7");
+  });
 
   test("a second server on the same data directory is refused with exit code 3", () => {
     const second = run("serve", "--data", data, "--listen", "127.0.0.1:0");

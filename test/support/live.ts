@@ -163,6 +163,11 @@ export async function startLive(
   };
 }
 
+/** The most memory a process had at once so far, in bytes. */
+export function peakMemory(pid: number): number {
+  return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
 /** Ids of processes whose environment or command line names the data directory: trainers the server left behind. */
 export function processesOf(dir: string): number[] {
   return readdirSync("/proc").flatMap((name) => {
