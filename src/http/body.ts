@@ -20,7 +20,7 @@ const FORM_TYPE = "application/x-www-form-urlencoded";
 const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets\/upload)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
 /** Routes whose handlers read the body themselves (`parse: "none"`): they count the nesting of JSON too. */
-const readsItself = (path: string) =>
+export const readsItself = (path: string) =>
   UPLOADS.test(path) || TRAINER.test(path) || /^\/v1\/(chat\/)?completions\/?$/.test(path);
 
 const typeOf = (request: Request) =>
@@ -88,8 +88,9 @@ export function checkBody(config: Config, request: Request, path: string): void 
  * @throws AppError `body_too_large`, `body_too_deep`, `body_not_parsable`
  */
 export async function readWhole(config: Config, request: Request, path: string): Promise<unknown> {
-  if (request.body === null) return undefined;
+  // Anything but undefined keeps Elysia from asking for another parser.
   if (readsItself(path)) return null;
+  if (request.body === null) return undefined;
   const type = typeOf(request);
   const limit = limitOf(config, path, type);
   const bytes = await readBytes(request, limit, () => tooLarge(limit));

@@ -1,5 +1,6 @@
 /** What holds for every request: limits and types of bodies, error answers, host names, headers, and the description of the API. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readsItself } from "../../src/http/body.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 
@@ -79,6 +80,15 @@ describe("a body", () => {
       expect([200, 400]).toContain(answer.status);
     }
     expect(({} as Record<string, unknown>).role).toBeUndefined();
+  });
+
+  test("is left to the handler on exactly the routes that say so", () => {
+    const left = (hooks: { parse?: { fn: unknown }[] | { fn: unknown } }) =>
+      [hooks.parse ?? []].flat().some(({ fn }) => fn === "none");
+    const routes = app.app.routes.filter(({ method }) => method !== "GET");
+    const wrong = routes.filter(({ path, hooks }) => readsItself(path) !== left(hooks));
+    expect(wrong.map(({ method, path }) => `${method} ${path}`)).toEqual([]);
+    expect(routes.filter(({ hooks }) => left(hooks)).length).toBeGreaterThan(5);
   });
 
   test("of nothing at all works where nothing is needed", async () => {

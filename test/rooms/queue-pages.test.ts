@@ -11,6 +11,11 @@ import { waitingJob } from "../support/seed-queue.ts";
 import { idOf } from "../support/seed-rows.ts";
 
 const PAGE = { accept: "text/html" };
+const FORM = {
+  "content-type": "application/x-www-form-urlencoded",
+  origin: "http://localhost",
+  "sec-fetch-site": "same-origin",
+};
 let t: TestApp;
 
 beforeAll(async () => {
@@ -24,8 +29,9 @@ const get = async (path: string, as: Who = "admin", headers: Record<string, stri
   const answer = await t.request("GET", path, { headers, as });
   return { status: answer.status, text: await answer.text() };
 };
-const post = async (path: string, form: Record<string, string> | FormData, as: Who = "admin") => {
-  const answer = await t.request("POST", path, { headers: PAGE, as, form });
+const post = async (path: string, form: Record<string, string> | URLSearchParams, as: Who = "admin") => {
+  const raw = new URLSearchParams(form);
+  const answer = await t.request("POST", path, { headers: { ...PAGE, ...FORM }, as, raw });
   return { status: answer.status, to: answer.headers.get("location"), text: await answer.text() };
 };
 const jobView = (id: string) => t.json("GET", `/v1/jobs/${id}`) as Promise<Record<string, unknown>>;
@@ -120,7 +126,7 @@ describe("a job's place", () => {
     const window = { from: "22:00", until: "06:00", tz: "UTC", days: [1, 5] };
     await t.json("POST", `/v1/queue/${id}`, { body: { window } });
     expect((await get("/queue")).text).toContain("22:00 to 06:00 UTC, Mon, Fri");
-    const form = new FormData();
+    const form = new URLSearchParams();
     for (const [name, value] of Object.entries({ priority: "3", from: "22:00", until: "06:00", tz: "UTC" }))
       form.set(name, value);
     for (const day of ["1", "5"]) form.append("days", day);
