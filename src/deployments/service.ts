@@ -95,13 +95,14 @@ export async function deleteDeployment(ctx: Ctx, actor: Actor, id: string): Prom
   await want(ctx, actor, id, "deployment.delete", { wanted: "stopped", deletedAt: ctx.clock.now() });
 }
 
-/** Changes the name or the time until sleep (0 = never). */
-export function updateDeployment(
+/** Changes the name or the time until sleep (0 = never); without either it only answers the deployment. */
+export async function updateDeployment(
   ctx: Ctx,
   actor: Actor,
   id: string,
   values: { name?: string; idleAfterS?: number },
 ): Promise<DeploymentView> {
+  if (values.name === undefined && values.idleAfterS === undefined) return getDeployment(ctx, actor, id);
   return want(ctx, actor, id, "deployment.update", {
     ...(values.name === undefined ? {} : { name: values.name }),
     ...(values.idleAfterS === undefined ? {} : { idleAfterS: values.idleAfterS || null }),

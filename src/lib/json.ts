@@ -7,23 +7,15 @@ export const MAX_JSON_DEPTH = 64;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** The first quote at or after `at` that ends a string, or the end of the text. */
-function endOfString(bytes: Uint8Array, at: number): number {
-  for (let quote = bytes.indexOf(QUOTE, at); quote >= 0; quote = bytes.indexOf(QUOTE, quote + 1)) {
-    let before = quote;
-    while (before > at && bytes[before - 1] === BACKSLASH) before--;
-    if ((quote - before) % 2 === 0) return quote;
-  }
-  return bytes.length;
-}
-
 /** True when lists and objects are nested deeper than `limit`; brackets inside strings do not count. */
 export function isTooDeep(bytes: Uint8Array, limit = MAX_JSON_DEPTH): boolean {
+  const end = bytes.length;
   let depth = 0;
-  for (let at = 0; at < bytes.length; at++) {
+  for (let at = 0; at < end; at++) {
     const byte = bytes[at];
-    if (byte === QUOTE) at = endOfString(bytes, at + 1);
-    else if (byte === 0x5b || byte === 0x7b) {
+    if (byte === QUOTE) {
+      for (at++; at < end && bytes[at] !== QUOTE; at++) if (bytes[at] === BACKSLASH) at++;
+    } else if (byte === 0x5b || byte === 0x7b) {
       if (++depth > limit) return true;
     } else if (byte === 0x5d || byte === 0x7d) depth--;
   }

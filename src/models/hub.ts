@@ -71,9 +71,12 @@ async function hubFetch(ctx: Ctx, start: URL, headers: Record<string, string>): 
     const location = reply.headers.get("location");
     if (reply.status < 300 || reply.status >= 400 || !location) return reply;
     await reply.body?.cancel();
-    url = new URL(location, url);
-    if (!redirectAllowed(hub, url))
-      throw hubError(`The hub led to ${url.origin}, which is not one of its own addresses.`);
+    const next = URL.parse(location, url);
+    if (!next || !redirectAllowed(hub, next))
+      throw hubError(
+        `The hub led to ${next?.origin ?? "something that is no address"}, which is not one of its own addresses.`,
+      );
+    url = next;
   }
   throw hubError("The hub led around in circles.");
 }
