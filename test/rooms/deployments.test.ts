@@ -221,6 +221,12 @@ describe("requests", () => {
     expect(launcher.started).toBe(1);
   });
 
+  test("an update that names nothing to change answers the deployment as it is", async () => {
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 60 } });
+    const same = await t.json<View>("POST", `/v1/deployments/${made.id}`, { body: {} });
+    expect(same).toMatchObject({ id: made.id, name: made.name, idle_after_s: 60 });
+  });
+
   test("an endpoint sleeps when nobody asks and is woken by a request", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
     await reach(made.id, "ready");
