@@ -18,6 +18,7 @@ let stop: () => void;
 let launcher: Launcher;
 
 type View = {
+  name?: string;
   id: string;
   state: string;
   wanted: string;
