@@ -277,6 +277,15 @@ describe("what is not written", () => {
       expect(found).toEqual([]);
     });
 
+  test("JSON reaches SQL through sqlJson and jsonText (src/db/json.ts), which keep it readable", () => {
+    const inSql = /json_(each|extract|tree|set|insert|patch)\(|->>/;
+    const bare = sources.filter((path) => inSql.test(read(path)) && /JSON\.stringify\(/.test(read(path)));
+    expect(bare.filter((path) => path !== "src/db/json.ts")).toEqual([]);
+    expect(sources.filter((path) => /sql(<[^`]*>)?`[^`]*\$\{JSON\.stringify/.test(read(path)))).toEqual([]);
+    expect(sources.filter((path) => /mode: ["']json["']/.test(read(path)))).toEqual([]);
+    expect(sources.filter((path) => /\bjsonText\(/.test(read(path))).length).toBeGreaterThan(5);
+  });
+
   test("no star re-exports: import the file that owns the name", () => {
     const found = sources.filter(
       (path) => /^export \* from/m.test(read(path)) || (nameOf(path) === "index" && path.startsWith("src/")),

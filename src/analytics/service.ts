@@ -122,7 +122,7 @@ export async function deploymentStats(ctx: Ctx, actor: Actor, id: string): Promi
 }
 
 const GROUP_BY = {
-  model: sql<string>`${inference.model}`,
+  model: sql<string>`case ${inference.model} when '' then 'no such model' else ${inference.model} end`,
   key: sql<string>`coalesce(${inference.keyId}, 'session')`,
   user: sql<string>`${inference.userId}`,
   day: sql<string>`date(${inference.at} / 1000, 'unixepoch')`,

@@ -1,10 +1,12 @@
 /** The audit log: every change leaves a row in the transaction that makes it, chained by hashes so that a changed or missing row shows. */
 import { and, asc, desc, eq, gt, lt, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { auditLog } from "../db/schema/audit.ts";
 import { notFound } from "../errors.ts";
 import { newId, sha256Hex } from "../lib/ids.ts";
+import { storable } from "../lib/well-formed.ts";
 
 export type AuditRow = typeof auditLog.$inferSelect;
 const GENESIS = "0".repeat(64);
@@ -39,9 +41,9 @@ export async function audit(
     at: ctx.clock.now(),
     actor: actor.via === "cli" ? "cli" : actor.userId,
     action,
-    target,
-    // What is hashed must be what is read back: no undefined, no dates.
-    detail: JSON.parse(JSON.stringify(actor.keyId ? { ...detail, key: actor.keyId } : detail)),
+    // What is hashed must be what is read back: no undefined, no dates, no text that cannot be stored.
+    target: storable(target),
+    detail: JSON.parse(sqlJson(actor.keyId ? { ...detail, key: actor.keyId } : detail)),
   };
   await tx.insert(auditLog).values({ ...row, previousHash, hash: hashOf(previousHash, row) });
 }

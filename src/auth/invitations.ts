@@ -3,6 +3,7 @@ import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
 import { audit } from "../audit/service.ts";
 import { type Actor, type Ctx, requireAdmin, systemActor } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { installation } from "../db/schema/audit.ts";
 import { invitation, organization, user } from "../db/schema/auth.ts";
@@ -38,7 +39,7 @@ async function hasAdmin(db: Db): Promise<boolean> {
 /** A fresh token for `/setup?token=…`, valid for a day, replacing the one before; null when there is an administrator already. */
 export async function createSetupToken(ctx: Ctx): Promise<string | null> {
   const token = newSecret("");
-  const value = JSON.stringify({ hash: sha256Hex(token), expiresAt: ctx.clock.now() + SETUP_MS });
+  const value = sqlJson({ hash: sha256Hex(token), expiresAt: ctx.clock.now() + SETUP_MS });
   return ctx.write(async (tx) => {
     if (await hasAdmin(tx)) return null;
     await tx

@@ -1,6 +1,7 @@
 /** Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use written in batches. */
 import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { apiKey, member, user } from "../db/schema/auth.ts";
 import { sha256Hex } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
@@ -47,7 +48,7 @@ export async function flushKeyUse(ctx: Ctx): Promise<void> {
   if (state.timer) clearTimeout(state.timer);
   state.timer = null;
   if (state.used.size === 0) return;
-  const used = JSON.stringify([...state.used]);
+  const used = sqlJson([...state.used]);
   state.used.clear();
   await ctx.write(
     (tx) =>

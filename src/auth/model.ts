@@ -1,6 +1,7 @@
 /** Shapes of accounts and keys as clients send and see them. */
 import * as v from "valibot";
 import type { Actor } from "../ctx.ts";
+import { filledName } from "../lib/text.ts";
 import type { Invitation } from "./invitations.ts";
 import type { OrganisationRow } from "./organisations.ts";
 import type { KeyRow } from "./service.ts";
@@ -8,7 +9,7 @@ import type { UserRow } from "./users.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
-export const Name = v.pipe(v.string(), v.trim(), v.minLength(1, "must not be empty"), v.maxLength(200));
+export const Name = filledName(200);
 export const Email = v.pipe(
   v.string(),
   v.trim(),

@@ -9,12 +9,18 @@ import { AppError, ERROR_TABLE } from "../errors.ts";
 import { html, pageOf, redirect, safePath } from "../http/html.ts";
 import { peerOf } from "../http/peer.ts";
 import { session } from "../http/session.ts";
+import { nameText } from "../lib/text.ts";
 import { acceptInvitation, checkSetupToken, completeSetup, findInvitation, isSetUp, signUp } from "./invitations.ts";
 import { signIn, signOut } from "./sessions.ts";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const LoginForm = v.object({ email: field(254), password: field(1000), next: field(2000) });
-const AccountForm = v.object({ token: field(200), email: field(254), name: field(200), password: field(1000) });
+const AccountForm = v.object({
+  token: field(200),
+  email: field(254),
+  name: v.optional(nameText(200), ""),
+  password: field(1000),
+});
 const TokenQuery = v.object({ token: field(200) });
 
 /** Adds cookies to an answer; `Set-Cookie` is the one header that may come several times. */

@@ -43,7 +43,10 @@ export const settingsPages = (ctx: Ctx) => {
       async ({ request, actor, body }) => {
         try {
           const name = v.safeParse(Name, body.name);
-          if (!name.success) throw new AppError("invalid", "invalid_value", "Give the key a name.", { param: "name" });
+          if (!name.success) {
+            const message = body.name.trim() ? `The key's name ${name.issues[0].message}.` : "Give the key a name.";
+            throw new AppError("invalid", "invalid_value", message, { param: "name" });
+          }
           const days = body.days ? Number(body.days) : null;
           if (days !== null && !(Number.isInteger(days) && days >= 1 && days <= 3650))
             throw new AppError("invalid", "invalid_value", "Days must be a whole number from 1 to 3650.", {

@@ -57,14 +57,15 @@ const WORK_GROUPS: Record<UsageGroup, SQL> = {
 };
 const CALL_GROUPS: Record<UsageGroup, SQL> = {
   user: sql`${inference.userId}`,
-  model: sql`${inference.model}`,
+  model: sql`case ${inference.model} when '' then 'no such model' else ${inference.model} end`,
   key: sql`${inference.keyId}`,
   kind: sql`'inference'`,
   provider: sql`'gateway'`,
 };
 
 /**
- * A month of the actor's organisation, grouped: work (training, evaluation, endpoints) and requests to models.
+ * A month of the actor's organisation, grouped: work (training, evaluation, endpoints) and requests to models. Members see
+ * their own; administrators everybody's.
  * @param month `YYYY-MM`, UTC
  */
 export async function usageSummary(
@@ -74,6 +75,7 @@ export async function usageSummary(
 ): Promise<UsageSummary> {
   const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
   const { from, to } = monthRange(month);
+  const everybody = actor.role === "admin";
   const work = await ctx.db
     .select({
       key: WORK_GROUPS[query.groupBy].mapWith(String).as("grouped"),
@@ -85,7 +87,14 @@ export async function usageSummary(
     })
     .from(usageLine)
     .innerJoin(job, eq(job.id, usageLine.jobId))
-    .where(and(eq(usageLine.org, actor.org), gte(usageLine.at, from), lt(usageLine.at, to)))
+    .where(
+      and(
+        eq(usageLine.org, actor.org),
+        gte(usageLine.at, from),
+        lt(usageLine.at, to),
+        everybody ? undefined : eq(usageLine.userId, actor.userId),
+      ),
+    )
     .groupBy(sql`grouped`)
     .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
     .limit(500);
@@ -97,7 +106,14 @@ export async function usageSummary(
       completionTokens: sql<number>`sum(${inference.completionTokens})`,
     })
     .from(inference)
-    .where(and(eq(inference.org, actor.org), gte(inference.at, from), lt(inference.at, to)))
+    .where(
+      and(
+        eq(inference.org, actor.org),
+        gte(inference.at, from),
+        lt(inference.at, to),
+        everybody ? undefined : eq(inference.userId, actor.userId),
+      ),
+    )
     .groupBy(sql`grouped`)
     .orderBy(sql`count(*) desc`)
     .limit(500);

@@ -1,7 +1,8 @@
 /** What the compute room takes. */
 import * as v from "valibot";
+import { nameText } from "../lib/text.ts";
 
-const note = v.optional(v.nullable(v.pipe(v.string(), v.trim(), v.maxLength(200))));
+const note = v.optional(v.nullable(nameText(200)));
 /** Milliseconds since 1970. */
 const moment = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(8.64e15));
 

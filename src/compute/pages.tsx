@@ -9,6 +9,7 @@ import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { listJobs } from "../jobs/service.ts";
+import { nameText } from "../lib/text.ts";
 import { changeHost, forgetHost, getHost, listHosts, readSamples, setShares } from "./hosts.ts";
 import { HostId, Hours } from "./model.ts";
 
@@ -39,7 +40,7 @@ const moment = v.optional(v.pipe(v.string(), v.maxLength(40)), "");
 const WindowForm = v.object({
   from: moment,
   until: moment,
-  note: v.optional(v.pipe(v.string(), v.maxLength(200)), ""),
+  note: v.optional(nameText(200), ""),
 });
 const SharesForm = v.object({
   gpu: v.pipe(v.string(), v.maxLength(100)),

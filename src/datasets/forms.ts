@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { requireDisk } from "../lib/disk.ts";
+import { checkText } from "../lib/well-formed.ts";
 import { boundaryOf, partText, readMultipart } from "../lib/multipart.ts";
 import { requireRoom } from "../quotas/service.ts";
 import { type Received, receive, tooLarge } from "./storage.ts";
@@ -107,8 +108,9 @@ export function nested(fields: Record<string, string>): Record<string, unknown> 
   return out;
 }
 
-/** The value a schema makes of input. @throws AppError `invalid_value` naming the field */
+/** The value a schema makes of input. @throws AppError `invalid_value`, `invalid_text` naming the field */
 export function parseWith<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
+  checkText(input);
   const parsed = v.safeParse(schema, input);
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { DatasetRef } from "../contract/spec.ts";
 import type { dataset, datasetVersion, file, upload, uploadPart } from "../db/schema/datasets.ts";
+import { filledName, linesText, nameText } from "../lib/text.ts";
 import type { Report, TokenStats } from "./report.ts";
 
 export type { Report, TokenStats } from "./report.ts";
@@ -83,14 +84,14 @@ export const VersionSettings = v.object({
 });
 export const CreateDataset = v.object({
   file_id: id,
-  name: v.optional(v.nullable(text(200))),
-  description: v.optional(v.nullable(text(2000))),
+  name: v.optional(v.nullable(nameText(200))),
+  description: v.optional(v.nullable(linesText(2000))),
   ...VersionSettings.entries,
 });
 export const CreateVersion = v.object({ file_id: v.optional(v.nullable(id)), ...VersionSettings.entries });
 export const UpdateDataset = v.object({
-  name: v.optional(v.pipe(text(200), v.minLength(1))),
-  description: v.optional(text(2000)),
+  name: v.optional(filledName(200)),
+  description: v.optional(linesText(2000)),
 });
 /** A row of OpenAI chat JSONL; what is in it is checked as that of a file. */
 export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });

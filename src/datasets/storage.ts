@@ -5,6 +5,8 @@ import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { diskGuard, writeFailure } from "../lib/disk.ts";
 import { randomChars } from "../lib/ids.ts";
+import { withoutHidden } from "../lib/text.ts";
+import { cutText } from "../lib/well-formed.ts";
 
 export type Body = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
 
@@ -116,14 +118,8 @@ export async function settleFile(from: string, to: string): Promise<void> {
   }
 }
 
-/** A client's file name for display: no path, no control characters, at most 255 characters. */
+/** A client's file name for display: no path, no hidden characters, at most 255 characters. */
 export function cleanFilename(name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? "";
-  return (
-    last
-      .replaceAll(/\p{Cc}+/gu, "")
-      .trim()
-      .slice(0, 255)
-      .toWellFormed() || "upload"
-  );
+  return cutText(withoutHidden(last).trim(), 255) || "upload";
 }

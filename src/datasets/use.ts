@@ -1,5 +1,6 @@
 /** Finds out whether a live job still needs a file or a dataset. */
 import { and, inArray, or, type SQL, sql } from "drizzle-orm";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { job } from "../db/schema/jobs.ts";
 
@@ -20,7 +21,7 @@ const PLACES: [typeof job.spec | typeof job.request, string][] = [
 /** Id of a job that is not over and uses one of `ids` (file, dataset or version), or null. */
 export async function liveJobUsing(db: Db, ids: string[]): Promise<string | null> {
   if (ids.length === 0) return null;
-  const list = sql`(select value from json_each(${JSON.stringify(ids)}))`;
+  const list = sql`(select value from json_each(${sqlJson(ids)}))`;
   const named: SQL[] = PLACES.map(([column, path]) => sql`json_extract(${column}, ${path}) in ${list}`);
   const [row] = await db
     .select({ id: job.id })

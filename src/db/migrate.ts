@@ -1,17 +1,18 @@
-/** Brings a database to this build's schema from the embedded SQL files; refuses a schema newer than this build. */
+/** Brings a database to this build's schema from the embedded SQL files and the steps in code; refuses a schema newer than this build. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import { migrate as drizzleMigrate } from "drizzle-orm/libsql/migrator";
 import { AppError } from "../errors.ts";
+import { repairText } from "./repair-text.ts";
 
 interface Journal {
   entries: { when: number; tag: string }[];
 }
 
 /**
- * Applies what is missing, each file in one transaction.
+ * Applies what is missing, each file in one transaction; then repairs text that an older build stored broken, once.
  * @param folder drizzle's migration folder (embedded in the binary)
  * @returns how many migrations were applied
  * @throws AppError `schema_newer` when the database was written by a newer build
@@ -25,6 +26,7 @@ export async function migrate(client: Client, folder: string): Promise<number> {
       "This data directory was written by a newer version of Fine-Tune Lab. Start that version, or restore the backup made before the upgrade.",
     );
   await drizzleMigrate(drizzle(client), { migrationsFolder: folder });
+  await repairText(client);
   return before.missing;
 }
 

@@ -1,10 +1,11 @@
 /** What the deployments room takes and gives. */
 import * as v from "valibot";
 import type { deployment } from "../db/schema/deployments.ts";
+import { filledName } from "../lib/text.ts";
 
 export type DeploymentRow = typeof deployment.$inferSelect;
 
-const Name = v.pipe(v.string(), v.trim(), v.minLength(1), v.maxLength(100));
+const Name = filledName(100);
 /** Seconds without a request until the deployment sleeps; 0 = never. */
 const IdleAfter = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31_536_000));
 

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
+import { filledName } from "../lib/text.ts";
 import type { Comparison, Judged } from "./statistics.ts";
 
 export type EvaluationRow = typeof evaluation.$inferSelect;
@@ -12,7 +13,7 @@ export const MAX_ROWS = 10_000;
 export const DEFAULT_ROWS = 100;
 
 const common = {
-  name: v.optional(v.pipe(v.string(), v.trim(), v.minLength(1), v.maxLength(100))),
+  name: v.optional(filledName(100)),
   max_rows: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ROWS))),
 };
 export const CreateEvaluation = v.union(

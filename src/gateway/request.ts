@@ -2,7 +2,9 @@
 import { AppError } from "../errors.ts";
 import { readBytes } from "../lib/body.ts";
 import { parseJson } from "../lib/json.ts";
+import { checkText } from "../lib/well-formed.ts";
 
+const BACKSLASH = 0x5c;
 /** Largest request body in bytes; the engine takes no more either. */
 export const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
@@ -46,6 +48,8 @@ export const readBody = (request: Request): Promise<Uint8Array> => readBytes(req
 export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): CompletionRequest {
   const body = parseJson(bytes);
   if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
+  // Only an escape can bring such text; without one the body need not be walked.
+  if (bytes.includes(BACKSLASH)) checkText(body);
   const { model, stream, stream_options: options } = body;
   if (typeof model !== "string" || model === "" || model.length > 400)
     throw invalid("invalid_model", "Say which model: `model` must be its id, as GET /v1/models lists it.", "model");

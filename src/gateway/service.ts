@@ -6,6 +6,8 @@ import { ensureServing, reportUnreachable, requestBegins } from "../deployments/
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { upstreamFetch } from "../lib/upstream.ts";
+import { cutText } from "../lib/well-formed.ts";
+import { resolveModel } from "../models/service.ts";
 import { takeRequest } from "./limits.ts";
 import { relayStream, renameModel, type StreamEnd } from "./relay.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
@@ -15,6 +17,8 @@ import { recordUsage } from "./usage.ts";
 const ENGINE_MS = 30 * 60_000;
 /** Longest answer of an engine that is not streamed. */
 const MAX_REPLY_BYTES = 32 * 1024 * 1024;
+/** Longest reason an engine may give for the end of an answer. */
+const MAX_FINISH = 40;
 
 /** Status a usage row notes for a stream; its first bytes went out as 200 in any case. */
 const STREAM_STATUS: Record<StreamEnd, number> = { whole: 200, error: 200, left: 499, access_ended: 401 };
@@ -30,6 +34,8 @@ interface Journey {
   busyMs: number;
   serving: Serving | null;
   access: AccessWatch;
+  /** Id of the model that was found; empty while none is. */
+  model: string;
 }
 
 /**
@@ -49,13 +55,17 @@ export async function complete(
   const limits = takeRequest(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
   const access = watchAccess(ctx, actor, incoming);
-  const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null, access };
+  const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null, access, model: "" };
   try {
     const reply = await forward(ctx, journey, endpoint);
     if (limits) for (const [name, value] of Object.entries(limits)) reply.headers.set(name, value);
     return reply;
   } catch (cause) {
     access.stop();
+    journey.model ||= await resolveModel(ctx, actor, request.model).then(
+      (found) => found.id,
+      () => "",
+    );
     if (access.ended) {
       note(ctx, journey, { status: 401, finish: "access_ended" });
       throw accessEnded();
@@ -80,6 +90,7 @@ async function forward(ctx: Ctx, journey: Journey, endpoint: Endpoint): Promise<
     const serving = await ensureServing(ctx, journey.actor, journey.request.model, client);
     const foundAt = now();
     journey.serving = serving;
+    journey.model = serving.name;
     const over = requestBegins(ctx, serving.deploymentId);
     const stop = new AbortController();
     const leave = () => stop.abort();
@@ -251,7 +262,7 @@ function note(
     org: journey.actor.org,
     userId: journey.actor.userId,
     keyId: journey.actor.keyId,
-    model: journey.request.model,
+    model: journey.model,
     deploymentId: journey.serving?.deploymentId ?? null,
     at: ctx.clock.now(),
     status: facts.status,
@@ -261,7 +272,7 @@ function note(
     firstTokenMs: facts.firstTokenMs ?? null,
     totalMs,
     overheadMs: Math.max(0, journey.busyMs),
-    finish: facts.finish,
+    finish: typeof facts.finish === "string" ? cutText(facts.finish, MAX_FINISH) : null,
   });
   journey.id = "";
 }

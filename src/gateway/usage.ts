@@ -1,6 +1,7 @@
 /** Usage rows of requests: gathered in memory and written in batches, so that no answer waits for the disk. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import type { inference } from "../db/schema/gateway.ts";
 
 export type UsageRow = typeof inference.$inferInsert;
@@ -60,7 +61,7 @@ export function flushUsage(ctx: Ctx): Promise<void> {
 }
 
 async function writeRows(ctx: Ctx, rows: UsageRow[]): Promise<void> {
-  const packed = JSON.stringify(
+  const packed = sqlJson(
     rows.map((row) => [
       row.id,
       row.org,

@@ -1,5 +1,6 @@
 /** OpenAI's graders as clients write them, and the answers of running and checking one. */
 import * as v from "valibot";
+import { filledName } from "../lib/text.ts";
 
 /** Largest source of a Python grader in bytes, as OpenAI has it. */
 export const MAX_SOURCE_BYTES = 256 * 1024;
@@ -12,7 +13,7 @@ export const MAX_GRADERS = 32;
 /** Longest model output that is graded, in characters. */
 const MAX_SAMPLE = 500_000;
 
-const Name = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(256));
+const Name = filledName(256);
 const Text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const Model = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(400));
 

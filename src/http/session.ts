@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { type Access, accessOf } from "./access.ts";
+import { checkText } from "../lib/well-formed.ts";
 import { readQuery } from "./query.ts";
 import { requestState } from "./request-state.ts";
 
@@ -42,5 +43,7 @@ export const session = (ctx: Ctx) =>
         "Write the path of this address plainly, as the API describes it.",
       );
     checkAccess(access, state.actor);
+    // Trainers post what a tokenizer wrote: their text is repaired where it is read.
+    if (access !== "trainer") checkText(context.query, context.body);
     return { actor: state.actor ?? NOBODY };
   });

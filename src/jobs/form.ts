@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { knows } from "../contract/support.ts";
 import { parseJsonText } from "../lib/json.ts";
+import { findFlaw } from "../lib/well-formed.ts";
 import type { JobRow } from "./model.ts";
 import { TrainRequest } from "./model.ts";
 import {
@@ -203,6 +204,8 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   if (form.grader.trim() && knows(form.method, "grader")) {
     try {
       given.grader = parseJsonText(form.grader);
+      const found = findFlaw(given.grader);
+      if (found) problems.grader = `${found.param || "The grader"} ${found.flaw}.`;
     } catch (error) {
       problems.grader = `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
     }

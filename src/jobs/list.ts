@@ -3,6 +3,7 @@ import { and, desc, eq, type SQL, sql } from "drizzle-orm";
 import type { JobKind } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { builtOnce, rowsOf } from "../db/built.ts";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { job } from "../db/schema/jobs.ts";
 import { getJob } from "./create.ts";
@@ -56,11 +57,11 @@ const builtLists = builtOnce(() => new Map<string, ReturnType<typeof buildList>>
 export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise<JobRow[]> {
   const values: Record<string, string | number> = { org: actor.org, limit: query.limit + 1 };
   if (query.kind) values.kind = query.kind;
-  if (query.state) values.states = JSON.stringify([query.state].flat());
+  if (query.state) values.states = sqlJson([query.state].flat());
   if (query.parentId) values.parentId = query.parentId;
   if (query.search) values.like = `%${query.search.replace(/[\\%_]/g, (char) => `\\${char}`)}%`;
   if (query.metadata === null) values.metadata = "{}";
-  else if (query.metadata) values.pairs = JSON.stringify(query.metadata);
+  else if (query.metadata) values.pairs = sqlJson(query.metadata);
   if (query.after) {
     const { createdAt, id } = await getJob(ctx, actor, query.after);
     Object.assign(values, { createdAt, id });

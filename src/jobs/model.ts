@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
+import { nameText, noHidden, noHiddenInLines } from "../lib/text.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import { QUEUE_FIELDS } from "./queue-model.ts";
@@ -76,8 +77,12 @@ const id = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
 
 export const Metadata = v.pipe(
   v.record(
-    v.pipe(v.string(), v.maxLength(64, "metadata keys have at most 64 characters")),
-    v.pipe(v.string("metadata values are strings"), v.maxLength(512, "metadata values have at most 512 characters")),
+    v.pipe(v.string(), noHidden, v.maxLength(64, "metadata keys have at most 64 characters")),
+    v.pipe(
+      v.string("metadata values are strings"),
+      noHiddenInLines,
+      v.maxLength(512, "metadata values have at most 512 characters"),
+    ),
   ),
   v.check((value) => Object.keys(value).length <= 16, "metadata has at most 16 pairs"),
 );
@@ -96,7 +101,7 @@ export const TrainRequest = v.strictObject({
   /** `file-…`, `ds_…` or `dsv_…`. */
   training_file: id,
   validation_file: v.optional(v.nullable(id)),
-  name: v.optional(v.nullable(v.pipe(v.string(), v.maxLength(200)))),
+  name: v.optional(v.nullable(nameText(200))),
   suffix: v.optional(v.nullable(Suffix)),
   seed: v.optional(v.nullable(whole(0, 2_147_483_647))),
   metadata: v.optional(v.nullable(Metadata)),

@@ -4,6 +4,7 @@ import { asc, isNull, sql } from "drizzle-orm";
 import { SILENT_MS } from "../compute/service.ts";
 import type { JobKind, Need } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { gpu, gpuAllocation, host } from "../db/schema/hosts.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { teamShare } from "../db/schema/queue.ts";
@@ -116,7 +117,7 @@ async function readQueued(ctx: Ctx, memory: QueueMemory): Promise<void> {
   const ids = [...memory.changed];
   memory.changed.clear();
   const rows = await ctx.db.all<Row>(sql`select ${COLUMNS} from ${job}
-    where ${job.id} in (select value from json_each(${JSON.stringify(ids)})) and ${job.state} = 'queued'`);
+    where ${job.id} in (select value from json_each(${sqlJson(ids)})) and ${job.state} = 'queued'`);
   const found = new Map(rows.map((row) => [row.id, row]));
   for (const id of ids) {
     const row = found.get(id);

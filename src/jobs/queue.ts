@@ -2,6 +2,7 @@
 import { eq, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { organization } from "../db/schema/auth.ts";
 import { host } from "../db/schema/hosts.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -171,7 +172,7 @@ async function namesOf(ctx: Ctx, ids: string[]): Promise<Map<string, { name: str
   const rows = await ctx.db
     .select({ id: job.id, name: job.name, waiting: sql<string | null>`json_extract(${job.progress}, '$.waiting')` })
     .from(job)
-    .where(sql`${job.id} in (select value from json_each(${JSON.stringify(ids)}))`);
+    .where(sql`${job.id} in (select value from json_each(${sqlJson(ids)}))`);
   return new Map(rows.map((row) => [row.id, row]));
 }
 

@@ -1,5 +1,6 @@
 /** Reads JSON that came from outside: its nesting is counted on the bytes, before anything is parsed. */
 import { AppError } from "../errors.ts";
+import { wellFormedJson } from "./well-formed.ts";
 
 /** Deepest nesting of lists and objects in a request. What is written by hand or by a program for its users needs a dozen. */
 export const MAX_JSON_DEPTH = 64;
@@ -28,18 +29,29 @@ export const tooDeep = (limit = MAX_JSON_DEPTH, cause?: unknown) =>
     cause,
   });
 
+export interface ParseOptions {
+  /** Deepest nesting. */
+  limit?: number;
+  /** Code of the error when the bytes are not valid JSON. */
+  code?: string;
+  /** Replaces halves of surrogate pairs and NULs by U+FFFD instead of keeping them. */
+  repair?: boolean;
+}
+
 /**
  * The value of JSON in UTF-8.
- * @throws AppError `body_too_deep`, or `notJson` (400) when it is not valid JSON
+ * @throws AppError `body_too_deep`, or `code` (400) when it is not valid JSON
  */
-export function parseJson(bytes: Uint8Array, limit = MAX_JSON_DEPTH, notJson = "body_not_parsable"): unknown {
+export function parseJson(bytes: Uint8Array, options: ParseOptions = {}): unknown {
+  const { limit = MAX_JSON_DEPTH, code = "body_not_parsable", repair = false } = options;
   if (isTooDeep(bytes, limit)) throw tooDeep(limit);
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return JSON.parse(repair ? wellFormedJson(text) : text);
   } catch (cause) {
     throw new AppError(
       "invalid",
-      notJson,
+      code,
       "The request body could not be read: send valid JSON in UTF-8 with `content-type: application/json`.",
       { cause },
     );

@@ -1,5 +1,6 @@
 /** Keeps the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few rows. */
 import { sql } from "drizzle-orm";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 
 /** Steps a bucket spans, by level; each level's buckets hold 32 of the level before. */
@@ -60,7 +61,7 @@ export async function mergeBuckets(tx: Db, rows: Row[]): Promise<void> {
   await tx.run(sql`
     insert into point_bucket (series_id, width, bucket, min_step, min_value, max_step, max_value, count)
     select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7
-    from json_each(${JSON.stringify(rows)}) where true
+    from json_each(${sqlJson(rows)}) where true
     on conflict (series_id, width, bucket) do update set
       min_step = case when point_bucket.min_value is null or excluded.min_value < point_bucket.min_value
         then excluded.min_step else point_bucket.min_step end,

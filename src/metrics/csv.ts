@@ -1,6 +1,7 @@
 /** All metrics of a job as CSV: one line a step, one column a series, streamed so that long runs need little memory. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { csvField } from "../lib/csv.ts";
 
 const STEPS_A_READ = 2000;
@@ -12,7 +13,7 @@ export async function* metricsCsv(ctx: Ctx, jobId: string): AsyncGenerator<strin
   );
   yield `${["step", "time", ...series.map((one) => csvField(one.key))].join(",")}\n`;
   const column = new Map(series.map((one, index) => [one.id, index]));
-  const ids = JSON.stringify(series.map((one) => one.id));
+  const ids = sqlJson(series.map((one) => one.id));
   let next = 0;
   for (;;) {
     const [found] = await ctx.db.all<{ step: number | null }>(sql`

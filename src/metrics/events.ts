@@ -1,9 +1,10 @@
 /** The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its metrics. */
 import { sql } from "drizzle-orm";
 import type { TrainerEvent } from "../contract/trainer.ts";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { newId } from "../lib/ids.ts";
-import { cutMessage } from "./logs.ts";
+import { cutMessage, plainMessage } from "./logs.ts";
 
 /** A job that has so many events gets no more samples and metric rows; state changes are always kept. */
 export const MAX_EVENTS = 100_000;
@@ -37,9 +38,9 @@ function rowOf(one: NewEvent, n: number): (string | number | null)[] {
     one.at ?? Date.now(),
     one.type,
     one.level ?? "info",
-    cutMessage(one.message),
+    plainMessage(one.message),
     one.step ?? null,
-    one.data ? JSON.stringify(one.data) : null,
+    one.data ? sqlJson(one.data) : null,
   ];
 }
 
@@ -49,7 +50,7 @@ async function insertEvents(tx: Db, jobId: string, rows: ReturnType<typeof rowOf
   await tx.run(sql`
     insert into event (job_id, id, n, attempt_id, batch_id, at, type, level, message, step, data)
     select ${jobId}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
-    from json_each(${JSON.stringify(rows)})`);
+    from json_each(${sqlJson(rows)})`);
 }
 
 /** Adds an event to a job's list, in the caller's transaction. Returns its id (`ftevent-…`). */

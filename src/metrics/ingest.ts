@@ -6,7 +6,7 @@ import { answer } from "../db/schema/evaluations.ts";
 import { AppError } from "../errors.ts";
 import type { BusMessage } from "../lib/bus.ts";
 import { addEvents, eventOf, type NewEvent } from "./events.ts";
-import { cutMessage, MAX_LOG_LINES, type NewLine, writeLogs } from "./logs.ts";
+import { cutMessage, MAX_LOG_LINES, type NewLine, plainMessage, writeLogs } from "./logs.ts";
 import type { BatchPayload } from "./payload.ts";
 import { MAX_SERIES, type NewPoints, trimPoints, writePoints } from "./points.ts";
 import type { Draft } from "./state.ts";
@@ -184,7 +184,7 @@ function sortOut(events: TrainerEvent[], now: number): Sorted {
         }
         values.set(one.step, typeof value === "number" ? value : null);
       }
-    } else if (one.type === "log") sorted.lines.push({ at, level: one.level, message: cutMessage(one.message) });
+    } else if (one.type === "log") sorted.lines.push({ at, level: one.level, message: plainMessage(one.message) });
     else if (one.type === "answer") sorted.answers.push(one);
     else if (one.type === "progress") {
       const { seq: _seq, at: _at, type: _type, ...progress } = one;

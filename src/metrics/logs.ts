@@ -1,7 +1,10 @@
 /** Writes log lines in bulk and keeps at most so many a job, the oldest going first. */
 import { sql } from "drizzle-orm";
 import type { LogLevel } from "../contract/trainer.ts";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
+import { plainLine } from "../lib/text.ts";
+import { cutText } from "../lib/well-formed.ts";
 import type { Draft } from "./state.ts";
 
 /** Lines kept of one job. */
@@ -27,7 +30,12 @@ export interface LogLine {
 
 /** A message cut to what is kept of one. */
 export function cutMessage(message: string, max = MAX_MESSAGE): string {
-  return message.length <= max ? message : `${message.slice(0, max - 1)}…`;
+  return message.length <= max ? message : `${cutText(message, max - 1)}…`;
+}
+
+/** A message as it is kept: without the control sequences of a terminal, and cut. */
+export function plainMessage(message: string): string {
+  return cutMessage(plainLine(cutText(message, MAX_MESSAGE * 4)));
 }
 
 /**
@@ -45,7 +53,7 @@ export async function writeLogs(
   const result = await tx.run(sql`
     insert into log_line (job_id, attempt_id, batch_id, at, level, message)
     select ${batch.jobId}, ${batch.attemptId}, ${batch.batchId}, value->>0, value->>1, value->>2
-    from json_each(${JSON.stringify(rows)})`);
+    from json_each(${sqlJson(rows)})`);
   // One statement of the only writer: its ids follow one another, and the last is known.
   const first = Number(result.lastInsertRowid) - rows.length + 1;
   const lines = batch.lines.map((line, index) => ({ id: first + index, ...line }));

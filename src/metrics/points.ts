@@ -1,5 +1,6 @@
 /** Writes metric points in bulk, keeps the ends of their series, and drops what a resumed attempt will say again. */
 import { sql } from "drizzle-orm";
+import { sqlJson } from "../db/json.ts";
 import type { Db } from "../db/open.ts";
 import { gatherBuckets, mergeBuckets, rebuildBuckets } from "./buckets.ts";
 import type { Draft, SeriesEnd } from "./state.ts";
@@ -38,7 +39,7 @@ async function seriesEnds(
   const fresh = unknown.filter((key) => !ends.has(key)).slice(0, Math.max(0, MAX_SERIES - ends.size));
   if (fresh.length > 0) {
     const rows = await tx.all<{ id: number; key: string }>(
-      sql`insert into series (job_id, key) select ${jobId}, value from json_each(${JSON.stringify(fresh)}) returning id, key`,
+      sql`insert into series (job_id, key) select ${jobId}, value from json_each(${sqlJson(fresh)}) returning id, key`,
     );
     for (const { id, key } of rows) ends.set(key, { id, lastStep: null, lastValue: null, points: 0 });
   }
@@ -70,7 +71,7 @@ async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesE
   await tx.run(sql`
     insert into point (series_id, step, value, at, batch_id)
     select cast(s.key as integer), cast(p.key as integer), ${columns}, ${batch.batchId}
-    from json_each(${JSON.stringify(bySeries)}) s, json_each(s.value) p where true
+    from json_each(${sqlJson(bySeries)}) s, json_each(s.value) p where true
     on conflict (series_id, step) do update set value = excluded.value, at = excluded.at, batch_id = excluded.batch_id`);
 }
 
@@ -118,12 +119,12 @@ export async function writePoints(tx: Db, draft: Draft, batch: PointBatch): Prom
   await mergeBuckets(tx, buckets);
   for (const [series, steps] of again) await rebuildBuckets(tx, series, steps);
   await tx.run(sql`update series set points = u.value->>1, last_step = u.value->>2, last_value = u.value->>3
-    from json_each(${JSON.stringify(updates)}) u where series.id = u.value->>0`);
+    from json_each(${sqlJson(updates)}) u where series.id = u.value->>0`);
   return written;
 }
 
 async function countExisting(tx: Db, series: number, steps: number[]): Promise<number> {
-  const rows = await tx.all<{ n: number }>(sql`select count(*) as n from json_each(${JSON.stringify(steps)}) s
+  const rows = await tx.all<{ n: number }>(sql`select count(*) as n from json_each(${sqlJson(steps)}) s
     join point on point.series_id = ${series} and point.step = s.value`);
   return rows[0]?.n ?? 0;
 }

@@ -1,6 +1,7 @@
 /** Reads series for a chart: their points when there are few, else the buckets of the finest level that is short enough. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { WIDTHS } from "./buckets.ts";
 import { type Columns, downsample, type Point } from "./downsample.ts";
 
@@ -76,7 +77,7 @@ export async function readMany(ctx: Ctx, series: SeriesRow[], range: Range): Pro
 }
 
 async function readShort(ctx: Ctx, series: SeriesRow[], range: Range): Promise<Map<number, Columns>> {
-  const ids = JSON.stringify(series.map((one) => one.id));
+  const ids = sqlJson(series.map((one) => one.id));
   // Grouped along the primary key (series, step): the lists come out in order of step without a sort.
   const rows = await ctx.db.all<{ id: number; steps: string; vals: string }>(sql`
     select series_id as id, group_concat(step) as steps, ${listOf(sql`value`)} as vals from point

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { FileEntry } from "../contract/spec.ts";
 import type { Actor } from "../ctx.ts";
 import type { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
+import { nameText, noHidden } from "../lib/text.ts";
 import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import type { InstallProgress } from "./progress.ts";
 
@@ -27,9 +28,14 @@ export const ImportHub = v.object({
 export const ImportLocal = v.object({
   source: v.literal("local"),
   /** Absolute path on the server's machine. */
-  directory: v.pipe(v.string(), v.startsWith("/", "must be an absolute path on the server"), v.maxLength(4096)),
+  directory: v.pipe(
+    v.string(),
+    noHidden,
+    v.startsWith("/", "must be an absolute path on the server"),
+    v.maxLength(4096),
+  ),
   id: v.optional(ModelId),
-  license: v.optional(v.pipe(v.string(), v.maxLength(200))),
+  license: v.optional(nameText(200)),
 });
 export const ImportTuned = v.object({
   source: v.literal("tuned"),

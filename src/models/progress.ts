@@ -1,6 +1,7 @@
 /** Progress of a model being installed: kept in its row, written at most twice a second, and told on the bus. */
 import { eq } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { sqlJson } from "../db/json.ts";
 import { baseModel } from "../db/schema/models.ts";
 
 /** What the row's `progress` column holds, as JSON. `fraction` 0 to 1, null when unknown. */
@@ -27,7 +28,7 @@ export function progressReporter(ctx: Ctx, id: string): Report {
         (tx) =>
           tx
             .update(baseModel)
-            .set({ progress: JSON.stringify(progress) })
+            .set({ progress: sqlJson(progress) })
             .where(eq(baseModel.id, id)),
         {
           relaxed: true,

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { TrialValue } from "../contract/sweep.ts";
 import { parseJsonText } from "../lib/json.ts";
+import { wellFormedJson } from "../lib/well-formed.ts";
 import { CreateSweep, FIELDS } from "./model.ts";
 
 /** Lines of fields with values. */
@@ -93,7 +94,7 @@ const wholeOf = (typed: string, otherwise: number) => (typed === "" ? otherwise 
 export function requestOf(form: SweepForm): { request: CreateSweep } | { problems: Record<string, string> } {
   let training: unknown;
   try {
-    training = parseJsonText(form.training);
+    training = parseJsonText(wellFormedJson(form.training));
   } catch {
     return { problems: { "": "The training this sweep begins from is missing. Begin again from a job." } };
   }

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Decision, Space, SweepRequest, TrialValues } from "../contract/sweep.ts";
 import type { sweep, trial } from "../db/schema/sweeps.ts";
 import { TrainRequest } from "../jobs/model.ts";
+import { nameText } from "../lib/text.ts";
 
 export type SweepRow = typeof sweep.$inferSelect;
 export type TrialRow = typeof trial.$inferSelect;
@@ -50,7 +51,7 @@ const seed = v.optional(whole(0, 2_147_483_647), 42);
 const trials = whole(1, MOST_TRIALS);
 
 export const CreateSweep = v.strictObject({
-  name: v.optional(v.nullable(v.pipe(v.string(), v.maxLength(200)))),
+  name: v.optional(v.nullable(nameText(200))),
   /** What every trial begins from. */
   training: TrainRequest,
   /** By field: a list of values, or a range. */

@@ -11,6 +11,7 @@ import { session } from "../http/session.ts";
 import { getJob } from "../jobs/service.ts";
 import { parseJsonText } from "../lib/json.ts";
 import { listed } from "../lib/page.ts";
+import { wellFormedJson } from "../lib/well-formed.ts";
 import { readSeries } from "../metrics/service.ts";
 import { firstForm, formOf, requestOf, type SweepForm, SweepFormBody } from "./form.ts";
 import type { SweepPlan, SweepView } from "./model.ts";
@@ -69,7 +70,9 @@ export const sweepsPages = (ctx: Ctx) => {
       "/sweeps/new",
       async ({ request, actor, query }) => {
         if (!query.training && !query.job) return redirect(request, "/jobs/new");
-        const given = query.job ? (await getJob(ctx, actor, query.job)).request : parseJsonText(query.training);
+        const given = query.job
+          ? (await getJob(ctx, actor, query.job)).request
+          : parseJsonText(wellFormedJson(query.training));
         // What belongs to one job: its name, and the answers compared when it ends.
         const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
         return again(request, actor, firstForm(training), 200);

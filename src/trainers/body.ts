@@ -14,12 +14,12 @@ export function readBytes(request: Request, max = MAX_PART_BYTES): Promise<Uint8
 }
 
 /**
- * The body as JSON.
+ * The body as JSON. What a tokenizer broke in it (half a surrogate pair, NUL) is U+FFFD.
  * @throws AppError `body_not_json`, `body_too_deep` (400), `body_too_large` (413), `wrong_content_type` (415)
  */
 export async function readJson(request: Request, max = MAX_PART_BYTES): Promise<unknown> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/json\b/i.test(type))
     throw new AppError("unsupported_media", "wrong_content_type", "Send JSON with `content-type: application/json`.");
-  return parseJson(await readBytes(request, max), MAX_DEPTH, "body_not_json");
+  return parseJson(await readBytes(request, max), { limit: MAX_DEPTH, code: "body_not_json", repair: true });
 }

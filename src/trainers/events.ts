@@ -58,8 +58,6 @@ const echoed: Check = (value) =>
   value.length <= MAX_ECHOED &&
   value.every((one) => object(one) && count(one.row_id) && typeof one.hash === "string" && HASH.test(one.hash));
 
-const any: Check = () => true;
-
 /** Fields of each type of event and what they must be. Fields not named here are let through and ignored. */
 const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
   phase: [
@@ -139,7 +137,7 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
     ["message", text(MAX_TEXT)],
     ["advice", maybe(text(10_000))],
     ["retry", flag],
-    ["detail", maybe(any)],
+    ["detail", maybe(text(MAX_TEXT))],
   ],
 };
 

@@ -69,9 +69,12 @@ export async function until<T>(
   }
 }
 
-/** Starts a server and makes an administrator with an API key, all through the command line. */
+/**
+ * Starts a server and makes an administrator with an API key, all through the command line.
+ * @param options.prepare fills the data directory first, with an administrator of the address `email`
+ */
 export async function startLive(
-  options: { env?: Record<string, string>; command?: string[]; cwd?: string } = {},
+  options: { env?: Record<string, string>; command?: string[]; cwd?: string; prepare?: (dir: string) => void } = {},
 ): Promise<Live> {
   const dir = mkdtempSync(join(tmpdir(), "ftl-live-"));
   const logPath = join(dir, "server.log");
@@ -108,9 +111,12 @@ export async function startLive(
       return (await fetch(`${url}/healthz`).catch(() => null))?.ok;
     });
   };
+  options.prepare?.(dir);
   await start();
-  writeFileSync(join(dir, "password"), password, { mode: 0o600 });
-  cli("user", "create", "--email", email, "--password-file", join(dir, "password"), "--role", "admin");
+  if (!options.prepare) {
+    writeFileSync(join(dir, "password"), password, { mode: 0o600 });
+    cli("user", "create", "--email", email, "--password-file", join(dir, "password"), "--role", "admin");
+  }
   const key = cli("key", "create", "--email", email, "--name", "test").trim();
 
   return {

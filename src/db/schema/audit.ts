@@ -1,5 +1,6 @@
 /** The audit log: one row an action, each carrying the hash of the one before, so that a missing row shows. */
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
 export const auditLog = sqliteTable(
   "audit_log",
@@ -13,7 +14,7 @@ export const auditLog = sqliteTable(
     /** Noun and verb: `job.create`, `key.revoke`. */
     action: text("action").notNull(),
     target: text("target").notNull(),
-    detail: text("detail", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+    detail: jsonText("detail").$type<Record<string, unknown>>().notNull(),
     previousHash: text("previous_hash").notNull(),
     hash: text("hash").notNull(),
   },

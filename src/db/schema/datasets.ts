@@ -1,6 +1,7 @@
 /** Files as uploaded, multi-part uploads, datasets and their immutable versions. */
 import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
 export const file = sqliteTable(
   "file",
@@ -94,7 +95,7 @@ export const datasetVersion = sqliteTable(
       .notNull()
       .default("chat"),
     /** Column mapping of CSV data, as asked for by the user. */
-    mapping: text("mapping", { mode: "json" }).$type<Record<string, string> | null>(),
+    mapping: jsonText("mapping").$type<Record<string, string> | null>(),
     splitSeed: integer("split_seed").notNull(),
     /** Share of rows held out in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),
@@ -105,7 +106,7 @@ export const datasetVersion = sqliteTable(
     holdoutRows: integer("holdout_rows").notNull().default(0),
     badRows: integer("bad_rows").notNull().default(0),
     /** Validation report; shape in datasets/model.ts. */
-    report: text("report", { mode: "json" }).$type<unknown>(),
+    report: jsonText("report").$type<unknown>(),
     /** Progress of validation: bytes read of bytes in all. */
     bytesRead: integer("bytes_read").notNull().default(0),
     /** Bytes its rows take on disk: those of its file until it is validated; 0 when it has none. */
@@ -134,7 +135,7 @@ export const datasetTokens = sqliteTable(
     baseModelId: text("base_model_id").notNull(),
     exact: integer("exact", { mode: "boolean" }).notNull(),
     /** Shape in datasets/model.ts: totals, histogram, rows over given lengths. */
-    stats: text("stats", { mode: "json" }).$type<unknown>().notNull(),
+    stats: jsonText("stats").$type<unknown>().notNull(),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [uniqueIndex("dataset_tokens_version_model").on(t.versionId, t.baseModelId)],

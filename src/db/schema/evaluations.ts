@@ -2,6 +2,7 @@
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { EvaluateResult } from "../../contract/spec.ts";
 import type { WireMessage } from "../../contract/trainer.ts";
+import { jsonText } from "../json.ts";
 
 export const evaluation = sqliteTable(
   "evaluation",
@@ -15,7 +16,7 @@ export const evaluation = sqliteTable(
     baseModelId: text("base_model_id").notNull(),
     tunedModel: text("tuned_model"),
     versionId: text("version_id").notNull(),
-    result: text("result", { mode: "json" }).$type<EvaluateResult>(),
+    result: jsonText("result").$type<EvaluateResult>(),
     createdBy: text("created_by").notNull(),
     createdAt: integer("created_at").notNull(),
   },
@@ -28,7 +29,7 @@ export const answer = sqliteTable(
     jobId: text("job_id").notNull(),
     rowId: integer("row_id").notNull(),
     side: text("side", { enum: ["base", "tuned"] }).notNull(),
-    prompt: text("prompt", { mode: "json" }).$type<WireMessage[]>().notNull(),
+    prompt: jsonText("prompt").$type<WireMessage[]>().notNull(),
     expected: text("expected").notNull(),
     output: text("output").notNull(),
     exact: integer("exact", { mode: "boolean" }).notNull(),

@@ -10,6 +10,7 @@ export const inference = sqliteTable(
     org: text("org").notNull(),
     userId: text("user_id").notNull(),
     keyId: text("key_id"),
+    /** The id of the model that was found, never the words of the client; empty where there was none. */
     model: text("model").notNull(),
     deploymentId: text("deployment_id"),
     at: integer("at").notNull(),

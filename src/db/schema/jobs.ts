@@ -2,6 +2,7 @@
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { Handle, Offer } from "../../contract/provider.ts";
 import type { JobSpec } from "../../contract/spec.ts";
+import { jsonText } from "../json.ts";
 
 /** Why a job ended badly, in words for people. `param` names the request field in OpenAI's form. */
 export interface JobError {
@@ -36,17 +37,17 @@ export const job = sqliteTable(
         "cancelled",
       ],
     }).notNull(),
-    spec: text("spec", { mode: "json" }).$type<JobSpec>().notNull(),
+    spec: jsonText("spec").$type<JobSpec>().notNull(),
     /** The request as the user wrote it (for "change and run" and OpenAI's echo of `auto`). */
-    request: text("request", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
-    metadata: text("metadata", { mode: "json" }).$type<Record<string, string>>().notNull(),
+    request: jsonText("request").$type<Record<string, unknown>>().notNull(),
+    metadata: jsonText("metadata").$type<Record<string, string>>().notNull(),
     /** Job this one was made by or copied from. */
     parentId: text("parent_id"),
     /** -100 to 100; above 0 by administrators alone. */
     priority: integer("priority").notNull().default(0),
     /** Its owner wants it to wait until then, to run within these hours alone, and to be done by then. */
     startAfter: integer("start_after"),
-    window: text("window", { mode: "json" }).$type<{ from: string; until: string; tz: string; days?: number[] }>(),
+    window: jsonText("window").$type<{ from: string; until: string; tz: string; days?: number[] }>(),
     deadline: integer("deadline"),
     /** How long the whole run should take, in seconds: at least and at most; null = nobody knows. */
     estimateLowS: integer("estimate_low_s"),
@@ -59,9 +60,9 @@ export const job = sqliteTable(
     leaseToken: text("lease_token"),
     leaseUntil: integer("lease_until").notNull().default(0),
     /** Last known progress: step, total_steps, fraction, eta_s, phase, tokens_seen, loss. */
-    progress: text("progress", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
-    result: text("result", { mode: "json" }).$type<Record<string, unknown>>(),
-    error: text("error", { mode: "json" }).$type<JobError>(),
+    progress: jsonText("progress").$type<Record<string, unknown>>().notNull(),
+    result: jsonText("result").$type<Record<string, unknown>>(),
+    error: jsonText("error").$type<JobError>(),
     createdBy: text("created_by").notNull(),
     keyId: text("key_id"),
     /** sha256 over key, path and body: a client's retry finds the job it already made. */
@@ -97,8 +98,8 @@ export const attempt = sqliteTable(
     number: integer("number").notNull(),
     state: text("state", { enum: ["launching", "starting", "running", "ended"] }).notNull(),
     provider: text("provider").notNull(),
-    offer: text("offer", { mode: "json" }).$type<Offer>().notNull(),
-    handle: text("handle", { mode: "json" }).$type<Handle>(),
+    offer: jsonText("offer").$type<Offer>().notNull(),
+    handle: jsonText("handle").$type<Handle>(),
     tokenHash: text("token_hash").notNull().unique(),
     /** Last event number kept of this attempt. */
     lastSeq: integer("last_seq").notNull().default(0),

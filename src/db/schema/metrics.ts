@@ -1,5 +1,6 @@
 /** What trainers say: committed batches, metric points, log lines, and the other events. `batch.id` is the resume point of every stream. */
 import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
 export const batch = sqliteTable(
   "batch",
@@ -92,7 +93,7 @@ export const event = sqliteTable(
     level: text("level").notNull().default("info"),
     message: text("message").notNull(),
     step: integer("step"),
-    data: text("data", { mode: "json" }).$type<Record<string, unknown>>(),
+    data: jsonText("data").$type<Record<string, unknown>>(),
   },
   (t) => [uniqueIndex("event_job_n").on(t.jobId, t.n), index("event_job_type").on(t.jobId, t.type, t.n)],
 );

@@ -1,6 +1,7 @@
 /** Base models on this installation, accepted licences, artifacts and checkpoints of runs, and the tuned models made of them. */
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { FileEntry } from "../../contract/spec.ts";
+import { jsonText } from "../json.ts";
 
 /** A base model that was installed or is being installed; the catalogue itself is code. */
 export const baseModel = sqliteTable("base_model", {
@@ -14,9 +15,9 @@ export const baseModel = sqliteTable("base_model", {
   progress: text("progress"),
   error: text("error"),
   hash: text("hash"),
-  files: text("files", { mode: "json" }).$type<FileEntry[]>(),
+  files: jsonText("files").$type<FileEntry[]>(),
   /** Architecture numbers: parameters, layers, hidden, heads, context_length, vocabulary, … */
-  architecture: text("architecture", { mode: "json" }).$type<Record<string, unknown>>(),
+  architecture: jsonText("architecture").$type<Record<string, unknown>>(),
   installedBy: text("installed_by").notNull(),
   createdAt: integer("created_at").notNull(),
 });
@@ -44,8 +45,8 @@ export const artifact = sqliteTable(
     attemptId: text("attempt_id").notNull(),
     kind: text("kind", { enum: ["checkpoint", "adapter", "model", "merged", "gguf", "report"] }).notNull(),
     step: integer("step").notNull(),
-    metrics: text("metrics", { mode: "json" }).$type<Record<string, number | string>>().notNull(),
-    files: text("files", { mode: "json" }).$type<FileEntry[]>().notNull(),
+    metrics: jsonText("metrics").$type<Record<string, number | string>>().notNull(),
+    files: jsonText("files").$type<FileEntry[]>().notNull(),
     manifestHash: text("manifest_hash").notNull(),
     bytes: integer("bytes").notNull(),
     status: text("status", { enum: ["uploading", "complete", "invalid", "deleted"] }).notNull(),
@@ -71,7 +72,7 @@ export const checkpoint = sqliteTable(
       .references(() => artifact.id),
     step: integer("step").notNull(),
     model: text("model").notNull().unique(),
-    metrics: text("metrics", { mode: "json" }).$type<Record<string, number | string>>().notNull(),
+    metrics: jsonText("metrics").$type<Record<string, number | string>>().notNull(),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [uniqueIndex("checkpoint_job_step").on(t.jobId, t.step)],

@@ -1,6 +1,7 @@
 /** Sweeps: a training request tried with several values, one training job a trial. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { Decision, SweepRequest, TrialValues } from "../../contract/sweep.ts";
+import { jsonText } from "../json.ts";
 
 export const sweep = sqliteTable(
   "sweep",
@@ -10,7 +11,7 @@ export const sweep = sqliteTable(
     name: text("name").notNull(),
     state: text("state", { enum: ["running", "stopping", "succeeded", "failed", "cancelled"] }).notNull(),
     /** As it was asked for, with what was left open decided: metric, direction, seed. */
-    request: text("request", { mode: "json" }).$type<SweepRequest>().notNull(),
+    request: jsonText("request").$type<SweepRequest>().notNull(),
     error: text("error"),
     createdBy: text("created_by").notNull(),
     createdAt: integer("created_at").notNull(),
@@ -26,7 +27,7 @@ export const trial = sqliteTable(
       .notNull()
       .references(() => sweep.id),
     number: integer("number").notNull(),
-    values: text("values", { mode: "json" }).$type<TrialValues>().notNull(),
+    values: jsonText("values").$type<TrialValues>().notNull(),
     /** `refused`: what goes together was known not to before it began. `stopped`: others were better at a rung. */
     state: text("state", {
       enum: ["waiting", "running", "succeeded", "stopped", "failed", "cancelled", "refused"],
@@ -34,8 +35,8 @@ export const trial = sqliteTable(
     reason: text("reason"),
     jobId: text("job_id"),
     /** Steps after which it is compared with the others; none unless the strategy is halving. */
-    rungs: text("rungs", { mode: "json" }).$type<number[]>().notNull(),
-    decisions: text("decisions", { mode: "json" }).$type<Decision[]>().notNull(),
+    rungs: jsonText("rungs").$type<number[]>().notNull(),
+    decisions: jsonText("decisions").$type<Decision[]>().notNull(),
     score: real("score"),
   },
   (t) => [primaryKey({ columns: [t.sweepId, t.number] }), index("trial_job").on(t.jobId)],

@@ -1,0 +1,18 @@
+/** JSON on its way into the database: every text that SQL may read with `json_each`, `json_extract` or `->>` goes through here. */
+import { customType } from "drizzle-orm/sqlite-core";
+import { wellFormedJson } from "../lib/well-formed.ts";
+
+/**
+ * A value as JSON for SQL. `JSON.stringify` alone writes half of a surrogate pair as an escape, which SQLite decodes to
+ * bytes that are no UTF-8; the driver then ends the process, at every read. Here it is U+FFFD, as in a bound text.
+ */
+export const sqlJson = (value: unknown): string => wellFormedJson(JSON.stringify(value));
+
+const column = customType<{ data: unknown; driverData: string }>({
+  dataType: () => "text",
+  toDriver: sqlJson,
+  fromDriver: (text) => JSON.parse(text),
+});
+
+/** A column of JSON: `jsonText("spec").$type<JobSpec>()`. */
+export const jsonText = <Name extends string>(name: Name) => column(name);

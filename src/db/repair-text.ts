@@ -1,0 +1,83 @@
+/** Repairs text that older builds stored as no UTF-8 (half of a surrogate pair): the driver ends the process when it reads it. Runs once. */
+import type { Client } from "@libsql/client";
+import { wellFormedJson } from "../lib/well-formed.ts";
+
+/** The row of `installation` that says it was done, and when (milliseconds since 1970). */
+const DONE = "text_repaired_at";
+/** Rows repaired at a time, in one transaction. */
+const PAGE = 500;
+/** Every half of a surrogate pair as UTF-8 would write it: 0xED, then 0xA0 to 0xBF. No valid text holds these bytes side by side. */
+const HALVES = Array.from({ length: 32 }, (_, n) => `x'ED${(0xa0 + n).toString(16).toUpperCase()}'`);
+/**
+ * Columns of JSON that SQL may look into, where the escape of a half is as bad. Without `audit_log.detail`: its bytes are
+ * in the hash of its row, and nothing but `JSON.parse` reads it.
+ */
+const JSON_COLUMNS = new Set([
+  ...["artifact.metrics", "artifact.files", "attempt.offer", "attempt.handle", "base_model.files"],
+  ...["base_model.architecture", "checkpoint.metrics", "dataset_version.mapping", "dataset_version.report"],
+  ...["dataset_tokens.stats", "evaluation.result", "answer.prompt", "event.data", "job.spec", "job.request"],
+  ...["job.metadata", "job.window", "job.progress", "job.result", "job.error", "sweep.request", "trial.values"],
+  ...["trial.rungs", "trial.decisions"],
+]);
+
+const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+/** SQL that is true for values to repair. The first `instr` is enough for nearly every row. */
+function isBroken(column: string, isJson: boolean): string {
+  const bytes = `cast(${column} as blob)`;
+  const halves = HALVES.map((half) => `instr(${bytes}, ${half})`).join(" or ");
+  const raw = `(instr(${bytes}, x'ED') and (${halves}))`;
+  return isJson ? `(${raw} or instr(${column}, '\\ud'))` : raw;
+}
+
+/** The text that `bytes` were meant to be: each half is one U+FFFD. */
+function repaired(bytes: Uint8Array): string {
+  const whole = Buffer.from(bytes);
+  for (let at = whole.indexOf(0xed); at >= 0; at = whole.indexOf(0xed, at + 1))
+    if ((whole[at + 1] ?? 0) >= 0xa0) whole.set([0xef, 0xbf, 0xbd], at);
+  return whole.toString("utf8");
+}
+
+async function repairColumn(client: Client, table: string, column: string): Promise<number> {
+  const isJson = JSON_COLUMNS.has(`${table}.${column}`);
+  const [from, at] = [quoted(table), quoted(column)];
+  let count = 0;
+  let after = -1;
+  for (;;) {
+    const { rows } = await client.execute({
+      sql: `select rowid as n, cast(${at} as blob) as bytes from ${from}
+        where rowid > ? and typeof(${at}) = 'text' and ${isBroken(at, isJson)} order by rowid limit ${PAGE}`,
+      args: [after],
+    });
+    const changes = rows.map((row) => {
+      after = Number(row.n);
+      const text = repaired(new Uint8Array(row.bytes as ArrayBuffer));
+      return {
+        sql: `update ${from} set ${at} = ? where rowid = ?`,
+        args: [isJson ? wellFormedJson(text) : text, after],
+      };
+    });
+    if (changes.length > 0) await client.batch(changes, "write");
+    count += changes.length;
+    if (rows.length < PAGE) return count;
+  }
+}
+
+/**
+ * Looks through every column of text once in the life of a database. Broken off, it begins again at the next start.
+ * @returns how many values were written again; null when it was done before
+ */
+export async function repairText(client: Client): Promise<number | null> {
+  const done = await client.execute({ sql: "select 1 from installation where key = ?", args: [DONE] });
+  if (done.rows.length > 0) return null;
+  const { rows: columns } = await client.execute(`
+    select m.name as "table", c.name as "column" from sqlite_master m, pragma_table_info(m.name) c
+    where m.type = 'table' and substr(m.name, 1, 7) <> 'sqlite_' and lower(c.type) = 'text'`);
+  let count = 0;
+  for (const { table, column } of columns) count += await repairColumn(client, String(table), String(column));
+  await client.execute({
+    sql: "insert into installation (key, value) values (?, ?)",
+    args: [DONE, String(Date.now())],
+  });
+  return count;
+}

@@ -1,0 +1,71 @@
+/** Schemas of names and descriptions that people type, and log lines without the control sequences of a terminal. */
+import * as v from "valibot";
+import { flawOf } from "./well-formed.ts";
+
+/**
+ * Control characters, and characters nobody sees that change how the text around them is shown or compared: bidirectional
+ * embeddings and isolates, marks, zero-width spaces, tags. The joiners U+200C and U+200D stay: scripts and emoji need them.
+ */
+const HIDDEN =
+  /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
+const ALL_HIDDEN = new RegExp(HIDDEN, "gu");
+/** Escape sequences of terminals: commands (CSI), titles and links (OSC), and the short ones. */
+const ANSI = ansi("\x1b", "\x9b", "\x9d", "\x07");
+const CONTROL = /[^\P{Cc}\n\t]/gu;
+
+function ansi(esc: string, csi: string, osc: string, bell: string): RegExp {
+  const command = `(?:${esc}\\[|${csi})[0-?]*[ -/]*[@-~]`;
+  const title = `(?:${esc}\\]|${osc})[^${bell}${esc}${osc}]*(?:${bell}|${esc}\\\\)`;
+  return new RegExp(`${command}|${title}|${esc}[ -/]*[0-~]`, "g");
+}
+
+/** What is wrong with a name, in words that follow the name of its field; null for a good one. */
+function hiddenIn(text: string): string | null {
+  const flaw = flawOf(text);
+  if (flaw) return flaw;
+  const code = HIDDEN.exec(text)?.[0].codePointAt(0);
+  if (code === undefined) return null;
+  return `holds U+${code.toString(16).toUpperCase().padStart(4, "0")}, a control character or one nobody sees: leave it out`;
+}
+
+/** The same for texts of several lines: line breaks and tabs are no flaw. */
+const hiddenInLines = (text: string) => hiddenIn(text.replaceAll(/\r\n|[\n\t]/g, " "));
+
+const checked = (flaw: (text: string) => string | null) =>
+  v.check<string, (issue: { input: string }) => string>(
+    (text) => flaw(text) === null,
+    ({ input }) => flaw(input) ?? "",
+  );
+
+/** Refuses text of one line that holds a hidden character, naming the character. */
+export const noHidden = checked(hiddenIn);
+/** The same for text of several lines. */
+export const noHiddenInLines = checked(hiddenInLines);
+
+/** A name on one line, trimmed: at most `max` characters, none of them hidden. */
+export const nameText = (max: number) => v.pipe(v.string(), v.trim(), noHidden, v.maxLength(max));
+
+/** A name that may not be empty. */
+export const filledName = (max: number) => v.pipe(nameText(max), v.minLength(1, "must not be empty"));
+
+/** A description: at most `max` characters on any number of lines, none of them hidden. Line breaks become `\n`. */
+export const linesText = (max: number) =>
+  v.pipe(
+    v.string(),
+    noHiddenInLines,
+    v.transform((text) => text.replaceAll("\r\n", "\n")),
+    v.maxLength(max),
+  );
+
+/** `text` without hidden characters, for names that come from files. */
+export const withoutHidden = (text: string): string => text.replaceAll(ALL_HIDDEN, "").toWellFormed();
+
+/** A line of a log as it is kept: no colors, no control characters but tabs and line breaks, every line break a `\n`. */
+export function plainLine(text: string): string {
+  if (!/\p{Cc}/u.test(text)) return text;
+  return text
+    .replaceAll(ANSI, "")
+    .replaceAll(/\r+\n?/g, "\n")
+    .replaceAll(CONTROL, "")
+    .replace(/\n+$/, "");
+}
