@@ -32,6 +32,9 @@ export function cutText(text: string, max: number): string {
   return text.slice(0, last >= 0xd800 && last <= 0xdbff ? max - 1 : max);
 }
 
+/** Levels of the path that an error names. */
+const MAX_NAMED = 20;
+
 interface Node {
   value: unknown;
   key: string;
@@ -40,8 +43,9 @@ interface Node {
 
 function pathOf(node: Node): string {
   const keys: string[] = [];
-  for (let at: Node | null = node; at?.parent; at = at.parent) keys.unshift(at.key.toWellFormed().replaceAll("\0", ""));
-  return keys.join(".").slice(0, 200);
+  for (let at: Node | null = node; at?.parent; at = at.parent) keys.push(at.key);
+  const names = keys.reverse().slice(0, MAX_NAMED);
+  return cutText(names.map((key) => key.toWellFormed().replaceAll("\0", "")).join("."), 200);
 }
 
 /**
