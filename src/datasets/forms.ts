@@ -4,8 +4,8 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { requireDisk } from "../lib/disk.ts";
-import { checkText } from "../lib/well-formed.ts";
 import { boundaryOf, partText, readMultipart } from "../lib/multipart.ts";
+import { checkText } from "../lib/well-formed.ts";
 import { requireRoom } from "../quotas/service.ts";
 import { type Received, receive, tooLarge } from "./storage.ts";
 
