@@ -7,7 +7,7 @@ import { LIMITS, type LimitName, type LimitsView } from "./model.ts";
 
 interface Quota {
   setting: "quota_bytes" | "quota_files" | "quota_datasets" | "quota_pending_uploads" | "quota_waiting_jobs";
-  /** How many there are. Each part reads one small index that holds nothing else; see migrations/0002_quotas.sql. */
+  /** How many there are. Each part reads one small index that holds nothing else; see migrations/0001_quotas.sql. */
   count(org: string, now: number): SQL;
   /** The refusal's words: what is limited, and what to do. */
   noun: string;

@@ -19,7 +19,7 @@ test("rows of datasets that are there count the bytes of their file; failed and 
     mkdirSync(join(before, "meta"), { recursive: true });
     const entries = journal.entries.slice(
       0,
-      journal.entries.findIndex(({ tag }) => tag === "0002_quotas"),
+      journal.entries.findIndex(({ tag }) => tag === "0001_quotas"),
     );
     writeFileSync(join(before, "meta/_journal.json"), JSON.stringify({ ...journal, entries }));
     for (const { tag } of entries) copyFileSync(join(MIGRATIONS, `${tag}.sql`), join(before, `${tag}.sql`));
