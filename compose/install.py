@@ -1,4 +1,4 @@
-"""Makes the Python environment of an image: the pinned packages in a venv, from wheels laid beside it, an own index, or the public ones."""
+"""Makes the Python environment of an image: the pinned packages in a venv, checked by hash, from wheels laid beside it, an own index, or the public ones."""
 
 import os
 import re
@@ -9,20 +9,16 @@ from pathlib import Path
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 WHEELS = Path("/wheels")
+HERE = Path(__file__).parent
 
 
-def requirements() -> Path:
-    """The pins for this Python; one release of it needs older ones."""
-    name = "requirements-py310.txt" if sys.version_info[:2] <= (3, 10) else "requirements.txt"
-    return Path(__file__).parent / name
-
-
-def install(python: str, *arguments: str) -> None:
-    """Runs pip inside the new environment; its failure ends the build."""
+def install(python: str, *arguments: str, index: str = "") -> None:
+    """Runs pip inside the new environment, for wheels alone; its failure ends the build."""
     argv = [python, "-m", "pip", "install", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
+    argv += ["--only-binary", ":all:"]
     if any(WHEELS.glob("*.whl")):
         argv += ["--find-links", str(WHEELS)]
-    index = os.environ.get("INDEX", "")
+    index = os.environ.get("INDEX") or index
     if index:
         argv += ["--no-index"] if index == "none" else ["--index-url", index]
     subprocess.run([*argv, *arguments], check=True)
@@ -30,15 +26,22 @@ def install(python: str, *arguments: str) -> None:
 
 def main(target: str) -> None:
     """Torch first: its index differs, and what comes after must not replace it."""
-    pins = requirements()
-    torch = re.search(r"^torch==\S+", pins.read_text(), re.MULTILINE)
+    # One release of Python needs older pins.
+    pins = HERE / ("requirements-py310.txt" if sys.version_info[:2] <= (3, 10) else "requirements.txt")
+    torch_pins = HERE / "requirements-torch.txt"
+    torch = re.search(r"^torch==[^\s;\\]+", torch_pins.read_text(), re.MULTILINE)
     if torch is None:
         sys.exit("the requirements name no pinned torch")
     venv.create(target, with_pip=True, symlinks=True)
     python = f"{target}/bin/python"
-    if os.environ.get("TORCH", "cpu") == "cpu" and not any(WHEELS.glob("torch-*+cpu*.whl")):
-        install(python, "--no-deps", *([] if os.environ.get("INDEX") else ["--index-url", CPU_INDEX]), torch.group())
-    install(python, "-r", str(pins))
+    files = ["-r", str(pins)]
+    if os.environ.get("TORCH", "cpu") == "cpu":
+        # The build without CUDA is another file than PyPI's, and the requirements hold no hash of it: its version alone is pinned.
+        beside = any(WHEELS.glob("torch-*+cpu*.whl"))
+        install(python, "--no-deps", torch.group(), index="none" if beside else CPU_INDEX)
+    else:
+        files += ["-r", str(torch_pins)]
+    install(python, "--require-hashes", *files)
     subprocess.run([python, "-c", "import torch, transformers, trl, peft; print('torch', torch.__version__)"], check=True)
 
 

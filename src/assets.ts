@@ -27,7 +27,7 @@ const ROOT = isCompiled ? import.meta.dir : resolve(import.meta.dir, "..");
 export const EMBEDDED = [
   "migrations/**/*.{sql,json}",
   "trainer/finetune_trainer/**/*.{py,json}",
-  "trainer/requirements*.txt",
+  "trainer/requirements*.{in,txt}",
   "trainer/pyproject.toml",
   "plugins/template/**/*",
   "src/contract/{provider,spec}.ts",

@@ -4,6 +4,7 @@ import { availableParallelism, freemem, hostname, loadavg, totalmem } from "node
 import type { HostReport } from "../../src/contract/provider.ts";
 
 const NVIDIA_TIMEOUT_MS = 20_000;
+const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const mb = (bytes: number) => Math.floor(bytes / 2 ** 20);
 
 /** Memory this process' control group or machine grants, in bytes. */
@@ -18,7 +19,14 @@ function memoryLimit(): number {
 }
 
 async function run(argv: string[]): Promise<{ ok: boolean; output: string }> {
-  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "pipe", stdin: "ignore", timeout: NVIDIA_TIMEOUT_MS });
+  const child = Bun.spawn(argv, {
+    // Nothing of the server's own environment.
+    env: { PATH: SYSTEM_PATH, LANG: "C.UTF-8" },
+    stdout: "pipe",
+    stderr: "pipe",
+    stdin: "ignore",
+    timeout: NVIDIA_TIMEOUT_MS,
+  });
   const [out, err, code] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),

@@ -8,8 +8,17 @@ import { freeBytes } from "../lib/disk.ts";
 import { withFileLock } from "../lib/file-lock.ts";
 import type { Files } from "../lib/files.ts";
 import { sha256Hex } from "../lib/ids.ts";
-import { findPython, makeVenv, type Python, runLines } from "./python.ts";
-import { cpuTorchArguments, type TorchVariant, torchPin, torchVariant } from "./torch.ts";
+import { readPins } from "../lib/requirements.ts";
+import { installCommand, type OnProgress, pipFailed, pipInstall, runPip } from "./pip.ts";
+import { findPython, makeVenv, type Python, runLines, WHEELS_ONLY, writePipRequirements } from "./python.ts";
+import {
+  cpuTorchArguments,
+  needsCpuIndex,
+  TORCH_REQUIREMENTS,
+  type TorchVariant,
+  torchPin,
+  torchVariant,
+} from "./torch.ts";
 
 export interface TrainerEnvironment {
   /** The environment's interpreter. */
@@ -21,9 +30,6 @@ export interface TrainerEnvironment {
   /** Names the trainer's own sources. */
   version: string;
 }
-
-/** What is being done, and how much of it (0 to 1; null when unknown). */
-export type OnProgress = (message: string, fraction: number | null) => void;
 
 type Settings = Pick<Config, "python" | "trainer_env" | "torch" | "environments_dir" | "disk_reserve_bytes">;
 
@@ -49,10 +55,14 @@ async function plan(config: Settings, files: Files) {
   const python = await findPython(config.python);
   const variant = await torchVariant(config.torch);
   const name = requirementsName(python);
-  const requirements = readFileSync(join(assetPath("trainer"), name), "utf8");
-  const hash = sha256Hex(`${requirements}\0${python.major}.${python.minor}\0${variant}`).slice(0, 16);
+  const read = (file: string) => readFileSync(join(assetPath("trainer"), file), "utf8");
+  const [requirements, torch] = [read(name), read(TORCH_REQUIREMENTS)];
+  // Where PyTorch comes from another index, of its file only the version counts.
+  const pinned = needsCpuIndex(variant) ? torchPin(torch) : torch;
+  const words = [requirements, pinned, `${python.major}.${python.minor}`, variant];
+  const hash = sha256Hex(words.join("\0")).slice(0, 16);
   const folder = config.environments_dir ?? files.path("environments");
-  return { python, variant, name, requirements, hash, folder, directory: join(folder, hash) };
+  return { python, variant, requirements, torch, hash, folder, directory: join(folder, hash) };
 }
 
 const interpreter = (directory: string) => join(directory, "bin", "python");
@@ -81,7 +91,7 @@ function givenEnvironment(directory: string, files: Files): TrainerEnvironment {
 /**
  * The trainer's environment, made first when needed (1.6 GB, a few minutes; later calls take milliseconds).
  * An installation that was cut off goes on where it stopped; a second process waits for the first.
- * @throws AppError with the remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`, `disk_full`, `pip_failed`
+ * @throws AppError with the remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`, `disk_full`, `pip_failed`, `package_refused`
  */
 export async function ensureTrainerEnvironment(
   config: Settings,
@@ -118,94 +128,32 @@ async function install(
     );
   onProgress(`Making a Python ${python.major}.${python.minor} environment in ${directory}`, 0);
   const inside = await makeVenv(python, directory, signal);
-  await refreshOldPip(inside, signal);
-  const requirements = join(directory, "requirements.txt");
+  await refreshOldPip(inside, directory, signal);
+  const [requirements, torch] = [join(directory, "requirements.txt"), join(directory, TORCH_REQUIREMENTS)];
   writeFileSync(requirements, planned.requirements);
-  if (variant === "cpu") {
+  writeFileSync(torch, planned.torch);
+  const separate = needsCpuIndex(variant);
+  if (separate) {
     onProgress("Looking for a PyTorch without CUDA", 0.02);
-    const torch = await cpuTorchArguments(
-      inside,
-      torchPin(planned.requirements),
-      join(directory, "report.json"),
-      signal,
-    );
-    await pip(inside, ["--no-deps", ...torch], { from: 0.03, to: 0.2, packages: 1 }, onProgress, signal);
+    const report = join(directory, "report.json");
+    const found = await cpuTorchArguments(inside, torchPin(planned.torch), report, signal);
+    const span = { from: 0.03, to: 0.2, packages: 1 };
+    await runPip([...pipInstall(inside), ...WHEELS_ONLY, "--no-deps", ...found], span, onProgress, signal);
   }
-  const packages = planned.requirements.split("\n").filter((line) => /^[A-Za-z]/.test(line)).length;
-  await pip(inside, ["-r", requirements], { from: 0.2, to: 0.98, packages }, onProgress, signal);
+  const files = separate ? [requirements] : [torch, requirements];
+  const packages = readPins(planned.requirements).length;
+  await runPip(installCommand(inside, files), { from: 0.2, to: 0.98, packages }, onProgress, signal);
   const marker = { hash: planned.hash, torch: variant, python: `${python.major}.${python.minor}` };
   writeFileSync(join(directory, MARKER), `${JSON.stringify(marker)}\n`);
   onProgress("The trainer environment is ready", 1);
 }
 
-/** pip before 22.3 cannot say what it would install; only such an old one is replaced. */
-async function refreshOldPip(python: string, signal?: AbortSignal): Promise<void> {
+/** pip before 22.3 cannot say what it would install; only such an old one is replaced, by the pinned one. */
+async function refreshOldPip(python: string, directory: string, signal?: AbortSignal): Promise<void> {
   const said = (await runLines([python, "-m", "pip", "--version"], { signal })).lines.at(-1) ?? "";
   const [, major, minor] = /^pip (\d+)\.(\d+)/.exec(said) ?? [];
   if (Number(major) * 100 + Number(minor) >= 2203) return;
-  const ran = await runLines([python, "-m", "pip", "install", "--quiet", "--no-input", "--upgrade", "pip"], { signal });
-  if (ran.code !== 0) throw pipFailed(ran.lines);
-}
-
-function pipFailed(lines: string[]): AppError {
-  const errors = lines.filter((line) => line.startsWith("ERROR:"));
-  const said = (errors.length ? errors : lines).slice(-3).join(" ");
-  return new AppError(
-    "unavailable",
-    "pip_failed",
-    `Installing the trainer's packages failed; running it again goes on where it stopped. pip said: ${said}`,
-  );
-}
-
-/** Runs `pip install` and turns its lines into short progress between two fractions. */
-async function pip(
-  python: string,
-  args: string[],
-  span: { from: number; to: number; packages: number },
-  onProgress: OnProgress,
-  signal?: AbortSignal,
-): Promise<void> {
-  const argv = [python, "-u", "-m", "pip", "install", "--no-input", "--progress-bar", "off"];
-  const read = pipProgress(span);
-  let last: [string, number] = ["Asking the package index", span.from];
-  let since = performance.now();
-  const timer = setInterval(
-    () => onProgress(`${last[0]} (${Math.round((performance.now() - since) / 1000)} s)`, last[1]),
-    5000,
-  );
-  const onLine = (line: string) => {
-    const found = read(line);
-    if (!found) return;
-    last = found;
-    since = performance.now();
-    onProgress(...found);
-  };
-  try {
-    onProgress(...last);
-    const ran = await runLines([...argv, "--disable-pip-version-check", ...args], { onLine, signal });
-    signal?.throwIfAborted();
-    if (ran.code !== 0) throw pipFailed(ran.lines);
-  } finally {
-    clearInterval(timer);
-  }
-}
-
-/** Reader of pip's lines: each that says something new becomes a message and a fraction. Finding packages counts to 60% of the span, unpacking them the rest. */
-export function pipProgress(span: { from: number; to: number; packages: number }) {
-  const width = span.to - span.from;
-  const seen = new Set<string>();
-  return (line: string): [string, number] | null => {
-    const found = /^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)/.exec(line)?.[1];
-    if (found) seen.add(found.toLowerCase());
-    const fraction = span.from + width * 0.6 * Math.min(1, seen.size / span.packages);
-    const download = /^\s*Downloading (\S+?)(?:-\d\S*)? \(([^)]+)\)/.exec(line);
-    if (download) return [`Downloading ${download[1]} (${download[2]})`, fraction];
-    if (line.startsWith("Installing collected packages"))
-      return [
-        `Unpacking packages (${line.split(",").length})`,
-        span.from + width * (line.includes("torch") ? 0.65 : 0.6),
-      ];
-    if (found && line.startsWith("Collecting")) return [`Found ${found}`, fraction];
-    return null;
-  };
+  const file = writePipRequirements(directory);
+  const ran = await runLines(installCommand(python, [file], ["--upgrade"]), { signal });
+  if (ran.code !== 0) throw pipFailed(ran);
 }

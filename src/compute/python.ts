@@ -1,12 +1,19 @@
 /** Finds a Python on this machine, makes virtual environments, and runs its commands with their output line by line. */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { assetPath } from "../assets.ts";
 import { AppError } from "../errors.ts";
+import { cleanEnvironment } from "../lib/child-environment.ts";
 import { clean } from "../lib/redact.ts";
 
 /** Oldest Python the trainer runs on. */
 export const OLDEST_PYTHON = [3, 10] as const;
 const NEWEST_FIRST = ["python3.13", "python3.12", "python3.11", "python3.10", "python3.14"];
+
+/** Options of pip that take wheels alone: a source archive would run its own build code while it is installed. */
+export const WHEELS_ONLY = ["--only-binary", ":all:"] as const;
+/** And only those whose hash is in the requirement file. */
+export const HASHED = ["--require-hashes", ...WHEELS_ONLY] as const;
 
 /** An interpreter: absolute path and version. */
 export interface Python {
@@ -21,13 +28,14 @@ export interface Ran {
   lines: string[];
 }
 
-/** Runs a command without a shell; `onLine` gets each line of standard output and error as it comes. */
+/** Runs a command without a shell, in a clean environment; `onLine` gets each line of standard output and error as it comes. */
 export async function runLines(
   argv: string[],
   options: { onLine?: (line: string) => void; cwd?: string; signal?: AbortSignal; timeoutMs?: number } = {},
 ): Promise<Ran> {
   const child = Bun.spawn(argv, {
     cwd: options.cwd,
+    env: cleanEnvironment(),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -91,6 +99,16 @@ export async function findPython(configured: string | null): Promise<Python> {
   );
 }
 
+const PIP_REQUIREMENTS = "requirements-pip.txt";
+
+/** Puts the pinned pip's requirement file into `directory`, where pip can read it, and returns its path. */
+export function writePipRequirements(directory: string): string {
+  mkdirSync(directory, { recursive: true });
+  const path = join(directory, PIP_REQUIREMENTS);
+  writeFileSync(path, readFileSync(join(assetPath("trainer"), PIP_REQUIREMENTS)));
+  return path;
+}
+
 /**
  * Makes a virtual environment with pip at `directory` and returns its interpreter. One that works already is kept.
  * Debian ships Python without the module that puts pip into an environment, hence the ways around it.
@@ -101,17 +119,19 @@ export async function makeVenv(python: Python, directory: string, signal?: Abort
     existsSync(inside) && (await runLines([inside, "-m", "pip", "--version"], { signal })).code === 0;
   if (await hasPip()) return inside;
   rmSync(directory, { recursive: true, force: true });
+  const pip = join(directory, PIP_REQUIREMENTS);
   const ways: string[][][] = [
     [[python.path, "-m", "venv", directory]],
     [[python.path, "-m", "virtualenv", "--quiet", directory]],
     [
       [python.path, "-m", "venv", "--without-pip", directory],
-      [python.path, "-m", "pip", "--python", inside, "install", "--quiet", "--no-input", "pip"],
+      [python.path, "-m", "pip", "--python", inside, ...["install", "--quiet", "--no-input"], ...HASHED, "-r", pip],
     ],
   ];
   let said = "";
   for (const way of ways) {
     let good = true;
+    writePipRequirements(directory);
     for (const argv of way) {
       const ran = await runLines(argv, { signal });
       if (ran.code !== 0) {

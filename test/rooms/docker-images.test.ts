@@ -147,6 +147,7 @@ test("the build context holds the sources and the wheels, long names too, as tar
       "compose/Dockerfile.inference",
       "compose/install.py",
       "trainer/requirements.txt",
+      "trainer/requirements-torch.txt",
     ])
       expect(existsSync(join(out, name)), name).toBe(true);
     expect(existsSync(join(out, "trainer/finetune_trainer/__main__.py"))).toBe(true);

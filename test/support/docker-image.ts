@@ -3,29 +3,30 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join, resolve } from "node:path";
 import { assetsHash } from "../../src/assets.ts";
 import { buildImage, type FoundImage, listImages } from "../../src/cli/images-engine.ts";
-import { cpuTorchArguments, torchPin } from "../../src/compute/torch.ts";
+import { cpuTorchArguments, TORCH_REQUIREMENTS, torchPin } from "../../src/compute/torch.ts";
 import { sha256Hex } from "../../src/lib/ids.ts";
 import { BASE_IMAGE, DOCKER_CACHE, runProgram, type TestDocker } from "./docker.ts";
 import { TRAINER_ENV } from "./live.ts";
 
 const REQUIREMENTS = resolve(import.meta.dir, "../../trainer/requirements.txt");
+const TORCH = resolve(import.meta.dir, "../../trainer", TORCH_REQUIREMENTS);
 /** Python of the base image. */
 const PYTHON = "3.11";
 export const WHEELS = join(DOCKER_CACHE, "wheels");
 
 /** Wheels of everything the image needs, for the base's Python: downloaded once per set of pins. */
 async function ensureWheels(): Promise<void> {
-  const pins = readFileSync(REQUIREMENTS, "utf8");
-  const mark = join(WHEELS, `${sha256Hex(`${pins}${PYTHON}`).slice(0, 16)}.whole`);
+  const [pins, torchPins] = [readFileSync(REQUIREMENTS, "utf8"), readFileSync(TORCH, "utf8")];
+  const mark = join(WHEELS, `${sha256Hex(`${pins}${torchPins}${PYTHON}`).slice(0, 16)}.whole`);
   if (existsSync(mark)) return;
   rmSync(WHEELS, { recursive: true, force: true });
   mkdirSync(WHEELS, { recursive: true });
   const python = join(TRAINER_ENV, "bin/python");
   const download = [python, "-m", "pip", "download", "--quiet", "--no-input", "--only-binary=:all:"];
   const target = ["--python-version", PYTHON, "--dest", WHEELS];
-  const torch = await cpuTorchArguments(python, torchPin(pins), join(WHEELS, "report.json"));
+  const torch = await cpuTorchArguments(python, torchPin(torchPins), join(WHEELS, "report.json"));
   await runProgram([...download, "--no-deps", ...target, ...torch]);
-  await runProgram([...download, ...target, "--find-links", WHEELS, "-r", REQUIREMENTS]);
+  await runProgram([...download, "--no-deps", "--require-hashes", ...target, "-r", REQUIREMENTS]);
   writeFileSync(mark, "");
 }
 

@@ -34,10 +34,9 @@ FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's name for it
 def pinned() -> dict[str, str]:
     """The versions the requirements for this Python ask for, when they lie beside the package."""
     name = "requirements-py310.txt" if sys.version_info < (3, 11) else "requirements.txt"
-    path = Path(__file__).resolve().parent.parent / name
-    if not path.is_file():
-        return {}
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", path.read_text("utf-8"), re.MULTILINE))
+    paths = [Path(__file__).resolve().parent.parent / each for each in ("requirements-torch.txt", name)]
+    text = "\n".join(path.read_text("utf-8") for path in paths if path.is_file())
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", text, re.MULTILINE))
 
 
 def versions() -> tuple[dict[str, str | None], list[str]]:
