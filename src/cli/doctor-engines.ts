@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { openFiles } from "../lib/files.ts";
 import { type Check, check, messageOf } from "./doctor-check.ts";
 import { dockerSettings, enginesOf } from "./engines.ts";
-import { findImage } from "./images-engine.ts";
+import { type FoundImage, findImage } from "./images-engine.ts";
 
 const ANSWER_MS = 10_000;
 /** Oldest engine whose API has all that containers of ours are given. */
@@ -86,6 +86,12 @@ export function judgeGpus(name: string, info: EngineInfo, cardsHere: boolean): C
   ];
 }
 
+/** What the image stands on, in words. */
+export function baseOf({ base }: Pick<FoundImage, "base">): string {
+  if (!base) return "on a base nobody recorded";
+  return base.digest ? `on ${base.name} (${base.digest})` : `on ${base.name}, which has no digest`;
+}
+
 async function image(engine: Engine, role: Role, config: Config, fallback: string): Promise<Check[]> {
   const name = `${engine.id}: ${role} image`;
   const pinned = pinnedImages(openFiles(config.data_dir))[role];
@@ -97,7 +103,7 @@ async function image(engine: Engine, role: Role, config: Config, fallback: strin
     const advice = "Make it with `finetune-lab images build`, or bring it with `finetune-lab images load FILE`.";
     return [check(name, "gap", `${wanted} is not there`, advice)];
   }
-  const named = `${found.tag || found.id.slice(0, 19)} (${found.variant})`;
+  const named = `${found.tag || found.id.slice(0, 19)} (${found.variant}), ${baseOf(found)}`;
   if (found.version === assetsHash("trainer").slice(0, 16)) return [check(name, "ok", named)];
   const advice =
     "It works as long as it speaks the same protocol. Build or load this version's: `finetune-lab images build`.";

@@ -4,13 +4,16 @@ import type { Role } from "../compute/images.ts";
 /** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/vllm_command.py` is written for it. */
 export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";
 
+/** What the trainer's image starts from; the same as in compose/Dockerfile.trainer. */
+export const TRAINER_BASE = "python:3.12-slim-bookworm";
+
 export const SERVING_ENGINES = ["transformers", "vllm"] as const;
 export type ServingEngine = (typeof SERVING_ENGINES)[number];
 
 export interface BuildOptions {
   role: Role;
   torch: "cpu" | "cuda";
-  /** Image to start from; null = as `planBuild` says. */
+  /** Image to start from; null = as `baseName` says. */
   base: string | null;
   wheels: string | null;
   index: string | null;
@@ -26,11 +29,21 @@ export interface BuildPlan {
   buildargs: Record<string, string>;
 }
 
+/** What answers in the image of these options; null for a trainer's. */
+const servingEngine = ({ role, engine, torch }: BuildOptions): ServingEngine | null =>
+  role === "inference" ? (engine ?? (torch === "cuda" ? "vllm" : "transformers")) : null;
+
+/** The image a build starts from, by the name it is known by. */
+export function baseName(options: BuildOptions): string {
+  const engine = servingEngine(options);
+  if (options.base) return options.base;
+  return engine === "vllm" ? VLLM_IMAGE : engine ? `finetune-lab/trainer:${options.torch}` : TRAINER_BASE;
+}
+
 /** The build of an image. `version` names the trainer's sources. */
 export function planBuild(options: BuildOptions, version: string): BuildPlan {
   const { role, torch } = options;
-  const engine = role === "inference" ? (options.engine ?? (torch === "cuda" ? "vllm" : "transformers")) : null;
-  const base = options.base ?? (engine === "vllm" ? VLLM_IMAGE : engine ? `finetune-lab/trainer:${torch}` : null);
+  const engine = servingEngine(options);
   const index = options.network === "none" ? "none" : options.index;
   return {
     tag: `finetune-lab/${role}:${torch}`,
@@ -39,7 +52,7 @@ export function planBuild(options: BuildOptions, version: string): BuildPlan {
       TORCH: torch,
       VERSION: version,
       ...(engine ? { ENGINE: engine } : {}),
-      ...(base ? { BASE: base } : {}),
+      BASE: baseName(options),
       // Only the trainer's image installs packages.
       ...(index && role === "trainer" ? { INDEX: index } : {}),
     },

@@ -7,16 +7,22 @@ import { assetsHash } from "../assets.ts";
 import { imageContext, tarOf } from "../compute/image-context.ts";
 import { type PinnedImage, ROLES, type Role } from "../compute/images.ts";
 import { AppError } from "../errors.ts";
-import { type BuildOptions, lookInsideProgram, planBuild } from "./image-plan.ts";
+import { resolveBase } from "./base-image.ts";
+import { type BuildOptions, baseName, lookInsideProgram, planBuild } from "./image-plan.ts";
 import { followImage, type Show } from "./images-stream.ts";
 
 /** The images' labels, set by the Dockerfiles. */
 const LABELS = { role: "ft.role", variant: "ft.variant", version: "ft.version", engine: "ft.engine" };
+/** Set by the build; names of the Open Container Initiative. */
+const BASE_NAME = "org.opencontainers.image.base.name";
+const BASE_DIGEST = "org.opencontainers.image.base.digest";
 
 export interface FoundImage extends PinnedImage {
   role: Role;
   /** What answers in an inference image; null for others. */
   engine: string | null;
+  /** What it was built on, and the digest of that; null where nobody recorded it or no registry has it. */
+  base: { name: string; digest: string | null } | null;
   bytes: number;
 }
 
@@ -45,6 +51,7 @@ function foundOf(info: Inspected): FoundImage | null {
     variant: labels[LABELS.variant] ?? "unknown",
     engine: labels[LABELS.engine] ?? null,
     version: labels[LABELS.version] ?? "unknown",
+    base: labels[BASE_NAME] ? { name: labels[BASE_NAME], digest: labels[BASE_DIGEST] || null } : null,
     created_at: Math.floor(Date.parse(info.Created) / 1000),
     bytes: info.Size,
   };
@@ -63,10 +70,24 @@ export async function listImages(engine: Engine): Promise<FoundImage[]> {
   return found.filter((one) => one !== null).sort((a, b) => b.created_at - a.created_at);
 }
 
-/** Builds from the sources this program carries. @throws AppError `image_failed` */
-export async function buildImage(engine: Engine, options: BuildOptions, show: Show): Promise<FoundImage> {
+/**
+ * Builds from the sources this program carries, on a base held to its digest.
+ * @param bases digests that earlier builds used, by the base's name; with `renew` the tag is pulled again
+ * @throws AppError `image_failed`, `base_image_gone`
+ */
+export async function buildImage(
+  engine: Engine,
+  options: BuildOptions,
+  show: Show,
+  { bases, renew }: { bases: Record<string, string>; renew: boolean } = { bases: {}, renew: false },
+): Promise<FoundImage> {
+  const name = baseName(options);
+  const base = await resolveBase(engine, name, { recorded: bases[name] ?? null, renew }, show);
   const { folders, entries, bytes } = imageContext(options.wheels);
-  const { tag, dockerfile, buildargs } = planBuild(options, assetsHash("trainer").slice(0, 16));
+  const { tag, dockerfile, buildargs } = planBuild(
+    { ...options, base: base.reference },
+    assetsHash("trainer").slice(0, 16),
+  );
   let sent = 0;
   async function* counted() {
     for await (const chunk of tarOf(folders, entries)) {
@@ -81,6 +102,8 @@ export async function buildImage(engine: Engine, options: BuildOptions, show: Sh
     networkmode: options.network,
     forcerm: true,
     buildargs,
+    // An empty one hides what the base itself was built on.
+    labels: { [BASE_NAME]: base.name, [BASE_DIGEST]: base.digest ?? "" },
   });
   const { id } = await followImage(stream as Readable, show);
   const found = await findImage(engine, id ?? tag);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import * as v from "valibot";
 import type { Engine } from "../../plugins/docker/engines.ts";
-import { pinImage, pinnedImages, ROLES, type Role } from "../compute/images.ts";
+import { pinBase, pinImage, pinnedBases, pinnedImages, ROLES, type Role } from "../compute/images.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { openFiles } from "../lib/files.ts";
@@ -81,12 +81,14 @@ const build: Verb = {
       help: "image to start from (default python:3.12-slim-bookworm; for inference the trainer's, with vLLM vLLM's)",
     },
     engine: { value: "transformers|vllm", help: "what answers in an inference image (default vllm with --torch cuda)" },
-    wheels: { value: "DIR", help: "wheels to install from (pip download -r requirements.txt -d DIR)" },
+    "renew-base": { help: "pull the base's tag again and take what it means now" },
+    wheels: { value: "DIR", help: "wheels to install from (docs/docker.md says how to fill it)" },
     index: { value: "URL", help: "package index of your own" },
     network: { value: "NAME", help: "network of the build: default, host, or none when DIR has every wheel" },
     ...OPTIONS,
   },
-  notes: "The base is pulled when the engine lacks it. With --wheels and --network none nothing else is fetched.",
+  notes:
+    "The base is pulled when the engine lacks it. The first build records its digest, and later ones start from exactly that. With --wheels and --network none nothing else is fetched.",
   run: (args) =>
     withEngines(args, async ({ engines, config, say, show }) => {
       const { buildImage } = await import("./images-engine.ts");
@@ -100,8 +102,19 @@ const build: Verb = {
       const options: BuildOptions = { role: roleOf(args), torch, wheels, network, base, index, engine };
       const ids = new Set<string>();
       for (const engine of engines) {
-        const image = await buildImage(engine, options, show);
-        pinImage(openFiles(config.data_dir), image.role, image);
+        const files = openFiles(config.data_dir);
+        const bases = pinnedBases(files);
+        // The first engine says what the tag means; the others follow.
+        const image = await buildImage(engine, options, show, {
+          bases,
+          renew: args.on("renew-base") && ids.size === 0,
+        });
+        if (image.base?.digest && bases[image.base.name] !== image.base.digest)
+          pinBase(files, image.base.name, image.base.digest);
+        pinImage(files, image.role, image);
+        say(
+          `${engine.id}  base  ${image.base?.name ?? "unknown"}  ${image.base?.digest ?? "made here, without a digest"}`,
+        );
         ids.add(image.id);
         say(`${engine.id}  ${image.tag}  ${image.id}  ${megabytes(image.bytes)}`);
       }
@@ -206,10 +219,21 @@ const list: Verb = {
       for (const engine of engines)
         for (const image of await listImages(engine)) {
           const current = pinned[image.role]?.id === image.id;
-          const { role, variant, engine: serves, tag, id, version, bytes } = image;
+          const { role, variant, engine: serves, tag, id, version, bytes, base } = image;
           say(
             args.on("json")
-              ? JSON.stringify({ host: engine.id, role, variant, engine: serves, tag, id, version, bytes, current })
+              ? JSON.stringify({
+                  host: engine.id,
+                  role,
+                  variant,
+                  engine: serves,
+                  tag,
+                  id,
+                  version,
+                  bytes,
+                  base,
+                  current,
+                })
               : `${current ? "*" : " "} ${engine.id}  ${role}  ${variant}${serves ? ` (${serves})` : ""}  ${tag || "-"}  ${id}  ${megabytes(bytes)}`,
           );
         }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type BuildOptions, lookInsideProgram, planBuild, VLLM_IMAGE } from "../../src/cli/image-plan.ts";
+import { type BuildOptions, lookInsideProgram, planBuild, TRAINER_BASE, VLLM_IMAGE } from "../../src/cli/image-plan.ts";
 import { followImage, imageProgress } from "../../src/cli/images-stream.ts";
 import { imageContext, tarOf } from "../../src/compute/image-context.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images.ts";
@@ -63,7 +63,7 @@ describe("what an image is built from", () => {
   const own = "registry.lab/vllm@sha256:1";
 
   test.each([
-    ["a trainer", {}, { ...trainer, buildargs: { TORCH: "cpu", VERSION: "0011" } }],
+    ["a trainer", {}, { ...trainer, buildargs: { TORCH: "cpu", VERSION: "0011", BASE: TRAINER_BASE } }],
     [
       "a trainer without a network",
       { network: "none", base: "mine", index: "https://i" },
@@ -117,6 +117,8 @@ describe("what an image is built from", () => {
     const command = readFileSync(join(import.meta.dir, "../../trainer/finetune_trainer/vllm_command.py"), "utf8");
     expect(command).toContain(`(${VLLM_IMAGE.split(":v")[1]})`);
     expect(readFileSync(join(import.meta.dir, "../../compose/Dockerfile.inference"), "utf8")).toContain(VLLM_IMAGE);
+    const trainer = readFileSync(join(import.meta.dir, "../../compose/Dockerfile.trainer"), "utf8");
+    expect(trainer).toContain(`ARG BASE=${TRAINER_BASE}\n`);
   });
 
   test("the look inside imports what the image's engine needs", () => {
