@@ -6,6 +6,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { needs } from "../scripts/setup.ts";
 import { startLive, until } from "../test/support/live.ts";
 import { median, rssMb } from "./support.ts";
 
@@ -17,6 +18,7 @@ const { values: options } = parseArgs({
     upload: { type: "string" },
   },
 });
+needs("python3");
 const MEGABYTE = 1e6;
 const WORDS =
   "the card payment was declined after travel please explain what happened with my account balance and fees".split(" ");

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@libsql/client";
+import { needs } from "../scripts/setup.ts";
 import { startLive } from "../test/support/live.ts";
 import { loadTool, measureLoad, median, rssMb } from "./support.ts";
 
@@ -97,6 +98,7 @@ async function startPeer(dir: string, database: string): Promise<{ url: string; 
   return { url: new TextDecoder().decode(value).trim(), pid: child.pid, stop: () => child.kill() };
 }
 
+needs("node");
 const live = await startLive();
 await live.kill9();
 await seed(join(live.dir, "lab.db"));

@@ -1,17 +1,14 @@
 /** Estimated against measured: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on processors and prints how far the plan's memory formula is off. */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { modelPath, needs, trainerEnvironmentPath } from "../scripts/setup.ts";
 import { memoryParts, modelShape, PARTS, totalMb } from "../src/jobs/memory.ts";
 import { grid, specOf } from "./memory-grid.ts";
 
 const only = process.argv[process.argv.indexOf("--only") + 1];
 const runs = grid(process.argv.includes("--only") ? only : undefined);
 const trainer = join(import.meta.dir, "../trainer");
-const environment = process.env.FTL_TRAINER_ENV ?? join(import.meta.dir, "../.cache/trainer-env");
-const models: Record<string, string | undefined> = {
-  tiny: process.env.FTL_TEST_TINY_MODEL,
-  smollm2: process.env.FTL_TEST_SMOLLM2,
-};
+needs("trainer environment", "tiny model", "SmolLM2 model");
 
 /** A model's shape from its own configuration and weights. */
 function shapeOf(directory: string) {
@@ -30,13 +27,11 @@ function shapeOf(directory: string) {
   });
 }
 
-const child = Bun.spawn([join(environment, "bin/python"), join(trainer, "tests/memory.py")], {
+const child = Bun.spawn([join(trainerEnvironmentPath(), "bin/python"), join(trainer, "tests/memory.py")], {
   ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit", cwd: trainer },
 });
 for (const [id, one] of runs.entries()) {
-  const model = models[one.model];
-  if (!model)
-    throw new Error(`Set FTL_TEST_${one.model === "tiny" ? "TINY_MODEL" : "SMOLLM2"} to the model's directory.`);
+  const model = modelPath(one.model);
   const asked = { id, model, spec: specOf(one, shapeOf(model)), row_tokens: one.run.length, answer_tokens: one.answer };
   child.stdin.write(`${JSON.stringify(asked)}\n`);
 }
@@ -64,7 +59,7 @@ for await (const bytes of child.stdout) {
       process.stdout.write(`${name.padEnd(42)} failed: ${message}\n`);
       continue;
     }
-    const shape = shapeOf(models[one.model] as string);
+    const shape = shapeOf(modelPath(one.model));
     const parts = memoryParts(shape, { ...one.run, length: length ?? one.run.length });
     const total = totalMb(parts);
     errors.push({ name, off: total / peak - 1 });

@@ -1,13 +1,14 @@
 /** Time from start to the first answer on an existing data directory, and memory when idle, of the compiled binary beside a bare Bun.serve with the same database open. `bun bench/start.ts` */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { needs } from "../scripts/setup.ts";
 import { startLive } from "../test/support/live.ts";
 import { median, rssMb } from "./support.ts";
 
 const ROUNDS = 7;
 const binary = join(import.meta.dir, "../dist/finetune-lab");
-if (!existsSync(binary)) throw new Error("build the binary first: bun run build");
+needs("binary");
 
 const live = await startLive({ command: [binary] });
 await live.kill9();

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { needs } from "../scripts/setup.ts";
 import { TRAINER_ENV } from "../test/support/live.ts";
 import { median } from "./support.ts";
 
@@ -21,6 +22,7 @@ const { values: options, positionals } = parseArgs({
     "no-install": { type: "boolean", default: false },
   },
 });
+needs("trainer environment");
 const model = positionals[0];
 if (!model || !existsSync(join(model, "config.json"))) {
   console.error("Name a model directory with a chat template like SmolLM2's: bun run bench trainer MODEL_DIR");

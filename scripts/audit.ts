@@ -92,7 +92,12 @@ export async function auditNpm(root = ROOT, registry?: string): Promise<Audit> {
 }
 
 async function auditPython(): Promise<Audit[]> {
-  const pipAudit = await maintainerTool("pip-audit");
+  let pipAudit: string;
+  try {
+    pipAudit = await maintainerTool("pip-audit");
+  } catch (error) {
+    return [{ source: "Python packages (pip-audit)", found: [], unchecked: [String(error).slice(0, 300)] }];
+  }
   const files = readdirSync(join(ROOT, "trainer")).filter((name) => /^requirements.*\.txt$/.test(name));
   const cache = mkdtempSync(join(tmpdir(), "ftl-audit-"));
   const options = [

@@ -1,6 +1,7 @@
 /** `bun run bench [NAME] [ARGS…]`: runs one benchmark of bench/ by name, or lists them with what each measures. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { needs, trainerEnvironmentPath } from "./setup.ts";
 
 const folder = join(import.meta.dir, "../bench");
 const names = [...new Bun.Glob("*.{ts,py}").scanSync(folder)].sort();
@@ -15,7 +16,8 @@ if (!file) {
   if (name) process.stderr.write(`There is no benchmark "${name}".\n`);
   process.exit(name ? 2 : 0);
 }
-const runner = file.endsWith(".py") ? [join(import.meta.dir, "../.cache/trainer-env/bin/python")] : [process.execPath];
+if (file.endsWith(".py")) needs("trainer environment");
+const runner = file.endsWith(".py") ? [join(trainerEnvironmentPath(), "bin/python")] : [process.execPath];
 const child = Bun.spawn([...runner, join(folder, file), ...args], {
   stdin: "inherit",
   stdout: "inherit",

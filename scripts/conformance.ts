@@ -1,13 +1,13 @@
 /** `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab plugin check`. For `docker` an engine is started. */
+import { giveUp, needs } from "./setup.ts";
+
 const words = process.argv.slice(2);
+needs("python3");
 let close = async () => {};
 if (words[0] === "docker" && !words.includes("--config")) {
   const { BASE_IMAGE, testDocker } = await import("../test/support/docker.ts");
   const docker = await testDocker();
-  if ("skip" in docker) {
-    process.stdout.write(`skipped: ${docker.skip}\n`);
-    process.exit(0);
-  }
+  if ("skip" in docker) giveUp(`The cases of docker need an engine: ${docker.skip}`);
   close = docker.close;
   words.push("--config", JSON.stringify({ hosts: docker.address, image: BASE_IMAGE }));
 }

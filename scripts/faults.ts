@@ -2,14 +2,14 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { RowReport } from "../test/faults/support/row.ts";
-import { CACHE, ROOT, say } from "./setup.ts";
+import { CACHE, needs, ROOT, say } from "./setup.ts";
 
 const HELP = `bun run faults [--full] [--write] [FILE…]
 
 Runs the tests of test/faults, one file after the other, and prints what was injected, expected and seen.
   --full   the long forms: 100 kills of the server, long locks, more repetitions (about half an hour)
   --write  puts the table into docs/faults.md
-Needs what \`bun run test\` makes: run that once before. Rows that cannot run on this machine say why.`;
+Needs what \`bun run test --prepare\` makes: run that once before. Rows that cannot run on this machine say why.`;
 
 /** Files whose long forms wait for ten minutes: begun first. */
 const LONG = ["test/faults/docker.test.ts", "test/faults/durability.test.ts"];
@@ -97,6 +97,7 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`${HELP}\n`);
     return 0;
   }
+  needs("trainer environment", "tiny model");
   const full = args.includes("--full");
   const named = args.filter((arg) => !arg.startsWith("--"));
   const files = named.length > 0 ? named : [...new Bun.Glob("test/faults/*.test.ts").scanSync(ROOT)].sort();

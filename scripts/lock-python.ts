@@ -166,7 +166,7 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`${unknown ? `${unknown} is unknown.\n` : ""}${HELP}\n`);
     return unknown ? 2 : 0;
   }
-  const uv = await maintainerTool("uv");
+  const uv = await maintainerTool("uv").catch((error: Error) => giveUp(error.message));
   let changed = 0;
   for (const [name, text] of await resolveAll(uv, args.includes("--upgrade"))) {
     if (read(name) === text) continue;

@@ -1,6 +1,7 @@
 /** Runs the trainings of the matrix in one Python process, and finds out which pair a failure is about. */
 import { join } from "node:path";
 import { type Chosen, specOf } from "./matrix-cover.ts";
+import { needs, trainerEnvironmentPath } from "./setup.ts";
 
 export interface Surprise {
   pair: string;
@@ -15,15 +16,10 @@ export const wordsOf = (chosen: Chosen): string =>
     .map(([option, value]) => `${option}=${value}`)
     .join(" ");
 
-/** The Python that has the trainer's packages. */
-function python(): string {
-  const environment = process.env.FTL_TRAINER_ENV ?? join(import.meta.dir, "../.cache/trainer-env");
-  return join(environment, "bin/python");
-}
-
 /** Trains each; resolves with those that failed. `progress` is called after every one. */
 export async function runAll(runs: Chosen[], progress: (done: number, failed: number) => void): Promise<Surprise[]> {
-  const child = Bun.spawn([python(), join(TRAINER, "tests/matrix.py")], {
+  needs("trainer environment");
+  const child = Bun.spawn([join(trainerEnvironmentPath(), "bin/python"), join(TRAINER, "tests/matrix.py")], {
     ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit", cwd: TRAINER },
   });
   const feed = (async () => {

@@ -11,6 +11,7 @@ import { loadConfig } from "../src/config.ts";
 import { systemActor } from "../src/ctx.ts";
 import { host } from "../src/db/schema/hosts.ts";
 import { type SeedName, seed } from "../test/support/seed.ts";
+import { findChromium, needs } from "./setup.ts";
 
 const PASSWORD = "correct-horse-41-battery";
 const EMAIL = "ada@example.test";
@@ -320,10 +321,11 @@ if (values.help || !positionals[0]) {
   );
   process.exit(values.help ? 0 : 2);
 }
+needs("Chromium");
 const out = resolve(positionals[0]);
 mkdirSync(out, { recursive: true });
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  executablePath: findChromium() ?? "",
   args: [
     "--no-sandbox",
     "--disable-gpu",

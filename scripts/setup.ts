@@ -80,9 +80,10 @@ export async function installRequirements(
   await runStep(argv, what, "Check that pip reaches a package index.", { env });
 }
 
-/** A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is missing. */
+/** A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is missing. @throws AppError as `makeVenv` and `runPip` */
 export async function maintainerTool(name: string): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/python.ts");
+  const { installCommand, runPip } = await import("../src/compute/pip.ts");
   const { sha256Hex } = await import("../src/lib/ids.ts");
   const file = "requirements-tools.txt";
   const directory = join(CACHE, "tools", sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));
@@ -90,7 +91,8 @@ export async function maintainerTool(name: string): Promise<string> {
   if (!existsSync(program)) {
     mkdirSync(join(CACHE, "tools"), { recursive: true });
     const python = await makeVenv(await findPython(null), directory);
-    await installRequirements(python, file, "Installing the maintainers' tools (uv, pip-audit)");
+    say("Installing the maintainers' tools (uv, pip-audit)");
+    await runPip(installCommand(python, [join(ROOT, "trainer", file)]), { from: 0, to: 1, packages: 1 }, () => {});
   }
   return program;
 }
@@ -101,6 +103,54 @@ export function linkInCache(name: string, target: string): void {
   mkdirSync(CACHE, { recursive: true });
   if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(link);
   if (!existsSync(link) && resolve(link) !== resolve(target)) symlinkSync(target, link);
+}
+
+/** Things a script of this project may need and does not make itself. */
+export type Need = "trainer environment" | "tiny model" | "SmolLM2 model" | "Chromium" | "binary" | "node" | "python3";
+
+const PREPARE = "`bun run test --prepare` makes it";
+
+/** The directory of the trainer's Python environment, as tests and benchmarks use it; it need not be there. */
+export const trainerEnvironmentPath = (): string => process.env.FTL_TRAINER_ENV ?? join(CACHE, "trainer-env");
+
+/** The directory of a model that the test command makes; it need not be there. */
+export function modelPath(name: "tiny" | "smollm2"): string {
+  const [given, folder] = {
+    tiny: [process.env.FTL_TEST_TINY_MODEL, "tiny"] as const,
+    smollm2: [process.env.FTL_TEST_SMOLLM2, "smollm2-135m-instruct"] as const,
+  }[name];
+  return given ?? join(CACHE, "models", folder);
+}
+
+/** What is missing of `need`, and the command that makes it; null when it is there. */
+export function missing(need: Need): string | null {
+  const file = (path: string, remedy: string) => (existsSync(path) ? null : `no ${need} (${path}): ${remedy}`);
+  switch (need) {
+    case "trainer environment":
+      return file(join(trainerEnvironmentPath(), "bin/python"), `${PREPARE}, or name one in FTL_TRAINER_ENV`);
+    case "tiny model":
+      return file(join(modelPath("tiny"), "config.json"), `${PREPARE}, or name one in FTL_TEST_TINY_MODEL`);
+    case "SmolLM2 model":
+      return file(join(modelPath("smollm2"), "config.json"), `${PREPARE}, or name one in FTL_TEST_SMOLLM2`);
+    case "binary":
+      return file(join(ROOT, "dist/finetune-lab"), "`bun run build` makes it");
+    case "Chromium":
+      return findChromium()
+        ? null
+        : "no Chromium: install it (Debian: apt-get install chromium), or name one in FTL_CHROMIUM";
+    case "node":
+      return Bun.which("npm") ? null : "no Node.js with npm on PATH: install it (Debian: apt-get install nodejs npm)";
+    case "python3":
+      return Bun.which("python3")
+        ? null
+        : "no python3 on PATH: install it (Debian: apt-get install python3 python3-venv)";
+  }
+}
+
+/** Ends the script unless everything it needs is there; all gaps are named at once, each with its remedy. */
+export function needs(...wanted: Need[]): void {
+  const gaps = wanted.map(missing).filter((gap) => gap !== null);
+  if (gaps.length > 0) giveUp(`This cannot run yet:\n${gaps.map((gap) => `  ${gap}`).join("\n")}`);
 }
 
 /** A Chromium or Chrome on this machine for browser tests, or null. */

@@ -1,4 +1,4 @@
-/** `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last. Arguments name test files to run alone. */
+/** `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last. Arguments name files or areas to run alone. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import {
   trainerEnvironment,
 } from "./setup.ts";
 
-const HELP = `bun run test [FILE…]
+const HELP = `bun run test [--prepare] [FILE | AREA…]
 
 Prepares and runs every test of the project. Everything it makes lies in .cache/ and is used again the next time:
   1. JavaScript packages (bun install)
@@ -23,7 +23,10 @@ Prepares and runs every test of the project. Everything it makes lies in .cache/
   4. a Docker Engine of its own with a Debian base and the trainer image (about 3 GB and 6 minutes once), where the machine
      can have one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
   5. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
-then \`bun test\` and \`pytest\`. With FILEs only these run (*.py with pytest, the rest with bun test).
+then \`bun test\` and \`pytest\`. With arguments only what they name runs:
+  FILE       a test file (*.py below trainer/tests runs with pytest, the rest with bun test)
+  AREA       a folder below test/ (\`rooms\`, \`e2e\`), or the beginning of the name of test files: \`gateway\` is test/**/gateway*.test.ts
+  --prepare  makes all of the above and runs nothing
 Exit code: 0 when no test failed, 1 otherwise.`;
 
 interface Counts {
@@ -121,6 +124,31 @@ function testGroups(): [name: string, files: string[]][] {
   return [...groups].sort(([a], [b]) => Number(IN_CONTAINERS.has(a)) - Number(IN_CONTAINERS.has(b)));
 }
 
+/**
+ * The test files that arguments name: files as they are, a folder below test/ with all in it, or every file whose name begins so.
+ * @throws Error naming an argument that means no test
+ */
+export function chooseTests(args: readonly string[], root = ROOT): { bun: string[]; python: string[] } {
+  const all = [...new Bun.Glob("**/*.test.ts").scanSync(join(root, "test"))].sort();
+  const chosen = { bun: new Set<string>(), python: new Set<string>() };
+  for (const arg of args) {
+    const path = arg.replace(/^\.\//, "").replace(/\/+$/, "");
+    if (path.endsWith(".py") && existsSync(join(root, path))) {
+      chosen.python.add(path);
+      continue;
+    }
+    const area = path.replace(/^test\/?/, "");
+    const inside = all.filter((file) => `./${file}`.includes(`/${area}/`) || file === area);
+    const found = inside.length > 0 ? inside : all.filter((file) => (file.split("/").at(-1) ?? "").startsWith(area));
+    if (area === "" || found.length === 0)
+      throw new Error(
+        `No test is called "${arg}". Name a test file, a folder below test/, or the beginning of a file's name.`,
+      );
+    for (const file of found) chosen.bun.add(`./test/${file}`);
+  }
+  return { bun: [...chosen.bun].sort(), python: [...chosen.python] };
+}
+
 /** Runs one test runner with its output shown; its JUnit report gives the counts. */
 async function runTests(
   argv: string[],
@@ -197,6 +225,20 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`${HELP}\n`);
     return 0;
   }
+  const preparing = args.includes("--prepare");
+  const words = args.filter((arg) => arg !== "--prepare");
+  const option = words.find((arg) => arg.startsWith("-"));
+  if (option) {
+    process.stderr.write(`${option} is unknown.\n${HELP}\n`);
+    return 2;
+  }
+  let chosen: ReturnType<typeof chooseTests>;
+  try {
+    chosen = chooseTests(words);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    return 2;
+  }
   say("Preparing the tests; what is made here lies in .cache/ and is used again");
   installPackages();
   const { python, directory } = await trainerEnvironment();
@@ -207,17 +249,20 @@ async function main(args: string[]): Promise<number> {
   const chromium = findChromium();
   if (!chromium)
     say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
-  const bunFiles = args.filter((file) => !file.endsWith(".py"));
-  const wanted = args.length === 0 || bunFiles.some((file) => file.includes("docker"));
+  const [bunFiles, pythonFiles] = [chosen.bun, chosen.python];
+  const wanted = words.length === 0 || bunFiles.some((file) => file.includes("docker"));
   const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
+  if (preparing) {
+    say("Everything is prepared");
+    return 0;
+  }
   const making = wanted ? makeDocker() : Promise.resolve(null);
   // Whoever needs it hears of a failure; nobody else is ended by it.
   making.catch(() => {});
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const pythonFiles = args.filter((file) => file.endsWith(".py"));
   const totals: (Counts & { names: string[] })[] = [];
-  if (bunFiles.length > 0 || args.length === 0) {
+  if (bunFiles.length > 0 || words.length === 0) {
     // A process for each group, so that no group meets what another left in memory.
     for (const [name, files] of bunFiles.length > 0 ? [["named", bunFiles] as const] : testGroups()) {
       if (bunFiles.length > 0 || IN_CONTAINERS.has(name)) {
@@ -233,7 +278,7 @@ async function main(args: string[]): Promise<number> {
       totals.push(await runGroup(how, files, `bun-${name}`, ROOT, env));
     }
   }
-  if (pythonFiles.length > 0 || args.length === 0) {
+  if (pythonFiles.length > 0 || words.length === 0) {
     say("Running pytest on the trainer");
     const files = pythonFiles.map((file) => join(ROOT, file));
     const how = (some: readonly string[], report: string) => [

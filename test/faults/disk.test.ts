@@ -3,6 +3,7 @@ import { afterAll, describe } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { trainerMissing } from "../support/live.ts";
 import { row } from "./support/row.ts";
 
 interface Coded {
@@ -15,7 +16,8 @@ interface Said {
 }
 
 const namespace = ["unshare", "--user", "--map-root-user", "--mount"];
-const skip = Bun.spawnSync([...namespace, "true"]).exitCode === 0 ? null : "mount namespaces are not allowed here";
+const namespaces = Bun.spawnSync([...namespace, "true"]).exitCode === 0;
+const skip = namespaces ? trainerMissing : "mount namespaces are not allowed here";
 const dir = mkdtempSync(join(tmpdir(), "ftl-disk-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
