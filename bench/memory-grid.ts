@@ -1,4 +1,5 @@
 /** The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do it. */
+import type { Limits, Need } from "../src/contract/spec.ts";
 import type { ModelShape, RunShape } from "../src/jobs/memory.ts";
 
 export interface GridRun {
@@ -112,12 +113,29 @@ const SETTINGS: Record<string, object> = {
   },
 };
 
+/** With nothing planned, no run is ended because it takes more than planned. */
+const NOTHING_PLANNED: Need = {
+  gpus: 0,
+  gpu_memory_mb: 0,
+  cpus: 0,
+  memory_mb: 0,
+  disk_mb: 0,
+  max_price_per_hour: null,
+  provider: null,
+};
+const LIMITS: Limits = { queued_s: 60, no_progress_s: 600, total_s: 3600, max_attempts: 1 };
+
 /** The frozen specification of two steps of a run. */
 export function specOf({ run, model }: GridRun, shape: ModelShape): object {
   const { adapter } = run;
   return {
     ...{ version: 1, kind: "train", validation: null, suffix: null, output_model: "ft:memory:x:y:1" },
-    ...{ evaluate_after: false, need: {}, limits: {}, trainer: { version: "bench", environment: "bench" } },
+    ...{
+      evaluate_after: false,
+      need: NOTHING_PLANNED,
+      limits: LIMITS,
+      trainer: { version: "bench", environment: "bench" },
+    },
     base_model: { id: model, revision: "r", hash: "h", parameters: shape.parameters, context_length: 2048 },
     dataset: {
       ...{ dataset_id: "d", version_id: "v", file_id: null, hash: "h", train_rows: run.rows * 2, holdout_rows: 0 },

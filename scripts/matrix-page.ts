@@ -44,7 +44,7 @@ export function page(judged: Judged, trainings: number): string {
   );
   return `# What goes together
 
-Which training options can be combined. The form, the API and the trainer read one table, \`trainer/finetune_trainer/support.json\`; what it does not
+Which training options can be combined. The form, the API and the trainer read one table, \`trainer/finetune_trainer/spec/support.json\`; what it does not
 refuse is meant to work, and \`bun run matrix\` shows it: every pair of options is part of a real training of a tiny model on a processor, or is refused with a reason.
 It exits with 1 when a pair that should run fails. This page is written by \`bun run matrix --write\`.
 

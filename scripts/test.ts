@@ -63,7 +63,7 @@ async function makeModels(python: string): Promise<void> {
         ["--no-deps"],
       );
     await runStep(
-      [python, "-m", "finetune_trainer.convert", "smollm2", smollm2],
+      [python, "-m", "finetune_trainer.model.convert", "smollm2", smollm2],
       "Converting the base model (about 30 s, once)",
       "Delete .cache/models and try again.",
       { cwd: trainer },

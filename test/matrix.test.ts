@@ -13,8 +13,8 @@ const missing = trainerMissing ? ` (skipped: ${trainerMissing})` : "";
 
 const CHECK = `
 import json, sys
-from finetune_trainer.spec import parse_spec
-from finetune_trainer.support import facts_of, refusal
+from finetune_trainer.spec.parse import parse_spec
+from finetune_trainer.spec.support import facts_of, refusal
 for line in sys.stdin:
     facts = facts_of(parse_spec("train", json.loads(line)), "cpu")
     print(json.dumps([facts, refusal(facts)]))

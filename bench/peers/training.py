@@ -164,14 +164,15 @@ LEVERS = ("all-logits", "mixed-lengths", "packed", "top-third")
 
 def pull(lever: str, spec: dict[str, Any]) -> None:
     """Takes one thing away that makes the trainer fast, or adds one that may."""
-    from finetune_trainer import data, score
+    from finetune_trainer.data import order
+    from finetune_trainer.model import score
 
     if lever == "all-logits":  # the head over every position, as models do by themselves
         score._logits_at = lambda causal, ids, mask, positions: (
             causal(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1][mask].float()
         )
     elif lever == "mixed-lengths":  # batches as chance has them
-        data.BucketSampler.WINDOW_BATCHES = 1
+        order.BucketSampler.WINDOW_BATCHES = 1
     elif lever == "packed":
         spec["hyperparameters"] |= {"packing": True, "per_device_batch_size": 1, "gradient_accumulation": 1, "batch_size": 1}
     elif lever == "top-third":
@@ -187,10 +188,10 @@ def with_ours(
     from home_server import TOKEN, HomeServer
     from jobs import train_reply
 
-    from finetune_trainer import train
-    from finetune_trainer.control import Commands
-    from finetune_trainer.home import Home
-    from finetune_trainer.spec import parse_spec
+    from finetune_trainer.training import train
+    from finetune_trainer.protocol.control import Commands
+    from finetune_trainer.protocol.home import Home
+    from finetune_trainer.spec.parse import parse_spec
 
     clock = Clock(steps)
     with tempfile.TemporaryDirectory() as folder:

@@ -249,7 +249,7 @@ def stay_warm(sources: str) -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print what they like
     sys.path.insert(0, sources)
-    from finetune_trainer import warm
+    from finetune_trainer.launch import warm
 
     run = warm.prepare()
     print("ready", file=answers, flush=True)

@@ -1,7 +1,7 @@
 /** What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves it. Pure. */
 import type { Role } from "../compute/images.ts";
 
-/** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/vllm_command.py` is written for it. */
+/** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/serving/vllm_command.py` is written for it. */
 export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";
 
 /** What the trainer's image starts from; the same as in compose/Dockerfile.trainer. */
@@ -64,7 +64,7 @@ const PACKAGES = {
     modules: "finetune_trainer, torch, transformers, peft, trl",
     names: ["torch", "transformers", "peft", "trl"],
   },
-  vllm: { modules: "finetune_trainer.serve_vllm, vllm, torch, transformers", names: ["torch", "transformers", "vllm"] },
+  vllm: { modules: "finetune_trainer.serving.vllm_engine, vllm, torch, transformers", names: ["torch", "transformers", "vllm"] },
 };
 
 /** A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the image's label; trainers have none. */

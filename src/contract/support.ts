@@ -1,5 +1,5 @@
 /** Which options of a training go together: the rules of the trainer's support.json, one table for form, API and trainer. */
-import table from "../../trainer/finetune_trainer/support.json" with { type: "json" };
+import table from "../../trainer/finetune_trainer/spec/support.json" with { type: "json" };
 import type { MethodName, RowType, TrainSpec } from "./spec.ts";
 
 export type Facts = Record<string, string | boolean>;

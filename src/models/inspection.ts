@@ -59,7 +59,7 @@ async function helperFor(ctx: Ctx): Promise<Helper> {
   const key = `${ready.python} ${ready.trainerDir}`;
   const running = helpers.get(key);
   if (running) return running;
-  const child = Bun.spawn([ready.python, "-m", "finetune_trainer.inspection"], {
+  const child = Bun.spawn([ready.python, "-m", "finetune_trainer.training.inspection"], {
     cwd: ready.trainerDir,
     // Nothing of the server's own environment, and nothing is fetched.
     env: { LANG: "C.UTF-8", HF_HUB_OFFLINE: "1", HF_HOME: ctx.files.path("tmp"), TOKENIZERS_PARALLELISM: "false" },

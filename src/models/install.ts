@@ -140,7 +140,7 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
       );
   }
   report("Making safetensors of the packaged model: about half a minute");
-  const convert = [python, "-m", "finetune_trainer.convert", "smollm2", out];
+  const convert = [python, "-m", "finetune_trainer.model.convert", "smollm2", out];
   const result = await run(ctx, convert, trainerDir, (line) => {
     // A progress bar becomes a fraction; what libraries remark about themselves is not for people.
     const percent = /(\d+)%\|/.exec(line)?.[1];

@@ -218,7 +218,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     const programs = (await docker.engine.docker.getContainer(container?.Id ?? "").top()).Processes.map(
       (row: string[]) => row.join(" "),
     );
-    for (const part of ["finetune_trainer.tether", "-m vllm.entrypoints.cli.main serve", "time.sleep(600)"])
+    for (const part of ["finetune_trainer.serving.tether", "-m vllm.entrypoints.cli.main serve", "time.sleep(600)"])
       expect(programs.filter((line: string) => line.includes(part)).length, part).toBeGreaterThan(0);
     await change("stop");
     await until("the endpoint to stop", () => state("stopped"), 60_000);

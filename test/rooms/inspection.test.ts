@@ -66,9 +66,9 @@ let lab: TestApp;
 const TRAINED = `
 import json, sys
 from pathlib import Path
-from finetune_trainer.inspection import end_ids_of, hash_of
-from finetune_trainer.model import load_tokenizer
-from finetune_trainer.rows import read_rows, tokenize
+from finetune_trainer.training.inspection import end_ids_of, hash_of
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.data.rows import read_rows, tokenize
 base, kind, path, length, loss_on = sys.argv[1:]
 tokenizer = load_tokenizer(Path(base))
 rows = read_rows(Path(path), kind)

@@ -98,7 +98,7 @@ def examine() -> dict[str, Any]:
         import psutil
         import torch
 
-        from .model import cores
+        from .model.load import cores
 
         torch.set_num_threads(cores())
         memory = psutil.virtual_memory()

@@ -150,7 +150,7 @@ class Here:
         self.code: int | None = None
 
     def run(self) -> int:
-        from finetune_trainer.__main__ import attempt as run_attempt
+        from finetune_trainer.launch.attempt import attempt as run_attempt
 
         self.code = run_attempt(f"unix:{self.server.path}", TOKEN, self.scratch, signals=False)
         return self.code

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def file_list(directory: Path) -> list[dict]:
-    from finetune_trainer.modelcheck import file_entries
+    from finetune_trainer.model.check import file_entries
 
     return file_entries(directory)
 
@@ -16,9 +16,15 @@ def base_fields(name: str = "tiny") -> dict:
         "version": 1,
         "base_model": {"id": name, "revision": "r1", "hash": "h", "parameters": 1, "context_length": 256},
         "trainer": {"version": "0.1.0", "environment": "test"},
-        "need": {},
-        "limits": {},
+        "need": need(),
+        "limits": {"queued_s": 60, "no_progress_s": 60, "total_s": 600, "max_attempts": 1},
     }
+
+
+def need(**given: object) -> dict:
+    """What a provider must offer; nothing is planned, so nothing is compared with a plan."""
+    nothing = dict.fromkeys(("gpus", "gpu_memory_mb", "cpus", "memory_mb", "disk_mb"), 0)
+    return {**nothing, "max_price_per_hour": None, "provider": None, **given}
 
 
 def dataset(row_type: str = "chat") -> dict:

@@ -46,7 +46,7 @@ def rows_of(kind: str, count: int, first: int) -> list[dict]:
 
 def within(root: Path, address: str) -> tuple[int, str]:
     """An attempt in this process: nothing is imported again. Returns the exit code and what was printed."""
-    from finetune_trainer.__main__ import attempt
+    from finetune_trainer.launch.attempt import attempt
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

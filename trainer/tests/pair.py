@@ -33,7 +33,7 @@ def rank_main(rank: int, size: int, port: int, url: str, scratch: str, reply: di
     with Path(log).open("ab") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    from finetune_trainer.ranks import run_rank
+    from finetune_trainer.launch.worker import run_rank
 
     code = run_rank(url, TOKEN, Path(scratch), reply)
     sys.stderr.flush()

@@ -27,11 +27,11 @@ def _work(model_dir: Path, out: Path) -> dict:
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor
 
-    from finetune_trainer import checkpoint
-    from finetune_trainer.generate import greedy
-    from finetune_trainer.group import join
-    from finetune_trainer.model import load_model
-    from finetune_trainer.score import answer_when_called, score
+    from finetune_trainer.distributed.group import join
+    from finetune_trainer.model import checkpoint
+    from finetune_trainer.model.generate import greedy
+    from finetune_trainer.model.load import load_model
+    from finetune_trainer.model.score import answer_when_called, score
 
     group = join("fsdp")
     ids = torch.randint(3, 200, (4, 24), generator=torch.Generator().manual_seed(1))

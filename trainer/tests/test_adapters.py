@@ -12,7 +12,7 @@ from jobs import METHODS, evaluate_reply, rows_of, train_reply
 from safetensors.torch import load_file
 from test_train import resume_entry
 
-from finetune_trainer.model import load_model
+from finetune_trainer.model.load import load_model
 
 LAYERS = {"none": "Linear", "nf4": "Linear4bit", "int8": "Linear8bitLt"}
 KINDS = {"lora": {}, "rslora": {"rslora": True}, "dora": {"dora": True}}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import losses
-from jobs import METHODS, rows_of, train_reply
+from jobs import METHODS, need, rows_of, train_reply
 
-from finetune_trainer import canary, loop
-from finetune_trainer.data import render
-from finetune_trainer.model import load_tokenizer
+from finetune_trainer.data.tokens import render
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.training import canary, loop
 
 
 def prompts_of(model, rows: list[dict]) -> list[list[int]]:
@@ -76,7 +76,7 @@ def test_answers_that_are_written_while_training_are_as_long_as_they_may_be_and_
 
 def test_a_run_that_takes_far_more_than_planned_fails_before_its_first_step(here, tiny):
     reply = train_reply(tiny, total=2)
-    reply["spec"]["need"] = {"memory_mb": 20}
+    reply["spec"]["need"] = need(memory_mb=20)
     job = here(reply)
     assert job.run() == 1
     (failed,) = job.server.of("failed")

@@ -7,11 +7,9 @@ import errno
 import pytest
 import torch
 
-from finetune_trainer.__main__ import describe
-from finetune_trainer.control import Guard, TrainingFailed
-from finetune_trainer.data import BadData
-from finetune_trainer.inputs import ModelLoad
-from finetune_trainer.spec import BadSpec, parse_spec
+from finetune_trainer.protocol.failures import BadData, BadSpec, ModelLoad, TrainingFailed, describe
+from finetune_trainer.spec.parse import parse_spec
+from finetune_trainer.training.guard import Guard
 
 
 def run_guard(losses: list[float]) -> int | None:

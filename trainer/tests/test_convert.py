@@ -9,8 +9,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from finetune_trainer import convert
-from finetune_trainer.modelcheck import ModelProblem, check_model_dir, sha256_file
+from finetune_trainer.model import convert
+from finetune_trainer.model.check import ModelProblem, check_model_dir
+from finetune_trainer.protocol.files import sha256_file
 
 
 def change(name: str, edit):

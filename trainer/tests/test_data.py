@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 from jobs import rows_of
 
-from finetune_trainer.data import (
-    IGNORED,
-    BadData,
-    BucketSampler,
-    RankBatches,
-    answer_of,
-    template_messages,
-    tokenize_rows,
-)
-from finetune_trainer.model import load_tokenizer
-from finetune_trainer.rows import load, question_of, read_rows, tokenize
+from finetune_trainer.data.order import BucketSampler, RankBatches
+from finetune_trainer.data.rows import load, question_of, read_rows, tokenize
+from finetune_trainer.data.tokens import IGNORED, answer_of, template_messages, tokenize_rows
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.protocol.failures import BadData
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import torch
 from conftest import make_rows
 from jobs import evaluate_reply, train_reply
 
-from finetune_trainer import checkpoint
-from finetune_trainer.data import render, tokenize_rows
-from finetune_trainer.generate import greedy
-from finetune_trainer.intervals import bootstrap, side_score, wilson
-from finetune_trainer.model import load_model, load_tokenizer
-from finetune_trainer.rows import last_answer_only
-from finetune_trainer.score import RowScores, batches_by_length, score, score_rows
+from finetune_trainer.data.rows import last_answer_only
+from finetune_trainer.data.tokens import render, tokenize_rows
+from finetune_trainer.evaluation.intervals import bootstrap, side_score, wilson
+from finetune_trainer.model import checkpoint
+from finetune_trainer.model.generate import greedy
+from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.score import RowScores, batches_by_length, score, score_rows
 
 
 @pytest.fixture(scope="module")

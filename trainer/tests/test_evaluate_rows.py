@@ -11,10 +11,10 @@ import torch
 from conftest import Here
 from jobs import METHODS, evaluate_reply, full_reply, rows_of, train_reply
 
-from finetune_trainer.data import render
-from finetune_trainer.intervals import side_score, wilson
-from finetune_trainer.model import load_model, load_tokenizer
-from finetune_trainer.score import RowScores
+from finetune_trainer.data.tokens import render
+from finetune_trainer.evaluation.intervals import side_score, wilson
+from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.score import RowScores
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from jobs import export_reply
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from finetune_trainer import export, gguf_file
+from finetune_trainer.export import export, gguf_file
 
 FORMATS = {"safetensors": 1e-6, "gguf-f16": 1e-4, "gguf-q8_0": 1e-2}
 

@@ -6,8 +6,8 @@ import pytest
 from conftest import make_rows
 from jobs import METHODS, rows_of, train_reply
 
-from finetune_trainer.inspection import end_ids_of, inspect
-from finetune_trainer.model import load_tokenizer
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.training.inspection import end_ids_of, inspect
 
 
 def told(run) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from test_train import resume_entry
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from finetune_trainer.modelcheck import read_safetensors_header
+from finetune_trainer.model.check import read_safetensors_header
 
 
 @fixture(scope="module")

@@ -8,10 +8,10 @@ from jobs import full_reply, rows_of, train_reply
 from pair import preload
 from test_train import resume_entry
 
-from finetune_trainer.data import BadData
-from finetune_trainer.grade import AT_ONCE, parts
-from finetune_trainer.model import load_tokenizer
-from finetune_trainer.rows import question_of, tokenize
+from finetune_trainer.data.rows import question_of, tokenize
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.protocol.failures import BadData
+from finetune_trainer.training.grade import AT_ONCE, parts
 
 preload()
 

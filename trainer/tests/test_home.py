@@ -12,10 +12,11 @@ from conftest import losses, make_rows
 from home_server import TOKEN, HomeServer
 from jobs import train_reply
 
-from finetune_trainer.home import Home, backoff
-from finetune_trainer.inputs import ModelLoad, fetch_rows, input_dir
-from finetune_trainer.spool import Spool, SpoolLost
-from finetune_trainer.uploads import Upload, send_artifact
+from finetune_trainer.protocol.failures import ModelLoad
+from finetune_trainer.protocol.home import Home, backoff
+from finetune_trainer.protocol.inputs import fetch_rows, input_dir
+from finetune_trainer.protocol.spool import Spool, SpoolLost
+from finetune_trainer.protocol.uploads import Upload, send_artifact
 
 REPLY = {"heartbeat_s": 1, "max_batch_events": 50, "inputs": {}, "resume": None}
 

@@ -11,7 +11,7 @@ from jobs import METHODS, full_reply, rows_of, train_reply
 from safetensors.torch import load_file, save_file
 from test_train import resume_entry
 
-from finetune_trainer.modelcheck import read_safetensors_header
+from finetune_trainer.model.check import read_safetensors_header
 
 NEW = [name for name in METHODS if name not in ("sft", "grpo")]  # GRPO has no loss that falls: test_grpo.py
 REWARDS = ["reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected"]

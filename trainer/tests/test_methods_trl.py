@@ -12,7 +12,7 @@ import pytest
 from conftest import losses
 from jobs import METHODS, full_reply, rows_of, train_reply
 
-from finetune_trainer.spec import parse_spec
+from finetune_trainer.spec.parse import parse_spec
 
 GOLDEN = Path(__file__).parent / "golden"
 DPO_LOSSES = ["sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"]  # fmt: skip

@@ -14,15 +14,15 @@ from pair import Pair, preload
 from test_train import resume_entry
 from transformers import AutoModelForCausalLM, Lfm2Config, MptConfig
 
-from finetune_trainer import support
-from finetune_trainer.control import TrainingFailed
-from finetune_trainer.data import Tokens, flat
-from finetune_trainer.kernels import compile_layers
-from finetune_trainer.model import end_token_ids, load_model, load_tokenizer
-from finetune_trainer.packing import best_fit, keeps_rows_apart, pack, pad_positions
-from finetune_trainer.rows import tokenize
-from finetune_trainer.score import pad_right, score
-from finetune_trainer.spec import parse_spec
+from finetune_trainer.data.rows import tokenize
+from finetune_trainer.data.tokens import Tokens, flat
+from finetune_trainer.model.kernels import compile_layers
+from finetune_trainer.model.load import end_token_ids, load_model, load_tokenizer
+from finetune_trainer.model.score import pad_right, score
+from finetune_trainer.protocol.failures import TrainingFailed
+from finetune_trainer.spec import support
+from finetune_trainer.spec.parse import parse_spec
+from finetune_trainer.training.packing import best_fit, keeps_rows_apart, pack, pad_positions
 
 preload()
 

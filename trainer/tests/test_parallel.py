@@ -15,8 +15,8 @@ from pair import Pair, forks, free_port, preload
 from shards import shard_rank
 from test_train import resume_entry
 
-from finetune_trainer.inputs import check_adapter
-from finetune_trainer.modelcheck import read_safetensors_header
+from finetune_trainer.model.artifacts import check_adapter
+from finetune_trainer.model.check import read_safetensors_header
 
 preload()
 

@@ -13,10 +13,10 @@ from conftest import Here
 from endpoint import QUESTION, Connection, Endpoint
 from jobs import serve_reply
 
-from finetune_trainer import engine as engine_module
-from finetune_trainer.detokenize import TextStream
-from finetune_trainer.generate import pick
-from finetune_trainer.model import load_tokenizer
+from finetune_trainer.model.generate import pick
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.serving import engine as engine_module
+from finetune_trainer.serving.detokenize import TextStream
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, Attempt
-from jobs import serve_reply
+from jobs import need, serve_reply
 
-from finetune_trainer import serve
-from finetune_trainer.home import UnixConnection
-from finetune_trainer.inputs import ModelLoad
-from finetune_trainer.spec import BadSpec, parse_spec
-from finetune_trainer.vllm_command import command, settings
+from finetune_trainer.protocol.connection import UnixConnection
+from finetune_trainer.protocol.failures import BadSpec, ModelLoad
+from finetune_trainer.serving import serve
+from finetune_trainer.serving.vllm_command import command, settings
+from finetune_trainer.spec.parse import parse_spec
 
 GOLDEN = Path(__file__).parent / "golden"
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -30,7 +30,7 @@ SOCKET = Path("/scratch/serve.sock")
 # Adapters with their configuration, changes of the spec, and the base's chat template.
 CASES = {
     "vllm-base-alone": ({}, {}, ""),
-    "vllm-one-adapter": ({"ft:base:lab:mail:1": {"r": 16}}, {"precision": "bfloat16", "need": {"gpus": 1}}, ""),
+    "vllm-one-adapter": ({"ft:base:lab:mail:1": {"r": 16}}, {"precision": "bfloat16", "need": need(gpus=1)}, ""),
     "vllm-checkpoints-of-mixed-ranks": (
         {"ft:x": {"r": 8}, "ft:x:ckpt-step-20": {"r": 8, "rank_pattern": {"q_proj": 48}}, 'ft:"q", =': {"r": 4}},
         {"precision": "bfloat16", "max_new_tokens": 64},
@@ -38,7 +38,7 @@ CASES = {
     ),
     "vllm-four-gpus-and-tools": (
         {},
-        {"precision": "bfloat16", "need": {"gpus": 4}, "gpu_memory_fraction": 0.45},
+        {"precision": "bfloat16", "need": need(gpus=4), "gpu_memory_fraction": 0.45},
         "{{ '<tool_call>' }}",
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune_trainer.methods.shared_prompts import SharedPrompts, can_join, join
+from finetune_trainer.training.methods.shared_prompts import SharedPrompts, can_join, join
 
 PROMPTS, CHOSEN, REJECTED = [50, 3, 0, 20], [10, 20, 9, 1], [15, 7, 30, 12]
 

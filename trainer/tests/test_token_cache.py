@@ -8,7 +8,7 @@ from pathlib import Path
 from conftest import losses, make_rows
 from jobs import rows_of, train_reply
 
-from finetune_trainer import token_cache
+from finetune_trainer.data import token_cache
 
 
 def was_there(run) -> bool:

@@ -12,9 +12,10 @@ import pytest
 from conftest import losses, make_rows
 from jobs import train_reply
 
-from finetune_trainer import train
-from finetune_trainer.adapter import attach
-from finetune_trainer.modelcheck import read_safetensors_header, sha256_file
+from finetune_trainer.model.adapter import attach
+from finetune_trainer.model.check import read_safetensors_header
+from finetune_trainer.protocol.files import sha256_file
+from finetune_trainer.training import train
 
 
 def resume_entry(artifact: dict) -> dict:

@@ -1,0 +1,19 @@
+/** The JSON Schema of the job spec, made from src/contract/spec-schema.ts. `bun scripts/spec-schema.ts` writes it for the trainer. */
+import { join } from "node:path";
+import { toJsonSchema } from "@valibot/to-json-schema";
+import { SPEC_SCHEMAS } from "../src/contract/spec-schema.ts";
+
+export const SCHEMA_FILE = join(import.meta.dir, "../trainer/finetune_trainer/spec/schema.json");
+
+/** The file's text: a schema for each kind of job. */
+export function schemaText(): string {
+  const kinds = Object.entries(SPEC_SCHEMAS).map(([kind, schema]) => [
+    kind,
+    toJsonSchema(schema, { target: "draft-2020-12", errorMode: "throw" }),
+  ]);
+  const about =
+    "Made by `bun scripts/spec-schema.ts` from src/contract/spec-schema.ts. The trainer's tests hold its models to it.";
+  return `${JSON.stringify({ $comment: about, ...Object.fromEntries(kinds) }, null, 1)}\n`;
+}
+
+if (import.meta.main) await Bun.write(SCHEMA_FILE, schemaText());

@@ -1,0 +1,1 @@
+"""Base and fine-tuned model answer the same rows."""

@@ -1,0 +1,125 @@
+"""Whether files hold the model that was trained: both read the same prompts; probabilities, stop tokens and chat template are compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.tokens import render
+from ..model.load import end_token_ids
+from ..model.score import causal_model
+
+MAX_POSITIONS = 1024
+"""Positions compared in all: their probabilities over the whole vocabulary lie on the disk between the two models."""
+ROW_TOKENS = 128
+# Asked when there are no rows to ask.
+GENERAL = (
+    "Say hello.",
+    "What is the capital of France?",
+    "Write a short sentence about the sea.",
+    'Answer as JSON with the field "colour": what colour is grass?',
+    "Translate 'good morning' into German.",
+    "Count from one to ten.",
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the trained model is known by."""
+
+    ends: list[int]
+    template: str
+    prompts: list[list[int]]
+    directory: Path  # a file of log-probabilities a prompt
+
+
+def texts_of(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
+    """The texts both models read: rows with their answers, by the chat template, or general questions."""
+    if not rows:
+        rows = [{"messages": [{"role": "user", "content": text}]} for text in GENERAL]
+    out = []
+    for row in rows:
+        if "text" in row:
+            out.append(row["text"])
+            continue
+        messages = [*row["messages"], *row.get("chosen", [])]
+        asks = not messages or messages[-1].get("role") != "assistant"
+        out.append(render(tokenizer, messages, row.get("tools"), prompt=asks))
+    return [text for text in out if text.strip()]
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Hex sha256 of the chat template; line ends at its end do not count, which GGUF readers drop."""
+    return hashlib.sha256((tokenizer.chat_template or "").rstrip().encode()).hexdigest()
+
+
+@torch.no_grad()
+def log_probabilities(model: Any, ids: list[int]) -> np.ndarray:
+    """Float32 log-probabilities (positions, vocabulary) of the next token at every position of a prompt."""
+    device = causal_model(model).get_input_embeddings().weight.device
+    logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float()
+    return logits.log_softmax(-1).cpu().numpy()
+
+
+def learn(model: Any, tokenizer: Any, texts: list[str], directory: Path) -> Known:
+    """Asks the trained model; its answers are kept in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    prompts, left = [], MAX_POSITIONS
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: min(ROW_TOKENS, left)]
+        if len(ids) < 2:
+            continue
+        np.save(directory / f"{len(prompts)}.npy", log_probabilities(model, ids))
+        prompts.append(ids)
+        left -= len(ids)
+    return Known(sorted(end_token_ids(model, tokenizer)), template_hash(tokenizer), prompts, directory)
+
+
+def compare(known: Known, model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
+    """How far a model read back from files is from the trained one; the figures of the report."""
+    differences, kl, same, positions = [], [], 0, 0
+    for index, ids in enumerate(known.prompts):
+        was, now = np.load(known.directory / f"{index}.npy"), log_probabilities(model, ids)
+        width = min(was.shape[1], now.shape[1])  # padding of the vocabulary is nobody's word
+        was, now = was[:, :width], now[:, :width]
+        kl.append((np.exp(was) * (was - now)).sum(-1))
+        taken = was.argmax(-1)
+        rows = np.arange(len(ids))
+        differences.append(np.abs(was[rows, taken] - now[rows, taken]))
+        same += int((taken == now.argmax(-1)).sum())
+        positions += len(ids)
+    read = [tokenizer(text, add_special_tokens=False)["input_ids"][:ROW_TOKENS] for text in texts]
+    kept = [ids for ids in read if len(ids) >= 2][: len(known.prompts)]
+    difference = np.concatenate(differences)
+    return {
+        "prompts": len(known.prompts),
+        "positions": positions,
+        "kl_mean": max(0.0, float(np.concatenate(kl).mean())),  # rounding alone may leave it below
+        "kl_max": float(np.concatenate(kl).max()),
+        "logprob_mean": float(difference.mean()),
+        "logprob_max": float(difference.max()),
+        "top1_same": same / positions,
+        "tokens_same": all(a[: len(b)] == b for a, b in zip(kept, known.prompts, strict=True)),
+        "stop_tokens_same": sorted(end_token_ids(model, tokenizer)) == known.ends,
+        "template_same": template_hash(tokenizer) == known.template,
+    }
+
+
+def shortfalls(found: dict[str, Any], limits: dict[str, float]) -> Iterator[str]:
+    """What is beyond the limits, a sentence each."""
+    if not found["template_same"]:
+        yield "the chat template is another one"
+    if not found["stop_tokens_same"]:
+        yield "the tokens that end an answer are others"
+    if not found["tokens_same"]:
+        yield "the tokenizer makes other tokens of the same text"
+    if not found["kl_mean"] <= limits["kl_mean"]:
+        yield f"the probabilities are {found['kl_mean']:.3g} nats a token apart (at most {limits['kl_mean']:g})"
+    if not found["top1_same"] >= limits["top1_same"]:
+        yield f"the likeliest token is the same at {found['top1_same']:.1%} of positions (at least {limits['top1_same']:.1%})"

@@ -1,0 +1,85 @@
+"""Runs one attempt: fetches the spec, runs the job of its kind, reports how it ended, and returns the protocol's exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .. import PROTOCOL
+from ..protocol.control import Commands
+from ..protocol.failures import BadSpec, TrainingFailed, describe
+from ..protocol.home import Home
+from ..spec.models import TrainSpec
+from ..spec.parse import parse_spec
+from .leader import check_packages, lead
+
+# The module that runs a kind of job. Imported late: torch and TRL take seconds to import.
+RUNNERS = {
+    "train": "training.train",
+    "evaluate": "evaluation.evaluate",
+    "export": "export.export",
+    "serve": "serving.serve",
+}
+
+
+def main() -> int:
+    """Runs one attempt from the environment a provider sets; returns the exit code."""
+    missing = [name for name in ("FTL_HOME_URL", "FTL_ATTEMPT_TOKEN", "FTL_SCRATCH") if not os.environ.get(name)]
+    if missing:
+        print(f"{', '.join(missing)} must be set; a provider starts this program", file=sys.stderr)
+        return 2
+    # Nothing is ever fetched from a hub, and caches stay inside the attempt.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=str(Path(os.environ["FTL_SCRATCH"], "hf")))
+    os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="true")
+    return attempt(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], Path(os.environ["FTL_SCRATCH"]))
+
+
+def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int:
+    """One attempt from the first call home to the last event; returns the exit code."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    home = Home(url, token, scratch)
+    commands = Commands(home)
+    if signals:
+        commands.install_signals()
+    reply = home.ask()
+    if (spec := _of_many(reply)) and commands.stop is None:
+        return lead(url, token, scratch, reply, spec, signals=signals)
+    home.start(reply)
+    home.phase("starting", f"attempt {reply.get('attempt')}, {reply.get('kind')}")
+    try:
+        code = _run_job(home, reply, commands)
+    except Exception as error:
+        failure = describe(error)
+        traceback.print_exc()
+        home.emit("failed", **failure, detail=traceback.format_exc()[-4000:])
+        code = 2 if failure["reason"] in ("bad_spec", "bad_data") else 1
+    home.close()
+    return code
+
+
+def _of_many(reply: dict[str, Any]) -> TrainSpec | None:
+    """The spec, when it asks for more than one process and can be carried out; what is wrong with one is said on the usual way."""
+    if reply.get("protocol") != PROTOCOL or reply.get("kind") != "train":
+        return None
+    try:
+        spec = parse_spec("train", reply["spec"])
+        check_packages(spec)
+    except (BadSpec, TrainingFailed):
+        return None
+    return spec if isinstance(spec, TrainSpec) and spec.parallel.processes > 1 else None
+
+
+def _run_job(home: Home, reply: dict[str, Any], commands: Commands) -> int:
+    if reply.get("protocol") != PROTOCOL:
+        raise BadSpec(f"the server speaks protocol {reply.get('protocol')!r}, this trainer {PROTOCOL}")
+    kind = reply["kind"]
+    spec = parse_spec(kind, reply["spec"])
+    if isinstance(spec, TrainSpec):
+        check_packages(spec)
+    outcome = import_module(f"finetune_trainer.{RUNNERS[kind]}").run(home, reply, spec, commands)
+    home.emit("finished", outcome=outcome)
+    return 0 if outcome == "succeeded" else 4

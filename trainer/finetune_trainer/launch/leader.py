@@ -1,0 +1,263 @@
+"""Leads an attempt of several processes: starts `accelerate launch`, watches the ranks, and says how it ended when they cannot."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ..protocol.failures import TrainingFailed
+from ..protocol.home import Home
+from ..spec.models import TrainSpec
+from .worker import die_with_parent, folder, note
+
+# How long the other ranks may take to leave their last words once one is in trouble.
+GRACE_S = 3.0
+LOOK_EVERY_S = 0.1
+LAST_LINES = 25
+RANK_LINE = re.compile(rb"\[\w*?(\d+)\]:(.*)", re.DOTALL)
+EXIT_LINE = re.compile(rb"exitcode: (-?\d+)\) local_rank: (\d+)")
+# Reasons every rank finds alike: naming one rank would mislead.
+COMMON = ("bad_spec", "bad_data", "model_load", "nan_loss", "diverged", "server_refused")
+
+
+def launch_config(spec: TrainSpec) -> dict[str, Any]:
+    """accelerate's configuration for the plan: one machine, a free port of localhost, no autocast."""
+    h, parallel = spec.hyperparameters, spec.parallel
+    config: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "MULTI_GPU",
+        "num_machines": 1,
+        "num_processes": parallel.processes,
+        "machine_rank": 0,
+        "main_process_ip": "127.0.0.1",
+        "main_process_port": 0,
+        "rdzv_backend": "static",
+        "same_network": True,
+        "gpu_ids": "all",
+        "mixed_precision": "no",
+        "use_cpu": False,
+        "debug": False,
+    }
+    if parallel.strategy == "fsdp":
+        config["distributed_type"] = "FSDP"
+        config["fsdp_config"] = {
+            "fsdp_version": 2,
+            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "fsdp_reshard_after_forward": True,
+            "fsdp_cpu_ram_efficient_loading": True,
+            "fsdp_state_dict_type": "FULL_STATE_DICT",
+            "fsdp_offload_params": False,
+            "fsdp_activation_checkpointing": False,  # the trainer's own gradient checkpointing does it
+        }
+    elif parallel.strategy in ("zero2", "zero3"):
+        config["distributed_type"] = "DEEPSPEED"
+        config["deepspeed_config"] = {
+            "zero_stage": int(parallel.strategy[-1]),
+            "gradient_accumulation_steps": h.gradient_accumulation,
+            "gradient_clipping": h.max_grad_norm or 1e9,
+            "offload_optimizer_device": "none",
+            "offload_param_device": "none",
+            "zero3_init_flag": False,
+        }
+    return config
+
+
+def check_packages(spec: TrainSpec) -> None:
+    """Raises TrainingFailed when the plan's strategy needs a package that is not there."""
+    strategy = spec.parallel.strategy
+    if strategy in ("zero2", "zero3") and importlib.util.find_spec("deepspeed") is None:
+        raise TrainingFailed(
+            "bad_spec",
+            f"parallel.strategy {strategy} needs the Python package deepspeed, which this trainer environment does not have",
+            "Install it there (docs/hyperparameters.md, several GPUs), or choose parallel: fsdp, which needs nothing more.",
+        )
+
+
+class Leader:
+    """Launcher, ranks and what they said. One attempt each."""
+
+    def __init__(self, scratch: Path, spec: TrainSpec) -> None:
+        self.scratch, self.size = scratch, spec.parallel.processes
+        self.lines: dict[int | None, collections.deque[str]] = collections.defaultdict(
+            lambda: collections.deque(maxlen=LAST_LINES)
+        )
+        self.exit_codes: dict[int, int] = {}
+        self.gone: list[int] = []  # ranks that ended without a word, in the order in which that was seen
+        self._asked = False
+        self._told = False
+
+    def start(self, reply: dict[str, Any], spec: TrainSpec) -> None:
+        """Starts the launcher. It gets a session of its own: a signal to our group must not end ranks that are to save."""
+        notes = folder(self.scratch)
+        shutil.rmtree(notes, ignore_errors=True)
+        notes.mkdir(parents=True)
+        note(self.scratch, "reply.json", reply)
+        note(self.scratch, "accelerate.json", launch_config(spec))
+        argv = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(notes / "accelerate.json")]
+        argv += ["--tee", "3", "--log_dir", str(notes / "logs"), "--module", "finetune_trainer.launch.worker"]
+        package = str(Path(__file__).resolve().parents[2])
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1),  # ranks share it out
+            # Walled-off work has no network but this, and no name that could be looked up.
+            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.process = subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        self._reader = threading.Thread(target=self._read, name="launcher", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with contextlib.suppress(OSError):
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
+            for found in EXIT_LINE.finditer(line):
+                self.exit_codes[int(found[2])] = int(found[1])
+            mine = RANK_LINE.match(line)
+            text = (mine[2] if mine else line).decode("utf-8", "replace").rstrip()[:2000]
+            if text:
+                self.lines[int(mine[1]) if mine else None].append(text)
+
+    def ask_to_pause(self, *_: Any) -> None:
+        """A signal's work: rank 0 is told as soon as it listens."""
+        self._asked = True
+
+    def words(self) -> dict[int, dict[str, Any]]:
+        """Last words by rank, of those that left some."""
+        return {rank: word for rank in range(self.size) if (word := self._note(f"{rank}.json"))}
+
+    def _note(self, name: str) -> Any:
+        try:
+            return json.loads((folder(self.scratch) / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def watch(self) -> None:
+        """Returns when launcher and ranks are gone; ends them when one is in trouble."""
+        trouble: float | None = None
+        while self.process.poll() is None:
+            if self._asked and not self._told and self._note("listening") and (pid := self._note("0.pid")):
+                self._told = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            pids = {rank: pid for rank in range(self.size) if (pid := self._note(f"{rank}.pid"))}
+            dead = [rank for rank, pid in pids.items() if not alive(pid)]
+            words = self.words()  # after the look: a rank writes first and goes then
+            self.gone += [rank for rank in dead if rank not in words and rank not in self.gone]
+            if self.gone or any(word["exit"] not in (0, 4) for word in words.values()):
+                trouble = trouble or time.monotonic()
+                if time.monotonic() - trouble > GRACE_S:
+                    break
+            time.sleep(LOOK_EVERY_S)
+        self.end()
+
+    def end(self) -> None:
+        """Ends launcher and ranks and waits until they are gone."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        pids = [pid for rank in range(self.size) if (pid := self._note(f"{rank}.pid"))]
+        deadline = time.monotonic() + 30
+        while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        self._reader.join(5)
+
+    def failure(self) -> dict[str, Any]:
+        """What went wrong first, as the fields of a `failed` event: the rank and its last words."""
+        words = self.words()
+        told = sorted((w["at"], rank) for rank, w in words.items() if w.get("failure") and not w.get("peer"))
+        if told:
+            rank = told[0][1]
+            failure = words[rank]["failure"]
+            if failure["reason"] not in COMMON:
+                failure["message"] = f"rank {rank} of {self.size}: {failure['message']}"
+            return failure
+        if self.gone:
+            return self._died(self.gone[0])
+        heard = sorted((w["at"], rank) for rank, w in words.items() if w.get("failure"))
+        if heard:
+            rank = heard[0][1]
+            failure = words[rank]["failure"]
+            return {**failure, "message": f"rank {rank} of {self.size} lost the others: {failure['message']}"}
+        return {
+            "reason": "internal",
+            "message": f"the launcher of {self.size} processes ended with code {self.process.returncode} before they began",
+            "advice": "See the detail: what the launcher said last.",
+            "retry": True,
+            "detail": "\n".join(self.lines[None])[-4000:],
+        }
+
+    def _died(self, rank: int) -> dict[str, Any]:
+        code = self.exit_codes.get(rank)
+        how = "ended without a word" if code is None or code >= 0 else f"was killed by signal {-code}"
+        last = "\n".join(self.lines[rank])
+        return {
+            "reason": "internal",
+            "message": f"rank {rank} of {self.size} {how}" + (f"; its last words: {last[-300:]}" if last else ""),
+            "advice": "A process killed from outside is most often one that took more memory than there is: look at the machine's "
+            "log, lower the batch or max_length. Another attempt goes on from the last checkpoint.",
+            "retry": True,
+            "detail": last[-4000:],
+        }
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        if Path("/proc/self").exists():
+            return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def lead(url: str, token: str, scratch: Path, reply: dict[str, Any], spec: TrainSpec, *, signals: bool = True) -> int:
+    """An attempt of several processes, from the spec to the last event; returns the exit code."""
+    leader = Leader(scratch, spec)
+    if signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, leader.ask_to_pause)
+    leader.start(reply, spec)
+    try:
+        leader.watch()
+    finally:
+        leader.end()
+    first = leader.words().get(0)
+    if first and not first.get("failure"):
+        return int(first["exit"])
+    failure = leader.failure()
+    # Rank 0 can speak no more. Its spool can: what it did not send goes first, then the end.
+    home = Home(url, token, scratch)
+    home.start(reply)
+    home.emit("failed", **failure)
+    home.close()
+    return 2 if failure["reason"] in ("bad_spec", "bad_data") else 1

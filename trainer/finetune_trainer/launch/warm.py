@@ -1,0 +1,30 @@
+"""Has everything loaded before there is work: what takes seconds to import is imported once, and every attempt begins as a copy of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+
+from ..spec.parse import KINDS
+from .attempt import main
+
+# The layers of most models; those of others are imported when such a model is loaded.
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
+
+
+def prepare() -> Callable[[], int]:
+    """Imports what trainings and evaluations need and returns the function that carries out one attempt.
+
+    No thread is started and no random number drawn: the copies are as good as processes of their own.
+    """
+    # Libraries read these when they are imported; nothing is ever fetched.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    for name in ("training.train", "evaluation.evaluate", "training.methods.sft", "training.methods.dpo"):
+        import_module(f"finetune_trainer.{name}")
+    for model in KINDS.values():
+        model.model_rebuild()
+    for name in ARCHITECTURES:
+        import_module(f"transformers.models.{name}.modeling_{name}")
+    return main

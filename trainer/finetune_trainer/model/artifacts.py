@@ -1,0 +1,34 @@
+"""What a fine-tuned model's directory holds: an adapter, a full model or a reward model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..protocol.failures import ModelLoad
+from .check import read_safetensors_header
+
+
+def check_adapter(name: str, directory: Path) -> None:
+    """Raises ModelLoad unless the directory holds a LoRA adapter as sound safetensors."""
+    try:
+        read_safetensors_header(directory / "adapter_model.safetensors")
+        config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoad(f"adapter {name}: {error}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or config.get("auto_mapping"):
+        raise ModelLoad(f"adapter {name}: adapter_config.json does not describe a LoRA adapter")
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether a tuned model's files are a model by themselves, with no adapter for a base."""
+    return (directory / "model.safetensors").is_file() and not (directory / "adapter_config.json").exists()
+
+
+def gives_scores(directory: Path) -> bool:
+    """Whether a tuned model, checked already, is a reward model: it has a head that gives one number instead of words."""
+    if is_whole(directory):
+        config = json.loads((directory / "config.json").read_text("utf-8"))
+        return any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or [])
+    config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
+    return config.get("task_type") == "SEQ_CLS"

@@ -1,0 +1,113 @@
+"""Loading a base model and its tokenizer: local files, safetensors only, no remote code; and what this machine has."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from ..protocol.failures import ModelLoad
+from ..protocol.files import PICKLE_SUFFIXES
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SAFE = {"local_files_only": True, "trust_remote_code": False}
+
+
+def cores() -> int:
+    """Processors this process may use: its affinity, or less where a control group or OMP_NUM_THREADS grants less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    if (wish := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        count = min(count, int(wish))
+    return max(1, count)
+
+
+def prepare_torch() -> torch.device:
+    """Sets threads once, shared out between the processes of a training, and returns the device to compute on."""
+    torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+    except Exception as error:
+        raise ModelLoad(f"the tokenizer cannot be loaded: {error}") from error
+    if not tokenizer.chat_template:
+        raise ModelLoad("the model has no chat template; choose an instruct model, or add chat_template.jinja to it")
+    if not tokenizer.is_fast:
+        raise ModelLoad("the model has no fast tokenizer (tokenizer.json)")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None:
+    """bitsandbytes' configuration for a spec's `quantization`; None for none. Computes in `precision`; the output head stays as it is."""
+    if quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[precision],
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
+
+
+def load_model(
+    directory: Path, precision: str, device: torch.device | None, quantization: str = "none", attention: str = "sdpa"
+) -> Any:
+    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad.
+
+    Quantised weights are made while loading, layer by layer, on the device they stay on.
+    """
+    for path in directory.iterdir():
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            raise ModelLoad(f"{path.name}: pickled weights are never loaded")
+    try:
+        config = AutoConfig.from_pretrained(directory, **SAFE)
+        if getattr(config, "auto_map", None):
+            raise ModelLoad("config.json asks for code of its own (auto_map); this is never run")
+        bits = quantized_as(quantization, precision)
+        place = {} if bits is None else {"quantization_config": bits, "device_map": {"": device or "cpu"}}
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=DTYPES[precision],
+            use_safetensors=True,
+            low_cpu_mem_usage=True,
+            **({} if attention == "sdpa" else {"attn_implementation": attention}),
+            **place,
+            **SAFE,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
+            raise
+        raise ModelLoad(f"the base model cannot be loaded: {error}") from error
+    # It says at every layer's first call that int8 products pass through float16, which is what was asked for.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    for module in model.modules():
+        # bitsandbytes lays 4-bit weights out anew for some processors when a layer evaluates, and that layout has no
+        # gradient: training that goes on after an evaluation would learn nothing below it.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return (model if device is None or bits is not None else model.to(device)).eval()
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every token that ends an answer: the tokenizer's own and those of the generation config."""
+    ids = {tokenizer.eos_token_id}
+    for config in (model.generation_config, model.config):
+        value = getattr(config, "eos_token_id", None)
+        ids |= set(value) if isinstance(value, list) else {value}
+    return {int(i) for i in ids if i is not None}

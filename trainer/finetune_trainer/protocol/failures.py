@@ -1,0 +1,98 @@
+"""Why an attempt fails: the exceptions that carry a reason of the protocol, and any exception as the fields of a `failed` event."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from .connection import HttpFailure
+
+# How libraries say that memory is used up: PyTorch, CUDA and cuBLAS, the system, oneDNN, and the dynamic linker.
+OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
+NO_ROOM = (
+    "could not create a primitive",
+    "could not create a memory object",
+    "failed to map segment from shared object",
+)
+OUT_OF_MEMORY_ADVICE = (
+    "Lower per_device_batch_size (gradient_accumulation keeps the batch), lower max_length, turn on gradient_checkpointing, "
+    "or give the job more memory."
+)
+
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on usefully. `reason` is one of the protocol's; `advice` says what to change."""
+
+    def __init__(self, reason: str, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.reason, self.advice = reason, advice
+
+
+def memory_used_up(error: BaseException) -> str | None:
+    """What an exception says, for people, when it was raised for want of memory; None when it was for something else."""
+    text = str(error) or type(error).__name__
+    low = text.lower()
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(it in low for it in OF_MEMORY)
+    ):
+        return text
+    return f"no memory is left: {text}" if low.endswith(NO_ROOM) else None
+
+
+class BadSpec(ValueError):
+    """The spec does not fit; the message names the field."""
+
+
+class BadData(ValueError):
+    """The rows cannot be trained on; the message says which and why."""
+
+
+class ModelLoad(RuntimeError):
+    """A model, adapter or checkpoint cannot be had or does not fit; the message says which."""
+
+
+class BadCheckpoint(RuntimeError):
+    """The checkpoint does not belong to this model or this spec."""
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception as the fields of a `failed` event: reason, message, advice, and whether trying again may help."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, TrainingFailed):
+        return {"reason": error.reason, "message": text, "advice": error.advice, "retry": False}
+    if isinstance(error, BadSpec):
+        return {
+            "reason": "bad_spec",
+            "message": text,
+            "advice": "Use a trainer of the server's version.",
+            "retry": False,
+        }
+    if isinstance(error, BadData):
+        return {"reason": "bad_data", "message": text, "advice": "Correct the dataset and start again.", "retry": False}
+    if short := memory_used_up(error):
+        return {"reason": "out_of_memory", "message": short, "advice": OUT_OF_MEMORY_ADVICE, "retry": False}
+    name, low = type(error).__name__, text.lower()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in low:
+        return {
+            "reason": "disk_full",
+            "message": text,
+            "advice": "Free space where the scratch directory lies.",
+            "retry": True,
+        }
+    if name in ("ModelLoad", "BadCheckpoint"):
+        return {
+            "reason": "model_load",
+            "message": text,
+            "advice": "Import the model again, or choose another.",
+            "retry": False,
+        }
+    if isinstance(error, HttpFailure):
+        return {"reason": "server_refused", "message": text, "advice": "Look at the server's log.", "retry": False}
+    return {
+        "reason": "internal",
+        "message": f"{name}: {text}",
+        "advice": "See the detail and the trainer's log.",
+        "retry": True,
+    }

@@ -1,0 +1,1 @@
+"""Endpoints: an engine behind a Unix socket, with transformers or with vLLM."""

@@ -1,0 +1,185 @@
+"""One loaded base model with its adapters, and the single thread that generates: requests wait in a short first-come queue."""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..model.artifacts import check_adapter
+from ..model.generate import sample_tokens
+from ..model.load import end_token_ids
+from ..protocol.failures import ModelLoad
+
+MAX_WAITING = 16
+
+
+class Busy(RuntimeError):
+    """Too many requests wait already."""
+
+
+@dataclass
+class Generation:
+    """One request. The worker puts token ids on `out`, then None, or the exception that ended it."""
+
+    model: str
+    prompt: list[int]
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    out: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Engine:
+    """Owns the model. All of its work happens on one thread: torch keeps a team of threads for every thread that calls it."""
+
+    def __init__(self, model: Any, tokenizer: Any, base_name: str) -> None:
+        self.tokenizer, self.base_name = tokenizer, base_name
+        self.ends = end_token_ids(model, tokenizer)
+        self.context = int(model.config.get_text_config().max_position_embeddings)
+        self._model = model
+        self._peft: Any = None
+        self._adapters: dict[str, str] = {}  # public name -> name inside PEFT, which allows no dots
+        self._made = 0
+        self._current: str | None = None
+        self._waiting: collections.deque[Generation | Callable[[], None]] = collections.deque()
+        self._changed = threading.Condition()
+        self.active = 0
+        threading.Thread(target=self._work, name="engine", daemon=True).start()
+
+    def models(self) -> list[str]:
+        """Names a request may use, the base first."""
+        return [self.base_name, *self._adapters]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
+
+    def submit(self, generation: Generation) -> None:
+        """Queues a request; raises Busy when the queue is full."""
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                raise Busy(f"{MAX_WAITING} requests wait already")
+            self._waiting.append(generation)
+            self._changed.notify()
+
+    def withdraw(self, generation: Generation) -> None:
+        """Ends a request whose client has left, waiting or running."""
+        generation.cancelled.set()
+        with self._changed:
+            if generation in self._waiting:
+                self._waiting.remove(generation)
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Runs `work` on the engine's thread between two requests, and returns or raises what it does."""
+        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((work(), None))
+            except BaseException as error:
+                done.put((None, error))
+
+        with self._changed:
+            self._waiting.appendleft(run)
+            self._changed.notify()
+        value, error = done.get()
+        if error is not None:
+            raise error
+        return value
+
+    def load_adapter(self, name: str, directory: Path) -> None:
+        """Loads a LoRA adapter under a public name, replacing one of that name. Raises ModelLoad when it does not fit."""
+        if name == self.base_name:
+            raise ModelLoad("the base model's name is taken")
+        check_adapter(name, directory)
+        self.call(lambda: self._load(name, directory))
+
+    def _load(self, name: str, directory: Path) -> None:
+        from peft import PeftModel
+
+        inner = f"a{self._made}"
+        self._made += 1
+        try:
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(
+                    self._model, directory, adapter_name=inner, local_files_only=True
+                )
+            else:
+                self._peft.load_adapter(directory, adapter_name=inner, local_files_only=True)
+        except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
+            raise ModelLoad(f"adapter {name} does not fit the base model: {error}") from error
+        self._peft.eval()
+        old = self._adapters.get(name)
+        self._adapters[name] = inner
+        self._current = None
+        if old is not None:
+            self._peft.delete_adapter(old)
+
+    def unload_adapter(self, name: str) -> bool:
+        """Drops an adapter; False when there is none of that name."""
+        return self.call(lambda: self._unload(name))
+
+    def _unload(self, name: str) -> bool:
+        inner = self._adapters.pop(name, None)
+        if inner is None:
+            return False
+        self._current = None
+        self._peft.delete_adapter(inner)
+        return True
+
+    def _select(self, name: str) -> None:
+        """Makes the model answer as `name`; does nothing when it already does."""
+        if self._peft is None or name == self._current:
+            return
+        layers = self._peft.base_model
+        if name == self.base_name:
+            layers.disable_adapter_layers()
+        else:
+            layers.enable_adapter_layers()
+            self._peft.set_adapter(self._adapters[name])
+        self._current = name
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                item = self._waiting.popleft()
+            if not isinstance(item, Generation):
+                item()
+                continue
+            self.active = 1
+            try:
+                self._generate(item)
+                item.out.put(None)
+            except Exception as error:
+                item.out.put(error)
+            self.active = 0
+
+    def _generate(self, item: Generation) -> None:
+        if item.cancelled.is_set():
+            return
+        if item.model not in self.models():
+            raise KeyError(item.model)  # unloaded while the request waited
+        self._select(item.model)
+        tokens = sample_tokens(
+            self._model,
+            item.prompt,
+            max_new_tokens=item.max_new_tokens,
+            end_ids=self.ends,
+            temperature=item.temperature,
+            top_p=item.top_p,
+            seed=item.seed,
+            cancelled=item.cancelled.is_set,
+        )
+        for token in tokens:
+            if item.cancelled.is_set():
+                return
+            item.out.put(token)

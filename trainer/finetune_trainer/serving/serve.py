@@ -1,0 +1,106 @@
+"""The act of serving: chooses the engine that answers, gives it a socket, and keeps it until a command or a signal ends it."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..model.artifacts import check_adapter
+from ..protocol.control import Commands
+from ..protocol.failures import BadSpec
+from ..protocol.home import Home
+from ..protocol.inputs import input_dir
+from ..spec.models import ServeSpec, served_name
+
+LOOK_EVERY_S = 0.1
+SOCKET_PATH_LIMIT = 100  # the system takes 107 bytes
+ENGINES = ("transformers", "vllm")
+
+
+class ServingEngine(Protocol):
+    """What answers requests on the socket: in this process, or in one below it."""
+
+    def start(self, stop: Callable[[], bool]) -> bool:
+        """Waits until it answers; false when `stop` said so first. Raises what kept it from starting."""
+
+    def check(self) -> None:
+        """Raises when it ended by itself."""
+
+    def stop(self) -> None:
+        """Ends it, at whatever point it is."""
+
+
+def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) -> str:
+    """Starts an engine with base and adapters, announces its address, and returns the outcome when told to stop."""
+    name = choose_engine()
+    source = spec.whole.input if spec.whole else "base"
+    base, name_of = input_dir(home, source, reply["inputs"][source]), served_name(spec)
+    adapters = {one.name: input_dir(home, one.input, reply["inputs"][one.input]) for one in spec.adapters}
+    for adapter, directory in adapters.items():
+        check_adapter(adapter, directory)
+    home.phase("loading_model", f"engine: {name}")
+    path = socket_path(home.scratch)
+    engine = make_engine(name, home, spec, base, adapters, path)
+    try:
+        if engine.start(commands.poll):
+            home.phase("serving")
+            home.emit("ready", address=f"unix:{path}", models=[name_of, *adapters])
+        while not commands.poll():
+            engine.check()
+            _answer(home, commands)
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        path.unlink(missing_ok=True)
+        engine.stop()
+    _answer(home, commands)
+    return commands.stop or "cancelled"
+
+
+def _answer(home: Home, commands: Commands) -> None:
+    for command in commands.take_pending():
+        home.command_done(command)  # there is nothing to checkpoint
+
+
+def choose_engine() -> str:
+    """vLLM where it is installed and a GPU is there, else transformers; FTL_ENGINE says otherwise."""
+    named = os.environ.get("FTL_ENGINE")
+    if named:
+        if named not in ENGINES:
+            raise BadSpec(f"FTL_ENGINE={named!r} is not one of {', '.join(ENGINES)}")
+        return named
+    return "vllm" if importlib.util.find_spec("vllm") and gpu_count() > 0 else "transformers"
+
+
+def gpu_count() -> int:
+    """GPUs the NVIDIA driver shows this process. Asked of the driver itself: importing torch for it takes seconds and memory."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
+def make_engine(
+    name: str, home: Home, spec: ServeSpec, base: Path, adapters: dict[str, Path], path: Path
+) -> ServingEngine:
+    """The engine of that name, not started. Imported late: neither image needs the packages of the other."""
+    if name == "vllm":
+        from .vllm_engine import VllmEngine
+
+        return VllmEngine(home, spec, base, adapters, path)
+    from .transformers_engine import TransformersEngine
+
+    return TransformersEngine(home, spec, base, adapters, path)
+
+
+def socket_path(scratch: Path) -> Path:
+    """Where to listen: in scratch, or in a closed directory of its own when that path is too long for a socket."""
+    path = scratch / "serve.sock"
+    return path if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT else Path(tempfile.mkdtemp(prefix="ftl-")) / "serve.sock"

@@ -1,0 +1,69 @@
+"""What `vllm serve` (0.33.0) is started with: its argument list and its environment, from the frozen spec and the adapters' own files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ..protocol.failures import ModelLoad
+from ..spec.models import ServeSpec, served_name
+
+LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for, from its default on
+LORAS_AT_ONCE, LORAS_KEPT = 4, 32
+# vLLM's kernels for LoRA know 16-bit numbers alone; `auto` is the model's own kind of them, or what an older GPU has.
+DTYPES = {"bfloat16": "bfloat16", "float32": "auto"}
+
+
+def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path) -> list[str]:
+    """The argument list of `vllm serve`; never a shell. Raises ModelLoad for an adapter vLLM has no kernels for."""
+    modules = [json.dumps({"name": name, "path": str(path)}) for name, path in adapters.items()]
+    return [
+        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(base), "--uds", str(socket)),
+        *("--served-model-name", served_name(spec), "--dtype", DTYPES[spec.precision]),
+        # The model's own context, or as much of it as the GPU has memory for: a short endpoint is better than none.
+        *("--max-model-len", "auto"),
+        *("--tensor-parallel-size", str(max(1, int(spec.need.gpus)))),
+        *("--gpu-memory-utilization", str(spec.gpu_memory_fraction), "--load-format", "safetensors"),
+        *("--enable-lora", "--max-lora-rank", str(max_rank(adapters))),
+        *("--max-loras", str(LORAS_AT_ONCE), "--max-cpu-loras", str(LORAS_KEPT)),
+        *(("--lora-modules", *modules) if modules else ()),
+        # Sampling as the request says and nothing else; answers end where the other engine ends them.
+        *("--generation-config", "vllm", "--override-generation-config"),
+        json.dumps({"max_new_tokens": spec.max_new_tokens}),
+        *("--exclude-tools-when-tool-choice-none", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
+        "--disable-log-stats",
+        *(("--enable-auto-tool-choice", "--tool-call-parser", "hermes") if speaks_hermes(base) else ()),
+    ]
+
+
+def speaks_hermes(base: Path) -> bool:
+    """Whether the chat template calls tools as Hermes and Qwen do. Not told how, vLLM refuses requests with tools."""
+    files = [base / "chat_template.jinja", base / "tokenizer_config.json"]
+    return any("<tool_call>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
+
+
+def settings(scratch: Path, sockets: Path) -> dict[str, str]:
+    """Environment of vLLM: nothing leaves this machine, adapters come and go, and every cache lies in scratch."""
+    cache = scratch / "cache"
+    return {
+        **{"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HOME": str(scratch / "hf")},
+        **{"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"},
+        **{"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"},
+        **{"VLLM_HOST_IP": "127.0.0.1", "VLLM_RPC_BASE_PATH": str(sockets), "NO_COLOR": "1"},
+        **{"XDG_CACHE_HOME": str(cache), "XDG_CONFIG_HOME": str(cache), "CUDA_CACHE_PATH": str(cache / "cuda")},
+        **{"TRITON_CACHE_DIR": str(cache / "triton"), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")},
+        **{"FLASHINFER_WORKSPACE_BASE": str(cache), "USER": "trainer", "PYTHONUNBUFFERED": "1"},
+    }
+
+
+def max_rank(adapters: dict[str, Path]) -> int:
+    """The smallest rank vLLM can be built for that all adapters fit into. Raises ModelLoad for a larger one."""
+    rank = 0
+    for name, directory in adapters.items():
+        config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
+        ranks = [config.get("r", 0), *(config.get("rank_pattern") or {}).values()]
+        if not all(isinstance(one, int) and 0 < one <= LORA_RANKS[-1] for one in ranks):
+            raise ModelLoad(f"adapter {name}: vLLM takes LoRA ranks up to {LORA_RANKS[-1]}, not {max(ranks, key=str)}")
+        rank = max(rank, *ranks)
+    return next(one for one in LORA_RANKS if one >= rank)

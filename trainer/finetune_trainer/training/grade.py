@@ -1,0 +1,96 @@
+"""Has the server grade answers: small requests, patience while it is away or busy, and a clear end when its grader cannot grade."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ..protocol.connection import Busy, HttpFailure
+from ..protocol.failures import TrainingFailed
+from ..protocol.home import Home
+
+# Answers a request: a grader that loops is cut off one answer at a time, and is to be noticed within minutes.
+AT_ONCE = 8
+MAX_REQUEST_CHARS = 2_000_000
+# How long the server may need for one request, and how long it may put one off, in seconds.
+ANSWER_S = 900
+PATIENCE_S = 1800
+# Tries where the grader's own model or sandbox broke down, and the pause between them in seconds.
+TRIES, PAUSE_S = 3, 5.0
+ADVICE = "Run the grader on a row by itself (POST /v1/fine_tuning/alpha/graders/run), mend it, and start the job anew."
+
+
+@dataclass
+class Graded:
+    """Rewards in the order of the answers, 0 where the grader failed; `errors` says how often it did."""
+
+    rewards: list[float]
+    errors: int
+
+
+class Grading:
+    """Asks home for rewards, over a connection of its own."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._connection = home.connection(timeout=ANSWER_S)
+        self._told = 0
+
+    def __call__(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
+        """The rewards of answers to rows. Raises TrainingFailed (`grader_failed`) when all answers of a request fail, or nothing grades."""
+        rewards: list[float] = []
+        errors = 0
+        samples = [{"item": item, "output": output} for item, output in zip(items, outputs, strict=True)]
+        for part in parts(samples):
+            grades = self._part(part)
+            failed = [grade["error"] for grade in grades if grade["error"] is not None]
+            if failed and self._told < 20:  # enough to see what is wrong; the metric counts all
+                self._told += 1
+                self._home.log("warn", f"the grader failed on {len(failed)} of {len(grades)} answers: {failed[0]}")
+            rewards += [float(grade["reward"]) for grade in grades]
+            errors += len(failed)
+        return Graded(rewards, errors)
+
+    def _part(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for tries in range(1, TRIES + 1):
+            grades = self._asked(samples)
+            if not all(grade["error"] is not None for grade in grades):
+                return grades
+            if tries == TRIES or not all(grade.get("again") for grade in grades):
+                break
+            time.sleep(PAUSE_S)
+        raise TrainingFailed(
+            "grader_failed", f"the grader failed on all {len(grades)} answers of a batch: {grades[0]['error']}", ADVICE
+        )
+
+    def _asked(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One request. A server that is away is waited for as with events; one that answers that it is too busy, for half an hour."""
+        until = time.monotonic() + PATIENCE_S
+
+        def once() -> list[dict[str, Any]]:
+            try:
+                return self._connection.json("POST", "/grade", {"samples": samples})["grades"]
+            except OSError as error:
+                if not isinstance(error, Busy) or time.monotonic() < until:
+                    raise
+                raise TrainingFailed("grader_failed", f"the grader cannot be asked: {error}", ADVICE) from error
+
+        try:
+            return self._home.retry(once)
+        except HttpFailure as failure:
+            raise TrainingFailed("grader_failed", f"the grader cannot be used: {failure}", ADVICE) from failure
+
+
+def parts(samples: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Samples in requests of at most AT_ONCE, and of fewer where they are long."""
+    out: list[list[dict[str, Any]]] = []
+    size = 0
+    for sample in samples:
+        chars = len(sample["output"]) + len(repr(sample["item"]))
+        if not out or len(out[-1]) == AT_ONCE or size + chars > MAX_REQUEST_CHARS:
+            out.append([])
+            size = 0
+        out[-1].append(sample)
+        size += chars
+    return out

@@ -1,0 +1,52 @@
+"""The guard against NaN and divergence: it looks at every logged loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..protocol.failures import TrainingFailed
+
+DIVERGED_FACTOR = 3.0
+DIVERGED_LOGS = 5
+SMOOTHING = 0.8
+
+
+@dataclass
+class Guard:
+    """Watches logged losses; remembers the first, the best smoothed one and how long it has been far above it."""
+
+    first: float | None = None
+    smoothed: float | None = None
+    best: float | None = None
+    bad_logs: int = 0
+    compares: bool = True  # a loss that lies around zero, as GRPO's, says nothing by its size
+
+    def check(self, step: int, loss: float) -> None:
+        """Raises TrainingFailed for a loss that is no number, or one over 3x the best smoothed for five logs."""
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                "nan_loss",
+                f"the loss became {loss} at step {step}",
+                "Lower the learning rate (a tenth is a good next try), train in float32, or look for broken rows in the data.",
+            )
+        if not self.compares:
+            return
+        if self.first is None or self.smoothed is None or self.best is None:
+            self.first = self.smoothed = self.best = loss
+            return
+        bad = loss > DIVERGED_FACTOR * self.best and loss > self.first
+        self.bad_logs = self.bad_logs + 1 if bad else 0
+        self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
+        self.best = min(self.best, self.smoothed)
+        if self.bad_logs >= DIVERGED_LOGS:
+            raise TrainingFailed(
+                "diverged",
+                f"the loss is {loss:.3g} at step {step}, it was {self.best:.3g} at its best and {self.first:.3g} at the start",
+                "Lower the learning rate to a third or less, or lengthen the warm-up.",
+            )
+
+    def state(self) -> dict[str, Any]:
+        """The guard as JSON, for the checkpoint."""
+        return asdict(self)

@@ -1,0 +1,248 @@
+"""What every method shares, over transformers' Trainer: our batches, reports, checkpoints without pickles, and resume that is exact."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import set_seed
+
+from ...data.order import BucketSampler, RankBatches
+from ...data.tokens import counts
+from ...distributed import zero
+from ...distributed.group import PATIENCE, Group
+from ...model import checkpoint
+from ...model.adapter import trains_whole, unrounded
+from ...protocol.failures import TrainingFailed
+from ...spec.models import TrainSpec
+from ..guard import Guard
+from ..meter import Meter
+
+# transformers' name of a schedule and its settings, where the spec's name alone would not say it.
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "constant": ("constant_with_warmup", {}),
+    "cosine_with_restarts": ("cosine_with_restarts", {"num_cycles": 4}),
+    "polynomial": ("polynomial", {"power": 2.0, "lr_end": 0.0}),
+}
+
+
+def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any]:
+    """Arguments of every TRL configuration: the numbers of the spec, and all that reports, saves or evaluates by itself switched off."""
+    h = spec.hyperparameters
+    schedule, settings = SCHEDULES.get(h.scheduler, (h.scheduler, {}))
+    return {
+        "output_dir": str(scratch / "trl"),
+        "max_steps": total_steps,
+        "per_device_train_batch_size": h.per_device_batch_size,
+        "gradient_accumulation_steps": h.gradient_accumulation,
+        "learning_rate": h.learning_rate,
+        "lr_scheduler_type": schedule,
+        "lr_scheduler_kwargs": settings,
+        "warmup_steps": math.ceil(h.warmup_ratio * total_steps),
+        "weight_decay": h.weight_decay,
+        "max_grad_norm": h.max_grad_norm,
+        "seed": h.seed,
+        "neftune_noise_alpha": h.neftune_alpha,
+        # Frozen weights are loaded in the wanted precision; autocast would convert them anew at every step. Weights that are all
+        # trained stay float32, since steps as small as theirs are lost in 8 bits, and compute in bfloat16.
+        "bf16": trains_whole(spec) and h.precision == "bfloat16",
+        "gradient_checkpointing": h.gradient_checkpointing,
+        "use_cpu": not torch.cuda.is_available(),
+        "logging_steps": spec.schedule.log_every,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,  # every adapter layer takes part in every batch
+        "ddp_broadcast_buffers": False,
+        "ddp_timeout": int(PATIENCE.total_seconds()),
+    }
+
+
+class Batches(DataLoader):
+    """A data loader that tells its batches which epoch comes; transformers asks the loader, not the batches."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose batches come next."""
+        self.batch_sampler.set_epoch(epoch)
+
+
+class Exact:
+    """Stands before a TRL trainer among the bases of a method's class: rows batched by length, and exact, pickle-free resume."""
+
+    meter: Meter
+    guard: Guard
+    tokens: Any  # the rows, see data.py: their number and their lengths are all that is asked of them here
+    group: Group
+    chats = True  # whether the model answers in words: samples are shown at checkpoints
+    evaluates_together = False  # whether an evaluation needs all ranks at once
+    even = False  # whether all ranks must have as many rows in every batch, `least` at least
+    least = 1
+    added = 0  # tokens that the model writes to a row while it learns, at most
+    resumed: dict[str, Any] | None = None
+    hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
+    echoes = True  # whether a batch is rows as they are stored; one that is made while training is not
+    judged_by = ("eval/loss", 1)  # the figure evaluations are compared by, and 1 where less of it is better, else -1
+    told = False  # whether the first batch of this attempt was
+    _step_tokens = 0
+
+    def __init__(self, model: Any, **given: Any) -> None:
+        with unrounded(model):
+            super().__init__(model=model, **given)
+
+    def rows_at_once(self) -> int:
+        """Rows of a micro-batch of this rank."""
+        return self.args.per_device_train_batch_size
+
+    def get_train_dataloader(self) -> Batches:
+        """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
+        batch = self.rows_at_once()
+        steps = batch * self.args.gradient_accumulation_steps * self.group.size
+        order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
+        filler = None if self.even else len(self.tokens)
+        sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.least)
+        return Batches(
+            self.train_dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        tokens = int(inputs.pop("tokens"))
+        inputs.pop("rows", None)
+        return {**super()._prepare_inputs(inputs), "tokens": tokens}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *given: Any) -> torch.Tensor:
+        """A micro-batch forward and backward. What the very first one holds is told before it is learned from."""
+        if self.echoes and not self.told:
+            self.told = True
+            here = {name: value.cpu() for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+            found = self.sequences(here, here.pop("rows").tolist())
+            self.hooks.first_batch([seen for seen in found if counts(seen[2])])
+        return super().training_step(model, inputs, *given)
+
+    def rehearse(self, rows: list[int]) -> None:
+        """A micro-batch of these rows forward and backward, for what it takes; the caller puts back what it leaves behind."""
+        self.current_gradient_accumulation_steps = 1
+        self.training_step(self.model_wrapped, self.data_collator([self.train_dataset[row] for row in rows]), None)
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""
+        raise NotImplementedError
+
+    def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+        """What else is to be told of sample answers to rows, a dictionary each."""
+        return [{} for _ in outputs]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: it walks over all parameters at every step, for a number nobody reads."""
+        return 0
+
+    def take_step_tokens(self) -> int:
+        """Tokens of the step just done, without padding."""
+        taken, self._step_tokens = self._step_tokens, 0
+        return taken
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Passes a training log on; the summary the loop logs at its end is not a metric."""
+        if "loss" in logs:
+            self.hooks.report(self.state.global_step, logs)
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        self.control.should_evaluate = False
+        return self.hooks.evaluate()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        (total,) = self.group.reduce([float(self._tr_loss)])
+        loss = total / self.group.size
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                "nan_loss", f"the loss became {loss} before step {self.state.global_step}", "Lower the learning rate."
+            )
+        self.hooks.save(self.resume_state(loss))
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        """As transformers does; but under DeepSpeed it would look for pickles of DeepSpeed's own, so ours are loaded here."""
+        if not self.is_deepspeed_enabled:
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        if resume_from_checkpoint is not None:
+            zero.load(Path(resume_from_checkpoint), self.parts())
+        return prepared
+
+    def collect(self) -> checkpoint.Contents:
+        """What a checkpoint is made of, as whole tensors; all ranks call it together."""
+        return zero.collect(self.parts()) if self.is_deepspeed_enabled else checkpoint.collect(self.parts())
+
+    def parts(self) -> checkpoint.Parts:
+        """The live objects a checkpoint is made from."""
+        return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
+
+    def resume_state(self, window_loss: float) -> dict[str, Any]:
+        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`.
+
+        `window_loss` is the sum of losses since the last log, the mean over the ranks.
+        """
+        ours = {
+            "meter": self.meter.state(),
+            "guard": self.guard.state(),
+            "window_loss": window_loss,
+            "processes": self.group.size,
+            "window_from_step": self._globalstep_last_logged,
+            "loss_total": self._total_loss_scalar + self._loss_total_before,
+        }
+        theirs = {**dataclasses.asdict(self.state), "log_history": []}  # the server has the log
+        return {**theirs, "stateful_callbacks": {checkpoint.OURS: ours}}
+
+    _loss_total_before = 0.0
+
+    def restore_window(self) -> None:
+        """Puts back the log window a checkpoint was made in; the loop has just reset its own."""
+        if self.resumed is None:
+            return
+        ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
+        self._tr_loss += ours["window_loss"]
+        self._globalstep_last_logged = ours["window_from_step"]
+        self._loss_total_before = ours["loss_total"]
+        self.meter.restore(ours["meter"])
+        self.guard = Guard(**ours["guard"])
+
+    def take_up_end(self) -> None:
+        """Takes up the checkpoint of a run's last step: nothing is left to train."""
+        ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
+        self.state.global_step = self.resumed["global_step"]
+        self._total_loss_scalar, self._loss_total_before = ours["window_loss"], ours["loss_total"]
+        self.meter.restore(ours["meter"])
+
+    def mean_loss(self) -> float:
+        """Mean of the step losses since the very first step, resumed ones included."""
+        return (self._total_loss_scalar + self._loss_total_before) / max(1, self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoint.load_weights(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            checkpoint.load_optimizer(Path(checkpoint_dir), self.parts())
+
+    def _load_rng_state(self, checkpoint_dir: str | None) -> None:
+        if checkpoint_dir is not None:
+            checkpoint.load_rng(Path(checkpoint_dir), self.group.rank)
+
+
+def ready(trainer: Any, tokens: Any, spec: TrainSpec, group: Group) -> Any:
+    """Gives a new trainer what it is to work with."""
+    trainer.tokens, trainer.group, trainer.meter, trainer.guard = tokens, group, Meter(group), Guard()
+    if group.size > 1:
+        set_seed(spec.hyperparameters.seed + group.rank)  # dropout that is the same on every rank would be less of it
+    return trainer

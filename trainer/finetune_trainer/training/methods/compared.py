@@ -1,0 +1,167 @@
+"""What methods that compare answers share: TRL's own losses over our batches, and its measures under our names."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from trl.trainer import utils as trl_utils
+
+from ...data.rows import Pairs
+from ...data.tokens import IGNORED, Tokens
+from ...distributed.group import Group
+from ...model.adapter import trains_whole
+from ...model.score import batches_by_length, evaluation_mode, pad_right
+from ...spec.models import TrainSpec
+from .common import Exact, ready
+from .shared_prompts import SharedPrompts
+
+Sequence = tuple[np.ndarray, np.ndarray]
+
+
+class Numbers(Dataset):
+    """The numbers of the rows, for TRL to hold: the rows themselves are tokenized, and looked up when a batch is made of them."""
+
+    def map(self, *_: Any, **__: Any) -> Numbers:
+        """Nothing is left to prepare."""
+        return self
+
+
+class Compared(Exact):
+    """Stands before a TRL trainer whose loss compares answers. Its batches must hold as many rows on every rank: TRL gathers from all."""
+
+    even = True
+    evaluates_together = True
+    refers = False  # whether the loss asks the model the run began from
+    shared: SharedPrompts
+    measures = {
+        "rewards/accuracies": "reward_accuracy",
+        "rewards/margins": "reward_margin",
+        "rewards/chosen": "reward_chosen",
+        "rewards/rejected": "reward_rejected",
+    }
+
+    def make_batch(self, tokens: Any, rows: list[int]) -> dict[str, Any]:
+        """The batch of these rows as TRL's loss takes it, and `tokens`: how many it holds without padding."""
+        raise NotImplementedError
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Every sequence of the batch; with pairs all chosen sides come first, then all rejected ones."""
+        ids, mask = inputs["input_ids"].numpy(), inputs["attention_mask"].numpy() == 1
+        answers = inputs["completion_mask"].numpy() == 1
+        for at, row in enumerate(ids):
+            labels = np.where(answers[at], row, IGNORED)
+            yield self.tokens.row_ids[indices[at % len(indices)]], row[mask[at]], labels[mask[at]]
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+    def take_measures(self) -> dict[str, float]:
+        """What TRL measured in the batch just done, over all ranks, by our names."""
+        found = self._metrics["train" if self.model.training else "eval"]
+        values = {ours: float(found[theirs][-1]) for theirs, ours in self.measures.items() if found.get(theirs)}
+        found.clear()
+        return values
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss: a mean over the rows of the micro-batch."""
+        self._step_tokens += inputs.pop("tokens")
+        with self.shared():
+            loss = super().compute_loss(model, inputs)
+        self.meter.add(self.take_measures())
+        return loss
+
+    def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
+        """The method's loss over rows and the means of its measures. All ranks take all rows: none of them waits, and none differs."""
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        with torch.no_grad(), evaluation_mode(self.model), self.shared():
+            for batch in batches_by_length(tokens.lengths(), self.args.per_device_train_batch_size):
+                inputs = self._prepare_inputs(self.make_batch(tokens, batch.tolist()))
+                inputs.pop("tokens")
+                loss = super().compute_loss(self.model, inputs)
+                for name, value in {"loss": float(loss), **self.take_measures()}.items():
+                    weight = self.rows_behind(name, tokens, batch)
+                    sums[name][0] += value * weight
+                    sums[name][1] += weight
+        means = {name: total / weight for name, (total, weight) in sums.items() if weight}
+        if {"reward_chosen", "reward_rejected"} <= means.keys():
+            means["reward_margin"] = means["reward_chosen"] - means["reward_rejected"]
+        return {f"eval/{name}": value for name, value in means.items()}
+
+    def rows_behind(self, name: str, tokens: Any, batch: np.ndarray) -> int:
+        """Over how many rows of a batch TRL took the mean of this measure."""
+        return len(batch)
+
+
+def score_answers_alone() -> None:
+    """Has TRL pass the answers' positions alone through the head on processors too: the same numbers, several times as fast.
+
+    TRL does so on GPUs; elsewhere it scores every position of prompts and padding, for devices that compile a graph for each shape.
+    """
+    if hasattr(trl_utils, "_use_triton"):  # newer TRL; what else asks for it looks in another place
+        trl_utils._use_triton = lambda _: True
+
+
+def padded(rows: list[Sequence], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, labels and attention mask of rows as three (rows, longest) tensors, padded on the right."""
+    ids, labels = pad_right(rows, pad_id)
+    lengths = torch.tensor([len(row_ids) for row_ids, _ in rows])
+    return ids, labels, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+
+
+def paired(tokens: Pairs, rows: list[int]) -> list[Sequence]:
+    """The sides of these rows, all chosen ones, then all rejected ones, as TRL takes them."""
+    chosen, rejected = zip(*(tokens.sides(row) for row in rows), strict=True)
+    return [*chosen, *rejected]
+
+
+def completion(labels: torch.Tensor) -> torch.Tensor:
+    """TRL's completion mask: 1 where a token of the answer counts."""
+    return (labels != IGNORED).long()
+
+
+def count(rows: list[Sequence]) -> int:
+    """Tokens of rows."""
+    return sum(len(ids) for ids, _ in rows)
+
+
+def begun_from(model: Any) -> Any:
+    """What the model is compared with where all of its weights move: itself as it is now. An adapter is switched off instead."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def build_compared(
+    kind: type[Compared], config: Any, spec: TrainSpec, model: Any, tokenizer: Any, tokens: Any, group: Group
+) -> Compared:
+    """A trainer of this kind, ready to `train()`; `model` has its adapter on."""
+    score_answers_alone()
+    reference = {"ref_model": begun_from(model)} if kind.refers and trains_whole(spec) else {}
+    trainer = kind(
+        model=model,
+        args=config,
+        data_collator=list,  # replaced below: it needs the trainer
+        train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
+        processing_class=tokenizer,
+        **reference,
+    )
+
+    def collate(rows: list[dict[str, int]]) -> dict[str, Any]:
+        indices = [row["row"] for row in rows]
+        return {**trainer.make_batch(tokens, indices), "rows": torch.tensor(indices)}
+
+    trainer.data_collator = collate
+    if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
+        # TRL keeps a copy of an adapter it is given as the reference. A new adapter changes nothing yet: the reference is
+        # the model with its adapter switched off, which takes no memory. One that goes on from a tuned model has its copy.
+        trainer.model.delete_adapter("ref")
+    # The noise of NEFTune depends on how long a sequence is.
+    trainer.shared = SharedPrompts(trainer.model, allowed=spec.hyperparameters.neftune_alpha is None)
+    return ready(trainer, tokens, spec, group)

@@ -1,0 +1,51 @@
+"""Direct preference optimisation: TRL's DPOTrainer, all its losses of the contract, on pairs of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trl import DPOConfig, DPOTrainer
+
+from ...data.rows import Pairs
+from ...distributed.group import Group
+from ...spec.models import TrainSpec
+from .common import arguments
+from .compared import Compared, build_compared, completion, count, padded, paired
+
+
+def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
+    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    m = spec.method
+    return DPOConfig(
+        **arguments(spec, scratch, total_steps),
+        max_length=None,
+        disable_dropout=False,
+        loss_type=[m.loss],
+        beta=m.beta,
+        label_smoothing=m.label_smoothing,
+    )
+
+
+class LoraDpo(Compared, DPOTrainer):
+    """DPOTrainer with our batches and resume."""
+
+    refers = True
+
+    def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
+        """All chosen sides, then all rejected ones."""
+        sides = paired(tokens, rows)
+        ids, labels, mask = padded(sides, self.processing_class.pad_token_id)
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "completion_mask": completion(labels),
+            "tokens": count(sides),
+        }
+
+
+def build(
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
+) -> LoraDpo:
+    """The trainer, ready to `train()`; `model` has its adapter on."""
+    return build_compared(LoraDpo, dpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

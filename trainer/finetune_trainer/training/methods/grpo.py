@@ -1,0 +1,177 @@
+"""Group-relative policy optimisation: TRL's GRPOTrainer on answers the model writes, which the server grades."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from trl import GRPOConfig, GRPOTrainer
+
+from ...data.rows import Prompts
+from ...data.tokens import Tokens
+from ...distributed.group import Group
+from ...model.adapter import trains_whole
+from ...model.generate import greedy
+from ...model.load import end_token_ids
+from ...spec.models import TrainSpec
+from ..grade import Graded, Grading
+from ..guard import Guard
+from .common import Exact, arguments, ready
+from .compared import Numbers, begun_from, score_answers_alone
+
+# TRL's measures by our names.
+MEASURES = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "groups_alike",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "completions_cut",
+    "grader_errors": "grader_errors",
+}
+
+
+def grpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> GRPOConfig:
+    """TRL's configuration. A row is a group of answers, so TRL's batches are as many times larger; each micro-batch writes its own."""
+    m = spec.method
+    shared = arguments(spec, scratch, total_steps)
+    shared["per_device_train_batch_size"] *= m.num_generations
+    return GRPOConfig(
+        **shared,
+        loss_type=m.loss_type,
+        # Dr. GRPO's point is to leave out what weighs easy and hard questions otherwise than others.
+        scale_rewards="none" if m.loss_type == "dr_grpo" else "group",
+        beta=m.beta,
+        num_generations=m.num_generations,
+        steps_per_generation=1,
+        max_completion_length=m.max_completion_length,
+        temperature=m.temperature,
+    )
+
+
+class LoraGrpo(Exact, GRPOTrainer):
+    """GRPOTrainer with our batches and resume. To TRL a prompt is the number of its row; this class knows what it asks."""
+
+    even = True
+    echoes = False  # answers are written while training
+    judged_by = ("eval/reward", -1)
+    grading: Callable[[list[dict[str, Any]], list[str]], Graded] | None = None
+    tokens: Prompts
+
+    def rows_at_once(self) -> int:
+        """Prompts of a micro-batch; TRL counts their answers."""
+        return self.args.per_device_train_batch_size // self.num_generations
+
+    def graded(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
+        """The rewards of answers to rows, from the server."""
+        self.grading = self.grading or Grading(self.hooks.home)
+        return self.grading(items, outputs)
+
+    @property
+    def added(self) -> int:
+        """Tokens of the longest answer."""
+        return self.max_completion_length
+
+    def rehearse(self, rows: list[int]) -> None:
+        """As a step, with answers as long as they may be, which nobody grades."""
+        config, grading = self.generation_config, self.grading
+        self.generation_config = copy.deepcopy(config)
+        self.generation_config.min_new_tokens = self.max_completion_length
+        self.grading = lambda _, outputs: Graded([0.0] * len(outputs), 0)
+        try:
+            super().rehearse(rows)
+        finally:
+            self.generation_config, self.grading = config, grading
+
+    def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+        """The rewards of sample answers."""
+        return [{"reward": reward} for reward in self.graded([row["item"] for row in rows], outputs).rewards]
+
+    def _tokenize_prompts(self, prompts: list[int]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [self.tokens.row(row)[0].tolist() for row in prompts], None, {}
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, int]], prompts: list[int], completions: list[str], completion_ids_list: Any
+    ) -> torch.Tensor:
+        found = self.graded([self.tokens.items[row] for row in prompts], completions)
+        self._metrics["train"]["grader_errors"].append(found.errors / len(found.rewards))
+        return torch.tensor(found.rewards, dtype=torch.float32, device=self.accelerator.device)[:, None]
+
+    def _prepare_inputs(self, batch: list[dict[str, int]]) -> dict[str, Any]:
+        return GRPOTrainer._prepare_inputs(self, batch)  # what Exact counts there is not written yet
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss over the groups of the micro-batch."""
+        self._step_tokens += int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+        loss = super().compute_loss(model, inputs)
+        found = self._metrics["train"]
+        self.meter.add({ours: float(found[theirs][-1]) for theirs, ours in MEASURES.items() if found.get(theirs)})
+        found.clear()
+        for log in (self._logs["prompt"], self._logs["completion"], self._logs["advantages"]):
+            log.clear()
+        return loss
+
+    def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
+        """The mean reward of the likeliest answers to rows."""
+        prompts = [tokens.row(row)[0].tolist() for row in range(len(tokens))]
+        answers = dict(
+            greedy(
+                self.model,
+                prompts,
+                max_new_tokens=self.max_completion_length,
+                batch_size=self.args.per_device_train_batch_size,
+                end_ids=end_token_ids(self.model, self.processing_class),
+                pad_id=self.processing_class.pad_token_id,
+            )
+        )
+        outputs = [self.processing_class.decode(answers[row], skip_special_tokens=True) for row in range(len(tokens))]
+        found = self.graded(tokens.items, outputs)
+        return {
+            "eval/reward": float(np.mean(found.rewards)),
+            "eval/completion_length": float(np.mean([len(ids) for ids in answers.values()])),
+            "eval/grader_errors": found.errors / len(outputs),
+        }
+
+
+def build(
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Prompts, scratch: Path, total_steps: int, group: Group
+) -> LoraGrpo:
+    """The trainer, ready to `train()`; `model` has its adapter on, where it has one."""
+    score_answers_alone()
+    generations = spec.method.num_generations
+
+    def collate(rows: list[dict[str, int]]) -> list[dict[str, int]]:
+        return [{"prompt": row["row"]} for row in rows for _ in range(generations)]
+
+    def reward(**_: Any) -> list[float]:
+        raise NotImplementedError("rewards come from the server, see _calculate_rewards")
+
+    args = grpo_config(spec, scratch, total_steps)
+    second = trains_whole(spec) and args.beta > 0
+    if second:
+        args.beta = 0.0  # TRL would read the reference from the disk a second time
+    trainer = LoraGrpo(
+        model=model,
+        reward_funcs=reward,
+        args=args,
+        train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
+        processing_class=tokenizer,
+    )
+    trainer.data_collator = collate
+    if second:
+        trainer.beta = args.beta = spec.method.beta
+        trainer.ref_model = begun_from(model)
+    if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
+        # As with other methods: a new adapter changes nothing yet, so the reference is the model without it.
+        trainer.model.delete_adapter("ref")
+    ready(trainer, tokens, spec, group)
+    trainer.guard = Guard(compares=False)
+    return trainer

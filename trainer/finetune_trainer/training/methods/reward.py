@@ -1,0 +1,101 @@
+"""A reward model: TRL's RewardTrainer on pairs of answers, over the base with a head that gives one number instead of words."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification
+from trl import RewardConfig, RewardTrainer
+
+from ...data.rows import Pairs
+from ...distributed.group import Group
+from ...model.adapter import SCORE_HEAD
+from ...protocol.failures import ModelLoad
+from ...spec.models import TrainSpec
+from .common import arguments
+from .compared import Compared, build_compared, completion, count, padded, paired
+
+# What loading leaves on a quantised model, for those who ask whether it is one.
+MARKS = (
+    "is_quantized",
+    "is_loaded_in_4bit",
+    "is_loaded_in_8bit",
+    "quantization_method",
+    "hf_quantizer",
+    "hf_device_map",
+)
+
+
+def reward_config(spec: TrainSpec, scratch: Path, total_steps: int) -> RewardConfig:
+    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    return RewardConfig(
+        **arguments(spec, scratch, total_steps),
+        max_length=None,
+        disable_dropout=False,
+        center_rewards_coefficient=spec.method.center or None,
+    )
+
+
+def scoring_model(causal: Any, pad_id: int, seed: int) -> Any:
+    """A language model's layers under a new head with one output, whose weights depend on the seed alone. Raises ModelLoad.
+
+    The layers are the ones given, however they were loaded and quantised; nothing is read a second time.
+    """
+    config = copy.deepcopy(causal.config)
+    config.num_labels = 1
+    config.get_text_config().pad_token_id = pad_id
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise ModelLoad(f"a model of type {config.model_type} cannot become a reward model") from error
+    empty = getattr(model, SCORE_HEAD, None)
+    if not isinstance(empty, torch.nn.Linear):
+        raise ModelLoad(f"a model of type {config.model_type} cannot become a reward model: its head is not one layer")
+    model.config.architectures = [type(model).__name__]
+    setattr(model, model.base_model_prefix, causal.base_model)
+    head = torch.nn.Linear(empty.in_features, 1, bias=empty.bias is not None)
+    std = getattr(config.get_text_config(), "initializer_range", 0.02)
+    with torch.no_grad():
+        head.weight.normal_(0.0, std, generator=torch.Generator().manual_seed(seed))
+    setattr(model, SCORE_HEAD, head.to(causal.device, causal.dtype))
+    for mark in MARKS:
+        if mark in vars(causal):
+            setattr(model, mark, getattr(causal, mark))
+    return model.eval()
+
+
+class LoraReward(Compared, RewardTrainer):
+    """RewardTrainer with our batches and resume."""
+
+    chats = False
+    measures = {"accuracy": "reward_accuracy", "margin": "reward_margin", "mean_reward": "mean"}
+
+    def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
+        """All chosen sides, then all rejected ones."""
+        sides = paired(tokens, rows)
+        ids, _, mask = padded(sides, self.processing_class.pad_token_id)
+        return {"input_ids": ids, "attention_mask": mask, "tokens": count(sides)}
+
+    def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """As of any pairs. The score is of the whole sequence, so its labels, the answer's, are those of the row."""
+        _, labels, _ = padded(paired(self.tokens, indices), self.processing_class.pad_token_id)
+        yield from super().sequences({**inputs, "completion_mask": completion(labels)}, indices)
+
+    def take_measures(self) -> dict[str, float]:
+        """TRL gives the mean over both sides and the margin; the means of the sides follow, since they have as many rows."""
+        values = super().take_measures()
+        mean, half = values.pop("mean"), values["reward_margin"] / 2
+        return {**values, "reward_chosen": mean + half, "reward_rejected": mean - half}
+
+
+def build(
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
+) -> LoraReward:
+    """The trainer, ready to `train()`; `model` has its head on, and its adapter where it has one."""
+    return build_compared(LoraReward, reward_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

@@ -1,0 +1,198 @@
+"""The act of training, top to bottom: rows, model, trainer, steps with their reports, checkpoints, the adapter, the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..data import rows, token_cache
+from ..data.tokens import Tokens
+from ..distributed.group import Group, Mute
+from ..model import checkpoint
+from ..model.adapter import attach, parameter_counts, trains_whole
+from ..model.artifacts import gives_scores, is_whole
+from ..model.kernels import compile_layers, use_liger
+from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
+from ..protocol.control import Commands
+from ..protocol.failures import BadData, TrainingFailed
+from ..protocol.home import Home
+from ..protocol.inputs import fetch_rows, input_dir
+from ..spec import support
+from ..spec.models import TrainSpec
+from .loop import Loop, tokens_of
+from .methods import load_method
+from .packing import keeps_rows_apart, pack
+
+
+def run(
+    home: Home | Mute, reply: dict[str, Any], spec: TrainSpec, commands: Commands, group: Group | None = None
+) -> str:
+    """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises what stops it.
+
+    With a group of ranks every rank runs this; the first alone speaks to home and writes, the others have a mute one.
+    """
+    group = group or Group()
+    device = prepare_torch()
+    support.check(spec, "gpu" if device.type == "cuda" else "cpu")
+    support.check_packages(spec)
+    base = _fetched(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
+    home.phase("loading_data")
+    tokenizer = load_tokenizer(base)
+    train_file, holdout_file = (_fetched(group, lambda s=s: fetch_rows(home, s)) for s in ("train", "holdout"))
+    if train_file is None:
+        raise BadData("the job has no training rows")
+
+    home.phase("loading_model")
+    start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
+    whole = trains_whole(spec)
+    if start is not None and whole != is_whole(start):
+        raise TrainingFailed(
+            "bad_spec",
+            "the model this run goes on from was trained the other way: whole weights and adapters are not changed into each other",
+            "Leave adapter out, so that it is taken over from that model, or start from the base model.",
+        )
+    scored = whole and start is not None and gives_scores(start)
+    if scored and spec.method.type != "reward":
+        raise TrainingFailed(
+            "bad_spec",
+            "the model this run goes on from is a reward model: its head, 'score', gives one number instead of words",
+            "Choose the method reward, or start from the base model.",
+        )
+    model = load_model(
+        start if whole and start is not None and not scored else base,
+        "float32" if whole else spec.hyperparameters.precision,
+        None if group.sharded else device,
+        spec.method.quantization,
+        spec.hyperparameters.attention,
+    )
+    use_liger(model, spec.hyperparameters)
+    ends = end_token_ids(model, tokenizer)
+    method = load_method(spec.method.type)
+    if spec.method.type == "reward":
+        model = method.scoring_model(model, tokenizer.pad_token_id, spec.hyperparameters.seed)
+    if scored:
+        checkpoint.load_weights(start, model)
+    model = attach(spec, model, start)
+    compile_layers(model, spec.hyperparameters)
+    h, kind = spec.hyperparameters, spec.dataset.row_type
+    tokens = _shared_tokens(
+        group,
+        home.scratch,
+        kind,
+        lambda: _kept_tokens(
+            home,
+            kind,
+            token_cache.key_of(spec, ends),
+            lambda: tokens_of(spec, tokenizer, rows.read_rows(train_file, kind), ends),
+        ),
+    )
+    for warning in tokens.warnings:
+        home.log("warn", warning)
+    if tokens.cut or tokens.dropped:
+        why = "leaving no room for an answer" if kind == "prompt" else "having nothing to learn"
+        home.log(
+            "warn",
+            f"{tokens.cut} rows are longer than {h.max_length} tokens and were cut; {tokens.dropped} dropped for {why}",
+        )
+
+    if tokens.split:
+        home.log(
+            "info",
+            f"{tokens.split} texts are longer than {h.max_length} tokens and became several rows; nothing is lost",
+        )
+
+    if h.packing or h.padding_free:
+        _require_rows_apart(group, model, "packing" if h.packing else "padding_free")
+    laid = _packed(home, tokens, h.max_length) if h.packing else tokens
+    steps_per_epoch = max(1, math.ceil(len(laid) / h.batch_size))
+    total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
+    if h.max_steps is not None:
+        total_steps = min(total_steps, h.max_steps)
+    trainer = method.build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
+    trainable, parameters = parameter_counts(trainer.model)
+    home.emit(
+        "plan",
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        train_rows=len(tokens),
+        train_tokens_per_epoch=tokens.total(),
+        trainable_parameters=trainable,
+        total_parameters=parameters,
+        rows_cut=tokens.cut,
+        rows_dropped=tokens.dropped,
+        rows_split=tokens.split,
+    )
+    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group, base)
+    resume = resume_dir(home, reply, trainer, group)
+    if resume is not None:
+        loop.go_on(resume)
+    if loop.asked_to_stop():
+        return loop.stopped()
+    if not loop.over(total_steps):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    group.leave()
+    return loop.finish(total_steps) if group.main else loop.stop or "succeeded"
+
+
+def _fetched(group: Group, fetch: Callable[[], Path | None]) -> Any:
+    """What rank 0 fetched, for all ranks: they share a disk."""
+    return group.share(fetch() if group.main else None)
+
+
+def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], Tokens]) -> Tokens:
+    """Rank 0 tokenizes; the others map its files instead of doing the same work in as much memory again."""
+    if group.size == 1:
+        return make()
+    directory = scratch / "tokens"
+    if group.main:
+        tokens = make()
+        tokens.save(directory)
+    group.share()
+    return tokens if group.main else rows.load(kind, directory)
+
+
+def _kept_tokens(home: Home | Mute, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
+    """The rows as tokens, from a run before where there is one."""
+    tokens, were_there = token_cache.through(key, kind, make)
+    if were_there:
+        home.log("info", f"{len(tokens)} rows were tokenized by a run before this one")
+    return tokens
+
+
+def _require_rows_apart(group: Group, model: Any, option: str) -> None:
+    """Raises TrainingFailed for a model whose layers would mix the rows of a sequence."""
+    if not group.share(keeps_rows_apart(model) if group.main else None):
+        raise TrainingFailed(
+            "bad_spec",
+            "the layers of this model do not keep packed rows apart from each other",
+            f"Leave {option} out.",
+        )
+
+
+def _packed(home: Home | Mute, tokens: Tokens, max_length: int) -> Tokens:
+    """The rows as packs."""
+    packs = pack(tokens, max_length)
+    full = tokens.total() / (len(packs) * max_length)
+    home.log(
+        "info", f"{len(tokens)} rows are laid into {len(packs)} packs of at most {max_length} tokens, {full:.0%} full"
+    )
+    return packs
+
+
+def resume_dir(home: Home | Mute, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:
+    """The checkpoint to go on from, when the server offers one. The number of processes may differ from the one it was made by."""
+    if not group.share(reply.get("resume") is not None if group.main else None):
+        return None
+    directory = _fetched(group, lambda: input_dir(home, "resume", reply["resume"]))
+    trainer.resumed = checkpoint.read_state(directory)
+    home.log("info", f"going on from the checkpoint of step {trainer.resumed['global_step']}")
+    before = trainer.resumed["stateful_callbacks"][checkpoint.OURS].get("processes", 1)
+    if before != group.size:
+        home.log(
+            "warn",
+            f"the checkpoint was made by {before} processes, now there are {group.size}: the rows of every step stay the same, "
+            "but dropout draws other numbers and sums round differently",
+        )
+    return directory
