@@ -31,7 +31,7 @@ def _work(model_dir: Path, out: Path) -> dict:
     from finetune_trainer.model import checkpoint
     from finetune_trainer.model.generate import greedy
     from finetune_trainer.model.load import load_model
-    from finetune_trainer.model.score import answer_when_called, score
+    from finetune_trainer.model.score import score, score_when_called
 
     group = join("fsdp")
     ids = torch.randint(3, 200, (4, 24), generator=torch.Generator().manual_seed(1))
@@ -42,7 +42,7 @@ def _work(model_dir: Path, out: Path) -> dict:
         lora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
         model = get_peft_model(load_model(model_dir, "float32", None), lora)
         if in_parts:
-            answer_when_called(model)
+            score_when_called(model)
             for layer in model.get_base_model().model.layers:
                 fully_shard(layer)
             fully_shard(model)

@@ -11,7 +11,7 @@ from test_train import resume_entry
 from finetune_trainer.data.rows import question_of, tokenize
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.protocol.failures import BadData
-from finetune_trainer.training.grade import AT_ONCE, parts
+from finetune_trainer.training.grade import ANSWERS_PER_REQUEST, parts
 
 preload()
 
@@ -114,7 +114,7 @@ def test_a_grader_that_fails_on_some_answers_is_counted_and_one_that_fails_on_al
     none = job(never, total=2, batch=2)
     assert none.run() == 1
     failed = none.server.events[-1]
-    assert failed["reason"] == "grader_failed" and f"all {AT_ONCE} answers" in failed["message"]
+    assert failed["reason"] == "grader_failed" and f"all {ANSWERS_PER_REQUEST} answers" in failed["message"]
     assert "KeyError: 'answer'" in failed["message"] and "graders/run" in failed["advice"]
 
 

@@ -22,7 +22,7 @@ from finetune_trainer.model.score import pad_right, score
 from finetune_trainer.protocol.failures import TrainingFailed
 from finetune_trainer.spec import support
 from finetune_trainer.spec.parse import parse_spec
-from finetune_trainer.training.packing import best_fit, keeps_rows_apart, pack, pad_positions
+from finetune_trainer.training.packing import best_fit, isolates_packed_rows, pack, pad_positions
 
 preload()
 
@@ -118,8 +118,8 @@ def test_packed_rows_lose_what_they_lose_alone(tiny, attention):
 
 
 def test_models_that_mix_packed_rows_are_found(tiny):
-    assert keeps_rows_apart(load_model(tiny, "bfloat16", None))
-    assert keeps_rows_apart(load_model(tiny, "float32", torch.device("cpu"), "int8"))
+    assert isolates_packed_rows(load_model(tiny, "bfloat16", None))
+    assert isolates_packed_rows(load_model(tiny, "float32", torch.device("cpu"), "int8"))
     small = {"vocab_size": 64, "initializer_range": 0.2}
     mixers = [
         Lfm2Config(
@@ -129,7 +129,7 @@ def test_models_that_mix_packed_rows_are_found(tiny):
         MptConfig(d_model=32, n_heads=2, n_layers=2, max_seq_len=64, **small),
     ]  # fmt: skip
     torch.manual_seed(0)
-    assert [keeps_rows_apart(AutoModelForCausalLM.from_config(config)) for config in mixers] == [False, False]
+    assert [isolates_packed_rows(AutoModelForCausalLM.from_config(config)) for config in mixers] == [False, False]
 
 
 @pytest.mark.parametrize("method", ["sft", "pretrain"])

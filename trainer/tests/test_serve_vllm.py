@@ -20,7 +20,7 @@ from jobs import need, serve_reply
 from finetune_trainer.protocol.connection import UnixConnection
 from finetune_trainer.protocol.failures import BadSpec, ModelLoad
 from finetune_trainer.serving import serve
-from finetune_trainer.serving.vllm_command import command, settings
+from finetune_trainer.serving.vllm_command import command, environment
 from finetune_trainer.spec.parse import parse_spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -72,7 +72,7 @@ def test_arguments_and_environment_are_as_written_down(name, tmp_path):
     assert argv[0] == sys.executable
     found = {
         "argv": ["python", *[one.replace(str(tmp_path), "/data") for one in argv[1:]]],
-        "environment": settings(Path("/scratch"), Path("/tmp/ftl-x")),
+        "environment": environment(Path("/scratch"), Path("/tmp/ftl-x")),
     }
     text = json.dumps(found, indent=2) + "\n"
     path = GOLDEN / f"{name}.json"

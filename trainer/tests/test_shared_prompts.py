@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune_trainer.training.methods.shared_prompts import SharedPrompts, can_join, join
+from finetune_trainer.training.methods.shared_prompts import SharedPrompts, can_share, join
 
 PROMPTS, CHOSEN, REJECTED = [50, 3, 0, 20], [10, 20, 9, 1], [15, 7, 30, 12]
 
@@ -72,14 +72,14 @@ def test_pairs_that_share_little_stay_apart():
 
 
 def test_models_with_another_kind_of_attention_are_left_alone(model):
-    assert can_join(model.model)
+    assert can_share(model.model)
     model.config.sliding_window = 64
-    assert not can_join(model.model)
+    assert not can_share(model.model)
     model.config.layer_types = ["full_attention", "full_attention"]
-    assert can_join(model.model)
+    assert can_share(model.model)
     model.config.layer_types = ["full_attention", "linear_attention"]
-    assert not can_join(model.model)
+    assert not can_share(model.model)
     model.config.layer_types = None
     model.config.sliding_window = None
     model.config.num_local_experts = 4
-    assert not can_join(model.model)
+    assert not can_share(model.model)

@@ -26,12 +26,12 @@ def read_rows(path: Path, kind: str = "chat", limit: int | None = None) -> Itera
                 return
             if line.strip():
                 row = json.loads(line)
-                if not isinstance(row, dict) or not all(isinstance(row.get(k), t) for k, t in NEEDS[kind].items()):
+                if not isinstance(row, dict) or not all(isinstance(row.get(k), t) for k, t in ROW_FIELDS[kind].items()):
                     raise BadData(f"line {number + 1}: not a canonical row of type {kind}")
                 yield row
 
 
-NEEDS: dict[str, dict[str, type]] = {
+ROW_FIELDS: dict[str, dict[str, type]] = {
     "chat": {"messages": list},
     "preference": {"messages": list, "chosen": list, "rejected": list},
     "unpaired": {"messages": list, "label": bool},
@@ -41,7 +41,7 @@ NEEDS: dict[str, dict[str, type]] = {
 
 
 @dataclass
-class Pairs(Tokens):
+class PreferencePairs(Tokens):
     """Preference rows: row i is two of the flat rows, 2i the prompt with the chosen answer, 2i + 1 with the rejected one."""
 
     def lengths(self) -> np.ndarray:
@@ -62,14 +62,14 @@ class Pairs(Tokens):
 
 
 @dataclass
-class Marked(Tokens):
+class UnpairedRows(Tokens):
     """Unpaired rows: `good` says of every row whether its last answer is a good one."""
 
     good: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
 
 
 @dataclass
-class Prompts(Tokens):
+class PromptRows(Tokens):
     """Prompt rows: the flat rows are the prompts, `items` what graders know of each."""
 
     items: list[Row] = field(default_factory=list)
@@ -116,15 +116,17 @@ def tokenize(
     if kind == "prompt":
         return tokenize_prompts(tokenizer, rows, max_length)
     encoder = Encoder(tokenizer, "completion", end_ids)
-    return (tokenize_pairs if kind == "preference" else tokenize_marked)(encoder, rows, max_length)
+    return (tokenize_pairs if kind == "preference" else tokenize_unpaired)(encoder, rows, max_length)
 
 
 def load(kind: str, directory: Path) -> Tokens:
     """Rows that another process has saved."""
-    return {"preference": Pairs, "unpaired": Marked, "prompt": Prompts}.get(kind, Tokens).load(directory)
+    return {"preference": PreferencePairs, "unpaired": UnpairedRows, "prompt": PromptRows}.get(kind, Tokens).load(
+        directory
+    )
 
 
-def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> Pairs:
+def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> PreferencePairs:
     """Both sides of every row, cut at the end; a pair of which an answer is cut away wholly is dropped."""
     parts, row_ids = [], []
     cut = dropped = 0
@@ -141,10 +143,10 @@ def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> Pa
         raise BadData(
             f"no row is left to train on: of {dropped} rows an answer is empty or lies beyond {max_length} tokens; raise max_length"
         )
-    return Pairs(**{**flat(parts), "row_ids": row_ids}, cut=cut, dropped=dropped, warnings=encoder.warnings())
+    return PreferencePairs(**{**flat(parts), "row_ids": row_ids}, cut=cut, dropped=dropped, warnings=encoder.warnings())
 
 
-def tokenize_marked(encoder: Encoder, rows: Iterable[Row], max_length: int) -> Marked:
+def tokenize_unpaired(encoder: Encoder, rows: Iterable[Row], max_length: int) -> UnpairedRows:
     """Rows with the answer that is marked, cut at the end; a row whose answer is cut away wholly is dropped."""
     parts, good = [], []
     cut = dropped = 0
@@ -160,10 +162,10 @@ def tokenize_marked(encoder: Encoder, rows: Iterable[Row], max_length: int) -> M
             f"no row is left to train on: {dropped} have no answer within {max_length} tokens; raise max_length"
         )
     marks = np.asarray(good, np.int8)
-    return Marked(**flat(parts), cut=cut, dropped=dropped, warnings=encoder.warnings(), good=marks)
+    return UnpairedRows(**flat(parts), cut=cut, dropped=dropped, warnings=encoder.warnings(), good=marks)
 
 
-def in_pieces(ids: np.ndarray, max_length: int) -> list[np.ndarray]:
+def split_text(ids: np.ndarray, max_length: int) -> list[np.ndarray]:
     """A text's tokens in pieces of at most `max_length`, each of which begins with the last token of the one before."""
     return [ids[at : at + max_length] for at in range(0, max(1, len(ids) - 1), max_length - 1)]
 
@@ -185,7 +187,7 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
             ids = np.asarray(
                 found if found[-1] == tokenizer.eos_token_id else [*found, tokenizer.eos_token_id], np.int32
             )
-            pieces = in_pieces(ids, max_length)
+            pieces = split_text(ids, max_length)
             parts += [(int(row["id"]), piece, piece) for piece in pieces]
             split += len(pieces) > 1
     if not parts:
@@ -193,7 +195,7 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
     return Tokens(**flat(parts), dropped=dropped, split=split)
 
 
-def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Prompts:
+def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> PromptRows:
     """Prompts that open the assistant's turn. One longer than `max_length` is dropped: cut, it would ask something else."""
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     items: list[Row] = []
@@ -208,4 +210,4 @@ def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Pr
         items.append(row["item"])
     if not parts:
         raise BadData(f"no row is left to train on: {dropped} prompts are longer than {max_length} tokens")
-    return Prompts(**flat(parts), dropped=dropped, items=items)
+    return PromptRows(**flat(parts), dropped=dropped, items=items)

@@ -39,7 +39,7 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
     return hashlib.sha256(json.dumps([*parts, d.row_type]).encode()).hexdigest()[:32]
 
 
-def through(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Tokens, bool]:
+def get_or_create(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Tokens, bool]:
     """The tokens, and whether they were there. Without FTL_TOKEN_CACHE they are made; one that cannot be written costs but time."""
     folder = os.environ.get("FTL_TOKEN_CACHE")
     if not folder:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 # A rank that hangs is found by the server (no progress), one that dies by the launcher; until then patience does no harm.
-PATIENCE = timedelta(hours=25)
+GROUP_TIMEOUT = timedelta(hours=25)
 
 
 class Group:
@@ -19,7 +19,7 @@ class Group:
     def __init__(self, rank: int = 0, size: int = 1, sharded: bool = False) -> None:
         self.rank, self.size, self.sharded = rank, size, sharded
         # Words go over processors, whatever carries the gradients: no GPU memory, and no GPU work in between.
-        self._talk = dist.new_group(backend="gloo", timeout=PATIENCE) if size > 1 else None
+        self._channel = dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT) if size > 1 else None
 
     @property
     def main(self) -> bool:
@@ -28,34 +28,34 @@ class Group:
 
     def share(self, value: Any = None) -> Any:
         """Rank 0's value, on every rank. Plain Python values only."""
-        if self._talk is None:
+        if self._channel is None:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._talk)
+        dist.broadcast_object_list(box, src=0, group=self._channel)
         return box[0]
 
     def reduce(self, values: list[float], how: Literal["sum", "max"] = "sum") -> list[float]:
         """Sums or maxima of numbers over the ranks, in float64, the same on every rank."""
-        if self._talk is None:
+        if self._channel is None:
             return values
         tensor = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(tensor, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX, group=self._talk)
+        dist.all_reduce(tensor, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX, group=self._channel)
         return tensor.tolist()
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks by rank, on rank 0; an empty list on the others."""
-        if self._talk is None:
+        if self._channel is None:
             return [value]
         found: list[Any] | None = [None] * self.size if self.main else None
-        dist.gather_object(value, found, dst=0, group=self._talk)
+        dist.gather_object(value, found, dst=0, group=self._channel)
         return found or []
 
     def leave(self) -> None:
         """Ends the exchange: nothing is waited for after it."""
-        if self._talk is not None:
-            dist.barrier(group=self._talk)
+        if self._channel is not None:
+            dist.barrier(group=self._channel)
             dist.destroy_process_group()
-            self._talk = None
+            self._channel = None
 
 
 def join(strategy: str) -> Group:
@@ -65,11 +65,11 @@ def join(strategy: str) -> Group:
     if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # accelerate finds the group made; both backends, because full states of shards pass through main memory.
-    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpus else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpus else "gloo", timeout=GROUP_TIMEOUT)
     return Group(rank, size, sharded=strategy in ("fsdp", "zero3"))
 
 
-class Mute:
+class SilentHome:
     """Home as the ranks beside the first see it: a scratch directory and nobody to talk to."""
 
     def __init__(self, scratch: Any) -> None:

@@ -47,7 +47,7 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
     import deepspeed
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-    _lay_out_state(parts.optimizer)
+    _allocate_state(parts.optimizer)
     adapter = load_file(directory / checkpoint.ADAPTER_FILES[0])
     slots = load_file(directory / "optimizer.safetensors")
     step, trained = None, _trained(parts.model)
@@ -76,11 +76,11 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
 
 
 @contextlib.contextmanager
-def without_trace(engine: Any, parts: checkpoint.Parts) -> Iterator[None]:
+def unchanged_engine(engine: Any, parts: checkpoint.Parts) -> Iterator[None]:
     """Has the engine's steps inside leave the run as it was: they go at a rate of zero; moments, schedule and counters are put back."""
     inner = parts.optimizer.optimizer
     if fresh := not inner.state:
-        _lay_out_state(parts.optimizer)
+        _allocate_state(parts.optimizer)
     held = [(state, slot) for state in inner.state.values() for slot in state]
     before = [0 if fresh else copy.deepcopy(state[slot]) for state, slot in held]
     counted = {name: getattr(engine, name) for name in COUNTED}
@@ -112,7 +112,7 @@ def _step(optimizer: Any) -> float:
     return max((float(state["step"]) for state in optimizer.optimizer.state.values() if "step" in state), default=0.0)
 
 
-def _lay_out_state(sharded: Any) -> None:
+def _allocate_state(sharded: Any) -> None:
     """Has the optimizer lay out its moments, which it does at its first step: one without gradients, at a rate of zero, changes nothing."""
     inner = sharded.optimizer
     rates = [group["lr"] for group in inner.param_groups]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import Pairs, last_answer_only, question_of, read_rows, tokenize
+from ..data.rows import PreferencePairs, last_answer_only, question_of, read_rows, tokenize
 from ..data.tokens import Tokens, render
-from ..model.artifacts import check_adapter, gives_scores, is_whole
+from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.checkpoint import load_weights
 from ..model.generate import greedy
 from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
@@ -25,11 +25,11 @@ from .intervals import side_score
 
 PROGRESS_EVERY_S = 1.0
 # Tokens an answer may run past the longest expected one: enough to see that it does not end, too few to pay for rambling.
-ROOM = 16
+EXTRA_TOKENS = 16
 # Texts are scored in pieces of this many tokens: all of them count, and their logits lie in memory together.
-PIECE = 1024
+TEXT_TOKENS = 1024
 # Characters of a text that are shown beside its numbers.
-SHOWN = 2000
+MAX_SHOWN_CHARS = 2000
 
 
 def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Commands) -> str:
@@ -46,18 +46,18 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     adapter = None
     if spec.tuned is not None:
         adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
-        if not is_whole(adapter):
+        if not is_full_model(adapter):
             check_adapter("tuned", adapter)
-    whole = adapter is not None and is_whole(adapter)
-    scores = adapter is not None and gives_scores(adapter)
+    whole = adapter is not None and is_full_model(adapter)
+    scores = adapter is not None and is_reward_model(adapter)
     if scores and kind != "preference":
         raise BadData(f"a reward model compares pairs of answers, and these rows are of type {kind}")
 
     home.phase("loading_model")
     model = load_model(base, spec.precision, device, spec.quantization)
-    material = Material(home, kind, rows, tokenizer, model)
+    material = EvaluationRows(home, kind, rows, tokenizer, model)
     many = 1 if adapter is None else 2
-    runner = Runner(home, spec, model, tokenizer, commands, material, many, scores)
+    runner = Evaluator(home, spec, model, tokenizer, commands, material, many, scores)
     result: dict[str, Any] = {"base": None, "tuned": None}
     if adapter is not None and not scores and not whole:
         runner.model = with_adapter(model, adapter)
@@ -93,12 +93,12 @@ def with_adapter(model: Any, directory: Path) -> Any:
         raise ModelLoad(f"the adapter does not fit the base model: {error}") from error
 
 
-class Material:
+class EvaluationRows:
     """The rows of an evaluation as tokens: what is scored, what it is compared with, and what is asked."""
 
     def __init__(self, home: Home, kind: str, rows: list[Any], tokenizer: Any, model: Any) -> None:
         limit = model.config.get_text_config().max_position_embeddings
-        limit = min(limit, PIECE) if kind == "text" else limit
+        limit = min(limit, TEXT_TOKENS) if kind == "text" else limit
         ends = end_token_ids(model, tokenizer)
 
         def tokens_of(rows: list[Any]) -> Tokens:
@@ -119,10 +119,12 @@ class Material:
         kept = set(found.row_ids)
         self.kind, self.ends = kind, ends
         self.rows = [row for row in rows if int(row["id"]) in kept]
-        self.pairs = found if isinstance(found, Pairs) else None
-        self.tokens = found.side(0) if isinstance(found, Pairs) else found
-        self.rejected = found.side(1) if isinstance(found, Pairs) else None
-        self.questions = [([], row["text"][:SHOWN]) if kind == "text" else question_of(row, kind) for row in self.rows]
+        self.pairs = found if isinstance(found, PreferencePairs) else None
+        self.tokens = found.side(0) if isinstance(found, PreferencePairs) else found
+        self.rejected = found.side(1) if isinstance(found, PreferencePairs) else None
+        self.questions = [
+            ([], row["text"][:MAX_SHOWN_CHARS]) if kind == "text" else question_of(row, kind) for row in self.rows
+        ]
         self.prompts = [] if kind == "text" else [
             tokenizer(render(tokenizer, q, row.get("tools"), prompt=True), add_special_tokens=False)["input_ids"]
             for row, (q, _) in zip(self.rows, self.questions, strict=True)
@@ -139,11 +141,11 @@ class Material:
         )
 
 
-class Runner:
+class Evaluator:
     """Answers and scores all rows with the model as it is now, reporting each row."""
 
     def __init__(
-        self, home: Home, spec: EvaluateSpec, model: Any, tokenizer: Any, commands: Commands, material: Material, sides: int,
+        self, home: Home, spec: EvaluateSpec, model: Any, tokenizer: Any, commands: Commands, material: EvaluationRows, sides: int,
         scores: bool,
     ) -> None:  # fmt: skip
         self.home, self.spec, self.model, self.tokenizer, self.commands = home, spec, model, tokenizer, commands
@@ -176,7 +178,7 @@ class Runner:
         if m.rejected is not None:
             preferred = mean_loss(scores) < mean_loss(self._score(m.rejected))
         if m.bad is not None and not self.commands.stop:
-            self._tell_bad(side, m.bad)
+            self._log_rejected(side, m.bad)
         exact = None
         if m.kind == "text":
             for index in range(len(m.rows)):
@@ -194,7 +196,7 @@ class Runner:
         """Every row answered in words; which answers are exactly the expected ones."""
         m = self.material
         exact = np.zeros(len(m.rows), bool)
-        limit = min(self.spec.max_new_tokens, int(scores.count.max()) + ROOM)
+        limit = min(self.spec.max_new_tokens, int(scores.count.max()) + EXTRA_TOKENS)
         answers = greedy(
             self.model, m.prompts, max_new_tokens=limit, batch_size=self.spec.batch_size,
             end_ids=m.ends, pad_id=self.tokenizer.pad_token_id, should_stop=self.commands.poll,
@@ -247,7 +249,7 @@ class Runner:
         self._progress(force=True)
         return {**side_score(scores, right, self.spec.seed, right), "tokens": 0}
 
-    def _tell_bad(self, side: str, bad: Tokens) -> None:
+    def _log_rejected(self, side: str, bad: Tokens) -> None:
         loss = self._score(bad).loss()
         self.home.log(
             "info",

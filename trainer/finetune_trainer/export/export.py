@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ..data.rows import read_rows
 from ..evaluation.evaluate import with_adapter
-from ..model.artifacts import check_adapter, gives_scores, is_whole
-from ..model.load import SAFE, load_model, load_tokenizer, prepare_torch
+from ..model.artifacts import check_adapter, is_full_model, is_reward_model
+from ..model.load import LOCAL_ONLY, load_model, load_tokenizer, prepare_torch
 from ..protocol.control import Commands
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
@@ -28,7 +28,7 @@ from . import fidelity
 from .gguf_file import TYPES, NotWritable, write
 
 # What belongs to a model beside its weights, as transformers names it.
-ABOUT = (
+SIDE_FILES = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "vocab.json", "merges.txt", "added_tokens.json",
 )  # fmt: skip
@@ -42,9 +42,9 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     device = prepare_torch()
     base = input_dir(home, "base", reply["inputs"]["base"])
     adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
-    if not is_whole(adapter):
+    if not is_full_model(adapter):
         check_adapter("tuned", adapter)
-    if gives_scores(adapter):
+    if is_reward_model(adapter):
         raise TrainingFailed(
             "bad_spec", "a reward model has a head of its own, which these files cannot hold", "Use its own files."
         )
@@ -52,10 +52,10 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     tokenizer = load_tokenizer(base)
     kind = (spec.dataset or {}).get("row_type", "chat")
     file = fetch_rows(home, "holdout") if spec.dataset else None
-    texts = fidelity.texts_of(tokenizer, list(read_rows(file, kind, spec.prompts)) if file else [])
+    texts = fidelity.prompt_texts(tokenizer, list(read_rows(file, kind, spec.prompts)) if file else [])
     model = trained(base, adapter, spec.precision, device)
     home.phase("asking", f"the trained model reads {len(texts)} prompts")
-    known = fidelity.learn(model, tokenizer, texts, home.scratch / "known")
+    reference = fidelity.record_reference(model, tokenizer, texts, home.scratch / "known")
     if commands.stop:
         return stopped(home, commands)
 
@@ -86,7 +86,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
         shutil.rmtree(merged)
         back, tokenizer_back = read_gguf(out, names[0], device)
     home.phase("comparing", "the files are read back and answer the same prompts")
-    found = fidelity.compare(known, back, tokenizer_back, texts)
+    found = fidelity.compare(reference, back, tokenizer_back, texts)
     del back
     result |= {"fidelity": found, "files": [{"path": n, "size": (out / n).stat().st_size} for n in names]}
     if short := list(fidelity.shortfalls(found, spec.limits_of_fidelity.model_dump())):
@@ -109,7 +109,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
 
 def trained(base: Path, tuned: Path, precision: str, device: torch.device) -> Any:
     """The model to export: the base with an adapter on it, or one that was trained whole."""
-    if is_whole(tuned):
+    if is_full_model(tuned):
         return load_model(tuned, precision, device)
     return with_adapter(load_model(base, precision, device), tuned)
 
@@ -126,7 +126,7 @@ def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None
     plain = model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
     plain = plain.to(getattr(torch, precision))
     plain.save_pretrained(directory, max_shard_size=SHARD)
-    for name in ABOUT:
+    for name in SIDE_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, directory / name)
     config = json.loads((directory / "config.json").read_text("utf-8"))
@@ -163,6 +163,6 @@ def write_gguf(merged: Path, target: Path, kind: str) -> None:
 
 def read_gguf(directory: Path, name: str, device: torch.device) -> tuple[Any, Any]:
     """Model and tokenizer out of a GGUF file, by a reader that shares nothing with the writer but the format."""
-    model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **SAFE)
-    tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=name, **SAFE)
+    model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **LOCAL_ONLY)
+    tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=name, **LOCAL_ONLY)
     return model.to(device).eval(), tokenizer

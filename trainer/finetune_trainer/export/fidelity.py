@@ -30,7 +30,7 @@ GENERAL = (
 
 
 @dataclass(frozen=True)
-class Known:
+class Reference:
     """What the trained model is known by."""
 
     ends: list[int]
@@ -39,7 +39,7 @@ class Known:
     directory: Path  # a file of log-probabilities a prompt
 
 
-def texts_of(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
+def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
     """The texts both models read: rows with their answers, by the chat template, or general questions."""
     if not rows:
         rows = [{"messages": [{"role": "user", "content": text}]} for text in GENERAL]
@@ -67,7 +67,7 @@ def log_probabilities(model: Any, ids: list[int]) -> np.ndarray:
     return logits.log_softmax(-1).cpu().numpy()
 
 
-def learn(model: Any, tokenizer: Any, texts: list[str], directory: Path) -> Known:
+def record_reference(model: Any, tokenizer: Any, texts: list[str], directory: Path) -> Reference:
     """Asks the trained model; its answers are kept in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     prompts, left = [], MAX_POSITIONS
@@ -78,14 +78,14 @@ def learn(model: Any, tokenizer: Any, texts: list[str], directory: Path) -> Know
         np.save(directory / f"{len(prompts)}.npy", log_probabilities(model, ids))
         prompts.append(ids)
         left -= len(ids)
-    return Known(sorted(end_token_ids(model, tokenizer)), template_hash(tokenizer), prompts, directory)
+    return Reference(sorted(end_token_ids(model, tokenizer)), template_hash(tokenizer), prompts, directory)
 
 
-def compare(known: Known, model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
+def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
     """How far a model read back from files is from the trained one; the figures of the report."""
     differences, kl, same, positions = [], [], 0, 0
-    for index, ids in enumerate(known.prompts):
-        was, now = np.load(known.directory / f"{index}.npy"), log_probabilities(model, ids)
+    for index, ids in enumerate(reference.prompts):
+        was, now = np.load(reference.directory / f"{index}.npy"), log_probabilities(model, ids)
         width = min(was.shape[1], now.shape[1])  # padding of the vocabulary is nobody's word
         was, now = was[:, :width], now[:, :width]
         kl.append((np.exp(was) * (was - now)).sum(-1))
@@ -95,19 +95,19 @@ def compare(known: Known, model: Any, tokenizer: Any, texts: list[str]) -> dict[
         same += int((taken == now.argmax(-1)).sum())
         positions += len(ids)
     read = [tokenizer(text, add_special_tokens=False)["input_ids"][:ROW_TOKENS] for text in texts]
-    kept = [ids for ids in read if len(ids) >= 2][: len(known.prompts)]
+    kept = [ids for ids in read if len(ids) >= 2][: len(reference.prompts)]
     difference = np.concatenate(differences)
     return {
-        "prompts": len(known.prompts),
+        "prompts": len(reference.prompts),
         "positions": positions,
         "kl_mean": max(0.0, float(np.concatenate(kl).mean())),  # rounding alone may leave it below
         "kl_max": float(np.concatenate(kl).max()),
         "logprob_mean": float(difference.mean()),
         "logprob_max": float(difference.max()),
         "top1_same": same / positions,
-        "tokens_same": all(a[: len(b)] == b for a, b in zip(kept, known.prompts, strict=True)),
-        "stop_tokens_same": sorted(end_token_ids(model, tokenizer)) == known.ends,
-        "template_same": template_hash(tokenizer) == known.template,
+        "tokens_same": all(a[: len(b)] == b for a, b in zip(kept, reference.prompts, strict=True)),
+        "stop_tokens_same": sorted(end_token_ids(model, tokenizer)) == reference.ends,
+        "template_same": template_hash(tokenizer) == reference.template,
     }
 
 

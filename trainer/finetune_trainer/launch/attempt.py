@@ -15,7 +15,7 @@ from ..protocol.failures import BadSpec, TrainingFailed, describe
 from ..protocol.home import Home
 from ..spec.models import TrainSpec
 from ..spec.parse import parse_spec
-from .leader import check_packages, lead
+from .leader import check_packages, run_leader
 
 # The module that runs a kind of job. Imported late: torch and TRL take seconds to import.
 RUNNERS = {
@@ -46,8 +46,8 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
     if signals:
         commands.install_signals()
     reply = home.ask()
-    if (spec := _of_many(reply)) and commands.stop is None:
-        return lead(url, token, scratch, reply, spec, signals=signals)
+    if (spec := _multi_process_spec(reply)) and commands.stop is None:
+        return run_leader(url, token, scratch, reply, spec, signals=signals)
     home.start(reply)
     home.phase("starting", f"attempt {reply.get('attempt')}, {reply.get('kind')}")
     try:
@@ -61,7 +61,7 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
     return code
 
 
-def _of_many(reply: dict[str, Any]) -> TrainSpec | None:
+def _multi_process_spec(reply: dict[str, Any]) -> TrainSpec | None:
     """The spec, when it asks for more than one process and can be carried out; what is wrong with one is said on the usual way."""
     if reply.get("protocol") != PROTOCOL or reply.get("kind") != "train":
         return None

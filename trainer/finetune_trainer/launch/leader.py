@@ -20,16 +20,16 @@ from typing import Any
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
 from ..spec.models import TrainSpec
-from .worker import die_with_parent, folder, note
+from .worker import die_with_parent, notes_dir, write_note
 
 # How long the other ranks may take to leave their last words once one is in trouble.
 GRACE_S = 3.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 LAST_LINES = 25
-RANK_LINE = re.compile(rb"\[\w*?(\d+)\]:(.*)", re.DOTALL)
+RANK_LINE = re.compile(rb"\[[A-Za-z_]*(\d+)\]:(.*)", re.DOTALL)
 EXIT_LINE = re.compile(rb"exitcode: (-?\d+)\) local_rank: (\d+)")
 # Reasons every rank finds alike: naming one rank would mislead.
-COMMON = ("bad_spec", "bad_data", "model_load", "nan_loss", "diverged", "server_refused")
+SHARED_REASONS = ("bad_spec", "bad_data", "model_load", "nan_loss", "diverged", "server_refused")
 
 
 def launch_config(spec: TrainSpec) -> dict[str, Any]:
@@ -94,17 +94,17 @@ class Leader:
             lambda: collections.deque(maxlen=LAST_LINES)
         )
         self.exit_codes: dict[int, int] = {}
-        self.gone: list[int] = []  # ranks that ended without a word, in the order in which that was seen
-        self._asked = False
-        self._told = False
+        self.silent_exits: list[int] = []  # ranks that ended without a word, in the order in which that was seen
+        self._request = False
+        self._signaled = False
 
     def start(self, reply: dict[str, Any], spec: TrainSpec) -> None:
         """Starts the launcher. It gets a session of its own: a signal to our group must not end ranks that are to save."""
-        notes = folder(self.scratch)
+        notes = notes_dir(self.scratch)
         shutil.rmtree(notes, ignore_errors=True)
         notes.mkdir(parents=True)
-        note(self.scratch, "reply.json", reply)
-        note(self.scratch, "accelerate.json", launch_config(spec))
+        write_note(self.scratch, "reply.json", reply)
+        write_note(self.scratch, "accelerate.json", launch_config(spec))
         argv = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(notes / "accelerate.json")]
         argv += ["--tee", "3", "--log_dir", str(notes / "logs"), "--module", "finetune_trainer.launch.worker"]
         package = str(Path(__file__).resolve().parents[2])
@@ -142,7 +142,7 @@ class Leader:
 
     def ask_to_pause(self, *_: Any) -> None:
         """A signal's work: rank 0 is told as soon as it listens."""
-        self._asked = True
+        self._request = True
 
     def words(self) -> dict[int, dict[str, Any]]:
         """Last words by rank, of those that left some."""
@@ -150,7 +150,7 @@ class Leader:
 
     def _note(self, name: str) -> Any:
         try:
-            return json.loads((folder(self.scratch) / name).read_text("utf-8"))
+            return json.loads((notes_dir(self.scratch) / name).read_text("utf-8"))
         except (OSError, ValueError):
             return None
 
@@ -158,19 +158,19 @@ class Leader:
         """Returns when launcher and ranks are gone; ends them when one is in trouble."""
         trouble: float | None = None
         while self.process.poll() is None:
-            if self._asked and not self._told and self._note("listening") and (pid := self._note("0.pid")):
-                self._told = True
+            if self._request and not self._signaled and self._note("listening") and (pid := self._note("0.pid")):
+                self._signaled = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
             pids = {rank: pid for rank in range(self.size) if (pid := self._note(f"{rank}.pid"))}
             dead = [rank for rank, pid in pids.items() if not alive(pid)]
             words = self.words()  # after the look: a rank writes first and goes then
-            self.gone += [rank for rank in dead if rank not in words and rank not in self.gone]
-            if self.gone or any(word["exit"] not in (0, 4) for word in words.values()):
+            self.silent_exits += [rank for rank in dead if rank not in words and rank not in self.silent_exits]
+            if self.silent_exits or any(word["exit"] not in (0, 4) for word in words.values()):
                 trouble = trouble or time.monotonic()
                 if time.monotonic() - trouble > GRACE_S:
                     break
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         self.end()
 
     def end(self) -> None:
@@ -194,11 +194,11 @@ class Leader:
         if told:
             rank = told[0][1]
             failure = words[rank]["failure"]
-            if failure["reason"] not in COMMON:
+            if failure["reason"] not in SHARED_REASONS:
                 failure["message"] = f"rank {rank} of {self.size}: {failure['message']}"
             return failure
-        if self.gone:
-            return self._died(self.gone[0])
+        if self.silent_exits:
+            return self._died(self.silent_exits[0])
         heard = sorted((w["at"], rank) for rank, w in words.items() if w.get("failure"))
         if heard:
             rank = heard[0][1]
@@ -240,7 +240,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-def lead(url: str, token: str, scratch: Path, reply: dict[str, Any], spec: TrainSpec, *, signals: bool = True) -> int:
+def run_leader(
+    url: str, token: str, scratch: Path, reply: dict[str, Any], spec: TrainSpec, *, signals: bool = True
+) -> int:
     """An attempt of several processes, from the spec to the last event; returns the exit code."""
     leader = Leader(scratch, spec)
     if signals:

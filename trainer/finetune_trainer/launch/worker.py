@@ -19,10 +19,16 @@ from ..protocol.home import Home
 from ..spec.parse import parse_spec
 
 # How a rank hears that another is gone; whoever says this did not begin the trouble.
-PEER_WORDS = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited", "nccl")
+PEER_MESSAGES = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "remote process exited",
+    "nccl",
+)
 
 
-def folder(scratch: Path) -> Path:
+def notes_dir(scratch: Path) -> Path:
     """Where ranks and leader of an attempt leave notes for each other."""
     return scratch / "ranks"
 
@@ -45,9 +51,9 @@ def watch_parent() -> None:
     threading.Thread(target=look, name="parent", daemon=True).start()
 
 
-def note(scratch: Path, name: str, value: Any) -> None:
+def write_note(scratch: Path, name: str, value: Any) -> None:
     """Writes a note whole or not at all."""
-    target = folder(scratch) / name
+    target = notes_dir(scratch) / name
     temporary = target.with_name(f".{name}-{os.getpid()}")
     temporary.write_text(json.dumps(value), "utf-8")
     temporary.replace(target)
@@ -58,7 +64,7 @@ def run_rank(url: str, token: str, scratch: Path, reply: dict[str, Any]) -> int:
     rank = int(os.environ["RANK"])
 
     def leave(code: int, message: str) -> None:
-        note(scratch, f"{rank}.json", {"at": time.time(), "exit": code, "failure": None})
+        write_note(scratch, f"{rank}.json", {"at": time.time(), "exit": code, "failure": None})
         print(message, file=sys.stderr, flush=True)
         os._exit(code)
 
@@ -67,32 +73,32 @@ def run_rank(url: str, token: str, scratch: Path, reply: dict[str, Any]) -> int:
     if home and commands:
         if threading.current_thread() is threading.main_thread():
             commands.install_signals()
-        note(scratch, "listening", True)
+        write_note(scratch, "listening", True)
         home.start(reply)
         home.phase("starting", f"attempt {reply.get('attempt')}, {reply.get('kind')}")
     try:
         code = _train(home, scratch, reply, commands)
         if home:
             home.close()
-        note(scratch, f"{rank}.json", {"at": time.time(), "exit": code, "failure": None})
+        write_note(scratch, f"{rank}.json", {"at": time.time(), "exit": code, "failure": None})
         return code
     except Exception as error:
         from ..protocol.failures import describe
 
         traceback.print_exc()
         failure = {**describe(error), "detail": traceback.format_exc()[-4000:]}
-        peer = any(word in str(error).lower() for word in PEER_WORDS)
-        note(scratch, f"{rank}.json", {"at": time.time(), "exit": 1, "failure": failure, "peer": peer})
+        peer = any(word in str(error).lower() for word in PEER_MESSAGES)
+        write_note(scratch, f"{rank}.json", {"at": time.time(), "exit": 1, "failure": failure, "peer": peer})
         return 1
 
 
 def _train(home: Home | None, scratch: Path, reply: dict[str, Any], commands: Commands | None) -> int:
     spec = parse_spec(reply["kind"], reply["spec"])
-    from ..distributed.group import Mute, join
+    from ..distributed.group import SilentHome, join
     from ..training import train  # late: torch and TRL take seconds to import, and signals are heard meanwhile
 
     group = join(spec.parallel.strategy)
-    outcome = train.run(home or Mute(scratch), reply, spec, commands, group)
+    outcome = train.run(home or SilentHome(scratch), reply, spec, commands, group)
     if home:
         home.emit("finished", outcome=outcome)
     return 0 if outcome == "succeeded" else 4
@@ -103,8 +109,8 @@ def main() -> int:
     die_with_parent()
     watch_parent()
     scratch = Path(os.environ["FTL_SCRATCH"])
-    note(scratch, f"{os.environ['RANK']}.pid", os.getpid())
-    reply = json.loads((folder(scratch) / "reply.json").read_text("utf-8"))
+    write_note(scratch, f"{os.environ['RANK']}.pid", os.getpid())
+    reply = json.loads((notes_dir(scratch) / "reply.json").read_text("utf-8"))
     code = run_rank(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], scratch, reply)
     sys.stdout.flush()
     sys.stderr.flush()

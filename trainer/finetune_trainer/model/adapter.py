@@ -22,7 +22,7 @@ from .checkpoint import ADAPTER_FILES
 SCORE_HEAD = "score"
 
 
-def linear_names(model: Any) -> list[str]:
+def linear_module_names(model: Any) -> list[str]:
     """Last names of all linear layers but the output head: what `all-linear` means."""
     heads = [getattr(model, SCORE_HEAD)] if hasattr(model, SCORE_HEAD) else [model.get_output_embeddings()]
     return sorted(
@@ -45,7 +45,7 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=linear_names(model) if lora.target_modules == "all-linear" else list(lora.target_modules),
+        target_modules=linear_module_names(model) if lora.target_modules == "all-linear" else list(lora.target_modules),
         layers_to_transform=top,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
@@ -53,7 +53,7 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
     )
 
 
-def trains_whole(spec: TrainSpec) -> bool:
+def is_full_fine_tuning(spec: TrainSpec) -> bool:
     """Whether every weight is trained, and there is no adapter."""
     return isinstance(spec.method.adapter, Full)
 
@@ -72,34 +72,34 @@ def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
     than the spec's.
     """
     set_seed(spec.hyperparameters.seed)
-    if trains_whole(spec):
+    if is_full_fine_tuning(spec):
         return model.requires_grad_(True)
     config = lora_config(spec, model)
     if config.layers_to_transform is not None and spec.parallel.strategy != "zero3":
         # With checkpointing, TRL and transformers have the embedding's output ask for a gradient, which then runs through every
         # frozen layer. Only re-entrant checkpointing needs that, and TRL takes it for zero3 alone.
-        model.enable_input_require_grads = _ask_for_nothing
+        model.enable_input_require_grads = _no_input_gradients
     peft_model = get_peft_model(model, config)
     if spec.method.adapter.dora and spec.method.quantization == "int8":
         for module in peft_model.modules():
             if hasattr(module, "init_8bit_state"):
-                module.register_forward_pre_hook(_keep_scales)
+                module.register_forward_pre_hook(_restore_scales)
     if start is not None:
-        _begin_with(peft_model, start, spec.method.adapter)
+        _load_start(peft_model, start, spec.method.adapter)
     return peft_model
 
 
-def _ask_for_nothing() -> None:
+def _no_input_gradients() -> None:
     """Leaves the embedding's output without a gradient."""
 
 
-def _keep_scales(layer: Any, _: Any) -> None:
+def _restore_scales(layer: Any, _: Any) -> None:
     """Gives an int8 weight its scales back: on processors PEFT copies it for DoRA, and the copy has none."""
     if layer.weight.CB is not None and layer.weight.SCB is None:
         layer.weight.SCB = layer.state.SCB
 
 
-def _begin_with(model: PeftModel, directory: Path, lora: Lora) -> None:
+def _load_start(model: PeftModel, directory: Path, lora: Lora) -> None:
     check_adapter("start", directory)
     config = json.loads((directory / ADAPTER_FILES[1]).read_text("utf-8"))
     wanted = {
@@ -137,7 +137,7 @@ def _other(what: str, field: str) -> TrainingFailed:
 
 
 @contextlib.contextmanager
-def unrounded(model: PeftModel) -> Iterator[None]:
+def hide_quantization(model: PeftModel) -> Iterator[None]:
     """Hides from TRL that the base is quantised: it would round the adapter to bfloat16, and one that goes on would lose what it learnt."""
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # on the wrapper; the base inside keeps its own
     try:

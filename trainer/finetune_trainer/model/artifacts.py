@@ -20,14 +20,14 @@ def check_adapter(name: str, directory: Path) -> None:
         raise ModelLoad(f"adapter {name}: adapter_config.json does not describe a LoRA adapter")
 
 
-def is_whole(directory: Path) -> bool:
+def is_full_model(directory: Path) -> bool:
     """Whether a tuned model's files are a model by themselves, with no adapter for a base."""
     return (directory / "model.safetensors").is_file() and not (directory / "adapter_config.json").exists()
 
 
-def gives_scores(directory: Path) -> bool:
+def is_reward_model(directory: Path) -> bool:
     """Whether a tuned model, checked already, is a reward model: it has a head that gives one number instead of words."""
-    if is_whole(directory):
+    if is_full_model(directory):
         config = json.loads((directory / "config.json").read_text("utf-8"))
         return any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or [])
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))

@@ -27,7 +27,7 @@ BEST_FILE = "best.safetensors"
 RESUME_FILES = ("trainer_state.json", "optimizer.safetensors", "rng.json", BEST_FILE)
 # The weights of a run that trains every one of them; what describes them and their tokens lies beside, as the base has it.
 MODEL_FILE = "model.safetensors"
-BESIDE = (
+CONFIG_FILES = (
     *("config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
 )
@@ -89,7 +89,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return full.detach().cpu().contiguous()
 
 
-def spread(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def distribute_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """A whole tensor laid out as `like` is: in parts on the ranks where that one is."""
     if not isinstance(like, DTensor):
         return tensor
@@ -147,7 +147,7 @@ def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) ->
 def _write_model(directory: Path, contents: Contents, beside: Path) -> None:
     """A model that loads by itself: the weights, and the base's own description of them, of its tokens and of its turns."""
     save_file(contents.weights, directory / MODEL_FILE, metadata={"format": "pt"})
-    for name in BESIDE:
+    for name in CONFIG_FILES:
         if (beside / name).is_file():
             shutil.copyfile(beside / name, directory / name)
     if contents.described is not None:
@@ -194,7 +194,9 @@ def load_adapter(directory: Path, model: Any) -> None:
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
         raise BadCheckpoint("the checkpoint's adapter has other layers or another rank than this job's")
-    set_peft_model_state_dict(model, {name: spread(tensor, expected[name]) for name, tensor in tensors.items()})
+    set_peft_model_state_dict(
+        model, {name: distribute_like(tensor, expected[name]) for name, tensor in tensors.items()}
+    )
 
 
 def load_optimizer(directory: Path, parts: Parts) -> None:
@@ -211,7 +213,7 @@ def load_optimizer(directory: Path, parts: Parts) -> None:
             if name not in index_of:
                 raise BadCheckpoint(f"the checkpoint's optimizer knows {name}, this model does not")
             tensor, like = file.get_tensor(key), live_parameters[index_of[name]]
-            state[index_of[name]][slot] = spread(tensor, like) if tensor.shape == like.shape else tensor
+            state[index_of[name]][slot] = distribute_like(tensor, like) if tensor.shape == like.shape else tensor
     if not all(state.values()):
         raise BadCheckpoint("the checkpoint's optimizer lacks a parameter of this model")
     groups = []

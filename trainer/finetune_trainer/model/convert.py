@@ -42,9 +42,9 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         where = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
-        _say("reading the tokenizer")
+        _report("reading the tokenizer")
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-        _say("dequantising the weights (about 25 s)")
+        _report("dequantising the weights (about 25 s)")
         # bfloat16 is what the model was published in; its rounding is far below that of the 4-bit file.
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **where)
         # transformers refuses to save a model it still takes for a quantised one.
@@ -55,7 +55,7 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
         model.generation_config = GenerationConfig.from_model_config(model.config)
-        _say("saving safetensors")
+        _report("saving safetensors")
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)
@@ -76,7 +76,7 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
     return report
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             else convert_smollm2(arguments.out, arguments.gguf)
         )
     except ModelProblem as problem:
-        _say(str(problem))
+        _report(str(problem))
         print(json.dumps({"ok": False, "problem": str(problem)}))
         return 1
     print(json.dumps(report))

@@ -14,7 +14,7 @@ from ..protocol.failures import ModelLoad
 from ..protocol.files import PICKLE_SUFFIXES
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SAFE = {"local_files_only": True, "trust_remote_code": False}
+LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 
 
 def cores() -> int:
@@ -40,7 +40,7 @@ def prepare_torch() -> torch.device:
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, **SAFE)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL_ONLY)
     except Exception as error:
         raise ModelLoad(f"the tokenizer cannot be loaded: {error}") from error
     if not tokenizer.chat_template:
@@ -75,7 +75,7 @@ def load_model(
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise ModelLoad(f"{path.name}: pickled weights are never loaded")
     try:
-        config = AutoConfig.from_pretrained(directory, **SAFE)
+        config = AutoConfig.from_pretrained(directory, **LOCAL_ONLY)
         if getattr(config, "auto_map", None):
             raise ModelLoad("config.json asks for code of its own (auto_map); this is never run")
         bits = quantized_as(quantization, precision)
@@ -88,7 +88,7 @@ def load_model(
             low_cpu_mem_usage=True,
             **({} if attention == "sdpa" else {"attn_implementation": attention}),
             **place,
-            **SAFE,
+            **LOCAL_ONLY,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):

@@ -48,7 +48,7 @@ def answer_logits(
     return _logits_at(causal_model(model), input_ids, mask, positions)
 
 
-def answer_when_called(model: Any) -> None:
+def score_when_called(model: Any) -> None:
     """Makes `model(input_ids=…, answer_mask=…)` give `answer_logits`, on the model and on every wrapper put around it later.
 
     DDP, FSDP and DeepSpeed do their part in the call of the outermost module alone; calling past them would train n models.

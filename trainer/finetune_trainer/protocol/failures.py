@@ -8,8 +8,8 @@ from typing import Any
 from .connection import HttpFailure
 
 # How libraries say that memory is used up: PyTorch, CUDA and cuBLAS, the system, oneDNN, and the dynamic linker.
-OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
-NO_ROOM = (
+MEMORY_MESSAGES = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
+MEMORY_ENDINGS = (
     "could not create a primitive",
     "could not create a memory object",
     "failed to map segment from shared object",
@@ -28,17 +28,17 @@ class TrainingFailed(RuntimeError):
         self.reason, self.advice = reason, advice
 
 
-def memory_used_up(error: BaseException) -> str | None:
+def out_of_memory_message(error: BaseException) -> str | None:
     """What an exception says, for people, when it was raised for want of memory; None when it was for something else."""
     text = str(error) or type(error).__name__
     low = text.lower()
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or any(it in low for it in OF_MEMORY)
+        or any(it in low for it in MEMORY_MESSAGES)
     ):
         return text
-    return f"no memory is left: {text}" if low.endswith(NO_ROOM) else None
+    return f"no memory is left: {text}" if low.endswith(MEMORY_ENDINGS) else None
 
 
 class BadSpec(ValueError):
@@ -71,7 +71,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         }
     if isinstance(error, BadData):
         return {"reason": "bad_data", "message": text, "advice": "Correct the dataset and start again.", "retry": False}
-    if short := memory_used_up(error):
+    if short := out_of_memory_message(error):
         return {"reason": "out_of_memory", "message": short, "advice": OUT_OF_MEMORY_ADVICE, "retry": False}
     name, low = type(error).__name__, text.lower()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in low:

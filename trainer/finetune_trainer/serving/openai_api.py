@@ -45,7 +45,7 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True)
-class Order:
+class CompletionRequest:
     """A checked request."""
 
     chat: bool
@@ -60,7 +60,7 @@ class Order:
     include_usage: bool
 
 
-def parse_order(body: Any, engine: Engine, default_max: int, *, chat: bool) -> Order:
+def parse_request(body: Any, engine: Engine, default_max: int, *, chat: bool) -> CompletionRequest:
     """Checks a request body against what this server can do; raises ApiError naming the parameter."""
     if not isinstance(body, dict):
         raise ApiError(400, "the body must be a JSON object")
@@ -94,7 +94,7 @@ def parse_order(body: Any, engine: Engine, default_max: int, *, chat: bool) -> O
     seed = body.get("seed")
     if seed is not None and type(seed) is not int:
         raise ApiError(400, "seed must be an integer", "seed")
-    return Order(
+    return CompletionRequest(
         chat=chat,
         model=model,
         prompt=prompt,
@@ -158,10 +158,10 @@ def _stop(value: Any) -> list[str]:
     return [s for s in stops if s]
 
 
-class Answer:
+class CompletionResponse:
     """The frames of one answer: same id and time in every chunk."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: CompletionRequest) -> None:
         self._order = order
         self._head = {
             "id": f"{'chatcmpl' if order.chat else 'cmpl'}-{uuid.uuid4().hex}",

@@ -18,7 +18,7 @@ from ..protocol.home import Home
 from ..protocol.inputs import input_dir
 from ..spec.models import ServeSpec, served_name
 
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 SOCKET_PATH_LIMIT = 100  # the system takes 107 bytes
 ENGINES = ("transformers", "vllm")
 
@@ -54,7 +54,7 @@ def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) 
         while not commands.poll():
             engine.check()
             _answer(home, commands)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
     finally:
         path.unlink(missing_ok=True)
         engine.stop()

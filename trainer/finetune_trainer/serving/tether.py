@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)  # the tether alone says when
     # No other thread runs yet, so work between fork and exec is safe.
     program = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_follow_parent)
-    threading.Thread(target=_hold, args=(program,), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(program,), daemon=True).start()
     code = program.wait()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(program.pid, signal.SIGKILL)
@@ -39,7 +39,7 @@ def _follow_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _hold(program: subprocess.Popen[bytes]) -> None:
+def _wait_for_end(program: subprocess.Popen[bytes]) -> None:
     while os.read(0, 4096):
         pass
     with suppress(ProcessLookupError):

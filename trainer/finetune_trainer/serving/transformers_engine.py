@@ -21,10 +21,10 @@ from ..protocol.home import Home
 from ..spec.models import ServeSpec, served_name
 from .detokenize import TextStream
 from .engine import Busy, Engine, Generation
-from .openai_api import Answer, ApiError, Order, parse_order
+from .openai_api import ApiError, CompletionRequest, CompletionResponse, parse_request
 
 MAX_BODY = 8 * 1024 * 1024
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 IDLE_CONNECTION_S = 120
 
 
@@ -101,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
                 data = [{"id": m, "object": "model", "created": 0, "owned_by": "finetune-lab"} for m in engine.models()]
                 self._json(200, {"object": "list", "data": data})
             elif self.command == "POST" and path in ("/v1/chat/completions", "/v1/completions"):
-                self._complete(parse_order(body, engine, self.server.max_new_tokens, chat=path.startswith("/v1/chat")))
+                self._complete(
+                    parse_request(body, engine, self.server.max_new_tokens, chat=path.startswith("/v1/chat"))
+                )
             elif (self.command, path) == ("POST", "/v1/load_lora_adapter"):
                 self._load_adapter(body)
             elif (self.command, path) == ("POST", "/v1/unload_lora_adapter"):
@@ -164,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise ApiError(400, str(error), "lora_path") from error
         self._text(f"Success: LoRA adapter '{name}' added successfully.")
 
-    def _complete(self, order: Order) -> None:
+    def _complete(self, order: CompletionRequest) -> None:
         engine = self.server.engine
         generation = Generation(
             order.model, order.prompt, order.max_new_tokens, order.temperature, order.top_p, order.seed
@@ -184,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Tokens as they come. Looks for a client that has left meanwhile, and raises OSError then."""
         while True:
             try:
-                item = generation.out.get(timeout=LOOK_EVERY_S)
+                item = generation.out.get(timeout=POLL_EVERY_S)
             except queue.Empty:
                 self._check_client()
                 continue
@@ -201,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
             raise ConnectionResetError("the client left")
 
-    def _pieces(self, order: Order, generation: Generation) -> Any:
+    def _pieces(self, order: CompletionRequest, generation: Generation) -> Any:
         """Yields pieces of text; returns (finish reason, tokens generated)."""
         text = TextStream(self.server.engine.tokenizer, order.stop)
         count = 0
@@ -219,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             yield piece
         return "stop" if text.stopped else finish, count
 
-    def _whole(self, order: Order, generation: Generation) -> None:
+    def _whole(self, order: CompletionRequest, generation: Generation) -> None:
         pieces, text = self._pieces(order, generation), ""
         while True:
             try:
@@ -228,10 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
                 finish, count = end.value
                 break
             self._check_client()
-        self._json(200, Answer(order).whole(text, finish, count))
+        self._json(200, CompletionResponse(order).whole(text, finish, count))
 
-    def _stream(self, order: Order, generation: Generation) -> None:
-        answer, pieces = Answer(order), self._pieces(order, generation)
+    def _stream(self, order: CompletionRequest, generation: Generation) -> None:
+        answer, pieces = CompletionResponse(order), self._pieces(order, generation)
         # The status line waits for the first piece, so that a failure before it can still be an HTTP error.
         first, end = self._next(pieces)
         self.send_response(200)

@@ -33,17 +33,17 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
         json.dumps({"max_new_tokens": spec.max_new_tokens}),
         *("--exclude-tools-when-tool-choice-none", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
         "--disable-log-stats",
-        *(("--enable-auto-tool-choice", "--tool-call-parser", "hermes") if speaks_hermes(base) else ()),
+        *(("--enable-auto-tool-choice", "--tool-call-parser", "hermes") if uses_hermes_tools(base) else ()),
     ]
 
 
-def speaks_hermes(base: Path) -> bool:
+def uses_hermes_tools(base: Path) -> bool:
     """Whether the chat template calls tools as Hermes and Qwen do. Not told how, vLLM refuses requests with tools."""
     files = [base / "chat_template.jinja", base / "tokenizer_config.json"]
     return any("<tool_call>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
 
 
-def settings(scratch: Path, sockets: Path) -> dict[str, str]:
+def environment(scratch: Path, sockets: Path) -> dict[str, str]:
     """Environment of vLLM: nothing leaves this machine, adapters come and go, and every cache lies in scratch."""
     cache = scratch / "cache"
     return {

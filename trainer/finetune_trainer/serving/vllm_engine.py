@@ -20,10 +20,10 @@ from ..protocol.connection import UnixConnection
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
 from ..spec.models import ServeSpec
-from .vllm_command import command, settings
+from .vllm_command import command, environment
 
 START_LIMIT_S = 3600  # weights of hundreds of gigabytes from a slow disk
-SAY_EVERY_S = 2.0
+REPORT_EVERY_S = 2.0
 STOP_LIMIT_S = 15.0
 NO_MEMORY = re.compile(
     r"out of memory|No available memory|Free memory on device|available KV cache memory", re.IGNORECASE
@@ -37,7 +37,7 @@ class VllmEngine:
     def __init__(self, home: Home, spec: ServeSpec, base: Path, adapters: dict[str, Path], path: Path) -> None:
         self._home, self._path = home, path
         self._argv = command(spec, base, adapters, path)
-        self._words: collections.deque[str] = collections.deque(maxlen=12)
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=12)
         self._causes: collections.deque[str] = collections.deque(maxlen=3)  # often hundreds of lines before the last
         self._child: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, name="vllm", daemon=True)
@@ -52,7 +52,7 @@ class VllmEngine:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("FTL_")}
         self._child = subprocess.Popen(
             [sys.executable, "-m", "finetune_trainer.serving.tether", *self._argv],
-            env={**ours, **settings(scratch, self._sockets)},
+            env={**ours, **environment(scratch, self._sockets)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,10 +65,10 @@ class VllmEngine:
             if stop():
                 return False
             self.check()
-            now, last = time.monotonic(), self._words[-1] if self._words else ""
+            now, last = time.monotonic(), self._last_lines[-1] if self._last_lines else ""
             if now - began > START_LIMIT_S:
                 raise self._failure(f"vLLM did not answer within {START_LIMIT_S // 60} minutes")
-            if last != said and now - said_at > SAY_EVERY_S:
+            if last != said and now - said_at > REPORT_EVERY_S:
                 self._home.phase("loading_model", last[:200])
                 said_at, said = now, last
             time.sleep(0.2)
@@ -100,7 +100,7 @@ class VllmEngine:
             shutil.rmtree(left, ignore_errors=True)
 
     def _failure(self, what: str) -> TrainingFailed:
-        last = "\n".join([*(line for line in self._causes if line not in self._words), *self._words])
+        last = "\n".join([*(line for line in self._causes if line not in self._last_lines), *self._last_lines])
         if NO_MEMORY.search("\n".join(self._causes)):
             advice = "Give the endpoint a larger GPU or more of them, or serve a smaller model or a shorter context."
             return TrainingFailed("out_of_memory", f"{what}: {last}", advice)
@@ -121,7 +121,7 @@ class VllmEngine:
         stream: Any = self._child and self._child.stdout
         for raw in stream:
             if line := raw.decode("utf-8", "replace").strip():
-                self._words.append(line)
+                self._last_lines.append(line)
                 if CAUSE.search(line):
                     self._causes.append(line)
                 self._home.log("error" if " ERROR " in f" {line}" else "warn" if "WARNING " in line else "info", line)

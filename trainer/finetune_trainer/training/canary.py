@@ -13,7 +13,7 @@ import torch
 
 from ..distributed import peak, zero
 from ..model import checkpoint
-from ..protocol.failures import TrainingFailed, memory_used_up
+from ..protocol.failures import TrainingFailed, out_of_memory_message
 
 # A run may take so much more than was planned: allocators round up, and the machine usually has that much to spare.
 TOLERANCE = 1.25
@@ -44,19 +44,19 @@ def run(home: Any, spec: Any, trainer: Any) -> dict[str, Any]:
     fit, or took far more than was planned.
     """
     group, per_device = trainer.group, spec.hyperparameters.per_device_batch_size
-    rows = longest_rows(trainer.tokens.lengths(), max(per_device, trainer.least), group.rank, group.size)
-    length = int(trainer.tokens.lengths()[rows].max()) + trainer.added
+    rows = longest_rows(trainer.tokens.lengths(), max(per_device, trainer.min_rows), group.rank, group.size)
+    length = int(trainer.tokens.lengths()[rows].max()) + trainer.generated_tokens
     home.phase("canary", f"{len(rows)} x {length} tokens, the longest rows, before anything is trained")
     began = time.monotonic()
     planned = (spec.need.gpu_memory_mb if torch.cuda.is_available() else spec.need.memory_mb) or None
     try:
         with unchanged(trainer), _steps(trainer):
-            trainer.rehearse(rows)
+            trainer.dry_run(rows)
     except Exception as error:
-        if memory_used_up(error) is None:
+        if out_of_memory_message(error) is None:
             raise
         raise TrainingFailed("out_of_memory", words(len(rows), length, None, planned), ADVICE) from error
-    figures = {"rows": len(rows), "length": length, **peak.figures(group)}
+    figures = {"rows": len(rows), "length": length, **peak.peak_memory(group)}
     home.emit("canary", seconds=round(time.monotonic() - began, 2), **figures)
     taken = figures.get("peak_gpu_reserved_mb", figures["peak_memory_mb"])
     if planned and not torch.cuda.is_available() and taken > TOLERANCE * planned:
@@ -78,9 +78,9 @@ def unchanged(trainer: Any) -> Iterator[None]:
     """Puts back what a forward and a backward pass change: random numbers, counters, gradients and the mode."""
     rng = checkpoint.rng_state()
     training = trainer.model.training
-    counted = {name: getattr(trainer, name) for name in ("_step_tokens", "told")}
+    counted = {name: getattr(trainer, name) for name in ("_step_tokens", "first_batch_reported")}
     seen = trainer.state.num_input_tokens_seen
-    trainer.told = True  # the first batch is that of the first step
+    trainer.first_batch_reported = True  # the first batch is that of the first step
     kept = {name: copy.deepcopy(getattr(trainer, name)) for name in COUNTED if hasattr(trainer, name)}
     meter = copy.copy(trainer.meter.__dict__) | {"_means": copy.deepcopy(trainer.meter._means)}
     try:
@@ -98,7 +98,7 @@ def unchanged(trainer: Any) -> Iterator[None]:
 def _steps(trainer: Any) -> contextlib.AbstractContextManager[None]:
     """What stands for the optimizer's step; DeepSpeed's engine takes it with the backward pass."""
     if trainer.is_deepspeed_enabled:
-        return zero.without_trace(trainer.deepspeed, trainer.parts())
+        return zero.unchanged_engine(trainer.deepspeed, trainer.parts())
     return optimizer_memory(trainer)
 
 

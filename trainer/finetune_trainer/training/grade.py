@@ -11,11 +11,11 @@ from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
 
 # Answers a request: a grader that loops is cut off one answer at a time, and is to be noticed within minutes.
-AT_ONCE = 8
+ANSWERS_PER_REQUEST = 8
 MAX_REQUEST_CHARS = 2_000_000
 # How long the server may need for one request, and how long it may put one off, in seconds.
 ANSWER_S = 900
-PATIENCE_S = 1800
+BUSY_LIMIT_S = 1800
 # Tries where the grader's own model or sandbox broke down, and the pause between them in seconds.
 TRIES, PAUSE_S = 3, 5.0
 ADVICE = "Run the grader on a row by itself (POST /v1/fine_tuning/alpha/graders/run), mend it, and start the job anew."
@@ -54,7 +54,7 @@ class Grading:
 
     def _part(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for tries in range(1, TRIES + 1):
-            grades = self._asked(samples)
+            grades = self._request(samples)
             if not all(grade["error"] is not None for grade in grades):
                 return grades
             if tries == TRIES or not all(grade.get("again") for grade in grades):
@@ -64,9 +64,9 @@ class Grading:
             "grader_failed", f"the grader failed on all {len(grades)} answers of a batch: {grades[0]['error']}", ADVICE
         )
 
-    def _asked(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _request(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One request. A server that is away is waited for as with events; one that answers that it is too busy, for half an hour."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + BUSY_LIMIT_S
 
         def once() -> list[dict[str, Any]]:
             try:
@@ -88,7 +88,7 @@ def parts(samples: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     size = 0
     for sample in samples:
         chars = len(sample["output"]) + len(repr(sample["item"]))
-        if not out or len(out[-1]) == AT_ONCE or size + chars > MAX_REQUEST_CHARS:
+        if not out or len(out[-1]) == ANSWERS_PER_REQUEST or size + chars > MAX_REQUEST_CHARS:
             out.append([])
             size = 0
         out[-1].append(sample)

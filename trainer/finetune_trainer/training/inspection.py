@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import SIDES, Row, answered, in_pieces, last_answer_only
+from ..data.rows import SIDES, Row, answered, last_answer_only, split_text
 from ..data.tokens import IGNORED, Encoder, counts, render
 
 TRAINS, CONTEXT, CUT = "t", "c", "x"
@@ -25,7 +25,7 @@ MAX_PIECES = 20_000
 """Tokens shown of a sequence; the counts are of all."""
 
 
-def hash_of(ids: np.ndarray, labels: np.ndarray) -> str:
+def row_hash(ids: np.ndarray, labels: np.ndarray) -> str:
     """Hex sha256 of a row as it is trained on: token ids and labels, 32 bits each. The first label is none: no token predicts it."""
     labels = np.array(labels, "<i4")
     labels[:1] = IGNORED
@@ -42,16 +42,18 @@ def conversations(kind: str, row: Row) -> Iterator[tuple[str, Row]]:
         yield "row", row
 
 
-def pieces_of(text: str, offsets: np.ndarray) -> list[str]:
+def token_texts(text: str, offsets: np.ndarray) -> list[str]:
     """The text of every token. One that is a part of a character shows it, those that follow within it nothing."""
-    out, shown = [], 0
+    out, describe_sequence = [], 0
     for begin, end in offsets.tolist():
-        out.append(text[max(begin, shown) : end])
-        shown = max(shown, end)
+        out.append(text[max(begin, describe_sequence) : end])
+        describe_sequence = max(describe_sequence, end)
     return out
 
 
-def shown(name: str, ids: np.ndarray, labels: np.ndarray, pieces: list[str], max_length: int) -> dict[str, Any]:
+def describe_sequence(
+    name: str, ids: np.ndarray, labels: np.ndarray, pieces: list[str], max_length: int
+) -> dict[str, Any]:
     """A sequence for people: its tokens' texts and states, counts, and the hashes of what is trained on: none where nothing is."""
     states = np.where(labels == IGNORED, CONTEXT, TRAINS)
     if len(states):
@@ -64,7 +66,7 @@ def shown(name: str, ids: np.ndarray, labels: np.ndarray, pieces: list[str], max
         "trains": int((states == TRAINS).sum()),
         "context": int((states == CONTEXT).sum()),
         "cut": int((states == CUT).sum()),
-        "hashes": [hash_of(ids[:max_length], labels[:max_length])] if counts(labels[:max_length]) else [],
+        "hashes": [row_hash(ids[:max_length], labels[:max_length])] if counts(labels[:max_length]) else [],
     }
 
 
@@ -73,29 +75,35 @@ def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: st
     if kind == "text":
         encoded = tokenizer(row["text"], return_offsets_mapping=True)
         ids, offsets = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["offset_mapping"]).reshape(-1, 2)
-        pieces = pieces_of(row["text"], offsets)
+        pieces = token_texts(row["text"], offsets)
         if not len(ids) or ids[-1] != tokenizer.eos_token_id:
             ids, pieces = np.append(ids, np.int32(tokenizer.eos_token_id)), [*pieces, tokenizer.eos_token]
         # Long texts are taken in pieces, so nothing of them is cut.
-        hashes = [hash_of(piece, piece) for piece in in_pieces(ids, max_length)]
-        return {"row_id": row["id"], "sequences": [{**shown("text", ids, ids, pieces, len(ids)), "hashes": hashes}]}
+        hashes = [row_hash(piece, piece) for piece in split_text(ids, max_length)]
+        return {
+            "row_id": row["id"],
+            "sequences": [{**describe_sequence("text", ids, ids, pieces, len(ids)), "hashes": hashes}],
+        }
     if kind == "prompt":
         text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = np.asarray(encoded["input_ids"], np.int32)
-        pieces = pieces_of(text, np.asarray(encoded["offset_mapping"]).reshape(-1, 2))
+        pieces = token_texts(text, np.asarray(encoded["offset_mapping"]).reshape(-1, 2))
         # One that is too long is left out whole: cut, it would ask something else.
         fits, labels = len(ids) if len(ids) <= max_length else 0, np.full_like(ids, IGNORED)
-        hashes = [hash_of(ids, labels)] if fits else []
-        return {"row_id": row["id"], "sequences": [{**shown("prompt", ids, labels, pieces, fits), "hashes": hashes}]}
+        hashes = [row_hash(ids, labels)] if fits else []
+        return {
+            "row_id": row["id"],
+            "sequences": [{**describe_sequence("prompt", ids, labels, pieces, fits), "hashes": hashes}],
+        }
     sequences = []
     for name, conversation in conversations(kind, row):
         encoder = Encoder(tokenizer, loss_on if kind == "chat" else "completion", end_ids)
         ((_, ids, labels),) = encoder.encode([conversation])
         text = render(tokenizer, conversation["messages"], conversation.get("tools"), prompt=False)
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        pieces = pieces_of(text, np.asarray(offsets).reshape(-1, 2))
-        sequences.append({**shown(name, ids, labels, pieces, max_length), "warnings": encoder.warnings()})
+        pieces = token_texts(text, np.asarray(offsets).reshape(-1, 2))
+        sequences.append({**describe_sequence(name, ids, labels, pieces, max_length), "warnings": encoder.warnings()})
     return {"row_id": row["id"], "sequences": sequences}
 
 

@@ -14,9 +14,9 @@ from transformers import TrainerCallback
 from ..data import rows
 from ..data.tokens import Tokens, render
 from ..distributed import peak
-from ..distributed.group import Group, Mute
+from ..distributed.group import Group, SilentHome
 from ..model import checkpoint
-from ..model.adapter import trains_whole
+from ..model.adapter import is_full_fine_tuning
 from ..model.generate import greedy
 from ..protocol.control import Commands
 from ..protocol.failures import BadData, TrainingFailed
@@ -24,15 +24,16 @@ from ..protocol.home import Home
 from ..protocol.uploads import Upload, Uploader
 from ..spec.models import TrainSpec
 from . import canary
-from .inspection import hash_of
-from .stopping import BestWeights, Stopping
+from .hooks import TrainingHooks
+from .inspection import row_hash
+from .stopping import BestWeights, EarlyStopping
 
 PROGRESS_EVERY_S = 1.0
 # Sequences of the first batch whose hashes are told.
-MAX_ECHOED = 64
+MAX_REPORTED = 64
 STOPS = (None, "paused", "cancelled")
 # What a log line says of the step rather than of the model.
-NOT_OF_THE_MODEL = ("train/learning_rate", "train/grad_norm")
+NOT_MODEL_METRICS = ("train/learning_rate", "train/grad_norm")
 
 
 def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> Tokens:
@@ -44,12 +45,12 @@ def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> To
     return rows.tokenize(kind, tokenizer, found, max_length=length, loss_on=loss_on, end_ids=ends)
 
 
-class Loop(TrainerCallback):
+class Loop(TrainerCallback, TrainingHooks):
     """What happens around the steps: reports, evaluation, checkpoints, samples and commands, in that order."""
 
     def __init__(
         self,
-        home: Home | Mute,
+        home: Home | SilentHome,
         spec: TrainSpec,
         trainer: Any,
         tokenizer: Any,
@@ -76,7 +77,7 @@ class Loop(TrainerCallback):
         self.stop: str | None = None  # why it ends, once all ranks know
         self.eval_tokens, self.sample_rows = self._holdout(holdout)
         self.last: dict[str, float] = {}
-        self.stopping, self.best = Stopping(), BestWeights(home.scratch)
+        self.stopping, self.best = EarlyStopping(), BestWeights(home.scratch)
         h = spec.hyperparameters
         self.watches = h.keep_best or h.early_stopping is not None
         if self.watches and self.eval_tokens is None:
@@ -96,13 +97,13 @@ class Loop(TrainerCallback):
             tokens = tokens_of(self.spec, self.tokenizer, found[: s.eval_rows], self.ends)
         except BadData:
             tokens = None  # no hold-out rows, or none that can be scored: training goes on without eval/loss
-        return tokens, found[: s.sample_rows] if self.trainer.chats and self.kind != "text" else []
+        return tokens, found[: s.sample_rows] if self.trainer.generates_text and self.kind != "text" else []
 
-    def go_on(self, directory: Path) -> None:
+    def resume_from(self, directory: Path) -> None:
         """Takes up what the evaluations before a checkpoint have shown."""
         self.from_checkpoint = directory
         ours = self.trainer.resumed["stateful_callbacks"][checkpoint.OURS]
-        self.stopping, self.last = Stopping(**ours.get("stopping", {})), dict(ours.get("last", {}))
+        self.stopping, self.last = EarlyStopping(**ours.get("stopping", {})), dict(ours.get("last", {}))
         if self.group.main and self.stopping.best_step is not None and self.spec.hyperparameters.keep_best:
             self.best.restore(directory)
 
@@ -114,7 +115,7 @@ class Loop(TrainerCallback):
         self.early = self.stopping.over(self.spec.hyperparameters.early_stopping)
         if not self.early and resumed["global_step"] < total_steps:
             return False
-        self.trainer.take_up_end()
+        self.trainer.restore_finished()
         return True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -128,7 +129,7 @@ class Loop(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Takes down how much memory the run took at most."""
-        self.peaks = peak.figures(self.group)
+        self.peaks = peak.peak_memory(self.group)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Starts the step clock."""
@@ -136,7 +137,7 @@ class Loop(TrainerCallback):
 
     def first_batch(self, sequences: list[tuple[int, np.ndarray, np.ndarray]]) -> None:
         """Tells what the first batch holds, so that the server can compare it with the rows it stores. Row ids may repeat."""
-        rows = [{"row_id": row_id, "hash": hash_of(ids, labels)} for row_id, ids, labels in sequences[:MAX_ECHOED]]
+        rows = [{"row_id": row_id, "hash": row_hash(ids, labels)} for row_id, ids, labels in sequences[:MAX_REPORTED]]
         self.home.emit("first_batch", step=self.trainer.state.global_step + 1, rows=rows)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -195,7 +196,7 @@ class Loop(TrainerCallback):
             **self.trainer.meter.take(),
         }
         self.home.emit("metrics", step=step, epoch=round(self.trainer.state.epoch, 4), values=values)
-        self.last |= {k: v for k, v in values.items() if k.startswith("train/") and k not in NOT_OF_THE_MODEL}
+        self.last |= {k: v for k, v in values.items() if k.startswith("train/") and k not in NOT_MODEL_METRICS}
         self.trainer.guard.check(step, values["train/loss"])
 
     def evaluate(self) -> dict[str, float]:
@@ -206,7 +207,7 @@ class Loop(TrainerCallback):
             values = self.trainer.evaluate_rows(self.eval_tokens)
             self.last |= values
             self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
-        name, sign = self.trainer.judged_by
+        name, sign = self.trainer.selection_metric
         self._judge(sign * values[name] if name in values else None)
         return values
 
@@ -283,7 +284,7 @@ class Loop(TrainerCallback):
             pad_id=self.tokenizer.pad_token_id,
         )
         outputs = {index: self.tokenizer.decode(ids, skip_special_tokens=True) for index, ids in answers}
-        told = self.trainer.about_samples([self.sample_rows[index] for index in outputs], list(outputs.values()))
+        told = self.trainer.sample_details([self.sample_rows[index] for index in outputs], list(outputs.values()))
         for (index, output), more in zip(outputs.items(), told, strict=True):
             prompt, expected = questions[index]
             self.home.emit(
@@ -302,11 +303,11 @@ class Loop(TrainerCallback):
             self.home.command_done(command)
         return self.stop or "cancelled"
 
-    def _chosen(self, step: int) -> tuple[int, Path, dict[str, Any]]:
+    def _select_result(self, step: int) -> tuple[int, Path, dict[str, Any]]:
         """The adapter or model that is the result: its step, where it lies, and its metrics."""
         best = self.stopping.best_step
         if best is not None and self.best.weights() is not None:
-            name, sign = self.trainer.judged_by
+            name, sign = self.trainer.selection_metric
             return best, self.best.directory, {"step": best, name: sign * self.stopping.best}
         here = self.home.scratch / "checkpoints" / f"step-{step}"
         return step, here if here.is_dir() else self.from_checkpoint or here, {"step": step, **self.last}
@@ -324,12 +325,12 @@ class Loop(TrainerCallback):
                     "Look at the server's log.",
                 )
             return self.stopped()
-        kind = "model" if trains_whole(self.spec) else "adapter"
+        kind = "model" if is_full_fine_tuning(self.spec) else "adapter"
         self.home.phase("uploading", f"checkpoint and {kind}")
         if self.early:
             seen = self.trainer.meter.tokens_seen
             self.home.emit("progress", step=step, total_steps=step, tokens_seen=seen, eta_s=0.0, fraction=1.0)
-        chosen, directory, metrics = self._chosen(step)
+        chosen, directory, metrics = self._select_result(step)
         adapter = self.uploader.add(Upload(kind, chosen, directory, checkpoint.result_files(directory), metrics))
         self.uploader.wait()
         if adapter.reply is None:

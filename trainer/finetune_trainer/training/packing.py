@@ -30,7 +30,7 @@ class Packs(Tokens):
         """The rows in these tokens of a pack, parted where positions begin anew, each with its row id."""
         first = int((self.positions[: self.starts[index]] == 0).sum())
         for row_id, (own_ids, own_labels) in zip(
-            self.members[first:], parted(positions[: len(ids)], ids, labels), strict=False
+            self.members[first:], split_rows(positions[: len(ids)], ids, labels), strict=False
         ):
             yield int(row_id), own_ids, own_labels
 
@@ -84,7 +84,7 @@ def joined_rows(rows: list[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor
     return tuple(torch.from_numpy(one)[None] for one in (ids, labels, positions))
 
 
-def parted(positions: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def split_rows(positions: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The rows of one sequence, parted where positions begin anew."""
     begins = np.flatnonzero(positions == 0)
     for begin, end in zip(begins, [*begins[1:], len(ids)], strict=True):
@@ -102,7 +102,7 @@ def pad_positions(rows: list[Any], length: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def keeps_rows_apart(model: Any) -> bool:
+def isolates_packed_rows(model: Any) -> bool:
     """Whether it is all one to a packed row what stands before it: tried out, since layers that carry a state along mix rows."""
     inner = causal_model(model).base_model
     device = inner.get_input_embeddings().weight.device

@@ -12,7 +12,7 @@ from ..model.checkpoint import BEST_FILE, result_files, weights_file
 
 
 @dataclass
-class Stopping:
+class EarlyStopping:
     """Evaluations so far. `best` is the lowest eval/loss, at `best_step`; `worse` counts those since. The same on all ranks."""
 
     best: float | None = None

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..data import rows, token_cache
 from ..data.tokens import Tokens
-from ..distributed.group import Group, Mute
+from ..distributed.group import Group, SilentHome
 from ..model import checkpoint
-from ..model.adapter import attach, parameter_counts, trains_whole
-from ..model.artifacts import gives_scores, is_whole
+from ..model.adapter import attach, is_full_fine_tuning, parameter_counts
+from ..model.artifacts import is_full_model, is_reward_model
 from ..model.kernels import compile_layers, use_liger
 from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
 from ..protocol.control import Commands
@@ -23,11 +23,11 @@ from ..spec import support
 from ..spec.models import TrainSpec
 from .loop import Loop, tokens_of
 from .methods import load_method
-from .packing import keeps_rows_apart, pack
+from .packing import isolates_packed_rows, pack
 
 
 def run(
-    home: Home | Mute, reply: dict[str, Any], spec: TrainSpec, commands: Commands, group: Group | None = None
+    home: Home | SilentHome, reply: dict[str, Any], spec: TrainSpec, commands: Commands, group: Group | None = None
 ) -> str:
     """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises what stops it.
 
@@ -37,23 +37,23 @@ def run(
     device = prepare_torch()
     support.check(spec, "gpu" if device.type == "cuda" else "cpu")
     support.check_packages(spec)
-    base = _fetched(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
+    base = _fetch_once(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
     home.phase("loading_data")
     tokenizer = load_tokenizer(base)
-    train_file, holdout_file = (_fetched(group, lambda s=s: fetch_rows(home, s)) for s in ("train", "holdout"))
+    train_file, holdout_file = (_fetch_once(group, lambda s=s: fetch_rows(home, s)) for s in ("train", "holdout"))
     if train_file is None:
         raise BadData("the job has no training rows")
 
     home.phase("loading_model")
-    start = _fetched(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
-    whole = trains_whole(spec)
-    if start is not None and whole != is_whole(start):
+    start = _fetch_once(group, lambda: input_dir(home, "start", reply["inputs"]["start"])) if spec.start else None
+    whole = is_full_fine_tuning(spec)
+    if start is not None and whole != is_full_model(start):
         raise TrainingFailed(
             "bad_spec",
             "the model this run goes on from was trained the other way: whole weights and adapters are not changed into each other",
             "Leave adapter out, so that it is taken over from that model, or start from the base model.",
         )
-    scored = whole and start is not None and gives_scores(start)
+    scored = whole and start is not None and is_reward_model(start)
     if scored and spec.method.type != "reward":
         raise TrainingFailed(
             "bad_spec",
@@ -81,7 +81,7 @@ def run(
         group,
         home.scratch,
         kind,
-        lambda: _kept_tokens(
+        lambda: _cached_tokens(
             home,
             kind,
             token_cache.key_of(spec, ends),
@@ -104,7 +104,7 @@ def run(
         )
 
     if h.packing or h.padding_free:
-        _require_rows_apart(group, model, "packing" if h.packing else "padding_free")
+        _require_isolated_rows(group, model, "packing" if h.packing else "padding_free")
     laid = _packed(home, tokens, h.max_length) if h.packing else tokens
     steps_per_epoch = max(1, math.ceil(len(laid) / h.batch_size))
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
@@ -127,7 +127,7 @@ def run(
     loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group, base)
     resume = resume_dir(home, reply, trainer, group)
     if resume is not None:
-        loop.go_on(resume)
+        loop.resume_from(resume)
     if loop.asked_to_stop():
         return loop.stopped()
     if not loop.over(total_steps):
@@ -136,7 +136,7 @@ def run(
     return loop.finish(total_steps) if group.main else loop.stop or "succeeded"
 
 
-def _fetched(group: Group, fetch: Callable[[], Path | None]) -> Any:
+def _fetch_once(group: Group, fetch: Callable[[], Path | None]) -> Any:
     """What rank 0 fetched, for all ranks: they share a disk."""
     return group.share(fetch() if group.main else None)
 
@@ -153,17 +153,17 @@ def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], To
     return tokens if group.main else rows.load(kind, directory)
 
 
-def _kept_tokens(home: Home | Mute, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
+def _cached_tokens(home: Home | SilentHome, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
     """The rows as tokens, from a run before where there is one."""
-    tokens, were_there = token_cache.through(key, kind, make)
+    tokens, were_there = token_cache.get_or_create(key, kind, make)
     if were_there:
         home.log("info", f"{len(tokens)} rows were tokenized by a run before this one")
     return tokens
 
 
-def _require_rows_apart(group: Group, model: Any, option: str) -> None:
+def _require_isolated_rows(group: Group, model: Any, option: str) -> None:
     """Raises TrainingFailed for a model whose layers would mix the rows of a sequence."""
-    if not group.share(keeps_rows_apart(model) if group.main else None):
+    if not group.share(isolates_packed_rows(model) if group.main else None):
         raise TrainingFailed(
             "bad_spec",
             "the layers of this model do not keep packed rows apart from each other",
@@ -171,7 +171,7 @@ def _require_rows_apart(group: Group, model: Any, option: str) -> None:
         )
 
 
-def _packed(home: Home | Mute, tokens: Tokens, max_length: int) -> Tokens:
+def _packed(home: Home | SilentHome, tokens: Tokens, max_length: int) -> Tokens:
     """The rows as packs."""
     packs = pack(tokens, max_length)
     full = tokens.total() / (len(packs) * max_length)
@@ -181,11 +181,11 @@ def _packed(home: Home | Mute, tokens: Tokens, max_length: int) -> Tokens:
     return packs
 
 
-def resume_dir(home: Home | Mute, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:
+def resume_dir(home: Home | SilentHome, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:
     """The checkpoint to go on from, when the server offers one. The number of processes may differ from the one it was made by."""
     if not group.share(reply.get("resume") is not None if group.main else None):
         return None
-    directory = _fetched(group, lambda: input_dir(home, "resume", reply["resume"]))
+    directory = _fetch_once(group, lambda: input_dir(home, "resume", reply["resume"]))
     trainer.resumed = checkpoint.read_state(directory)
     home.log("info", f"going on from the checkpoint of step {trainer.resumed['global_step']}")
     before = trainer.resumed["stateful_callbacks"][checkpoint.OURS].get("processes", 1)

@@ -16,12 +16,13 @@ from transformers import set_seed
 from ...data.order import BucketSampler, RankBatches
 from ...data.tokens import counts
 from ...distributed import zero
-from ...distributed.group import PATIENCE, Group
+from ...distributed.group import GROUP_TIMEOUT, Group
 from ...model import checkpoint
-from ...model.adapter import trains_whole, unrounded
+from ...model.adapter import hide_quantization, is_full_fine_tuning
 from ...protocol.failures import TrainingFailed
 from ...spec.models import TrainSpec
 from ..guard import Guard
+from ..hooks import TrainingHooks
 from ..meter import Meter
 
 # transformers' name of a schedule and its settings, where the spec's name alone would not say it.
@@ -51,7 +52,7 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "neftune_noise_alpha": h.neftune_alpha,
         # Frozen weights are loaded in the wanted precision; autocast would convert them anew at every step. Weights that are all
         # trained stay float32, since steps as small as theirs are lost in 8 bits, and compute in bfloat16.
-        "bf16": trains_whole(spec) and h.precision == "bfloat16",
+        "bf16": is_full_fine_tuning(spec) and h.precision == "bfloat16",
         "gradient_checkpointing": h.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         "logging_steps": spec.schedule.log_every,
@@ -64,7 +65,7 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "dataloader_pin_memory": torch.cuda.is_available(),
         "ddp_find_unused_parameters": False,  # every adapter layer takes part in every batch
         "ddp_broadcast_buffers": False,
-        "ddp_timeout": int(PATIENCE.total_seconds()),
+        "ddp_timeout": int(GROUP_TIMEOUT.total_seconds()),
     }
 
 
@@ -76,27 +77,30 @@ class Batches(DataLoader):
         self.batch_sampler.set_epoch(epoch)
 
 
-class Exact:
+class ResumableTrainerMixin:
     """Stands before a TRL trainer among the bases of a method's class: rows batched by length, and exact, pickle-free resume."""
 
     meter: Meter
     guard: Guard
     tokens: Any  # the rows, see data.py: their number and their lengths are all that is asked of them here
     group: Group
-    chats = True  # whether the model answers in words: samples are shown at checkpoints
+    generates_text = True  # whether the model answers in words: samples are shown at checkpoints
     evaluates_together = False  # whether an evaluation needs all ranks at once
-    even = False  # whether all ranks must have as many rows in every batch, `least` at least
-    least = 1
-    added = 0  # tokens that the model writes to a row while it learns, at most
+    equal_batches = False  # whether all ranks must have as many rows in every batch, `least` at least
+    min_rows = 1
+    generated_tokens = 0  # tokens that the model writes to a row while it learns, at most
     resumed: dict[str, Any] | None = None
-    hooks: Any = None  # set by train.py: report(step, logs), evaluate(), save(state)
-    echoes = True  # whether a batch is rows as they are stored; one that is made while training is not
-    judged_by = ("eval/loss", 1)  # the figure evaluations are compared by, and 1 where less of it is better, else -1
-    told = False  # whether the first batch of this attempt was
+    hooks: TrainingHooks  # set by Loop
+    reports_first_batch = True  # whether a batch is rows as they are stored; one that is made while training is not
+    selection_metric = (
+        "eval/loss",
+        1,
+    )  # the figure evaluations are compared by, and 1 where less of it is better, else -1
+    first_batch_reported = False  # whether the first batch of this attempt was
     _step_tokens = 0
 
     def __init__(self, model: Any, **given: Any) -> None:
-        with unrounded(model):
+        with hide_quantization(model):
             super().__init__(model=model, **given)
 
     def rows_at_once(self) -> int:
@@ -108,8 +112,8 @@ class Exact:
         batch = self.rows_at_once()
         steps = batch * self.args.gradient_accumulation_steps * self.group.size
         order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
-        filler = None if self.even else len(self.tokens)
-        sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.least)
+        filler = None if self.equal_batches else len(self.tokens)
+        sampler = RankBatches(order, batch, self.group.rank, self.group.size, filler, self.min_rows)
         return Batches(
             self.train_dataset,
             batch_sampler=sampler,
@@ -124,14 +128,14 @@ class Exact:
 
     def training_step(self, model: Any, inputs: dict[str, Any], *given: Any) -> torch.Tensor:
         """A micro-batch forward and backward. What the very first one holds is told before it is learned from."""
-        if self.echoes and not self.told:
-            self.told = True
+        if self.reports_first_batch and not self.first_batch_reported:
+            self.first_batch_reported = True
             here = {name: value.cpu() for name, value in inputs.items() if isinstance(value, torch.Tensor)}
             found = self.sequences(here, here.pop("rows").tolist())
             self.hooks.first_batch([seen for seen in found if counts(seen[2])])
         return super().training_step(model, inputs, *given)
 
-    def rehearse(self, rows: list[int]) -> None:
+    def dry_run(self, rows: list[int]) -> None:
         """A micro-batch of these rows forward and backward, for what it takes; the caller puts back what it leaves behind."""
         self.current_gradient_accumulation_steps = 1
         self.training_step(self.model_wrapped, self.data_collator([self.train_dataset[row] for row in rows]), None)
@@ -140,7 +144,7 @@ class Exact:
         """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""
         raise NotImplementedError
 
-    def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+    def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
         """What else is to be told of sample answers to rows, a dictionary each."""
         return [{} for _ in outputs]
 
@@ -217,7 +221,7 @@ class Exact:
         self.meter.restore(ours["meter"])
         self.guard = Guard(**ours["guard"])
 
-    def take_up_end(self) -> None:
+    def restore_finished(self) -> None:
         """Takes up the checkpoint of a run's last step: nothing is left to train."""
         ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
         self.state.global_step = self.resumed["global_step"]

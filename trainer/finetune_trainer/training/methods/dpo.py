@@ -7,11 +7,11 @@ from typing import Any
 
 from trl import DPOConfig, DPOTrainer
 
-from ...data.rows import Pairs
+from ...data.rows import PreferencePairs
 from ...distributed.group import Group
 from ...spec.models import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, completion, count, padded, paired
+from .pairwise import PairwiseTrainer, build_pairwise, completion, count, padded, paired
 
 
 def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
@@ -27,12 +27,12 @@ def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
     )
 
 
-class LoraDpo(Compared, DPOTrainer):
+class DpoMethod(PairwiseTrainer, DPOTrainer):
     """DPOTrainer with our batches and resume."""
 
-    refers = True
+    uses_reference = True
 
-    def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
+    def make_batch(self, tokens: PreferencePairs, rows: list[int]) -> dict[str, Any]:
         """All chosen sides, then all rejected ones."""
         sides = paired(tokens, rows)
         ids, labels, mask = padded(sides, self.processing_class.pad_token_id)
@@ -45,7 +45,7 @@ class LoraDpo(Compared, DPOTrainer):
 
 
 def build(
-    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
-) -> LoraDpo:
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
+) -> DpoMethod:
     """The trainer, ready to `train()`; `model` has its adapter on."""
-    return build_compared(LoraDpo, dpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
+    return build_pairwise(DpoMethod, dpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

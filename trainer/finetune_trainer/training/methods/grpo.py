@@ -12,20 +12,20 @@ import pyarrow as pa
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from ...data.rows import Prompts
+from ...data.rows import PromptRows
 from ...data.tokens import Tokens
 from ...distributed.group import Group
-from ...model.adapter import trains_whole
+from ...model.adapter import is_full_fine_tuning
 from ...model.generate import greedy
 from ...model.load import end_token_ids
 from ...spec.models import TrainSpec
 from ..grade import Graded, Grading
 from ..guard import Guard
-from .common import Exact, arguments, ready
-from .compared import Numbers, begun_from, score_answers_alone
+from .common import ResumableTrainerMixin, arguments, ready
+from .pairwise import RowIndexDataset, reference_copy, score_completions_only
 
 # TRL's measures by our names.
-MEASURES = {
+METRIC_NAMES = {
     "reward": "reward",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "groups_alike",
@@ -55,14 +55,14 @@ def grpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> GRPOConfig:
     )
 
 
-class LoraGrpo(Exact, GRPOTrainer):
+class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
     """GRPOTrainer with our batches and resume. To TRL a prompt is the number of its row; this class knows what it asks."""
 
-    even = True
-    echoes = False  # answers are written while training
-    judged_by = ("eval/reward", -1)
+    equal_batches = True
+    reports_first_batch = False  # answers are written while training
+    selection_metric = ("eval/reward", -1)
     grading: Callable[[list[dict[str, Any]], list[str]], Graded] | None = None
-    tokens: Prompts
+    tokens: PromptRows
 
     def rows_at_once(self) -> int:
         """Prompts of a micro-batch; TRL counts their answers."""
@@ -74,22 +74,22 @@ class LoraGrpo(Exact, GRPOTrainer):
         return self.grading(items, outputs)
 
     @property
-    def added(self) -> int:
+    def generated_tokens(self) -> int:
         """Tokens of the longest answer."""
         return self.max_completion_length
 
-    def rehearse(self, rows: list[int]) -> None:
+    def dry_run(self, rows: list[int]) -> None:
         """As a step, with answers as long as they may be, which nobody grades."""
         config, grading = self.generation_config, self.grading
         self.generation_config = copy.deepcopy(config)
         self.generation_config.min_new_tokens = self.max_completion_length
         self.grading = lambda _, outputs: Graded([0.0] * len(outputs), 0)
         try:
-            super().rehearse(rows)
+            super().dry_run(rows)
         finally:
             self.generation_config, self.grading = config, grading
 
-    def about_samples(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+    def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
         """The rewards of sample answers."""
         return [{"reward": reward} for reward in self.graded([row["item"] for row in rows], outputs).rewards]
 
@@ -113,7 +113,7 @@ class LoraGrpo(Exact, GRPOTrainer):
         self._step_tokens += int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
         loss = super().compute_loss(model, inputs)
         found = self._metrics["train"]
-        self.meter.add({ours: float(found[theirs][-1]) for theirs, ours in MEASURES.items() if found.get(theirs)})
+        self.meter.add({ours: float(found[theirs][-1]) for theirs, ours in METRIC_NAMES.items() if found.get(theirs)})
         found.clear()
         for log in (self._logs["prompt"], self._logs["completion"], self._logs["advantages"]):
             log.clear()
@@ -142,10 +142,10 @@ class LoraGrpo(Exact, GRPOTrainer):
 
 
 def build(
-    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Prompts, scratch: Path, total_steps: int, group: Group
-) -> LoraGrpo:
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: PromptRows, scratch: Path, total_steps: int, group: Group
+) -> GrpoMethod:
     """The trainer, ready to `train()`; `model` has its adapter on, where it has one."""
-    score_answers_alone()
+    score_completions_only()
     generations = spec.method.num_generations
 
     def collate(rows: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -155,20 +155,20 @@ def build(
         raise NotImplementedError("rewards come from the server, see _calculate_rewards")
 
     args = grpo_config(spec, scratch, total_steps)
-    second = trains_whole(spec) and args.beta > 0
+    second = is_full_fine_tuning(spec) and args.beta > 0
     if second:
         args.beta = 0.0  # TRL would read the reference from the disk a second time
-    trainer = LoraGrpo(
+    trainer = GrpoMethod(
         model=model,
         reward_funcs=reward,
         args=args,
-        train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
+        train_dataset=RowIndexDataset(pa.table({"row": np.arange(len(tokens))})),
         processing_class=tokenizer,
     )
     trainer.data_collator = collate
     if second:
         trainer.beta = args.beta = spec.method.beta
-        trainer.ref_model = begun_from(model)
+        trainer.ref_model = reference_copy(model)
     if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
         # As with other methods: a new adapter changes nothing yet, so the reference is the model without it.
         trainer.model.delete_adapter("ref")

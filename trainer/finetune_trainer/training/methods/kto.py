@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from trl import KTOConfig, KTOTrainer
 
-from ...data.rows import Marked
+from ...data.rows import UnpairedRows
 from ...data.tokens import IGNORED
 from ...distributed.group import Group
 from ...spec.models import TrainSpec
 from .common import arguments
-from .compared import Compared, Sequence, build_compared, completion, count, padded
+from .pairwise import PairwiseTrainer, Sequence, build_pairwise, completion, count, padded
 
 
 def kto_config(spec: TrainSpec, scratch: Path, total_steps: int) -> KTOConfig:
@@ -30,12 +30,12 @@ def kto_config(spec: TrainSpec, scratch: Path, total_steps: int) -> KTOConfig:
     )
 
 
-class LoraKto(Compared, KTOTrainer):
+class KtoMethod(PairwiseTrainer, KTOTrainer):
     """KTOTrainer with our batches and resume. Rows are not paired: there is no share of pairs in the right order."""
 
-    refers = True
-    least = 2  # the KL term pairs every prompt with the answer of another row
-    measures = {
+    uses_reference = True
+    min_rows = 2  # the KL term pairs every prompt with the answer of another row
+    metric_names = {
         "rewards/margins": "reward_margin",
         "rewards/chosen": "reward_chosen",
         "rewards/rejected": "reward_rejected",
@@ -43,7 +43,7 @@ class LoraKto(Compared, KTOTrainer):
     }
     longest = 0
 
-    def make_batch(self, tokens: Marked, rows: list[int]) -> dict[str, Any]:
+    def make_batch(self, tokens: UnpairedRows, rows: list[int]) -> dict[str, Any]:
         """The rows, and for the KL term every prompt with the answer of the row before it in the batch, as TRL pairs them."""
         found = [tokens.row(row) for row in rows]
         others = [
@@ -56,7 +56,7 @@ class LoraKto(Compared, KTOTrainer):
             batch[f"{prefix}completion_mask"] = completion(labels)
         return batch
 
-    def rows_behind(self, name: str, tokens: Marked, batch: np.ndarray) -> int:
+    def rows_measured(self, name: str, tokens: UnpairedRows, batch: np.ndarray) -> int:
         """Rewards are means over the good or the bad rows of a batch."""
         good = int(tokens.good[batch].sum())
         return {"reward_chosen": good, "reward_rejected": len(batch) - good}.get(name, len(batch))
@@ -70,9 +70,9 @@ def with_answer_of(row: Sequence, other: Sequence, longest: int) -> Sequence:
 
 
 def build(
-    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Marked, scratch: Path, total_steps: int, group: Group
-) -> LoraKto:
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: UnpairedRows, scratch: Path, total_steps: int, group: Group
+) -> KtoMethod:
     """The trainer, ready to `train()`; `model` has its adapter on."""
-    trainer = build_compared(LoraKto, kto_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
+    trainer = build_pairwise(KtoMethod, kto_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
     trainer.longest = spec.hyperparameters.max_length
     return trainer

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from ...data.rows import SIDES, Pairs
+from ...data.rows import SIDES, PreferencePairs
 from ...distributed.group import Group
 from ...spec.models import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, count, padded
+from .pairwise import PairwiseTrainer, build_pairwise, count, padded
 
 
 def orpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> ORPOConfig:
@@ -26,10 +26,10 @@ def orpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> ORPOConfig:
     )
 
 
-class LoraOrpo(Compared, ORPOTrainer):
+class OrpoMethod(PairwiseTrainer, ORPOTrainer):
     """ORPOTrainer with our batches and resume."""
 
-    def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
+    def make_batch(self, tokens: PreferencePairs, rows: list[int]) -> dict[str, Any]:
         """Chosen and rejected sides, each padded by itself; TRL joins them."""
         pairs = [tokens.sides(row) for row in rows]
         batch: dict[str, Any] = {"tokens": 0}
@@ -47,14 +47,14 @@ class LoraOrpo(Compared, ORPOTrainer):
             for index, ids, labels, mask in zip(indices, *parts, strict=True):
                 yield self.tokens.row_ids[index], ids[mask == 1], labels[mask == 1]
 
-    def take_measures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """What TRL measured in the batch just done; it keeps evaluations under `train` too when the loss alone is asked for."""
         found = self._stored_metrics.pop("train", {})
-        return {ours: float(found[theirs][-1]) for theirs, ours in self.measures.items() if found.get(theirs)}
+        return {ours: float(found[theirs][-1]) for theirs, ours in self.metric_names.items() if found.get(theirs)}
 
 
 def build(
-    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
-) -> LoraOrpo:
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
+) -> OrpoMethod:
     """The trainer, ready to `train()`; `model` has its adapter on."""
-    return build_compared(LoraOrpo, orpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
+    return build_pairwise(OrpoMethod, orpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

@@ -12,16 +12,16 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
-from ...data.rows import Pairs
+from ...data.rows import PreferencePairs
 from ...distributed.group import Group
 from ...model.adapter import SCORE_HEAD
 from ...protocol.failures import ModelLoad
 from ...spec.models import TrainSpec
 from .common import arguments
-from .compared import Compared, build_compared, completion, count, padded, paired
+from .pairwise import PairwiseTrainer, build_pairwise, completion, count, padded, paired
 
 # What loading leaves on a quantised model, for those who ask whether it is one.
-MARKS = (
+LOADING_ATTRIBUTES = (
     "is_quantized",
     "is_loaded_in_4bit",
     "is_loaded_in_8bit",
@@ -64,19 +64,19 @@ def scoring_model(causal: Any, pad_id: int, seed: int) -> Any:
     with torch.no_grad():
         head.weight.normal_(0.0, std, generator=torch.Generator().manual_seed(seed))
     setattr(model, SCORE_HEAD, head.to(causal.device, causal.dtype))
-    for mark in MARKS:
+    for mark in LOADING_ATTRIBUTES:
         if mark in vars(causal):
             setattr(model, mark, getattr(causal, mark))
     return model.eval()
 
 
-class LoraReward(Compared, RewardTrainer):
+class RewardMethod(PairwiseTrainer, RewardTrainer):
     """RewardTrainer with our batches and resume."""
 
-    chats = False
-    measures = {"accuracy": "reward_accuracy", "margin": "reward_margin", "mean_reward": "mean"}
+    generates_text = False
+    metric_names = {"accuracy": "reward_accuracy", "margin": "reward_margin", "mean_reward": "mean"}
 
-    def make_batch(self, tokens: Pairs, rows: list[int]) -> dict[str, Any]:
+    def make_batch(self, tokens: PreferencePairs, rows: list[int]) -> dict[str, Any]:
         """All chosen sides, then all rejected ones."""
         sides = paired(tokens, rows)
         ids, _, mask = padded(sides, self.processing_class.pad_token_id)
@@ -87,15 +87,17 @@ class LoraReward(Compared, RewardTrainer):
         _, labels, _ = padded(paired(self.tokens, indices), self.processing_class.pad_token_id)
         yield from super().sequences({**inputs, "completion_mask": completion(labels)}, indices)
 
-    def take_measures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """TRL gives the mean over both sides and the margin; the means of the sides follow, since they have as many rows."""
-        values = super().take_measures()
+        values = super().take_metrics()
         mean, half = values.pop("mean"), values["reward_margin"] / 2
         return {**values, "reward_chosen": mean + half, "reward_rejected": mean - half}
 
 
 def build(
-    spec: TrainSpec, model: Any, tokenizer: Any, tokens: Pairs, scratch: Path, total_steps: int, group: Group
-) -> LoraReward:
+    spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
+) -> RewardMethod:
     """The trainer, ready to `train()`; `model` has its head on, and its adapter where it has one."""
-    return build_compared(LoraReward, reward_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
+    return build_pairwise(
+        RewardMethod, reward_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group
+    )

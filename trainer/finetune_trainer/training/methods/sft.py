@@ -14,10 +14,10 @@ from trl import SFTConfig, SFTTrainer
 
 from ...data.tokens import IGNORED, Tokens
 from ...distributed.group import Group
-from ...model.score import answer_when_called, pad_right, score, score_rows
+from ...model.score import pad_right, score, score_rows, score_when_called
 from ...spec.models import TrainSpec
-from ..packing import Packs, joined_rows, pad_positions, parted
-from .common import Exact, arguments, ready
+from ..packing import Packs, joined_rows, pad_positions, split_rows
+from .common import ResumableTrainerMixin, arguments, ready
 
 
 def sft_config(spec: TrainSpec, scratch: Path, total_steps: int) -> SFTConfig:
@@ -39,7 +39,7 @@ def as_dataset(tokens: Tokens) -> Dataset:
     return Dataset(pa.table({**column, "row": np.arange(len(tokens) + 1)}))
 
 
-class LoraSft(Exact, SFTTrainer):
+class SftMethod(ResumableTrainerMixin, SFTTrainer):
     """SFTTrainer whose loss is a mean over the tokens that count."""
 
     padding_free = False
@@ -63,7 +63,7 @@ class LoraSft(Exact, SFTTrainer):
             own = [index for index in indices if index < len(lengths)]
             places = inputs["position_ids"][0].numpy()
             for index, (ids, labels) in zip(
-                own, parted(places, inputs["input_ids"][0].numpy(), inputs["labels"][0].numpy()), strict=False
+                own, split_rows(places, inputs["input_ids"][0].numpy(), inputs["labels"][0].numpy()), strict=False
             ):
                 yield self.tokens.row_ids[index], ids, labels
             return
@@ -85,7 +85,7 @@ class LoraSft(Exact, SFTTrainer):
 
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int, group: Group
-) -> LoraSft:
+) -> SftMethod:
     """The trainer, ready to `train()`; `model` has its adapter on."""
     pad_id, packs = tokenizer.pad_token_id, isinstance(tokens, Packs)
 
@@ -106,7 +106,7 @@ def build(
             **packed,
         }
 
-    trainer = LoraSft(
+    trainer = SftMethod(
         model=model,
         args=sft_config(spec, scratch, total_steps),
         data_collator=collate,
@@ -115,5 +115,5 @@ def build(
     )
     trainer.padding_free = free
     if group.size > 1:
-        answer_when_called(trainer.model)
+        score_when_called(trainer.model)
     return ready(trainer, tokens, spec, group)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 # A pair as one sequence has a mask of its own, which costs a little: not worth it for less.
-WORTH = 0.9
+MAX_SHARE = 0.9
 
 
 @dataclass
-class Joined:
+class JoinedPairs:
     """Pairs as one sequence each: (pairs, longest) ids, positions and mask, and where each position of each side went."""
 
     ids: torch.Tensor
@@ -31,7 +31,7 @@ class Joined:
         return hidden.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
 
 
-def join(ids: torch.Tensor, mask: torch.Tensor) -> Joined | None:
+def join(ids: torch.Tensor, mask: torch.Tensor) -> JoinedPairs | None:
     """Sequences (2 * pairs, length), chosen sides first and padded on the right, joined; None where that would save little."""
     pairs = len(ids) // 2
     if len(ids) != 2 * pairs or not pairs:
@@ -42,7 +42,7 @@ def join(ids: torch.Tensor, mask: torch.Tensor) -> Joined | None:
     ends = of_first.sum(1, keepdim=True)
     totals = ends + of_second.sum(1, keepdim=True) - common
     longest = int(totals.max())
-    if longest > WORTH * 2 * ids.shape[1]:
+    if longest > MAX_SHARE * 2 * ids.shape[1]:
         return None
     at = torch.arange(longest, device=ids.device).expand(pairs, -1)
     in_second = at >= ends
@@ -53,10 +53,12 @@ def join(ids: torch.Tensor, mask: torch.Tensor) -> Joined | None:
     allowed = (key <= query) & (key < totals[:, :, None]) & ~(in_second[:, :, None] & chosen_answer)
     place = torch.arange(ids.shape[1], device=ids.device).expand(pairs, -1)
     rejected = torch.where(place < common, place, place - common + ends)
-    return Joined(joined, positions, allowed[:, None], *(where.clamp(max=longest - 1) for where in (place, rejected)))
+    return JoinedPairs(
+        joined, positions, allowed[:, None], *(where.clamp(max=longest - 1) for where in (place, rejected))
+    )
 
 
-def can_join(backbone: Any) -> bool:
+def can_share(backbone: Any) -> bool:
     """Whether a model takes a mask and positions of ours: plain attention everywhere, places told by rotation."""
     config = backbone.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
@@ -76,7 +78,7 @@ class SharedPrompts:
         """`model` as it is trained, its adapter on; where it is not `allowed`, nothing is ever joined."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.backbone = base.base_model
-        self.possible = allowed and can_join(self.backbone)
+        self.possible = allowed and can_share(self.backbone)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -13,34 +13,34 @@ import torch
 from datasets import Dataset
 from trl.trainer import utils as trl_utils
 
-from ...data.rows import Pairs
+from ...data.rows import PreferencePairs
 from ...data.tokens import IGNORED, Tokens
 from ...distributed.group import Group
-from ...model.adapter import trains_whole
+from ...model.adapter import is_full_fine_tuning
 from ...model.score import batches_by_length, evaluation_mode, pad_right
 from ...spec.models import TrainSpec
-from .common import Exact, ready
+from .common import ResumableTrainerMixin, ready
 from .shared_prompts import SharedPrompts
 
 Sequence = tuple[np.ndarray, np.ndarray]
 
 
-class Numbers(Dataset):
+class RowIndexDataset(Dataset):
     """The numbers of the rows, for TRL to hold: the rows themselves are tokenized, and looked up when a batch is made of them."""
 
-    def map(self, *_: Any, **__: Any) -> Numbers:
+    def map(self, *_: Any, **__: Any) -> RowIndexDataset:
         """Nothing is left to prepare."""
         return self
 
 
-class Compared(Exact):
+class PairwiseTrainer(ResumableTrainerMixin):
     """Stands before a TRL trainer whose loss compares answers. Its batches must hold as many rows on every rank: TRL gathers from all."""
 
-    even = True
+    equal_batches = True
     evaluates_together = True
-    refers = False  # whether the loss asks the model the run began from
+    uses_reference = False  # whether the loss asks the model the run began from
     shared: SharedPrompts
-    measures = {
+    metric_names = {
         "rewards/accuracies": "reward_accuracy",
         "rewards/margins": "reward_margin",
         "rewards/chosen": "reward_chosen",
@@ -62,10 +62,10 @@ class Compared(Exact):
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
-    def take_measures(self) -> dict[str, float]:
+    def take_metrics(self) -> dict[str, float]:
         """What TRL measured in the batch just done, over all ranks, by our names."""
         found = self._metrics["train" if self.model.training else "eval"]
-        values = {ours: float(found[theirs][-1]) for theirs, ours in self.measures.items() if found.get(theirs)}
+        values = {ours: float(found[theirs][-1]) for theirs, ours in self.metric_names.items() if found.get(theirs)}
         found.clear()
         return values
 
@@ -76,7 +76,7 @@ class Compared(Exact):
         self._step_tokens += inputs.pop("tokens")
         with self.shared():
             loss = super().compute_loss(model, inputs)
-        self.meter.add(self.take_measures())
+        self.meter.add(self.take_metrics())
         return loss
 
     def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
@@ -87,8 +87,8 @@ class Compared(Exact):
                 inputs = self._prepare_inputs(self.make_batch(tokens, batch.tolist()))
                 inputs.pop("tokens")
                 loss = super().compute_loss(self.model, inputs)
-                for name, value in {"loss": float(loss), **self.take_measures()}.items():
-                    weight = self.rows_behind(name, tokens, batch)
+                for name, value in {"loss": float(loss), **self.take_metrics()}.items():
+                    weight = self.rows_measured(name, tokens, batch)
                     sums[name][0] += value * weight
                     sums[name][1] += weight
         means = {name: total / weight for name, (total, weight) in sums.items() if weight}
@@ -96,12 +96,12 @@ class Compared(Exact):
             means["reward_margin"] = means["reward_chosen"] - means["reward_rejected"]
         return {f"eval/{name}": value for name, value in means.items()}
 
-    def rows_behind(self, name: str, tokens: Any, batch: np.ndarray) -> int:
+    def rows_measured(self, name: str, tokens: Any, batch: np.ndarray) -> int:
         """Over how many rows of a batch TRL took the mean of this measure."""
         return len(batch)
 
 
-def score_answers_alone() -> None:
+def score_completions_only() -> None:
     """Has TRL pass the answers' positions alone through the head on processors too: the same numbers, several times as fast.
 
     TRL does so on GPUs; elsewhere it scores every position of prompts and padding, for devices that compile a graph for each shape.
@@ -117,7 +117,7 @@ def padded(rows: list[Sequence], pad_id: int) -> tuple[torch.Tensor, torch.Tenso
     return ids, labels, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 
 
-def paired(tokens: Pairs, rows: list[int]) -> list[Sequence]:
+def paired(tokens: PreferencePairs, rows: list[int]) -> list[Sequence]:
     """The sides of these rows, all chosen ones, then all rejected ones, as TRL takes them."""
     chosen, rejected = zip(*(tokens.sides(row) for row in rows), strict=True)
     return [*chosen, *rejected]
@@ -133,22 +133,22 @@ def count(rows: list[Sequence]) -> int:
     return sum(len(ids) for ids, _ in rows)
 
 
-def begun_from(model: Any) -> Any:
+def reference_copy(model: Any) -> Any:
     """What the model is compared with where all of its weights move: itself as it is now. An adapter is switched off instead."""
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
-def build_compared(
-    kind: type[Compared], config: Any, spec: TrainSpec, model: Any, tokenizer: Any, tokens: Any, group: Group
-) -> Compared:
+def build_pairwise(
+    kind: type[PairwiseTrainer], config: Any, spec: TrainSpec, model: Any, tokenizer: Any, tokens: Any, group: Group
+) -> PairwiseTrainer:
     """A trainer of this kind, ready to `train()`; `model` has its adapter on."""
-    score_answers_alone()
-    reference = {"ref_model": begun_from(model)} if kind.refers and trains_whole(spec) else {}
+    score_completions_only()
+    reference = {"ref_model": reference_copy(model)} if kind.uses_reference and is_full_fine_tuning(spec) else {}
     trainer = kind(
         model=model,
         args=config,
         data_collator=list,  # replaced below: it needs the trainer
-        train_dataset=Numbers(pa.table({"row": np.arange(len(tokens))})),
+        train_dataset=RowIndexDataset(pa.table({"row": np.arange(len(tokens))})),
         processing_class=tokenizer,
         **reference,
     )
