@@ -1,4 +1,6 @@
-"""`python -m finetune_trainer.doctor`: prints as JSON what this Python environment and this machine can do; exit code 0 = can train."""
+"""`python -m finetune_trainer.doctor`: prints what this Python environment and machine can do as JSON; exits with 0 if
+they can train.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,14 @@ NEEDED = (
     "numpy",
     "psutil",
 )
-# Trainings do without these where nobody asks for what they bring.
+# Needed only by options that use them.
 WANTED = ("bitsandbytes",)
 OLDEST_PYTHON = (3, 10)
 FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's name for it
 
 
 def pinned() -> dict[str, str]:
-    """The versions the requirements for this Python ask for, when they lie beside the package."""
+    """The versions that the requirements for this Python pin, when the files are beside the package."""
     name = "requirements-py310.txt" if sys.version_info < (3, 11) else "requirements.txt"
     paths = [Path(__file__).resolve().parent.parent / each for each in ("requirements-torch.txt", name)]
     text = "\n".join(path.read_text("utf-8") for path in paths if path.is_file())
@@ -40,7 +42,7 @@ def pinned() -> dict[str, str]:
 
 
 def versions() -> tuple[dict[str, str | None], list[str]]:
-    """Installed versions of what is needed, and a sentence for each gap."""
+    """Installed versions of the needed packages, and a sentence for each problem."""
     found: dict[str, str | None] = {}
     problems = []
     wanted = pinned()
@@ -58,7 +60,7 @@ def versions() -> tuple[dict[str, str | None], list[str]]:
 
 
 def cpu_flags() -> set[str]:
-    """Instruction sets of the processor, as Linux names them; empty elsewhere."""
+    """Instruction sets of the CPU, as Linux names them; empty elsewhere."""
     try:
         match = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -67,7 +69,9 @@ def cpu_flags() -> set[str]:
 
 
 def gflops(dtype: Any) -> float:
-    """Matrix product speed in GFLOP/s of a shape training uses (256 tokens x 576 x 1536), over about 50 ms."""
+    """Speed of a matrix product in GFLOP/s, in a shape that training uses (256 tokens x 576 x
+    1536), over about 50 ms.
+    """
     import torch
 
     a, b = torch.randn(256, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
@@ -80,7 +84,7 @@ def gflops(dtype: Any) -> float:
 
 
 def examine() -> dict[str, Any]:
-    """Everything as one JSON object. `cpu.fast_bfloat16` says whether bfloat16 is worth it on this processor."""
+    """The whole report as one JSON object. `cpu.fast_bfloat16` says whether bfloat16 is fast on this CPU."""
     found, problems = versions()
     report: dict[str, Any] = {
         "ok": False,

@@ -48,10 +48,19 @@ def make_tiny_model(directory: Path) -> Path:
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=1, pad_token_id=1, bos_token_id=0,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=1,
+        pad_token_id=1,
+        bos_token_id=0,
         initializer_range=0.1,
-    )  # fmt: skip
+    )
     model = LlamaForCausalLM(config)
     # The padding token ends answers too; its row is made zero, and with tied weights it could never be said.
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)

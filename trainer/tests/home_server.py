@@ -1,4 +1,6 @@
-"""A small real server of trainer protocol v1 on a Unix socket: numbers, tokens, offsets and hashes are enforced as documented."""
+"""A small real server of trainer protocol v1 on a Unix socket: numbers, tokens, offsets and hashes are enforced as
+documented.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ class HomeServer:
         self.final = False
         self.commands: dict[str, str] = {}
         self.artifacts: dict[str, dict] = {}
-        self.status: int | None = None  # answer everything with this status
+        self.status: int | None = None  # respond to everything with this status
         self.lose_answers = 0  # commit, then break the connection, this many times
         self.grader = share_of_e  # (item, output) -> reward; what it raises is the grade's error
         self.not_graded: list[int] = []  # statuses that the next requests for grades are answered with instead

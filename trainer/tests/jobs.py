@@ -168,7 +168,7 @@ def train_reply(
 
 
 def full_reply(model: Path, start: Path | None = None, rate: float = 2e-3, **given) -> dict:
-    """A training of every weight; `start`: a whole model it goes on from."""
+    """A full fine-tuning; `start`: the full model it continues from."""
     reply = train_reply(model, rate=rate, **given)
     reply["spec"]["method"]["adapter"] = {"type": "full"}
     if start is not None:
@@ -209,7 +209,7 @@ def serve_reply(model: Path, adapters: dict[str, Path], tokens: int = 200) -> di
 
 
 def export_reply(model: Path, adapter: Path, format: str, **limits: float) -> dict:
-    """An export of a tuned model, compared by its hold-out rows."""
+    """An export of a fine-tuned model, compared by its validation rows."""
     spec = {
         **base_fields(),
         "kind": "export",

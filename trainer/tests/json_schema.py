@@ -1,4 +1,6 @@
-"""The part of JSON Schema (2020-12) that the spec's schema uses. A keyword it does not know is an error, never ignored."""
+"""The part of JSON Schema (2020-12) that the spec's schema uses. A keyword it does not know is an
+error, never ignored.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def variants(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def mutations(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, Any]]:
-    """Values that differ from `value` in one field, and where: one missing, one unknown, wrong types, beyond every limit."""
+    """Values that differ from `value` in one field, and where: one missing, one unknown, wrong types, beyond every
+    limit.
+    """
     for one in variants(schema):
         if isinstance(value, dict) and valid(one, value):
             yield "unknown", {**value, "unknown": 1}

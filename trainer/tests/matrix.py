@@ -1,7 +1,9 @@
-"""Runs trainings named on standard input, one JSON object a line, on the tiny model, each as a whole attempt; answers a line each.
+"""Runs trainings named on standard input, one JSON object per line, on the tiny model, each as a full attempt.
+Answers one line for each.
 
-In: {"id", "spec"}: a train spec whose base is the tiny model. Out: {"id", "ok", "message", "seconds"}. What `bun run matrix` drives.
-A spec that goes on from a tuned model gets an adapter of its own shape, trained here first.
+In: {"id", "spec"}: a train spec whose base is the tiny model. Out: {"id", "ok", "message", "seconds"}. What `bun run
+matrix` drives.
+A spec that continues from a fine-tuned model gets an adapter of its own shape, trained here first.
 """
 
 from __future__ import annotations
@@ -119,7 +121,7 @@ def adapter_for(root: Path, spec: dict, model: Path, made: dict[str, Path]) -> P
 
 def main() -> None:
     """Reads specs until standard input ends."""
-    # Libraries print what they like; the answers keep standard output to themselves.
+    # Libraries print to standard output, which is for the answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="ftl-matrix-") as name:

@@ -1,6 +1,8 @@
-"""Runs trainings named on standard input, one JSON object a line, each in a process of its own; answers a line each with its peaks.
+"""Runs trainings named on standard input, one JSON object per line, each in a process of its own; answers a line each
+with its peaks.
 
-In: {"id", "model": directory, "spec", "row_tokens", "answer_tokens"}. Out: {"id", "peak_mb", "canary_mb", "length", "message"}.
+In: {"id", "model": directory, "spec", "row_tokens", "answer_tokens"}. Out: {"id", "peak_mb", "canary_mb", "length",
+"message"}.
 What `bun run memory` drives.
 """
 
@@ -21,7 +23,7 @@ from jobs import file_list, reply
 
 
 def rows_of(kind: str, count: int, tokens: int, answer: int) -> list[dict]:
-    """Rows of a type of about so many tokens, of which the answer has `answer`."""
+    """Rows of a type of about `tokens` tokens, of which the answer has `answer`."""
     around = 45 if kind == "prompt" else 25  # what the template adds; a prompt that is too long is dropped, not cut
     question = {"role": "user", "content": " number" * max(1, tokens - answer - around)}
     good, bad = ({"role": "assistant", "content": word * answer} for word in (" colour", " house"))

@@ -1,4 +1,6 @@
-"""Two ranks for tests without a launcher: forked from a process that has imported everything, as `accelerate launch` would start them."""
+"""Two ranks for tests without a launcher: forked from a process that has imported everything, as `accelerate launch`
+would start them.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ forks = multiprocessing.get_context("forkserver")
 
 def preload() -> None:
     """Lets the fork server import torch and TRL once for all ranks."""
-    methods = [f"finetune_trainer.methods.{name}" for name in ("sft", "dpo", "orpo", "kto", "reward")]
-    forks.set_forkserver_preload(["finetune_trainer.ranks", "finetune_trainer.train", *methods])
+    methods = [f"finetune_trainer.training.methods.{name}" for name in ("sft", "dpo", "orpo", "kto", "reward")]
+    forks.set_forkserver_preload(["finetune_trainer.launch.worker", "finetune_trainer.training.train", *methods])
 
 
 def free_port() -> int:

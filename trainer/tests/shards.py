@@ -1,4 +1,6 @@
-"""What a rank of the sharding test does: a small model in parts on two ranks against the same model whole. Prints nothing, writes JSON."""
+"""What a rank of the sharding test does: a small model in parts on two ranks against the same model whole. Prints
+nothing, writes JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Adapters and quantised bases: each kind learns and resumes exactly, evaluates as it was trained, and goes on from a tuned model."""
+"""Adapters and quantized bases: each kind learns and resumes exactly, evaluates as it was trained, and continues from a
+fine-tuned model.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ KINDS = {"lora": {}, "rslora": {"rslora": True}, "dora": {"dora": True}}
 
 
 def reply(tiny: Path, *, adapter: dict | None = None, start: Path | None = None, **options) -> dict:
-    """A training with these fields of the adapter; `start` is the directory of the adapter it goes on from."""
+    """A training with these fields of the adapter; `start` is the directory of the adapter it continues from."""
     made = train_reply(tiny, **options)
     made["spec"]["method"]["adapter"] |= adapter or {}
     if start is not None:
@@ -78,7 +80,7 @@ def test_each_adapter_learns_on_each_base_and_resumes_exactly(here, tiny, quanti
 
 
 @pytest.mark.parametrize("quantization", LAYERS)
-def test_the_layers_alone_are_quantised_and_nothing_is_kept_twice(tiny, quantization):
+def test_the_layers_alone_are_quantized_and_nothing_is_kept_twice(tiny, quantization):
     model = load_model(tiny, "float32", torch.device("cpu"), quantization)
     kinds = {type(m).__name__ for name, m in model.named_modules() if name.endswith("_proj")}
     assert kinds == {LAYERS[quantization]}
@@ -88,7 +90,7 @@ def test_the_layers_alone_are_quantised_and_nothing_is_kept_twice(tiny, quantiza
     plain = load_model(tiny, "float32", torch.device("cpu"))
     sizes = [sum(p.numel() * p.element_size() for n, p in m.named_parameters() if "_proj" in n) for m in (model, plain)]
     assert sizes[0] / sizes[1] == {"none": 1, "nf4": 0.125, "int8": 0.25}[quantization]
-    # What bitsandbytes would do for speed on some processors, and what training cannot go on after.
+    # What bitsandbytes would do for speed on some CPUs, and what breaks training afterwards.
     assert not any(getattr(m, "support_avx512bf16_for_cpu", False) for m in model.modules())
 
 
@@ -107,7 +109,7 @@ def test_an_evaluation_loads_the_base_as_it_was_trained_on(here, tiny):
 
 
 @pytest.mark.parametrize(("quantization", "kind"), [("none", "dora"), ("nf4", "lora")])
-def test_a_run_goes_on_from_a_tuned_model_with_a_new_optimizer(here, tiny, quantization, kind):
+def test_a_run_continues_from_a_fine_tuned_model_with_a_new_optimizer(here, tiny, quantization, kind):
     options = {"batch": 6, "eval_rows": 6, "adapter": KINDS[kind], "settings": {"quantization": quantization}}
     before = here(reply(tiny, total=16, **options))
     assert before.run() == 0
@@ -172,7 +174,7 @@ def test_the_reference_of_a_comparison_is_the_model_it_starts_from(here, tiny, t
     assert losses(second.server) == {step: loss for step, loss in losses(first.server).items() if step > 3}
 
 
-def test_a_reward_model_starts_from_words_and_not_the_other_way_round(here, tiny, tuned):
+def test_a_reward_model_starts_from_a_language_model_and_not_the_reverse(here, tiny, tuned):
     data = {"rows": rows_of("preference", 8), "holdout": rows_of("preference", 6, first=101)}
     reward = here(reply(tiny, total=2, method="reward", start=tuned), **data)
     assert reward.run() == 0

@@ -35,7 +35,7 @@ def outcome(job) -> tuple[dict, dict]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_run_with_a_canary_measures_the_very_same_numbers(here, tiny, monkeypatch, method):
+def test_a_run_with_a_memory_test_has_the_same_metrics(here, tiny, monkeypatch, method):
     row_type, _ = METHODS[method]
     rows, holdout = rows_of(row_type, 12), rows_of(row_type, 4, 101)
     asked = {"total": 4, "batch": 2, "accumulation": 2, "dropout": 0.3, "eval_every": 2, "eval_rows": 4}
@@ -50,7 +50,7 @@ def test_a_run_with_a_canary_measures_the_very_same_numbers(here, tiny, monkeypa
     assert with_it[1]["tokens_seen"] == without[1]["tokens_seen"]
 
 
-def test_it_comes_before_the_first_step_with_the_longest_rows_and_what_they_took(here, tiny):
+def test_it_runs_the_longest_rows_before_the_first_step_and_reports_their_memory(here, tiny):
     job = here(train_reply(tiny, total=2, batch=3))
     assert job.run() == 0
     (event,) = job.server.of("canary")
@@ -62,7 +62,7 @@ def test_it_comes_before_the_first_step_with_the_longest_rows_and_what_they_took
     assert 100 < event["peak_memory_mb"] <= job.server.of("result")[0]["result"]["peak_memory_mb"]
 
 
-def test_answers_that_are_written_while_training_are_as_long_as_they_may_be_and_not_graded(here, tiny):
+def test_completions_of_the_memory_test_have_the_max_length_and_are_not_graded(here, tiny):
     graded = []
     job = here(train_reply(tiny, method="grpo", total=1, batch=2), rows_of("prompt", 6))
     job.server.grader = lambda item, output: graded.append(output) or float(len(output))
@@ -74,7 +74,7 @@ def test_answers_that_are_written_while_training_are_as_long_as_they_may_be_and_
     assert step["train/completion_length"] <= 8 and len(graded) == 8  # those of the step alone
 
 
-def test_a_run_that_takes_far_more_than_planned_fails_before_its_first_step(here, tiny):
+def test_a_run_that_exceeds_its_plan_by_far_fails_before_its_first_step(here, tiny):
     reply = train_reply(tiny, total=2)
     reply["spec"]["need"] = need(memory_mb=20)
     job = here(reply)
@@ -85,7 +85,7 @@ def test_a_run_that_takes_far_more_than_planned_fails_before_its_first_step(here
     assert len(job.server.of("canary")) == 1 and not losses(job.server)
 
 
-def test_a_machine_that_has_no_more_memory_says_so(here, tiny, monkeypatch):
+def test_a_machine_out_of_memory_is_reported(here, tiny, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
@@ -96,7 +96,7 @@ def test_a_machine_that_has_no_more_memory_says_so(here, tiny, monkeypatch):
     assert failed["reason"] == "out_of_memory" and "do not fit" in failed["message"]
 
 
-def test_ranks_share_out_the_longest_rows():
+def test_ranks_divide_the_longest_rows():
     lengths = np.array([5, 9, 2, 8, 7])
     assert canary.longest_rows(lengths, 2, 0, 2) == [1, 4] and canary.longest_rows(lengths, 2, 1, 2) == [3, 0]
     assert canary.longest_rows(np.array([3]), 4, 1, 2) == [0]

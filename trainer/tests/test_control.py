@@ -39,7 +39,7 @@ def test_the_guard_stops_what_will_not_recover(losses, stops_at):
     assert run_guard(losses) == stops_at
 
 
-def test_the_guard_goes_on_where_a_checkpoint_left_it():
+def test_the_guard_resumes_from_a_checkpoint():
     guard = Guard()
     for step, loss in enumerate([2.0] + [1.0] * 10 + [9.0] * 4):
         guard.check(step, loss)

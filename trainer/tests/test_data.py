@@ -36,13 +36,19 @@ def trained_text(tokenizer, row: dict, **options) -> tuple[str, str]:
     ("messages", "trained"),
     [
         ([turn("user", "hi"), turn("assistant", "yes")], "yes<|im_end|>"),
-        ([turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")], "b<|im_end|>d<|im_end|>"),
+        (
+            [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")],
+            "b<|im_end|>d<|im_end|>",
+        ),
         ([turn("system", "s"), turn("user", "a"), turn("assistant", "b", weight=1)], "b<|im_end|>"),
-        ([turn("user", "a"), turn("assistant", "b", weight=0), turn("user", "c"), turn("assistant", "d")], "d<|im_end|>"),
+        (
+            [turn("user", "a"), turn("assistant", "b", weight=0), turn("user", "c"), turn("assistant", "d")],
+            "d<|im_end|>",
+        ),
         ([turn("user", "a"), turn("assistant", "b"), turn("user", "c")], "b<|im_end|>"),
         ([turn("user", "héé"), turn("assistant", "ñandú 🎉")], "ñandú 🎉<|im_end|>"),
     ],
-)  # fmt: skip
+)
 def test_loss_counts_on_weighted_assistant_turns_alone(tokenizer, messages, trained):
     assert trained_text(tokenizer, {"id": 1, "messages": messages})[0] == trained
 
@@ -74,7 +80,7 @@ def test_a_template_that_hides_tool_calls_is_warned_about(tokenizer, tiny):
     assert any("tool calls" in w for w in tokens.warnings)
 
 
-def test_a_turn_the_template_rewrites_is_left_out_and_told(tokenizer, tiny):
+def test_a_turn_the_template_rewrites_is_left_out_of_the_loss_with_a_warning(tokenizer, tiny):
     shy = load_tokenizer(tiny)
     earlier = "{{ m['content'] if loop.last or m.role == 'user' else '...' }}"
     shy.chat_template = shy.chat_template.replace("{{ m['content'] }}", earlier)
@@ -84,7 +90,7 @@ def test_a_turn_the_template_rewrites_is_left_out_and_told(tokenizer, tiny):
     assert shy.decode(labels[labels != IGNORED]) == "d<|im_end|>" and "1 rows" in tokens.warnings[0]
 
 
-def test_rows_without_anything_to_learn_are_an_error(tokenizer):
+def test_rows_without_a_token_in_the_loss_are_an_error(tokenizer):
     with pytest.raises(BadData, match="weight"):
         tokenize_rows(
             tokenizer, [{"id": 1, "messages": [turn("user", "a")]}], max_length=64, loss_on="completion", end_ids={1}
@@ -106,7 +112,7 @@ def test_answers_are_the_last_assistant_turn():
     assert [m["content"] for m in prompt] == ["a", "b", "c"] and expected == "d"
 
 
-def test_templates_get_text_content_and_no_training_marks():
+def test_templates_get_text_content_and_no_weights():
     got = template_messages(
         [
             turn("developer", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
@@ -126,7 +132,7 @@ def test_the_order_of_rows_is_fixed_by_seed_and_epoch_and_has_every_row_once():
     assert list(BucketSampler(lengths, 8, seed=4)) != first
 
 
-def test_batches_of_like_length_hold_half_the_padding():
+def test_batches_of_similar_length_have_half_the_padding():
     lengths = np.random.default_rng(0).integers(5, 200, 800)
 
     def padding(order):
@@ -137,7 +143,7 @@ def test_batches_of_like_length_hold_half_the_padding():
     assert padding(order) < 0.5 * padding(np.random.default_rng(1).permutation(800))
 
 
-def test_only_the_answers_of_a_pair_are_labelled(tokenizer):
+def test_only_the_answers_of_a_pair_are_in_the_loss(tokenizer):
     row = {
         "id": 7,
         "messages": [turn("user", "a"), turn("assistant", "b"), turn("user", "c")],
@@ -146,14 +152,14 @@ def test_only_the_answers_of_a_pair_are_labelled(tokenizer):
     }
     pairs = tokenize("preference", tokenizer, [row], max_length=512, loss_on="completion", end_ids={1})
     texts = [tokenizer.decode(labels[labels != IGNORED]) for _, labels in pairs.sides(0)]
-    assert texts == ["yes<|im_end|>good<|im_end|>", "no<|im_end|>"]  # a tool's words are not the model's
+    assert texts == ["yes<|im_end|>good<|im_end|>", "no<|im_end|>"]  # the model does not write tool results
     assert pairs.row_ids == [7] and len(pairs) == 1
     longer, shorter = (len(ids) for ids, _ in pairs.sides(0))
     assert pairs.lengths().tolist() == [longer] and pairs.total() == longer + shorter
     assert question_of(row, "preference") == (row["messages"], "yes")
 
 
-def test_the_marked_answer_alone_is_labelled(tokenizer):
+def test_only_the_labeled_answer_is_in_the_loss(tokenizer):
     messages = [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")]
     rows = [{"id": i, "messages": messages, "label": i == 1} for i in (1, 2)]
     marked = tokenize("unpaired", tokenizer, rows, max_length=512, loss_on="completion", end_ids={1})
@@ -199,7 +205,7 @@ def test_saved_rows_are_the_rows(tokenizer, tmp_path):
     assert back.row_ids == pairs.row_ids and back.lengths().tolist() == pairs.lengths().tolist()
 
 
-def test_the_last_rows_of_an_epoch_are_completed_so_that_all_ranks_have_as_many():
+def test_the_last_rows_of_an_epoch_are_completed_so_that_all_ranks_have_the_same_number():
     lengths = np.arange(10, 31)
 
     def ranks(count: int, per_device: int, least: int = 1) -> list[list[list[int]]]:

@@ -93,7 +93,7 @@ def test_batches_of_long_rows_hold_fewer_of_them():
     assert batches == [[1], [2, 3], [0, 4, 5]]
 
 
-def test_the_base_alone_has_no_tuned_side(here, tiny):
+def test_the_base_by_itself_has_no_tuned_side(here, tiny):
     job = here(evaluate_reply(tiny, None, rows=4, tokens=4))
     assert job.run() == 0
     result = job.server.of("result")[0]["result"]
@@ -137,7 +137,7 @@ def test_padding_and_batching_change_no_score(tiny):
     assert dict(greedy(model, prompts, batch_size=3, **settings)) == alone
 
 
-def test_the_loss_over_counted_tokens_is_that_of_the_whole_forward(tiny):
+def test_the_loss_over_the_tokens_in_the_loss_is_that_of_the_full_forward(tiny):
     tokenizer, model = load_tokenizer(tiny), load_model(tiny, "float32", torch.device("cpu"))
     tokens = tokenize_rows(tokenizer, make_rows(3), max_length=256, loss_on="completion", end_ids={1})
     ids, labels = (torch.as_tensor(x, dtype=torch.long)[None] for x in tokens.row(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_pairs_are_scored_on_the_chosen_answer_and_compared_with_the_other(here,
     assert result["tuned"]["preference"]["mean"] == 1.0 > result["base"]["preference"]["mean"]
 
 
-def test_a_reward_model_puts_pairs_in_order_and_says_both_scores(here, tiny, tuned):
+def test_a_reward_model_orders_pairs_and_reports_both_scores(here, tiny, tuned):
     rows = rows_of("preference", 10, first=101)
     _, result, answers = evaluated(here, tiny, tuned("reward"), "preference", rows)
     assert result["tuned"]["preference"]["mean"] == 1.0 > result["base"]["preference"]["mean"]
@@ -123,23 +124,23 @@ def test_a_reward_model_is_not_compared_on_conversations(here, tiny, tuned):
     assert failed["reason"] == "bad_data" and "pairs" in failed["message"]
 
 
-def test_marked_answers_are_answered_where_good_and_scored_apart_where_bad(here, tiny, tuned):
+def test_unpaired_rows_are_answered_where_good_and_scored_separately_where_bad(here, tiny, tuned):
     rows = rows_of("unpaired", 10, first=101)
     job, result, answers = evaluated(here, tiny, tuned("kto"), "unpaired", rows)
     good = {row["id"] for row in rows if row["label"]}
     assert {row_id for _, row_id in answers} == good and result["base"]["rows"] == len(good) == 5
-    told = [e["message"] for e in job.server.of("log") if "marked as bad" in e["message"]]
-    assert [m.split(":")[0] for m in told] == ["base", "tuned"] and "5 answers" in told[0]
+    lines = [e["message"] for e in job.server.of("log") if "labeled as bad" in e["message"]]
+    assert [m.split(":")[0] for m in lines] == ["base", "tuned"] and "5 answers" in lines[0]
     tokenizer, model = load_tokenizer(tiny), load_model(tiny, "float32", torch.device("cpu"))
     hand = []
     for row in rows:
         if not row["label"]:
             prompt = {"messages": row["messages"][:-1]}
             hand += losses_by_hand(model, *ids_of(tokenizer, prompt, row["messages"][-1:]))
-    assert float(told[0].split(": ")[-1].split()[0]) == pytest.approx(np.mean(hand), abs=1e-3)
+    assert float(re.search(r"loss of ([\d.]+)", lines[0])[1]) == pytest.approx(np.mean(hand), abs=1e-3)
 
 
-def test_texts_are_scored_token_by_token_and_nothing_is_answered(here, tiny, tuned):
+def test_texts_are_scored_by_token_and_no_text_is_generated(here, tiny, tuned):
     rows = [*rows_of("text", 5, first=101), {"id": 500, "text": "the assistant says a colour " * 150}]
     _, result, answers = evaluated(here, tiny, tuned("pretrain"), "text", rows)
     tokenizer, model = load_tokenizer(tiny), load_model(tiny, "float32", torch.device("cpu"))
@@ -156,6 +157,6 @@ def test_texts_are_scored_token_by_token_and_nothing_is_answered(here, tiny, tun
     assert "preference" not in base and after["loss"]["mean"] < base["loss"]["mean"]
 
 
-def test_of_nothing_answered_nothing_is_known():
+def test_without_answers_the_interval_is_from_0_to_1():
     scores = RowScores(np.array([2.0]), np.array([1.0]), np.array([2.0]))
     assert side_score(scores, None, 1)["exact_match"] == {"mean": 0.0, "low": 0.0, "high": 1.0, "count": 0}

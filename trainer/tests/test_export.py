@@ -48,7 +48,7 @@ def test_each_format_answers_as_the_trained_model_does(here, tiny, strong, form)
 
 
 @pytest.mark.parametrize(("form", "precision"), [("gguf-f16", "float32"), ("safetensors", "bfloat16")])
-def test_a_model_trained_whole_is_written_without_its_base(here, tiny, tmp_path, form, precision):
+def test_a_full_model_is_written_without_its_base(here, tiny, tmp_path, form, precision):
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     generator = torch.Generator().manual_seed(4)
     for weight in model.parameters():
@@ -113,10 +113,10 @@ def another_template(monkeypatch):
 @pytest.mark.parametrize(
     ("breaks", "form", "words"),
     [
-        (broken_merge, "safetensors", "nats a token apart"),
-        (unpermuted, "gguf-f16", "nats a token apart"),
-        (another_end, "safetensors", "the tokens that end an answer are others"),
-        (another_template, "safetensors", "the chat template is another one"),
+        (broken_merge, "safetensors", "nats per token"),
+        (unpermuted, "gguf-f16", "nats per token"),
+        (another_end, "safetensors", "the tokens that end an answer are different"),
+        (another_template, "safetensors", "the chat template is different"),
     ],
 )
 def test_files_that_are_not_the_trained_model_are_not_published(here, tiny, strong, monkeypatch, breaks, form, words):
@@ -146,7 +146,7 @@ def a_quantizer(directory, monkeypatch, body):
     monkeypatch.setenv("PATH", "")
 
 
-def test_k_quants_are_what_the_tool_of_llama_cpp_makes_of_sixteen_bits(here, tiny, strong, tmp_path, monkeypatch):
+def test_k_quants_are_written_by_the_tool_of_llama_cpp_from_sixteen_bits(here, tiny, strong, tmp_path, monkeypatch):
     a_quantizer(tmp_path, monkeypatch, f'echo "$3" > {tmp_path}/asked; /bin/cp "$1" "$2"')
     run = here(export_reply(tiny, strong, "gguf-q4_k_m"), holdout=make_rows(6))
     assert run.run() == 0
@@ -157,9 +157,9 @@ def test_k_quants_are_what_the_tool_of_llama_cpp_makes_of_sixteen_bits(here, tin
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [(None, "is not on this machine"), ("echo out of paper; exit 3", "out of paper"), ("true", "it said nothing")],
+    [(None, "is not on this machine"), ("echo out of paper; exit 3", "out of paper"), ("true", "no output")],
 )
-def test_a_quantizer_that_is_missing_or_fails_says_so(here, tiny, strong, tmp_path, monkeypatch, body, words):
+def test_a_quantizer_that_is_missing_or_fails_is_reported(here, tiny, strong, tmp_path, monkeypatch, body, words):
     a_quantizer(tmp_path, monkeypatch, body or "")
     if body is None:
         (tmp_path / export.QUANTIZER).unlink()

@@ -1,4 +1,4 @@
-"""The first batch a trainer tells of: by every method, packed or not, it is the rows as the inspector shows them."""
+"""The first batch a trainer reports: for every method, packed or not, the rows as the inspector shows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.training.inspection import end_ids_of, inspect
 
 
-def told(run) -> list[tuple[int, str]]:
+def reported(run) -> list[tuple[int, str]]:
     """Row id and hash of every sequence of the first batch."""
     (event,) = run.server.of("first_batch")
     assert event["step"] == 1 and event["seq"] < run.server.of("metrics")[0]["seq"]
@@ -25,7 +25,7 @@ def shown(model, kind: str, rows: list[dict], max_length: int = 256, loss_on: st
     return {one["row_id"]: [h for sequence in one["sequences"] for h in sequence["hashes"]] for one in found}
 
 
-# Rows of prompts are answered while training: their batches are nobody's rows.
+# Rows of prompts are answered while training: their batches hold generated rows.
 STORED = [method for method, (kind, _) in METHODS.items() if kind != "prompt"]
 
 
@@ -35,26 +35,26 @@ def test_the_first_batch_of_each_method_is_its_rows_as_they_are_shown(here, tiny
     rows = rows_of(kind, 12)
     run = here(train_reply(tiny, method=method, total=1, batch=3, accumulation=2), rows=rows)
     assert run.run() == 0
-    hashes, found = shown(tiny, kind, rows), told(run)
+    hashes, found = shown(tiny, kind, rows), reported(run)
     ids = {row_id for row_id, _ in found}
     assert len(ids) == 3
     assert sorted(found) == sorted((row_id, one) for row_id in ids for one in hashes[row_id])
 
 
-def test_packs_are_told_row_by_row(here, tiny):
+def test_packs_are_reported_row_by_row(here, tiny):
     rows = make_rows(40)
     reply = train_reply(tiny, total=1, batch=2, max_length=128, settings={"loss_on": "all"})
     reply["spec"]["hyperparameters"]["packing"] = True
     run = here(reply, rows=rows)
     assert run.run() == 0
-    hashes, found = shown(tiny, "chat", rows, 128, "all"), told(run)
+    hashes, found = shown(tiny, "chat", rows, 128, "all"), reported(run)
     assert len(found) > 4
     assert all([one] == hashes[row_id] for row_id, one in found)
 
 
-def test_pieces_of_a_long_text_are_told_as_such(here, tiny):
+def test_pieces_of_a_long_text_are_reported_as_such(here, tiny):
     rows = [{"id": 7, "text": "one two three " * 60}]
     run = here(train_reply(tiny, method="pretrain", total=1, batch=4, max_length=40), rows=rows)
     assert run.run() == 0
-    found, hashes = told(run), shown(tiny, "text", rows, 40)[7]
+    found, hashes = reported(run), shown(tiny, "text", rows, 40)[7]
     assert len(hashes) > 4 and {one for _, one in found} < set(hashes)

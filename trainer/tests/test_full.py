@@ -1,4 +1,6 @@
-"""Full fine-tuning: every weight learns as in plain TRL, checkpoints resume exactly, and the result is a model that needs no other."""
+"""Full fine-tuning: every weight learns as in plain TRL, checkpoints resume exactly, and the result is a model that
+needs no other.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def result_of(server):
     return found["folder"]
 
 
-def test_every_weight_learns_and_the_result_is_a_whole_model(trained, tiny):
+def test_full_fine_tuning_trains_every_weight_and_the_result_is_a_full_model(trained, tiny):
     (plan,) = trained.of("plan")
     assert plan["trainable_parameters"] == plan["total_parameters"]
     curve = losses(trained)
@@ -50,7 +52,7 @@ def test_a_tied_head_is_stored_once(trained):
     assert "model.embed_tokens.weight" in names and "lm_head.weight" not in names
 
 
-def test_a_run_that_was_broken_off_ends_as_the_whole_one(trained, here, tiny):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(trained, here, tiny):
     middle = next(a for a in trained.complete("checkpoint") if a["step"] == 8)
     given = {"total": 24, "batch": 6, "save_every": 8, "eval_every": 8, "eval_rows": 6, "sample_rows": 1}
     again = here(full_reply(tiny, resume=resume_entry(middle), **given))
@@ -60,7 +62,7 @@ def test_a_run_that_was_broken_off_ends_as_the_whole_one(trained, here, tiny):
     assert hashes[0] == hashes[1]
 
 
-def test_it_is_evaluated_beside_the_base_it_came_from(trained, here, tiny):
+def test_it_is_evaluated_against_its_base(trained, here, tiny):
     job = here(evaluate_reply(tiny, result_of(trained)), holdout=make_rows(6, first=101))
     assert job.run() == 0
     result = job.server.of("result")[0]["result"]
@@ -69,7 +71,7 @@ def test_it_is_evaluated_beside_the_base_it_came_from(trained, here, tiny):
     assert result["tuned"]["loss"]["mean"] == approx(last["eval/loss"], rel=1e-4)
 
 
-def test_it_is_served_under_its_own_name_and_without_the_base(trained, here, tiny):
+def test_it_is_served_under_its_own_name_without_the_base(trained, here, tiny):
     reply = serve_reply(tiny, {})
     reply["spec"]["whole"] = {"name": "ft:whole", "artifact_id": "a", "input": "whole"}
     reply["inputs"]["whole"] = {"local_path": str(result_of(trained)), "files": []}
@@ -83,7 +85,7 @@ def test_it_is_served_under_its_own_name_and_without_the_base(trained, here, tin
     thread.join()
 
 
-def test_another_run_goes_on_from_it_and_an_adapter_cannot(trained, here, tiny):
+def test_another_run_continues_from_it_and_an_adapter_cannot(trained, here, tiny):
     start = result_of(trained)
     again = here(full_reply(tiny, start=start, total=1, batch=6, rate=1e-4))
     assert again.run() == 0
@@ -95,7 +97,7 @@ def test_another_run_goes_on_from_it_and_an_adapter_cannot(trained, here, tiny):
     assert "trained the other way" in refused.server.of("failed")[0]["message"]
 
 
-def test_a_reward_model_is_a_model_of_its_own_and_goes_on_as_one(trained, here, tiny):
+def test_a_full_reward_model_can_be_continued(trained, here, tiny):
     data = {"rows": rows_of("preference", 12), "holdout": rows_of("preference", 6, first=101)}
     first = here(full_reply(tiny, method="reward", start=result_of(trained), total=20, batch=6), **data)
     assert first.run() == 0
@@ -105,9 +107,9 @@ def test_a_reward_model_is_a_model_of_its_own_and_goes_on_as_one(trained, here, 
     again = here(full_reply(tiny, method="reward", start=folder, total=1, batch=12, rate=1e-4), **data)
     assert again.run() == 0
     assert losses(again.server)[1] < losses(first.server)[1] / 2
-    words = here(full_reply(tiny, start=folder, total=1))
-    assert words.run() == 2
-    assert "'score'" in words.server.of("failed")[0]["message"]
+    chat = here(full_reply(tiny, start=folder, total=1))
+    assert chat.run() == 2
+    assert "'score'" in chat.server.of("failed")[0]["message"]
 
 
 @mark.parametrize("method", ["sft", "pretrain"])
@@ -121,10 +123,10 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights(here, tiny, method):
         assert {file.get_tensor(name).dtype for name in list(file.keys())} == {torch.float32}
 
 
-def test_the_best_step_is_the_result_when_that_is_asked_for(here, tiny):
+def test_the_best_step_is_the_result_with_keep_best(here, tiny):
     reply = full_reply(tiny, total=30, batch=6, rate=5e-3, eval_every=5, eval_rows=6)
     reply["spec"]["hyperparameters"] |= {"keep_best": True}
-    # The hold-out rows have the colours the other way round: once these are learned the loss on them rises.
+    # The validation rows have the colors swapped: once these are learned the loss on them rises.
     odd = [{**row, "id": 200 + i} for i, row in enumerate(make_rows(7, first=1)[1:])]
     for row, other in zip(odd, odd[1:] + odd[:1], strict=True):
         row["messages"] = [row["messages"][0], other["messages"][1]]
@@ -141,7 +143,7 @@ def test_the_best_step_is_the_result_when_that_is_asked_for(here, tiny):
     assert found["model.safetensors"] == {f["path"]: f["sha256"] for f in kept["files"]}["model.safetensors"]
 
 
-def test_two_processes_learn_what_one_learns(attempt, here, tiny):
+def test_two_processes_train_like_one(attempt, here, tiny):
     one = here(full_reply(tiny, total=4, batch=6, save_every=2))
     assert one.run() == 0
     two = attempt(full_reply(tiny, total=4, batch=3, processes=2, save_every=2)).start()

@@ -1,4 +1,6 @@
-"""GRPO: the reward rises, the run goes on exactly, graders that fail are counted or end the job, and prompts stay whole."""
+"""GRPO: the reward rises, the run resumes exactly, graders that fail are counted or end the job, and prompts stay
+whole.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def series(server, name: str) -> list[float]:
 
 
 def as_trained(server) -> dict[int, tuple[float, ...]]:
-    """What every step told, as far as it is the model's doing."""
+    """The metrics of each step that depend on the model."""
     names = ("train/loss", "train/grad_norm", "train/reward", "train/kl", "train/completion_length")
     return {e["step"]: tuple(e["values"][n] for n in names) for e in server.of("metrics") if names[0] in e["values"]}
 
@@ -61,7 +63,7 @@ def test_the_reward_rises_and_the_best_adapter_is_the_result(job):
     assert not server.of("first_batch")  # there is none before it is written
 
 
-def test_with_every_weight_the_reward_rises_and_the_reference_is_the_model_it_began_from(job):
+def test_in_full_fine_tuning_the_reward_rises_and_the_reference_is_the_start(job):
     run = job(total=30, batch=4, rate=2e-3, reply=full_reply)
     assert run.run() == 0
     rewards, kl = series(run.server, "train/reward"), series(run.server, "train/kl")
@@ -71,7 +73,7 @@ def test_with_every_weight_the_reward_rises_and_the_reference_is_the_model_it_be
 
 
 @pytest.mark.parametrize(("reply", "kind"), [(train_reply, "adapter"), (full_reply, "model")])
-def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, reply, kind):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(job, reply, kind):
     options = {"total": 6, "batch": 2, "accumulation": 2, "save_every": 3, "dropout": 0.2, "reply": reply}
     if kind == "model":
         options["rate"] = 2e-3
@@ -80,7 +82,7 @@ def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, reply, kind):
     saved = next(a for a in whole.server.complete("checkpoint") if a["step"] == 3)
     again = job(resume=resume_entry(saved), **options)
     assert again.run() == 0
-    expected = {step: told for step, told in as_trained(whole.server).items() if step > 3}
+    expected = {step: values for step, values in as_trained(whole.server).items() if step > 3}
     assert as_trained(again.server) == expected
     last = [one.server.complete(kind)[0]["files"] for one in (whole, again)]
     assert last[0] == last[1]
@@ -118,7 +120,7 @@ def test_a_grader_that_fails_on_some_answers_is_counted_and_one_that_fails_on_al
     assert "KeyError: 'answer'" in failed["message"] and "graders/run" in failed["advice"]
 
 
-def test_a_server_that_is_too_busy_to_grade_is_asked_again_and_one_that_cannot_ends_the_job(job):
+def test_a_busy_server_is_asked_for_grades_again_and_a_refusal_ends_the_job(job):
     busy = job(total=1, batch=2)
     busy.server.not_graded = [429, 503]
     assert busy.run() == 0
@@ -133,7 +135,7 @@ def test_a_server_that_is_too_busy_to_grade_is_asked_again_and_one_that_cannot_e
     )
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer_is_dropped_whole(tiny):
+def test_a_prompt_that_leaves_no_token_for_an_answer_is_dropped(tiny):
     tokenizer = load_tokenizer(tiny)
     rows = rows_of("prompt", 5)
     options = {"loss_on": "completion", "end_ids": {1}}

@@ -89,7 +89,7 @@ def test_a_batch_with_a_gap_stores_nothing(server, tmp_path):
     assert reply["last_seq"] == 0 and server.events == [] and server.gaps == 1
 
 
-def test_a_process_that_died_leaves_a_spool_the_next_one_goes_on_with(server, tmp_path):
+def test_a_new_process_continues_the_spool_of_one_that_died(server, tmp_path):
     spool = Spool(tmp_path / "s" / "events.jsonl")
     for n in range(3):
         spool.append({"at": 1, "type": "test", "n": n})
@@ -112,7 +112,7 @@ def test_a_fresh_scratch_numbers_after_what_the_server_holds(server, tmp_path):
     assert [e["seq"] for e in server.events] == [1, 2, 3]
 
 
-def test_a_spool_cannot_give_what_it_never_had(tmp_path):
+def test_a_spool_refuses_to_send_events_from_before_it_began(tmp_path):
     spool = Spool(tmp_path / "events.jsonl")
     spool.start_after(10)
     spool.append({"at": 1, "type": "test"})
@@ -129,7 +129,7 @@ def test_a_quiet_trainer_sends_heartbeats(server, tmp_path):
     home.close()
 
 
-def test_numbers_json_lacks_become_strings_and_odd_text_passes(server, tmp_path):
+def test_numbers_that_json_lacks_become_strings_and_any_text_passes(server, tmp_path):
     home = open_home(server, tmp_path / "s")
     home.start()
     home.emit("test", n=0, values={"a": float("nan"), "b": float("-inf")}, text="\ud800 ok \u0000 é")
@@ -165,7 +165,7 @@ def test_only_a_refusal_ends_the_attempt(server, tmp_path, status, code):
         assert numbers(server) == [1]
 
 
-def test_training_goes_on_without_the_server_and_everything_arrives(attempt, tiny):
+def test_training_continues_without_the_server_and_everything_arrives(attempt, tiny):
     total = 150
     job = attempt(train_reply(tiny, total=total, save_every=50)).start()
     job.until(lambda: len(losses(job.server)) > 5)
@@ -182,7 +182,7 @@ def test_training_goes_on_without_the_server_and_everything_arrives(attempt, tin
     assert spool.read_bytes().count(b"\n") == len(events)
 
 
-def test_uploads_go_on_from_where_the_server_is(server, tmp_path):
+def test_uploads_resume_from_the_offset_of_the_server(server, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     content = bytes(range(256)) * 40000  # two parts
@@ -201,7 +201,7 @@ def test_uploads_go_on_from_where_the_server_is(server, tmp_path):
     )
 
 
-def test_an_upload_waits_for_a_server_that_is_away(server, tmp_path):
+def test_an_upload_waits_for_an_unreachable_server(server, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "a.json").write_text("{}")
@@ -234,7 +234,7 @@ def test_inputs_are_downloaded_in_ranges_and_hashed(server, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["../escape.json", "a/../../b.json", "/etc/passwd", "pytorch_model.bin", "x y.json"])
-def test_input_names_that_lead_elsewhere_are_refused(server, tmp_path, path):
+def test_input_names_outside_the_directory_are_refused(server, tmp_path, path):
     home = open_home(server, tmp_path / "s")
     with pytest.raises(ModelLoad, match="refused"):
         input_dir(home, "base", {"local_path": None, "files": [{"path": path, "size": 1, "sha256": "0"}]})
@@ -247,7 +247,7 @@ def test_rows_are_streamed_and_a_missing_split_is_none(server, tmp_path):
     assert fetch_rows(home, "validation") is None
 
 
-def test_an_unknown_token_ends_the_process_politely(server, tmp_path):
+def test_an_unknown_token_ends_the_process_with_code_3(server, tmp_path):
     left: list = []
     with pytest.raises(Left):
         open_home(server, tmp_path / "s", token="wrong", left=left).start()

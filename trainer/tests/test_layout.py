@@ -83,15 +83,15 @@ def test_every_module_is_in_a_package_of_the_order(graph):
     assert not graph[""]
 
 
-def test_no_module_imports_itself_over_others(graph):
+def test_there_is_no_import_cycle(graph):
     assert cycle(graph) is None
 
 
-def test_packages_import_to_the_left_only(graph):
+def test_packages_import_only_packages_before_them(graph):
     assert against_the_order(graph) == []
 
 
-def test_an_import_back_is_found(tmp_path):
+def test_a_cycle_and_a_wrong_order_are_found(tmp_path):
     """Late imports, type-checking imports and imports of whole modules count."""
     for name, text in {
         "__init__.py": "",

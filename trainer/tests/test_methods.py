@@ -1,4 +1,6 @@
-"""The methods beside supervised fine-tuning: that each learns, reports by its keys, resumes exactly, and says what cannot work."""
+"""The methods beside supervised fine-tuning: that each learns, reports by its keys, resumes exactly, and says what
+cannot work.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,7 @@ def test_each_method_learns_and_reports_by_its_keys(job, method, weights):
 @pytest.mark.parametrize(
     ("method", "weights"), [*((m, "adapter") for m in NEW), ("dpo", "full"), ("kto", "full"), ("reward", "full")]
 )
-def test_a_run_that_went_on_is_the_run_that_did_not_stop(job, method, weights):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(job, method, weights):
     options = {
         "weights": weights,
         "total": 14,
@@ -127,7 +129,7 @@ def test_checkpoint_on_demand_and_pause(job, method):
     assert first["step"] < second["step"] < 5000
 
 
-def test_a_method_and_rows_that_do_not_go_together_are_refused_by_the_table(here, tiny):
+def test_a_method_and_rows_that_do_not_fit_are_refused_by_the_table(here, tiny):
     reply = train_reply(tiny, method="dpo", total=2)
     reply["spec"]["dataset"]["row_type"] = "chat"
     run = here(reply)
@@ -148,14 +150,14 @@ def test_a_file_of_other_rows_is_refused_with_its_line(here, tiny, method):
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
-def test_rows_whose_answers_are_all_cut_away_are_an_error(job, method):
+def test_rows_whose_answers_are_all_truncated_are_an_error(job, method):
     run = job(method, total=2, max_length=8)
     assert run.run() == 2
     failed = run.server.events[-1]
     assert failed["reason"] == "bad_data" and "no row is left" in failed["message"] and "24" in failed["message"]
 
 
-def test_a_pair_with_one_answer_cut_away_is_dropped_whole(here, tiny):
+def test_a_pair_with_one_answer_truncated_away_is_dropped(here, tiny):
     rows = rows_of("preference", 6)
     rows[0]["messages"][0]["content"] = "long " * 60
     rows[1]["rejected"][0]["content"] = "answer " * 60
@@ -175,7 +177,7 @@ def test_long_texts_become_several_rows_and_lose_nothing(here, tiny):
 
 
 @pytest.mark.parametrize("method", NEW)
-def test_a_loss_that_is_no_number_stops_the_run(here, tiny, tmp_path, method):
+def test_a_loss_that_is_not_finite_stops_the_run(here, tiny, tmp_path, method):
     broken = shutil.copytree(tiny, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")

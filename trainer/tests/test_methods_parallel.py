@@ -1,4 +1,6 @@
-"""Methods that compare answers in two processes: the losses of one process, an end of epoch that does not come out even, exact resume."""
+"""Methods that compare answers in two processes: the losses of one process, an end of epoch that does not come out
+even, exact resume.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def pair(tmp_path, tiny):
 
 
 @pytest.mark.parametrize("method", ["dpo", "reward"])
-def test_two_processes_learn_what_one_learns(here, pair, tiny, method):
+def test_two_processes_train_like_one(here, pair, tiny, method):
     kind = METHODS[method][0]
     shared = {"total": 6, "eval_every": 6, "eval_rows": 5, "sample_rows": 1, "accumulation": 2}
     alone = here(
@@ -47,7 +49,7 @@ def test_two_processes_learn_what_one_learns(here, pair, tiny, method):
 
 
 @pytest.mark.parametrize("method", ["kto", "orpo"])
-def test_rows_that_do_not_come_out_even_are_completed_and_resume_is_exact(pair, method):
+def test_an_uneven_last_batch_is_completed_and_resume_is_exact(pair, method):
     # 21 rows in steps of 8: the last step of an epoch has 5, which two ranks cannot share alike.
     options = {"total": 9, "batch": 4, "dropout": 0.2, "log_every": 2, "save_every": 5, "eval_rows": 5}
     whole = pair(method, 21, **options)

@@ -1,4 +1,6 @@
-"""What TRL is told: every method's configuration from a spec, and our DPO beside a plain TRL script on the same rows."""
+"""The configuration of TRL: every method's configuration from a spec, and our DPO beside a plain TRL script
+on the same rows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,18 @@ from jobs import METHODS, full_reply, rows_of, train_reply
 from finetune_trainer.spec.parse import parse_spec
 
 GOLDEN = Path(__file__).parent / "golden"
-DPO_LOSSES = ["sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"]  # fmt: skip
+DPO_LOSSES = [
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "robust",
+    "exo_pair",
+    "nca_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -24,7 +37,7 @@ def test_the_configuration_of_trl_is_that_of_the_golden_file(tiny, tmp_path, met
     reply = train_reply(tiny, method=method, settings=golden["method"])
     reply["spec"]["hyperparameters"] |= golden["hyperparameters"]
     spec = parse_spec("train", reply["spec"])
-    module = importlib.import_module(f"finetune_trainer.methods.{'sft' if method == 'pretrain' else method}")
+    module = importlib.import_module(f"finetune_trainer.training.methods.{'sft' if method == 'pretrain' else method}")
     name = "sft" if method == "pretrain" else method
     config = getattr(module, f"{name}_config")(spec, tmp_path, golden["total_steps"])
     found = config.to_dict()
@@ -34,7 +47,9 @@ def test_the_configuration_of_trl_is_that_of_the_golden_file(tiny, tmp_path, met
 def plain_trl(
     model_dir: Path, rows: list[dict], loss: str, smoothing: float, steps: int, monkeypatch, *, whole: bool = False
 ) -> list[float]:
-    """Losses by step of TRL as its documentation shows it: conversations in, its own tokenization, batches and reference."""
+    """Losses by step of TRL as its documentation shows it: conversations in, its own tokenization, batches and
+    reference.
+    """
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -50,11 +65,24 @@ def plain_trl(
         pass
     data = [{"prompt": r["messages"], "chosen": r["chosen"], "rejected": r["rejected"]} for r in rows]
     args = DPOConfig(
-        output_dir=str(model_dir / "plain"), max_steps=steps, per_device_train_batch_size=len(rows), learning_rate=2e-3 if whole else 1e-2,
-        lr_scheduler_type="linear", weight_decay=0.01, seed=1, loss_type=[loss], beta=0.1, label_smoothing=smoothing,
-        logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, bf16=False, use_cpu=True,
+        output_dir=str(model_dir / "plain"),
+        max_steps=steps,
+        per_device_train_batch_size=len(rows),
+        learning_rate=2e-3 if whole else 1e-2,
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        seed=1,
+        loss_type=[loss],
+        beta=0.1,
+        label_smoothing=smoothing,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        bf16=False,
+        use_cpu=True,
         gradient_checkpointing=False,
-    )  # fmt: skip
+    )
     names = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
     set_seed(1)  # older TRL does not before it makes the adapter
     trainer = DPOTrainer(
@@ -70,7 +98,9 @@ def plain_trl(
 
 @pytest.fixture(scope="module")
 def plain_model(tiny, tmp_path_factory) -> Path:
-    """The tiny model with a template that prints nothing behind the end of a turn: TRL would train on that, we do not."""
+    """The tiny model with a template that prints nothing behind the end of a turn: TRL would train
+    on that, we do not.
+    """
     directory = shutil.copytree(tiny, tmp_path_factory.mktemp("plain") / "model")
     template = directory / "chat_template.jinja"
     text = template.read_text("utf-8")
@@ -94,7 +124,7 @@ def test_dpo_has_the_losses_of_a_plain_trl_run(here, plain_model, loss, monkeypa
     assert ours[0] != pytest.approx(ours[-1], rel=1e-3)  # the weights have moved
 
 
-def test_dpo_of_every_weight_has_the_losses_of_a_plain_trl_run(here, plain_model, monkeypatch):
+def test_full_dpo_has_the_losses_of_a_plain_trl_run(here, plain_model, monkeypatch):
     rows, steps = rows_of("preference", 8), 3
     settings = {"loss": "sigmoid", "beta": 0.1, "label_smoothing": 0.0}
     run = here(full_reply(plain_model, method="dpo", settings=settings, total=steps, batch=8), rows=rows)
@@ -117,10 +147,21 @@ def test_full_fine_tuning_has_the_losses_of_a_plain_trl_run(here, plain_model):
     assert job.run() == 0
     data = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     args = SFTConfig(
-        output_dir=str(plain_model / "plain"), max_steps=steps, per_device_train_batch_size=8, learning_rate=2e-3,
-        lr_scheduler_type="linear", weight_decay=0.01, seed=1, logging_steps=1, save_strategy="no", report_to=[],
-        disable_tqdm=True, bf16=False, use_cpu=True, gradient_checkpointing=False,
-    )  # fmt: skip
+        output_dir=str(plain_model / "plain"),
+        max_steps=steps,
+        per_device_train_batch_size=8,
+        learning_rate=2e-3,
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        seed=1,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+    )
     model = AutoModelForCausalLM.from_pretrained(plain_model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(plain_model)
     plain = SFTTrainer(model=model, args=args, train_dataset=Dataset.from_list(data), processing_class=tokenizer)

@@ -1,4 +1,6 @@
-"""Options of a training: schedules, noise on the embeddings, packing, early stopping, and the best checkpoint as the result."""
+"""Options of a training: schedules, noise on the embeddings, packing, early stopping, and the best checkpoint as the
+result.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,7 @@ def test_the_learning_rate_follows_its_schedule(here, tiny, name):
     assert rates == pytest.approx([1e-3 * part for part in [0.0, 0.5, *expected]], abs=1e-9)
 
 
-def test_noise_on_the_embeddings_is_for_training_alone_and_resumes_exactly(here, tiny):
+def test_neftune_noise_is_for_training_only_and_resumes_exactly(here, tiny):
     given = {"total": 8, "batch": 6, "eval_rows": 6, "eval_every": 1, "rate": 1e-9}
     plain, noisy = here(reply(tiny, **given)), here(reply(tiny, {"neftune_alpha": 20.0}, save_every=3, **given))
     assert [plain.run(), noisy.run()] == [0, 0]
@@ -102,7 +104,7 @@ def loss_of(model, rows: list, positions: torch.Tensor | None = None) -> float:
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_rows_lose_what_they_lose_alone(tiny, attention):
+def test_packed_rows_have_the_loss_they_have_unpacked(tiny, attention):
     model, tokenizer = load_model(tiny, "float32", None), load_tokenizer(tiny)
     model.set_attn_implementation(attention)
     ends = end_token_ids(model, tokenizer)
@@ -123,11 +125,16 @@ def test_models_that_mix_packed_rows_are_found(tiny):
     small = {"vocab_size": 64, "initializer_range": 0.2}
     mixers = [
         Lfm2Config(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-            layer_types=["conv", "full_attention"], **small,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            layer_types=["conv", "full_attention"],
+            **small,
         ),
         MptConfig(d_model=32, n_heads=2, n_layers=2, max_seq_len=64, **small),
-    ]  # fmt: skip
+    ]
     torch.manual_seed(0)
     assert [isolates_packed_rows(AutoModelForCausalLM.from_config(config)) for config in mixers] == [False, False]
 
@@ -163,7 +170,7 @@ def test_packs_come_in_the_seeds_order_and_resume_exactly(here, tiny):
     assert adapter_files(second) == adapter_files(first)
 
 
-# What is learnt from the rows is wrong on these: their loss falls while the form is learnt, and rises with the rest.
+# What is learned from the rows is wrong on these: their loss falls while the form is learned, and rises with the rest.
 CONTRARY = [
     {**row, "messages": [row["messages"][0], other["messages"][1]]}
     for row, other in zip(make_rows(6, first=101), make_rows(6, first=102), strict=True)
@@ -190,7 +197,7 @@ def ending(evals: dict[int, float], patience: int) -> int:
     return max(evals)
 
 
-def test_a_run_ends_early_and_hands_in_its_best_checkpoint(here, tiny, whole):
+def test_a_run_ends_early_and_its_result_is_the_best_checkpoint(here, tiny, whole):
     end = ending(whole, 3)
     assert end < 40, "nothing ended early"
     options = {"early_stopping": 3, "keep_best": True}
@@ -211,13 +218,13 @@ def test_a_run_ends_early_and_hands_in_its_best_checkpoint(here, tiny, whole):
     for step in (best, end):
         again = here(reply(tiny, options, resume=resume_entry(saved_at(job, step)), **LONG), holdout=CONTRARY)
         assert again.run() == 0
-        (told,) = (e["result"] for e in again.server.of("result"))
-        assert (told["steps"], told["best_step"], told["tokens_seen"]) == (end, best, result["tokens_seen"])
-        assert told["train_loss"] == pytest.approx(result["train_loss"], rel=1e-6)
+        (last,) = (e["result"] for e in again.server.of("result"))
+        assert (last["steps"], last["best_step"], last["tokens_seen"]) == (end, best, result["tokens_seen"])
+        assert last["train_loss"] == pytest.approx(result["train_loss"], rel=1e-6)
         assert adapter_files(again) == adapter_files(job)
 
 
-def test_early_stopping_alone_hands_in_the_last_checkpoint(here, tiny, whole):
+def test_with_early_stopping_only_the_result_is_the_last_checkpoint(here, tiny, whole):
     job = here(reply(tiny, {"early_stopping": 3}, **LONG), holdout=CONTRARY)
     assert job.run() == 0
     (result,) = (e["result"] for e in job.server.of("result"))
@@ -225,7 +232,7 @@ def test_early_stopping_alone_hands_in_the_last_checkpoint(here, tiny, whole):
     assert result["eval_loss"] == whole[result["steps"]]
 
 
-def test_a_run_resumed_at_its_end_takes_no_step_more(here, tiny):
+def test_a_run_resumed_at_its_end_takes_no_further_step(here, tiny):
     first = here(reply(tiny, total=4))
     assert first.run() == 0
     second = here(reply(tiny, total=4, resume=resume_entry(saved_at(first, 4))))
@@ -238,9 +245,17 @@ def test_a_run_resumed_at_its_end_takes_no_step_more(here, tiny):
 def test_two_ranks_end_at_one_step_with_everything_on(tiny, tmp_path):
     options = {"early_stopping": 2, "keep_best": True, "packing": True, "neftune_alpha": 5.0}
     asked = reply(
-        tiny, options, processes=2, settings={"quantization": "nf4"}, total=40, batch=1, eval_every=2, eval_rows=6, rate=2e-2,
+        tiny,
+        options,
+        processes=2,
+        settings={"quantization": "nf4"},
+        total=40,
+        batch=1,
+        eval_every=2,
+        eval_rows=6,
+        rate=2e-2,
         max_length=128,
-    )  # fmt: skip
+    )
     asked["spec"]["method"]["adapter"]["dora"] = True
     both = Pair(tmp_path / "pair", asked, {"train": make_rows(24), "holdout": CONTRARY})
     try:
@@ -261,7 +276,7 @@ def test_two_ranks_end_at_one_step_with_everything_on(tiny, tmp_path):
         ({"packing": True}, {"method": "dpo"}, "compares"),
     ],
 )
-def test_what_does_not_go_together_is_refused(here, tiny, options, given, word):
+def test_options_that_cannot_be_combined_are_refused(here, tiny, options, given, word):
     job = here(reply(tiny, options, **given))
     assert job.run() == 2
     assert job.server.events[-1]["reason"] == "bad_spec" and word in job.server.events[-1]["message"]
@@ -288,7 +303,7 @@ def test_kernels_without_their_package_are_refused_before_a_model_is_loaded(tiny
     support.check_packages(parse_spec("train", reply(tiny)["spec"]))
 
 
-def test_flash_attention_on_a_processor_ends_the_run_with_the_reason(tiny: Path, here: Here):
+def test_flash_attention_on_a_cpu_ends_the_run_with_the_reason(tiny: Path, here: Here):
     job = here(reply(tiny, {"attention": "flash_attention_2", "precision": "bfloat16"}))
     assert job.run() != 0
     (failed,) = job.server.of("failed")
@@ -296,12 +311,12 @@ def test_flash_attention_on_a_processor_ends_the_run_with_the_reason(tiny: Path,
     assert "NVIDIA GPUs" in failed["message"]
 
 
-def test_the_model_computes_attention_by_what_was_asked_for(tiny: Path):
+def test_the_model_uses_the_requested_attention(tiny: Path):
     assert load_model(tiny, "float32", None).config._attn_implementation == "sdpa"
     assert load_model(tiny, "float32", None, attention="eager").config._attn_implementation == "eager"
 
 
-def test_compiled_layers_learn_what_plain_ones_learn(tiny: Path):
+def test_compiled_layers_train_like_plain_ones(tiny: Path):
     spec = parse_spec("train", reply(tiny, {"torch_compile": True})["spec"])
     ids = torch.randint(5, 100, (2, 12), generator=torch.Generator().manual_seed(1))
     found = []
@@ -318,7 +333,7 @@ def test_compiled_layers_learn_what_plain_ones_learn(tiny: Path):
 
 
 @pytest.mark.parametrize("method", ["sft", "pretrain"])
-def test_a_batch_without_padding_learns_what_a_padded_one_learns(tiny: Path, here: Here, method):
+def test_a_padding_free_batch_trains_like_a_padded_one(tiny: Path, here: Here, method):
     kind = "chat" if method == "sft" else "text"
     rows = rows_of(kind, 10)
     settings = {"loss_on": "completion"} if method == "sft" else {}

@@ -52,7 +52,7 @@ def two(tiny: Path, **options) -> dict:
         ({"batch": 2, "accumulation": 4}, {"batch": 4, "accumulation": 1}, 25),  # the batch cut in another way
     ],
 )
-def test_two_processes_learn_what_one_learns(here, pair, tiny, one, many, rows):
+def test_two_processes_train_like_one(here, pair, tiny, one, many, rows):
     alone = here(train_reply(tiny, total=8, eval_every=4, eval_rows=6, sample_rows=2, **one), rows=make_rows(rows))
     assert alone.run() == 0
     both = pair(two(tiny, total=8, eval_every=4, eval_rows=6, sample_rows=2, **many), rows=rows)
@@ -92,13 +92,14 @@ def test_pause_reaches_all_ranks_at_one_step_and_resume_is_exact(pair, tiny):
     assert 0 < saved["step"] < 24
     second = pair(two(tiny, resume=resume_entry(saved), **options))
     assert second.run() == 0, second.log()
-    # A pause between two lines of the log cuts the mean of those steps in two: its last digit may differ. The weights do not.
+    # A pause between two lines of the log cuts the mean of those steps in two: its last digit may differ. The weights
+    # do not.
     assert {**losses(first.server), **losses(second.server)} == pytest.approx(losses(whole.server), rel=1e-6)
     last = [one.server.complete("adapter")[0]["files"] for one in (whole, second)]
     assert last[0] == last[1]
 
 
-def test_a_checkpoint_of_two_goes_on_in_one(here, pair, tiny):
+def test_a_checkpoint_of_two_processes_resumes_in_one(here, pair, tiny):
     first = pair(two(tiny, total=8, batch=2, save_every=4))
     assert first.run() == 0, first.log()
     saved = next(a for a in first.server.complete("checkpoint") if a["step"] == 4)
@@ -126,8 +127,8 @@ def test_checkpoint_on_demand_and_cancel(pair, tiny):
 def test_what_fails_on_all_ranks_ends_all_ranks(pair, tiny):
     job = pair(two(tiny, total=20, batch=2, rate=9.0), rows=0)
     assert job.start().processes[0].join(60) is None
-    words = json.loads((job.scratch / "ranks" / "0.json").read_text())
-    assert words["failure"]["reason"] == "bad_data" and words["peer"] is False
+    report = json.loads((job.scratch / "ranks" / "0.json").read_text())
+    assert report["failure"]["reason"] == "bad_data" and report["peer"] is False
 
 
 def ranks_of(job) -> dict[int, int]:
@@ -170,7 +171,7 @@ def test_a_strategy_whose_package_is_missing_says_what_to_install(here, tiny):
     assert failed["reason"] == "bad_spec" and "deepspeed" in failed["message"] and "Install" in failed["advice"]
 
 
-def test_weights_in_parts_train_save_load_and_answer_as_whole_ones(tiny, tmp_path):
+def test_sharded_weights_train_save_load_and_answer_like_full_ones(tiny, tmp_path):
     port = free_port()
     ranks = [forks.Process(target=shard_rank, args=(rank, 2, port, str(tiny), str(tmp_path))) for rank in range(2)]
     for process in ranks:

@@ -1,4 +1,6 @@
-"""No regular expression of the trainer takes long over a hostile line: models, libraries and users write what they read."""
+"""No regular expression of the trainer takes long over a hostile line: models, libraries and users write what they
+read.
+"""
 
 from __future__ import annotations
 

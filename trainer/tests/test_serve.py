@@ -1,4 +1,5 @@
-"""The contract of serving, kept by every engine: OpenAI's shapes, streaming, stop strings, and adapters that come and go.
+"""The contract of serving, kept by every engine: OpenAI's shapes, streaming, stop strings, and adapters that come and
+go.
 
 Runs against the engine that FTL_ENGINE names (default transformers).
 """
@@ -15,7 +16,7 @@ from jobs import serve_reply
 from tokenizers import Tokenizer
 
 
-def test_it_says_when_it_is_ready_and_is_closed_to_others(endpoint):
+def test_it_reports_when_it_is_ready_and_is_closed_to_other_users(endpoint):
     assert endpoint.ready["models"] == ["tiny", "ft:a.1", "ft:b"]
     assert stat.S_IMODE(Path(endpoint.path).stat().st_mode) == 0o600
     assert endpoint.call("GET", "/health")[0] == 200  # its body is the engine's own affair

@@ -1,4 +1,6 @@
-"""What the engine on transformers does beyond the contract: refusals by name, clients that leave, the queue, sampling and text."""
+"""What the engine on transformers does beyond the contract: refusals by name, disconnected clients, the queue, sampling
+and text.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ def engine_on_transformers():
         yield
 
 
-def test_health_tells_of_models_and_load(endpoint):
+def test_health_reports_models_and_load(endpoint):
     assert health(endpoint) == {"status": "ok", "models": ["tiny", "ft:a.1", "ft:b"], "active": 0, "waiting": 0}
 
 
-def test_the_nucleus_leaves_out_the_unlikely():
+def test_nucleus_sampling_excludes_unlikely_tokens():
     logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
     generator = torch.Generator().manual_seed(0)
     assert {pick(logits, 1.0, 0.6, generator) for _ in range(200)} == {0, 1}
@@ -118,7 +120,7 @@ def health(endpoint) -> dict:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_stops_the_generation_within_a_second(endpoint, slow, stream):
+def test_a_client_that_disconnects_stops_the_generation_within_a_second(endpoint, slow, stream):
     connection = busy_request(endpoint, stream=stream)
     if stream:
         assert connection.getresponse().read(1)
@@ -132,7 +134,7 @@ def test_a_client_that_leaves_stops_the_generation_within_a_second(endpoint, slo
     assert time.monotonic() - began < 1
 
 
-def test_requests_queue_in_order_and_too_many_are_turned_away(endpoint, slow, monkeypatch):
+def test_requests_queue_in_order_and_too_many_are_refused(endpoint, slow, monkeypatch):
     monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
     ends: list[int] = []
 
@@ -155,7 +157,7 @@ def test_requests_queue_in_order_and_too_many_are_turned_away(endpoint, slow, mo
     assert ends == [0, 1, 2]
 
 
-def test_a_waiting_client_that_leaves_gives_up_its_place(endpoint, slow):
+def test_a_waiting_client_that_disconnects_leaves_the_queue(endpoint, slow):
     first, second = busy_request(endpoint, stream=True), busy_request(endpoint, stream=True)
     while health(endpoint)["waiting"] < 1:
         time.sleep(0.01)

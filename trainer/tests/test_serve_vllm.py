@@ -1,7 +1,9 @@
-"""vLLM's process: how it is started (golden files), which engine is chosen, and that it starts, fails and ends as it should.
+"""vLLM's process: how it is started (golden files), which engine is chosen, and that it starts, fails and ends as it
+should.
 
-A stand-in package answers for vLLM here; answers themselves are tested by `FTL_ENGINE=vllm pytest tests/test_serve.py` where vLLM is.
-`UPDATE_GOLDEN=1 pytest tests/test_serve_vllm.py` writes the golden files anew.
+A stand-in package answers for vLLM here; answers themselves are tested by `FTL_ENGINE=vllm pytest tests/test_serve.py`
+where vLLM is.
+`UPDATE_GOLDEN=1 pytest tests/test_serve_vllm.py` rewrites the golden files.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ def test_the_engine_is_chosen_by_what_is_there(monkeypatch, named, installed, gp
     assert serve.choose_engine() == chosen
 
 
-def test_an_engine_nobody_knows_is_refused(monkeypatch):
+def test_an_unknown_engine_is_refused(monkeypatch):
     monkeypatch.setenv("FTL_ENGINE", "tgi")
     with pytest.raises(BadSpec, match="FTL_ENGINE='tgi'"):
         serve.choose_engine()
@@ -130,7 +132,7 @@ def served(tmp_path):
             "TETHER_GRACE_S": "1",
             **env,
         }
-        one = Attempt(tmp_path / "attempt", serve_reply(model, {}), {}, STAND_IN_FILE=str(tmp_path / "told"), **env)
+        one = Attempt(tmp_path / "attempt", serve_reply(model, {}), {}, STAND_IN_FILE=str(tmp_path / "started"), **env)
         made.append(one.start())
         return one
 
@@ -139,8 +141,8 @@ def served(tmp_path):
         one.close()
 
 
-def told(tmp_path: Path) -> dict:
-    return json.loads((tmp_path / "told").read_text())
+def started(tmp_path: Path) -> dict:
+    return json.loads((tmp_path / "started").read_text())
 
 
 def gone(pids: list[int], within: float = 12.0) -> bool:
@@ -165,7 +167,7 @@ def health(path: str) -> int:
     return connection.getresponse().status
 
 
-def test_it_starts_tells_of_its_progress_and_ends_on_command(served, tmp_path):
+def test_it_starts_reports_progress_and_ends_on_command(served, tmp_path):
     one = served()
     path = ready(one)
     assert health(path) == 200 and Path(path).stat().st_mode & 0o777 == 0o600
@@ -173,12 +175,12 @@ def test_it_starts_tells_of_its_progress_and_ends_on_command(served, tmp_path):
     phases = [(e["phase"], e["message"]) for e in one.server.of("phase")]
     assert ("loading_model", "engine: vllm") in phases and phases[-1][0] == "serving"
     assert any("checkpoint shards" in e["message"] for e in one.server.of("log"))
-    environment = told(tmp_path)["environment"]
+    environment = started(tmp_path)["environment"]
     assert environment["VLLM_NO_USAGE_STATS"] == "1" and not [k for k in environment if k.startswith("FTL_")]
     one.server.command("cancel")
     events = one.wait(4)
     assert events[-1]["outcome"] == "cancelled" and not Path(path).exists()
-    assert gone(told(tmp_path)["pids"], 2) and not (one.scratch / "cache").exists()
+    assert gone(started(tmp_path)["pids"], 2) and not (one.scratch / "cache").exists()
     assert not Path(environment["VLLM_RPC_BASE_PATH"]).exists()
 
 
@@ -191,36 +193,36 @@ def test_the_socket_is_opened_as_far_as_the_provider_says(served):
     ("mode", "reason", "words"),
     [("fails", "model_load", "this GPU is too old for bfloat16"), ("no memory", "out_of_memory", "CUDA out of memory")],
 )
-def test_a_start_that_fails_is_told_in_its_own_words(served, tmp_path, mode, reason, words):
+def test_a_failed_start_is_reported_with_its_last_lines(served, tmp_path, mode, reason, words):
     failed = served(mode).wait(1)[-1]
     assert failed["type"] == "failed" and failed["reason"] == reason
     assert failed["message"].startswith("vLLM ended with exit code 1: ") and words in failed["message"]
-    assert gone(told(tmp_path)["pids"], 2)
+    assert gone(started(tmp_path)["pids"], 2)
 
 
-def test_a_death_in_service_is_told(served, tmp_path):
+def test_a_crash_in_service_is_reported(served, tmp_path):
     one = served()
     ready(one)
-    os.kill(told(tmp_path)["pids"][0], signal.SIGKILL)
+    os.kill(started(tmp_path)["pids"][0], signal.SIGKILL)
     failed = one.wait(1)[-1]
     assert failed["reason"] == "internal" and failed["message"].startswith("vLLM was ended by signal 9")
-    assert gone(told(tmp_path)["pids"], 2)
+    assert gone(started(tmp_path)["pids"], 2)
 
 
 def test_sigterm_ends_it_while_it_still_starts(served, tmp_path):
     one = served("never ready")
-    one.until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text())
+    one.until(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text())
     one.process.send_signal(signal.SIGTERM)
     assert one.wait(4)[-1]["outcome"] == "paused"
-    assert gone(told(tmp_path)["pids"], 2)
+    assert gone(started(tmp_path)["pids"], 2)
 
 
-def test_one_that_will_not_end_is_made_to(served, tmp_path):
+def test_one_that_does_not_end_is_killed(served, tmp_path):
     one = served("stubborn")
     ready(one)
     one.server.command("cancel")
     assert one.wait(4)[-1]["outcome"] == "cancelled"
-    assert gone(told(tmp_path)["pids"], 2)
+    assert gone(started(tmp_path)["pids"], 2)
 
 
 @pytest.mark.parametrize("mode", ["", "stubborn"])
@@ -229,4 +231,4 @@ def test_nothing_is_left_when_the_trainer_is_killed(served, tmp_path, mode):
     ready(one)
     one.process.kill()
     one.process.wait()
-    assert gone(told(tmp_path)["pids"])
+    assert gone(started(tmp_path)["pids"])

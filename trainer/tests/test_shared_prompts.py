@@ -43,7 +43,7 @@ def logits_and_gradient(model, ids, mask) -> tuple[torch.Tensor, torch.Tensor]:
     return logits.detach(), model.model.layers[0].self_attn.q_proj.weight.grad.clone()
 
 
-def test_joined_pairs_give_the_outputs_and_gradients_of_pairs_apart(model):
+def test_joined_pairs_give_the_outputs_and_gradients_of_separate_pairs(model):
     ids, mask = batch()
     joined = join(ids, mask)
     assert joined.ids.shape == (4, 75)
@@ -65,13 +65,13 @@ def test_an_answer_does_not_see_the_other_one(model):
     torch.testing.assert_close(before, after)
 
 
-def test_pairs_that_share_little_stay_apart():
+def test_pairs_that_share_little_are_not_joined():
     ids = torch.arange(80).view(4, 20) + 5
     assert join(ids, torch.ones_like(ids)) is None
     assert join(ids[:3], torch.ones_like(ids[:3])) is None
 
 
-def test_models_with_another_kind_of_attention_are_left_alone(model):
+def test_models_with_another_kind_of_attention_are_unchanged(model):
     assert can_share(model.model)
     model.config.sliding_window = 64
     assert not can_share(model.model)

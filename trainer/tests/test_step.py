@@ -55,7 +55,8 @@ def test_the_calls_of_a_step_come_in_the_order_that_is_written_down(monkeypatch,
     assert job.run() == 0
     job.server.stop()
     assert seen[0] == "on_train_begin"
-    # The memory dry run before the step calls compute_loss too; Trainer logs a summary after the loop, which is no metric.
+    # The memory dry run before the step calls compute_loss too; Trainer logs a summary after the loop, which is no
+    # metric.
     step, end = seen[seen.index("on_step_begin") :], seen.index("on_train_end")
     step = [name for at, name in enumerate(step) if name != "log" or at == step.index("log")]
     assert seen[end - 1] == "log"

@@ -1,4 +1,6 @@
-"""Tokenized rows kept between runs: the second run has the same losses, another spec has its own, and what is broken is made anew."""
+"""Tokenized rows kept between runs: the second run has the same losses, another spec has its own, and a broken
+entry is made again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from finetune_trainer.data import token_cache
 
 def was_there(run) -> bool:
     """Whether the run took the rows of one before."""
-    return any("were tokenized by a run before" in e["message"] for e in run.server.of("log"))
+    return any("were tokenized by an earlier run" in e["message"] for e in run.server.of("log"))
 
 
 def test_a_second_run_maps_the_rows_of_the_first_and_learns_the_same(here, tiny, tmp_path, monkeypatch):
@@ -38,7 +40,7 @@ def test_a_second_run_maps_the_rows_of_the_first_and_learns_the_same(here, tiny,
     assert train() == (True, first[1])
 
 
-def test_entries_not_used_for_longest_go_first(tmp_path, monkeypatch):
+def test_the_least_recently_used_entries_are_removed_first(tmp_path, monkeypatch):
     monkeypatch.setattr(token_cache, "MAX_BYTES", 250)
     for age, name in enumerate("dcba"):
         entry = tmp_path / name

@@ -87,7 +87,7 @@ def test_a_checkpoint_holds_safetensors_and_json_alone(here, tiny):
         (8, {"log_every": 3}),  # in the middle of a log window
     ],
 )
-def test_a_paused_run_goes_on_as_if_it_had_not_paused(here, tiny, stop_at, options):
+def test_a_paused_run_resumes_as_if_it_had_not_paused(here, tiny, stop_at, options):
     whole = here(train_reply(tiny, total=20, **options))
     assert whole.run() == 0
     first = here(train_reply(tiny, total=20, save_every=stop_at, **options))
@@ -135,7 +135,7 @@ def test_checkpoint_on_demand_and_cancel(here, tiny):
     assert len(job.server.complete("checkpoint")) == 1
     seen = len(losses(job.server))
     while len(losses(job.server)) <= seen:
-        time.sleep(0.005)  # it goes on
+        time.sleep(0.005)  # it continues
     job.server.command("cancel", "x1")
     thread.join()
     assert job.code == 4
@@ -232,14 +232,14 @@ def test_gradient_checkpointing_changes_nothing_but_memory(here, tiny):
         ({}, [{"id": 1, "messages": [{"role": "user", "content": "hm"}]}], 2, "bad_data", "weight 1"),
     ],
 )
-def test_what_cannot_work_is_said(here, tiny, reply, rows, code, reason, word):
+def test_what_cannot_work_is_reported(here, tiny, reply, rows, code, reason, word):
     job = here(train_reply(tiny, **reply), rows=rows)
     assert job.run() == code
     failed = job.server.events[-1]
     assert failed["type"] == "failed" and failed["reason"] == reason and word in failed["message"] and failed["advice"]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(here, tiny, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run(here, tiny, tmp_path):
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -264,7 +264,7 @@ def test_a_missing_base_file_is_a_model_that_cannot_be_loaded(here, tiny):
     assert job.server.events[-1]["reason"] == "model_load"
 
 
-def test_rows_are_cut_dropped_and_counted(here, tiny):
+def test_rows_are_truncated_dropped_and_counted(here, tiny):
     rows = make_rows(8)
     rows[0]["messages"][0]["content"] = "long " * 100
     rows[1]["messages"][1]["content"] = "answer " * 100
@@ -275,7 +275,7 @@ def test_rows_are_cut_dropped_and_counted(here, tiny):
     assert any("cut" in e["message"] for e in job.server.of("log"))
 
 
-def test_scratch_holds_no_heap_of_old_checkpoints(here, tiny):
+def test_scratch_does_not_keep_old_checkpoints(here, tiny):
     job = here(train_reply(tiny, total=30, save_every=2))
     assert job.run() == 0
     assert len(list(Path(job.scratch, "checkpoints").iterdir())) <= 4

@@ -1,4 +1,6 @@
-"""DeepSpeed's ZeRO in two processes on processors: they learn what one learns, and a run that went on is the one that did not stop."""
+"""DeepSpeed's ZeRO in two processes on CPUs: they learn what one learns, and a resumed run ends like an
+uninterrupted one.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,11 @@ WITH_IT = {
 
 
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_two_processes_learn_what_one_learns_and_go_on_exactly_with_a_canary_that_leaves_no_trace(
-    attempt, here, tiny, strategy
-):
-    rows, told = make_rows(22), {"total": 6, "eval_every": 3, "eval_rows": 6}
-    alone = here(train_reply(tiny, batch=4, **told), rows=rows)
+def test_two_processes_train_like_one_and_resume_exactly_after_a_memory_test(attempt, here, tiny, strategy):
+    rows, schedule = make_rows(22), {"total": 6, "eval_every": 3, "eval_rows": 6}
+    alone = here(train_reply(tiny, batch=4, **schedule), rows=rows)
     assert alone.run() == 0
-    given = {**told, "batch": 2, "processes": 2, "strategy": strategy, "save_every": 3}
+    given = {**schedule, "batch": 2, "processes": 2, "strategy": strategy, "save_every": 3}
     both = attempt(train_reply(tiny, **given), rows=rows, **WITH_IT).start()
     both.wait(timeout=300)
     assert losses(both.server) == pytest.approx(losses(alone.server), rel=2e-4)

@@ -9,7 +9,9 @@ import numpy as np
 
 
 class BucketSampler:
-    """Row order of an epoch by (seed, epoch) alone: shuffled, then sorted by length within windows so that batches hold little padding."""
+    """The order of rows in an epoch, a function of (seed, epoch): shuffled, then sorted by length within windows to
+    save padding.
+    """
 
     WINDOW_BATCHES = 8
 
@@ -18,7 +20,7 @@ class BucketSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose order comes next; the training loop calls it."""
+        """Sets the next epoch; the training loop calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -33,7 +35,7 @@ class BucketSampler:
             part = order[start : start + window]
             part = part[np.argsort(self._lengths[part], kind="stable")]
             batches.extend(part[i : i + self._batch] for i in range(0, len(part), self._batch))
-        # The one short batch stays last: a short batch in the middle would shift every batch behind it.
+        # The short batch stays last: in the middle it would shift every later batch.
         full = [b for b in batches if len(b) == self._batch]
         short = [b for b in batches if len(b) != self._batch]
         for index in generator.permutation(len(full)):
@@ -43,21 +45,23 @@ class BucketSampler:
 
 
 class RankBatches:
-    """Micro-batches of one rank: every rank takes every n-th row of a micro-batch, so that all have rows of like length.
+    """Micro-batches of one rank: every rank takes every n-th row of a micro-batch, so that rows have similar lengths on
+    all ranks.
 
-    `order` yields rows in whole optimizer steps, which are cut into micro-batches of `per_device` rows a rank; so the rows of a
-    step are the same however many ranks share them. A rank for which the last rows of an epoch do not suffice gets `filler`;
-    without one, the epoch's first rows complete them, so that all ranks have as many, and `least` at least.
+    `order` yields rows in whole optimizer steps, which are cut into micro-batches of `per_device` rows per rank. The
+    rows of a step are the same for any number of ranks. A rank that gets none of the last rows of an epoch gets
+    `filler`. Without a filler, the first rows of the epoch complete the batch: all ranks have the same number of rows,
+    and at least `min_rows`.
     """
 
     def __init__(
-        self, order: BucketSampler, per_device: int, rank: int, ranks: int, filler: int | None, least: int = 1
+        self, order: BucketSampler, per_device: int, rank: int, ranks: int, filler: int | None, min_rows: int = 1
     ) -> None:
         self._order, self._rows, self._filler = order, per_device * ranks, filler
-        self._rank, self._ranks, self._least = rank, ranks, least
+        self._rank, self._ranks, self._min_rows = rank, ranks, min_rows
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose batches come next; the training loop calls it."""
+        """Sets the next epoch; the training loop calls it."""
         self._order.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -68,6 +72,6 @@ class RankBatches:
         for start in range(0, len(order), self._rows):
             rows = order[start : start + self._rows]
             if self._filler is None:
-                wanted = max(-(-len(rows) // self._ranks), self._least) * self._ranks
+                wanted = max(-(-len(rows) // self._ranks), self._min_rows) * self._ranks
                 rows += itertools.islice(itertools.cycle(order), wanted - len(rows))
             yield rows[self._rank :: self._ranks] or [self._filler]

@@ -1,4 +1,6 @@
-"""Rows of every type: what one must have, its tokens for training, and what it asks. Conversations alone are data.py's."""
+"""Rows of every type: their required fields, their tokens for training, and their question. tokens.py has conversations
+only.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ SIDES = ("chosen", "rejected")
 
 
 def read_rows(path: Path, kind: str = "chat", limit: int | None = None) -> Iterator[Row]:
-    """Canonical rows of a JSONL file, in order, at most `limit`. Raises BadData for a row that is not of this kind."""
+    """Canonical rows of a JSONL file, in order, at most `limit`. Raises BadData for a row that is not of this type."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream):
             if limit is not None and number >= limit:
@@ -42,10 +44,12 @@ ROW_FIELDS: dict[str, dict[str, type]] = {
 
 @dataclass
 class PreferencePairs(Tokens):
-    """Preference rows: row i is two of the flat rows, 2i the prompt with the chosen answer, 2i + 1 with the rejected one."""
+    """Preference rows: row i is two of the flat rows, 2i the prompt with the chosen answer, 2i + 1 with the rejected
+    one.
+    """
 
     def lengths(self) -> np.ndarray:
-        """Length of the longer side of every row in tokens."""
+        """Length of the longer side of each row in tokens."""
         return np.diff(self.starts).reshape(-1, 2).max(1)
 
     def total(self) -> int:
@@ -53,30 +57,30 @@ class PreferencePairs(Tokens):
         return int(self.starts[-1])
 
     def sides(self, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Token ids and labels of a row's chosen and rejected side; the labels are those of the answer alone."""
+        """Token ids and labels of a row's chosen and rejected side; the labels are those of the answer only."""
         return [self.row(2 * index), self.row(2 * index + 1)]
 
     def side(self, which: int) -> Tokens:
-        """All chosen (0) or all rejected (1) sides as rows of their own."""
+        """All chosen (0) or all rejected (1) sides as rows."""
         return Tokens(**flat([(row_id, *self.row(2 * i + which)) for i, row_id in enumerate(self.row_ids)]))
 
 
 @dataclass
 class UnpairedRows(Tokens):
-    """Unpaired rows: `good` says of every row whether its last answer is a good one."""
+    """Labeled preference data (unpaired): `good` is 1 for a row whose last answer is labeled as good."""
 
     good: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))
 
 
 @dataclass
 class PromptRows(Tokens):
-    """Prompt rows: the flat rows are the prompts, `items` what graders know of each."""
+    """Prompt rows: the flat rows are the prompts, `items` the fields that the grader reads."""
 
     items: list[Row] = field(default_factory=list)
 
 
 def last_answer_only(messages: list[Row]) -> list[Row]:
-    """The messages up to the last assistant turn, which alone has weight 1."""
+    """The messages up to the last assistant turn, which is the only one with weight 1."""
     last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=-1)
     return [
         {**m, "weight": int(i == last)} if m.get("role") == "assistant" else m
@@ -85,15 +89,16 @@ def last_answer_only(messages: list[Row]) -> list[Row]:
 
 
 def answered(row: Row, side: str) -> Row:
-    """One side of a preference row as a conversation in which the answer's turns alone have weight 1."""
+    """One side of a preference row as a conversation in which only the turns of the answer have weight 1."""
     prompt = [{**m, "weight": 0} if m.get("role") == "assistant" else m for m in row["messages"]]
     return {**row, "messages": [*prompt, *({k: v for k, v in m.items() if k != "weight"} for m in row[side])]}
 
 
 def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
-    """What a row asks and the answer wanted: of pairs the first turn of the chosen answer, else the last assistant turn.
+    """The question of a row and its expected answer: of pairs the first turn of the chosen answer, else the last
+    assistant turn.
 
-    An answer marked as bad is not wanted: the text is empty then.
+    For an answer labeled as bad the expected text is empty.
     """
     if kind == "prompt":
         return row["messages"], ""
@@ -108,7 +113,7 @@ def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
 def tokenize(
     kind: str, tokenizer: Any, rows: Iterable[Row], *, max_length: int, loss_on: str, end_ids: set[int]
 ) -> Tokens:
-    """Rows of a kind as Tokens, Pairs, Marked or Prompts. Raises BadData when none is left."""
+    """Rows of a type as Tokens, PreferencePairs, UnpairedRows or PromptRows. Raises BadData when none is left."""
     if kind == "chat":
         return tokenize_rows(tokenizer, rows, max_length=max_length, loss_on=loss_on, end_ids=end_ids)
     if kind == "text":
@@ -127,7 +132,7 @@ def load(kind: str, directory: Path) -> Tokens:
 
 
 def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> PreferencePairs:
-    """Both sides of every row, cut at the end; a pair of which an answer is cut away wholly is dropped."""
+    """Both sides of each row, truncated at the end; a pair is dropped when no token of one answer is left."""
     parts, row_ids = [], []
     cut = dropped = 0
     encoded = encoder.encode(answered(row, side) for row in rows for side in SIDES)
@@ -141,13 +146,14 @@ def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> Pr
             dropped += 1
     if not parts:
         raise BadData(
-            f"no row is left to train on: of {dropped} rows an answer is empty or lies beyond {max_length} tokens; raise max_length"
+            f"no row is left to train on: of {dropped} rows an answer is empty or begins after {max_length} tokens; "
+            "raise max_length"
         )
     return PreferencePairs(**{**flat(parts), "row_ids": row_ids}, cut=cut, dropped=dropped, warnings=encoder.warnings())
 
 
 def tokenize_unpaired(encoder: Encoder, rows: Iterable[Row], max_length: int) -> UnpairedRows:
-    """Rows with the answer that is marked, cut at the end; a row whose answer is cut away wholly is dropped."""
+    """Rows with their labeled answer, truncated at the end; a row is dropped when no token of its answer is left."""
     parts, good = [], []
     cut = dropped = 0
     for row, ids, labels in encoder.encode({**row, "messages": last_answer_only(row["messages"])} for row in rows):
@@ -166,14 +172,17 @@ def tokenize_unpaired(encoder: Encoder, rows: Iterable[Row], max_length: int) ->
 
 
 def split_text(ids: np.ndarray, max_length: int) -> list[np.ndarray]:
-    """A text's tokens in pieces of at most `max_length`, each of which begins with the last token of the one before."""
+    """The tokens of a text in pieces of at most `max_length`. Each piece begins with the last token of the previous
+    one.
+    """
     return [ids[at : at + max_length] for at in range(0, max(1, len(ids) - 1), max_length - 1)]
 
 
 def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Tokens:
-    """Texts with the end token behind each, in pieces of at most `max_length`; empty ones are dropped.
+    """Texts with the end token after each, in pieces of at most `max_length`; empty texts are dropped.
 
-    A piece begins with the last token of the one before, so that every token but a text's first is predicted exactly once.
+    A piece begins with the last token of the previous one, so every token except the first of a text is predicted
+    exactly once.
     """
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     dropped = split = 0
@@ -196,7 +205,9 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
 
 
 def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> PromptRows:
-    """Prompts that open the assistant's turn. One longer than `max_length` is dropped: cut, it would ask something else."""
+    """Prompts that open the assistant's turn. One longer than `max_length` is dropped: truncated, it would be another
+    question.
+    """
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     items: list[Row] = []
     dropped = 0

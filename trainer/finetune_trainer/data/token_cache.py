@@ -1,4 +1,6 @@
-"""Tokenized rows kept between runs of one machine: who trains on the same rows in the same way again maps the files of the run before."""
+"""The token cache: a run on the same rows with the same options on the same machine maps the files
+of an earlier run.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ from . import rows, tokens
 from .tokens import Tokens
 
 MAX_BYTES = 4 << 30
-"""Of all entries together; the ones not used for longest go first."""
+"""Of all entries together; the least recently used ones are removed first."""
 
 
 def key_of(spec: TrainSpec, ends: set[int]) -> str:
-    """Names everything the tokens depend on: the rows, the base model's files, the options, the code and the libraries."""
+    """The cache key: a hash of everything the tokens depend on, that is rows, base model, options,
+    code and libraries.
+    """
     code = hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in (tokens, rows))).hexdigest()
     d, b = spec.dataset, spec.base_model
     options = [getattr(spec.method, "loss_on", "completion"), spec.hyperparameters.max_length, sorted(ends)]
@@ -40,7 +44,9 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
 
 
 def get_or_create(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Tokens, bool]:
-    """The tokens, and whether they were there. Without FTL_TOKEN_CACHE they are made; one that cannot be written costs but time."""
+    """The tokens, and whether they were cached. Without FTL_TOKEN_CACHE they are always made; a failed write is not an
+    error.
+    """
     folder = os.environ.get("FTL_TOKEN_CACHE")
     if not folder:
         return make(), False
@@ -49,7 +55,7 @@ def get_or_create(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Toke
         os.utime(entry)
         return rows.load(kind, entry), True
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or cut off by a full disk: it is made anew
+        pass  # not there, or truncated by a full disk: it is made again
     tokens = make()
     try:
         beside = Path(folder, f".{uuid.uuid4().hex}")
@@ -63,7 +69,7 @@ def get_or_create(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Toke
 
 
 def prune(folder: Path) -> None:
-    """Removes entries beyond MAX_BYTES. Who reads one keeps what it has mapped."""
+    """Removes entries beyond MAX_BYTES. A process that reads one keeps what it has mapped."""
     entries = sorted((e for e in folder.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime, reverse=True)
     total = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Canonical rows to tokens: the model's own chat template, the loss mask, and batches of rows of like length."""
+"""Canonical conversations to tokens: the model's own chat template, and which tokens are in the loss."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Tokens:
     cut: int = 0
     dropped: int = 0
     warnings: list[str] = field(default_factory=list)
-    split: int = 0  # texts that are longer than a row and became several
+    split: int = 0  # texts longer than a row, which became several rows
 
     def __len__(self) -> int:
         return len(self.row_ids)
 
     def lengths(self) -> np.ndarray:
-        """Length of every row in tokens."""
+        """Length of each row in tokens."""
         return np.diff(self.starts)
 
     def total(self) -> int:
@@ -56,7 +56,7 @@ class Tokens:
 
     @classmethod
     def load(cls, directory: Path) -> Tokens:
-        """Rows another process has saved; the arrays stay in its files."""
+        """Rows that another process has saved; the arrays are mapped from its files."""
         arrays = {path.stem: np.load(path, mmap_mode="r") for path in directory.glob("*.npy")}
         return cls(**arrays, **json.loads((directory / "rest.json").read_text("utf-8")))
 
@@ -67,7 +67,7 @@ class Tokens:
 
 
 def template_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages as chat templates expect them: text content, no training marks, tool arguments as objects."""
+    """Messages as chat templates expect them: text content, no weights, tool arguments as objects."""
     out = []
     for message in messages:
         turn = {k: v for k, v in message.items() if k != "weight" and v is not None}
@@ -99,7 +99,9 @@ def render(tokenizer: Any, messages: list[dict[str, Any]], tools: Any, *, prompt
 
 
 def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """A hold-out row as question and expected answer: everything before the last assistant turn, and that turn's text."""
+    """A validation row as question and expected answer: everything before the last assistant turn, and the text of that
+    turn.
+    """
     messages = row["messages"]
     last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
     if last is None:
@@ -112,7 +114,7 @@ def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
 
 
 def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[tuple[int, int]], bool]:
-    """Character spans of `text` that the assistant turns of weight 1 cover, and whether every such turn was found."""
+    """Character spans of `text` that assistant turns of weight 1 cover, and whether every such turn was found."""
     messages, tools = row["messages"], row.get("tools")
     spans: list[tuple[int, int]] = []
     whole = True
@@ -121,8 +123,8 @@ def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[
             continue
         before = render(tokenizer, messages[:index], tools, prompt=True) if index else ""
         after = text if index == len(messages) - 1 else render(tokenizer, messages[: index + 1], tools, prompt=False)
-        # Some templates rewrite earlier turns (they drop reasoning, say); a turn that is not where it was
-        # when it was last cannot be located, so it is left out of the loss rather than guessed.
+        # Some templates rewrite earlier turns (they drop reasoning, for example). A turn that changed its place
+        # cannot be located, so it is left out of the loss.
         if text.startswith(before) and text.startswith(after) and len(after) > len(before):
             spans.append((len(before), len(after)))
         else:
@@ -132,7 +134,7 @@ def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[
 
 @dataclass
 class Encoder:
-    """Renders and tokenizes conversations, whole, and counts what is to be told about them."""
+    """Renders and tokenizes conversations, without truncation, and counts what needs a warning."""
 
     tokenizer: Any
     loss_on: str
@@ -141,7 +143,7 @@ class Encoder:
     unseen_tools: int = 0
 
     def encode(self, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-        """Every row with its token ids and labels, in order."""
+        """Each row with its token ids and labels, in order."""
         rows = iter(rows)
         while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
             texts = [render(self.tokenizer, row["messages"], row.get("tools"), prompt=False) for row in chunk]
@@ -161,21 +163,19 @@ class Encoder:
                 yield row, ids, labels
 
     def warnings(self) -> list[str]:
-        """What is to be told once all rows are encoded."""
-        told = []
+        """The warnings, once all rows are encoded."""
+        found = []
         if self.lost_turns:
-            told.append(
-                f"{self.lost_turns} rows have assistant turns this chat template rewrites; those turns are not trained on"
+            found.append(
+                f"{self.lost_turns} rows have assistant turns that this template rewrites; they are not in the loss"
             )
         if self.unseen_tools:
-            told.append(
-                f"{self.unseen_tools} rows have tool calls that this model's chat template does not show to the model"
-            )
-        return told
+            found.append(f"{self.unseen_tools} rows have tool calls that this model's chat template does not render")
+        return found
 
 
 def counts(labels: np.ndarray) -> bool:
-    """Whether a row has a token to learn; the first is predicted by none."""
+    """Whether a token of the row contributes to the loss; no token predicts the first."""
     return bool((labels[1:] != IGNORED).any())
 
 
@@ -193,7 +193,9 @@ def flat(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, Any]:
 def tokenize_rows(
     tokenizer: Any, rows: Iterable[dict[str, Any]], *, max_length: int, loss_on: str, end_ids: set[int]
 ) -> Tokens:
-    """Tokenizes rows and masks their labels. Rows longer than `max_length` are cut at the end; rows left without loss are dropped."""
+    """Tokenizes rows and masks their labels. Longer rows are truncated at `max_length`; rows without a token in the
+    loss are dropped.
+    """
     encoder = Encoder(tokenizer, loss_on, end_ids)
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     cut = dropped = 0
@@ -215,7 +217,7 @@ def _labels(ids: np.ndarray, offsets: np.ndarray, spans: list[tuple[int, int]], 
     labels = np.full(len(ids), IGNORED, np.int32)
     for begin, end in spans:
         inside = np.flatnonzero((offsets[:, 0] >= begin) & (offsets[:, 1] <= end) & (offsets[:, 1] > offsets[:, 0]))
-        # What a template prints after the end-of-turn token (a newline) is never generated: no loss on it.
+        # What a template renders after the end-of-turn token (a newline) is never generated: no loss on it.
         ends = [i for i in inside if int(ids[i]) in end_ids]
         if ends:
             inside = inside[inside <= ends[-1]]

@@ -1,4 +1,6 @@
-"""The processes that train together: who this one is, and the few words they exchange. Alone, every exchange is the value itself."""
+"""The processes that train together: this one's rank, and the values they exchange. A single process exchanges with
+itself.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,23 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-# A rank that hangs is found by the server (no progress), one that dies by the launcher; until then patience does no harm.
+# The server finds a rank that hangs (no progress), the launcher one that dies; until then a long timeout does no harm.
 GROUP_TIMEOUT = timedelta(hours=25)
 
 
 class Group:
-    """Processes of one training. Every method but `main` is called by all of them at the same point, or they wait for ever."""
+    """The processes of one training. All of them must call every method except `main` at the same point, or they wait
+    forever.
+    """
 
     def __init__(self, rank: int = 0, size: int = 1, sharded: bool = False) -> None:
         self.rank, self.size, self.sharded = rank, size, sharded
-        # Words go over processors, whatever carries the gradients: no GPU memory, and no GPU work in between.
+        # Exchanges use the CPU, whatever carries the gradients: no GPU memory, and no GPU work in between.
         self._channel = dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT) if size > 1 else None
 
     @property
     def main(self) -> bool:
-        """Whether this process speaks to the server: rank 0 alone does."""
+        """Whether this process talks to the server: only rank 0 does."""
         return self.rank == 0
 
     def share(self, value: Any = None) -> Any:
@@ -51,7 +55,7 @@ class Group:
         return found or []
 
     def leave(self) -> None:
-        """Ends the exchange: nothing is waited for after it."""
+        """Ends the group; no exchange is possible after it."""
         if self._channel is not None:
             dist.barrier(group=self._channel)
             dist.destroy_process_group()
@@ -64,25 +68,25 @@ def join(strategy: str) -> Group:
     on_gpus = torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # accelerate finds the group made; both backends, because full states of shards pass through main memory.
+    # accelerate finds the existing group. Both backends, because full states of shards pass through main memory.
     dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpus else "gloo", timeout=GROUP_TIMEOUT)
     return Group(rank, size, sharded=strategy in ("fsdp", "zero3"))
 
 
 class SilentHome:
-    """Home as the ranks beside the first see it: a scratch directory and nobody to talk to."""
+    """The client of every rank except the first: a scratch directory, and nothing is sent."""
 
     def __init__(self, scratch: Any) -> None:
         self.scratch = scratch
 
     def emit(self, type: str, **data: Any) -> None:
-        """Says nothing: rank 0 says it."""
+        """Sends nothing: rank 0 does."""
 
     def log(self, level: str, message: str) -> None:
-        """Says nothing: rank 0 says it."""
+        """Sends nothing: rank 0 does."""
 
     def phase(self, phase: str, message: str = "") -> None:
-        """Says nothing: rank 0 says it."""
+        """Sends nothing: rank 0 does."""
 
     def take_command(self) -> None:
-        """Commands reach rank 0 alone, which shares them."""
+        """Returns none: commands reach rank 0, which shares them."""

@@ -1,4 +1,6 @@
-"""Checkpoints of DeepSpeed's ZeRO in the same files as all others: its own are pickles, and its tensors lie in parts it alone can join."""
+"""Checkpoints of DeepSpeed ZeRO in the same files as all others: its own are pickles with shards
+that only it can join.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ COUNTED = ("micro_steps", "global_steps", "global_samples", "skipped_steps")
 
 
 def collect(parts: checkpoint.Parts) -> checkpoint.Contents:
-    """The live state as whole tensors; all ranks call it together, since each holds parts."""
+    """The live state as full tensors; all ranks call it together, since each holds shards."""
     import deepspeed
     from deepspeed.utils import safe_get_full_optimizer_state
 
@@ -62,7 +64,7 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
         for slot in SLOTS:
             safe_set_full_optimizer_state(parameter, slots[f"{name}/{slot}"].to(parameter.device), slot)
         step = slots[f"{name}/step"]
-    # The working copies follow the full-precision ones at a step alone, and the next one begins with them.
+    # The working copies follow the full-precision ones only at a step, and the next step begins with them.
     with deepspeed.zero.GatheredParameters(list(trained.values()), modifier_rank=0):
         for name, parameter in trained.items():
             parameter.data.copy_(found[name])
@@ -77,7 +79,9 @@ def load(directory: Path, parts: checkpoint.Parts) -> None:
 
 @contextlib.contextmanager
 def unchanged_engine(engine: Any, parts: checkpoint.Parts) -> Iterator[None]:
-    """Has the engine's steps inside leave the run as it was: they go at a rate of zero; moments, schedule and counters are put back."""
+    """Steps of the engine inside the block leave the run unchanged: the learning rate is 0; moments, schedule and
+    counters are restored.
+    """
     inner = parts.optimizer.optimizer
     if fresh := not inner.state:
         _allocate_state(parts.optimizer)
@@ -113,12 +117,14 @@ def _step(optimizer: Any) -> float:
 
 
 def _allocate_state(sharded: Any) -> None:
-    """Has the optimizer lay out its moments, which it does at its first step: one without gradients, at a rate of zero, changes nothing."""
+    """Makes the optimizer allocate its moments, as its first step does: a step without gradients and with a learning
+    rate of 0.
+    """
     inner = sharded.optimizer
     rates = [group["lr"] for group in inner.param_groups]
     for group in inner.param_groups:
         group["lr"] = 0.0
-    if hasattr(sharded, "fp32_partitioned_groups_flat"):  # ZeRO 3 gives the optimizer one part after the other
+    if hasattr(sharded, "fp32_partitioned_groups_flat"):  # ZeRO 3 gives the optimizer one shard after the other
         for index, part in enumerate(sharded.fp32_partitioned_groups_flat):
             group = inner.param_groups[sharded.sub_group_to_group_id[index]]
             group["params"] = [part]

@@ -1,4 +1,6 @@
-"""The act of evaluating: base and tuned model answer the same rows; losses, accuracies and exact matches with intervals."""
+"""Runs an evaluation: base and fine-tuned model answer the same rows; losses, accuracies and exact matches with
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ from ..spec.models import EvaluateSpec
 from .intervals import side_score
 
 PROGRESS_EVERY_S = 1.0
-# Tokens an answer may run past the longest expected one: enough to see that it does not end, too few to pay for rambling.
+# Tokens an answer may have beyond the longest expected one: enough to see that it does not end, and cheap.
 EXTRA_TOKENS = 16
-# Texts are scored in pieces of this many tokens: all of them count, and their logits lie in memory together.
+# Texts are scored in pieces of this many tokens: each token is in the loss, and their logits are in memory together.
 TEXT_TOKENS = 1024
-# Characters of a text that are shown beside its numbers.
+# Characters of a text that are shown with its scores.
 MAX_SHOWN_CHARS = 2000
 
 
@@ -67,10 +69,10 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
 
             scorer = scoring_model(model, tokenizer.pad_token_id, spec.seed)
             if whole:
-                load_weights(adapter, scorer)  # in place of the base's, which has had its turn
+                load_weights(adapter, scorer)  # replaces the base's weights, which are no longer needed
             runner.model = scorer if whole else with_adapter(scorer, adapter)
         elif whole and side == "tuned":
-            runner.model = model = None  # there need not be room for both
+            runner.model = model = None  # both models may not fit into memory
             runner.model = load_model(adapter, spec.precision, device)
         off = side == "base" and many == 2 and not scores and not whole
         with runner.model.disable_adapter() if off else contextlib.nullcontext():
@@ -84,7 +86,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
 
 
 def with_adapter(model: Any, directory: Path) -> Any:
-    """The model with the adapter of a directory on it. Raises ModelLoad when it does not fit."""
+    """The model with the adapter of a directory. Raises ModelLoad when it does not fit."""
     from peft import PeftModel
 
     try:
@@ -94,7 +96,7 @@ def with_adapter(model: Any, directory: Path) -> Any:
 
 
 class EvaluationRows:
-    """The rows of an evaluation as tokens: what is scored, what it is compared with, and what is asked."""
+    """The rows of an evaluation as tokens: what is scored, what it is compared with, and the prompts."""
 
     def __init__(self, home: Home, kind: str, rows: list[Any], tokenizer: Any, model: Any) -> None:
         limit = model.config.get_text_config().max_position_embeddings
@@ -105,13 +107,14 @@ class EvaluationRows:
             return tokenize(kind, tokenizer, rows, max_length=limit, loss_on="completion", end_ids=ends)
 
         if kind == "chat":
-            # Every row scored must be the row answered: only the last answer counts, whatever the training mask was.
+            # The scored row must be the answered one: only the last answer is in the loss, whatever the weights for
+            # training are.
             rows = [{**row, "messages": last_answer_only(row["messages"])} for row in rows]
         self.bad: Tokens | None = None
         if kind == "unpaired":
             bad, rows = [row for row in rows if not row["label"]], [row for row in rows if row["label"]]
             if not rows:
-                raise BadData("no row is marked as a good answer: there is nothing to compare answers with")
+                raise BadData("no row is labeled as a good answer: there is nothing to compare answers with")
             self.bad = tokens_of(bad) if bad else None
         found = tokens_of(rows)
         if found.dropped:
@@ -131,7 +134,7 @@ class EvaluationRows:
         ]  # fmt: skip
 
     def by_row(self, scores: RowScores) -> RowScores:
-        """Scores of rows from those of their pieces: a long text is several."""
+        """Scores of rows from those of their pieces: a long text has several."""
         if len(self.rows) == len(self.tokens):
             return scores
         place = {int(row["id"]): i for i, row in enumerate(self.rows)}
@@ -142,12 +145,19 @@ class EvaluationRows:
 
 
 class Evaluator:
-    """Answers and scores all rows with the model as it is now, reporting each row."""
+    """Answers and scores all rows with the current model, and reports each row."""
 
     def __init__(
-        self, home: Home, spec: EvaluateSpec, model: Any, tokenizer: Any, commands: Commands, material: EvaluationRows, sides: int,
+        self,
+        home: Home,
+        spec: EvaluateSpec,
+        model: Any,
+        tokenizer: Any,
+        commands: Commands,
+        material: EvaluationRows,
+        sides: int,
         scores: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.home, self.spec, self.model, self.tokenizer, self.commands = home, spec, model, tokenizer, commands
         self.material, self.scores = material, scores
         self._total, self._done = sides * len(material.rows), 0
@@ -168,7 +178,7 @@ class Evaluator:
         )
 
     def side(self, side: str) -> dict[str, Any] | None:
-        """Scores and answers every row; returns the SideScore, or None when told to stop."""
+        """Scores and answers each row; returns the SideScore, or None when stopped."""
         self.home.phase("evaluating", side)
         if self.scores:
             return self._compared(side)
@@ -193,7 +203,7 @@ class Evaluator:
         return score_rows(self.model, tokens, self.spec.batch_size, pad, self.commands.poll)
 
     def _answers(self, side: str, scores: RowScores) -> np.ndarray:
-        """Every row answered in words; which answers are exactly the expected ones."""
+        """Generates an answer to each row; returns which answers are exactly the expected ones."""
         m = self.material
         exact = np.zeros(len(m.rows), bool)
         limit = min(self.spec.max_new_tokens, int(scores.count.max()) + EXTRA_TOKENS)
@@ -226,10 +236,11 @@ class Evaluator:
         self._progress()
 
     def _compared(self, side: str) -> dict[str, Any] | None:
-        """A reward model's pairs: right is a chosen answer above the rejected one. The base, which has no such head, compares likelihoods.
+        """Pairs for a reward model: correct when the chosen answer scores higher. The base, which has no such head,
+        compares likelihoods.
 
-        Nothing is answered in words. `exact` says that a pair is right, `loss` is the mean of -log sigmoid of the margin in nats
-        a pair, and there are no tokens.
+        No text is generated. `exact` is whether a pair is correct, `loss` the mean of -log sigmoid of the margin in
+        nats per pair, and `tokens` is 0.
         """
         m = self.material
         if side == "base":
@@ -244,8 +255,8 @@ class Evaluator:
         scores = RowScores(np.logaddexp(0.0, -margins), np.zeros(len(m.rows)), ones)
         right = margins > 0
         for index in range(len(m.rows)):
-            words = f"chosen {found[index, 0]:.4f}, rejected {found[index, 1]:.4f}"
-            self._answer(side, index, scores, words, bool(right[index]))
+            scored = f"chosen {found[index, 0]:.4f}, rejected {found[index, 1]:.4f}"
+            self._answer(side, index, scores, scored, bool(right[index]))
         self._progress(force=True)
         return {**side_score(scores, right, self.spec.seed, right), "tokens": 0}
 
@@ -253,10 +264,10 @@ class Evaluator:
         loss = self._score(bad).loss()
         self.home.log(
             "info",
-            f"{side}: {len(bad)} answers marked as bad are scored apart, for there a higher loss is better: {loss:.4f} nats a token",
+            f"{side}: {len(bad)} answers labeled as bad have a loss of {loss:.4f} nats per token (higher is better)",
         )
 
 
 def mean_loss(scores: RowScores) -> np.ndarray:
-    """Mean loss of every row in nats a token."""
+    """Mean loss of each row in nats per token."""
     return scores.nll / np.maximum(1.0, scores.count)

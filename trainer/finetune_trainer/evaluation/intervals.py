@@ -1,4 +1,4 @@
-"""Numbers with their 95% intervals: shares of rows, means a token, and the score of one side of an evaluation."""
+"""Values with their 95% intervals: shares of rows, means per token, and the score of one side of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def side_score(
 ) -> dict[str, Any]:
     """The SideScore of the contract: means over tokens with 95% intervals; over rows for exact match and preference.
 
-    `exact` is None where nothing was answered: of 0 rows nothing is known, so the interval is from 0 to 1.
+    `exact` is None when no text was generated: over 0 rows the interval is from 0 to 1.
     """
     loss, accuracy = bootstrap(scores.nll, scores.count, seed), bootstrap(scores.correct, scores.count, seed)
     exact = np.zeros(0, bool) if exact is None else exact
@@ -33,19 +33,19 @@ def side_score(
 
 
 def share(hits: np.ndarray) -> dict[str, float]:
-    """Share of rows that hold, with its interval; 0 of none."""
+    """Share of true values with its interval; 0 for no rows."""
     low, high = wilson(int(hits.sum()), len(hits))
     return {"mean": float(hits.mean()) if len(hits) else 0.0, "low": low, "high": high}
 
 
 def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's 95% interval of a share; sound for few rows and for shares of 0 and 1."""
+    """Wilson's 95% interval of a share; valid for few rows and for shares of 0 and 1."""
     if n == 0:
         return 0.0, 1.0
     share = hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return (0.0 if hits == 0 else max(0.0, centre - half)), (1.0 if hits == n else min(1.0, centre + half))
+    return (0.0 if hits == 0 else max(0.0, center - half)), (1.0 if hits == n else min(1.0, center + half))
 
 
 def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int) -> dict[str, float]:

@@ -1,4 +1,6 @@
-"""The act of exporting: a tuned model as files of its own, which are read back and compared with what was trained before they count."""
+"""Runs an export: a fine-tuned model as files, which are read back and compared with the trained model before they are
+published.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,20 @@ from ..spec.models import ExportSpec
 from . import fidelity
 from .gguf_file import TYPES, NotWritable, write
 
-# What belongs to a model beside its weights, as transformers names it.
+# Files of a model besides its weights, as transformers names them.
 SIDE_FILES = (
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "vocab.json", "merges.txt", "added_tokens.json",
-)  # fmt: skip
+    *("generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json"),
+)
 SHARD = "4GB"
-# llama.cpp's tool for k-quants, and where it is looked for beside this process's PATH.
+# llama.cpp's tool for k-quants, and where it is searched besides this process's PATH.
 QUANTIZER, PROGRAMS = "llama-quantize", "/usr/local/bin:/usr/bin"
 
 
 def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands) -> str:
-    """Merges, writes, reads back, compares and uploads; returns the outcome. Raises TrainingFailed for files that are not faithful."""
+    """Merges, writes, reads back, compares and uploads; returns the outcome. Raises TrainingFailed for files that
+    differ too much.
+    """
     device = prepare_torch()
     base = input_dir(home, "base", reply["inputs"]["base"])
     adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
@@ -61,7 +65,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
 
     home.phase("merging")
     merged = home.scratch / "merged"
-    # Summed in 32 bits: in 16 a small adapter would be rounded away.
+    # Summed in 32 bits: in 16 bits a small adapter would be rounded away.
     whole = trained(base, adapter, "float32", device) if spec.precision != "float32" else model
     del model
     save_merged(whole, merged, base, spec.precision)
@@ -100,7 +104,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
         return stopped(home, commands)
     home.phase("uploading")
     as_kind = "merged" if spec.format == "safetensors" else "gguf"
-    # Some of the figures go with the files; the whole report is the job's result.
+    # The main figures go with the files; the full report is the job's result.
     metrics = {name: found[name] for name in ("kl_mean", "top1_same", "logprob_max")}
     done = send_artifact(home, home.connection(), Upload(as_kind, 0, out, tuple(names), metrics))
     home.emit("result", result={**result, "published": True, "artifact": done["artifact_id"]})
@@ -108,7 +112,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
 
 
 def trained(base: Path, tuned: Path, precision: str, device: torch.device) -> Any:
-    """The model to export: the base with an adapter on it, or one that was trained whole."""
+    """The model to export: the base with an adapter, or a full model."""
     if is_full_model(tuned):
         return load_model(tuned, precision, device)
     return with_adapter(load_model(base, precision, device), tuned)
@@ -122,7 +126,7 @@ def stopped(home: Home, commands: Commands) -> str:
 
 
 def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None:
-    """The model, an adapter in its weights, as a directory that transformers, vLLM and others load."""
+    """The model, with its adapter merged, as a directory that transformers, vLLM and others load."""
     plain = model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
     plain = plain.to(getattr(torch, precision))
     plain.save_pretrained(directory, max_shard_size=SHARD)
@@ -135,7 +139,9 @@ def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None
 
 
 def write_gguf(merged: Path, target: Path, kind: str) -> None:
-    """The merged model as one file; kinds that `gguf_file` cannot write, by llama.cpp's tool. Raises NotWritable, TrainingFailed."""
+    """The merged model as one file; llama.cpp's tool writes the types that `gguf_file` does not. Raises NotWritable,
+    TrainingFailed.
+    """
     if kind in TYPES:
         write(merged, target, kind)
         return
@@ -157,12 +163,12 @@ def write_gguf(merged: Path, target: Path, kind: str) -> None:
     )
     full.unlink()
     if done.returncode != 0 or not target.is_file():
-        last = done.stdout.strip().splitlines()[-1:] or ["it said nothing"]
+        last = done.stdout.strip().splitlines()[-1:] or ["no output"]
         raise TrainingFailed("bad_spec", f"{QUANTIZER} failed: {last[0][:300]}", "Export it as gguf-q8_0.")
 
 
 def read_gguf(directory: Path, name: str, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer out of a GGUF file, by a reader that shares nothing with the writer but the format."""
+    """Model and tokenizer from a GGUF file, by a reader that shares no code with the writer."""
     model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **LOCAL_ONLY)
     tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=name, **LOCAL_ONLY)
     return model.to(device).eval(), tokenizer

@@ -1,4 +1,6 @@
-"""Whether files hold the model that was trained: both read the same prompts; probabilities, stop tokens and chat template are compared."""
+"""Whether exported files hold the trained model: both models read the same prompts, and their probabilities are
+compared.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from ..model.load import end_token_ids
 from ..model.score import causal_model
 
 MAX_POSITIONS = 1024
-"""Positions compared in all: their probabilities over the whole vocabulary lie on the disk between the two models."""
+"""Positions compared in all: their probabilities over the whole vocabulary are on disk between the two models."""
 ROW_TOKENS = 128
-# Asked when there are no rows to ask.
+# Used when there are no rows.
 GENERAL = (
     "Say hello.",
     "What is the capital of France?",
@@ -31,12 +33,12 @@ GENERAL = (
 
 @dataclass(frozen=True)
 class Reference:
-    """What the trained model is known by."""
+    """What the exported model is compared with."""
 
     ends: list[int]
     template: str
     prompts: list[list[int]]
-    directory: Path  # a file of log-probabilities a prompt
+    directory: Path  # a file of log-probabilities for each prompt
 
 
 def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
@@ -55,7 +57,7 @@ def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def template_hash(tokenizer: Any) -> str:
-    """Hex sha256 of the chat template; line ends at its end do not count, which GGUF readers drop."""
+    """Hex sha256 of the chat template, without line ends at its end, which GGUF readers drop."""
     return hashlib.sha256((tokenizer.chat_template or "").rstrip().encode()).hexdigest()
 
 
@@ -68,7 +70,7 @@ def log_probabilities(model: Any, ids: list[int]) -> np.ndarray:
 
 
 def record_reference(model: Any, tokenizer: Any, texts: list[str], directory: Path) -> Reference:
-    """Asks the trained model; its answers are kept in `directory`."""
+    """Records the log-probabilities of the trained model in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     prompts, left = [], MAX_POSITIONS
     for text in texts:
@@ -82,11 +84,11 @@ def record_reference(model: Any, tokenizer: Any, texts: list[str], directory: Pa
 
 
 def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
-    """How far a model read back from files is from the trained one; the figures of the report."""
+    """How much a model read back from files differs from the trained one; the figures of the report."""
     differences, kl, same, positions = [], [], 0, 0
     for index, ids in enumerate(reference.prompts):
         was, now = np.load(reference.directory / f"{index}.npy"), log_probabilities(model, ids)
-        width = min(was.shape[1], now.shape[1])  # padding of the vocabulary is nobody's word
+        width = min(was.shape[1], now.shape[1])  # padding of the vocabulary is never generated
         was, now = was[:, :width], now[:, :width]
         kl.append((np.exp(was) * (was - now)).sum(-1))
         taken = was.argmax(-1)
@@ -100,7 +102,7 @@ def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) 
     return {
         "prompts": len(reference.prompts),
         "positions": positions,
-        "kl_mean": max(0.0, float(np.concatenate(kl).mean())),  # rounding alone may leave it below
+        "kl_mean": max(0.0, float(np.concatenate(kl).mean())),  # rounding may make it slightly negative
         "kl_max": float(np.concatenate(kl).max()),
         "logprob_mean": float(difference.mean()),
         "logprob_max": float(difference.max()),
@@ -114,12 +116,13 @@ def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) 
 def shortfalls(found: dict[str, Any], limits: dict[str, float]) -> Iterator[str]:
     """What is beyond the limits, a sentence each."""
     if not found["template_same"]:
-        yield "the chat template is another one"
+        yield "the chat template is different"
     if not found["stop_tokens_same"]:
-        yield "the tokens that end an answer are others"
+        yield "the tokens that end an answer are different"
     if not found["tokens_same"]:
-        yield "the tokenizer makes other tokens of the same text"
+        yield "the tokenizer gives other tokens for the same text"
     if not found["kl_mean"] <= limits["kl_mean"]:
-        yield f"the probabilities are {found['kl_mean']:.3g} nats a token apart (at most {limits['kl_mean']:g})"
+        yield f"the KL divergence is {found['kl_mean']:.3g} nats per token (at most {limits['kl_mean']:g})"
     if not found["top1_same"] >= limits["top1_same"]:
-        yield f"the likeliest token is the same at {found['top1_same']:.1%} of positions (at least {limits['top1_same']:.1%})"
+        share, least = found["top1_same"], limits["top1_same"]
+        yield f"the most likely token is the same at {share:.1%} of positions (at least {least:.1%})"

@@ -1,4 +1,4 @@
-"""Writes a model as one GGUF file, for llama.cpp and what is built on it: weights, tokenizer and chat template, by the `gguf` package."""
+"""Writes a model as one GGUF file for llama.cpp: weights, tokenizer and chat template, with the `gguf` package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from gguf.quants import quantize
 from safetensors import safe_open
 
-# GGUF's name of an architecture by transformers' one.
+# GGUF's name of an architecture by its name in transformers.
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
     "mistral": gguf.MODEL_ARCH.LLAMA,
@@ -24,7 +24,7 @@ TYPES = {
     "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
     "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
 }
-# llama.cpp's names of the regular expressions that split text before the merges, told by what is special about each.
+# What identifies the pre-tokenizers of llama.cpp: a part of the regular expression.
 LLAMA3_DIGITS, QWEN_DIGITS = "\\p{N}{1,3}", "|\\p{N}|"
 
 
@@ -33,7 +33,8 @@ class NotWritable(ValueError):
 
 
 def write(directory: Path, target: Path, kind: str) -> None:
-    """Writes the model of `directory` (safetensors, config, tokenizer) to `target`: matrices as `kind`, vectors in 32 bits.
+    """Writes the model of `directory` (safetensors, config, tokenizer) to `target`: matrices as `kind`, vectors in 32
+    bits.
 
     Raises NotWritable.
     """
@@ -60,7 +61,7 @@ def write(directory: Path, target: Path, kind: str) -> None:
         if arch is gguf.MODEL_ARCH.LLAMA and name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = config["num_attention_heads"]
             tensor = permuted(tensor, config.get("num_key_value_heads", heads) if "k_proj" in name else heads)
-        # Vectors are few and matter; a matrix whose rows do not fill blocks cannot be in blocks.
+        # Vectors are few and matter; a matrix whose rows do not fill blocks cannot be quantized in blocks.
         fits = tensor.ndim > 1 and (kind == "f16" or tensor.shape[-1] % gguf.GGML_QUANT_SIZES[matrix][0] == 0)
         as_type = (
             matrix if fits else gguf.GGMLQuantizationType.F16 if tensor.ndim > 1 else gguf.GGMLQuantizationType.F32
@@ -81,17 +82,21 @@ def tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of queries and keys in the order llama.cpp turns them: pairs side by side, where transformers has the halves of a head."""
+    """Rows of queries and keys in llama.cpp's order for rotary positions: pairs side by side, not
+    the halves of a head.
+    """
     half = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return half.swapaxes(1, 2).reshape(weight.shape)
 
 
 def describe(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
-    """The sizes and constants of the model. Raises NotWritable for what is not known to be the same there."""
+    """The sizes and constants of the model. Raises NotWritable for settings that may mean something
+    else in llama.cpp.
+    """
     heads = config["num_attention_heads"]
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise NotWritable("positions that are stretched (rope_scaling) cannot be written as GGUF here")
+        raise NotWritable("scaled positions (rope_scaling) cannot be written as GGUF here")
     if config.get("sliding_window") and config.get("use_sliding_window", config["model_type"] == "mistral"):
         raise NotWritable("attention over a sliding window cannot be written as GGUF here")
     head = config.get("head_dim") or config["hidden_size"] // heads
@@ -110,7 +115,9 @@ def describe(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, Any]) -> None:
-    """Vocabulary, merges, special tokens and chat template. Raises NotWritable for tokenizers that are not byte-level BPE."""
+    """Vocabulary, merges, special tokens and chat template. Raises NotWritable unless the tokenizer
+    is byte-level BPE.
+    """
     from ..model.load import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
@@ -148,7 +155,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, An
 
 
 def splitting(pre: dict[str, Any] | None) -> str:
-    """llama.cpp's name of how text is split before the merges. Raises NotWritable for a way it has no name for here."""
+    """llama.cpp's name of the pre-tokenizer. Raises NotWritable for one without a name here."""
     steps = (pre or {}).get("pretokenizers", [pre] if pre else [])
     kinds = [step["type"] for step in steps]
     patterns = [step["pattern"].get("Regex", "") for step in steps if step["type"] == "Split"]

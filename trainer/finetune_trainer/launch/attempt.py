@@ -1,4 +1,6 @@
-"""Runs one attempt: fetches the spec, runs the job of its kind, reports how it ended, and returns the protocol's exit code."""
+"""Runs one attempt: fetches the spec, runs the job of its kind, reports how it ended, and returns the protocol's exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def main() -> int:
 
 
 def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int:
-    """One attempt from the first call home to the last event; returns the exit code."""
+    """One attempt from the request for the spec to the last event; returns the exit code."""
     scratch.mkdir(parents=True, exist_ok=True)
     home = Home(url, token, scratch)
     commands = Commands(home)
@@ -62,7 +64,7 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
 
 
 def _multi_process_spec(reply: dict[str, Any]) -> TrainSpec | None:
-    """The spec, when it asks for more than one process and can be carried out; what is wrong with one is said on the usual way."""
+    """The spec, when it is valid and asks for several processes; what is wrong with one is reported by `_run_job`."""
     if reply.get("protocol") != PROTOCOL or reply.get("kind") != "train":
         return None
     try:

@@ -1,4 +1,6 @@
-"""Leads an attempt of several processes: starts `accelerate launch`, watches the ranks, and says how it ended when they cannot."""
+"""Leads an attempt of several processes: starts `accelerate launch`, watches the ranks, and reports how it ended when
+they cannot.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,13 @@ from ..protocol.home import Home
 from ..spec.models import TrainSpec
 from .worker import die_with_parent, notes_dir, write_note
 
-# How long the other ranks may take to leave their last words once one is in trouble.
+# How long the other ranks may take to report once one has failed.
 GRACE_S = 3.0
 POLL_EVERY_S = 0.1
 LAST_LINES = 25
 RANK_LINE = re.compile(rb"\[[A-Za-z_]*(\d+)\]:(.*)", re.DOTALL)
 EXIT_LINE = re.compile(rb"exitcode: (-?\d+)\) local_rank: (\d+)")
-# Reasons every rank finds alike: naming one rank would mislead.
+# Reasons that all ranks find alike: naming one rank would mislead.
 SHARED_REASONS = ("bad_spec", "bad_data", "model_load", "nan_loss", "diverged", "server_refused")
 
 
@@ -80,13 +82,13 @@ def check_packages(spec: TrainSpec) -> None:
     if strategy in ("zero2", "zero3") and importlib.util.find_spec("deepspeed") is None:
         raise TrainingFailed(
             "bad_spec",
-            f"parallel.strategy {strategy} needs the Python package deepspeed, which this trainer environment does not have",
-            "Install it there (docs/hyperparameters.md, several GPUs), or choose parallel: fsdp, which needs nothing more.",
+            f"parallel.strategy {strategy} needs the Python package deepspeed, which this environment does not have",
+            "Install it there (docs/hyperparameters.md, several GPUs), or choose parallel: fsdp, without it.",
         )
 
 
 class Leader:
-    """Launcher, ranks and what they said. One attempt each."""
+    """The launcher, the ranks and their output, for one attempt."""
 
     def __init__(self, scratch: Path, spec: TrainSpec) -> None:
         self.scratch, self.size = scratch, spec.parallel.processes
@@ -94,12 +96,12 @@ class Leader:
             lambda: collections.deque(maxlen=LAST_LINES)
         )
         self.exit_codes: dict[int, int] = {}
-        self.silent_exits: list[int] = []  # ranks that ended without a word, in the order in which that was seen
+        self.silent_exits: list[int] = []  # ranks that exited without reporting, in the order of detection
         self._request = False
         self._signaled = False
 
     def start(self, reply: dict[str, Any], spec: TrainSpec) -> None:
-        """Starts the launcher. It gets a session of its own: a signal to our group must not end ranks that are to save."""
+        """Starts the launcher in its own session: a signal to our group must not end ranks that are to save."""
         notes = notes_dir(self.scratch)
         shutil.rmtree(notes, ignore_errors=True)
         notes.mkdir(parents=True)
@@ -111,8 +113,9 @@ class Leader:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1),  # ranks share it out
-            # Walled-off work has no network but this, and no name that could be looked up.
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")
+            or str(os.cpu_count() or 1),  # ranks divide it among themselves
+            # A sandboxed job has no other network, and no names to resolve.
             "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
             "PYTHONUNBUFFERED": "1",
         }
@@ -141,12 +144,12 @@ class Leader:
                 self.lines[int(mine[1]) if mine else None].append(text)
 
     def ask_to_pause(self, *_: Any) -> None:
-        """A signal's work: rank 0 is told as soon as it listens."""
+        """Signal handler: rank 0 gets the signal as soon as it listens."""
         self._request = True
 
-    def words(self) -> dict[int, dict[str, Any]]:
-        """Last words by rank, of those that left some."""
-        return {rank: word for rank in range(self.size) if (word := self._note(f"{rank}.json"))}
+    def reports(self) -> dict[int, dict[str, Any]]:
+        """Reports by rank, of the ranks that left one."""
+        return {rank: report for rank in range(self.size) if (report := self._note(f"{rank}.json"))}
 
     def _note(self, name: str) -> Any:
         try:
@@ -155,7 +158,7 @@ class Leader:
             return None
 
     def watch(self) -> None:
-        """Returns when launcher and ranks are gone; ends them when one is in trouble."""
+        """Returns when launcher and ranks have exited; ends them when one has failed."""
         trouble: float | None = None
         while self.process.poll() is None:
             if self._request and not self._signaled and self._note("listening") and (pid := self._note("0.pid")):
@@ -164,9 +167,9 @@ class Leader:
                     os.kill(pid, signal.SIGTERM)
             pids = {rank: pid for rank in range(self.size) if (pid := self._note(f"{rank}.pid"))}
             dead = [rank for rank, pid in pids.items() if not alive(pid)]
-            words = self.words()  # after the look: a rank writes first and goes then
-            self.silent_exits += [rank for rank in dead if rank not in words and rank not in self.silent_exits]
-            if self.silent_exits or any(word["exit"] not in (0, 4) for word in words.values()):
+            reports = self.reports()  # read after the pids: a rank reports before it exits
+            self.silent_exits += [rank for rank in dead if rank not in reports and rank not in self.silent_exits]
+            if self.silent_exits or any(report["exit"] not in (0, 4) for report in reports.values()):
                 trouble = trouble or time.monotonic()
                 if time.monotonic() - trouble > GRACE_S:
                     break
@@ -174,7 +177,7 @@ class Leader:
         self.end()
 
     def end(self) -> None:
-        """Ends launcher and ranks and waits until they are gone."""
+        """Ends launcher and ranks and waits until they have exited."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -188,46 +191,47 @@ class Leader:
         self._reader.join(5)
 
     def failure(self) -> dict[str, Any]:
-        """What went wrong first, as the fields of a `failed` event: the rank and its last words."""
-        words = self.words()
-        told = sorted((w["at"], rank) for rank, w in words.items() if w.get("failure") and not w.get("peer"))
-        if told:
-            rank = told[0][1]
-            failure = words[rank]["failure"]
+        """The first failure as the fields of a `failed` event, with its rank and the last lines."""
+        reports = self.reports()
+        own = sorted((w["at"], rank) for rank, w in reports.items() if w.get("failure") and not w.get("peer"))
+        if own:
+            rank = own[0][1]
+            failure = reports[rank]["failure"]
             if failure["reason"] not in SHARED_REASONS:
                 failure["message"] = f"rank {rank} of {self.size}: {failure['message']}"
             return failure
         if self.silent_exits:
             return self._died(self.silent_exits[0])
-        heard = sorted((w["at"], rank) for rank, w in words.items() if w.get("failure"))
-        if heard:
-            rank = heard[0][1]
-            failure = words[rank]["failure"]
+        all_failures = sorted((w["at"], rank) for rank, w in reports.items() if w.get("failure"))
+        if all_failures:
+            rank = all_failures[0][1]
+            failure = reports[rank]["failure"]
             return {**failure, "message": f"rank {rank} of {self.size} lost the others: {failure['message']}"}
         return {
             "reason": "internal",
-            "message": f"the launcher of {self.size} processes ended with code {self.process.returncode} before they began",
-            "advice": "See the detail: what the launcher said last.",
+            "message": f"the launcher of {self.size} processes exited with code {self.process.returncode} too early",
+            "advice": "See the detail: the launcher's last lines.",
             "retry": True,
             "detail": "\n".join(self.lines[None])[-4000:],
         }
 
     def _died(self, rank: int) -> dict[str, Any]:
         code = self.exit_codes.get(rank)
-        how = "ended without a word" if code is None or code >= 0 else f"was killed by signal {-code}"
+        how = "exited without reporting" if code is None or code >= 0 else f"was killed by signal {-code}"
         last = "\n".join(self.lines[rank])
         return {
             "reason": "internal",
-            "message": f"rank {rank} of {self.size} {how}" + (f"; its last words: {last[-300:]}" if last else ""),
-            "advice": "A process killed from outside is most often one that took more memory than there is: look at the machine's "
-            "log, lower the batch or max_length. Another attempt goes on from the last checkpoint.",
+            "message": f"rank {rank} of {self.size} {how}"
+            + (f"; its last stderr lines: {last[-300:]}" if last else ""),
+            "advice": "A process killed from outside has most often used more memory than there is: look at the "
+            "machine's log, lower the batch or max_length. Another attempt resumes from the last checkpoint.",
             "retry": True,
             "detail": last[-4000:],
         }
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -253,11 +257,11 @@ def run_leader(
         leader.watch()
     finally:
         leader.end()
-    first = leader.words().get(0)
+    first = leader.reports().get(0)
     if first and not first.get("failure"):
         return int(first["exit"])
     failure = leader.failure()
-    # Rank 0 can speak no more. Its spool can: what it did not send goes first, then the end.
+    # Rank 0 can no longer report. Its spool can: the unsent events go first, then the failure.
     home = Home(url, token, scratch)
     home.start(reply)
     home.emit("failed", **failure)

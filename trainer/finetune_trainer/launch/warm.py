@@ -1,4 +1,6 @@
-"""Has everything loaded before there is work: what takes seconds to import is imported once, and every attempt begins as a copy of it."""
+"""Imports everything before there is work: slow imports happen once, and each attempt starts as a
+fork of this process.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ from importlib import import_module
 from ..spec.parse import KINDS
 from .attempt import main
 
-# The layers of most models; those of others are imported when such a model is loaded.
+# The layers of most models; others are imported when such a model is loaded.
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
 
 
 def prepare() -> Callable[[], int]:
-    """Imports what trainings and evaluations need and returns the function that carries out one attempt.
+    """Imports what trainings and evaluations need, and returns the function that runs one attempt.
 
-    No thread is started and no random number drawn: the copies are as good as processes of their own.
+    No thread is started and no random number drawn, so a fork behaves like a new process.
     """
     # Libraries read these when they are imported; nothing is ever fetched.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")

@@ -1,4 +1,6 @@
-"""One of several processes that train together: joins the others, runs the act, and leaves its last words in scratch for the leader."""
+"""One of several processes that train together: joins the others, runs the training, and leaves its report in scratch
+for the leader.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from ..protocol.control import Commands
 from ..protocol.home import Home
 from ..spec.parse import parse_spec
 
-# How a rank hears that another is gone; whoever says this did not begin the trouble.
+# Messages of a rank that lost another one; the failure did not begin in such a rank.
 PEER_MESSAGES = (
     "connection closed by peer",
     "connection reset by peer",
@@ -34,13 +36,13 @@ def notes_dir(scratch: Path) -> Path:
 
 
 def die_with_parent() -> None:
-    """Has the system end this process when the one that started it is gone, however that came about: no process is left over."""
+    """Has the system end this process when its parent exits for any reason, so that no process is left behind."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; Linux alone has it
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; only Linux has it
 
 
 def watch_parent() -> None:
-    """The same by looking once a second, for systems without that."""
+    """The same by polling once a second, for systems without that."""
     parent = os.getppid()
 
     def look() -> None:
@@ -52,7 +54,7 @@ def watch_parent() -> None:
 
 
 def write_note(scratch: Path, name: str, value: Any) -> None:
-    """Writes a note whole or not at all."""
+    """Writes a note atomically."""
     target = notes_dir(scratch) / name
     temporary = target.with_name(f".{name}-{os.getpid()}")
     temporary.write_text(json.dumps(value), "utf-8")
@@ -60,7 +62,7 @@ def write_note(scratch: Path, name: str, value: Any) -> None:
 
 
 def run_rank(url: str, token: str, scratch: Path, reply: dict[str, Any]) -> int:
-    """This rank's part of an attempt; returns the exit code its last words name."""
+    """This rank's part of an attempt; returns the exit code of its report."""
     rank = int(os.environ["RANK"])
 
     def leave(code: int, message: str) -> None:
@@ -95,7 +97,7 @@ def run_rank(url: str, token: str, scratch: Path, reply: dict[str, Any]) -> int:
 def _train(home: Home | None, scratch: Path, reply: dict[str, Any], commands: Commands | None) -> int:
     spec = parse_spec(reply["kind"], reply["spec"])
     from ..distributed.group import SilentHome, join
-    from ..training import train  # late: torch and TRL take seconds to import, and signals are heard meanwhile
+    from ..training import train  # late: torch and TRL take seconds to import, and signals are handled meanwhile
 
     group = join(spec.parallel.strategy)
     outcome = train.run(home or SilentHome(scratch), reply, spec, commands, group)
@@ -105,7 +107,7 @@ def _train(home: Home | None, scratch: Path, reply: dict[str, Any], commands: Co
 
 
 def main() -> int:
-    """Runs a rank from the environment of the launcher; the launcher sees 0 for every end that is in order."""
+    """Runs a rank from the environment of the launcher, which gets 0 for every regular end."""
     die_with_parent()
     watch_parent()
     scratch = Path(os.environ["FTL_SCRATCH"])
@@ -114,7 +116,7 @@ def main() -> int:
     code = run_rank(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], scratch, reply)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if code in (0, 4) else 1)  # past teardowns that wait for ranks that are gone
+    os._exit(0 if code in (0, 4) else 1)  # skips teardowns that wait for ranks that have exited
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The adapter of a training: which layers it is laid on, PEFT's configuration for it, and the weights it begins with."""
+"""The adapter of a run: the layers it is on, PEFT's configuration for it, and its initial weights."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..spec.models import Full, Lora, TrainSpec
 from .artifacts import check_adapter
 from .checkpoint import ADAPTER_FILES
 
-# The layer of a model that gives one number instead of words; it is trained whole, beside the adapter.
+# The head of a reward model, which gives one number. All of its weights are trained, besides the adapter.
 SCORE_HEAD = "score"
 
 
 def linear_module_names(model: Any) -> list[str]:
-    """Last names of all linear layers but the output head: what `all-linear` means."""
+    """Last names of all linear layers except the output head: the meaning of `all-linear`."""
     heads = [getattr(model, SCORE_HEAD)] if hasattr(model, SCORE_HEAD) else [model.get_output_embeddings()]
     return sorted(
         {
@@ -54,30 +54,32 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
 
 
 def is_full_fine_tuning(spec: TrainSpec) -> bool:
-    """Whether every weight is trained, and there is no adapter."""
+    """Whether this is full fine-tuning: every weight is trained, without an adapter."""
     return isinstance(spec.method.adapter, Full)
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
-    """Parameters that are trained, and all of them."""
+    """Trainable parameters, and all parameters."""
     if isinstance(model, PeftModel):
         return model.get_nb_trainable_parameters()
     return model.num_parameters(only_trainable=True), model.num_parameters()
 
 
 def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
-    """The model with the spec's adapter on it: new, its weights by the seed alone, or with those of the adapter in `start`.
+    """The model with the spec's adapter on it, new and initialized by the seed, or with the weights of the adapter in
+    `start`.
 
-    Without an adapter the model itself is made ready to be trained. Raises TrainingFailed when the adapter is of another shape
-    than the spec's.
+    For full fine-tuning the model itself is made trainable. Raises TrainingFailed when the adapter in `start` has
+    another shape than the spec's.
     """
     set_seed(spec.hyperparameters.seed)
     if is_full_fine_tuning(spec):
         return model.requires_grad_(True)
     config = lora_config(spec, model)
     if config.layers_to_transform is not None and spec.parallel.strategy != "zero3":
-        # With checkpointing, TRL and transformers have the embedding's output ask for a gradient, which then runs through every
-        # frozen layer. Only re-entrant checkpointing needs that, and TRL takes it for zero3 alone.
+        # With gradient checkpointing, TRL and transformers make the embedding's output require a gradient, which then
+        # flows through
+        # every frozen layer. Only re-entrant checkpointing needs that, and TRL uses it for zero3 only.
         model.enable_input_require_grads = _no_input_gradients
     peft_model = get_peft_model(model, config)
     if spec.method.adapter.dora and spec.method.quantization == "int8":
@@ -94,7 +96,7 @@ def _no_input_gradients() -> None:
 
 
 def _restore_scales(layer: Any, _: Any) -> None:
-    """Gives an int8 weight its scales back: on processors PEFT copies it for DoRA, and the copy has none."""
+    """Restores the scales of an int8 weight: on CPUs PEFT copies the weight for DoRA, and the copy has none."""
     if layer.weight.CB is not None and layer.weight.SCB is None:
         layer.weight.SCB = layer.state.SCB
 
@@ -113,7 +115,8 @@ def _load_start(model: PeftModel, directory: Path, lora: Lora) -> None:
             raise _other(f"{name} is {ours} here and {theirs} there", name)
     tensors = load_file(directory / ADAPTER_FILES[0])
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-    # A reward model may begin with an adapter that has no head yet; nothing else may be missing, and nothing left over.
+    # A reward model may start from an adapter without a head. Nothing else may be missing, and nothing may be left
+    # over.
     head = {name for name in expected if name.rpartition(".")[0].endswith(f".{SCORE_HEAD}")}
     if not expected.keys() - head <= tensors.keys() <= expected.keys():
         odd = sorted((expected.keys() - head) ^ (tensors.keys() - head))
@@ -131,14 +134,16 @@ def _load_start(model: PeftModel, directory: Path, lora: Lora) -> None:
 def _other(what: str, field: str) -> TrainingFailed:
     return TrainingFailed(
         "bad_spec",
-        f"the model this run goes on from has another adapter: {what}",
-        f"Leave {field} out, so that it is taken over from that model, or start from the base model.",
+        f"the model this run continues from has another adapter: {what}",
+        f"Leave {field} out, so that it is taken from that model, or start from the base model.",
     )
 
 
 @contextlib.contextmanager
 def hide_quantization(model: PeftModel) -> Iterator[None]:
-    """Hides from TRL that the base is quantised: it would round the adapter to bfloat16, and one that goes on would lose what it learnt."""
+    """Hides from TRL that the base is quantized: TRL would round the adapter to bfloat16, and a resumed run would lose
+    what it learned.
+    """
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # on the wrapper; the base inside keeps its own
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a fine-tuned model's directory holds: an adapter, a full model or a reward model."""
+"""What the directory of a fine-tuned model holds: an adapter, a full model or a reward model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .check import read_safetensors_header
 
 
 def check_adapter(name: str, directory: Path) -> None:
-    """Raises ModelLoad unless the directory holds a LoRA adapter as sound safetensors."""
+    """Raises ModelLoad unless the directory holds a LoRA adapter as valid safetensors."""
     try:
         read_safetensors_header(directory / "adapter_model.safetensors")
         config = json.loads((directory / "adapter_config.json").read_text("utf-8"))
@@ -21,12 +21,12 @@ def check_adapter(name: str, directory: Path) -> None:
 
 
 def is_full_model(directory: Path) -> bool:
-    """Whether a tuned model's files are a model by themselves, with no adapter for a base."""
+    """Whether the files of a fine-tuned model are a full model, not an adapter for a base."""
     return (directory / "model.safetensors").is_file() and not (directory / "adapter_config.json").exists()
 
 
 def is_reward_model(directory: Path) -> bool:
-    """Whether a tuned model, checked already, is a reward model: it has a head that gives one number instead of words."""
+    """Whether a fine-tuned model, checked before, is a reward model: its head gives one number."""
     if is_full_model(directory):
         config = json.loads((directory / "config.json").read_text("utf-8"))
         return any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or [])

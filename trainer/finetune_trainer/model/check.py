@@ -1,4 +1,4 @@
-"""Looks at a model directory without loading it: safetensors and tokenizer only, no pickles, no code, sound headers."""
+"""Checks a model directory without loading it: safetensors and tokenizer only, no pickles, no code, valid headers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HEADER_LIMIT = 100 * 1024 * 1024
 
 
 class ModelProblem(ValueError):
-    """What is wrong with a model directory, in words for its owner."""
+    """What is wrong with a model directory, in a sentence for its owner."""
 
 
 def file_entries(directory: Path) -> list[dict[str, Any]]:
-    """Every file below `directory` as `{path, size, sha256}`, sorted by path; the manifest itself is left out."""
+    """Every file below `directory` as `{path, size, sha256}`, sorted by path; without the manifest itself."""
     paths = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != "manifest.json")
     return [
         {"path": p.relative_to(directory).as_posix(), "size": p.stat().st_size, "sha256": sha256_file(p)} for p in paths
@@ -30,13 +30,15 @@ def file_entries(directory: Path) -> list[dict[str, Any]]:
 
 
 def manifest_hash(entries: list[dict[str, Any]]) -> str:
-    """One hash for a whole file list: sha256 over lines `sha256 size path`, sorted by path."""
+    """One hash for a list of files: sha256 over lines `sha256 size path`, sorted by path."""
     lines = sorted((e["path"], f"{e['sha256']} {e['size']} {e['path']}\n") for e in entries)
     return hashlib.sha256("".join(line for _, line in lines).encode()).hexdigest()
 
 
 def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
-    """Tensor table of a safetensors file, checked against the file's true size; raises ModelProblem when it is not one."""
+    """Tensor table of a safetensors file, checked against the size of the file. Raises ModelProblem when it is not
+    valid.
+    """
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -71,7 +73,7 @@ def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
 def _offsets(path: Path, name: str, entry: Any) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not (isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(o, int) for o in offsets)):
-        raise ModelProblem(f"{path.name}: tensor {name!r} has no sound data_offsets")
+        raise ModelProblem(f"{path.name}: tensor {name!r} has no valid data_offsets")
     return offsets[0], offsets[1]
 
 
@@ -82,7 +84,7 @@ def check_model_dir(directory: Path) -> dict[str, Any]:
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory).as_posix()
         if path.is_symlink() and not path.resolve().is_file():
-            raise ModelProblem(f"{relative}: a link that leads nowhere")
+            raise ModelProblem(f"{relative}: a broken link")
         if path.is_dir():
             continue
         if not SAFE_PATH.fullmatch(relative):
@@ -90,7 +92,7 @@ def check_model_dir(directory: Path) -> dict[str, Any]:
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise ModelProblem(f"{relative}: pickled or foreign weights can run code; convert the model to safetensors")
         if path.suffix.lower() in CODE_SUFFIXES:
-            raise ModelProblem(f"{relative}: a model directory may not bring code")
+            raise ModelProblem(f"{relative}: a model directory may not contain code")
         with path.open("rb") as stream:
             magic = stream.read(4)
         if path.suffix != ".safetensors" and (

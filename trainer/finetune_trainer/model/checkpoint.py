@@ -1,4 +1,6 @@
-"""Checkpoints without pickles: weights, optimizer, random and trainer state as safetensors and JSON, moved into place whole."""
+"""Checkpoints without pickles: weights, optimizer, random and trainer state as safetensors and JSON, renamed into
+place.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from ..protocol.failures import BadCheckpoint
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-# Only in checkpoints of a run that keeps the best: its weights, while those are others than the checkpoint's own.
+# Only in checkpoints of runs with `keep_best`: the best weights, when they are not the checkpoint's own.
 BEST_FILE = "best.safetensors"
-# What only going on with training needs.
+# Needed only to resume.
 RESUME_FILES = ("trainer_state.json", "optimizer.safetensors", "rng.json", BEST_FILE)
-# The weights of a run that trains every one of them; what describes them and their tokens lies beside, as the base has it.
+# The weights of a full fine-tuning. The files that describe the model and its tokenizer are copied from the base.
 MODEL_FILE = "model.safetensors"
 CONFIG_FILES = (
     *("config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
@@ -37,7 +39,7 @@ OURS = "finetune_trainer"
 
 @dataclass
 class Parts:
-    """The live objects a checkpoint is made of."""
+    """The live objects that a checkpoint saves."""
 
     model: Any
     optimizer: torch.optim.Optimizer
@@ -46,10 +48,10 @@ class Parts:
 
 @dataclass
 class Contents:
-    """What is written: whole tensors on the processor by name, the optimizer's groups and the schedule as JSON values.
+    """What is written: full tensors on the CPU by name, the optimizer's groups and the schedule as JSON values.
 
-    `config` is the adapter's; None where every weight is trained, and `weights` are the whole model's. `described` is the
-    model's config.json where that is another than its base's, as of a reward model.
+    `config` is the adapter's, or None for full fine-tuning, whose `weights` are the full model's. `described` is the
+    model's config.json where it differs from its base's, as for a reward model.
     """
 
     weights: dict[str, torch.Tensor]
@@ -61,12 +63,12 @@ class Contents:
 
 
 def collect(parts: Parts) -> Contents:
-    """The live state as whole tensors. Where ranks hold parts of tensors, all of them must call it together."""
+    """The live state as full tensors. With sharded tensors, all ranks must call it together."""
     tensors, groups = _flatten(parts)
     schedule = {k: v for k, v in parts.scheduler.state_dict().items() if k != "lr_lambdas"}
     if not isinstance(parts.model, PeftModel):
         weights = {n: whole(t) for n, t in _own_weights(parts.model)}
-        # Only a model that writes is described by its base's own file.
+        # Only a model that generates text is described by its base's own file.
         described = None if parts.model.can_generate() else json.loads(parts.model.config.to_json_string())
         return Contents(weights, None, tensors, groups, schedule, described)
     adapter = {n: whole(t) for n, t in get_peft_model_state_dict(parts.model, save_embedding_layers=False).items()}
@@ -74,7 +76,7 @@ def collect(parts: Parts) -> Contents:
 
 
 def _own_weights(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """The model's weights by name, one that goes by several names (a head tied to the embedding) by the first alone."""
+    """The model's weights by name; a tensor with several names (a head tied to the embedding) has the first one."""
     known: set[int] = set()
     return [
         (name, tensor)
@@ -84,13 +86,13 @@ def _own_weights(model: Any) -> list[tuple[str, torch.Tensor]]:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on the processor; one that lies in parts on several ranks is put together."""
+    """The full tensor on the CPU; a sharded one is gathered."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach().cpu().contiguous()
 
 
 def distribute_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor laid out as `like` is: in parts on the ranks where that one is."""
+    """A full tensor, sharded as `like` is."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
@@ -105,10 +107,10 @@ def write_checkpoint(
     best: Path | None = None,
     beside: Path | None = None,
 ) -> Path:
-    """Writes a checkpoint beside `target` and renames it there, so that a directory of that name is always whole.
+    """Writes a checkpoint beside `target` and renames it, so that a directory of that name is always complete.
 
-    `rngs` are the random states of all ranks by rank; `best` the weights of a better step to carry along; `beside` the
-    directory of the base, whose small files make whole weights a model.
+    `rngs` are the random states of all ranks by rank, `best` the weights of a better step to include, and `beside` the
+    directory of the base, whose config and tokenizer a full model needs.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
@@ -120,7 +122,7 @@ def write_checkpoint(
         else:
             _write_adapter(temporary, contents, base)
         save_file(contents.optimizer, temporary / "optimizer.safetensors")
-        # transformers reads this file too and refuses fields it does not know; under `stateful_callbacks` it looks away.
+        # transformers reads this file too and refuses unknown fields, except under `stateful_callbacks`.
         ours = {**state["stateful_callbacks"][OURS], "optimizer": contents.groups, "scheduler": contents.schedule}
         _write_json(temporary / "trainer_state.json", {**state, "stateful_callbacks": {OURS: ours}})
         _write_json(temporary / "rng.json", {**rngs[0], "ranks": rngs[1:]})
@@ -137,7 +139,7 @@ def write_checkpoint(
 
 
 def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) -> None:
-    """The two adapter files; the base is named as the spec names it, not by a path of this machine."""
+    """The two adapter files. The base is named as in the spec, not by a path of this machine."""
     save_file(contents.weights, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
     config = {k: sorted(v) if isinstance(v, set) else v for k, v in contents.config.items()}
     config |= {"base_model_name_or_path": base["id"], "revision": base["revision"], "inference_mode": True}
@@ -145,7 +147,7 @@ def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) ->
 
 
 def _write_model(directory: Path, contents: Contents, beside: Path) -> None:
-    """A model that loads by itself: the weights, and the base's own description of them, of its tokens and of its turns."""
+    """A model that loads by itself: the weights, and the base's files for config, tokenizer and chat template."""
     save_file(contents.weights, directory / MODEL_FILE, metadata={"format": "pt"})
     for name in CONFIG_FILES:
         if (beside / name).is_file():
@@ -160,23 +162,23 @@ def files_of(directory: Path) -> tuple[str, ...]:
 
 
 def result_files(directory: Path) -> tuple[str, ...]:
-    """Those of them that are the adapter or the model, which is all that answering needs."""
+    """The files that are the adapter or the model, which is all that inference needs."""
     return tuple(name for name in files_of(directory) if name not in RESUME_FILES)
 
 
 def weights_file(directory: Path) -> Path:
-    """Where a checkpoint's adapter or model lies."""
+    """The file with a checkpoint's adapter or model weights."""
     model = directory / MODEL_FILE
     return model if model.is_file() else directory / ADAPTER_FILES[0]
 
 
 def load_weights(directory: Path, model: Any) -> None:
-    """Puts the weights of a checkpoint into a model of the same shape: all of them, or those of its adapter."""
+    """Loads the weights of a checkpoint into a model of the same shape: all of them, or those of its adapter."""
     if isinstance(model, PeftModel):
         load_adapter(directory, model)
         return
     if not (directory / MODEL_FILE).is_file():
-        raise BadCheckpoint("the checkpoint holds an adapter, and this job trains the whole model")
+        raise BadCheckpoint("the checkpoint holds an adapter, and this job is a full fine-tuning")
     own = dict(_own_weights(model))
     with safe_open(directory / MODEL_FILE, framework="pt") as file:
         if set(file.keys()) != set(own):
@@ -189,7 +191,7 @@ def load_weights(directory: Path, model: Any) -> None:
 
 
 def load_adapter(directory: Path, model: Any) -> None:
-    """Puts the adapter weights of a checkpoint into a model that already has an adapter of the same shape."""
+    """Loads the adapter weights of a checkpoint into a model with an adapter of the same shape."""
     tensors = load_file(directory / ADAPTER_FILES[0])
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in expected.items()}:
@@ -200,7 +202,7 @@ def load_adapter(directory: Path, model: Any) -> None:
 
 
 def load_optimizer(directory: Path, parts: Parts) -> None:
-    """Restores optimizer and learning-rate schedule, by parameter name."""
+    """Restores optimizer and learning rate schedule, by parameter name."""
     saved = read_state(directory)["stateful_callbacks"][OURS]
     names = _names(parts)
     live_parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
@@ -211,7 +213,7 @@ def load_optimizer(directory: Path, parts: Parts) -> None:
         for key in keys:
             name, _, slot = key.rpartition("/")
             if name not in index_of:
-                raise BadCheckpoint(f"the checkpoint's optimizer knows {name}, this model does not")
+                raise BadCheckpoint(f"the checkpoint's optimizer has {name}, this model does not")
             tensor, like = file.get_tensor(key), live_parameters[index_of[name]]
             state[index_of[name]][slot] = distribute_like(tensor, like) if tensor.shape == like.shape else tensor
     if not all(state.values()):
@@ -250,14 +252,14 @@ def _flatten(parts: Parts) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]
 
 
 def rng_state() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's random generators as JSON values."""
+    """The states of the random generators of Python, NumPy and torch as JSON values."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
     return {
         "python": [version, list(words), gauss],
         "numpy": [name, keys.tolist(), position, has_gauss, cached],
         "torch": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode(),
-        # That of this process's GPU alone: asking after the others would take memory on each of them.
+        # Only of this process's GPU: asking for the others would take memory on each of them.
         "cuda": [base64.b64encode(torch.cuda.get_rng_state().numpy().tobytes()).decode()]
         if torch.cuda.is_available()
         else [],
@@ -265,7 +267,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def load_rng(directory: Path, rank: int = 0) -> None:
-    """Restores the random generators of a rank from rng.json; a rank the checkpoint does not know keeps its own."""
+    """Restores the random generators of a rank from rng.json; a rank that is not in the checkpoint keeps its own."""
     saved = json.loads((directory / "rng.json").read_text("utf-8"))
     states = [saved, *saved.get("ranks", [])]
     if rank >= len(states):
@@ -274,7 +276,7 @@ def load_rng(directory: Path, rank: int = 0) -> None:
 
 
 def set_rng(mine: dict[str, Any]) -> None:
-    """Puts the random generators back into the states that `rng_state` gave."""
+    """Sets the random generators to states of `rng_state`."""
     version, words, gauss = mine["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = mine["numpy"]
@@ -301,5 +303,5 @@ def _fsync(path: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Deletes a checkpoint that the server holds and nobody here needs any more."""
+    """Deletes a checkpoint that is no longer needed here, since the server has it."""
     shutil.rmtree(directory, ignore_errors=True)

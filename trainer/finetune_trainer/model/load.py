@@ -1,4 +1,4 @@
-"""Loading a base model and its tokenizer: local files, safetensors only, no remote code; and what this machine has."""
+"""Loading a base model and its tokenizer: local files, safetensors only, no remote code; and how many cores to use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 
 
 def cores() -> int:
-    """Processors this process may use: its affinity, or less where a control group or OMP_NUM_THREADS grants less."""
+    """CPU cores this process may use: its affinity, or fewer where a control group or OMP_NUM_THREADS sets a limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -32,7 +32,7 @@ def cores() -> int:
 
 
 def prepare_torch() -> torch.device:
-    """Sets threads once, shared out between the processes of a training, and returns the device to compute on."""
+    """Sets the number of threads, divided by the processes of the run, and returns the device to compute on."""
     torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
@@ -53,7 +53,9 @@ def load_tokenizer(directory: Path) -> Any:
 
 
 def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None:
-    """bitsandbytes' configuration for a spec's `quantization`; None for none. Computes in `precision`; the output head stays as it is."""
+    """bitsandbytes' configuration for a spec's `quantization`; None for none. Computes in `precision`; the output head
+    is not quantized.
+    """
     if quantization == "nf4":
         return BitsAndBytesConfig(
             load_in_4bit=True,
@@ -67,9 +69,10 @@ def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None
 def load_model(
     directory: Path, precision: str, device: torch.device | None, quantization: str = "none", attention: str = "sdpa"
 ) -> Any:
-    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises ModelLoad.
+    """The base model in evaluation mode on `device` (None: where it was loaded), weights in `precision`. Raises
+    ModelLoad.
 
-    Quantised weights are made while loading, layer by layer, on the device they stay on.
+    Weights are quantized while loading, layer by layer, on the device they stay on.
     """
     for path in directory.iterdir():
         if path.suffix.lower() in PICKLE_SUFFIXES:
@@ -77,7 +80,7 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(directory, **LOCAL_ONLY)
         if getattr(config, "auto_map", None):
-            raise ModelLoad("config.json asks for code of its own (auto_map); this is never run")
+            raise ModelLoad("config.json asks for its own code (auto_map); this is never run")
         bits = quantized_as(quantization, precision)
         place = {} if bits is None else {"quantization_config": bits, "device_map": {"": device or "cpu"}}
         model = AutoModelForCausalLM.from_pretrained(
@@ -94,11 +97,12 @@ def load_model(
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
             raise
         raise ModelLoad(f"the base model cannot be loaded: {error}") from error
-    # It says at every layer's first call that int8 products pass through float16, which is what was asked for.
+    # At the first call of every layer it says that int8 products pass through float16, which is intended.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     for module in model.modules():
-        # bitsandbytes lays 4-bit weights out anew for some processors when a layer evaluates, and that layout has no
-        # gradient: training that goes on after an evaluation would learn nothing below it.
+        # bitsandbytes changes the layout of 4-bit weights for some CPUs when a layer is evaluated, and that layout has
+        # no
+        # gradient: after an evaluation, training would learn nothing below it.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return (model if device is None or bits is not None else model.to(device)).eval()

@@ -1,4 +1,4 @@
-"""Teacher-forced scoring: the loss and token accuracy of the tokens that count, with logits computed for those alone."""
+"""Teacher-forced scoring: loss and token accuracy of the tokens in the loss, with logits computed for those only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ..data.tokens import IGNORED, Tokens
 
-# Padded tokens of one batch: with 50k words their float32 logits take 0.8 GB at the very most.
+# Padded tokens of one batch: with a vocabulary of 50,000 their float32 logits take at most 0.8 GB.
 BATCH_TOKENS = 4096
 # Configs with one of these change the logits after the head; such models go through their own forward.
 HEAD_EXTRAS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
@@ -30,7 +30,7 @@ class Score:
 
 
 def causal_model(model: Any) -> Any:
-    """The language model inside the wrappers of PEFT and of training in parallel; LoRA layers sit in it already."""
+    """The language model inside the wrappers of PEFT and of data parallelism; it includes the LoRA layers."""
     model = getattr(model, "module", model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -40,8 +40,8 @@ def answer_logits(
 ) -> torch.Tensor:
     """Float32 logits `(n, vocabulary)` that predict the n positions `mask` (batch, length - 1) marks, rows first.
 
-    Rows must be padded on the right: then causal attention alone keeps padding out and no mask is needed.
-    `positions` (batch, length) that begin anew keep packed rows from looking at each other (packing.py).
+    Rows must be padded on the right: then causal attention excludes the padding and no mask is needed. `positions`
+    (batch, length) that restart at 0 isolate packed rows from each other (training/packing.py).
     """
     if getattr(getattr(model, "module", model), "answers_when_called", False):
         return model(input_ids=input_ids, answer_mask=mask, position_ids=positions)
@@ -49,9 +49,10 @@ def answer_logits(
 
 
 def score_when_called(model: Any) -> None:
-    """Makes `model(input_ids=…, answer_mask=…)` give `answer_logits`, on the model and on every wrapper put around it later.
+    """Makes `model(input_ids=…, answer_mask=…)` give `answer_logits`, on the model and on every later wrapper.
 
-    DDP, FSDP and DeepSpeed do their part in the call of the outermost module alone; calling past them would train n models.
+    DDP, FSDP and DeepSpeed work only in the call of the outermost module; calling past them would train n different
+    models.
     """
     causal = causal_model(model)
     plain = causal.forward
@@ -78,7 +79,9 @@ def _logits_at(
 
 
 def score(model: Any, input_ids: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor | None = None) -> Score:
-    """Scores a right-padded batch; `labels` (batch, length) hold -100 where nothing counts; `positions` are those of packs."""
+    """Scores a right-padded batch; `labels` (batch, length) are -100 for tokens not in the loss; `positions` are those
+    of packs.
+    """
     targets = labels[:, 1:]
     mask = targets != IGNORED
     wanted = targets[mask].long()
@@ -100,9 +103,9 @@ def pad_right(rows: list[tuple[np.ndarray, np.ndarray]], pad_id: int) -> tuple[t
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Row indices in batches of like length, longest first, so that a lack of memory shows at once.
+    """Row indices in batches of similar length, longest first, so that too little memory shows at once.
 
-    A batch holds `batch_size` rows at most, fewer when they are so long that their padded tokens would pass BATCH_TOKENS.
+    A batch holds at most `batch_size` rows, and fewer when their padded tokens would exceed BATCH_TOKENS.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -114,18 +117,18 @@ def batches_by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarr
 
 @dataclass
 class RowScores:
-    """Per row, in the order of the rows: summed loss in nats, tokens right, tokens counted."""
+    """Per row, in the order of the rows: summed loss in nats, correct tokens, tokens in the loss."""
 
     nll: np.ndarray
     correct: np.ndarray
     count: np.ndarray
 
     def loss(self) -> float:
-        """Mean loss in nats a token over all rows."""
+        """Mean loss in nats per token over all rows."""
         return float(self.nll.sum() / max(1, self.count.sum()))
 
     def accuracy(self) -> float:
-        """Share of tokens predicted right over all rows."""
+        """Share of correctly predicted tokens over all rows."""
         return float(self.correct.sum() / max(1, self.count.sum()))
 
 
@@ -133,7 +136,7 @@ class RowScores:
 def score_rows(
     model: Any, tokens: Tokens, batch_size: int, pad_id: int, should_stop: Callable[[], bool] = lambda: False
 ) -> RowScores:
-    """Scores every row by itself (in batches of like length), in evaluation mode without gradient."""
+    """Scores each row (in batches of similar length), in evaluation mode without gradients."""
     device = next(model.parameters()).device
     nll, correct, count = (np.zeros(len(tokens)) for _ in range(3))
     with evaluation_mode(model):
@@ -159,7 +162,7 @@ def score_rows(
 def reward_rows(
     model: Any, pairs: Any, batch_size: int, pad_id: int, should_stop: Callable[[], bool] = lambda: False
 ) -> np.ndarray:
-    """Rewards (pairs, 2) a reward model gives the chosen and the rejected sides of preference rows."""
+    """Rewards (pairs, 2) that a reward model gives the chosen and the rejected sides of preference rows."""
     device = next(model.parameters()).device
     rewards = np.zeros((len(pairs), 2))
     with evaluation_mode(model):
@@ -177,7 +180,7 @@ def reward_rows(
 
 @contextlib.contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Evaluation mode (no dropout) inside the block, and the mode from before after it."""
+    """Evaluation mode (no dropout) inside the block; the previous mode after it."""
     training = model.training
     model.eval()
     try:

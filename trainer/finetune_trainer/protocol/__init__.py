@@ -1,1 +1,1 @@
-"""How the trainer talks to the server: HTTP, events, downloads, uploads and commands, and the reasons why an attempt fails."""
+"""How the trainer talks to the server: HTTP, events, downloads, uploads, commands, and why an attempt fails."""

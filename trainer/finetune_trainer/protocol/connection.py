@@ -22,7 +22,7 @@ class Busy(OSError):
 
 
 class HttpFailure(Exception):
-    """An answer that trying again will not change. `status` and the decoded body are kept."""
+    """A response that another try will not change. `status` and the decoded body are kept."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(f"the server answered {status}: {_message(body)}")
@@ -44,7 +44,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Connection:
-    """One keep-alive connection home with retries. Not for two threads at once; make one a thread."""
+    """One keep-alive connection to the server. Not thread-safe: each thread makes its own."""
 
     def __init__(
         self, url: str, token: str, on_contact: Callable[[], None] = lambda: None, timeout: float = 60
@@ -67,7 +67,9 @@ class Connection:
     def once(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> http.client.HTTPResponse:
-        """Sends one request; `body` is bytes or JSON. The caller reads the response to its end. OSError without a connection."""
+        """Sends one request; `body` is bytes or JSON. The caller reads the response to its end. Raises OSError without
+        a connection.
+        """
         sent = dict(self._headers, **(headers or {}))
         if body is not None and not isinstance(body, (bytes, memoryview)):
             body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -84,13 +86,15 @@ class Connection:
         return response
 
     def json(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        """One request, no retry: the decoded answer. Raises Refused, HttpFailure, or OSError when trying again may help."""
+        """Sends one request, without retry, and returns the decoded response. Raises Refused, HttpFailure, or OSError
+        when a retry may help.
+        """
         response = self.once(method, path, body, headers)
         try:
             raw = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise OSError(f"the answer was cut off: {error}") from error
+            raise OSError(f"the response was cut off: {error}") from error
         try:
             value = json.loads(raw) if raw else {}
         except ValueError:
@@ -106,7 +110,7 @@ class Connection:
 
 
 def check_status(status: int, body: Any) -> None:
-    """Turns an answer's status into nothing, Refused, HttpFailure, or OSError for one worth another try."""
+    """Returns for a status below 400; else raises Refused, HttpFailure, or OSError when a retry may help."""
     if status < 400:
         return
     code = body.get("error", {}).get("code") if isinstance(body, dict) and isinstance(body.get("error"), dict) else None

@@ -1,4 +1,4 @@
-"""What steers training from outside and inside: commands and signals, and the guard against NaN and divergence."""
+"""Control of a running job from outside: commands of the server, and signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .home import Home
 
 
 class Commands:
-    """Commands from the server and signals of the system, as flags the training loop reads between steps."""
+    """Commands from the server and signals from the system, as flags that the training loop reads between steps."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -25,7 +25,7 @@ class Commands:
         self.stop = self.stop or "paused"
 
     def poll(self) -> bool:
-        """Takes new commands; True when the work must stop."""
+        """Takes new commands; True when the job must stop."""
         while command := self._home.take_command():
             if command["type"] == "checkpoint":
                 self.pending.append(command)
@@ -37,6 +37,6 @@ class Commands:
         return self.stop is not None
 
     def take_pending(self) -> list[dict[str, str]]:
-        """Commands that were taken and not yet reported as done."""
+        """Commands that were taken and are not yet reported as done."""
         taken, self.pending = self.pending, []
         return taken

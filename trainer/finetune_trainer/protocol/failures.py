@@ -1,4 +1,6 @@
-"""Why an attempt fails: the exceptions that carry a reason of the protocol, and any exception as the fields of a `failed` event."""
+"""Why an attempt fails: exceptions with a reason of the protocol, and any exception as the fields
+of a `failed` event.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 from .connection import HttpFailure
 
-# How libraries say that memory is used up: PyTorch, CUDA and cuBLAS, the system, oneDNN, and the dynamic linker.
+# How libraries report that memory is used up: PyTorch, CUDA and cuBLAS, the system, oneDNN, and the dynamic linker.
 MEMORY_MESSAGES = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
 MEMORY_ENDINGS = (
     "could not create a primitive",
@@ -15,13 +17,13 @@ MEMORY_ENDINGS = (
     "failed to map segment from shared object",
 )
 OUT_OF_MEMORY_ADVICE = (
-    "Lower per_device_batch_size (gradient_accumulation keeps the batch), lower max_length, turn on gradient_checkpointing, "
-    "or give the job more memory."
+    "Lower per_device_batch_size (gradient_accumulation keeps the batch), lower max_length, "
+    "turn on gradient_checkpointing, or give the job more memory."
 )
 
 
 class TrainingFailed(RuntimeError):
-    """Training cannot go on usefully. `reason` is one of the protocol's; `advice` says what to change."""
+    """The job cannot continue usefully. `reason` is one of the protocol's; `advice` says what to change."""
 
     def __init__(self, reason: str, message: str, advice: str) -> None:
         super().__init__(message)
@@ -29,7 +31,7 @@ class TrainingFailed(RuntimeError):
 
 
 def out_of_memory_message(error: BaseException) -> str | None:
-    """What an exception says, for people, when it was raised for want of memory; None when it was for something else."""
+    """The message of an exception that was raised because memory is used up; None when it has another cause."""
     text = str(error) or type(error).__name__
     low = text.lower()
     if (
@@ -42,15 +44,15 @@ def out_of_memory_message(error: BaseException) -> str | None:
 
 
 class BadSpec(ValueError):
-    """The spec does not fit; the message names the field."""
+    """The spec is not valid; the message names the field."""
 
 
 class BadData(ValueError):
-    """The rows cannot be trained on; the message says which and why."""
+    """The rows cannot be used; the message says which and why."""
 
 
 class ModelLoad(RuntimeError):
-    """A model, adapter or checkpoint cannot be had or does not fit; the message says which."""
+    """A model, adapter or checkpoint is missing or does not fit; the message says which."""
 
 
 class BadCheckpoint(RuntimeError):
@@ -58,7 +60,7 @@ class BadCheckpoint(RuntimeError):
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields of a `failed` event: reason, message, advice, and whether trying again may help."""
+    """An exception as the fields of a `failed` event: reason, message, advice, and whether a retry may help."""
     text = str(error) or type(error).__name__
     if isinstance(error, TrainingFailed):
         return {"reason": error.reason, "message": text, "advice": error.advice, "retry": False}
@@ -78,7 +80,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         return {
             "reason": "disk_full",
             "message": text,
-            "advice": "Free space where the scratch directory lies.",
+            "advice": "Free space on the disk of the scratch directory.",
             "retry": True,
         }
     if name in ("ModelLoad", "BadCheckpoint"):

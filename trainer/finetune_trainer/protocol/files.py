@@ -1,4 +1,4 @@
-"""Files that are sent and fetched: the names that are allowed, the kinds that are refused, and the hash of one."""
+"""Files on the wire: the allowed names, the refused formats, and the hash of a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-# Anything of these may run code when it is loaded, so a directory that holds one is refused whole.
+# Formats that may run code when they are loaded. A directory that holds one is refused.
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack"}
 SAFE_PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 

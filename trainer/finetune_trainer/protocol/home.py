@@ -1,4 +1,4 @@
-"""Calling home over HTTP (unix socket or http/https): spec, data and inputs in; numbered events out, spooled to disk first."""
+"""The control-plane client: fetches the spec, and sends numbered events, which are spooled to disk first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ MAX_EVENT_TEXT = 100_000
 
 
 def backoff() -> Iterator[float]:
-    """Waiting times in seconds: 0.2 doubling to 5, each shortened by up to a quarter so that trainers do not knock in step."""
+    """Retry delays in seconds: 0.2 doubling to 5, each shortened by up to a quarter so that trainers do not retry in
+    step.
+    """
     delay = 0.2
     while True:
         yield delay * (1 - random.Random().random() / 4)
@@ -33,7 +35,9 @@ def backoff() -> Iterator[float]:
 
 
 class Home:
-    """The one road home. `emit` never blocks on the network; a sender thread carries the spool to the server."""
+    """The control-plane client of an attempt. `emit` never blocks on the network; a sender thread sends the spool to
+    the server.
+    """
 
     def __init__(self, url: str, token: str, scratch: Path, leave: Callable[[int, str], None] | None = None) -> None:
         self.url, self.token, self.scratch = url, token, scratch
@@ -51,14 +55,14 @@ class Home:
         self._max_batch = 500
 
     def connection(self, timeout: float = 60) -> Connection:
-        """A fresh connection for the calling thread; `timeout` in seconds is how long an answer may take."""
+        """A new connection for the calling thread; `timeout` is how long a response may take, in seconds."""
         return Connection(self.url, self.token, self._contact, timeout)
 
     def _contact(self) -> None:
         self._last_contact = time.monotonic()
 
     def retry(self, call: Callable[[], Any]) -> Any:
-        """Runs `call` until it no longer raises OSError; leaves the process when refused or out of contact for a day."""
+        """Runs `call` until it no longer raises OSError; exits the process when refused or out of contact for a day."""
         delays = backoff()
         while True:
             try:
@@ -74,14 +78,16 @@ class Home:
             time.sleep(next(delays))
 
     def ask(self) -> dict[str, Any]:
-        """Fetches the spec reply and does nothing else."""
+        """Fetches the reply with the spec and does nothing else."""
         connection = self.connection()
         reply = self.retry(lambda: connection.json("GET", "/spec"))
         connection.close()
         return reply
 
     def start(self, reply: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Starts the sender thread by the spec reply, which is fetched when it is not given. Returns the reply."""
+        """Starts the sender thread with the settings of the spec reply, which is fetched when it is not given. Returns
+        the reply.
+        """
         reply = reply or self.ask()
         self._heartbeat_s = float(reply.get("heartbeat_s") or 15)
         self._max_batch = int(reply.get("max_batch_events") or 500)
@@ -91,7 +97,7 @@ class Home:
         return reply
 
     def emit(self, type: str, **data: Any) -> None:
-        """Writes one event to the spool; it is on its way within 250 ms. Texts are cut to 100,000 characters."""
+        """Writes one event to the spool; it is sent within 250 ms. Texts are cut to 100,000 characters."""
         with self._lock:
             self._spool.append({"at": int(time.time() * 1000), "type": type, **plain(data)})
 
@@ -102,17 +108,17 @@ class Home:
         self.emit("log", level=level, message=encoded.decode("utf-8", "ignore"))
 
     def phase(self, phase: str, message: str = "") -> None:
-        """Says what the trainer is doing now."""
+        """Reports what the trainer is doing."""
         print(f"-- {phase} {message}", file=sys.stderr, flush=True)
         self.emit("phase", phase=phase, message=message)
 
     def take_command(self) -> dict[str, str] | None:
-        """The oldest command not yet taken, as `{id, type}`; each is handed out once."""
+        """The oldest command that was not yet taken, as `{id, type}`; each is returned once."""
         with self._lock:
             return self._commands.popleft() if self._commands else None
 
     def command_done(self, command: dict[str, str]) -> None:
-        """Tells the server that a command was carried out, so that it stops repeating it."""
+        """Reports that a command is done, so that the server stops repeating it."""
         self.emit("command_done", id=command["id"], command=command["type"])
 
     def flush(self) -> None:
@@ -123,7 +129,7 @@ class Home:
             self._acked.wait_for(lambda: self._spool.acked >= target)
 
     def close(self) -> None:
-        """Sends what is left, the last batch marked final, and stops the sender."""
+        """Sends the rest, the last batch marked final, and stops the sender."""
         self._closing = True
         self._wake.set()
         if self._thread is not None:
@@ -185,7 +191,7 @@ def _batch(lines: list[bytes], final: bool) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON takes it: numbers JSON lacks become strings, and no text is longer than an event may carry."""
+    """The value as JSON: numbers that JSON lacks become strings, and texts are cut to the limit of an event."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, str):
@@ -198,6 +204,6 @@ def plain(value: Any) -> Any:
 
 
 def _exit_now(code: int, message: str) -> None:
-    """Ends the process from any thread: the server no longer wants its work, so nothing is worth finishing."""
+    """Ends the process from any thread: the server no longer wants its work, so there is nothing to finish."""
     print(message, file=sys.stderr, flush=True)
     os._exit(code)

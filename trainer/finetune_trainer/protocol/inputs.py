@@ -1,4 +1,4 @@
-"""Fetching what a job reads: model and adapter files (in place, or downloaded and hashed) and the rows of a split."""
+"""Inputs of a job: files of models and adapters (in place, or downloaded and hashed) and the rows of a split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .home import Home
 
 
 def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
-    """A directory holding the files of an input: its local path when that is on this machine, else a checked download."""
+    """A directory with the files of an input: its local path when that is on this machine, else a checked download."""
     files = entry.get("files") or []
     for file in files:
         path = str(file["path"])
@@ -26,9 +26,7 @@ def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
         for file in files:
             found = Path(local, file["path"])
             if not found.is_file() or found.stat().st_size != file["size"]:
-                raise ModelLoad(
-                    f"input {name}: {file['path']} is missing or has another size than it had when imported"
-                )
+                raise ModelLoad(f"input {name}: {file['path']} is missing or does not have the size that was imported")
         return Path(local)
     if not files:
         raise ModelLoad(f"input {name}: no files, and {local!r} is not on this machine")
@@ -42,7 +40,7 @@ def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
 
 
 def _download(home: Home, connection: Connection, name: str, file: dict[str, Any], target: Path) -> None:
-    """One file by ranges, going on where a broken connection left it; kept only when size and hash agree."""
+    """Downloads one file by ranges and resumes after a broken connection; kept only when size and hash agree."""
     if target.is_file() and target.stat().st_size == file["size"] and sha256_file(target) == file["sha256"]:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +74,7 @@ def _download(home: Home, connection: Connection, name: str, file: dict[str, Any
             part.unlink()
     except HttpFailure as failure:
         raise ModelLoad(f"input {name}: {file['path']}: {failure}") from failure
-    raise ModelLoad(f"input {name}: {file['path']} does not have the hash the job names")
+    raise ModelLoad(f"input {name}: {file['path']} does not have the hash that the job names")
 
 
 def _read(connection: Connection, response: http.client.HTTPResponse, size: int) -> bytes:

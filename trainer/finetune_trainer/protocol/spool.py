@@ -12,7 +12,9 @@ class SpoolLost(RuntimeError):
 
 
 class Spool:
-    """Numbers, stores and re-reads events. Memory stays flat however long the server is away. Callers hold a lock."""
+    """Numbers, stores and re-reads events. Memory use does not grow while the server is unreachable. Callers hold a
+    lock.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +27,7 @@ class Spool:
         self._reader = path.open("rb")
 
     def _recover(self) -> None:
-        """Takes up the spool of a process that died in this attempt; a line it did not finish is cut away."""
+        """Reads the spool of an earlier process of this attempt; an unfinished last line is cut off."""
         if not self._path.exists():
             return
         good = 0
@@ -42,7 +44,7 @@ class Spool:
         self._next_seq = self.first_seq
 
     def start_after(self, server_seq: int) -> None:
-        """Goes on after what the server holds: numbers it has are skipped, and new ones come after them."""
+        """Continues after what the server holds: numbers it has are skipped, and new ones come after them."""
         if server_seq > self.last_seq:
             self.last_seq = server_seq
             self._read_at = self._path.stat().st_size
@@ -50,7 +52,7 @@ class Spool:
         self.acknowledge(server_seq)
 
     def append(self, event: dict[str, Any]) -> None:
-        """Numbers an event and writes it through to the file."""
+        """Numbers an event and writes it to the file."""
         self.last_seq += 1
         line = json.dumps({"seq": self.last_seq, **event}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         self._writer.write(line.encode("utf-8", "replace") + b"\n")
@@ -61,7 +63,7 @@ class Spool:
         return self._next_seq <= self.last_seq
 
     def next_batch(self, max_events: int, max_bytes: int) -> tuple[list[bytes], int]:
-        """The next lines to send, unsent ones first to last, and the number of the first. Reading does not consume them."""
+        """The next unsent lines, and the number of the first. Reading does not remove them."""
         lines: list[bytes] = []
         size = 0
         self._reader.seek(self._read_at)
@@ -74,7 +76,7 @@ class Spool:
         return lines, self._next_seq
 
     def acknowledge(self, server_seq: int) -> None:
-        """Moves the read position to just after the server's last number, backwards too when it lost some."""
+        """Moves the read position to just after the server's last number, backwards too when the server lost some."""
         self.acked = min(server_seq, self.last_seq)
         target = self.acked + 1
         if target < self._next_seq:

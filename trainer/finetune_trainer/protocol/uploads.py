@@ -1,4 +1,6 @@
-"""Uploading artifacts in resumable parts, on a thread of its own, so that training goes on while the server is slow or away."""
+"""Uploads of artifacts in resumable parts, on their own thread: training continues while the server is slow or
+unreachable.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from .home import MAX_PART_BYTES, Home, plain
 
 @dataclass
 class Upload:
-    """One artifact on its way. `files` are names in `directory`; `reply` is the server's answer once it is complete."""
+    """One artifact to upload. `files` are names in `directory`; `reply` is the server's response
+    once it is complete.
+    """
 
     kind: str
     step: int
@@ -32,7 +36,9 @@ class Upload:
 
 
 class Uploader:
-    """A queue of uploads and its thread. At most `keep` checkpoints wait; older ones nobody asked for are skipped."""
+    """A queue of uploads and its thread. At most `keep` checkpoints wait; older ones that nobody
+    requested are skipped.
+    """
 
     def __init__(self, home: Home, keep: int) -> None:
         self._home, self._keep = home, keep
@@ -42,13 +48,15 @@ class Uploader:
         self._thread.start()
 
     def add(self, upload: Upload) -> Upload:
-        """Queues an upload. Checkpoints beyond `keep` that still wait are dropped, oldest first, unless asked for."""
+        """Queues an upload. Checkpoints beyond `keep` that still wait are dropped, oldest first, unless they were
+        requested.
+        """
         with self._changed:
             self._queue.append(upload)
             waiting = [u for u in self._queue[1:-1] if u.kind == "checkpoint" and not u.wanted]
             for old in waiting[: max(0, len(waiting) - self._keep + 1)]:
                 self._queue.remove(old)
-                old.error = "skipped: a newer checkpoint was made before the server could take it"
+                old.error = "skipped: a newer checkpoint was saved before the server took it"
                 shutil.rmtree(old.directory, ignore_errors=True)
                 old.done.set()
             self._changed.notify_all()
@@ -79,7 +87,9 @@ class Uploader:
 
 
 def send_artifact(home: Home, connection: Connection, upload: Upload) -> dict[str, Any]:
-    """Opens an artifact, sends every file from where the server has it, completes it; returns the server's last answer."""
+    """Opens an artifact, sends every file from the offset that the server has, and completes it; returns the last
+    response.
+    """
     files = [
         {"path": name, "size": path.stat().st_size, "sha256": sha256_file(path)}
         for name in upload.files
@@ -108,7 +118,7 @@ def _send_file(
                 try:
                     reply = connection.json("PUT", url, part, {"content-type": "application/octet-stream"})
                 except HttpFailure as failure:
-                    # A part whose answer was lost: the server says how far it is.
+                    # The response to a part was lost: the server says how much it has.
                     if failure.status == 409 and isinstance(failure.body.get("offset"), int):
                         return failure.body["offset"]
                     raise

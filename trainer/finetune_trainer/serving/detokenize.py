@@ -1,4 +1,4 @@
-"""Tokens to text while they come: whole characters only, and nothing that could still turn out to be a stop string."""
+"""Streamed tokens to text: whole characters only, and nothing that may still become a stop string."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 
 class TextStream:
-    """Feed tokens, get the text that is certain. `stopped` tells that a stop string was met; it is not part of the text."""
+    """Takes tokens and gives the text that is final. `stopped` is True once a stop string was found; it is not in the
+    text.
+    """
 
     def __init__(self, tokenizer: Any, stops: list[str]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
@@ -16,18 +18,18 @@ class TextStream:
         self.stopped = False
 
     def feed(self, token: int) -> str:
-        """The new certain text after one more token; maybe empty."""
+        """The new final text after one more token; may be empty."""
         self._ids.append(token)
-        # Decoding a few tokens back keeps the spaces right that a tokenizer puts between tokens.
+        # Decoding from a few tokens back keeps the spaces that a tokenizer puts between tokens.
         before = self._decode(self._from, self._upto)
         now = self._decode(self._from, len(self._ids))
         if now.endswith("\ufffd") or len(now) <= len(before):
-            return ""  # half a character
+            return ""  # part of a character
         self._from, self._upto = self._upto, len(self._ids)
         return self._release(now[len(before) :])
 
     def finish(self) -> str:
-        """What was held back, once no more tokens come."""
+        """The text held back, once no more tokens come."""
         if self.stopped:
             return ""
         rest = self._decode(self._from, len(self._ids))[len(self._decode(self._from, self._upto)) :]
@@ -52,7 +54,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
+    """Length of the longest end of `text` that is a beginning of `stop`."""
     for size in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:size]):
             return size

@@ -1,4 +1,6 @@
-"""One loaded base model with its adapters, and the single thread that generates: requests wait in a short first-come queue."""
+"""One loaded base model with its adapters, and the single thread that generates: requests wait in a short first-come
+queue.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ MAX_WAITING = 16
 
 
 class Busy(RuntimeError):
-    """Too many requests wait already."""
+    """The queue is full."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Generation:
 
 
 class Engine:
-    """Owns the model. All of its work happens on one thread: torch keeps a team of threads for every thread that calls it."""
+    """Owns the model. All work is on one thread, since torch keeps a pool of threads for every thread that calls it."""
 
     def __init__(self, model: Any, tokenizer: Any, base_name: str) -> None:
         self.tokenizer, self.base_name = tokenizer, base_name
@@ -59,7 +61,7 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Requests in the queue."""
         return len(self._waiting)
 
     def submit(self, generation: Generation) -> None:
@@ -71,7 +73,7 @@ class Engine:
             self._changed.notify()
 
     def withdraw(self, generation: Generation) -> None:
-        """Ends a request whose client has left, waiting or running."""
+        """Ends a request whose client has disconnected, waiting or running."""
         generation.cancelled.set()
         with self._changed:
             if generation in self._waiting:
@@ -96,7 +98,9 @@ class Engine:
         return value
 
     def load_adapter(self, name: str, directory: Path) -> None:
-        """Loads a LoRA adapter under a public name, replacing one of that name. Raises ModelLoad when it does not fit."""
+        """Loads a LoRA adapter under a public name, and replaces one of that name. Raises ModelLoad when it does not
+        fit.
+        """
         if name == self.base_name:
             raise ModelLoad("the base model's name is taken")
         check_adapter(name, directory)
@@ -124,7 +128,7 @@ class Engine:
             self._peft.delete_adapter(old)
 
     def unload_adapter(self, name: str) -> bool:
-        """Drops an adapter; False when there is none of that name."""
+        """Unloads an adapter; False when there is none of that name."""
         return self.call(lambda: self._unload(name))
 
     def _unload(self, name: str) -> bool:

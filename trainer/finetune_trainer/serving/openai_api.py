@@ -1,4 +1,4 @@
-"""OpenAI's request and answer shapes: checks a chat or completion request, and builds answers, chunks and errors."""
+"""OpenAI's requests and responses: checks a chat or completion request, and builds responses, chunks and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..data.tokens import render
 from .engine import Engine
 
-# Accepted with these values only: they change nothing then, and pretending to obey others would be a lie.
+# Accepted with these values only, which change nothing; other values are not supported.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -159,7 +159,7 @@ def _stop(value: Any) -> list[str]:
 
 
 class CompletionResponse:
-    """The frames of one answer: same id and time in every chunk."""
+    """The frames of one response: same id and time in each chunk."""
 
     def __init__(self, order: CompletionRequest) -> None:
         self._order = order
@@ -175,7 +175,7 @@ class CompletionResponse:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def whole(self, text: str, finish: str, completion: int) -> dict[str, Any]:
-        """The answer to a request without streaming."""
+        """The response to a request without streaming."""
         inner = (
             {"message": {"role": "assistant", "content": text, "refusal": None}} if self._order.chat else {"text": text}
         )

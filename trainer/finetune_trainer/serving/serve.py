@@ -1,4 +1,4 @@
-"""The act of serving: chooses the engine that answers, gives it a socket, and keeps it until a command or a signal ends it."""
+"""Runs an endpoint: chooses the engine, gives it a socket, and keeps it until a command or a signal ends it."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ENGINES = ("transformers", "vllm")
 
 
 class ServingEngine(Protocol):
-    """What answers requests on the socket: in this process, or in one below it."""
+    """Answers requests on the socket: in this process, or in a child process."""
 
     def start(self, stop: Callable[[], bool]) -> bool:
-        """Waits until it answers; false when `stop` said so first. Raises what kept it from starting."""
+        """Waits until it answers; False when `stop` returned True first. Raises the reason when it cannot start."""
 
     def check(self) -> None:
-        """Raises when it ended by itself."""
+        """Raises when it has exited."""
 
     def stop(self) -> None:
-        """Ends it, at whatever point it is."""
+        """Ends it, at any point."""
 
 
 def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) -> str:
-    """Starts an engine with base and adapters, announces its address, and returns the outcome when told to stop."""
+    """Starts an engine with base and adapters, announces its address, and returns the outcome when it stops."""
     name = choose_engine()
     source = spec.whole.input if spec.whole else "base"
     base, name_of = input_dir(home, source, reply["inputs"][source]), served_name(spec)
@@ -68,7 +68,7 @@ def _answer(home: Home, commands: Commands) -> None:
 
 
 def choose_engine() -> str:
-    """vLLM where it is installed and a GPU is there, else transformers; FTL_ENGINE says otherwise."""
+    """vLLM where it is installed and there is a GPU, else transformers; FTL_ENGINE overrides."""
     named = os.environ.get("FTL_ENGINE")
     if named:
         if named not in ENGINES:
@@ -78,7 +78,9 @@ def choose_engine() -> str:
 
 
 def gpu_count() -> int:
-    """GPUs the NVIDIA driver shows this process. Asked of the driver itself: importing torch for it takes seconds and memory."""
+    """GPUs that the NVIDIA driver shows this process. The driver itself is asked: importing torch takes seconds and
+    memory.
+    """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -101,6 +103,6 @@ def make_engine(
 
 
 def socket_path(scratch: Path) -> Path:
-    """Where to listen: in scratch, or in a closed directory of its own when that path is too long for a socket."""
+    """The socket's path: in scratch, or in a private directory when that path is too long for a socket."""
     path = scratch / "serve.sock"
     return path if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT else Path(tempfile.mkdtemp(prefix="ftl-")) / "serve.sock"

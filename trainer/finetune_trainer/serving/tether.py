@@ -1,7 +1,8 @@
-"""Runs a program that must not outlive whoever started it: `python -m finetune_trainer.serving.tether PROGRAM ARGUMENT…`.
+"""Runs a program that must not outlive its parent: `python -m finetune_trainer.serving.tether PROGRAM ARGUMENT…`.
 
-Standard input is the tether: when it ends, because its other end was closed or its holder was killed, the program is asked to end
-(SIGTERM) and after a while made to (SIGKILL), with every process it started. The exit code is the program's; 128 + N for signal N.
+Standard input is the tether: when it ends, because its other end was closed or its owner was killed, the program gets
+SIGTERM and some seconds later SIGKILL, with every process it started. The exit code is the program's; 128 + N for
+signal N.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Starts the program in a session of its own, waits for its end or the tether's, and leaves nothing of it."""
+    """Starts the program in its own session, waits for its end or the tether's, and leaves no process behind."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the tether alone says when
+        signal.signal(number, signal.SIG_IGN)  # only the tether decides
     # No other thread runs yet, so work between fork and exec is safe.
     program = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_follow_parent)
     threading.Thread(target=_wait_for_end, args=(program,), daemon=True).start()
@@ -32,7 +33,9 @@ def main(argv: list[str]) -> int:
 
 
 def _follow_parent() -> None:
-    """Should this process be killed, the kernel ends the program too (Linux); its ignored signals are as they were."""
+    """If this process is killed, the kernel ends the program too (Linux). Signals that are ignored
+    here are restored.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""The engine on transformers and PEFT: an OpenAI-shaped server of its own over one loaded base and its adapters."""
+"""The engine with transformers and PEFT: an OpenAI-compatible server over one loaded base and its adapters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TransformersEngine:
         self._server: _Server | None = None
 
     def start(self, stop: Callable[[], bool]) -> bool:
-        """Loads and listens; true, because what ends it is looked at afterwards."""
+        """Loads and listens; returns True, since what stops it is checked afterwards."""
         spec, base, adapters, path = self._arguments
         engine = Engine(load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), served_name(spec))
         for name, directory in adapters.items():
@@ -47,10 +47,10 @@ class TransformersEngine:
         return True
 
     def check(self) -> None:
-        """Nothing can have ended by itself: the model lives in this process."""
+        """Nothing to check: the model is in this process."""
 
     def stop(self) -> None:
-        """No request is taken any more."""
+        """Takes no more requests."""
         if self._server is not None:
             self._server.shutdown()
 
@@ -62,13 +62,13 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     max_new_tokens: int
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left is no news."""
+        """A client that disconnects is not an error."""
 
 
 def open_server(path: Path, engine: Engine, max_new_tokens: int) -> _Server:
-    """A server bound to a fresh Unix socket that only this user may connect to; FTL_SOCKET_MODE (octal) says otherwise."""
+    """A server on a new Unix socket that only this user may connect to; FTL_SOCKET_MODE (octal) overrides the mode."""
     path.unlink(missing_ok=True)
-    # In a container the server outside is another user; whoever started it closed the directory around the socket.
+    # In a container the server outside is another user; the provider closed the directory around the socket.
     before = os.umask(0o777 & ~int(os.environ.get("FTL_SOCKET_MODE", "600"), 8))
     try:
         server = _Server(str(path), _Handler)
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "unix"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are counted by the gateway in front; here they would only fill the log."""
+        """The gateway counts requests; here they would only fill the log."""
 
     def _route(self) -> None:
         engine, path = self.server.engine, urllib.parse.urlsplit(self.path).path
@@ -178,12 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._stream(order, generation) if order.stream else self._whole(order, generation)
         except OSError:
-            self.close_connection = True  # the client left in the middle
+            self.close_connection = True  # the client disconnected
         finally:
             engine.withdraw(generation)
 
     def _tokens(self, generation: Generation) -> Any:
-        """Tokens as they come. Looks for a client that has left meanwhile, and raises OSError then."""
+        """Tokens as they come. Checks for a client that has disconnected, and raises OSError then."""
         while True:
             try:
                 item = generation.out.get(timeout=POLL_EVERY_S)
@@ -201,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_client(self) -> None:
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
-            raise ConnectionResetError("the client left")
+            raise ConnectionResetError("the client disconnected")
 
     def _pieces(self, order: CompletionRequest, generation: Generation) -> Any:
         """Yields pieces of text; returns (finish reason, tokens generated)."""
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, order: CompletionRequest, generation: Generation) -> None:
         answer, pieces = CompletionResponse(order), self._pieces(order, generation)
-        # The status line waits for the first piece, so that a failure before it can still be an HTTP error.
+        # The status line waits for the first piece, so that an earlier failure can still be an HTTP error.
         first, end = self._next(pieces)
         self.send_response(200)
         self.send_header("content-type", "text/event-stream; charset=utf-8")
@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _texts(body: Any, *names: str) -> list[str]:
-    """The named fields of a body, each a text that is not empty, or ApiError."""
+    """The named fields of a body, each a non-empty string, or ApiError."""
     for name in names:
         value = body.get(name) if isinstance(body, dict) else None
         if not isinstance(value, str) or not value:

@@ -1,4 +1,4 @@
-"""What `vllm serve` (0.33.0) is started with: its argument list and its environment, from the frozen spec and the adapters' own files."""
+"""The arguments and the environment of `vllm serve` (0.33.0), from the frozen spec and the files of adapters."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 from ..protocol.failures import ModelLoad
 from ..spec.models import ServeSpec, served_name
 
-LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # what vLLM can be built for, from its default on
+LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # the ranks vLLM can be built for, from its default on
 LORAS_AT_ONCE, LORAS_KEPT = 4, 32
-# vLLM's kernels for LoRA know 16-bit numbers alone; `auto` is the model's own kind of them, or what an older GPU has.
+# vLLM's LoRA kernels support 16-bit types only; `auto` is the model's own type, or the one an older GPU has.
 DTYPES = {"bfloat16": "bfloat16", "float32": "auto"}
 
 
 def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path) -> list[str]:
-    """The argument list of `vllm serve`; never a shell. Raises ModelLoad for an adapter vLLM has no kernels for."""
+    """The argument list of `vllm serve`; never a shell. Raises ModelLoad for an adapter that vLLM does not support."""
     modules = [json.dumps({"name": name, "path": str(path)}) for name, path in adapters.items()]
     return [
         *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(base), "--uds", str(socket)),
         *("--served-model-name", served_name(spec), "--dtype", DTYPES[spec.precision]),
-        # The model's own context, or as much of it as the GPU has memory for: a short endpoint is better than none.
+        # The model's own context, or as much of it as the GPU has memory for.
         *("--max-model-len", "auto"),
         *("--tensor-parallel-size", str(max(1, int(spec.need.gpus)))),
         *("--gpu-memory-utilization", str(spec.gpu_memory_fraction), "--load-format", "safetensors"),
         *("--enable-lora", "--max-lora-rank", str(max_rank(adapters))),
         *("--max-loras", str(LORAS_AT_ONCE), "--max-cpu-loras", str(LORAS_KEPT)),
         *(("--lora-modules", *modules) if modules else ()),
-        # Sampling as the request says and nothing else; answers end where the other engine ends them.
+        # Sampling follows the request only; answers end where the other engine ends them.
         *("--generation-config", "vllm", "--override-generation-config"),
         json.dumps({"max_new_tokens": spec.max_new_tokens}),
         *("--exclude-tools-when-tool-choice-none", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
@@ -38,13 +38,15 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
 
 
 def uses_hermes_tools(base: Path) -> bool:
-    """Whether the chat template calls tools as Hermes and Qwen do. Not told how, vLLM refuses requests with tools."""
+    """Whether the chat template calls tools as Hermes and Qwen do. Without a parser vLLM refuses
+    requests with tools.
+    """
     files = [base / "chat_template.jinja", base / "tokenizer_config.json"]
     return any("<tool_call>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
 
 
 def environment(scratch: Path, sockets: Path) -> dict[str, str]:
-    """Environment of vLLM: nothing leaves this machine, adapters come and go, and every cache lies in scratch."""
+    """Environment of vLLM: no network, adapters can be loaded and unloaded, and all caches are in scratch."""
     cache = scratch / "cache"
     return {
         **{"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HOME": str(scratch / "hf")},
@@ -58,7 +60,7 @@ def environment(scratch: Path, sockets: Path) -> dict[str, str]:
 
 
 def max_rank(adapters: dict[str, Path]) -> int:
-    """The smallest rank vLLM can be built for that all adapters fit into. Raises ModelLoad for a larger one."""
+    """The smallest rank of vLLM's that fits all adapters. Raises ModelLoad for a larger one."""
     rank = 0
     for name, directory in adapters.items():
         config = json.loads((directory / "adapter_config.json").read_text("utf-8"))

@@ -1,4 +1,6 @@
-"""The engine vLLM: `vllm serve` as a process below this one, on the same socket and with the same surface as the other engine."""
+"""The engine with vLLM: `vllm serve` as a child process, on the same socket and with the same API
+as the other engine.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +34,23 @@ CAUSE = re.compile(r"\b\w*(Error|Exception): (?!Engine core initialization faile
 
 
 class VllmEngine:
-    """vLLM as a child: what it says becomes log lines, its last words the reason when it fails."""
+    """vLLM as a child process: its output becomes log lines, and its last lines the message when it fails."""
 
     def __init__(self, home: Home, spec: ServeSpec, base: Path, adapters: dict[str, Path], path: Path) -> None:
         self._home, self._path = home, path
         self._argv = command(spec, base, adapters, path)
         self._last_lines: collections.deque[str] = collections.deque(maxlen=12)
-        self._causes: collections.deque[str] = collections.deque(maxlen=3)  # often hundreds of lines before the last
+        self._causes: collections.deque[str] = collections.deque(
+            maxlen=3
+        )  # often hundreds of lines before the last one
         self._child: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, name="vllm", daemon=True)
         self._answered = False
-        # Its processes talk over sockets of their own, whose names are long: the directory's must be short.
+        # Its processes use their own sockets, whose names are long: the directory's must be short.
         self._sockets = Path(tempfile.mkdtemp(prefix="ftl-", dir="/tmp"))
 
     def start(self, stop: Callable[[], bool]) -> bool:
-        """Starts it and waits for `GET /health`; what it says meanwhile is told as progress."""
+        """Starts it and waits for `GET /health`; its output is reported as progress meanwhile."""
         scratch, path = self._home.scratch, self._path
         path.unlink(missing_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("FTL_")}
@@ -56,7 +60,7 @@ class VllmEngine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a signal to our group must not end it before we say why
+            start_new_session=True,  # a signal to our group must not end it before we report why
             umask=0o077,
         )
         self._reader.start()
@@ -72,21 +76,21 @@ class VllmEngine:
                 self._home.phase("loading_model", last[:200])
                 said_at, said = now, last
             time.sleep(0.2)
-        # In a container the server outside is another user; whoever started it closed the directory around the socket.
+        # In a container the server outside is another user; the provider closed the directory around the socket.
         path.chmod(int(os.environ.get("FTL_SOCKET_MODE", "600"), 8))
         self._answered = True
         return True
 
     def check(self) -> None:
-        """Raises TrainingFailed with vLLM's own words when it ended."""
+        """Raises TrainingFailed with vLLM's last lines when it has exited."""
         code = self._child.poll() if self._child else None
         if code is not None:
-            self._reader.join(5)  # its last words may still be on their way
+            self._reader.join(5)  # its last lines may not be read yet
             how = f"was ended by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
             raise self._failure(f"vLLM {how}")
 
     def stop(self) -> None:
-        """Lets go of the tether, which ends vLLM and what it started."""
+        """Closes the tether, which ends vLLM and its processes."""
         child = self._child
         if child is not None and child.stdin is not None:
             child.stdin.close()
@@ -95,7 +99,7 @@ class VllmEngine:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        # A server that is another user could not remove what was compiled, and it is large.
+        # A server that runs as another user could not remove the compiled files, which are large.
         for left in (self._home.scratch / "cache", self._sockets):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -104,7 +108,7 @@ class VllmEngine:
         if NO_MEMORY.search("\n".join(self._causes)):
             advice = "Give the endpoint a larger GPU or more of them, or serve a smaller model or a shorter context."
             return TrainingFailed("out_of_memory", f"{what}: {last}", advice)
-        advice = "The lines before say why; vLLM's documentation lists the models and GPUs it can serve."
+        advice = "The lines above say why; vLLM's documentation lists the models and GPUs it can serve."
         return TrainingFailed("internal" if self._answered else "model_load", f"{what}: {last}", advice)
 
     def _healthy(self) -> bool:

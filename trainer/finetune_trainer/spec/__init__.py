@@ -1,6 +1,7 @@
-"""The job spec: its models, how it is read, and which options go together."""
+"""The job spec: its models, how it is parsed, and which options can be combined."""
 
 import os
 
-# Pydantic looks for plugins in the metadata of every installed package; the trainer uses none, and the search takes time.
+# Pydantic searches the metadata of every installed package for plugins. The trainer uses none, and the search takes
+# time.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

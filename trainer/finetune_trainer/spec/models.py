@@ -1,4 +1,6 @@
-"""The job spec as pydantic models. `schema.json`, made from `src/contract/spec-schema.ts`, says the same to the server's side."""
+"""The job spec as pydantic models. `schema.json`, generated from `src/contract/spec-schema.ts`, describes the same
+specs.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ class Limits(SpecModel):
 
 
 class Lora(SpecModel):
-    """LoRA settings; scale = alpha / r, with `rslora` alpha / sqrt(r). `layers` null means all, n the top n layers only."""
+    """LoRA settings; scale = alpha / r, with `rslora` alpha / sqrt(r). `layers` null means all, n the top n layers
+    only.
+    """
 
     type: Literal["lora"]
     r: Annotated[int, Field(ge=1, le=1024)]
@@ -184,7 +188,9 @@ class Grader(BaseModel):
 
 
 class Grpo(AnyMethod):
-    """Group-relative policy optimization on prompt rows: the model's own completions, graded by the server. Names are TRL's."""
+    """Group-relative policy optimization on prompt rows: the model's own completions, graded by the server. Names are
+    TRL's.
+    """
 
     type: Literal["grpo"]
     loss_type: GrpoLoss
@@ -303,7 +309,9 @@ class FidelityLimits(SpecModel):
 
 
 class ExportSpec(SpecModel):
-    """A fine-tuned model as files of a format. `dataset`: whose validation rows it is compared by; null asks general questions."""
+    """A fine-tuned model as files of a format. `dataset`: whose validation rows it is compared by; null asks general
+    questions.
+    """
 
     version: Version
     kind: Literal["export"]

@@ -33,7 +33,9 @@ def parse_spec(kind: str, value: Any) -> TrainSpec | EvaluateSpec | ServeSpec | 
 
 
 def explain(error: ValidationError, value: Any) -> str:
-    """The problems of a spec, each with the field it is in. Fields of a spec hold no secrets, so their values are shown."""
+    """The problems of a spec, each with the field it is in. Fields of a spec hold no secrets, so their values are
+    shown.
+    """
     found = [(place(one["loc"], value, one["type"]), _problem(one)) for one in error.errors(include_url=False)]
     # Each variant of a union has its say: of a list with a wrong item, "should be 'all-linear'" is no help.
     outer = {path for path, _ in found if any(other.startswith((f"{path}.", f"{path}[")) for other, _ in found)}
@@ -57,7 +59,9 @@ def _problem(one: Any) -> str:
 
 
 def place(loc: tuple[str | int, ...], value: Any, kind: str) -> str:
-    """Where a problem is, such as `spec.method.adapter.r`. Pydantic also names the variant of a union; it is left out."""
+    """Where a problem is, such as `spec.method.adapter.r`. Pydantic also names the variant of a
+    union; it is left out.
+    """
     path, here = "spec", value
     for index, step in enumerate(loc):
         if isinstance(here, dict) and step in here:

@@ -1,4 +1,4 @@
-"""Which options of a training go together: the rules of support.json, which the server reads too."""
+"""Which options of a training can be combined: the rules of support.json, which the server reads too."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
 
 
 def refusal(facts: dict[str, Any]) -> str | None:
-    """Why a training with these facts is not done, or None: the first rule all of whose conditions hold."""
+    """Why a training with these facts is refused, or None: the reason of the first rule whose conditions all hold."""
     for rule in TABLE["rules"]:
         if all(key in facts and facts[key] in values for key, values in rule["when"].items()):
             return rule["reason"]
@@ -61,13 +61,13 @@ def refusal(facts: dict[str, Any]) -> str | None:
 
 
 def check(spec: TrainSpec, device: str) -> None:
-    """Refuses a spec the table refuses. Raises TrainingFailed with the table's reason."""
+    """Refuses a spec that the table refuses. Raises TrainingFailed with the table's reason."""
     if reason := refusal(facts_of(spec, device)):
-        raise TrainingFailed("bad_spec", reason, "Change what it names and start the job anew.")
+        raise TrainingFailed("bad_spec", reason, "Change the option it names and start the job again.")
 
 
 def check_packages(spec: TrainSpec) -> None:
-    """Refuses what this machine's packages cannot do, before any model is loaded. Raises TrainingFailed."""
+    """Refuses what the packages of this machine cannot do, before any model is loaded. Raises TrainingFailed."""
     h = spec.hyperparameters
     wanted = [
         ("attention", "flash-attn", "flash_attn", h.attention == "flash_attention_2"),

@@ -1,4 +1,5 @@
-"""Training: rows and model in, checkpoints and the fine-tuned model out. `train.py` prepares a run, `loop.py` is around its steps.
+"""Training: rows and base model in, checkpoints and a fine-tuned model out. `train.py` prepares a run, `loop.py`
+surrounds its steps.
 
 transformers' Trainer calls the code of this package in this order, for one optimizer step:
 
@@ -11,9 +12,12 @@ transformers' Trainer calls the code of this package in this order, for one opti
  4. Trainer clips the gradients, steps optimizer and learning rate, and adds 1 to `global_step`.
  5. `Loop.on_step_end` stops the clock, lets all ranks agree on commands and signals, and decides what follows.
  6. `log` -> `TrainingHooks.report` sends the metrics; then `Guard.check` ends a run whose loss is NaN or diverges.
- 7. `_evaluate` -> `TrainingHooks.evaluate` -> `evaluate_rows` (the method's) scores validation rows; early stopping looks at it.
+7. `_evaluate` -> `TrainingHooks.evaluate` -> `evaluate_rows` (the method's) scores validation rows; early stopping uses
+the loss.
  8. `_save_checkpoint` -> `TrainingHooks.save` writes a checkpoint, queues its upload and generates samples.
 
-5 decides whether 6, 7 and 8 happen, and whether this was the last step. Before the first step `Loop.on_train_begin` runs the
-memory dry run (canary.py), after the last one `Loop.on_train_end` takes down the peak memory and `Loop.finish` sends the result.
+5 decides whether 6, 7 and 8 happen, and whether this was the last step. Before the first step `Loop.on_train_begin`
+runs the
+memory dry run (canary.py), after the last one `Loop.on_train_end` records the peak memory and `Loop.finish` sends the
+result.
 """

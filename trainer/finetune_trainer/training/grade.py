@@ -1,4 +1,6 @@
-"""Has the server grade answers: small requests, patience while it is away or busy, and a clear end when its grader cannot grade."""
+"""Grading by the server: small requests, retries while it is unreachable or busy, and a clear failure when the grader
+fails.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +12,27 @@ from ..protocol.connection import Busy, HttpFailure
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
 
-# Answers a request: a grader that loops is cut off one answer at a time, and is to be noticed within minutes.
+# Answers per request: a grader in an endless loop is stopped one answer at a time, and must be noticed within minutes.
 ANSWERS_PER_REQUEST = 8
 MAX_REQUEST_CHARS = 2_000_000
-# How long the server may need for one request, and how long it may put one off, in seconds.
+# How long the server may take for one request, and how long it may refuse it as busy, in seconds.
 ANSWER_S = 900
 BUSY_LIMIT_S = 1800
-# Tries where the grader's own model or sandbox broke down, and the pause between them in seconds.
+# Tries when the grader's own model or sandbox failed, and the pause between them in seconds.
 TRIES, PAUSE_S = 3, 5.0
-ADVICE = "Run the grader on a row by itself (POST /v1/fine_tuning/alpha/graders/run), mend it, and start the job anew."
+ADVICE = "Run the grader on a single row (POST /v1/fine_tuning/alpha/graders/run), fix it, and start the job again."
 
 
 @dataclass
 class Graded:
-    """Rewards in the order of the answers, 0 where the grader failed; `errors` says how often it did."""
+    """Rewards in the order of the answers, 0 where the grader failed; `errors` counts the failures."""
 
     rewards: list[float]
     errors: int
 
 
 class Grading:
-    """Asks home for rewards, over a connection of its own."""
+    """Requests rewards from the server, over its own connection."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -38,7 +40,9 @@ class Grading:
         self._told = 0
 
     def __call__(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
-        """The rewards of answers to rows. Raises TrainingFailed (`grader_failed`) when all answers of a request fail, or nothing grades."""
+        """The rewards of answers to rows. Raises TrainingFailed (`grader_failed`) when every answer
+        of a request fails.
+        """
         rewards: list[float] = []
         errors = 0
         samples = [{"item": item, "output": output} for item, output in zip(items, outputs, strict=True)]
@@ -65,7 +69,7 @@ class Grading:
         )
 
     def _request(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One request. A server that is away is waited for as with events; one that answers that it is too busy, for half an hour."""
+        """One request. An unreachable server is retried as for events; a busy one for half an hour."""
         until = time.monotonic() + BUSY_LIMIT_S
 
         def once() -> list[dict[str, Any]]:
@@ -83,7 +87,7 @@ class Grading:
 
 
 def parts(samples: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Samples in requests of at most AT_ONCE, and of fewer where they are long."""
+    """Samples in requests of at most ANSWERS_PER_REQUEST, and of fewer when they are long."""
     out: list[list[dict[str, Any]]] = []
     size = 0
     for sample in samples:

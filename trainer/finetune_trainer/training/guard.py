@@ -1,4 +1,4 @@
-"""The guard against NaN and divergence: it looks at every logged loss."""
+"""The guard against NaN and divergence: it checks every logged loss."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ SMOOTHING = 0.8
 
 @dataclass
 class Guard:
-    """Watches logged losses; remembers the first, the best smoothed one and how long it has been far above it."""
+    """Checks logged losses; keeps the first, the best smoothed one, and for how many logs the loss was far above it."""
 
     first: float | None = None
     smoothed: float | None = None
     best: float | None = None
     bad_logs: int = 0
-    compares: bool = True  # a loss that lies around zero, as GRPO's, says nothing by its size
+    compares: bool = True  # a loss around zero, as GRPO's, says nothing by its size
 
     def check(self, step: int, loss: float) -> None:
-        """Raises TrainingFailed for a loss that is no number, or one over 3x the best smoothed for five logs."""
+        """Raises TrainingFailed for a loss that is not finite, or above 3x the best smoothed one for five logs."""
         if not math.isfinite(loss):
             raise TrainingFailed(
                 "nan_loss",
                 f"the loss became {loss} at step {step}",
-                "Lower the learning rate (a tenth is a good next try), train in float32, or look for broken rows in the data.",
+                "Lower the learning rate (a tenth is a good next try), train in float32, or look for broken rows.",
             )
         if not self.compares:
             return
@@ -43,7 +43,7 @@ class Guard:
         if self.bad_logs >= DIVERGED_LOGS:
             raise TrainingFailed(
                 "diverged",
-                f"the loss is {loss:.3g} at step {step}, it was {self.best:.3g} at its best and {self.first:.3g} at the start",
+                f"the loss is {loss:.3g} at step {step}; its best was {self.best:.3g}, its first {self.first:.3g}",
                 "Lower the learning rate to a third or less, or lengthen the warm-up.",
             )
 

@@ -1,4 +1,4 @@
-"""What a trainer asks of the code around it: the four calls that `Loop` answers."""
+"""What a trainer calls in the code around it: the four calls that `Loop` implements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..protocol.home import Home
 
 
 class TrainingHooks(Protocol):
-    """The surroundings of a trainer. Every rank makes these calls, at the same point of the same step."""
+    """The code around a trainer. Every rank makes these calls, at the same point of the same step."""
 
     home: Home | SilentHome
     """The control-plane client; ranks other than the first have a silent one."""

@@ -1,7 +1,10 @@
-"""What a model sees of rows: every token with its text, and whether it trains, is context or is cut. By the code that trains: both agree.
+"""What a model sees of rows: each token with its text, and whether it is in the loss, context or truncated. Training
+uses this code.
 
-`python -m finetune_trainer.training.inspection` answers one JSON object a line: `{"base", "row_type", "loss_on", "max_length", "rows"}` ->
-`{"rows": [{"row_id", "sequences": [{"name", "pieces", "states", "trains", "context", "cut", "hashes"}]}]}`, or `{"error"}`.
+`python -m finetune_trainer.training.inspection` answers one JSON object per line:
+`{"base", "row_type", "loss_on", "max_length", "rows"}` ->
+`{"rows": [{"row_id", "sequences": [{"name", "pieces", "states", "trains", "context", "cut", "hashes"}]}]}`, or
+`{"error"}`.
 """
 
 from __future__ import annotations
@@ -20,20 +23,22 @@ from ..data.rows import SIDES, Row, answered, last_answer_only, split_text
 from ..data.tokens import IGNORED, Encoder, counts, render
 
 TRAINS, CONTEXT, CUT = "t", "c", "x"
-"""A letter a token in `states`: its loss counts; it is read and not learned; it lies beyond the longest row."""
+"""One letter per token in `states`: in the loss; context only (masked); truncated."""
 MAX_PIECES = 20_000
 """Tokens shown of a sequence; the counts are of all."""
 
 
 def row_hash(ids: np.ndarray, labels: np.ndarray) -> str:
-    """Hex sha256 of a row as it is trained on: token ids and labels, 32 bits each. The first label is none: no token predicts it."""
+    """Hex sha256 of a row as it is trained on: token ids and labels, 32 bits each. The first label is ignored: no token
+    predicts it.
+    """
     labels = np.array(labels, "<i4")
     labels[:1] = IGNORED
     return hashlib.sha256(np.asarray(ids, "<i4").tobytes() + labels.tobytes()).hexdigest()
 
 
 def conversations(kind: str, row: Row) -> Iterator[tuple[str, Row]]:
-    """The conversations a row becomes, by name: both sides of a pair, else one."""
+    """The conversations of a row, by name: both sides of a pair, else one."""
     if kind == "preference":
         yield from ((side, answered(row, side)) for side in SIDES)
     elif kind == "unpaired":
@@ -43,7 +48,7 @@ def conversations(kind: str, row: Row) -> Iterator[tuple[str, Row]]:
 
 
 def token_texts(text: str, offsets: np.ndarray) -> list[str]:
-    """The text of every token. One that is a part of a character shows it, those that follow within it nothing."""
+    """The text of each token. Of several tokens within one character, the first has its text and the others none."""
     out, describe_sequence = [], 0
     for begin, end in offsets.tolist():
         out.append(text[max(begin, describe_sequence) : end])
@@ -54,10 +59,12 @@ def token_texts(text: str, offsets: np.ndarray) -> list[str]:
 def describe_sequence(
     name: str, ids: np.ndarray, labels: np.ndarray, pieces: list[str], max_length: int
 ) -> dict[str, Any]:
-    """A sequence for people: its tokens' texts and states, counts, and the hashes of what is trained on: none where nothing is."""
+    """A sequence for display: texts and states of its tokens, counts, and the hashes of what is trained on, if anything
+    is.
+    """
     states = np.where(labels == IGNORED, CONTEXT, TRAINS)
     if len(states):
-        states[0] = CONTEXT  # nothing predicts the first
+        states[0] = CONTEXT  # no token predicts the first
     states[max_length:] = CUT
     return {
         "name": name,
@@ -71,14 +78,14 @@ def describe_sequence(
 
 
 def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: str, end_ids: set[int]) -> dict[str, Any]:
-    """One canonical row as the model will see it."""
+    """One canonical row as the model sees it."""
     if kind == "text":
         encoded = tokenizer(row["text"], return_offsets_mapping=True)
         ids, offsets = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["offset_mapping"]).reshape(-1, 2)
         pieces = token_texts(row["text"], offsets)
         if not len(ids) or ids[-1] != tokenizer.eos_token_id:
             ids, pieces = np.append(ids, np.int32(tokenizer.eos_token_id)), [*pieces, tokenizer.eos_token]
-        # Long texts are taken in pieces, so nothing of them is cut.
+        # Long texts are split into pieces, so nothing of them is truncated.
         hashes = [row_hash(piece, piece) for piece in split_text(ids, max_length)]
         return {
             "row_id": row["id"],
@@ -89,7 +96,7 @@ def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: st
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = np.asarray(encoded["input_ids"], np.int32)
         pieces = token_texts(text, np.asarray(encoded["offset_mapping"]).reshape(-1, 2))
-        # One that is too long is left out whole: cut, it would ask something else.
+        # A prompt that is too long is left out: truncated, it would be another question.
         fits, labels = len(ids) if len(ids) <= max_length else 0, np.full_like(ids, IGNORED)
         hashes = [row_hash(ids, labels)] if fits else []
         return {
@@ -108,7 +115,7 @@ def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: st
 
 
 def end_ids_of(base: Path, tokenizer: Any) -> set[int]:
-    """Every token that ends an answer, as `model.end_token_ids` finds it, without loading the weights."""
+    """Every token that ends an answer, as `load.end_token_ids` finds it, without loading the weights."""
     ids = {tokenizer.eos_token_id}
     for name in ("generation_config.json", "config.json"):
         path = base / name
@@ -120,7 +127,7 @@ def end_ids_of(base: Path, tokenizer: Any) -> set[int]:
 def main() -> None:
     """Answers requests until standard input ends; a base's tokenizer is loaded once."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print what they like
+    os.dup2(2, 1)  # libraries print to standard output
     from ..model.load import load_tokenizer
 
     loaded: dict[str, Any] = {}

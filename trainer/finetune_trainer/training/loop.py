@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: reports, evaluation, checkpoints, samples, commands, and the end."""
+"""Everything around the steps of a run: reports, evaluation, checkpoints, samples, commands, and the end."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from .inspection import row_hash
 from .stopping import BestWeights, EarlyStopping
 
 PROGRESS_EVERY_S = 1.0
-# Sequences of the first batch whose hashes are told.
+# Sequences of the first batch whose hashes are reported.
 MAX_REPORTED = 64
 STOPS = (None, "paused", "cancelled")
-# What a log line says of the step rather than of the model.
+# Metrics of the step, not of the model.
 NOT_MODEL_METRICS = ("train/learning_rate", "train/grad_norm")
 
 
 def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> Tokens:
     """Rows of the spec's type as tokens. Raises BadData when none is left."""
     kind = spec.dataset.row_type
-    # Methods without the choice learn from answers; texts are learned whole.
+    # Methods without the choice train on completions; of texts every token is in the loss.
     loss_on = getattr(spec.method, "loss_on", "completion")
     length = spec.hyperparameters.max_length - getattr(spec.method, "max_completion_length", 0)
     return rows.tokenize(kind, tokenizer, found, max_length=length, loss_on=loss_on, end_ids=ends)
 
 
 class Loop(TrainerCallback, TrainingHooks):
-    """What happens around the steps: reports, evaluation, checkpoints, samples and commands, in that order."""
+    """Everything around the steps: reports, evaluation, checkpoints, samples and commands, in that order."""
 
     def __init__(
         self,
@@ -72,17 +72,17 @@ class Loop(TrainerCallback, TrainingHooks):
         self.group = group
         self.kind = spec.dataset.row_type
         self.uploader = Uploader(home, spec.schedule.keep_checkpoints) if group.main else None
-        # Whole weights answer alone; weights in parts need every rank for every word.
+        # One rank with all weights generates alone; sharded weights need every rank for every token.
         self.answers = group.main or group.sharded
-        self.stop: str | None = None  # why it ends, once all ranks know
+        self.stop: str | None = None  # why the run ends, once all ranks know
         self.eval_tokens, self.sample_rows = self._holdout(holdout)
         self.last: dict[str, float] = {}
         self.stopping, self.best = EarlyStopping(), BestWeights(home.scratch)
         h = spec.hyperparameters
         self.watches = h.keep_best or h.early_stopping is not None
         if self.watches and self.eval_tokens is None:
-            home.log("warn", "no hold-out row can be scored, so early_stopping and keep_best have nothing to go by")
-        self.early = False  # whether it ends because evaluations brought nothing better
+            home.log("warn", "no validation row can be scored, so early_stopping and keep_best have no effect")
+        self.early = False  # whether the run ends because evaluations did not improve
         self.from_checkpoint: Path | None = None
         self.saved: list[Upload] = []
         self.peaks: dict[str, float] = {}
@@ -96,11 +96,11 @@ class Loop(TrainerCallback, TrainingHooks):
         try:
             tokens = tokens_of(self.spec, self.tokenizer, found[: s.eval_rows], self.ends)
         except BadData:
-            tokens = None  # no hold-out rows, or none that can be scored: training goes on without eval/loss
+            tokens = None  # no validation rows, or none that can be scored: training continues without eval/loss
         return tokens, found[: s.sample_rows] if self.trainer.generates_text and self.kind != "text" else []
 
     def resume_from(self, directory: Path) -> None:
-        """Takes up what the evaluations before a checkpoint have shown."""
+        """Restores the evaluations that a checkpoint carries."""
         self.from_checkpoint = directory
         ours = self.trainer.resumed["stateful_callbacks"][checkpoint.OURS]
         self.stopping, self.last = EarlyStopping(**ours.get("stopping", {})), dict(ours.get("last", {}))
@@ -108,7 +108,7 @@ class Loop(TrainerCallback, TrainingHooks):
             self.best.restore(directory)
 
     def over(self, total_steps: int) -> bool:
-        """Whether the checkpoint the run goes on from was made at its end, so that no step is left to take."""
+        """Whether the checkpoint to resume from was saved at the end of the run, so that no step is left."""
         resumed = self.trainer.resumed
         if resumed is None:
             return False
@@ -119,7 +119,7 @@ class Loop(TrainerCallback, TrainingHooks):
         return True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Sends the longest rows ahead; restores the open log window of a resumed run."""
+        """Runs the memory dry run; restores the open log window of a resumed run."""
         canary.run(self.home, self.spec, self.trainer)
         many = f" x {self.group.size} ({self.spec.parallel.strategy})" if self.group.size > 1 else ""
         where = f"{args.device.type}{many}, {torch.get_num_threads()} threads"
@@ -128,7 +128,7 @@ class Loop(TrainerCallback, TrainingHooks):
         self._began = time.monotonic()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Takes down how much memory the run took at most."""
+        """Records the peak memory of the run."""
         self.peaks = peak.peak_memory(self.group)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -136,12 +136,14 @@ class Loop(TrainerCallback, TrainingHooks):
         self.trainer.meter.step_begins()
 
     def first_batch(self, sequences: list[tuple[int, np.ndarray, np.ndarray]]) -> None:
-        """Tells what the first batch holds, so that the server can compare it with the rows it stores. Row ids may repeat."""
+        """Reports the rows of the first batch, so that the server can compare them with the rows it stores. Row ids may
+        repeat.
+        """
         rows = [{"row_id": row_id, "hash": row_hash(ids, labels)} for row_id, ids, labels in sequences[:MAX_REPORTED]]
         self.home.emit("first_batch", step=self.trainer.state.global_step + 1, rows=rows)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Decides what follows this step, on all ranks alike; commands and signals are obeyed here."""
+        """Decides what follows this step, the same on all ranks; commands and signals take effect here."""
         tokens, wanted = self._agree(self.trainer.take_step_tokens())
         self.trainer.meter.step_ends(tokens)
         self._steps_here += 1
@@ -157,15 +159,15 @@ class Loop(TrainerCallback, TrainingHooks):
             self._progress(state)
 
     def _agree(self, tokens: int) -> tuple[int, bool]:
-        """Tokens of the step over all ranks, and whether a checkpoint is wanted; `stop` becomes what rank 0 was told.
+        """Tokens of the step over all ranks, and whether a checkpoint is wanted; `stop` becomes what rank 0 received.
 
-        One exchange a step: a rank that stopped a step before the others would leave them waiting for it.
+        One exchange per step: a rank that stopped a step before the others would leave them waiting for it.
         """
-        told = [0, 0]
+        received = [0, 0]
         if self.group.main:
             self.commands.poll()
-            told = [STOPS.index(self.commands.stop), len(self.commands.pending)]
-        total, stop, wanted = self.group.reduce([tokens, *told])
+            received = [STOPS.index(self.commands.stop), len(self.commands.pending)]
+        total, stop, wanted = self.group.reduce([tokens, *received])
         self.stop = STOPS[int(stop)]
         return int(total), wanted > 0
 
@@ -176,19 +178,19 @@ class Loop(TrainerCallback, TrainingHooks):
 
     def _progress(self, state: Any) -> None:
         self._last_progress = time.monotonic()
-        pace = (self._last_progress - self._began) / max(1, self._steps_here)
+        seconds_per_step = (self._last_progress - self._began) / max(1, self._steps_here)
         self.home.emit(
             "progress",
             step=state.global_step,
             total_steps=state.max_steps,
             epoch=round(state.epoch, 4),
             tokens_seen=self.trainer.meter.tokens_seen,
-            eta_s=round(pace * (state.max_steps - state.global_step), 1),
+            eta_s=round(seconds_per_step * (state.max_steps - state.global_step), 1),
             fraction=state.global_step / state.max_steps,
         )
 
     def report(self, step: int, logs: dict[str, Any]) -> None:
-        """Sends the metrics of a log line; then the guard looks at its loss, on every rank, so that all stop together."""
+        """Sends the metrics of a log line; then the guard checks its loss, on every rank, so that all stop together."""
         values = {
             "train/loss": logs["loss"],
             "train/learning_rate": logs["learning_rate"],
@@ -200,7 +202,7 @@ class Loop(TrainerCallback, TrainingHooks):
         self.trainer.guard.check(step, values["train/loss"])
 
     def evaluate(self) -> dict[str, float]:
-        """The method's loss over the hold-out rows of the schedule, and what else it measures."""
+        """The method's loss over the validation rows of the schedule, and its other metrics."""
         values: dict[str, float] = {}
         if self.answers or self.trainer.evaluates_together:
             state = self.trainer.state
@@ -212,7 +214,7 @@ class Loop(TrainerCallback, TrainingHooks):
         return values
 
     def _judge(self, loss: float | None) -> None:
-        """What an evaluation means for the run; rank 0's loss decides for all."""
+        """Applies an evaluation to early stopping and keep_best; the loss of rank 0 decides for all."""
         h, step, control = self.spec.hyperparameters, self.trainer.state.global_step, self.trainer.control
         if not self.watches:
             return
@@ -220,10 +222,10 @@ class Loop(TrainerCallback, TrainingHooks):
             control.should_save = True
         if self.stopping.over(h.early_stopping) and step < self.trainer.state.max_steps:
             self.early = control.should_save = control.should_training_stop = True
-            self.home.log("info", self.stopping.words(step))
+            self.home.log("info", self.stopping.message(step))
 
     def save(self, state: dict[str, Any]) -> None:
-        """Writes a checkpoint, queues its upload, and shows samples; commands are done when the upload is."""
+        """Writes a checkpoint, queues its upload, and generates samples; commands are done when the upload is."""
         step = self.trainer.state.global_step
         ours = state["stateful_callbacks"][checkpoint.OURS]
         ours |= {"stopping": self.stopping.state(), "last": {k: v for k, v in self.last.items() if math.isfinite(v)}}
@@ -284,8 +286,8 @@ class Loop(TrainerCallback, TrainingHooks):
             pad_id=self.tokenizer.pad_token_id,
         )
         outputs = {index: self.tokenizer.decode(ids, skip_special_tokens=True) for index, ids in answers}
-        told = self.trainer.sample_details([self.sample_rows[index] for index in outputs], list(outputs.values()))
-        for (index, output), more in zip(outputs.items(), told, strict=True):
+        details = self.trainer.sample_details([self.sample_rows[index] for index in outputs], list(outputs.values()))
+        for (index, output), more in zip(outputs.items(), details, strict=True):
             prompt, expected = questions[index]
             self.home.emit(
                 "sample",
@@ -298,13 +300,13 @@ class Loop(TrainerCallback, TrainingHooks):
             )
 
     def stopped(self) -> str:
-        """Reports the commands that ended the work as done; returns the outcome."""
+        """Reports the commands that ended the job as done; returns the outcome."""
         for command in self.commands.take_pending():
             self.home.command_done(command)
         return self.stop or "cancelled"
 
     def _select_result(self, step: int) -> tuple[int, Path, dict[str, Any]]:
-        """The adapter or model that is the result: its step, where it lies, and its metrics."""
+        """The adapter or model that is the result: its step, its directory, and its metrics."""
         best = self.stopping.best_step
         if best is not None and self.best.weights() is not None:
             name, sign = self.trainer.selection_metric
@@ -313,7 +315,7 @@ class Loop(TrainerCallback, TrainingHooks):
         return step, here if here.is_dir() else self.from_checkpoint or here, {"step": step, **self.last}
 
     def finish(self, total_steps: int) -> str:
-        """Waits for the uploads, sends the adapter or model and the result of a run that reached its end."""
+        """Waits for the uploads, and sends the adapter or model and the result of a run that reached its end."""
         step = self.trainer.state.global_step
         if step < total_steps and not self.early:
             self.home.phase("uploading")

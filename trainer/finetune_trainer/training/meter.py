@@ -1,4 +1,4 @@
-"""Counts tokens and time between logs, and reads the process's memory and processor use."""
+"""Counts tokens and time between logs, and reads memory and CPU use of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ..distributed.group import Group
 
 
 class Meter:
-    """Counts tokens and time between logs, and makes the metrics of one log line. `correct` and `scored` are this rank's own."""
+    """Counts tokens and time between logs, and gives the metrics of one log line. `correct` and `scored` are of this
+    rank only.
+    """
 
     def __init__(self, group: Group) -> None:
         self._group = group
@@ -28,7 +30,7 @@ class Meter:
         self._process.cpu_percent()
 
     def step_begins(self) -> None:
-        """Starts the clock of one step; saving and evaluating between steps do not count."""
+        """Starts the clock of one step; time for saving and evaluating between steps does not count."""
         self._step_began = time.perf_counter()
 
     def step_ends(self, tokens: int) -> None:
@@ -39,14 +41,14 @@ class Meter:
         self._steps += 1
 
     def add(self, values: dict[str, float]) -> None:
-        """Takes in what a micro-batch measured beside its loss; all ranks give the same values."""
+        """Adds the metrics of a micro-batch besides its loss; they are the same on all ranks."""
         for name, value in values.items():
             found = self._means.setdefault(name, [0.0, 0])
             found[0] += value
             found[1] += 1
 
     def take(self) -> dict[str, float]:
-        """Metrics over all ranks since the last call: accuracy, speed, memory (MiB) and processor use (100 = one core)."""
+        """Metrics over all ranks since the last call: accuracy, speed, memory (MiB) and CPU use (100 = one core)."""
         own = [self._process.memory_info().rss / 2**20, self._process.cpu_percent()]
         correct, scored, memory, percent = self._group.reduce([float(self.correct), self.scored, *own])
         values = {
@@ -65,13 +67,15 @@ class Meter:
         return values
 
     def state(self) -> dict[str, Any]:
-        """What must survive a resume: totals and the open log window of all ranks."""
+        """What a checkpoint keeps: totals and the open log window of all ranks."""
         correct, scored = self._group.reduce([float(self.correct), self.scored])
         totals = {"tokens_seen": self.tokens_seen, "correct": correct, "scored": int(scored)}
         return {**totals, "means": self._means} if self._means else totals
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up the totals of a checkpoint; the open window's counts are rank 0's, or they would count once a rank."""
+        """Restores the totals of a checkpoint. The counts of the open window go to rank 0, or each
+        rank would add them.
+        """
         self.tokens_seen = state["tokens_seen"]
         self._means = state.get("means", {})
         if self._group.main:

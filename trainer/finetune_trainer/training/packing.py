@@ -1,4 +1,4 @@
-"""Packing: rows laid end to end in packs of at most max_length tokens, with positions that begin anew at every row."""
+"""Packing: rows end to end in packs of at most max_length tokens, with positions that restart at 0 for every row."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import torch
 from ..data.tokens import IGNORED, Tokens
 from ..model.score import causal_model
 
-# What the row before may move, as a part of what it moves when nothing keeps rows apart: nothing, but for int8's rounding (2 to 3%).
+# The allowed influence of the previous row, as a share of its influence without isolation: zero, apart from int8's
+# rounding (2 to 3%).
 NEGLIGIBLE = 0.1
 
 
 @dataclass
 class Packs(Tokens):
-    """Packs, rows to everything behind this. `positions`: every token's place in its own row; `members`: row ids, pack by pack."""
+    """Packs; to the code after this they are rows. `positions`: a token's place in its own row; `members`: row ids,
+    pack by pack.
+    """
 
     positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     members: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -27,7 +30,7 @@ class Packs(Tokens):
     def unpacked(
         self, index: int, ids: np.ndarray, labels: np.ndarray, positions: np.ndarray
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """The rows in these tokens of a pack, parted where positions begin anew, each with its row id."""
+        """The rows in these tokens of a pack, split where positions restart, each with its row id."""
         first = int((self.positions[: self.starts[index]] == 0).sum())
         for row_id, (own_ids, own_labels) in zip(
             self.members[first:], split_rows(positions[: len(ids)], ids, labels), strict=False
@@ -36,7 +39,9 @@ class Packs(Tokens):
 
 
 def best_fit(lengths: np.ndarray, room: int) -> list[list[int]]:
-    """Rows in packs of at most `room` tokens, by best fit decreasing: long rows first, each where the least space remains."""
+    """Rows in packs of at most `room` tokens, by best fit decreasing: long rows first, each where the least space
+    remains.
+    """
     packs: list[list[int]] = []
     with_space: dict[int, list[int]] = {}
     spaces: list[int] = []  # the keys of with_space, in order
@@ -62,7 +67,7 @@ def best_fit(lengths: np.ndarray, room: int) -> list[list[int]]:
 
 
 def pack(tokens: Tokens, max_length: int) -> Packs:
-    """The rows as packs. The first token of a row is no label: none before it predicts it."""
+    """The rows as packs. The first token of a row is not a label, since no token of its row predicts it."""
     packs = best_fit(tokens.lengths(), max_length)
     order = [row for one in packs for row in one]
     lengths = tokens.lengths()[order]
@@ -76,7 +81,7 @@ def pack(tokens: Tokens, max_length: int) -> Packs:
 
 
 def joined_rows(rows: list[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows laid end to end as one: ids, labels and positions, each (1, tokens). A row's first token is no label."""
+    """Rows end to end as one: ids, labels and positions, each (1, tokens). The first token of a row is not a label."""
     ids = np.concatenate([np.asarray(row_ids, np.int64) for row_ids, _ in rows])
     labels = np.concatenate([np.asarray(row_labels, np.int64) for _, row_labels in rows])
     positions = np.concatenate([np.arange(len(row_ids)) for row_ids, _ in rows])
@@ -85,14 +90,16 @@ def joined_rows(rows: list[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor
 
 
 def split_rows(positions: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rows of one sequence, parted where positions begin anew."""
+    """The rows of one sequence, split where positions restart."""
     begins = np.flatnonzero(positions == 0)
     for begin, end in zip(begins, [*begins[1:], len(ids)], strict=True):
         yield ids[begin:end], labels[begin:end]
 
 
 def pad_positions(rows: list[Any], length: int) -> torch.Tensor:
-    """Positions (rows, length); those of padding go on counting, so that it stays part of the last row, which does not look ahead."""
+    """Positions (rows, length). Those of padding continue, so that it belongs to the last row, which does not attend to
+    it.
+    """
     out = np.empty((len(rows), length), np.int64)
     for index, row in enumerate(rows):
         count = len(row)
@@ -103,7 +110,9 @@ def pad_positions(rows: list[Any], length: int) -> torch.Tensor:
 
 @torch.no_grad()
 def isolates_packed_rows(model: Any) -> bool:
-    """Whether it is all one to a packed row what stands before it: tried out, since layers that carry a state along mix rows."""
+    """Whether the previous row has no influence on a packed row. Tested on the model, since layers with a recurrent
+    state mix rows.
+    """
     inner = causal_model(model).base_model
     device = inner.get_input_embeddings().weight.device
     rows = [torch.arange(2 + 6 * n, 8 + 6 * n, device=device) for n in range(3)]

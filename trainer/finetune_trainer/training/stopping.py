@@ -1,4 +1,4 @@
-"""Early stopping and the choice of the best checkpoint: what the losses on hold-out rows say so far, and the best weights kept beside."""
+"""Early stopping and the best checkpoint: the evaluations so far, and a copy of the best weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from ..model.checkpoint import BEST_FILE, result_files, weights_file
 
 @dataclass
 class EarlyStopping:
-    """Evaluations so far. `best` is the lowest eval/loss, at `best_step`; `worse` counts those since. The same on all ranks."""
+    """The evaluations so far. `best` is the lowest eval/loss, at `best_step`; `worse` counts those since. The same on
+    all ranks.
+    """
 
     best: float | None = None
     best_step: int | None = None
     worse: int = 0
 
     def look(self, step: int, loss: float) -> bool:
-        """Takes in an evaluation; True when it is the best so far. A loss that is no number is never."""
+        """Adds an evaluation; True when it is the best so far. A loss that is not finite never is."""
         if math.isfinite(loss) and (self.best is None or loss < self.best):
             self.best, self.best_step, self.worse = loss, step, 0
             return True
@@ -28,13 +30,13 @@ class EarlyStopping:
         return False
 
     def over(self, patience: int | None) -> bool:
-        """Whether `patience` evaluations in a row (None: any number) brought nothing better."""
+        """Whether `patience` evaluations in a row (None: any number) did not improve."""
         return patience is not None and self.worse >= patience
 
-    def words(self, step: int) -> str:
+    def message(self, step: int) -> str:
         """Why the run ends at this step, for its log."""
-        best = "none was a number" if self.best is None else f"the best was {self.best:.4g} at step {self.best_step}"
-        return f"ended early after step {step}: no better eval/loss in {self.worse} evaluations in a row; {best}"
+        best = "no loss was finite" if self.best is None else f"the best was {self.best:.4g} at step {self.best_step}"
+        return f"ended early after step {step}: eval/loss did not improve in {self.worse} evaluations; {best}"
 
     def state(self) -> dict[str, Any]:
         """The evaluations so far as JSON, for the checkpoint."""
@@ -42,7 +44,9 @@ class EarlyStopping:
 
 
 class BestWeights:
-    """The adapter or model of the best evaluation so far, in a directory of its own; the checkpoint it came with may be gone by the end."""
+    """The adapter or model of the best evaluation so far, in its own directory: the checkpoint it came with may be
+    deleted by the end.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self.directory = scratch / "best"
@@ -52,12 +56,12 @@ class BestWeights:
         self._fill(checkpoint, weights_file(checkpoint))
 
     def restore(self, checkpoint: Path) -> None:
-        """Takes up what a checkpoint carries along: the best weights of before it, or its own when those were the best."""
+        """Restores the best weights that a checkpoint carries, or its own when those were the best."""
         carried = checkpoint / BEST_FILE
         self._fill(checkpoint, carried if carried.is_file() else weights_file(checkpoint))
 
     def weights(self) -> Path | None:
-        """The weights kept, or None while there are none."""
+        """The best weights, or None while there are none."""
         path = weights_file(self.directory)
         return path if path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""The act of training, top to bottom: rows, model, trainer, steps with their reports, checkpoints, the adapter, the result."""
+"""Runs a training job: rows, model, trainer, steps with their reports and checkpoints, and the result."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from .packing import isolates_packed_rows, pack
 def run(
     home: Home | SilentHome, reply: dict[str, Any], spec: TrainSpec, commands: Commands, group: Group | None = None
 ) -> str:
-    """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises what stops it.
+    """Trains and uploads; returns the outcome `succeeded`, `paused` or `cancelled`. Raises an exception for any
+    failure.
 
-    With a group of ranks every rank runs this; the first alone speaks to home and writes, the others have a mute one.
+    In a group every rank runs this; only the first talks to the server and writes, the others have a `SilentHome`.
     """
     group = group or Group()
     device = prepare_torch()
@@ -50,14 +51,14 @@ def run(
     if start is not None and whole != is_full_model(start):
         raise TrainingFailed(
             "bad_spec",
-            "the model this run goes on from was trained the other way: whole weights and adapters are not changed into each other",
-            "Leave adapter out, so that it is taken over from that model, or start from the base model.",
+            "the model this run continues from was trained the other way: adapter and full model cannot be exchanged",
+            "Leave adapter out, so that it is taken from that model, or start from the base model.",
         )
     scored = whole and start is not None and is_reward_model(start)
     if scored and spec.method.type != "reward":
         raise TrainingFailed(
             "bad_spec",
-            "the model this run goes on from is a reward model: its head, 'score', gives one number instead of words",
+            "the model this run continues from is a reward model: its head, 'score', gives one number",
             "Choose the method reward, or start from the base model.",
         )
     model = load_model(
@@ -91,10 +92,11 @@ def run(
     for warning in tokens.warnings:
         home.log("warn", warning)
     if tokens.cut or tokens.dropped:
-        why = "leaving no room for an answer" if kind == "prompt" else "having nothing to learn"
+        why = "leaving no room for an answer" if kind == "prompt" else "having no token in the loss"
         home.log(
             "warn",
-            f"{tokens.cut} rows are longer than {h.max_length} tokens and were cut; {tokens.dropped} dropped for {why}",
+            f"{tokens.cut} rows are longer than {h.max_length} tokens and were truncated; "
+            f"{tokens.dropped} dropped for {why}",
         )
 
     if tokens.split:
@@ -105,12 +107,12 @@ def run(
 
     if h.packing or h.padding_free:
         _require_isolated_rows(group, model, "packing" if h.packing else "padding_free")
-    laid = _packed(home, tokens, h.max_length) if h.packing else tokens
-    steps_per_epoch = max(1, math.ceil(len(laid) / h.batch_size))
+    laid_out = _packed(home, tokens, h.max_length) if h.packing else tokens
+    steps_per_epoch = max(1, math.ceil(len(laid_out) / h.batch_size))
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
-    trainer = method.build(spec, model, tokenizer, laid, home.scratch, total_steps, group)
+    trainer = method.build(spec, model, tokenizer, laid_out, home.scratch, total_steps, group)
     trainable, parameters = parameter_counts(trainer.model)
     home.emit(
         "plan",
@@ -142,7 +144,7 @@ def _fetch_once(group: Group, fetch: Callable[[], Path | None]) -> Any:
 
 
 def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], Tokens]) -> Tokens:
-    """Rank 0 tokenizes; the others map its files instead of doing the same work in as much memory again."""
+    """Rank 0 tokenizes; the others map its files, which saves work and memory."""
     if group.size == 1:
         return make()
     directory = scratch / "tokens"
@@ -154,10 +156,10 @@ def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], To
 
 
 def _cached_tokens(home: Home | SilentHome, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
-    """The rows as tokens, from a run before where there is one."""
+    """The rows as tokens, cached by an earlier run when there is one."""
     tokens, were_there = token_cache.get_or_create(key, kind, make)
     if were_there:
-        home.log("info", f"{len(tokens)} rows were tokenized by a run before this one")
+        home.log("info", f"{len(tokens)} rows were tokenized by an earlier run")
     return tokens
 
 
@@ -166,7 +168,7 @@ def _require_isolated_rows(group: Group, model: Any, option: str) -> None:
     if not group.share(isolates_packed_rows(model) if group.main else None):
         raise TrainingFailed(
             "bad_spec",
-            "the layers of this model do not keep packed rows apart from each other",
+            "the layers of this model do not isolate packed rows from each other",
             f"Leave {option} out.",
         )
 
@@ -175,24 +177,24 @@ def _packed(home: Home | SilentHome, tokens: Tokens, max_length: int) -> Tokens:
     """The rows as packs."""
     packs = pack(tokens, max_length)
     full = tokens.total() / (len(packs) * max_length)
-    home.log(
-        "info", f"{len(tokens)} rows are laid into {len(packs)} packs of at most {max_length} tokens, {full:.0%} full"
-    )
+    home.log("info", f"{len(tokens)} rows are in {len(packs)} packs of at most {max_length} tokens, {full:.0%} full")
     return packs
 
 
 def resume_dir(home: Home | SilentHome, reply: dict[str, Any], trainer: Any, group: Group) -> Path | None:
-    """The checkpoint to go on from, when the server offers one. The number of processes may differ from the one it was made by."""
+    """The checkpoint to resume from, when the server offers one. It may have been saved by another
+    number of processes.
+    """
     if not group.share(reply.get("resume") is not None if group.main else None):
         return None
     directory = _fetch_once(group, lambda: input_dir(home, "resume", reply["resume"]))
     trainer.resumed = checkpoint.read_state(directory)
-    home.log("info", f"going on from the checkpoint of step {trainer.resumed['global_step']}")
+    home.log("info", f"resuming from the checkpoint of step {trainer.resumed['global_step']}")
     before = trainer.resumed["stateful_callbacks"][checkpoint.OURS].get("processes", 1)
     if before != group.size:
         home.log(
             "warn",
-            f"the checkpoint was made by {before} processes, now there are {group.size}: the rows of every step stay the same, "
-            "but dropout draws other numbers and sums round differently",
+            f"the checkpoint was saved by {before} processes, now there are {group.size}: "
+            "the rows of every step stay the same, but dropout draws other numbers and sums round differently",
         )
     return directory

@@ -1,4 +1,4 @@
-"""Training methods by the name a spec uses. A new one is a module with `build(...)` and its entry in spec.py."""
+"""Training methods by their name in the spec. A new one is a module with `build(...)` and a model in spec/models.py."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def load_method(name: str) -> Any:
-    """The module of a method the spec knows; imported only when asked for, because trainers are slow to import."""
+    """The module of a method, imported only when it is used, because TRL's trainers are slow to import."""
     return import_module(f".{name}", __package__)

@@ -1,4 +1,6 @@
-"""What every method shares, over transformers' Trainer: our batches, reports, checkpoints without pickles, and resume that is exact."""
+"""What every method shares, over transformers' Trainer: batches, reports, checkpoints without pickles, and exact
+resume.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from ..guard import Guard
 from ..hooks import TrainingHooks
 from ..meter import Meter
 
-# transformers' name of a schedule and its settings, where the spec's name alone would not say it.
+# transformers' name and settings of a schedule, where they differ from the spec's name.
 SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
     "constant": ("constant_with_warmup", {}),
     "cosine_with_restarts": ("cosine_with_restarts", {"num_cycles": 4}),
@@ -34,7 +36,9 @@ SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any]:
-    """Arguments of every TRL configuration: the numbers of the spec, and all that reports, saves or evaluates by itself switched off."""
+    """Arguments of every TRL configuration: the numbers of the spec, and all of Trainer's own reports, saves and
+    evaluations turned off.
+    """
     h = spec.hyperparameters
     schedule, settings = SCHEDULES.get(h.scheduler, (h.scheduler, {}))
     return {
@@ -50,8 +54,9 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "max_grad_norm": h.max_grad_norm,
         "seed": h.seed,
         "neftune_noise_alpha": h.neftune_alpha,
-        # Frozen weights are loaded in the wanted precision; autocast would convert them anew at every step. Weights that are all
-        # trained stay float32, since steps as small as theirs are lost in 8 bits, and compute in bfloat16.
+        # Frozen weights are loaded in the wanted precision; autocast would convert them at every step. In full
+        # fine-tuning the
+        # weights stay float32, since bfloat16 with its 8 bits would lose such small steps, and compute in bfloat16.
         "bf16": is_full_fine_tuning(spec) and h.precision == "bfloat16",
         "gradient_checkpointing": h.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
@@ -70,33 +75,35 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
 
 
 class Batches(DataLoader):
-    """A data loader that tells its batches which epoch comes; transformers asks the loader, not the batches."""
+    """A data loader that passes the epoch to its batches; transformers sets it on the loader only."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose batches come next."""
+        """Sets the next epoch."""
         self.batch_sampler.set_epoch(epoch)
 
 
 class ResumableTrainerMixin:
-    """Stands before a TRL trainer among the bases of a method's class: rows batched by length, and exact, pickle-free resume."""
+    """The first base of every method's class, before a TRL trainer: rows batched by length, and exact, pickle-free
+    resume.
+    """
 
     meter: Meter
     guard: Guard
-    tokens: Any  # the rows, see data.py: their number and their lengths are all that is asked of them here
+    tokens: Any  # the rows, see data/tokens.py: only their number and their lengths are used here
     group: Group
-    generates_text = True  # whether the model answers in words: samples are shown at checkpoints
+    generates_text = True  # whether the model generates text: samples are shown at checkpoints
     evaluates_together = False  # whether an evaluation needs all ranks at once
-    equal_batches = False  # whether all ranks must have as many rows in every batch, `least` at least
+    equal_batches = False  # whether all ranks need the same number of rows in every batch, at least `min_rows`
     min_rows = 1
-    generated_tokens = 0  # tokens that the model writes to a row while it learns, at most
+    generated_tokens = 0  # tokens that the model adds to a row while it trains, at most
     resumed: dict[str, Any] | None = None
     hooks: TrainingHooks  # set by Loop
-    reports_first_batch = True  # whether a batch is rows as they are stored; one that is made while training is not
+    reports_first_batch = True  # whether a batch holds rows as they are stored; generated ones are not
     selection_metric = (
         "eval/loss",
         1,
-    )  # the figure evaluations are compared by, and 1 where less of it is better, else -1
-    first_batch_reported = False  # whether the first batch of this attempt was
+    )  # the metric to compare evaluations by; 1 when lower is better, else -1
+    first_batch_reported = False  # whether the first batch of this attempt was reported
     _step_tokens = 0
 
     def __init__(self, model: Any, **given: Any) -> None:
@@ -108,7 +115,9 @@ class ResumableTrainerMixin:
         return self.args.per_device_train_batch_size
 
     def get_train_dataloader(self) -> Batches:
-        """This rank's micro-batches. accelerate would deal rows out too, but repeat some so that all ranks have as many."""
+        """This rank's micro-batches. accelerate would distribute rows too, but repeat some so that all ranks have the
+        same number.
+        """
         batch = self.rows_at_once()
         steps = batch * self.args.gradient_accumulation_steps * self.group.size
         order = BucketSampler(self.tokens.lengths(), steps, self.args.seed)
@@ -127,7 +136,7 @@ class ResumableTrainerMixin:
         return {**super()._prepare_inputs(inputs), "tokens": tokens}
 
     def training_step(self, model: Any, inputs: dict[str, Any], *given: Any) -> torch.Tensor:
-        """A micro-batch forward and backward. What the very first one holds is told before it is learned from."""
+        """A micro-batch forward and backward. The very first one is reported before anything is learned from it."""
         if self.reports_first_batch and not self.first_batch_reported:
             self.first_batch_reported = True
             here = {name: value.cpu() for name, value in inputs.items() if isinstance(value, torch.Tensor)}
@@ -136,16 +145,16 @@ class ResumableTrainerMixin:
         return super().training_step(model, inputs, *given)
 
     def dry_run(self, rows: list[int]) -> None:
-        """A micro-batch of these rows forward and backward, for what it takes; the caller puts back what it leaves behind."""
+        """A micro-batch of these rows forward and backward, to measure its memory; the caller restores the trainer."""
         self.current_gradient_accumulation_steps = 1
         self.training_step(self.model_wrapped, self.data_collator([self.train_dataset[row] for row in rows]), None)
 
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Row id, token ids and labels of every sequence in a batch, as the batch has them, without padding."""
+        """Row id, token ids and labels of each sequence of a batch, as the batch has them, without padding."""
         raise NotImplementedError
 
     def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
-        """What else is to be told of sample answers to rows, a dictionary each."""
+        """Further fields of samples, a dictionary for each row."""
         return [{} for _ in outputs]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -153,12 +162,12 @@ class ResumableTrainerMixin:
         return 0
 
     def take_step_tokens(self) -> int:
-        """Tokens of the step just done, without padding."""
+        """Tokens of the last step, without padding."""
         taken, self._step_tokens = self._step_tokens, 0
         return taken
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Passes a training log on; the summary the loop logs at its end is not a metric."""
+        """Passes a training log on; the summary at the end of the loop is not a metric."""
         if "loss" in logs:
             self.hooks.report(self.state.global_step, logs)
 
@@ -176,7 +185,7 @@ class ResumableTrainerMixin:
         self.hooks.save(self.resume_state(loss))
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
-        """As transformers does; but under DeepSpeed it would look for pickles of DeepSpeed's own, so ours are loaded here."""
+        """As in transformers. Under DeepSpeed it would look for DeepSpeed's pickles, so our files are loaded here."""
         if not self.is_deepspeed_enabled:
             return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
@@ -185,15 +194,15 @@ class ResumableTrainerMixin:
         return prepared
 
     def collect(self) -> checkpoint.Contents:
-        """What a checkpoint is made of, as whole tensors; all ranks call it together."""
+        """The content of a checkpoint as full tensors; all ranks call it together."""
         return zero.collect(self.parts()) if self.is_deepspeed_enabled else checkpoint.collect(self.parts())
 
     def parts(self) -> checkpoint.Parts:
-        """The live objects a checkpoint is made from."""
+        """The live objects that a checkpoint saves."""
         return checkpoint.Parts(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.lr_scheduler)
 
     def resume_state(self, window_loss: float) -> dict[str, Any]:
-        """Trainer state in transformers' own layout; what it does not know is under `stateful_callbacks`.
+        """Trainer state in transformers' own layout; our additions are under `stateful_callbacks`.
 
         `window_loss` is the sum of losses since the last log, the mean over the ranks.
         """
@@ -211,7 +220,7 @@ class ResumableTrainerMixin:
     _loss_total_before = 0.0
 
     def restore_window(self) -> None:
-        """Puts back the log window a checkpoint was made in; the loop has just reset its own."""
+        """Restores the log window that was open in the checkpoint; the training loop has just reset its own."""
         if self.resumed is None:
             return
         ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
@@ -222,7 +231,7 @@ class ResumableTrainerMixin:
         self.guard = Guard(**ours["guard"])
 
     def restore_finished(self) -> None:
-        """Takes up the checkpoint of a run's last step: nothing is left to train."""
+        """Restores the checkpoint of a run's last step: nothing is left to train."""
         ours = self.resumed["stateful_callbacks"][checkpoint.OURS]
         self.state.global_step = self.resumed["global_step"]
         self._total_loss_scalar, self._loss_total_before = ours["window_loss"], ours["loss_total"]
@@ -245,8 +254,8 @@ class ResumableTrainerMixin:
 
 
 def ready(trainer: Any, tokens: Any, spec: TrainSpec, group: Group) -> Any:
-    """Gives a new trainer what it is to work with."""
+    """Gives a new trainer its rows, group, meter and guard."""
     trainer.tokens, trainer.group, trainer.meter, trainer.guard = tokens, group, Meter(group), Guard()
     if group.size > 1:
-        set_seed(spec.hyperparameters.seed + group.rank)  # dropout that is the same on every rank would be less of it
+        set_seed(spec.hyperparameters.seed + group.rank)  # the same dropout on every rank would be less of it
     return trainer

@@ -1,4 +1,4 @@
-"""Direct preference optimisation: TRL's DPOTrainer, all its losses of the contract, on pairs of answers."""
+"""Direct preference optimization: TRL's DPOTrainer with all losses of the spec, on preference pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pairwise import PairwiseTrainer, build_pairwise, completion, count, padded
 
 
 def dpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> DPOConfig:
-    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    """TRL's configuration. Rows are already tokenized and truncated; dropout is set by the adapter only."""
     m = spec.method
     return DPOConfig(
         **arguments(spec, scratch, total_steps),
@@ -47,5 +47,5 @@ class DpoMethod(PairwiseTrainer, DPOTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
 ) -> DpoMethod:
-    """The trainer, ready to `train()`; `model` has its adapter on."""
+    """The trainer, ready to `train()`; `model` has its adapter."""
     return build_pairwise(DpoMethod, dpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

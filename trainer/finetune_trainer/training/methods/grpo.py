@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation: TRL's GRPOTrainer on answers the model writes, which the server grades."""
+"""Group-relative policy optimization: TRL's GRPOTrainer on completions of the model, which the server grades."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..guard import Guard
 from .common import ResumableTrainerMixin, arguments, ready
 from .pairwise import RowIndexDataset, reference_copy, score_completions_only
 
-# TRL's measures by our names.
+# TRL's metrics by our names.
 METRIC_NAMES = {
     "reward": "reward",
     "reward_std": "reward_std",
@@ -38,14 +38,16 @@ METRIC_NAMES = {
 
 
 def grpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> GRPOConfig:
-    """TRL's configuration. A row is a group of answers, so TRL's batches are as many times larger; each micro-batch writes its own."""
+    """TRL's configuration. A row is a group of completions, so TRL's batches are larger; each micro-batch generates its
+    own.
+    """
     m = spec.method
     shared = arguments(spec, scratch, total_steps)
     shared["per_device_train_batch_size"] *= m.num_generations
     return GRPOConfig(
         **shared,
         loss_type=m.loss_type,
-        # Dr. GRPO's point is to leave out what weighs easy and hard questions otherwise than others.
+        # Dr. GRPO leaves out the scaling that weighs easy and hard questions differently.
         scale_rewards="none" if m.loss_type == "dr_grpo" else "group",
         beta=m.beta,
         num_generations=m.num_generations,
@@ -56,30 +58,32 @@ def grpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> GRPOConfig:
 
 
 class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
-    """GRPOTrainer with our batches and resume. To TRL a prompt is the number of its row; this class knows what it asks."""
+    """GRPOTrainer with our batches and resume. For TRL a prompt is the index of its row; this class
+    looks the row up.
+    """
 
     equal_batches = True
-    reports_first_batch = False  # answers are written while training
+    reports_first_batch = False  # completions are generated while training
     selection_metric = ("eval/reward", -1)
     grading: Callable[[list[dict[str, Any]], list[str]], Graded] | None = None
     tokens: PromptRows
 
     def rows_at_once(self) -> int:
-        """Prompts of a micro-batch; TRL counts their answers."""
+        """Prompts of a micro-batch; TRL counts completions."""
         return self.args.per_device_train_batch_size // self.num_generations
 
     def graded(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
-        """The rewards of answers to rows, from the server."""
+        """The rewards of completions, from the server."""
         self.grading = self.grading or Grading(self.hooks.home)
         return self.grading(items, outputs)
 
     @property
     def generated_tokens(self) -> int:
-        """Tokens of the longest answer."""
+        """The max completion length."""
         return self.max_completion_length
 
     def dry_run(self, rows: list[int]) -> None:
-        """As a step, with answers as long as they may be, which nobody grades."""
+        """A step with completions of the max length, which are not graded."""
         config, grading = self.generation_config, self.grading
         self.generation_config = copy.deepcopy(config)
         self.generation_config.min_new_tokens = self.max_completion_length
@@ -90,7 +94,7 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
             self.generation_config, self.grading = config, grading
 
     def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
-        """The rewards of sample answers."""
+        """The rewards of samples."""
         return [{"reward": reward} for reward in self.graded([row["item"] for row in rows], outputs).rewards]
 
     def _tokenize_prompts(self, prompts: list[int]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -104,7 +108,7 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
         return torch.tensor(found.rewards, dtype=torch.float32, device=self.accelerator.device)[:, None]
 
     def _prepare_inputs(self, batch: list[dict[str, int]]) -> dict[str, Any]:
-        return GRPOTrainer._prepare_inputs(self, batch)  # what Exact counts there is not written yet
+        return GRPOTrainer._prepare_inputs(self, batch)  # what ResumableTrainerMixin counts there is not generated yet
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -120,7 +124,7 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
         return loss
 
     def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
-        """The mean reward of the likeliest answers to rows."""
+        """The mean reward of greedy completions."""
         prompts = [tokens.row(row)[0].tolist() for row in range(len(tokens))]
         answers = dict(
             greedy(
@@ -144,7 +148,7 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: PromptRows, scratch: Path, total_steps: int, group: Group
 ) -> GrpoMethod:
-    """The trainer, ready to `train()`; `model` has its adapter on, where it has one."""
+    """The trainer, ready to `train()`; `model` has its adapter, if any."""
     score_completions_only()
     generations = spec.method.num_generations
 
@@ -157,7 +161,7 @@ def build(
     args = grpo_config(spec, scratch, total_steps)
     second = is_full_fine_tuning(spec) and args.beta > 0
     if second:
-        args.beta = 0.0  # TRL would read the reference from the disk a second time
+        args.beta = 0.0  # TRL would read the reference from disk again
     trainer = GrpoMethod(
         model=model,
         reward_funcs=reward,

@@ -1,4 +1,4 @@
-"""Kahneman-Tversky optimisation: TRL's KTOTrainer, on answers marked good or bad."""
+"""Kahneman-Tversky optimization: TRL's KTOTrainer, on labeled preference data (unpaired)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .pairwise import PairwiseTrainer, Sequence, build_pairwise, completion, cou
 
 
 def kto_config(spec: TrainSpec, scratch: Path, total_steps: int) -> KTOConfig:
-    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    """TRL's configuration. Rows are already tokenized and truncated; dropout is set by the adapter only."""
     m = spec.method
     return KTOConfig(
         **arguments(spec, scratch, total_steps),
@@ -31,7 +31,7 @@ def kto_config(spec: TrainSpec, scratch: Path, total_steps: int) -> KTOConfig:
 
 
 class KtoMethod(PairwiseTrainer, KTOTrainer):
-    """KTOTrainer with our batches and resume. Rows are not paired: there is no share of pairs in the right order."""
+    """KTOTrainer with our batches and resume. Rows are unpaired, so there is no reward accuracy."""
 
     uses_reference = True
     min_rows = 2  # the KL term pairs every prompt with the answer of another row
@@ -44,7 +44,7 @@ class KtoMethod(PairwiseTrainer, KTOTrainer):
     longest = 0
 
     def make_batch(self, tokens: UnpairedRows, rows: list[int]) -> dict[str, Any]:
-        """The rows, and for the KL term every prompt with the answer of the row before it in the batch, as TRL pairs them."""
+        """The rows, and for the KL term each prompt with the answer of the previous row of the batch, as in TRL."""
         found = [tokens.row(row) for row in rows]
         others = [
             with_answer_of(row, other, self.longest) for row, other in zip(found, found[-1:] + found[:-1], strict=True)
@@ -63,7 +63,7 @@ class KtoMethod(PairwiseTrainer, KTOTrainer):
 
 
 def with_answer_of(row: Sequence, other: Sequence, longest: int) -> Sequence:
-    """A row's prompt with the other row's answer, cut to `longest` tokens."""
+    """A row's prompt with the other row's answer, truncated to `longest` tokens."""
     ends, begins = (int(np.argmax(labels != IGNORED)) for _, labels in (row, other))
     joined = (np.concatenate([row[part][:ends], other[part][begins:]])[:longest] for part in (0, 1))
     return next(joined), next(joined)
@@ -72,7 +72,7 @@ def with_answer_of(row: Sequence, other: Sequence, longest: int) -> Sequence:
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: UnpairedRows, scratch: Path, total_steps: int, group: Group
 ) -> KtoMethod:
-    """The trainer, ready to `train()`; `model` has its adapter on."""
+    """The trainer, ready to `train()`; `model` has its adapter."""
     trainer = build_pairwise(KtoMethod, kto_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)
     trainer.longest = spec.hyperparameters.max_length
     return trainer

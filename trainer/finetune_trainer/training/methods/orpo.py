@@ -1,4 +1,4 @@
-"""Odds-ratio preference optimisation: TRL's ORPOTrainer, on pairs of answers. It needs no reference model."""
+"""Odds-ratio preference optimization: TRL's ORPOTrainer, on preference pairs. It needs no reference model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .pairwise import PairwiseTrainer, build_pairwise, count, padded
 
 
 def orpo_config(spec: TrainSpec, scratch: Path, total_steps: int) -> ORPOConfig:
-    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    """TRL's configuration. Rows are already tokenized and truncated; dropout is set by the adapter only."""
     return ORPOConfig(
         **arguments(spec, scratch, total_steps),
         max_length=spec.hyperparameters.max_length,
@@ -48,7 +48,9 @@ class OrpoMethod(PairwiseTrainer, ORPOTrainer):
                 yield self.tokens.row_ids[index], ids[mask == 1], labels[mask == 1]
 
     def take_metrics(self) -> dict[str, float]:
-        """What TRL measured in the batch just done; it keeps evaluations under `train` too when the loss alone is asked for."""
+        """TRL's metrics of the last batch; it stores those of evaluations under `train` too when only the loss is
+        computed.
+        """
         found = self._stored_metrics.pop("train", {})
         return {ours: float(found[theirs][-1]) for theirs, ours in self.metric_names.items() if found.get(theirs)}
 
@@ -56,5 +58,5 @@ class OrpoMethod(PairwiseTrainer, ORPOTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
 ) -> OrpoMethod:
-    """The trainer, ready to `train()`; `model` has its adapter on."""
+    """The trainer, ready to `train()`; `model` has its adapter."""
     return build_pairwise(OrpoMethod, orpo_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group)

@@ -1,4 +1,4 @@
-"""What methods that compare answers share: TRL's own losses over our batches, and its measures under our names."""
+"""What methods that compare answers share: TRL's own losses over our batches, and its metrics under our names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Sequence = tuple[np.ndarray, np.ndarray]
 
 
 class RowIndexDataset(Dataset):
-    """The numbers of the rows, for TRL to hold: the rows themselves are tokenized, and looked up when a batch is made of them."""
+    """A dataset of row indices for TRL: the tokenized rows are looked up when a batch is collated."""
 
     def map(self, *_: Any, **__: Any) -> RowIndexDataset:
         """Nothing is left to prepare."""
@@ -34,11 +34,13 @@ class RowIndexDataset(Dataset):
 
 
 class PairwiseTrainer(ResumableTrainerMixin):
-    """Stands before a TRL trainer whose loss compares answers. Its batches must hold as many rows on every rank: TRL gathers from all."""
+    """A base before a TRL trainer whose loss compares answers. TRL gathers from all ranks, so each
+    needs as many rows.
+    """
 
     equal_batches = True
     evaluates_together = True
-    uses_reference = False  # whether the loss asks the model the run began from
+    uses_reference = False  # whether the loss needs the model the run started from
     shared: SharedPrompts
     metric_names = {
         "rewards/accuracies": "reward_accuracy",
@@ -48,11 +50,11 @@ class PairwiseTrainer(ResumableTrainerMixin):
     }
 
     def make_batch(self, tokens: Any, rows: list[int]) -> dict[str, Any]:
-        """The batch of these rows as TRL's loss takes it, and `tokens`: how many it holds without padding."""
+        """The batch of these rows as TRL's loss takes it, and `tokens`: its tokens without padding."""
         raise NotImplementedError
 
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Every sequence of the batch; with pairs all chosen sides come first, then all rejected ones."""
+        """Each sequence of the batch; with pairs all chosen sides come first, then all rejected ones."""
         ids, mask = inputs["input_ids"].numpy(), inputs["attention_mask"].numpy() == 1
         answers = inputs["completion_mask"].numpy() == 1
         for at, row in enumerate(ids):
@@ -63,7 +65,7 @@ class PairwiseTrainer(ResumableTrainerMixin):
         return dataset
 
     def take_metrics(self) -> dict[str, float]:
-        """What TRL measured in the batch just done, over all ranks, by our names."""
+        """TRL's metrics of the last batch, over all ranks, by our names."""
         found = self._metrics["train" if self.model.training else "eval"]
         values = {ours: float(found[theirs][-1]) for theirs, ours in self.metric_names.items() if found.get(theirs)}
         found.clear()
@@ -80,7 +82,9 @@ class PairwiseTrainer(ResumableTrainerMixin):
         return loss
 
     def evaluate_rows(self, tokens: Tokens) -> dict[str, float]:
-        """The method's loss over rows and the means of its measures. All ranks take all rows: none of them waits, and none differs."""
+        """The method's loss over rows and the means of its metrics. All ranks take all rows, so none waits and all
+        agree.
+        """
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         with torch.no_grad(), evaluation_mode(self.model), self.shared():
             for batch in batches_by_length(tokens.lengths(), self.args.per_device_train_batch_size):
@@ -97,16 +101,16 @@ class PairwiseTrainer(ResumableTrainerMixin):
         return {f"eval/{name}": value for name, value in means.items()}
 
     def rows_measured(self, name: str, tokens: Any, batch: np.ndarray) -> int:
-        """Over how many rows of a batch TRL took the mean of this measure."""
+        """The number of rows in TRL's mean of this metric."""
         return len(batch)
 
 
 def score_completions_only() -> None:
-    """Has TRL pass the answers' positions alone through the head on processors too: the same numbers, several times as fast.
+    """Makes TRL compute logits of completions only on CPUs too: the same numbers, several times as fast.
 
-    TRL does so on GPUs; elsewhere it scores every position of prompts and padding, for devices that compile a graph for each shape.
+    TRL does so on GPUs. Elsewhere it scores prompts and padding too, for devices that compile a graph for each shape.
     """
-    if hasattr(trl_utils, "_use_triton"):  # newer TRL; what else asks for it looks in another place
+    if hasattr(trl_utils, "_use_triton"):  # newer TRL; what else reads it imports it from another module
         trl_utils._use_triton = lambda _: True
 
 
@@ -124,7 +128,7 @@ def paired(tokens: PreferencePairs, rows: list[int]) -> list[Sequence]:
 
 
 def completion(labels: torch.Tensor) -> torch.Tensor:
-    """TRL's completion mask: 1 where a token of the answer counts."""
+    """TRL's completion mask: 1 for a token of the answer that is in the loss."""
     return (labels != IGNORED).long()
 
 
@@ -134,14 +138,16 @@ def count(rows: list[Sequence]) -> int:
 
 
 def reference_copy(model: Any) -> Any:
-    """What the model is compared with where all of its weights move: itself as it is now. An adapter is switched off instead."""
+    """The reference of full fine-tuning: a copy of the model as it is now. With an adapter, the reference is the model
+    without it.
+    """
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
 def build_pairwise(
     kind: type[PairwiseTrainer], config: Any, spec: TrainSpec, model: Any, tokenizer: Any, tokens: Any, group: Group
 ) -> PairwiseTrainer:
-    """A trainer of this kind, ready to `train()`; `model` has its adapter on."""
+    """A trainer of this class, ready to `train()`; `model` has its adapter."""
     score_completions_only()
     reference = {"ref_model": reference_copy(model)} if kind.uses_reference and is_full_fine_tuning(spec) else {}
     trainer = kind(
@@ -159,9 +165,9 @@ def build_pairwise(
 
     trainer.data_collator = collate
     if spec.start is None and "ref" in getattr(trainer.model, "peft_config", {}):
-        # TRL keeps a copy of an adapter it is given as the reference. A new adapter changes nothing yet: the reference is
-        # the model with its adapter switched off, which takes no memory. One that goes on from a tuned model has its copy.
+        # TRL copies a given adapter as the reference. A new adapter changes nothing yet: the reference is the model
+        # with its adapter disabled, which takes no memory. A run that continues from a fine-tuned model has its copy.
         trainer.model.delete_adapter("ref")
-    # The noise of NEFTune depends on how long a sequence is.
+    # The noise of NEFTune depends on the length of a sequence.
     trainer.shared = SharedPrompts(trainer.model, allowed=spec.hyperparameters.neftune_alpha is None)
     return ready(trainer, tokens, spec, group)

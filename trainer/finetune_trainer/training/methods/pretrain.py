@@ -1,4 +1,4 @@
-"""Continued pre-training: the loss of supervised fine-tuning, on texts of which every token counts."""
+"""Continued pre-training: the loss of supervised fine-tuning, on texts of which every token is in the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reward model: TRL's RewardTrainer on pairs of answers, over the base with a head that gives one number instead of words."""
+"""A reward model: TRL's RewardTrainer on preference pairs, over the base with a head that gives one number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...spec.models import TrainSpec
 from .common import arguments
 from .pairwise import PairwiseTrainer, build_pairwise, completion, count, padded, paired
 
-# What loading leaves on a quantised model, for those who ask whether it is one.
+# Attributes that loading leaves on a quantized model, for code that asks whether it is one.
 LOADING_ATTRIBUTES = (
     "is_quantized",
     "is_loaded_in_4bit",
@@ -32,7 +32,7 @@ LOADING_ATTRIBUTES = (
 
 
 def reward_config(spec: TrainSpec, scratch: Path, total_steps: int) -> RewardConfig:
-    """TRL's configuration. Rows are tokenized and cut already; dropout is the adapter's alone, and the spec's to say."""
+    """TRL's configuration. Rows are already tokenized and truncated; dropout is set by the adapter only."""
     return RewardConfig(
         **arguments(spec, scratch, total_steps),
         max_length=None,
@@ -42,9 +42,9 @@ def reward_config(spec: TrainSpec, scratch: Path, total_steps: int) -> RewardCon
 
 
 def scoring_model(causal: Any, pad_id: int, seed: int) -> Any:
-    """A language model's layers under a new head with one output, whose weights depend on the seed alone. Raises ModelLoad.
+    """A language model's layers with a new head of one output, initialized by the seed. Raises ModelLoad.
 
-    The layers are the ones given, however they were loaded and quantised; nothing is read a second time.
+    The layers are the given ones, however they were loaded and quantized; nothing is read again.
     """
     config = copy.deepcopy(causal.config)
     config.num_labels = 1
@@ -83,12 +83,14 @@ class RewardMethod(PairwiseTrainer, RewardTrainer):
         return {"input_ids": ids, "attention_mask": mask, "tokens": count(sides)}
 
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """As of any pairs. The score is of the whole sequence, so its labels, the answer's, are those of the row."""
+        """As for other pairs. The score is of the whole sequence, so the labels are the row's, those of the answer."""
         _, labels, _ = padded(paired(self.tokens, indices), self.processing_class.pad_token_id)
         yield from super().sequences({**inputs, "completion_mask": completion(labels)}, indices)
 
     def take_metrics(self) -> dict[str, float]:
-        """TRL gives the mean over both sides and the margin; the means of the sides follow, since they have as many rows."""
+        """TRL gives the mean over both sides and the margin; the means of the sides follow, since both have as many
+        rows.
+        """
         values = super().take_metrics()
         mean, half = values.pop("mean"), values["reward_margin"] / 2
         return {**values, "reward_chosen": mean + half, "reward_rejected": mean - half}
@@ -97,7 +99,7 @@ class RewardMethod(PairwiseTrainer, RewardTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: PreferencePairs, scratch: Path, total_steps: int, group: Group
 ) -> RewardMethod:
-    """The trainer, ready to `train()`; `model` has its head on, and its adapter where it has one."""
+    """The trainer, ready to `train()`; `model` has its head, and its adapter if any."""
     return build_pairwise(
         RewardMethod, reward_config(spec, scratch, total_steps), spec, model, tokenizer, tokens, group
     )

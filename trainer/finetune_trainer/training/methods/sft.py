@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with LoRA: TRL's SFTTrainer with a loss over the tokens that count."""
+"""Supervised fine-tuning: TRL's SFTTrainer with a mean loss over the tokens in the loss."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .common import ResumableTrainerMixin, arguments, ready
 
 
 def sft_config(spec: TrainSpec, scratch: Path, total_steps: int) -> SFTConfig:
-    """TRL's configuration. Rows are tokenized and cut already."""
+    """TRL's configuration. Rows are already tokenized and truncated."""
     shared = arguments(spec, scratch, total_steps)
     return SFTConfig(**shared, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 def as_dataset(tokens: Tokens) -> Dataset:
-    """The rows as an Arrow table; the arrays are shared, not copied into Python objects. A row without loss comes last: the filler."""
+    """The rows as an Arrow table that shares the arrays. A row without loss comes last: the filler."""
     offsets = pa.array(tokens.starts.astype("int64"))
     column = {}
     arrays = [("input_ids", tokens.ids, 0), ("labels", tokens.labels, IGNORED)]
@@ -40,14 +40,14 @@ def as_dataset(tokens: Tokens) -> Dataset:
 
 
 class SftMethod(ResumableTrainerMixin, SFTTrainer):
-    """SFTTrainer whose loss is a mean over the tokens that count."""
+    """SFTTrainer whose loss is a mean over the tokens in the loss."""
 
     padding_free = False
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean loss over the tokens that count in the step, on all ranks. TRL's own scores every position on a CPU, padding too."""
+        """Mean loss over the tokens in the loss of the step, on all ranks. On a CPU TRL's own scores padding too."""
         with self.accelerator.autocast():  # the model's parts are called here, past the forward that accelerate wraps
             result = score(model, inputs["input_ids"], inputs["labels"], inputs.get("position_ids"))
         count = num_items_in_batch if num_items_in_batch is not None else max(1, result.count)
@@ -57,7 +57,7 @@ class SftMethod(ResumableTrainerMixin, SFTTrainer):
         return result.nll * (self.group.size / count)  # gradients and logged losses are means over the ranks
 
     def sequences(self, inputs: dict[str, Any], indices: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Rows without padding; a pack is every row that lies in it."""
+        """Rows without padding; of a pack, each of its rows."""
         lengths = self.tokens.lengths()
         if self.padding_free:
             own = [index for index in indices if index < len(lengths)]
@@ -86,7 +86,7 @@ class SftMethod(ResumableTrainerMixin, SFTTrainer):
 def build(
     spec: TrainSpec, model: Any, tokenizer: Any, tokens: Tokens, scratch: Path, total_steps: int, group: Group
 ) -> SftMethod:
-    """The trainer, ready to `train()`; `model` has its adapter on."""
+    """The trainer, ready to `train()`; `model` has its adapter."""
     pad_id, packs = tokenizer.pad_token_id, isinstance(tokens, Packs)
 
     free = spec.hyperparameters.padding_free

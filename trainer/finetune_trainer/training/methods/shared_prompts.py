@@ -1,4 +1,6 @@
-"""What both answers of a pair begin with goes through the model once: a pair is one sequence of prompt, chosen and rejected answer."""
+"""The common beginning of a pair goes through the model once: a pair is one sequence of prompt, chosen and rejected
+answer.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +12,35 @@ from typing import Any
 
 import torch
 
-# A pair as one sequence has a mask of its own, which costs a little: not worth it for less.
+# A joined pair needs its own mask, which costs a little: not worth it for less.
 MAX_SHARE = 0.9
 
 
 @dataclass
 class JoinedPairs:
-    """Pairs as one sequence each: (pairs, longest) ids, positions and mask, and where each position of each side went."""
+    """Pairs as one sequence each: (pairs, longest) ids, positions and mask, and the place of each position of each
+    side.
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
-    allowed: torch.Tensor  # (pairs, 1, longest, longest): whether a token may look at another
+    allowed: torch.Tensor  # (pairs, 1, longest, longest): whether a token may attend to another
     chosen: torch.Tensor  # (pairs, length of a padded side)
     rejected: torch.Tensor
 
     def apart(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(pairs, longest, width) outputs as those of (2 * pairs, length, width): all chosen sides, then all rejected ones."""
+        """(pairs, longest, width) outputs as those of (2 * pairs, length, width): all chosen sides, then all rejected
+        ones.
+        """
         rows = torch.arange(len(hidden), device=hidden.device)[:, None] * hidden.shape[1]
         places = torch.cat([rows + self.chosen, rows + self.rejected])
         return hidden.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
 
 
 def join(ids: torch.Tensor, mask: torch.Tensor) -> JoinedPairs | None:
-    """Sequences (2 * pairs, length), chosen sides first and padded on the right, joined; None where that would save little."""
+    """Sequences (2 * pairs, length), chosen sides first and padded on the right, joined; None when that would save
+    little.
+    """
     pairs = len(ids) // 2
     if len(ids) != 2 * pairs or not pairs:
         return None
@@ -59,11 +67,11 @@ def join(ids: torch.Tensor, mask: torch.Tensor) -> JoinedPairs | None:
 
 
 def can_share(backbone: Any) -> bool:
-    """Whether a model takes a mask and positions of ours: plain attention everywhere, places told by rotation."""
+    """Whether a model takes our mask and positions: full attention in all layers, and rotary positions."""
     config = backbone.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    # The balance of experts is counted over all tokens, shared or not.
+    # The balance of experts is computed over all tokens, shared or not.
     experts = any("experts" in name and isinstance(value, int) and value for name, value in vars(config).items())
     rotary = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
     plain = all(kind == "full_attention" for kind in kinds) if kinds else not window
@@ -72,17 +80,19 @@ def can_share(backbone: Any) -> bool:
 
 
 class SharedPrompts:
-    """Stands before a model's layers while a loss over pairs is computed: `with shared():`; elsewhere nothing changes."""
+    """Replaces the forward of a model's layers while a loss over pairs is computed: `with shared():`. Elsewhere nothing
+    changes.
+    """
 
     def __init__(self, model: Any, allowed: bool = True) -> None:
-        """`model` as it is trained, its adapter on; where it is not `allowed`, nothing is ever joined."""
+        """`model` is the one that is trained, with its adapter; when not `allowed`, nothing is joined."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.backbone = base.base_model
         self.possible = allowed and can_share(self.backbone)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Pairs in batches of chosen sides followed by rejected ones are joined inside."""
+        """Inside the block, batches of chosen sides followed by rejected ones are joined."""
         if not self.possible:
             yield
             return

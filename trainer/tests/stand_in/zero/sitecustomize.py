@@ -1,4 +1,4 @@
-"""For tests of DeepSpeed on processors: ranks talk through gloo alone, and a run may go without its canary."""
+"""For tests of DeepSpeed on CPUs: ranks talk through gloo alone, and a run may go without its canary."""
 
 import importlib.abc
 import importlib.util

@@ -1,1 +1,3 @@
-"""Stand-in for the package vllm: for tests of how its process is started, watched and ended. It answers nothing but /health."""
+"""Stand-in for the package vllm: for tests of how its process is started, watched and ended. It answers nothing but
+/health.
+"""

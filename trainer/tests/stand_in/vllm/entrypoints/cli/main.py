@@ -1,4 +1,6 @@
-"""Stands in for `vllm serve`: starts a process below itself, listens on --uds, answers /health; or fails as STAND_IN says."""
+"""Stands in for `vllm serve`: starts a process below itself, listens on --uds, answers /health; or fails as STAND_IN
+says.
+"""
 
 import http.server
 import json
@@ -13,8 +15,8 @@ from pathlib import Path
 mode = os.environ.get("STAND_IN", "")
 socket = sys.argv[sys.argv.index("--uds") + 1]
 below = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-told = {"pids": [os.getpid(), below.pid], "argv": sys.argv[1:], "environment": dict(os.environ)}
-Path(os.environ["STAND_IN_FILE"]).write_text(json.dumps(told))
+started = {"pids": [os.getpid(), below.pid], "argv": sys.argv[1:], "environment": dict(os.environ)}
+Path(os.environ["STAND_IN_FILE"]).write_text(json.dumps(started))
 print("INFO 01-01 00:00:00 Loading safetensors checkpoint shards: 50% Completed", flush=True)
 
 if mode == "fails":
