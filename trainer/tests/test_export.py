@@ -178,7 +178,7 @@ def test_what_cannot_be_written_says_why(tmp_path, tiny):
     config = json.loads((tmp_path / "config.json").read_text())
     for change, words in (
         ({"model_type": "mamba"}, "models of type mamba"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "stretched"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "scaled positions"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(gguf_file.NotWritable, match=words):

@@ -54,7 +54,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
         )
     home.phase("loading_model")
     tokenizer = load_tokenizer(base)
-    kind = (spec.dataset or {}).get("row_type", "chat")
+    kind = spec.dataset.row_type if spec.dataset else "chat"
     file = fetch_rows(home, "holdout") if spec.dataset else None
     texts = fidelity.prompt_texts(tokenizer, list(read_rows(file, kind, spec.prompts)) if file else [])
     model = trained(base, adapter, spec.precision, device)
