@@ -28,8 +28,9 @@ import { startDatasets } from "./datasets/sweep.ts";
 import { uploadsApi } from "./datasets/uploads-api.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
-import { type Db, openDatabase } from "./db/open.ts";
+import { openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
+import type { Db } from "./db/types.ts";
 import { startWalWatch } from "./db/wal.ts";
 import { deploymentsApi } from "./deployments/api.ts";
 import { deploymentsPages } from "./deployments/pages.tsx";
@@ -47,6 +48,7 @@ import { gradersApi } from "./graders/api.ts";
 import { homePages } from "./home/pages.tsx";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
+import { errorPage } from "./http/error-page.tsx";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
@@ -206,7 +208,7 @@ export function createApp(ctx: Ctx): AnyElysia {
     handler: { standardHostname: false },
   })
     .use(gate(ctx))
-    .use(errors(ctx))
+    .use(errors(ctx, errorPage))
     .use(session(ctx))
     .get("/healthz", () => ({ status: "ok" }), {
       detail: { summary: "Whether the server answers", tags: ["Server"] },

@@ -1,7 +1,7 @@
 /** What every service gets: the tools of the process, built once in app.ts and replaced piece by piece in tests; and who is asking. */
 import type { Config } from "./config.ts";
 import type { Provider, ProviderPlugin } from "./contract/provider.ts";
-import type { Db } from "./db/open.ts";
+import type { Db } from "./db/types.ts";
 import type { Writer } from "./db/write.ts";
 import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";

@@ -2,8 +2,8 @@
 import { and, asc, desc, eq, gt, lt, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
 import { auditLog } from "../db/schema/audit.ts";
+import type { Db } from "../db/types.ts";
 import { notFound } from "../errors.ts";
 import { newId, sha256Hex } from "../lib/ids.ts";
 import { storable } from "../lib/well-formed.ts";

@@ -4,12 +4,12 @@ import * as v from "valibot";
 import { audit } from "../audit/service.ts";
 import { type Actor, type Ctx, requireAdmin, systemActor } from "../ctx.ts";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
 import { installation } from "../db/schema/audit.ts";
 import { invitation, organization, user } from "../db/schema/auth.ts";
+import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
-import { Email } from "./model.ts";
+import { Email, type Invitation } from "./model.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { insertUser, normalEmail } from "./service.ts";
 
@@ -83,14 +83,6 @@ export async function completeSetup(
     const made = await insertUser(tx, ctx, { ...input, email, role: "admin", passwordHash });
     await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "setup.complete", made.id, { email });
   });
-}
-
-export interface Invitation {
-  id: string;
-  email: string;
-  role: "admin" | "member";
-  org: string;
-  expiresAt: number;
 }
 
 /**

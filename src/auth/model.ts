@@ -100,6 +100,14 @@ export function userView(row: UserRow) {
   };
 }
 
+export interface Invitation {
+  id: string;
+  email: string;
+  role: "admin" | "member";
+  org: string;
+  expiresAt: number;
+}
+
 /** `path` is the link to pass on: it holds the token and is shown this once. */
 export function invitationView(invitation: Invitation, path: string) {
   return {

@@ -2,8 +2,8 @@
 import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { account, apiKey, member, organization, user } from "../db/schema/auth.ts";
+import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
 import { actorOfKey, forgetKeys } from "./key-cache.ts";

@@ -2,8 +2,8 @@
 import { and, asc, eq, gt, ne, type SQL } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { member, user } from "../db/schema/auth.ts";
+import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { forgetKeys } from "./key-cache.ts";
 import { endSessions, forgetSessions } from "./sessions.ts";

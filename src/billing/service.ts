@@ -1,10 +1,10 @@
 /** The usage ledger: one line an attempt, and what a month came to by user, model, key or day. */
 import { and, eq, gte, inArray, lt, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { usageLine } from "../db/schema/billing.ts";
 import { inference } from "../db/schema/gateway.ts";
 import { job } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 import { newId } from "../lib/ids.ts";
 import type { UsageGroup, UsageSummary } from "./model.ts";
 

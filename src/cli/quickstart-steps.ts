@@ -1,5 +1,7 @@
 /** The steps of the main job as quickstart takes them, each over the public API: data, base model, training, comparison, endpoint, chat. */
+
 import { basename } from "node:path";
+import { isFinal, phaseWords } from "../contract/job.ts";
 import { AppError } from "../errors.ts";
 import { type ApiClient, poll } from "./api-client.ts";
 import { clockText, type Progress } from "./progress.ts";
@@ -28,7 +30,7 @@ async function settled(look: () => Promise<boolean>): Promise<void> {
 
 async function cancelJob(api: ApiClient, id: string): Promise<void> {
   await api.call("POST", `/v1/jobs/${id}/cancel`);
-  await settled(async () => ENDED.includes((await api.call<Job>("GET", `/v1/jobs/${id}`)).state));
+  await settled(async () => isFinal((await api.call<Job>("GET", `/v1/jobs/${id}`)).state));
 }
 
 /** An endpoint that sleeps has no process; the next request wakes it. */
@@ -146,32 +148,17 @@ interface Job {
   result: Record<string, unknown> | null;
 }
 
-const ENDED = ["succeeded", "failed", "cancelled"];
-
-const PHASES: Record<string, string> = {
-  starting: "Starting the trainer",
-  downloading: "Downloading",
-  loading_data: "Reading the rows",
-  loading_model: "Loading the model",
-  canary: "Trying the longest rows",
-  training: "First step",
-  evaluating: "Measuring on held-out rows",
-  sampling: "Trying it out",
-  saving: "Saving a checkpoint",
-  uploading: "Storing the checkpoint",
-};
-
 /** One line about a job at work. */
 export function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [string, number | null] {
   const { step, total_steps: total, fraction, loss, eta_s: eta, tokens_per_second: speed } = progress;
   if (state === "queued" || state === "validating") return [progress.waiting ?? "Waiting for a free slot", null];
-  if (!step || !total) return [PHASES[progress.phase ?? "starting"] ?? "Starting the trainer", null];
+  if (!step || !total) return [phaseWords(progress.phase, "terminal") ?? "Starting the trainer", null];
   const parts = [`step ${step}/${total}`];
   if (loss !== undefined) parts.push(`loss ${loss.toFixed(3)}`);
   if (speed) parts.push(`${Math.round(speed)} tokens/s`);
   if (eta) parts.push(`${clockText(eta)} left`);
-  if (progress.phase && progress.phase !== "training" && PHASES[progress.phase])
-    parts.push((PHASES[progress.phase] as string).toLowerCase());
+  const phase = progress.phase === "training" ? null : phaseWords(progress.phase, "terminal");
+  if (phase) parts.push(phase.toLowerCase());
   return [parts.join("  "), fraction ?? step / total];
 }
 
@@ -188,7 +175,7 @@ export async function train(
   const job = await poll(
     async () => {
       const found = await api.call<Job>("GET", `/v1/jobs/${made.id}`);
-      if (ENDED.includes(found.state)) return found;
+      if (isFinal(found.state)) return found;
       progress.show(...jobLine(found));
       return null;
     },
@@ -232,7 +219,7 @@ export async function compare(step: Step, trainJobId: string, id?: string): Prom
       cancel = (fresh) => cancelJob(fresh, evaluation.job_id);
       undo.push(cancel);
     }
-    if (evaluation && ENDED.includes(evaluation.status)) return evaluation;
+    if (evaluation && isFinal(evaluation.status)) return evaluation;
     progress.show("Both models answer the held-out rows", evaluation?.progress.fraction ?? null);
     return null;
   }, step);

@@ -1,9 +1,9 @@
 /** Who holds which GPU: our own table by UUID, because Docker keeps none; its key keeps two jobs off one share. */
 import { and, eq, inArray, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { gpu, gpuAllocation, host } from "../db/schema/hosts.ts";
 import { attempt } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 import { AppError } from "../errors.ts";
 import { SILENT_MS } from "./inventory.ts";
 

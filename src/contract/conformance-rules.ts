@@ -1,5 +1,5 @@
 /** Conformance cases about form: manifest, configuration, offers, errors. Nothing is launched here that should run. */
-import type { ConformanceCase } from "./conformance.ts";
+import type { ConformanceCase } from "./conformance-case.ts";
 import { expect, failureKind, launch, untilState } from "./conformance-tools.ts";
 import { PROVIDER_CONTRACT } from "./provider.ts";
 

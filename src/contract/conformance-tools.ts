@@ -1,5 +1,5 @@
 /** Small helpers the conformance cases share: expectations that explain themselves, waiting, and a launch with everything filled in. */
-import type { ConformanceTools } from "./conformance.ts";
+import type { ConformanceTools } from "./conformance-case.ts";
 import type { Handle, LaunchSpec, Offer, Provider, ProviderErrorKind, WorkStatus } from "./provider.ts";
 
 const KINDS: readonly ProviderErrorKind[] = [

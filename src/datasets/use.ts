@@ -1,10 +1,10 @@
 /** Finds out whether a live job still needs a file or a dataset. */
-import { and, inArray, or, type SQL, sql } from "drizzle-orm";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
-import { job } from "../db/schema/jobs.ts";
 
-const LIVE = ["validating", "queued", "starting", "running", "pausing", "paused", "stopping"] as const;
+import { and, inArray, or, type SQL, sql } from "drizzle-orm";
+import { OPEN_STATES } from "../contract/job.ts";
+import { job } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 
 /** Where a job names its data: the frozen spec, and the request as it was written (a job that waits for validation has no more). */
 const PLACES: [typeof job.spec | typeof job.request, string][] = [
@@ -26,7 +26,7 @@ export async function liveJobUsing(db: Db, ids: string[]): Promise<string | null
   const [row] = await db
     .select({ id: job.id })
     .from(job)
-    .where(and(inArray(job.state, [...LIVE]), or(...named)))
+    .where(and(inArray(job.state, [...OPEN_STATES]), or(...named)))
     .limit(1);
   return row?.id ?? null;
 }

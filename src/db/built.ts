@@ -1,6 +1,6 @@
 /** Queries that are built once for each database: drizzle takes as long to build a query as SQLite takes to answer a small one. */
 import { getTableColumns, type Table } from "drizzle-orm";
-import type { Db } from "./open.ts";
+import type { Db } from "./types.ts";
 
 /** `build`, asked once for each database: give it the `.prepare()` of a query whose values are placeholders. */
 export function builtOnce<Q>(build: (db: Db) => Q): (db: Db) => Q {

@@ -1,12 +1,9 @@
 /** Opens the libSQL database: one connection for reads, one for the writer queue, both in WAL mode. */
-import { type Client, createClient, type ResultSet } from "@libsql/client";
+import { type Client, createClient } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
-import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { quickReader, quickWriter } from "./local-client.ts";
+import type { Db } from "./types.ts";
 import { createWriter, type Writer } from "./write.ts";
-
-/** A drizzle database or an open transaction: both read and write the same way. */
-export type Db = BaseSQLiteDatabase<"async", ResultSet, Record<string, never>>;
 
 export interface Database {
   /** For reads only. */

@@ -6,7 +6,7 @@
 import type { Client } from "@libsql/client";
 import { drizzle, type LibSQLDatabase } from "drizzle-orm/libsql";
 import { AppError } from "../errors.ts";
-import type { Db } from "./open.ts";
+import type { Db } from "./types.ts";
 
 export interface WriteOptions {
   /** Rows whose loss in a power cut is bearable (metrics, logs): commits without waiting for the disk. */

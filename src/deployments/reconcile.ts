@@ -1,5 +1,7 @@
 /** The loop behind deployments: looks at what is wanted and what is so, and takes the next step, again and again; nothing is remembered that cannot be looked up. */
+
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
+import { FINAL_STATES, type Progress } from "../contract/job.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -26,7 +28,7 @@ const EVICT_IDLE_MS = 3_000;
 const GPU_WAIT_MS = 5_000;
 /** GPUs a serve job asks for. */
 const GPUS = sql<number>`json_extract(${job.spec}, '$.need.gpus')`;
-const JOB_OVER = ["succeeded", "failed", "cancelled", "paused"] as const;
+const JOB_OVER = [...FINAL_STATES, "paused"] as const;
 
 /** Runs the loop until the returned function is called. It finds again what ran before a restart of the server. */
 export function startDeployments(ctx: Ctx): () => void {

@@ -1,8 +1,10 @@
 /** Evaluations: base and tuned model answer the same held-out rows as a job of kind `evaluate`; here they are made, read and judged. */
+
 import { and, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { bf16Supported, trainerIdentity } from "../compute/service.ts";
-import type { DatasetRef, EvaluateResult, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
+import { isEvaluateResult } from "../contract/job.ts";
+import type { DatasetRef, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
@@ -314,7 +316,7 @@ export async function sweepEvaluations(ctx: Ctx): Promise<void> {
     .where(and(isNull(evaluation.result), eq(job.state, "succeeded")))
     .limit(SWEEP_LIMIT);
   for (const row of ended) {
-    if (!isResult(row.result)) continue;
+    if (!isEvaluateResult(row.result)) continue;
     const result = row.result;
     await ctx.write((tx) => tx.update(evaluation).set({ result }).where(eq(evaluation.id, row.id)));
     ctx.bus.emit("evaluation.changed", { org: row.org, evaluationId: row.id });
@@ -341,8 +343,4 @@ export async function sweepEvaluations(ctx: Ctx): Promise<void> {
       ctx.log("warn", "the evaluation after a training job could not be started", { job: row.id, cause }),
     );
   }
-}
-
-function isResult(value: Record<string, unknown> | null): value is Record<string, unknown> & EvaluateResult {
-  return value !== null && typeof value.base === "object" && value.base !== null && "tuned" in value;
 }

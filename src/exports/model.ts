@@ -1,5 +1,7 @@
 /** Exports as callers ask for and see them: the formats, how faithful each must be, and the view of one. */
+
 import * as v from "valibot";
+import type { Fidelity } from "../contract/job.ts";
 import { EXPORT_FORMATS, type ExportSpec } from "../contract/spec.ts";
 
 export const FORMATS = EXPORT_FORMATS;
@@ -31,20 +33,6 @@ export const GGUF_TYPES = new Set(["llama", "mistral", "qwen2", "qwen3"]);
 export const CreateExport = v.strictObject({
   format: v.picklist(FORMATS, `must be one of ${FORMATS.join(", ")}`),
 });
-
-/** What the trainer found; see docs/user-guide.md. */
-export interface Fidelity {
-  prompts: number;
-  positions: number;
-  kl_mean: number;
-  kl_max: number;
-  logprob_mean: number;
-  logprob_max: number;
-  top1_same: number;
-  tokens_same: boolean;
-  stop_tokens_same: boolean;
-  template_same: boolean;
-}
 
 export interface ExportView {
   object: "model.export";

@@ -1,8 +1,10 @@
 /** Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained model does. */
+
 import { rm } from "node:fs/promises";
 import { and, desc, eq, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { trainerIdentity } from "../compute/service.ts";
+import { isFinal } from "../contract/job.ts";
 import type { ExportSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -12,29 +14,16 @@ import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/service.ts";
 import { requireDisk } from "../lib/disk.ts";
 import { artifactDir, baseModelRef, resolveModel } from "../models/service.ts";
-import {
-  type ExportView,
-  type Fidelity,
-  FORMATS,
-  type Format,
-  GGUF_TYPES,
-  isAlready,
-  LIMITS,
-  QUANTIZED,
-  QUANTIZER,
-} from "./model.ts";
+import { type ExportView, FORMATS, type Format, GGUF_TYPES, isAlready, LIMITS, QUANTIZED, QUANTIZER } from "./model.ts";
 
 /** Hold-out rows both models read. */
 const PROMPTS = 16;
 const MAX_LIST = 50;
-/** States in which an export is on its way, or there. */
-const OPEN = ["validating", "queued", "starting", "running", "pausing", "paused", "stopping"];
 
 type ArtifactRow = typeof artifact.$inferSelect;
 
 function view(row: JobRow, files: ArtifactRow | null): ExportView {
   const spec = row.spec as ExportSpec;
-  const result = row.result as { fidelity?: Fidelity } | null;
   const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
   return {
     object: "model.export",
@@ -42,7 +31,7 @@ function view(row: JobRow, files: ArtifactRow | null): ExportView {
     model: spec.tuned.model,
     format: spec.format,
     state: row.state === "succeeded" && files?.status !== "complete" ? "deleted" : row.state,
-    fidelity: result?.fidelity ?? null,
+    fidelity: row.result?.fidelity ?? null,
     limits: spec.limits_of_fidelity,
     artifact_id: files?.status === "complete" ? files.id : null,
     bytes: files?.status === "complete" ? files.bytes : null,
@@ -139,7 +128,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       { param: "format" },
     );
   const before = (await listExports(ctx, actor, name)).find(
-    (one) => one.format === format && (one.state === "succeeded" || OPEN.includes(one.state)),
+    (one) => one.format === format && (one.state === "succeeded" || !isFinal(one.state)),
   );
   if (before)
     throw new AppError(
@@ -195,7 +184,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
 /** Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`, `export_running` */
 export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   const { job: row, artifact: files } = await rowOf(ctx, actor, id);
-  if (OPEN.includes(row.state))
+  if (!isFinal(row.state))
     throw new AppError("conflict", "export_running", "This export is still under way; cancel its job first.");
   if (files?.status !== "complete") return;
   await ctx.write(async (tx) => {

@@ -5,7 +5,6 @@ import { AppError, ERROR_TABLE } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { tooDeep } from "../lib/json.ts";
 import { pathOf } from "./address.ts";
-import { errorPage } from "./error-page.tsx";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
 
@@ -57,7 +56,19 @@ export function wantsPage(request: Request): boolean {
   );
 }
 
-export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: string): Response {
+/**
+ * Answers a browser for an error. It is handed in where the application is put together: pages know this folder, not the other way round.
+ * @param body the error as the API tells it
+ */
+export type ErrorPage = (
+  ctx: Ctx,
+  request: Request,
+  error: AppError,
+  headers: Record<string, string>,
+  body: unknown,
+) => Response;
+
+function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: string, page: ErrorPage): Response {
   const error = toAppError(thrown);
   const { status } = ERROR_TABLE[error.kind];
   if (status >= 500)
@@ -67,13 +78,13 @@ export function errorResponse(ctx: Ctx, request: Request, thrown: unknown, reque
   if (error.kind === "conflict") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
   const body = errorBody(error);
-  if (wantsPage(request)) return errorPage(ctx, request, error, headers, body);
+  if (wantsPage(request)) return page(ctx, request, error, headers, body);
   return Response.json(body, { status, headers });
 }
 
-export const errors = (ctx: Ctx) =>
+export const errors = (ctx: Ctx, page: ErrorPage) =>
   new Elysia({ name: "errors", seed: ctx.installation }).onError({ as: "global" }, ({ error, request, set }) => {
     const state = requestState(request);
     if (state) set.headers["openai-processing-ms"] = String(Math.round(ctx.clock.monotonic() - state.startedAt));
-    return errorResponse(ctx, request, error, state?.id ?? newId("request"));
+    return errorResponse(ctx, request, error, state?.id ?? newId("request"), page);
   });

@@ -1,7 +1,9 @@
 /** Frees the disk of what a run left behind: checkpoints, results and exports that nothing uses any more. Its numbers, log and passport stay. */
+
 import { rm } from "node:fs/promises";
 import { and, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
+import { FINAL_STATES, isFinal } from "../contract/job.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
@@ -14,8 +16,6 @@ import { getJob } from "./create.ts";
 import { note } from "./transitions.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
-
-const ENDED = ["succeeded", "failed", "cancelled"] as const;
 
 /** What went, and what stays with the names it is known by. */
 export interface Cleared {
@@ -46,12 +46,14 @@ export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[
     .select({ model: evaluation.tunedModel })
     .from(evaluation)
     .innerJoin(job, eq(job.id, evaluation.jobId))
-    .where(and(eq(evaluation.org, org), inArray(evaluation.tunedModel, names), notInArray(job.state, [...ENDED])));
+    .where(
+      and(eq(evaluation.org, org), inArray(evaluation.tunedModel, names), notInArray(job.state, [...FINAL_STATES])),
+    );
   mark((row) => evaluated.some((one) => one.model === row.model));
   const live = await ctx.db
     .select({ spec: job.spec })
     .from(job)
-    .where(and(eq(job.org, org), notInArray(job.state, [...ENDED])))
+    .where(and(eq(job.org, org), notInArray(job.state, [...FINAL_STATES])))
     .limit(1000);
   for (const { spec } of live) {
     if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned) used.add(spec.tuned.artifact_id);
@@ -70,7 +72,7 @@ async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<st
     .innerJoin(artifact, eq(artifact.jobId, job.id))
     .where(
       and(
-        ...[eq(job.org, org), eq(job.kind, "export"), eq(job.parentId, jobId), inArray(job.state, [...ENDED])],
+        ...[eq(job.org, org), eq(job.kind, "export"), eq(job.parentId, jobId), inArray(job.state, [...FINAL_STATES])],
         inArray(artifact.status, ["complete", "invalid"]),
       ),
     );
@@ -85,7 +87,7 @@ export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Clea
   const row = await getJob(ctx, actor, id);
   if (row.kind !== "train")
     throw new AppError("invalid", "nothing_to_clear", "Only training jobs have checkpoints.", { param: "id" });
-  if (!ENDED.some((state) => state === row.state))
+  if (!isFinal(row.state))
     throw new AppError("conflict", "job_not_ended", `Job ${id} is ${row.state}. Cancel it or wait until it has ended.`);
   const points = await ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, id));
   const files = await ctx.db

@@ -2,16 +2,17 @@
  * Keeps durations true when the machine's clock is set while jobs run or while the server is down: the times of what is
  * under way move along with the clock, so that nobody is given up, billed or kept waiting for hours that never passed.
  */
+
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { inArray, isNull, notInArray, or, sql } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
+import { FINAL_STATES } from "../contract/job.ts";
 import type { Ctx } from "../ctx.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
 
 /** Smaller differences are the clocks' own roughness. */
 const JUMP_MS = 2000;
 const SAVE_MS = 60_000;
-const ENDED = ["succeeded", "failed", "cancelled"] as const;
 
 /** One moment on the clock on the wall and on one that only goes forward, from the start of the machine. */
 interface Moment {
@@ -42,7 +43,7 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
     const live = tx
       .select({ id: job.id })
       .from(job)
-      .where(notInArray(job.state, [...ENDED]));
+      .where(notInArray(job.state, [...FINAL_STATES]));
     await tx
       .update(attempt)
       .set({
@@ -62,7 +63,7 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
         leaseUntil: set(job.leaseUntil),
         progressAt: sql`case when ${job.progressAt} is null then null else ${now} end`,
       })
-      .where(notInArray(job.state, [...ENDED]));
+      .where(notInArray(job.state, [...FINAL_STATES]));
     await tx
       .update(command)
       .set({ createdAt: moved(command.createdAt) })

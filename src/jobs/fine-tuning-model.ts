@@ -5,7 +5,7 @@ import { AppError } from "../errors.ts";
 import type { CheckpointRow } from "../models/model.ts";
 import { autoLearningRate } from "./auto.ts";
 import { rateShare } from "./auto-method.ts";
-import type { JobRow, Progress, TrainRequest } from "./model.ts";
+import type { JobRow, TrainRequest } from "./model.ts";
 import { fromReinforcement, reinforcementView } from "./reinforcement.ts";
 import { openaiStatus } from "./state.ts";
 
@@ -210,8 +210,7 @@ export function fineTuningJobView(row: JobRow, now: number) {
   const { spec } = row;
   if (spec.kind !== "train") throw new Error("not a training job");
   const request = row.request as Partial<TrainRequest>;
-  const result = row.result as { tokens_seen?: number; result_files?: string[] } | null;
-  const progress = row.progress as Progress;
+  const { progress, result } = row;
   const hyperparameters = hyperparametersOf(row, spec);
   const running = row.state === "running" && typeof progress.eta_s === "number";
   return {

@@ -1,6 +1,7 @@
 /** Compares the first batch a trainer tells of with the rows as they are stored, and stops a job that learns from something else. */
 
 import { eq } from "drizzle-orm";
+import type { Progress } from "../contract/job.ts";
 import type { TrainSpec } from "../contract/spec.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { readRows } from "../datasets/service.ts";
@@ -9,7 +10,7 @@ import { AppError } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { newestEvent } from "../metrics/service.ts";
 import { baseModelDir, inspectRows } from "../models/service.ts";
-import type { AttemptRow, JobRow, Progress } from "./model.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
 import { attemptFailed, jobIn, note } from "./transitions.ts";
 
 type Told = { row_id: number; hash: string }[];

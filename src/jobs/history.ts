@@ -2,11 +2,9 @@
 import { and, desc, eq, inArray, or, sql } from "drizzle-orm";
 import type { Offer } from "../contract/provider.ts";
 import type { TrainSpec } from "../contract/spec.ts";
-import type { TrainResult } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { CONTEXT_MB } from "./memory.ts";
-import type { Progress } from "./model.ts";
 
 /** Runs that are looked at, and of those that are alike the newest that count. */
 const RUNS = 40;
@@ -55,8 +53,8 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
     .limit(RUNS);
   return rows.flatMap(({ spec, provider, offer, ...row }) => {
     if (spec.kind !== "train") return [];
-    const { tokens_per_second: speed, canary } = row.progress as Progress;
-    const result = (row.result ?? {}) as Partial<TrainResult>;
+    const { tokens_per_second: speed, canary } = row.progress;
+    const result = row.result ?? {};
     const found = row.error ? (canary ?? {}) : result;
     const gpu = found.peak_gpu_reserved_mb;
     const measured = spec.need.gpus > 0 ? gpu && gpu + CONTEXT_MB : found.peak_memory_mb;

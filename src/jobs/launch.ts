@@ -1,6 +1,8 @@
 /** Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of the network inside a transaction. */
+
 import { and, eq, lte } from "drizzle-orm";
 import { allocateGpus } from "../compute/allocations.ts";
+import type { Progress } from "../contract/job.ts";
 import type { LaunchSpec, Offer, Provider, ProviderErrorKind, ProviderPlugin } from "../contract/provider.ts";
 import type { Ctx } from "../ctx.ts";
 import { gpuAllocation, host } from "../db/schema/hosts.ts";
@@ -11,7 +13,7 @@ import { failPoint } from "../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../lib/ids.ts";
 import { artifactDir, baseModelDir } from "../models/service.ts";
 import { isProviderFailure } from "../plugins/host.ts";
-import type { AttemptRow, JobRow, Progress } from "./model.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
 import { afterLaunchFailure, type EndReason, launchReason, REASONS } from "./reasons.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "./transitions.ts";
 
@@ -114,14 +116,14 @@ async function gather(row: JobRow, target: Target) {
 
 /** Puts the job off without a move; the reason shows on its page. */
 async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms: number): Promise<void> {
-  const progress: Progress = { ...(row.progress as Progress), waiting };
+  const progress: Progress = { ...row.progress, waiting };
   await ctx.write((tx) =>
     tx
       .update(job)
       .set({ leaseToken: null, leaseUntil: 0, notBefore: ctx.clock.now() + ms, progress: { ...progress } })
       .where(and(eq(job.id, row.id), eq(job.leaseToken, lease), eq(job.state, "queued"))),
   );
-  if ((row.progress as Progress).waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+  if (row.progress.waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
 }
 
 /** Stores the attempt that is about to be launched, with the GPUs it holds; null when the job was taken away or its host closed meanwhile. */
@@ -134,13 +136,7 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
       ? await tx.select({ state: host.state }).from(host).where(eq(host.id, target.hostId))
       : [];
     if (on && on.state !== "ready") return null;
-    const {
-      waiting: _waiting,
-      phase: _phase,
-      address: _address,
-      models: _models,
-      ...progress
-    } = current.progress as Progress;
+    const { waiting: _waiting, phase: _phase, address: _address, models: _models, ...progress } = current.progress;
     const message = await move(tx, current, "starting", {
       attempts: current.attempts + 1,
       progressAt: now,

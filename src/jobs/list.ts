@@ -1,14 +1,15 @@
 /** The list of jobs: newest first, page by page, with any mix of filters. Each mix is built once and then only given its values. */
+
 import { and, desc, eq, type SQL, sql } from "drizzle-orm";
+import type { JobState } from "../contract/job.ts";
 import type { JobKind } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { builtOnce, rowsOf } from "../db/built.ts";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
 import { job } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 import { getJob } from "./create.ts";
 import type { JobRow } from "./model.ts";
-import type { JobState } from "./state.ts";
 
 export interface JobQuery {
   kind?: JobKind;

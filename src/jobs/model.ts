@@ -1,5 +1,6 @@
 /** What callers send and see of jobs: the training request, list queries, and the views of rows. */
 import * as v from "valibot";
+import { JOB_STATES } from "../contract/job.ts";
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../contract/spec.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
@@ -7,48 +8,10 @@ import { nameText, noHidden, noHiddenInLines } from "../lib/text.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import { QUEUE_FIELDS } from "./queue-model.ts";
-import { JOB_STATES } from "./state.ts";
 import type { Suggestion } from "./suggest.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
-
-/** The longest rows of a run, sent ahead: their number, their length in tokens, and the most memory until then in MiB. */
-export interface Canary {
-  rows: number;
-  length: number;
-  seconds: number;
-  peak_memory_mb: number;
-  peak_gpu_memory_mb?: number;
-  peak_gpu_reserved_mb?: number;
-}
-
-/** Last known progress of a job, as stored in `job.progress`. */
-export interface Progress {
-  step?: number;
-  total_steps?: number;
-  fraction?: number;
-  epoch?: number;
-  eta_s?: number | null;
-  phase?: string;
-  tokens_seen?: number;
-  /** Tokens seen when the attempt of now began; the rest is on its usage line. */
-  tokens_before?: number;
-  tokens_per_second?: number;
-  loss?: number;
-  eval_loss?: number;
-  /** Why a queued job is not running yet, for people. */
-  waiting?: string;
-  /** Address and models of a serve job. */
-  address?: string;
-  models?: string[];
-  /** The trainer's own plan event. */
-  plan?: Record<string, number>;
-  /** What the longest rows took before the first step of the last attempt. */
-  canary?: Canary;
-  /** Whether the first batch of the last attempt is made of the rows as they are stored; `why` it was not compared. */
-  first_batch?: { state: "told" } | { state: "same"; rows: number } | { state: "not_compared"; why: string };
-}
 
 const whole = (min: number, max: number) =>
   v.pipe(
@@ -225,7 +188,7 @@ export function jobView(row: JobRow) {
     window: rest.window,
     deadline: seconds(rest.deadline),
     attempts: rest.attempts,
-    progress: rest.progress as Progress,
+    progress: rest.progress,
     result: rest.result,
     error: rest.error,
     model: rest.spec.kind === "train" && rest.state === "succeeded" ? rest.spec.output_model : null,

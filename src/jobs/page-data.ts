@@ -1,7 +1,8 @@
 /** Gathers what the job pages show, from this room and those before it. */
 
 import { usageOfJob } from "../billing/service.ts";
-import type { EvaluateResult, JobSpec, TrainSpec } from "../contract/spec.ts";
+import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../contract/job.ts";
+import type { JobSpec, TrainSpec } from "../contract/spec.ts";
 import { fits } from "../contract/support.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../datasets/service.ts";
@@ -14,14 +15,14 @@ import { startOf } from "./grader-starts.ts";
 import type { JobRow } from "./model.ts";
 import { reproductionOf } from "./reproduce.ts";
 import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
-import { JOB_STATES, type JobState } from "./state.ts";
 
 const PAGE = 25;
 const LOG_LINES = 300;
 /** Tuned models offered to go on from. */
 const BEGINNINGS = 20;
 const KINDS = ["train", "evaluate", "serve", "export"] as const;
-const ACTIVE: JobState[] = ["validating", "queued", "starting", "running", "pausing", "stopping"];
+/** States in which something happens by itself. */
+const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
 
 export interface ListFilters {
   q: string;
@@ -214,7 +215,7 @@ export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: 
         evaluationOf(ctx, actor, job, "succeeded"),
         usageOfJob(ctx, actor, job.id),
       ]);
-      const result = (evaluation?.result ?? null) as EvaluateResult | null;
+      const result = isEvaluateResult(evaluation?.result) ? evaluation.result : null;
       return { job, series, evaluation: result, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
     }),
   );

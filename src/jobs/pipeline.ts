@@ -4,7 +4,6 @@ import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { clockJumps } from "./clock-jumps.ts";
 import { compareFirstBatch } from "./first-batch.ts";
-import type { Progress } from "./model.ts";
 import { openQueue, runQueue } from "./queue-run.ts";
 import { keepResults } from "./results.ts";
 import { adviseShort } from "./short-of-memory.ts";
@@ -106,7 +105,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live) {
       aside(attempt.id, "looking after a job", () => tend(ctx, memory, row, attempt));
-      if ((row.progress as Progress).first_batch?.state === "told")
+      if (row.progress.first_batch?.state === "told")
         aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
     }
     // Work that went, and time that passed, are no events: a round every second or so finds them.

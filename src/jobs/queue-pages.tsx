@@ -1,8 +1,10 @@
 /** Pages of the queue: the timeline with what waits and why, one job's place, and one team's share. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { QueueBody, QueuePage, type QueueProps } from "../../views/pages/queue/page.tsx";
 import { PlacePage, TeamPage } from "../../views/pages/queue/place.tsx";
+import { isFinal } from "../contract/job.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
@@ -10,7 +12,6 @@ import { session } from "../http/session.ts";
 import { PlaceBody, placeForm, placeRequest, ShareBody, shareForm, shareRequest } from "./queue-form.ts";
 import { QueueQuery } from "./queue-model.ts";
 import { changeQueued, placedJob, queueFacts, setShare, viewQueue } from "./service.ts";
-import { isTerminal } from "./state.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 /** As in the API; an empty filter is none. */
@@ -53,7 +54,7 @@ export const queuePages = (ctx: Ctx) => {
       async ({ request, actor, params }) => {
         const props = await placeProps(actor, params.id);
         const { job, own } = props;
-        if (isTerminal(job.state))
+        if (isFinal(job.state))
           return redirect(request, own ? `/jobs/${job.id}` : "/queue", "It has ended: it has no place in the queue.");
         return html(pageOf(ctx, request, actor), <PlacePage {...props} form={placeForm(job)} problems={{}} />);
       },

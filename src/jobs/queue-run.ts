@@ -5,7 +5,6 @@ import { command, job } from "../db/schema/jobs.ts";
 import { type BusMessage, emitAll } from "../lib/bus.ts";
 import { randomChars } from "../lib/ids.ts";
 import { begin, failUnrunnable, type Target, type Track } from "./launch.ts";
-import type { Progress } from "./model.ts";
 import { newQueueMemory, type QueueMemory, readInput } from "./queue-state.ts";
 import { waitWords } from "./queue-words.ts";
 import { schedule } from "./schedule.ts";
@@ -98,7 +97,7 @@ async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Ro
   await ctx.write(async (tx) => {
     for (const { id, waiting } of news) {
       const row = await jobIn(tx, id);
-      if (row?.state !== "queued" || (row.progress as Progress).waiting === waiting) continue;
+      if (row?.state !== "queued" || row.progress.waiting === waiting) continue;
       await tx
         .update(job)
         .set({ progress: { ...row.progress, waiting } })

@@ -1,7 +1,7 @@
 /** What every team used: read once from the ledger and then only what was added. For fair shares older use counts less, for quotas the calendar month counts. */
 import { sql } from "drizzle-orm";
-import type { Db } from "../db/open.ts";
 import { usageLine } from "../db/schema/billing.ts";
+import type { Db } from "../db/types.ts";
 import { CPU_WEIGHT } from "./schedule-order.ts";
 
 const HOUR = 3_600_000;

@@ -1,13 +1,14 @@
 /** A job's place in the queue as its owner or an administrator wants it: checked, stored with a new job, changed later. */
+
 import { eq } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
+import { isFinal } from "../contract/job.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { JobRow } from "./model.ts";
 import type { QueueChange } from "./queue-model.ts";
 import { queueMemory, unsettle } from "./queue-run.ts";
-import { isTerminal } from "./state.ts";
 import { changed, jobIn, note } from "./transitions.ts";
 
 type Wishes = Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline">>;
@@ -63,7 +64,7 @@ export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: Q
   const { row, message } = await ctx.write(async (tx) => {
     const before = await jobIn(tx, id);
     if (!before || (before.org !== actor.org && actor.role !== "admin")) throw notFound("job", id.slice(0, 100));
-    if (isTerminal(before.state))
+    if (isFinal(before.state))
       throw new AppError(
         "invalid",
         "job_ended",

@@ -8,7 +8,7 @@ import { host } from "../db/schema/hosts.ts";
 import { job } from "../db/schema/jobs.ts";
 import { teamShare } from "../db/schema/queue.ts";
 import { notFound } from "../errors.ts";
-import type { JobRow, Progress } from "./model.ts";
+import type { JobRow } from "./model.ts";
 import { foretell, type Known, newest } from "./queue-look.ts";
 import type { ShareChange } from "./queue-model.ts";
 import { queueMemory, unsettle } from "./queue-run.ts";
@@ -161,7 +161,7 @@ export async function queueFacts(ctx: Ctx, actor: Actor, row: JobRow): Promise<Q
   if (!one) return null;
   const jobs = [...state.input.running.map((each) => each.job), ...state.input.queued];
   const mine = new Set(jobs.filter((each) => sees(actor, each)).map((each) => each.id));
-  const waiting = waitView(state, one, mine, (row.progress as Progress).waiting ?? null);
+  const waiting = waitView(state, one, mine, row.progress.waiting ?? null);
   if (!waiting) return null;
   const start = rangeOf(state, row.id, (await foretell(ctx, state, row.id)).get(row.id));
   const late = isLate(one, start, state.input.now);

@@ -1,8 +1,8 @@
 /** Why an attempt ended, whether another may do better, and what a person can do about it: one table for the whole engine. */
+import type { JobState } from "../contract/job.ts";
 import type { ProviderErrorKind } from "../contract/provider.ts";
 import type { JobKind } from "../contract/spec.ts";
 import type { FailureReason } from "../contract/trainer.ts";
-import type { JobState } from "./state.ts";
 
 /** Reasons the server finds itself, beside those the trainer reports. */
 export type EndReason =

@@ -80,7 +80,7 @@ const due = (ctx: Ctx, row: JobRow) =>
 
 /** The job as clients read it: who sees that it succeeded sees its result file, even in the moment before `keepResults` got to it. */
 export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
-  if (!due(ctx, row) || (row.result as { result_files?: string[] } | null)?.result_files) return row;
+  if (!due(ctx, row) || row.result?.result_files) return row;
   try {
     return { ...row, result: { ...row.result, result_files: [await keepOne(ctx, row)] } };
   } catch (cause) {

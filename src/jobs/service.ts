@@ -3,8 +3,8 @@ import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import type { CommandType } from "../contract/trainer.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { randomChars } from "../lib/ids.ts";
@@ -28,7 +28,6 @@ export {
 } from "./queue.ts";
 export { changeQueued, placedJob } from "./queue-wishes.ts";
 export { refuseAddress, type ServingAttempt, servingAttempt } from "./serving.ts";
-export { isTerminal } from "./state.ts";
 export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
 export { finishJob } from "./transitions.ts";

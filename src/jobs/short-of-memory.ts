@@ -3,7 +3,6 @@ import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
-import type { Progress } from "./model.ts";
 import { buildTrainSpec } from "./spec.ts";
 import { parseTrainRequest } from "./train.ts";
 import { jobIn } from "./transitions.ts";
@@ -23,7 +22,7 @@ export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
   if (!plan?.offers?.length) return;
   const mb = `${Math.round(plan.memory.total).toLocaleString("en")} MB`;
   const { suggestion } = plan;
-  const measured = (row.progress as Progress).canary !== undefined;
+  const measured = row.progress.canary !== undefined;
   const advice = plan.offers.some((offer) => offer.fits)
     ? measured
       ? `What it took is known now: run again, it is planned with ${mb}.`

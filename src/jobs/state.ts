@@ -1,18 +1,5 @@
 /** The life of a job as one pure table: which state may follow which. Terminal states are written once. */
-
-export const JOB_STATES = [
-  "validating",
-  "queued",
-  "starting",
-  "running",
-  "pausing",
-  "paused",
-  "stopping",
-  "succeeded",
-  "failed",
-  "cancelled",
-] as const;
-export type JobState = (typeof JOB_STATES)[number];
+import type { JobState } from "../contract/job.ts";
 
 /**
  * Every legal move. `starting` and `running` go back to `queued` when an attempt was lost and another may do better;
@@ -35,11 +22,6 @@ const MOVES: Record<JobState, readonly JobState[]> = {
 /** True when a job in `from` may move to `to`. */
 export function canMove(from: JobState, to: JobState): boolean {
   return MOVES[from].includes(to);
-}
-
-/** True for states nothing follows. */
-export function isTerminal(state: JobState): boolean {
-  return MOVES[state].length === 0;
 }
 
 /** What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves nothing. */

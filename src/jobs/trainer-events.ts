@@ -1,13 +1,15 @@
 /** What a trainer's events mean for its job: applied in the transaction that stores them, so that state and history never disagree. */
+
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
-import type { Command, TrainerEvent, TrainResult } from "../contract/trainer.ts";
+import type { Progress } from "../contract/job.ts";
+import type { Command, TrainerEvent } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { attempt, command, job } from "../db/schema/jobs.ts";
 import { checkpoint } from "../db/schema/models.ts";
+import type { Db } from "../db/types.ts";
 import type { BusMessage } from "../lib/bus.ts";
 import { createModel } from "../models/service.ts";
-import type { AttemptRow, JobRow, Progress } from "./model.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "./transitions.ts";
 
 /** Share of the newest value in the running mean of the speed. */
@@ -91,7 +93,7 @@ async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
     .orderBy(desc(checkpoint.step))
     .limit(1000);
   // A run that keeps its best says which one that was.
-  const { best_step: best } = (row.result ?? {}) as Partial<TrainResult>;
+  const best = row.result?.best_step;
   const kept = newestFirst.find(({ step }) => step === best) ?? newestFirst[0];
   if (!kept)
     return attemptFailed(tx, ctx, row, which, {
@@ -181,7 +183,7 @@ export async function applyTrainerEvents(
     row = { ...row, state: "running", startedAt: row.startedAt ?? now };
   }
 
-  let progress = row.progress as Progress;
+  let progress = row.progress;
   let { result } = row;
   for (const event of events) {
     const announced = event.type === "ready" ? progress.address : undefined;

@@ -1,16 +1,18 @@
 /** One function a transition, all in the caller's transaction: the state table is checked, terminal states are written once, and ledger, audit and events go with them. */
+
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import { writeUsageLine } from "../billing/service.ts";
 import { releaseGpus } from "../compute/allocations.ts";
+import { isFinal, type JobState } from "../contract/job.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
-import type { Db } from "../db/open.ts";
 import { attempt, command, type JobError, job } from "../db/schema/jobs.ts";
+import type { Db } from "../db/types.ts";
 import type { BusMessage } from "../lib/bus.ts";
 import { addEvent } from "../metrics/service.ts";
-import type { AttemptRow, JobRow, Progress } from "./model.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
 import { backOffMs, type EndReason, REASONS, stateAfter } from "./reasons.ts";
-import { canMove, isTerminal, type JobState } from "./state.ts";
+import { canMove } from "./state.ts";
 
 type JobPatch = Partial<Omit<typeof job.$inferInsert, "id" | "state">>;
 
@@ -89,7 +91,7 @@ export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRo
     await releaseGpus(tx, which.id);
     return true;
   }
-  const progress = row.progress as Progress;
+  const progress = row.progress;
   await writeUsageLine(tx, {
     org: row.org,
     jobId: row.id,
@@ -198,7 +200,7 @@ export async function attemptFailed(
     exitCode: failure.exitCode,
     detail: failure.detail ?? failure.message,
   });
-  if (!ended || isTerminal(row.state)) return [];
+  if (!ended || isFinal(row.state)) return [];
   const failures = await failuresOf(tx, row);
   const next = stateAfter(row.state, {
     reason: failure.reason,

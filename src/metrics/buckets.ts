@@ -1,7 +1,7 @@
 /** Keeps the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few rows. */
 import { sql } from "drizzle-orm";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
+import type { Db } from "../db/types.ts";
 
 /** Steps a bucket spans, by level; each level's buckets hold 32 of the level before. */
 export const WIDTHS = [32, 1024, 32_768] as const;

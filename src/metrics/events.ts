@@ -1,8 +1,10 @@
 /** The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its metrics. */
+
 import { sql } from "drizzle-orm";
+import { phaseWords } from "../contract/job.ts";
 import type { TrainerEvent } from "../contract/trainer.ts";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
+import type { Db } from "../db/types.ts";
 import { newId } from "../lib/ids.ts";
 import { cutMessage, plainMessage } from "./logs.ts";
 
@@ -103,31 +105,13 @@ function metricsEvent(one: Extract<TrainerEvent, { type: "metrics" }>): Pick<New
   return { message: `Step ${step}: ${words.join(", ")}`, data };
 }
 
-const PHASES: Record<string, string> = {
-  starting: "Starting the trainer",
-  downloading: "Downloading",
-  loading_data: "Loading the data",
-  loading_model: "Loading the model",
-  canary: "Sending the longest rows ahead",
-  training: "Training",
-  evaluating: "Evaluating",
-  sampling: "Answering sample rows",
-  saving: "Saving a checkpoint",
-  uploading: "Uploading files",
-  serving: "Serving",
-  asking: "Asking the trained model",
-  merging: "Merging the adapter into its base",
-  writing: "Writing the files",
-  comparing: "Reading the files back and comparing them",
-};
-
 const cut = (text: string) => cutMessage(text, MAX_TEXT);
 
 /** The row an event of a trainer becomes in the job's list, or null when it has a table of its own or says nothing to people. */
 export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | "level" | "data" | "step"> | null {
   switch (one.type) {
     case "phase": {
-      const message = [PHASES[one.phase] ?? one.phase, one.message].filter(Boolean).join(": ");
+      const message = [phaseWords(one.phase, "event") ?? one.phase, one.message].filter(Boolean).join(": ");
       return { type: "phase", message, data: { phase: one.phase } };
     }
     case "plan": {

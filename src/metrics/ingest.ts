@@ -1,8 +1,10 @@
 /** Stores one batch of a trainer's events inside a transaction: points, log lines, events and answers, and how far the attempt has come. */
+
 import { sql } from "drizzle-orm";
+import { isFinal } from "../contract/job.ts";
 import type { TrainerEvent } from "../contract/trainer.ts";
-import type { Db } from "../db/open.ts";
 import { answer } from "../db/schema/evaluations.ts";
+import type { Db } from "../db/types.ts";
 import { AppError } from "../errors.ts";
 import type { BusMessage } from "../lib/bus.ts";
 import { addEvents, eventOf, type NewEvent } from "./events.ts";
@@ -12,8 +14,6 @@ import { MAX_SERIES, type NewPoints, trimPoints, writePoints } from "./points.ts
 import type { Draft } from "./state.ts";
 
 const HOUR = 3_600_000;
-const ENDED = ["succeeded", "failed", "cancelled"];
-
 /** The attempt a batch comes from. */
 export interface AttemptRef {
   id: string;
@@ -84,7 +84,7 @@ export async function storeEvents(
     // The answer to the last batch may have been lost: what is known already is acknowledged again.
     if (events.length > 0 && events.every((one) => one.seq <= state.last_seq))
       return { lastSeq: state.last_seq, batchId: null, events: [], payload: null, messages: [] };
-    return refusal(ENDED.includes(state.job_state) ? "ended" : "stale");
+    return refusal(isFinal(state.job_state) ? "ended" : "stale");
   }
   const first = taken[0];
   const last = taken.at(-1);

@@ -1,7 +1,7 @@
 /** Writes metric points in bulk, keeps the ends of their series, and drops what a resumed attempt will say again. */
 import { sql } from "drizzle-orm";
 import { sqlJson } from "../db/json.ts";
-import type { Db } from "../db/open.ts";
+import type { Db } from "../db/types.ts";
 import { gatherBuckets, mergeBuckets, rebuildBuckets } from "./buckets.ts";
 import type { Draft, SeriesEnd } from "./state.ts";
 

@@ -1,11 +1,6 @@
 /** Runs the conformance cases over one plugin with host tools of their own; what `bun run conformance` and `plugin check` print. */
-import {
-  CASES,
-  type CaseResult,
-  type ConformanceTools,
-  type ProviderFactory,
-  runCase,
-} from "../contract/conformance.ts";
+import { CASES, type CaseResult, runCase } from "../contract/conformance.ts";
+import type { ConformanceTools, ProviderFactory } from "../contract/conformance-case.ts";
 import type { ProviderPlugin } from "../contract/provider.ts";
 import type { Need } from "../contract/spec.ts";
 import { systemClock } from "../lib/clock.ts";

@@ -1,12 +1,14 @@
 /** What makes sweeps go on: takes over how trials ended, compares them at their rungs, and starts the next ones. All of it is found again after a restart. */
+
 import { and, asc, eq, inArray, sql } from "drizzle-orm";
+import { isFinal } from "../contract/job.ts";
 import type { Decision, SweepRequest } from "../contract/sweep.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { sweep, trial } from "../db/schema/sweeps.ts";
 import { AppError } from "../errors.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { cancelJob, createTrainJob, isTerminal } from "../jobs/service.ts";
+import { cancelJob, createTrainJob } from "../jobs/service.ts";
 import { judge } from "./halving.ts";
 import type { SweepRow, TrialRow } from "./model.ts";
 import { trainingOf } from "./plan.ts";
@@ -60,7 +62,7 @@ async function compareAtRungs(ctx: Ctx, actor: Actor, request: SweepRequest, one
     );
     const found = judge(value, before, eta, request.direction);
     const decision: Decision = { rung, step, value, ...found, at: ctx.clock.now() };
-    const over = isTerminal(run.state);
+    const over = isFinal(run.state);
     const stop = !found.kept && !over;
     await change(ctx, own, {
       decisions: [...own.decisions, decision],
@@ -90,7 +92,7 @@ async function cancelled(ctx: Ctx, actor: Actor, run: JobRow): Promise<void> {
 
 /** Takes over how the job of a trial ended. */
 async function takeOver(ctx: Ctx, request: SweepRequest, { trial: own, run }: Pair): Promise<void> {
-  if (own.state !== "running" || !run || !isTerminal(run.state)) return;
+  if (own.state !== "running" || !run || !isFinal(run.state)) return;
   const state = run.state as "succeeded" | "failed" | "cancelled";
   const reason =
     state === "failed" ? (run.error?.message ?? null) : state === "cancelled" ? "Its job was cancelled." : null;
@@ -157,11 +159,11 @@ async function lookAfter(ctx: Ctx, row: SweepRow): Promise<void> {
   for (const { trial: own, run } of all) {
     // One that was stopped here is asked again: the server may have ended between writing that down and saying it.
     const unwanted = own.state === "stopped" || (own.state === "running" && row.state === "stopping");
-    if (unwanted && run && run.state !== "stopping" && !isTerminal(run.state)) await cancelled(ctx, actor, run);
+    if (unwanted && run && run.state !== "stopping" && !isFinal(run.state)) await cancelled(ctx, actor, run);
   }
   // A stopped trial holds its machine until its work is gone.
   const busy = () =>
-    all.filter(({ trial: own, run }) => own.jobId && (own.state === "running" || (run && !isTerminal(run.state))));
+    all.filter(({ trial: own, run }) => own.jobId && (own.state === "running" || (run && !isFinal(run.state))));
   for (const { trial: own } of all)
     if (row.state === "running" && own.state === "waiting" && busy().length < row.request.parallel)
       await begin(ctx, actor, row, own);

@@ -82,7 +82,7 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
   );
   const trials = rows.map(({ trial: one, job: run }): TrialView => {
     const usage = usages.get(run?.id ?? "") ?? null;
-    const progress = (run?.progress ?? {}) as { step?: number; total_steps?: number };
+    const progress = run?.progress ?? {};
     const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
     return {
       ...{ number: one.number, values: one.values, state: one.state, reason: one.reason, job_id: one.jobId, model },

@@ -1,12 +1,12 @@
 /** What this room does without being asked: unfinished uploads of attempts that are over are removed. */
+
 import { and, eq, inArray, or } from "drizzle-orm";
+import { FINAL_STATES } from "../contract/job.ts";
 import type { Ctx } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { artifact } from "../db/schema/models.ts";
 import { artifactDir } from "../models/service.ts";
 import { removeDirectory } from "./disk.ts";
-
-const ENDED = ["succeeded", "failed", "cancelled"] as const;
 
 /** Removes unfinished uploads of attempts that have ended: of one job, or of all. Returns how many. */
 export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> {
@@ -19,7 +19,7 @@ export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> 
       and(
         jobId ? eq(artifact.jobId, jobId) : undefined,
         eq(artifact.status, "uploading"),
-        or(eq(attempt.state, "ended"), inArray(job.state, [...ENDED])),
+        or(eq(attempt.state, "ended"), inArray(job.state, [...FINAL_STATES])),
       ),
     )
     .limit(1000);

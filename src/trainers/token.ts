@@ -1,5 +1,7 @@
 /** Who a trainer is: the attempt its bearer token belongs to, and whether that attempt still counts. */
+
 import { eq, sql } from "drizzle-orm";
+import { isFinal } from "../contract/job.ts";
 import type { JobKind, JobSpec } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -24,8 +26,6 @@ export interface Trainer extends Asking {
   spec: JobSpec;
 }
 
-const ENDED = ["succeeded", "failed", "cancelled"];
-
 type Row = Omit<Asking, "over"> & { state: string; jobState: string; attempts: number };
 
 /**
@@ -49,7 +49,7 @@ export async function askingOf(ctx: Ctx, request: Request): Promise<Asking> {
     );
   const { state, jobState, attempts, ...asking } = row;
   const stale = state === "ended" || row.number < attempts;
-  return { ...asking, over: ENDED.includes(jobState) ? "ended" : stale ? "stale" : null };
+  return { ...asking, over: isFinal(jobState) ? "ended" : stale ? "stale" : null };
 }
 
 /** The attempt with its job's spec. @throws AppError 401 */

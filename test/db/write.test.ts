@@ -6,7 +6,8 @@ import { join } from "node:path";
 import type { Client } from "@libsql/client";
 import { sql } from "drizzle-orm";
 import { quickWriter } from "../../src/db/local-client.ts";
-import { connect, type Db } from "../../src/db/open.ts";
+import { connect } from "../../src/db/open.ts";
+import type { Db } from "../../src/db/types.ts";
 import { createWriter, type Writer } from "../../src/db/write.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "ftl-writer-"));

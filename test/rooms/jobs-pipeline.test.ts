@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { keyOf } from "../../src/jobs/launch.ts";
-import type { Progress } from "../../src/jobs/model.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 
@@ -14,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => lab.close(), 60_000);
 
 const post = (id: string, action: string) => lab.request("POST", `/v1/jobs/${id}/${action}`);
-const step = async (id: string) => ((await lab.job(id)).progress as Progress).step ?? 0;
+const step = async (id: string) => (await lab.job(id)).progress.step ?? 0;
 const atStep = (id: string, n: number) => until(`step ${n}`, async () => (await step(id)) >= n, 20_000, 10);
 const events = async (id: string) =>
   (
@@ -127,12 +126,7 @@ describe("a training job", () => {
     const blockers = [await lab.train("b1", { max_steps: 5000 }), await lab.train("b2", { max_steps: 5000 })];
     for (const id of blockers) await lab.reached(id, "running");
     const id = await lab.train("waits");
-    await until(
-      "the reason",
-      async () => ((await lab.job(id)).progress as Progress).waiting?.includes("slot"),
-      10_000,
-      20,
-    );
+    await until("the reason", async () => (await lab.job(id)).progress.waiting?.includes("slot"), 10_000, 20);
     await post(id, "pause");
     expect((await lab.job(id)).state).toBe("paused");
     await post(id, "resume");

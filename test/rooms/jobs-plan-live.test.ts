@@ -1,7 +1,9 @@
 /** A real training on this machine: its canary, the memory it took, and what the next plan learns from it. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Progress } from "../../src/contract/job.ts";
 import type { TrainResult } from "../../src/contract/trainer.ts";
-import type { Progress, planView } from "../../src/jobs/model.ts";
+import type { planView } from "../../src/jobs/model.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 

@@ -1,15 +1,9 @@
 /** The job's state table over every pair, and what people may ask in each state. */
+
 import { describe, expect, test } from "bun:test";
+import { isFinal, JOB_STATES, type JobState } from "../../src/contract/job.ts";
 import { REASONS, reasonOfExit, stateAfter } from "../../src/jobs/reasons.ts";
-import {
-  type Action,
-  actionTarget,
-  canMove,
-  isTerminal,
-  JOB_STATES,
-  type JobState,
-  openaiStatus,
-} from "../../src/jobs/state.ts";
+import { type Action, actionTarget, canMove, openaiStatus } from "../../src/jobs/state.ts";
 
 /** Written out once more by hand, in another form than the code's: a column a target. */
 const LEGAL = `
@@ -31,14 +25,14 @@ describe("the state table", () => {
     }
 
   test("exactly succeeded, failed and cancelled are final", () => {
-    expect(JOB_STATES.filter(isTerminal)).toEqual(["succeeded", "failed", "cancelled"]);
+    expect(JOB_STATES.filter(isFinal)).toEqual(["succeeded", "failed", "cancelled"]);
   });
 
   test("every state leads to an end", () => {
     for (const start of JOB_STATES) {
       const seen = new Set<JobState>([start]);
       for (const at of seen) for (const to of JOB_STATES) if (canMove(at, to)) seen.add(to);
-      expect([...seen].some(isTerminal)).toBe(true);
+      expect([...seen].some(isFinal)).toBe(true);
     }
   });
 });

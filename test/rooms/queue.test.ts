@@ -4,7 +4,6 @@ import { eq } from "drizzle-orm";
 import type { LaunchSpec, Provider } from "../../src/contract/provider.ts";
 import { gpu, gpuAllocation, host } from "../../src/db/schema/hosts.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
-import type { Progress } from "../../src/jobs/model.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 
@@ -80,7 +79,7 @@ const view = (id: string, as: "admin" | "member" = "admin") => lab.json<View>("G
 const change = (id: string, body: Record<string, unknown>, as: "admin" | "member" | "other" | "otherAdmin" = "admin") =>
   lab.request("POST", `/v1/queue/${id}`, { body, as });
 const codeOf = async (answer: Response) => [answer.status, (await answer.json()).error?.code];
-const step = async (id: string) => ((await lab.job(id)).progress as Progress).step ?? 0;
+const step = async (id: string) => (await lab.job(id)).progress.step ?? 0;
 const later = () => Math.floor(Date.now() / 1000) + 3600;
 const end = async (...ids: string[]) => {
   for (const id of ids) await lab.request("POST", `/v1/jobs/${id}/cancel`);

@@ -1,5 +1,6 @@
 /** Jobs of every kind, their attempts, and the commands waiting for a trainer. */
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { JOB_STATES, type JobResult, type Progress } from "../../contract/job.ts";
 import type { Handle, Offer } from "../../contract/provider.ts";
 import type { JobSpec } from "../../contract/spec.ts";
 import { jsonText } from "../json.ts";
@@ -24,18 +25,7 @@ export const job = sqliteTable(
     name: text("name").notNull(),
     /** See jobs/state.ts for the table of legal moves. */
     state: text("state", {
-      enum: [
-        "validating",
-        "queued",
-        "starting",
-        "running",
-        "pausing",
-        "paused",
-        "stopping",
-        "succeeded",
-        "failed",
-        "cancelled",
-      ],
+      enum: JOB_STATES,
     }).notNull(),
     spec: jsonText("spec").$type<JobSpec>().notNull(),
     /** The request as the user wrote it (for "change and run" and OpenAI's echo of `auto`). */
@@ -60,8 +50,8 @@ export const job = sqliteTable(
     leaseToken: text("lease_token"),
     leaseUntil: integer("lease_until").notNull().default(0),
     /** Last known progress: step, total_steps, fraction, eta_s, phase, tokens_seen, loss. */
-    progress: jsonText("progress").$type<Record<string, unknown>>().notNull(),
-    result: jsonText("result").$type<Record<string, unknown>>(),
+    progress: jsonText("progress").$type<Progress>().notNull(),
+    result: jsonText("result").$type<JobResult>(),
     error: jsonText("error").$type<JobError>(),
     createdBy: text("created_by").notNull(),
     keyId: text("key_id"),

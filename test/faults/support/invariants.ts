@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import { verifyAudit } from "../../../src/audit/service.ts";
+import { JOB_STATES } from "../../../src/contract/job.ts";
 import { keyOf } from "../../../src/jobs/launch.ts";
-import { JOB_STATES } from "../../../src/jobs/state.ts";
 import type { Watched } from "./bench.ts";
 
 /** How long leftovers of ended work may take to go, in milliseconds: longer than the grace of work nobody owns. */

@@ -1,4 +1,5 @@
 /** One evaluation: is the tuned model really better, and where does it win or lose. */
+import { isFinal } from "../../../src/contract/job.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
 import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluations/model.ts";
 import { formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
@@ -124,7 +125,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
 export function EvaluationState({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   const { url } = usePage();
   const fraction = evaluation.progress.fraction;
-  const ended = ["succeeded", "failed", "cancelled"].includes(evaluation.status);
+  const ended = isFinal(evaluation.status);
   return (
     <div id="state" class="stack" {...liveOn(url, "evaluations", `job:${evaluation.job_id}`)}>
       {evaluation.error ? (

@@ -1,4 +1,5 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
+import { isFinal, phaseWords } from "../../../src/contract/job.ts";
 import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
 import type { JobRow } from "../../../src/jobs/model.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
@@ -10,24 +11,6 @@ export const KIND_WORDS: Record<JobRow["kind"], string> = {
   evaluate: "Evaluation",
   serve: "Endpoint",
   export: "Export",
-};
-
-const PHASES: Record<string, string> = {
-  starting: "Starting the trainer",
-  downloading: "Downloading",
-  loading_data: "Loading the data",
-  loading_model: "Loading the model",
-  canary: "Sending the longest rows ahead",
-  training: "Training",
-  evaluating: "Evaluating on held-out rows",
-  sampling: "Answering sample rows",
-  saving: "Saving a checkpoint",
-  uploading: "Uploading files",
-  serving: "Serving",
-  asking: "Asking the trained model",
-  merging: "Merging the adapter into its base",
-  writing: "Writing the files",
-  comparing: "Reading the files back and comparing them",
 };
 
 /** How a training learns; null for other jobs. */
@@ -65,7 +48,7 @@ export function progressOf(job: Pick<JobRow, "progress">): Progress {
 
 /** True while something still happens with the job. */
 export function isLive(state: JobRow["state"]): boolean {
-  return !["succeeded", "failed", "cancelled", "paused"].includes(state);
+  return !isFinal(state) && state !== "paused";
 }
 
 /** What the job does just now, in words. */
@@ -78,9 +61,9 @@ export function doing(job: JobRow): string {
       if (waiting) return waiting;
       return job.attempts ? "Waiting to be tried again" : "Waiting for a free slot";
     case "starting":
-      return (phase && PHASES[phase]) || "Starting the trainer";
+      return phaseWords(phase, "page") || "Starting the trainer";
     case "running": {
-      const word = (phase && PHASES[phase]) || "Running";
+      const word = phaseWords(phase, "page") || "Running";
       return phase === "training" && step !== null && totalSteps
         ? `${word}, ${job.kind === "train" ? "step" : "row"} ${formatInteger(step)} of ${formatInteger(totalSteps)}`
         : word;

@@ -1,5 +1,7 @@
 /** Before and after on a training job's page: what the evaluation that followed it found, in one glance. */
+
 import type { VNode } from "preact";
+import { isEvaluateResult } from "../../../src/contract/job.ts";
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
 import { formatNumber, formatPercent } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
@@ -61,7 +63,7 @@ function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
 export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode {
   const { url } = usePage();
   const spec = evaluation?.spec;
-  const result = evaluation?.state === "succeeded" ? (evaluation.result as unknown as EvaluateResult) : null;
+  const result = evaluation?.state === "succeeded" && isEvaluateResult(evaluation.result) ? evaluation.result : null;
   return (
     <div id="job-outcome" {...liveOn(url, "jobs")}>
       {evaluation ? (

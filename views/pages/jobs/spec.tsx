@@ -1,7 +1,7 @@
 /** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
+import type { Progress } from "../../../src/contract/job.ts";
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
-import type { Progress } from "../../../src/jobs/model.ts";
 import type { Reproduction } from "../../../src/jobs/reproduce.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
 import { ActionButton } from "../../parts/form.tsx";
@@ -125,7 +125,7 @@ export function JobSpecPanel({
         <KeyValue
           rows={[
             ...(spec.kind === "train"
-              ? trainRows(spec, job.progress as Progress, (job.result ?? {}) as Partial<TrainResult>, dataName)
+              ? trainRows(spec, job.progress, job.result ?? {}, dataName)
               : otherRows(spec, dataName)),
             reproduction
               ? [

@@ -1,5 +1,7 @@
 /** The head of a job page that moves: badge, actions, what it is doing, how far it is, and why it failed. */
+
 import type { VNode } from "preact";
+import { isFinal } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
 import type { QueueFacts } from "../../../src/jobs/queue.ts";
 import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
@@ -93,7 +95,7 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
         </ActionButton>
       ) : null}
       {state === "succeeded" ? around : null}
-      {train && ["succeeded", "failed", "cancelled"].includes(state) ? change : null}
+      {train && isFinal(state) ? change : null}
       {train && ["failed", "cancelled"].includes(state) ? again : null}
       {/* A reward model scores answers and cannot give any. */}
       {state === "succeeded" && model && methodOf(job) !== "reward" ? (

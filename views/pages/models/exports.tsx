@@ -1,5 +1,6 @@
 /** A tuned model as files of other formats: what there is, how faithful it is, and making another. */
-import type { ExportView, Fidelity, Format } from "../../../src/exports/model.ts";
+import { type Fidelity, isFinal } from "../../../src/contract/job.ts";
+import type { ExportView, Format } from "../../../src/exports/model.ts";
 import { formatBytes, formatPercent } from "../../../src/lib/format.ts";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -49,7 +50,7 @@ function Report({ fidelity, limits }: { fidelity: Fidelity; limits: ExportView["
 
 function One({ row, path }: { row: ExportView; path: string }) {
   const [title] = ABOUT[row.format];
-  const under = !["succeeded", "failed", "cancelled"].includes(row.state);
+  const under = !isFinal(row.state);
   return (
     <section class="panel" aria-label={title}>
       <header>
