@@ -4,7 +4,7 @@ import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/su
 import type { Facts as AutoFacts } from "../src/jobs/auto.ts";
 import { resolveAuto } from "../src/jobs/auto.ts";
 import { modelShape } from "../src/jobs/memory.ts";
-import { parseTrainRequest } from "../src/jobs/train.ts";
+import { parseTrainRequest } from "../src/jobs/request.ts";
 
 type Value = string | boolean;
 /** Options that are chosen, by name; the others are the usual ones. */

@@ -56,6 +56,15 @@ export class AppError extends Error {
     this.param = options.param ?? null;
     this.retryAfterS = options.retryAfterS ?? null;
   }
+
+  /**
+   * The same error about another field, for callers whose clients know the field by another name.
+   * @param kind for a caller to whom it means something else: what was not found may be an invalid value of that field
+   */
+  withParam(param: string, kind = this.kind): AppError {
+    const { code, message, cause, retryAfterS } = this;
+    return new AppError(kind, code, message, { param, cause, ...(retryAfterS === null ? {} : { retryAfterS }) });
+  }
 }
 
 /** The answer to everything that does not exist or belongs to someone else: the two are not told apart. */

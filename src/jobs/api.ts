@@ -9,18 +9,11 @@ import { listCheckpoints } from "../models/service.ts";
 import { clearRun } from "./clear.ts";
 import { marksOf } from "./fine-tuning-api.ts";
 import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
-import {
-  attemptView,
-  CreateTrainJob,
-  type JobRow,
-  jobView,
-  ListJobs,
-  planView,
-  TrainOverrides,
-  TrainRequest,
-} from "./model.ts";
+import { attemptView, type JobRow, jobView, ListJobs } from "./model.ts";
+import { planView } from "./plan.ts";
 import { startView, waitingView } from "./queue-api.ts";
 import { reproduceJob, reproductionOf } from "./reproduce.ts";
+import { CreateTrainJob, TrainOverrides, TrainRequest } from "./request.ts";
 import {
   cancelJob,
   checkpointNow,

@@ -9,7 +9,7 @@ import type {
 } from "../contract/spec.ts";
 import { METHOD_FOR, OWN_FIELDS } from "../contract/support.ts";
 import { AppError } from "../errors.ts";
-import type { TrainRequest } from "./model.ts";
+import type { TrainRequest } from "./request.ts";
 
 /** Takes the value given, or the rule's, and notes why. */
 export type Choose = <T>(

@@ -49,8 +49,8 @@ export interface Hardware {
   gpuName: string | null;
 }
 
-/** Speed to expect of a run. @param place where, as `placeOf` names it; null = anywhere */
-export function expectedSpeed(past: PastRun[], spec: TrainSpec, place: string | null, on: Hardware): Speed {
+/** Speed to expect of a run. @param place where, as `hardwareOf` names it; null = anywhere */
+export function expectedSpeed(past: readonly PastRun[], spec: TrainSpec, place: string | null, on: Hardware): Speed {
   const learned = learnedSpeed(past, spec, place);
   if (learned) return { tokensPerSecond: learned.speed, basis: "history", runs: learned.runs };
   const { precision, gradient_checkpointing: checkpointing } = spec.hyperparameters;

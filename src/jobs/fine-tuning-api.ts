@@ -64,7 +64,9 @@ export const fineTuningApi = (ctx: Ctx) => {
       async ({ actor, body, request }) => {
         const { request: train, paramOf } = fromOpenAI(body);
         const marks = marksOf(actor, request, PATH, body);
-        const row = await createTrainJob(ctx, actor, train, { ...marks, paramOf });
+        const row = await createTrainJob(ctx, actor, train, marks).catch((error) => {
+          throw error instanceof AppError && error.param ? error.withParam(paramOf(error.param)) : error;
+        });
         return fineTuningJobView(row, ctx.clock.now());
       },
       {

@@ -5,8 +5,9 @@ import { AppError } from "../errors.ts";
 import type { CheckpointRow } from "../models/model.ts";
 import { autoLearningRate } from "./auto.ts";
 import { rateShare } from "./auto-method.ts";
-import type { JobRow, TrainRequest } from "./model.ts";
+import type { JobRow } from "./model.ts";
 import { fromReinforcement, reinforcementView } from "./reinforcement.ts";
+import { parseTrainRequest, type TrainRequest } from "./request.ts";
 import { openaiStatus } from "./state.ts";
 
 const Loose = v.optional(v.nullable(v.record(v.string(), v.unknown())));
@@ -124,10 +125,10 @@ function methodTypeOf({ method }: CreateFineTuningJob): keyof typeof METHODS {
 
 /**
  * The training request behind OpenAI's, and what its fields are called there.
- * @throws AppError for methods and integrations this installation does not do, and for fields nobody knows
+ * @throws AppError for methods and integrations this installation does not do, for fields nobody knows and for values that cannot be
  */
 export function fromOpenAI(body: CreateFineTuningJob): {
-  request: Record<string, unknown>;
+  request: TrainRequest;
   paramOf: (field: string) => string;
 } {
   const type = methodTypeOf(body);
@@ -164,13 +165,12 @@ export function fromOpenAI(body: CreateFineTuningJob): {
     names[field] = `ftl.${extra}`;
   }
   const { model, training_file, validation_file, suffix, seed, metadata } = body;
-  return {
-    request: { model, training_file, validation_file, suffix, seed, metadata, method, ...taken, ...extras },
-    paramOf: (field) => {
-      const [first = "", ...rest] = field.split(".");
-      return names[field] ?? [names[first] ?? first, ...rest].join(".");
-    },
+  const request = { model, training_file, validation_file, suffix, seed, metadata, method, ...taken, ...extras };
+  const paramOf = (field: string) => {
+    const [first = "", ...rest] = field.split(".");
+    return names[field] ?? [names[first] ?? first, ...rest].join(".");
   };
+  return { request: parseTrainRequest(request, paramOf), paramOf };
 }
 
 const seconds = (ms: number) => Math.floor(ms / 1000);

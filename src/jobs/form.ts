@@ -4,16 +4,16 @@ import { knows } from "../contract/support.ts";
 import { parseJsonText } from "../lib/json.ts";
 import { findFlaw } from "../lib/well-formed.ts";
 import type { JobRow } from "./model.ts";
-import { TrainRequest } from "./model.ts";
 import {
   EMPTY_PLACE,
   PLACE_FIELDS,
   type PlaceForm,
   placeField,
   placeForm,
-  placeOf,
+  postedPlace,
   wishesOfForm,
 } from "./queue-form.ts";
+import { TrainRequest } from "./request.ts";
 
 /** Fields of the form that are numbers or choices and may be left to `auto`. */
 export const NUMBERS = [
@@ -129,7 +129,7 @@ export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   // A form that is sent ends lines as the network does, one that a script sends as the text area does.
   const grader = body.grader.replaceAll("\r\n", "\n");
   const numbers = pickNumbers((key) => body[key]);
-  const place = placeOf(body);
+  const place = postedPlace(body);
   const form = {
     data,
     model,

@@ -27,9 +27,15 @@ export interface PastRun {
 }
 
 /** What is alike about two runs. */
-type Kind = Pick<TrainSpec, "method" | "hyperparameters" | "need">;
+interface Kind {
+  method: TrainSpec["method"];
+  hyperparameters: Pick<TrainSpec["hyperparameters"], "precision">;
+  need: Pick<TrainSpec["need"], "gpus">;
+}
 
-export const placeOf = (provider: string, offer: Pick<Offer, "gpuName">) => `${provider} ${offer.gpuName ?? ""}`.trim();
+/** Where a run's speed was measured: the provider and its kind of GPU. */
+export const hardwareOf = (provider: string, offer: Pick<Offer, "gpuName">) =>
+  `${provider} ${offer.gpuName ?? ""}`.trim();
 
 /** The newest ended runs of a base model, newest first. */
 export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promise<PastRun[]> {
@@ -62,7 +68,7 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
     const limit = row.error ? (spec.need.gpus > 0 ? offer?.gpuMemoryMb : spec.need.memory_mb * ENDED_AT) : undefined;
     return {
       spec,
-      place: provider && offer ? placeOf(provider, offer) : "",
+      place: provider && offer ? hardwareOf(provider, offer) : "",
       tokensPerSecond: row.error ? null : positive(speed),
       memoryMb: positive(measured ?? limit),
       atLeast: row.error !== null,
@@ -90,7 +96,7 @@ export interface Learned {
 }
 
 /** How the memory of runs like this one compared with the formula. */
-export function learnedMemory(past: PastRun[], kind: Kind): Learned {
+export function learnedMemory(past: readonly PastRun[], kind: Kind): Learned {
   const found = past
     .filter((run) => run.memoryMb !== null && run.spec.need.formula_mb && alike(run.spec, kind))
     .slice(0, NEWEST)
@@ -103,7 +109,7 @@ export function learnedMemory(past: PastRun[], kind: Kind): Learned {
 
 /** Tokens a second of runs like this one at a place, else of any with its precision there; null where none was run. */
 export function learnedSpeed(
-  past: PastRun[],
+  past: readonly PastRun[],
   kind: Kind,
   place: string | null,
 ): { speed: number; runs: number } | null {

@@ -3,7 +3,7 @@ import type { Offer } from "../contract/provider.ts";
 import type { Need, TrainSpec } from "../contract/spec.ts";
 import type { Ctx } from "../ctx.ts";
 import { estimateSeconds, expectedSpeed, secondsRange } from "./estimate.ts";
-import { type PastRun, placeOf } from "./history.ts";
+import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
 import type { Suggestion } from "./suggest.ts";
 
@@ -81,7 +81,7 @@ async function gather(ctx: Ctx, need: Need): Promise<{ found: Found[]; silent: s
 export interface Judge {
   memory: MemoryPlan;
   tokens: number | null;
-  past: PastRun[];
+  past: readonly PastRun[];
   /** Main memory of this machine that work may have, in MiB. */
   machineMb: number;
   /** The smallest change with which a run fits into so much. */
@@ -104,7 +104,7 @@ export async function planOffers(
       const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
       const memoryMb = memory.device === "gpu" ? offer.gpuMemoryMb : main;
       const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };
-      const speed = expectedSpeed(past, spec, placeOf(provider, offer), on);
+      const speed = expectedSpeed(past, spec, hardwareOf(provider, offer), on);
       const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
       const fits = memory.total <= memoryMb && need.memory_mb <= main;
       return {

@@ -64,10 +64,10 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
   /** The grader of the form, tried on an answer to the first row; its problem where it cannot be. */
   const tryIn = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>) => {
     const parsed = requestOf(formOf(body));
-    const grader = "request" in parsed ? parsed.request.grader : null;
-    if (!body.try || !grader) return { tried: lastTry(body), problem: null };
+    if (!body.try || !("request" in parsed) || !parsed.request.grader) return { tried: lastTry(body), problem: null };
+    const { grader } = parsed.request;
     try {
-      const { spec } = await planTrainJob(ctx, actor, "request" in parsed ? parsed.request : {});
+      const { spec } = await planTrainJob(ctx, actor, parsed.request);
       const versionId = spec.kind === "train" ? spec.dataset.version_id : "";
       return { tried: await tryGrader(actor, grader, versionId, body.answer, request.signal), problem: null };
     } catch (error) {

@@ -1,7 +1,7 @@
 /** How many GPUs or processes a training gets and what they share, by the rules of docs/hyperparameters.md: pure, like auto.ts. */
 import type { ParallelPlan } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
-import type { TrainRequest } from "./model.ts";
+import type { TrainRequest } from "./request.ts";
 
 /** Cards of one kind in one host: so many can train together. */
 export interface Cards {
@@ -89,7 +89,7 @@ export function splitOnProcessors(request: TrainRequest, batch: number, needMb: 
 
 /**
  * The split on GPUs: the number asked for, or the smallest that fits.
- * @param whole the method needs all of the model on every GPU
+ * @param options `whole`: the method needs all of the model on every GPU. `anyMemory`: what fits none is split as on GPUs with any memory
  * @throws AppError naming the field that cannot be
  */
 export function splitOnGpus(
@@ -97,7 +97,7 @@ export function splitOnGpus(
   batch: number,
   cards: readonly Cards[],
   needMb: NeedMb,
-  whole = false,
+  { whole = false, anyMemory = false } = {},
 ): Split {
   const named = given(request.parallel);
   const asked = given(request.gpus);
@@ -126,6 +126,10 @@ export function splitOnGpus(
       const gpuMemoryMb = needMb(perDevice, strategy, count);
       return { processes: count, strategy, batchSize, perDevice, gpus: count, gpuMemoryMb, why: WHY[strategy] };
     }
+  }
+  if (anyMemory && cards.length) {
+    const endless = cards.map((kind) => ({ ...kind, memoryMb: Number.MAX_SAFE_INTEGER }));
+    return splitOnGpus(request, batch, endless, needMb, { whole });
   }
   const count = asked ?? counts.at(-1) ?? most;
   const strategy = named ?? (count === 1 ? "single" : whole ? "ddp" : "fsdp");

@@ -4,7 +4,8 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
 import { jobView } from "./model.ts";
-import { QueueChange, QueueQuery, ShareChange } from "./queue-model.ts";
+import { QueueChange } from "./placement-model.ts";
+import { QueueQuery, ShareChange } from "./queue-model.ts";
 import {
   changeQueued,
   type QueueView,

@@ -1,7 +1,8 @@
 /** The forms of the queue's pages as requests and back: empty text means "not wished". */
 import * as v from "valibot";
 import type { JobRow } from "./model.ts";
-import { QueueChange, ShareChange } from "./queue-model.ts";
+import { QueueChange } from "./placement-model.ts";
+import { ShareChange } from "./queue-model.ts";
 import type { TeamView } from "./service.ts";
 
 /** What the form holds, as typed. */
@@ -59,7 +60,7 @@ export const placeField = (path: string): string =>
   path === "window" ? "until" : path.replace(/^window\.(\w+).*/, "$1");
 
 /** The fields of a posted form that are about its place. */
-export const placeOf = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
+export const postedPlace = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
   ...{ priority, not_before, deadline, from, until, tz, days },
 });
 

@@ -1,7 +1,7 @@
 /** OpenAI's `reinforcement` method: its grader and hyperparameters as settings of GRPO, and back. What cannot be honoured is refused by name. */
 import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
-import type { TrainRequest } from "./model.ts";
+import type { TrainRequest } from "./request.ts";
 
 /** Answers a prompt gets at a `compute_multiplier` of 1. */
 const GENERATIONS = 8;

@@ -3,8 +3,8 @@ import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
-import { buildTrainSpec } from "./spec.ts";
-import { parseTrainRequest } from "./train.ts";
+import { parseTrainRequest } from "./request.ts";
+import { planTrainJob } from "./train.ts";
 import { jobIn } from "./transitions.ts";
 
 /**
@@ -15,7 +15,7 @@ export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
   const [row] = await ctx.db.select().from(job).where(eq(job.id, jobId)).limit(1);
   if (row?.spec.kind !== "train" || row.error?.code !== "out_of_memory" || row.error.suggestion) return;
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
-  const plan = await buildTrainSpec(ctx, actor, parseTrainRequest(row.request), { offers: true }).catch((error) => {
+  const plan = await planTrainJob(ctx, actor, parseTrainRequest(row.request)).catch((error) => {
     if (error instanceof AppError) return null;
     throw error;
   });

@@ -1,7 +1,7 @@
 /** The smallest change that makes a run fit: options are tried from what leaves the result as it is to what costs quality. */
 import { AppError } from "../errors.ts";
 import { type Facts, type Resolved, resolveAuto } from "./auto.ts";
-import type { TrainRequest } from "./model.ts";
+import type { TrainRequest } from "./request.ts";
 
 /** Fields a suggestion may change. */
 export type Change = Partial<

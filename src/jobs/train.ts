@@ -1,75 +1,40 @@
 /** Training jobs: from a request to a plan or a job, and the moment a waiting job's data is ready and its spec is frozen. */
 import { eq } from "drizzle-orm";
-import * as v from "valibot";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
+import { resolveTrainingData } from "../datasets/service.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
-import { compileTrainGrader } from "../graders/service.ts";
+import { checkTrainGrader, compileTrainGrader } from "../graders/service.ts";
 import { emitAll } from "../lib/bus.ts";
-import { createJob, findRepeated, getJob, type NewJob, type RequestMarks } from "./create.ts";
-import { type JobRow, type TrainPlan, TrainRequest } from "./model.ts";
-import type { QueueChange } from "./queue-model.ts";
-import { wishesOf } from "./queue-wishes.ts";
-import { buildTrainSpec } from "./spec.ts";
+import { createJob, findRepeated, getJob, type RequestMarks } from "./create.ts";
+import { gatherFacts } from "./facts.ts";
+import type { JobRow } from "./model.ts";
+import { placementOf } from "./placement.ts";
+import type { TrainPlan } from "./plan.ts";
+import { price, toPlan } from "./price.ts";
+import { parseTrainRequest, type TrainRequest } from "./request.ts";
+import { resolve } from "./spec.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
 
 /** How long a new job waits for its data before it is stored as `validating`: most files are ready by then. */
 const DATA_WAIT_MS = 1500;
 
-/** What surrounds a request: how it may be recognised again, and what its fields are called by the caller's client. */
-export interface TrainOptions extends RequestMarks {
-  parentId?: string;
-  /** Name of a request field in the caller's own request; the field itself when missing. */
-  paramOf?: (field: string) => string;
-  /** Of a plan: whether providers are asked what they offer; they are unless this is false. */
-  offers?: boolean;
-}
-
 /**
- * Checks a request that did not come through a schema yet (a page's form, a stored request with changes).
- * @throws AppError `invalid_value` naming the field
+ * Everything a run would do and need, before anything starts. Changes nothing.
+ * @param options `offers`: whether providers are asked what they have for it; they are unless this is false
+ * @throws AppError with `param`, the field of the request that cannot be
  */
-export function parseTrainRequest(value: unknown, paramOf: (field: string) => string = (field) => field): TrainRequest {
-  const parsed = v.safeParse(TrainRequest, value);
-  if (parsed.success) return parsed.output;
-  const issue = parsed.issues[0];
-  const path = v.getDotPath(issue) ?? "";
-  const [field = "", ...rest] = path.split(".");
-  const param = [paramOf(field), ...rest].join(".");
-  throw new AppError("invalid", "invalid_value", `Invalid '${param}': ${plainMessage(issue)}.`, {
-    param: param || null,
-  });
-}
-
-/** The message of a union is about its last part that fits in kind: "must be at least 1" rather than "expected (…)". */
-function plainMessage(issue: v.BaseIssue<unknown>): string {
-  const inner = issue.issues?.find((one) => one.kind === "validation") ?? issue.issues?.at(-1);
-  if (inner) return plainMessage(inner);
-  if (issue.type === "strict_object") return "this field is unknown";
-  return issue.message.replace(/\.$/, "");
-}
-
-/** `work` with the `param` of its errors in the caller's words. */
-async function renamed<T>(options: TrainOptions, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof AppError) || !error.param || !options.paramOf) throw error;
-    const { kind, code, message, cause } = error;
-    throw new AppError(kind, code, message, { param: options.paramOf(error.param), cause });
-  }
-}
-
-/** Everything a run would do and need, before anything starts. Changes nothing. */
-export function planTrainJob(ctx: Ctx, actor: Actor, request: unknown, options: TrainOptions = {}): Promise<TrainPlan> {
-  return renamed(options, () =>
-    buildTrainSpec(ctx, actor, parseTrainRequest(request, options.paramOf), { offers: options.offers !== false }),
-  );
-}
-
-/** What of a request is about the queue. */
-function placeOf({ priority, not_before, window, deadline }: TrainRequest): QueueChange {
-  return { priority, not_before, window, deadline };
+export async function planTrainJob(
+  ctx: Ctx,
+  actor: Actor,
+  request: TrainRequest,
+  { offers = true }: { offers?: boolean } = {},
+): Promise<TrainPlan> {
+  const facts = await gatherFacts(ctx, actor, request);
+  const resolution = resolve(request, facts, { anyMemory: offers });
+  const { method } = resolution.spec;
+  if (method.type === "grpo") await checkTrainGrader(ctx, actor, method.grader, facts.ready ? facts.data.id : null);
+  return toPlan(facts, resolution, await price(ctx, request, facts, resolution, { offers }));
 }
 
 /** How long the run should take, at least and at most; nothing while the data is not known. */
@@ -77,48 +42,61 @@ function estimateOf({ secondsRange }: TrainPlan): { estimateLowS: number | null;
   return { estimateLowS: secondsRange?.[0] ?? null, estimateHighS: secondsRange?.[1] ?? null };
 }
 
-/** Waits a moment for data that is being validated. */
-async function settled(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainPlan> {
-  const end = ctx.clock.monotonic() + DATA_WAIT_MS;
-  for (;;) {
-    const plan = await buildTrainSpec(ctx, actor, request);
-    if (plan.ready || ctx.clock.monotonic() > end) return plan;
-    await Bun.sleep(50);
+/** Whether data of a request is still being validated. What else may be wrong with it, the plan says. */
+async function isValidating(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<boolean> {
+  for (const id of [request.training_file, request.validation_file]) {
+    const version = id ? await resolveTrainingData(ctx, actor, id, "training_file").catch(() => null) : null;
+    if (version?.status === "validating") return true;
+  }
+  return false;
+}
+
+/** Waits until the data of a request was validated, `DATA_WAIT_MS` at most. */
+async function dataSettled(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<void> {
+  let changed = Promise.withResolvers<"changed">();
+  const off = ctx.bus.on("dataset.changed", ({ org }) => {
+    if (org === actor.org) changed.resolve("changed");
+  });
+  const late = Bun.sleep(DATA_WAIT_MS).then(() => "late" as const);
+  try {
+    while (await isValidating(ctx, actor, request)) {
+      if ((await Promise.race([changed.promise, late])) === "late") return;
+      changed = Promise.withResolvers();
+    }
+  } finally {
+    off();
   }
 }
 
 /**
  * Makes a training job. While its data is being validated it waits in `validating` and is frozen once that is done.
- * @throws AppError with `param` in the caller's words
+ * @throws AppError with `param`, the field of the request that cannot be
  */
 export async function createTrainJob(
   ctx: Ctx,
   actor: Actor,
-  value: unknown,
-  options: TrainOptions = {},
+  request: TrainRequest,
+  options: RequestMarks & { parentId?: string } = {},
 ): Promise<JobRow> {
-  const request = parseTrainRequest(value, options.paramOf);
-  const given = (plan: TrainPlan): NewJob => ({
+  if (options.retried || options.idempotencyKey) {
+    const before = await findRepeated(ctx, actor, options);
+    if (before) return before;
+  }
+  await dataSettled(ctx, actor, request);
+  const plan = await planTrainJob(ctx, actor, request, { offers: false });
+  const { spec } = plan;
+  if (spec.method.type === "grpo") await compileTrainGrader(ctx, spec.method.grader);
+  const { priority, not_before, window, deadline } = request;
+  const placement = placementOf(ctx, actor, { priority, not_before, window, deadline });
+  return createJob(ctx, actor, {
+    ...options,
     kind: "train",
-    name: request.name || request.suffix || `${plan.spec.base_model.id} on ${plan.spec.dataset.dataset_id}`,
-    spec: plan.spec,
+    name: request.name || request.suffix || `${spec.base_model.id} on ${spec.dataset.dataset_id}`,
+    spec,
     request: { ...request },
     metadata: request.metadata ?? {},
-    place: { ...wishesOf(ctx, actor, placeOf(request)), ...estimateOf(plan) },
+    place: { ...placement, ...estimateOf(plan) },
     validating: !plan.ready,
-    parentId: options.parentId,
-    requestHash: options.requestHash,
-    retried: options.retried,
-    idempotencyKey: options.idempotencyKey,
-  });
-  return renamed(options, async () => {
-    if (options.retried || options.idempotencyKey) {
-      const before = await findRepeated(ctx, actor, options);
-      if (before) return before;
-    }
-    const plan = await settled(ctx, actor, request);
-    if (plan.spec.method.type === "grpo") await compileTrainGrader(ctx, plan.spec.method.grader);
-    return createJob(ctx, actor, given(plan));
   });
 }
 
@@ -127,49 +105,53 @@ export async function rerunJob(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  changes: Record<string, unknown> = {},
+  changes: Partial<TrainRequest> = {},
 ): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
   if (row.kind !== "train") throw new AppError("invalid", "not_a_training_job", "Only training jobs can be run again.");
   // Moments that were meant for the first run, and a priority that somebody else gave, are not for this one.
   const { not_before: _not_before, deadline: _deadline, priority, ...request } = row.request;
   const kept = actor.role === "admin" || (typeof priority === "number" && priority <= 0) ? { priority } : {};
-  return createTrainJob(ctx, actor, { ...request, ...kept, ...changes }, { parentId: row.id });
+  const again = parseTrainRequest({ ...request, ...kept, ...changes });
+  return createTrainJob(ctx, actor, again, { parentId: row.id });
 }
 
-/** A job whose data was being validated: frozen and queued when that is done, failed when the data is bad. */
-export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
+/** What became of a waiting job's request: its plan, or why it can never be one; null while the data is still being validated. */
+async function verdictOn(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | null> {
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
-  let plan: TrainPlan | null = null;
-  let problem: AppError | null = null;
   try {
-    plan = await buildTrainSpec(ctx, actor, parseTrainRequest(row.request));
-    if (!plan.ready) return;
+    const plan = await planTrainJob(ctx, actor, parseTrainRequest(row.request), { offers: false });
+    return plan.ready ? plan : null;
   } catch (error) {
     // Anything but a verdict on the request (a busy disk, a worker that died) is tried again with the next look.
     if (!(error instanceof AppError) || error.kind === "unavailable" || error.kind === "internal") throw error;
-    problem = error;
+    return error;
   }
+}
+
+const DATA_CODES: Record<string, string> = {
+  training_file: "invalid_training_file",
+  validation_file: "invalid_validation_file",
+};
+
+/** A job whose data was being validated: frozen and queued when that is done, failed when the data is bad. */
+export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
+  const verdict = await verdictOn(ctx, row);
+  if (!verdict) return;
   const messages = await ctx.write(async (tx) => {
     const now = await jobIn(tx, row.id);
     if (now?.state !== "validating") return [];
-    if (problem) {
-      const { message, param } = problem;
-      const code =
-        param === "validation_file"
-          ? "invalid_validation_file"
-          : param === "training_file"
-            ? "invalid_training_file"
-            : problem.code;
-      const error = { code, message, advice: null, param, detail: null };
+    if (verdict instanceof AppError) {
+      const { message, param } = verdict;
+      const error = { code: DATA_CODES[param ?? ""] ?? verdict.code, message, advice: null, param, detail: null };
       return (await finishJob(tx, ctx, now, { state: "failed", error })) ?? [];
     }
-    if (!plan || now.spec.kind !== "train") return [];
+    if (now.spec.kind !== "train") return [];
     // The model id was told when the job was made; everything else is frozen now.
-    const spec = { ...plan.spec, output_model: now.spec.output_model };
+    const spec = { ...verdict.spec, output_model: now.spec.output_model };
     await tx
       .update(job)
-      .set({ spec, ...estimateOf(plan) })
+      .set({ spec, ...estimateOf(verdict) })
       .where(eq(job.id, row.id));
     const message = await move(tx, now, "queued", { queuedAt: ctx.clock.now() });
     await note(tx, ctx, now, `Data validated: ${spec.dataset.train_rows} training rows; the job is queued`);

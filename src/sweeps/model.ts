@@ -4,6 +4,7 @@ import type { Decision, Space, SweepRequest, TrialValues } from "../contract/swe
 import type { sweep, trial } from "../db/schema/sweeps.ts";
 import { TrainRequest } from "../jobs/model.ts";
 import { nameText } from "../lib/text.ts";
+import { TrainRequest } from "../jobs/request.ts";
 
 export type SweepRow = typeof sweep.$inferSelect;
 export type TrialRow = typeof trial.$inferSelect;

@@ -2,7 +2,8 @@
 import type { SweepRequest, TrialValues } from "../contract/sweep.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import type { TrainPlan } from "../jobs/model.ts";
+import type { TrainPlan } from "../jobs/plan.ts";
+import { parseTrainRequest } from "../jobs/request.ts";
 import { planTrainJob } from "../jobs/service.ts";
 import { rungCount, rungsOf } from "./halving.ts";
 import { type CreateSweep, MOST_TRIALS, type PlannedTrial, type SweepPlan } from "./model.ts";
@@ -84,7 +85,9 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
   let priced: TrainPlan | null = null;
   for (const [n, values] of all.entries()) {
     try {
-      const plan = await planTrainJob(ctx, actor, trainingOf(base, n + 1, values), { offers: priced === null });
+      const plan = await planTrainJob(ctx, actor, parseTrainRequest(trainingOf(base, n + 1, values)), {
+        offers: priced === null,
+      });
       if (!plan.ready)
         throw new AppError("conflict", "dataset_not_ready", "The data is still being checked. Try again in a moment.", {
           param: "training.training_file",

@@ -8,6 +8,7 @@ import { job } from "../db/schema/jobs.ts";
 import { sweep, trial } from "../db/schema/sweeps.ts";
 import { AppError } from "../errors.ts";
 import type { JobRow } from "../jobs/model.ts";
+import { parseTrainRequest } from "../jobs/request.ts";
 import { cancelJob, createTrainJob } from "../jobs/service.ts";
 import { judge } from "./halving.ts";
 import type { SweepRow, TrialRow } from "./model.ts";
@@ -109,12 +110,9 @@ async function begin(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Prom
     trial: String(own.number),
   };
   try {
-    const made = await createTrainJob(
-      ctx,
-      actor,
-      { ...asked, metadata },
-      { idempotencyKey: `${row.id}:${own.number}` },
-    );
+    const made = await createTrainJob(ctx, actor, parseTrainRequest({ ...asked, metadata }), {
+      idempotencyKey: `${row.id}:${own.number}`,
+    });
     await change(ctx, own, { state: "running", jobId: made.id });
   } catch (error) {
     // A busy disk passes; what is wrong with the request does not.

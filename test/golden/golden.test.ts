@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
-import { parseTrainRequest } from "../../src/jobs/train.ts";
+import { parseTrainRequest } from "../../src/jobs/request.ts";
 
 const smol = {
   ...{

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Progress } from "../../src/contract/job.ts";
 import type { TrainResult } from "../../src/contract/trainer.ts";
-import type { planView } from "../../src/jobs/model.ts";
+import type { planView } from "../../src/jobs/plan.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 

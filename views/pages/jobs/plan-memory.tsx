@@ -1,6 +1,6 @@
 /** The memory of a plan: one bar of its parts against what the machine has, with the same in words below. */
 import type { Part } from "../../../src/jobs/memory.ts";
-import type { TrainPlan } from "../../../src/jobs/model.ts";
+import type { TrainPlan } from "../../../src/jobs/plan.ts";
 import { formatBytes, formatNumber, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 

@@ -1,6 +1,7 @@
 /** Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it fit. */
-import type { TrainPlan } from "../../../src/jobs/model.ts";
+
 import type { PlannedOffer } from "../../../src/jobs/offers.ts";
+import type { TrainPlan } from "../../../src/jobs/plan.ts";
 import type { Suggestion } from "../../../src/jobs/suggest.ts";
 import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
