@@ -7,6 +7,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { listJobs } from "../jobs/list.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { listJobs } from "../jobs/service.ts";
 import { nameText } from "../lib/text.ts";

@@ -12,7 +12,7 @@ import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
-import { createJob } from "../jobs/service.ts";
+import { createJob } from "../jobs/create.ts";
 import { newId } from "../lib/ids.ts";
 import { type Lru, lruOf } from "../lib/lru.ts";
 import { artifactProblem, baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";

@@ -10,6 +10,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
+import { createJob } from "../jobs/create.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/service.ts";
 import { requireDisk } from "../lib/disk.ts";

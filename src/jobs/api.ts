@@ -3,31 +3,22 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { usageOfJob } from "../billing/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/service.ts";
 import { clearRun } from "./clear.ts";
-import { marksOf } from "./fine-tuning-api.ts";
+import { getJob } from "./create.ts";
 import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
+import { listJobs } from "./list.ts";
 import { attemptView, type JobRow, jobView, ListJobs } from "./model.ts";
 import { planView } from "./plan.ts";
+import { queueFacts } from "./queue.ts";
 import { startView, waitingView } from "./queue-api.ts";
 import { reproduceJob, reproductionOf } from "./reproduce.ts";
 import { CreateTrainJob, TrainOverrides, TrainRequest } from "./request.ts";
-import {
-  cancelJob,
-  checkpointNow,
-  createTrainJob,
-  getJob,
-  listAttempts,
-  listJobs,
-  pauseJob,
-  planTrainJob,
-  processOutput,
-  queueFacts,
-  rerunJob,
-  resumeJob,
-} from "./service.ts";
+import { cancelJob, checkpointNow, listAttempts, pauseJob, processOutput, resumeJob } from "./service.ts";
+import { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Jobs"];

@@ -8,6 +8,7 @@ import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId, sha256Hex } from "../lib/ids.ts";
 import { requireQuota } from "../quotas/service.ts";
+import { newId } from "../lib/ids.ts";
 import type { JobRow } from "./model.ts";
 import { note } from "./transitions.ts";
 
@@ -115,11 +116,6 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
   });
   if (isNew) ctx.bus.emit("job.changed", { org: row.org, jobId: row.id, kind: row.kind, state: row.state });
   return row;
-}
-
-/** The hash a repeated request is recognised by. */
-export function requestHash(actor: Actor, path: string, body: unknown): string {
-  return sha256Hex(JSON.stringify([actor.keyId ?? actor.userId, path, body]));
 }
 
 /** @throws AppError `job_not_found`, also for another organisation's job */

@@ -3,11 +3,13 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
+import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 import { eventView } from "../metrics/model.ts";
 import { listJobEvents } from "../metrics/service.ts";
 import { listCheckpoints } from "../models/service.ts";
+import { getJob } from "./create.ts";
 import {
   CheckpointsPage,
   CreateFineTuningJob,
@@ -18,9 +20,11 @@ import {
   JobsPage,
   metadataFilter,
 } from "./fine-tuning-model.ts";
+import { listJobs } from "./list.ts";
 import type { JobRow } from "./model.ts";
 import { withResults } from "./results.ts";
-import { cancelJob, createTrainJob, getJob, listJobs, pauseJob, requestHash, resumeJob } from "./service.ts";
+import { cancelJob, pauseJob, resumeJob } from "./service.ts";
+import { createTrainJob } from "./train.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Fine-tuning"];
@@ -31,20 +35,6 @@ async function trainJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
   if (row.kind !== "train") throw notFound("job", id.slice(0, 100));
   return row;
-}
-
-/** How a sending of the same request is recognised: by its own key, or by being a client's retry. */
-export function marksOf(actor: Actor, request: Request, path: string, body: unknown) {
-  const key = request.headers.get("idempotency-key");
-  if (key !== null && !/^[\x20-\x7e]{1,255}$/.test(key))
-    throw new AppError("invalid", "invalid_value", "An Idempotency-Key has 1 to 255 printable characters.", {
-      param: "Idempotency-Key",
-    });
-  return {
-    requestHash: requestHash(actor, path, body),
-    retried: Number(request.headers.get("x-stainless-retry-count") ?? 0) > 0,
-    idempotencyKey: key === null ? undefined : `${actor.keyId ?? actor.userId}:${key}`,
-  };
 }
 
 export const fineTuningApi = (ctx: Ctx) => {

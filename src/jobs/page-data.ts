@@ -10,11 +10,15 @@ import { AppError } from "../errors.ts";
 import { listed } from "../lib/page.ts";
 import { listHistory, listSamples, readLogs, readSeries } from "../metrics/service.ts";
 import { listCatalogue, listCheckpoints, listModels } from "../models/service.ts";
+import { getJob } from "./create.ts";
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import { startOf } from "./grader-starts.ts";
+import { listJobs } from "./list.ts";
 import type { JobRow } from "./model.ts";
+import { queueFacts } from "./queue.ts";
 import { reproductionOf } from "./reproduce.ts";
-import { getJob, listAttempts, listJobs, planTrainJob, queueFacts } from "./service.ts";
+import { listAttempts } from "./service.ts";
+import { planTrainJob } from "./train.ts";
 
 const PAGE = 25;
 const LOG_LINES = 300;

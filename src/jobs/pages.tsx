@@ -22,7 +22,8 @@ import { clearRun } from "./clear.ts";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
 import { reproduceJob } from "./reproduce.ts";
-import { cancelJob, checkpointNow, createTrainJob, pauseJob, planTrainJob, rerunJob, resumeJob } from "./service.ts";
+import { cancelJob, checkpointNow, pauseJob, resumeJob } from "./service.ts";
+import { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });

@@ -5,16 +5,9 @@ import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
 import { jobView } from "./model.ts";
 import { QueueChange } from "./placement-model.ts";
+import { type QueueView, type StartRange, setShare, type TeamView, viewQueue, type WaitView } from "./queue.ts";
 import { QueueQuery, ShareChange } from "./queue-model.ts";
-import {
-  changeQueued,
-  type QueueView,
-  type StartRange,
-  setShare,
-  type TeamView,
-  viewQueue,
-  type WaitView,
-} from "./service.ts";
+import { changeQueued } from "./queue-wishes.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Queue"];

@@ -2,8 +2,8 @@
 import * as v from "valibot";
 import type { JobRow } from "./model.ts";
 import { QueueChange } from "./placement-model.ts";
+import type { TeamView } from "./queue.ts";
 import { ShareChange } from "./queue-model.ts";
-import type { TeamView } from "./service.ts";
 
 /** What the form holds, as typed. */
 export interface PlaceForm {

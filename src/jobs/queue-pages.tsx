@@ -9,9 +9,10 @@ import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
+import { queueFacts, setShare, viewQueue } from "./queue.ts";
 import { PlaceBody, placeForm, placeRequest, ShareBody, shareForm, shareRequest } from "./queue-form.ts";
 import { QueueQuery } from "./queue-model.ts";
-import { changeQueued, placedJob, queueFacts, setShare, viewQueue } from "./service.ts";
+import { changeQueued, placedJob } from "./queue-wishes.ts";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 /** As in the API; an empty filter is none. */

@@ -7,9 +7,8 @@ import { getVersion } from "../datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { randomChars } from "../lib/ids.ts";
 import { artifactProblem, getArtifact, getBaseModel } from "../models/service.ts";
-import { createJob } from "./create.ts";
+import { createJob, getJob } from "./create.ts";
 import type { JobRow } from "./model.ts";
-import { getJob } from "./service.ts";
 
 /** Steps compared; longer runs are compared up to here. */
 const MAX_STEPS = 100_000;

@@ -1,4 +1,4 @@
-/** Jobs of every kind as people and other rooms use them: make, look at, list, cancel, pause, resume, save a checkpoint now. */
+/** What a person asks of a job, of any kind: cancel, pause, resume, save a checkpoint now; and its attempts and output. */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
 import type { CommandType } from "../contract/trainer.ts";
@@ -12,25 +12,6 @@ import { getJob } from "./create.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
 import { type Action, actionTarget } from "./state.ts";
 import { finishJob, jobIn, move, note } from "./transitions.ts";
-
-export { artifactsInUse } from "./clear.ts";
-export { createJob, getJob, type NewJob, requestHash } from "./create.ts";
-export { type JobQuery, listJobs } from "./list.ts";
-export { startPipeline } from "./pipeline.ts";
-export {
-  type QueueView,
-  queueFacts,
-  type StartRange,
-  setShare,
-  type TeamView,
-  viewQueue,
-  type WaitView,
-} from "./queue.ts";
-export { changeQueued, placedJob } from "./queue-wishes.ts";
-export { refuseAddress, type ServingAttempt, servingAttempt } from "./serving.ts";
-export { createTrainJob, planTrainJob, rerunJob } from "./train.ts";
-export { applyTrainerEvents, pendingCommands } from "./trainer-events.ts";
-export { finishJob } from "./transitions.ts";
 
 /** Attempts of a job, oldest first. */
 export async function listAttempts(ctx: Ctx, actor: Actor, jobId: string): Promise<AttemptRow[]> {

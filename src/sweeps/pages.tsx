@@ -10,6 +10,7 @@ import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { getJob } from "../jobs/service.ts";
 import { parseJsonText } from "../lib/json.ts";
+import { getJob } from "../jobs/create.ts";
 import { listed } from "../lib/page.ts";
 import { wellFormedJson } from "../lib/well-formed.ts";
 import { readSeries } from "../metrics/service.ts";

@@ -4,7 +4,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import type { TrainPlan } from "../jobs/plan.ts";
 import { parseTrainRequest } from "../jobs/request.ts";
-import { planTrainJob } from "../jobs/service.ts";
+import { planTrainJob } from "../jobs/train.ts";
 import { rungCount, rungsOf } from "./halving.ts";
 import { type CreateSweep, MOST_TRIALS, type PlannedTrial, type SweepPlan } from "./model.ts";
 import { gridSize, trialsOf } from "./space.ts";

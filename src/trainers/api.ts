@@ -5,7 +5,7 @@ import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { AskAs } from "../graders/service.ts";
 import { session } from "../http/session.ts";
-import { applyTrainerEvents, pendingCommands } from "../jobs/service.ts";
+import { applyTrainerEvents, pendingCommands } from "../jobs/trainer-events.ts";
 import { failPoint } from "../lib/fail-points.ts";
 import { refusal, storeBatch } from "../metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "./artifacts.ts";

@@ -2,7 +2,7 @@
 import { and, desc, eq, inArray, isNull, ne } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
 import { artifact, checkpoint } from "../db/schema/models.ts";
-import { artifactsInUse } from "../jobs/service.ts";
+import { artifactsInUse } from "../jobs/clear.ts";
 import { artifactDir } from "../models/service.ts";
 import { removeDirectory } from "./disk.ts";
 

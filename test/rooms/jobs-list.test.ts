@@ -4,7 +4,7 @@ import { eq } from "drizzle-orm";
 import type { Actor } from "../../src/ctx.ts";
 import { user } from "../../src/db/schema/auth.ts";
 import { job } from "../../src/db/schema/jobs.ts";
-import { type JobQuery, listJobs } from "../../src/jobs/service.ts";
+import { type JobQuery, listJobs } from "../../src/jobs/list.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { trainSpec } from "../support/attempt.ts";
 

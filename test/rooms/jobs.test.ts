@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
-import { startPipeline } from "../../src/jobs/service.ts";
+import { startPipeline } from "../../src/jobs/pipeline.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { chatLines } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
