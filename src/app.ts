@@ -139,6 +139,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       compute: noProviders,
       trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
       signal: stop.signal,
+      state: new Map(),
       lock,
       async close() {
         stop.abort();

@@ -32,6 +32,21 @@ export interface Ctx {
   trainerHome: string;
   /** Aborted when the server stops. */
   signal: AbortSignal;
+  /** What services remember while the server runs; only `perContext` reads and writes it. */
+  state: Map<symbol, unknown>;
+}
+
+/**
+ * State of a service that belongs to one context and ends with it, so that none lives in a module.
+ * @param create makes it when it is first asked for
+ * @returns the state of a context
+ */
+export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
+  const key = Symbol();
+  return (ctx) => {
+    if (!ctx.state.has(key)) ctx.state.set(key, create(ctx));
+    return ctx.state.get(key) as T;
+  };
 }
 
 /** Who asks. `org` is the organisation acted in; every row read or written belongs to it. */

@@ -1,12 +1,12 @@
 /** Numbers about use: how a deployment does, who used how many tokens, and what the start page shows. */
 import { and, desc, eq, gte, inArray, lt, sql } from "drizzle-orm";
-import type { Actor, Ctx } from "../ctx.ts";
+import { type Actor, type Ctx, perContext } from "../ctx.ts";
 import { apiKey, user } from "../db/schema/auth.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { inference } from "../db/schema/gateway.ts";
 import { job } from "../db/schema/jobs.ts";
 import { getDeployment } from "../deployments/service.ts";
-import { type Lru, lruOf } from "../lib/lru.ts";
+import { lruOf } from "../lib/lru.ts";
 import {
   type DeploymentStats,
   type Group,
@@ -25,12 +25,11 @@ const SAMPLE = 5_000;
 const MAX_GROUPS = 500;
 /** Pages ask every few seconds; the same answer serves them all. */
 const KEEP_MS = 3_000;
-const kept = new WeakMap<Ctx, Lru<{ at: number; value: Promise<unknown> }>>();
+const keptOf = perContext(() => lruOf<{ at: number; value: Promise<unknown> }>(1000));
 
 /** Computes `make` at most once in three seconds for the same key. */
 async function briefly<T>(ctx: Ctx, key: string, make: () => Promise<T>): Promise<T> {
-  const all = kept.get(ctx) ?? lruOf<{ at: number; value: Promise<unknown> }>(1000);
-  kept.set(ctx, all);
+  const all = keptOf(ctx);
   const now = ctx.clock.monotonic();
   const known = all.get(key);
   if (known && now - known.at < KEEP_MS) return known.value as Promise<T>;

@@ -1,5 +1,5 @@
 /** better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first sign-in, not at the start. */
-import type { Ctx } from "../ctx.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import * as schema from "../db/schema/auth.ts";
 import { cookieName } from "../lib/cookies.ts";
 import type { Db } from "../db/types.ts";
@@ -95,14 +95,5 @@ async function build(ctx: Ctx) {
   });
 }
 
-type Auth = Awaited<ReturnType<typeof build>>;
-const instances = new WeakMap<Ctx, Promise<Auth>>();
-
-export function betterAuthOf(ctx: Ctx): Promise<Auth> {
-  let instance = instances.get(ctx);
-  if (!instance) {
-    instance = build(ctx);
-    instances.set(ctx, instance);
-  }
-  return instance;
-}
+/** The sign-in library of a server, built when it is first asked for. */
+export const betterAuthOf = perContext(build);

@@ -2,6 +2,7 @@
 import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
 import { sqlJson } from "../db/json.ts";
+import { type Actor, type Ctx, perContext } from "../ctx.ts";
 import { apiKey, member, user } from "../db/schema/auth.ts";
 import { sha256Hex } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
@@ -24,16 +25,7 @@ interface KeyState {
   /** Counts revocations and changes of users: an answer read before one is not kept after it. */
   epoch: number;
 }
-const states = new WeakMap<Ctx, KeyState>();
-
-function stateOf(ctx: Ctx): KeyState {
-  let state = states.get(ctx);
-  if (!state) {
-    state = { cache: lruOf(CACHE_SIZE), used: new Map(), timer: null, epoch: 0 };
-    states.set(ctx, state);
-  }
-  return state;
-}
+const stateOf = perContext((): KeyState => ({ cache: lruOf(CACHE_SIZE), used: new Map(), timer: null, epoch: 0 }));
 
 /** Forgets every cached key: after a revocation, or when a user was changed. */
 export function forgetKeys(ctx: Ctx): void {

@@ -2,7 +2,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt } from "drizzle-orm";
 import { audit } from "../audit/service.ts";
-import type { Actor, Ctx } from "../ctx.ts";
+import { type Actor, type Ctx, perContext } from "../ctx.ts";
 import { member, session, user } from "../db/schema/auth.ts";
 import { AppError } from "../errors.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
@@ -23,16 +23,9 @@ interface SessionState {
 
 const CACHE_SIZE = 5_000;
 const CACHE_MS = 15_000;
-const states = new WeakMap<Ctx, SessionState>();
-
-function stateOf(ctx: Ctx): SessionState {
-  let state = states.get(ctx);
-  if (!state) {
-    state = { cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) };
-    states.set(ctx, state);
-  }
-  return state;
-}
+const stateOf = perContext(
+  (ctx): SessionState => ({ cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) }),
+);
 
 /** Forgets every cached session: after signing out, or when a user or membership was changed. */
 export function forgetSessions(ctx: Ctx): void {

@@ -1,5 +1,5 @@
 /** Slows down guessing: failed attempts are counted for an account, an address, and the two together, in a window of fifteen minutes. */
-import type { Ctx } from "../ctx.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { type Lru, lruOf } from "../lib/lru.ts";
 
@@ -12,7 +12,7 @@ interface Count {
   failures: number;
   until: number;
 }
-const counts = new WeakMap<Ctx, Lru<Count>>();
+const countsOf = perContext((): Lru<Count> => lruOf(REMEMBERED));
 
 function keysOf(account: string, address: string): [string, number][] {
   return [
@@ -20,15 +20,6 @@ function keysOf(account: string, address: string): [string, number][] {
     [`account ${account}`, LIMITS.account],
     [`address ${address}`, LIMITS.address],
   ];
-}
-
-function countsOf(ctx: Ctx): Lru<Count> {
-  let found = counts.get(ctx);
-  if (!found) {
-    found = lruOf(REMEMBERED);
-    counts.set(ctx, found);
-  }
-  return found;
 }
 
 /** Counts one attempt as failed before it is made, so that parallel guesses count too; `success` takes it back. @throws AppError `too_many_attempts` */

@@ -6,7 +6,7 @@ import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../assets.ts";
 import type { ProviderPlugin } from "../contract/provider.ts";
 import type { TrainerRef } from "../contract/spec.ts";
-import type { ComputeRegistry, Ctx } from "../ctx.ts";
+import { type ComputeRegistry, type Ctx, perContext } from "../ctx.ts";
 import { attempt, job } from "../db/schema/jobs.ts";
 import { createHost } from "../plugins/host.ts";
 import { loadPlugins, type PluginProblem } from "../plugins/service.ts";
@@ -65,7 +65,9 @@ interface TrainerIdentity {
 }
 
 /** Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while. */
-const identities = new WeakMap<Ctx, { value: Promise<TrainerIdentity>; until: number }>();
+const identityOf = perContext((): { known: { value: Promise<TrainerIdentity>; until: number } | null } => ({
+  known: null,
+}));
 const ASK_AGAIN_MS = 15_000;
 
 /** Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine. */
@@ -82,11 +84,11 @@ export function inferenceImage(ctx: Ctx): PinnedImage | null {
 }
 
 function environmentIdentity(ctx: Ctx): Promise<TrainerIdentity> {
-  const known = identities.get(ctx);
+  const identity = identityOf(ctx);
   const now = ctx.clock.monotonic();
-  if (known && now < known.until) return known.value;
+  if (identity.known && now < identity.known.until) return identity.known.value;
   const entry = { value: findIdentity(ctx), until: now + ASK_AGAIN_MS };
-  identities.set(ctx, entry);
+  identity.known = entry;
   entry.value.then(({ environment }) => {
     if (environment !== "none") entry.until = Number.POSITIVE_INFINITY;
   });

@@ -1,7 +1,7 @@
 /** Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a time. */
 import { existsSync } from "node:fs";
 import { and, eq, getTableColumns, isNull } from "drizzle-orm";
-import type { Ctx } from "../ctx.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import { dataset, datasetTokens, datasetVersion } from "../db/schema/datasets.ts";
 import { baseModel } from "../db/schema/models.ts";
 import { AppError } from "../errors.ts";
@@ -20,16 +20,7 @@ interface Counting {
   /** Estimates under way: whoever asks meanwhile gets the same one. */
   estimates: Map<string, Promise<TokenStats>>;
 }
-const countings = new WeakMap<Ctx, Counting>();
-
-function countingOf(ctx: Ctx): Counting {
-  let counting = countings.get(ctx);
-  if (!counting) {
-    counting = { tail: Promise.resolve(), waiting: new Set(), estimates: new Map() };
-    countings.set(ctx, counting);
-  }
-  return counting;
-}
+const countingOf = perContext((): Counting => ({ tail: Promise.resolve(), waiting: new Set(), estimates: new Map() }));
 
 /** What is known; counts the first rows when that is nothing, and has the rest counted when it is not everything. */
 export async function statsOf(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {

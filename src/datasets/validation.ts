@@ -4,6 +4,8 @@ import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { and, asc, eq, isNull, notInArray } from "drizzle-orm";
+import { type Ctx, perContext } from "../ctx.ts";
 import { dataset, datasetVersion, file } from "../db/schema/datasets.ts";
 import type { ValidateOutcome } from "./validate.ts";
 import { runInWorker, WorkerFailure } from "./worker-host.ts";
@@ -23,20 +25,13 @@ interface Queue {
   looking: boolean;
   again: boolean;
 }
-const queues = new WeakMap<Ctx, Queue>();
-
-function queueOf(ctx: Ctx): Queue {
-  let queue = queues.get(ctx);
-  if (!queue) {
-    queue = { running: new Map(), looking: false, again: false };
-    queues.set(ctx, queue);
-    const all = queue.running;
-    ctx.signal.addEventListener("abort", () => {
-      for (const controller of all.values()) controller.abort();
-    });
-  }
-  return queue;
-}
+const queueOf = perContext((ctx): Queue => {
+  const running: Queue["running"] = new Map();
+  ctx.signal.addEventListener("abort", () => {
+    for (const controller of running.values()) controller.abort();
+  });
+  return { running, looking: false, again: false };
+});
 
 async function nextWaiting(ctx: Ctx, running: string[]) {
   const [row] = await ctx.db

@@ -5,7 +5,7 @@ import { audit } from "../audit/service.ts";
 import { bf16Supported, trainerIdentity } from "../compute/service.ts";
 import { isEvaluateResult } from "../contract/job.ts";
 import type { DatasetRef, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
-import { type Actor, type Ctx, systemActor } from "../ctx.ts";
+import { type Actor, type Ctx, perContext, systemActor } from "../ctx.ts";
 import { datasetRef } from "../datasets/model.ts";
 import { resolveTrainingData } from "../datasets/service.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
@@ -14,7 +14,7 @@ import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { createJob } from "../jobs/create.ts";
 import { newId } from "../lib/ids.ts";
-import { type Lru, lruOf } from "../lib/lru.ts";
+import { lruOf } from "../lib/lru.ts";
 import { artifactProblem, baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";
 import { readPairs } from "./answers.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
@@ -24,7 +24,7 @@ const SWEEP_BACK_MS = 30 * 86_400_000;
 const SWEEP_LIMIT = 50;
 /** Answered together: twice as fast as 8 on two cores; the trainer takes fewer when rows are long. */
 const ROWS_AT_ONCE = 32;
-const comparisons = new WeakMap<Ctx, Lru<Comparison>>();
+const comparisonsOf = perContext(() => lruOf<Comparison>(500));
 
 export type CreateRequest = { name?: string; maxRows?: number } & (
   | { trainJobId: string /** Made by the sweep, at most once a job. */; automatic?: boolean }
@@ -233,8 +233,7 @@ const judgedOf = (row: EvaluationRow, rows: RowType | null): Judged =>
 /** The comparison of a finished evaluation with two sides; computed once and kept. */
 async function comparisonOf(ctx: Ctx, row: EvaluationRow, judged: Judged): Promise<Comparison | null> {
   if (!row.result?.tuned) return null;
-  const kept = comparisons.get(ctx) ?? lruOf<Comparison>(500);
-  comparisons.set(ctx, kept);
+  const kept = comparisonsOf(ctx);
   const known = kept.get(row.id);
   if (known) return known;
   const comparison = compare(await readPairs(ctx, row.jobId), judged);

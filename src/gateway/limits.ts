@@ -1,7 +1,7 @@
 /** Requests a minute for each API key: a bucket that refills evenly, kept in memory. */
-import type { Actor, Ctx } from "../ctx.ts";
+import { type Actor, type Ctx, perContext } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import { type Lru, lruOf } from "../lib/lru.ts";
+import { lruOf } from "../lib/lru.ts";
 
 interface Bucket {
   /** Requests left; a fraction while it refills. */
@@ -11,7 +11,7 @@ interface Bucket {
 }
 
 const MAX_BUCKETS = 50_000;
-const buckets = new WeakMap<Ctx, Lru<Bucket>>();
+const bucketsOf = perContext(() => lruOf<Bucket>(MAX_BUCKETS));
 
 /** `1m30s`, `2.5s`, `120ms`: durations as OpenAI's headers write them. */
 export function shortDuration(ms: number): string {
@@ -29,8 +29,7 @@ export function shortDuration(ms: number): string {
 export function takeRequest(ctx: Ctx, actor: Actor): Record<string, string> | null {
   const limit = ctx.config.requests_per_minute;
   if (limit === 0) return null;
-  const all = buckets.get(ctx) ?? lruOf<Bucket>(MAX_BUCKETS);
-  buckets.set(ctx, all);
+  const all = bucketsOf(ctx);
   const key = actor.keyId ?? actor.userId;
   const now = ctx.clock.monotonic();
   const perMs = limit / 60_000;

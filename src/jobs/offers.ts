@@ -1,7 +1,7 @@
 /** What a planned run would find: every machine that providers offer for it, whether it fits there, how long it takes and what it costs. */
 import type { Offer } from "../contract/provider.ts";
 import type { Need, TrainSpec } from "../contract/spec.ts";
-import type { Ctx } from "../ctx.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import { estimateSeconds, expectedSpeed, secondsRange } from "./estimate.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
@@ -39,13 +39,12 @@ export interface PlannedOffer {
 }
 
 type Found = { provider: string; title: string; offer: Offer };
-/** Asked of providers, by context, provider and what was asked. */
-const kept = new WeakMap<Ctx, Map<string, { since: number; value: Promise<Offer[] | null> }>>();
+/** Answers of providers, by provider and what was asked. */
+const answersOf = perContext(() => new Map<string, { since: number; value: Promise<Offer[] | null> }>());
 
 /** A provider's answer, or null when it fails or takes too long; one that is waited for already is not waited for again. */
 function asked(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[]>): Promise<Offer[] | null> {
-  const answers = kept.get(ctx) ?? new Map();
-  kept.set(ctx, answers);
+  const answers = answersOf(ctx);
   const key = `${id} ${need.gpus} ${need.cpus}`;
   const now = ctx.clock.monotonic();
   let known = answers.get(key);

@@ -8,7 +8,7 @@ import { openQueue, runQueue } from "./queue-run.ts";
 import { keepResults } from "./results.ts";
 import { adviseShort } from "./short-of-memory.ts";
 import { settleValidating } from "./train.ts";
-import { expireQueued, liveAttempts, type Memory, sweepOrphans, tend } from "./watch.ts";
+import { expireQueued, liveAttempts, type SupervisorState, sweepOrphans, tend } from "./watch.ts";
 
 /** The queue is looked at at least this often. */
 const ROUND_MS = 2000;
@@ -29,7 +29,7 @@ export interface PipelineOptions {
  */
 export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {
   const { activeMs = 500, idleMs = 5000, sweepMs = 5000, orphanGraceMs = 30_000 } = options;
-  const memory: Memory = {
+  const supervisor: SupervisorState = {
     startedAt: ctx.clock.now(),
     launching: new Set(),
     goneSince: new Map(),
@@ -95,16 +95,16 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
   /** One look at everything; true when something is going on. */
   async function look(): Promise<boolean> {
     const jump = await followClock();
-    memory.startedAt += jump;
+    supervisor.startedAt += jump;
     if (jump !== 0) {
-      memory.askAgainAt.clear();
+      supervisor.askAgainAt.clear();
       queueDue = true; // the next round was planned by the clock of before
     }
     const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
     for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live) {
-      aside(attempt.id, "looking after a job", () => tend(ctx, memory, row, attempt));
+      aside(attempt.id, "looking after a job", () => tend(ctx, supervisor, row, attempt));
       if (row.progress.first_batch?.state === "told")
         aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
     }
@@ -113,9 +113,11 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
       queueDue = false;
       lastLive = live.length;
       await guarded("starting queued jobs", async () => {
-        const { nextAt } = await runQueue(ctx, queue.memory, (work, attemptId) => {
-          memory.launching.add(attemptId);
-          aside(`launch ${attemptId}`, "launching a job", () => work.finally(() => memory.launching.delete(attemptId)));
+        const { nextAt } = await runQueue(ctx, queue.carry, (work, attemptId) => {
+          supervisor.launching.add(attemptId);
+          aside(`launch ${attemptId}`, "launching a job", () =>
+            work.finally(() => supervisor.launching.delete(attemptId)),
+          );
         });
         nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
       });
@@ -126,7 +128,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     }
     if (ctx.clock.monotonic() - sweptAt > sweepMs) {
       sweptAt = ctx.clock.monotonic();
-      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx, memory, orphanGraceMs));
+      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor, orphanGraceMs));
       aside("queue", "expiring the queue", () => expireQueued(ctx));
     }
     const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);

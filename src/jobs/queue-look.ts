@@ -1,6 +1,6 @@
 /** The newest round and its predictions for whoever looks: decided anew when something changed, shared by all who look at once, and never for more than a part of the time. */
-import type { Ctx } from "../ctx.ts";
-import { decide, queueMemory } from "./queue-run.ts";
+import { type Ctx, perContext } from "../ctx.ts";
+import { decide, queueCarry } from "./queue-run.ts";
 import { type Prediction, predictGently } from "./schedule-predict.ts";
 import type { Input, Round } from "./schedule-types.ts";
 
@@ -13,7 +13,7 @@ const QUICK_MS = 50;
 
 interface Foretold {
   at: number;
-  /** Of the scheduler's memory when it was made. */
+  /** Of what the scheduler carried when it was made. */
   version: number;
   jobs: ReadonlySet<string>;
   found: Promise<Map<string, Prediction>>;
@@ -32,12 +32,12 @@ interface Look {
   /** When the next may begin, by `performance.now()`. */
   restUntil: number;
 }
-const known = new WeakMap<Ctx, Known>();
-const looks = new WeakMap<Ctx, Look>();
+const seenOf = perContext((): { known: Known | null; look: Look | null } => ({ known: null, look: null }));
 
 /** Decides once for all who ask before it begins; after that the next one follows, with a rest in proportion to what it cost. */
 function look(ctx: Ctx): Promise<{ input: Input; round: Round }> {
-  const before = looks.get(ctx);
+  const seen = seenOf(ctx);
+  const before = seen.look;
   if (before && !before.begun) return before.found;
   const rested = async () => {
     await before?.found.catch(() => null);
@@ -57,18 +57,18 @@ function look(ctx: Ctx): Promise<{ input: Input; round: Round }> {
       }
     }),
   };
-  looks.set(ctx, made);
+  seen.look = made;
   return made.found;
 }
 
 /** The newest round, decided anew when it is old or something changed (nothing is carried out here). */
 export async function newest(ctx: Ctx): Promise<Known> {
-  const { last } = queueMemory(ctx);
+  const { last } = queueCarry(ctx);
   const now = ctx.clock.now();
   const { input, round } = last && Math.abs(now - last.input.now) < FRESH_MS ? last : await look(ctx);
-  const kept = known.get(ctx);
-  const made: Known = { input, round, foretold: kept?.foretold ?? null };
-  known.set(ctx, made);
+  const seen = seenOf(ctx);
+  const made: Known = { input, round, foretold: seen.known?.foretold ?? null };
+  seen.known = made;
   return made;
 }
 
@@ -83,7 +83,7 @@ function holds(foretold: Foretold, now: number, version: number): boolean {
 /** Predictions; made anew when they are old, or when they are of a queue without the job that is asked for. */
 export function foretell(ctx: Ctx, state: Known, jobId?: string): Promise<Map<string, Prediction>> {
   const now = ctx.clock.now();
-  const { version } = queueMemory(ctx);
+  const { version } = queueCarry(ctx);
   const { foretold } = state;
   if (foretold && holds(foretold, now, version) && (jobId === undefined || foretold.jobs.has(jobId)))
     return foretold.found;

@@ -1,11 +1,11 @@
 /** Carries out the scheduler's rounds: begins jobs under their leases, asks running ones to make room, and tells the others what they wait for. */
 import { and, eq, isNull } from "drizzle-orm";
-import type { Ctx } from "../ctx.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import { command, job } from "../db/schema/jobs.ts";
 import { type BusMessage, emitAll } from "../lib/bus.ts";
 import { randomChars } from "../lib/ids.ts";
 import { begin, failUnrunnable, type Target, type Track } from "./launch.ts";
-import { newQueueMemory, type QueueMemory, readInput } from "./queue-state.ts";
+import { newQueueCarry, type QueueCarry, readInput } from "./queue-state.ts";
 import { waitWords } from "./queue-words.ts";
 import { schedule } from "./schedule.ts";
 import type { Input, Round, Yield } from "./schedule-types.ts";
@@ -14,36 +14,35 @@ import { jobIn, move, note } from "./transitions.ts";
 /** Jobs at the front of the queue whose reason is also kept on their row. */
 const TOLD = 100;
 
-const memories = new WeakMap<Ctx, QueueMemory>();
-
-/** The scheduler's memory for this server. */
-export function queueMemory(ctx: Ctx): QueueMemory {
-  const known = memories.get(ctx);
-  if (known) return known;
-  const made = newQueueMemory();
-  memories.set(ctx, made);
-  return made;
+interface QueueRun {
+  carry: QueueCarry;
+  /** Reasons that were written to rows in the last round, by job. */
+  told: ReadonlyMap<string, string>;
 }
+const runOf = perContext((): QueueRun => ({ carry: newQueueCarry(), told: new Map() }));
+
+/** What the scheduler of this server carries from round to round. */
+export const queueCarry = (ctx: Ctx): QueueCarry => runOf(ctx).carry;
 
 /** What was decided and foretold may hold no longer: whoever looks next has it decided anew. */
-export function unsettle(memory: QueueMemory): void {
-  memory.last = null;
-  memory.version++;
+export function unsettle(carry: QueueCarry): void {
+  carry.last = null;
+  carry.version++;
 }
 
 /** Decides a round without carrying anything out. */
-export async function decide(ctx: Ctx, memory = queueMemory(ctx)): Promise<{ input: Input; round: Round }> {
-  let { version } = memory;
-  const input = await readInput(ctx, memory);
+export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input: Input; round: Round }> {
+  let { version } = carry;
+  const input = await readInput(ctx, carry);
   const states = input.capacity.hosts.map((host) => `${host.id} ${host.state} ${host.gpus.length}`).join();
-  if (states !== memory.states) {
-    memory.version++;
+  if (states !== carry.states) {
+    carry.version++;
     version++;
   }
-  memory.states = states;
+  carry.states = states;
   const decided = { input, round: schedule(input) };
   // What changed while it read may not be in it.
-  memory.last = memory.version === version ? decided : null;
+  carry.last = carry.version === version ? decided : null;
   return decided;
 }
 
@@ -90,9 +89,9 @@ async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Ro
     if (!one || !wait || wait.code === "retry") continue;
     told.push({ id, org: one.team, waiting: waitWords(one, wait, hosts, null) });
   }
-  const before = remembered.get(ctx) ?? new Map<string, string>();
-  const news = told.filter(({ id, waiting }) => before.get(id) !== waiting);
-  remembered.set(ctx, new Map(told.map(({ id, waiting }) => [id, waiting])));
+  const run = runOf(ctx);
+  const news = told.filter(({ id, waiting }) => run.told.get(id) !== waiting);
+  run.told = new Map(told.map(({ id, waiting }) => [id, waiting]));
   if (news.length === 0) return;
   await ctx.write(async (tx) => {
     for (const { id, waiting } of news) {
@@ -106,8 +105,6 @@ async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Ro
   });
   for (const { id, org } of news) ctx.bus.emit("job.progress", { org, jobId: id });
 }
-
-const remembered = new WeakMap<Ctx, Map<string, string>>();
 
 /** Where a decision points: the host's provider, or all providers of its kind that must be asked. */
 function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[]): Target {
@@ -125,20 +122,20 @@ function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[
  * One round: reads, decides, carries out. Network calls lie outside of transactions, and what was decided counts only under
  * the lease of the job, in the state it was decided for.
  */
-export async function runQueue(ctx: Ctx, memory: QueueMemory, track: Track): Promise<Round> {
-  const { input, round } = await decide(ctx, memory);
-  memory.reservations = round.reservations;
+export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promise<Round> {
+  const { input, round } = await decide(ctx, carry);
+  carry.reservations = round.reservations;
   await askToYield(ctx, round.yields);
   for (const { jobId, hostId, gpus } of round.starts) {
     if (ctx.signal.aborted) return round;
-    memory.changed.add(jobId);
+    carry.changed.add(jobId);
     const target = targetOf(ctx, input, hostId, gpus);
-    if ((await begin(ctx, jobId, target, track)) === "never") memory.noRent.add(jobId);
+    if ((await begin(ctx, jobId, target, track)) === "never") carry.noRent.add(jobId);
   }
   for (const [jobId, wait] of round.waits) {
     if (wait.code !== "never" || ctx.signal.aborted) continue;
     // The last word is the providers' own.
-    memory.changed.add(jobId);
+    carry.changed.add(jobId);
     if ((await begin(ctx, jobId, { providers: ctx.compute.list(), hostId: null, gpus: [] }, track)) === "never")
       await failUnrunnable(ctx, jobId);
   }
@@ -146,17 +143,17 @@ export async function runQueue(ctx: Ctx, memory: QueueMemory, track: Track): Pro
   return round;
 }
 
-/** Starts with an empty memory that learns of every change; `stop` ends the listening. */
-export function openQueue(ctx: Ctx): { memory: QueueMemory; stop: () => void } {
-  const memory = newQueueMemory();
-  memories.set(ctx, memory);
+/** Starts with nothing carried over and learns of every change; `stop` ends the listening. */
+export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
+  const carry = newQueueCarry();
+  runOf(ctx).carry = carry;
   const stops = [
     ctx.bus.on("job.changed", ({ jobId, state }) => {
-      memory.changed.add(jobId);
-      if (state !== "queued") memory.noRent.delete(jobId);
-      unsettle(memory);
+      carry.changed.add(jobId);
+      if (state !== "queued") carry.noRent.delete(jobId);
+      unsettle(carry);
     }),
-    ctx.bus.on("hosts.changed", () => unsettle(memory)),
+    ctx.bus.on("hosts.changed", () => unsettle(carry)),
   ];
-  return { memory, stop: () => stops.forEach((stop) => void stop()) };
+  return { carry, stop: () => stops.forEach((stop) => void stop()) };
 }

@@ -34,8 +34,8 @@ const GONE_WAIT_MS = 600_000;
 /** Work that is over may take so long to be gone. */
 const LEAVING: Span = { low: 0, high: 60_000 };
 
-/** What the scheduler remembers between rounds; lost at a restart without harm. */
-export interface QueueMemory {
+/** What the scheduler carries from round to round; lost at a restart without harm. */
+export interface QueueCarry {
   queued: Map<string, Job>;
   /** Jobs to read again. */
   changed: Set<string>;
@@ -51,7 +51,7 @@ export interface QueueMemory {
   states: string;
 }
 
-export const newQueueMemory = (): QueueMemory => ({
+export const newQueueCarry = (): QueueCarry => ({
   ...{ queued: new Map(), changed: new Set(), readAllAt: Number.NEGATIVE_INFINITY, usage: newUsageBook() },
   ...{ reservations: [], noRent: new Set(), last: null, version: 0, states: "" },
 });
@@ -88,9 +88,9 @@ function wantsOf(text: string): Wants {
   };
 }
 
-function jobOf(row: Row, memory: QueueMemory): Job {
+function jobOf(row: Row, carry: QueueCarry): Job {
   const { id, org: team, kind, priority, startAfter, deadline, lowS, highS } = row;
-  const wants = memory.queued.get(id)?.wants ?? wantsOf(row.need);
+  const wants = carry.queued.get(id)?.wants ?? wantsOf(row.need);
   const rest = 1 - Math.min(1, Math.max(0, row.fraction ?? 0));
   return {
     ...{ id, team, kind, priority, startAfter, deadline, wants },
@@ -99,30 +99,30 @@ function jobOf(row: Row, memory: QueueMemory): Job {
     window: row.window === null ? null : JSON.parse(row.window),
     estimate: lowS === null || highS === null ? UNKNOWN : { low: lowS * rest * 1000, high: highS * rest * 1000 },
     shape: shapeOf(kind, wants),
-    ...{ begun: row.attempts > 0, ending: false, noRent: memory.noRent.has(id) },
+    ...{ begun: row.attempts > 0, ending: false, noRent: carry.noRent.has(id) },
   };
 }
 
 /** Brings the mirror of the queue up to date. */
-async function readQueued(ctx: Ctx, memory: QueueMemory): Promise<void> {
+async function readQueued(ctx: Ctx, carry: QueueCarry): Promise<void> {
   const now = ctx.clock.monotonic();
-  if (memory.queued.size < MIRROR_FROM || now - memory.readAllAt > READ_ALL_MS) {
+  if (carry.queued.size < MIRROR_FROM || now - carry.readAllAt > READ_ALL_MS) {
     const rows = await ctx.db.all<Row>(sql`select ${COLUMNS} from ${job} where ${job.state} = 'queued'`);
-    memory.queued = new Map(rows.map((row) => [row.id, jobOf(row, memory)]));
-    memory.readAllAt = now;
-    memory.changed.clear();
+    carry.queued = new Map(rows.map((row) => [row.id, jobOf(row, carry)]));
+    carry.readAllAt = now;
+    carry.changed.clear();
     return;
   }
-  if (memory.changed.size === 0) return;
-  const ids = [...memory.changed];
-  memory.changed.clear();
+  if (carry.changed.size === 0) return;
+  const ids = [...carry.changed];
+  carry.changed.clear();
   const rows = await ctx.db.all<Row>(sql`select ${COLUMNS} from ${job}
     where ${job.id} in (select value from json_each(${sqlJson(ids)})) and ${job.state} = 'queued'`);
   const found = new Map(rows.map((row) => [row.id, row]));
   for (const id of ids) {
     const row = found.get(id);
-    if (row) memory.queued.set(id, jobOf(row, memory));
-    else memory.queued.delete(id);
+    if (row) carry.queued.set(id, jobOf(row, carry));
+    else carry.queued.delete(id);
   }
 }
 
@@ -149,7 +149,7 @@ function leftOf(row: RunningRow, estimate: Span, now: number): Span {
 }
 
 /** Work that holds something, whether its job still counts or not. */
-async function readRunning(ctx: Ctx, memory: QueueMemory, hosts: ReadonlySet<string>) {
+async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>) {
   const now = ctx.clock.now();
   const rows =
     await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
@@ -164,7 +164,7 @@ async function readRunning(ctx: Ctx, memory: QueueMemory, hosts: ReadonlySet<str
     rows.filter((row) => row.endedAt !== null && row.endedAt > now - GONE_WAIT_MS).map((row) => row.id),
   );
   const running = rows.map((row): Running => {
-    const one = jobOf(row, memory);
+    const one = jobOf(row, carry);
     // What a job holds is what its need said when it began; an attempt that is over is asked nothing more.
     const open = row.endedAt === null;
     const named = `${row.provider}.${row.offerId}`;
@@ -225,15 +225,15 @@ async function readCapacity(ctx: Ctx): Promise<Capacity> {
 }
 
 /** Reads everything for one round. */
-export async function readInput(ctx: Ctx, memory: QueueMemory): Promise<Input> {
+export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const now = ctx.clock.now();
   const capacity = await readCapacity(ctx);
-  await readQueued(ctx, memory);
-  const { running, ending: leaving } = await readRunning(ctx, memory, new Set(capacity.hosts.map((one) => one.id)));
-  await readUsage(ctx.db, memory.usage, now);
-  const queued = [...memory.queued.values()].map((one) => {
+  await readQueued(ctx, carry);
+  const { running, ending: leaving } = await readRunning(ctx, carry, new Set(capacity.hosts.map((one) => one.id)));
+  await readUsage(ctx.db, carry.usage, now);
+  const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
-    const noRent = memory.noRent.has(one.id);
+    const noRent = carry.noRent.has(one.id);
     return one.ending === ending && one.noRent === noRent ? one : { ...one, ending, noRent };
   });
   const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
@@ -250,9 +250,9 @@ export async function readInput(ctx: Ctx, memory: QueueMemory): Promise<Input> {
     const slots = idle.reduce((sum, one) => sum + (CPU_WEIGHT * (now - one.startedAt)) / HOUR, 0);
     return {
       ...{ id, weight: row?.weight ?? 1, maxGpus: row?.maxGpus ?? null, monthGpuHours: row?.monthGpuHours ?? null },
-      used: decayed(memory.usage, id, now) + hours(0) + slots,
-      usedThisMonth: (memory.usage.months.get(id) ?? 0) + hours(memory.usage.month),
+      used: decayed(carry.usage, id, now) + hours(0) + slots,
+      usedThisMonth: (carry.usage.months.get(id) ?? 0) + hours(carry.usage.month),
     };
   });
-  return { now, monthEnds: monthOf(now, 1), capacity, running, queued, teams, reservations: memory.reservations };
+  return { now, monthEnds: monthOf(now, 1), capacity, running, queued, teams, reservations: carry.reservations };
 }

@@ -9,7 +9,7 @@ import { AppError, notFound } from "../errors.ts";
 import type { JobRow } from "./model.ts";
 import { placementOf } from "./placement.ts";
 import type { QueueChange } from "./placement-model.ts";
-import { queueMemory, unsettle } from "./queue-run.ts";
+import { queueCarry, unsettle } from "./queue-run.ts";
 import { changed, jobIn, note } from "./transitions.ts";
 
 /** A job whose place `actor` may see and change: of its organisation, for administrators any. @throws AppError `job_not_found` */
@@ -41,9 +41,9 @@ export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: Q
       await note(tx, ctx, before, `Its priority was changed from ${before.priority} to ${placement.priority}`);
     return { row: after, message: changed(after, after.state) };
   });
-  const memory = queueMemory(ctx);
-  memory.changed.add(id);
-  unsettle(memory);
+  const carry = queueCarry(ctx);
+  carry.changed.add(id);
+  unsettle(carry);
   ctx.bus.emit("job.changed", message.event as never);
   return row;
 }

@@ -11,7 +11,7 @@ import { notFound } from "../errors.ts";
 import type { JobRow } from "./model.ts";
 import { foretell, type Known, newest } from "./queue-look.ts";
 import type { ShareChange } from "./queue-model.ts";
-import { queueMemory, unsettle } from "./queue-run.ts";
+import { queueCarry, unsettle } from "./queue-run.ts";
 import { waitWords } from "./queue-words.ts";
 import { allowForOthers, MOST_JOBS, type Prediction } from "./schedule-predict.ts";
 import type { Input, Job, Running, WaitCode } from "./schedule-types.ts";
@@ -152,9 +152,9 @@ export async function queueFacts(ctx: Ctx, actor: Actor, row: JobRow): Promise<Q
   let state = await newest(ctx);
   if (!state.input.queued.some((each) => each.id === row.id)) {
     // It came after the newest round.
-    const memory = queueMemory(ctx);
-    memory.changed.add(row.id);
-    unsettle(memory);
+    const carry = queueCarry(ctx);
+    carry.changed.add(row.id);
+    unsettle(carry);
     state = await newest(ctx);
   }
   const one = state.input.queued.find((each) => each.id === row.id);
@@ -290,6 +290,6 @@ export async function setShare(ctx: Ctx, actor: Actor, org: string, change: Shar
       .onConflictDoUpdate({ target: teamShare.org, set });
     await audit(tx, ctx, actor, "team.share", org, { ...change });
   });
-  unsettle(queueMemory(ctx));
+  unsettle(queueCarry(ctx));
   ctx.bus.emit("hosts.changed", { ids: [] });
 }

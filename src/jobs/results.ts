@@ -1,6 +1,6 @@
 /** The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its own. */
 import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
-import { type Ctx, systemActor } from "../ctx.ts";
+import { type Ctx, perContext, systemActor } from "../ctx.ts";
 import { createFile } from "../datasets/service.ts";
 import { file } from "../db/schema/datasets.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -60,12 +60,11 @@ async function makeFile(ctx: Ctx, row: JobRow): Promise<string> {
   return id;
 }
 
-const making = new WeakMap<Ctx, Map<string, Promise<string>>>();
+const makingOf = perContext(() => new Map<string, Promise<string>>());
 
 /** The same, once for all who ask for it at the same time. */
 async function keepOne(ctx: Ctx, row: JobRow): Promise<string> {
-  const all = making.get(ctx) ?? new Map<string, Promise<string>>();
-  making.set(ctx, all);
+  const all = makingOf(ctx);
   let one = all.get(row.id);
   if (!one) {
     one = makeFile(ctx, row).finally(() => all.delete(row.id));

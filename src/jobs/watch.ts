@@ -23,8 +23,8 @@ const TERMINATE_GRACE_S = 20;
 const HUNG_GRACE_S = 5;
 const LOG_TAIL = 40;
 
-/** What the watcher remembers between looks; lost at a restart without harm. */
-export interface Memory {
+/** What the supervisor of attempts remembers between looks; lost at a restart without harm. */
+export interface SupervisorState {
   startedAt: number;
   /** Attempts being launched by this process right now. */
   launching: Set<string>;
@@ -84,13 +84,18 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
 }
 
 /** Milliseconds of silence and of age after which an attempt is given up; null while all is well. */
-function timedOut(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): "no_progress" | "total_timeout" | null {
+function timedOut(
+  ctx: Ctx,
+  supervisor: SupervisorState,
+  row: JobRow,
+  which: AttemptRow,
+): "no_progress" | "total_timeout" | null {
   const now = ctx.clock.now();
   const { limits } = row.spec;
   if (row.kind !== "serve" && now - which.createdAt > limits.total_s * 1000) return "total_timeout";
   const sign = row.kind === "serve" && row.progress.address ? which.heartbeatAt : row.progressAt;
   // The trainer cannot report while this server is down: silence counts from when it could be heard.
-  const since = Math.max(sign ?? 0, which.createdAt, memory.startedAt);
+  const since = Math.max(sign ?? 0, which.createdAt, supervisor.startedAt);
   return now - since > limits.no_progress_s * 1000 ? "no_progress" : null;
 }
 
@@ -117,14 +122,14 @@ async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<vo
 
 async function concludeExit(
   ctx: Ctx,
-  memory: Memory,
+  supervisor: SupervisorState,
   row: JobRow,
   which: AttemptRow,
   status: WorkStatus,
 ): Promise<void> {
   const now = ctx.clock.monotonic();
-  const since = memory.goneSince.get(which.id) ?? now;
-  memory.goneSince.set(which.id, since);
+  const since = supervisor.goneSince.get(which.id) ?? now;
+  supervisor.goneSince.set(which.id, since);
   if (now - since < LAST_WORDS_MS) return;
   const provider = ctx.compute.get(which.provider)?.provider;
   const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
@@ -146,16 +151,16 @@ async function concludeExit(
 }
 
 /** One look at an attempt that has not ended. */
-async function lookAfter(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): Promise<void> {
+async function lookAfter(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
   if (row.state === "stopping") await stopOverdue(ctx, row, which);
-  if (memory.launching.has(which.id)) return;
+  if (supervisor.launching.has(which.id)) return;
   if (!which.handle) return recover(ctx, row, which);
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const status = await entry.provider.describe(which.handle);
-  if (status.state === "exited" || status.state === "absent") return concludeExit(ctx, memory, row, which, status);
-  memory.goneSince.delete(which.id);
-  const late = timedOut(ctx, memory, row, which);
+  if (status.state === "exited" || status.state === "absent") return concludeExit(ctx, supervisor, row, which, status);
+  supervisor.goneSince.delete(which.id);
+  const late = timedOut(ctx, supervisor, row, which);
   if (!late) return;
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
@@ -166,9 +171,9 @@ async function lookAfter(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRo
 }
 
 /** Ends the work of an attempt that is over, asked again and again until the provider says it is gone. */
-async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<void> {
+async function endWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow): Promise<void> {
   const now = ctx.clock.now();
-  if (memory.launching.has(which.id) || now < (memory.askAgainAt.get(which.id) ?? 0)) return;
+  if (supervisor.launching.has(which.id) || now < (supervisor.askAgainAt.get(which.id) ?? 0)) return;
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const handle = handleOf(which);
@@ -182,12 +187,12 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
     graceS: which.outcome === "no_progress" ? HUNG_GRACE_S : TERMINATE_GRACE_S,
   });
   if (!result.gone) {
-    memory.askAgainAt.set(which.id, now + result.againAfterS * 1000);
+    supervisor.askAgainAt.set(which.id, now + result.againAfterS * 1000);
     return;
   }
   failPoint("terminate.gone");
-  memory.askAgainAt.delete(which.id);
-  memory.goneSince.delete(which.id);
+  supervisor.askAgainAt.delete(which.id);
+  supervisor.goneSince.delete(which.id);
   const exitCode = which.exitCode ?? status.exitCode;
   const messages = await ctx.write(async (tx) => {
     await tx.update(attempt).set({ goneAt: ctx.clock.now(), exitCode }).where(eq(attempt.id, which.id));
@@ -200,8 +205,8 @@ async function endWork(ctx: Ctx, memory: Memory, which: AttemptRow): Promise<voi
 }
 
 /** One look at one live attempt, whatever its state. */
-export function tend(ctx: Ctx, memory: Memory, row: JobRow, which: AttemptRow): Promise<void> {
-  return which.state === "ended" ? endWork(ctx, memory, which) : lookAfter(ctx, memory, row, which);
+export function tend(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
+  return which.state === "ended" ? endWork(ctx, supervisor, which) : lookAfter(ctx, supervisor, row, which);
 }
 
 /** Fails jobs that waited in the queue for longer than their limit. */
@@ -235,7 +240,7 @@ const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
  * live attempt (a lost row, an old backup) is terminated after a grace, again and again until it is gone, and the table of
  * GPUs follows the labels of what lives. What a provider that is away runs keeps its first sighting.
  */
-export async function sweepOrphans(ctx: Ctx, memory: Memory, graceMs: number): Promise<void> {
+export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceMs: number): Promise<void> {
   const now = ctx.clock.monotonic();
   const living: { attemptId: string; gpus: readonly string[] }[] = [];
   for (const { plugin, provider } of ctx.compute.list()) {
@@ -243,8 +248,8 @@ export async function sweepOrphans(ctx: Ctx, memory: Memory, graceMs: number): P
       const owned = await provider.listOwned(ctx.installation);
       const mark = (key: string) => `${plugin.id} ${key}`;
       const there = new Set(owned.map((work) => mark(work.handle.key)));
-      for (const known of memory.orphanSince.keys())
-        if (known.startsWith(mark("")) && !there.has(known)) memory.orphanSince.delete(known);
+      for (const known of supervisor.orphanSince.keys())
+        if (known.startsWith(mark("")) && !there.has(known)) supervisor.orphanSince.delete(known);
       for (const work of owned) {
         const attemptId = attemptIdOf(work.handle);
         const [row] = await ctx.db
@@ -257,8 +262,8 @@ export async function sweepOrphans(ctx: Ctx, memory: Memory, graceMs: number): P
           continue;
         }
         const { key } = work.handle;
-        const since = memory.orphanSince.get(mark(key)) ?? now;
-        memory.orphanSince.set(mark(key), since);
+        const since = supervisor.orphanSince.get(mark(key)) ?? now;
+        supervisor.orphanSince.set(mark(key), since);
         if (now - since < graceMs) continue;
         ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key });
         await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });

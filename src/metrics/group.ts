@@ -1,7 +1,6 @@
 /** Group commit: batches that arrive within a few milliseconds share one transaction, and are answered after it has committed. */
 import type { TrainerEvent } from "../contract/trainer.ts";
-import type { Ctx } from "../ctx.ts";
-import type { Writer } from "../db/write.ts";
+import { type Ctx, perContext } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { emitAll } from "../lib/bus.ts";
 import { type AttemptRef, type BatchHook, type Stored, storeEvents } from "./ingest.ts";
@@ -31,7 +30,7 @@ interface Group {
   timer: ReturnType<typeof setTimeout> | null;
 }
 
-const groups = new WeakMap<Writer, Group>();
+const groupOf = perContext((): Group => ({ waiting: [], weight: 0, busy: false, timer: null }));
 
 /** Events whose loss in a power cut would be wrong, not just a gap in a chart. */
 const DECISIVE = new Set(["finished", "failed", "ready", "result", "answer", "command_done"]);
@@ -44,8 +43,7 @@ function weigh(events: TrainerEvent[]): number {
 
 /** Stores a batch and resolves after its commit, when everybody has been told. */
 export function enqueue(ctx: Ctx, who: AttemptRef, events: TrainerEvent[], hook: BatchHook): Promise<Stored> {
-  const group = groups.get(ctx.write) ?? { waiting: [], weight: 0, busy: false, timer: null };
-  groups.set(ctx.write, group);
+  const group = groupOf(ctx);
   if (group.waiting.length >= MAX_WAITING)
     throw new AppError("unavailable", "ingest_busy", "Too many trainers report at once; try again in a moment.", {
       retryAfterS: 1,
@@ -88,7 +86,7 @@ async function flush(ctx: Ctx, group: Group): Promise<void> {
 
 /** One transaction for all members. False (nobody answered) when it failed and the members should be tried one by one. */
 async function commit(ctx: Ctx, members: Waiting[]): Promise<boolean> {
-  const state = stateOf(ctx.write);
+  const state = stateOf(ctx);
   const relaxed = !members.some((one) => one.events.some((event) => DECISIVE.has(event.type)));
   let results: (Stored | AppError)[];
   try {

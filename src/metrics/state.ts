@@ -1,5 +1,5 @@
-/** What ingestion remembers between batches: ids and ends of series, and how many log lines a job has. One per writer queue, since only the writer changes them. */
-import type { Writer } from "../db/write.ts";
+/** What ingestion remembers between batches: ids and ends of series, and how many log lines a job has. One per server, since only its writer changes them. */
+import { perContext } from "../ctx.ts";
 import { type Lru, lruOf } from "../lib/lru.ts";
 
 /** The end of a series, so that a batch need not read it. `value` is null when the last one was not finite. */
@@ -17,17 +17,8 @@ export interface IngestState {
   logs: Lru<number>;
 }
 
-const states = new WeakMap<Writer, IngestState>();
-
-/** The memory that belongs to a writer queue. */
-export function stateOf(write: Writer): IngestState {
-  let state = states.get(write);
-  if (!state) {
-    state = { series: lruOf(20_000), logs: lruOf(2000) };
-    states.set(write, state);
-  }
-  return state;
-}
+/** What ingestion of a server remembers. */
+export const stateOf = perContext((): IngestState => ({ series: lruOf(20_000), logs: lruOf(2000) }));
 
 export const seriesKey = (jobId: string, key: string) => `${jobId}\n${key}`;
 

@@ -3,6 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { MEASURED } from "../../bench/memory-figures.ts";
 import { grid } from "../../bench/memory-grid.ts";
 import { PUBLISHED } from "../../bench/memory-published.ts";
+import type { TrainSpec } from "../../src/contract/spec.ts";
+import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
 import { type ModelShape, memoryParts, PROCESSOR_MARGIN, totalMb } from "../../src/jobs/memory.ts";
 import { CARD_MARGIN } from "../../src/jobs/parallel.ts";
 
@@ -73,4 +75,45 @@ test("each part grows with what it is for, and with nothing else", () => {
   expect(shared.weights).toBeLessThan(whole.weights);
   expect(shared.optimizer).toBeCloseTo(whole.optimizer / 4);
   expect(parts({ ...split, strategy: "zero2" }).optimizer).toBeCloseTo(shared.optimizer);
+});
+
+describe("what past runs of a kind took", () => {
+  const request = { model: "m", training_file: "f", gpus: 1 };
+  const facts = (memoryMb: number, past: Facts["past"] = []): Facts => ({
+    trainRows: 500,
+    holdoutRows: 5,
+    tokens: null,
+    base: { ...(MODELS.smollm2 as ModelShape), context_length: 8192 },
+    machine: { cpus: 8, memoryMb: 64_000, bf16: true },
+    gpus: [{ count: 1, memoryMb, bf16: true }],
+    past,
+  });
+  const plain = resolveAuto(request, facts(80_000));
+  /** A run like it that took `share` of what the formula says. */
+  const past = (share: number): NonNullable<Facts["past"]> => {
+    const spec = {
+      ...plain,
+      need: { ...plain.need, max_price_per_hour: null, provider: null },
+    } as unknown as TrainSpec;
+    const memoryMb = (plain.need.formula_mb ?? 0) * share;
+    return [{ spec, place: "", tokensPerSecond: null, memoryMb, atLeast: false }];
+  };
+
+  test("corrects the formula", () => {
+    const { memory } = resolveAuto(request, facts(80_000, past(1.5)));
+    expect(memory.factor).toBeCloseTo(1.5, 3);
+    expect(memory.total / plain.memory.total).toBeCloseTo(1.5, 1);
+  });
+
+  test("lets a run onto a GPU that the formula alone finds too small", () => {
+    const least = resolveAuto({ ...request, per_device_batch_size: 1 }, facts(80_000)).need.gpu_memory_mb;
+    const small = Math.ceil(least * 0.7);
+    expect(() => resolveAuto(request, facts(small))).toThrow(expect.objectContaining({ code: "does_not_fit" }));
+    expect(resolveAuto(request, facts(small, past(0.5))).need.gpu_memory_mb).toBeLessThanOrEqual(small);
+  });
+
+  test("a plan shows what is missing instead of refusing", () => {
+    const { need } = resolveAuto(request, facts(500), { anyMemory: true });
+    expect(need.gpu_memory_mb).toBeGreaterThan(500);
+  });
 });

@@ -1,6 +1,7 @@
 /** Jobs over HTTP: OpenAI's form and our own, field by field errors, repeated requests, paging, filters, and what others may not see. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
+import { datasetVersion } from "../../src/db/schema/datasets.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { startPipeline } from "../../src/jobs/pipeline.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -287,6 +288,55 @@ describe("moves without a process", () => {
     await lab.json("POST", `${JOBS}/${id}/cancel`);
     expect((await lab.request("DELETE", `/v1/files/${own}`)).status).toBe(200);
   });
+});
+
+describe("a job made while its data is being validated", () => {
+  let file: string;
+  let version: { id: string; datasetId: string };
+  const mark = (status: "ready" | "validating") =>
+    lab.ctx.write((tx) => tx.update(datasetVersion).set({ status }).where(eq(datasetVersion.id, version.id)));
+
+  beforeAll(async () => {
+    file = await upload("soon.jsonl", `${chatLines(20).join("\n")}\n`);
+    const [row] = await lab.ctx.db.select().from(datasetVersion).where(eq(datasetVersion.fileId, file));
+    if (!row) throw new Error("the file has no version");
+    version = row;
+  }, 60_000);
+
+  test("is frozen and queued as soon as the data is ready", async () => {
+    await mark("validating");
+    const began = performance.now();
+    const answer = create({ training_file: file });
+    await Bun.sleep(300);
+    await mark("ready");
+    lab.ctx.bus.emit("dataset.changed", {
+      org: lab.actor("admin").org,
+      datasetId: version.datasetId,
+      versionId: version.id,
+    });
+    const made = await answer;
+    expect(made.status).toBe("queued");
+    expect(typeof made.hyperparameters.n_epochs).toBe("number");
+    expect(performance.now() - began).toBeLessThan(1500);
+  });
+
+  test("is stored and waits when that takes longer", async () => {
+    await mark("validating");
+    const made = await create({ training_file: file });
+    expect(made).toMatchObject({ status: "validating_files", hyperparameters: { n_epochs: "auto" } });
+    await mark("ready");
+  });
+});
+
+test("a moment in ISO 8601 is kept in seconds, in our own form and in OpenAI's", async () => {
+  const not_before = "2040-01-02T03:04:00+01:00";
+  const seconds = Date.parse(not_before) / 1000;
+  const own = await lab.json<{ not_before: number; request: object }>("POST", "/v1/jobs", {
+    body: body({ not_before }),
+  });
+  expect(own).toMatchObject({ not_before: seconds, request: { not_before: seconds } });
+  const { id } = await create({ ftl: { not_before } });
+  expect(await lab.json("GET", `/v1/jobs/${id}`)).toMatchObject({ not_before: seconds });
 });
 
 describe("a job whose data is still being validated", () => {

@@ -247,7 +247,7 @@ describe("logs and samples", () => {
 
   test("only the newest lines are kept, the oldest go", async () => {
     const trainer = await makeTrainer(t);
-    const state = stateOf(t.ctx.write);
+    const state = stateOf(t.ctx);
     const write = (from: number, count: number) =>
       t.ctx.write(async (tx) => {
         const draft = draftOf(state);

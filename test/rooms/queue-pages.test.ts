@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
 import { newest } from "../../src/jobs/queue-look.ts";
-import { queueMemory, unsettle } from "../../src/jobs/queue-run.ts";
+import { queueCarry, unsettle } from "../../src/jobs/queue-run.ts";
 import { hoursWords, soon } from "../../views/pages/queue/words.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { seed } from "../support/seed.ts";
@@ -170,11 +170,11 @@ describe("a job's place", () => {
 
   test("many who look at once share a round, and who looks after a change sees it", async () => {
     const id = idOf("ftjob-", 2);
-    unsettle(queueMemory(t.ctx));
+    unsettle(queueCarry(t.ctx));
     const [first, ...others] = await Promise.all(Array.from({ length: 20 }, () => newest(t.ctx)));
     expect(others.every((one) => one.round === first?.round)).toBe(true);
     for (const priority of [-3, -4, -5]) {
-      unsettle(queueMemory(t.ctx));
+      unsettle(queueCarry(t.ctx));
       const early = newest(t.ctx);
       await t.json("POST", `/v1/queue/${id}`, { body: { priority } });
       const { input } = await newest(t.ctx);
