@@ -70,6 +70,34 @@ export function methodNameOf(request: TrainRequest, rows: RowType | undefined, p
   return method;
 }
 
+type GrpoSettings = Extract<MethodSettings, { type: "grpo" }>;
+
+/** What GRPO has beside its adapter. @throws AppError `missing_grader` */
+function grpoOf(request: TrainRequest, pick: Choose, contextLength: number): Omit<GrpoSettings, "adapter"> {
+  const { grader } = request;
+  if (!grader)
+    throw new AppError(
+      "invalid",
+      "missing_grader",
+      'GRPO needs a \'grader\' that gives answers their reward, such as {"type": "string_check", …}; docs/graders.md has all.',
+      { param: "grader" },
+    );
+  return {
+    type: "grpo",
+    grader,
+    loss_type: pick("loss_type", request.loss_type, () => "grpo" as const, "the loss of the GRPO paper"),
+    beta: pick("beta", request.beta, () => 0.04, "the hold of the GRPO paper"),
+    num_generations: pick("num_generations", request.num_generations, () => 8, "enough answers to compare"),
+    max_completion_length: pick(
+      "max_completion_length",
+      request.max_completion_length,
+      () => Math.min(256, Math.floor((contextLength || 512) / 2)),
+      "room for a paragraph, half the model's context at most",
+    ),
+    temperature: pick("temperature", request.temperature, () => 1, "answers as the model has them"),
+  };
+}
+
 /** Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. `contextLength` 0 where it is unknown. */
 export function methodOf(
   name: MethodName,
@@ -115,29 +143,8 @@ export function methodOf(
         undesirable_weight: pick("undesirable_weight", request.undesirable_weight, () => 1, same),
       };
     }
-    case "grpo": {
-      const { grader } = request;
-      if (!grader)
-        throw new AppError(
-          "invalid",
-          "missing_grader",
-          'GRPO needs a \'grader\' that gives answers their reward, such as {"type": "string_check", …}; docs/graders.md has all.',
-          { param: "grader" },
-        );
-      return {
-        ...{ type: name, adapter, ...held, grader },
-        loss_type: pick("loss_type", request.loss_type, () => "grpo" as const, "the loss of the GRPO paper"),
-        beta: pick("beta", request.beta, () => 0.04, "the hold of the GRPO paper"),
-        num_generations: pick("num_generations", request.num_generations, () => 8, "enough answers to compare"),
-        max_completion_length: pick(
-          "max_completion_length",
-          request.max_completion_length,
-          () => Math.min(256, Math.floor((contextLength || 512) / 2)),
-          "room for a paragraph, half the model's context at most",
-        ),
-        temperature: pick("temperature", request.temperature, () => 1, "answers as the model has them"),
-      };
-    }
+    case "grpo":
+      return { ...grpoOf(request, pick, contextLength), adapter, ...held };
     case "reward":
       return {
         ...{ type: name, adapter, ...held },

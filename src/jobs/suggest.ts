@@ -34,79 +34,91 @@ function smaller(rows: number): number[] {
   return Array.from({ length: rows - 1 }, (_, i) => rows - 1 - i).filter((part) => rows % part === 0);
 }
 
+const join = (...all: Step[]): Step => ({
+  change: Object.assign({}, ...all.map((one) => one.change)),
+  words: all.map((one) => one.words).join("; "),
+  effect: all.some((one) => one.effect === "quality") ? "quality" : "same",
+});
+
+const CHECKPOINTING: Step = {
+  change: { gradient_checkpointing: true },
+  words:
+    "compute activations again instead of keeping them (gradient checkpointing); the result is the same, it takes about a third longer",
+  effect: "same",
+};
+
+/** Fewer rows at once: parts of the batch of now, and of the rows the process has in a step, since only those come out even. */
+function parts({ hyperparameters: h, parallel }: Resolved): Step[] {
+  const share = h.batch_size / parallel.processes;
+  return smaller(h.per_device_batch_size)
+    .filter((rows) => share % rows === 0)
+    .map((rows) => ({
+      change: { per_device_batch_size: rows },
+      words: `compute ${rows === 1 ? "one row" : `${rows} rows`} at a time; the batch stays ${h.batch_size}, it only takes longer`,
+      effect: "same",
+    }));
+}
+
+/** A base held in fewer bits, the better one first. */
+function fewerBits({ method }: Resolved, { start }: Facts): Step[] {
+  if ((method.quantization ?? "none") !== "none" || start !== undefined) return [];
+  return (["int8", "nf4"] as const).map((quantization) => ({
+    change: { quantization },
+    words: `hold the base in ${quantization === "nf4" ? "4 bits (nf4)" : "8 bits (int8)"}; answers get a little worse`,
+    effect: "quality",
+  }));
+}
+
+/** Less of every row. Not for GRPO: less room would leave its prompts out, or cut every answer. */
+function cuts({ hyperparameters: h, method }: Resolved): Step[] {
+  if (method.type === "grpo") return [];
+  const lengths = [0.75, 0.5, 0.25, 0.125].map((part) => Math.max(64, Math.floor((h.max_length * part) / 64) * 64));
+  return [...new Set(lengths)]
+    .filter((length) => length < h.max_length)
+    .map((max_length) => ({
+      change: { max_length },
+      words: `at most ${max_length} tokens a row; longer rows are cut at the end`,
+      effect: "quality",
+    }));
+}
+
+/** Fewer weights that are trained. @param best what else leaves most memory */
+function fewerWeights({ method }: Resolved, { start, base }: Facts, best: Step[]): Step[] {
+  if (start !== undefined) return [];
+  if (method.adapter.type === "full")
+    return [
+      {
+        change: { adapter: "lora" },
+        words: "train a small adapter (LoRA) instead of every weight; it learns less that is new",
+        effect: "quality",
+      },
+    ];
+  if (method.adapter.layers !== null || base.layers <= 3) return [];
+  const lora_layers = Math.ceil(base.layers / 2);
+  const top: Step = { change: { lora_layers }, words: `train the top ${lora_layers} layers alone`, effect: "quality" };
+  return [top, join(...best, top)];
+}
+
 /** Everything worth trying, the cheapest first. */
 function* steps(now: Resolved, facts: Facts): Generator<Step> {
-  const { hyperparameters: h, method } = now;
-  const share = h.batch_size / now.parallel.processes;
-  // Parts of the batch of now, and of the rows the process has in a step: only those come out even.
-  const parts = smaller(h.per_device_batch_size).filter((part) => share % part === 0);
-  const part = (rows: number): Step => ({
-    change: { per_device_batch_size: rows },
-    words: `compute ${rows === 1 ? "one row" : `${rows} rows`} at a time; the batch stays ${h.batch_size}, it only takes longer`,
-    effect: "same",
-  });
-  const checkpointing: Step = {
-    change: { gradient_checkpointing: true },
-    words:
-      "compute activations again instead of keeping them (gradient checkpointing); the result is the same, it takes about a third longer",
-    effect: "same",
-  };
-  const join = (...all: Step[]): Step => ({
-    change: Object.assign({}, ...all.map((one) => one.change)),
-    words: all.map((one) => one.words).join("; "),
-    effect: all.some((one) => one.effect === "quality") ? "quality" : "same",
-  });
-  for (const rows of parts) yield part(rows);
-  const one = parts.length ? [part(1)] : [];
-  if (!h.gradient_checkpointing) {
-    yield checkpointing;
-    for (const rows of parts) yield join(part(rows), checkpointing);
+  const less = parts(now);
+  yield* less;
+  const checkpointed = now.hyperparameters.gradient_checkpointing;
+  if (!checkpointed) {
+    yield CHECKPOINTING;
+    for (const part of less) yield join(part, CHECKPOINTING);
   }
-  const same = h.gradient_checkpointing ? one : [...one, checkpointing];
-  const bits = (["int8", "nf4"] as const)
-    .filter(() => (method.quantization ?? "none") === "none" && facts.start === undefined)
-    .map(
-      (quantization): Step => ({
-        change: { quantization },
-        words: `hold the base in ${quantization === "nf4" ? "4 bits (nf4)" : "8 bits (int8)"}; answers get a little worse`,
-        effect: "quality",
-      }),
-    );
+  // What leaves the result as it is, all of it together: the last part is one row at a time.
+  const same = [...less.slice(-1), ...(checkpointed ? [] : [CHECKPOINTING])];
+  const bits = fewerBits(now, facts);
   for (const step of bits) {
     yield step;
     if (same.length) yield join(...same, step);
   }
-  const best = bits.at(-1) ? [...same, bits.at(-1) as Step] : same;
-  const lengths = [0.75, 0.5, 0.25, 0.125].map((part) => Math.max(64, Math.floor((h.max_length * part) / 64) * 64));
-  // Less room would leave GRPO's prompts out, or cut every answer.
-  const cuts = (method.type === "grpo" ? [] : lengths)
-    .filter((length, i) => length < h.max_length && lengths.indexOf(length) === i)
-    .map(
-      (max_length): Step => ({
-        change: { max_length },
-        words: `at most ${max_length} tokens a row; longer rows are cut at the end`,
-        effect: "quality",
-      }),
-    );
-  if (facts.start === undefined && method.adapter.type === "full")
-    yield {
-      change: { adapter: "lora" },
-      words: "train a small adapter (LoRA) instead of every weight; it learns less that is new",
-      effect: "quality",
-    };
-  const layered = method.adapter.type === "lora" && method.adapter.layers === null;
-  if (facts.start === undefined && layered && facts.base.layers > 3) {
-    const lora_layers = Math.ceil(facts.base.layers / 2);
-    const top: Step = {
-      change: { lora_layers },
-      words: `train the top ${lora_layers} layers alone`,
-      effect: "quality",
-    };
-    yield top;
-    yield join(...best, top);
-  }
-  for (const cut of cuts) yield join(...same, cut);
-  for (const cut of cuts) yield join(...best, cut);
+  const best = [...same, ...bits.slice(-1)];
+  yield* fewerWeights(now, facts, best);
+  for (const cut of cuts(now)) yield join(...same, cut);
+  for (const cut of cuts(now)) yield join(...best, cut);
 }
 
 /**
