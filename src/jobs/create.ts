@@ -31,7 +31,7 @@ export interface NewJob extends RequestMarks {
   request: Record<string, unknown>;
   metadata?: Record<string, string>;
   parentId?: string;
-  /** Its place in the queue; see queue-wishes.ts. */
+  /** Its place in the queue; see placement.ts. */
   place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
   /** Made while its data is still being validated; the spec is frozen later. */
   validating?: boolean;
