@@ -155,8 +155,7 @@ describe("who may import whom", () => {
 
   test("no file imports itself in a circle, types included", () => {
     const edges = new Map<string, string[]>();
-    for (const each of all)
-      if (text.has(each.to)) edges.set(each.from, [...(edges.get(each.from) ?? []), each.to]);
+    for (const each of all) if (text.has(each.to)) edges.set(each.from, [...(edges.get(each.from) ?? []), each.to]);
     const state = new Map<string, "open" | "done">();
     const circles: string[] = [];
     const visit = (path: string, trail: string[]) => {
@@ -185,7 +184,9 @@ describe("who may import whom", () => {
     const wrong = breaking(
       all,
       (each) =>
-        !/^(src|plugins|views|package\.json|node_modules|trainer\/finetune_trainer\/spec\/support\.json)/.test(each.to) &&
+        !/^(src|plugins|views|package\.json|node_modules|trainer\/finetune_trainer\/spec\/support\.json)/.test(
+          each.to,
+        ) &&
         !builtin(each.to) &&
         !known.has(packageOf(each.to)),
     );

@@ -1,8 +1,8 @@
 /** better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first sign-in, not at the start. */
 import { type Ctx, perContext } from "../ctx.ts";
 import * as schema from "../db/schema/auth.ts";
-import { cookieName } from "../lib/cookies.ts";
 import type { Db } from "../db/types.ts";
+import { cookieName } from "../lib/cookies.ts";
 import { hashPassword, PASSWORD_MAX, PASSWORD_MIN, verifyPassword } from "./passwords.ts";
 
 export const SESSION_S = 14 * 86_400;

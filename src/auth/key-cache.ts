@@ -1,8 +1,8 @@
 /** Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use written in batches. */
 import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../ctx.ts";
+import { perContext } from "../ctx.ts";
 import { sqlJson } from "../db/json.ts";
-import { type Actor, type Ctx, perContext } from "../ctx.ts";
 import { apiKey, member, user } from "../db/schema/auth.ts";
 import { sha256Hex } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";

@@ -2,7 +2,6 @@
 import * as v from "valibot";
 import type { Actor } from "../ctx.ts";
 import { filledName } from "../lib/text.ts";
-import type { Invitation } from "./invitations.ts";
 import type { OrganisationRow } from "./organisations.ts";
 import type { KeyRow } from "./service.ts";
 import type { UserRow } from "./users.ts";

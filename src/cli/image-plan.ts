@@ -64,7 +64,10 @@ const PACKAGES = {
     modules: "finetune_trainer, torch, transformers, peft, trl",
     names: ["torch", "transformers", "peft", "trl"],
   },
-  vllm: { modules: "finetune_trainer.serving.vllm_engine, vllm, torch, transformers", names: ["torch", "transformers", "vllm"] },
+  vllm: {
+    modules: "finetune_trainer.serving.vllm_engine, vllm, torch, transformers",
+    names: ["torch", "transformers", "vllm"],
+  },
 };
 
 /** A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the image's label; trainers have none. */

@@ -9,7 +9,6 @@ import { html, pageOf, redirect } from "../http/html.ts";
 import { session } from "../http/session.ts";
 import { listJobs } from "../jobs/list.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { listJobs } from "../jobs/service.ts";
 import { nameText } from "../lib/text.ts";
 import { changeHost, forgetHost, getHost, listHosts, readSamples, setShares } from "./hosts.ts";
 import { HostId, Hours } from "./model.ts";

@@ -1,8 +1,8 @@
 /** Finds out whether a live job still needs a file or a dataset. */
-import { sqlJson } from "../db/json.ts";
 
 import { and, inArray, or, type SQL, sql } from "drizzle-orm";
 import { OPEN_STATES } from "../contract/job.ts";
+import { sqlJson } from "../db/json.ts";
 import { job } from "../db/schema/jobs.ts";
 import type { Db } from "../db/types.ts";
 

@@ -1,8 +1,9 @@
 /** Decides whether the address an engine announced is where its launch put it; the server talks to no other. */
 import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import type { Progress } from "../contract/job.ts";
 import type { Ctx } from "../ctx.ts";
-import { refuseAddress, type ServingAttempt, servingAttempt } from "../jobs/service.ts";
+import { refuseAddress, type ServingAttempt, servingAttempt } from "../jobs/serving.ts";
 import { isEngineAddress } from "../lib/upstream.ts";
 
 /** The address to use, or why it is refused. */
@@ -60,7 +61,7 @@ export function judgeAddress(attempt: Omit<ServingAttempt, "id">, address: strin
 export async function announcedAddress(
   ctx: Ctx,
   jobId: string,
-  progress: Record<string, unknown>,
+  progress: Pick<Progress, "address">,
 ): Promise<string | null> {
   const { address } = progress;
   if (typeof address !== "string") return null;

@@ -1,15 +1,13 @@
 /** The loop behind deployments: looks at what is wanted and what is so, and takes the next step, again and again; nothing is remembered that cannot be looked up. */
 
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
-import { FINAL_STATES, type Progress } from "../contract/job.ts";
+import { FINAL_STATES } from "../contract/job.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError } from "../errors.ts";
-import { cancelJob, createJob } from "../jobs/service.ts";
 import { createJob } from "../jobs/create.ts";
 import { cancelJob } from "../jobs/service.ts";
-import { isEngineAddress } from "../lib/upstream.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentRow } from "./model.ts";
 import { announcedAddress } from "./place.ts";

@@ -12,7 +12,6 @@ import { artifact } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { createJob } from "../jobs/create.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { createJob } from "../jobs/service.ts";
 import { requireDisk } from "../lib/disk.ts";
 import { artifactDir, baseModelRef, resolveModel } from "../models/service.ts";
 import { type ExportView, FORMATS, type Format, GGUF_TYPES, isAlready, LIMITS, QUANTIZED, QUANTIZER } from "./model.ts";

@@ -6,9 +6,8 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { job } from "../db/schema/jobs.ts";
 import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
-import { newId, sha256Hex } from "../lib/ids.ts";
-import { requireQuota } from "../quotas/service.ts";
 import { newId } from "../lib/ids.ts";
+import { requireQuota } from "../quotas/service.ts";
 import type { JobRow } from "./model.ts";
 import { note } from "./transitions.ts";
 

@@ -2,11 +2,6 @@
 import * as v from "valibot";
 import { JOB_STATES } from "../contract/job.ts";
 import type { attempt, job } from "../db/schema/jobs.ts";
-import { Grader } from "../graders/model.ts";
-import { type MemoryPlan, PARTS } from "./memory.ts";
-import type { PlannedOffer } from "./offers.ts";
-import { QUEUE_FIELDS } from "./queue-model.ts";
-import type { Suggestion } from "./suggest.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;

@@ -2,9 +2,9 @@
 import { sql } from "drizzle-orm";
 import type { LogLevel } from "../contract/trainer.ts";
 import { sqlJson } from "../db/json.ts";
+import type { Db } from "../db/types.ts";
 import { plainLine } from "../lib/text.ts";
 import { cutText } from "../lib/well-formed.ts";
-import type { Db } from "../db/types.ts";
 import type { Draft } from "./state.ts";
 
 /** Lines kept of one job. */

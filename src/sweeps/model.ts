@@ -2,9 +2,8 @@
 import * as v from "valibot";
 import type { Decision, Space, SweepRequest, TrialValues } from "../contract/sweep.ts";
 import type { sweep, trial } from "../db/schema/sweeps.ts";
-import { TrainRequest } from "../jobs/model.ts";
-import { nameText } from "../lib/text.ts";
 import { TrainRequest } from "../jobs/request.ts";
+import { nameText } from "../lib/text.ts";
 
 export type SweepRow = typeof sweep.$inferSelect;
 export type TrialRow = typeof trial.$inferSelect;

@@ -114,7 +114,10 @@ describe("what an image is built from", () => {
       for (const name of Object.keys(buildargs))
         expect(text, `${dockerfile} ${name}`).toMatch(new RegExp(`^ARG ${name}\\b`, "m"));
     }
-    const command = readFileSync(join(import.meta.dir, "../../trainer/finetune_trainer/serving/vllm_command.py"), "utf8");
+    const command = readFileSync(
+      join(import.meta.dir, "../../trainer/finetune_trainer/serving/vllm_command.py"),
+      "utf8",
+    );
     expect(command).toContain(`(${VLLM_IMAGE.split(":v")[1]})`);
     expect(readFileSync(join(import.meta.dir, "../../compose/Dockerfile.inference"), "utf8")).toContain(VLLM_IMAGE);
     const trainer = readFileSync(join(import.meta.dir, "../../compose/Dockerfile.trainer"), "utf8");
@@ -122,7 +125,9 @@ describe("what an image is built from", () => {
   });
 
   test("the look inside imports what the image's engine needs", () => {
-    expect(lookInsideProgram("vllm")).toContain("import finetune_trainer.serving.vllm_engine, vllm, torch, transformers\n");
+    expect(lookInsideProgram("vllm")).toContain(
+      "import finetune_trainer.serving.vllm_engine, vllm, torch, transformers\n",
+    );
     for (const engine of [null, "transformers"]) {
       expect(lookInsideProgram(engine)).toContain("import finetune_trainer, torch, transformers, peft, trl\n");
       expect(lookInsideProgram(engine)).not.toContain("vllm");
