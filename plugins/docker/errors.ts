@@ -46,7 +46,7 @@ const RULES: readonly Rule[] = [
     message: "%s does not see the server's files",
   },
   {
-    pattern: /cannot allocate memory|minimum memory limit|can not start.*memory/i,
+    pattern: /cannot allocate memory|minimum memory limit|can not start.{0,200}memory/i,
     kind: "fatal",
     reason: "out_of_memory",
     message: "%s has no memory for the container",

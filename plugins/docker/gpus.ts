@@ -72,7 +72,12 @@ export async function probe(docker: Docker, installation: string, settings: Sett
   }
 }
 
-const tag = (xml: string, name: string) => new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1]?.trim() ?? "";
+/** The text of the first element of that name that holds text alone; empty when there is none. */
+function tag(xml: string, name: string): string {
+  const from = xml.indexOf(`<${name}>`) + name.length + 2;
+  const to = xml.indexOf("<", from);
+  return from > name.length + 1 && xml.startsWith(`</${name}>`, to) ? xml.slice(from, to).trim() : "";
+}
 
 /** What work can be given: whole cards, and the slices of cards that are divided. */
 export function gpusOf(nvidia: HostReport["nvidia"]): Gpu[] {
@@ -87,7 +92,7 @@ export function gpusOf(nvidia: HostReport["nvidia"]): Gpu[] {
     return slices(nvidia.list, uuid).map(({ profile, uuid: slice }) => ({
       uuid: slice,
       name: `${name} ${profile}`,
-      memoryMb: Number(/(\d+)gb/.exec(profile)?.[1] ?? 0) * 1000,
+      memoryMb: Number(/(?<!\d)(\d+)gb/.exec(profile)?.[1] ?? 0) * 1000,
     }));
   });
 }
@@ -98,7 +103,7 @@ function slices(list: string, card: string): { profile: string; uuid: string }[]
   const at = lines.findIndex((line) => line.includes(`UUID: ${card}`));
   const end = lines.findIndex((line, i) => i > at && line.startsWith("GPU "));
   return lines.slice(at + 1, end < 0 ? undefined : end).flatMap((line) => {
-    const [, profile, uuid] = /^\s*MIG (\S+)\s.*\(UUID: (MIG-[^)]+)\)/.exec(line) ?? [];
+    const [, profile, uuid] = /^\s*MIG (\S+)\s.*\(UUID: (MIG-[^()]+)\)/.exec(line) ?? [];
     return profile && uuid ? [{ profile, uuid }] : [];
   });
 }

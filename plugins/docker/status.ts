@@ -13,7 +13,7 @@ const GPU_LOST =
   /Failed to initialize NVML|Unable to determine the device handle|GPU is lost|fallen off the bus|no CUDA-capable device is detected|uncorrectable ECC error|CUDA error: (unspecified launch failure|an illegal instruction|device-side assert.*Xid)/i;
 const DISK_FULL = /no space left on device/i;
 /** How the init inside a container says that there is nothing to start. */
-const NOT_STARTED = /exec .* failed: |executable file not found|No module named '?finetune_trainer/;
+const NOT_STARTED = /exec .{0,500} failed: |executable file not found|No module named '?finetune_trainer/;
 
 /** Milliseconds since 1970; the engine writes the year 1 for "never". */
 function time(text: string | undefined): number | null {

@@ -52,6 +52,6 @@ yankees1 youtube1 zaq12wsx zaq1zaq1 zxcvbnm, zxcvbnm1 zxcvbnm123 zxczxczxc
 export function isCommonPassword(password: string): boolean {
   const text = password.toLowerCase();
   if (COMMON.has(text) || /^(.{1,3})\1+$/.test(text)) return true;
-  const stem = text.replace(/[\d!.?@#*_-]+$/, "");
+  const stem = text.replace(/(?<![\d!.?@#*_-])[\d!.?@#*_-]+$/, "");
   return stem !== text && (COMMON.has(stem) || COMMON.has(`${stem}1`) || COMMON.has(`${stem}123`));
 }

@@ -159,7 +159,7 @@ async function freeSlug(tx: Db, name: string): Promise<string> {
     .toLowerCase()
     .normalize("NFKD")
     .replace(/[^a-z0-9]+/g, "-")
-    .replace(/^-+|-+$/g, "")
+    .replace(/^-|-$/g, "")
     .slice(0, 24);
   const wanted = plain || "lab";
   const [taken] = await tx

@@ -179,7 +179,7 @@ const FAILURES: [RegExp, NvidiaFailure["code"], string, string][] = [
     "Usually after systemctl daemon-reload with the systemd cgroup driver: use NVIDIA container toolkit 1.18 or newer (CDI), or the cgroupfs driver.",
   ],
   [
-    /could not select device driver .*gpu|unknown or invalid runtime name: nvidia|libnvidia-ml\.so\.1: cannot open/i,
+    /could not select device driver .{0,200}gpu|unknown or invalid runtime name: nvidia|libnvidia-ml\.so\.1: cannot open/i,
     "no_runtime",
     "Docker cannot hand GPUs to containers.",
     "Install the NVIDIA container toolkit and run nvidia-ctk runtime configure --runtime=docker, then restart Docker.",

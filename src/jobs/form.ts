@@ -215,7 +215,8 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
     if (WORDS.has(name)) given[name] = value;
     else if (SWITCHES.has(name)) given[name] = value === "true";
     // A comma is how half the world writes a decimal point.
-    else if (/^-?[0-9]*[.,]?[0-9]+(e-?[0-9]{1,3})?$/i.test(value)) given[name] = Number(value.replace(",", "."));
+    else if (/^-?([0-9]+([.,][0-9]+)?|[.,][0-9]+)(e-?[0-9]{1,3})?$/i.test(value))
+      given[name] = Number(value.replace(",", "."));
     else problems[name] = "Write a number, or leave it empty for auto";
   }
   const parsed = v.safeParse(TrainRequest, given);

@@ -26,7 +26,7 @@ export function formatCount(value: number | null | undefined): string {
   return formatInteger(value);
 }
 
-const trim = (text: string) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+const trim = (text: string) => (text.includes(".") ? text.replace(/\.0*$|(?<!0)0+$/, "") : text);
 
 /** A measured value with `digits` significant digits: `0.0421`, `1.37`, `12,345`, `2.1e-5`. */
 export function formatNumber(value: number | null | undefined, digits = 3): string {

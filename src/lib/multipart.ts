@@ -25,19 +25,26 @@ export function boundaryOf(contentType: string | null): string | null {
   return match[1] ?? match[2] ?? null;
 }
 
+const PARAMETER = /;\s*([\w-]{1,40}\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/g;
+const EXTENDED = "utf-8''";
+
 /** A parameter of a content-disposition header; `filename*` (RFC 5987) wins over `filename`. */
 function parameter(header: string, name: string): string | null {
-  const extended = new RegExp(`;\\s*${name}\\*=UTF-8''([^;\\s]+)`, "i").exec(header)?.[1];
-  if (extended) {
+  const found = new Map<string, string>();
+  for (const [, key = "", quoted, bare = ""] of header.matchAll(PARAMETER)) {
+    // Browsers send %22 for a quote, other clients escape it.
+    const value = quoted?.replaceAll(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? bare;
+    if (!found.has(key.toLowerCase())) found.set(key.toLowerCase(), value);
+  }
+  const extended = found.get(`${name}*`);
+  if (extended?.toLowerCase().startsWith(EXTENDED)) {
     try {
-      return decodeURIComponent(extended);
+      return decodeURIComponent(extended.slice(EXTENDED.length));
     } catch {
       // Not percent-encoded UTF-8: the plain form below is used.
     }
   }
-  const match = new RegExp(`;\\s*${name}=(?:"((?:[^"\\\\]|\\\\.)*)"|([^;\\s]+))`, "i").exec(header);
-  // Browsers send %22 for a quote, other clients escape it.
-  return match ? (match[1]?.replaceAll(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? match[2] ?? "") : null;
+  return found.get(name) ?? null;
 }
 
 /**

@@ -143,7 +143,7 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
   const convert = [python, "-m", "finetune_trainer.model.convert", "smollm2", out];
   const result = await run(ctx, convert, trainerDir, (line) => {
     // A progress bar becomes a fraction; what libraries remark about themselves is not for people.
-    const percent = /(\d+)%\|/.exec(line)?.[1];
+    const percent = /(?<!\d)(\d+)%\|/.exec(line)?.[1];
     if (percent) report("Dequantising the weights", Number(percent) / 100);
     else if (/^[a-z]/.test(line)) report(`${line.charAt(0).toUpperCase()}${line.slice(1)}`);
   });

@@ -1,0 +1,102 @@
+"""No regular expression of the trainer takes long on long hostile text: quadratic ones would hold a run up."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "finetune_trainer"
+CALLS = ("compile", "match", "search", "sub", "subn", "split", "fullmatch", "findall", "finditer")
+
+# Runs in a process of its own: a search that does not end is stopped with it. Prints how long the slowest text took,
+# and what a quarter of it took.
+PROBE = """
+import json, re, sys, time
+source, flags, is_bytes, words = json.loads(sys.argv[1])
+pattern = re.compile(source.encode("latin1") if is_bytes else source, flags)
+pieces = [" ", "\\n", "\\t", "a", "0", "-", "_", ".", ":", ";", "=", "/", "\\\\", '"', "(", "[", "]", "{", "a ", "a.", "0-", "[0"]
+pieces += [*words, "".join(words)] if words else []
+def took(text):
+    given = text.encode("latin1") if is_bytes else text
+    begun = time.process_time()
+    for _ in pattern.finditer(given): pass
+    pattern.match(given), pattern.fullmatch(given)
+    return time.process_time() - begun
+worst = (0, 0, "")
+for size in (1_500, 12_000, 50_000):
+    for start in ["", "a", *words]:
+        for piece in pieces:
+            for end in ("", "\\x01"):
+                text = start + piece * (size // len(piece)) + end
+                now = took(text)
+                if now > worst[0]: worst = (now, took(text[: size // 4] + end), text[:30])
+    if worst[0] > 1: break
+print(json.dumps(worst))
+"""
+
+
+def words_in(source: str) -> list:
+    """The fixed texts of an expression, in their order."""
+    words, word, in_class, at = [], "", False, 0
+    while at < len(source):
+        char, escaped = source[at], source[at] == "\\"
+        if escaped:
+            at += 1
+            char = source[at]
+        at += 1
+        if in_class:
+            in_class = escaped or char != "]"
+        elif (char.isalnum() or char.isspace()) if escaped else char in "()|^$*+?{}.[":
+            in_class = char == "[" and not escaped
+            words.append(word)
+            word = ""
+        else:
+            word += char
+    return [each for each in [*words, word] if each]
+
+
+def literals() -> list:
+    """Path and line, source, flags, and whether it is of bytes, of every expression in the package."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS):
+                continue
+            if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "re"):
+                continue
+            where = f"{path.relative_to(PACKAGE)}:{node.lineno}"
+            assert isinstance(node.args[0], ast.Constant), f"{where}: write the expression as a literal"
+            source = node.args[0].value
+            is_bytes = isinstance(source, bytes)
+            text = ast.unparse(node)
+            flags = 2 * ("IGNORECASE" in text) | 8 * ("MULTILINE" in text) | 16 * ("DOTALL" in text)
+            found.append((where, source.decode("latin1") if is_bytes else source, flags, is_bytes))
+    return found
+
+
+def slow(source: str, flags: int, is_bytes: bool) -> str | None:
+    """Why an expression is slow, or None. Linear ones take milliseconds and four times as long for four times the text."""
+    given = json.dumps([source, flags, is_bytes, words_in(source)])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", PROBE, given], capture_output=True, text=True, timeout=60, check=True
+        )
+    except subprocess.TimeoutExpired:
+        return "does not end within 60 s"
+    took, quarter, text = json.loads(done.stdout)
+    return f"{took:.2f} s for {text!r}…" if took > 0.5 or (took > 0.1 and took > 8 * quarter) else None
+
+
+@pytest.mark.parametrize("source", [r"\s+$", r"(\d+)gb", r"^(a+)+$", r"\[\w*?(\d+)\]:(.*)", r"begin .*end"])
+def test_slow_expressions_are_found(source: str) -> None:
+    assert slow(source, 0, False)
+
+
+@pytest.mark.parametrize(("where", "source", "flags", "is_bytes"), literals())
+def test_no_expression_takes_longer_than_its_text(where: str, source: str, flags: int, is_bytes: bool) -> None:
+    assert slow(source, flags, is_bytes) is None, where
