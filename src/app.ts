@@ -1,5 +1,6 @@
 /** The only place where rooms, providers, clock and database are wired together. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
 import { runCommand } from "./admin/commands.ts";
@@ -62,6 +63,7 @@ import { queuePages } from "./jobs/queue-pages.tsx";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
 import { armFailPoints } from "./lib/fail-points.ts";
+import { createFairQueue } from "./lib/fair-queue.ts";
 import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
@@ -94,6 +96,27 @@ async function installationId(db: Db, write: Ctx["write"]): Promise<string> {
   await write((tx) => tx.insert(installation).values({ key: "id", value: id }).onConflictDoNothing());
   const rows = await db.select().from(installation);
   return rows.find((row) => row.key === "id")?.value ?? id;
+}
+
+/** Graders have a processor each and leave one to the server; one process shows rows, an answer at a time. */
+function makeTurns(): Ctx["turns"] {
+  const slots = Math.max(1, Math.min(4, availableParallelism() - 1));
+  return {
+    graders: createFairQueue({
+      slots,
+      maxWaiting: 256,
+      maxWaitingEach: 32,
+      code: "graders_busy",
+      what: "Python graders",
+    }),
+    inspection: createFairQueue({
+      slots: 1,
+      maxWaiting: 64,
+      maxWaitingEach: 8,
+      code: "inspection_busy",
+      what: "requests to show rows",
+    }),
+  };
 }
 
 /** The key that signs cookies and seals secrets: made once, kept outside the database so that a copy of the database alone opens no session. */
@@ -137,6 +160,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),
       files,
       compute: noProviders,
+      turns: makeTurns(),
       trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
       signal: stop.signal,
       state: new Map(),

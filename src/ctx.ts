@@ -6,6 +6,7 @@ import type { Writer } from "./db/write.ts";
 import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";
 import type { Clock } from "./lib/clock.ts";
+import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Files } from "./lib/files.ts";
 import type { Log } from "./lib/log.ts";
 
@@ -28,6 +29,8 @@ export interface Ctx {
   bus: Bus;
   files: Files;
   compute: ComputeRegistry;
+  /** Work of this process that people take turns in: Python graders, and rows shown as a model sees them. */
+  turns: { graders: FairQueue; inspection: FairQueue };
   /** Where trainers of this machine call home (`unix:/…/trainer.sock`). */
   trainerHome: string;
   /** Aborted when the server stops. */

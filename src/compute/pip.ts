@@ -75,8 +75,9 @@ export function pipProgress(span: { from: number; to: number; packages: number }
     const found = /^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)/.exec(line)?.[1];
     if (found) seen.add(found.toLowerCase());
     const fraction = span.from + width * 0.6 * Math.min(1, seen.size / span.packages);
-    const download = /^\s*Downloading (\S+?)(?:-\d\S*)? \(([^)]+)\)/.exec(line);
-    if (download) return [`Downloading ${download[1]} (${download[2]})`, fraction];
+    const download = /^\s*Downloading (\S+) \(([^)]+)\)/.exec(line);
+    // "torch-2.8.0-cp311-….whl" is shown without its version.
+    if (download) return [`Downloading ${download[1]?.split(/-\d/, 1)[0]} (${download[2]})`, fraction];
     if (line.startsWith("Installing collected packages"))
       return [
         `Unpacking packages (${line.split(",").length})`,

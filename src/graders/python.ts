@@ -1,8 +1,7 @@
 /** Runs the source of Python graders walled off: in a container where a Docker engine is configured, else in namespaces of this machine, else not at all. */
-import { availableParallelism } from "node:os";
 import { readyTrainerEnvironment } from "../compute/environment.ts";
 import { findPython } from "../compute/service.ts";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { runInContainer } from "./container.ts";
 import sandboxSource from "./sandbox.py" with { type: "text" };
@@ -16,12 +15,14 @@ import {
   verdictOf,
 } from "./sandbox.ts";
 
-/** @throws AppError `sandbox_unavailable`, `graders_busy` */
+/** Runs a job. @throws AppError `sandbox_unavailable`, `graders_busy` */
 export type RunPython = (job: PythonJob, signal: AbortSignal) => Promise<Verdict>;
+
+/** Runs a job when it is `actor`'s turn. */
+export type RunPythonAs = (actor: Actor, ...rest: Parameters<RunPython>) => ReturnType<RunPython>;
 
 /** Seconds beyond its own limit after which the sandbox itself is ended. */
 const SLACK_S = 15;
-const MAX_WAITING = 64;
 const ASK_AGAIN_MS = 60_000;
 
 async function runInNamespaces(
@@ -43,13 +44,13 @@ async function runInNamespaces(
     killSignal: "SIGKILL",
     timeout: (limits.seconds + SLACK_S) * 1000,
   });
-  const [printed, complaint] = await Promise.all([
+  const [printed, complaint, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
     child.exited,
   ]);
   signal.throwIfAborted();
-  return verdictOf(printed, complaint);
+  return verdictOf(exitCode, printed, complaint);
 }
 
 function unavailable(reasons: string[]): AppError {
@@ -61,11 +62,8 @@ function unavailable(reasons: string[]): AppError {
   );
 }
 
-/** A runner for `ctx`: a few at once, the rest wait. */
-export function pythonRunner(ctx: Ctx, limits: PythonLimits = PYTHON_LIMITS): RunPython {
-  const slots = Math.max(1, Math.min(4, availableParallelism() - 1));
-  let running = 0;
-  const waiting: (() => void)[] = [];
+/** A runner for `ctx`: a few at once in the whole server, the rest wait, and people take turns. */
+export function pythonRunner(ctx: Ctx, limits: PythonLimits = PYTHON_LIMITS): RunPythonAs {
   let interpreter: { path: Promise<string>; until: number } | null = null;
 
   /** The trainer environment's Python, because graders may import what it has; else any Python of this machine. */
@@ -99,22 +97,5 @@ export function pythonRunner(ctx: Ctx, limits: PythonLimits = PYTHON_LIMITS): Ru
     throw unavailable([...reasons, `namespaces: ${verdict.sandbox}`]);
   }
 
-  return async (job, signal) => {
-    if (running >= slots) {
-      if (waiting.length >= MAX_WAITING)
-        throw new AppError("rate_limited", "graders_busy", "Too many Python graders are waiting. Try again later.", {
-          retryAfterS: 5,
-        });
-      // A place that becomes free is handed on, not counted down and up again.
-      await new Promise<void>((go) => waiting.push(go));
-    } else running++;
-    try {
-      signal.throwIfAborted();
-      return await run(job, signal);
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running--;
-    }
-  };
+  return ({ org, userId }, job, signal) => ctx.turns.graders.run(`${org}/${userId}`, () => run(job, signal), signal);
 }

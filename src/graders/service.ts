@@ -5,7 +5,7 @@ import { resolveChatModel } from "../models/service.ts";
 import { grade } from "./engine.ts";
 import type { Ask, AskAs } from "./judge.ts";
 import { type Grader, type RunGrader, runView } from "./model.ts";
-import type { RunPython } from "./python.ts";
+import type { RunPython, RunPythonAs } from "./python.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader } from "./validate.ts";
 
@@ -22,7 +22,7 @@ export {
 /** What graders need of the rest of the house. */
 export interface GraderParts {
   ask: AskAs;
-  python: RunPython;
+  python: RunPythonAs;
 }
 
 const MAX_ITEM_DEPTH = 64;
@@ -58,11 +58,11 @@ export async function runGrader(
     throw new AppError("invalid", "invalid_value", `item is nested deeper than ${MAX_ITEM_DEPTH}.`, { param: "item" });
   const sample = sampleOf(request.model_sample);
   if (tooDeep(sample.output_json)) delete sample.output_json;
-  await checkGrader(request.grader, { model: modelCheck(ctx, actor), item });
+  await checkGrader(request.grader, { model: modelCheck(ctx, actor), filledFrom: { item, sample } });
   const begun = ctx.clock.monotonic();
   const tools = {
     ask: (...rest: Parameters<Ask>) => parts.ask(actor, ...rest),
-    python: parts.python,
+    python: (...rest: Parameters<RunPython>) => parts.python(actor, ...rest),
     signal,
   };
   const graded = await grade(request.grader, { item, sample }, tools);
@@ -78,7 +78,7 @@ export async function validateGrader(
   signal: AbortSignal,
 ): Promise<{ grader: Grader }> {
   const python = async (source: string) => {
-    const verdict = await parts.python({ source, check: true, sample: null, item: {} }, signal);
+    const verdict = await parts.python(actor, { source, check: true, sample: null, item: {} }, signal);
     if ("runtime" in verdict) return verdict.runtime;
     if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
     return null;

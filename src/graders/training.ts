@@ -8,7 +8,7 @@ import { resolveChatModel } from "../models/service.ts";
 import { type GraderTools, grade } from "./engine.ts";
 import type { Ask, AskAs } from "./judge.ts";
 import { type Grade, Grader } from "./model.ts";
-import { pythonRunner } from "./python.ts";
+import { pythonRunner, type RunPython } from "./python.ts";
 import { PYTHON_LIMITS } from "./sandbox.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader, rowCheck } from "./validate.ts";
@@ -59,10 +59,10 @@ export async function checkTrainGrader(
 }
 
 /** Has Python compile the source of a grader that is written in it. @throws AppError `invalid_source`, `sandbox_unavailable` */
-export async function compileTrainGrader(ctx: Ctx, frozen: FrozenGrader): Promise<void> {
+export async function compileTrainGrader(ctx: Ctx, actor: Actor, frozen: FrozenGrader): Promise<void> {
   const run = pythonRunner(ctx);
   const python = async (source: string) => {
-    const verdict = await run({ source, check: true, sample: null, item: {} }, ctx.signal);
+    const verdict = await run(actor, { source, check: true, sample: null, item: {} }, ctx.signal);
     if ("runtime" in verdict) return verdict.runtime;
     if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
     return null;
@@ -106,7 +106,7 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
     const stop = new AbortController();
     const tools: GraderTools = {
       ask: (...rest: Parameters<Ask>) => ask(actor, ...rest),
-      python,
+      python: (...rest: Parameters<RunPython>) => python(actor, ...rest),
       signal: AbortSignal.any([signal, ctx.signal, deadline, stop.signal]),
     };
     const grades: Graded[] = [];

@@ -48,7 +48,7 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   const slug = (row?.slug ?? org)
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, "-")
-    .replace(/^-+|-+$/g, "");
+    .replace(/^-+|(?<!-)-+$/g, "");
   return slug || "org";
 }
 

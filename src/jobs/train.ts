@@ -85,7 +85,7 @@ export async function createTrainJob(
   await dataSettled(ctx, actor, request);
   const plan = await planTrainJob(ctx, actor, request, { offers: false });
   const { spec } = plan;
-  if (spec.method.type === "grpo") await compileTrainGrader(ctx, spec.method.grader);
+  if (spec.method.type === "grpo") await compileTrainGrader(ctx, actor, spec.method.grader);
   const { priority, not_before, window, deadline } = request;
   const placement = placementOf(ctx, actor, { priority, not_before, window, deadline });
   return createJob(ctx, actor, {

@@ -8,8 +8,8 @@ import { SeenQuery, seenRows } from "./inspection-service.ts";
 export const inspectionApi = (ctx: Ctx) =>
   new Elysia({ name: "inspection.api", prefix: "/v1/datasets", seed: ctx.installation }).use(session(ctx)).get(
     "/:id/seen",
-    async ({ actor, params, query }) => {
-      const seen = await seenRows(ctx, actor, params.id, query);
+    async ({ actor, params, query, request }) => {
+      const seen = await seenRows(ctx, actor, params.id, query, request.signal);
       return {
         object: "list" as const,
         version_id: seen.versionId,

@@ -16,7 +16,13 @@ const Query = v.object({
   ...{ base: text, version: text, split: text, length: text, loss: text, after: text },
 });
 
-async function propsOf(ctx: Ctx, actor: Actor, id: string, form: v.InferOutput<typeof Query>): Promise<SeenProps> {
+async function propsOf(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  form: v.InferOutput<typeof Query>,
+  signal: AbortSignal,
+): Promise<SeenProps> {
   const dataset = await getDataset(ctx, actor, id);
   const bases = (await listCatalogue(ctx, actor)).filter((base) => base.status === "ready" && base.license.accepted);
   const given = {
@@ -33,7 +39,7 @@ async function propsOf(ctx: Ctx, actor: Actor, id: string, form: v.InferOutput<t
     return { ...choices, form, seen: null, problem: `The longest row ${issue.message}.` };
   }
   try {
-    return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output), problem: null };
+    return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output, signal), problem: null };
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "not_found") throw error;
     return { ...choices, form, seen: null, problem: error.message };
@@ -44,7 +50,7 @@ export const inspectionPages = (ctx: Ctx) =>
   new Elysia({ name: "inspection.pages", seed: ctx.installation, detail: { hide: true } }).use(session(ctx)).get(
     "/datasets/:id/seen",
     async ({ request, actor, params, query }) => {
-      const props = await propsOf(ctx, actor, params.id, query);
+      const props = await propsOf(ctx, actor, params.id, query, request.signal);
       return html(pageOf(ctx, request, actor), <SeenPage {...props} />, {
         fragments: { seen: () => <SeenList {...props} /> },
       });

@@ -55,15 +55,21 @@ async function baseOf(ctx: Ctx, actor: Actor, asked: string | undefined) {
   );
 }
 
-/** @throws AppError of the dataset, of the base model, and those of `inspectRows` */
-export async function seenRows(ctx: Ctx, actor: Actor, datasetId: string, query: SeenQuery): Promise<Seen> {
+/** `signal` ends the waiting, not the answer. @throws AppError of the dataset, of the base model, and those of `inspectRows` */
+export async function seenRows(
+  ctx: Ctx,
+  actor: Actor,
+  datasetId: string,
+  query: SeenQuery,
+  signal?: AbortSignal,
+): Promise<Seen> {
   const version = await versionOf(ctx, actor, datasetId, query.version);
   const base = await baseOf(ctx, actor, query.base_model);
   const { split, after, limit, loss_on } = query;
   const page = await readRows(ctx, actor, version.id, { split, after, limit });
   const maxLength = query.max_length ?? Math.min(USUAL_LENGTH, baseModelRef(base).context_length || USUAL_LENGTH);
   const looking = { base: baseModelDir(ctx, base.id), row_type: version.rowType, loss_on, max_length: maxLength };
-  const rows = page.rows.length ? await inspectRows(ctx, { ...looking, rows: page.rows }) : [];
+  const rows = page.rows.length ? await inspectRows(ctx, { ...looking, rows: page.rows }, actor, signal) : [];
   return {
     ...{ versionId: version.id, rowType: version.rowType, baseModel: base.id, maxLength, lossOn: loss_on },
     ...{ rows, next: page.next },

@@ -2,7 +2,7 @@
 import type { Subprocess } from "bun";
 import { readyTrainerEnvironment } from "../compute/environment.ts";
 import type { RowType } from "../contract/spec.ts";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 
 /** One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all tokens, also of those not shown. */
@@ -43,10 +43,8 @@ interface Helper {
   reader: ReadableStreamDefaultReader<Uint8Array>;
   idle: Timer | null;
 }
-/** By interpreter and trainer sources. One ends with this process: its standard input does. */
+/** By data directory, interpreter and trainer sources. One ends with this process: its standard input does. */
 const helpers = new Map<string, Helper>();
-/** One question at a time: the answers come in the order of the questions. */
-let turn: Promise<unknown> = Promise.resolve();
 
 async function helperFor(ctx: Ctx): Promise<Helper> {
   const ready = await readyTrainerEnvironment(ctx.config, ctx.files);
@@ -56,7 +54,7 @@ async function helperFor(ctx: Ctx): Promise<Helper> {
       "trainer_environment_missing",
       "The trainer's Python environment is not installed yet, and it is the trainer that shows what a model sees. `finetune-lab doctor --install` makes it; so does the first training job.",
     );
-  const key = `${ready.python} ${ready.trainerDir}`;
+  const key = `${ctx.files.root} ${ready.python} ${ready.trainerDir}`;
   const running = helpers.get(key);
   if (running) return running;
   const child = Bun.spawn([ready.python, "-m", "finetune_trainer.training.inspection"], {
@@ -115,9 +113,17 @@ async function ask(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
   }
 }
 
-/** Rows as a model sees them. @throws AppError `trainer_environment_missing`, `rows_not_shown`, `inspection_failed` */
-export function inspectRows(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
-  const asked = turn.then(() => ask(ctx, looking));
-  turn = asked.catch(() => null);
-  return asked;
+/**
+ * Rows as a model sees them. One question at a time, because answers come in the order of the questions; people take turns.
+ * @param asker who looks; null for the server itself, which is never refused
+ * @throws AppError `trainer_environment_missing`, `rows_not_shown`, `inspection_failed`, `inspection_busy`
+ */
+export function inspectRows(
+  ctx: Ctx,
+  looking: Looking,
+  asker: Actor | null = null,
+  signal?: AbortSignal,
+): Promise<SeenRow[]> {
+  const key = asker && `${asker.org}/${asker.userId}`;
+  return ctx.turns.inspection.run(key, () => ask(ctx, looking), signal);
 }

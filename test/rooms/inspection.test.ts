@@ -197,6 +197,28 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     }
   });
 
+  test("people take turns, and one who asks too often is refused in words", async () => {
+    const path = `/v1/datasets/${datasets.chat.id}/seen?base_model=tiny`;
+    const queue = lab.ctx.turns.inspection;
+    const gate = Promise.withResolvers<void>();
+    const order: string[] = [];
+    const member = `${lab.orgs.a}/${lab.users.member}`;
+    const many = Array.from({ length: 9 }, () =>
+      queue.run(member, () => gate.promise.then(() => Bun.sleep(100))).then(() => order.push("member")),
+    );
+    const over = await lab.request("GET", path, { as: "member" });
+    const { error } = (await over.json()) as { error: { code: string; message: string } };
+    expect([over.status, error.code, over.headers.get("retry-after")]).toEqual([429, "inspection_busy", "5"]);
+    expect(error.message).toBe(
+      "Too many requests to show rows of yours are waiting already. Try again in a few seconds.",
+    );
+    const admins = lab.request("GET", path).then(({ status }) => order.push(`admin ${status}`));
+    await until("the administrator waits", async () => queue.counts().waiting === 9);
+    gate.resolve();
+    await Promise.all([admins, ...many]);
+    expect(order.slice(0, 2)).toEqual(["member", "admin 200"]);
+  });
+
   test("nobody sees another organisation's rows, and bad questions are answered by field", async () => {
     const path = `/v1/datasets/${datasets.chat.id}/seen`;
     expect((await lab.request("GET", path, { as: "otherAdmin" })).status).toBe(404);
