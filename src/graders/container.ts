@@ -134,11 +134,11 @@ export async function runInContainer(
     );
     await container.start();
     if (leaving.aborted) kill();
-    await container.wait();
+    const { StatusCode } = (await container.wait()) as { StatusCode: number };
     signal.throwIfAborted();
     if (late) return { server: "The container did not end in time." };
     const framed = await container.logs({ follow: false, stdout: true, stderr: false, tail: 1 });
-    return verdictOf(unframe(framed), "");
+    return verdictOf(StatusCode, unframe(framed), "");
   } catch (error) {
     signal.throwIfAborted();
     const said = error instanceof Error ? error.message : String(error);

@@ -4,7 +4,7 @@ import { type Ask, askLabel, askScore, type Judgement } from "./judge.ts";
 import { type Grade, type Grader, type MultiGrader, noErrors, partsOf, type SingleGrader } from "./model.ts";
 import type { RunPython } from "./python.ts";
 import { MAX_COMPARED, similarity } from "./similarity.ts";
-import { fill, parseTemplate, type Sample, TemplateError } from "./template.ts";
+import { Filling, type Sample, TemplateError } from "./template.ts";
 
 /** What is graded: the row and what the model said to it. */
 export interface Subject {
@@ -64,8 +64,13 @@ async function gradePython(source: string, { item, sample }: Subject, tools: Gra
   return failed({ python_grader_server_error: true, python_grader_server_error_type: said }, said);
 }
 
-async function gradeSingle(grader: SingleGrader, subject: Subject, tools: GraderTools): Promise<Grade> {
-  const text = (template: string) => fill(parseTemplate(template), subject.item, subject.sample);
+/** A sample on its way through a grader, or through all graders of a multi grader. */
+interface Work extends Subject {
+  filling: Filling;
+}
+
+async function gradeSingle(grader: SingleGrader, subject: Work, tools: GraderTools): Promise<Grade> {
+  const text = (template: string) => subject.filling.fill(template);
   switch (grader.type) {
     case "string_check":
       return gradeOf(CHECKS[grader.operation](text(grader.input), text(grader.reference)) ? 1 : 0);
@@ -85,15 +90,15 @@ async function gradeSingle(grader: SingleGrader, subject: Subject, tools: Grader
     case "python":
       return gradePython(grader.source, subject, tools);
     case "score_model":
-      return judged(grader.model, await askScore(grader, subject, tools.ask, tools.signal), (score) => score);
+      return judged(grader.model, await askScore(grader, subject.filling, tools.ask, tools.signal), (score) => score);
     case "label_model":
-      return judged(grader.model, await askLabel(grader, subject, tools.ask, tools.signal), (label) =>
+      return judged(grader.model, await askLabel(grader, subject.filling, tools.ask, tools.signal), (label) =>
         grader.passing_labels.includes(label) ? 1 : 0,
       );
   }
 }
 
-async function gradeSafely(grader: SingleGrader, subject: Subject, tools: GraderTools): Promise<Grade> {
+async function gradeSafely(grader: SingleGrader, subject: Work, tools: GraderTools): Promise<Grade> {
   try {
     return await gradeSingle(grader, subject, tools);
   } catch (error) {
@@ -109,12 +114,7 @@ function together(all: Grade["errors"], one: Grade["errors"]): Grade["errors"] {
   return Object.fromEntries(merged) as unknown as Grade["errors"];
 }
 
-async function gradeMulti(
-  grader: MultiGrader,
-  parts: Record<string, SingleGrader>,
-  subject: Subject,
-  tools: GraderTools,
-) {
+async function gradeMulti(grader: MultiGrader, parts: Record<string, SingleGrader>, subject: Work, tools: GraderTools) {
   const all = gradeOf(0);
   const names = Object.keys(parts);
   // One after the other: several graders that ask the same model would only stand in each other's way.
@@ -154,6 +154,7 @@ async function gradeMulti(
  * @throws AppError when the sandbox for Python cannot be had, when too much waits, or when the asker is over a limit
  */
 export function grade(grader: Grader, subject: Subject, tools: GraderTools): Promise<Grade> {
-  if (grader.type !== "multi") return gradeSafely(grader, subject, tools);
-  return gradeMulti(grader, partsOf(grader) ?? {}, subject, tools);
+  const work = { ...subject, filling: new Filling(subject.item, subject.sample) };
+  if (grader.type !== "multi") return gradeSafely(grader, work, tools);
+  return gradeMulti(grader, partsOf(grader) ?? {}, work, tools);
 }

@@ -2,7 +2,7 @@
 import type { Actor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import type { GraderMessage, LabelModelGrader, ScoreModelGrader, TokenUsage } from "./model.ts";
-import { fill, parseTemplate, type Sample } from "./template.ts";
+import type { Filling } from "./template.ts";
 
 /** Sends a chat completion the way clients do and gives its answer; throws the AppErrors clients get. */
 export type Ask = (body: Record<string, unknown>, signal: AbortSignal) => Promise<Response>;
@@ -16,7 +16,11 @@ export const TRIES = 3;
 const ANSWER_MS = 5 * 60_000;
 /** Tokens of an answer unless the grader says. */
 const MAX_TOKENS = 512;
-const MAX_REPLY_CHARS = 100_000;
+/** Characters of an answer that are looked at, for each token asked for; more than any tokenizer has on average. */
+const CHARS_PER_TOKEN = 8;
+/** Bytes of an engine's reply for each character of its answer, and beside them: escapes, and what else is told. */
+const BYTES_PER_CHAR = 6;
+const REPLY_BYTES = 100_000;
 
 /** What came of asking. `value`: a score or a label; null where `fault` says why there is none. */
 export interface Judgement<T> {
@@ -33,27 +37,22 @@ interface ChatMessage {
 }
 
 /** The text of one message with its templates filled in. */
-function textOf(content: GraderMessage["content"], item: Record<string, unknown>, sample: Sample): string {
+function textOf(content: GraderMessage["content"], filling: Filling): string {
   const parts = Array.isArray(content) ? content : [content];
   return parts
     .map((part) => {
       const text = typeof part === "string" ? part : "text" in part ? String(part.text) : "";
-      return fill(parseTemplate(text), item, sample);
+      return filling.fill(text);
     })
     .join("\n");
 }
 
 /** The conversation for the model, the demand for JSON at its end. @throws TemplateError */
-function conversation(
-  input: GraderMessage[],
-  demand: string,
-  item: Record<string, unknown>,
-  sample: Sample,
-): ChatMessage[] {
+function conversation(input: GraderMessage[], demand: string, filling: Filling): ChatMessage[] {
   const messages = input.map(({ role, content }) => ({
     // Templates of open models know no developer.
     role: role === "developer" ? "system" : role,
-    content: textOf(content, item, sample),
+    content: textOf(content, filling),
   }));
   const last = messages.at(-1);
   if (last?.role === "user") last.content += `\n\n${demand}`;
@@ -68,7 +67,19 @@ interface Reply {
   error?: { message?: unknown };
 }
 
-async function asked(ask: Ask, body: Record<string, unknown>, signal: AbortSignal): Promise<Reply> {
+/** The text of a reply, and nothing beyond `most` bytes of it. */
+async function textWithin(reply: Response, most: number): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let left = most;
+  for await (const part of reply.body ?? []) {
+    parts.push(part.subarray(0, left));
+    left -= part.byteLength;
+    if (left <= 0) break;
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
+
+async function asked(ask: Ask, body: Record<string, unknown>, most: number, signal: AbortSignal): Promise<Reply> {
   const stop = new AbortController();
   const leave = () => stop.abort();
   // A timer that is taken back: AbortSignal.timeout would live on for its whole time.
@@ -79,7 +90,7 @@ async function asked(ask: Ask, body: Record<string, unknown>, signal: AbortSigna
   try {
     signal.throwIfAborted();
     reply = await ask(body, stop.signal);
-    text = (await reply.text()).slice(0, MAX_REPLY_CHARS);
+    text = await textWithin(reply, REPLY_BYTES + most * BYTES_PER_CHAR);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", leave);
@@ -112,13 +123,15 @@ interface Wanted<T> {
 async function judge<T>(
   grader: ScoreModelGrader | LabelModelGrader,
   { demand, read }: Wanted<T>,
-  subject: { item: Record<string, unknown>; sample: Sample },
+  filling: Filling,
   ask: Ask,
   signal: AbortSignal,
 ): Promise<Judgement<T>> {
   const usage: TokenUsage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0, cached_tokens: 0 };
-  const messages = conversation(grader.input, demand, subject.item, subject.sample);
-  const { max_completions_tokens: most, ...given } = grader.sampling_params ?? {};
+  const messages = conversation(grader.input, demand, filling);
+  const { max_completions_tokens, ...given } = grader.sampling_params ?? {};
+  const tokens = max_completions_tokens ?? MAX_TOKENS;
+  const longest = tokens * CHARS_PER_TOKEN;
   const sampling = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
   let model = grader.model;
   const fault = (kind: "server" | "refusal" | "parse", message: string): Judgement<T> => ({
@@ -131,8 +144,8 @@ async function judge<T>(
   for (let attempt = 1; attempt <= TRIES; attempt++) {
     let reply: Reply;
     try {
-      const body = { model: grader.model, messages, ...sampling, max_completion_tokens: most ?? MAX_TOKENS };
-      reply = await asked(ask, body, signal);
+      const body = { model: grader.model, messages, ...sampling, max_completion_tokens: tokens };
+      reply = await asked(ask, body, longest, signal);
     } catch (error) {
       signal.throwIfAborted();
       // A limit on the asker is not the grader's fault: the whole request is to be sent again later.
@@ -148,7 +161,7 @@ async function judge<T>(
     const refusal = choice?.message?.refusal;
     if (typeof refusal === "string" && refusal) return fault("refusal", refusal.slice(0, 500));
     if (choice?.finish_reason === "content_filter") return fault("refusal", "The model's answer was held back.");
-    const answer = typeof choice?.message?.content === "string" ? choice.message.content : "";
+    const answer = typeof choice?.message?.content === "string" ? choice.message.content.slice(0, longest) : "";
     const found = read(answer);
     if ("value" in found) return { value: found.value, fault: null, usage, model };
     problem = `${found.problem}. It answered: ${answer.slice(0, 300) || "nothing"}`;
@@ -160,11 +173,17 @@ async function judge<T>(
   return fault("parse", `After ${TRIES} tries: ${problem}`);
 }
 
-/** The JSON of an answer, a fence of code around it taken off; undefined when it is none. */
+const FENCE = "```";
+
+/** The JSON of an answer, a fence of code around it taken off; undefined when it is not JSON. */
 function jsonOf(answer: string): unknown {
-  const text = /^\s*```(?:json)?\s*([\s\S]*?)\s*```\s*$/.exec(answer)?.[1] ?? answer;
+  let text = answer.trim();
+  if (text.length >= 2 * FENCE.length && text.startsWith(FENCE) && text.endsWith(FENCE)) {
+    text = text.slice(FENCE.length, -FENCE.length);
+    if (text.startsWith("json")) text = text.slice("json".length);
+  }
   try {
-    return JSON.parse(text) as unknown;
+    return JSON.parse(text.trim()) as unknown;
   } catch {
     return undefined;
   }
@@ -176,7 +195,7 @@ const field = (value: unknown, name: string): unknown =>
 /** Asks for a score within the grader's range. @throws TemplateError */
 export function askScore(
   grader: ScoreModelGrader,
-  subject: { item: Record<string, unknown>; sample: Sample },
+  filling: Filling,
   ask: Ask,
   signal: AbortSignal,
 ): Promise<Judgement<number>> {
@@ -189,13 +208,13 @@ export function askScore(
     if (value < low || value > high) return { problem: `${value} is not from ${low} to ${high}` };
     return { value };
   };
-  return judge(grader, { demand, read }, subject, ask, signal);
+  return judge(grader, { demand, read }, filling, ask, signal);
 }
 
 /** Asks for one of the grader's labels. @throws TemplateError */
 export function askLabel(
   grader: LabelModelGrader,
-  subject: { item: Record<string, unknown>; sample: Sample },
+  filling: Filling,
   ask: Ask,
   signal: AbortSignal,
 ): Promise<Judgement<string>> {
@@ -206,5 +225,5 @@ export function askLabel(
     if (typeof value === "string" && grader.labels.includes(value)) return { value };
     return { problem: `it is no JSON of the form {"label": LABEL} with one of ${labels}` };
   };
-  return judge(grader, { demand, read }, subject, ask, signal);
+  return judge(grader, { demand, read }, filling, ask, signal);
 }

@@ -1,9 +1,10 @@
-"""Runs one Python grader walled off: no network, no files but Python's own and a bounded scratch, one processor, bounded memory and time.
+"""Runs one Python grader sandboxed: no network, no files but Python's own and a bounded scratch, one processor, bounded memory, threads and time.
 
 Usage: python -I -B -c SOURCE [REQUEST_FILE]; the request is read from the file or from standard input, the verdict is
 one line of JSON on standard output. Request: source, check (only compile), sample, item, walls ("namespaces" makes them
 here, "container" has them already), seconds, memory_bytes, disk_bytes, hide (paths never shown). Verdict: {"reward": n},
-{"fine": true}, {"runtime": why} or {"sandbox": why}. Linux on x86_64 or aarch64, standard library only.
+{"fine": true}, {"runtime": why} or {"sandbox": why}. The last comes with exit code 70 and only from before the grader's
+code began, for which nothing else counts: the code has no way to either. Linux on x86_64 or aarch64, standard library only.
 """
 
 import ctypes
@@ -37,6 +38,12 @@ EXTRAS = ["/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/null", "/dev/zero", "
 MAX_DETAILS = 4000
 MAX_RESULT = 65_536
 KEPT_OUTPUT = 2000
+MAX_THREADS = 64
+NO_SANDBOX = 70
+# Users inside: of the one who builds, and of the grader where the server runs as root. No limit on threads binds the
+# machine's root under whatever number, so that its graders run as nobody.
+BUILDER, GRADER, NOBODY = 1000, 1001, 65_534
+READ_ALL = 1 << 2  # CAP_DAC_READ_SEARCH
 
 # Numbers of system calls: (x86_64, aarch64). Everything here is refused: other programs and processes, memory outside
 # the address-space limit, other kernels' doors. None where the processor has no such call.
@@ -71,13 +78,50 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     call("mount", *(None if x is None else x.encode() for x in (source, target, kind)), flags, data and data.encode())
 
 
-def leave_the_machine() -> None:
-    """New namespaces for everything; the own user is the only one inside."""
+def write_ids(name: str, text: str, pid: int | str = "self") -> None:
+    """Writes one of a process's maps of users and groups."""
+    with open(f"/proc/{pid}/{name}", "w") as handle:
+        handle.write(text)
+
+
+def map_from_outside(maps: list) -> int:
+    """A process that writes maps of this one when it is in its namespaces, because only the machine's root may give two users away. Returns the end that starts it."""
+    waits, starts = os.pipe()
+    target = os.getpid()
+    if os.fork():
+        os.close(waits)
+        return starts
+    failed = 0
+    try:
+        LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
+        os.close(starts)
+        if os.read(waits, 1):
+            for name, text in maps:
+                write_ids(name, text, target)
+    except OSError as error:
+        failed = error.errno or 1
+    finally:
+        os._exit(failed)
+
+
+def leave_the_machine() -> int:
+    """New namespaces for everything. Returns the user inside who runs the grader; there is no other but the one who builds."""
     uid, gid = os.geteuid(), os.getegid()
+    maps = [("setgroups", "deny"), ("uid_map", f"{BUILDER} {uid} 1"), ("gid_map", f"{BUILDER} {gid} 1")]
+    if uid != 0:
+        call("unshare", NEW_USER | NEW_NS | NEW_NET | NEW_PID | NEW_IPC | NEW_UTS | NEW_CGROUP)
+        for name, text in maps:
+            write_ids(name, text)
+        return BUILDER
+    maps[1] = ("uid_map", f"{BUILDER} 0 1\n{GRADER} {NOBODY} 1\n")
+    start = map_from_outside(maps)
     call("unshare", NEW_USER | NEW_NS | NEW_NET | NEW_PID | NEW_IPC | NEW_UTS | NEW_CGROUP)
-    for name, text in (("setgroups", "deny"), ("uid_map", f"1000 {uid} 1"), ("gid_map", f"1000 {gid} 1")):
-        with open(f"/proc/self/{name}", "w") as handle:
-            handle.write(text)
+    os.write(start, b"1")
+    os.close(start)
+    failed = os.waitstatus_to_exitcode(os.wait()[1])
+    if failed:
+        raise Broken(f"no user but root can be had for the grader: {os.strerror(max(failed, 1))}")
+    return GRADER
 
 
 def show(path: str) -> None:
@@ -102,14 +146,14 @@ def show(path: str) -> None:
     mount(None, target, None, BIND | REMOUNT | RDONLY | NOSUID | kept)
 
 
-def build_root(disk_bytes: int, hidden: list) -> None:
+def build_root(disk_bytes: int, hidden: list, user: int) -> None:
     """A new root that holds Python's libraries, a few devices and a scratch at /tmp, and nothing else."""
     mount(None, "/", None, REC | PRIVATE)
     real = {os.path.realpath(path) for path in [f"{sys.base_prefix}/lib", f"{sys.prefix}/lib", *LIBRARIES, *EXTRAS]}
     wanted = {path: "show" for path in real if os.path.exists(path)}
-    # What is named by a link (a merged /usr, the interpreter of an environment) is found under that name too.
+    # What is named by a link, or behind one (a merged /usr, an environment), is found under that name too.
     names = [*LIBRARIES, f"{sys.base_prefix}/lib", f"{sys.prefix}/lib", f"{sys.prefix}/lib64"]
-    links = {path: os.readlink(path) for path in names if os.path.islink(path)}
+    links = {path: os.path.realpath(path) for path in names if os.path.realpath(path) != path}
     wanted.update({os.path.realpath(path): "hide" for path in hidden})
     wanted["/tmp"] = "scratch"
     mount("tmpfs", ROOT, "tmpfs", NOSUID | NODEV, "size=16m,mode=755,nr_inodes=4096")
@@ -119,7 +163,7 @@ def build_root(disk_bytes: int, hidden: list) -> None:
             show(path)
         elif wanted[path] == "scratch":
             os.makedirs(target, exist_ok=True)
-            mount("tmpfs", target, "tmpfs", NOSUID | NODEV, f"size={disk_bytes},mode=700,nr_inodes=65536")
+            mount("tmpfs", target, "tmpfs", NOSUID | NODEV, f"size={disk_bytes},mode=700,uid={user},nr_inodes=65536")
         elif os.path.isdir(target):
             mount("tmpfs", target, "tmpfs", NOSUID | NODEV, "size=16m,mode=755,nr_inodes=4096")
     for path, to in links.items():
@@ -163,8 +207,13 @@ def filter_calls() -> None:
     call("prctl", 22, 2, ctypes.c_char_p(header), 0, 0)
 
 
-def lock_up(request: dict) -> None:
+def lock_up(request: dict, user: int) -> None:
     """Limits and lost rights of the process that runs the grader; the last thing before its code."""
+    if request["walls"] == "namespaces":  # a container counts its own
+        resource.setrlimit(resource.RLIMIT_NPROC, (MAX_THREADS, MAX_THREADS))
+        if user == GRADER:
+            os.setresuid(GRADER, GRADER, GRADER)
+            LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # another user forgets it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["disk_bytes"],) * 2)
@@ -173,8 +222,9 @@ def lock_up(request: dict) -> None:
     os.nice(10)
     for capability in range(64):
         LIBC.prctl(24, capability, 0, 0, 0)  # none can come back; numbers beyond the last one are no matter
-    header, none = struct.pack("Ii", 0x20080522, 0), bytes(24)
-    call("capset", header, none)
+    # Root's files stay readable to its graders, as they are to root: Python's own may be closed to others.
+    kept = READ_ALL if user == GRADER else 0
+    call("capset", struct.pack("Ii", 0x20080522, 0), struct.pack("IIIIII", kept, kept, 0, 0, 0, 0))
     call("prctl", 38, 1, 0, 0, 0)  # no new privileges
     resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"],) * 2)
     filter_calls()
@@ -212,7 +262,7 @@ def verdict_of(request: dict) -> dict:
         return {"runtime": trace_of(error, request["memory_bytes"])}
 
 
-def be_grader(request: dict, results: int, output: int) -> None:
+def be_grader(request: dict, user: int, results: int, output: int, walls: int) -> None:
     """In the child: walls, limits, the grader, its verdict. Never returns."""
     try:
         LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # ends with the one that watches
@@ -221,24 +271,32 @@ def be_grader(request: dict, results: int, output: int) -> None:
             for number in (1, 2):
                 os.dup2(output, number)
             if request["walls"] == "namespaces":
-                build_root(request["disk_bytes"], request["hide"])
+                build_root(request["disk_bytes"], request["hide"], user)
             os.chdir("/tmp")
             os.dup2(results, 3)
-            os.closerange(4, 4096)
+            walls = os.dup2(walls, 4)
+            os.closerange(5, 4096)
             os.environ.clear()
             os.environ.update(HOME="/tmp", TMPDIR="/tmp", LANG="C.UTF-8", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-            lock_up(request)
-        except (Broken, OSError) as error:
-            os.write(results, json.dumps({"sandbox": str(error)[:500]}).encode())
+            lock_up(request, user)
+        except (Broken, OSError, ValueError) as error:
+            os.write(walls, str(error)[:500].encode() or b"unknown")
             os._exit(1)
+        os.close(walls)  # from here on nobody can say that there are no walls
         verdict = verdict_of(request)
         os.write(3, json.dumps(verdict).encode())
     finally:
         os._exit(0)
 
 
-def watch(child: int, results: int, output: int, seconds: float) -> dict:
-    """Reads what the grader says and prints, bounded, until it ends or its time is over."""
+def watch(child: int, results: int, output: int, walls: int, seconds: float) -> dict:
+    """Reads what the child says of its walls, then what the grader says and prints, bounded, until it ends or its time is over."""
+    problem = b""
+    while piece := os.read(walls, 4096):
+        problem += piece
+    if problem:
+        os.waitpid(child, 0)
+        return {"sandbox": problem.decode("utf8", "replace")}
     deadline = time.monotonic() + seconds
     said, printed, open_ends, late = b"", b"", [results, output], False
     while open_ends:
@@ -263,8 +321,8 @@ def watch(child: int, results: int, output: int, seconds: float) -> dict:
     try:
         verdict = json.loads(said)
         json.dumps(verdict, allow_nan=False)
-        return verdict
-    except (ValueError, RecursionError):  # the grader wrote there itself
+        return {"runtime": "The grader gave no result."} if "sandbox" in verdict else verdict
+    except (ValueError, TypeError, RecursionError):  # the grader wrote there itself
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
         last = printed.decode("utf8", "replace").strip()
         return {"runtime": f"The grader's process ended by {how} without a result. {last}".strip()}
@@ -279,18 +337,23 @@ def main() -> dict:
         request = json.load(sys.stdin)
     LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # ends with the server
     try:
-        if request["walls"] == "namespaces":
-            leave_the_machine()
+        user = leave_the_machine() if request["walls"] == "namespaces" else os.geteuid()
+        # What the grader shares a process table with is not its to open, nor to interrupt.
+        call("prctl", 4, 0, 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         results, said = os.pipe()
         output, printed = os.pipe()
+        walls, problem = os.pipe()
         child = os.fork()
     except (Broken, OSError) as error:
         return {"sandbox": str(error)[:500]}
     if child == 0:
-        be_grader(request, said, printed)
-    os.close(said)
-    os.close(printed)
-    return watch(child, results, output, request["seconds"])
+        be_grader(request, user, said, printed, problem)
+    for end in (said, printed, problem):
+        os.close(end)
+    return watch(child, results, output, walls, request["seconds"])
 
 
-print(json.dumps(main()))
+outcome = main()
+print(json.dumps(outcome))
+sys.exit(NO_SANDBOX if "sandbox" in outcome else 0)

@@ -14,6 +14,9 @@ export interface Sample {
 const SAMPLE_NAMES = ["output_text", "output_json", "output_tools", "choices"];
 const MAX_PATHS = 200;
 const MAX_DEPTH = 32;
+/** Longest text that a template becomes, and all texts that one grader fills in for one sample, in characters. */
+export const MAX_FILLED = 2 * 2 ** 20;
+export const MAX_FILLED_TOGETHER = 8 * 2 ** 20;
 
 interface Slot {
   /** As written, for messages. */
@@ -26,10 +29,10 @@ export interface Template {
   slots: Slot[];
 }
 
-/** What is wrong with a template or its values. `kind`: `syntax` is the grader's fault, `item` the row's, `sample` the model's. */
+/** What is wrong with a template or its values. `kind`: `syntax` is the grader's fault, `item` the row's, `sample` the model's, `size` that of grader, row and sample together. */
 export class TemplateError extends Error {
   constructor(
-    readonly kind: "syntax" | "item" | "sample",
+    readonly kind: "syntax" | "item" | "sample" | "size",
     message: string,
   ) {
     super(message);
@@ -95,18 +98,58 @@ function lookUp({ text, keys }: Slot, item: Record<string, unknown>, sample: Sam
   return value;
 }
 
-/** Holds the template's paths into the row against it. @throws TemplateError of kind `item` */
-export function checkItem({ slots }: Template, item: Record<string, unknown>): void {
-  for (const slot of slots) if (slot.keys[0] === "item") lookUp(slot, item, sampleOf(""));
-}
+const mib = (characters: number) => `${characters / 2 ** 20} Mi characters`;
 
-/** Fills a template in: texts as they are, everything else as JSON. @throws TemplateError of kind `item` or `sample` */
-export function fill({ texts, slots }: Template, item: Record<string, unknown>, sample: Sample): string {
-  return texts.reduce((all, text, n) => {
-    const slot = slots[n - 1];
-    const value = slot && lookUp(slot, item, sample);
-    return all + (typeof value === "string" ? value : (JSON.stringify(value) ?? "")) + text;
-  });
+/** Where templates are filled from, and how much more may be filled in. */
+export class Filling {
+  private left = MAX_FILLED_TOGETHER;
+
+  constructor(
+    private readonly item: Record<string, unknown>,
+    private readonly sample: Sample,
+  ) {}
+
+  /** The pieces of a template filled in, counted while they are made: nothing is joined before its length is known. */
+  private *pieces({ texts, slots }: Template, valueIn: (slot: Slot) => unknown): Generator<string> {
+    let length = 0;
+    for (const [n, text] of texts.entries()) {
+      const slot = slots[n - 1];
+      const value = slot && valueIn(slot);
+      const filled = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+      length += filled.length + text.length;
+      this.left -= filled.length + text.length;
+      if (length > MAX_FILLED) throw new TemplateError("size", `filled in it is longer than ${mib(MAX_FILLED)}`);
+      if (this.left < 0)
+        throw new TemplateError(
+          "size",
+          `the grader's texts filled in are longer than ${mib(MAX_FILLED_TOGETHER)} together`,
+        );
+      yield filled;
+      yield text;
+    }
+  }
+
+  /** Fills a template in: texts as they are, everything else as JSON. @throws TemplateError of any kind */
+  fill(source: string): string {
+    const valueIn = (slot: Slot) => lookUp(slot, this.item, this.sample);
+    return [...this.pieces(parseTemplate(source), valueIn)].join("");
+  }
+
+  /**
+   * Checks the template's paths into the row, and its length. What the sample lacks counts as nothing: that is told when it is graded.
+   * @throws TemplateError of kind `item` or `size`
+   */
+  check(template: Template): void {
+    const valueIn = (slot: Slot) => {
+      try {
+        return lookUp(slot, this.item, this.sample);
+      } catch (error) {
+        if (error instanceof TemplateError && error.kind === "sample") return "";
+        throw error;
+      }
+    };
+    for (const _ of this.pieces(template, valueIn));
+  }
 }
 
 /** A model's output as graders see it: its text, and the same as JSON when it is. */

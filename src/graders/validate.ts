@@ -2,7 +2,7 @@
 import { AppError } from "../errors.ts";
 import { FormulaError, isUsableName, parseFormula } from "./formula.ts";
 import { type Grader, type GraderMessage, MAX_GRADERS, partsOf, type SingleGrader } from "./model.ts";
-import { checkItem, parseTemplate, TemplateError } from "./template.ts";
+import { Filling, parseTemplate, type Sample, sampleOf, TemplateError } from "./template.ts";
 
 function invalid(code: string, message: string, param: string): AppError {
   return new AppError("invalid", code, message, { param });
@@ -52,15 +52,15 @@ export interface Checks {
   model: (name: string) => Promise<void>;
   /** Why Python cannot compile a source; null when it can. Left out when it is about to be run anyway. */
   python?: (source: string) => Promise<string | null>;
-  /** The row templates will be filled from, when it is known. */
-  item?: Record<string, unknown>;
+  /** The row and sample that templates will be filled from, when they are known. */
+  filledFrom?: { item: Record<string, unknown>; sample: Sample };
 }
 
-async function checkSingle(grader: SingleGrader, path: string, checks: Checks): Promise<void> {
+async function checkSingle(grader: SingleGrader, path: string, checks: Checks, filling: Filling | null): Promise<void> {
   for (const [param, text] of textsOf(grader, path)) {
     try {
       const template = parseTemplate(text);
-      if (checks.item) checkItem(template, checks.item);
+      filling?.check(template);
     } catch (error) {
       if (!(error instanceof TemplateError)) throw error;
       throw invalid("invalid_template", `Invalid template in '${param}': ${error.message}.`, param);
@@ -89,7 +89,9 @@ async function checkSingle(grader: SingleGrader, path: string, checks: Checks): 
 
 /** @throws AppError with `param` naming the field, as a path from `grader` */
 export async function checkGrader(grader: Grader, checks: Checks): Promise<void> {
-  if (grader.type !== "multi") return checkSingle(grader, "grader", checks);
+  const { filledFrom } = checks;
+  const filling = filledFrom ? new Filling(filledFrom.item, filledFrom.sample) : null;
+  if (grader.type !== "multi") return checkSingle(grader, "grader", checks, filling);
   const parts = partsOf(grader) ?? {};
   const names = Object.keys(parts);
   if (names.length === 0 || names.length > MAX_GRADERS)
@@ -112,10 +114,11 @@ export async function checkGrader(grader: Grader, checks: Checks): Promise<void>
       parts[name] as SingleGrader,
       grader.graders === parts ? `grader.graders.${name}` : "grader.graders",
       checks,
+      filling,
     );
 }
 
-/** What each text of a grader wants of a row: a check that throws for a row that lacks a field. @throws AppError naming the field of the grader */
+/** What each text of a grader wants of a row: a check that throws for a row that lacks a field, or makes a text too long. @throws AppError naming the field of the grader */
 export function rowCheck(grader: Grader): (item: Record<string, unknown>, where: string) => void {
   const parts = grader.type === "multi" ? (partsOf(grader) ?? {}) : {};
   const singles: [string, SingleGrader][] =
@@ -126,12 +129,14 @@ export function rowCheck(grader: Grader): (item: Record<string, unknown>, where:
     [...textsOf(single, path)].map(([param, text]) => ({ param, template: parseTemplate(text) })),
   );
   return (item, where) => {
+    const filling = new Filling(item, sampleOf(""));
     for (const { param, template } of templates) {
       try {
-        checkItem(template, item);
+        filling.check(template);
       } catch (error) {
         if (!(error instanceof TemplateError)) throw error;
-        throw invalid("missing_grader_field", `The grader cannot be used on ${where}: ${error.message}.`, param);
+        const code = error.kind === "size" ? "invalid_template" : "missing_grader_field";
+        throw invalid(code, `The grader cannot be used on ${where}: ${error.message}.`, param);
       }
     }
   };

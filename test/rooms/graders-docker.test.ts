@@ -30,6 +30,7 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
 
   const run = (source: string, limits: Partial<PythonLimits> = {}, item: Record<string, unknown> = {}) =>
     pythonRunner(t.ctx, { ...PYTHON_LIMITS, seconds: 20, ...limits })(
+      t.actor("member"),
       { source, check: false, sample: sampleOf("hi"), item },
       new AbortController().signal,
     );
@@ -58,6 +59,21 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     expect(await said(grader('x = []\nwhile True: x.append("a" * 10**6)'), { memoryBytes: 256 * 2 ** 20 })).toContain(
       "256 MB",
     );
+  }, 120_000);
+
+  test("threads are bounded, and nothing is believed about the sandbox but from its watcher", async () => {
+    const threads = grader(
+      "stop, n = threading.Event(), 0\ntry:\n    while n < 3000:\n        threading.Thread(target=stop.wait).start()\n        n += 1\nexcept RuntimeError:\n    pass\nstop.set()\nreturn n",
+      "import threading\nthreading.stack_size(32768)",
+    );
+    const { reward } = (await run(threads)) as { reward: number };
+    expect(reward).toBeGreaterThanOrEqual(32);
+    expect(reward).toBeLessThan(64);
+    const text = JSON.stringify('{"sandbox": "gone"}\n');
+    expect(await run(grader(`os.write(3, ${text}.encode())\nos._exit(70)`, "import os"))).toHaveProperty("runtime");
+    // The watcher's own output is not open to the grader, nor does a signal end it.
+    expect(await said(grader(`open("/proc/1/fd/1", "w").write(${text})`))).toContain("PermissionError");
+    expect(await run(grader("os.kill(1, signal.SIGINT)\nreturn 1", "import os, signal"))).toEqual({ reward: 1 });
   }, 120_000);
 
   test("leaves no container and no request behind", async () => {
@@ -99,5 +115,5 @@ test("its container has every wall", async () => {
   expect(broken).toEqual([]);
   const { Entrypoint, HostConfig } = container;
   expect(Entrypoint).toEqual(["python3", "-I", "-B", "-c", "print()", "/request.json"]);
-  expect([HostConfig?.NanoCpus, HostConfig?.NetworkMode]).toEqual([1e9, "none"]);
+  expect([HostConfig?.NanoCpus, HostConfig?.NetworkMode, HostConfig?.PidsLimit]).toEqual([1e9, "none", 64]);
 });

@@ -99,6 +99,28 @@ describe("models that grade", () => {
     expect(found.metadata.token_usage).toBe(flag === "model_grader_server_error" ? 0 : 15 * asked);
   });
 
+  test("an answer of 100,000 line breaks after a fence holds nobody up, and is read as far as it was asked for", async () => {
+    const held = async (given: object, answer: string) => {
+      answers = [answer];
+      let [longest, last] = [0, performance.now()];
+      const timer = setInterval(() => {
+        longest = Math.max(longest, performance.now() - last);
+        last = performance.now();
+      }, 5);
+      const found = await run({ ...score, sampling_params: given }, "x", { w: "y" });
+      clearInterval(timer);
+      return { longest: Math.max(longest, performance.now() - last), reward: found.reward };
+    };
+    const blank = "\n".repeat(100_000);
+    const hostile = await held({ max_completions_tokens: 4096 }, `\`\`\`json${blank}x`);
+    expect(hostile.reward).toBe(0);
+    expect(hostile.longest).toBeLessThan(500);
+    const fenced = `\`\`\`json\n{"result": 3}${" ".repeat(1000)}\n\`\`\``;
+    expect((await held({ max_completions_tokens: 200 }, fenced)).reward).toBe(3);
+    // 100 tokens are at most 800 characters: the end of the fence is not among them.
+    expect((await held({ max_completions_tokens: 100 }, fenced)).reward).toBe(0);
+  });
+
   test.each<[string, string, number, string | null]>([
     ["a passing label", '{"label": "good"}', 1, null],
     ["another label", '{"label": "bad"}', 0, null],

@@ -35,6 +35,7 @@ beforeAll(async () => {
     JSON.stringify({
       messages: [{ role: "user", content: `What is ${i} + ${i}?` }],
       answer: String(2 * i),
+      working: "and ".repeat(3000),
       ...(i === 20 ? {} : { hint: "add" }),
     }),
   );
@@ -54,6 +55,16 @@ const refused = async (answer: Response) => {
 };
 
 describe("OpenAI's method reinforcement", () => {
+  test("with a grader whose template makes more than 2 Mi characters of a row is refused", async () => {
+    const grader = check("eq", "{{item.working}}".repeat(200), "x");
+    const answer = await refused(await create({ grader }));
+    expect([answer.status, answer.code, answer.param]).toEqual([
+      ...[400, "invalid_template"],
+      "method.reinforcement.grader.input",
+    ]);
+    expect(answer.message).toContain("row 1: filled in it is longer than 2 Mi characters");
+  });
+
   test("becomes GRPO with the grader frozen in it, and is shown as OpenAI shows it", async () => {
     const hyperparameters = {
       ...{ n_epochs: 2, batch_size: 4, learning_rate_multiplier: 0.5, compute_multiplier: 0.5 },
@@ -159,7 +170,11 @@ describe("answers of a trainer", () => {
 const sandbox = await (async () => {
   const probe = await createTestApp();
   const signal = new AbortController().signal;
-  const why = await pythonRunner(probe.ctx)({ source: "", check: true, sample: null, item: {} }, signal).then(
+  const why = await pythonRunner(probe.ctx)(
+    probe.actor("member"),
+    { source: "", check: true, sample: null, item: {} },
+    signal,
+  ).then(
     () => null,
     (error: Error) => error.message,
   );
