@@ -63,7 +63,7 @@ describe("the table of what goes together", () => {
   test("FlashAttention is for GPUs and 16 bits", () => {
     const said = (device: string, precision: string) =>
       refusal({ attention: "flash_attention_2", device, precision })?.reason ?? null;
-    expect(said("cpu", "bfloat16")).toContain("GPUs alone");
+    expect(said("cpu", "bfloat16")).toContain("GPUs only");
     expect(said("gpu", "float32")).toContain("16 bits");
     expect(said("gpu", "bfloat16")).toBeNull();
     const whole = { attention: "flash_attention_2", device: "gpu", precision: "bfloat16", adapter: "full" };

@@ -271,8 +271,8 @@ def test_two_ranks_end_at_one_step_with_everything_on(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "given", "word"),
     [
-        ({"early_stopping": 2}, {}, "hold-out"),
-        ({"keep_best": True}, {}, "hold-out"),
+        ({"early_stopping": 2}, {}, "validation"),
+        ({"keep_best": True}, {}, "validation"),
         ({"packing": True}, {"method": "dpo"}, "compares"),
     ],
 )
