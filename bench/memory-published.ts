@@ -11,22 +11,29 @@ export interface Published {
 }
 
 const QWEN: ModelShape = {
-  ...{ parameters: 7.721e9, layers: 32, hidden: 4096, intermediate: 11_008, heads: 32, keys: 4096 },
-  ...{ vocabulary: 151_936, tied: false },
+  parameters: 7.721e9,
+  layers: 32,
+  hidden: 4096,
+  intermediate: 11_008,
+  heads: 32,
+  keys: 4096,
+  vocabulary: 151_936,
+  tied: false,
 };
 const LLAMA: ModelShape = { ...QWEN, parameters: 6.738e9, vocabulary: 32_000 };
 const RUN: RunShape = {
-  ...{
-    method: "sft",
-    precision: "bfloat16",
-    quantization: "none",
-    tuned: false,
-    refers: false,
-    rows: 1,
-    length: 256,
-    scored: 1,
-  },
-  ...{ checkpointing: true, gpu: true, strategy: "single", processes: 1 },
+  method: "sft",
+  precision: "bfloat16",
+  quantization: "none",
+  tuned: false,
+  refers: false,
+  rows: 1,
+  length: 256,
+  scored: 1,
+  checkpointing: true,
+  gpu: true,
+  strategy: "single",
+  processes: 1,
   adapter: { r: 64, layers: null, dropout: 0.05, target_modules: "all-linear" },
 };
 const QWEN_SOURCE =
@@ -35,7 +42,10 @@ const LENGTHS = [256, 512, 1024, 2048, 4096, 8192];
 const qwen = (quantization: RunShape["quantization"], gib: number[]): Published[] =>
   LENGTHS.map((length, i) => ({
     what: `Qwen-7B, ${quantization === "none" ? "LoRA" : "Q-LoRA, 4 bits"}, ${length} tokens`,
-    ...{ source: QWEN_SOURCE, model: QWEN, run: { ...RUN, quantization, length }, gib: gib[i] ?? 0 },
+    source: QWEN_SOURCE,
+    model: QWEN,
+    run: { ...RUN, quantization, length },
+    gib: gib[i] ?? 0,
   }));
 
 export const PUBLISHED: Published[] = [
@@ -46,7 +56,10 @@ export const PUBLISHED: Published[] = [
     source: "LongLoRA, arXiv:2309.12307, table 12: eight A100, FlashAttention 2",
     model: LLAMA,
     run: {
-      ...{ ...RUN, length: 8192, strategy: "zero2", processes: 8 },
+      ...RUN,
+      length: 8192,
+      strategy: "zero2",
+      processes: 8,
       adapter: { ...RUN.adapter, r: 8, dropout: 0, target_modules: ["q_proj", "k_proj", "v_proj", "o_proj"] },
     },
     gib: 25.7,

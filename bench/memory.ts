@@ -28,7 +28,10 @@ function shapeOf(directory: string) {
 }
 
 const child = Bun.spawn([join(trainerEnvironmentPath(), "bin/python"), join(trainer, "tests/memory.py")], {
-  ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit", cwd: trainer },
+  stdin: "pipe",
+  stdout: "pipe",
+  stderr: "inherit",
+  cwd: trainer,
 });
 for (const [id, one] of runs.entries()) {
   const model = modelPath(one.model);

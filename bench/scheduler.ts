@@ -61,9 +61,11 @@ function aPlan(n: number, arrives: number, next: () => number): Plan {
   const [known, over, important] = [next() < 0.9, next() < 0.05, next()];
   const high = over ? length * 0.8 : length * (1.05 + next() * 1.2);
   return {
-    ...{ arrives, length },
+    arrives,
+    length,
     job: aJob(`j${String(n).padStart(6, "0")}`, {
-      ...{ team, wants: { gpus, gpuMemoryMb: next() < 0.3 ? 40_000 : 0 } },
+      team,
+      wants: { gpus, gpuMemoryMb: next() < 0.3 ? 40_000 : 0 },
       priority: important < 0.04 ? 50 : important < 0.15 ? -50 : 0,
       estimate: known ? { low: Math.min(length, high) * (0.4 + 0.6 * next()), high } : { low: 0, high: null },
     }),
@@ -148,7 +150,10 @@ function honest(plans: Plan[], capacity: Capacity): void {
   let [asked, unknown] = [0, 0];
   const first = plans.filter(({ arrives }) => arrives < START + (days * DAY) / 2);
   const { fates } = simulate({
-    ...{ capacity, teams: TEAMS, plans: first, policy: schedule },
+    capacity,
+    teams: TEAMS,
+    plans: first,
+    policy: schedule,
     look(input, round) {
       if (input.queued.length < 5 || ++asked % 100 !== 0) return;
       for (const [id, found] of predict(input, round.order)) {

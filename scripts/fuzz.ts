@@ -86,7 +86,10 @@ async function startFuzzed() {
   const routes = routesOf(app.app, await app.json("GET", "/openapi.json"), made);
   // Not the ones whose keys and accounts the requests name.
   const admin = await createUser(app.ctx, systemActor(), {
-    ...{ email: "fuzz@example.test", password: PASSWORD, role: "admin" as const, org: app.orgs.a },
+    email: "fuzz@example.test",
+    password: PASSWORD,
+    role: "admin" as const,
+    org: app.orgs.a,
   });
   const { key } = await createKey(app.ctx, systemActor(), { name: "fuzz", userId: admin.id });
   const keys = [key, key, key, app.keys.member, app.keys.other, ""];
@@ -97,7 +100,9 @@ async function startFuzzed() {
   const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "serve", "--data", app.dir], {
     // Without a trainer environment nothing is trained.
     env: {
-      ...{ PATH: process.env.PATH ?? "", HOME: app.dir, FTL_TRAINER_ENV: join(app.dir, "none") },
+      PATH: process.env.PATH ?? "",
+      HOME: app.dir,
+      FTL_TRAINER_ENV: join(app.dir, "none"),
       FTL_LISTEN: `127.0.0.1:${port}`,
     },
     stdout: "ignore",
@@ -108,7 +113,10 @@ async function startFuzzed() {
     return (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => null))?.ok;
   });
   return {
-    ...{ port, routes, keys, child },
+    port,
+    routes,
+    keys,
+    child,
     log: () => readFileSync(log, "utf8"),
     async close() {
       child.kill("SIGTERM");
@@ -130,7 +138,10 @@ export async function fuzz(input: FuzzInput): Promise<FuzzReport> {
   const server = await startFuzzed();
   const { child, routes } = server;
   const options: FuzzOptions = {
-    ...{ seed: input.seed, host: `127.0.0.1:${server.port}`, keys: server.keys, last: false },
+    seed: input.seed,
+    host: `127.0.0.1:${server.port}`,
+    keys: server.keys,
+    last: false,
     skipped: new Set(input.skipped ?? []),
   };
   const report: FuzzReport = { seed: input.seed, requests: 0, statuses: {}, grown: 0, failures: [] };
@@ -220,8 +231,12 @@ async function main(args: string[]): Promise<number> {
   const { values } = parseArgs({
     args,
     options: {
-      ...{ seconds: { type: "string" }, requests: { type: "string" }, seed: { type: "string" } },
-      ...{ from: { type: "string" }, skip: { type: "string" }, help: { type: "boolean" } },
+      seconds: { type: "string" },
+      requests: { type: "string" },
+      seed: { type: "string" },
+      from: { type: "string" },
+      skip: { type: "string" },
+      help: { type: "boolean" },
     } as const,
   });
   if (values.help) {

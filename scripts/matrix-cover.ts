@@ -29,8 +29,11 @@ export function pairsOf(): Pair[] {
 
 /** What the trainings of GRPO are graded by; the stand-in for the server grades by something else. */
 const GRADER = {
-  ...{ type: "string_check", name: "colour", operation: "ilike" },
-  ...{ input: "{{sample.output_text}}", reference: "{{item.colour}}" },
+  type: "string_check",
+  name: "colour",
+  operation: "ilike",
+  input: "{{sample.output_text}}",
+  reference: "{{item.colour}}",
 };
 const METHODS = OPTIONS.method as string[];
 const ON_GPUS = new Set<Value>(["gpu", "fsdp", "zero2", "zero3"]);
@@ -53,7 +56,12 @@ export function specOf(chosen: Chosen): TrainSpec {
   const own = (field: string, value: unknown) =>
     value === undefined || !knows(method, field) ? {} : { [field]: value };
   const request = parseTrainRequest({
-    ...{ model: "tiny", training_file: "ds_tiny", method, max_steps: 2, max_length: 64, n_epochs: 4 },
+    model: "tiny",
+    training_file: "ds_tiny",
+    method,
+    max_steps: 2,
+    max_length: 64,
+    n_epochs: 4,
     batch_size: perDevice * steps * processes,
     ...(method === "grpo" ? { grader: GRADER, num_generations: 2, max_completion_length: 8 } : {}),
     ...own("loss", chosen.loss),
@@ -67,23 +75,29 @@ export function specOf(chosen: Chosen): TrainSpec {
     ...(get("adapter") === "full"
       ? { adapter: "full" }
       : { lora_r: 4, rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" }),
-    ...{ quantization: get("quantization"), precision: get("precision"), scheduler: get("scheduler") },
-    ...{
-      packing: get("packing"),
-      padding_free: get("padding_free"),
-      gradient_checkpointing: get("gradient_checkpointing"),
-      keep_best: get("keep_best"),
-    },
+    quantization: get("quantization"),
+    precision: get("precision"),
+    scheduler: get("scheduler"),
+    packing: get("packing"),
+    padding_free: get("padding_free"),
+    gradient_checkpointing: get("gradient_checkpointing"),
+    keep_best: get("keep_best"),
     ...(get("neftune") ? { neftune_alpha: 5 } : {}),
     ...(get("early_stopping") ? { early_stopping: 1 } : {}),
-    ...{ attention: get("attention"), liger_kernel: get("liger_kernel"), torch_compile: get("torch_compile") },
+    attention: get("attention"),
+    liger_kernel: get("liger_kernel"),
+    torch_compile: get("torch_compile"),
     ...(processes > 1 ? { cpu_processes: processes, parallel: "ddp" } : {}),
-    ...{ eval_every: 1, save_every: 2 },
+    eval_every: 1,
+    save_every: 2,
   });
   const held = (chosen.holdout ?? (get("early_stopping") || get("keep_best") ? "some" : "none")) === "some" ? 4 : 0;
   const tuned = get("start") === "tuned";
   const facts: AutoFacts = {
-    ...{ trainRows: 12, holdoutRows: held, rowType: rows, tokens: null },
+    trainRows: 12,
+    holdoutRows: held,
+    rowType: rows,
+    tokens: null,
     base: { ...modelShape(1e6, { layers: 3, vocab_size: 320 }), context_length: 256 },
     machine: { cpus: 2, memoryMb: 64_000, bf16: false },
   };
@@ -91,7 +105,11 @@ export function specOf(chosen: Chosen): TrainSpec {
   const resolved = resolveAuto(request, tuned ? { ...facts, start: adapter } : facts);
   const ids = { version_id: "dsv_tiny", file_id: null, hash: "h", train_rows: 12, holdout_rows: held };
   const spec: TrainSpec = {
-    ...{ version: 1, kind: "train", suffix: null, output_model: "ft:tiny:org::matrix", evaluate_after: false },
+    version: 1,
+    kind: "train",
+    suffix: null,
+    output_model: "ft:tiny:org::matrix",
+    evaluate_after: false,
     base_model: { id: "tiny", revision: "1", hash: "h", parameters: 1e6, context_length: 256 },
     dataset: { dataset_id: "ds_tiny", ...ids, ...(rows === "chat" ? {} : { row_type: rows }) },
     validation: null,
@@ -99,7 +117,9 @@ export function specOf(chosen: Chosen): TrainSpec {
     ...(tuned ? { start: { model: "ft:tiny", checkpoint_id: "c", artifact_id: "a" } } : {}),
     // The machine's memory decides otherwise; here the number of rows at once is an option like others.
     hyperparameters: {
-      ...{ ...resolved.hyperparameters, per_device_batch_size: perDevice, gradient_accumulation: steps },
+      ...resolved.hyperparameters,
+      per_device_batch_size: perDevice,
+      gradient_accumulation: steps,
     },
     schedule: { ...resolved.schedule, sample_rows: Math.min(1, held), sample_max_tokens: 4 },
     parallel: resolved.parallel,

@@ -20,7 +20,10 @@ export const wordsOf = (chosen: Chosen): string =>
 export async function runAll(runs: Chosen[], progress: (done: number, failed: number) => void): Promise<Surprise[]> {
   needs("trainer environment");
   const child = Bun.spawn([join(trainerEnvironmentPath(), "bin/python"), join(TRAINER, "tests/matrix.py")], {
-    ...{ stdin: "pipe", stdout: "pipe", stderr: "inherit", cwd: TRAINER },
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+    cwd: TRAINER,
   });
   const feed = (async () => {
     for (const [id, chosen] of runs.entries()) child.stdin.write(`${JSON.stringify({ id, spec: specOf(chosen) })}\n`);

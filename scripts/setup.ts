@@ -41,8 +41,11 @@ export async function runStep(
 ): Promise<void> {
   say(what);
   const child = Bun.spawn(argv, {
-    ...{ cwd, env: cleanEnvironment(env) },
-    ...{ stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+    cwd,
+    env: cleanEnvironment(env),
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
   });
   const [out, problem] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   if ((await child.exited) !== 0) giveUp(`${what}: failed. ${advice}\n${(out + problem).slice(-4000)}`);

@@ -272,7 +272,11 @@ async function main(args: string[]): Promise<number> {
       say(`Running bun test: ${name}`);
       // A slow machine is no failure: what hangs is ended after a minute, unless a test asks for more.
       const how = (some: readonly string[], report: string) => [
-        ...[process.execPath, "test", "--timeout=60000", "--reporter=junit", `--reporter-outfile=${report}`],
+        process.execPath,
+        "test",
+        "--timeout=60000",
+        "--reporter=junit",
+        `--reporter-outfile=${report}`,
         ...some,
       ];
       totals.push(await runGroup(how, files, `bun-${name}`, ROOT, env));
@@ -282,7 +286,13 @@ async function main(args: string[]): Promise<number> {
     say("Running pytest on the trainer");
     const files = pythonFiles.map((file) => join(ROOT, file));
     const how = (some: readonly string[], report: string) => [
-      ...[python, "-m", "pytest", "-q", "-p", "no:cacheprovider", `--junitxml=${report}`],
+      python,
+      "-m",
+      "pytest",
+      "-q",
+      "-p",
+      "no:cacheprovider",
+      `--junitxml=${report}`,
       // A process each of one thread: a file's tests share what they trained, so a file is never split.
       ...["-n", String(Math.min(4, availableParallelism())), "--dist", "loadfile"],
       ...some,

@@ -22,7 +22,9 @@ const PUBLIC = [
   "GET /login",
   "GET /openapi.json",
   "GET /setup",
-  ...["POST /invite", "POST /login", "POST /setup"],
+  "POST /invite",
+  "POST /login",
+  "POST /setup",
 ];
 
 /** Routes without an id in the path whose body names something. */

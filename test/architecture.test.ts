@@ -6,8 +6,26 @@ import { dirname, join, relative, resolve } from "node:path";
 const ROOT = resolve(import.meta.dir, "..");
 /** Rooms from left to right: a room may use the service and model of those before it. */
 const ROOMS = [
-  ...["audit", "auth", "quotas", "plugins", "compute", "datasets", "models", "billing", "graders", "metrics", "jobs"],
-  ...["trainers", "evaluations", "exports", "sweeps", "deployments", "gateway", "analytics", "admin", "home"],
+  "audit",
+  "auth",
+  "quotas",
+  "plugins",
+  "compute",
+  "datasets",
+  "models",
+  "billing",
+  "graders",
+  "metrics",
+  "jobs",
+  "trainers",
+  "evaluations",
+  "exports",
+  "sweeps",
+  "deployments",
+  "gateway",
+  "analytics",
+  "admin",
+  "home",
 ];
 /** Rooms of many small files without a barrel: who needs a name imports the file that owns it. */
 const OWNERS = ["jobs"];

@@ -34,7 +34,8 @@ describe("the table of what goes together", () => {
       });
       expect(specs.length).toBeGreaterThan(1000);
       const child = Bun.spawn([join(TRAINER_ENV, "bin/python"), "-c", CHECK], {
-        ...{ cwd: join(import.meta.dir, "../trainer"), stdout: "pipe" },
+        cwd: join(import.meta.dir, "../trainer"),
+        stdout: "pipe",
         stdin: new Blob([specs.map((spec) => JSON.stringify(spec)).join("\n")]),
       });
       const answers = (await new Response(child.stdout).text()).trim().split("\n");

@@ -8,8 +8,16 @@ import { importTinyModel, TINY_MODEL } from "./support/tiny.ts";
 const MAIN = join(import.meta.dir, "../src/main.ts");
 const skip = trainerMissing ?? (existsSync(join(TINY_MODEL, "config.json")) ? null : `no tiny model at ${TINY_MODEL}`);
 const KEYS = [
-  ...["base_url", "page_url", "api_key", "base_model", "model", "dataset_id", "job_id"],
-  ...["before", "after", "seconds"],
+  "base_url",
+  "page_url",
+  "api_key",
+  "base_model",
+  "model",
+  "dataset_id",
+  "job_id",
+  "before",
+  "after",
+  "seconds",
 ];
 
 interface Result {

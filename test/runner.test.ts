@@ -43,18 +43,14 @@ describe("what arguments of the test command mean", () => {
   const root = mkdtempSync(join(tmpdir(), "ftl-runner-"));
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   const files = [
-    ...[
-      "test/cli.test.ts",
-      "test/rooms/gateway.test.ts",
-      "test/rooms/gateway-limits.test.ts",
-      "test/rooms/jobs.test.ts",
-    ],
-    ...[
-      "test/e2e/gateway.test.ts",
-      "test/serving/start.test.ts",
-      "test/serving/gpu/many.test.ts",
-      "test/rooms/helper.ts",
-    ],
+    "test/cli.test.ts",
+    "test/rooms/gateway.test.ts",
+    "test/rooms/gateway-limits.test.ts",
+    "test/rooms/jobs.test.ts",
+    "test/e2e/gateway.test.ts",
+    "test/serving/start.test.ts",
+    "test/serving/gpu/many.test.ts",
+    "test/rooms/helper.ts",
     "trainer/tests/test_train.py",
   ];
   for (const file of files) {

@@ -12,8 +12,13 @@ function serve(input: Input, backfill: boolean): Round {
     if (found) {
       round.starts.push({ jobId: job.id, hostId: found.hostId, gpus: found.gpus, backfills: null });
       const work: Running = {
-        ...{ job, hostId: found.hostId, gpus: found.gpus, startedAt: input.now, left: job.estimate },
-        ...{ yieldable: false, yielding: false },
+        job,
+        hostId: found.hostId,
+        gpus: found.gpus,
+        startedAt: input.now,
+        left: job.estimate,
+        yieldable: false,
+        yielding: false,
       };
       occupy(room, work);
       continue;

@@ -27,8 +27,13 @@ export async function cardsOf(ctx: Ctx, provider: string | null): Promise<CardGr
   if (giving.length === 0) return [];
   const rows = await ctx.db
     .select({
-      ...{ provider: host.provider, local: host.local, model: gpu.model, memoryMb: gpu.memoryMb, slice: gpu.parent },
-      ...{ count: sql<number>`count(*)`, shares: sql<number>`max(${gpu.shares})` },
+      provider: host.provider,
+      local: host.local,
+      model: gpu.model,
+      memoryMb: gpu.memoryMb,
+      slice: gpu.parent,
+      count: sql<number>`count(*)`,
+      shares: sql<number>`max(${gpu.shares})`,
     })
     .from(gpu)
     .innerJoin(host, eq(host.id, gpu.hostId))
@@ -44,7 +49,10 @@ export async function cardsOf(ctx: Ctx, provider: string | null): Promise<CardGr
     )
     .groupBy(gpu.hostId, gpu.model, gpu.memoryMb, gpu.parent);
   return rows.map(({ provider, local, model, memoryMb, slice, count, shares }) => ({
-    ...{ count: slice === null ? count : 1, memoryMb, bf16: !NO_BF16.test(model), shares },
+    count: slice === null ? count : 1,
+    memoryMb,
+    bf16: !NO_BF16.test(model),
+    shares,
     local: local ?? giving.find(({ id }) => id === provider)?.capabilities.local ?? false,
   }));
 }

@@ -125,7 +125,7 @@ export async function makeVenv(python: Python, directory: string, signal?: Abort
     [[python.path, "-m", "virtualenv", "--quiet", directory]],
     [
       [python.path, "-m", "venv", "--without-pip", directory],
-      [python.path, "-m", "pip", "--python", inside, ...["install", "--quiet", "--no-input"], ...HASHED, "-r", pip],
+      [python.path, "-m", "pip", "--python", inside, "install", "--quiet", "--no-input", ...HASHED, "-r", pip],
     ],
   ];
   let said = "";

@@ -68,7 +68,10 @@ async function create(ctx: Ctx, actor: Actor, request: Request): Promise<string>
     return (await createDataset(ctx, actor, { fileId, name, description, ...settings(body) })).id;
   }
   const form = await readUpload(ctx, request, {
-    ...{ field: "file", limit: ctx.config.max_upload_bytes, raw: true, org: actor.org },
+    field: "file",
+    limit: ctx.config.max_upload_bytes,
+    raw: true,
+    org: actor.org,
   });
   try {
     const body = parseWith(UploadFields, nested(form.fields));

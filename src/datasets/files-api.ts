@@ -23,7 +23,10 @@ export const filesApi = (ctx: Ctx) =>
       async ({ actor, request, server }) => {
         server?.timeout(request, 0);
         const form = await readUpload(ctx, request, {
-          ...{ field: "file", limit: ctx.config.max_upload_bytes, raw: true, org: actor.org },
+          field: "file",
+          limit: ctx.config.max_upload_bytes,
+          raw: true,
+          org: actor.org,
         });
         try {
           if (form.fields.purpose === undefined)

@@ -53,7 +53,10 @@ const ShowQuery = v.object({
 /** Takes an uploaded file in and returns the page of the dataset it became. */
 async function take(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
   const form = await readUpload(ctx, request, {
-    ...{ field: "file", limit: ctx.config.max_upload_bytes, raw: true, org: actor.org },
+    field: "file",
+    limit: ctx.config.max_upload_bytes,
+    raw: true,
+    org: actor.org,
   });
   try {
     const made = await keepFile(ctx, actor, form.received, { filename: form.filename, purpose: "fine-tune" });

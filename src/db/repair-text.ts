@@ -13,11 +13,30 @@ const HALVES = Array.from({ length: 32 }, (_, n) => `x'ED${(0xa0 + n).toString(1
  * in the hash of its row, and nothing but `JSON.parse` reads it.
  */
 const JSON_COLUMNS = new Set([
-  ...["artifact.metrics", "artifact.files", "attempt.offer", "attempt.handle", "base_model.files"],
-  ...["base_model.architecture", "checkpoint.metrics", "dataset_version.mapping", "dataset_version.report"],
-  ...["dataset_tokens.stats", "evaluation.result", "answer.prompt", "event.data", "job.spec", "job.request"],
-  ...["job.metadata", "job.window", "job.progress", "job.result", "job.error", "sweep.request", "trial.values"],
-  ...["trial.rungs", "trial.decisions"],
+  "artifact.metrics",
+  "artifact.files",
+  "attempt.offer",
+  "attempt.handle",
+  "base_model.files",
+  "base_model.architecture",
+  "checkpoint.metrics",
+  "dataset_version.mapping",
+  "dataset_version.report",
+  "dataset_tokens.stats",
+  "evaluation.result",
+  "answer.prompt",
+  "event.data",
+  "job.spec",
+  "job.request",
+  "job.metadata",
+  "job.window",
+  "job.progress",
+  "job.result",
+  "job.error",
+  "sweep.request",
+  "trial.values",
+  "trial.rungs",
+  "trial.decisions",
 ]);
 
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;

@@ -216,7 +216,10 @@ async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationRo
 async function view(ctx: Ctx, row: EvaluationRow): Promise<EvaluationView> {
   const [work] = await ctx.db
     .select({
-      ...{ state: job.state, progress: job.progress, error: job.error, finishedAt: job.finishedAt },
+      state: job.state,
+      progress: job.progress,
+      error: job.error,
+      finishedAt: job.finishedAt,
       rowType: sql<RowType | null>`json_extract(${job.spec}, '$.dataset.row_type')`,
     })
     .from(job)

@@ -162,7 +162,11 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     precision,
     trainer: await trainerIdentity(ctx),
     need: {
-      ...{ gpus: 0, gpu_memory_mb: 0, cpus: 1, max_price_per_hour: null, provider: null },
+      gpus: 0,
+      gpu_memory_mb: 0,
+      cpus: 1,
+      max_price_per_hour: null,
+      provider: null,
       // Merged in 32 bits, and while it is saved there twice.
       memory_mb: Math.ceil((base.parameters * 4 * 2.2) / 2 ** 20) + 1500,
       disk_mb: Math.ceil((base.parameters * 8) / 2 ** 20) + 1000,

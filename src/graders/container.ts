@@ -128,8 +128,14 @@ export async function runInContainer(
     const { installation } = ctx;
     container = await docker.createContainer(
       graderContainer({
-        ...{ image, installation, id, program, request, limits },
-        ...{ user: settings.user, walls: walls(settings) },
+        image,
+        installation,
+        id,
+        program,
+        request,
+        limits,
+        user: settings.user,
+        walls: walls(settings),
       }),
     );
     await container.start();

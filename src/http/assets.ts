@@ -51,7 +51,16 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
   "icon.svg": { type: "image/svg+xml", parts: [icon] },
   ...Object.fromEntries(
     Object.entries({
-      ...{ htmx, uplot, app, chart, log, palette, playground, series, stream, upload },
+      htmx,
+      uplot,
+      app,
+      chart,
+      log,
+      palette,
+      playground,
+      series,
+      stream,
+      upload,
       "save-row": saveRow,
     }).map(([name, path]) => [`${name}.js`, { type: "text/javascript; charset=utf-8", parts: [path] }]),
   ),

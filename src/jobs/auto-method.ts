@@ -32,13 +32,25 @@ const ROW_WORDS: Record<RowType, string> = {
  * at larger ones, and text is learned over more and longer rows.
  */
 const RATE_SHARE: Record<MethodName, number> = {
-  ...{ sft: 1, pretrain: 0.5, dpo: 0.1, orpo: 0.2, kto: 0.1, reward: 0.2, grpo: 0.1 },
+  sft: 1,
+  pretrain: 0.5,
+  dpo: 0.1,
+  orpo: 0.2,
+  kto: 0.1,
+  reward: 0.2,
+  grpo: 0.1,
 };
 export const rateShare = (method: MethodName): number => RATE_SHARE[method];
 
 /** Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's answer as well. */
 const SEQUENCES: Record<MethodName, number> = {
-  ...{ sft: 1, pretrain: 1, dpo: 2, orpo: 2, kto: 2, reward: 2, grpo: 1 }, // each of GRPO's answers is one
+  sft: 1,
+  pretrain: 1,
+  dpo: 2,
+  orpo: 2,
+  kto: 2,
+  reward: 2,
+  grpo: 1, // each of GRPO's answers is one
 };
 export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
 
@@ -113,7 +125,9 @@ export function methodOf(
     case "sft": {
       const why = "the model learns to answer, not to ask";
       return {
-        ...{ type: name, adapter, ...held },
+        type: name,
+        adapter,
+        ...held,
         loss_on: pick("loss_on", request.loss_on, () => "completion" as const, why),
       };
     }
@@ -124,20 +138,27 @@ export function methodOf(
       const least = loss === "exo_pair" ? 0.001 : 0;
       const smoothing = least ? "exo_pair needs a little" : "the pairs are taken to be right";
       return {
-        ...{ type: name, adapter, ...held, loss },
+        type: name,
+        adapter,
+        ...held,
+        loss,
         beta: pick("beta", request.beta, () => 0.1, "the usual hold on the model it began from"),
         label_smoothing: pick("label_smoothing", request.label_smoothing, () => least, smoothing),
       };
     }
     case "orpo":
       return {
-        ...{ type: name, adapter, ...held },
+        type: name,
+        adapter,
+        ...held,
         beta: pick("beta", request.beta, () => 0.1, "the weight of the ORPO paper"),
       };
     case "kto": {
       const same = "good and bad answers count alike";
       return {
-        ...{ type: name, adapter, ...held },
+        type: name,
+        adapter,
+        ...held,
         beta: pick("beta", request.beta, () => 0.1, "the usual hold on the model it began from"),
         desirable_weight: pick("desirable_weight", request.desirable_weight, () => 1, same),
         undesirable_weight: pick("undesirable_weight", request.undesirable_weight, () => 1, same),
@@ -147,7 +168,9 @@ export function methodOf(
       return { ...grpoOf(request, pick, contextLength), adapter, ...held };
     case "reward":
       return {
-        ...{ type: name, adapter, ...held },
+        type: name,
+        adapter,
+        ...held,
         center: pick("center", request.center, () => 0.01, "keeps rewards near zero on average"),
       };
   }

@@ -149,7 +149,8 @@ function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength:
 /** GRPO is one process: asked for nothing else, it gets one GPU. */
 const alone = (request: TrainRequest): TrainRequest => ({
   ...request,
-  ...{ gpus: given(request.gpus) ?? 1, parallel: given(request.parallel) ?? "single" },
+  gpus: given(request.gpus) ?? 1,
+  parallel: given(request.parallel) ?? "single",
 });
 
 /** Takes the value given, or the rule's, and notes in `reasons` why. */

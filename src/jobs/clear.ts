@@ -72,7 +72,10 @@ async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<st
     .innerJoin(artifact, eq(artifact.jobId, job.id))
     .where(
       and(
-        ...[eq(job.org, org), eq(job.kind, "export"), eq(job.parentId, jobId), inArray(job.state, [...FINAL_STATES])],
+        eq(job.org, org),
+        eq(job.kind, "export"),
+        eq(job.parentId, jobId),
+        inArray(job.state, [...FINAL_STATES]),
         inArray(artifact.status, ["complete", "invalid"]),
       ),
     );

@@ -188,7 +188,9 @@ function hyperparametersOf(row: JobRow, spec: TrainSpec) {
   const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
   const automatic = autoLearningRate(spec.base_model.parameters) * rateShare(method.type);
   return {
-    ...{ n_epochs, batch_size, learning_rate_multiplier: Number((learning_rate / automatic).toPrecision(4)) },
+    n_epochs,
+    batch_size,
+    learning_rate_multiplier: Number((learning_rate / automatic).toPrecision(4)),
     ...("beta" in method ? { beta: method.beta } : {}),
   };
 }

@@ -4,19 +4,29 @@ const output = "{{sample.output_text}}";
 /** By the type of grader; `field` is the row's field that holds what is wanted. */
 const STARTS: Record<string, (field: string) => Record<string, unknown>> = {
   string_check: (field) => ({
-    ...{ type: "string_check", name: "right", operation: "ilike" },
-    ...{ input: output, reference: `{{item.${field}}}` },
+    type: "string_check",
+    name: "right",
+    operation: "ilike",
+    input: output,
+    reference: `{{item.${field}}}`,
   }),
   text_similarity: (field) => ({
-    ...{ type: "text_similarity", name: "close", evaluation_metric: "fuzzy_match" },
-    ...{ input: output, reference: `{{item.${field}}}` },
+    type: "text_similarity",
+    name: "close",
+    evaluation_metric: "fuzzy_match",
+    input: output,
+    reference: `{{item.${field}}}`,
   }),
   python: (field) => ({
-    ...{ type: "python", name: "own" },
+    type: "python",
+    name: "own",
     source: `def grade(sample, item):\n    return 1.0 if str(item["${field}"]) in sample["output_text"] else 0.0\n`,
   }),
   score_model: (field) => ({
-    ...{ type: "score_model", name: "judge", model: "smollm2-135m-instruct", range: [0, 1] },
+    type: "score_model",
+    name: "judge",
+    model: "smollm2-135m-instruct",
+    range: [0, 1],
     input: [
       {
         role: "user",
@@ -25,7 +35,9 @@ const STARTS: Record<string, (field: string) => Record<string, unknown>> = {
     ],
   }),
   multi: (field) => ({
-    ...{ type: "multi", name: "both", calculate_output: "0.7 * right + 0.3 * close" },
+    type: "multi",
+    name: "both",
+    calculate_output: "0.7 * right + 0.3 * close",
     graders: { right: STARTS.string_check?.(field), close: STARTS.text_similarity?.(field) },
   }),
 };

@@ -41,8 +41,12 @@ export const hardwareOf = (provider: string, offer: Pick<Offer, "gpuName">) =>
 export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promise<PastRun[]> {
   const rows = await ctx.db
     .select({
-      ...{ spec: job.spec, progress: job.progress, result: job.result, error: job.error },
-      ...{ provider: attempt.provider, offer: attempt.offer },
+      spec: job.spec,
+      progress: job.progress,
+      result: job.result,
+      error: job.error,
+      provider: attempt.provider,
+      offer: attempt.offer,
     })
     .from(job)
     .leftJoin(attempt, and(eq(attempt.jobId, job.id), eq(attempt.number, job.attempts)))

@@ -107,9 +107,21 @@ export async function planOffers(
       const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
       const fits = memory.total <= memoryMb && need.memory_mb <= main;
       return {
-        ...{ provider, title, location: offer.location, gpus: offer.gpus, gpuName: offer.gpuName, cpus: offer.cpus },
-        ...{ memoryMb, neededMb: memory.total, fits, available: offer.available, startsInS: offer.startsInS },
-        ...{ pricePerHour: offer.pricePerHour, seconds, basis: speed.basis, runs: speed.runs },
+        provider,
+        title,
+        location: offer.location,
+        gpus: offer.gpus,
+        gpuName: offer.gpuName,
+        cpus: offer.cpus,
+        memoryMb,
+        neededMb: memory.total,
+        fits,
+        available: offer.available,
+        startsInS: offer.startsInS,
+        pricePerHour: offer.pricePerHour,
+        seconds,
+        basis: speed.basis,
+        runs: speed.runs,
         costUsd: seconds && [(seconds[0] / 3600) * offer.pricePerHour, (seconds[1] / 3600) * offer.pricePerHour],
         suggestion: fits ? null : suggest(memoryMb),
       };

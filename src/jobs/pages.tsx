@@ -45,8 +45,12 @@ const LastTry = v.pipe(
   v.string(),
   v.parseJson(),
   v.object({
-    ...{ rowId: v.number(), reward: v.number(), error: v.nullable(v.string()) },
-    ...{ data: v.string(), grader: v.string(), answer: v.string() },
+    rowId: v.number(),
+    reward: v.number(),
+    error: v.nullable(v.string()),
+    data: v.string(),
+    grader: v.string(),
+    answer: v.string(),
   }),
 );
 

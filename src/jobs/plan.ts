@@ -46,10 +46,21 @@ function suggestionView({ change, words, effect, memoryMb }: Suggestion) {
 /** A machine a planned run could have. */
 function offerView(one: PlannedOffer) {
   return {
-    ...{ provider: one.provider, location: one.location, gpus: one.gpus, gpu: one.gpuName, cpus: one.cpus },
-    ...{ memory_mb: one.memoryMb, needed_mb: one.neededMb, fits: one.fits, available: one.available },
-    ...{ starts_in_s: one.startsInS, price_per_hour_usd: one.pricePerHour },
-    ...{ seconds_range: one.seconds, cost_range_usd: one.costUsd, basis: one.basis, runs: one.runs },
+    provider: one.provider,
+    location: one.location,
+    gpus: one.gpus,
+    gpu: one.gpuName,
+    cpus: one.cpus,
+    memory_mb: one.memoryMb,
+    needed_mb: one.neededMb,
+    fits: one.fits,
+    available: one.available,
+    starts_in_s: one.startsInS,
+    price_per_hour_usd: one.pricePerHour,
+    seconds_range: one.seconds,
+    cost_range_usd: one.costUsd,
+    basis: one.basis,
+    runs: one.runs,
     suggestion: one.suggestion && suggestionView(one.suggestion),
   };
 }

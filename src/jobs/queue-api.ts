@@ -15,16 +15,25 @@ const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 100
 
 /** When a job should begin, in seconds since 1970. */
 export const startView = ({ earliest, latest, why }: StartRange) => ({
-  ...{ earliest: seconds(earliest), latest: seconds(latest), why },
+  earliest: seconds(earliest),
+  latest: seconds(latest),
+  why,
 });
 /** What a job waits for. */
 export const waitingView = (waiting: WaitView | null) => waiting && { ...waiting, until: seconds(waiting.until) };
 
 const teamView = (team: TeamView) => ({
-  ...{ object: "team" as const, id: team.id, name: team.name, weight: team.weight },
-  ...{ max_gpus: team.maxGpus, gpu_hours_per_month: team.monthGpuHours, gpus_now: team.gpusNow },
-  ...{ recent_gpu_hours: team.used, gpu_hours_this_month: team.usedThisMonth },
-  ...{ running: team.running, waiting: team.waiting },
+  object: "team" as const,
+  id: team.id,
+  name: team.name,
+  weight: team.weight,
+  max_gpus: team.maxGpus,
+  gpu_hours_per_month: team.monthGpuHours,
+  gpus_now: team.gpusNow,
+  recent_gpu_hours: team.used,
+  gpu_hours_this_month: team.usedThisMonth,
+  running: team.running,
+  waiting: team.waiting,
 });
 
 function queueView(view: QueueView) {
@@ -32,14 +41,20 @@ function queueView(view: QueueView) {
     object: "queue" as const,
     hosts: view.hosts.map(({ gpus, ask: _ask, ...host }) => ({ ...host, gpus: gpus.length })),
     running: view.running.map(({ uuids, since, ends, deadline, own: _own, ...work }) => ({
-      ...{ ...work, deadline: seconds(deadline) },
-      ...{ gpu_uuids: uuids, since: seconds(since) },
+      ...work,
+      deadline: seconds(deadline),
+      gpu_uuids: uuids,
+      since: seconds(since),
       ends: { earliest: seconds(ends.earliest), latest: seconds(ends.latest) },
     })),
     data: view.waiting.map(({ since, waiting, start, deadline, late, notBefore, own: _own, ...work }) => ({
       ...work,
-      ...{ queued_at: seconds(since), waiting_for: waitingView(waiting), predicted_start: startView(start) },
-      ...{ not_before: seconds(notBefore), deadline: seconds(deadline), late },
+      queued_at: seconds(since),
+      waiting_for: waitingView(waiting),
+      predicted_start: startView(start),
+      not_before: seconds(notBefore),
+      deadline: seconds(deadline),
+      late,
     })),
     has_more: view.hasMore,
     total: view.total,

@@ -19,7 +19,12 @@ export interface PlaceForm {
 
 const text = v.optional(v.pipe(v.string(), v.maxLength(60)), "");
 export const PLACE_FIELDS = {
-  ...{ priority: text, not_before: text, deadline: text, from: text, until: text, tz: text },
+  priority: text,
+  not_before: text,
+  deadline: text,
+  from: text,
+  until: text,
+  tz: text,
   // One checkbox sends a text, several a list.
   days: v.optional(
     v.pipe(
@@ -39,7 +44,13 @@ export const ShareBody = v.object({ weight: text, max_gpus: text, gpu_hours_per_
 const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
 
 export const EMPTY_PLACE: PlaceForm = {
-  ...{ priority: "", not_before: "", deadline: "", from: "", until: "", tz: "UTC", days: [] },
+  priority: "",
+  not_before: "",
+  deadline: "",
+  from: "",
+  until: "",
+  tz: "UTC",
+  days: [],
 };
 
 /** The form of a job's place as it is. */
@@ -47,8 +58,11 @@ export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadlin
   const { priority, startAfter, deadline, window } = row;
   return {
     priority: String(priority),
-    ...{ not_before: local(startAfter), deadline: local(deadline) },
-    ...{ from: window?.from ?? "", until: window?.until ?? "", tz: window?.tz ?? "UTC" },
+    not_before: local(startAfter),
+    deadline: local(deadline),
+    from: window?.from ?? "",
+    until: window?.until ?? "",
+    tz: window?.tz ?? "UTC",
     days: (window?.days ?? []).map(String),
   };
 }
@@ -61,7 +75,13 @@ export const placeField = (path: string): string =>
 
 /** The fields of a posted form that are about its place. */
 export const postedPlace = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
-  ...{ priority, not_before, deadline, from, until, tz, days },
+  priority,
+  not_before,
+  deadline,
+  from,
+  until,
+  tz,
+  days,
 });
 
 /** What a wrong request says, by field of the form. */
@@ -85,10 +105,13 @@ export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
   const hours = form.from !== "" || form.until !== "" || some;
   return {
     priority: number(form.priority) ?? 0,
-    ...{ not_before: moment(form.not_before), deadline: moment(form.deadline) },
+    not_before: moment(form.not_before),
+    deadline: moment(form.deadline),
     window: hours
       ? {
-          ...{ from: form.from, until: form.until, tz: form.tz.trim() || "UTC" },
+          from: form.from,
+          until: form.until,
+          tz: form.tz.trim() || "UTC",
           ...(some ? { days: form.days.map(number).sort() } : {}),
         }
       : null,
@@ -116,13 +139,16 @@ export function placeRequest(
 export type ShareForm = v.InferOutput<typeof ShareBody>;
 const shown = (value: number | null) => (value === null ? "" : String(value));
 export const shareForm = (team: TeamView): ShareForm => ({
-  ...{ weight: String(team.weight), max_gpus: shown(team.maxGpus), gpu_hours_per_month: shown(team.monthGpuHours) },
+  weight: String(team.weight),
+  max_gpus: shown(team.maxGpus),
+  gpu_hours_per_month: shown(team.monthGpuHours),
 });
 
 export function shareRequest(form: ShareForm): { change: ShareChange } | { problems: Record<string, string> } {
   const parsed = v.safeParse(ShareChange, {
     weight: number(form.weight) ?? 1,
-    ...{ max_gpus: number(form.max_gpus), gpu_hours_per_month: number(form.gpu_hours_per_month) },
+    max_gpus: number(form.max_gpus),
+    gpu_hours_per_month: number(form.gpu_hours_per_month),
   });
   return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
 }

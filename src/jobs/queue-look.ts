@@ -45,7 +45,8 @@ function look(ctx: Ctx): Promise<{ input: Input; round: Round }> {
     if (rest > 0) await Bun.sleep(rest);
   };
   const made: Look = {
-    ...{ begun: false, restUntil: 0 },
+    begun: false,
+    restUntil: 0,
     found: rested().then(async () => {
       made.begun = true;
       const began = performance.now();

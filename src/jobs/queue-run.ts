@@ -68,7 +68,11 @@ async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
         .set({ doneAt: ctx.clock.now() })
         .where(and(eq(command.jobId, jobId), eq(command.type, "pause"), isNull(command.doneAt)));
       await tx.insert(command).values({
-        ...{ id: `cmd_${randomChars(20)}`, jobId, type: "pause", createdBy: "system", createdAt: ctx.clock.now() },
+        id: `cmd_${randomChars(20)}`,
+        jobId,
+        type: "pause",
+        createdBy: "system",
+        createdAt: ctx.clock.now(),
       });
       await note(tx, ctx, row, YIELD_WORDS[cause]);
       found.push(message);

@@ -52,8 +52,15 @@ export interface QueueCarry {
 }
 
 export const newQueueCarry = (): QueueCarry => ({
-  ...{ queued: new Map(), changed: new Set(), readAllAt: Number.NEGATIVE_INFINITY, usage: newUsageBook() },
-  ...{ reservations: [], noRent: new Set(), last: null, version: 0, states: "" },
+  queued: new Map(),
+  changed: new Set(),
+  readAllAt: Number.NEGATIVE_INFINITY,
+  usage: newUsageBook(),
+  reservations: [],
+  noRent: new Set(),
+  last: null,
+  version: 0,
+  states: "",
 });
 
 const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind", ${job.priority} as "priority",
@@ -83,7 +90,10 @@ interface Row {
 function wantsOf(text: string): Wants {
   const need = JSON.parse(text) as Need;
   return {
-    ...{ gpus: need.gpus, gpuMemoryMb: need.gpu_memory_mb, cpus: need.cpus, memoryMb: need.memory_mb },
+    gpus: need.gpus,
+    gpuMemoryMb: need.gpu_memory_mb,
+    cpus: need.cpus,
+    memoryMb: need.memory_mb,
     provider: need.provider,
   };
 }
@@ -93,13 +103,21 @@ function jobOf(row: Row, carry: QueueCarry): Job {
   const wants = carry.queued.get(id)?.wants ?? wantsOf(row.need);
   const rest = 1 - Math.min(1, Math.max(0, row.fraction ?? 0));
   return {
-    ...{ id, team, kind, priority, startAfter, deadline, wants },
+    id,
+    team,
+    kind,
+    priority,
+    startAfter,
+    deadline,
+    wants,
     queuedAt: row.queuedAt ?? row.createdAt,
     retryAt: row.notBefore,
     window: row.window === null ? null : JSON.parse(row.window),
     estimate: lowS === null || highS === null ? UNKNOWN : { low: lowS * rest * 1000, high: highS * rest * 1000 },
     shape: shapeOf(kind, wants),
-    ...{ begun: row.attempts > 0, ending: false, noRent: carry.noRent.has(id) },
+    begun: row.attempts > 0,
+    ending: false,
+    noRent: carry.noRent.has(id),
   };
 }
 
@@ -201,22 +219,39 @@ async function readCapacity(ctx: Ctx): Promise<Capacity> {
     if (plugin.kind === "process") {
       const [row] = mine;
       hosts.push({
-        ...{ id: `${plugin.id}.local`, provider: plugin.id, state: row?.state ?? "ready", gpus: [], ask: false },
-        ...{ cpus: availableParallelism(), memoryMb: Math.floor(totalmem() / 2 ** 20), pool: local ? "local" : null },
+        id: `${plugin.id}.local`,
+        provider: plugin.id,
+        state: row?.state ?? "ready",
+        gpus: [],
+        ask: false,
+        cpus: availableParallelism(),
+        memoryMb: Math.floor(totalmem() / 2 ** 20),
+        pool: local ? "local" : null,
       });
     } else if (provider.hosts && mine.length > 0)
       for (const row of mine) {
         const pool = (row.local ?? local) ? "local" : row.id;
         pools[pool] ??= own;
         hosts.push({
-          ...{ id: row.id, provider: plugin.id, cpus: row.cpus, memoryMb: row.memoryMb, pool, ask: false },
+          id: row.id,
+          provider: plugin.id,
+          cpus: row.cpus,
+          memoryMb: row.memoryMb,
+          pool,
+          ask: false,
           state: row.seenAt < now - SILENT_MS ? "silent" : row.state,
           gpus: plugin.capabilities.gpus ? (byHost.get(row.id) ?? []) : [],
         });
       }
     else
       hosts.push({
-        ...{ id: plugin.id, provider: plugin.id, state: "ready", cpus: 0, memoryMb: 0, gpus: [], ask: true },
+        id: plugin.id,
+        provider: plugin.id,
+        state: "ready",
+        cpus: 0,
+        memoryMb: 0,
+        gpus: [],
+        ask: true,
         pool: local ? "local" : null,
       });
   }
@@ -249,7 +284,10 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     const idle = mine.filter((one) => one.job.wants.gpus === 0);
     const slots = idle.reduce((sum, one) => sum + (CPU_WEIGHT * (now - one.startedAt)) / HOUR, 0);
     return {
-      ...{ id, weight: row?.weight ?? 1, maxGpus: row?.maxGpus ?? null, monthGpuHours: row?.monthGpuHours ?? null },
+      id,
+      weight: row?.weight ?? 1,
+      maxGpus: row?.maxGpus ?? null,
+      monthGpuHours: row?.monthGpuHours ?? null,
       used: decayed(carry.usage, id, now) + hours(0) + slots,
       usedThisMonth: (carry.usage.months.get(id) ?? 0) + hours(carry.usage.month),
     };

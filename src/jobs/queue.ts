@@ -205,7 +205,9 @@ export async function viewQueue(
       ? { id: one.id, name: names.get(one.id)?.name ?? one.id, team: teamName.get(one.team) ?? one.team }
       : { id: null, name: null, team: null }),
     own: one.team === actor.org,
-    ...{ kind: one.kind, priority: one.priority, gpus: one.wants.gpus },
+    kind: one.kind,
+    priority: one.priority,
+    gpus: one.wants.gpus,
   });
   const all = [...jobs.values(), ...living.map((one) => one.job)];
   const mine = new Set(all.filter((one) => sees(actor, one)).map((one) => one.id));
@@ -213,8 +215,12 @@ export async function viewQueue(
   return {
     now: input.now,
     hosts: input.capacity.hosts.map((one) => ({
-      ...{ id: one.id, name: named.get(one.id) ?? (one.ask ? one.provider : "This machine"), provider: one.provider },
-      ...{ state: one.state, ask: one.ask, gpus: one.gpus.map((card) => card.uuid) },
+      id: one.id,
+      name: named.get(one.id) ?? (one.ask ? one.provider : "This machine"),
+      provider: one.provider,
+      state: one.state,
+      ask: one.ask,
+      gpus: one.gpus.map((card) => card.uuid),
       slots: one.gpus.length === 0 && one.pool ? (input.capacity.pools[one.pool]?.train ?? null) : null,
     })),
     running: living.map((one) => ({ ...work(one.job), ...runningView(one, input.now) })),
@@ -224,15 +230,14 @@ export async function viewQueue(
       const start = rangeOf(state, id, foretold.get(id));
       return {
         ...work(one),
-        ...{
-          position: place.get(id) ?? 0,
-          since: one.queuedAt,
-          start,
-          deadline: one.deadline,
-          late: isLate(one, start, input.now),
-        },
+        position: place.get(id) ?? 0,
+        since: one.queuedAt,
+        start,
+        deadline: one.deadline,
+        late: isLate(one, start, input.now),
         waiting: waitView(state, one, mine, names.get(id)?.waiting ?? null),
-        ...{ notBefore: one.startAfter, window: one.window },
+        notBefore: one.startAfter,
+        window: one.window,
       };
     }),
     hasMore: rest.length > query.limit,
@@ -250,7 +255,12 @@ function runningView(one: Running, now: number) {
     latest: one.left.high === null ? null : now + one.left.high,
   };
   return {
-    ...{ host: one.hostId, uuids: [...one.gpus], since: one.startedAt, yielding: one.yielding, ends, deadline },
+    host: one.hostId,
+    uuids: [...one.gpus],
+    since: one.startedAt,
+    yielding: one.yielding,
+    ends,
+    deadline,
     late: deadline !== null && (ends.earliest ?? now) > deadline,
   };
 }
@@ -263,10 +273,15 @@ async function teamsOf(ctx: Ctx, actor: Actor, input: Input, names: ReadonlyMap<
     const team = teams.get(id);
     const running = input.running.filter((one) => one.job.team === id);
     return {
-      ...{ id, name: names.get(id) ?? id, weight: shares.get(id)?.weight ?? 1 },
-      ...{ used: team?.used ?? 0, usedThisMonth: team?.usedThisMonth ?? 0 },
-      ...{ maxGpus: shares.get(id)?.maxGpus ?? null, monthGpuHours: shares.get(id)?.monthGpuHours ?? null },
-      ...{ gpusNow: running.reduce((sum, one) => sum + one.job.wants.gpus, 0), running: running.length },
+      id,
+      name: names.get(id) ?? id,
+      weight: shares.get(id)?.weight ?? 1,
+      used: team?.used ?? 0,
+      usedThisMonth: team?.usedThisMonth ?? 0,
+      maxGpus: shares.get(id)?.maxGpus ?? null,
+      monthGpuHours: shares.get(id)?.monthGpuHours ?? null,
+      gpusNow: running.reduce((sum, one) => sum + one.job.wants.gpus, 0),
+      running: running.length,
       waiting: input.queued.filter((one) => one.team === id).length,
     };
   });

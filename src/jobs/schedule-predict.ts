@@ -40,7 +40,11 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
   for (; rounds < MOST_ROUNDS && queued.length > 0; rounds++) {
     const round: Round = schedule({
       ...input,
-      ...{ now, monthEnds, teams, queued, reservations },
+      now,
+      monthEnds,
+      teams,
+      queued,
+      reservations,
       running: running.map((one) => ({ ...one, left: spanTo(one.end, now) })),
     });
     yield;
@@ -52,8 +56,14 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
       byId.delete(jobId);
       const end = now + lengthOf(job.estimate);
       running.push({
-        ...{ job, hostId, gpus, startedAt: now, left: job.estimate, end },
-        ...{ yieldable: job.kind === "train", yielding: false },
+        job,
+        hostId,
+        gpus,
+        startedAt: now,
+        left: job.estimate,
+        end,
+        yieldable: job.kind === "train",
+        yielding: false,
       });
     }
     queued = [...byId.values()];

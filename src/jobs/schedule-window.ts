@@ -11,7 +11,11 @@ function local(tz: string, at: number): { minute: number; day: number } {
   let format = formats.get(tz);
   if (!format) {
     format = new Intl.DateTimeFormat("en-US", {
-      ...{ timeZone: tz, hourCycle: "h23", weekday: "short", hour: "2-digit", minute: "2-digit" },
+      timeZone: tz,
+      hourCycle: "h23",
+      weekday: "short",
+      hour: "2-digit",
+      minute: "2-digit",
     });
     formats.set(tz, format);
   }

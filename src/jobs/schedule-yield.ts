@@ -81,7 +81,9 @@ function clearGroup(
     way: {
       victims: [...victims.keys()],
       reservation: {
-        ...{ jobId: job.id, hostId: group.host.id, gpus: chosen.map((card) => card.gpu.uuid) },
+        jobId: job.id,
+        hostId: group.host.id,
+        gpus: chosen.map((card) => card.gpu.uuid),
         at: { low: victims.size > 0 ? 0 : Math.max(...at.map((one) => one.low)), high: YIELD_MS },
       },
     },

@@ -36,7 +36,12 @@ const YIELDS = 16;
 const SOON_MS = 5 * 60_000;
 
 const wait = (code: WaitCode, more: Partial<Wait> = {}): Wait => ({
-  ...{ code, until: null, host: null, at: null, behind: [], madeWay: false },
+  code,
+  until: null,
+  host: null,
+  at: null,
+  behind: [],
+  madeWay: false,
   ...more,
 });
 
@@ -123,7 +128,11 @@ export function schedule(input: Input): Round {
     if (account) charge(account, job, hoursOf(job, left, input));
   }
   const round: Round = {
-    ...{ starts: [], waits: new Map(), reservations: [], order: [], nextAt: null },
+    starts: [],
+    waits: new Map(),
+    reservations: [],
+    order: [],
+    nextAt: null,
     yields: mustYield(input, accounts),
   };
   const asked = new Set(round.yields.map((one) => one.jobId));
@@ -135,7 +144,13 @@ export function schedule(input: Input): Round {
   const begin = (job: Job, account: Account, { hostId, gpus, backfills }: Place) => {
     round.starts.push({ jobId: job.id, hostId, gpus, backfills });
     const work: Running = {
-      ...{ job, hostId, gpus, startedAt: now, left: job.estimate, yieldable: false, yielding: false },
+      job,
+      hostId,
+      gpus,
+      startedAt: now,
+      left: job.estimate,
+      yieldable: false,
+      yielding: false,
     };
     occupy(room, work);
     charge(account, job, hoursOf(job, job.estimate, input));
@@ -171,7 +186,10 @@ export function schedule(input: Input): Round {
       ? [...new Set(free.gpus.flatMap((uuid) => room.cards.get(uuid)?.kept?.jobId ?? []))].filter((id) => id !== job.id)
       : holdersFor(room, job, reservation);
     return wait(free && behind.length > 0 ? "reserved" : "capacity", {
-      ...{ behind, madeWay, host: reservation?.hostId ?? null, at: reservation?.at ?? null },
+      behind,
+      madeWay,
+      host: reservation?.hostId ?? null,
+      at: reservation?.at ?? null,
     });
   };
 

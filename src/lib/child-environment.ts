@@ -1,10 +1,18 @@
 /** The environment that programs started by the server get: enough to find files, a proxy and a package index, and nothing of the server's own. */
 
 const NAMES = new Set([
-  ...["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE"],
+  "PATH",
+  "HOME",
+  "TMPDIR",
+  "LANG",
+  "LC_ALL",
+  "LC_CTYPE",
   // Where pip looks for its own settings and keeps its downloads.
   ...["XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME"],
-  ...["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"],
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "REQUESTS_CA_BUNDLE",
+  "CURL_CA_BUNDLE",
 ]);
 const PATTERNS = [/^PIP_/, /^(https?|all|no)_proxy$/i];
 

@@ -13,7 +13,12 @@ import { listCatalogue } from "./service.ts";
 const text = v.optional(v.pipe(v.string(), v.maxLength(200)), "");
 /** As a form sends it: empty fields are there. */
 const Query = v.object({
-  ...{ base: text, version: text, split: text, length: text, loss: text, after: text },
+  base: text,
+  version: text,
+  split: text,
+  length: text,
+  loss: text,
+  after: text,
 });
 
 async function propsOf(
@@ -26,8 +31,12 @@ async function propsOf(
   const dataset = await getDataset(ctx, actor, id);
   const bases = (await listCatalogue(ctx, actor)).filter((base) => base.status === "ready" && base.license.accepted);
   const given = {
-    ...{ base_model: form.base, version: form.version, split: form.split },
-    ...{ max_length: form.length, loss_on: form.loss, after: form.after },
+    base_model: form.base,
+    version: form.version,
+    split: form.split,
+    max_length: form.length,
+    loss_on: form.loss,
+    after: form.after,
   };
   const parsed = v.safeParse(SeenQuery, Object.fromEntries(Object.entries(given).filter(([, value]) => value !== "")));
   const choices = {

@@ -71,7 +71,12 @@ export async function seenRows(
   const looking = { base: baseModelDir(ctx, base.id), row_type: version.rowType, loss_on, max_length: maxLength };
   const rows = page.rows.length ? await inspectRows(ctx, { ...looking, rows: page.rows }, actor, signal) : [];
   return {
-    ...{ versionId: version.id, rowType: version.rowType, baseModel: base.id, maxLength, lossOn: loss_on },
-    ...{ rows, next: page.next },
+    versionId: version.id,
+    rowType: version.rowType,
+    baseModel: base.id,
+    maxLength,
+    lossOn: loss_on,
+    rows,
+    next: page.next,
   };
 }

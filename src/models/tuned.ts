@@ -70,7 +70,8 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
         jobId: checkpoint.jobId,
         createdAt: checkpoint.createdAt,
         baseModelId: sql<string>`json_extract(${job.spec}, '$.base_model.id')`,
-        ...{ method, whole },
+        method,
+        whole,
       })
       .from(checkpoint)
       .innerJoin(job, eq(job.id, checkpoint.jobId))
@@ -88,7 +89,8 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
       jobId: model.jobId,
       createdAt: model.createdAt,
       baseModelId: model.baseModelId,
-      ...{ method, whole },
+      method,
+      whole,
     })
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))

@@ -40,24 +40,27 @@ export interface SweepForm {
 export function formOf(body: Record<string, unknown>): SweepForm {
   const word = (name: string) => String(body[name] ?? "").trim();
   return {
-    ...{ training: word("training"), name: word("name"), metric: word("metric") },
+    training: word("training"),
+    name: word("name"),
+    metric: word("metric"),
     strategy: (word("strategy") || "grid") as SweepForm["strategy"],
-    ...{ trials: word("trials"), parallel: word("parallel"), seed: word("seed"), eta: word("eta") },
+    trials: word("trials"),
+    parallel: word("parallel"),
+    seed: word("seed"),
+    eta: word("eta"),
     lines: Array.from({ length: LINES }, (_, n) => ({ field: word(`field_${n}`), values: word(`values_${n}`) })),
   };
 }
 
 /** A form for trainings like this one, with the value most often tried. */
 export const firstForm = (training: Record<string, unknown>): SweepForm => ({
-  ...{
-    training: JSON.stringify(training),
-    name: "",
-    strategy: "grid",
-    trials: "8",
-    parallel: "2",
-    seed: "42",
-    eta: "3",
-  },
+  training: JSON.stringify(training),
+  name: "",
+  strategy: "grid",
+  trials: "8",
+  parallel: "2",
+  seed: "42",
+  eta: "3",
   metric: "",
   lines: [
     { field: "learning_rate", values: "1e-4, 3e-4, 1e-3" },

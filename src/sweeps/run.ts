@@ -131,7 +131,8 @@ async function finish(ctx: Ctx, row: SweepRow, all: Pair[]): Promise<void> {
     tx
       .update(sweep)
       .set({
-        ...{ state, finishedAt: ctx.clock.now() },
+        state,
+        finishedAt: ctx.clock.now(),
         error: failed ? `No trial was trained to its end.${reason ? ` The first one failed: ${reason}` : ""}` : null,
       })
       .where(eq(sweep.id, row.id)),

@@ -24,15 +24,27 @@ const OVER: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled"
 export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<SweepView> {
   const plan = await planSweep(ctx, actor, body);
   const row: SweepRow = {
-    ...{ id: newId("sweep"), org: actor.org, name: plan.request.name, state: "running", request: plan.request },
-    ...{ error: null, createdBy: actor.userId, createdAt: ctx.clock.now(), finishedAt: null },
+    id: newId("sweep"),
+    org: actor.org,
+    name: plan.request.name,
+    state: "running",
+    request: plan.request,
+    error: null,
+    createdBy: actor.userId,
+    createdAt: ctx.clock.now(),
+    finishedAt: null,
   };
   await ctx.write(async (tx) => {
     await tx.insert(sweep).values(row);
     await tx.insert(trial).values(
       plan.trials.map((one) => ({
-        ...{ sweepId: row.id, number: one.number, values: one.values, rungs: one.rungs, decisions: [] },
-        ...{ state: one.refused ? ("refused" as const) : ("waiting" as const), reason: one.refused },
+        sweepId: row.id,
+        number: one.number,
+        values: one.values,
+        rungs: one.rungs,
+        decisions: [],
+        state: one.refused ? ("refused" as const) : ("waiting" as const),
+        reason: one.refused,
       })),
     );
     await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
@@ -85,20 +97,35 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     const progress = run?.progress ?? {};
     const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
     return {
-      ...{ number: one.number, values: one.values, state: one.state, reason: one.reason, job_id: one.jobId, model },
-      ...{ step: progress.step ?? null, total_steps: progress.total_steps ?? null },
+      number: one.number,
+      values: one.values,
+      state: one.state,
+      reason: one.reason,
+      job_id: one.jobId,
+      model,
+      step: progress.step ?? null,
+      total_steps: progress.total_steps ?? null,
       score: one.score ?? now.get(one.jobId ?? "") ?? null,
       seconds: usage ? usage.durationMs / 1000 : null,
       cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
-      ...{ rungs: one.rungs, decisions: one.decisions },
+      rungs: one.rungs,
+      decisions: one.decisions,
     };
   });
   const whole = trials.filter((one) => one.state === "succeeded" && one.score !== null);
   const seconds = (ms: number) => Math.floor(ms / 1000);
   return {
-    ...{ object: "sweep", id: row.id, name: row.name, state: row.state, error: row.error },
-    ...{ training: request.training, space: request.space, strategy: request.strategy },
-    ...{ metric: request.metric, direction: request.direction, parallel: request.parallel },
+    object: "sweep",
+    id: row.id,
+    name: row.name,
+    state: row.state,
+    error: row.error,
+    training: request.training,
+    space: request.space,
+    strategy: request.strategy,
+    metric: request.metric,
+    direction: request.direction,
+    parallel: request.parallel,
     counts: {
       trials: trials.length,
       ended: trials.filter((one) => OVER.includes(one.state)).length,

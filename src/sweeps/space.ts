@@ -3,9 +3,20 @@ import type { Space, Strategy, TrialValue, TrialValues, ValueRange } from "../co
 
 /** Fields whose numbers may have a fraction; all others are whole. */
 const FRACTIONS = new Set([
-  ...["learning_rate", "learning_rate_multiplier", "lora_alpha", "lora_dropout", "beta", "label_smoothing"],
-  ...["desirable_weight", "undesirable_weight", "center", "temperature", "neftune_alpha", "warmup_ratio"],
-  ...["weight_decay", "max_grad_norm"],
+  "learning_rate",
+  "learning_rate_multiplier",
+  "lora_alpha",
+  "lora_dropout",
+  "beta",
+  "label_smoothing",
+  "desirable_weight",
+  "undesirable_weight",
+  "center",
+  "temperature",
+  "neftune_alpha",
+  "warmup_ratio",
+  "weight_decay",
+  "max_grad_norm",
 ]);
 /** Draws of a value that was drawn before are drawn again, at most so often. */
 const DRAWS = 50;

@@ -296,7 +296,9 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       ctx.bus.emit("checkpoint.added", { org, jobId, checkpointId: done.checkpoint_id, step: row.step });
       if (spec.kind === "train")
         await prune(ctx, jobId, {
-          ...{ keep: spec.schedule.keep_checkpoints, best: spec.hyperparameters.keep_best ?? false, fresh: id },
+          keep: spec.schedule.keep_checkpoints,
+          best: spec.hyperparameters.keep_best ?? false,
+          fresh: id,
         });
     }
     return done;

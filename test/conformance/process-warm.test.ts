@@ -12,7 +12,13 @@ import { TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
 
 const TRAINER = join(import.meta.dir, "../../trainer");
 const NEED: Need = {
-  ...{ gpus: 0, gpu_memory_mb: 0, cpus: 1, memory_mb: 100, disk_mb: 10, max_price_per_hour: null, provider: null },
+  gpus: 0,
+  gpu_memory_mb: 0,
+  cpus: 1,
+  memory_mb: 100,
+  disk_mb: 10,
+  max_price_per_hour: null,
+  provider: null,
 };
 const TOKEN = `fta-${"secret".repeat(5)}`;
 let dataDir: string;

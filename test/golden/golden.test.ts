@@ -6,33 +6,38 @@ import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
 import { parseTrainRequest } from "../../src/jobs/request.ts";
 
 const smol = {
-  ...{
-    parameters: 134_515_008,
-    context_length: 8192,
-    layers: 30,
-    hidden: 576,
-    intermediate: 1536,
-    heads: 9,
-    keys: 192,
-  },
-  ...{ vocabulary: 49_152, tied: true },
+  parameters: 134_515_008,
+  context_length: 8192,
+  layers: 30,
+  hidden: 576,
+  intermediate: 1536,
+  heads: 9,
+  keys: 192,
+  vocabulary: 49_152,
+  tied: true,
 };
 const small = { cpus: 2, memoryMb: 8_000, bf16: false };
 const eight = {
-  ...{
-    parameters: 8.03e9,
-    context_length: 131_072,
-    layers: 32,
-    hidden: 4096,
-    intermediate: 14_336,
-    heads: 32,
-    keys: 1024,
-  },
-  ...{ vocabulary: 128_256, tied: false },
+  parameters: 8.03e9,
+  context_length: 131_072,
+  layers: 32,
+  hidden: 4096,
+  intermediate: 14_336,
+  heads: 32,
+  keys: 1024,
+  vocabulary: 128_256,
+  tied: false,
 };
 const seventy = {
-  ...{ parameters: 70.6e9, context_length: 131_072, layers: 80, hidden: 8192, intermediate: 28_672, heads: 64 },
-  ...{ keys: 1024, vocabulary: 128_256, tied: false },
+  parameters: 70.6e9,
+  context_length: 131_072,
+  layers: 80,
+  hidden: 8192,
+  intermediate: 28_672,
+  heads: 64,
+  keys: 1024,
+  vocabulary: 128_256,
+  tied: false,
 };
 const server = { cpus: 64, memoryMb: 512_000, bf16: true };
 const tokens = (rows: number, mean: number, max: number) => ({
@@ -163,14 +168,20 @@ const METHODS: typeof CASES = {
   "pairs-robust-4-bits-on-24-gb": {
     request: { method: "dpo", loss: "robust", label_smoothing: 0.1, beta: 0.3, quantization: "nf4" },
     facts: {
-      ...{ ...pairs, rowType: "preference", base: eight, machine: server },
+      ...pairs,
+      rowType: "preference",
+      base: eight,
+      machine: server,
       gpus: [{ count: 1, memoryMb: 24_564, bf16: true }],
     },
   },
   "pairs-4-bits-on-four-24-gb": {
     request: { gpus: 4, quantization: "nf4" },
     facts: {
-      ...{ ...pairs, rowType: "preference", base: eight, machine: server },
+      ...pairs,
+      rowType: "preference",
+      base: eight,
+      machine: server,
       gpus: [{ count: 4, memoryMb: 24_564, bf16: true }],
     },
   },
@@ -184,8 +195,11 @@ const METHODS: typeof CASES = {
   "graded-answers": {
     request: {
       grader: {
-        ...{ type: "string_check", name: "right", operation: "eq" },
-        ...{ input: "{{sample.output_text}}", reference: "{{item.answer}}" },
+        type: "string_check",
+        name: "right",
+        operation: "eq",
+        input: "{{sample.output_text}}",
+        reference: "{{item.answer}}",
       },
       num_generations: 4,
     },
@@ -194,7 +208,8 @@ const METHODS: typeof CASES = {
   "on-from-a-tuned-model": {
     request: { early_stopping: 3, keep_best: true, lora_dropout: 0.1 },
     facts: {
-      ...{ ...pairs, rowType: "chat" },
+      ...pairs,
+      rowType: "chat",
       start: { type: "lora", r: 8, alpha: 8, dropout: 0, target_modules: ["q_proj"], layers: 10 },
     },
   },

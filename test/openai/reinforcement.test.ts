@@ -29,10 +29,13 @@ describe.skipIf(trainerMissing !== null)(
       await client.files.waitForProcessing(file.id, { pollInterval: 100 });
       const grader = {
         ...({ type: "string_check", name: "has the letter", operation: "like" } as const),
-        ...{ input: "{{sample.output_text}}", reference: "{{item.letter}}" },
+        input: "{{sample.output_text}}",
+        reference: "{{item.letter}}",
       };
       const request = {
-        ...{ model: "tiny", training_file: file.id, seed: 7 },
+        model: "tiny",
+        training_file: file.id,
+        seed: 7,
         method: {
           type: "reinforcement",
           reinforcement: {

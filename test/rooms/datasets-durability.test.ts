@@ -59,8 +59,16 @@ describe("a data worker", () => {
     const order = {
       maxMemory: 40 * MEGABYTE,
       task: {
-        ...{ type: "validate", source, filename: "rows.jsonl", outDir: join(dir, "out"), mapping: null, seed: 1 },
-        ...{ holdoutFraction: 0, skipBad: false, maxLineBytes: MEGABYTE, diskReserve: 0 },
+        type: "validate",
+        source,
+        filename: "rows.jsonl",
+        outDir: join(dir, "out"),
+        mapping: null,
+        seed: 1,
+        holdoutFraction: 0,
+        skipBad: false,
+        maxLineBytes: MEGABYTE,
+        diskReserve: 0,
       },
     };
     const said: { type: string; code?: string; message?: string }[] = [];

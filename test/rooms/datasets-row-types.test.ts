@@ -30,10 +30,13 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
       preferred_output: [calls, result, says("4")],
       non_preferred_output: [says("5")],
     },
-    ...{ format: "openai_preference", type: "preference" },
+    format: "openai_preference",
+    type: "preference",
     expected: {
-      ...{ messages: [sys, user("2+2?")], tools: TOOLS },
-      ...{ chosen: [calls, result, says("4")], rejected: [says("5")] },
+      messages: [sys, user("2+2?")],
+      tools: TOOLS,
+      chosen: [calls, result, says("4")],
+      rejected: [says("5")],
     },
   },
   {
@@ -43,12 +46,16 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
       preferred_completion: [says("4")],
       non_preferred_completion: [says("5")],
     },
-    ...{ format: "openai_preference", type: "preference", expected: PAIR },
+    format: "openai_preference",
+    type: "preference",
+    expected: PAIR,
   },
   {
     name: "ShareGPT with one turn each",
     row: { conversations: [human], chosen: gpt("4"), rejected: gpt("5"), system: "Be brief.", id: "x" },
-    ...{ format: "sharegpt_preference", type: "preference", expected: { ...PAIR, messages: [sys, user("2+2?")] } },
+    format: "sharegpt_preference",
+    type: "preference",
+    expected: { ...PAIR, messages: [sys, user("2+2?")] },
   },
   {
     name: "ShareGPT with a call and its result in one answer",
@@ -62,36 +69,47 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
       rejected: [gpt("5")],
       tools: '[{"name": "add"}]',
     },
-    ...{ format: "sharegpt_preference", type: "preference" },
+    format: "sharegpt_preference",
+    type: "preference",
     expected: {
-      ...{ messages: [user("2+2?")], tools: TOOLS, rejected: [says("5")] },
+      messages: [user("2+2?")],
+      tools: TOOLS,
+      rejected: [says("5")],
       chosen: [{ ...calls, tool_calls: [{ ...call, id: "call_1" }] }, { ...result, tool_call_id: "call_1" }, says("4")],
     },
   },
   {
     name: "TRL's texts",
     row: { prompt: "2+2?", chosen: "4", rejected: "5" },
-    ...{ format: "preference", type: "preference", expected: PAIR },
+    format: "preference",
+    type: "preference",
+    expected: PAIR,
   },
   {
     name: "TRL's messages",
     row: { prompt: [user("2+2?")], chosen: [says("4")], rejected: [says("5")] },
-    ...{ format: "preference", type: "preference", expected: PAIR },
+    format: "preference",
+    type: "preference",
+    expected: PAIR,
   },
   {
     name: "instruction, input and system before two texts",
     row: { system: "Be brief.", instruction: "2+2?", input: "hurry", chosen: "4", rejected: "5" },
-    ...{ format: "preference", type: "preference" },
+    format: "preference",
+    type: "preference",
     expected: { ...PAIR, messages: [sys, user("2+2?\nhurry")] },
   },
   {
     name: "two whole conversations, with the prompt and scores beside them",
     row: {
-      ...{ prompt: "2+2?", score_chosen: 9 },
+      prompt: "2+2?",
+      score_chosen: 9,
       chosen: [user("hi"), says("hello"), user("2+2?"), says("4")],
       rejected: [user("hi"), says("hello"), user("2+2?"), says("5")],
     },
-    ...{ format: "preference", type: "preference", ignored: ["score_chosen"] },
+    format: "preference",
+    type: "preference",
+    ignored: ["score_chosen"],
     expected: { ...PAIR, messages: [user("hi"), says("hello"), user("2+2?")] },
   },
   {
@@ -100,7 +118,8 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
       chosen: [user("2+2?"), calls, result, says("4")],
       rejected: [user("2+2?"), calls, { ...result, content: "?" }, says("5")],
     },
-    ...{ format: "preference", type: "preference" },
+    format: "preference",
+    type: "preference",
     expected: {
       messages: [user("2+2?")],
       chosen: [calls, result, says("4")],
@@ -119,7 +138,9 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
         { ...says(part("5")), loss_weight: 1 },
       ],
     },
-    ...{ format: "preference", type: "preference", expected: PAIR },
+    format: "preference",
+    type: "preference",
+    expected: PAIR,
   },
   { name: "the server's own form", row: PAIR, format: "preference", type: "preference", expected: PAIR },
   ...[
@@ -131,7 +152,10 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
     { row: { instruction: "2+2?", output: "4", kto_tag: true }, label: true },
   ].map(({ row, label }) => ({
     name: `a marked answer as ${Object.keys(row).join(", ")}`,
-    ...{ row, format: "unpaired", type: "unpaired", expected: { messages: [user("2+2?"), says("4")], label } },
+    row,
+    format: "unpaired",
+    type: "unpaired",
+    expected: { messages: [user("2+2?"), says("4")], label },
   })),
   ...[
     {
@@ -152,7 +176,9 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
   {
     name: "plain text and where it comes from",
     row: { text: "Once.", url: "https://example.test", timestamp: 1 },
-    ...{ format: "text", type: "text", expected: { text: "Once." } },
+    format: "text",
+    type: "text",
+    expected: { text: "Once." },
   },
 ];
 
@@ -196,12 +222,14 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
     {
       name: "conversations that begin differently",
       row: { chosen: [user("a"), says("b")], rejected: [user("c"), says("d")] },
-      ...{ code: "no_prompt", path: "chosen" },
+      code: "no_prompt",
+      path: "chosen",
     },
     {
       name: "conversations that part before a question",
       row: { chosen: [user("a"), says("b")], rejected: [user("a"), says("c"), user("d"), says("e")] },
-      ...{ code: "answer_role", path: "rejected[2].role" },
+      code: "answer_role",
+      path: "rejected[2].role",
     },
     { name: "a number", row: { prompt: "q", chosen: 1, rejected: "b" }, code: "wrong_type", path: "chosen" },
     { name: "a chat row", row: LINES.chat?.(1) ?? {}, code: "other_type", path: "", detail: "a chat row" },
@@ -214,23 +242,27 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
     {
       name: "a prompt that is answered",
       change: { input: { messages: [user("q"), says("a")] } },
-      ...{ code: "prompt_answered", path: "input.messages[1]" },
+      code: "prompt_answered",
+      path: "input.messages[1]",
     },
     { name: "no answer", change: { preferred_output: [] }, code: "no_answer", path: "preferred_output" },
     {
       name: "a result without an answer",
       change: { preferred_output: [result], input: { messages: [user("q")] } },
-      ...{ code: "no_answer", path: "preferred_output" },
+      code: "no_answer",
+      path: "preferred_output",
     },
     {
       name: "a user turn in an answer",
       change: { non_preferred_output: [says("a"), user("b")] },
-      ...{ code: "answer_role", path: "non_preferred_output[1].role" },
+      code: "answer_role",
+      path: "non_preferred_output[1].role",
     },
     {
       name: "an unknown role in an answer",
       change: { preferred_output: [{ role: "robot", content: "x" }] },
-      ...{ code: "unknown_role", path: "preferred_output[0].role" },
+      code: "unknown_role",
+      path: "preferred_output[0].role",
     },
   ].map(({ change, ...fault }) => ({ kind: "openai", row: { ...LINES.openai?.(1), ...change }, ...fault })),
   ...[
@@ -243,7 +275,8 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
     {
       name: "an answered question, after a system text of its own",
       row: { conversations: [human, gpt("4")], system: "s", chosen: gpt("a"), rejected: gpt("b") },
-      ...{ code: "prompt_answered", path: "conversations[1]" },
+      code: "prompt_answered",
+      path: "conversations[1]",
     },
     {
       name: "no conversation",
@@ -277,7 +310,9 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
     {
       name: "a second answer beside a conversation",
       row: { ...LINES.chat?.(1), rejected: "no" },
-      ...{ code: "other_type", path: "", detail: "a preference row" },
+      code: "other_type",
+      path: "",
+      detail: "a preference row",
     },
   ].map((fault) => ({ kind: "chat", ...fault })),
 ];

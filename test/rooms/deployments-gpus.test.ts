@@ -14,7 +14,11 @@ import { aJob, cluster } from "../support/cluster.ts";
 import { readyBase } from "../support/models.ts";
 
 const cards = (count: number, memoryMb: number, more: Partial<CardGroup> = {}): CardGroup => ({
-  ...{ count, memoryMb, bf16: true, shares: 1, local: true },
+  count,
+  memoryMb,
+  bf16: true,
+  shares: 1,
+  local: true,
   ...more,
 });
 const EIGHT = 8.03e9;
@@ -78,7 +82,12 @@ test("the frozen spec asks for a GPU exactly when endpoints run in vLLM's image,
     const spec = () => buildServeSpec(t.ctx, t.actor("admin"), "tiny");
     const pin = (digit: string, engine: string) =>
       pinImage(t.ctx.files, "inference", {
-        ...{ id: `sha256:${digit.repeat(64)}`, tag: "i", variant: "cuda", engine, version: "1", created_at: 1 },
+        id: `sha256:${digit.repeat(64)}`,
+        tag: "i",
+        variant: "cuda",
+        engine,
+        version: "1",
+        created_at: 1,
       });
     expect((await spec()).need.gpus).toBe(0);
     pin("a", "transformers");
@@ -101,7 +110,9 @@ test("the frozen spec asks for a GPU exactly when endpoints run in vLLM's image,
     const { need, precision, gpu_memory_fraction, trainer, limits } = await spec();
     expect(need).toMatchObject({ gpus: 1, gpu_memory_mb: 4473, cpus: 1 });
     expect({ precision, gpu_memory_fraction, image: trainer.image }).toEqual({
-      ...{ precision: "float32", gpu_memory_fraction: 0.9, image: `sha256:${"b".repeat(64)}` },
+      precision: "float32",
+      gpu_memory_fraction: 0.9,
+      image: `sha256:${"b".repeat(64)}`,
     });
     expect(limits.no_progress_s).toBeGreaterThanOrEqual(1800);
   } finally {

@@ -247,8 +247,13 @@ describe.skipIf(skip !== null)(`on a real engine${skip ? ` (skipped: ${skip})` :
           () => {},
         );
     const options: BuildOptions = {
-      ...{ role: "inference", torch: "cuda", engine: "vllm", base: registry.name },
-      ...{ wheels: null, index: null, network: "none" },
+      role: "inference",
+      torch: "cuda",
+      engine: "vllm",
+      base: registry.name,
+      wheels: null,
+      index: null,
+      network: "none",
     };
     const before = registry.publish("before");
     const first = await buildImage(engine, options, () => {});

@@ -78,7 +78,8 @@ describe("what an image is built from", () => {
       "inference on GPUs: vLLM's own image",
       { role: "inference", torch: "cuda" },
       {
-        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        tag: "finetune-lab/inference:cuda",
+        dockerfile: inference.dockerfile,
         buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "vllm", BASE: VLLM_IMAGE },
       },
     ],
@@ -86,7 +87,8 @@ describe("what an image is built from", () => {
       "the same by digest from a registry of one's own",
       { role: "inference", torch: "cuda", base: own },
       {
-        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        tag: "finetune-lab/inference:cuda",
+        dockerfile: inference.dockerfile,
         buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "vllm", BASE: own },
       },
     ],
@@ -94,7 +96,8 @@ describe("what an image is built from", () => {
       "transformers on GPUs, when asked for",
       { role: "inference", torch: "cuda", engine: "transformers" },
       {
-        ...{ tag: "finetune-lab/inference:cuda", dockerfile: inference.dockerfile },
+        tag: "finetune-lab/inference:cuda",
+        dockerfile: inference.dockerfile,
         buildargs: { TORCH: "cuda", VERSION: "0011", ENGINE: "transformers", BASE: "finetune-lab/trainer:cuda" },
       },
     ],

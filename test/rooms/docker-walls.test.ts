@@ -79,10 +79,34 @@ const NASTY = [
 ];
 const NUMBERS = [0, -1, 1, 2, 8, 1e9, 1e15, 0.5, Number.MAX_SAFE_INTEGER];
 const FIELDS = [
-  ...["name", "suffix", "seed", "n_epochs", "batch_size", "learning_rate", "max_steps", "max_length", "lora_r"],
-  ...["lora_alpha", "lora_dropout", "lora_layers", "target_modules", "loss_on", "scheduler", "warmup_ratio"],
-  ...["weight_decay", "max_grad_norm", "precision", "gradient_checkpointing", "eval_every", "save_every"],
-  ...["evaluate_after", "max_price_per_hour", "priority", "max_attempts", "metadata", "validation_file"],
+  "name",
+  "suffix",
+  "seed",
+  "n_epochs",
+  "batch_size",
+  "learning_rate",
+  "max_steps",
+  "max_length",
+  "lora_r",
+  "lora_alpha",
+  "lora_dropout",
+  "lora_layers",
+  "target_modules",
+  "loss_on",
+  "scheduler",
+  "warmup_ratio",
+  "weight_decay",
+  "max_grad_norm",
+  "precision",
+  "gradient_checkpointing",
+  "eval_every",
+  "save_every",
+  "evaluate_after",
+  "max_price_per_hour",
+  "priority",
+  "max_attempts",
+  "metadata",
+  "validation_file",
 ] as const;
 /** Not in the API: must be refused, never carried on. */
 const FOREIGN = [

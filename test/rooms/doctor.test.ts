@@ -25,8 +25,13 @@ afterAll(async () => {
 
 const config = (changes: ConfigInput = {}) => loadConfig({ data_dir: dir, ...changes });
 const GOOD: EngineInfo = {
-  ...{ ServerVersion: "25.0.3", OperatingSystem: "Debian 12", CgroupVersion: "2" },
-  ...{ MemoryLimit: true, PidsLimit: true, CpuCfsQuota: true, SecurityOptions: ["name=seccomp,profile=builtin"] },
+  ServerVersion: "25.0.3",
+  OperatingSystem: "Debian 12",
+  CgroupVersion: "2",
+  MemoryLimit: true,
+  PidsLimit: true,
+  CpuCfsQuota: true,
+  SecurityOptions: ["name=seccomp,profile=builtin"],
 };
 const said = (checks: Check[]) => checks.map((one) => `${one.state} ${one.found} ${one.advice ?? ""}`).join("\n");
 
@@ -112,7 +117,9 @@ describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""
   const doctor = (hosts: string, more: Record<string, unknown> = {}) => {
     const child = Bun.spawnSync([process.execPath, MAIN, "doctor", "--json", "--data", dir], {
       env: {
-        ...{ PATH: process.env.PATH ?? "", HOME: "/nonexistent", FTL_PROVIDERS: "docker" },
+        PATH: process.env.PATH ?? "",
+        HOME: "/nonexistent",
+        FTL_PROVIDERS: "docker",
         FTL_PROVIDER_SETTINGS: JSON.stringify({ docker: { hosts, ...more } }),
       },
     });
@@ -138,7 +145,9 @@ describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""
 test("an engine that is not there is told with what to do", () => {
   const child = Bun.spawnSync([process.execPath, MAIN, "doctor", "--json", "--data", dir], {
     env: {
-      ...{ PATH: process.env.PATH ?? "", HOME: "/nonexistent", FTL_PROVIDERS: "docker" },
+      PATH: process.env.PATH ?? "",
+      HOME: "/nonexistent",
+      FTL_PROVIDERS: "docker",
       FTL_PROVIDER_SETTINGS: JSON.stringify({ docker: { hosts: "unix:///nonexistent/docker.sock" } }),
     },
   });

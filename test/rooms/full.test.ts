@@ -44,7 +44,11 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     );
   const train = async (body: Record<string, unknown>) => {
     const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", {
-      ...{ model: "tiny", training_file: file, max_steps: 20, batch_size: 8, learning_rate: 3e-3 },
+      model: "tiny",
+      training_file: file,
+      max_steps: 20,
+      batch_size: 8,
+      learning_rate: 3e-3,
       ...body,
     });
     return finished(id);

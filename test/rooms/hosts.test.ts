@@ -44,10 +44,25 @@ async function attemptOf(id: string, goneAt: number | null = null) {
   const { jobId } = await insertTuned(t.ctx, t.orgs.a);
   await t.ctx.write((tx) =>
     tx.insert(attempt).values({
-      ...{ id, org: t.orgs.a, jobId, number: 9, state: "running", provider: "docker", tokenHash: id, goneAt },
+      id,
+      org: t.orgs.a,
+      jobId,
+      number: 9,
+      state: "running",
+      provider: "docker",
+      tokenHash: id,
+      goneAt,
       offer: {
-        ...{ id: "one", location: "one", gpus: 1, gpuName: null, gpuMemoryMb: 0, cpus: 1, memoryMb: 1 },
-        ...{ pricePerHour: 0, startsInS: 0, available: true },
+        id: "one",
+        location: "one",
+        gpus: 1,
+        gpuName: null,
+        gpuMemoryMb: 0,
+        cpus: 1,
+        memoryMb: 1,
+        pricePerHour: 0,
+        startsInS: 0,
+        available: true,
       },
       createdAt: 1,
     }),
@@ -88,7 +103,9 @@ describe("what providers report", () => {
     await store();
     const now = clock.now();
     const samples = Array.from({ length: 2000 }, (_, n) => ({
-      ...{ source: T4, at: now - (n + 1) * 15_000, memoryUsedMb: 1 },
+      source: T4,
+      at: now - (n + 1) * 15_000,
+      memoryUsedMb: 1,
       utilization: n === 777 ? 100 : 3,
     }));
     await t.ctx.write((tx) => tx.insert(hostSample).values(samples));

@@ -6,8 +6,25 @@ import { rawText, sendRaw } from "../support/raw.ts";
 
 /** Hosts that are no host, with and without a path that only one of two parsers would take for a trainer's. */
 const BROKEN = [
-  ...["", "a:b", "127.0.0.1:99999", "127.0.0.1:0", "x y.localhost", "a/b", "a@localhost", "[::1", "[::1]x", "é"],
-  ...["localhost:80:80", "localhost, localhost", "256.256.256.256", "a..b", "localhost:", "?", "#", "a\\b", "%00"],
+  "",
+  "a:b",
+  "127.0.0.1:99999",
+  "127.0.0.1:0",
+  "x y.localhost",
+  "a/b",
+  "a@localhost",
+  "[::1",
+  "[::1]x",
+  "é",
+  "localhost:80:80",
+  "localhost, localhost",
+  "256.256.256.256",
+  "a..b",
+  "localhost:",
+  "?",
+  "#",
+  "a\\b",
+  "%00",
 ];
 const FOREIGN = ["x", "ab", "abc", "abcd", "evil.example", "localhost.evil.example"];
 

@@ -44,12 +44,32 @@ async function reads(jobId: string, point: typeof checkpoint.$inferSelect | unde
   const made = { id: newId("job"), artifact: newId("artifact") };
   await t.ctx.write(async (tx) => {
     await tx.insert(job).values({
-      ...{ id: made.id, org: t.orgs.a, kind: "export", name: "as GGUF", state, spec, request: {}, metadata: {} },
-      ...{ parentId: jobId, progress: {}, createdBy: t.users.admin, createdAt: Date.now() },
+      id: made.id,
+      org: t.orgs.a,
+      kind: "export",
+      name: "as GGUF",
+      state,
+      spec,
+      request: {},
+      metadata: {},
+      parentId: jobId,
+      progress: {},
+      createdBy: t.users.admin,
+      createdAt: Date.now(),
     });
     await tx.insert(artifact).values({
-      ...{ id: made.artifact, org: t.orgs.a, jobId: made.id, attemptId: made.id, kind: "gguf", step: 0, metrics: {} },
-      ...{ files: [], manifestHash: "h", bytes: 1000, status: "complete", createdAt: Date.now() },
+      id: made.artifact,
+      org: t.orgs.a,
+      jobId: made.id,
+      attemptId: made.id,
+      kind: "gguf",
+      step: 0,
+      metrics: {},
+      files: [],
+      manifestHash: "h",
+      bytes: 1000,
+      status: "complete",
+      createdAt: Date.now(),
     });
   });
   return made;

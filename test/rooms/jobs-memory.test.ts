@@ -10,12 +10,24 @@ import { CARD_MARGIN } from "../../src/jobs/parallel.ts";
 
 const MODELS: Record<string, ModelShape> = {
   tiny: {
-    ...{ parameters: 3_219_776, layers: 2, hidden: 64, intermediate: 128, heads: 4, keys: 32 },
-    ...{ vocabulary: 49_152, tied: true },
+    parameters: 3_219_776,
+    layers: 2,
+    hidden: 64,
+    intermediate: 128,
+    heads: 4,
+    keys: 32,
+    vocabulary: 49_152,
+    tied: true,
   },
   smollm2: {
-    ...{ parameters: 134_515_008, layers: 30, hidden: 576, intermediate: 1536, heads: 9, keys: 192 },
-    ...{ vocabulary: 49_152, tied: true },
+    parameters: 134_515_008,
+    layers: 30,
+    hidden: 576,
+    intermediate: 1536,
+    heads: 9,
+    keys: 192,
+    vocabulary: 49_152,
+    tied: true,
   },
 };
 const runs = new Map(grid().map((one) => [`${one.model} ${one.name}`, one]));

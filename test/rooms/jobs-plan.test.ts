@@ -54,8 +54,17 @@ interface PlanView {
 }
 
 const MACHINE: Offer = {
-  ...{ id: "m", location: "cellar", gpus: 0, gpuName: null, gpuMemoryMb: 0, cpus: 8, memoryMb: 200_000 },
-  ...{ pricePerHour: 0, startsInS: 0, available: true, local: false },
+  id: "m",
+  location: "cellar",
+  gpus: 0,
+  gpuName: null,
+  gpuMemoryMb: 0,
+  cpus: 8,
+  memoryMb: 200_000,
+  pricePerHour: 0,
+  startsInS: 0,
+  available: true,
+  local: false,
 };
 /** What the provider of this test has; it answers as the contract says, with what meets the need alone. */
 let shelf: Offer[] = [];
@@ -65,7 +74,11 @@ let fileId: string;
 
 function registry(): ComputeRegistry {
   const plugin: ProviderPlugin = {
-    ...{ id: "shelf", title: "Shelf", contract: 1, kind: "machine", config: [] },
+    id: "shelf",
+    title: "Shelf",
+    contract: 1,
+    kind: "machine",
+    config: [],
     capabilities: { logs: false, gpus: true, survivesServer: true, local: false },
     create: () => provider,
   };
@@ -76,7 +89,9 @@ function registry(): ComputeRegistry {
       if (slow) await Bun.sleep(10_000);
       return shelf.filter((one) => one.memoryMb >= need.memory_mb && one.cpus >= need.cpus && one.gpus >= need.gpus);
     },
-    ...{ launch: never, describe: never, terminate: never },
+    launch: never,
+    describe: never,
+    terminate: never,
     listOwned: async () => [],
   };
   return { get: (id) => (id === "shelf" ? { plugin, provider } : null), list: () => [{ plugin, provider }] };
@@ -119,17 +134,31 @@ async function ended(
   const canary = { rows: 4, length: 64, seconds: 1, peak_memory_mb: outOfMemory ?? 0 };
   await ctx.write(async (tx) => {
     await tx.insert(job).values({
-      ...{ id, org: lab.orgs.a, kind: "train", name: id, spec: like.spec, metadata: {}, attempts: 1 },
+      id,
+      org: lab.orgs.a,
+      kind: "train",
+      name: id,
+      spec: like.spec,
+      metadata: {},
+      attempts: 1,
       request: { model: "tiny", training_file: fileId, ...SHAPE },
       state: outOfMemory ? "failed" : "succeeded",
       progress: { ...(speed ? { tokens_per_second: speed } : {}), ...(outOfMemory ? { canary } : {}) },
       result: peakMb ? { peak_memory_mb: peakMb } : null,
       error: outOfMemory ? { code: "out_of_memory", message: "short", advice: null, param: null, detail: null } : null,
-      ...{ createdBy: lab.users.admin, createdAt: Date.now() },
+      createdBy: lab.users.admin,
+      createdAt: Date.now(),
     });
     await tx.insert(attempt).values({
-      ...{ id: newId("attempt"), org: lab.orgs.a, jobId: id, number: 1, state: "ended", provider: "shelf" },
-      ...{ offer: MACHINE, tokenHash: id, createdAt: Date.now() },
+      id: newId("attempt"),
+      org: lab.orgs.a,
+      jobId: id,
+      number: 1,
+      state: "ended",
+      provider: "shelf",
+      offer: MACHINE,
+      tokenHash: id,
+      createdAt: Date.now(),
     });
   });
   return id;
@@ -139,10 +168,22 @@ async function addCard(memoryMb: number): Promise<void> {
   const now = Date.now();
   await lab.ctx.write(async (tx) => {
     await tx.insert(host).values({
-      ...{ id: "shelf.m", provider: "shelf", name: "cellar", cpus: 8, memoryMb: 200_000, createdAt: now, seenAt: now },
+      id: "shelf.m",
+      provider: "shelf",
+      name: "cellar",
+      cpus: 8,
+      memoryMb: 200_000,
+      createdAt: now,
+      seenAt: now,
     });
     await tx.insert(gpu).values({
-      ...{ uuid: "GPU-1", hostId: "shelf.m", position: 0, model: "NVIDIA L4", memoryMb, createdAt: now, seenAt: now },
+      uuid: "GPU-1",
+      hostId: "shelf.m",
+      position: 0,
+      model: "NVIDIA L4",
+      memoryMb,
+      createdAt: now,
+      seenAt: now,
     });
   });
 }
@@ -252,8 +293,16 @@ describe("the smallest change that makes it fit", () => {
         .update(baseModel)
         .set({
           architecture: {
-            ...{ parameters: 1.2e9, layers: 16, hidden_size: 2048, intermediate_size: 8192, attention_heads: 32 },
-            ...{ key_value_heads: 8, head_dim: 64, vocab_size: 49_152, tied_embeddings: true, context_length: 2048 },
+            parameters: 1.2e9,
+            layers: 16,
+            hidden_size: 2048,
+            intermediate_size: 8192,
+            attention_heads: 32,
+            key_value_heads: 8,
+            head_dim: 64,
+            vocab_size: 49_152,
+            tied_embeddings: true,
+            context_length: 2048,
           },
         })
         .where(eq(baseModel.id, "tiny")),

@@ -29,8 +29,15 @@ describe("cards", () => {
     expect([reading?.gpus.length, reading?.problems]).toEqual([1, []]);
     expect(gpu?.uuid).toMatch(/^GPU-[0-9a-f-]{36}$/);
     expect([
-      ...[reading?.driver, gpu?.model, gpu?.memoryMb, gpu?.memoryUsedMb, gpu?.utilization],
-      ...[gpu?.temperatureC, gpu?.powerW, gpu?.powerLimitW, gpu?.eccErrors],
+      reading?.driver,
+      gpu?.model,
+      gpu?.memoryMb,
+      gpu?.memoryUsedMb,
+      gpu?.utilization,
+      gpu?.temperatureC,
+      gpu?.powerW,
+      gpu?.powerLimitW,
+      gpu?.eccErrors,
     ]).toEqual(expected);
   });
 

@@ -153,8 +153,11 @@ describe("the new-job form", () => {
     expect(begun.text).toContain("{{item.answer}}");
     expect(begun.text).not.toContain("field-grader-error");
     const check = {
-      ...{ type: "string_check", name: "g", operation: "like" },
-      ...{ input: "{{sample.output_text}}", reference: "{{item.level}}" },
+      type: "string_check",
+      name: "g",
+      operation: "like",
+      input: "{{sample.output_text}}",
+      reference: "{{item.level}}",
     };
     const grader = JSON.stringify(check, null, 2);
     // A browser sends the lines of a form with both their ends, htmx with one.

@@ -99,7 +99,9 @@ describe("the queue page of several teams", () => {
     expect(text).not.toContain(`href="/jobs/${id}"`);
     const page = await get(`/queue/${id}`);
     expect([page.status, page.text.includes("ranking-sweep"), page.text.includes(`/jobs/${id}`)]).toEqual([
-      ...[200, true, false],
+      200,
+      true,
+      false,
     ]);
     const form = { priority: "7", not_before: "", deadline: "", from: "", until: "", tz: "UTC" };
     expect((await post(`/queue/${id}`, form)).status).toBe(303);
@@ -117,7 +119,10 @@ describe("a job's place", () => {
     const form = { priority: "-5", not_before: "2040-01-02T03:04", deadline: "", from: "", until: "", tz: "UTC" };
     expect(await post(`/queue/${id}`, form)).toMatchObject({ status: 303, to: "/queue" });
     expect(await jobView(id)).toMatchObject({
-      ...{ priority: -5, window: null, deadline: null, not_before: Date.parse("2040-01-02T03:04Z") / 1000 },
+      priority: -5,
+      window: null,
+      deadline: null,
+      not_before: Date.parse("2040-01-02T03:04Z") / 1000,
     });
   });
 
@@ -224,7 +229,9 @@ describe("a team's share", () => {
     });
     const { teams } = (await t.json("GET", "/v1/queue")) as { teams: { id: string }[] };
     expect(teams.find((one) => one.id === "org_searchseed")).toMatchObject({
-      ...{ weight: 2.5, max_gpus: null, gpu_hours_per_month: 100 },
+      weight: 2.5,
+      max_gpus: null,
+      gpu_hours_per_month: 100,
     });
   });
 
@@ -263,7 +270,13 @@ test("a job run again with changes keeps its priority, hours, days and GPUs", as
 
 test("the new-job form keeps wishes, and says what is wrong with them", async () => {
   const { text } = await post("/jobs/plan", {
-    ...{ data: "", model: "", priority: "-3", from: "21:00", until: "21:00", tz: "Europe/Berlin", gpus: "2" },
+    data: "",
+    model: "",
+    priority: "-3",
+    from: "21:00",
+    until: "21:00",
+    tz: "Europe/Berlin",
+    gpus: "2",
   });
   for (const value of ["-3", "21:00", "Europe/Berlin", "2"]) expect(text).toContain(`value="${value}"`);
 });

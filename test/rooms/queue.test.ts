@@ -20,8 +20,16 @@ function addRack(): void {
     hosts: async () => [],
     offers: async () => [
       {
-        ...{ id: "one", location: "rack", gpus: 1, gpuName: "card", gpuMemoryMb: 80_000, cpus: 64, memoryMb: 512_000 },
-        ...{ pricePerHour: 0, startsInS: 0, available: true },
+        id: "one",
+        location: "rack",
+        gpus: 1,
+        gpuName: "card",
+        gpuMemoryMb: 80_000,
+        cpus: 64,
+        memoryMb: 512_000,
+        pricePerHour: 0,
+        startsInS: 0,
+        available: true,
       },
     ],
     launch(spec: LaunchSpec, offer, context) {
@@ -31,7 +39,9 @@ function addRack(): void {
   };
   const plugin = {
     ...own.plugin,
-    ...{ id: "rack", kind: "container" as const, capabilities: { ...own.plugin.capabilities, gpus: true } },
+    id: "rack",
+    kind: "container" as const,
+    capabilities: { ...own.plugin.capabilities, gpus: true },
   };
   const entries = [own, { plugin, provider }];
   lab.ctx.compute = { list: () => entries, get: (id) => entries.find((entry) => entry.plugin.id === id) ?? null };
@@ -51,13 +61,23 @@ beforeAll(async () => {
   await lab.ctx.write(async (tx) => {
     const now = Date.now();
     await tx.insert(host).values({
-      ...{ id: "rack.one", provider: "rack", name: "Rack one", cpus: 64, memoryMb: 512_000 },
-      ...{ createdAt: now, seenAt: now + 600_000 },
+      id: "rack.one",
+      provider: "rack",
+      name: "Rack one",
+      cpus: 64,
+      memoryMb: 512_000,
+      createdAt: now,
+      seenAt: now + 600_000,
     });
     for (const position of [0, 1])
       await tx.insert(gpu).values({
-        ...{ uuid: `GPU-${position}`, hostId: "rack.one", position, model: "card", memoryMb: 80_000 },
-        ...{ createdAt: now, seenAt: now },
+        uuid: `GPU-${position}`,
+        hostId: "rack.one",
+        position,
+        model: "card",
+        memoryMb: 80_000,
+        createdAt: now,
+        seenAt: now,
       });
   });
   addRack();
@@ -149,18 +169,17 @@ describe("a job's place", () => {
       window,
     });
     expect(await view(made)).toMatchObject({
-      ...{
-        state: "queued",
-        priority: -3,
-        not_before: Date.parse("2037-05-01T08:00:00Z") / 1000,
-        deadline: 2_200_000_000,
-        window,
-      },
+      state: "queued",
+      priority: -3,
+      not_before: Date.parse("2037-05-01T08:00:00Z") / 1000,
+      deadline: 2_200_000_000,
+      window,
       waiting_for: { code: "not_before" },
       predicted_start: { earliest: expect.any(Number) },
     });
     const refused = await lab.request("POST", "/v1/jobs", {
-      ...{ as: "member", body: { model: "tiny", training_file: lab.fileId, priority: 7 } },
+      as: "member",
+      body: { model: "tiny", training_file: lab.fileId, priority: 7 },
     });
     expect(await codeOf(refused)).toEqual([403, "priority_too_high"]);
     await end(id, made);
@@ -303,7 +322,9 @@ describe("GPUs", () => {
       20,
     );
     expect(away.predicted_start).toEqual({
-      ...{ earliest: null, latest: null, why: "Nothing that is known of would let it begin." },
+      earliest: null,
+      latest: null,
+      why: "Nothing that is known of would let it begin.",
     });
     await keepSeen();
     await until("its return", async () => (await view(c)).predicted_start?.earliest, 10_000, 20);

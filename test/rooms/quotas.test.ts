@@ -23,12 +23,14 @@ let lab: TestApp;
 const limits = (as: As = "admin") => lab.json<Limits & { object: string }>("GET", "/v1/limits", { as });
 const sendFile = (content: string | Uint8Array, purpose = "batch", as: As = "admin") =>
   lab.request("POST", `/v1/files?filename=x.jsonl&purpose=${purpose}`, {
-    ...{ raw: content as RequestInit["body"], as },
+    raw: content as RequestInit["body"],
+    as,
     headers: { "content-type": "application/octet-stream" },
   });
 const beginUpload = (bytes: number, as: As = "admin") =>
   lab.request("POST", "/v1/uploads", {
-    ...{ as, body: { filename: "x", purpose: "batch", bytes, mime_type: "text/plain" } },
+    as,
+    body: { filename: "x", purpose: "batch", bytes, mime_type: "text/plain" },
   });
 const said = async (answer: Response) => ({ ...((await answer.json()) as Said), status: answer.status });
 const stored = (lab: TestApp) => [

@@ -56,7 +56,11 @@ describe.skipIf(trainerMissing !== null)("real data", () => {
         });
         expect(ready).toMatchObject({ status: "ready" });
         const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", {
-          ...{ model: "tiny", training_file: dataset.id, max_steps: 2, batch_size: 2, max_length: 256 },
+          model: "tiny",
+          training_file: dataset.id,
+          max_steps: 2,
+          batch_size: 2,
+          max_length: 256,
           evaluate_after: false,
         });
         const job = await until(

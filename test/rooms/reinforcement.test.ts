@@ -59,7 +59,8 @@ describe("OpenAI's method reinforcement", () => {
     const grader = check("eq", "{{item.working}}".repeat(200), "x");
     const answer = await refused(await create({ grader }));
     expect([answer.status, answer.code, answer.param]).toEqual([
-      ...[400, "invalid_template"],
+      400,
+      "invalid_template",
       "method.reinforcement.grader.input",
     ]);
     expect(answer.message).toContain("row 1: filled in it is longer than 2 Mi characters");
@@ -67,8 +68,13 @@ describe("OpenAI's method reinforcement", () => {
 
   test("becomes GRPO with the grader frozen in it, and is shown as OpenAI shows it", async () => {
     const hyperparameters = {
-      ...{ n_epochs: 2, batch_size: 4, learning_rate_multiplier: 0.5, compute_multiplier: 0.5 },
-      ...{ eval_interval: 3, eval_samples: 1, reasoning_effort: "default" },
+      n_epochs: 2,
+      batch_size: 4,
+      learning_rate_multiplier: 0.5,
+      compute_multiplier: 0.5,
+      eval_interval: 3,
+      eval_samples: 1,
+      reasoning_effort: "default",
     };
     const answer = await create({ grader: RIGHT, hyperparameters });
     expect([answer.status, answer.ok ? "" : await answer.clone().text()]).toEqual([200, ""]);
@@ -210,7 +216,8 @@ describe.skipIf(sandbox !== null)(`graders in Python${sandbox ? ` (skipped: ${sa
   test("that Python cannot compile are refused when the job is made", async () => {
     const answer = await refused(await create({ grader: python("def grade(sample, item) return 1") }));
     expect([answer.status, answer.code, answer.param]).toEqual([
-      ...[400, "invalid_source"],
+      400,
+      "invalid_source",
       "method.reinforcement.grader.source",
     ]);
   }, 30_000);
@@ -226,7 +233,10 @@ describe("graders that ask a model", () => {
       return Response.json({ model: "tiny", choices: [{ index: 0, message, finish_reason: "stop" }], usage });
     };
     const grader = {
-      ...{ type: "score_model", name: "judge", model: "tiny", range: [0, 1] },
+      type: "score_model",
+      name: "judge",
+      model: "tiny",
+      range: [0, 1],
       input: [{ role: "user", content: "Wanted {{item.answer}}, said {{sample.output_text}}." }],
     };
     const { adapter } = trainSpec().method;

@@ -20,15 +20,13 @@ function world(seed: number): World {
       const memory = pick([24_000, 80_000]);
       const shares = next() < 0.2 ? 2 : 1;
       return {
-        ...{
-          id: `h${h}`,
-          provider: "docker",
-          state: "ready" as const,
-          cpus: 64,
-          memoryMb: 512_000,
-          pool: "p",
-          ask: false,
-        },
+        id: `h${h}`,
+        provider: "docker",
+        state: "ready" as const,
+        cpus: 64,
+        memoryMb: 512_000,
+        pool: "p",
+        ask: false,
         gpus: Array.from({ length: pick([1, 4, 8]) }, (_, g) => card(`h${h}.${g}`, memory, shares)),
       };
     }),
@@ -101,7 +99,11 @@ describe("whatever comes", () => {
     const { capacity, teams, plans } = world(seed);
     let spare = 0;
     const outcome = simulate({
-      ...{ capacity, teams, plans, policy: schedule, until: START + 150 * DAY },
+      capacity,
+      teams,
+      plans,
+      policy: schedule,
+      until: START + 150 * DAY,
       look(input, round) {
         checkRound(input, round);
         const limited = input.teams.find((team) => team.monthGpuHours !== null);
@@ -138,7 +140,13 @@ describe("whatever comes", () => {
         pools: {},
         hosts: [
           {
-            ...{ id: "h0", provider: "docker", state: "ready", cpus: 64, memoryMb: 512_000, pool: null, ask: false },
+            id: "h0",
+            provider: "docker",
+            state: "ready",
+            cpus: 64,
+            memoryMb: 512_000,
+            pool: null,
+            ask: false,
             gpus: Array.from({ length: 8 }, (_, g) => card(`h0.${g}`)),
           },
         ],
@@ -146,7 +154,8 @@ describe("whatever comes", () => {
       const small: Plan[] = Array.from({ length: 400 }, (_, n) => {
         const length = Math.ceil((0.05 + next() * 2) * HOUR);
         const job = aJob(`s${String(n).padStart(3, "0")}`, {
-          ...{ team: "small", wants: { gpus: 1 } },
+          team: "small",
+          wants: { gpus: 1 },
           estimate: { low: length * next(), high: length * (1 + next()) },
         });
         return { job, length, arrives: START + n * 6 * MINUTE };
@@ -159,7 +168,9 @@ describe("whatever comes", () => {
       let promised: number | null = null;
       let lent = 0;
       const { fates } = simulate({
-        ...{ capacity, plans: [...small, gang], policy: schedule },
+        capacity,
+        plans: [...small, gang],
+        policy: schedule,
         // The gang's team has used far more: only its kept place brings it on.
         teams: [aTeam("small"), aTeam("big", { used: 10_000 })],
         look(input, round) {
@@ -176,11 +187,9 @@ describe("whatever comes", () => {
 
   test("a low priority is not starved by a stream of higher ones", () => {
     const high: Plan[] = Array.from({ length: 400 }, (_, n) => ({
-      ...{
-        job: aJob(`h${String(n).padStart(3, "0")}`, { wants: { gpus: 1 } }),
-        length: HOUR,
-        arrives: START + n * 55 * MINUTE,
-      },
+      job: aJob(`h${String(n).padStart(3, "0")}`, { wants: { gpus: 1 } }),
+      length: HOUR,
+      arrives: START + n * 55 * MINUTE,
     }));
     const low: Plan = {
       job: aJob("low", { priority: -30, team: "b", wants: { gpus: 1 } }),

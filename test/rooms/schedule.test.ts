@@ -19,7 +19,8 @@ function runs(id: string, gpus: number, more: More = {}): Running {
     gpus: Array.from({ length: gpus }, (_, n) => `${host}.${first + n}`),
     startedAt: START - HOUR,
     left: { low: 0, high: null },
-    ...{ yieldable: true, yielding: false },
+    yieldable: true,
+    yielding: false,
     ...rest,
   };
 }
@@ -28,8 +29,14 @@ const slots = (train: number, serve = 1) => ({
   pools: { here: { train, serve } },
   hosts: [
     {
-      ...{ id: "process.local", provider: "process", state: "ready" as const, cpus: 4, memoryMb: 8000 },
-      ...{ gpus: [], pool: "here", ask: false },
+      id: "process.local",
+      provider: "process",
+      state: "ready" as const,
+      cpus: 4,
+      memoryMb: 8000,
+      gpus: [],
+      pool: "here",
+      ask: false,
     },
   ],
 });

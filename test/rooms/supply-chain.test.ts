@@ -145,15 +145,17 @@ describe("real pip", () => {
 describe("the environment of what the server starts", () => {
   test("paths, proxies, certificates and pip's settings stay; tokens and everything unknown go", () => {
     const kept = {
-      ...{
-        PATH: "/bin",
-        HOME: "/home/a",
-        TMPDIR: "/tmp",
-        LANG: "C.UTF-8",
-        https_proxy: "http://p",
-        HTTP_PROXY: "http://p",
-      },
-      ...{ NO_PROXY: "x", all_proxy: "y", PIP_INDEX_URL: "http://i", SSL_CERT_FILE: "/c", REQUESTS_CA_BUNDLE: "/c" },
+      PATH: "/bin",
+      HOME: "/home/a",
+      TMPDIR: "/tmp",
+      LANG: "C.UTF-8",
+      https_proxy: "http://p",
+      HTTP_PROXY: "http://p",
+      NO_PROXY: "x",
+      all_proxy: "y",
+      PIP_INDEX_URL: "http://i",
+      SSL_CERT_FILE: "/c",
+      REQUESTS_CA_BUNDLE: "/c",
     };
     const gone = {
       FTL_HUB_TOKEN: "canary",

@@ -68,7 +68,11 @@ describe("a sweep", () => {
   }, 60_000);
 
   const training = (more: object = {}) => ({
-    ...{ model: "tiny", training_file: lab.fileId, suffix: "judged", max_steps: 18, learning_rate: 1e-4 },
+    model: "tiny",
+    training_file: lab.fileId,
+    suffix: "judged",
+    max_steps: 18,
+    learning_rate: 1e-4,
     ...more,
   });
   const make = (body: object) => lab.json<SweepView>("POST", "/v1/sweeps", { body: { metric: "train/loss", ...body } });
@@ -205,8 +209,13 @@ describe("a sweep", () => {
     const first = await page("GET", `/sweeps/new?job=${await lab.train("before")}`);
     expect([first.status, first.text.includes("3 trials")]).toEqual([200, true]);
     const form = {
-      ...{ training: JSON.stringify(training()), metric: "train/loss", name: "by hand" },
-      ...{ field_0: "learning_rate", values_0: "1e-4 to 1e-2", field_1: "seed", values_1: "1, 2" },
+      training: JSON.stringify(training()),
+      metric: "train/loss",
+      name: "by hand",
+      field_0: "learning_rate",
+      values_0: "1e-4 to 1e-2",
+      field_1: "seed",
+      values_1: "1, 2",
     };
     expect((await page("POST", "/sweeps/plan", form)).text).toContain("6 trials");
     const wrong = await page("POST", "/sweeps", { ...form, values_0: "2 to 1" });

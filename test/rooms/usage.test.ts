@@ -17,16 +17,45 @@ beforeAll(async () => {
       const { org, userId, keyId } = t.actor(as);
       const id = `ftjob-${as}`;
       await tx.insert(job).values({
-        ...{ id, org, kind: "train", name: as, state: "succeeded", request: {}, metadata: {}, progress: {}, keyId },
-        ...{ spec: trainSpec(), createdBy: userId, createdAt: at },
+        id,
+        org,
+        kind: "train",
+        name: as,
+        state: "succeeded",
+        request: {},
+        metadata: {},
+        progress: {},
+        keyId,
+        spec: trainSpec(),
+        createdBy: userId,
+        createdAt: at,
       });
       await tx.insert(usageLine).values({
-        ...{ id: `use_${as}`, org, jobId: id, attemptId: `att_${as}`, userId, kind: "train", provider: "process" },
-        ...{ gpus: 1, durationMs: 3_600_000, pricePerHour: n + 1, costUsd: n + 1, at },
+        id: `use_${as}`,
+        org,
+        jobId: id,
+        attemptId: `att_${as}`,
+        userId,
+        kind: "train",
+        provider: "process",
+        gpus: 1,
+        durationMs: 3_600_000,
+        pricePerHour: n + 1,
+        costUsd: n + 1,
+        at,
       });
       await tx.insert(inference).values({
-        ...{ id: `req_${as}`, org, userId, keyId, model: "tiny", at, status: 200, streamed: false },
-        ...{ promptTokens: 10 + n, completionTokens: 1, totalMs: 1 },
+        id: `req_${as}`,
+        org,
+        userId,
+        keyId,
+        model: "tiny",
+        at,
+        status: 200,
+        streamed: false,
+        promptTokens: 10 + n,
+        completionTokens: 1,
+        totalMs: 1,
       });
     }
   });

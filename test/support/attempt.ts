@@ -226,7 +226,9 @@ export async function saveCheckpoint(
     "adapter_config.json": new TextEncoder().encode('{"r":4}'),
   };
   const listed = Object.entries(files).map(([path, bytes]) => ({
-    ...{ path, size: bytes.byteLength, sha256: sha256Hex(bytes) },
+    path,
+    size: bytes.byteLength,
+    sha256: sha256Hex(bytes),
   }));
   const body = { kind: "checkpoint", step, metrics, files: listed };
   const { artifact_id: id } = await trainer.json<ArtifactOpened>("POST", "/artifacts", { body });

@@ -44,7 +44,11 @@ export function cluster(hosts: number, gpus: number, memoryMb = 80_000, prefix =
   return {
     pools: {},
     hosts: Array.from({ length: hosts }, (_, h) => ({
-      ...{ id: `${prefix}${h}`, provider: "docker", state: "ready" as const, cpus: 64, memoryMb: 512_000 },
+      id: `${prefix}${h}`,
+      provider: "docker",
+      state: "ready" as const,
+      cpus: 64,
+      memoryMb: 512_000,
       gpus: Array.from({ length: gpus }, (_, g) => card(`${prefix}${h}.${g}`, memoryMb)),
       pool: `${prefix}${h}`,
       ask: false,
@@ -53,7 +57,11 @@ export function cluster(hosts: number, gpus: number, memoryMb = 80_000, prefix =
 }
 
 export const wants = (gpus: number, more: Partial<Wants> = {}): Wants => ({
-  ...{ gpus, gpuMemoryMb: 0, cpus: 1, memoryMb: 1000, provider: null },
+  gpus,
+  gpuMemoryMb: 0,
+  cpus: 1,
+  memoryMb: 1000,
+  provider: null,
   ...more,
 });
 
@@ -62,18 +70,19 @@ export function aJob(id: string, more: Partial<Omit<Job, "wants">> & { wants?: P
   const need = wants(more.wants?.gpus ?? 0, more.wants);
   const kind = more.kind ?? "train";
   return {
-    ...{
-      id,
-      team: "a",
-      kind,
-      priority: 0,
-      queuedAt: START,
-      startAfter: null,
-      retryAt: 0,
-      window: null,
-      deadline: null,
-    },
-    ...{ estimate: { low: 0, high: null }, begun: false, ending: false, noRent: false },
+    id,
+    team: "a",
+    kind,
+    priority: 0,
+    queuedAt: START,
+    startAfter: null,
+    retryAt: 0,
+    window: null,
+    deadline: null,
+    estimate: { low: 0, high: null },
+    begun: false,
+    ending: false,
+    noRent: false,
     ...more,
     wants: need,
     shape: shapeOf(kind, need),
@@ -81,7 +90,12 @@ export function aJob(id: string, more: Partial<Omit<Job, "wants">> & { wants?: P
 }
 
 export const aTeam = (id: string, more: Partial<Team> = {}): Team => ({
-  ...{ id, weight: 1, used: 0, maxGpus: null, monthGpuHours: null, usedThisMonth: 0 },
+  id,
+  weight: 1,
+  used: 0,
+  maxGpus: null,
+  monthGpuHours: null,
+  usedThisMonth: 0,
   ...more,
 });
 
@@ -90,7 +104,12 @@ export function anInput(capacity: Capacity, more: Partial<Input> = {}): Input {
     ...new Set([...(more.queued ?? []), ...(more.running ?? []).map((one) => one.job)].map((job) => job.team)),
   ];
   return {
-    ...{ now: START, monthEnds: START + 28 * DAY, capacity, running: [], queued: [], reservations: [] },
+    now: START,
+    monthEnds: START + 28 * DAY,
+    capacity,
+    running: [],
+    queued: [],
+    reservations: [],
     teams: teams.map((id) => aTeam(id)),
     ...more,
   };
@@ -216,7 +235,11 @@ export function simulate(options: {
       fates.set(job.id, { job, arrives: plan.arrives, length: plan.length, begun: null, ended: null, yields: 0 });
     }
     const input: Input = {
-      ...{ now, monthEnds, capacity, reservations, teams: [...teams.values()] },
+      now,
+      monthEnds,
+      capacity,
+      reservations,
+      teams: [...teams.values()],
       running: living.map(({ running }) => {
         const ran = now - running.startedAt;
         const { low, high } = running.job.estimate;
@@ -240,8 +263,13 @@ export function simulate(options: {
       waiting.delete(jobId);
       fate.begun ??= now;
       const running: Running = {
-        ...{ job: plan.job, hostId, gpus, startedAt: now, left: plan.job.estimate },
-        ...{ yieldable: plan.job.kind === "train", yielding: false },
+        job: plan.job,
+        hostId,
+        gpus,
+        startedAt: now,
+        left: plan.job.estimate,
+        yieldable: plan.job.kind === "train",
+        yielding: false,
       };
       living.push({ plan, running, endsAt: now + plan.length, letsGoAt: null });
     }

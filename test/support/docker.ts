@@ -50,8 +50,18 @@ export async function startDockerd(dataRoot: string, socket: string, extra: stri
   const log = join(run, "log");
   const child = Bun.spawn(
     [
-      ...["dockerd", "--data-root", dataRoot, "--exec-root", join(run, "exec"), "-p", join(run, "pid")],
-      ...["-H", `unix://${socket}`, "--bridge=none", "--iptables=false", ...extra],
+      "dockerd",
+      "--data-root",
+      dataRoot,
+      "--exec-root",
+      join(run, "exec"),
+      "-p",
+      join(run, "pid"),
+      "-H",
+      `unix://${socket}`,
+      "--bridge=none",
+      "--iptables=false",
+      ...extra,
     ],
     { stdin: "ignore", stdout: "ignore", stderr: openSync(log, "a") },
   );

@@ -100,31 +100,40 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       ...at,
     });
     await tx.insert(job).values({
-      ...{
-        id: ids.export,
-        org,
-        kind: "export",
-        name: "a",
-        state: "succeeded",
-        request: {},
-        metadata: {},
-        progress: {},
-      },
+      id: ids.export,
+      org,
+      kind: "export",
+      name: "a",
+      state: "succeeded",
+      request: {},
+      metadata: {},
+      progress: {},
       spec: {
         ...trainSpec(),
-        ...{
-          kind: "export",
-          tuned: { model: tuned.id, checkpoint_id: checkpoint.id, artifact_id: checkpoint.artifactId },
-        },
-        ...{ format: "gguf-f16", prompts: 1, limits_of_fidelity: { kl_mean: 1, top1_same: 0 }, precision: "float32" },
+        kind: "export",
+        tuned: { model: tuned.id, checkpoint_id: checkpoint.id, artifact_id: checkpoint.artifactId },
+        format: "gguf-f16",
+        prompts: 1,
+        limits_of_fidelity: { kl_mean: 1, top1_same: 0 },
+        precision: "float32",
       } as JobSpec,
       ...at,
     });
     await tx.insert(sweep).values({
-      ...{ id: ids.sweep, org, name: "a", state: "running", createdBy: at.createdBy, createdAt: at.createdAt },
+      id: ids.sweep,
+      org,
+      name: "a",
+      state: "running",
+      createdBy: at.createdBy,
+      createdAt: at.createdAt,
       request: {
-        ...{ name: "a", training: { model: base, training_file: ids.file }, space: { seed: [1] }, parallel: 1 },
-        ...{ strategy: { type: "grid" }, metric: "eval/loss", direction: "min" },
+        name: "a",
+        training: { model: base, training_file: ids.file },
+        space: { seed: [1] },
+        parallel: 1,
+        strategy: { type: "grid" },
+        metric: "eval/loss",
+        direction: "min",
       },
     });
     await tx.insert(deployment).values({

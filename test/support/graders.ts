@@ -48,12 +48,18 @@ export function graderCalls(app: () => TestApp) {
 }
 
 export const check = (operation: string, input: string, reference: string) => ({
-  ...{ type: "string_check", name: "check", operation },
-  ...{ input, reference },
+  type: "string_check",
+  name: "check",
+  operation,
+  input,
+  reference,
 });
 export const alike = (evaluation_metric: string, reference = "{{item.wanted}}") => ({
-  ...{ type: "text_similarity", name: "alike", evaluation_metric },
-  ...{ input: "{{sample.output_text}}", reference },
+  type: "text_similarity",
+  name: "alike",
+  evaluation_metric,
+  input: "{{sample.output_text}}",
+  reference,
 });
 export const multi = (graders: unknown, calculate_output: string) => ({
   type: "multi",

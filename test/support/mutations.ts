@@ -58,8 +58,22 @@ export const TEXTS: Record<string, readonly string[]> = {
 };
 
 const NUMBERS = [
-  ...[0, -0, 1, -1, 0.1, 5e-324, 2 ** 31, 2 ** 32, 2 ** 53, -(2 ** 53) - 1, 2 ** 63, 2 ** 64],
-  ...[1e21, 1e300, Number.MAX_VALUE, -Number.MAX_VALUE],
+  0,
+  -0,
+  1,
+  -1,
+  0.1,
+  5e-324,
+  2 ** 31,
+  2 ** 32,
+  2 ** 53,
+  -(2 ** 53) - 1,
+  2 ** 63,
+  2 ** 64,
+  1e21,
+  1e300,
+  Number.MAX_VALUE,
+  -Number.MAX_VALUE,
 ];
 
 /** What to leave out, by the names of TEXTS; for looking past a failure that is known. */
@@ -152,27 +166,62 @@ export const HOSTS = [
   "xn--",
 ];
 export const TYPES = [
-  ...["application/json", "application/json; charset=utf-16", "text/json", "application/x-www-form-urlencoded", ""],
-  ...["multipart/form-data", "multipart/form-data; boundary=x", "application/jsonl", "text/csv", "text/plain", "a/b/c"],
+  "application/json",
+  "application/json; charset=utf-16",
+  "text/json",
+  "application/x-www-form-urlencoded",
+  "",
+  "multipart/form-data",
+  "multipart/form-data; boundary=x",
+  "application/jsonl",
+  "text/csv",
+  "text/plain",
+  "a/b/c",
 ];
 
 /** Headers that some part of the server reads, with values it does not expect. One line each: the socket takes them as they are. */
 export function headersOf(random: Random, skipped: Skipped): Record<string, string> {
   const name = random.pick([
-    ...["accept", "referer", "origin", "cookie", "range", "if-none-match", "if-range", "user-agent", "accept-encoding"],
-    ...[
-      "x-forwarded-for",
-      "x-forwarded-host",
-      "sec-fetch-site",
-      "last-event-id",
-      "idempotency-key",
-      "content-encoding",
-    ],
-    ...["hx-request", "hx-target", "hx-current-url", "hx-history-restore-request", "authorization", "x-request-id"],
+    "accept",
+    "referer",
+    "origin",
+    "cookie",
+    "range",
+    "if-none-match",
+    "if-range",
+    "user-agent",
+    "accept-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "sec-fetch-site",
+    "last-event-id",
+    "idempotency-key",
+    "content-encoding",
+    "hx-request",
+    "hx-target",
+    "hx-current-url",
+    "hx-history-restore-request",
+    "authorization",
+    "x-request-id",
   ]);
   const value = random.pick([
-    ...["not a url", "http://[::1", "bytes=0-0,-1", "bytes=9999999999-", "*", '"', "gzip", "flash=e30; theme=dark"],
-    ...["flash=W10; theme=[]", "true", "div#rows", "Bearer", "Bearer ftl-x", "Basic OjpA", "null", "1e9", "a=b=c; ;=;"],
+    "not a url",
+    "http://[::1",
+    "bytes=0-0,-1",
+    "bytes=9999999999-",
+    "*",
+    '"',
+    "gzip",
+    "flash=e30; theme=dark",
+    "flash=W10; theme=[]",
+    "true",
+    "div#rows",
+    "Bearer",
+    "Bearer ftl-x",
+    "Basic OjpA",
+    "null",
+    "1e9",
+    "a=b=c; ;=;",
     textOf(random, skipped).slice(0, 2_000),
   ]);
   // Line breaks would end the header: that is another request, and not this one's header.

@@ -140,14 +140,24 @@ function contentOf(kind: Kind): { name: string; text: string } {
 function tokensLike(rows: number, meanCharacters: number): TokenStats {
   const mean = meanCharacters / 4.1 + 24;
   const histogram = Array.from({ length: 12 }, (_, n) => ({
-    ...{ from: Math.round(mean * 0.6) + n * 6, to: Math.round(mean * 0.6) + (n + 1) * 6 },
+    from: Math.round(mean * 0.6) + n * 6,
+    to: Math.round(mean * 0.6) + (n + 1) * 6,
     count: Math.round(rows * 0.22 * Math.exp(-(((n - 4) / 2.6) ** 2))),
   }));
   const max = histogram.at(-1)?.to ?? 0;
   return {
-    ...{ exact: true, rows, counted_rows: rows, tokens: Math.round(rows * mean), mean, max },
-    ...{ p50: Math.round(mean), p95: Math.round(mean * 1.3), histogram, over: { "512": 0, "1024": 0 } },
-    ...{ failed_rows: 0, failure: null },
+    exact: true,
+    rows,
+    counted_rows: rows,
+    tokens: Math.round(rows * mean),
+    mean,
+    max,
+    p50: Math.round(mean),
+    p95: Math.round(mean * 1.3),
+    histogram,
+    over: { "512": 0, "1024": 0 },
+    failed_rows: 0,
+    failure: null,
   };
 }
 
@@ -165,28 +175,52 @@ async function addOne(ctx: Ctx, actor: Actor, n: number, kind: Kind, at: number)
   const { report } = checked;
   await ctx.write(async (tx) => {
     await tx.insert(file).values({
-      ...{ id: fileId, org: actor.org, filename: name, purpose: "fine-tune", bytes, sha256: "0".repeat(64) },
-      ...{ status: "processed", createdBy: actor.userId, createdAt: at },
+      id: fileId,
+      org: actor.org,
+      filename: name,
+      purpose: "fine-tune",
+      bytes,
+      sha256: "0".repeat(64),
+      status: "processed",
+      createdBy: actor.userId,
+      createdAt: at,
     });
     await tx
       .insert(dataset)
       .values({ id: idOf("ds_", n), org: actor.org, name: nameAt(n), createdBy: actor.userId, createdAt: at });
     await tx.insert(datasetVersion).values({
-      ...{ id: versionId, org: actor.org, datasetId: idOf("ds_", n), number: 1, fileId },
-      ...{ splitSeed: 42, holdoutFraction: 100_000, createdAt: at },
+      id: versionId,
+      org: actor.org,
+      datasetId: idOf("ds_", n),
+      number: 1,
+      fileId,
+      splitSeed: 42,
+      holdoutFraction: 100_000,
+      createdAt: at,
       ...(running
         ? { status: "validating" as const, bytesRead: Math.round(bytes * 0.4) }
         : {
-            ...{ status: checked.status, hash: checked.hash, error: checked.error, format: report.format, report },
+            status: checked.status,
+            hash: checked.hash,
+            error: checked.error,
+            format: report.format,
+            report,
             rowType: report.row_type,
-            ...{ rows: report.rows, badRows: report.bad_rows, finishedAt: at + report.took_ms },
-            ...{ trainRows: report.split.train_rows, holdoutRows: report.split.holdout_rows },
+            rows: report.rows,
+            badRows: report.bad_rows,
+            finishedAt: at + report.took_ms,
+            trainRows: report.split.train_rows,
+            holdoutRows: report.split.holdout_rows,
           }),
     });
     // One of two has token counts; for the others the seeded base model has no tokenizer on disk, and the page says so.
     if (checked.status === "ready" && !running && n % 2 === 0)
       await tx.insert(datasetTokens).values({
-        ...{ id: idOf("tok_", n), versionId, baseModelId: "smollm2-135m-instruct", exact: true, createdAt: at },
+        id: idOf("tok_", n),
+        versionId,
+        baseModelId: "smollm2-135m-instruct",
+        exact: true,
+        createdAt: at,
         stats: tokensLike(report.split.train_rows, report.characters.mean),
       });
   });

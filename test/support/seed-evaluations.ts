@@ -27,8 +27,15 @@ function answersOf(jobId: string, rows: ReturnType<typeof heldOut>, side: "base"
     const wrong = side === "base" ? (CHATTER[n % CHATTER.length] ?? "") : near(row.expected);
     const loss = (side === "base" ? 2.9 : right ? 0.05 : 0.6) * (0.7 + 0.6 * random());
     return {
-      ...{ jobId, rowId: row.id, side, prompt: row.prompt as WireMessage[], expected: row.expected },
-      ...{ output: right ? row.expected : wrong, exact: right, loss, tokens: 18 + (n % 9) },
+      jobId,
+      rowId: row.id,
+      side,
+      prompt: row.prompt as WireMessage[],
+      expected: row.expected,
+      output: right ? row.expected : wrong,
+      exact: right,
+      loss,
+      tokens: 18 + (n % 9),
       tokenAccuracy: right ? 1 : side === "base" ? 0.3 + 0.2 * random() : 0.86 + 0.1 * random(),
     };
   });
@@ -44,10 +51,15 @@ function scoreOf(answers: Answer[]): SideScore {
   const loss = spread(answers.map((one) => one.loss ?? 0));
   const exact = spread(answers.map((one) => Number(one.exact)));
   return {
-    ...{ rows: answers.length, tokens: answers.reduce((sum, one) => sum + one.tokens, 0) },
-    ...{ loss, perplexity: Math.exp(loss.mean), token_accuracy: spread(answers.map((one) => one.tokenAccuracy ?? 0)) },
+    rows: answers.length,
+    tokens: answers.reduce((sum, one) => sum + one.tokens, 0),
+    loss,
+    perplexity: Math.exp(loss.mean),
+    token_accuracy: spread(answers.map((one) => one.tokenAccuracy ?? 0)),
     exact_match: {
-      ...{ mean: exact.mean, low: Math.max(0, exact.low), high: Math.min(1, exact.high) },
+      mean: exact.mean,
+      low: Math.max(0, exact.low),
+      high: Math.min(1, exact.high),
       count: answers.filter((one) => one.exact).length,
     },
   };
@@ -64,18 +76,34 @@ export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, exact: [n
     ? { result: { ...result } }
     : {
         error: {
-          ...{ code: "out_of_memory", message: "The trainer ran out of memory while the tuned model answered." },
-          ...{ param: null, advice: "Evaluate fewer rows at once, or free memory on this machine.", detail: null },
+          code: "out_of_memory",
+          message: "The trainer ran out of memory while the tuned model answered.",
+          param: null,
+          advice: "Evaluate fewer rows at once, or free memory on this machine.",
+          detail: null,
         },
       };
   await insertAll(ctx, job, [
     jobRow(actor, ctx.clock.now(), n, exact ? "succeeded" : "failed", {
-      ...{ id, kind: "evaluate", name: `Before and after: ${nameAt(n)}`.slice(0, 200), parentId: idOf("ftjob-", n) },
+      id,
+      kind: "evaluate",
+      name: `Before and after: ${nameAt(n)}`.slice(0, 200),
+      parentId: idOf("ftjob-", n),
       ...changes,
       spec: {
-        ...{ version: 1, kind: "evaluate", base_model: train.base_model, dataset: train.dataset, split: "holdout" },
+        version: 1,
+        kind: "evaluate",
+        base_model: train.base_model,
+        dataset: train.dataset,
+        split: "holdout",
         tuned: { model: train.output_model, checkpoint_id: "ftckpt_model0", artifact_id: "art_model0" },
-        ...{ max_rows: 40, max_new_tokens: 64, batch_size: 8, precision: "float32", seed: 42, need, limits },
+        max_rows: 40,
+        max_new_tokens: 64,
+        batch_size: 8,
+        precision: "float32",
+        seed: 42,
+        need,
+        limits,
         trainer: train.trainer,
       },
     }),
@@ -83,9 +111,17 @@ export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, exact: [n
   await ctx.write(async (tx) => {
     if (rows.length) await tx.insert(answer).values([...base, ...tuned]);
     await tx.insert(evaluation).values({
-      ...{ id: idOf("eval_", n), org: actor.org, name: nameAt(n), jobId: id, trainJobId: idOf("ftjob-", n), result },
-      ...{ baseModelId: train.base_model.id, tunedModel: train.output_model, versionId: train.dataset.version_id },
-      ...{ createdBy: actor.userId, createdAt: ctx.clock.now() },
+      id: idOf("eval_", n),
+      org: actor.org,
+      name: nameAt(n),
+      jobId: id,
+      trainJobId: idOf("ftjob-", n),
+      result,
+      baseModelId: train.base_model.id,
+      tunedModel: train.output_model,
+      versionId: train.dataset.version_id,
+      createdBy: actor.userId,
+      createdAt: ctx.clock.now(),
     });
   });
 }

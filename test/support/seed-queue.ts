@@ -26,12 +26,10 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
     const [low, high] = wish.takes ?? [null, null];
     return {
       ...made,
-      ...{
-        name: wish.name,
-        createdAt: now - ago,
-        queuedAt: now - ago,
-        startedAt: state === "running" ? now - ago : null,
-      },
+      name: wish.name,
+      createdAt: now - ago,
+      queuedAt: now - ago,
+      startedAt: state === "running" ? now - ago : null,
       spec: { ...made.spec, need: { ...need, gpus: wish.gpus, gpu_memory_mb: wish.gpus > 0 ? 60_000 : 0 } },
       estimateLowS: low === null ? null : low * 60,
       estimateHighS: high === null ? null : high * 60,
@@ -112,7 +110,10 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
     await ctx.write((tx) =>
       tx.insert(gpuAllocation).values(
         cards.map((n) => ({
-          ...{ gpuUuid: `GPU-0000000${n}-atlas`, share: 0, attemptId: `att_${one.id}1`, jobId: one.id ?? "" },
+          gpuUuid: `GPU-0000000${n}-atlas`,
+          share: 0,
+          attemptId: `att_${one.id}1`,
+          jobId: one.id ?? "",
           createdAt: now,
         })),
       ),
@@ -121,14 +122,16 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
 }
 
 const offerOn = (gpus: number) => ({
-  ...{
-    id: "atlas",
-    location: "atlas.gpu.example.internal",
-    gpus,
-    gpuName: "NVIDIA H100 80GB HBM3",
-    gpuMemoryMb: 81_559,
-  },
-  ...{ cpus: 64, memoryMb: 515_000, pricePerHour: 0, startsInS: 0, available: true },
+  id: "atlas",
+  location: "atlas.gpu.example.internal",
+  gpus,
+  gpuName: "NVIDIA H100 80GB HBM3",
+  gpuMemoryMb: 81_559,
+  cpus: 64,
+  memoryMb: 515_000,
+  pricePerHour: 0,
+  startsInS: 0,
+  available: true,
 });
 
 /** A waiting job of the seed: `n` from 0 to 6. */

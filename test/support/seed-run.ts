@@ -117,6 +117,11 @@ export function historyEvents(jobId: string, steps: number, now: number): (typeo
       .map((step): [string, number, string] => ["checkpoint", at(step), `Checkpoint of step ${step} saved`]),
   ];
   return lines.map(([type, when, message], index) => ({
-    ...{ id: `ftevent-${jobId}h${index}`, n: 1000 + index, jobId, at: when, type, message },
+    id: `ftevent-${jobId}h${index}`,
+    n: 1000 + index,
+    jobId,
+    at: when,
+    type,
+    message,
   }));
 }

@@ -26,7 +26,10 @@ function trials(sweepId: string): Trial[] {
     if (n === 3) return { ...one, state: "failed", decisions: [], reason: "The trainer ran out of memory." };
     if (!kept)
       return {
-        ...{ ...one, state: "stopped", decisions, score: loss + 0.2 },
+        ...one,
+        state: "stopped",
+        decisions,
+        score: loss + 0.2,
         reason: `At step 15 it was ${rank0}. of ${seen.length} by eval/loss (${(loss + 0.2).toPrecision(4)}); one in 3 goes on.`,
       };
     return { ...one, state: "succeeded", jobId: idOf("ftjob-", n % 2 ? 4 : 1), decisions, score: loss };
@@ -40,9 +43,15 @@ export async function addSweeps(ctx: Ctx, actor: Actor): Promise<void> {
   await ctx.write(async (tx) => {
     await tx.insert(sweep).values([
       {
-        ...{ ...of(0, "Rate and rank for the support classifier"), state: "running", createdAt: now - HOUR },
+        ...of(0, "Rate and rank for the support classifier"),
+        state: "running",
+        createdAt: now - HOUR,
         request: {
-          ...{ name: "Rate and rank", training: TRAINING, metric: "eval/loss", direction: "min", parallel: 2 },
+          name: "Rate and rank",
+          training: TRAINING,
+          metric: "eval/loss",
+          direction: "min",
+          parallel: 2,
           space: {
             learning_rate: { min: 1e-5, max: 3e-3, scale: "log", points: 3 },
             lora_r: [8, 16, 32],
@@ -51,15 +60,18 @@ export async function addSweeps(ctx: Ctx, actor: Actor): Promise<void> {
         },
       },
       {
-        ...{
-          ...of(1, "Seeds, to see what is chance"),
-          state: "succeeded",
-          createdAt: now - 30 * HOUR,
-          finishedAt: now - 28 * HOUR,
-        },
+        ...of(1, "Seeds, to see what is chance"),
+        state: "succeeded",
+        createdAt: now - 30 * HOUR,
+        finishedAt: now - 28 * HOUR,
         request: {
-          ...{ name: "Seeds", training: TRAINING, metric: "eval/loss", direction: "min", parallel: 1 },
-          ...{ space: { seed: [1, 2] }, strategy: { type: "grid" } },
+          name: "Seeds",
+          training: TRAINING,
+          metric: "eval/loss",
+          direction: "min",
+          parallel: 1,
+          space: { seed: [1, 2] },
+          strategy: { type: "grid" },
         },
       },
     ]);
@@ -67,8 +79,14 @@ export async function addSweeps(ctx: Ctx, actor: Actor): Promise<void> {
       ...trials(idOf("sweep_", 0)),
       ...[1, 4].map(
         (job, n): Trial => ({
-          ...{ sweepId: idOf("sweep_", 1), number: n + 1, values: { seed: n + 1 }, rungs: [], decisions: [] },
-          ...{ state: "succeeded", jobId: idOf("ftjob-", job), score: 0.112 + n / 500 },
+          sweepId: idOf("sweep_", 1),
+          number: n + 1,
+          values: { seed: n + 1 },
+          rungs: [],
+          decisions: [],
+          state: "succeeded",
+          jobId: idOf("ftjob-", job),
+          score: 0.112 + n / 500,
         }),
       ),
     ]);

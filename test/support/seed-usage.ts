@@ -13,9 +13,19 @@ export async function addUsage(ctx: Ctx, actor: Actor, jobs: JobRow[]): Promise<
         const durationMs = (4 + (n % 9)) * MINUTE;
         const pricePerHour = n % 3 ? 0 : 2.49;
         return {
-          ...{ id: `use_seed${n}`, org: actor.org, jobId: row.id, attemptId: `att_${row.id}1`, userId: actor.userId },
-          ...{ kind: "train", provider: pricePerHour ? "docker" : "process", gpus: pricePerHour ? 1 : 0, durationMs },
-          ...{ tokens: 61_240, pricePerHour, costUsd: (pricePerHour * durationMs) / HOUR, at: row.createdAt },
+          id: `use_seed${n}`,
+          org: actor.org,
+          jobId: row.id,
+          attemptId: `att_${row.id}1`,
+          userId: actor.userId,
+          kind: "train",
+          provider: pricePerHour ? "docker" : "process",
+          gpus: pricePerHour ? 1 : 0,
+          durationMs,
+          tokens: 61_240,
+          pricePerHour,
+          costUsd: (pricePerHour * durationMs) / HOUR,
+          at: row.createdAt,
         };
       }),
     ),
@@ -31,10 +41,21 @@ export async function addRequests(ctx: Ctx, actor: Actor, model: string): Promis
     const firstTokenMs = slow * (90 + 160 * random());
     const completionTokens = Math.round(14 + 30 * random());
     return {
-      ...{ id: `inf_seed${n}`, org: actor.org, userId: actor.userId, keyId: null, model },
-      ...{ deploymentId: idOf("dep_", 0), at: now - Math.round((n < 260 ? HOUR : 20 * HOUR) * random()) },
-      ...{ status: random() < 0.02 ? 503 : 200, streamed: n % 2 === 0, promptTokens: 48, completionTokens },
-      ...{ firstTokenMs, totalMs: firstTokenMs + completionTokens * 28, overheadMs: 0.4 + random(), finish: "stop" },
+      id: `inf_seed${n}`,
+      org: actor.org,
+      userId: actor.userId,
+      keyId: null,
+      model,
+      deploymentId: idOf("dep_", 0),
+      at: now - Math.round((n < 260 ? HOUR : 20 * HOUR) * random()),
+      status: random() < 0.02 ? 503 : 200,
+      streamed: n % 2 === 0,
+      promptTokens: 48,
+      completionTokens,
+      firstTokenMs,
+      totalMs: firstTokenMs + completionTokens * 28,
+      overheadMs: 0.4 + random(),
+      finish: "stop",
     };
   });
   for (let from = 0; from < rows.length; from += 100)

@@ -34,8 +34,16 @@ export const FORMATS: RowFormat[] = [
 
 /** Fields by which a row is of another type than its other fields say, so that none of them is ever left out unread. */
 export const TELLING_FIELDS: ReadonlySet<string> = new Set([
-  ...["chosen", "rejected", "chosen_messages", "rejected_messages", "label", "kto_tag"],
-  ...["preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"],
+  "chosen",
+  "rejected",
+  "chosen_messages",
+  "rejected_messages",
+  "label",
+  "kto_tag",
+  "preferred_output",
+  "non_preferred_output",
+  "preferred_completion",
+  "non_preferred_completion",
 ]);
 
 const listOf = (type: RowType) =>

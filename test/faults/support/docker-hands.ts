@@ -35,8 +35,13 @@ export function dockerHands(address: string, installation: string): Hands {
       address,
       "ps",
       "--no-trunc",
-      ...["--filter", `label=ft.installation=${installation}`, "--filter", "label=ft.key", ...filters],
-      ...["--format", '{{.ID}} {{.Label "ft.key"}}'],
+      "--filter",
+      `label=ft.installation=${installation}`,
+      "--filter",
+      "label=ft.key",
+      ...filters,
+      "--format",
+      '{{.ID}} {{.Label "ft.key"}}',
     )
       .split("\n")
       .filter(Boolean)

@@ -27,7 +27,11 @@ export const TYPE_WORDS: Record<RowType, string> = {
   prompt: "Prompts",
 };
 const ICONS: Record<RowType, IconName> = {
-  ...{ chat: "chat", preference: "compare", unpaired: "ok", text: "data", prompt: "check" },
+  chat: "chat",
+  preference: "compare",
+  unpaired: "ok",
+  text: "data",
+  prompt: "check",
 };
 
 const METHODS: Record<MethodName, string> = {

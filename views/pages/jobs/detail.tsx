@@ -41,13 +41,18 @@ const ACCURACY: Small[] = [
   { key: "train/token_accuracy", title: "Token accuracy", unit: "percent", ...heldOut("eval/token_accuracy") },
 ];
 const PREFERRED: Small = {
-  ...{ key: "train/reward_accuracy", title: "Better answer preferred", unit: "percent" },
+  key: "train/reward_accuracy",
+  title: "Better answer preferred",
+  unit: "percent",
   ...heldOut("eval/reward_accuracy"),
 };
 const REWARDS: Small[] = [
   { key: "train/reward_margin", title: "Margin of rewards", unit: "number", ...heldOut("eval/reward_margin") },
   {
-    ...{ key: "train/reward_chosen", title: "Rewards", unit: "number", label: "Better answer" },
+    key: "train/reward_chosen",
+    title: "Rewards",
+    unit: "number",
+    label: "Better answer",
     also: [["train/reward_rejected", "Worse answer", 3]],
   },
 ];
@@ -59,7 +64,9 @@ const GRADED: Small[] = [
   { key: "train/completions_cut", title: "Answers cut off", unit: "percent" },
   { key: "train/groups_alike", title: "Prompts with nothing to choose", unit: "percent" },
   {
-    ...{ key: "train/grader_errors", title: "Grader errors", unit: "percent" },
+    key: "train/grader_errors",
+    title: "Grader errors",
+    unit: "percent",
     ...heldOut("eval/grader_errors"),
   },
 ];

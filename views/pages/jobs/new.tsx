@@ -319,7 +319,10 @@ export function NewJobFormView(props: NewJobProps): VNode {
           <MethodField chosen={form.method} rows={rows} problem={problems.method} />
           {graded ? (
             <GraderField
-              {...{ grader: form.grader, answer: form.answer, item: props.item, tried: props.tried }}
+              grader={form.grader}
+              answer={form.answer}
+              item={props.item}
+              tried={props.tried}
               outcome={props.outcome}
               problem={problems.grader}
             />

@@ -118,7 +118,9 @@ function Ways({ form, problems }: NewSweepProps) {
 
 const COLUMNS: Column<PlannedTrial>[] = [
   {
-    ...{ key: "values", label: "Trial", name: true },
+    key: "values",
+    label: "Trial",
+    name: true,
     render: (row) => (
       <>
         {`${row.number}. ${valuesOf(row.values)}`}

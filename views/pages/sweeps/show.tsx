@@ -118,13 +118,20 @@ function columnsOf(sweep: SweepView): Column<TrialView>[] {
     },
     ...Object.keys(sweep.space).map(
       (field): Column<TrialView> => ({
-        ...{ key: field, label: field, sort: `of_${field}`, end: true, wide: true },
+        key: field,
+        label: field,
+        sort: `of_${field}`,
+        end: true,
+        wide: true,
         render: (row) => String(row.values[field] ?? ""),
       }),
     ),
     { key: "score", label: sweep.metric, sort: "score", end: true, render: (row) => scoreOf(row.score) },
     {
-      ...{ key: "step", label: "Step", end: true, wide: true },
+      key: "step",
+      label: "Step",
+      end: true,
+      wide: true,
       render: (row) => (row.step === null ? "–" : `${row.step} of ${row.total_steps ?? "?"}`),
     },
     { key: "time", label: "Time", sort: "time", end: true, wide: true, render: (row) => formatDuration(row.seconds) },
