@@ -1,6 +1,6 @@
 /** The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do it. */
 import type { Limits, Need } from "../src/contract/spec.ts";
-import type { ModelShape, RunShape } from "../src/jobs/memory.ts";
+import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 
 export interface GridRun {
   name: string;

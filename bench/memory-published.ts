@@ -1,5 +1,5 @@
 /** Peaks that others measured on GPUs and published, with the run each is of: what the memory formula says there is compared with them. */
-import type { ModelShape, RunShape } from "../src/jobs/memory.ts";
+import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 
 export interface Published {
   what: string;

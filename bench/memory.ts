@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { modelPath, needs, trainerEnvironmentPath } from "../scripts/setup.ts";
-import { memoryParts, modelShape, PARTS, totalMb } from "../src/jobs/memory.ts";
+import { memoryParts, modelShape, PARTS, totalMb } from "../src/training/plan/memory.ts";
 import { grid, specOf } from "./memory-grid.ts";
 
 const only = process.argv[process.argv.indexOf("--only") + 1];

@@ -1,8 +1,8 @@
 /** Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a clock that jumps, beside first come first served with and without backfill; then what one round costs with 10,000 jobs waiting. `--hosts 32 --days 7 --load 1.1 --seed 1` */
 import { parseArgs } from "node:util";
-import { schedule } from "../src/jobs/schedule.ts";
-import { allowForOthers, predict } from "../src/jobs/schedule-predict.ts";
-import type { Capacity, Input, Job, Running } from "../src/jobs/schedule-types.ts";
+import { allowForOthers, predict } from "../src/training/scheduler/forecast.ts";
+import { schedule } from "../src/training/scheduler/round.ts";
+import type { Capacity, Input, Job, Running } from "../src/training/scheduler/types.ts";
 import {
   aJob,
   anInput,

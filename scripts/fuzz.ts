@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { createKey, createUser } from "../src/auth/service.ts";
+import { createKey, createUser } from "../src/accounts/auth/service.ts";
 import { systemActor } from "../src/ctx.ts";
 import { createTestApp, PASSWORD } from "../test/support/app.ts";
 import { makeEverything } from "../test/support/everything.ts";

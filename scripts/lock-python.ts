@@ -2,7 +2,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HASHED } from "../src/compute/python.ts";
+import { HASHED } from "../src/compute/environment/python.ts";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 import { type Pin, readPins, writePins } from "../src/lib/requirements.ts";
 import { giveUp, maintainerTool, ROOT, say } from "./setup.ts";

@@ -1,10 +1,10 @@
 /** Which trainings show every pair of options: what the table says of each pair, and few trainings that have all the open ones in them. */
 import type { TrainSpec } from "../src/contract/spec.ts";
 import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/support.ts";
-import type { Facts as AutoFacts } from "../src/jobs/auto.ts";
-import { resolveAuto } from "../src/jobs/auto.ts";
-import { modelShape } from "../src/jobs/memory.ts";
-import { parseTrainRequest } from "../src/jobs/request.ts";
+import type { Facts as AutoFacts } from "../src/training/plan/defaults.ts";
+import { resolveAuto } from "../src/training/plan/defaults.ts";
+import { modelShape } from "../src/training/plan/memory.ts";
+import { parseTrainRequest } from "../src/training/plan/request.ts";
 
 type Value = string | boolean;
 /** Options that are chosen, by name; the others are the usual ones. */

@@ -56,7 +56,7 @@ export async function runStep(
  * FTL_TRAINER_ENV, when set, is used as it is.
  */
 export async function trainerEnvironment(): Promise<{ python: string; directory: string }> {
-  const { ensureTrainerEnvironment } = await import("../src/compute/environment.ts");
+  const { ensureTrainerEnvironment } = await import("../src/compute/environment/install.ts");
   const { loadConfig } = await import("../src/config.ts");
   const { openFiles } = await import("../src/lib/files.ts");
   const config = loadConfig({ data_dir: join(CACHE, "setup"), environments_dir: join(CACHE, "environments") });
@@ -78,15 +78,15 @@ export async function installRequirements(
   more: string[] = [],
   env: Record<string, string> = {},
 ): Promise<void> {
-  const { installCommand } = await import("../src/compute/pip.ts");
+  const { installCommand } = await import("../src/compute/environment/pip.ts");
   const argv = installCommand(python, [join(ROOT, "trainer", file)], more);
   await runStep(argv, what, "Check that pip reaches a package index.", { env });
 }
 
 /** A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is missing. @throws AppError as `makeVenv` and `runPip` */
 export async function maintainerTool(name: string): Promise<string> {
-  const { findPython, makeVenv } = await import("../src/compute/python.ts");
-  const { installCommand, runPip } = await import("../src/compute/pip.ts");
+  const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
+  const { installCommand, runPip } = await import("../src/compute/environment/pip.ts");
   const { sha256Hex } = await import("../src/lib/ids.ts");
   const file = "requirements-tools.txt";
   const directory = join(CACHE, "tools", sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));

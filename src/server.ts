@@ -1,8 +1,8 @@
 /** Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on another. */
 import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { adminHandler } from "./admin/socket.ts";
 import type { App, OpenCtx } from "./app.ts";
+import { adminHandler } from "./cli/admin-socket.ts";
 import { AppError } from "./errors.ts";
 import { pathOf } from "./http/address.ts";
 import { largestBody } from "./http/body.ts";

@@ -214,14 +214,14 @@ describe("who may import whom", () => {
 
 /** Files beside service and model that rooms to the right may use, each with its reason. */
 const SHARED = new Map<string, string>([
-  ["src/compute/environment.ts", "the environment installer is used by installs of models too"],
-  ["src/compute/pip.ts", "installs of models run pip as the environment installer does"],
-  ["src/compute/hosts.ts", "hosts are read by the start page, the queue and the hosts page"],
-  ["src/compute/allocations.ts", "jobs take GPUs and let go of them in their own transactions"],
-  ["src/plugins/host.ts", "the tools that compute hands to providers"],
-  ["src/auth/revocation.ts", "whoever answers for long follows the access it answers by"],
-  ["src/auth/users.ts", "the administration page manages accounts"],
-  ["src/auth/invitations.ts", "the administration page invites people"],
+  ["src/compute/environment/install.ts", "the environment installer is used by installs of models too"],
+  ["src/compute/environment/pip.ts", "installs of models run pip as the environment installer does"],
+  ["src/compute/hosts/service.ts", "hosts are read by the start page, the queue and the hosts page"],
+  ["src/compute/hosts/allocations.ts", "jobs take GPUs and let go of them in their own transactions"],
+  ["src/compute/providers/host.ts", "the tools that compute hands to providers"],
+  ["src/accounts/auth/revocation.ts", "whoever answers for long follows the access it answers by"],
+  ["src/accounts/organizations/users.ts", "the administration page manages accounts"],
+  ["src/accounts/organizations/invitations.ts", "the administration page invites people"],
 ]);
 
 describe("how files look", () => {
@@ -271,7 +271,12 @@ const FORBIDDEN: { token: RegExp; why: string; where?: (path: string) => boolean
     where: (path) => path.startsWith("src/") || path.startsWith("plugins/") || path.startsWith("views/"),
     // conform.ts puts a canary into its own environment, to see that no provider passes it on; main.ts writes NODE_ENV;
     // child-environment.ts passes on a list.
-    except: ["src/config.ts", "src/plugins/conform.ts", "src/main.ts", "src/lib/child-environment.ts"],
+    except: [
+      "src/config.ts",
+      "src/compute/providers/conformance-run.ts",
+      "src/main.ts",
+      "src/lib/child-environment.ts",
+    ],
   },
   {
     token: new RegExp(`\\beval\\(|new ${"Function"}\\(`),
@@ -291,10 +296,10 @@ const MODULE_STATE = new Map<string, string>([
   ["src/db/built.ts", "queries are built once for each database, below the context"],
   ["src/http/request-state.ts", "belongs to a request, not to a context"],
   ["src/http/peer.ts", "belongs to a configuration"],
-  ["src/gateway/usage.ts", "usage that waits to be written"],
-  ["src/deployments/runtime.ts", "what is known of endpoints between looks"],
-  ["src/metrics/recent.ts", "newest points, kept for open streams"],
-  ["src/metrics/stream.ts", "open streams of each user"],
+  ["src/serving/gateway/usage.ts", "usage that waits to be written"],
+  ["src/serving/deployments/runtime.ts", "what is known of endpoints between looks"],
+  ["src/training/metrics/recent.ts", "newest points, kept for open streams"],
+  ["src/training/metrics/stream.ts", "open streams of each user"],
 ]);
 
 describe("what is not written", () => {

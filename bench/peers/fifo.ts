@@ -1,6 +1,6 @@
 /** Two plain ways to run a queue, on the same book of hosts: first come first served, and the same with backfill behind the first job that does not fit. */
-import { keep, occupy, openRoom, place, soonest } from "../../src/jobs/schedule-room.ts";
-import type { Input, Round, Running } from "../../src/jobs/schedule-types.ts";
+import { keep, occupy, openRoom, place, soonest } from "../../src/training/scheduler/capacity.ts";
+import type { Input, Round, Running } from "../../src/training/scheduler/types.ts";
 
 function serve(input: Input, backfill: boolean): Round {
   const room = openRoom(input.capacity, input.running);

@@ -3,12 +3,12 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
+import { createKey, createUser } from "../../src/accounts/auth/service.ts";
 import { createApp, createCtx } from "../../src/app.ts";
-import { createKey, createUser } from "../../src/auth/service.ts";
 import { loadConfig } from "../../src/config.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
-import { flushUsage } from "../../src/gateway/usage.ts";
+import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import { deployEngine } from "../../test/support/engine.ts";
 import { readyBase } from "../../test/support/models.ts";
 

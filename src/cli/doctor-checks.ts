@@ -3,8 +3,8 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, statfsSync }
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { VERSION } from "../assets.ts";
-import { readyTrainerEnvironment } from "../compute/environment.ts";
-import { findPython, runLines } from "../compute/python.ts";
+import { readyTrainerEnvironment } from "../compute/environment/install.ts";
+import { findPython, runLines } from "../compute/environment/python.ts";
 import type { Config } from "../config.ts";
 import { acquireLock, readOwner } from "../db/lock.ts";
 import { AppError } from "../errors.ts";

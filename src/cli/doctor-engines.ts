@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import type { Engine } from "../../plugins/docker/engines.ts";
 import { assetsHash } from "../assets.ts";
-import { pinnedImages, ROLES, type Role } from "../compute/images.ts";
+import { pinnedImages, ROLES, type Role } from "../compute/images/service.ts";
 import type { Config } from "../config.ts";
 import { openFiles } from "../lib/files.ts";
 import { type Check, check, messageOf } from "./doctor-check.ts";

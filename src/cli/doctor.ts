@@ -1,5 +1,5 @@
 /** `doctor`: what this machine can do, and what to do about each gap. */
-import { ensureTrainerEnvironment } from "../compute/environment.ts";
+import { ensureTrainerEnvironment } from "../compute/environment/install.ts";
 import { loadConfig } from "../config.ts";
 import { openFiles } from "../lib/files.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "./command.ts";

@@ -1,5 +1,5 @@
 /** What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves it. Pure. */
-import type { Role } from "../compute/images.ts";
+import type { Role } from "../compute/images/service.ts";
 
 /** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/serving/vllm_command.py` is written for it. */
 export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import * as v from "valibot";
 import type { Engine } from "../../plugins/docker/engines.ts";
-import { pinBase, pinImage, pinnedBases, pinnedImages, ROLES, type Role } from "../compute/images.ts";
+import { pinBase, pinImage, pinnedBases, pinnedImages, ROLES, type Role } from "../compute/images/service.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { openFiles } from "../lib/files.ts";

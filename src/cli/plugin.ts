@@ -51,7 +51,7 @@ async function subjects(name = "process", config: Record<string, unknown> = {}):
   if (bundled) return [{ plugin: bundled, config }];
   const folder = resolve(name);
   if (!existsSync(folder)) throw new UsageError(`No bundled provider and no folder is called "${name}".`);
-  const { loadPluginFolder } = await import("../plugins/service.ts");
+  const { loadPluginFolder } = await import("../compute/providers/plugins.ts");
   const answer = await loadPluginFolder(folder, basename(folder));
   if ("problem" in answer) {
     const { stage, message, remedy } = answer.problem;
@@ -80,7 +80,7 @@ export const pluginCheck: Verb = {
 Exit code 1 when a case fails.`,
   async run(args) {
     const { CASES } = await import("../contract/conformance.ts");
-    const { conform } = await import("../plugins/conform.ts");
+    const { conform } = await import("../compute/providers/conformance-run.ts");
     const width = Math.max(...CASES.map((one) => one.name.length));
     const say = (line: string) => process.stdout.write(`${line.trimEnd()}\n`);
     let failures = 0;

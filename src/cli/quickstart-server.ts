@@ -1,7 +1,6 @@
 /** A server for quickstart: the one that already runs on the data directory, or a new one in this process; with a person and a key to use it. */
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { callServer } from "../admin/socket.ts";
 import type { Config } from "../config.ts";
 import { readOwner } from "../db/lock.ts";
 import { AppError } from "../errors.ts";
@@ -9,6 +8,7 @@ import type { Files } from "../lib/files.ts";
 import { randomChars } from "../lib/ids.ts";
 import { splitListen } from "../lib/listen.ts";
 import { createLog } from "../lib/log.ts";
+import { callServer } from "./admin-socket.ts";
 import { runServer } from "./run-server.ts";
 
 export interface LabServer {

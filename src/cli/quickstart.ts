@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { assetPath, isCompiled, unpackAssets } from "../assets.ts";
-import { ensureTrainerEnvironment } from "../compute/environment.ts";
+import { ensureTrainerEnvironment } from "../compute/environment/install.ts";
 import { loadConfig } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { type Files, openFiles } from "../lib/files.ts";

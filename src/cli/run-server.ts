@@ -1,6 +1,7 @@
 /** Opens a data directory and runs the whole server on it: what `serve` and `quickstart` have in common. */
+
+import { createSetupToken } from "../accounts/organizations/invitations.ts";
 import { createApp, createCtx, type OpenCtx, startBackground } from "../app.ts";
-import { createSetupToken } from "../auth/invitations.ts";
 import type { Config } from "../config.ts";
 import type { Ctx } from "../ctx.ts";
 import { startServer } from "../server.ts";

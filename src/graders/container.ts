@@ -1,7 +1,7 @@
 /** One Python grader in a container of its own on a local Docker engine: no network, a read-only root, no rights, bounded in everything. */
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type Docker from "dockerode";
-import { trainerIdentity } from "../compute/service.ts";
+import { trainerIdentity } from "../compute/providers/registry.ts";
 import type { Ctx } from "../ctx.ts";
 import { randomChars } from "../lib/ids.ts";
 import { type NoSandbox, type PythonJob, type PythonLimits, requestOf, type Verdict, verdictOf } from "./sandbox.ts";

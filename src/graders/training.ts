@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { FrozenGrader } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { readRows } from "../datasets/service.ts";
+import { readRows } from "../data/datasets/service.ts";
 import { AppError } from "../errors.ts";
 import { resolveChatModel } from "../models/service.ts";
 import { type GraderTools, grade } from "./engine.ts";

@@ -4,8 +4,8 @@ import type { FileEntry } from "../contract/spec.ts";
 import type { Actor } from "../ctx.ts";
 import type { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
 import { nameText, noHidden } from "../lib/text.ts";
-import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
-import type { InstallProgress } from "./progress.ts";
+import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./base/catalogue.ts";
+import type { InstallProgress } from "./base/progress.ts";
 
 export type BaseModelRow = typeof baseModel.$inferSelect;
 export type CheckpointRow = typeof checkpoint.$inferSelect;

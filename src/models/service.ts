@@ -1,6 +1,6 @@
 /** Base models and their licences, checkpoints of runs, and the tuned models made of them: what everything else asks about a model. */
 import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
-import { audit } from "../audit/service.ts";
+import { audit } from "../accounts/audit/service.ts";
 import type { BaseModelRef, MethodName } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { artifact, baseModel, checkpoint, licenseAcceptance, model } from "../db/schema/models.ts";
@@ -8,7 +8,7 @@ import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { listProblem, manifestHash } from "../lib/manifest.ts";
-import { CATALOGUE, findCatalogue } from "./catalogue.ts";
+import { CATALOGUE, findCatalogue } from "./base/catalogue.ts";
 import {
   type ArtifactRow,
   type BaseModelRow,
@@ -20,9 +20,9 @@ import {
   modelView,
   needsAcceptance,
 } from "./model.ts";
-import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./tuned.ts";
+import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./tuned/lookup.ts";
 
-export { inspectRows } from "./inspection.ts";
+export { inspectRows } from "./inspection/process.ts";
 
 const MAX_LIST = 1000;
 

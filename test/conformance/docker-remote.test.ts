@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { readEngines } from "../../plugins/docker/engines.ts";
 import { hostKeyCheck } from "../../plugins/docker/host-keys.ts";
 import plugin from "../../plugins/docker/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
 import { failureKind } from "../../src/contract/conformance-tools.ts";
-import { conformanceSetup } from "../../src/plugins/conform.ts";
 import { runProgram, startDockerd, testDocker } from "../support/docker.ts";
 
 const KEY = Buffer.from("AAAAC3NzaC1lZDI1NTE5AAAAIGZsZWV0aW5nIGtleSBmb3IgdGVzdHMgYWxvbmUgISEh", "base64");

@@ -5,8 +5,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/docker/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
 import { failureKind } from "../../src/contract/conformance-tools.ts";
-import { conformanceSetup } from "../../src/plugins/conform.ts";
 import { runProgram, testDocker } from "../support/docker.ts";
 
 const SSHD = "/usr/sbin/sshd";

@@ -4,12 +4,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/docker/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
 import { CASES, runCase } from "../../src/contract/conformance.ts";
 import type { ConformanceTools, ProviderFactory } from "../../src/contract/conformance-case.ts";
 import { failureKind, launch, offerFor, output, untilGone, untilState } from "../../src/contract/conformance-tools.ts";
 import type { Handle } from "../../src/contract/provider.ts";
-import { exitMessage, REASONS, reasonOfExit } from "../../src/jobs/reasons.ts";
-import { conformanceSetup } from "../../src/plugins/conform.ts";
+import { exitMessage, REASONS, reasonOfExit } from "../../src/training/jobs/failures.ts";
 import { BASE_IMAGE, testDocker } from "../support/docker.ts";
 
 const docker = await testDocker();

@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/process/index.ts";
+import { createHost } from "../../src/compute/providers/host.ts";
 import type { Handle, Offer, Provider } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { createHost } from "../../src/plugins/host.ts";
 import { TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
 
 const TRAINER = join(import.meta.dir, "../../trainer");

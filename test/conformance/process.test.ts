@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/process/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
 import { CASES, runCase } from "../../src/contract/conformance.ts";
 import { launch, untilGone, untilState } from "../../src/contract/conformance-tools.ts";
-import { conformanceSetup } from "../../src/plugins/conform.ts";
 
 let dataDir: string;
 beforeAll(() => {

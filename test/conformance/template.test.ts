@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import template from "../../plugins/template/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
 import { CASES, runCase } from "../../src/contract/conformance.ts";
-import { conformanceSetup } from "../../src/plugins/conform.ts";
 
 interface Machine {
   id: string;

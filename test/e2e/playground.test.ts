@@ -1,7 +1,7 @@
 /** Playground and keyboard in a real browser: an answer is mended and saved to a dataset; questions keep the focus, keys lead everywhere. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
-import { splitPath } from "../../src/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser, type TestBrowser } from "../support/browser.ts";
 import { canonicalRows, chatLines, settled, validated } from "../support/datasets.ts";

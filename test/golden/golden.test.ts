@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Facts, resolveAuto } from "../../src/jobs/auto.ts";
-import { parseTrainRequest } from "../../src/jobs/request.ts";
+import { type Facts, resolveAuto } from "../../src/training/plan/defaults.ts";
+import { parseTrainRequest } from "../../src/training/plan/request.ts";
 
 const smol = {
   parameters: 134_515_008,

@@ -2,8 +2,8 @@
 import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createKey, createOrganisation, createUser } from "../../src/accounts/auth/service.ts";
 import { type App, createApp, createCtx, type OpenCtx } from "../../src/app.ts";
-import { createKey, createOrganisation, createUser } from "../../src/auth/service.ts";
 import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
 import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
 import { connect } from "../../src/db/open.ts";

@@ -9,7 +9,7 @@ import {
   shapeOf,
   type Team,
   type Wants,
-} from "../../src/jobs/schedule-types.ts";
+} from "../../src/training/scheduler/types.ts";
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;

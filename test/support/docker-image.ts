@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join, resolve } from "node:path";
 import { assetsHash } from "../../src/assets.ts";
 import { buildImage, type FoundImage, listImages } from "../../src/cli/images-engine.ts";
-import { cpuTorchArguments, TORCH_REQUIREMENTS, torchPin } from "../../src/compute/torch.ts";
+import { cpuTorchArguments, TORCH_REQUIREMENTS, torchPin } from "../../src/compute/environment/torch.ts";
 import { sha256Hex } from "../../src/lib/ids.ts";
 import { BASE_IMAGE, DOCKER_CACHE, runProgram, type TestDocker } from "./docker.ts";
 import { TRAINER_ENV } from "./live.ts";

@@ -1,6 +1,6 @@
 /** One of everything in one organisation, as rows: what the access matrix points other people at. */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { createInvitation } from "../../src/auth/invitations.ts";
+import { createInvitation } from "../../src/accounts/organizations/invitations.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";

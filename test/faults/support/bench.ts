@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import type { JobState } from "../../../src/contract/job.ts";
 import type { Limits } from "../../../src/contract/spec.ts";
-import { keyOf } from "../../../src/jobs/launch.ts";
+import { keyOf } from "../../../src/training/attempts/launch.ts";
 import { type Live, startLive, TRAINER_ENV, until } from "../../support/live.ts";
 import { importTinyModel, trainingLines } from "../../support/tiny.ts";
 import { type Hands, processHands } from "./hands.ts";

@@ -3,9 +3,9 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
-import { verifyAudit } from "../../../src/audit/service.ts";
+import { verifyAudit } from "../../../src/accounts/audit/service.ts";
 import { JOB_STATES } from "../../../src/contract/job.ts";
-import { keyOf } from "../../../src/jobs/launch.ts";
+import { keyOf } from "../../../src/training/attempts/launch.ts";
 import type { Watched } from "./bench.ts";
 
 /** How long leftovers of ended work may take to go, in milliseconds: longer than the grace of work nobody owns. */

@@ -1,6 +1,6 @@
 /** The list of datasets, and the place to drop a new file. */
 import type { RowType } from "../../../src/contract/spec.ts";
-import type { DatasetView } from "../../../src/datasets/model.ts";
+import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import { formatInteger } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { ActionButton } from "../../parts/form.tsx";

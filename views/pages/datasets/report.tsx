@@ -1,6 +1,6 @@
 /** The validation report: problems grouped with their places, what the rows look like, and how long they are. */
 import type { RowType } from "../../../src/contract/spec.ts";
-import type { Report, TokenStats } from "../../../src/datasets/model.ts";
+import type { Report, TokenStats } from "../../../src/data/datasets/model.ts";
 import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";

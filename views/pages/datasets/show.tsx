@@ -1,6 +1,6 @@
 /** One dataset: is my data good, what does it look like, what used it. */
 
-import type { DatasetRow, Report, TokenStats, VersionRow, VersionView } from "../../../src/datasets/model.ts";
+import type { DatasetRow, Report, TokenStats, VersionRow, VersionView } from "../../../src/data/datasets/model.ts";
 import { formatInteger, plural } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

@@ -1,7 +1,8 @@
 /** The list of deployments: what is serving, and what sleeps. */
-import type { DeploymentView } from "../../../src/deployments/model.ts";
+
 import { formatDuration } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";

@@ -1,7 +1,7 @@
 /** One deployment: is it serving, how fast, for whom; its address and key snippet. */
-import type { DeploymentStats, WindowStats } from "../../../src/analytics/model.ts";
-import type { DeploymentView } from "../../../src/deployments/model.ts";
+import type { DeploymentStats, WindowStats } from "../../../src/insights/analytics/model.ts";
 import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/format.ts";
+import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";

@@ -1,6 +1,6 @@
 /** The list of evaluations: which comparisons there are and what each found. */
 
-import type { EvaluationView } from "../../../src/evaluations/model.ts";
+import type { EvaluationView } from "../../../src/evaluation/model.ts";
 import { formatPercent } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";

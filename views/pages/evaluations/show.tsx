@@ -1,7 +1,7 @@
 /** One evaluation: is the tuned model really better, and where does it win or lose. */
 import { isFinal } from "../../../src/contract/job.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
-import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluations/model.ts";
+import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluation/model.ts";
 import { formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

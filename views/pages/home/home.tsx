@@ -1,10 +1,10 @@
 /** `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model. */
 import type { VNode } from "preact";
-import type { HomeSummary } from "../../../src/analytics/model.ts";
-import type { HostView } from "../../../src/compute/hosts.ts";
-import type { DeploymentView } from "../../../src/deployments/model.ts";
-import type { Attention } from "../../../src/home/model.ts";
+import type { HostView } from "../../../src/compute/hosts/service.ts";
+import type { HomeSummary } from "../../../src/insights/analytics/model.ts";
+import type { Attention } from "../../../src/insights/home/model.ts";
 import { formatBytes, formatCount, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
+import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Icon } from "../../parts/icons.tsx";

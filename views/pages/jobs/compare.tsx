@@ -1,7 +1,7 @@
 /** `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time and cost. */
 import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
 import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
-import type { SeriesReply } from "../../../src/metrics/model.ts";
+import type { SeriesReply } from "../../../src/training/metrics/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";

@@ -1,10 +1,10 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
 import { isFinal, phaseWords } from "../../../src/contract/job.ts";
 import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
-import type { JobRow } from "../../../src/jobs/model.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 
-export type { AttemptRow, JobRow } from "../../../src/jobs/model.ts";
+export type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
   train: "Training",

@@ -1,6 +1,7 @@
 /** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
-import type { Reproduction } from "../../../src/jobs/reproduce.ts";
-import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/metrics/model.ts";
+
+import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
+import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { type AttemptRow, isLive, type JobRow, methodOf } from "./describe.ts";

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import type { checkpoint } from "../../../src/db/schema/models.ts";
 import { formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
-import type { Sample } from "../../../src/metrics/model.ts";
+import type { Sample } from "../../../src/training/metrics/model.ts";
 import { usePage } from "../../context.ts";
 import { Conversation } from "../../parts/conversation.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";

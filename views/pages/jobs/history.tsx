@@ -1,7 +1,7 @@
 /** What became of a job, line by line, newest first: a few lines, and the rest on request. */
 import type { VNode } from "preact";
 import { plural } from "../../../src/lib/format.ts";
-import type { HistoryLine } from "../../../src/metrics/model.ts";
+import type { HistoryLine } from "../../../src/training/metrics/model.ts";
 import { usePage } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { liveOn } from "../../parts/table.tsx";

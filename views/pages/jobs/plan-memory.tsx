@@ -1,7 +1,8 @@
 /** The memory of a plan: one bar of its parts against what the machine has, with the same in words below. */
-import type { Part } from "../../../src/jobs/memory.ts";
-import type { TrainPlan } from "../../../src/jobs/plan.ts";
+
 import { formatBytes, formatNumber, plural } from "../../../src/lib/format.ts";
+import type { Part } from "../../../src/training/plan/memory.ts";
+import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 
 const WORDS: Record<Part | "margin", string> = {

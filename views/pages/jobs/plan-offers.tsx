@@ -1,9 +1,9 @@
 /** Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it fit. */
 
-import type { PlannedOffer } from "../../../src/jobs/offers.ts";
-import type { TrainPlan } from "../../../src/jobs/plan.ts";
-import type { Suggestion } from "../../../src/jobs/suggest.ts";
 import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
+import type { PlannedOffer } from "../../../src/training/plan/offers.ts";
+import type { TrainPlan } from "../../../src/training/plan/plan.ts";
+import type { Suggestion } from "../../../src/training/plan/suggestions.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 

@@ -1,7 +1,7 @@
 /** The plan beside the form: steps, tokens, time, memory, place and cost before anything starts. */
 
-import type { TrainPlan } from "../../../src/jobs/plan.ts";
 import { formatCount, formatInteger, formatMoney } from "../../../src/lib/format.ts";
+import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
 import { PlanMemory } from "./plan-memory.tsx";

@@ -2,8 +2,8 @@
 import type { Progress } from "../../../src/contract/job.ts";
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
-import type { Reproduction } from "../../../src/jobs/reproduce.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
+import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";

@@ -3,8 +3,8 @@
 import type { VNode } from "preact";
 import { isFinal } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
-import type { QueueFacts } from "../../../src/jobs/queue.ts";
 import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import type { QueueFacts } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";

@@ -1,7 +1,7 @@
 /** A tuned model as files of other formats: what there is, how faithful it is, and making another. */
 import { type Fidelity, isFinal } from "../../../src/contract/job.ts";
-import type { ExportView, Format } from "../../../src/exports/model.ts";
 import { formatBytes, formatPercent } from "../../../src/lib/format.ts";
+import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";

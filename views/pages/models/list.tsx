@@ -2,7 +2,7 @@
 import { formatBytes, formatCount, plural } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import type { BaseModelView } from "../../../src/models/model.ts";
-import type { TunedModelItem } from "../../../src/models/tuned-list.ts";
+import type { TunedModelItem } from "../../../src/models/tuned/list.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";

@@ -1,8 +1,8 @@
 /** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
-import type { ExportView, Format } from "../../../src/exports/model.ts";
 import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/format.ts";
-import type { modelLineage } from "../../../src/models/lineage.ts";
+import type { modelLineage } from "../../../src/models/tuned/lineage.ts";
+import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";

@@ -1,6 +1,7 @@
 /** The queue: who runs where, who waits for what, and what teams are due. */
-import type { QueueView, RunningView, TeamView, WaitingView, WorkView } from "../../../src/jobs/queue.ts";
+
 import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import type { QueueView, RunningView, TeamView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";

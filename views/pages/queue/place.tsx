@@ -1,13 +1,13 @@
 /** The place of one job in the queue, and the share of one team: small forms of their own. */
 
-import type { TeamView, WaitingView } from "../../../src/jobs/queue.ts";
-import type { PlaceForm, ShareForm } from "../../../src/jobs/queue-form.ts";
+import type { TeamView, WaitingView } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { KeyValue, Time } from "../../parts/value.tsx";
+import type { PlaceForm, ShareForm } from "./form.ts";
 import { exactly, soon } from "./words.ts";
 
 export interface PlaceProps {

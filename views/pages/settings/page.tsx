@@ -1,5 +1,5 @@
 /** Settings of the person who looks: account, password, API keys. */
-import type { keyView } from "../../../src/auth/model.ts";
+import type { keyView } from "../../../src/accounts/auth/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ConfirmForm, TextField } from "../../parts/form.tsx";

@@ -1,6 +1,6 @@
 /** The list of sweeps: what was tried, how far each is, and what won. */
 import type { Listed } from "../../../src/lib/page.ts";
-import type { SweepView } from "../../../src/sweeps/model.ts";
+import type { SweepView } from "../../../src/training/sweeps/model.ts";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";

@@ -1,13 +1,13 @@
 /** A new sweep: which values, how they are tried, and every trial with what it takes before anything starts. */
 import { formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
-import type { SweepForm } from "../../../src/sweeps/form.ts";
-import { FIELDS, type PlannedTrial, type SweepPlan } from "../../../src/sweeps/model.ts";
+import { FIELDS, type PlannedTrial, type SweepPlan } from "../../../src/training/sweeps/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { type Column, Table } from "../../parts/table.tsx";
 import { KeyValue } from "../../parts/value.tsx";
+import type { SweepForm } from "./form.ts";
 import { STRATEGIES, valuesOf } from "./words.ts";
 
 export interface NewSweepProps {

@@ -1,6 +1,6 @@
 /** Value against score, one small picture a field: which way is better is seen at once. */
 import { formatNumber } from "../../../src/lib/format.ts";
-import type { SweepView, TrialView } from "../../../src/sweeps/model.ts";
+import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { scoreOf, valuesOf } from "./words.ts";
 
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [320, 180, 52, 12, 10, 26];

@@ -1,7 +1,7 @@
 /** One sweep: which values won, by how much, and what every trial did. */
 import { formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
-import type { SeriesReply } from "../../../src/metrics/model.ts";
-import type { SweepView, TrialView } from "../../../src/sweeps/model.ts";
+import type { SeriesReply } from "../../../src/training/metrics/model.ts";
+import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";

@@ -1,7 +1,8 @@
 /** Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider. */
-import type { UsageSummary } from "../../../src/billing/model.ts";
+
+import type { LimitsView, LimitUse } from "../../../src/accounts/quotas/model.ts";
+import type { UsageSummary } from "../../../src/billing/ledger/model.ts";
 import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/format.ts";
-import type { LimitsView, LimitUse } from "../../../src/quotas/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Tabs } from "../../parts/form.tsx";

@@ -1,0 +1,99 @@
+/** better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first sign-in, not at the start. */
+import { type Ctx, perContext } from "../../ctx.ts";
+import * as schema from "../../db/schema/auth.ts";
+import type { Db } from "../../db/types.ts";
+import { cookieName } from "../../lib/cookies.ts";
+import { hashPassword, PASSWORD_MAX, PASSWORD_MIN, verifyPassword } from "./passwords.ts";
+
+export const SESSION_S = 14 * 86_400;
+
+/** True when browsers reach this server over https: cookies then carry `Secure` and the `__Host-` prefix. */
+export function isHttps(ctx: Ctx): boolean {
+  return ctx.config.public_url?.startsWith("https://") ?? false;
+}
+
+/** Bears the installation's mark: cookies of one host are shared by all its ports. */
+export function sessionCookie(ctx: Ctx): string {
+  return `ftl-session-${ctx.installation.slice(0, 6)}`;
+}
+
+type Step = (tx: Db) => unknown;
+
+/**
+ * A query being built, not yet bound to a connection: every method call is remembered, and awaiting it plays the calls
+ * on the transaction the writer queue hands out. So better-auth cannot open a write transaction beside ours.
+ */
+function deferred(ctx: Ctx, build: Step): object {
+  return new Proxy(
+    {},
+    {
+      get(_target, name) {
+        if (name === "then") {
+          const result = ctx.write(async (tx) => (await build(tx)) as unknown);
+          return result.then.bind(result);
+        }
+        return (...args: unknown[]) =>
+          deferred(ctx, (tx) => {
+            const on = build(tx) as Record<PropertyKey, (...given: unknown[]) => unknown>;
+            return on[name]?.(...args);
+          });
+      },
+    },
+  );
+}
+
+/** Reads go to the reading connection, writes to the queue. */
+export function queuedDb(ctx: Ctx): Db {
+  return new Proxy(ctx.db, {
+    get(target, name, receiver) {
+      if (name === "insert") return (table: Parameters<Db["insert"]>[0]) => deferred(ctx, (tx) => tx.insert(table));
+      if (name === "update") return (table: Parameters<Db["update"]>[0]) => deferred(ctx, (tx) => tx.update(table));
+      if (name === "delete") return (table: Parameters<Db["delete"]>[0]) => deferred(ctx, (tx) => tx.delete(table));
+      if (name === "transaction") return (work: (tx: Db) => Promise<unknown>) => ctx.write(work);
+      return Reflect.get(target, name, receiver);
+    },
+  });
+}
+
+async function build(ctx: Ctx) {
+  const [{ betterAuth }, { drizzleAdapter }, { organization }] = await Promise.all([
+    import("better-auth/minimal"),
+    import("better-auth/adapters/drizzle"),
+    import("better-auth/plugins/organization"),
+  ]);
+  const secure = isHttps(ctx);
+  return betterAuth({
+    baseURL: ctx.config.public_url ?? "http://localhost",
+    secret: ctx.secret,
+    database: drizzleAdapter(queuedDb(ctx), { provider: "sqlite", schema, transaction: false }),
+    telemetry: { enabled: false },
+    logger: { log: (level, message) => ctx.log(level === "error" ? "warn" : "debug", `accounts: ${message}`) },
+    emailAndPassword: {
+      enabled: true,
+      disableSignUp: true,
+      minPasswordLength: PASSWORD_MIN,
+      maxPasswordLength: PASSWORD_MAX,
+      password: { hash: hashPassword, verify: ({ password, hash }) => verifyPassword(password, hash) },
+    },
+    session: { expiresIn: SESSION_S, disableSessionRefresh: true, cookieCache: { enabled: false } },
+    user: {
+      additionalFields: {
+        role: { type: "string", input: false },
+        banned: { type: "boolean", input: false },
+      },
+    },
+    plugins: [organization({ allowUserToCreateOrganization: false })],
+    advanced: {
+      useSecureCookies: false,
+      cookies: {
+        session_token: {
+          name: cookieName(sessionCookie(ctx), secure),
+          attributes: { secure, httpOnly: true, sameSite: "lax", path: "/" },
+        },
+      },
+    },
+  });
+}
+
+/** The sign-in library of a server, built when it is first asked for. */
+export const betterAuthOf = perContext(build);

@@ -1,0 +1,106 @@
+/** Lets work in progress end when the access it runs by does: a revoked key, an ended session, a disabled user, a changed role. */
+import { and, eq } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { apiKey, member, user } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { resolveActor } from "./service.ts";
+
+/** Follows one request for as long as it is answered. Call `stop` at the end. */
+export interface AccessWatch {
+  /** Aborted when access ends or the client disconnects; `ended` says which. */
+  readonly signal: AbortSignal;
+  /** True once access has ended. */
+  readonly ended: boolean;
+  /** Resolves when a check in progress is decided; null when there is none. Await it before sending anything more. */
+  settled(): Promise<unknown> | null;
+  /** Checks the credentials now. */
+  check(): Promise<unknown>;
+  stop(): void;
+}
+
+/** The 401 for a request whose access ended while it was answered. */
+export function accessEnded(): AppError {
+  return new AppError(
+    "unauthenticated",
+    "access_ended",
+    "Access ended while this request was answered: the API key was revoked, the session ended, or the account changed. Sign in or send another key.",
+  );
+}
+
+/** Whether the request would still be let in as the same user of the same organization in the same role. */
+async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolean> {
+  if (request.headers.has("authorization") || request.headers.has("cookie")) {
+    const now = await resolveActor(ctx, request);
+    return now?.userId === actor.userId && now.org === actor.org && now.role === actor.role;
+  }
+  // Asked by the server itself on the actor's behalf: there are no credentials, only the account and its key.
+  const [found] = await ctx.db
+    .select({ role: user.role, banned: user.banned })
+    .from(user)
+    .innerJoin(member, and(eq(member.userId, user.id), eq(member.organizationId, actor.org)))
+    .where(eq(user.id, actor.userId))
+    .limit(1);
+  if (!found || found.banned || found.role !== actor.role) return false;
+  if (!actor.keyId) return true;
+  const [key] = await ctx.db
+    .select({ revokedAt: apiKey.revokedAt })
+    .from(apiKey)
+    .where(eq(apiKey.id, actor.keyId))
+    .limit(1);
+  return key?.revokedAt === null;
+}
+
+/**
+ * Follows the access `actor` has by `request`. A check that fails for another reason ends access too.
+ * Work of the server itself (`system`, `cli`) only ends with the request's signal.
+ */
+export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWatch {
+  const stopper = new AbortController();
+  let ended = false;
+  let pending: Promise<unknown> | null = null;
+  const end = () => {
+    ended = true;
+    stopper.abort();
+  };
+  const check = () => {
+    const decided = isValid(ctx, actor, request).then(
+      (valid) => valid || end(),
+      (cause) => {
+        ctx.log("warn", "access could not be checked, so it ended", { user: actor.userId, cause });
+        end();
+      },
+    );
+    const all: Promise<unknown> = Promise.all([pending, decided]).then(() => {
+      if (pending === all) pending = null;
+    });
+    pending = all;
+    return all;
+  };
+  const onLeave = () => stopper.abort();
+  request.signal.addEventListener("abort", onLeave, { once: true });
+  const stops = [() => request.signal.removeEventListener("abort", onLeave)];
+  if (request.signal.aborted) onLeave();
+  if (actor.via === "key" || actor.via === "session") {
+    stops.push(
+      ctx.bus.on("key.revoked", (event) => {
+        if (actor.keyId === event.keyId) end();
+      }),
+      ctx.bus.on("session.ended", (event) => {
+        if (actor.userId === event.userId) void check();
+      }),
+    );
+    // Access may have ended between the look at the credentials and now.
+    void check();
+  }
+  return {
+    signal: stopper.signal,
+    get ended() {
+      return ended;
+    },
+    settled: () => pending,
+    check,
+    stop() {
+      for (const one of stops) one();
+    },
+  };
+}

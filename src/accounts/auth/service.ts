@@ -1,0 +1,286 @@
+/** Accounts: who a request comes from, users, and API keys. */
+import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { account, apiKey, member, organization, user } from "../../db/schema/auth.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
+import { audit } from "../audit/service.ts";
+import { actorOfKey, forgetKeys } from "../keys/cache.ts";
+import { checkPassword, hashPassword } from "./passwords.ts";
+import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
+
+/** Live keys of one user. */
+const MAX_KEYS = 500;
+
+/** A key as listed: never the secret. Times in milliseconds. */
+export interface KeyRow {
+  id: string;
+  org: string;
+  userId: string;
+  email: string;
+  name: string;
+  prefix: string;
+  createdAt: number;
+  lastUsedAt: number | null;
+  expiresAt: number | null;
+  revokedAt: number | null;
+}
+
+/**
+ * The actor behind a request, or null without valid credentials. A bearer key wins over a cookie: whoever sends a wrong
+ * key is nobody, whatever else the request carries.
+ */
+export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | null> {
+  const authorization = request.headers.get("authorization");
+  if (authorization !== null) {
+    const match = /^bearer +(\S+)$/i.exec(authorization);
+    return match?.[1] ? actorOfKey(ctx, match[1]) : null;
+  }
+  return actorOfCookie(ctx, request);
+}
+
+/**
+ * Makes a key. The secret is in the answer and nowhere else.
+ * @param input.userId whose key; only administrators make keys for others
+ */
+export async function createKey(
+  ctx: Ctx,
+  actor: Actor,
+  input: { name: string; userId?: string; expiresAt?: number | null },
+): Promise<{ id: string; key: string; row: KeyRow }> {
+  const userId = input.userId ?? actor.userId;
+  if (userId !== actor.userId) requireAdmin(actor);
+  const key = newSecret("ftl-");
+  const id = newId("key");
+  const row = await ctx.write(async (tx) => {
+    const [owner] = await tx.select().from(user).where(eq(user.id, userId)).limit(1);
+    if (!owner) throw notFound("user", userId);
+    const [belongs] = await tx
+      .select()
+      .from(member)
+      .where(
+        userId === actor.userId
+          ? and(eq(member.userId, userId), eq(member.organizationId, actor.org))
+          : eq(member.userId, userId),
+      )
+      .orderBy(member.createdAt)
+      .limit(1);
+    const [full] = await tx
+      .select({ id: apiKey.id })
+      .from(apiKey)
+      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt)))
+      .limit(1)
+      .offset(MAX_KEYS - 1);
+    if (full)
+      throw new AppError(
+        "conflict",
+        "too_many_keys",
+        `A user may have ${MAX_KEYS} keys. Revoke the ones that are not used.`,
+      );
+    if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organisation.");
+    const values = {
+      id,
+      org: belongs.organizationId,
+      userId,
+      name: input.name,
+      hash: sha256Hex(key),
+      prefix: key.slice(0, 8),
+      createdAt: ctx.clock.now(),
+      expiresAt: input.expiresAt ?? null,
+    };
+    await tx.insert(apiKey).values(values);
+    await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
+      name: input.name,
+      user: userId,
+    });
+    const { hash: _, ...shown } = values;
+    return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
+  });
+  return { id, key, row };
+}
+
+/** Revokes a key at once. Members revoke their own, administrators any of their organisation. */
+export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  await ctx.write(async (tx) => {
+    const [row] = await tx
+      .select()
+      .from(apiKey)
+      .where(and(eq(apiKey.id, id), eq(apiKey.org, actor.org)))
+      .limit(1);
+    if (!row || (actor.role !== "admin" && row.userId !== actor.userId)) throw notFound("key", id);
+    if (row.revokedAt !== null) return;
+    await tx.update(apiKey).set({ revokedAt: ctx.clock.now() }).where(eq(apiKey.id, id));
+    await audit(tx, ctx, actor, "key.revoke", id, { name: row.name });
+  });
+  forgetKeys(ctx);
+  ctx.bus.emit("key.revoked", { org: actor.org, keyId: id });
+}
+
+/** Keys of the organisation that still work, newest first; members see their own only. */
+export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
+  const conditions = [eq(apiKey.org, actor.org), isNull(apiKey.revokedAt)];
+  if (actor.role !== "admin") conditions.push(eq(apiKey.userId, actor.userId));
+  if (page.after) {
+    const [at] = await ctx.db
+      .select({ id: apiKey.id, createdAt: apiKey.createdAt })
+      .from(apiKey)
+      .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)));
+    if (!at) throw notFound("key", page.after);
+    const older = or(lt(apiKey.createdAt, at.createdAt), and(eq(apiKey.createdAt, at.createdAt), lt(apiKey.id, at.id)));
+    if (older) conditions.push(older);
+  }
+  const rows = await ctx.db
+    .select({ key: apiKey, email: user.email })
+    .from(apiKey)
+    .innerJoin(user, eq(user.id, apiKey.userId))
+    .where(and(...conditions))
+    .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
+    .limit(page.limit);
+  return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
+}
+
+/** What a new account needs. `password` is plain here and hashed before the transaction. */
+export interface NewUser {
+  email: string;
+  name?: string;
+  role?: "admin" | "member";
+  password: string;
+  /** Organisation to join; left out: the first there is; null: a new one. */
+  org?: string | null;
+  orgName?: string;
+}
+
+export const normalEmail = (email: string) => email.trim().toLowerCase();
+
+/** A short name for an organisation, as it stands in the ids of its models: letters and digits of `name`, with a tail when that is taken. */
+async function freeSlug(tx: Db, name: string): Promise<string> {
+  const plain = name
+    .toLowerCase()
+    .normalize("NFKD")
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 24);
+  const wanted = plain || "lab";
+  const [taken] = await tx
+    .select({ id: organization.id })
+    .from(organization)
+    .where(eq(organization.slug, wanted))
+    .limit(1);
+  return taken ? `${wanted}-${randomChars(4)}` : wanted;
+}
+
+/** Inserts user, credential and membership; the caller checked who may do that. @returns ids of the user and the organisation */
+export async function insertUser(
+  tx: Db,
+  ctx: Ctx,
+  input: Omit<NewUser, "password"> & { passwordHash: string },
+): Promise<{ id: string; org: string }> {
+  const email = normalEmail(input.email);
+  const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
+  if (taken)
+    throw new AppError("conflict", "email_taken", `There is already an account for ${email}.`, { param: "email" });
+  const now = new Date(ctx.clock.now());
+  const stamps = { createdAt: now, updatedAt: now };
+  const id = newId("user");
+  let org = input.org ?? null;
+  if (input.org === undefined) {
+    const [first] = await tx.select().from(organization).orderBy(organization.createdAt).limit(1);
+    org = first?.id ?? null;
+  } else if (org) {
+    const [found] = await tx
+      .select({ id: organization.id })
+      .from(organization)
+      .where(eq(organization.id, org))
+      .limit(1);
+    if (!found) throw notFound("organisation", org);
+  }
+  if (!org) {
+    org = newId("organization");
+    const name = input.orgName?.trim() || (email.split("@")[1]?.split(".")[0] ?? "My organisation");
+    await tx.insert(organization).values({ id: org, name, slug: await freeSlug(tx, name), createdAt: now });
+  }
+  const role = input.role ?? "member";
+  const name = input.name?.trim() || (email.split("@")[0] ?? email);
+  await tx.insert(user).values({ id, name, email, emailVerified: true, role, ...stamps });
+  await tx.insert(account).values({
+    id: randomChars(32),
+    accountId: id,
+    providerId: "credential",
+    userId: id,
+    password: input.passwordHash,
+    ...stamps,
+  });
+  await tx.insert(member).values({
+    id: randomChars(32),
+    organizationId: org,
+    userId: id,
+    role: role === "admin" ? "owner" : "member",
+    createdAt: now,
+  });
+  return { id, org };
+}
+
+/** Makes an organisation. @returns its id */
+export async function createOrganisation(ctx: Ctx, actor: Actor, name: string): Promise<string> {
+  requireAdmin(actor);
+  const id = newId("organization");
+  await ctx.write(async (tx) => {
+    await tx
+      .insert(organization)
+      .values({ id, name, slug: await freeSlug(tx, name), createdAt: new Date(ctx.clock.now()) });
+    await audit(tx, ctx, { ...actor, org: id }, "organisation.create", id, { name });
+  });
+  return id;
+}
+
+/**
+ * Makes an account that can sign in.
+ * @throws AppError `weak_password`, `email_taken`, `admin_only`
+ */
+export async function createUser(
+  ctx: Ctx,
+  actor: Actor,
+  input: NewUser,
+): Promise<{ id: string; org: string; email: string }> {
+  requireAdmin(actor);
+  const email = normalEmail(input.email);
+  checkPassword(input.password, email);
+  const passwordHash = await hashPassword(input.password);
+  return ctx.write(async (tx) => {
+    const made = await insertUser(tx, ctx, { ...input, org: input.org ?? (actor.org || undefined), passwordHash });
+    await audit(tx, ctx, { ...actor, org: made.org }, "user.create", made.id, { email, role: input.role ?? "member" });
+    return { ...made, email };
+  });
+}
+
+/** The id of the account of `email`. @throws AppError `user_not_found` */
+export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
+  const [row] = await ctx.db
+    .select({ id: user.id })
+    .from(user)
+    .where(eq(user.email, normalEmail(email)))
+    .limit(1);
+  if (!row) throw notFound("user", email);
+  return row.id;
+}
+
+/** Sets a password and ends the user's sessions: one's own, or anybody's as an administrator. @throws AppError `weak_password` */
+export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: string): Promise<void> {
+  if (actor.userId !== id) requireAdmin(actor);
+  const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);
+  if (!found) throw notFound("user", id);
+  checkPassword(password, found.email);
+  const hash = await hashPassword(password);
+  await ctx.write(async (tx) => {
+    await tx
+      .update(account)
+      .set({ password: hash, updatedAt: new Date(ctx.clock.now()) })
+      .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
+    await endSessions(tx, id);
+    await audit(tx, ctx, actor, "user.password", id);
+  });
+  forgetKeys(ctx);
+  forgetSessions(ctx);
+  ctx.bus.emit("session.ended", { userId: id });
+}

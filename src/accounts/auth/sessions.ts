@@ -1,0 +1,172 @@
+/** Sessions of browsers: signing in and out through better-auth, and who a signed cookie belongs to. */
+import { timingSafeEqual } from "node:crypto";
+import { and, eq, gt } from "drizzle-orm";
+import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { member, session, user } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
+import { type Lru, lruOf } from "../../lib/lru.ts";
+import { audit } from "../audit/service.ts";
+import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
+import { verifyNothing } from "./passwords.ts";
+import { attempt } from "./throttle.ts";
+
+interface Cached {
+  actor: Actor | null;
+  until: number;
+}
+interface SessionState {
+  cache: Lru<Cached>;
+  epoch: number;
+  cookie: string;
+}
+
+const CACHE_SIZE = 5_000;
+const CACHE_MS = 15_000;
+const stateOf = perContext(
+  (ctx): SessionState => ({ cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) }),
+);
+
+/** Forgets every cached session: after signing out, or when a user or membership was changed. */
+export function forgetSessions(ctx: Ctx): void {
+  const state = stateOf(ctx);
+  state.epoch++;
+  state.cache.clear();
+}
+
+/** The session token in a signed cookie (`token.signature`, HMAC-SHA256 in base64), or null when the signature is wrong. */
+function tokenOf(ctx: Ctx, cookie: string): string | null {
+  let text: string;
+  try {
+    text = decodeURIComponent(cookie);
+  } catch {
+    return null;
+  }
+  const at = text.lastIndexOf(".");
+  if (at < 1) return null;
+  const token = text.slice(0, at);
+  const expected = new Bun.CryptoHasher("sha256", ctx.secret).update(token).digest();
+  const given = Buffer.from(text.slice(at + 1), "base64");
+  return given.length === expected.length && timingSafeEqual(given, expected) ? token : null;
+}
+
+async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresAt: number } | null> {
+  const rows = await ctx.db
+    .select({
+      userId: user.id,
+      email: user.email,
+      role: user.role,
+      banned: user.banned,
+      active: session.activeOrganizationId,
+      org: member.organizationId,
+      expiresAt: session.expiresAt,
+    })
+    .from(session)
+    .innerJoin(user, eq(user.id, session.userId))
+    .innerJoin(member, eq(member.userId, user.id))
+    .where(and(eq(session.token, token), gt(session.expiresAt, new Date(ctx.clock.now()))))
+    .orderBy(member.createdAt)
+    .limit(100);
+  const row = rows.find((each) => each.org === each.active) ?? rows[0];
+  if (!row || row.banned) return null;
+  const { userId, org, role, email } = row;
+  return {
+    actor: { userId, org, role, via: "session", keyId: null, email },
+    expiresAt: row.expiresAt.getTime(),
+  };
+}
+
+/** The actor behind the session cookie, or null when it is missing, forged, ended or expired. */
+export async function actorOfCookie(ctx: Ctx, request: Request): Promise<Actor | null> {
+  const header = request.headers.get("cookie");
+  if (!header) return null;
+  const state = stateOf(ctx);
+  const cookie = readCookie(header, state.cookie);
+  if (!cookie) return null;
+  const now = ctx.clock.now();
+  const cached = state.cache.get(cookie);
+  if (cached && cached.until > now) return cached.actor;
+  const token = tokenOf(ctx, cookie);
+  // A forged cookie is not remembered: it would push real ones out.
+  if (!token) return null;
+  const { epoch } = state;
+  const found = await lookUp(ctx, token);
+  if (found && epoch === state.epoch)
+    state.cache.set(cookie, { actor: found.actor, until: Math.min(now + CACHE_MS, found.expiresAt) });
+  return found?.actor ?? null;
+}
+
+/** The same words for an unknown address, a wrong password and a disabled account. */
+const wrong = () =>
+  new AppError("unauthenticated", "wrong_credentials", "The e-mail address or the password is wrong.", {
+    param: "password",
+  });
+
+/**
+ * Signs a person in.
+ * @param input.address where the request came from, for throttling
+ * @returns `Set-Cookie` values for the browser
+ * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
+ */
+export async function signIn(
+  ctx: Ctx,
+  input: { email: string; password: string; address: string; userAgent: string },
+): Promise<string[]> {
+  const email = input.email.trim().toLowerCase();
+  const throttle = attempt(ctx, email, input.address);
+  const [account] = await ctx.db
+    .select({ id: user.id, banned: user.banned, org: member.organizationId })
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(eq(user.email, email))
+    .limit(1);
+  if (!account || account.banned) {
+    await verifyNothing(input.password);
+    throw wrong();
+  }
+  const auth = await betterAuthOf(ctx);
+  let cookies: string[];
+  try {
+    const answer = await auth.api.signInEmail({
+      body: { email, password: input.password, rememberMe: true },
+      headers: new Headers({ "user-agent": input.userAgent.slice(0, 200), "x-forwarded-for": input.address }),
+      returnHeaders: true,
+    });
+    cookies = answer.headers.getSetCookie();
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    // better-auth's refusals carry a status; anything else is a fault of ours.
+    const status = (error as { statusCode?: unknown }).statusCode;
+    if (typeof status === "number" && status < 500) throw wrong();
+    throw error;
+  }
+  throttle.success();
+  const actor: Actor = {
+    userId: account.id,
+    org: account.org ?? "",
+    role: "member",
+    via: "session",
+    keyId: null,
+    email,
+  };
+  await ctx.write((tx) => audit(tx, ctx, actor, "session.create", account.id, { address: input.address }));
+  return cookies;
+}
+
+/** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear it */
+export async function signOut(ctx: Ctx, request: Request): Promise<string[]> {
+  const state = stateOf(ctx);
+  const cookie = readCookie(request.headers.get("cookie"), state.cookie);
+  const token = cookie ? tokenOf(ctx, cookie) : null;
+  if (token) {
+    const [row] = await ctx.write((tx) => tx.delete(session).where(eq(session.token, token)).returning());
+    forgetSessions(ctx);
+    if (row) ctx.bus.emit("session.ended", { userId: row.userId });
+  }
+  return [writeCookie(sessionCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 })];
+}
+
+/** Ends every session of a user, in the caller's transaction; call `forgetSessions` after it. */
+export async function endSessions(tx: Parameters<Parameters<Ctx["write"]>[0]>[0], userId: string): Promise<void> {
+  await tx.delete(session).where(eq(session.userId, userId));
+}

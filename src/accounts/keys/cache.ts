@@ -1,0 +1,105 @@
+/** Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use written in batches. */
+import { and, eq, isNull, sql } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { perContext } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
+import { apiKey, member, user } from "../../db/schema/auth.ts";
+import { sha256Hex } from "../../lib/ids.ts";
+import { lruOf } from "../../lib/lru.ts";
+
+interface Found {
+  actor: Actor;
+  expiresAt: number | null;
+}
+
+const CACHE_SIZE = 10_000;
+/** A cached answer is read again from the database after so long. */
+const CACHE_MS = 60_000;
+const USED_FLUSH_MS = 5_000;
+const KEY = /^ftl-[0-9a-z]{32}$/;
+
+interface KeyState {
+  cache: ReturnType<typeof lruOf<{ found: Found | null; until: number }>>;
+  used: Map<string, number>;
+  timer: ReturnType<typeof setTimeout> | null;
+  /** Counts revocations and changes of users: an answer read before one is not kept after it. */
+  epoch: number;
+}
+const stateOf = perContext((): KeyState => ({ cache: lruOf(CACHE_SIZE), used: new Map(), timer: null, epoch: 0 }));
+
+/** Forgets every cached key: after a revocation, or when a user was changed. */
+export function forgetKeys(ctx: Ctx): void {
+  const state = stateOf(ctx);
+  state.epoch++;
+  state.cache.clear();
+}
+
+/** Writes the times of last use that have gathered; also runs by itself every few seconds while keys are used. */
+export async function flushKeyUse(ctx: Ctx): Promise<void> {
+  const state = stateOf(ctx);
+  if (state.timer) clearTimeout(state.timer);
+  state.timer = null;
+  if (state.used.size === 0) return;
+  const used = sqlJson([...state.used]);
+  state.used.clear();
+  await ctx.write(
+    (tx) =>
+      tx.run(
+        sql`UPDATE api_key SET last_used_at = (SELECT json_extract(value, '$[1]') FROM json_each(${used}) WHERE json_extract(value, '$[0]') = api_key.id) WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(${used}))`,
+      ),
+    { relaxed: true },
+  );
+}
+
+function noteUse(ctx: Ctx, state: KeyState, keyId: string): void {
+  state.used.set(keyId, ctx.clock.now());
+  if (state.timer) return;
+  state.timer = setTimeout(() => {
+    flushKeyUse(ctx).catch((cause) => ctx.log("warn", "times of last key use were not written", { cause }));
+  }, USED_FLUSH_MS);
+  state.timer.unref?.();
+}
+
+async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
+  const rows = await ctx.db
+    .select({ key: apiKey, role: user.role, email: user.email, banned: user.banned, member: member.id })
+    .from(apiKey)
+    .innerJoin(user, eq(user.id, apiKey.userId))
+    .leftJoin(member, and(eq(member.userId, apiKey.userId), eq(member.organizationId, apiKey.org)))
+    .where(and(eq(apiKey.hash, hash), isNull(apiKey.revokedAt)))
+    .limit(1);
+  const row = rows[0];
+  if (!row || row.banned || !row.member) return null;
+  return {
+    actor: {
+      userId: row.key.userId,
+      org: row.key.org,
+      role: row.role,
+      via: "key",
+      keyId: row.key.id,
+      email: row.email,
+    },
+    expiresAt: row.key.expiresAt,
+  };
+}
+
+/** The actor behind a key, or null when it is wrong, revoked, expired, or its user is disabled. */
+export async function actorOfKey(ctx: Ctx, secret: string): Promise<Actor | null> {
+  if (!KEY.test(secret)) return null;
+  const state = stateOf(ctx);
+  const hash = sha256Hex(secret);
+  const now = ctx.clock.now();
+  let entry = state.cache.get(hash);
+  while (!entry || entry.until <= now) {
+    const { epoch } = state;
+    const found = await lookUp(ctx, hash);
+    // A key was revoked or a user changed meanwhile: what was read may be from before that.
+    if (epoch !== state.epoch) continue;
+    entry = { found, until: now + CACHE_MS };
+    state.cache.set(hash, entry);
+  }
+  const { found } = entry;
+  if (!found || (found.expiresAt !== null && found.expiresAt <= now)) return null;
+  noteUse(ctx, state, found.actor.keyId ?? "");
+  return found.actor;
+}

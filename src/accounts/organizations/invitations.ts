@@ -1,0 +1,200 @@
+/** How people come in: the one-time link for the first administrator, and invitations bound to an e-mail address. No mail server needed: links are shown once and passed on by hand. */
+import { and, eq } from "drizzle-orm";
+import * as v from "valibot";
+import { type Actor, type Ctx, requireAdmin, systemActor } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
+import { installation } from "../../db/schema/audit.ts";
+import { invitation, organization, user } from "../../db/schema/auth.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
+import { audit } from "../audit/service.ts";
+import { Email, type Invitation } from "../auth/model.ts";
+import { checkPassword, hashPassword } from "../auth/passwords.ts";
+import { insertUser, normalEmail } from "../auth/service.ts";
+
+const SETUP_MS = 24 * 3_600_000;
+const INVITE_MS = 7 * 24 * 3_600_000;
+const TOKEN_ROW = "setup_token";
+
+const gone = (code: string, message: string) => new AppError("gone", code, message);
+const setupGone = () =>
+  gone(
+    "setup_link_invalid",
+    "This set-up link was used already, has expired, or was replaced by a newer one. Restart the server to get a new one, or sign in if there is an administrator already.",
+  );
+const inviteGone = () =>
+  gone("invitation_invalid", "This invitation was used already, has expired, or was withdrawn. Ask for a new one.");
+
+function checkEmail(email: string): void {
+  if (!v.is(Email, email))
+    throw new AppError("invalid", "invalid_email", "This is not an e-mail address.", { param: "email" });
+}
+
+async function hasAdmin(db: Db): Promise<boolean> {
+  const rows = await db.select({ id: user.id }).from(user).where(eq(user.role, "admin")).limit(1);
+  return rows.length > 0;
+}
+
+/** A fresh token for `/setup?token=…`, valid for a day, replacing the one before; null when there is an administrator already. */
+export async function createSetupToken(ctx: Ctx): Promise<string | null> {
+  const token = newSecret("");
+  const value = sqlJson({ hash: sha256Hex(token), expiresAt: ctx.clock.now() + SETUP_MS });
+  return ctx.write(async (tx) => {
+    if (await hasAdmin(tx)) return null;
+    await tx
+      .insert(installation)
+      .values({ key: TOKEN_ROW, value })
+      .onConflictDoUpdate({ target: installation.key, set: { value } });
+    return token;
+  });
+}
+
+async function setupIsOpen(ctx: Ctx, db: Db, token: string): Promise<boolean> {
+  const [row] = await db.select().from(installation).where(eq(installation.key, TOKEN_ROW)).limit(1);
+  if (!row) return false;
+  const kept = JSON.parse(row.value) as { hash: string; expiresAt: number };
+  return kept.hash === sha256Hex(token) && kept.expiresAt > ctx.clock.now() && !(await hasAdmin(db));
+}
+
+/** True once there is an administrator. */
+export function isSetUp(ctx: Ctx): Promise<boolean> {
+  return hasAdmin(ctx.db);
+}
+
+/** @throws AppError `setup_link_invalid` (410) when the token opens nothing */
+export async function checkSetupToken(ctx: Ctx, token: string): Promise<void> {
+  if (!(await setupIsOpen(ctx, ctx.db, token))) throw setupGone();
+}
+
+/** Makes the first administrator and the first organisation; the token is spent in the same transaction. */
+export async function completeSetup(
+  ctx: Ctx,
+  input: { token: string; email: string; password: string; name?: string; orgName?: string },
+): Promise<void> {
+  await checkSetupToken(ctx, input.token);
+  const email = normalEmail(input.email);
+  checkEmail(email);
+  checkPassword(input.password, email);
+  const passwordHash = await hashPassword(input.password);
+  await ctx.write(async (tx) => {
+    if (!(await setupIsOpen(ctx, tx, input.token))) throw setupGone();
+    await tx.delete(installation).where(eq(installation.key, TOKEN_ROW));
+    const made = await insertUser(tx, ctx, { ...input, email, role: "admin", passwordHash });
+    await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "setup.complete", made.id, { email });
+  });
+}
+
+/**
+ * Invites a person into the actor's organisation, or another one of this installation.
+ * @returns the token of `/invite?token=…`, which is shown this once
+ * @throws AppError `admin_only`, `email_taken`
+ */
+export async function createInvitation(
+  ctx: Ctx,
+  actor: Actor,
+  input: { email: string; role: "admin" | "member"; org?: string },
+): Promise<{ invitation: Invitation; token: string }> {
+  requireAdmin(actor);
+  const email = normalEmail(input.email);
+  const token = newSecret("");
+  const now = ctx.clock.now();
+  const made: Invitation = {
+    id: `inv-${randomChars(20)}`,
+    email,
+    role: input.role,
+    org: input.org ?? actor.org,
+    expiresAt: now + INVITE_MS,
+  };
+  await ctx.write(async (tx) => {
+    const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
+    if (taken)
+      throw new AppError("conflict", "email_taken", `There is already an account for ${email}.`, { param: "email" });
+    const [org] = await tx
+      .select({ id: organization.id })
+      .from(organization)
+      .where(eq(organization.id, made.org))
+      .limit(1);
+    if (!org) throw notFound("organisation", made.org);
+    // A newer invitation replaces the older one for the same person.
+    await tx
+      .update(invitation)
+      .set({ status: "canceled" })
+      .where(
+        and(eq(invitation.email, email), eq(invitation.organizationId, made.org), eq(invitation.status, "pending")),
+      );
+    await tx.insert(invitation).values({
+      id: made.id,
+      organizationId: made.org,
+      email,
+      role: input.role,
+      status: "pending",
+      tokenHash: sha256Hex(token),
+      expiresAt: new Date(made.expiresAt),
+      createdAt: new Date(now),
+      inviterId: actor.userId,
+    });
+    await audit(tx, ctx, actor, "invitation.create", made.id, { email, role: input.role });
+  });
+  return { invitation: made, token };
+}
+
+async function openInvitation(ctx: Ctx, db: Db, token: string): Promise<Invitation & { orgName: string }> {
+  const [row] = await db
+    .select({ invitation, orgName: organization.name })
+    .from(invitation)
+    .innerJoin(organization, eq(organization.id, invitation.organizationId))
+    .where(and(eq(invitation.tokenHash, sha256Hex(token)), eq(invitation.status, "pending")))
+    .limit(1);
+  const found = row?.invitation;
+  if (!found || found.expiresAt.getTime() <= ctx.clock.now()) throw inviteGone();
+  return {
+    id: found.id,
+    email: found.email,
+    role: found.role === "admin" ? "admin" : "member",
+    org: found.organizationId,
+    expiresAt: found.expiresAt.getTime(),
+    orgName: row.orgName,
+  };
+}
+
+/** The invitation behind a token. @throws AppError `invitation_invalid` (410) */
+export function findInvitation(ctx: Ctx, token: string): Promise<Invitation & { orgName: string }> {
+  return openInvitation(ctx, ctx.db, token);
+}
+
+/** Makes the account an invitation stands for; the e-mail address is the invitation's own. @returns that address */
+export async function acceptInvitation(
+  ctx: Ctx,
+  input: { token: string; password: string; name?: string },
+): Promise<string> {
+  const { email } = await findInvitation(ctx, input.token);
+  checkPassword(input.password, email);
+  const passwordHash = await hashPassword(input.password);
+  return ctx.write(async (tx) => {
+    const open = await openInvitation(ctx, tx, input.token);
+    await tx.update(invitation).set({ status: "accepted", tokenHash: null }).where(eq(invitation.id, open.id));
+    const made = await insertUser(tx, ctx, { email, name: input.name, role: open.role, org: open.org, passwordHash });
+    const actor: Actor = { userId: made.id, org: open.org, role: open.role, via: "session", keyId: null, email };
+    await audit(tx, ctx, actor, "invitation.accept", open.id, { email });
+    return email;
+  });
+}
+
+/**
+ * Makes an account in an organisation of its own; only where the configuration opens the door.
+ * @returns the e-mail address
+ */
+export async function signUp(ctx: Ctx, input: { email: string; password: string; name?: string }): Promise<string> {
+  if (!ctx.config.open_sign_up)
+    throw new AppError("forbidden", "sign_up_closed", "Accounts here are made by invitation. Ask an administrator.");
+  const email = normalEmail(input.email);
+  checkEmail(email);
+  checkPassword(input.password, email);
+  const passwordHash = await hashPassword(input.password);
+  return ctx.write(async (tx) => {
+    const made = await insertUser(tx, ctx, { email, name: input.name, org: null, orgName: email, passwordHash });
+    await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "user.sign_up", made.id, { email });
+    return email;
+  });
+}

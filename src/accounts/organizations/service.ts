@@ -1,0 +1,26 @@
+/** Organisations of the installation, as its administrators see them. */
+import { asc, gt } from "drizzle-orm";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { organization } from "../../db/schema/auth.ts";
+
+export interface OrganisationRow {
+  id: string;
+  name: string;
+  createdAt: number;
+}
+
+/** Organisations by id; `after` is the last id of the page before. */
+export async function listOrganisations(
+  ctx: Ctx,
+  actor: Actor,
+  page: { after?: string; limit: number },
+): Promise<OrganisationRow[]> {
+  requireAdmin(actor);
+  const rows = await ctx.db
+    .select()
+    .from(organization)
+    .where(page.after ? gt(organization.id, page.after) : undefined)
+    .orderBy(asc(organization.id))
+    .limit(page.limit);
+  return rows.map((row) => ({ id: row.id, name: row.name, createdAt: row.createdAt.getTime() }));
+}

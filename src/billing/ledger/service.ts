@@ -1,0 +1,168 @@
+/** The usage ledger: one line an attempt, and what a month came to by user, model, key or day. */
+import { and, eq, gte, inArray, lt, type SQL, sql } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { usageLine } from "../../db/schema/billing.ts";
+import { inference } from "../../db/schema/gateway.ts";
+import { job } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
+import { newId } from "../../lib/ids.ts";
+import type { UsageGroup, UsageSummary } from "./model.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** What an attempt used. Times in milliseconds; the price in USD per hour of the whole offer. */
+export interface UsageInput {
+  org: string;
+  jobId: string;
+  attemptId: string;
+  userId: string;
+  kind: string;
+  provider: string;
+  gpus: number;
+  startedAt: number;
+  endedAt: number;
+  tokens: number;
+  pricePerHour: number;
+}
+
+/** Writes the line of an attempt in the transaction that ends it; a second call for the same attempt changes nothing. */
+export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
+  const { startedAt, endedAt, ...rest } = usage;
+  const durationMs = Math.max(0, endedAt - startedAt);
+  await tx
+    .insert(usageLine)
+    .values({
+      id: newId("usage"),
+      ...rest,
+      tokens: Math.max(0, Math.round(usage.tokens)),
+      durationMs,
+      costUsd: (durationMs / HOUR_MS) * usage.pricePerHour,
+      at: endedAt,
+    })
+    .onConflictDoNothing({ target: usageLine.attemptId });
+}
+
+/** First and last millisecond (exclusive) of a month written `2026-11`, in UTC. */
+function monthRange(month: string): { from: number; to: number } {
+  const [year = 1970, number = 1] = month.split("-").map(Number);
+  return { from: Date.UTC(year, number - 1, 1), to: Date.UTC(year, number, 1) };
+}
+
+const WORK_GROUPS: Record<UsageGroup, SQL> = {
+  user: sql`${usageLine.userId}`,
+  model: sql`json_extract(${job.spec}, '$.base_model.id')`,
+  key: sql`${job.keyId}`,
+  kind: sql`${usageLine.kind}`,
+  provider: sql`${usageLine.provider}`,
+};
+const CALL_GROUPS: Record<UsageGroup, SQL> = {
+  user: sql`${inference.userId}`,
+  model: sql`case ${inference.model} when '' then 'no such model' else ${inference.model} end`,
+  key: sql`${inference.keyId}`,
+  kind: sql`'inference'`,
+  provider: sql`'gateway'`,
+};
+
+/**
+ * A month of the actor's organisation, grouped: work (training, evaluation, endpoints) and requests to models. Members see
+ * their own; administrators everybody's.
+ * @param month `YYYY-MM`, UTC
+ */
+export async function usageSummary(
+  ctx: Ctx,
+  actor: Actor,
+  query: { month?: string; groupBy: UsageGroup },
+): Promise<UsageSummary> {
+  const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
+  const { from, to } = monthRange(month);
+  const everybody = actor.role === "admin";
+  const work = await ctx.db
+    .select({
+      key: WORK_GROUPS[query.groupBy].mapWith(String).as("grouped"),
+      attempts: sql<number>`count(*)`,
+      durationMs: sql<number>`sum(${usageLine.durationMs})`,
+      gpuMs: sql<number>`sum(${usageLine.durationMs} * ${usageLine.gpus})`,
+      tokens: sql<number>`sum(${usageLine.tokens})`,
+      costUsd: sql<number>`sum(${usageLine.costUsd})`,
+    })
+    .from(usageLine)
+    .innerJoin(job, eq(job.id, usageLine.jobId))
+    .where(
+      and(
+        eq(usageLine.org, actor.org),
+        gte(usageLine.at, from),
+        lt(usageLine.at, to),
+        everybody ? undefined : eq(usageLine.userId, actor.userId),
+      ),
+    )
+    .groupBy(sql`grouped`)
+    .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
+    .limit(500);
+  const calls = await ctx.db
+    .select({
+      key: CALL_GROUPS[query.groupBy].mapWith(String).as("grouped"),
+      requests: sql<number>`count(*)`,
+      promptTokens: sql<number>`sum(${inference.promptTokens})`,
+      completionTokens: sql<number>`sum(${inference.completionTokens})`,
+    })
+    .from(inference)
+    .where(
+      and(
+        eq(inference.org, actor.org),
+        gte(inference.at, from),
+        lt(inference.at, to),
+        everybody ? undefined : eq(inference.userId, actor.userId),
+      ),
+    )
+    .groupBy(sql`grouped`)
+    .orderBy(sql`count(*) desc`)
+    .limit(500);
+  return {
+    object: "usage.summary",
+    month,
+    group_by: query.groupBy,
+    work: work.map((row) => ({
+      group: row.key,
+      attempts: row.attempts,
+      hours: row.durationMs / HOUR_MS,
+      gpu_hours: row.gpuMs / HOUR_MS,
+      tokens: row.tokens,
+      cost_usd: row.costUsd,
+    })),
+    requests: calls.map((row) => ({
+      group: row.key,
+      requests: row.requests,
+      prompt_tokens: row.promptTokens,
+      completion_tokens: row.completionTokens,
+    })),
+    total_cost_usd: work.reduce((sum, row) => sum + row.costUsd, 0),
+  };
+}
+
+export interface JobUsage {
+  durationMs: number;
+  tokens: number;
+  costUsd: number;
+}
+
+/** What the attempts of jobs came to so far, by job; jobs without any are left out. */
+export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Promise<Map<string, JobUsage>> {
+  if (jobIds.length === 0) return new Map();
+  const rows = await ctx.db
+    .select({
+      jobId: usageLine.jobId,
+      durationMs: sql<number>`sum(${usageLine.durationMs})`,
+      tokens: sql<number>`sum(${usageLine.tokens})`,
+      costUsd: sql<number>`sum(${usageLine.costUsd})`,
+    })
+    .from(usageLine)
+    .where(and(eq(usageLine.org, actor.org), inArray(usageLine.jobId, jobIds)))
+    .groupBy(usageLine.jobId);
+  return new Map(rows.map(({ jobId, ...usage }) => [jobId, usage]));
+}
+
+/** The same of one job. */
+export async function usageOfJob(ctx: Ctx, actor: Actor, jobId: string): Promise<JobUsage> {
+  const found = await usageOfJobs(ctx, actor, [jobId]);
+  return found.get(jobId) ?? { durationMs: 0, tokens: 0, costUsd: 0 };
+}

@@ -1,0 +1,73 @@
+/** What an administrator of this machine can do from the command line, whether the server runs or not: name, arguments, deed. */
+import * as v from "valibot";
+import { verifyAudit } from "../accounts/audit/service.ts";
+import { Email, Name } from "../accounts/auth/model.ts";
+import { createKey, createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
+import { type Actor, type Ctx, systemActor } from "../ctx.ts";
+import { AppError } from "../errors.ts";
+
+/** The person at the terminal: has this machine's trust, belongs to no organisation. */
+const operator: Actor = { ...systemActor(), via: "cli" };
+
+interface Command<S extends v.GenericSchema> {
+  args: S;
+  run(ctx: Ctx, args: v.InferOutput<S>): Promise<Record<string, unknown>>;
+}
+const command = <S extends v.GenericSchema>(args: S, run: Command<S>["run"]): Command<S> => ({ args, run });
+
+export const COMMANDS = {
+  /** Makes an account. -> `{id, email, org}` */
+  "user.create": command(
+    v.strictObject({
+      email: Email,
+      password: v.string(),
+      role: v.optional(v.picklist(["admin", "member"]), "member"),
+      name: v.optional(Name),
+      org: v.optional(v.string()),
+    }),
+    async (ctx, args) => ({ ...(await createUser(ctx, operator, args)) }),
+  ),
+  /** Sets a forgotten password and ends the sessions of that user. -> `{id}` */
+  "user.password": command(v.strictObject({ email: Email, password: v.string() }), async (ctx, args) => {
+    const id = await userIdOf(ctx, args.email);
+    await setPassword(ctx, operator, id, args.password);
+    return { id };
+  }),
+  /** Makes an API key for a user. -> `{id, key}`; the key is nowhere else. */
+  "key.create": command(v.strictObject({ email: Email, name: Name }), async (ctx, args) => {
+    const made = await createKey(ctx, operator, { name: args.name, userId: await userIdOf(ctx, args.email) });
+    return { id: made.id, key: made.key };
+  }),
+  /** Walks the audit log. -> `{rows, broken_at}` */
+  "audit.verify": command(v.strictObject({}), async (ctx) => {
+    const { rows, brokenAt } = await verifyAudit(ctx);
+    return { rows, broken_at: brokenAt };
+  }),
+  /** What runs here. -> `{pid, uptime_s, data_dir, installation, memory_mb}` */
+  status: command(v.strictObject({}), async (ctx) => ({
+    pid: process.pid,
+    uptime_s: Math.round(process.uptime()),
+    data_dir: ctx.files.root,
+    installation: ctx.installation,
+    memory_mb: Math.round(process.memoryUsage.rss() / 1024 ** 2),
+  })),
+} as const;
+
+export type CommandName = keyof typeof COMMANDS;
+
+/**
+ * Checks the arguments and carries the command out.
+ * @throws AppError `unknown_command`, `invalid_value`, and what the service throws
+ */
+export async function runCommand(ctx: Ctx, name: string, args: unknown): Promise<Record<string, unknown>> {
+  if (!Object.hasOwn(COMMANDS, name))
+    throw new AppError("not_found", "unknown_command", `There is no command ${name}.`);
+  const entry = COMMANDS[name as CommandName] as Command<v.GenericSchema>;
+  const parsed = v.safeParse(entry.args, args);
+  if (!parsed.success) {
+    const [issue] = parsed.issues;
+    const param = v.getDotPath(issue);
+    throw new AppError("invalid", "invalid_value", param ? `${param}: ${issue.message}` : issue.message, { param });
+  }
+  return entry.run(ctx, parsed.output);
+}

@@ -1,0 +1,168 @@
+/** The providers in use, made from the loaded plugins, and what this machine has to offer. */
+import { readFileSync } from "node:fs";
+import { totalmem } from "node:os";
+import { join } from "node:path";
+import { and, eq, inArray, isNull, sql } from "drizzle-orm";
+import { assetsHash } from "../../assets.ts";
+import type { ProviderPlugin } from "../../contract/provider.ts";
+import type { TrainerRef } from "../../contract/spec.ts";
+import { type ComputeRegistry, type Ctx, perContext } from "../../ctx.ts";
+import { attempt, job } from "../../db/schema/jobs.ts";
+import { readyTrainerEnvironment } from "../environment/install.ts";
+import { type PinnedImage, pinnedImages, type Role } from "../images/service.ts";
+import { createHost } from "./host.ts";
+import { loadPlugins, type PluginProblem } from "./plugins.ts";
+import { keepEnvironment } from "./trainer-environment.ts";
+
+export { findPython } from "../environment/python.ts";
+export { type CardGroup, cardsOf } from "../hosts/cards.ts";
+export { SILENT_MS } from "../hosts/inventory.ts";
+
+/** The registry with what the settings page wants to know besides. */
+export interface Compute extends ComputeRegistry {
+  /** Plugins that could not be used, each with its stage. */
+  problems(): PluginProblem[];
+}
+
+/** What openCompute is made of: a context without database and registry. */
+export type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
+
+/** Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`. */
+export async function openCompute(tools: ComputeTools): Promise<Compute> {
+  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
+  const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
+  const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
+  for (const { plugin, config } of loaded) {
+    const problem = (stage: PluginProblem["stage"], message: string, remedy: string) =>
+      problems.push({ plugin: plugin.id, stage, message, remedy });
+    const dataDir =
+      plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
+    try {
+      const readyTrainer = async () => {
+        const ready = await readyTrainerEnvironment(tools.config, tools.files);
+        return ready && { python: ready.python, dir: ready.trainerDir };
+      };
+      const parts = { ...tools, trainer: keeper.trainer, readyTrainer, root: tools.files.root };
+      const provider = plugin.create(createHost(plugin.id, dataDir, parts), config);
+      const valid = await provider.validate();
+      if (valid.ok) entries.set(plugin.id, { plugin, provider });
+      else for (const found of valid.problems) problem("validate", `${found.field}: ${found.message}`, found.remedy);
+    } catch (error) {
+      problem("create", error instanceof Error ? error.message : String(error), "Report it to the plugin's author.");
+    }
+  }
+  for (const found of problems) tools.log("warn", `plugin ${found.plugin} is not used`, { ...found });
+  return {
+    get: (id) => entries.get(id) ?? null,
+    list: () => [...entries.values()],
+    problems: () => [...problems],
+  };
+}
+
+interface TrainerIdentity {
+  version: string;
+  environment: string;
+}
+
+/** Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while. */
+const identityOf = perContext((): { known: { value: Promise<TrainerIdentity>; until: number } | null } => ({
+  known: null,
+}));
+const ASK_AGAIN_MS = 15_000;
+
+/** Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine. */
+export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise<TrainerRef> {
+  const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
+  const image = containers ? pinnedImages(ctx.files)[role]?.id : undefined;
+  return { ...(await environmentIdentity(ctx)), ...(image ? { image } : {}) };
+}
+
+/** The pinned image endpoints run in; null where no provider of containers is used, or none was pinned. */
+export function inferenceImage(ctx: Ctx): PinnedImage | null {
+  const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
+  return (containers && pinnedImages(ctx.files).inference) || null;
+}
+
+function environmentIdentity(ctx: Ctx): Promise<TrainerIdentity> {
+  const identity = identityOf(ctx);
+  const now = ctx.clock.monotonic();
+  if (identity.known && now < identity.known.until) return identity.known.value;
+  const entry = { value: findIdentity(ctx), until: now + ASK_AGAIN_MS };
+  identity.known = entry;
+  entry.value.then(({ environment }) => {
+    if (environment !== "none") entry.until = Number.POSITIVE_INFINITY;
+  });
+  return entry.value;
+}
+
+async function findIdentity(ctx: Ctx): Promise<TrainerIdentity> {
+  const ready = await readyTrainerEnvironment(ctx.config, ctx.files).catch(() => null);
+  return { version: ready?.version ?? assetsHash("trainer").slice(0, 16), environment: ready?.hash ?? "none" };
+}
+
+/** Work that counts against each slot kind of this machine now. */
+export async function slotsInUse(ctx: Ctx): Promise<{ train: number; serve: number }> {
+  const local = ctx.compute
+    .list()
+    .filter(({ plugin }) => plugin.capabilities.local)
+    .map(({ plugin }) => plugin.id);
+  if (local.length === 0) return { train: 0, serve: 0 };
+  const [row] = await ctx.db
+    .select({
+      all: sql<number>`count(*)`,
+      serve: sql<number>`coalesce(sum(${job.kind} = 'serve'), 0)`,
+    })
+    .from(attempt)
+    .innerJoin(job, eq(job.id, attempt.jobId))
+    .where(and(isNull(attempt.goneAt), inArray(attempt.provider, local)));
+  return { train: (row?.all ?? 0) - (row?.serve ?? 0), serve: row?.serve ?? 0 };
+}
+
+/** Memory this process' control group or machine grants, in bytes. */
+export function memoryLimit(): number {
+  try {
+    const text = readFileSync("/sys/fs/cgroup/memory.max", "utf8").trim();
+    if (/^\d+$/.test(text)) return Math.min(Number(text), totalmem());
+  } catch {
+    // No control group of version 2: the machine's own memory counts.
+  }
+  return totalmem();
+}
+
+let bf16: boolean | null = null;
+
+/** True when the processor multiplies bfloat16 natively; without it bfloat16 is slower than float32. */
+export function bf16Supported(): boolean {
+  if (bf16 === null) {
+    try {
+      bf16 = /^flags\s*:.*\b(amx_bf16|avx512_bf16)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+    } catch {
+      bf16 = false;
+    }
+  }
+  return bf16;
+}
+
+export interface ProviderView {
+  object: "provider";
+  id: string;
+  title: string;
+  kind: ProviderPlugin["kind"];
+  capabilities: ProviderPlugin["capabilities"];
+}
+
+/** The providers in use. */
+export function listProviders(ctx: Ctx): ProviderView[] {
+  return ctx.compute.list().map(({ plugin }) => ({
+    object: "provider",
+    id: plugin.id,
+    title: plugin.title,
+    kind: plugin.kind,
+    capabilities: plugin.capabilities,
+  }));
+}
+
+/** Plugins that were found and cannot be used, each with the stage it failed at and a remedy. */
+export function pluginProblems(ctx: Ctx): PluginProblem[] {
+  return "problems" in ctx.compute ? (ctx.compute as Compute).problems() : [];
+}

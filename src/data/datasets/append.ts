@@ -1,0 +1,98 @@
+/** The rows of a version as an upload again, with one more at the end: what a new version is made of when a row is added. */
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { AppError } from "../../errors.ts";
+import { chatFormat } from "./formats/chat.ts";
+import { createProblems } from "./rows/problems.ts";
+import type { ChatRow } from "./rows/types.ts";
+
+const CHUNK = 1 << 18;
+const LF = 10;
+const BRACE = 123;
+const COMMA = 44;
+
+/**
+ * A row given as JSON, in canonical form.
+ * @throws AppError `invalid_row` naming the field of the first fault
+ */
+export function requireRow(given: { messages: unknown; tools?: unknown }): ChatRow {
+  const problems = createProblems();
+  problems.at(1);
+  const checked = chatFormat.convert({ ...given }, problems);
+  if (checked) return checked.row;
+  const first = problems.list().find((problem) => problem.severity === "error");
+  const place = first?.samples[0];
+  throw new AppError(
+    "invalid",
+    "invalid_row",
+    first ? `${first.message} ${place?.detail || first.advice}` : "This is no row.",
+    {
+      param: place?.path || "messages",
+    },
+  );
+}
+
+/** Lines of a file without their ends, each a copy. */
+async function* linesOf(path: string): AsyncGenerator<Buffer> {
+  const file = await open(path, "r");
+  try {
+    let rest = Buffer.alloc(0);
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(CHUNK);
+      const { bytesRead } = await file.read(chunk, 0, CHUNK);
+      if (bytesRead === 0) return;
+      const bytes = rest.length ? Buffer.concat([rest, chunk.subarray(0, bytesRead)]) : chunk.subarray(0, bytesRead);
+      let at = 0;
+      // What was left over holds no line break: only the new bytes are looked through.
+      for (let stop = bytes.indexOf(LF, rest.length); stop >= 0; stop = bytes.indexOf(LF, at)) {
+        yield bytes.subarray(at, stop);
+        at = stop + 1;
+      }
+      rest = bytes.subarray(at);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+interface Numbered {
+  id: number;
+  /** The row without its id. */
+  row: Buffer;
+}
+
+/** `{"id":12,"messages":…` as 12 and `{"messages":…`. */
+async function* numbered(lines: AsyncGenerator<Buffer>): AsyncGenerator<Numbered> {
+  for await (const line of lines) {
+    const comma = line.indexOf(COMMA);
+    const id = Number(line.toString("latin1", '{"id":'.length, comma));
+    line[comma] = BRACE;
+    yield { id, row: line.subarray(comma) };
+  }
+}
+
+/**
+ * The rows of a version in the order of the file they came from, training and held-out ones together, and then `row`: as OpenAI chat JSONL.
+ * @param dir folder of a ready version
+ */
+export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8Array> {
+  const end = Buffer.from("\n");
+  const train = numbered(linesOf(join(dir, "train.jsonl")));
+  const held = numbered(linesOf(join(dir, "holdout.jsonl")));
+  try {
+    let [a, b] = await Promise.all([train.next(), held.next()]);
+    while (!a.done || !b.done) {
+      if (!a.done && (b.done || a.value.id < b.value.id)) {
+        yield a.value.row;
+        a = await train.next();
+      } else if (!b.done) {
+        yield b.value.row;
+        b = await held.next();
+      }
+      yield end;
+    }
+    yield Buffer.from(`${JSON.stringify(row)}\n`);
+  } finally {
+    await Promise.all([train.return(undefined), held.return(undefined)]);
+  }
+}

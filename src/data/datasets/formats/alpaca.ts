@@ -1,0 +1,43 @@
+/** Alpaca rows: `instruction`, an optional `input` put under it, `output`; also the `system` and `history` fields in common use. */
+import type { JsonObject } from "../rows/chat.ts";
+import type { Problems } from "../rows/problems.ts";
+import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";
+
+function readHistory(row: JsonObject, problems: Problems): { user: string; assistant: string }[] {
+  const { history } = row;
+  if (history === undefined || history === null) return [];
+  const turns: { user: string; assistant: string }[] = [];
+  if (!Array.isArray(history)) problems.add("wrong_type", "history", history, "expected a list of [question, answer]");
+  else
+    for (const [index, pair] of history.entries()) {
+      const [user, assistant] = Array.isArray(pair) ? (pair as unknown[]) : [];
+      if (typeof user !== "string" || typeof assistant !== "string")
+        problems.add("wrong_type", `history[${index}]`, pair, "expected [question, answer]");
+      else if (!user.isWellFormed() || !assistant.isWellFormed())
+        problems.add("lone_surrogate", `history[${index}]`, pair);
+      else turns.push({ user, assistant });
+    }
+  return turns;
+}
+
+export const alpacaFormat: ChatFormat = {
+  name: "alpaca",
+  type: "chat",
+  title: "Alpaca JSON or JSONL",
+  example: '{"instruction": "…", "input": "…", "output": "…"}',
+  fields: new Set(["instruction", "input", "output", "system", "history"]),
+  layout: { system: "system", pair: { user: ["instruction", "input"], assistant: "output" } },
+  matches: (row) => "instruction" in row && ("output" in row || "input" in row),
+  convert(row, problems) {
+    const instruction = requireText(row, "instruction", problems);
+    const input = optionalText(row, "input", problems);
+    const user = instruction !== null && input !== null ? `${instruction}\n${input}` : instruction;
+    return pairRow(
+      optionalText(row, "system", problems),
+      { text: user, path: "instruction" },
+      { text: requireText(row, "output", problems), path: "output" },
+      problems,
+      readHistory(row, problems),
+    );
+  },
+};

@@ -1,0 +1,70 @@
+/** Rewrites records of CSV by their bytes, without making texts of the cells. Anything unusual is left to csv.ts; a test holds the two against each other. */
+import type { PlainRow } from "../fast-path/plain-row.ts";
+import { createRowBytes, type PlainRole, type RowRange } from "../fast-path/row-bytes.ts";
+import { QUOTE } from "../fast-path/text-bytes.ts";
+import { MAX_ROW } from "../fast-path/text-row.ts";
+import type { CsvMapping } from "./csv.ts";
+
+/** Control characters become six bytes. */
+const WORST = 6;
+
+/**
+ * A reader for records with these columns.
+ * @returns the canonical row, valid until the next call and counted in `counts`; null when the record is left to the full check
+ */
+export function createCsvRows(
+  columns: string[],
+  mapping: CsvMapping,
+  delimiter: string,
+  counts: PlainRow,
+): (bytes: Buffer, start: number, end: number) => RowRange | null {
+  const comma = delimiter.charCodeAt(0);
+  const system = mapping.system === undefined ? -1 : columns.indexOf(mapping.system);
+  const prompt = columns.indexOf(mapping.prompt);
+  const completion = columns.indexOf(mapping.completion);
+  const froms: number[] = [];
+  const tos: number[] = [];
+  const quoted: boolean[] = [];
+  const row = createRowBytes(counts);
+
+  /** Finds the cells; false when there are too few or too many, or quotes where none belong. */
+  function find(bytes: Buffer, start: number, end: number): boolean {
+    let at = start;
+    for (let cell = 0; cell < columns.length; cell++) {
+      quoted[cell] = bytes[at] === QUOTE && at < end;
+      let stop: number;
+      if (quoted[cell]) {
+        stop = bytes.indexOf(QUOTE, ++at);
+        while (stop >= 0 && stop + 1 < end && bytes[stop + 1] === QUOTE) stop = bytes.indexOf(QUOTE, stop + 2);
+        if (stop < 0 || stop >= end) return false;
+      } else {
+        stop = bytes.indexOf(comma, at);
+        if (stop < 0 || stop > end) stop = end;
+      }
+      froms[cell] = at;
+      tos[cell] = stop;
+      at = quoted[cell] ? stop + 1 : stop;
+      const isLast = cell === columns.length - 1;
+      if (isLast ? at !== end : at >= end || bytes[at] !== comma) return false;
+      at++;
+    }
+    return true;
+  }
+
+  const isGiven = (cell: number) => (froms[cell] ?? 0) < (tos[cell] ?? 0);
+  function put(role: PlainRole, bytes: Buffer, cell: number) {
+    row.turn(role);
+    row.cell(bytes, froms[cell] ?? 0, tos[cell] ?? 0, quoted[cell] ?? false);
+    row.endTurn();
+  }
+
+  return (bytes, start, end) => {
+    if (end - start > MAX_ROW || !find(bytes, start, end) || !isGiven(prompt) || !isGiven(completion)) return null;
+    row.begin((end - start) * WORST, 3);
+    if (system >= 0 && isGiven(system)) put("system", bytes, system);
+    put("user", bytes, prompt);
+    put("assistant", bytes, completion);
+    row.end();
+    return row;
+  };
+}

@@ -1,0 +1,50 @@
+/** Prompts to be answered and graded, as OpenAI's reinforcement fine-tuning takes them: `messages` that end with the user's, and fields graders name. */
+import { finishRow, isObject, type JsonObject, readMessages } from "../rows/chat.ts";
+import { unweighted } from "../rows/pairs.ts";
+import { chatFormat } from "./chat.ts";
+import type { RowFormat } from "./format.ts";
+
+/** Fields that are the conversation's; all others are the grader's. */
+const OWN = chatFormat.fields;
+const ENDS = new Set(["user", "tool", "function"]);
+
+const others = (row: JsonObject) => Object.keys(row).filter((key) => !OWN.has(key));
+
+/** What graders know of a row. A row as it is stored here has it under `item` already. */
+function itemOf(row: JsonObject): Record<string, unknown> {
+  const names = others(row);
+  if (names.length === 1 && names[0] === "item" && isObject(row.item)) return row.item;
+  return Object.fromEntries(names.map((name) => [name, row[name]]));
+}
+
+/** Any field may be named by a grader. */
+class AnyField extends Set<string> {
+  override has(): boolean {
+    return true;
+  }
+}
+
+export const promptFormat: RowFormat = {
+  name: "prompt",
+  type: "prompt",
+  title: "prompts JSONL",
+  example: '{"messages": [{"role": "user", "content": "…"}], "answer": "…"}',
+  fields: new AnyField(),
+  matches(row) {
+    if (!Array.isArray(row.messages) || others(row).length === 0) return false;
+    const last: unknown = row.messages.at(-1);
+    return isObject(last) && typeof last.role === "string" && ENDS.has(last.role);
+  },
+  convert(row, problems) {
+    const turns = readMessages(row.messages, "messages", problems);
+    if (turns?.messages.length === 0) problems.add("no_messages", "messages", row.messages);
+    const finished = finishRow(turns, row.tools ?? row.functions, "tools", problems);
+    if (!finished) return null;
+    const { messages, tools } = finished.row;
+    if (messages.at(-1)?.role === "assistant") problems.add("prompt_answered", "messages", messages.at(-1)?.content);
+    else if (!messages.some(({ role }) => role === "user")) problems.add("no_question", "messages", row.messages);
+    if (problems.rowErrors() > 0) return null;
+    const asked = unweighted(messages, { turns: null, path: "messages" }, problems, false);
+    return { row: { messages: asked, ...(tools ? { tools } : {}), item: itemOf(row) }, same: false };
+  },
+};

@@ -1,0 +1,101 @@
+/** ShareGPT rows: `conversations` of `{from, value}`, with `function_call` and `observation` turns, a `system` text and `tools`. */
+import { checkMessages, finishRow, isObject, type JsonObject } from "../rows/chat.ts";
+import type { Problems } from "../rows/problems.ts";
+import { parseJson, toolCallFromFunction } from "../rows/tools.ts";
+import type { ChatFormat } from "./format.ts";
+
+const ROLES: Record<string, string> = {
+  human: "user",
+  user: "user",
+  gpt: "assistant",
+  assistant: "assistant",
+  chatgpt: "assistant",
+  bing: "assistant",
+  bard: "assistant",
+  model: "assistant",
+  system: "system",
+  observation: "tool",
+  tool: "tool",
+  function_response: "tool",
+  function_call: "call",
+};
+
+/** Calls of tools so far, and the ids of those that wait for a result. */
+export interface Calls {
+  made: number;
+  open: string[];
+}
+
+/** One turn in OpenAI's form; null after noting why not. */
+export function readTurn(source: unknown, path: string, calls: Calls, problems: Problems): unknown {
+  if (!isObject(source)) {
+    problems.add("wrong_type", path, source, "expected {from, value}");
+    return null;
+  }
+  const { from, value } = source;
+  const role = typeof from === "string" && Object.hasOwn(ROLES, from) ? ROLES[from] : undefined;
+  if (!role) {
+    problems.add(from === undefined ? "missing_field" : "unknown_role", `${path}.from`, from ?? source);
+    return null;
+  }
+  if (typeof value !== "string") {
+    problems.add(value === undefined ? "missing_field" : "wrong_type", `${path}.value`, value, "expected text");
+    return null;
+  }
+  for (const key of Object.keys(source))
+    if (key !== "from" && key !== "value" && key !== "weight")
+      problems.add("ignored_field", `${path}.${key}`, source[key]);
+  const weight = source.weight === undefined ? {} : { weight: source.weight };
+  if (role === "tool") return { role, content: value, tool_call_id: calls.open.shift() };
+  if (role !== "call") return { role, content: value, ...weight };
+  const parsed = parseJson(value);
+  const list = Array.isArray(parsed) ? parsed : [parsed];
+  const made = [];
+  for (const item of list) {
+    const call = toolCallFromFunction(item, `${path}.value`, calls.made, problems);
+    if (!call) return null;
+    calls.made++;
+    calls.open.push(call.id);
+    made.push(call);
+  }
+  return { role: "assistant", content: null, tool_calls: made, ...weight };
+}
+
+/** The turns of `conversations`, after those of `system`, in OpenAI's form; null after noting what is wrong. */
+export function readConversations(row: JsonObject, calls: Calls, problems: Problems): unknown[] | null {
+  const { conversations, system } = row;
+  if (!Array.isArray(conversations)) {
+    problems.add("wrong_type", "conversations", conversations, "expected a list of {from, value}");
+    return null;
+  }
+  const turns = conversations.map((turn, index) => readTurn(turn, `conversations[${index}]`, calls, problems));
+  if (typeof system === "string" && system !== "") turns.unshift({ role: "system", content: system });
+  else if (system !== undefined && system !== null && system !== "")
+    problems.add("wrong_type", "system", system, "expected text");
+  return problems.rowErrors() > 0 ? null : turns;
+}
+
+export const sharegptFormat: ChatFormat = {
+  name: "sharegpt",
+  type: "chat",
+  title: "ShareGPT JSON or JSONL",
+  example: '{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}',
+  fields: new Set(["conversations", "system", "tools", "id"]),
+  layout: {
+    system: "system",
+    turns: {
+      field: "conversations",
+      role: "from",
+      text: "value",
+      roles: { human: "user", user: "user", gpt: "assistant", assistant: "assistant", system: "system" },
+    },
+    silent: ["id"],
+  },
+  matches: (row) => "conversations" in row,
+  convert(row, problems) {
+    const turns = readConversations(row, { made: 0, open: [] }, problems);
+    if (!turns) return null;
+    const finished = finishRow(checkMessages(turns, "conversations", problems), row.tools, "tools", problems);
+    return finished && { row: finished.row, same: false };
+  },
+};

@@ -1,0 +1,78 @@
+/** Pages through canonical rows on disk with the help of the sparse index; reads no more than it must. */
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import type { Split } from "./model.ts";
+import { offsetBefore, readIndex } from "./rows/index-file.ts";
+import { type Row, textsOf } from "./rows/types.ts";
+import { scanLines } from "./scan/lines.ts";
+
+export type NumberedRow = Row & { id: number };
+
+export interface RowPage {
+  rows: NumberedRow[];
+  /** Pass as `after` for the next page; null at the end. */
+  next: number | null;
+}
+
+const CHUNK = 1 << 18;
+const MAX_LINE = 1 << 30;
+/** A page ends early rather than hold more than this. */
+const PAGE_BYTES = 4 << 20;
+/** Bytes one search looks through before it answers with what it has. */
+const SEARCH_BYTES = 64 << 20;
+
+/**
+ * Rows with an id above `after`, in order.
+ * @param search only rows whose text contains this, without regard to case
+ */
+export async function pageRows(
+  dir: string,
+  split: Split,
+  page: { after: number; limit: number; search?: string },
+): Promise<RowPage> {
+  const rows: NumberedRow[] = [];
+  const wanted = page.search?.toLowerCase();
+  let last = page.after;
+  let size = 0;
+  let full = false;
+  const scanner = scanLines(MAX_LINE, {
+    record(bytes, start, end) {
+      if (full || start === end) return;
+      if (rows.length >= page.limit || size > PAGE_BYTES) {
+        full = true;
+        return;
+      }
+      const row = JSON.parse(bytes.toString("utf8", start, end)) as NumberedRow;
+      if (row.id <= page.after) return;
+      last = row.id;
+      if (wanted && !textsOf(row).some((text) => text.toLowerCase().includes(wanted))) return;
+      rows.push(row);
+      size += end - start;
+    },
+    tooLong() {},
+    broken() {},
+  });
+  const file = await open(join(dir, `${split}.jsonl`), "r");
+  try {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    let at = offsetBefore(readIndex(join(dir, `${split}.idx`)), page.after);
+    const stop = at + SEARCH_BYTES;
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, CHUNK, at);
+      if (bytesRead === 0) {
+        scanner.end();
+        break;
+      }
+      scanner.push(chunk.subarray(0, bytesRead));
+      at += bytesRead;
+      if (full) break;
+      if (wanted && at > stop && last > page.after) {
+        full = true;
+        break;
+      }
+    }
+  } finally {
+    await file.close();
+  }
+  return { rows, next: full ? last : null };
+}

@@ -1,0 +1,230 @@
+/** The canonical chat row and the check that turns any chat-shaped row into one, naming every fault by field path. */
+import type { Problems } from "./problems.ts";
+import { checkTools, readToolCalls, type ToolCall, toolCallFromFunction } from "./tools.ts";
+import type { ChatRow, Checked, Message, Role } from "./types.ts";
+
+export type JsonObject = Record<string, unknown>;
+
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const MAX_MESSAGES = 2048;
+
+const ROLES: Record<string, Role> = {
+  system: "system",
+  developer: "system",
+  user: "user",
+  assistant: "assistant",
+  tool: "tool",
+  function: "tool",
+};
+const roleOf = (value: unknown): Role | undefined =>
+  typeof value === "string" && Object.hasOwn(ROLES, value) ? ROLES[value] : undefined;
+
+const KNOWN_MESSAGE_FIELDS = new Set([
+  "role",
+  "content",
+  "weight",
+  "loss_weight",
+  "tool_calls",
+  "tool_call_id",
+  "name",
+  "refusal",
+  "function_call",
+]);
+
+/** Ids of tool calls that have no result yet, in order. */
+export type Open = string[];
+
+/** Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent or wrong (then noted). */
+function textOf(content: unknown, path: string, problems: Problems): string | null {
+  if (content === undefined || content === null) return null;
+  let text: string;
+  if (typeof content === "string") text = content;
+  else if (Array.isArray(content)) {
+    const parts: string[] = [];
+    for (const [index, part] of content.entries()) {
+      const type = isObject(part) ? part.type : undefined;
+      const value = isObject(part) ? (part.text ?? part.value ?? part.refusal) : undefined;
+      if ((type === "text" || type === "refusal") && typeof value === "string") parts.push(value);
+      else if (typeof type === "string" && type !== "text")
+        problems.add("unsupported_content", `${path}[${index}].type`, type);
+      else problems.add("wrong_type", `${path}[${index}]`, part, "expected {type: 'text', text: …}");
+    }
+    text = parts.join("\n");
+  } else {
+    problems.add("wrong_type", path, content, "expected text, or a list of text parts");
+    return null;
+  }
+  if (!text.isWellFormed()) problems.add("lone_surrogate", path, text);
+  return text;
+}
+
+function weightOf(message: JsonObject, role: Role, path: string, problems: Problems): 0 | 1 | undefined {
+  const weight = message.weight ?? message.loss_weight;
+  if (weight === undefined || weight === null) return undefined;
+  const field = `${path}.${message.weight === undefined ? "loss_weight" : "weight"}`;
+  if (weight !== 0 && weight !== 1) {
+    problems.add("bad_weight", field, weight);
+    return undefined;
+  }
+  if (role === "assistant") return weight;
+  if (weight === 1) problems.add("weight_ignored", field, weight);
+  return undefined;
+}
+
+function assistantTurn(
+  source: JsonObject,
+  turn: Message,
+  text: string | null,
+  path: string,
+  problems: Problems,
+  open: Open,
+) {
+  let content = text;
+  if ((content === null || content === "") && typeof source.refusal === "string") content = source.refusal;
+  let calls: ToolCall[] | null = null;
+  if (source.tool_calls !== undefined && source.tool_calls !== null)
+    calls = readToolCalls(source.tool_calls, `${path}.tool_calls`, problems);
+  else if (source.function_call !== undefined && source.function_call !== null) {
+    const call = toolCallFromFunction(source.function_call, `${path}.function_call`, open.length, problems);
+    calls = call ? [call] : [];
+  }
+  if (calls && calls.length > 0) {
+    turn.tool_calls = calls;
+    open.push(...calls.map((call) => call.id));
+  }
+  if (content === null && calls === null) problems.add("missing_content", path, source);
+  else if (!content && !calls?.length) problems.add("empty_content", `${path}.content`);
+  turn.content = content ?? "";
+}
+
+function toolTurn(source: JsonObject, turn: Message, path: string, problems: Problems, open: Open) {
+  let id = typeof source.tool_call_id === "string" ? source.tool_call_id : undefined;
+  // A legacy function result has no id: it belongs to the oldest call without a result.
+  if (id === undefined) id = open[0];
+  const place = id === undefined ? -1 : open.indexOf(id);
+  if (place < 0) problems.add("tool_without_call", `${path}.tool_call_id`, source.tool_call_id ?? "");
+  else open.splice(place, 1);
+  if (id !== undefined) turn.tool_call_id = id;
+}
+
+/** One message of any accepted dialect as a canonical turn; null when it cannot be one. */
+function readMessage(source: unknown, path: string, problems: Problems, open: Open): Message | null {
+  if (!isObject(source)) {
+    problems.add("wrong_type", path, source, "expected a message object");
+    return null;
+  }
+  if (source.role === undefined) {
+    problems.add("missing_field", `${path}.role`, source, "every message needs a role");
+    return null;
+  }
+  const role = roleOf(source.role);
+  if (!role) {
+    problems.add("unknown_role", `${path}.role`, source.role);
+    return null;
+  }
+  for (const key of Object.keys(source))
+    if (!KNOWN_MESSAGE_FIELDS.has(key)) problems.add("ignored_field", `${path}.${key}`, source[key]);
+  const text = textOf(source.content, `${path}.content`, problems);
+  const turn: Message = { role, content: text ?? "" };
+  const weight = weightOf(source, role, path, problems);
+  if (weight !== undefined) turn.weight = weight;
+  if (typeof source.name === "string") turn.name = source.name;
+  else if (source.name !== undefined && source.name !== null)
+    problems.add("wrong_type", `${path}.name`, source.name, "expected text");
+  if (role === "assistant") assistantTurn(source, turn, text, path, problems, open);
+  else {
+    if (role === "tool") toolTurn(source, turn, path, problems, open);
+    if (text === null && problems.rowErrors() === 0) problems.add("missing_content", path, source);
+    else if (text === "") problems.add("empty_content", `${path}.content`);
+  }
+  return turn;
+}
+
+/** Only `role` and a text that needs no second look: by far the commonest message, so it is told apart cheaply. */
+function isPlain(message: unknown): message is Message {
+  if (!isObject(message)) return false;
+  let keys = 0;
+  for (const _ in message) keys++;
+  const { role, content } = message;
+  return (
+    keys === 2 &&
+    (role === "assistant" || role === "user" || role === "system") &&
+    typeof content === "string" &&
+    content !== "" &&
+    content.isWellFormed()
+  );
+}
+
+export interface Turns {
+  messages: Message[];
+  same: boolean;
+}
+
+/**
+ * Reads a list of messages in any accepted dialect; what the turns add up to is the caller's to judge.
+ * @param path field path of the list in the file, for problems
+ * @param open calls of earlier turns that wait for their results; those of these turns are added
+ * @returns the canonical turns, or null when the row has errors
+ */
+export function readMessages(list: unknown, path: string, problems: Problems, open: Open = []): Turns | null {
+  if (!Array.isArray(list)) {
+    problems.add(list === undefined ? "missing_field" : "wrong_type", path, list, "expected a list of messages");
+    return null;
+  }
+  if (list.length > MAX_MESSAGES) {
+    problems.add("too_many_messages", path, `${list.length} messages`);
+    return null;
+  }
+  const messages: Message[] = [];
+  let same = true;
+  for (let index = 0; index < list.length; index++) {
+    const source: unknown = list[index];
+    if (isPlain(source)) {
+      messages.push(source);
+      continue;
+    }
+    same = false;
+    const turn = readMessage(source, `${path}[${index}]`, problems, open);
+    if (turn) messages.push(turn);
+  }
+  return problems.rowErrors() > 0 ? null : { messages, same };
+}
+
+/** Checks the messages of a chat row: readable, with an assistant turn to learn from. Null when there were errors. */
+export function checkMessages(list: unknown, path: string, problems: Problems): Turns | null {
+  if (Array.isArray(list) && list.length === 0) {
+    problems.add("no_messages", path, list);
+    return null;
+  }
+  const turns = readMessages(list, path, problems);
+  if (!turns) return null;
+  const { messages } = turns;
+  let assistants = 0;
+  let trained = 0;
+  for (const turn of messages)
+    if (turn.role === "assistant") {
+      assistants++;
+      if (turn.weight !== 0) trained++;
+    }
+  if (assistants === 0) problems.add("no_assistant", path, messages.at(-1)?.content);
+  else if (trained === 0) problems.add("nothing_to_train", path);
+  else if (messages.at(-1)?.role !== "assistant")
+    problems.add("ends_without_assistant", `${path}[${messages.length - 1}].role`, messages.at(-1)?.role);
+  return problems.rowErrors() > 0 ? null : turns;
+}
+
+/** The canonical row of checked messages and raw tool definitions; null when the tools are wrong. */
+export function finishRow(
+  checked: Turns | null,
+  tools: unknown,
+  path: string,
+  problems: Problems,
+): Checked<ChatRow> | null {
+  const list = tools === undefined || tools === null ? undefined : checkTools(tools, path, problems);
+  if (!checked || problems.rowErrors() > 0) return null;
+  const row: ChatRow = { messages: checked.messages };
+  if (list && list.length > 0) row.tools = list;
+  return { row, same: checked.same && tools === undefined };
+}

@@ -1,0 +1,73 @@
+/** What datasets do without being asked: validation and counting go on after a restart, and what is past its time is removed. */
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { and, inArray, isNull, lte } from "drizzle-orm";
+import { type Ctx, systemActor } from "../../ctx.ts";
+import { file } from "../../db/schema/datasets.ts";
+import { AppError } from "../../errors.ts";
+import { dropFile } from "../files/service.ts";
+import { expireUploads } from "../uploads/service.ts";
+import { resumeCounts } from "./token-stats.ts";
+import { kickValidation, removeHalfDone } from "./validation.ts";
+
+const EVERY_MS = 600_000;
+const DAY_MS = 86_400_000;
+const BATCH = 500;
+
+/** Deletes files whose time is over; one that a live job needs waits for the next round. */
+async function expireFiles(ctx: Ctx): Promise<void> {
+  const rows = await ctx.db
+    .select()
+    .from(file)
+    .where(and(isNull(file.deletedAt), lte(file.expiresAt, ctx.clock.now())))
+    .limit(BATCH);
+  for (const row of rows) {
+    try {
+      await dropFile(ctx, systemActor(row.org), row);
+    } catch (error) {
+      if (!(error instanceof AppError && error.code === "file_in_use")) throw error;
+    }
+  }
+}
+
+/** Removes bodies that no row knows: a server was killed between receiving and recording them. Younger than a day they are left alone. */
+async function removeStray(ctx: Ctx): Promise<void> {
+  const old = async (path: string) => {
+    const found = await stat(path).catch(() => null);
+    return found?.isFile() && found.mtimeMs < ctx.clock.now() - DAY_MS;
+  };
+  const tmp = ctx.files.path("tmp");
+  for (const name of await readdir(tmp))
+    if (name.startsWith("body-") && (await old(join(tmp, name)))) await rm(join(tmp, name), { force: true });
+  const folder = ctx.files.path("files");
+  const names = await readdir(folder);
+  for (let at = 0; at < names.length; at += BATCH) {
+    const some = names.slice(at, at + BATCH);
+    const known = await ctx.db
+      .select({ id: file.id })
+      .from(file)
+      .where(and(inArray(file.id, some), isNull(file.deletedAt)));
+    const ids = new Set(known.map((row) => row.id));
+    for (const name of some)
+      if (!ids.has(name) && (await old(join(folder, name)))) await rm(join(folder, name), { force: true });
+  }
+}
+
+/** Starts it all. @returns the function that stops it */
+export function startDatasets(ctx: Ctx): () => void {
+  const report = (cause: unknown) => {
+    if (!ctx.signal.aborted) ctx.log("error", "a sweep over datasets failed", { cause });
+  };
+  const round = async () => {
+    await expireUploads(ctx);
+    await expireFiles(ctx);
+    await removeStray(ctx);
+  };
+  void removeHalfDone(ctx)
+    .then(() => kickValidation(ctx))
+    .then(() => resumeCounts(ctx))
+    .then(round)
+    .catch(report);
+  const timer = setInterval(() => void round().catch(report), EVERY_MS);
+  return () => clearInterval(timer);
+}

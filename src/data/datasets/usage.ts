@@ -1,0 +1,22 @@
+/** Which jobs trained on a dataset, for its page. */
+import { and, desc, eq, sql } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+
+const MAX = 20;
+
+/** The newest jobs of the organisation whose frozen spec names the dataset. */
+export function jobsUsing(ctx: Ctx, actor: Actor, datasetId: string) {
+  return ctx.db
+    .select({ id: job.id, name: job.name, state: job.state, createdAt: job.createdAt })
+    .from(job)
+    .where(
+      and(
+        eq(job.org, actor.org),
+        eq(job.kind, "train"),
+        sql`json_extract(${job.spec}, '$.dataset.dataset_id') = ${datasetId}`,
+      ),
+    )
+    .orderBy(desc(job.createdAt), desc(job.id))
+    .limit(MAX);
+}

@@ -1,0 +1,170 @@
+/** Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own rules. */
+import { isUtf8 } from "node:buffer";
+import { formatOf } from "../formats/detect.ts";
+import type { RowFormat } from "../formats/format.ts";
+import { isObject, type JsonObject } from "../rows/chat.ts";
+import type { Problems } from "../rows/problems.ts";
+import { type Checked, ROW_NAMES } from "../rows/types.ts";
+import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
+
+/** Types whose rows look like chat rows where they lack what makes them theirs: a mark, or a field for the grader. */
+const LIKE_CHAT = new Set(["unpaired", "prompt"]);
+
+/** True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty one, no chat row. */
+const isOther = (found: RowFormat, format: RowFormat): boolean =>
+  found.type !== format.type && !(LIKE_CHAT.has(format.type) && found.type === "chat");
+
+/** Records above this size are looked at by bytes before they are parsed. */
+const LARGE = 1 << 18;
+const IGNORED_NAMES = 20;
+
+/** A range of a buffer known to be valid UTF-8, so that records inside it need no look of their own. */
+export interface Valid {
+  bytes: Buffer | null;
+  from: number;
+  to: number;
+}
+
+const LF = 10;
+
+/** The lines that lie whole in a chunk, when all of them are valid: one check for hundreds of records. */
+export function validLines(chunk: Buffer): Valid {
+  const from = chunk.indexOf(LF) + 1;
+  const to = chunk.lastIndexOf(LF);
+  return { bytes: from > 0 && to > from && isUtf8(chunk.subarray(from, to)) ? chunk : null, from, to };
+}
+
+export const isValid = (valid: Valid, bytes: Buffer, start: number, end: number): boolean =>
+  valid.bytes === bytes && start >= valid.from && end <= valid.to;
+
+/** The text of a record; null after noting that it is not UTF-8. */
+export function decode(bytes: Buffer, start: number, end: number, problems: Problems, valid?: Valid): string | null {
+  if ((valid && isValid(valid, bytes, start, end)) || isUtf8(bytes.subarray(start, end)))
+    return bytes.toString("utf8", start, end);
+  const bad = firstInvalidByte(bytes, start, end);
+  problems.add(
+    "invalid_utf8",
+    "",
+    bytes.toString("utf8", Math.max(start, bad - 40), Math.min(end, bad + 40)),
+    `at byte ${bad - start + 1} of the row`,
+  );
+  return null;
+}
+
+/** Where UTF-8 breaks (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); only ever asked about a broken record. */
+function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
+  let at = start;
+  while (at < end) {
+    const lead = bytes[at] ?? 0;
+    const size = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (size === 0 || at + size > end || !isUtf8(bytes.subarray(at, at + size))) return at;
+    at += size;
+  }
+  return at;
+}
+
+/** How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space before the colon. */
+function apparentKeys(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf('":'); at >= 0; at = text.indexOf('":', at + 2)) {
+    const before = text.charCodeAt(at - 1);
+    // A backslash before it: the quote belongs to the text. A colon: an empty or colon-led text begins here.
+    if (before !== 92 && before !== 58) count++;
+  }
+  return count;
+}
+
+function parse(text: string, problems: Problems): JsonObject | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    const fault = findFault(text);
+    const offset = fault?.offset ?? 0;
+    problems.add(
+      fault?.kind === "too_nested" ? "too_nested" : "not_json",
+      "",
+      text.slice(Math.max(0, offset - 60), offset + 60),
+      `column ${offset + 1}: ${fault?.detail ?? "not JSON"}`,
+    );
+    return null;
+  }
+  if (!isObject(value)) {
+    problems.add("not_object", "", text);
+    return null;
+  }
+  const keys = countKeys(value);
+  if (keys !== apparentKeys(text)) {
+    const fault = findFault(text);
+    if (fault) {
+      const code = fault.kind === "syntax" ? "not_json" : fault.kind;
+      problems.add(
+        code,
+        "",
+        text.slice(fault.offset, fault.offset + 80),
+        `column ${fault.offset + 1}: ${fault.detail}`,
+      );
+      return null;
+    }
+  }
+  return value;
+}
+
+/**
+ * A checker for JSON records.
+ * @param format the file's format; when null the first good row decides
+ */
+export function createRowCheck(format: RowFormat | null, problems: Problems) {
+  const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
+  let ignoredNames = 0;
+
+  function noteIgnored(key: string, value: unknown) {
+    problems.add("ignored_field", key, value);
+    if (ignored[key] === undefined) {
+      if (ignoredNames >= IGNORED_NAMES) return;
+      ignoredNames++;
+    }
+    ignored[key] = (ignored[key] ?? 0) + 1;
+  }
+
+  return {
+    get format() {
+      return format;
+    },
+    ignored,
+    /** Notes a field that is not part of the format. */
+    noteIgnored,
+    /** The canonical row of a record without spaces around it, or null after noting why not. */
+    check(bytes: Buffer, start: number, end: number, valid?: Valid): Checked | null {
+      if (end - start > LARGE && isTooComplex(bytes, start, end)) {
+        problems.add("too_nested", "", "", `more than ${MAX_DEPTH} levels or ${MAX_VALUES} values`);
+        return null;
+      }
+      const text = decode(bytes, start, end, problems, valid);
+      if (text === null) return null;
+      const row = parse(text, problems);
+      if (!row) return null;
+      const found = formatOf(row);
+      const by = format ?? found;
+      if (!by) {
+        problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
+        return null;
+      }
+      if (found && isOther(found, by)) {
+        const detail = `a ${ROW_NAMES[found.type]} row (${found.title}) among ${ROW_NAMES[by.type]} rows`;
+        problems.add("other_type", "", row, detail);
+        return null;
+      }
+      let known = true;
+      for (const key in row)
+        if (!by.fields.has(key)) {
+          noteIgnored(key, row[key]);
+          known = false;
+        }
+      const checked = by.convert(row, problems);
+      if (checked && !known) checked.same = false;
+      if (checked) format ??= by;
+      return checked;
+    },
+  };
+}

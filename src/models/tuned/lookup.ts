@@ -1,0 +1,102 @@
+/** Looks up tuned models and checkpoints by the name a client sends. */
+import { and, desc, eq, isNull, sql } from "drizzle-orm";
+import type { MethodName } from "../../contract/spec.ts";
+import type { Ctx } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { artifact, checkpoint, model } from "../../db/schema/models.ts";
+import { AppError } from "../../errors.ts";
+
+/** Names of checkpoints end like this. */
+export const CHECKPOINT_SUFFIX = /:ckpt-step-\d+$/;
+
+/** The 404 for a model name that means nothing to the asker. */
+export function unknownModel(name: string): AppError {
+  return new AppError(
+    "not_found",
+    "model_not_found",
+    `The model "${name.slice(0, 200)}" does not exist or is not yours. GET /v1/models lists what you can use.`,
+    { param: "model" },
+  );
+}
+
+/** The newest files of a tuned model with its adapter merged in; null when none were made, or they were deleted. */
+export async function mergedArtifact(ctx: Ctx, org: string, model: string): Promise<string | null> {
+  const [row] = await ctx.db
+    .select({ id: artifact.id })
+    .from(artifact)
+    .innerJoin(job, eq(job.id, artifact.jobId))
+    .where(
+      and(
+        eq(job.org, org),
+        eq(job.kind, "export"),
+        sql`json_extract(${job.spec}, '$.tuned.model') = ${model}`,
+        eq(artifact.kind, "merged"),
+        eq(artifact.status, "complete"),
+      ),
+    )
+    .orderBy(desc(artifact.createdAt))
+    .limit(1);
+  return row?.id ?? null;
+}
+
+export interface Tuned {
+  id: string;
+  artifactId: string;
+  checkpointId: string;
+  jobId: string;
+  createdAt: number;
+  baseModelId: string;
+  /** How it was trained; null when its job is no longer known. */
+  method: MethodName | null;
+  /** Its files are a whole model rather than an adapter for its base. */
+  whole: boolean;
+}
+
+const whole = sql`json_extract(${job.spec}, '$.method.adapter.type') is 'full'`.mapWith(Boolean);
+const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')`;
+
+/**
+ * The tuned model or checkpoint called `name` in `org`; null when the name is not that of a tuned one.
+ * @throws AppError `model_not_found`
+ */
+export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tuned | null> {
+  if (!name.startsWith("ft:")) return null;
+  if (CHECKPOINT_SUFFIX.test(name)) {
+    const [row] = await ctx.db
+      .select({
+        id: checkpoint.model,
+        artifactId: checkpoint.artifactId,
+        checkpointId: checkpoint.id,
+        jobId: checkpoint.jobId,
+        createdAt: checkpoint.createdAt,
+        baseModelId: sql<string>`json_extract(${job.spec}, '$.base_model.id')`,
+        method,
+        whole,
+      })
+      .from(checkpoint)
+      .innerJoin(job, eq(job.id, checkpoint.jobId))
+      .innerJoin(artifact, and(eq(artifact.id, checkpoint.artifactId), eq(artifact.status, "complete")))
+      .where(and(eq(checkpoint.model, name), eq(checkpoint.org, org)))
+      .limit(1);
+    if (!row) throw unknownModel(name);
+    return row;
+  }
+  const [row] = await ctx.db
+    .select({
+      id: model.id,
+      artifactId: checkpoint.artifactId,
+      checkpointId: checkpoint.id,
+      jobId: model.jobId,
+      createdAt: model.createdAt,
+      baseModelId: model.baseModelId,
+      method,
+      whole,
+    })
+    .from(model)
+    .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .leftJoin(job, eq(job.id, model.jobId))
+    .where(and(eq(model.id, name), eq(model.org, org), isNull(model.deletedAt)))
+    .limit(1);
+  if (!row) throw unknownModel(name);
+  return row;
+}

@@ -1,0 +1,129 @@
+/** Finds the engine that answers for a model, waking or making a deployment where there is none; all who ask for one model share one start. */
+import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import type { ServeSpec } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { deployment } from "../../db/schema/deployments.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { AppError } from "../../errors.ts";
+import { isLocalAddress } from "../../lib/upstream.ts";
+import { type ResolvedModel, resolveChatModel } from "../../models/service.ts";
+import { loadAdapter, stillStarting } from "./engine.ts";
+import type { DeploymentRow, Serving } from "./model.ts";
+import { insertDeployment, stoppedError } from "./records.ts";
+import { nextChange, type Runtime } from "./runtime.ts";
+
+/** A deployment that gave up is tried again by a request after so long. */
+const RETRY_FAILED_MS = 30_000;
+const MAX_ROUTES = 10_000;
+
+/**
+ * Looks, and has what is missing started, until an engine for `model` is ready.
+ * @throws AppError `model_starting` after `waitMs`, and what `ensureServing` names
+ */
+export async function findServing(
+  ctx: Ctx,
+  runtime: Runtime,
+  actor: Actor,
+  model: string,
+  waitMs: number,
+): Promise<Serving> {
+  const deadline = ctx.clock.monotonic() + waitMs;
+  for (;;) {
+    const { generation } = runtime;
+    const resolved = await resolveChatModel(ctx, actor, model);
+    const rows = await ctx.db
+      .select()
+      .from(deployment)
+      .where(
+        and(eq(deployment.org, actor.org), eq(deployment.baseModelId, resolved.base.id), isNull(deployment.deletedAt)),
+      )
+      .orderBy(desc(deployment.createdAt))
+      .limit(200);
+    const own = rows.find((row) => row.model === resolved.id) ?? null;
+    if (own?.wanted === "stopped") throw stoppedError(own);
+    const found = await readyFor(ctx, runtime, resolved, rows);
+    if (found) {
+      if (runtime.routes.size >= MAX_ROUTES) runtime.routes.clear();
+      if (generation === runtime.generation) runtime.routes.set(`${actor.org} ${model}`, found);
+      return found;
+    }
+    await seeToStart(ctx, runtime, actor, resolved, own);
+    const left = deadline - ctx.clock.monotonic();
+    if (left <= 0 || ctx.signal.aborted) throw stillStarting(model);
+    await nextChange(runtime, Math.min(1000, left));
+  }
+}
+
+/** A ready engine that knows the model, its own deployment first; else one on the same base that can take the adapter. */
+async function readyFor(
+  ctx: Ctx,
+  runtime: Runtime,
+  resolved: ResolvedModel,
+  rows: DeploymentRow[],
+): Promise<Serving | null> {
+  const ready = rows
+    .filter((row) => row.state === "ready" && row.wanted === "running" && row.address !== null && row.jobId !== null)
+    .sort((a, b) => Number(b.model === resolved.id) - Number(a.model === resolved.id));
+  if (ready.length === 0) return null;
+  const jobs = await ctx.db
+    .select({ id: job.id, spec: job.spec })
+    .from(job)
+    .where(
+      inArray(
+        job.id,
+        ready.flatMap((row) => row.jobId ?? []),
+      ),
+    );
+  const specs = new Map(jobs.map((row) => [row.id, row.spec as ServeSpec]));
+  const name = resolved.adapter?.name ?? resolved.base.id;
+  const serving = (row: DeploymentRow): Serving => ({
+    deploymentId: row.id,
+    address: row.address ?? "",
+    name,
+    baseModelId: row.baseModelId,
+  });
+  for (const row of ready) {
+    const spec = specs.get(row.jobId ?? "");
+    if (spec?.whole) {
+      // It answers as itself alone: neither as the base, nor with adapters.
+      if (spec.whole.name === name && spec.whole.artifact_id === resolved.adapter?.artifactId) return serving(row);
+      continue;
+    }
+    if (!resolved.adapter) return serving(row);
+    const adapter = spec?.adapters.find((one) => one.name === name);
+    // A checkpoint saved again after a resume has other files under the same name.
+    if (adapter?.artifact_id === resolved.adapter.artifactId) return serving(row);
+    if (runtime.loaded.get(row.jobId ?? "")?.has(`${name} ${resolved.adapter.artifactId}`)) return serving(row);
+  }
+  for (const row of ready) {
+    if (!resolved.adapter || resolved.whole || specs.get(row.jobId ?? "")?.whole) continue;
+    if (!isLocalAddress(row.address ?? "")) continue;
+    if (await loadAdapter(ctx, row.address ?? "", name, resolved.adapter.artifactId)) {
+      const loaded = runtime.loaded.get(row.jobId ?? "") ?? new Set();
+      runtime.loaded.set(row.jobId ?? "", loaded.add(`${name} ${resolved.adapter.artifactId}`));
+      return serving(row);
+    }
+  }
+  return null;
+}
+
+/** Has a deployment of the model started, unless one is on its way. */
+async function seeToStart(
+  ctx: Ctx,
+  runtime: Runtime,
+  actor: Actor,
+  resolved: ResolvedModel,
+  own: DeploymentRow | null,
+): Promise<void> {
+  if (own?.state === "failed" && own.wanted === "running") {
+    const failedAt = runtime.since.get(own.id) ?? 0;
+    if (ctx.clock.now() - failedAt < RETRY_FAILED_MS)
+      throw new AppError(
+        "unavailable",
+        "endpoint_failed",
+        `The endpoint of ${own.model} does not start: ${own.error ?? "see its job's log"}`,
+        { param: "model", retryAfterS: RETRY_FAILED_MS / 1000 },
+      );
+  } else if (own?.wanted === "running") return;
+  await insertDeployment(ctx, actor, resolved, { idleAfterS: ctx.config.idle_after_s || null, onDemand: true });
+}

@@ -1,0 +1,75 @@
+/** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process; or one whole model. */
+import { eq } from "drizzle-orm";
+import { bf16Supported, cardsOf, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";
+import type { ServeSpec, TrainSpec } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveChatModel } from "../../models/service.ts";
+import { gpusForServing } from "./gpus.ts";
+
+/** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */
+const MAX_CHECKPOINTS = 4;
+const MAX_NEW_TOKENS = 4096;
+
+/**
+ * What to serve for `model`.
+ * @throws AppError when the model is gone, its base is not ready, or its files are damaged
+ */
+export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Promise<ServeSpec> {
+  const resolved = await resolveChatModel(ctx, actor, model);
+  const base = baseModelRef(resolved.base);
+  const wanted = resolved.adapter ? [resolved.adapter] : [];
+  if (resolved.jobId && !resolved.whole)
+    for (const row of await listCheckpoints(ctx, resolved.jobId, { limit: MAX_CHECKPOINTS }))
+      wanted.push({ name: row.model, artifactId: row.artifactId });
+  const adapters: ServeSpec["adapters"] = [];
+  let whole: ServeSpec["whole"];
+  if (resolved.whole && resolved.adapter) {
+    const { artifactId, name } = resolved.adapter;
+    await getArtifact(ctx, actor, artifactId);
+    whole = { name, artifact_id: artifactId, input: "whole" };
+    wanted.length = 0; // each of its checkpoints is a model of the same size, which gets an endpoint of its own when it is asked for
+  }
+  for (const { name, artifactId } of wanted) {
+    if (adapters.some((one) => one.name === name)) continue;
+    const artifact = await getArtifact(ctx, actor, artifactId).catch((cause) => {
+      // The model itself must be whole; a checkpoint beside it may be gone.
+      if (name === resolved.adapter?.name) throw cause;
+      return null;
+    });
+    if (!artifact || (name !== resolved.adapter?.name && (await artifactProblem(ctx, artifact)))) continue;
+    adapters.push({ name, artifact_id: artifactId, input: `adapter-${adapters.length}` });
+  }
+  const [run] = resolved.jobId
+    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, resolved.jobId)).limit(1)
+    : [];
+  const trained = run?.spec as TrainSpec | undefined;
+  const image = inferenceImage(ctx);
+  const gpus = image?.engine === "vllm" ? gpusForServing(base.parameters, await cardsOf(ctx, null)) : null;
+  const bf16 = gpus?.bf16 ?? bf16Supported();
+  const precision = gpus && !bf16 ? "float32" : (trained?.hyperparameters.precision ?? (bf16 ? "bfloat16" : "float32"));
+  const bytes = base.parameters * (precision === "float32" ? 4 : 2);
+  return {
+    version: 1,
+    kind: "serve",
+    base_model: base,
+    adapters,
+    ...(whole ? { whole } : {}),
+    max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
+    precision,
+    ...(gpus ? { gpu_memory_fraction: gpus.gpu_memory_fraction } : {}),
+    trainer: await trainerIdentity(ctx, "inference"),
+    need: {
+      gpus: gpus?.gpus ?? 0,
+      gpu_memory_mb: gpus?.gpu_memory_mb ?? 0,
+      cpus: 1,
+      memory_mb: gpus?.memory_mb ?? Math.ceil((bytes * 1.3) / 1024 ** 2) + 700,
+      disk_mb: 100,
+      max_price_per_hour: null,
+      provider: null,
+    },
+    // Served until stopped: neither progress nor an end is expected, and the deployment itself counts the tries.
+    // On GPUs kernels are compiled before the first answer.
+    limits: { queued_s: 86_400, no_progress_s: gpus ? 1800 : 120, total_s: 10 * 365 * 86_400, max_attempts: 1 },
+  };
+}

@@ -1,0 +1,85 @@
+/** Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it. */
+import { AppError } from "../../errors.ts";
+import { readBytes } from "../../lib/body.ts";
+import { parseJson } from "../../lib/json.ts";
+import { checkText } from "../../lib/well-formed.ts";
+
+const BACKSLASH = 0x5c;
+/** Largest request body in bytes; the engine takes no more either. */
+export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+
+export type Endpoint = "chat/completions" | "completions";
+
+/** A checked request. */
+export interface CompletionRequest {
+  /** As the client wrote it; the answer carries the same. */
+  model: string;
+  stream: boolean;
+  /** The client asked for the usage chunk itself. */
+  wantsUsage: boolean;
+  body: Record<string, unknown>;
+}
+
+function invalid(code: string, message: string, param: string): AppError {
+  return new AppError("invalid", code, message, { param });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function tooLarge(): AppError {
+  return new AppError(
+    "too_large",
+    "request_too_large",
+    `A request may be at most ${MAX_BODY_BYTES / 1024 / 1024} MiB.`,
+  );
+}
+
+/**
+ * The body as bytes, never more than the limit in memory.
+ * @throws AppError `request_too_large`
+ */
+export const readBody = (request: Request): Promise<Uint8Array> => readBytes(request, MAX_BODY_BYTES, tooLarge);
+
+/**
+ * Checks a request body.
+ * @throws AppError naming the field
+ */
+export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): CompletionRequest {
+  const body = parseJson(bytes);
+  if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
+  // Only an escape can bring such text; without one the body need not be walked.
+  if (bytes.includes(BACKSLASH)) checkText(body);
+  const { model, stream, stream_options: options } = body;
+  if (typeof model !== "string" || model === "" || model.length > 400)
+    throw invalid("invalid_model", "Say which model: `model` must be its id, as GET /v1/models lists it.", "model");
+  if (stream !== undefined && stream !== null && typeof stream !== "boolean")
+    throw invalid("invalid_value", "`stream` must be true or false.", "stream");
+  if (options !== undefined && options !== null && !isObject(options))
+    throw invalid("invalid_value", "`stream_options` must be an object.", "stream_options");
+  if (endpoint === "chat/completions") checkMessages(body.messages);
+  else if (typeof body.prompt !== "string" && !(Array.isArray(body.prompt) && body.prompt.length > 0))
+    throw invalid("invalid_value", "`prompt` must be a text or a list.", "prompt");
+  return {
+    model,
+    stream: stream === true,
+    wantsUsage: isObject(options) && options.include_usage === true,
+    body,
+  };
+}
+
+function checkMessages(messages: unknown): void {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw invalid("invalid_value", "`messages` must be a list with at least one message.", "messages");
+  for (const [n, message] of messages.entries())
+    if (!isObject(message) || typeof message.role !== "string")
+      throw invalid("invalid_value", `Message ${n} must be an object with a \`role\`.`, `messages.${n}.role`);
+}
+
+/** The body for the engine: its own name of the model, and always with usage, because that is what gets counted. */
+export function engineBody(request: CompletionRequest, name: string): string {
+  const body: Record<string, unknown> = { ...request.body, model: name };
+  if (request.stream)
+    body.stream_options = { ...(isObject(body.stream_options) ? body.stream_options : {}), include_usage: true };
+  return JSON.stringify(body);
+}

@@ -1,0 +1,105 @@
+/**
+ * Keeps durations true when the machine's clock is set while jobs run or while the server is down: the times of what is
+ * under way move along with the clock, so that nobody is given up, billed or kept waiting for hours that never passed.
+ */
+
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { inArray, isNull, notInArray, or, sql } from "drizzle-orm";
+import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
+import { FINAL_STATES } from "../../contract/job.ts";
+import type { Ctx } from "../../ctx.ts";
+import { attempt, command, job } from "../../db/schema/jobs.ts";
+
+/** Smaller differences are the clocks' own roughness. */
+const JUMP_MS = 2000;
+const SAVE_MS = 60_000;
+
+/** One moment on the clock on the wall and on one that only goes forward, from the start of the machine. */
+interface Moment {
+  wall: number;
+  up: number;
+  boot: string;
+}
+
+function momentNow(ctx: Ctx): Moment {
+  const up = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
+  return { wall: ctx.clock.now(), up, boot: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim() };
+}
+
+function readMoment(path: string): Moment | null {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Moment;
+  } catch {
+    return null; // the first start on this directory, or a file that was never completed
+  }
+}
+
+/** Moves every time of jobs that are not over, and of work that is not gone, by `ms`. Progress counts from now: what was reported in between is of either clock. */
+async function shift(ctx: Ctx, ms: number): Promise<void> {
+  const now = ctx.clock.now();
+  const moved = (column: AnySQLiteColumn) => sql`${column} + ${ms}`;
+  const set = (column: AnySQLiteColumn) => sql`case when ${column} > 0 then ${column} + ${ms} else ${column} end`;
+  await ctx.write(async (tx) => {
+    const live = tx
+      .select({ id: job.id })
+      .from(job)
+      .where(notInArray(job.state, [...FINAL_STATES]));
+    await tx
+      .update(attempt)
+      .set({
+        createdAt: moved(attempt.createdAt),
+        startedAt: moved(attempt.startedAt),
+        endedAt: moved(attempt.endedAt),
+        heartbeatAt: moved(attempt.heartbeatAt),
+        goneAt: moved(attempt.goneAt),
+      })
+      .where(or(isNull(attempt.goneAt), inArray(attempt.jobId, live)));
+    await tx
+      .update(job)
+      .set({
+        queuedAt: moved(job.queuedAt),
+        startedAt: moved(job.startedAt),
+        notBefore: set(job.notBefore),
+        leaseUntil: set(job.leaseUntil),
+        progressAt: sql`case when ${job.progressAt} is null then null else ${now} end`,
+      })
+      .where(notInArray(job.state, [...FINAL_STATES]));
+    await tx
+      .update(command)
+      .set({ createdAt: moved(command.createdAt) })
+      .where(isNull(command.doneAt));
+  });
+}
+
+/**
+ * Makes the look that the pipeline takes before every other: it resolves with the milliseconds the clock jumped since the
+ * look before, or since a server looked last on this data directory during this run of the machine; 0 is the rule.
+ */
+export function clockJumps(ctx: Ctx): () => Promise<number> {
+  // Only Linux tells of a clock that nobody sets and that outlives a process.
+  if (!existsSync("/proc/uptime")) return async () => 0;
+  const path = ctx.files.path("run", "clock.json");
+  let last = readMoment(path);
+  let savedAt = Number.NEGATIVE_INFINITY;
+  const save = (moment: Moment) => {
+    try {
+      writeFileSync(`${path}.new`, JSON.stringify(moment), { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+      savedAt = moment.up;
+    } catch {
+      // A full disk must not stop the pipeline; the next look tries again.
+    }
+  };
+  return async () => {
+    const moment = momentNow(ctx);
+    const jump = last?.boot === moment.boot ? Math.round(moment.wall - last.wall - (moment.up - last.up)) : 0;
+    const jumped = Math.abs(jump) > JUMP_MS;
+    if (jumped) {
+      ctx.log("warn", "the machine's clock was set; the times of running jobs move along", { seconds: jump / 1000 });
+      await shift(ctx, jump);
+    }
+    last = moment;
+    if (jumped || moment.up - savedAt > SAVE_MS) save(moment);
+    return jumped ? jump : 0;
+  };
+}

@@ -1,0 +1,73 @@
+/** Compares the first batch a trainer tells of with the rows as they are stored, and stops a job that learns from something else. */
+
+import { eq } from "drizzle-orm";
+import type { Progress } from "../../contract/job.ts";
+import type { TrainSpec } from "../../contract/spec.ts";
+import { type Ctx, systemActor } from "../../ctx.ts";
+import { readRows } from "../../data/datasets/service.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { AppError } from "../../errors.ts";
+import { emitAll } from "../../lib/bus.ts";
+import { baseModelDir, inspectRows } from "../../models/service.ts";
+import type { AttemptRow, JobRow } from "../jobs/model.ts";
+import { attemptFailed, jobIn, note } from "../jobs/transitions.ts";
+import { newestEvent } from "../metrics/service.ts";
+
+type Told = { row_id: number; hash: string }[];
+
+/** What is wrong with a first batch in a sentence, or null: every sequence must be one that its row becomes. */
+async function difference(ctx: Ctx, row: JobRow, spec: TrainSpec, told: Told): Promise<string | null> {
+  const actor = systemActor(row.org);
+  const ids = [...new Set(told.map((one) => one.row_id))];
+  const stored: { id: number }[] = [];
+  for (const id of ids) {
+    const page = await readRows(ctx, actor, spec.dataset.version_id, { split: "train", after: id - 1, limit: 1 });
+    const found = page.rows[0] as { id: number } | undefined;
+    if (found?.id !== id) return `it learns from a row ${id} that the data does not have`;
+    stored.push(found);
+  }
+  const seen = await inspectRows(ctx, {
+    base: baseModelDir(ctx, spec.base_model.id),
+    row_type: spec.dataset.row_type ?? "chat",
+    loss_on: spec.method.type === "sft" ? spec.method.loss_on : "completion",
+    max_length: spec.hyperparameters.max_length,
+    rows: stored,
+  });
+  const hashes = new Map(seen.map((one) => [one.row_id, one.sequences.flatMap((sequence) => sequence.hashes)]));
+  const wrong = told.find((one) => !hashes.get(one.row_id)?.includes(one.hash));
+  return wrong ? `row ${wrong.row_id} reaches the model otherwise than it is stored and shown` : null;
+}
+
+/** Looks at what the attempt told; the job goes on when it is right, or when nothing here can tell. */
+export async function compareFirstBatch(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
+  if (row.spec.kind !== "train") return;
+  const told = ((await newestEvent(ctx, row.id, "first_batch"))?.data?.rows ?? []) as Told;
+  let why: string | null = null;
+  let wrong: string | null = null;
+  try {
+    wrong = await difference(ctx, row, row.spec, told);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    why = error.message;
+  }
+  const messages = await ctx.write(async (tx) => {
+    const now = await jobIn(tx, row.id);
+    if (!now) return [];
+    if (wrong) {
+      const message = `The first batch is not what it should be: ${wrong}.`;
+      return attemptFailed(tx, ctx, now, which, { reason: "first_batch_differs", message, retry: false });
+    }
+    const rows = new Set(told.map((one) => one.row_id)).size;
+    const first_batch: Progress["first_batch"] = why ? { state: "not_compared", why } : { state: "same", rows };
+    await tx
+      .update(job)
+      .set({ progress: { ...now.progress, first_batch } })
+      .where(eq(job.id, row.id));
+    const words = why
+      ? `The first batch was not compared with the stored rows: ${why}`
+      : `The first batch is the stored rows, token by token: ${rows} rows compared`;
+    await note(tx, ctx, now, words);
+    return [{ name: "job.progress" as const, event: { org: row.org, jobId: row.id } }];
+  });
+  emitAll(ctx.bus, messages);
+}

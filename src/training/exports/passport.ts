@@ -1,0 +1,162 @@
+/** A tuned model's papers: the passport, which says signed what it is made of and how, and the card for people. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { and, desc, eq, inArray, sql } from "drizzle-orm";
+import { assetPath, assetsHash } from "../../assets.ts";
+import type { EvaluateResult, TrainSpec } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { evaluation } from "../../db/schema/evaluations.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { artifact, checkpoint } from "../../db/schema/models.ts";
+import { AppError } from "../../errors.ts";
+import { readPins } from "../../lib/requirements.ts";
+import { publicKey, signJson } from "../../lib/signed-json.ts";
+import { resolveModel } from "../../models/service.ts";
+
+const PURPOSE = "run passport";
+
+/** The pinned packages of the trainer of this build; null for runs of another one, whose environment is named by its hash alone. */
+function packagesOf(spec: TrainSpec): string[] | null {
+  if (spec.trainer.version !== assetsHash("trainer").slice(0, 16)) return null;
+  const pins = ["requirements-torch.txt", "requirements.txt"].flatMap((name) =>
+    readPins(readFileSync(join(assetPath("trainer"), name), "utf8")),
+  );
+  // What only some platforms get is left out: which of it was there is not known here.
+  return pins.filter(({ marker }) => marker === null).map(({ name, version }) => `${name}==${version}`);
+}
+
+/** Everything the papers tell, read from the database. @throws AppError `model_not_found`, `not_tuned` */
+async function factsOf(ctx: Ctx, actor: Actor, name: string) {
+  const found = await resolveModel(ctx, actor, name);
+  const [run] = found.jobId ? await ctx.db.select().from(job).where(eq(job.id, found.jobId)).limit(1) : [];
+  if (!found.checkpointId || run?.spec.kind !== "train")
+    throw new AppError("invalid", "not_tuned", "Only models that were tuned here have papers.", { param: "model" });
+  const [point] = await ctx.db.select().from(checkpoint).where(eq(checkpoint.id, found.checkpointId)).limit(1);
+  const exported = ctx.db
+    .select({ id: job.id })
+    .from(job)
+    .where(and(eq(job.parentId, run.id), eq(job.kind, "export"), eq(job.org, actor.org)));
+  const own = and(eq(artifact.jobId, run.id), inArray(artifact.kind, ["adapter", "model"]));
+  const files = await ctx.db
+    .select()
+    .from(artifact)
+    .where(and(eq(artifact.status, "complete"), sql`(${own} or ${inArray(artifact.jobId, exported)})`))
+    .orderBy(desc(artifact.createdAt))
+    .limit(20);
+  const [judged] = await ctx.db
+    .select({ result: evaluation.result })
+    .from(evaluation)
+    .where(and(eq(evaluation.trainJobId, run.id), sql`${evaluation.result} is not null`))
+    .orderBy(desc(evaluation.createdAt))
+    .limit(1);
+  return {
+    found,
+    run,
+    spec: run.spec,
+    point: point ?? null,
+    files,
+    result: (judged?.result ?? null) as EvaluateResult | null,
+  };
+}
+
+/** The signed passport of a tuned model or checkpoint. @throws AppError `model_not_found`, `not_tuned` */
+export async function passportOf(ctx: Ctx, actor: Actor, name: string) {
+  const { found, run, spec, point, files, result } = await factsOf(ctx, actor, name);
+  const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
+  return signJson(ctx.secret, PURPOSE, {
+    object: "model.passport" as const,
+    version: 1,
+    installation: ctx.installation,
+    issued_at: iso(ctx.clock.now()),
+    model: found.id,
+    job: { id: run.id, started_at: iso(run.startedAt), finished_at: iso(run.finishedAt), attempts: run.attempts },
+    base_model: spec.base_model,
+    dataset: spec.dataset,
+    validation: spec.validation,
+    spec,
+    seed: spec.hyperparameters.seed,
+    trainer: { ...spec.trainer, image: spec.trainer.image ?? null, packages: packagesOf(spec) },
+    checkpoint: point && { id: point.id, step: point.step, metrics: point.metrics },
+    result: run.result,
+    evaluation: result,
+    artifacts: files.map((row) => ({ id: row.id, kind: row.kind, step: row.step, files: row.files })),
+  });
+}
+
+/** The key passports are signed with, to be kept by whoever checks them. */
+export function passportKey(ctx: Ctx) {
+  return {
+    object: "passport_key" as const,
+    algorithm: "ed25519" as const,
+    installation: ctx.installation,
+    public_key: publicKey(ctx.secret, PURPOSE),
+  };
+}
+
+const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
+
+/** The card of a tuned model as Markdown with the header that model hubs read. @throws AppError `model_not_found`, `not_tuned` */
+export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
+  const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
+  const { hyperparameters: h, method, dataset: data } = spec;
+  const settings: [string, unknown][] = [
+    ["Method", method.type],
+    ["Steps", spec.schedule.total_steps],
+    ["Batch", h.batch_size],
+    ["Learning rate", `${h.learning_rate}, ${h.scheduler}`],
+    ["Longest row", `${h.max_length} tokens`],
+    ["Precision", h.precision],
+    ["Quantised base", method.quantization ?? "none"],
+    ["Adapter", JSON.stringify(method.adapter)],
+    ["Seed", h.seed],
+    ["Checkpoint", point ? `step ${point.step}` : "-"],
+  ];
+  const scores = result?.tuned
+    ? [
+        "## Before and after",
+        "",
+        `On ${result.tuned.rows} held-out rows:`,
+        "",
+        "| | base | tuned |",
+        "|---|---|---|",
+        `| Exact match | ${percent(result.base.exact_match.mean)} | ${percent(result.tuned.exact_match.mean)} |`,
+        `| Loss | ${result.base.loss.mean.toFixed(4)} | ${result.tuned.loss.mean.toFixed(4)} |`,
+        "",
+      ]
+    : [];
+  const license = found.base.license;
+  return [
+    "---",
+    `license: ${license ?? "unknown"}`,
+    `base_model: ${spec.base_model.id}`,
+    "library_name: transformers",
+    "tags:",
+    "- fine-tune-lab",
+    `- ${method.type}`,
+    "---",
+    "",
+    `# ${found.id}`,
+    "",
+    `${spec.base_model.id} (revision ${spec.base_model.revision}), tuned by ${method.type}.`,
+    "",
+    "## Data",
+    "",
+    `${data.train_rows} rows to train on, ${data.holdout_rows} held out. Content hash \`${data.hash}\`.`,
+    "",
+    "## Training",
+    "",
+    "| | |",
+    "|---|---|",
+    ...settings.map(([key, value]) => `| ${key} | ${value} |`),
+    "",
+    ...scores,
+    "## Licence",
+    "",
+    `That of the base model: ${license ?? "not known"}.`,
+    "",
+    "## Papers",
+    "",
+    `Run ${run.id} of the installation ${ctx.installation}; the run passport holds the whole specification, signed.`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,199 @@
+/** Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained model does. */
+
+import { rm } from "node:fs/promises";
+import { and, desc, eq, sql } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { trainerIdentity } from "../../compute/providers/registry.ts";
+import { isFinal } from "../../contract/job.ts";
+import type { ExportSpec, TrainSpec } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { artifact } from "../../db/schema/models.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { requireDisk } from "../../lib/disk.ts";
+import { artifactDir, baseModelRef, resolveModel } from "../../models/service.ts";
+import type { JobRow } from "../jobs/model.ts";
+import { createJob } from "../jobs/store.ts";
+import { type ExportView, FORMATS, type Format, GGUF_TYPES, isAlready, LIMITS, QUANTIZED, QUANTIZER } from "./model.ts";
+
+/** Hold-out rows both models read. */
+const PROMPTS = 16;
+const MAX_LIST = 50;
+
+type ArtifactRow = typeof artifact.$inferSelect;
+
+function view(row: JobRow, files: ArtifactRow | null): ExportView {
+  const spec = row.spec as ExportSpec;
+  const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
+  return {
+    object: "model.export",
+    id: row.id,
+    model: spec.tuned.model,
+    format: spec.format,
+    state: row.state === "succeeded" && files?.status !== "complete" ? "deleted" : row.state,
+    fidelity: row.result?.fidelity ?? null,
+    limits: spec.limits_of_fidelity,
+    artifact_id: files?.status === "complete" ? files.id : null,
+    bytes: files?.status === "complete" ? files.bytes : null,
+    files:
+      files?.status === "complete"
+        ? files.files.map((file) => ({ ...file, url: `/v1/artifacts/${files.id}/content/${file.path}` }))
+        : [],
+    error: row.error && { code: row.error.code, message: row.error.message },
+    created_at: seconds(row.createdAt) ?? 0,
+    finished_at: seconds(row.finishedAt),
+  };
+}
+
+/** Where programs are looked for, beside the server's own PATH; the trainer looks there too. */
+const PROGRAMS = "/usr/local/bin:/usr/bin";
+
+/** Formats that can be written on this machine. */
+export const formatsHere = (): Format[] =>
+  (Bun.which(QUANTIZER) ?? Bun.which(QUANTIZER, { PATH: PROGRAMS }))
+    ? [...FORMATS]
+    : FORMATS.filter((format) => !QUANTIZED.includes(format));
+
+const ofKind = eq(job.kind, "export");
+const filesOf = and(
+  eq(artifact.jobId, job.id),
+  sql`${artifact.kind} in ('merged', 'gguf')`,
+  sql`${artifact.status} <> 'uploading'`,
+);
+
+/** The exports of a tuned model, newest first, at most 50; deleted ones are left out. @throws AppError `model_not_found` */
+export async function listExports(ctx: Ctx, actor: Actor, model: string): Promise<ExportView[]> {
+  const { id } = await resolveModel(ctx, actor, model);
+  const rows = await ctx.db
+    .select({ job, artifact })
+    .from(job)
+    .leftJoin(artifact, filesOf)
+    .where(and(eq(job.org, actor.org), ofKind, sql`json_extract(${job.spec}, '$.tuned.model') = ${id}`))
+    .orderBy(desc(job.createdAt), desc(job.id))
+    .limit(MAX_LIST);
+  return rows.map((row) => view(row.job, row.artifact)).filter((one) => one.state !== "deleted");
+}
+
+async function rowOf(ctx: Ctx, actor: Actor, id: string) {
+  const [row] = await ctx.db
+    .select({ job, artifact })
+    .from(job)
+    .leftJoin(artifact, filesOf)
+    .where(and(eq(job.id, id), eq(job.org, actor.org), ofKind))
+    .limit(1);
+  if (!row) throw notFound("export", id);
+  return row;
+}
+
+export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<ExportView> {
+  const row = await rowOf(ctx, actor, id);
+  return view(row.job, row.artifact);
+}
+
+/**
+ * Starts an export of a tuned model or checkpoint.
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`, `quota_exceeded`
+ */
+export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
+  const found = await resolveModel(ctx, actor, name);
+  if (!found.adapter || !found.checkpointId)
+    throw new AppError(
+      "invalid",
+      "not_tuned",
+      "Only tuned models are exported; a base model is there as files already.",
+      {
+        param: "model",
+      },
+    );
+  if (found.method === "reward")
+    throw new AppError(
+      "invalid",
+      "not_exportable",
+      "A reward model has a head of its own, which these formats cannot hold. Download its own files instead.",
+      { param: "model" },
+    );
+  const type = String(found.base.architecture?.model_type ?? "");
+  if (format !== "safetensors" && type && !GGUF_TYPES.has(type))
+    throw new AppError(
+      "invalid",
+      "not_exportable",
+      `Models of type ${type} cannot be written as GGUF here; ${[...GGUF_TYPES].join(", ")} can. Export it as safetensors.`,
+      { param: "format" },
+    );
+  if (!formatsHere().includes(format))
+    throw new AppError(
+      "invalid",
+      "no_quantizer",
+      `${format} is written by llama.cpp's ${QUANTIZER}, which is not on this machine. Install llama.cpp, or export gguf-q8_0.`,
+      { param: "format" },
+    );
+  const before = (await listExports(ctx, actor, name)).find(
+    (one) => one.format === format && (one.state === "succeeded" || !isFinal(one.state)),
+  );
+  if (before)
+    throw new AppError(
+      "conflict",
+      "export_exists",
+      `This model has an export of the format ${format} already: ${before.id}. Delete it to make it anew.`,
+      { param: "format" },
+    );
+  const [run] = found.jobId
+    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
+    : [];
+  const trained = run?.spec as TrainSpec | undefined;
+  const precision = trained?.hyperparameters.precision ?? "float32";
+  if (isAlready({ whole: found.whole, precision }, format))
+    throw new AppError(
+      "invalid",
+      "not_exportable",
+      "This model was trained whole: its files are these safetensors already, and load without the base. Download them on the model's page.",
+      { param: "format" },
+    );
+  const base = baseModelRef(found.base);
+  const spec: ExportSpec = {
+    version: 1,
+    kind: "export",
+    base_model: base,
+    tuned: { model: found.id, checkpoint_id: found.checkpointId, artifact_id: found.adapter.artifactId },
+    format,
+    dataset: trained?.dataset.holdout_rows ? trained.dataset : null,
+    prompts: PROMPTS,
+    limits_of_fidelity: LIMITS[format],
+    precision,
+    trainer: await trainerIdentity(ctx),
+    need: {
+      gpus: 0,
+      gpu_memory_mb: 0,
+      cpus: 1,
+      max_price_per_hour: null,
+      provider: null,
+      // Merged in 32 bits, and while it is saved there twice.
+      memory_mb: Math.ceil((base.parameters * 4 * 2.2) / 2 ** 20) + 1500,
+      disk_mb: Math.ceil((base.parameters * 8) / 2 ** 20) + 1000,
+    },
+    limits: { queued_s: 7 * 86_400, no_progress_s: 3600, total_s: 86_400, max_attempts: 3 },
+  };
+  requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
+  const made = await createJob(ctx, actor, {
+    kind: "export",
+    name: `${found.id} as ${format}`,
+    spec,
+    request: { model: found.id, format },
+    parentId: found.jobId ?? undefined,
+  });
+  await ctx.write((tx) => audit(tx, ctx, actor, "export.create", made.id, { model: found.id, format }));
+  return getExport(ctx, actor, made.id);
+}
+
+/** Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`, `export_running` */
+export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  const { job: row, artifact: files } = await rowOf(ctx, actor, id);
+  if (!isFinal(row.state))
+    throw new AppError("conflict", "export_running", "This export is still under way; cancel its job first.");
+  if (files?.status !== "complete") return;
+  await ctx.write(async (tx) => {
+    await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, files.id));
+    await audit(tx, ctx, actor, "export.delete", id, { artifact: files.id });
+  });
+  await rm(artifactDir(ctx, files.id), { recursive: true, force: true });
+}

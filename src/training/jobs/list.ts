@@ -1,0 +1,79 @@
+/** The list of jobs: newest first, page by page, with any mix of filters. Each mix is built once and then only given its values. */
+
+import { and, desc, eq, type SQL, sql } from "drizzle-orm";
+import type { JobState } from "../../contract/job.ts";
+import type { JobKind } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { builtOnce, rowsOf } from "../../db/built.ts";
+import { sqlJson } from "../../db/json.ts";
+import { job } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
+import type { JobRow } from "./model.ts";
+import { getJob } from "./store.ts";
+
+export interface JobQuery {
+  kind?: JobKind;
+  state?: JobState | JobState[];
+  /** Part of a name, id or model, in any case. */
+  search?: string;
+  /** Pairs that must be there; null = jobs without any metadata. */
+  metadata?: Record<string, string> | null;
+  parentId?: string;
+  after?: string;
+  limit: number;
+}
+
+const { placeholder } = sql;
+const like = (what: SQL | typeof job.name) => sql`${what} like ${placeholder("like")} escape '\\'`;
+
+/** Every filter, by the name of the value that calls for it. */
+const FILTERS = {
+  kind: eq(job.kind, placeholder("kind")),
+  states: sql`${job.state} in (select value from json_each(${placeholder("states")}))`,
+  parentId: eq(job.parentId, placeholder("parentId")),
+  like: sql`(${like(job.name)} or ${like(sql`${job.id}`)} or ${like(sql`json_extract(${job.spec}, '$.output_model')`)}
+    or ${like(sql`json_extract(${job.spec}, '$.base_model.id')`)})`,
+  pairs: sql`not exists (select 1 from json_each(${placeholder("pairs")}) wanted where not exists
+    (select 1 from json_each(${job.metadata}) m where m.key = wanted.key and m.value = wanted.value))`,
+  metadata: sql`${job.metadata} = ${placeholder("metadata")}`,
+  createdAt: sql`(${job.createdAt}, ${job.id}) < (${placeholder("createdAt")}, ${placeholder("id")})`,
+} satisfies Record<string, SQL>;
+
+type Filter = keyof typeof FILTERS;
+const isFilter = (name: string): name is Filter => name in FILTERS;
+
+function buildList(db: Db, filters: Filter[]) {
+  return db
+    .select()
+    .from(job)
+    .where(and(eq(job.org, placeholder("org")), ...filters.map((name) => FILTERS[name])))
+    .orderBy(desc(job.createdAt), desc(job.id))
+    .limit(placeholder("limit"))
+    .prepare();
+}
+
+const builtLists = builtOnce(() => new Map<string, ReturnType<typeof buildList>>());
+
+/** Newest first; gives one row more than `limit` when there are more. `after` is the id of the last row seen. */
+export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise<JobRow[]> {
+  const values: Record<string, string | number> = { org: actor.org, limit: query.limit + 1 };
+  if (query.kind) values.kind = query.kind;
+  if (query.state) values.states = sqlJson([query.state].flat());
+  if (query.parentId) values.parentId = query.parentId;
+  if (query.search) values.like = `%${query.search.replace(/[\\%_]/g, (char) => `\\${char}`)}%`;
+  if (query.metadata === null) values.metadata = "{}";
+  else if (query.metadata) values.pairs = sqlJson(query.metadata);
+  if (query.after) {
+    const { createdAt, id } = await getJob(ctx, actor, query.after);
+    Object.assign(values, { createdAt, id });
+  }
+  const filters = Object.keys(values).filter(isFilter);
+  const mix = filters.join();
+  const lists = builtLists(ctx.db);
+  let list = lists.get(mix);
+  if (!list) {
+    list = buildList(ctx.db, filters);
+    lists.set(mix, list);
+  }
+  return rowsOf(job, await list.values(values));
+}

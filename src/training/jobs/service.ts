@@ -1,0 +1,115 @@
+/** What a person asks of a job, of any kind: cancel, pause, resume, save a checkpoint now; and its attempts and output. */
+import { and, eq, isNull } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import type { CommandType } from "../../contract/trainer.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { attempt, command, job } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { emitAll } from "../../lib/bus.ts";
+import { randomChars } from "../../lib/ids.ts";
+import type { AttemptRow, JobRow } from "./model.ts";
+import { type Action, actionTarget } from "./state.ts";
+import { getJob } from "./store.ts";
+import { finishJob, jobIn, move, note } from "./transitions.ts";
+
+/** Attempts of a job, oldest first. */
+export async function listAttempts(ctx: Ctx, actor: Actor, jobId: string): Promise<AttemptRow[]> {
+  await getJob(ctx, actor, jobId);
+  return ctx.db.select().from(attempt).where(eq(attempt.jobId, jobId)).orderBy(attempt.number).limit(200);
+}
+
+/** Last lines the process of the newest attempt printed, as its provider keeps them; empty when it keeps none. */
+export async function processOutput(ctx: Ctx, actor: Actor, jobId: string, tail = 200): Promise<string[]> {
+  const last = (await listAttempts(ctx, actor, jobId)).at(-1);
+  const provider = last && ctx.compute.get(last.provider)?.provider;
+  if (!last?.handle || !provider?.logs) return [];
+  return provider.logs(last.handle, { tail }).catch(() => []);
+}
+
+const ACTION_WORDS: Record<Action, string> = {
+  cancel: "cancelled",
+  pause: "paused",
+  resume: "resumed",
+  checkpoint: "asked for a checkpoint",
+};
+
+/** The 400 for something that cannot be done in this state; a client that retries conflicts must not send it again. */
+function illegal(row: JobRow, action: Action): AppError {
+  const hints: Record<Action, string> = {
+    cancel: "Only jobs that have not ended can be cancelled.",
+    pause: "Only queued and running jobs can be paused.",
+    resume: "Only paused jobs can be resumed.",
+    checkpoint: "Only running jobs can save a checkpoint.",
+  };
+  return new AppError(
+    "invalid",
+    "illegal_transition",
+    `Job ${row.id} is ${row.state} and cannot be ${ACTION_WORDS[action]}. ${hints[action]}`,
+  );
+}
+
+async function addCommand(tx: Db, ctx: Ctx, actor: Actor, jobId: string, type: CommandType): Promise<void> {
+  const [waiting] = await tx
+    .select({ id: command.id })
+    .from(command)
+    .where(and(eq(command.jobId, jobId), eq(command.type, type), isNull(command.doneAt)))
+    .limit(1);
+  if (waiting) return;
+  await tx.insert(command).values({
+    id: `cmd_${randomChars(20)}`,
+    jobId,
+    type,
+    createdBy: actor.userId,
+    createdAt: ctx.clock.now(),
+  });
+}
+
+/** Carries out what a person asked, in one transaction; the trainer hears of it with its next answer. */
+async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
+  await getJob(ctx, actor, id);
+  const messages = await ctx.write(async (tx) => {
+    const row = await jobIn(tx, id);
+    if (!row) throw notFound("job", id);
+    // Asked by the scheduler to make room, it was to be queued again; now a person wants it to stay paused.
+    if (action === "pause" && row.state === "pausing" && row.yieldFor) {
+      await tx.update(job).set({ yieldFor: null }).where(eq(job.id, id));
+      await audit(tx, ctx, actor, "job.pause", id);
+      await note(tx, ctx, row, "The job was paused: it stays so once its checkpoint is saved");
+      return [];
+    }
+    const target = actionTarget(row.state, action);
+    if (!target || (row.kind === "serve" && (action === "pause" || action === "checkpoint")))
+      throw illegal(row, action);
+    if (target === "cancelled") return (await finishJob(tx, ctx, row, { state: "cancelled", actor })) ?? [];
+    if (action !== "resume") await addCommand(tx, ctx, actor, id, action);
+    await audit(tx, ctx, actor, `job.${action}`, id);
+    await note(
+      tx,
+      ctx,
+      row,
+      `The job was ${ACTION_WORDS[action]}${target === "stopping" ? "; it is being stopped" : ""}`,
+    );
+    if (target === row.state) return [];
+    const now = ctx.clock.now();
+    const message = await move(tx, row, target, action === "resume" ? { queuedAt: now, notBefore: 0 } : {});
+    if (!message) throw illegal(row, action);
+    if (row.state === "queued" && target === "paused")
+      await tx
+        .update(command)
+        .set({ doneAt: now })
+        .where(and(eq(command.jobId, id), isNull(command.doneAt)));
+    return [message];
+  });
+  emitAll(ctx.bus, messages);
+  return getJob(ctx, actor, id);
+}
+
+/** Stops a job for good: at once when nothing runs, else `stopping` until its process is gone. @throws AppError `illegal_transition` */
+export const cancelJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "cancel");
+/** Saves a checkpoint and lets the machine go. @throws AppError `illegal_transition` */
+export const pauseJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "pause");
+/** Queues a paused job again; it goes on from its newest valid checkpoint. @throws AppError `illegal_transition` */
+export const resumeJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "resume");
+/** Saves a checkpoint after the current step and goes on. @throws AppError `illegal_transition` */
+export const checkpointNow = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "checkpoint");

@@ -1,0 +1,80 @@
+/** Writes log lines in bulk and keeps at most so many a job, the oldest going first. */
+import { sql } from "drizzle-orm";
+import type { LogLevel } from "../../contract/trainer.ts";
+import { sqlJson } from "../../db/json.ts";
+import type { Db } from "../../db/types.ts";
+import { plainLine } from "../../lib/text.ts";
+import { cutText } from "../../lib/well-formed.ts";
+import type { Draft } from "./state.ts";
+
+/** Lines kept of one job. */
+export const MAX_LOG_LINES = 200_000;
+/** Trimmed in pieces of this size, so that not every batch deletes. */
+const TRIM_LINES = 10_000;
+/** Longest message in characters; the protocol allows a line of 8 KiB. */
+export const MAX_MESSAGE = 8192;
+
+export interface NewLine {
+  at: number;
+  level: LogLevel;
+  message: string;
+}
+
+/** A stored line as streams and pages get it. */
+export interface LogLine {
+  id: number;
+  at: number;
+  level: string;
+  message: string;
+}
+
+/** A message cut to what is kept of one. */
+export function cutMessage(message: string, max = MAX_MESSAGE): string {
+  return message.length <= max ? message : `${cutText(message, max - 1)}…`;
+}
+
+/** A message as it is kept: without the control sequences of a terminal, and cut. */
+export function plainMessage(message: string): string {
+  return cutMessage(plainLine(cutText(message, MAX_MESSAGE * 4)));
+}
+
+/**
+ * Stores lines of one batch and returns them with their ids, and whether older lines were dropped.
+ * @param limit lines kept of a job (tests)
+ */
+export async function writeLogs(
+  tx: Db,
+  draft: Draft,
+  batch: { jobId: string; attemptId: string; batchId: number; lines: NewLine[] },
+  limit = MAX_LOG_LINES,
+): Promise<{ lines: LogLine[]; trimmed: boolean }> {
+  if (batch.lines.length === 0) return { lines: [], trimmed: false };
+  const rows = batch.lines.map((line) => [line.at, line.level, line.message]);
+  const result = await tx.run(sql`
+    insert into log_line (job_id, attempt_id, batch_id, at, level, message)
+    select ${batch.jobId}, ${batch.attemptId}, ${batch.batchId}, value->>0, value->>1, value->>2
+    from json_each(${sqlJson(rows)})`);
+  // One statement of the only writer: its ids follow one another, and the last is known.
+  const first = Number(result.lastInsertRowid) - rows.length + 1;
+  const lines = batch.lines.map((line, index) => ({ id: first + index, ...line }));
+  await tx.run(
+    sql`update batch set first_log = ${first}, last_log = ${first + rows.length - 1} where id = ${batch.batchId}`,
+  );
+
+  let count = draft.logs(batch.jobId);
+  if (count === undefined) {
+    const [counted] = await tx.all<{ n: number }>(
+      sql`select count(*) as n from log_line where job_id = ${batch.jobId}`,
+    );
+    count = counted?.n ?? rows.length;
+  } else count += rows.length;
+  const piece = Math.min(TRIM_LINES, Math.ceil(limit / 10));
+  const trimmed = count > limit + piece;
+  if (trimmed) {
+    await tx.run(sql`delete from log_line where job_id = ${batch.jobId} and id < (
+      select id from log_line where job_id = ${batch.jobId} order by id desc limit 1 offset ${limit - 1})`);
+    count = limit;
+  }
+  draft.setLogs(batch.jobId, count);
+  return { lines, trimmed };
+}

@@ -1,0 +1,127 @@
+/** Frees the disk of what a run left behind: checkpoints, results and exports that nothing uses any more. Its numbers, log and passport stay. */
+
+import { rm } from "node:fs/promises";
+import { and, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { FINAL_STATES, isFinal } from "../../contract/job.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { deployment } from "../../db/schema/deployments.ts";
+import { evaluation } from "../../db/schema/evaluations.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { artifact, checkpoint, model } from "../../db/schema/models.ts";
+import { AppError } from "../../errors.ts";
+import { formatBytes } from "../../lib/format.ts";
+import { artifactDir } from "../../models/service.ts";
+import { getJob } from "../jobs/store.ts";
+import { note } from "../jobs/transitions.ts";
+
+type CheckpointRow = typeof checkpoint.$inferSelect;
+
+/** What went, and what stays with the names it is known by. */
+export interface Cleared {
+  checkpoints: number;
+  bytes: number;
+  kept: string[];
+}
+
+/** Artifacts that something still names: tuned models, endpoints, evaluations, and jobs that have not ended. */
+export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Promise<Set<string>> {
+  const used = new Set<string>();
+  const ids = rows.map((row) => row.id);
+  const names = rows.map((row) => row.model);
+  const mark = (test: (row: CheckpointRow) => boolean) => {
+    for (const row of rows) if (test(row)) used.add(row.artifactId);
+  };
+  const models = await ctx.db
+    .select({ id: model.checkpointId })
+    .from(model)
+    .where(and(inArray(model.checkpointId, ids), isNull(model.deletedAt)));
+  mark((row) => models.some((one) => one.id === row.id));
+  const deployed = await ctx.db
+    .select({ model: deployment.model })
+    .from(deployment)
+    .where(and(eq(deployment.org, org), inArray(deployment.model, names), isNull(deployment.deletedAt)));
+  mark((row) => deployed.some((one) => one.model === row.model));
+  const evaluated = await ctx.db
+    .select({ model: evaluation.tunedModel })
+    .from(evaluation)
+    .innerJoin(job, eq(job.id, evaluation.jobId))
+    .where(
+      and(eq(evaluation.org, org), inArray(evaluation.tunedModel, names), notInArray(job.state, [...FINAL_STATES])),
+    );
+  mark((row) => evaluated.some((one) => one.model === row.model));
+  const live = await ctx.db
+    .select({ spec: job.spec })
+    .from(job)
+    .where(and(eq(job.org, org), notInArray(job.state, [...FINAL_STATES])))
+    .limit(1000);
+  for (const { spec } of live) {
+    if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned) used.add(spec.tuned.artifact_id);
+    if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);
+    if (spec.kind === "serve" && spec.whole) used.add(spec.whole.artifact_id);
+    if (spec.kind === "serve") for (const adapter of spec.adapters) used.add(adapter.artifact_id);
+  }
+  return used;
+}
+
+/** Artifacts of ended exports that were made of checkpoints which go: no page leads to them any more. */
+async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<string>) {
+  const rows = await ctx.db
+    .select({ id: artifact.id, bytes: artifact.bytes, spec: job.spec })
+    .from(job)
+    .innerJoin(artifact, eq(artifact.jobId, job.id))
+    .where(
+      and(
+        eq(job.org, org),
+        eq(job.kind, "export"),
+        eq(job.parentId, jobId),
+        inArray(job.state, [...FINAL_STATES]),
+        inArray(artifact.status, ["complete", "invalid"]),
+      ),
+    );
+  return rows.filter(({ spec }) => spec.kind === "export" && artifacts.has(spec.tuned.artifact_id));
+}
+
+/**
+ * Deletes the files of an ended run that nothing uses: checkpoints, the result of a model that was deleted, and exports of either.
+ * @throws AppError `job_not_found`, `job_not_ended`, `nothing_to_clear` (a job that trains nothing)
+ */
+export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Cleared> {
+  const row = await getJob(ctx, actor, id);
+  if (row.kind !== "train")
+    throw new AppError("invalid", "nothing_to_clear", "Only training jobs have checkpoints.", { param: "id" });
+  if (!isFinal(row.state))
+    throw new AppError("conflict", "job_not_ended", `Job ${id} is ${row.state}. Cancel it or wait until it has ended.`);
+  const points = await ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, id));
+  const files = await ctx.db
+    .select({ id: artifact.id, kind: artifact.kind, bytes: artifact.bytes })
+    .from(artifact)
+    .where(and(eq(artifact.jobId, id), inArray(artifact.status, ["complete", "invalid"])));
+  const [alive] = await ctx.db
+    .select({ id: model.id })
+    .from(model)
+    .where(and(eq(model.jobId, id), isNull(model.deletedAt)))
+    .limit(1);
+  const used = await artifactsInUse(ctx, row.org, points);
+  // The model's page offers the result for download.
+  const gone = files.filter((one) => !used.has(one.id) && (one.kind === "checkpoint" || !alive));
+  const ids = new Set(gone.map((one) => one.id));
+  const going = points.filter((one) => !used.has(one.artifactId));
+  const all = [...gone, ...(await exportsOf(ctx, row.org, id, ids))];
+  const bytes = all.reduce((sum, one) => sum + one.bytes, 0);
+  const kept = [
+    ...(alive ? [alive.id] : []),
+    ...points.filter((one) => used.has(one.artifactId)).map((one) => one.model),
+  ];
+  if (all.length > 0 || going.length > 0)
+    await ctx.write(async (tx) => {
+      await tx.delete(model).where(and(eq(model.jobId, id), isNotNull(model.deletedAt)));
+      for (const { id: point } of going) await tx.delete(checkpoint).where(eq(checkpoint.id, point));
+      for (const one of all) await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, one.id));
+      await audit(tx, ctx, actor, "job.clear", id, { checkpoints: going.length, bytes });
+      await note(tx, ctx, row, `Files were deleted: ${going.length} checkpoints, ${formatBytes(bytes)} freed`);
+    });
+  for (const one of all) await rm(artifactDir(ctx, one.id), { recursive: true, force: true });
+  ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });
+  return { checkpoints: going.length, bytes, kept };
+}

@@ -1,0 +1,374 @@
+/** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
+import type {
+  AdapterSettings,
+  Hyperparameters,
+  MethodSettings,
+  Need,
+  ParallelPlan,
+  RowType,
+  Schedule,
+} from "../../contract/spec.ts";
+import { AppError } from "../../errors.ts";
+import { learnedMemory, type PastRun } from "./history.ts";
+import {
+  adapterShape,
+  type MemoryPlan,
+  type ModelShape,
+  memoryParts,
+  type Parts,
+  PROCESSOR_MARGIN,
+  planned,
+  type RunShape,
+  totalMb,
+} from "./memory.ts";
+import {
+  answerOf,
+  type Choose,
+  methodNameOf,
+  methodOf,
+  optionsOf,
+  rateShare,
+  refersOf,
+  scoredOf,
+  sequencesOf,
+} from "./method-defaults.ts";
+import {
+  CARD_MARGIN,
+  type Cards,
+  type NeedMb,
+  onGpus,
+  type Split,
+  splitOnGpus,
+  splitOnProcessors,
+} from "./parallelism.ts";
+import type { TrainRequest } from "./request.ts";
+
+/** What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown. */
+export interface Facts {
+  trainRows: number;
+  holdoutRows: number;
+  /** Absent while the data is not known. */
+  rowType?: RowType;
+  /** Of the adapter or whole model the run goes on from. */
+  start?: AdapterSettings;
+  tokens: {
+    total: number;
+    max: number;
+    p95: number;
+    over: Record<string, number>;
+    exact: boolean;
+    /** Rows by length, from the shortest. */
+    histogram?: { from: number; to: number; count: number }[];
+  } | null;
+  base: { context_length: number } & ModelShape;
+  /** Part of the tokens that has a loss where answers alone are learned; 1 while nobody knows. */
+  scored?: number;
+  /** A pair of answers as one sequence over its longer side; null where rows are no pairs. */
+  joined?: number | null;
+  /** Ended runs of the same base model here: by them the memory formula is corrected. */
+  past?: readonly PastRun[];
+  machine: { cpus: number; memoryMb: number; bf16: boolean };
+  /** GPUs that work may be given, by host and kind; absent while there are none. */
+  gpus?: Cards[];
+}
+
+export interface Resolved {
+  method: MethodSettings;
+  hyperparameters: Hyperparameters;
+  schedule: Schedule;
+  parallel: ParallelPlan;
+  need: Pick<Need, "gpus" | "gpu_memory_mb" | "cpus" | "memory_mb" | "disk_mb" | "formula_mb">;
+  memory: MemoryPlan;
+  /** Why each number that was `auto` became what it is, by request field. */
+  reasons: Record<string, string>;
+}
+
+/** Rows a model should see at least; short tasks are learned within some forty to sixty steps of eight rows. */
+const ROWS_TO_SEE = 480;
+/** Longest row `auto` allows: beyond it one outlier would slow every batch. */
+const MAX_AUTO_LENGTH = 2048;
+/** Share of the machine's memory that an estimate may reach before the batch is cut in parts. */
+const MEMORY_SHARE = 0.6;
+/** Main memory of a process that has a GPU: CUDA's libraries are large. */
+const GPU_PROCESS_MB = 4000;
+
+const rowsOf = ({ trainRows }: Facts) => Math.max(1, trainRows);
+const clamp = (value: number, min: number, max: number) => Math.min(max, Math.max(min, value));
+/** The value given, or undefined for `auto`, null and absence. */
+const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
+  value === "auto" || value === null ? undefined : value;
+
+/** LoRA learning rate by size of the base model: small models need larger steps. */
+export function autoLearningRate(parameters: number): number {
+  if (parameters <= 3e8) return 1e-3;
+  if (parameters <= 1e9) return 5e-4;
+  if (parameters <= 4e9) return 3e-4;
+  if (parameters <= 1.2e10) return 2e-4;
+  return 1e-4;
+}
+
+/** The same where every weight is trained: steps a LoRA learns by would undo what the model knows. */
+export function autoFullLearningRate(parameters: number): number {
+  if (parameters <= 3e8) return 5e-5;
+  return parameters <= 4e9 ? 2e-5 : 1e-5;
+}
+
+/** Rows of one optimizer step: small sets need enough steps, large ones smoother gradients. */
+export function autoBatchSize(rows: number): number {
+  if (rows < 64) return 4;
+  if (rows < 5_000) return 8;
+  return rows < 50_000 ? 16 : 32;
+}
+
+/** Passes over the data: enough to see about 480 rows, two at least below 1,000 rows, 25 at most. */
+export function autoEpochs(rows: number): number {
+  return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
+}
+
+/** Memory in MiB of the machine whose GPUs train: libraries a process, and the weights on their way to the GPUs. */
+function hostMemoryMb(weights: number, parallel: ParallelPlan): number {
+  const copies = parallel.strategy === "fsdp" || parallel.strategy === "zero3" ? 1 : parallel.processes;
+  return Math.ceil(GPU_PROCESS_MB * parallel.processes + weights * copies);
+}
+
+/** Tokens of the longest sequence that is computed: data that is known to be shorter than allowed takes less. */
+function longest(request: TrainRequest, facts: Facts, maxLength: number, answer: number): number {
+  if (request.packing === true || !facts.tokens?.exact) return maxLength;
+  return Math.min(maxLength, facts.tokens.max + answer);
+}
+
+/** Share of a packed sequence that rows fill, about. */
+const PACKED_SHARE = 0.95;
+
+/** Sequences of an epoch: the rows, or with packing about as many as their tokens fill; the trainer says exactly. */
+function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength: number): number {
+  if (request.packing !== true || !facts.tokens) return rows;
+  return Math.min(rows, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE)));
+}
+
+/** GRPO is one process: asked for nothing else, it gets one GPU. */
+const alone = (request: TrainRequest): TrainRequest => ({
+  ...request,
+  gpus: given(request.gpus) ?? 1,
+  parallel: given(request.parallel) ?? "single",
+});
+
+/** Takes the value given, or the rule's, and notes in `reasons` why. */
+function picker(reasons: Record<string, string>): Choose {
+  return (field, value, rule, why) => {
+    const own = given(value);
+    if (own !== undefined) return own;
+    reasons[field] = why;
+    return rule();
+  };
+}
+
+/** Tokens of the longest row that is trained on. @throws AppError where that leaves no room for GRPO's prompts */
+function maxLengthOf(request: TrainRequest, facts: Facts, answer: number, pick: Choose): number {
+  const context = facts.base.context_length;
+  const wanted = pick(
+    "max_length",
+    request.max_length,
+    () => {
+      const need = Math.ceil(((facts.tokens?.max ?? 512) + answer) / 64) * 64;
+      return clamp(need, 64, Math.min(MAX_AUTO_LENGTH, context || MAX_AUTO_LENGTH));
+    },
+    `the longest row rounded up to 64 tokens, ${MAX_AUTO_LENGTH} at most`,
+  );
+  const maxLength = Math.min(wanted, context || Number.POSITIVE_INFINITY);
+  if (answer >= maxLength)
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      `'max_completion_length' (${answer}) leaves no room for a prompt: it must be below the longest row, ${maxLength} tokens.`,
+      { param: "max_completion_length" },
+    );
+  return maxLength;
+}
+
+/** What is settled before the work is split between devices. */
+interface Run {
+  request: TrainRequest;
+  facts: Facts;
+  method: MethodSettings;
+  maxLength: number;
+  gpu: boolean;
+  /** Of the GPUs there are, those that compute the precision natively. */
+  cards: readonly Cards[];
+  precision: "float32" | "bfloat16";
+  batchSize: number;
+  checkpointing: boolean;
+}
+
+function runOf(request: TrainRequest, facts: Facts, pick: Choose): Run {
+  const rows = rowsOf(facts);
+  const name = methodNameOf(request, facts.rowType, pick);
+  const method = methodOf(name, request, pick, facts.start ?? null, facts.base.context_length);
+  const maxLength = maxLengthOf(request, facts, answerOf(method), pick);
+  const all = facts.gpus ?? [];
+  const gpu = onGpus(request, all);
+  const newer = all.filter((kind) => kind.bf16);
+  const bf16 = gpu ? newer.length > 0 || all.length === 0 : facts.machine.bf16;
+  const where = gpu ? "the GPU" : "this machine";
+  const precision = pick(
+    "precision",
+    request.precision,
+    () => (bf16 ? "bfloat16" : "float32"),
+    bf16 ? `${where} computes bfloat16 natively` : `${where} has no native bfloat16`,
+  );
+  const batchSize = pick("batch_size", request.batch_size, () => autoBatchSize(rows), `by ${rows} training rows`);
+  const checkpointing = pick(
+    "gradient_checkpointing",
+    request.gradient_checkpointing,
+    () => facts.base.parameters > 2e9,
+    "only models over 2B parameters need the memory",
+  );
+  const cards = precision === "bfloat16" && newer.length ? newer : all;
+  return { request, facts, method, maxLength, gpu, cards, precision, batchSize, checkpointing };
+}
+
+/** What memory depends on, of one process that computes `rows` rows at once. */
+function shapeOf(run: Run, rows: number, strategy: ParallelPlan["strategy"], processes: number): RunShape {
+  const { request, facts, method, gpu, precision, checkpointing } = run;
+  const joins =
+    facts.base.joins && typeof request.neftune_alpha !== "number" && request.attention !== "flash_attention_2";
+  return {
+    method: method.type,
+    precision,
+    quantization: method.quantization ?? "none",
+    ...adapterShape(method.adapter),
+    tuned: facts.start !== undefined,
+    refers: refersOf(method),
+    rows,
+    length: longest(request, facts, run.maxLength, answerOf(method)),
+    scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(method.type, facts.scored ?? 1),
+    ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
+    ...(facts.joined && joins ? { joined: facts.joined } : {}),
+    checkpointing,
+    gpu,
+    strategy,
+    processes,
+  };
+}
+
+/** By how much runs like this one differed from the formula here, and what is added for what it leaves out. */
+function correctionOf({ facts, method, precision, gpu }: Run): { factor: number; margin: number } {
+  const kind = { method, hyperparameters: { precision }, need: { gpus: gpu ? 1 : 0 } };
+  return { factor: learnedMemory(facts.past ?? [], kind).factor, margin: gpu ? CARD_MARGIN : PROCESSOR_MARGIN };
+}
+
+/** How the batch is shared out. @throws AppError `does_not_fit` unless `anyMemory` is set */
+function splitOf(run: Run, needMb: NeedMb, anyMemory: boolean): Split {
+  const { request, facts, method, gpu, cards, batchSize } = run;
+  if (!gpu) return splitOnProcessors(request, batchSize, needMb, facts.machine.memoryMb * MEMORY_SHARE);
+  const asked = method.type === "grpo" ? alone(request) : request;
+  return splitOnGpus(asked, batchSize, cards, needMb, { whole: sequencesOf(method.type) > 1, anyMemory });
+}
+
+function rateOf({ request, facts, method }: Run, pick: Choose): number {
+  const multiplier = given(request.learning_rate_multiplier) ?? 1;
+  const share = rateShare(method.type);
+  const full = method.adapter.type === "full";
+  const usual = full ? autoFullLearningRate : autoLearningRate;
+  return pick(
+    "learning_rate",
+    request.learning_rate,
+    () => Number((usual(facts.base.parameters) * share * multiplier).toPrecision(4)),
+    `${full ? "full fine-tuning of" : "LoRA on"} a model of this size${share === 1 ? "" : `, ${share} of it for ${method.type}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
+  );
+}
+
+/** Everything the trainer's optimizer is given, and the steps that makes. */
+function hyperparametersOf(
+  run: Run,
+  { batchSize, processes, perDevice }: Split,
+  pick: Choose,
+): { hyperparameters: Hyperparameters; steps: number } {
+  const { request, facts, method, maxLength } = run;
+  const rows = rowsOf(facts);
+  const epochs = pick(
+    "n_epochs",
+    request.n_epochs,
+    () => autoEpochs(rows),
+    `so that about ${ROWS_TO_SEE} rows are seen`,
+  );
+  const stepsPerEpoch = Math.max(1, Math.ceil(sequences(request, facts, rows, maxLength) / batchSize));
+  const maxSteps = given(request.max_steps) ?? null;
+  const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
+  const rate = rateOf(run, pick);
+  const hyperparameters: Hyperparameters = {
+    n_epochs: epochs,
+    max_steps: maxSteps,
+    batch_size: batchSize,
+    per_device_batch_size: perDevice,
+    gradient_accumulation: batchSize / processes / perDevice,
+    learning_rate: rate,
+    scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
+    warmup_ratio: pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`),
+    weight_decay: pick(
+      "weight_decay",
+      request.weight_decay,
+      () => 0,
+      method.adapter.type === "full" ? "runs as short as these need none" : "adapters need none",
+    ),
+    max_grad_norm: pick("max_grad_norm", request.max_grad_norm, () => 1, "the usual guard"),
+    max_length: maxLength,
+    seed: request.seed ?? 42,
+    precision: run.precision,
+    gradient_checkpointing: run.checkpointing,
+    ...optionsOf(request),
+  };
+  return { hyperparameters, steps };
+}
+
+function scheduleOf({ request, facts, method }: Run, steps: number, pick: Choose): Schedule {
+  const every = () => Math.min(Math.max(1, Math.ceil(steps / 4)), 500);
+  const why = "four times a run, every 500 steps at least";
+  return {
+    total_steps: steps,
+    log_every: Math.max(1, Math.floor(steps / 20_000)),
+    eval_every: pick("eval_every", request.eval_every, every, why),
+    save_every: pick("save_every", request.save_every, every, why),
+    keep_checkpoints: 3,
+    sample_rows: Math.min(3, facts.holdoutRows),
+    eval_rows: Math.min(32, facts.holdoutRows),
+    sample_max_tokens: method.type === "grpo" ? method.max_completion_length : 64,
+  };
+}
+
+/**
+ * Every number of a run; fields of the request that are not `auto` are taken as they are.
+ * @param anyMemory what fits no GPU there is is resolved as on GPUs with any memory, so that a plan can show what is missing
+ * @throws AppError naming the field that cannot be; `does_not_fit` unless `anyMemory` is set
+ */
+export function resolveAuto(request: TrainRequest, facts: Facts, { anyMemory = false } = {}): Resolved {
+  const reasons: Record<string, string> = {};
+  const pick = picker(reasons);
+  const run = runOf(request, facts, pick);
+  const { factor, margin } = correctionOf(run);
+  const partsOf: (...split: Parameters<NeedMb>) => Parts = (rows, strategy, processes) =>
+    memoryParts(facts.base, shapeOf(run, rows, strategy, processes));
+  const needMb: NeedMb = (...split) => Math.ceil(totalMb(partsOf(...split)) * factor * margin);
+  const split = splitOf(run, needMb, anyMemory);
+  const { batchSize, perDevice, processes, strategy } = split;
+  if (batchSize !== run.batchSize)
+    reasons.batch_size = `by ${rowsOf(facts)} training rows, a multiple of ${processes} processes`;
+  if (run.gpu) pick("gpus", request.gpus, () => split.gpus, "the smallest number of GPUs it fits on");
+  if (processes > 1) pick("parallel", request.parallel, () => strategy, split.why);
+  const parallel: ParallelPlan = { processes, strategy };
+  const { hyperparameters, steps } = hyperparametersOf(run, split, pick);
+  const schedule = scheduleOf(run, steps, pick);
+  const parts = partsOf(perDevice, strategy, processes);
+  // A few checkpoints: of an adapter, or of all weights with the optimizer's two moments.
+  const checkpointBytes = facts.base.parameters * (run.method.adapter.type === "full" ? 12 : 0.04 * 16);
+  const need: Resolved["need"] = {
+    gpus: split.gpus,
+    gpu_memory_mb: split.gpuMemoryMb,
+    cpus: processes,
+    memory_mb: run.gpu ? hostMemoryMb(parts.weights, parallel) : needMb(perDevice, strategy, processes) * processes,
+    formula_mb: Math.round(totalMb(parts) * (run.gpu ? 1 : processes)),
+    disk_mb: Math.ceil(500 + (checkpointBytes / 2 ** 20) * 4),
+  };
+  const memory = planned(parts, { factor, margin, processes, gpu: run.gpu });
+  return { method: run.method, hyperparameters, schedule, parallel, need, memory, reasons };
+}

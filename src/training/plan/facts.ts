@@ -1,0 +1,102 @@
+/** Gathers everything a training request meets: base model, data, GPUs, past runs and the trainer of this installation, each looked up once. */
+import { availableParallelism } from "node:os";
+import { eq } from "drizzle-orm";
+import { bf16Supported, cardsOf, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
+import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import type { VersionRow } from "../../data/datasets/model.ts";
+import { resolveTrainingData, tokenStats } from "../../data/datasets/service.ts";
+import { organization } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { randomChars } from "../../lib/ids.ts";
+import { baseModelRef } from "../../models/service.ts";
+import { answerShares } from "./answer-tokens.ts";
+import type { Facts } from "./defaults.ts";
+import { type PastRun, pastRuns } from "./history.ts";
+import { modelShape } from "./memory.ts";
+import type { TrainRequest } from "./request.ts";
+import { type Beginning, beginningOf } from "./starting-point.ts";
+
+/** What was looked up for a request. */
+export interface TrainFacts {
+  base: BaseModelRef;
+  /** Layers of the base model; NaN where its architecture does not say. */
+  layers: number;
+  from: Beginning["from"];
+  data: VersionRow;
+  validation: VersionRow | null;
+  /** False while data is still being validated: then its rows are not known. */
+  ready: boolean;
+  /** Whether the provider that is asked for is in use here; true when none is named. */
+  providerKnown: boolean;
+  past: readonly PastRun[];
+  /** What the rules of docs/hyperparameters.md look at. */
+  numbers: Facts;
+  /** Id of the model it will make. */
+  outputModel: string;
+  trainer: TrainerRef;
+}
+
+/** For `.catch`: what a lookup refuses is about a field of the request, and what it does not find is an invalid value of that field. */
+const about = (field: keyof TrainRequest) => (error: unknown) => {
+  if (!(error instanceof AppError)) throw error;
+  throw error.withParam(field, error.kind === "not_found" ? "invalid" : error.kind);
+};
+
+async function slugOf(ctx: Ctx, org: string): Promise<string> {
+  const [row] = await ctx.db.select({ slug: organization.slug }).from(organization).where(eq(organization.id, org));
+  const slug = (row?.slug ?? org)
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, "-")
+    .replace(/^-+|(?<!-)-+$/g, "");
+  return slug || "org";
+}
+
+/** Token counts of the training rows under the base model's tokenizer; null while nobody counted. */
+async function tokensOf(ctx: Ctx, actor: Actor, versionId: string, baseId: string): Promise<Facts["tokens"]> {
+  const stats = await tokenStats(ctx, actor, versionId, baseId).catch(() => null);
+  if (!stats) return null;
+  const { tokens: total, max, p95, over, exact, histogram } = stats;
+  return { total, max, p95, over, exact, histogram };
+}
+
+/**
+ * Looks up everything; decides nothing and changes nothing.
+ * @throws AppError with `param`: `model`, `training_file` or `validation_file`
+ */
+export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainFacts> {
+  const { base: row, from } = await beginningOf(ctx, actor, request.model).catch(about("model"));
+  const data = await resolveTrainingData(ctx, actor, request.training_file, "training_file");
+  const validation = request.validation_file
+    ? await resolveTrainingData(ctx, actor, request.validation_file, "validation_file")
+    : null;
+  const ready = data.status === "ready" && (!validation || validation.status === "ready");
+  const base = baseModelRef(row);
+  const past = await pastRuns(ctx, actor.org, base.id);
+  const cards = await cardsOf(ctx, request.provider ?? null);
+  const shares = ready && data.rowType !== "text" ? await answerShares(ctx, actor, data.id) : {};
+  return {
+    base,
+    layers: Number(row.architecture?.layers),
+    from,
+    data,
+    validation,
+    ready,
+    providerKnown: !request.provider || ctx.compute.get(request.provider) !== null,
+    past,
+    numbers: {
+      ...(ready ? { rowType: data.rowType } : {}),
+      ...(from ? { start: from.adapter } : {}),
+      trainRows: data.trainRows,
+      holdoutRows: data.holdoutRows,
+      tokens: ready ? await tokensOf(ctx, actor, data.id, row.id) : null,
+      base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
+      machine: { cpus: availableParallelism(), memoryMb: Math.floor(memoryLimit() / 2 ** 20), bf16: bf16Supported() },
+      ...(cards.length ? { gpus: cards } : {}),
+      ...shares,
+      past,
+    },
+    outputModel: `ft:${base.id}:${await slugOf(ctx, actor.org)}:${request.suffix ?? ""}:${randomChars(6)}`,
+    trainer: await trainerIdentity(ctx),
+  };
+}

@@ -1,0 +1,296 @@
+/** What the scheduler looks at, read from the database: capacity, running work, the queue and what teams used. A long queue is mirrored and only its changes are read. */
+import { availableParallelism, totalmem } from "node:os";
+import { asc, isNull, sql } from "drizzle-orm";
+import { SILENT_MS } from "../../compute/providers/registry.ts";
+import type { JobKind, Need } from "../../contract/spec.ts";
+import type { Ctx } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
+import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
+import { attempt, job } from "../../db/schema/jobs.ts";
+import { teamShare } from "../../db/schema/queue.ts";
+import { CPU_WEIGHT } from "../scheduler/order.ts";
+import {
+  type Capacity,
+  type Gpu,
+  type Host,
+  type Input,
+  type Job,
+  type Reservation,
+  type Round,
+  type Running,
+  type Span,
+  shapeOf,
+  UNKNOWN,
+  type Wants,
+} from "../scheduler/types.ts";
+import { decayed, monthOf, newUsageBook, readUsage, type UsageBook } from "./usage.ts";
+
+const HOUR = 3_600_000;
+/** A longer queue is read as a whole only now and then, and by its changes in between. */
+const MIRROR_FROM = 500;
+const READ_ALL_MS = 30_000;
+/** How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not hold it up: the old attempt's token is refused anyway. */
+const GONE_WAIT_MS = 600_000;
+/** Work that is over may take so long to be gone. */
+const LEAVING: Span = { low: 0, high: 60_000 };
+
+/** What the scheduler carries from round to round; lost at a restart without harm. */
+export interface QueueCarry {
+  queued: Map<string, Job>;
+  /** Jobs to read again. */
+  changed: Set<string>;
+  readAllAt: number;
+  usage: UsageBook;
+  reservations: Reservation[];
+  /** Jobs that providers which must be asked can never run. */
+  noRent: Set<string>;
+  last: { input: Input; round: Round } | null;
+  /** Goes up when something changed that a round may answer differently. */
+  version: number;
+  /** States of the hosts at the last look: one falls silent by time alone. */
+  states: string;
+}
+
+export const newQueueCarry = (): QueueCarry => ({
+  queued: new Map(),
+  changed: new Set(),
+  readAllAt: Number.NEGATIVE_INFINITY,
+  usage: newUsageBook(),
+  reservations: [],
+  noRent: new Set(),
+  last: null,
+  version: 0,
+  states: "",
+});
+
+const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind", ${job.priority} as "priority",
+  ${job.attempts} as "attempts", ${job.queuedAt} as "queuedAt", ${job.createdAt} as "createdAt", ${job.notBefore} as "notBefore",
+  ${job.startAfter} as "startAfter", ${job.window} as "window", ${job.deadline} as "deadline",
+  ${job.estimateLowS} as "lowS", ${job.estimateHighS} as "highS", json_extract(${job.progress}, '$.fraction') as "fraction",
+  json_extract(${job.spec}, '$.need') as "need"`;
+
+interface Row {
+  id: string;
+  org: string;
+  kind: JobKind;
+  priority: number;
+  attempts: number;
+  queuedAt: number | null;
+  createdAt: number;
+  notBefore: number;
+  startAfter: number | null;
+  window: string | null;
+  deadline: number | null;
+  lowS: number | null;
+  highS: number | null;
+  fraction: number | null;
+  need: string;
+}
+
+function wantsOf(text: string): Wants {
+  const need = JSON.parse(text) as Need;
+  return {
+    gpus: need.gpus,
+    gpuMemoryMb: need.gpu_memory_mb,
+    cpus: need.cpus,
+    memoryMb: need.memory_mb,
+    provider: need.provider,
+  };
+}
+
+function jobOf(row: Row, carry: QueueCarry): Job {
+  const { id, org: team, kind, priority, startAfter, deadline, lowS, highS } = row;
+  const wants = carry.queued.get(id)?.wants ?? wantsOf(row.need);
+  const rest = 1 - Math.min(1, Math.max(0, row.fraction ?? 0));
+  return {
+    id,
+    team,
+    kind,
+    priority,
+    startAfter,
+    deadline,
+    wants,
+    queuedAt: row.queuedAt ?? row.createdAt,
+    retryAt: row.notBefore,
+    window: row.window === null ? null : JSON.parse(row.window),
+    estimate: lowS === null || highS === null ? UNKNOWN : { low: lowS * rest * 1000, high: highS * rest * 1000 },
+    shape: shapeOf(kind, wants),
+    begun: row.attempts > 0,
+    ending: false,
+    noRent: carry.noRent.has(id),
+  };
+}
+
+/** Brings the mirror of the queue up to date. */
+async function readQueued(ctx: Ctx, carry: QueueCarry): Promise<void> {
+  const now = ctx.clock.monotonic();
+  if (carry.queued.size < MIRROR_FROM || now - carry.readAllAt > READ_ALL_MS) {
+    const rows = await ctx.db.all<Row>(sql`select ${COLUMNS} from ${job} where ${job.state} = 'queued'`);
+    carry.queued = new Map(rows.map((row) => [row.id, jobOf(row, carry)]));
+    carry.readAllAt = now;
+    carry.changed.clear();
+    return;
+  }
+  if (carry.changed.size === 0) return;
+  const ids = [...carry.changed];
+  carry.changed.clear();
+  const rows = await ctx.db.all<Row>(sql`select ${COLUMNS} from ${job}
+    where ${job.id} in (select value from json_each(${sqlJson(ids)})) and ${job.state} = 'queued'`);
+  const found = new Map(rows.map((row) => [row.id, row]));
+  for (const id of ids) {
+    const row = found.get(id);
+    if (row) carry.queued.set(id, jobOf(row, carry));
+    else carry.queued.delete(id);
+  }
+}
+
+type RunningRow = Row & {
+  attemptId: string;
+  provider: string;
+  offerId: string;
+  startedAt: number;
+  endedAt: number | null;
+  state: string;
+  etaS: number | null;
+  progressAt: number | null;
+};
+
+function leftOf(row: RunningRow, estimate: Span, now: number): Span {
+  if (row.endedAt !== null) return LEAVING;
+  if (row.etaS !== null && row.kind !== "serve") {
+    const left = Math.max(0, row.etaS * 1000 - Math.max(0, now - (row.progressAt ?? now)));
+    return { low: left * 0.85, high: left * 1.25 + 60_000 };
+  }
+  const ran = now - row.startedAt;
+  if (estimate.high === null) return UNKNOWN;
+  return { low: Math.max(0, estimate.low - ran), high: Math.max(60_000, estimate.high - ran) };
+}
+
+/** Work that holds something, whether its job still counts or not. */
+async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>) {
+  const now = ctx.clock.now();
+  const rows =
+    await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
+    json_extract(${attempt.offer}, '$.id') as "offerId", coalesce(${attempt.startedAt}, ${attempt.createdAt}) as "startedAt",
+    ${attempt.endedAt} as "endedAt", ${job.state} as "state", json_extract(${job.progress}, '$.eta_s') as "etaS",
+    ${job.progressAt} as "progressAt"
+    from ${attempt} join ${job} on ${job.id} = ${attempt.jobId} where ${attempt.goneAt} is null
+    order by ${attempt.createdAt}, ${attempt.id} limit 10000`);
+  const held = await ctx.db.select({ id: gpuAllocation.attemptId, uuid: gpuAllocation.gpuUuid }).from(gpuAllocation);
+  const byAttempt = Map.groupBy(held, (one) => one.id);
+  const ending = new Set(
+    rows.filter((row) => row.endedAt !== null && row.endedAt > now - GONE_WAIT_MS).map((row) => row.id),
+  );
+  const running = rows.map((row): Running => {
+    const one = jobOf(row, carry);
+    // What a job holds is what its need said when it began; an attempt that is over is asked nothing more.
+    const open = row.endedAt === null;
+    const named = `${row.provider}.${row.offerId}`;
+    const hostId = hosts.has(named) ? named : hosts.has(row.provider) ? row.provider : null;
+    return {
+      job: one,
+      hostId,
+      gpus: (byAttempt.get(row.attemptId) ?? []).map(({ uuid }) => uuid),
+      startedAt: row.startedAt,
+      left: leftOf(row, one.estimate, now),
+      yieldable: open && row.kind === "train" && row.state === "running",
+      yielding: !open || row.state === "pausing" || row.state === "stopping",
+    };
+  });
+  return { running, ending };
+}
+
+/** Everything work can run on: machines as the inventory has them, this machine's processes, and providers that must be asked. */
+async function readCapacity(ctx: Ctx): Promise<Capacity> {
+  const now = ctx.clock.now();
+  const rows = await ctx.db.select().from(host).orderBy(asc(host.provider), asc(host.name), asc(host.id));
+  const cards = await ctx.db
+    .select({ hostId: gpu.hostId, uuid: gpu.uuid, model: gpu.model, memoryMb: gpu.memoryMb, shares: gpu.shares })
+    .from(gpu)
+    .where(isNull(gpu.lostAt))
+    .orderBy(gpu.hostId, gpu.position, gpu.uuid);
+  const byHost: Map<string, Gpu[]> = Map.groupBy(cards, (card) => card.hostId);
+  const own = { train: ctx.config.train_slots, serve: ctx.config.serve_slots };
+  const pools: Record<string, typeof own> = { local: own };
+  const hosts: Host[] = [];
+  for (const { plugin, provider } of ctx.compute.list()) {
+    const mine = rows.filter((row) => row.provider === plugin.id);
+    const { local } = plugin.capabilities;
+    if (plugin.kind === "process") {
+      const [row] = mine;
+      hosts.push({
+        id: `${plugin.id}.local`,
+        provider: plugin.id,
+        state: row?.state ?? "ready",
+        gpus: [],
+        ask: false,
+        cpus: availableParallelism(),
+        memoryMb: Math.floor(totalmem() / 2 ** 20),
+        pool: local ? "local" : null,
+      });
+    } else if (provider.hosts && mine.length > 0)
+      for (const row of mine) {
+        const pool = (row.local ?? local) ? "local" : row.id;
+        pools[pool] ??= own;
+        hosts.push({
+          id: row.id,
+          provider: plugin.id,
+          cpus: row.cpus,
+          memoryMb: row.memoryMb,
+          pool,
+          ask: false,
+          state: row.seenAt < now - SILENT_MS ? "silent" : row.state,
+          gpus: plugin.capabilities.gpus ? (byHost.get(row.id) ?? []) : [],
+        });
+      }
+    else
+      hosts.push({
+        id: plugin.id,
+        provider: plugin.id,
+        state: "ready",
+        cpus: 0,
+        memoryMb: 0,
+        gpus: [],
+        ask: true,
+        pool: local ? "local" : null,
+      });
+  }
+  // What must be asked comes after what is known.
+  return { pools, hosts: [...hosts.filter((one) => !one.ask), ...hosts.filter((one) => one.ask)] };
+}
+
+/** Reads everything for one round. */
+export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
+  const now = ctx.clock.now();
+  const capacity = await readCapacity(ctx);
+  await readQueued(ctx, carry);
+  const { running, ending: leaving } = await readRunning(ctx, carry, new Set(capacity.hosts.map((one) => one.id)));
+  await readUsage(ctx.db, carry.usage, now);
+  const queued = [...carry.queued.values()].map((one) => {
+    const ending = leaving.has(one.id);
+    const noRent = carry.noRent.has(one.id);
+    return one.ending === ending && one.noRent === noRent ? one : { ...one, ending, noRent };
+  });
+  const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
+  const orgs = new Set([...queued.map((one) => one.team), ...running.map((one) => one.job.team)]);
+  const teams = [...orgs].sort().map((id) => {
+    const row = shares.get(id);
+    const mine = running.filter((one) => one.job.team === id);
+    const hours = (since: number) =>
+      mine.reduce(
+        (sum, one) => sum + (one.job.wants.gpus * Math.max(0, now - Math.max(one.startedAt, since))) / HOUR,
+        0,
+      );
+    const idle = mine.filter((one) => one.job.wants.gpus === 0);
+    const slots = idle.reduce((sum, one) => sum + (CPU_WEIGHT * (now - one.startedAt)) / HOUR, 0);
+    return {
+      id,
+      weight: row?.weight ?? 1,
+      maxGpus: row?.maxGpus ?? null,
+      monthGpuHours: row?.monthGpuHours ?? null,
+      used: decayed(carry.usage, id, now) + hours(0) + slots,
+      usedThisMonth: (carry.usage.months.get(id) ?? 0) + hours(carry.usage.month),
+    };
+  });
+  return { now, monthEnds: monthOf(now, 1), capacity, running, queued, teams, reservations: carry.reservations };
+}

@@ -1,0 +1,72 @@
+/** What every team used: read once from the ledger and then only what was added. For fair shares older use counts less, for quotas the calendar month counts. */
+import { sql } from "drizzle-orm";
+import { usageLine } from "../../db/schema/billing.ts";
+import type { Db } from "../../db/types.ts";
+import { CPU_WEIGHT } from "../scheduler/order.ts";
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+/** Use counts half after so long. */
+export const HALF_LIFE_DAYS = 7;
+/** Older use is not looked at: it counts less than a two-hundredth. */
+const KEEP_DAYS = 8 * HALF_LIFE_DAYS;
+
+/** First moment of the calendar month (UTC) that `at` lies in, or of one `after` it. */
+export function monthOf(at: number, after = 0): number {
+  const date = new Date(at);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + after, 1);
+}
+
+/** GPU-hours by organisation; work without GPUs counts a little towards shares and nothing towards quotas. */
+export interface UsageBook {
+  /** Last row of the ledger that was read. */
+  row: number;
+  month: number;
+  days: Map<string, Map<number, number>>;
+  months: Map<string, number>;
+}
+
+export const newUsageBook = (): UsageBook => ({ row: 0, month: 0, days: new Map(), months: new Map() });
+
+interface Line {
+  row: number;
+  org: string;
+  at: number;
+  gpus: number;
+  durationMs: number;
+}
+
+function add(book: UsageBook, { org, at, gpus, durationMs }: Line): void {
+  const days = book.days.get(org) ?? new Map<number, number>();
+  book.days.set(org, days);
+  const day = Math.floor(at / DAY);
+  days.set(day, (days.get(day) ?? 0) + ((gpus || CPU_WEIGHT) * durationMs) / HOUR);
+  // Only what lies in this month of a run that began in the last one.
+  const inMonth = Math.max(0, at - Math.max(book.month, at - durationMs));
+  book.months.set(org, (book.months.get(org) ?? 0) + (gpus * inMonth) / HOUR);
+}
+
+/** Reads what the ledger gained since the last time; everything when the month is a new one. */
+export async function readUsage(db: Db, book: UsageBook, now: number): Promise<void> {
+  const month = monthOf(now);
+  if (book.month !== month) Object.assign(book, { ...newUsageBook(), month });
+  const oldest = Math.min(now - KEEP_DAYS * DAY, month);
+  for (;;) {
+    const lines = await db.all<Line>(sql`select rowid as "row", ${usageLine.org} as "org", ${usageLine.at} as "at",
+      ${usageLine.gpus} as "gpus", ${usageLine.durationMs} as "durationMs" from ${usageLine}
+      where rowid > ${book.row} order by rowid limit 10000`);
+    for (const line of lines) if (line.at >= oldest) add(book, line);
+    book.row = lines.at(-1)?.row ?? book.row;
+    if (lines.length < 10_000) return;
+  }
+}
+
+/** A team's use with what is older counting less: half after a week, a quarter after two. */
+export function decayed(book: UsageBook, org: string, now: number): number {
+  let sum = 0;
+  for (const [day, hours] of book.days.get(org) ?? []) {
+    const age = Math.max(0, now / DAY - (day + 0.5));
+    sum += hours * 2 ** (-age / HALF_LIFE_DAYS);
+  }
+  return sum;
+}

@@ -1,0 +1,229 @@
+/** What makes sweeps go on: takes over how trials ended, compares them at their rungs, and starts the next ones. All of it is found again after a restart. */
+
+import { and, asc, eq, inArray, sql } from "drizzle-orm";
+import { isFinal } from "../../contract/job.ts";
+import type { Decision, SweepRequest } from "../../contract/sweep.ts";
+import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { sweep, trial } from "../../db/schema/sweeps.ts";
+import { AppError } from "../../errors.ts";
+import type { JobRow } from "../jobs/model.ts";
+import { cancelJob } from "../jobs/service.ts";
+import { parseTrainRequest } from "../plan/request.ts";
+import { createTrainJob } from "../plan/service.ts";
+import { judge } from "./halving.ts";
+import type { SweepRow, TrialRow } from "./model.ts";
+import { trainingOf } from "./plan.ts";
+
+/** News of metrics come often: at most one look in so many milliseconds. */
+const LOOK_MS = 500;
+const LIMIT = 200;
+
+type Pair = { trial: TrialRow; run: JobRow | null };
+
+async function change(ctx: Ctx, of: TrialRow, patch: Partial<TrialRow>): Promise<void> {
+  await ctx.write((tx) =>
+    tx
+      .update(trial)
+      .set(patch)
+      .where(and(eq(trial.sweepId, of.sweepId), eq(trial.number, of.number))),
+  );
+  Object.assign(of, patch);
+}
+
+/** The metric of a run at the first step from `step` on where it was reported; null before. */
+async function valueFrom(ctx: Ctx, jobId: string, metric: string, step: number): Promise<number | null> {
+  const [found] = await ctx.db.all<{ value: number | null }>(sql`
+    select p.value as value from point p join series s on s.id = p.series_id
+    where s.job_id = ${jobId} and s.key = ${metric} and p.step >= ${step} order by p.step limit 1`);
+  return found?.value ?? null;
+}
+
+/** The score of a run: the best it had where the best checkpoint became the model, else the last. */
+async function scoreOf(ctx: Ctx, run: JobRow, { metric, direction }: SweepRequest): Promise<number | null> {
+  const keepsBest =
+    run.spec.kind === "train" && run.spec.hyperparameters.keep_best === true && metric.startsWith("eval/");
+  const order = keepsBest ? (direction === "min" ? sql`p.value` : sql`p.value desc`) : sql`p.step desc`;
+  const [found] = await ctx.db.all<{ value: number | null }>(sql`
+    select p.value as value from point p join series s on s.id = p.series_id
+    where s.job_id = ${run.id} and s.key = ${metric} and p.value is not null order by ${order} limit 1`);
+  return found?.value ?? null;
+}
+
+/** Compares a trial with the others at every rung it has come to since; the first one it does not pass ends it. */
+async function compareAtRungs(ctx: Ctx, actor: Actor, request: SweepRequest, one: Pair, all: Pair[]): Promise<void> {
+  const { trial: own, run } = one;
+  if (request.strategy.type !== "halving" || !run) return;
+  const { eta } = request.strategy;
+  for (const [rung, step] of own.rungs.entries()) {
+    if (own.decisions.some((made) => made.rung === rung)) continue;
+    const value = await valueFrom(ctx, run.id, request.metric, step);
+    if (value === null) return;
+    const before = all.flatMap(({ trial: { decisions } }) =>
+      decisions.filter((made) => made.rung === rung).map((made) => made.value),
+    );
+    const found = judge(value, before, eta, request.direction);
+    const decision: Decision = { rung, step, value, ...found, at: ctx.clock.now() };
+    const over = isFinal(run.state);
+    const stop = !found.kept && !over;
+    await change(ctx, own, {
+      decisions: [...own.decisions, decision],
+      ...(stop
+        ? {
+            state: "stopped" as const,
+            score: value,
+            reason: `At step ${step} it was ${found.rank}. of ${found.of} by ${request.metric} (${value.toPrecision(4)}); one in ${eta} goes on.`,
+          }
+        : {}),
+    });
+    if (stop) {
+      await cancelled(ctx, actor, run);
+      return;
+    }
+  }
+}
+
+/** Cancels a job; that it has ended meanwhile is as good. */
+async function cancelled(ctx: Ctx, actor: Actor, run: JobRow): Promise<void> {
+  try {
+    await cancelJob(ctx, actor, run.id);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "illegal_transition") throw error;
+  }
+}
+
+/** Takes over how the job of a trial ended. */
+async function takeOver(ctx: Ctx, request: SweepRequest, { trial: own, run }: Pair): Promise<void> {
+  if (own.state !== "running" || !run || !isFinal(run.state)) return;
+  const state = run.state as "succeeded" | "failed" | "cancelled";
+  const reason =
+    state === "failed" ? (run.error?.message ?? null) : state === "cancelled" ? "Its job was cancelled." : null;
+  await change(ctx, own, { state, reason, score: await scoreOf(ctx, run, request) });
+}
+
+/** Makes the job of a waiting trial. It is recognised when the server stopped between making it and writing it down. */
+async function begin(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Promise<void> {
+  const { request } = row;
+  const asked = trainingOf(request, own.number, own.values, own.rungs);
+  const metadata = {
+    ...(request.training.metadata as Record<string, string> | undefined),
+    sweep: row.id,
+    trial: String(own.number),
+  };
+  try {
+    const made = await createTrainJob(ctx, actor, parseTrainRequest({ ...asked, metadata }), {
+      idempotencyKey: `${row.id}:${own.number}`,
+    });
+    await change(ctx, own, { state: "running", jobId: made.id });
+  } catch (error) {
+    // A busy disk passes; what is wrong with the request does not.
+    if (!(error instanceof AppError) || error.kind === "unavailable" || error.kind === "internal") throw error;
+    await change(ctx, own, { state: "failed", reason: error.message });
+  }
+}
+
+async function finish(ctx: Ctx, row: SweepRow, all: Pair[]): Promise<void> {
+  const states = all.map(({ trial: one }) => one.state);
+  const failed = !states.includes("succeeded") && row.state === "running";
+  const reason = all.find(({ trial: one }) => one.state === "failed")?.trial.reason;
+  const state = row.state === "stopping" ? "cancelled" : failed ? "failed" : "succeeded";
+  await ctx.write((tx) =>
+    tx
+      .update(sweep)
+      .set({
+        state,
+        finishedAt: ctx.clock.now(),
+        error: failed ? `No trial was trained to its end.${reason ? ` The first one failed: ${reason}` : ""}` : null,
+      })
+      .where(eq(sweep.id, row.id)),
+  );
+  ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state });
+}
+
+/** One look at one sweep. */
+async function lookAfter(ctx: Ctx, row: SweepRow): Promise<void> {
+  // Its jobs are those of whoever made it, priorities included: those were checked when it was made.
+  const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
+  const all: Pair[] = await ctx.db
+    .select({ trial, run: job })
+    .from(trial)
+    .leftJoin(job, eq(job.id, trial.jobId))
+    .where(eq(trial.sweepId, row.id))
+    .orderBy(asc(trial.number));
+  const before = JSON.stringify(all.map(({ trial: one }) => [one.state, one.jobId, one.decisions.length]));
+  for (const one of all)
+    if (one.trial.state === "running") {
+      await compareAtRungs(ctx, actor, row.request, one, all);
+      await takeOver(ctx, row.request, one);
+    }
+  for (const { trial: own, run } of all) {
+    // One that was stopped here is asked again: the server may have ended between writing that down and saying it.
+    const unwanted = own.state === "stopped" || (own.state === "running" && row.state === "stopping");
+    if (unwanted && run && run.state !== "stopping" && !isFinal(run.state)) await cancelled(ctx, actor, run);
+  }
+  // A stopped trial holds its machine until its work is gone.
+  const busy = () =>
+    all.filter(({ trial: own, run }) => own.jobId && (own.state === "running" || (run && !isFinal(run.state))));
+  for (const { trial: own } of all)
+    if (row.state === "running" && own.state === "waiting" && busy().length < row.request.parallel)
+      await begin(ctx, actor, row, own);
+  const after = JSON.stringify(all.map(({ trial: one }) => [one.state, one.jobId, one.decisions.length]));
+  if (after !== before) ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state: row.state });
+  if (busy().length === 0 && all.every(({ trial: own }) => own.state !== "waiting")) await finish(ctx, row, all);
+}
+
+/** One look at all sweeps that go on; returns whether any is to be compared at rungs. */
+async function lookAtAll(ctx: Ctx): Promise<boolean> {
+  const rows = await ctx.db
+    .select()
+    .from(sweep)
+    .where(inArray(sweep.state, ["running", "stopping"]))
+    .limit(LIMIT);
+  for (const row of rows)
+    await lookAfter(ctx, row).catch((cause) => {
+      if (!ctx.signal.aborted) ctx.log("error", "a sweep could not be looked after", { sweep: row.id, cause });
+    });
+  return rows.some((row) => row.request.strategy.type === "halving");
+}
+
+/** Looks after sweeps whenever trainings change, until stopped. */
+export function startSweeps(ctx: Ctx): () => void {
+  let stopped = false;
+  let halving = false;
+  let timer: Timer | null = null;
+  let running: Promise<void> = Promise.resolve();
+  const go = () => {
+    running = running
+      .then(async () => {
+        if (!stopped) halving = await lookAtAll(ctx);
+      })
+      .catch((cause) => {
+        if (!stopped) ctx.log("error", "sweeps could not be looked after", { cause });
+      });
+  };
+  const soon = () => {
+    if (stopped || timer) return;
+    timer = setTimeout(() => {
+      timer = null;
+      go();
+    }, LOOK_MS);
+    timer.unref();
+  };
+  const offs = [
+    ctx.bus.on("job.changed", (event) => {
+      if (event.kind === "train") soon();
+    }),
+    ctx.bus.on("job.batch", () => {
+      if (halving) soon();
+    }),
+    ctx.bus.on("sweep.changed", (event) => {
+      if (event.state === "running" || event.state === "stopping") soon();
+    }),
+  ];
+  go();
+  return () => {
+    stopped = true;
+    if (timer) clearTimeout(timer);
+    for (const off of offs) off();
+  };
+}

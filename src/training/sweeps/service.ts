@@ -1,0 +1,201 @@
+/** Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read and cancelled. */
+import { and, asc, desc, eq, inArray, lt, or, sql } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { requireQuota } from "../../accounts/quotas/service.ts";
+import { usageOfJobs } from "../../billing/ledger/service.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { job } from "../../db/schema/jobs.ts";
+import { sweep, trial } from "../../db/schema/sweeps.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { newId } from "../../lib/ids.ts";
+import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
+import { planSweep } from "./plan.ts";
+
+export { planSweep } from "./plan.ts";
+export { startSweeps } from "./run.ts";
+
+/** Trials of a sweep that are over, whatever came of them. */
+const OVER: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled", "refused"];
+
+/**
+ * Starts a sweep: its trials are stored, and join the queue `parallel` at a time.
+ * @throws AppError as planning does, and `quota_exceeded`
+ */
+export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<SweepView> {
+  const plan = await planSweep(ctx, actor, body);
+  const row: SweepRow = {
+    id: newId("sweep"),
+    org: actor.org,
+    name: plan.request.name,
+    state: "running",
+    request: plan.request,
+    error: null,
+    createdBy: actor.userId,
+    createdAt: ctx.clock.now(),
+    finishedAt: null,
+  };
+  await ctx.write(async (tx) => {
+    await tx.insert(sweep).values(row);
+    await tx.insert(trial).values(
+      plan.trials.map((one) => ({
+        sweepId: row.id,
+        number: one.number,
+        values: one.values,
+        rungs: one.rungs,
+        decisions: [],
+        state: one.refused ? ("refused" as const) : ("waiting" as const),
+        reason: one.refused,
+      })),
+    );
+    await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
+    await audit(tx, ctx, actor, "sweep.create", row.id, { name: row.name, trials: plan.trials.length });
+  });
+  ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state: row.state });
+  return getSweep(ctx, actor, row.id);
+}
+
+async function rowOf(ctx: Ctx, actor: Actor, id: string): Promise<SweepRow> {
+  const [row] = await ctx.db
+    .select()
+    .from(sweep)
+    .where(and(eq(sweep.id, id), eq(sweep.org, actor.org)))
+    .limit(1);
+  if (!row) throw notFound("sweep", id);
+  return row;
+}
+
+/** The better end of scores first; trials without one last. */
+export const byScore =
+  (direction: "min" | "max") =>
+  (a: { score: number | null }, b: { score: number | null }): number =>
+    a.score === null || b.score === null
+      ? Number(a.score === null) - Number(b.score === null)
+      : direction === "min"
+        ? a.score - b.score
+        : b.score - a.score;
+
+async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
+  const rows = await ctx.db
+    .select({ trial, job })
+    .from(trial)
+    .leftJoin(job, eq(job.id, trial.jobId))
+    .where(eq(trial.sweepId, row.id))
+    .orderBy(asc(trial.number));
+  const { request } = row;
+  const now = await newestScores(
+    ctx,
+    rows.flatMap(({ trial: one }) => (one.state === "running" && one.jobId ? [one.jobId] : [])),
+    request.metric,
+  );
+  const usages = await usageOfJobs(
+    ctx,
+    actor,
+    rows.flatMap(({ job: run }) => (run?.startedAt ? [run.id] : [])),
+  );
+  const trials = rows.map(({ trial: one, job: run }): TrialView => {
+    const usage = usages.get(run?.id ?? "") ?? null;
+    const progress = run?.progress ?? {};
+    const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
+    return {
+      number: one.number,
+      values: one.values,
+      state: one.state,
+      reason: one.reason,
+      job_id: one.jobId,
+      model,
+      step: progress.step ?? null,
+      total_steps: progress.total_steps ?? null,
+      score: one.score ?? now.get(one.jobId ?? "") ?? null,
+      seconds: usage ? usage.durationMs / 1000 : null,
+      cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
+      rungs: one.rungs,
+      decisions: one.decisions,
+    };
+  });
+  const whole = trials.filter((one) => one.state === "succeeded" && one.score !== null);
+  const seconds = (ms: number) => Math.floor(ms / 1000);
+  return {
+    object: "sweep",
+    id: row.id,
+    name: row.name,
+    state: row.state,
+    error: row.error,
+    training: request.training,
+    space: request.space,
+    strategy: request.strategy,
+    metric: request.metric,
+    direction: request.direction,
+    parallel: request.parallel,
+    counts: {
+      trials: trials.length,
+      ended: trials.filter((one) => OVER.includes(one.state)).length,
+      succeeded: trials.filter((one) => one.state === "succeeded").length,
+    },
+    best: whole.sort(byScore(request.direction))[0]?.number ?? null,
+    trials,
+    created_by: row.createdBy,
+    created_at: seconds(row.createdAt),
+    finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
+  };
+}
+
+/** The metric of jobs as they reported it last. */
+async function newestScores(ctx: Ctx, jobs: string[], metric: string): Promise<Map<string, number>> {
+  if (jobs.length === 0) return new Map();
+  const found = await ctx.db.all<{ job: string; value: number | null }>(sql`
+    select s.job_id as job, p.value as value from series s join point p on p.series_id = s.id and p.step = s.last_step
+    where s.key = ${metric} and s.job_id in ${jobs}`);
+  return new Map(found.flatMap(({ job: id, value }) => (value === null ? [] : [[id, value]])));
+}
+
+export async function getSweep(ctx: Ctx, actor: Actor, id: string): Promise<SweepView> {
+  return view(ctx, actor, await rowOf(ctx, actor, id));
+}
+
+/** Sweeps, newest first; one more than `limit` to tell whether there is another page. */
+export async function listSweeps(
+  ctx: Ctx,
+  actor: Actor,
+  page: { after?: string | null; limit: number; search?: string },
+): Promise<SweepView[]> {
+  const from = page.after ? await rowOf(ctx, actor, page.after) : null;
+  const rows = await ctx.db
+    .select()
+    .from(sweep)
+    .where(
+      and(
+        eq(sweep.org, actor.org),
+        page.search ? sql`instr(lower(${sweep.name}), ${page.search.toLowerCase()}) > 0` : undefined,
+        from
+          ? or(lt(sweep.createdAt, from.createdAt), and(eq(sweep.createdAt, from.createdAt), lt(sweep.id, from.id)))
+          : undefined,
+      ),
+    )
+    .orderBy(desc(sweep.createdAt), desc(sweep.id))
+    .limit(page.limit + 1);
+  return Promise.all(rows.map((row) => view(ctx, actor, row)));
+}
+
+/**
+ * Cancels what has not ended: waiting trials at once, jobs at work as cancelling a job does. What was saved stays.
+ * @throws AppError `sweep_ended`
+ */
+export async function cancelSweep(ctx: Ctx, actor: Actor, id: string): Promise<SweepView> {
+  const row = await rowOf(ctx, actor, id);
+  await ctx.write(async (tx) => {
+    const stopped = await tx
+      .update(sweep)
+      .set({ state: "stopping" })
+      .where(and(eq(sweep.id, id), eq(sweep.state, "running")))
+      .returning({ id: sweep.id });
+    if (stopped.length === 0)
+      throw new AppError("invalid", "sweep_ended", `Sweep ${id} is ${row.state}: there is nothing to cancel.`);
+    await tx
+      .update(trial)
+      .set({ state: "cancelled", reason: "The sweep was cancelled before it began." })
+      .where(and(eq(trial.sweepId, id), inArray(trial.state, ["waiting"])));
+    await audit(tx, ctx, actor, "sweep.cancel", id, { name: row.name });
+  });
+  ctx.bus.emit("sweep.changed", { org: row.org, sweepId: id, state: "stopping" });
+  return getSweep(ctx, actor, id);
+}

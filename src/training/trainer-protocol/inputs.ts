@@ -1,0 +1,148 @@
+/** What a trainer reads besides its spec: model and adapter files by input name, the checkpoint to go on from, and the rows of its data. */
+import { eq } from "drizzle-orm";
+import type { FileEntry, JobSpec } from "../../contract/spec.ts";
+import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
+import type { Ctx } from "../../ctx.ts";
+import { splitPath } from "../../data/datasets/service.ts";
+import { attempt } from "../../db/schema/jobs.ts";
+import { artifact } from "../../db/schema/models.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { lruOf } from "../../lib/lru.ts";
+import { artifactDir, baseModelDir, getBaseModel, newestCheckpoint } from "../../models/service.ts";
+import type { Trainer } from "./token.ts";
+
+/** Seconds between signs of life, and events of one batch, as told to trainers. */
+const HEARTBEAT_S = 15;
+const MAX_BATCH_EVENTS = 1000;
+/** Files of a checkpoint that only going on with training needs. */
+const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state.json", "best.safetensors"]);
+
+interface Input {
+  directory: string;
+  files: FileEntry[];
+}
+
+/** Whether the trainer reads the server's files in place; a container is shown models and adapters, and fetches the rest. */
+async function reachOf(ctx: Ctx, trainer: Trainer): Promise<{ inputs: boolean; resume: boolean }> {
+  const plugin = ctx.compute.get(trainer.provider)?.plugin;
+  const [row] = await ctx.db.select({ offer: attempt.offer }).from(attempt).where(eq(attempt.id, trainer.id)).limit(1);
+  const inputs = row?.offer.local ?? plugin?.capabilities.local ?? false;
+  return { inputs, resume: inputs && plugin?.kind !== "container" };
+}
+
+async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
+  const row = await getBaseModel(ctx, spec.base_model.id);
+  if (row?.status !== "ready" || !row.files)
+    throw new AppError(
+      "invalid",
+      "base_model_missing",
+      `The base model ${spec.base_model.id} is no longer installed. Install it again and start the job anew.`,
+    );
+  if (row.hash !== spec.base_model.hash)
+    throw new AppError(
+      "invalid",
+      "base_model_changed",
+      `The base model ${spec.base_model.id} was replaced by another revision after this job was made. Start the job anew.`,
+    );
+  return { directory: baseModelDir(ctx, row.id), files: row.files };
+}
+
+async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
+  const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, artifactId)).limit(1);
+  if (row?.status !== "complete" || row.org !== trainer.org)
+    throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} are no longer there.`);
+  return {
+    directory: artifactDir(ctx, row.id),
+    files: row.files.filter((file) => !RESUME_ONLY.has(file.path)),
+  };
+}
+
+/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names its spec gives (serve). */
+async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
+  const { spec } = trainer;
+  const inputs = new Map([["base", await baseInput(ctx, spec)]]);
+  if (spec.kind === "train" && spec.start)
+    inputs.set("start", await adapterInput(ctx, trainer, spec.start.artifact_id));
+  if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned)
+    inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
+  if (spec.kind === "serve" && spec.whole)
+    inputs.set(spec.whole.input, await adapterInput(ctx, trainer, spec.whole.artifact_id));
+  if (spec.kind === "serve")
+    for (const adapter of spec.adapters)
+      inputs.set(adapter.input, await adapterInput(ctx, trainer, adapter.artifact_id));
+  return inputs;
+}
+
+interface Resume extends Input {
+  checkpointId: string;
+  step: number;
+}
+
+/** The checkpoint each attempt was told to go on from: found once, since finding one reads and hashes all of it. */
+const told = lruOf<Resume>(1000);
+
+async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
+  if (trainer.kind !== "train") return null;
+  const newest = await newestCheckpoint(ctx, trainer.jobId);
+  if (!newest) return null;
+  const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
+  if (!row) return null;
+  const resume = { checkpointId: newest.id, step: newest.step, directory: artifactDir(ctx, row.id), files: row.files };
+  told.set(trainer.id, resume);
+  return resume;
+}
+
+/** The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond. */
+export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
+  const reach = await reachOf(ctx, trainer);
+  const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
+    local_path: local ? directory : null,
+    files,
+  });
+  const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input, reach.inputs)] as const);
+  const resume = await resumeOf(ctx, trainer);
+  if (trainer.kind === "train")
+    await ctx.write((tx) =>
+      tx
+        .update(attempt)
+        .set({ trimStep: resume?.step ?? 0 })
+        .where(eq(attempt.id, trainer.id)),
+    );
+  return {
+    protocol: 1,
+    job_id: trainer.jobId,
+    attempt_id: trainer.id,
+    attempt: trainer.number,
+    kind: trainer.kind,
+    spec: trainer.spec,
+    inputs: Object.fromEntries(inputs),
+    resume: resume && { checkpoint_id: resume.checkpointId, step: resume.step, ...view(resume, reach.resume) },
+    last_seq: trainer.lastSeq,
+    heartbeat_s: HEARTBEAT_S,
+    max_batch_events: MAX_BATCH_EVENTS,
+  };
+}
+
+/** Where one listed file of an input lies; anything not listed does not exist. @throws AppError `input_not_found` */
+export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<string> {
+  const resume = name === "resume" ? (told.get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
+  const input = name === "resume" ? resume : (await inputsOf(ctx, trainer)).get(name);
+  const file = input?.files.find((one) => one.path === path);
+  if (!input || !file) throw notFound("input", `${name}/${path}`.slice(0, 300));
+  return `${input.directory}/${file.path}`;
+}
+
+/** Files that together are a split of the job's data, in order. @throws AppError `split_not_found` */
+export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] {
+  const { spec } = trainer;
+  if (spec.kind === "train" || spec.kind === "evaluate") {
+    if (split === "train" || split === "holdout") return [splitPath(ctx, spec.dataset.version_id, split)];
+    const validation = spec.kind === "train" ? spec.validation : spec.split === "validation" ? spec.dataset : null;
+    // A file given for validation is validated like any other, hold-out split included: here all its rows count.
+    if (split === "validation" && validation)
+      return [splitPath(ctx, validation.version_id, "train"), splitPath(ctx, validation.version_id, "holdout")];
+  }
+  if (spec.kind === "export" && spec.dataset && split === "holdout")
+    return [splitPath(ctx, spec.dataset.version_id, split)];
+  throw notFound("split", split.slice(0, 100));
+}

@@ -1,0 +1,41 @@
+/** What this room does without being asked: unfinished uploads of attempts that are over are removed. */
+
+import { and, eq, inArray, or } from "drizzle-orm";
+import { FINAL_STATES } from "../../contract/job.ts";
+import type { Ctx } from "../../ctx.ts";
+import { attempt, job } from "../../db/schema/jobs.ts";
+import { artifact } from "../../db/schema/models.ts";
+import { artifactDir } from "../../models/service.ts";
+import { removeDirectory } from "./disk.ts";
+
+/** Removes unfinished uploads of attempts that have ended: of one job, or of all. Returns how many. */
+export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> {
+  const rows = await ctx.db
+    .select({ id: artifact.id })
+    .from(artifact)
+    .innerJoin(attempt, eq(attempt.id, artifact.attemptId))
+    .innerJoin(job, eq(job.id, artifact.jobId))
+    .where(
+      and(
+        jobId ? eq(artifact.jobId, jobId) : undefined,
+        eq(artifact.status, "uploading"),
+        or(eq(attempt.state, "ended"), inArray(job.state, [...FINAL_STATES])),
+      ),
+    )
+    .limit(1000);
+  if (rows.length === 0) return 0;
+  const ids = rows.map((row) => row.id);
+  await ctx.write((tx) => tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, ids)));
+  for (const id of ids) await removeDirectory(artifactDir(ctx, id));
+  return ids.length;
+}
+
+/** Sweeps once now, and a job's uploads whenever its state changes. Returns the function that stops it. */
+export function startTrainers(ctx: Ctx): () => void {
+  const sweep = (jobId?: string) =>
+    void dropUnfinished(ctx, jobId).catch((cause) => ctx.log("error", "unfinished uploads not removed", { cause }));
+  sweep();
+  return ctx.bus.on("job.changed", ({ kind, state, jobId }) => {
+    if (kind !== "serve" && state !== "running" && state !== "starting") sweep(jobId);
+  });
+}

@@ -1,0 +1,253 @@
+/** Hosts and GPUs: what providers report is kept, watched, switched, and never given to two jobs at once. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { allocateGpus, freeGpus, reconcileAllocations, releaseGpus } from "../../src/compute/hosts/allocations.ts";
+import { lookAtHosts, storeReport } from "../../src/compute/hosts/inventory.ts";
+import type { HostView } from "../../src/compute/hosts/service.ts";
+import type { HostReport } from "../../src/contract/provider.ts";
+import { hostSample } from "../../src/db/schema/hosts.ts";
+import { attempt } from "../../src/db/schema/jobs.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { fakeClock } from "../support/clock.ts";
+import { insertTuned } from "../support/models.ts";
+
+const recording = (name: string) => readFileSync(join(import.meta.dir, "../recordings/nvidia-smi", name), "utf8");
+const T4 = "GPU-d37e67a5-91dd-3774-a5cb-99096249601a";
+
+const report = (change: Partial<HostReport> = {}): HostReport => ({
+  id: "one",
+  name: "gpu-one",
+  cpus: 8,
+  memoryMb: 64_000,
+  memoryFreeMb: 60_000,
+  load: 2,
+  diskMb: 500_000,
+  diskFreeMb: 400_000,
+  nvidia: { xml: recording("tesla-t4.xml"), list: "" },
+  problem: null,
+  ...change,
+});
+
+let t: TestApp;
+const clock = fakeClock(1_800_000_000_000);
+beforeEach(async () => {
+  t = await createTestApp({ ctx: { clock } });
+});
+afterEach(() => t.close());
+
+const store = (change?: Partial<HostReport>) => storeReport(t.ctx, "docker", report(change));
+const get = () => t.json<HostView>("GET", "/v1/hosts/docker.one");
+const free = async () => [...(await freeGpus(t.ctx)).values()].flat().map((gpu) => [gpu.uuid, gpu.free]);
+
+async function attemptOf(id: string, goneAt: number | null = null) {
+  const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+  await t.ctx.write((tx) =>
+    tx.insert(attempt).values({
+      id,
+      org: t.orgs.a,
+      jobId,
+      number: 9,
+      state: "running",
+      provider: "docker",
+      tokenHash: id,
+      goneAt,
+      offer: {
+        id: "one",
+        location: "one",
+        gpus: 1,
+        gpuName: null,
+        gpuMemoryMb: 0,
+        cpus: 1,
+        memoryMb: 1,
+        pricePerHour: 0,
+        startsInS: 0,
+        available: true,
+      },
+      createdAt: 1,
+    }),
+  );
+  return { attemptId: id, jobId };
+}
+
+describe("what providers report", () => {
+  test("becomes a host with its cards, and their curves", async () => {
+    await store();
+    clock.advance(15_000);
+    await store({ nvidia: { xml: recording("tesla-t4.xml").replace(">0 %<", ">93 %<"), list: "" } });
+    expect(await get()).toMatchObject({
+      object: "host",
+      name: "gpu-one",
+      state: "ready",
+      problem: null,
+      driver: "515.105.01",
+      cpu: { cores: 8, load: 2 },
+      gpus: [{ uuid: T4, model: "Tesla T4", memory_mb: 15360, utilization: 93, held_by: [], shares: 1, lost: false }],
+    });
+    const curve = await t.json<{ data: { utilization: number; power_w: number }[] }>(
+      "GET",
+      `/v1/hosts/docker.one/samples?hours=1&gpu=${T4}`,
+    );
+    expect(curve.data.map((point) => [point.utilization, point.power_w])).toEqual([
+      [0, 26.78],
+      [93, 26.78],
+    ]);
+    const own = await t.json<{ data: { utilization: number; memory_used_mb: number }[] }>(
+      "GET",
+      "/v1/hosts/docker.one/samples",
+    );
+    expect(own.data[0]).toMatchObject({ utilization: 25, memory_used_mb: 4000 });
+  });
+
+  test("a peak survives in a long curve", async () => {
+    await store();
+    const now = clock.now();
+    const samples = Array.from({ length: 2000 }, (_, n) => ({
+      source: T4,
+      at: now - (n + 1) * 15_000,
+      memoryUsedMb: 1,
+      utilization: n === 777 ? 100 : 3,
+    }));
+    await t.ctx.write((tx) => tx.insert(hostSample).values(samples));
+    const curve = await t.json<{ data: { utilization: number }[] }>(
+      "GET",
+      `/v1/hosts/docker.one/samples?hours=24&gpu=${T4}`,
+    );
+    expect(curve.data.length).toBeLessThanOrEqual(301);
+    expect(Math.max(...curve.data.map((point) => point.utilization))).toBe(100);
+  });
+
+  test("a card that is no longer told of is lost and not given away; it comes back", async () => {
+    await store();
+    expect(await free()).toEqual([[T4, 1]]);
+    await store({ nvidia: { failure: "Unable to determine the device handle for GPU 0000:02:00.0: GPU is lost." } });
+    expect(await free()).toEqual([]);
+    const host = await get();
+    expect(host.problem).toContain("no longer answers");
+    expect(host.remedy).toContain("Restart the machine");
+    expect(host.gpus[0]?.lost).toBe(true);
+    await store();
+    expect(await free()).toEqual([[T4, 1]]);
+    expect((await get()).problem).toBeNull();
+  });
+
+  test("a host that falls silent takes no work, and says so", async () => {
+    await store();
+    clock.advance(61_000);
+    expect(await free()).toEqual([]);
+    expect(await get()).toMatchObject({ state: "silent", problem: "It does not answer." });
+    await store({ problem: "connect ECONNREFUSED 10.0.0.4:2376" });
+    expect(await get()).toMatchObject({ state: "silent", problem: "connect ECONNREFUSED 10.0.0.4:2376" });
+  });
+
+  test("this machine reports itself", async () => {
+    const { thisMachine } = await import("../../plugins/process/machine.ts");
+    const own = await thisMachine(t.dir);
+    expect(own.cpus).toBeGreaterThan(0);
+    expect(own.memoryFreeMb).toBeLessThanOrEqual(own.memoryMb);
+    expect(own.diskFreeMb).toBeGreaterThan(0);
+  });
+});
+
+describe("switches", () => {
+  const change = (body: unknown) => t.json<HostView>("POST", "/v1/hosts/docker.one", { as: "admin", body });
+
+  test("a cordoned or draining host gives no GPU; taken up again it does", async () => {
+    await store();
+    for (const state of ["cordoned", "draining"]) {
+      expect(await change({ state, note: "fans" })).toMatchObject({ state, note: "fans" });
+      expect(await free()).toEqual([]);
+    }
+    expect(await change({ state: "ready" })).toMatchObject({ state: "ready", note: null });
+    expect(await free()).toEqual([[T4, 1]]);
+  });
+
+  test("a maintenance window drains the host when it begins and takes it up when it ends", async () => {
+    await store();
+    const from = clock.now() + 3_600_000;
+    await change({ maintenance: { from, until: from + 600_000 }, note: "driver" });
+    await lookAtHosts(t.ctx);
+    expect((await get()).state).toBe("ready");
+    clock.advance(3_600_000);
+    await store();
+    await lookAtHosts(t.ctx);
+    expect(await get()).toMatchObject({ state: "draining", note: "driver" });
+    clock.advance(600_000);
+    await store();
+    await lookAtHosts(t.ctx);
+    expect(await get()).toMatchObject({ state: "ready", note: null, maintenance: null });
+  });
+
+  test("a window that makes no sense is refused", async () => {
+    await store();
+    const now = clock.now();
+    for (const maintenance of [
+      { from: now + 10, until: now + 5 },
+      { from: now - 20, until: now - 10 },
+    ]) {
+      const answer = await t.request("POST", "/v1/hosts/docker.one", { as: "admin", body: { maintenance } });
+      expect([answer.status, (await answer.json()).error.code]).toEqual([400, "window_invalid"]);
+    }
+  });
+
+  test("a host in use is not removed", async () => {
+    await store();
+    const owner = await attemptOf("att_1");
+    await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));
+    const refused = await t.request("DELETE", "/v1/hosts/docker.one", { as: "admin" });
+    expect([refused.status, (await refused.json()).error.code]).toEqual([409, "host_in_use"]);
+  });
+});
+
+describe("allocations", () => {
+  test("one card is never given to two jobs, and all of a list or none", async () => {
+    const a100 = { xml: recording("a100-sxm4.xml"), list: recording("mig-list.txt") };
+    await store({ nvidia: a100 });
+    const slices = (await free()).map(([uuid]) => uuid as string);
+    expect(slices).toHaveLength(4);
+    const [first, second] = [await attemptOf("att_1"), await attemptOf("att_2")];
+    await t.ctx.write((tx) => allocateGpus(tx, 1, first, slices.slice(0, 2)));
+    const taken = await t.ctx.write((tx) => allocateGpus(tx, 1, second, slices.slice(1, 3))).catch((error) => error);
+    expect(taken.code).toBe("gpu_taken");
+    expect(await free()).toEqual(slices.slice(2).map((uuid) => [uuid, 1]));
+    await t.ctx.write((tx) => releaseGpus(tx, "att_1"));
+    expect(await free()).toHaveLength(4);
+  });
+
+  test("who holds a card is named to its own team only", async () => {
+    await store();
+    const owner = await attemptOf("att_1");
+    await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));
+    expect((await get()).gpus[0]?.held_by).toMatchObject([{ id: owner.jobId }]);
+    const foreign = await t.json<HostView>("GET", "/v1/hosts/docker.one", { as: "other" });
+    expect(foreign.gpus[0]?.held_by).toEqual([{ id: null, name: null }]);
+  });
+
+  test("a card shared by two takes two and no third", async () => {
+    await store();
+    await t.json("POST", `/v1/gpus/${T4}`, { as: "admin", body: { shares: 2 } });
+    for (const id of ["att_1", "att_2"]) {
+      const owner = await attemptOf(id);
+      await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));
+    }
+    const third = await attemptOf("att_3");
+    const error = await t.ctx.write((tx) => allocateGpus(tx, 1, third, [T4])).catch((cause) => cause);
+    expect(error.code).toBe("gpu_taken");
+  });
+
+  test("labels of living work win over the table, and what is gone lets go", async () => {
+    await store();
+    const gone = await attemptOf("att_gone", 5);
+    await t.ctx.write((tx) => allocateGpus(tx, 1, gone, [T4]));
+    const living = await attemptOf("att_lives");
+    expect(await reconcileAllocations(t.ctx, [{ attemptId: living.attemptId, gpus: [T4] }])).toEqual({
+      released: 1,
+      entered: 1,
+    });
+    expect(await free()).toEqual([]);
+    expect(await reconcileAllocations(t.ctx, [{ attemptId: living.attemptId, gpus: [T4] }])).toEqual({
+      released: 0,
+      entered: 0,
+    });
+  });
+});

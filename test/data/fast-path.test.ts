@@ -1,0 +1,237 @@
+/** Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems. */
+import { describe, expect, test } from "bun:test";
+import type { PlainRow } from "../../src/data/datasets/fast-path/plain-row.ts";
+import { createTextRows } from "../../src/data/datasets/fast-path/text-row.ts";
+import { alpacaFormat } from "../../src/data/datasets/formats/alpaca.ts";
+import { chatFormat } from "../../src/data/datasets/formats/chat.ts";
+import { completionFormat } from "../../src/data/datasets/formats/completion.ts";
+import { csvConverter } from "../../src/data/datasets/formats/csv.ts";
+import { createCsvRows } from "../../src/data/datasets/formats/csv-bytes.ts";
+import type { ChatFormat } from "../../src/data/datasets/formats/format.ts";
+import { sharegptFormat } from "../../src/data/datasets/formats/sharegpt.ts";
+import { isObject } from "../../src/data/datasets/rows/chat.ts";
+import { createProblems } from "../../src/data/datasets/rows/problems.ts";
+import { type Checked, isText } from "../../src/data/datasets/rows/types.ts";
+import { splitCells } from "../../src/data/datasets/scan/csv.ts";
+import { createRowCheck } from "../../src/data/datasets/validate/row-check.ts";
+
+/** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */
+function numbers(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * below);
+  };
+}
+type Next = ReturnType<typeof numbers>;
+
+const pick = <T>(next: Next, list: readonly T[]): T => list[next(list.length)] as T;
+const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0 });
+
+function countsOf({ row }: Checked): PlainRow {
+  const counts = noCounts();
+  for (const { role, content } of isText(row) ? [] : row.messages) {
+    if (role !== "tool") counts[role]++;
+    counts.characters += content.length;
+  }
+  return counts;
+}
+
+const LETTERS = ["a", "word ", "é", "漢", "😀", "\u007f", "\u2028", ",", ":", "{", "}]", "1", ";"];
+const ESCAPES = ['\\"', "\\\\", "\\n", "\\t", "\\b", "\\/", "\\u00e9", "\\ud83d\\ude00", "\\ud83d", "\\u001f"];
+/** A JSON text; escapes that need a second look come now and then. */
+function text(next: Next): string {
+  const pieces = Array.from({ length: next(8) }, () =>
+    next(4) === 0 ? pick(next, ESCAPES.slice(0, next(9) ? 5 : 10)) : pick(next, LETTERS),
+  );
+  return `"${pieces.join("")}"`;
+}
+const SPACES = ["", "", "", " ", "\t", "\n  ", " \r\n"];
+function objectOf(next: Next, fields: [string, string][]): string {
+  const gap = next(3) === 0 ? () => pick(next, SPACES) : () => "";
+  const inside = fields.map(([key, value]) => `${gap()}"${key}"${gap()}:${gap()}${value}${gap()}`);
+  return `{${inside.join(",")}${fields.length === 0 ? gap() : ""}}`;
+}
+/** Mostly the fields as they are; now and then one is missing, doubled, or in another place. */
+function shaken(next: Next, fields: [string, string][]): [string, string][] {
+  const list = [...fields];
+  const what = next(12);
+  if (what === 0) list.splice(next(list.length), 1);
+  if (what === 1) list.push(pick(next, fields));
+  if (what === 2) list.reverse();
+  return list;
+}
+const OTHERS = ["1", "-1.5e3", "true", "null", '"crm"', '"\\u00e9"', "[1]", "{}", "01", "nul", "[[[]]]"];
+const more = (next: Next): [string, string][] =>
+  Array.from({ length: next(3) }, () => [pick(next, ["source", "n", "é", "__proto__", "id"]), pick(next, OTHERS)]);
+const maybe = (next: Next, key: string, value: string): [string, string][] => (next(2) ? [[key, value]] : []);
+const turn = (next: Next, role: string, content: string, roles: string[]) =>
+  objectOf(
+    next,
+    next(20)
+      ? [
+          [role, `"${pick(next, roles)}"`],
+          [content, text(next)],
+        ]
+      : shaken(next, [[role, '"user"'], [content, text(next)], ...more(next)]),
+  );
+const turns = (next: Next, role: string, content: string, roles: string[]) =>
+  `[${Array.from({ length: next(5) }, () => turn(next, role, content, roles)).join(pick(next, [",", ", ", ",\n"]))}]`;
+
+const ROWS: { format: ChatFormat; fields: (next: Next) => [string, string][]; least: number }[] = [
+  {
+    format: completionFormat,
+    fields: (next) => [
+      ["prompt", text(next)],
+      ["completion", text(next)],
+      ...maybe(next, "system", pick(next, [text(next), "null"])),
+    ],
+    least: 2000,
+  },
+  {
+    format: alpacaFormat,
+    fields: (next) => [
+      ["instruction", text(next)],
+      ...maybe(next, "input", pick(next, [text(next), '""'])),
+      ["output", text(next)],
+      ...(next(8) ? [] : [["history", "[]"] as [string, string]]),
+    ],
+    least: 2000,
+  },
+  {
+    format: sharegptFormat,
+    fields: (next) => [
+      ...maybe(next, "id", pick(next, ['"x1"', "17"])),
+      ["conversations", turns(next, "from", "value", ["human", "gpt", "gpt", "system", "tool"])],
+      ...(next(6) ? [] : maybe(next, "system", text(next))),
+    ],
+    least: 800,
+  },
+  {
+    format: chatFormat,
+    fields: (next) => [["messages", turns(next, "role", "content", ["user", "assistant", "assistant", "system"])]],
+    least: 800,
+  },
+];
+
+describe("rows of texts", () => {
+  test.each(ROWS)("$format.name", ({ format, fields, least }) => {
+    const next = numbers(41);
+    let taken = 0;
+    for (let round = 0; round < 12_000; round++) {
+      let line = objectOf(next, shaken(next, [...fields(next), ...(next(2) ? more(next) : [])]));
+      const at = next(line.length);
+      // Now and then something is put in or taken out anywhere.
+      if (next(8) === 0)
+        line = line.slice(0, at) + pick(next, ['"', "}", "]", " ", "\\", ",", "\u0001", ""]) + line.slice(at + next(2));
+      const bytes = Buffer.from(`${line}\n{"prompt":"next","completion":"line"}`);
+      const end = Buffer.byteLength(line);
+      const short = createProblems();
+      const full = createProblems();
+      const counts = noCounts();
+      const rows = createRowCheck(format, short);
+      const made = createTextRows(
+        { ...format.layout, onlyWithMore: false },
+        format.fields,
+        counts,
+        rows.noteIgnored,
+      )(bytes, 0, end);
+      if (!made) {
+        expect(short.list()).toEqual([]);
+        continue;
+      }
+      taken++;
+      const check = createRowCheck(format, full);
+      const checked = check.check(bytes, 0, end);
+      const found = {
+        text: made.bytes.toString("utf8", made.from, made.to),
+        counts,
+        problems: short.list(),
+        ignored: rows.ignored,
+      };
+      expect({ line, ...found }).toEqual({
+        line,
+        text: JSON.stringify(checked?.row),
+        counts: checked ? countsOf(checked) : noCounts(),
+        problems: full.list(),
+        ignored: check.ignored,
+      });
+    }
+    expect(taken).toBeGreaterThan(least);
+  });
+
+  test("a great many fields beside it, or a very long row, go to the full check", () => {
+    const take = createTextRows(completionFormat.layout, completionFormat.fields, noCounts(), () => {});
+    const row = (extra: object, words: number) =>
+      Buffer.from(JSON.stringify({ prompt: "a".repeat(words), completion: "b", ...extra }));
+    const taken = (bytes: Buffer) => take(bytes, 0, bytes.length) !== null;
+    const many = Object.fromEntries(Array.from({ length: 21 }, (_, n) => [`f${n}`, n]));
+    expect([taken(row({}, 1)), taken(row({ f: 1 }, 70_000)), taken(row(many, 1)), taken(row({}, 1 << 20))]).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+});
+
+test("records of CSV", () => {
+  const next = numbers(43);
+  const columns = ["id", "system", "prompt", "completion"];
+  const mapping = { prompt: "prompt", completion: "completion", system: "system" };
+  const pieces = [
+    "a",
+    "word ",
+    "é",
+    "😀",
+    '""',
+    '"',
+    ",",
+    ";",
+    "\n",
+    "\r\n",
+    "\t",
+    "\\",
+    "\u0000",
+    "\u001f",
+    "\u007f",
+    " ",
+  ];
+  const cell = () => {
+    const inside = Array.from({ length: next(5) }, () => pick(next, pieces.slice(0, next(6) ? 5 : pieces.length))).join(
+      "",
+    );
+    return next(2)
+      ? `"${next(10) ? inside.replaceAll(/"+/g, '""') : inside}"`
+      : next(6)
+        ? inside.replaceAll(/[",;]/g, "")
+        : inside;
+  };
+  let taken = 0;
+  for (let round = 0; round < 12_000; round++) {
+    const delimiter = pick(next, [",", ";"]);
+    const record = Array.from({ length: next(10) ? 4 : 3 + next(3) }, cell).join(delimiter);
+    const bytes = Buffer.from(`${record}\n"1","","next","line"`);
+    const end = Buffer.byteLength(record);
+    const counts = noCounts();
+    const made = createCsvRows(columns, mapping, delimiter, counts)(bytes, 0, end);
+    if (!made) continue;
+    taken++;
+    const problems = createProblems();
+    const checked = csvConverter(columns, mapping)(splitCells(record, delimiter), problems);
+    expect({
+      record,
+      text: made.bytes.toString("utf8", made.from, made.to),
+      counts,
+      problems: [] as unknown[],
+    }).toEqual({
+      record,
+      text: JSON.stringify(checked?.row),
+      counts: checked && isObject(checked.row) ? countsOf(checked) : noCounts(),
+      problems: problems.list(),
+    });
+  }
+  expect(taken).toBeGreaterThan(3000);
+});

@@ -1,0 +1,266 @@
+/** Evaluations over HTTP: made by hand and after training, judged by their rows, read side by side. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import type { EvaluateResult, EvaluateSpec, SideScore } from "../../src/contract/spec.ts";
+import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
+import { answer, evaluation } from "../../src/db/schema/evaluations.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { startEvaluations, sweepEvaluations } from "../../src/evaluation/service.ts";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { until } from "../support/live.ts";
+import { insertTuned, readyBase } from "../support/models.ts";
+
+let t: TestApp;
+beforeEach(async () => {
+  t = await createTestApp();
+  await readyBase(t.ctx, "tiny");
+});
+afterEach(() => t.close());
+
+const interval = { mean: 0.5, low: 0.4, high: 0.6 };
+const score: SideScore = {
+  rows: 20,
+  tokens: 100,
+  loss: interval,
+  perplexity: 1.6,
+  token_accuracy: interval,
+  exact_match: { ...interval, count: 10 },
+};
+const result: EvaluateResult = { base: score, tuned: score };
+
+type Row = {
+  row_id: number;
+  base: { output: string; exact: boolean };
+  tuned: { output: string; exact: boolean } | null;
+};
+type View = {
+  id: string;
+  job_id: string;
+  status: string;
+  comparison: { verdict: string; fixed: number; broken: number; sentence: string } | null;
+};
+
+/** Stores answers: `right` says for each row who answered exactly. */
+async function insertAnswers(jobId: string, right: [base: boolean, tuned: boolean][]) {
+  const rows = right.flatMap(([base, tuned], rowId) =>
+    (["base", "tuned"] as const).map((side) => ({
+      jobId,
+      rowId,
+      side,
+      prompt: [{ role: "user", content: `question ${rowId}` }],
+      expected: "yes",
+      output: (side === "base" ? base : tuned) ? "yes" : `no, says ${side}`,
+      exact: side === "base" ? base : tuned,
+      loss: side === "base" ? 2 : 0.5,
+      tokenAccuracy: 0.5,
+      tokens: 5,
+    })),
+  );
+  await t.ctx.write((tx) => tx.insert(answer).values(rows));
+}
+
+async function finish(jobId: string) {
+  await t.ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ state: "succeeded", result: { ...result }, finishedAt: t.ctx.clock.now() })
+      .where(eq(job.id, jobId)),
+  );
+  await sweepEvaluations(t.ctx);
+}
+
+describe("after training", () => {
+  test("a job that asked for it gets exactly one, with its own data, checkpoint and numbers", async () => {
+    const stop = startEvaluations(t.ctx);
+    const { jobId, id, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
+    t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId, kind: "train", state: "succeeded" });
+    t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId, kind: "train", state: "succeeded" });
+    const list = () => t.json<{ data: View[] }>("GET", `/v1/evaluations?job=${jobId}`);
+    const made = await until("the evaluation", async () => (await list()).data[0]);
+    await sweepEvaluations(t.ctx);
+    expect((await list()).data.length).toBe(1);
+    const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
+    expect(row).toMatchObject({ kind: "evaluate", state: "queued", parentId: jobId, createdBy: "system" });
+    const spec = row?.spec as EvaluateSpec;
+    expect(spec).toMatchObject({
+      split: "holdout",
+      max_rows: 10,
+      max_new_tokens: 32,
+      precision: "float32",
+      seed: 7,
+      dataset: { version_id: "dsv_t" },
+    });
+    expect(spec.tuned).toEqual({
+      model: id,
+      checkpoint_id: checkpoints[1]?.id ?? "",
+      artifact_id: checkpoints[1]?.artifactId ?? "",
+    });
+    stop();
+  });
+
+  test("a stop between job and evaluation row makes no second job", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
+    await sweepEvaluations(t.ctx);
+    await t.ctx.write((tx) => tx.delete(evaluation));
+    await sweepEvaluations(t.ctx);
+    const jobs = await t.ctx.db.select().from(job).where(eq(job.parentId, jobId));
+    const rows = await t.ctx.db.select().from(evaluation);
+    expect([jobs.length, rows.map((row) => row.jobId)]).toEqual([1, [jobs[0]?.id ?? ""]]);
+  });
+
+  test("nothing is made where nobody asked or no row was held out", async () => {
+    await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: false } });
+    const dataset = {
+      dataset_id: "ds_t",
+      version_id: "dsv_t",
+      file_id: null,
+      hash: "h",
+      train_rows: 9,
+      holdout_rows: 0,
+    };
+    await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true, dataset } });
+    await sweepEvaluations(t.ctx);
+    expect(await t.ctx.db.select().from(evaluation)).toEqual([]);
+  });
+});
+
+describe("the outcome", () => {
+  test("is judged from the rows and shown with both scores once the job is done", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId, max_rows: 10 } });
+    expect(made).toMatchObject({ object: "evaluation", status: "queued", result: null, comparison: null });
+    await insertAnswers(
+      made.job_id,
+      Array.from({ length: 20 }, (_, n) => [n < 2, n !== 1 && n < 18]),
+    );
+    await finish(made.job_id);
+    const done = await t.json<View>("GET", `/v1/evaluations/${made.id}`);
+    expect(done).toMatchObject({
+      status: "succeeded",
+      result: { base: { rows: 20 } },
+      comparison: {
+        rows: 20,
+        fixed: 16,
+        broken: 1,
+        both_right: 1,
+        both_wrong: 2,
+        verdict: "better",
+        decided_by: "exact_match",
+      },
+    });
+    expect(done.comparison?.sentence).toStartWith(
+      "Better: 17 of 20 answers are exactly right after tuning, 2 before (+75.0 points",
+    );
+  });
+
+  test("rows are read by kind, in order, in pages", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
+    await insertAnswers(made.job_id, [
+      [false, true],
+      [true, false],
+      [true, true],
+      [false, false],
+      [false, true],
+    ]);
+    const rows = (query: string) =>
+      t.json<{ data: Row[]; has_more: boolean; last_id: string }>("GET", `/v1/evaluations/${made.id}/rows${query}`);
+    const ids = async (filter: string) => (await rows(`?filter=${filter}`)).data.map((row) => row.row_id);
+    expect(await ids("all")).toEqual([0, 1, 2, 3, 4]);
+    expect(await ids("fixed")).toEqual([0, 4]);
+    expect(await ids("broken")).toEqual([1]);
+    expect(await ids("both_right")).toEqual([2]);
+    expect(await ids("both_wrong")).toEqual([3]);
+    expect(await ids("changed")).toEqual([0, 1, 3, 4]);
+    const first = await rows("?limit=3");
+    const rest = await rows(`?limit=3&after=${first.last_id}`);
+    expect([first.has_more, rest.has_more, rest.data.map((row) => row.row_id)]).toEqual([true, false, [3, 4]]);
+    expect(first.data[0]).toMatchObject({
+      expected: "yes",
+      base: { output: "no, says base", loss: 2 },
+      tuned: { output: "yes", exact: true },
+    });
+  });
+
+  test("rows of the base alone are there while the tuned side still answers", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
+    await insertAnswers(made.job_id, [[true, true]]);
+    await t.ctx.write((tx) => tx.delete(answer).where(eq(answer.side, "tuned")));
+    const { data } = await t.json<{ data: Row[] }>("GET", `/v1/evaluations/${made.id}/rows`);
+    expect(data).toMatchObject([{ row_id: 0, tuned: null, base: { exact: true } }]);
+  });
+});
+
+describe("by hand", () => {
+  const version = async (holdoutRows: number) => {
+    await t.ctx.write(async (tx) => {
+      await tx.insert(dataset).values({ id: "ds_own", org: t.orgs.a, name: "own", createdBy: "system", createdAt: 1 });
+      await tx.insert(datasetVersion).values({
+        id: "dsv_own",
+        org: t.orgs.a,
+        datasetId: "ds_own",
+        number: 1,
+        hash: "abc",
+        status: "ready",
+        format: "chat",
+        splitSeed: 1,
+        holdoutFraction: 100_000,
+        rows: 100,
+        trainRows: 100 - holdoutRows,
+        holdoutRows,
+        createdAt: 1,
+        finishedAt: 2,
+      });
+    });
+  };
+
+  test("any model answers the held-out rows of any ready version; the base alone too", async () => {
+    await version(10);
+    const { id, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
+    for (const model of [`${id}:ckpt-step-10`, "tiny"]) {
+      const made = await t.json<View>("POST", "/v1/evaluations", { body: { model, dataset: "dsv_own" } });
+      const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
+      const spec = row?.spec as EvaluateSpec;
+      expect(spec.dataset).toMatchObject({ version_id: "dsv_own", hash: "abc" });
+      expect(spec.tuned?.checkpoint_id ?? null).toBe(model === "tiny" ? null : (checkpoints[0]?.id ?? ""));
+    }
+  });
+
+  test("data made only to test with is answered whole", async () => {
+    await version(0);
+    const asked = { model: "tiny", dataset: "dsv_own", split: "all", max_rows: 5000 };
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: asked });
+    const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
+    expect(row?.spec).toMatchObject({ split: "validation", max_rows: 100 });
+  });
+
+  const wrong: [string, () => Promise<unknown>, number, string][] = [
+    ["neither job nor model", async () => ({}), 400, "invalid_type"],
+    ["too many rows", async () => ({ job: "x", max_rows: 10_001 }), 400, "invalid_value"],
+    ["an unknown job", async () => ({ job: "ftjob-x" }), 404, "job_not_found"],
+    ["an unknown model", async () => ({ model: "nothing", dataset: "dsv_x" }), 404, "model_not_found"],
+    ["another's job", async () => ({ job: (await insertTuned(t.ctx, t.orgs.b)).jobId }), 404, "job_not_found"],
+    [
+      "data without held-out rows",
+      async () => {
+        await version(0);
+        return { model: "tiny", dataset: "dsv_own" };
+      },
+      400,
+      "no_holdout_rows",
+    ],
+  ];
+  test.each(wrong)("refuses %s", async (_, body, status, code) => {
+    const reply = await t.request("POST", "/v1/evaluations", { body: await body() });
+    expect([reply.status, (await reply.json()).error.code]).toEqual([status, code]);
+  });
+
+  test("others see neither evaluation nor rows", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
+    for (const path of [made.id, `${made.id}/rows`])
+      expect((await t.request("GET", `/v1/evaluations/${path}`, { as: "other" })).status).toBe(404);
+    expect((await t.json<{ data: View[] }>("GET", "/v1/evaluations", { as: "other" })).data).toEqual([]);
+  });
+});

@@ -1,0 +1,76 @@
+/** The audit says what it found and never takes silence for a clean answer. */
+import { expect, test } from "bun:test";
+import { resolve } from "node:path";
+import { auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/audit.ts";
+
+const ROOT = resolve(import.meta.dir, "..");
+const said = (out: string, code = 0, err = "") => ({ code, out, err });
+
+/** A registry that answers the audit's question with `answer`. */
+async function withRegistry<T>(answer: () => Response, work: (url: string) => Promise<T>): Promise<T> {
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: answer });
+  try {
+    return await work(server.url.href);
+  } finally {
+    server.stop(true);
+  }
+}
+
+test("bun audit: what the registry knows is found; a clean answer is clean", async () => {
+  const advisory = {
+    id: 1,
+    title: "Prototype pollution",
+    severity: "high",
+    url: "https://advisory.test/1",
+    vulnerable_versions: "*",
+  };
+  const bad = await withRegistry(
+    () => Response.json({ elysia: [advisory] }),
+    (url) => auditNpm(ROOT, url),
+  );
+  expect(bad).toMatchObject({ found: [expect.stringContaining("elysia: high: Prototype pollution")], unchecked: [] });
+  const good = await withRegistry(
+    () => Response.json({}),
+    (url) => auditNpm(ROOT, url),
+  );
+  expect(good).toMatchObject({ found: [], unchecked: [] });
+}, 30_000);
+
+test("bun audit: a registry without that service, and none at all, are not checked", async () => {
+  const refused = await withRegistry(
+    () => new Response("no", { status: 405 }),
+    (url) => auditNpm(ROOT, url),
+  );
+  expect(refused).toMatchObject({ found: [], unchecked: [expect.stringContaining("405")] });
+  const gone = await auditNpm(ROOT, "http://127.0.0.1:1/");
+  expect(gone.found).toEqual([]);
+  expect(gone.unchecked).toHaveLength(1);
+}, 30_000);
+
+test("pip-audit: packages it skipped are not checked although it ends well", () => {
+  const answer = {
+    dependencies: [
+      { name: "a", version: "1", vulns: [] },
+      { name: "b", version: "2", vulns: [{ id: "CVE-1", fix_versions: ["3"] }] },
+      { name: "c", skip_reason: "not found on the index" },
+    ],
+  };
+  expect(readPipAudit("requirements.txt", said(JSON.stringify(answer)))).toMatchObject({
+    found: ["b 2: CVE-1, fixed in 3"],
+    unchecked: ["c: not found on the index"],
+  });
+  expect(readPipAudit("requirements.txt", said("", 1, "Traceback\nConnectionError: no route\n"))).toMatchObject({
+    unchecked: ["ConnectionError: no route"],
+  });
+  expect(readPipAudit("requirements.txt", said('{"dependencies": []}')).unchecked).toHaveLength(1);
+});
+
+test("no answer counts as clean: not checked is said, and a failure only when asked for", () => {
+  const open = readBunAudit(said("", 0));
+  expect(open.unchecked).toEqual(["exit code 0"]);
+  expect(verdict([open], false)).toEqual({ lines: ["not checked: npm packages (bun audit): exit code 0"], code: 0 });
+  expect(verdict([open], true).code).toBe(1);
+  const clean = readBunAudit(said("{}"));
+  expect(verdict([clean], true)).toEqual({ lines: ["nothing known: npm packages (bun audit)"], code: 0 });
+  expect(verdict([clean, { source: "x", found: ["y"], unchecked: [] }], false)).toMatchObject({ code: 1 });
+});

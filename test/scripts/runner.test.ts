@@ -1,0 +1,142 @@
+/** The test command finds the tests that words mean, reads what the runners report, and names the files that are worth a second try. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { chooseTests, failedFiles, failedTests, readJUnit } from "../../scripts/test.ts";
+
+const BUN = `<?xml version="1.0"?>
+<testsuites name="bun test" tests="4" assertions="1" failures="1" skipped="1" time="0.01">
+  <testsuite name="test/a.test.ts" file="test/a.test.ts" tests="2" assertions="1" failures="1" skipped="0" time="0.003">
+    <testsuite name="x" file="test/a.test.ts" line="2" tests="2" assertions="1" failures="1" skipped="0" time="0">
+      <testcase name="bad" classname="x" time="0.0001" file="test/a.test.ts"><failure type="AssertionError" message="no"/></testcase>
+    </testsuite>
+  </testsuite>
+  <testsuite name="test/b.test.ts" file="test/b.test.ts" tests="2" assertions="0" failures="0" skipped="1" time="0.0003"/>
+</testsuites>`;
+const PYTEST = `<?xml version="1.0"?><testsuites name="pytest tests"><testsuite name="pytest" errors="0" failures="1" skipped="0" tests="3" time="1">
+<testcase classname="tests.test_train" name="test_ok" time="0.1"/><testcase classname="tests.test_train" name="test_bad" time="0.1"><failure message="no">x</failure></testcase>
+</testsuite></testsuites>`;
+
+test("the counts of both runners", () => {
+  expect(readJUnit(BUN)).toEqual({ passed: 2, failed: 1, skipped: 1 });
+  expect(readJUnit(PYTEST)).toEqual({ passed: 2, failed: 1, skipped: 0 });
+});
+
+test("a runner that left no report has failed", () => {
+  expect(readJUnit(null)).toEqual({ passed: 0, failed: 1, skipped: 0 });
+});
+
+test("the files of failed tests", () => {
+  expect(failedFiles(BUN)).toEqual(["./test/a.test.ts"]);
+  expect(failedFiles(PYTEST)).toEqual(["tests/test_train.py"]);
+  expect(failedFiles("")).toEqual([]);
+});
+
+test("the names of failed tests", () => {
+  expect(failedTests(BUN)).toEqual(["test/a.test.ts > bad"]);
+  expect(failedTests(PYTEST)).toEqual(["tests.test_train > test_bad"]);
+  expect(failedTests("")).toEqual([]);
+});
+
+describe("what arguments of the test command mean", () => {
+  const root = mkdtempSync(join(tmpdir(), "ftl-runner-"));
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  const files = [
+    "test/cli/cli.test.ts",
+    "test/serving/gateway.test.ts",
+    "test/rooms/gateway-limits.test.ts",
+    "test/training/jobs.test.ts",
+    "test/e2e/gateway.test.ts",
+    "test/serving/start.test.ts",
+    "test/serving/gpu/many.test.ts",
+    "test/rooms/helper.ts",
+    "trainer/tests/test_train.py",
+  ];
+  for (const file of files) {
+    mkdirSync(dirname(join(root, file)), { recursive: true });
+    writeFileSync(join(root, file), "");
+  }
+
+  test.each([
+    [
+      "gateway",
+      ["./test/e2e/gateway.test.ts", "./test/rooms/gateway-limits.test.ts", "./test/serving/gateway.test.ts"],
+    ],
+    ["serving", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
+    ["test/serving/", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
+    ["serving/gpu", ["./test/serving/gpu/many.test.ts"]],
+    ["./test/training/jobs.test.ts", ["./test/training/jobs.test.ts"]],
+    ["test/cli/cli.test.ts", ["./test/cli/cli.test.ts"]],
+  ])("%s", (word, expected) => {
+    expect(chooseTests([word], root)).toEqual({ bun: expected, python: [] });
+  });
+
+  test("several are put together, each file once; files of the trainer go to pytest", () => {
+    expect(chooseTests(["e2e", "gateway", "trainer/tests/test_train.py"], root)).toEqual({
+      bun: ["./test/e2e/gateway.test.ts", "./test/rooms/gateway-limits.test.ts", "./test/serving/gateway.test.ts"],
+      python: ["trainer/tests/test_train.py"],
+    });
+    expect(chooseTests([], root)).toEqual({ bun: [], python: [] });
+  });
+
+  test.each(["gatewya", "test", "", "trainer/tests/test_none.py", "test/rooms/gone.test.ts"])(
+    "%j names no test and is refused",
+    (word) => {
+      expect(() => chooseTests([word], root)).toThrow(`No test is called "${word}"`);
+    },
+  );
+});
+
+describe("a script that lacks something", () => {
+  const ROOT = resolve(import.meta.dir, "..");
+  function run(...words: string[]): { code: number; err: string } {
+    const gone = join(tmpdir(), "ftl-not-there");
+    const env = {
+      PATH: process.env.PATH ?? "",
+      HOME: tmpdir(),
+      FTL_TRAINER_ENV: gone,
+      FTL_TEST_TINY_MODEL: gone,
+      FTL_CHROMIUM: gone,
+    };
+    const child = Bun.spawnSync([process.execPath, ...words], { cwd: ROOT, env: { ...env, FTL_TEST_SMOLLM2: gone } });
+    return { code: child.exitCode, err: child.stderr.toString() };
+  }
+
+  test.each([
+    [["scripts/faults.ts"], ["no trainer environment", "no tiny model", "bun run test --prepare"]],
+    [["scripts/matrix.ts"], ["no trainer environment", "bun run test --prepare"]],
+    [
+      ["scripts/bench.ts", "trainer", "some-model"],
+      ["no trainer environment", "bun run test --prepare"],
+    ],
+    [
+      ["scripts/bench.ts", "memory"],
+      ["no trainer environment", "no SmolLM2 model", "bun run test --prepare"],
+    ],
+    [
+      ["scripts/screenshots.ts", "out"],
+      ["no Chromium", "apt-get install chromium"],
+    ],
+  ])(
+    "%j says what, and which command makes it",
+    (words, expected) => {
+      const { code, err } = run(...words);
+      expect(code).not.toBe(0);
+      for (const part of expected) expect(err).toContain(part);
+      expect(err).not.toContain("ENOENT");
+    },
+    30_000,
+  );
+
+  test("an argument that means nothing ends the test command before anything is made", () => {
+    expect(run("scripts/test.ts", "gatewya")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('No test is called "gatewya"'),
+    });
+    expect(run("scripts/test.ts", "--prepair")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--prepair is unknown"),
+    });
+  }, 30_000);
+});

@@ -1,0 +1,375 @@
+/** Deployments over HTTP with real engines on sockets: start, wake, sleep, death, restart of the server. Only the launching of processes is the test's. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { and, eq, inArray, sql } from "drizzle-orm";
+import type { ServeSpec } from "../../src/contract/spec.ts";
+import { deployment } from "../../src/db/schema/deployments.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
+import { createTestApp, type TestApp, type TestAppOptions } from "../support/app.ts";
+import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
+import { until } from "../support/live.ts";
+import { insertAttempt, insertTuned, readyBase } from "../support/models.ts";
+
+let t: TestApp;
+let stop: () => void;
+let launcher: Launcher;
+
+type View = {
+  name?: string;
+  id: string;
+  state: string;
+  wanted: string;
+  restarts: number;
+  error: string | null;
+  job_id: string | null;
+  on_demand: boolean;
+};
+const messages = [{ role: "user", content: "Hi" }];
+const chat = (model: string, as: "admin" | "other" = "admin") =>
+  t.request("POST", "/v1/chat/completions", { as, body: { model, messages } });
+const get = (id: string) => t.json<View>("GET", `/v1/deployments/${id}`);
+const reach = (id: string, state: string, ms = 8000) =>
+  until(
+    `${id} to be ${state}`,
+    async () => {
+      const view = await get(id);
+      return view.state === state ? view : null;
+    },
+    ms,
+    20,
+  );
+
+/** Does for serve jobs what pipeline, provider and trainer do: starts an engine for a queued one, ends one that is being stopped. */
+interface Launcher {
+  engines: Map<string, TestEngine>;
+  started: number;
+  /** Lets queued jobs wait. */
+  hold: boolean;
+  /** Lets jobs fail at once. */
+  broken: boolean;
+  kill(jobId: string, noticed: boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+function startLauncher(app: TestApp): Launcher {
+  const dir = mkdtempSync(join(tmpdir(), "ftl-launch-"));
+  const set = (id: string, values: Partial<typeof job.$inferInsert>) =>
+    app.ctx.write((tx) => tx.update(job).set(values).where(eq(job.id, id)));
+  const tell = (id: string, state: string) =>
+    app.ctx.bus.emit("job.changed", { org: app.orgs.a, jobId: id, kind: "serve", state });
+  const it: Launcher = {
+    engines: new Map(),
+    started: 0,
+    hold: false,
+    broken: false,
+    async kill(jobId, noticed) {
+      await it.engines.get(jobId)?.stop();
+      it.engines.delete(jobId);
+      if (!noticed) return;
+      const error = { code: "killed", message: "The process was killed.", advice: null, param: null, detail: null };
+      await set(jobId, { state: "failed", error });
+      tell(jobId, "failed");
+    },
+    async close() {
+      clearInterval(timer);
+      for (const engine of it.engines.values()) await engine.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+  let busy = false;
+  const look = async () => {
+    if (busy || app.ctx.signal.aborted) return;
+    busy = true;
+    const rows = await app.ctx.db
+      .select()
+      .from(job)
+      .where(and(eq(job.kind, "serve"), inArray(job.state, ["queued", "stopping"])));
+    for (const row of rows) {
+      if (row.state === "stopping") {
+        await it.engines.get(row.id)?.stop();
+        it.engines.delete(row.id);
+        await set(row.id, { state: "cancelled" });
+        tell(row.id, "cancelled");
+      } else if (it.broken) {
+        it.started++;
+        const error = { code: "model_load", message: "The weights are torn.", advice: null, param: null, detail: null };
+        await set(row.id, { state: "failed", error });
+        tell(row.id, "failed");
+      } else if (!it.hold) {
+        it.started++;
+        const engine = startEngine(join(dir, `${row.id}.sock`));
+        it.engines.set(row.id, engine);
+        const models = [row.spec.base_model.id, ...(row.spec as ServeSpec).adapters.map((one) => one.name)];
+        await insertAttempt(app.ctx, row.id, { socketDir: dir });
+        await set(row.id, { state: "running", progress: { address: engine.address, models } });
+        app.ctx.bus.emit("job.ready", { org: row.org, jobId: row.id, address: engine.address, models });
+      }
+    }
+    busy = false;
+  };
+  const timer = setInterval(() => void look(), 15);
+  return it;
+}
+
+async function begin(options: TestAppOptions = {}) {
+  t = await createTestApp(options);
+  await readyBase(t.ctx, "tiny");
+  launcher = startLauncher(t);
+  stop = startDeployments(t.ctx);
+}
+beforeEach(() => begin());
+afterEach(async () => {
+  stop();
+  await launcher.close();
+  await t.close();
+});
+
+describe("one click", () => {
+  test("makes an endpoint of a tuned model with its checkpoints in one process, and stopping it ends the process", async () => {
+    const { id: model, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model, name: "Bank" } });
+    const ready = await reach(made.id, "ready");
+    const [work] = await t.ctx.db
+      .select()
+      .from(job)
+      .where(eq(job.id, ready.job_id ?? ""));
+    const spec = work?.spec as ServeSpec;
+    expect(spec.adapters.map((one) => one.name)).toEqual([model, `${model}:ckpt-step-20`, `${model}:ckpt-step-10`]);
+    expect(new Set(spec.adapters.map((one) => one.input)).size).toBe(3);
+    expect(spec.adapters[0]?.artifact_id).toBe(checkpoints[1]?.artifactId);
+    for (const name of [model, `${model}:ckpt-step-10`, "tiny"]) expect((await chat(name)).status).toBe(200);
+    expect(launcher.started).toBe(1);
+    await t.json("POST", `/v1/deployments/${made.id}/stop`);
+    expect(await reach(made.id, "stopped")).toMatchObject({ wanted: "stopped", job_id: null });
+    expect(launcher.engines.size).toBe(0);
+  });
+
+  test("twice is one endpoint", async () => {
+    const make = () => t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    const [one, two] = await Promise.all([make(), make()]);
+    expect(one.id).toBe(two.id);
+    await reach(one.id, "ready");
+    expect(launcher.started).toBe(1);
+  });
+
+  test("unknown models are refused, and others see nothing of it", async () => {
+    expect((await t.request("POST", "/v1/deployments", { body: { model: "nothing" } })).status).toBe(404);
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    for (const path of [`/v1/deployments/${made.id}`, `/v1/deployments/${made.id}/stats`])
+      expect((await t.request("GET", path, { as: "other" })).status).toBe(404);
+    expect((await t.request("POST", `/v1/deployments/${made.id}/stop`, { as: "other" })).status).toBe(404);
+    expect((await t.json<{ data: unknown[] }>("GET", "/v1/deployments", { as: "other" })).data).toEqual([]);
+  });
+
+  test("deleting ends the process and hides it; deleting the model does the same", async () => {
+    const { id: model } = await insertTuned(t.ctx, t.orgs.a);
+    const first = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    const second = await t.json<View>("POST", "/v1/deployments", { body: { model } });
+    await reach(first.id, "ready");
+    await reach(second.id, "ready");
+    await t.json("DELETE", `/v1/deployments/${first.id}`);
+    await t.json("DELETE", `/v1/models/${model}`);
+    await until("both engines to end", async () => launcher.engines.size === 0, 5000, 20);
+    expect((await t.json<{ data: unknown[] }>("GET", "/v1/deployments")).data).toEqual([]);
+    expect((await chat(model)).status).toBe(404);
+  });
+
+  test("pages of the list go on after the last one seen", async () => {
+    const models = [];
+    for (let n = 0; n < 3; n++) models.push((await insertTuned(t.ctx, t.orgs.a)).id);
+    for (const model of models) await t.json("POST", "/v1/deployments", { body: { model } });
+    const page = (after = "") =>
+      t.json<{ data: { id: string; model: string }[]; has_more: boolean; last_id: string }>(
+        "GET",
+        `/v1/deployments?limit=2${after}`,
+      );
+    const first = await page();
+    const rest = await page(`&after=${first.last_id}`);
+    expect([first.has_more, rest.has_more, first.data.length + rest.data.length]).toEqual([true, false, 3]);
+    expect(new Set([...first.data, ...rest.data].map((one) => one.model))).toEqual(new Set(models));
+  });
+});
+
+describe("requests", () => {
+  test("ten at once for a model nobody deployed share one start, on demand", async () => {
+    const replies = await Promise.all(Array.from({ length: 10 }, () => chat("tiny")));
+    expect(replies.map((one) => one.status)).toEqual(Array(10).fill(200));
+    expect(launcher.started).toBe(1);
+    expect((await t.json<{ data: View[] }>("GET", "/v1/deployments")).data).toMatchObject([
+      { on_demand: true, state: "ready" },
+    ]);
+  });
+
+  test("a client that leaves while its model starts gets nothing, the start goes on", async () => {
+    launcher.hold = true;
+    const leaving = new AbortController();
+    const asked = t.app.handle(
+      new Request("http://localhost/v1/chat/completions", {
+        method: "POST",
+        headers: { authorization: `Bearer ${t.keys.admin}`, "content-type": "application/json" },
+        body: JSON.stringify({ model: "tiny", messages }),
+        signal: leaving.signal,
+      }),
+    );
+    await until("the deployment", async () => (await t.json<{ data: View[] }>("GET", "/v1/deployments")).data[0]);
+    leaving.abort();
+    expect((await asked).status).toBe(499);
+    launcher.hold = false;
+    expect((await chat("tiny")).status).toBe(200);
+    expect(launcher.started).toBe(1);
+  });
+
+  test("an update that names nothing to change answers the deployment as it is", async () => {
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 60 } });
+    const same = await t.json<View>("POST", `/v1/deployments/${made.id}`, { body: {} });
+    expect(same).toMatchObject({ id: made.id, name: made.name, idle_after_s: 60 });
+  });
+
+  test("an endpoint sleeps when nobody asks and is woken by a request", async () => {
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
+    await reach(made.id, "ready");
+    expect((await reach(made.id, "asleep")).wanted).toBe("asleep");
+    expect(launcher.engines.size).toBe(0);
+    expect((await chat("tiny")).status).toBe(200);
+    expect((await get(made.id)).state).toBe("ready");
+    expect(launcher.started).toBe(2);
+  });
+
+  test("a request under way keeps it awake", async () => {
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
+    const { job_id: jobId } = await reach(made.id, "ready");
+    const engine = launcher.engines.get(jobId ?? "");
+    if (!engine) throw new Error("no engine");
+    engine.words = Array.from({ length: 25 }, () => "x");
+    engine.pace = 100;
+    const reply = await t.request("POST", "/v1/chat/completions", { body: { model: "tiny", messages, stream: true } });
+    expect(await reply.text()).toContain("[DONE]");
+    expect((await get(made.id)).state).toBe("ready");
+  });
+
+  test("where all places are taken, the one unused for longest makes room", async () => {
+    stop();
+    await launcher.close();
+    await t.close();
+    await begin({ config: { serve_slots: 1 } });
+    const first = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    await reach(first.id, "ready");
+    await t.ctx.write((tx) => tx.update(deployment).set({ lastRequestAt: 1 }));
+    await readyBase(t.ctx, "tiny-two");
+    launcher.hold = true;
+    const second = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny-two" } });
+    await reach(first.id, "asleep", 15_000);
+    launcher.hold = false;
+    await reach(second.id, "ready");
+  }, 20_000);
+
+  test("one that waits for a GPU is made room by one that holds a GPU, and by no other", async () => {
+    const onGpu = (id: string | null) =>
+      t.ctx.write((tx) =>
+        tx
+          .update(job)
+          .set({ spec: sql`json_set(${job.spec}, '$.need.gpus', 1)`, createdAt: t.ctx.clock.now() - 60_000 })
+          .where(eq(job.id, id ?? "")),
+      );
+    for (const name of ["on-gpu", "waits"]) await readyBase(t.ctx, name);
+    const [plain, holder] = await Promise.all(
+      ["tiny", "on-gpu"].map((model) => t.json<View>("POST", "/v1/deployments", { body: { model } })),
+    );
+    await reach(plain?.id ?? "", "ready");
+    await onGpu((await reach(holder?.id ?? "", "ready")).job_id);
+    await t.ctx.write((tx) => tx.update(deployment).set({ lastRequestAt: 1 }));
+    launcher.hold = true;
+    const waiting = await t.json<View>("POST", "/v1/deployments", { body: { model: "waits" } });
+    const id = await until("its job", async () => (await get(waiting.id)).job_id);
+    expect((await get(holder?.id ?? "")).state).toBe("ready");
+    await onGpu(id);
+    await reach(holder?.id ?? "", "asleep", 15_000);
+    expect((await get(plain?.id ?? "")).state).toBe("ready");
+    launcher.hold = false;
+    await reach(waiting.id, "ready");
+  }, 20_000);
+});
+
+describe("an engine that dies", () => {
+  test.each([
+    ["and is seen to", true],
+    ["unseen", false],
+  ])(
+    "%s is started again, and the next request is answered",
+    async (_, noticed) => {
+      const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+      const { job_id: jobId } = await reach(made.id, "ready");
+      await launcher.kill(jobId ?? "", noticed);
+      expect((await chat("tiny")).status).toBe(200);
+      expect(await get(made.id)).toMatchObject({ state: "ready", restarts: 1 });
+      expect(launcher.started).toBe(2);
+    },
+    15_000,
+  );
+
+  test("over and over is given up with its reason; a person can start it again", async () => {
+    launcher.hold = true;
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    await t.ctx.write((tx) => tx.update(deployment).set({ restarts: 5 }).where(eq(deployment.id, made.id)));
+    launcher.broken = true;
+    expect(await reach(made.id, "failed")).toMatchObject({ error: "The weights are torn." });
+    const refused = await chat("tiny");
+    expect([refused.status, (await refused.json()).error.code]).toEqual([503, "endpoint_failed"]);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    launcher.broken = false;
+    launcher.hold = false;
+    await t.json("POST", `/v1/deployments/${made.id}/start`);
+    expect(await reach(made.id, "ready")).toMatchObject({ restarts: 0, error: null });
+  }, 20_000);
+});
+
+describe("a restart of the server", () => {
+  test("finds a running engine again, without starting another", async () => {
+    const engine = startEngine();
+    const { id } = await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
+    stop();
+    stop = startDeployments(t.ctx);
+    await Bun.sleep(50);
+    expect((await chat("tiny")).status).toBe(200);
+    expect([launcher.started, engine.requests.length, (await get(id)).restarts]).toEqual([0, 1, 0]);
+    await engine.stop();
+  });
+
+  test("an engine that became ready while nobody listened is found by its job", async () => {
+    stop();
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    stop = startDeployments(t.ctx);
+    await reach(made.id, "ready");
+    stop();
+    await t.ctx.write((tx) =>
+      tx.update(deployment).set({ state: "starting", address: null }).where(eq(deployment.id, made.id)),
+    );
+    stop = startDeployments(t.ctx);
+    await reach(made.id, "ready");
+    expect(launcher.started).toBe(1);
+  });
+
+  test("a serve job no deployment knows of is ended", async () => {
+    const engine = startEngine();
+    const { id, jobId } = await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
+    stop();
+    await t.ctx.write(async (tx) => {
+      await tx
+        .update(job)
+        .set({ metadata: { deployment_id: id } })
+        .where(eq(job.id, jobId));
+      await tx.delete(deployment);
+    });
+    stop = startDeployments(t.ctx);
+    await until(
+      "the job to end",
+      async () => (await t.ctx.db.select().from(job).where(eq(job.id, jobId)))[0]?.state === "cancelled",
+      5000,
+      20,
+    );
+    await engine.stop();
+  });
+});

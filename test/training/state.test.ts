@@ -1,0 +1,112 @@
+/** The job's state table over every pair, and what people may ask in each state. */
+
+import { describe, expect, test } from "bun:test";
+import { isFinal, JOB_STATES, type JobState } from "../../src/contract/job.ts";
+import { REASONS, reasonOfExit, stateAfter } from "../../src/training/jobs/failures.ts";
+import { type Action, actionTarget, canMove, openaiStatus } from "../../src/training/jobs/state.ts";
+
+/** Written out once more by hand, in another form than the code's: a column a target. */
+const LEGAL = `
+validating>queued validating>failed validating>cancelled
+queued>starting queued>paused queued>failed queued>cancelled
+starting>running starting>queued starting>pausing starting>stopping starting>failed
+running>succeeded running>failed running>queued running>pausing running>stopping
+pausing>paused pausing>queued pausing>succeeded pausing>failed pausing>stopping
+paused>queued paused>cancelled
+stopping>cancelled`
+  .trim()
+  .split(/\s+/);
+
+describe("the state table", () => {
+  for (const from of JOB_STATES)
+    for (const to of JOB_STATES) {
+      const legal = LEGAL.includes(`${from}>${to}`);
+      test(`${from} to ${to} is ${legal ? "legal" : "refused"}`, () => expect(canMove(from, to)).toBe(legal));
+    }
+
+  test("exactly succeeded, failed and cancelled are final", () => {
+    expect(JOB_STATES.filter(isFinal)).toEqual(["succeeded", "failed", "cancelled"]);
+  });
+
+  test("every state leads to an end", () => {
+    for (const start of JOB_STATES) {
+      const seen = new Set<JobState>([start]);
+      for (const at of seen) for (const to of JOB_STATES) if (canMove(at, to)) seen.add(to);
+      expect([...seen].some(isFinal)).toBe(true);
+    }
+  });
+});
+
+const ACTIONS: Record<Action, Partial<Record<JobState, JobState>>> = {
+  cancel: {
+    validating: "cancelled",
+    queued: "cancelled",
+    starting: "stopping",
+    running: "stopping",
+    pausing: "stopping",
+    paused: "cancelled",
+  },
+  pause: { queued: "paused", starting: "pausing", running: "pausing" },
+  resume: { paused: "queued" },
+  checkpoint: { running: "running" },
+};
+
+describe("what may be asked", () => {
+  for (const action of Object.keys(ACTIONS) as Action[])
+    for (const state of JOB_STATES)
+      test(`${action} of a ${state} job ${ACTIONS[action][state] ? `leads to ${ACTIONS[action][state]}` : "is refused"}`, () => {
+        const target = actionTarget(state, action);
+        expect(target).toBe(ACTIONS[action][state] ?? null);
+        if (target && target !== state) expect(canMove(state, target)).toBe(true);
+      });
+});
+
+describe("what follows the end of an attempt", () => {
+  const end = (reason: keyof typeof REASONS, retry = true, failures = 1) => ({
+    reason,
+    retry,
+    failures,
+    maxAttempts: 3,
+  });
+
+  test.each([
+    ["running", end("killed"), "queued"],
+    ["running", end("killed", true, 3), "failed"],
+    ["running", end("internal", false), "failed"],
+    ["running", end("nan_loss"), "failed"],
+    ["running", end("out_of_memory"), "failed"],
+    ["starting", end("launch_failed"), "queued"],
+    ["pausing", end("killed"), "paused"],
+    ["pausing", end("nan_loss"), "failed"],
+    ["stopping", end("killed"), "cancelled"],
+    ["stopping", end("nan_loss", false), "cancelled"],
+  ] as const)("%s after %o becomes %s", (state, given, expected) => {
+    expect(stateAfter(state, given)).toBe(expected);
+    expect(canMove(state, expected)).toBe(true);
+  });
+
+  test.each([
+    [0, null, "bad_result"],
+    [1, null, "internal"],
+    [2, null, "bad_spec"],
+    [3, null, "server_refused"],
+    [4, null, "interrupted"],
+    [137, null, "killed"],
+    [137, "killed: out of memory", "out_of_memory"],
+    [143, null, "interrupted"],
+    [139, null, "killed"],
+    [null, "ended together with its launcher", "lost"],
+  ] as const)("exit code %p (%p) means %s", (code, word, reason) => {
+    expect(reasonOfExit("train", code, word)).toBe(reason);
+  });
+
+  test("every reason has advice", () => {
+    for (const rule of Object.values(REASONS)) expect(rule.advice.length).toBeGreaterThan(20);
+  });
+});
+
+test("OpenAI's clients see only statuses they know, and paused", () => {
+  const known = ["validating_files", "queued", "running", "succeeded", "failed", "cancelled", "paused"];
+  for (const state of JOB_STATES) expect(known).toContain(openaiStatus(state));
+  expect(openaiStatus("stopping")).toBe("running");
+});

@@ -1,0 +1,68 @@
+/** The page of the loss-mask inspector. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { getDataset } from "../../../src/data/datasets/service.ts";
+import { AppError } from "../../../src/errors.ts";
+import { html, pageOf } from "../../../src/http/html.ts";
+import { session } from "../../../src/http/session.ts";
+import { SeenQuery, seenRows } from "../../../src/models/inspection/service.ts";
+import { listCatalogue } from "../../../src/models/service.ts";
+import { SeenList, SeenPage, type SeenProps } from "./seen.tsx";
+
+const text = v.optional(v.pipe(v.string(), v.maxLength(200)), "");
+/** As a form sends it: empty fields are there. */
+const Query = v.object({
+  base: text,
+  version: text,
+  split: text,
+  length: text,
+  loss: text,
+  after: text,
+});
+
+async function propsOf(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  form: v.InferOutput<typeof Query>,
+  signal: AbortSignal,
+): Promise<SeenProps> {
+  const dataset = await getDataset(ctx, actor, id);
+  const bases = (await listCatalogue(ctx, actor)).filter((base) => base.status === "ready" && base.license.accepted);
+  const given = {
+    base_model: form.base,
+    version: form.version,
+    split: form.split,
+    max_length: form.length,
+    loss_on: form.loss,
+    after: form.after,
+  };
+  const parsed = v.safeParse(SeenQuery, Object.fromEntries(Object.entries(given).filter(([, value]) => value !== "")));
+  const choices = {
+    dataset: { id: dataset.id, name: dataset.name },
+    bases: bases.map(({ id, name }) => ({ id, name })),
+  };
+  if (!parsed.success) {
+    const [issue] = parsed.issues;
+    return { ...choices, form, seen: null, problem: `The longest row ${issue.message}.` };
+  }
+  try {
+    return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output, signal), problem: null };
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "not_found") throw error;
+    return { ...choices, form, seen: null, problem: error.message };
+  }
+}
+
+export const inspectionPages = (ctx: Ctx) =>
+  new Elysia({ name: "inspection.pages", seed: ctx.installation, detail: { hide: true } }).use(session(ctx)).get(
+    "/datasets/:id/seen",
+    async ({ request, actor, params, query }) => {
+      const props = await propsOf(ctx, actor, params.id, query, request.signal);
+      return html(pageOf(ctx, request, actor), <SeenPage {...props} />, {
+        fragments: { seen: () => <SeenList {...props} /> },
+      });
+    },
+    { params: v.object({ id: v.pipe(v.string(), v.maxLength(100)) }), query: Query },
+  );

@@ -1,0 +1,233 @@
+/** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
+import * as v from "valibot";
+import { knows } from "../../../src/contract/support.ts";
+import { parseJsonText } from "../../../src/lib/json.ts";
+import { findFlaw } from "../../../src/lib/well-formed.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { TrainRequest } from "../../../src/training/plan/request.ts";
+import {
+  EMPTY_PLACE,
+  PLACE_FIELDS,
+  type PlaceForm,
+  placeField,
+  placeForm,
+  postedPlace,
+  wishesOfForm,
+} from "../queue/form.ts";
+
+/** Fields of the form that are numbers or choices and may be left to `auto`. */
+export const NUMBERS = [
+  "n_epochs",
+  "max_steps",
+  "learning_rate",
+  "batch_size",
+  "scheduler",
+  "warmup_ratio",
+  "weight_decay",
+  "max_grad_norm",
+  "seed",
+  "adapter",
+  "lora_r",
+  "lora_alpha",
+  "lora_dropout",
+  "lora_layers",
+  "rslora",
+  "dora",
+  "quantization",
+  "loss_on",
+  "loss",
+  "beta",
+  "label_smoothing",
+  "desirable_weight",
+  "undesirable_weight",
+  "center",
+  "loss_type",
+  "num_generations",
+  "max_completion_length",
+  "temperature",
+  "neftune_alpha",
+  "packing",
+  "padding_free",
+  "early_stopping",
+  "keep_best",
+  "attention",
+  "liger_kernel",
+  "torch_compile",
+  "max_length",
+  "precision",
+  "gradient_checkpointing",
+  "per_device_batch_size",
+  "gpus",
+  "parallel",
+  "eval_every",
+  "save_every",
+] as const;
+const WORDS = new Set<string>([
+  "scheduler",
+  "loss_on",
+  "loss",
+  "loss_type",
+  "adapter",
+  "quantization",
+  "precision",
+  "parallel",
+  "attention",
+]);
+const SWITCHES = new Set<string>([
+  "rslora",
+  "dora",
+  "packing",
+  "padding_free",
+  "keep_best",
+  "gradient_checkpointing",
+  "liger_kernel",
+  "torch_compile",
+]);
+
+/** What the form holds, as typed. */
+export interface JobForm {
+  data: string;
+  model: string;
+  method: string;
+  name: string;
+  evaluate: boolean;
+  /** The grader of GRPO as JSON. */
+  grader: string;
+  /** An answer to try the grader on. */
+  answer: string;
+  numbers: Record<string, string>;
+  place: PlaceForm;
+}
+
+const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+/** The posted form. */
+export const JobFormBody = v.object({
+  data: text(100),
+  model: text(200),
+  method: text(20),
+  name: text(200),
+  evaluate: text(5),
+  /** A suggestion of the plan that was accepted: fields and values as in an address. */
+  change: text(500),
+  grader: text(300_000),
+  /** A type of grader to start from, in place of what is written. */
+  start: text(30),
+  answer: text(20_000),
+  /** Try the grader on the answer. */
+  try: text(5),
+  /** What the last try showed, sent along so that a form that is drawn anew still shows it. */
+  outcome: text(5000),
+  ...PLACE_FIELDS,
+  ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
+    (typeof NUMBERS)[number],
+    ReturnType<typeof text>
+  >),
+});
+
+export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
+  const { data, model, method, name, evaluate, answer } = body;
+  // A form that is sent ends lines as the network does, one that a script sends as the text area does.
+  const grader = body.grader.replaceAll("\r\n", "\n");
+  const numbers = pickNumbers((key) => body[key]);
+  const place = postedPlace(body);
+  const form = {
+    data,
+    model,
+    method: method || "auto",
+    name: name.trim(),
+    evaluate: evaluate === "1",
+    grader,
+    answer,
+    numbers,
+    place,
+  };
+  return body.change ? changed(form, body.change) : form;
+}
+
+/** The form with a change of some of its numbers, written as in an address. */
+export function changed(form: JobForm, change: string): JobForm {
+  const given = new URLSearchParams(change);
+  return {
+    ...form,
+    numbers: { ...form.numbers, ...pickNumbers((name) => given.get(name) ?? form.numbers[name] ?? "") },
+  };
+}
+
+const pickNumbers = (value: (name: (typeof NUMBERS)[number]) => string) =>
+  Object.fromEntries(NUMBERS.map((name) => [name, value(name).trim()]));
+
+/** An untouched form. */
+export function emptyForm(data: string, model: string): JobForm {
+  const untouched = { method: "auto", name: "", evaluate: true, grader: "", answer: "" };
+  return { data, model, ...untouched, numbers: {}, place: EMPTY_PLACE };
+}
+
+/** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
+export function formOfJob(job: JobRow): JobForm {
+  const { spec, request } = job;
+  const numbers: Record<string, string> = {};
+  for (const name of NUMBERS) {
+    const value = request[name];
+    if (value !== null && ["number", "string", "boolean"].includes(typeof value) && value !== "auto")
+      numbers[name] = String(value);
+  }
+  return {
+    data: spec.kind === "train" ? spec.dataset.dataset_id : "",
+    model: spec.kind === "train" ? (spec.start?.model ?? spec.base_model.id) : spec.base_model.id,
+    method: typeof request.method === "string" ? request.method : "auto",
+    name: spec.kind === "train" ? (spec.suffix ?? "") : "",
+    evaluate: spec.kind === "train" ? spec.evaluate_after : true,
+    grader: request.grader ? JSON.stringify(request.grader, null, 2) : "",
+    answer: "",
+    numbers,
+    // Moments that were meant for the first run are not for this one.
+    place: placeForm({ ...job, startAfter: null, deadline: null }),
+  };
+}
+
+/** Field of the form a request field belongs to. */
+const FIELD_OF: Record<string, string> = { training_file: "data", suffix: "name" };
+export const fieldOf = (param: string | null): string =>
+  param ? (FIELD_OF[param] ?? (param.startsWith("grader.") ? "grader" : param)) : "";
+
+/** The request the form stands for, or what is wrong with it by field. */
+export function requestOf(form: JobForm): { request: TrainRequest } | { problems: Record<string, string> } {
+  const given: Record<string, unknown> = {
+    model: form.model,
+    training_file: form.data,
+    suffix: form.name || null,
+    method: form.method === "auto" ? null : form.method,
+    evaluate_after: form.evaluate,
+    ...wishesOfForm(form.place),
+  };
+  const problems: Record<string, string> = {};
+  if (form.grader.trim() && knows(form.method, "grader")) {
+    try {
+      given.grader = parseJsonText(form.grader);
+      const found = findFlaw(given.grader);
+      if (found) problems.grader = `${found.param || "The grader"} ${found.flaw}.`;
+    } catch (error) {
+      problems.grader = `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+  for (const [name, value] of Object.entries(form.numbers)) {
+    if (!value || value === "auto" || !knows(form.method, name)) continue;
+    if (WORDS.has(name)) given[name] = value;
+    else if (SWITCHES.has(name)) given[name] = value === "true";
+    // A comma is how half the world writes a decimal point.
+    else if (/^-?([0-9]+([.,][0-9]+)?|[.,][0-9]+)(e-?[0-9]{1,3})?$/i.test(value))
+      given[name] = Number(value.replace(",", "."));
+    else problems[name] = "Write a number, or leave it empty for auto";
+  }
+  const parsed = v.safeParse(TrainRequest, given);
+  if (!parsed.success)
+    for (const issue of parsed.issues) {
+      const path = v.getDotPath(issue);
+      const where = path?.startsWith("grader.") ? `${path}: ` : "";
+      problems[placeField(fieldOf(path))] ??= where + sentence(issue.message);
+    }
+  if (Object.keys(problems).length || !parsed.success) return { problems };
+  return { request: parsed.output };
+}
+
+const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);

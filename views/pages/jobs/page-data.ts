@@ -1,0 +1,235 @@
+/** Gathers what the job pages show, from this room and those before it. */
+
+import { usageOfJob } from "../../../src/billing/ledger/service.ts";
+import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
+import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import { fits } from "../../../src/contract/support.ts";
+import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../../../src/data/datasets/service.ts";
+import { AppError } from "../../../src/errors.ts";
+import { listed } from "../../../src/lib/page.ts";
+import { listCatalogue, listCheckpoints, listModels } from "../../../src/models/service.ts";
+import { listJobs } from "../../../src/training/jobs/list.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { listAttempts } from "../../../src/training/jobs/service.ts";
+import { getJob } from "../../../src/training/jobs/store.ts";
+import { listHistory, listSamples, readLogs, readSeries } from "../../../src/training/metrics/service.ts";
+import { reproductionOf } from "../../../src/training/plan/reproduce.ts";
+import { planTrainJob } from "../../../src/training/plan/service.ts";
+import { queueFacts } from "../../../src/training/queue/service.ts";
+import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
+import { startOf } from "./grader-templates.ts";
+
+const PAGE = 25;
+const LOG_LINES = 300;
+/** Tuned models offered to go on from. */
+const BEGINNINGS = 20;
+const KINDS = ["train", "evaluate", "serve", "export"] as const;
+/** States in which something happens by itself. */
+const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
+
+export interface ListFilters {
+  q: string;
+  state: string;
+  kind: string;
+  after: string;
+}
+
+/** A page of the job list. Words nobody knows as a filter are passed over. */
+export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after }: ListFilters) {
+  const states = state === "active" ? ACTIVE : JOB_STATES.filter((one) => one === state);
+  const rows = await listJobs(ctx, actor, {
+    search: q.trim() || undefined,
+    state: states.length ? [...states] : undefined,
+    kind: KINDS.find((one) => one === kind),
+    after: after || undefined,
+    limit: PAGE,
+  });
+  return listed(rows, PAGE);
+}
+
+/** Whether something still happens with a job of this state, so that its page listens. */
+const isOpen = (state: JobState) => ACTIVE.includes(state);
+
+/** Everything of one job's page. */
+export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log: string; before: string }) {
+  const job = await getJob(ctx, actor, id);
+  const logSearch = query.log.trim();
+  // The series first: their batch id is where the live stream takes over, and whatever is read later is newer.
+  const series = await readSeries(ctx, id, { maxPoints: 1000 });
+  const [attempts, checkpoints, samples, history, log, usage, evaluation] = await Promise.all([
+    listAttempts(ctx, actor, id),
+    listCheckpoints(ctx, id, { limit: 50 }),
+    listSamples(ctx, id),
+    listHistory(ctx, id),
+    readLogs(ctx, id, {
+      search: logSearch || undefined,
+      before: /^\d{1,15}$/.test(query.before) ? Number(query.before) : undefined,
+      limit: LOG_LINES,
+    }),
+    usageOfJob(ctx, actor, id),
+    job.kind === "train" ? evaluationOf(ctx, actor, job) : null,
+  ]);
+  const queue = await queueFacts(ctx, actor, job);
+  const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
+  const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
+  return {
+    job,
+    series,
+    attempts,
+    checkpoints,
+    samples,
+    history,
+    log,
+    logSearch,
+    evaluation,
+    latest,
+    model,
+    queue,
+    costUsd: usage.durationMs > 0 ? usage.costUsd : null,
+    active: isOpen(job.state),
+    dataName: await dataName(ctx, actor, job.spec),
+    reproduction: await reproductionOf(ctx, actor, job),
+  };
+}
+
+/** What the data of a job is called; null when it has none, or it is deleted. */
+async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string | null> {
+  if (!("dataset" in spec) || !spec.dataset) return null;
+  const found = await getDataset(ctx, actor, spec.dataset.dataset_id).catch(() => null);
+  return found?.name ?? null;
+}
+
+/** The form a new-job page begins with: a copy of a job, or empty with what the address or common sense suggests. */
+export async function firstForm(
+  ctx: Ctx,
+  actor: Actor,
+  query: { data: string; model: string; from: string; change: string },
+) {
+  if (query.from) {
+    const job = await getJob(ctx, actor, query.from);
+    return { form: changed(formOfJob(job), query.change), from: job.name };
+  }
+  const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 30 }), listCatalogue(ctx, actor)]);
+  const usable = bases.filter((base) => base.status === "ready" && base.license.accepted);
+  const base = usable.find((one) => one.id === query.model) ?? usable.find((one) => one.default) ?? usable[0];
+  const data = datasets.find((row) => row.version?.status === "ready") ?? datasets[0];
+  return { form: emptyForm(query.data || (data?.dataset.id ?? ""), base?.id ?? ""), from: null };
+}
+
+/** Data that is not in the list of newest datasets, chosen by link or by copying a job: an older dataset, or one version of any. */
+async function otherData(ctx: Ctx, actor: Actor, id: string) {
+  try {
+    const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);
+    const { name } = await getDataset(ctx, actor, version.datasetId);
+    const { status, trainRows, rowType, number } = version;
+    return [{ id, name: id.startsWith("dsv_") ? `${name}, version ${number}` : name, status, trainRows, rowType }];
+  } catch {
+    return []; // the plan says what is wrong with it
+  }
+}
+
+/** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
+export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null, start = "") {
+  const [datasets, bases, tuned] = await Promise.all([
+    listDatasets(ctx, actor, { limit: 100 }),
+    listCatalogue(ctx, actor),
+    listModels(ctx, actor),
+  ]);
+  const beginnings = tuned.flatMap(({ id }) => (id.startsWith("ft:") ? [{ id, base: id.split(":")[1] ?? "" }] : []));
+  beginnings.length = Math.min(beginnings.length, BEGINNINGS);
+  // A checkpoint, or a model beyond the newest, chosen by link or by copying a job.
+  if (asked.model.startsWith("ft:") && !beginnings.some((one) => one.id === asked.model))
+    beginnings.push({ id: asked.model, base: asked.model.split(":")[1] ?? "" });
+  const choices = datasets.map(({ dataset, version }) => ({
+    id: dataset.id,
+    name: dataset.name,
+    status: version?.status ?? "failed",
+    trainRows: version?.trainRows ?? 0,
+    rowType: version?.rowType ?? null,
+  }));
+  if (!choices.some((one) => one.id === asked.data)) choices.push(...(await otherData(ctx, actor, asked.data)));
+  // Other data may be for other methods: then the usual one for it is meant.
+  const rows = choices.find((one) => one.id === asked.data && one.status === "ready")?.rowType;
+  const form = rows && !fits(asked.method, rows) ? { ...asked, method: "auto" } : asked;
+  const item = rows === "prompt" ? await firstItem(ctx, actor, asked.data) : null;
+  if (start) form.grader = startOf(start, Object.keys(item ?? {})[0] ?? "answer");
+  const { view, problems } = await planOf(ctx, actor, form);
+  return {
+    form,
+    from,
+    admin: actor.role === "admin",
+    datasets: choices,
+    bases: bases.map((base) => ({
+      id: base.id,
+      name: base.name,
+      status: base.status,
+      parameters: base.parameters,
+      contextLength: base.context_length,
+      license: base.license.name,
+      accepted: base.license.accepted,
+    })),
+    tuned: beginnings,
+    plan: view,
+    item,
+    problems,
+  };
+}
+
+/** What graders know of the first row of prompts; null when it cannot be read. */
+async function firstItem(ctx: Ctx, actor: Actor, id: string): Promise<Record<string, unknown> | null> {
+  try {
+    const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);
+    const { rows } = await readRows(ctx, actor, version.id, { split: "train", after: -1, limit: 1 });
+    return (rows as { item?: Record<string, unknown> }[])[0]?.item ?? null;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return null; // the plan says what is wrong with it
+  }
+}
+
+async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
+  if (!form.data || !form.model) return { view: null, problems: {} };
+  const parsed = requestOf(form);
+  if ("problems" in parsed) return { view: null, problems: parsed.problems };
+  try {
+    const plan = await planTrainJob(ctx, actor, parsed.request);
+    return { view: { plan }, problems: {} };
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    const problems: Record<string, string> = { [fieldOf(error.param)]: error.message };
+    return { view: null, problems };
+  }
+}
+
+/** The newest evaluation made of a training job, as the job it is. */
+async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow, state?: JobState): Promise<JobRow | null> {
+  const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state, parentId: job.id, limit: 1 });
+  return newest ?? null;
+}
+
+/** The training jobs among `ids`, with curves, outcome and cost; at most `most`. */
+export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: number) {
+  const jobs = await Promise.all(ids.slice(0, most).map((id) => getJob(ctx, actor, id)));
+  const trained = jobs.filter((job): job is JobRow & { spec: TrainSpec } => job.spec.kind === "train");
+  const runs = await Promise.all(
+    trained.map(async (job) => {
+      const [series, evaluation, usage] = await Promise.all([
+        readSeries(ctx, job.id, { maxPoints: 500 }),
+        evaluationOf(ctx, actor, job, "succeeded"),
+        usageOfJob(ctx, actor, job.id),
+      ]);
+      const result = isEvaluateResult(evaluation?.result) ? evaluation.result : null;
+      return { job, series, evaluation: result, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
+    }),
+  );
+  const note =
+    ids.length > most
+      ? `At most ${most} runs fit beside each other; the first ${most} are shown.`
+      : trained.length < jobs.length
+        ? "Only training jobs can be compared; the others are left out."
+        : ids.length === 1
+          ? "One run alone has nothing to be compared with: tick a second one in the list of jobs."
+          : null;
+  return { runs, note };
+}

@@ -1,0 +1,154 @@
+/** The forms of the queue's pages as requests and back: empty text means "not wished". */
+import * as v from "valibot";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { QueueChange } from "../../../src/training/jobs/placement-model.ts";
+import { ShareChange } from "../../../src/training/queue/model.ts";
+import type { TeamView } from "../../../src/training/queue/service.ts";
+
+/** What the form holds, as typed. */
+export interface PlaceForm {
+  priority: string;
+  not_before: string;
+  deadline: string;
+  from: string;
+  until: string;
+  tz: string;
+  /** Days on which the hours begin, `0` (Sunday) to `6`; none = every day. */
+  days: string[];
+}
+
+const text = v.optional(v.pipe(v.string(), v.maxLength(60)), "");
+export const PLACE_FIELDS = {
+  priority: text,
+  not_before: text,
+  deadline: text,
+  from: text,
+  until: text,
+  tz: text,
+  // One checkbox sends a text, several a list.
+  days: v.optional(
+    v.pipe(
+      v.union([
+        v.pipe(v.string(), v.maxLength(10)),
+        v.pipe(v.array(v.pipe(v.string(), v.maxLength(10))), v.maxLength(7)),
+      ]),
+      v.transform((given) => [given].flat()),
+    ),
+    [],
+  ),
+};
+export const PlaceBody = v.object(PLACE_FIELDS);
+export const ShareBody = v.object({ weight: text, max_gpus: text, gpu_hours_per_month: text });
+
+/** Milliseconds as a datetime-local field has them, in UTC. */
+const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
+
+export const EMPTY_PLACE: PlaceForm = {
+  priority: "",
+  not_before: "",
+  deadline: "",
+  from: "",
+  until: "",
+  tz: "UTC",
+  days: [],
+};
+
+/** The form of a job's place as it is. */
+export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadline" | "window">): PlaceForm {
+  const { priority, startAfter, deadline, window } = row;
+  return {
+    priority: String(priority),
+    not_before: local(startAfter),
+    deadline: local(deadline),
+    from: window?.from ?? "",
+    until: window?.until ?? "",
+    tz: window?.tz ?? "UTC",
+    days: (window?.days ?? []).map(String),
+  };
+}
+
+const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);
+
+/** Field of the form behind a field of the request: a window as a whole is wrong where it ends. */
+export const placeField = (path: string): string =>
+  path === "window" ? "until" : path.replace(/^window\.(\w+).*/, "$1");
+
+/** The fields of a posted form that are about its place. */
+export const postedPlace = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
+  priority,
+  not_before,
+  deadline,
+  from,
+  until,
+  tz,
+  days,
+});
+
+/** What a wrong request says, by field of the form. */
+function problemsOf(issues: readonly v.BaseIssue<unknown>[]): Record<string, string> {
+  const problems: Record<string, string> = {};
+  for (const issue of issues) {
+    const field = placeField(v.getDotPath(issue as v.BaseIssue<Record<string, unknown>>) ?? "_");
+    problems[field] ??= sentence(issue.message);
+  }
+  return problems;
+}
+
+/** Numbers as people type them; what is none stays text, and the schema says so. */
+const number = (value: string) => (value.trim() === "" ? null : Number.isNaN(Number(value)) ? value : Number(value));
+/** A datetime-local text in UTC; seconds may be there. */
+const moment = (value: string) => (value === "" ? null : `${value}Z`);
+
+/** The wishes a form stands for, not yet checked. */
+export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
+  const some = form.days.length > 0 && form.days.length < 7;
+  const hours = form.from !== "" || form.until !== "" || some;
+  return {
+    priority: number(form.priority) ?? 0,
+    not_before: moment(form.not_before),
+    deadline: moment(form.deadline),
+    window: hours
+      ? {
+          from: form.from,
+          until: form.until,
+          tz: form.tz.trim() || "UTC",
+          ...(some ? { days: form.days.map(number).sort() } : {}),
+        }
+      : null,
+  };
+}
+
+/**
+ * What a form changes. Only fields that differ from what holds are sent: a moment that has passed meanwhile, or seconds that the form
+ * does not show, stay as they are.
+ * @returns `change` null when nothing differs
+ */
+export function placeRequest(
+  form: PlaceForm,
+  holds: PlaceForm,
+): { change: QueueChange | null } | { problems: Record<string, string> } {
+  const before = wishesOfForm(holds);
+  const differs = Object.entries(wishesOfForm(form)).filter(
+    ([name, wish]) => JSON.stringify(wish) !== JSON.stringify(before[name]),
+  );
+  if (differs.length === 0) return { change: null };
+  const parsed = v.safeParse(QueueChange, Object.fromEntries(differs));
+  return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
+}
+
+export type ShareForm = v.InferOutput<typeof ShareBody>;
+const shown = (value: number | null) => (value === null ? "" : String(value));
+export const shareForm = (team: TeamView): ShareForm => ({
+  weight: String(team.weight),
+  max_gpus: shown(team.maxGpus),
+  gpu_hours_per_month: shown(team.monthGpuHours),
+});
+
+export function shareRequest(form: ShareForm): { change: ShareChange } | { problems: Record<string, string> } {
+  const parsed = v.safeParse(ShareChange, {
+    weight: number(form.weight) ?? 1,
+    max_gpus: number(form.max_gpus),
+    gpu_hours_per_month: number(form.gpu_hours_per_month),
+  });
+  return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
+}

@@ -1,0 +1,136 @@
+/** The form of a new sweep: what is typed in it as the request it means, or what is wrong with it. */
+import * as v from "valibot";
+import type { TrialValue } from "../../../src/contract/sweep.ts";
+import { parseJsonText } from "../../../src/lib/json.ts";
+import { wellFormedJson } from "../../../src/lib/well-formed.ts";
+import { CreateSweep, FIELDS } from "../../../src/training/sweeps/model.ts";
+
+/** Lines of fields with values. */
+export const LINES = 4;
+const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+const lines = <T extends v.GenericSchema>(schema: T, name: string) =>
+  Object.fromEntries(Array.from({ length: LINES }, (_, n) => [`${name}_${n}`, schema]));
+
+export const SweepFormBody = v.object({
+  training: v.pipe(v.string(), v.maxLength(20_000)),
+  name: text(120),
+  strategy: v.optional(v.picklist(["grid", "random", "halving"]), "grid"),
+  trials: text(10),
+  parallel: text(10),
+  seed: text(12),
+  eta: text(4),
+  metric: text(80),
+  ...lines(text(60), "field"),
+  ...lines(text(1000), "values"),
+});
+
+export interface SweepForm {
+  /** The training request as JSON; goes through the form unseen. */
+  training: string;
+  name: string;
+  strategy: "grid" | "random" | "halving";
+  trials: string;
+  parallel: string;
+  seed: string;
+  eta: string;
+  metric: string;
+  lines: { field: string; values: string }[];
+}
+
+export function formOf(body: Record<string, unknown>): SweepForm {
+  const word = (name: string) => String(body[name] ?? "").trim();
+  return {
+    training: word("training"),
+    name: word("name"),
+    metric: word("metric"),
+    strategy: (word("strategy") || "grid") as SweepForm["strategy"],
+    trials: word("trials"),
+    parallel: word("parallel"),
+    seed: word("seed"),
+    eta: word("eta"),
+    lines: Array.from({ length: LINES }, (_, n) => ({ field: word(`field_${n}`), values: word(`values_${n}`) })),
+  };
+}
+
+/** A form for trainings like this one, with the value most often tried. */
+export const firstForm = (training: Record<string, unknown>): SweepForm => ({
+  training: JSON.stringify(training),
+  name: "",
+  strategy: "grid",
+  trials: "8",
+  parallel: "2",
+  seed: "42",
+  eta: "3",
+  metric: "",
+  lines: [
+    { field: "learning_rate", values: "1e-4, 3e-4, 1e-3" },
+    ...Array.from({ length: LINES - 1 }, () => ({ field: "", values: "" })),
+  ],
+});
+
+function typedValue(word: string): TrialValue {
+  if (word === "true" || word === "false") return word === "true";
+  const number = Number(word);
+  return Number.isFinite(number) ? number : word;
+}
+
+const RANGE = /^(\S+)\s+to\s+(\S+?)(?:\s+(log|linear))?$/i;
+
+/** `1e-4, 3e-4`, or `1e-5 to 1e-3` (with `log` or `linear` behind it; else by how far apart they are). */
+function valuesOf(typed: string): unknown {
+  const range = RANGE.exec(typed.trim());
+  if (range) {
+    const [min, max] = [Number(range[1]), Number(range[2])];
+    const scale = range[3]?.toLowerCase() ?? (min > 0 && max / min >= 20 ? "log" : "linear");
+    return { min, max, scale };
+  }
+  return typed
+    .split(",")
+    .map((word) => word.trim())
+    .filter(Boolean)
+    .map(typedValue);
+}
+
+const wholeOf = (typed: string, otherwise: number) => (typed === "" ? otherwise : Number(typed));
+
+/** The request a form means, or problems by the name of the control (`""` = the whole). */
+export function requestOf(form: SweepForm): { request: CreateSweep } | { problems: Record<string, string> } {
+  let training: unknown;
+  try {
+    training = parseJsonText(wellFormedJson(form.training));
+  } catch {
+    return { problems: { "": "The training this sweep begins from is missing. Begin again from a job." } };
+  }
+  const space: Record<string, unknown> = {};
+  for (const [n, { field, values }] of form.lines.entries()) {
+    if (!field) continue;
+    if (!(FIELDS as readonly string[]).includes(field)) return { problems: { [`values_${n}`]: "Choose a field." } };
+    if (field in space) return { problems: { [`values_${n}`]: "This field is named above already." } };
+    if (!values) return { problems: { [`values_${n}`]: "Name at least one value." } };
+    space[field] = valuesOf(values);
+  }
+  const { strategy } = form;
+  const drawn = { trials: wholeOf(form.trials, 8), seed: wholeOf(form.seed, 42) };
+  const parsed = v.safeParse(CreateSweep, {
+    training,
+    space,
+    name: form.name || null,
+    metric: form.metric || null,
+    parallel: wholeOf(form.parallel, 2),
+    strategy:
+      strategy === "grid"
+        ? { type: strategy }
+        : { type: strategy, ...drawn, ...(strategy === "halving" ? { eta: wholeOf(form.eta, 3) } : {}) },
+  });
+  if (parsed.success) return { request: parsed.output };
+  const problems: Record<string, string> = {};
+  for (const issue of parsed.issues) {
+    const [first, second] = (v.getDotPath(issue) ?? "").split(".");
+    const line = form.lines.findIndex(({ field }) => field === second);
+    const control = first === "space" ? (line >= 0 ? `values_${line}` : "values_0") : (second ?? first ?? "");
+    const deep = issue.issues?.find((one) => one.kind === "validation") ?? issue;
+    problems[control] ??=
+      first === "training" ? `The training has a wrong '${second}': ${deep.message}.` : `It ${deep.message}.`;
+  }
+  return { problems };
+}
