@@ -2,7 +2,7 @@
 import type { Limits, Need } from "../src/contract/spec.ts";
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 
-export interface GridRun {
+interface GridRun {
   name: string;
   model: "tiny" | "smollm2";
   run: RunShape;

@@ -38,7 +38,7 @@ export function cpuSeconds(pid: number): number {
   return ticks / 100;
 }
 
-export interface Load {
+interface Load {
   perSecond: number;
   p99Ms: number;
   errors: number;

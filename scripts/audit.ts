@@ -12,7 +12,7 @@ Exit code: 0 nothing was found, 1 something was. What could not be asked is prin
 unless --strict is given.`;
 
 /** What one source said. Exactly one of the two lists matters: `unchecked` non-empty means that the answer is not whole. */
-export interface Audit {
+interface Audit {
   source: string;
   /** A line for each vulnerability. */
   found: string[];

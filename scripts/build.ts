@@ -87,7 +87,7 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
 }
 
 /** Runs the binary from an empty directory: it must print its version and migrate an empty data directory. */
-export function smoke(outfile: string): void {
+function smoke(outfile: string): void {
   const empty = mkdtempSync(join(tmpdir(), "ftl-smoke-"));
   try {
     for (const [args, said] of [

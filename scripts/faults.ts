@@ -66,7 +66,7 @@ const orderOf = ({ row, provider }: RowReport) =>
 const cell = (text: string) => text.replace(/\s+/g, " ").replaceAll("|", "\\|").slice(0, 300);
 
 /** The table as Markdown. */
-export function tableOf(rows: readonly RowReport[]): string {
+function tableOf(rows: readonly RowReport[]): string {
   const head = ["row", "provider", "fault", "times", "expected", "seen"];
   const lines = [...rows]
     .sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))

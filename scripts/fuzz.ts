@@ -39,7 +39,7 @@ const SHOWN = 20;
 /** Routes that wait for an engine. */
 const WAITS = /\/(completions|graders\/run)\b/;
 
-export interface FuzzReport {
+interface FuzzReport {
   seed: number;
   requests: number;
   /** Answers by status. */
@@ -49,7 +49,7 @@ export interface FuzzReport {
   failures: string[];
 }
 
-export interface FuzzInput {
+interface FuzzInput {
   seed: number;
   seconds?: number;
   requests?: number;

@@ -9,7 +9,7 @@ import { parseTrainRequest } from "../src/training/plan/request.ts";
 type Value = string | boolean;
 /** Options that are chosen, by name; the others are the usual ones. */
 export type Chosen = Record<string, Value>;
-export type Pair = [a: string, x: Value, b: string, y: Value];
+type Pair = [a: string, x: Value, b: string, y: Value];
 export type Outcome =
   | { kind: "runs"; example: Chosen }
   | { kind: "refused"; reason: string }
@@ -132,7 +132,7 @@ export function specOf(chosen: Chosen): TrainSpec {
 }
 
 /** Why these options do not go together, or null. */
-export function refusedFor(chosen: Chosen): string | null {
+function refusedFor(chosen: Chosen): string | null {
   const method = String(pick(chosen, "method"));
   const stray = Object.keys(chosen).find((option) => !knows(method, option));
   if (stray) return `'${stray}' is no setting of ${method}`;

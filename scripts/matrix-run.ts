@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Chosen, specOf } from "./matrix-cover.ts";
 import { needs, trainerEnvironmentPath } from "./setup.ts";
 
-export interface Surprise {
+interface Surprise {
   pair: string;
   message: string;
 }
@@ -11,7 +11,7 @@ export interface Surprise {
 const TRAINER = join(import.meta.dir, "../trainer");
 
 /** Options as words: `method=dpo quantization=nf4 …` */
-export const wordsOf = (chosen: Chosen): string =>
+const wordsOf = (chosen: Chosen): string =>
   Object.entries(chosen)
     .map(([option, value]) => `${option}=${value}`)
     .join(" ");

@@ -58,7 +58,7 @@ export async function runStep(
 export async function trainerEnvironment(): Promise<{ python: string; directory: string }> {
   const { ensureTrainerEnvironment } = await import("../src/compute/environment/install.ts");
   const { loadConfig } = await import("../src/config.ts");
-  const { openFiles } = await import("../src/lib/files.ts");
+  const { openFiles } = await import("../src/lib/disk/files.ts");
   const config = loadConfig({ data_dir: join(CACHE, "setup"), environments_dir: join(CACHE, "environments") });
   let shown = "";
   const progress = (message: string, fraction: number | null) => {
@@ -109,7 +109,7 @@ export function linkInCache(name: string, target: string): void {
 }
 
 /** Things a script of this project may need and does not make itself. */
-export type Need = "trainer environment" | "tiny model" | "SmolLM2 model" | "Chromium" | "binary" | "node" | "python3";
+type Need = "trainer environment" | "tiny model" | "SmolLM2 model" | "Chromium" | "binary" | "node" | "python3";
 
 const PREPARE = "`bun run test --prepare` makes it";
 
@@ -126,7 +126,7 @@ export function modelPath(name: "tiny" | "smollm2"): string {
 }
 
 /** What is missing of `need`, and the command that makes it; null when it is there. */
-export function missing(need: Need): string | null {
+function missing(need: Need): string | null {
   const file = (path: string, remedy: string) => (existsSync(path) ? null : `no ${need} (${path}): ${remedy}`);
   switch (need) {
     case "trainer environment":

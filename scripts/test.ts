@@ -111,17 +111,21 @@ async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> 
   return { named: docker.address, close: docker.close };
 }
 
-/** Groups with tests of containers. They run last: the image they need is built while the others run. */
-const IN_CONTAINERS = new Set(["conformance", "faults", "rooms"]);
+/** True when a test file starts containers: it needs the engine and the trainer image. */
+const usesContainers = (file: string) => readFileSync(join(ROOT, file), "utf8").includes("support/docker");
 
-/** Every test file, by its folder below test/; those at the top form the group "whole". Groups of containers last. */
+/**
+ * Every test file, by its folder below test/; those at the top form the group "whole". Groups with tests of containers run
+ * last: the image they need is built while the others run.
+ */
 function testGroups(): [name: string, files: string[]][] {
   const groups = new Map<string, string[]>();
   for (const file of [...new Bun.Glob("**/*.test.ts").scanSync(join(ROOT, "test"))].sort()) {
     const name = file.includes("/") ? (file.split("/")[0] ?? "") : "whole";
     groups.set(name, [...(groups.get(name) ?? []), `./test/${file}`]);
   }
-  return [...groups].sort(([a], [b]) => Number(IN_CONTAINERS.has(a)) - Number(IN_CONTAINERS.has(b)));
+  const last = ([, files]: [string, string[]]) => Number(files.some(usesContainers));
+  return [...groups].sort((a, b) => last(a) - last(b));
 }
 
 /**
@@ -265,7 +269,7 @@ async function main(args: string[]): Promise<number> {
   if (bunFiles.length > 0 || words.length === 0) {
     // A process for each group, so that no group meets what another left in memory.
     for (const [name, files] of bunFiles.length > 0 ? [["named", bunFiles] as const] : testGroups()) {
-      if (bunFiles.length > 0 || IN_CONTAINERS.has(name)) {
+      if (bunFiles.length > 0 || files.some(usesContainers)) {
         const docker = await making;
         if (docker) env.FTL_TEST_DOCKER = docker.named;
       }
@@ -294,7 +298,10 @@ async function main(args: string[]): Promise<number> {
       "no:cacheprovider",
       `--junitxml=${report}`,
       // A process each of one thread: a file's tests share what they trained, so a file is never split.
-      ...["-n", String(Math.min(4, availableParallelism())), "--dist", "loadfile"],
+      "-n",
+      String(Math.min(4, availableParallelism())),
+      "--dist",
+      "loadfile",
       ...some,
     ];
     totals.push(await runGroup(how, files, "pytest", join(ROOT, "trainer"), env));

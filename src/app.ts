@@ -66,20 +66,20 @@ import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
+import { openFiles } from "./lib/disk/files.ts";
+import { makePrivate } from "./lib/disk/private.ts";
+import { socketPath } from "./lib/disk/sockets.ts";
 import { armFailPoints } from "./lib/fail-points.ts";
 import { createFairQueue } from "./lib/fair-queue.ts";
-import { openFiles } from "./lib/files.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
-import { makePrivate } from "./lib/private.ts";
-import { socketPath } from "./lib/sockets.ts";
 import { recoverInstalls } from "./models/base/install.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
 import { startPipeline } from "./training/queue/pipeline.ts";
-import { startSweeps } from "./training/sweeps/service.ts";
+import { startSweeps } from "./training/sweeps/run.ts";
 import { startTrainers } from "./training/trainer-protocol/service.ts";
 
 /** A context and the things that end with it. */

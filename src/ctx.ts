@@ -6,8 +6,8 @@ import type { Writer } from "./db/write.ts";
 import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";
 import type { Clock } from "./lib/clock.ts";
+import type { Files } from "./lib/disk/files.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
-import type { Files } from "./lib/files.ts";
 import type { Log } from "./lib/log.ts";
 
 /** The providers in use; see compute/service.ts. */

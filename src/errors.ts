@@ -32,7 +32,7 @@ export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = 
   internal: { status: 500, type: "server_error" },
 };
 
-export interface AppErrorOptions {
+interface AppErrorOptions {
   /** The field the message is about, as the client named it. */
   param?: string | null;
   /** Kept for the log, never sent. */
@@ -70,4 +70,13 @@ export class AppError extends Error {
 /** The answer to everything that does not exist or belongs to someone else: the two are not told apart. */
 export function notFound(what: string, id: string): AppError {
   return new AppError("not_found", `${what}_not_found`, `No such ${what.replaceAll("_", " ")}: ${id}`, { param: "id" });
+}
+
+/** OpenAI's error envelope. */
+export function errorBody(error: AppError): {
+  error: { message: string; type: string; param: string | null; code: string };
+} {
+  return {
+    error: { message: error.message, type: ERROR_TABLE[error.kind].type, param: error.param, code: error.code },
+  };
 }

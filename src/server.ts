@@ -3,14 +3,13 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { App, OpenCtx } from "./app.ts";
 import { adminHandler } from "./cli/admin-socket.ts";
-import { AppError } from "./errors.ts";
+import { AppError, errorBody } from "./errors.ts";
 import { pathOf } from "./http/address.ts";
 import { largestBody } from "./http/body.ts";
-import { errorBody } from "./http/errors.ts";
 import { securityHeaders } from "./http/security.ts";
+import { clearSocket, socketPath } from "./lib/disk/sockets.ts";
 import { newId } from "./lib/ids.ts";
 import { splitListen } from "./lib/listen.ts";
-import { clearSocket, socketPath } from "./lib/sockets.ts";
 
 export interface RunningServer {
   /** `http://127.0.0.1:3900`, with the port the system chose. */

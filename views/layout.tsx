@@ -4,7 +4,7 @@ import { type PageInfo, usePage } from "./context.ts";
 import { Icon, type IconName, Mark } from "./parts/icons.tsx";
 import { Notice } from "./parts/notice.tsx";
 
-export interface Crumb {
+interface Crumb {
   label: string;
   href: string;
 }

@@ -15,7 +15,7 @@ export interface Engine {
   docker: Docker;
 }
 
-export interface HostProblem {
+interface HostProblem {
   message: string;
   remedy: string;
 }

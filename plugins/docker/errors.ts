@@ -79,7 +79,7 @@ const REFUSED =
 export class EngineSilent extends Error {}
 
 /** The engine's own words, one line. */
-export function wordsOf(error: unknown): string {
+function wordsOf(error: unknown): string {
   const { json, message } = error as EngineError;
   return (json?.message ?? message ?? String(error)).replace(/\s+/g, " ").trim().slice(0, 500);
 }

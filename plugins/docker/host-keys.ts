@@ -15,7 +15,7 @@ function names(pattern: string, host: string, port: number): boolean {
 }
 
 /** Keys that a known_hosts text holds for a host. Revoked keys are left out, certificate authorities are not understood. */
-export function knownKeys(text: string, host: string, port: number): Buffer[] {
+function knownKeys(text: string, host: string, port: number): Buffer[] {
   return text.split("\n").flatMap((line) => {
     const [patterns, type, key] = line.trim().split(/\s+/);
     if (!patterns || !type || !key || /^[#@]/.test(patterns)) return [];

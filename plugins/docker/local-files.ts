@@ -8,7 +8,7 @@ import type { Order } from "./container.ts";
 const SOCKET_PATH_LIMIT = 100;
 
 /** Real path of `path`, which must be a directory strictly below `root`. Links that lead out are refused. */
-export async function below(root: string, path: string): Promise<string | null> {
+async function below(root: string, path: string): Promise<string | null> {
   try {
     const [base, real] = await Promise.all([realpath(root), realpath(path)]);
     return real.startsWith(base + sep) && (await lstat(real)).isDirectory() ? real : null;

@@ -24,7 +24,7 @@ export function within<T>(call: Promise<T>, ms = CALL_MS): Promise<T> {
   return Promise.race([call, late]).finally(() => clearTimeout(timer));
 }
 
-export interface Machine {
+interface Machine {
   name: string;
   cpus: number;
   memoryMb: number;

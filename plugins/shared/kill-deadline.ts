@@ -5,7 +5,7 @@ import { join } from "node:path";
 /** Seconds between the request to end and the kill, unless the host names another number. */
 export const DEFAULT_GRACE_S = 30;
 
-export interface KillDeadline {
+interface KillDeadline {
   /** Milliseconds since 1970. */
   at: number;
   /** The work had already been asked to end by then, or earlier. */

@@ -6,7 +6,7 @@ import { session } from "../http/session.ts";
 import { UsageQuery } from "../insights/analytics/model.ts";
 import { deploymentStats, inferenceUsage } from "../insights/analytics/service.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 
 export const analyticsApi = (ctx: Ctx) =>
   new Elysia({ name: "analytics.api", prefix: "/v1", seed: ctx.installation })

@@ -7,7 +7,7 @@ import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
-const Query = v.object({
+const Query = v.strictObject({
   limit: v.optional(
     v.pipe(
       v.string(),

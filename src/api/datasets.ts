@@ -23,7 +23,6 @@ import {
   createVersion,
   deleteDataset,
   getDataset,
-  getFile,
   listDatasets,
   listVersions,
   readRows,
@@ -32,15 +31,15 @@ import {
   versionOf,
 } from "../data/datasets/service.ts";
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
-import { keepFile } from "../data/files/service.ts";
-import type { VersionOptions } from "../data/storage/records.ts";
+import { getFile, keepFile } from "../data/files/service.ts";
+import type { VersionOptions } from "../data/validation/records.ts";
 import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
 import { readBytes } from "../lib/body.ts";
-import { parseJson } from "../lib/json.ts";
 import { pageOf } from "../lib/page.ts";
+import { parseJson } from "../lib/text/json.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Datasets"];
 const MAX_JSON = 1024 ** 2;
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
@@ -145,7 +144,7 @@ export const datasetsApi = (ctx: Ctx) =>
       },
       {
         params: Id,
-        query: v.object({ keep_file: v.optional(v.picklist(["true", "false"])) }),
+        query: v.strictObject({ keep_file: v.optional(v.picklist(["true", "false"])) }),
         detail: { tags, summary: "Delete a dataset, its rows and its uploaded file" },
       },
     )

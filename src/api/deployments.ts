@@ -16,7 +16,7 @@ import {
   updateDeployment,
 } from "../serving/deployments/service.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Deployments"];
 
 export const deploymentsApi = (ctx: Ctx) =>

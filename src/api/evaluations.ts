@@ -8,7 +8,7 @@ import { createEvaluation, evaluationJob, getEvaluation, listEvaluations } from 
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Evaluations"];
 
 export const evaluationsApi = (ctx: Ctx) =>

@@ -7,7 +7,7 @@ import { CreateExport } from "../training/exports/model.ts";
 import { cardOf, passportKey, passportOf } from "../training/exports/passport.ts";
 import { createExport, deleteExport, getExport, listExports } from "../training/exports/service.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
 const tags = ["Exports"];
 
 export const exportsApi = (ctx: Ctx) =>

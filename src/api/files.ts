@@ -3,17 +3,16 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
-import { ExpiresAfter, fileView, ListFiles, Purposes } from "../data/datasets/model.ts";
-import { deleteFile, filePath, getFile, listFiles } from "../data/datasets/service.ts";
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
-import { keepFile } from "../data/files/service.ts";
+import { ExpiresAfter, fileView, ListFiles, Purposes } from "../data/files/model.ts";
+import { deleteFile, filePath, getFile, keepFile, listFiles } from "../data/files/service.ts";
 import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Files"];
-const CreateFields = v.object({ purpose: Purposes, expires_after: v.optional(ExpiresAfter) });
+const CreateFields = v.strictObject({ purpose: Purposes, expires_after: v.optional(ExpiresAfter) });
 
 export const filesApi = (ctx: Ctx) =>
   new Elysia({ name: "files.api", prefix: "/v1/files", seed: ctx.installation })

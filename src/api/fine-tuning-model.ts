@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
-import type { CheckpointRow } from "../models/model.ts";
+import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
 import { autoLearningRate } from "../training/plan/defaults.ts";
@@ -42,8 +42,8 @@ const whole = (fallback: number) =>
   );
 const after = v.optional(v.pipe(v.string(), v.maxLength(100)));
 export const JobsPage = v.looseObject({ after, limit: whole(20) });
-export const EventsPage = v.object({ after, limit: whole(20) });
-export const CheckpointsPage = v.object({ after, limit: whole(10) });
+export const EventsPage = v.strictObject({ after, limit: whole(20) });
+export const CheckpointsPage = v.strictObject({ after, limit: whole(10) });
 
 /** Request fields of ours by the name they have under `ftl`. */
 const EXTRAS: Record<string, keyof TrainRequest> = {

@@ -6,7 +6,7 @@ import { AppError, notFound } from "../errors.ts";
 import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
-import { listCheckpoints } from "../models/service.ts";
+import { listCheckpoints } from "../models/tuned/service.ts";
 import { listJobs } from "../training/jobs/list.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { cancelJob, pauseJob, resumeJob } from "../training/jobs/service.ts";
@@ -26,7 +26,7 @@ import {
   metadataFilter,
 } from "./fine-tuning-model.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Fine-tuning"];
 const PATH = "/v1/fine_tuning/jobs";
 

@@ -1,9 +1,10 @@
 /** OpenAI's /v1/fine_tuning/alpha/graders: run a grader on one sample, and check one. */
 import { Elysia } from "elysia";
 import type { Ctx } from "../ctx.ts";
+import type { AskAs } from "../graders/judge.ts";
 import { RunGrader, ValidateGrader } from "../graders/model.ts";
 import { pythonRunner } from "../graders/python.ts";
-import { type AskAs, runGrader, validateGrader } from "../graders/service.ts";
+import { runGrader, validateGrader } from "../graders/service.ts";
 import { session } from "../http/session.ts";
 
 const tags = ["Fine-tuning"];

@@ -28,7 +28,7 @@ export const inspectionApi = (ctx: Ctx) =>
       };
     },
     {
-      params: v.object({ id: v.pipe(v.string(), v.maxLength(100)) }),
+      params: v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) }),
       query: SeenQuery,
       detail: {
         tags: ["Datasets"],

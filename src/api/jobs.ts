@@ -6,7 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
-import { listCheckpoints } from "../models/service.ts";
+import { listCheckpoints } from "../models/tuned/service.ts";
 import { listJobs } from "../training/jobs/list.ts";
 import { attemptView, type JobRow, jobView, ListJobs } from "../training/jobs/model.ts";
 import {
@@ -27,7 +27,7 @@ import { queueFacts } from "../training/queue/service.ts";
 import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
 import { startView, waitingView } from "./queue.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Jobs"];
 const PATH = "/v1/jobs";
 

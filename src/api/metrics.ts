@@ -19,7 +19,7 @@ import { listSamples, readLogs, readSeries, requireJobs } from "../training/metr
 import { openStream } from "../training/metrics/stream.ts";
 import { TOPICS } from "../training/metrics/topics.ts";
 
-const params = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const params = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Metrics"];
 
 /** The id a returning reader last saw: the header browsers send by themselves wins over the address. */

@@ -5,22 +5,16 @@ import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { session } from "../http/session.ts";
-import { importFromHub, importLocal, importTuned, installBaseModel } from "../models/base/imports.ts";
-import { artifactView, ImportRequest } from "../models/model.ts";
-import {
-  acceptLicense,
-  artifactDir,
-  deleteModel,
-  describeBaseModel,
-  getArtifact,
-  listCatalogue,
-  listModels,
-  retrieveModel,
-} from "../models/service.ts";
+import { importFromHub, importLocal, installBaseModel } from "../models/base/imports.ts";
+import { ImportRequest } from "../models/base/model.ts";
+import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
 import { modelLineage } from "../models/tuned/lineage.ts";
+import { artifactView } from "../models/tuned/model.ts";
+import { importTuned } from "../models/tuned/promote.ts";
+import { artifactDir, deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
 
 /** Ids of models hold `:` and, from the hub, `/` (sent as `%2F`): one path segment, decoded after routing. */
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
 const models = { tags: ["Models"] };
 const bases = { tags: ["Base models"] };
 

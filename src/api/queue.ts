@@ -16,7 +16,7 @@ import {
   type WaitView,
 } from "../training/queue/service.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Queue"];
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 

@@ -8,7 +8,7 @@ const GENERATIONS = 8;
 const MOST = 64;
 
 /** OpenAI's hyperparameters that are ours by another name. */
-export const RENAMED = { eval_interval: "eval_every", compute_multiplier: "num_generations" } as const;
+const RENAMED = { eval_interval: "eval_every", compute_multiplier: "num_generations" } as const;
 /** Those that are only taken where they change nothing, and why. */
 const FIXED: Record<string, { values: readonly unknown[]; reason: string }> = {
   eval_samples: { values: ["auto", 1], reason: "hold-out prompts are answered once each, by the likeliest words" },

@@ -5,9 +5,10 @@ import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 import { CreateSweep, ListSweeps } from "../training/sweeps/model.ts";
-import { cancelSweep, createSweep, getSweep, listSweeps, planSweep } from "../training/sweeps/service.ts";
+import { planSweep } from "../training/sweeps/plan.ts";
+import { cancelSweep, createSweep, getSweep, listSweeps } from "../training/sweeps/service.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Sweeps"];
 
 export const sweepsApi = (ctx: Ctx) =>

@@ -3,12 +3,12 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
-import { CompleteUpload, CreateUpload, partView, uploadView } from "../data/datasets/model.ts";
 import { readUpload } from "../data/files/forms.ts";
+import { CompleteUpload, CreateUpload, partView, uploadView } from "../data/uploads/model.ts";
 import { addPart, cancelUpload, completeUpload, createUpload, MAX_PART_BYTES } from "../data/uploads/service.ts";
 import { session } from "../http/session.ts";
 
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Uploads"];
 
 export const uploadsApi = (ctx: Ctx) =>

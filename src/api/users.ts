@@ -1,16 +1,16 @@
 /** JSON API of users and organisations, for administrators: list, invite, change. */
 import { Elysia } from "elysia";
+import { PageQuery } from "../accounts/auth/model.ts";
+import { createOrganisation } from "../accounts/auth/service.ts";
+import { createInvitation } from "../accounts/organizations/invitations.ts";
 import {
   ChangeUser,
   CreateOrganisation,
   InviteUser,
   invitationView,
   organisationView,
-  PageQuery,
   userView,
-} from "../accounts/auth/model.ts";
-import { createOrganisation } from "../accounts/auth/service.ts";
-import { createInvitation } from "../accounts/organizations/invitations.ts";
+} from "../accounts/organizations/model.ts";
 import { listOrganisations } from "../accounts/organizations/service.ts";
 import { changeUser, getUser, listUsers } from "../accounts/organizations/users.ts";
 import type { Ctx } from "../ctx.ts";

@@ -15,7 +15,7 @@ interface Command<S extends v.GenericSchema> {
 }
 const command = <S extends v.GenericSchema>(args: S, run: Command<S>["run"]): Command<S> => ({ args, run });
 
-export const COMMANDS = {
+const COMMANDS = {
   /** Makes an account. -> `{id, email, org}` */
   "user.create": command(
     v.strictObject({
@@ -53,7 +53,7 @@ export const COMMANDS = {
   })),
 } as const;
 
-export type CommandName = keyof typeof COMMANDS;
+type CommandName = keyof typeof COMMANDS;
 
 /**
  * Checks the arguments and carries the command out.

@@ -2,9 +2,9 @@
 
 import type { Ctx } from "../ctx.ts";
 import { readOwner } from "../db/lock.ts";
-import { AppError, ERROR_TABLE, type ErrorKind } from "../errors.ts";
+import { AppError, ERROR_TABLE, type ErrorKind, errorBody } from "../errors.ts";
 import { pathOf } from "../http/address.ts";
-import { errorBody, toAppError } from "../http/errors.ts";
+import { toAppError } from "../http/errors.ts";
 import { runCommand } from "./admin-commands.ts";
 
 const PREFIX = "/commands/";

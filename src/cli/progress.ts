@@ -18,7 +18,7 @@ interface Out {
 const WIDTH = 24;
 
 /** A bar such as `━━━━━━────  62%`. */
-export function bar(fraction: number, width = WIDTH): string {
+function bar(fraction: number, width = WIDTH): string {
   const full = Math.round(Math.min(1, Math.max(0, fraction)) * width);
   return `${"━".repeat(full)}${"─".repeat(width - full)} ${String(Math.floor(fraction * 100)).padStart(3)}%`;
 }

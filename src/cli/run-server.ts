@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import type { Ctx } from "../ctx.ts";
 import { startServer } from "../server.ts";
 
-export interface Running {
+interface Running {
   ctx: OpenCtx;
   url: string;
   /** Stops listening, lets requests under way end, closes the database. Jobs go on: their processes survive the server. */

@@ -1,7 +1,7 @@
 /** Reads the verb, runs it, and turns errors into one line and an exit code. */
 import { VERSION } from "../assets.ts";
 import { AppError } from "../errors.ts";
-import { clean } from "../lib/redact.ts";
+import { clean } from "../lib/text/redact.ts";
 import { EXIT, exitCodeOf, readArgs, UsageError, type Verb, verbHelp } from "./command.ts";
 import { VERBS } from "./verbs.ts";
 

@@ -1,6 +1,6 @@
 /** JSON on its way into the database: every text that SQL may read with `json_each`, `json_extract` or `->>` goes through here. */
 import { customType } from "drizzle-orm/sqlite-core";
-import { wellFormedJson } from "../lib/well-formed.ts";
+import { wellFormedJson } from "../lib/text/well-formed.ts";
 
 /**
  * A value as JSON for SQL. `JSON.stringify` alone writes half of a surrogate pair as an escape, which SQLite decodes to

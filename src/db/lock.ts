@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { AppError } from "../errors.ts";
 
 /** What the owner of a data directory says about itself in `run/owner.json`. */
-export interface Owner {
+interface Owner {
   pid: number;
   /** Where it answers, once it listens. */
   url: string | null;

@@ -5,7 +5,7 @@ import { quickReader, quickWriter } from "./local-client.ts";
 import type { Db } from "./types.ts";
 import { createWriter, type Writer } from "./write.ts";
 
-export interface Database {
+interface Database {
   /** For reads only. */
   db: Db;
   /** The one way to write; see write.ts. */

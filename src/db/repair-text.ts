@@ -1,6 +1,6 @@
 /** Repairs text that older builds stored as no UTF-8 (half of a surrogate pair): the driver ends the process when it reads it. Runs once. */
 import type { Client } from "@libsql/client";
-import { wellFormedJson } from "../lib/well-formed.ts";
+import { wellFormedJson } from "../lib/text/well-formed.ts";
 
 /** The row of `installation` that says it was done, and when (milliseconds since 1970). */
 const DONE = "text_repaired_at";

@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Files } from "../lib/files.ts";
+import type { Files } from "../lib/disk/files.ts";
 import type { Log } from "../lib/log.ts";
 
 /** The log is cut back to this size by itself (`journal_size_limit`), and stays near 4 MiB while nobody holds it. */
@@ -13,7 +13,7 @@ const LOOK_MS = 10_000;
 const AGAIN_MS = 600_000;
 
 /** What the watch needs; a context has all of it. */
-export interface WalTools {
+interface WalTools {
   config: Pick<Config, "database_url">;
   files: Pick<Files, "root">;
   clock: Pick<Clock, "monotonic">;

@@ -8,7 +8,7 @@ import { drizzle, type LibSQLDatabase } from "drizzle-orm/libsql";
 import { AppError } from "../errors.ts";
 import type { Db } from "./types.ts";
 
-export interface WriteOptions {
+interface WriteOptions {
   /** Rows whose loss in a power cut is bearable (metrics, logs): commits without waiting for the disk. */
   relaxed?: boolean;
 }

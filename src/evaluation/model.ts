@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
-import { filledName } from "../lib/text.ts";
+import { filledName } from "../lib/text/names.ts";
 import type { Comparison, Judged } from "./statistics.ts";
 
 export type EvaluationRow = typeof evaluation.$inferSelect;
@@ -18,8 +18,8 @@ const common = {
 };
 export const CreateEvaluation = v.union(
   [
-    v.object({ ...common, job: v.pipe(v.string(), v.maxLength(100)) }),
-    v.object({
+    v.strictObject({ ...common, job: v.pipe(v.string(), v.maxLength(100)) }),
+    v.strictObject({
       ...common,
       model: v.pipe(v.string(), v.minLength(1), v.maxLength(400)),
       /** Dataset, version or file whose hold-out rows are answered. */
@@ -35,7 +35,7 @@ const limit = v.optional(
   v.pipe(v.string(), v.regex(/^\d{1,3}$/), v.transform(Number), v.minValue(1), v.maxValue(100)),
   "20",
 );
-export const ListEvaluations = v.object({
+export const ListEvaluations = v.strictObject({
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
   limit,
   /** Only those of one training job. */
@@ -43,7 +43,7 @@ export const ListEvaluations = v.object({
 });
 export const ROW_FILTERS = ["all", "changed", "fixed", "broken", "both_wrong", "both_right"] as const;
 export type RowFilter = (typeof ROW_FILTERS)[number];
-export const ListRows = v.object({
+export const ListRows = v.strictObject({
   /** Row id of the last one seen. */
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
   limit,

@@ -6,15 +6,16 @@ import { bf16Supported, trainerIdentity } from "../compute/providers/registry.ts
 import { isEvaluateResult } from "../contract/job.ts";
 import type { DatasetRef, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, perContext, systemActor } from "../ctx.ts";
-import { datasetRef } from "../data/datasets/model.ts";
 import { resolveTrainingData } from "../data/datasets/service.ts";
+import { datasetRef } from "../data/validation/model.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
-import { artifactProblem, baseModelRef, newestCheckpoint, resolveModel } from "../models/service.ts";
+import { baseModelRef } from "../models/base/service.ts";
+import { artifactProblem, newestCheckpoint, resolveModel } from "../models/tuned/service.ts";
 import { createJob } from "../training/jobs/store.ts";
 import { readPairs } from "./answers.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
@@ -26,7 +27,7 @@ const SWEEP_LIMIT = 50;
 const ROWS_AT_ONCE = 32;
 const comparisonsOf = perContext(() => lruOf<Comparison>(500));
 
-export type CreateRequest = { name?: string; maxRows?: number } & (
+type CreateRequest = { name?: string; maxRows?: number } & (
   | { trainJobId: string /** Made by the sweep, at most once a job. */; automatic?: boolean }
   | {
       model: string;

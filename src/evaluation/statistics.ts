@@ -1,5 +1,5 @@
 /** Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one sentence. */
-import { plural } from "../lib/format.ts";
+import { plural } from "../lib/text/format.ts";
 
 /** One row's numbers of both sides. Losses are means over the answer's `tokens`, in nats. */
 export interface Pair {
@@ -13,13 +13,13 @@ export interface Pair {
 }
 
 /** Tuned minus base, with its 95% interval. */
-export interface Difference {
+interface Difference {
   mean: number;
   low: number;
   high: number;
 }
 
-export type Verdict = "better" | "no_clear_difference" | "worse" | "too_few_rows";
+type Verdict = "better" | "no_clear_difference" | "worse" | "too_few_rows";
 
 export interface Comparison {
   rows: number;

@@ -7,7 +7,7 @@ import { MAX_COMPARED, similarity } from "./similarity.ts";
 import { Filling, type Sample, TemplateError } from "./template.ts";
 
 /** What is graded: the row and what the model said to it. */
-export interface Subject {
+interface Subject {
   item: Record<string, unknown>;
   sample: Sample;
 }

@@ -11,12 +11,12 @@ const FUNCTIONS: Record<string, { least: number; most: number; of: (...args: num
   log: { least: 1, most: 1, of: Math.log },
 };
 const MAX_DEPTH = 64;
-export const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** What is wrong with a formula, or with a value it came to. */
 export class FormulaError extends Error {}
 
-export type Formula = (values: Record<string, number>) => number;
+type Formula = (values: Record<string, number>) => number;
 
 interface Token {
   text: string;

@@ -11,7 +11,7 @@ export type Ask = (body: Record<string, unknown>, signal: AbortSignal) => Promis
 export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
 
 /** Times a model is asked until its answer can be read. */
-export const TRIES = 3;
+const TRIES = 3;
 /** Waking a model and answering; longer is given up. */
 const ANSWER_MS = 5 * 60_000;
 /** Tokens of an answer unless the grader says. */

@@ -1,9 +1,9 @@
 /** OpenAI's graders as clients write them, and the answers of running and checking one. */
 import * as v from "valibot";
-import { filledName } from "../lib/text.ts";
+import { filledName } from "../lib/text/names.ts";
 
 /** Largest source of a Python grader in bytes, as OpenAI has it. */
-export const MAX_SOURCE_BYTES = 256 * 1024;
+const MAX_SOURCE_BYTES = 256 * 1024;
 /** Largest text with templates, in characters. */
 const MAX_TEXT = 200_000;
 const MAX_MESSAGES = 64;
@@ -17,13 +17,13 @@ const Name = filledName(256);
 const Text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const Model = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(400));
 
-export const OPERATIONS = ["eq", "ne", "like", "ilike"] as const;
-export const METRICS = [
+const OPERATIONS = ["eq", "ne", "like", "ilike"] as const;
+const METRICS = [
   ...(["cosine", "fuzzy_match", "bleu", "gleu", "meteor"] as const),
   ...(["rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"] as const),
 ] as const;
 
-const StringCheck = v.object({
+const StringCheck = v.strictObject({
   type: v.literal("string_check"),
   name: Name,
   input: Text,
@@ -31,7 +31,7 @@ const StringCheck = v.object({
   operation: v.picklist(OPERATIONS),
 });
 
-const TextSimilarity = v.object({
+const TextSimilarity = v.strictObject({
   type: v.literal("text_similarity"),
   name: Name,
   input: Text,
@@ -39,7 +39,7 @@ const TextSimilarity = v.object({
   evaluation_metric: v.picklist(METRICS),
 });
 
-const Python = v.object({
+const Python = v.strictObject({
   type: v.literal("python"),
   name: Name,
   source: v.pipe(
@@ -55,12 +55,11 @@ const Python = v.object({
 /** A piece of a message. Images and sounds are known, so that they can be refused by name. */
 const Part = v.union([
   Text,
-  v.object({ type: v.picklist(["input_text", "output_text", "text"]), text: Text }),
+  v.strictObject({ type: v.picklist(["input_text", "output_text", "text"]), text: Text }),
   v.looseObject({ type: v.picklist(["input_image", "input_audio"]) }),
 ]);
-export type GraderPart = v.InferOutput<typeof Part>;
 
-const Message = v.object({
+const Message = v.strictObject({
   role: v.picklist(["user", "assistant", "system", "developer"]),
   content: v.union([Part, v.pipe(v.array(Part), v.maxLength(MAX_PARTS))]),
   type: v.optional(v.literal("message")),
@@ -71,16 +70,16 @@ const Messages = v.pipe(v.array(Message), v.minLength(1, "needs at least one mes
 const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const between = (min: number, max: number) => v.pipe(v.number(), v.minValue(min), v.maxValue(max));
 
-const Sampling = v.object({
+const Sampling = v.strictObject({
   seed: v.optional(v.nullable(whole(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))),
   top_p: v.optional(v.nullable(between(0, 1))),
   temperature: v.optional(v.nullable(between(0, 2))),
   max_completions_tokens: v.optional(v.nullable(whole(1, 1_000_000))),
   reasoning_effort: v.optional(v.nullable(v.picklist(["none", "minimal", "low", "medium", "high", "xhigh", "max"]))),
 });
-export type Sampling = v.InferOutput<typeof Sampling>;
+type Sampling = v.InferOutput<typeof Sampling>;
 
-const ScoreModel = v.object({
+const ScoreModel = v.strictObject({
   type: v.literal("score_model"),
   name: Name,
   model: Model,
@@ -98,7 +97,7 @@ const ScoreModel = v.object({
 });
 
 const Label = v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(256));
-const LabelModel = v.object({
+const LabelModel = v.strictObject({
   type: v.literal("label_model"),
   name: Name,
   model: Model,
@@ -114,7 +113,7 @@ const Single = v.variant("type", SINGLE);
 const isOneGrader = (given: unknown) =>
   typeof given === "object" && given !== null && "type" in given && typeof given.type === "string";
 
-const Multi = v.object({
+const Multi = v.strictObject({
   type: v.literal("multi"),
   name: Name,
   /** By the names that `calculate_output` uses. OpenAI's schema file says one grader here; that is taken too. */
@@ -126,8 +125,6 @@ export const Grader = v.variant("type", [...SINGLE, Multi]);
 export type Grader = v.InferOutput<typeof Grader>;
 export type SingleGrader = v.InferOutput<typeof Single>;
 export type MultiGrader = v.InferOutput<typeof Multi>;
-export type TextSimilarityGrader = v.InferOutput<typeof TextSimilarity>;
-export type PythonGrader = v.InferOutput<typeof Python>;
 export type ScoreModelGrader = v.InferOutput<typeof ScoreModel>;
 export type LabelModelGrader = v.InferOutput<typeof LabelModel>;
 export type Metric = (typeof METRICS)[number];
@@ -151,7 +148,7 @@ export function partsOf(grader: Grader): Record<string, SingleGrader> | null {
 }
 
 /** What can go wrong while grading, as OpenAI names it. */
-export interface GraderErrors {
+interface GraderErrors {
   formula_parse_error: boolean;
   sample_parse_error: boolean;
   truncated_observation_error: boolean;

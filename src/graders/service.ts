@@ -1,7 +1,7 @@
 /** Runs and checks graders for somebody: models are asked as that person, and what they may not see does not exist. */
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import { resolveChatModel } from "../models/service.ts";
+import { resolveChatModel } from "../models/tuned/service.ts";
 import { grade } from "./engine.ts";
 import type { Ask, AskAs } from "./judge.ts";
 import { type Grader, type RunGrader, runView } from "./model.ts";
@@ -9,18 +9,8 @@ import type { RunPython, RunPythonAs } from "./python.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader } from "./validate.ts";
 
-export type { AskAs } from "./judge.ts";
-export {
-  checkTrainGrader,
-  compileTrainGrader,
-  createGrading,
-  createTrying,
-  type Graded,
-  type Tried,
-} from "./training.ts";
-
 /** What graders need of the rest of the house. */
-export interface GraderParts {
+interface GraderParts {
   ask: AskAs;
   python: RunPythonAs;
 }

@@ -6,7 +6,7 @@ import type { Metric } from "./model.ts";
 export const MAX_COMPARED = 20_000;
 
 /** Words and punctuation as mteval-13a parts them, which BLEU is defined on (sacrebleu's default). */
-export function tokens13a(text: string): string[] {
+function tokens13a(text: string): string[] {
   const line = text
     .replaceAll("<skipped>", "")
     .replaceAll("-\n", "")

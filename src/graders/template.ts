@@ -24,7 +24,7 @@ interface Slot {
   keys: string[];
 }
 /** Texts and slots in turn, beginning and ending with a text. */
-export interface Template {
+interface Template {
   texts: string[];
   slots: Slot[];
 }

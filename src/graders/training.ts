@@ -4,7 +4,7 @@ import type { FrozenGrader } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { readRows } from "../data/datasets/service.ts";
 import { AppError } from "../errors.ts";
-import { resolveChatModel } from "../models/service.ts";
+import { resolveChatModel } from "../models/tuned/service.ts";
 import { type GraderTools, grade } from "./engine.ts";
 import type { Ask, AskAs } from "./judge.ts";
 import { type Grade, Grader } from "./model.ts";

@@ -47,7 +47,7 @@ function checkLabels(labels: string[], passing: string[], path: string): void {
 }
 
 /** What the checks ask of the installation. */
-export interface Checks {
+interface Checks {
   /** Throws unless the asker may chat with the model. */
   model: (name: string) => Promise<void>;
   /** Why Python cannot compile a source; null when it can. Left out when it is about to be run anyway. */

@@ -3,7 +3,7 @@
 export type Access = "public" | "member" | "admin" | "trainer";
 
 /** `METHOD path` (as registered, with `:params`; a trailing `*` matches the rest) to the access it needs. */
-export const ACCESS: Record<string, Access> = {
+const ACCESS: Record<string, Access> = {
   "GET /healthz": "public",
   "GET /assets/*": "public",
   "GET /favicon.ico": "public",

@@ -15,7 +15,7 @@ export function pathOf(url: string): string {
 }
 
 /** True for the value of a Host header that names one host. */
-export function isHost(host: string): boolean {
+function isHost(host: string): boolean {
   const match = host.length <= MAX_HOST ? HOST.exec(host) : null;
   if (!match) return false;
   const port = match[1] === undefined ? 80 : Number(match[1]);

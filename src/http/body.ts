@@ -2,7 +2,7 @@
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { readBytes } from "../lib/body.ts";
-import { parseJson } from "../lib/json.ts";
+import { parseJson } from "../lib/text/json.ts";
 import { readFields } from "./query.ts";
 
 const MIB = 1024 ** 2;

@@ -1,9 +1,10 @@
 /** Elysia plugin that turns every error into one safe answer: OpenAI's envelope for the API, a page for browsers. Causes go to the log only. */
+
 import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
-import { AppError, ERROR_TABLE } from "../errors.ts";
+import { AppError, ERROR_TABLE, errorBody } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
-import { tooDeep } from "../lib/json.ts";
+import { tooDeep } from "../lib/text/json.ts";
 import { pathOf } from "./address.ts";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
@@ -37,17 +38,8 @@ export function toAppError(error: unknown): AppError {
   );
 }
 
-/** OpenAI's error envelope. */
-export function errorBody(error: AppError): {
-  error: { message: string; type: string; param: string | null; code: string };
-} {
-  return {
-    error: { message: error.message, type: ERROR_TABLE[error.kind].type, param: error.param, code: error.code },
-  };
-}
-
 /** True when the asker is a browser looking at a page rather than an API client. */
-export function wantsPage(request: Request): boolean {
+function wantsPage(request: Request): boolean {
   return (
     !/^\/(v1|trainer)(\/|$)/.test(pathOf(request.url)) &&
     (request.headers.get("accept") ?? "").includes("text/html") &&
@@ -60,7 +52,7 @@ export function wantsPage(request: Request): boolean {
  * Answers a browser for an error. It is handed in where the application is put together: pages know this folder, not the other way round.
  * @param body the error as the API tells it
  */
-export type ErrorPage = (
+type ErrorPage = (
   ctx: Ctx,
   request: Request,
   error: AppError,

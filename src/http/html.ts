@@ -13,7 +13,7 @@ const THEME = "theme";
 const THEME_S = 365 * 86_400;
 
 /** What a rendering needs to know of its request. */
-export interface PageRequest {
+interface PageRequest {
   request: Request;
   info: PageInfo;
 }
@@ -58,7 +58,7 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
   };
 }
 
-export interface HtmlOptions {
+interface HtmlOptions {
   status?: number;
   headers?: Record<string, string>;
   /** Parts of the page by their element id: sent alone when htmx aims at that element. */
@@ -66,7 +66,7 @@ export interface HtmlOptions {
 }
 
 /** The id of the element htmx is going to replace, from `HX-Target: div#jobs`. Null for ordinary requests. */
-export function targetId(request: Request): string | null {
+function targetId(request: Request): string | null {
   if (!request.headers.has("hx-request") || request.headers.get("hx-history-restore-request")) return null;
   return request.headers.get("hx-target")?.split("#")[1] ?? null;
 }

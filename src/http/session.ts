@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import { checkText } from "../lib/well-formed.ts";
+import { checkText } from "../lib/text/well-formed.ts";
 import { type Access, accessOf } from "./access.ts";
 import { readQuery } from "./query.ts";
 import { requestState } from "./request-state.ts";

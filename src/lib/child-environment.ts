@@ -8,7 +8,9 @@ const NAMES = new Set([
   "LC_ALL",
   "LC_CTYPE",
   // Where pip looks for its own settings and keeps its downloads.
-  ...["XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME"],
+  "XDG_CONFIG_HOME",
+  "XDG_CONFIG_DIRS",
+  "XDG_CACHE_HOME",
   "SSL_CERT_FILE",
   "SSL_CERT_DIR",
   "REQUESTS_CA_BUNDLE",

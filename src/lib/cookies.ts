@@ -14,7 +14,7 @@ export function readCookie(header: string | null, name: string): string | null {
   return null;
 }
 
-export interface CookieOptions {
+interface CookieOptions {
   /** Browsers reach the site over https. */
   secure: boolean;
   /** Seconds until it ends; 0 removes it. */

@@ -1,7 +1,7 @@
 /** Runs work a few at a time and lets the askers take turns, so that one who asks often does not keep the others waiting. */
 import { AppError } from "../errors.ts";
 
-export interface FairQueueOptions {
+interface FairQueueOptions {
   /** Work that runs at the same time. */
   slots: number;
   /** Work that waits, of all askers together and of one of them. More is refused. */

@@ -14,7 +14,7 @@ export function randomChars(length: number): string {
 }
 
 /** Known id prefixes, as users see them. OpenAI's own where it has one. */
-export const ID_PREFIX = {
+const ID_PREFIX = {
   organization: "org-",
   user: "user-",
   key: "key-",

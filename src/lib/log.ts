@@ -1,7 +1,7 @@
 /** Structured log lines on standard error: JSON when not on a terminal, short text when on one; control characters and secrets removed. */
-import { clean, cleanFields } from "./redact.ts";
+import { clean, cleanFields } from "./text/redact.ts";
 
-export type Level = "debug" | "info" | "warn" | "error";
+type Level = "debug" | "info" | "warn" | "error";
 export type Fields = Record<string, unknown>;
 export type Log = (level: Level, message: string, fields?: Fields) => void;
 

@@ -1,7 +1,7 @@
 /** Reads a multipart/form-data body part by part as it arrives; nothing larger than one network chunk is held in memory. */
 import { AppError } from "../errors.ts";
 
-export interface Part {
+interface Part {
   /** Field name. */
   name: string;
   /** File name as the client sent it; null for plain fields. Never to be trusted as a path. */

@@ -1,6 +1,6 @@
 /** Cursor paging in OpenAI's form: `{object: "list", data, first_id, last_id, has_more}`. */
 
-export interface Page<T> {
+interface Page<T> {
   object: "list";
   data: T[];
   first_id: string | null;

@@ -2,7 +2,7 @@
 import { createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign, verify } from "node:crypto";
 
 /** What stands beside a document's own fields. `public_key` and `value` in base64: 32 bytes and 64. */
-export interface Signature {
+interface Signature {
   algorithm: "ed25519";
   public_key: string;
   value: string;
@@ -13,7 +13,7 @@ const PRIVATE = Buffer.from("302e020100300506032b657004220420", "hex");
 const PUBLIC = Buffer.from("302a300506032b6570032100", "hex");
 
 /** One text for equal values: keys sorted at every level, no spaces. */
-export function canonicalJson(value: unknown): string {
+function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((one) => canonicalJson(one ?? null)).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
   const entries = Object.entries(value).filter(([, one]) => one !== undefined);

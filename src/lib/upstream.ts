@@ -2,7 +2,7 @@
 import { lstatSync } from "node:fs";
 
 /** `fetch` arguments for `path` at `address`. */
-export function upstreamTarget(address: string, path: string): { url: string; unix?: string } {
+function upstreamTarget(address: string, path: string): { url: string; unix?: string } {
   if (address.startsWith("unix:")) return { url: `http://localhost${path}`, unix: address.slice(5) };
   return { url: new URL(path, address).href };
 }

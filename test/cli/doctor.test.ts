@@ -4,9 +4,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@libsql/client";
-import type { Check } from "../../src/cli/doctor-check.ts";
-import { type EngineInfo, judgeEngine, judgeGpus } from "../../src/cli/doctor-engines.ts";
-import { airGap, database, exposure, privacy } from "../../src/cli/doctor-site.ts";
+import type { Check } from "../../src/cli/doctor/check.ts";
+import { type EngineInfo, judgeEngine, judgeGpus } from "../../src/cli/doctor/engines.ts";
+import { airGap, database, exposure, privacy } from "../../src/cli/doctor/site.ts";
 import { type ConfigInput, loadConfig } from "../../src/config.ts";
 import { BASE_IMAGE, testDocker } from "../support/docker.ts";
 

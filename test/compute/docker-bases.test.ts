@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import type { Engine } from "../../plugins/docker/engines.ts";
-import { repositoryOf, resolveBase } from "../../src/cli/base-image.ts";
-import { baseOf } from "../../src/cli/doctor-engines.ts";
-import type { BuildOptions } from "../../src/cli/image-plan.ts";
-import { buildImage } from "../../src/cli/images-engine.ts";
+import { baseOf } from "../../src/cli/doctor/engines.ts";
+import { repositoryOf, resolveBase } from "../../src/cli/images/base.ts";
+import { buildImage } from "../../src/cli/images/engine.ts";
+import type { BuildOptions } from "../../src/cli/images/plan.ts";
 import { pinBase, pinImage, pinnedBases, pinnedImages } from "../../src/compute/images/service.ts";
 import { runProgram, testDocker } from "../support/docker.ts";
 

@@ -3,8 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type BuildOptions, lookInsideProgram, planBuild, TRAINER_BASE, VLLM_IMAGE } from "../../src/cli/image-plan.ts";
-import { followImage, imageProgress } from "../../src/cli/images-stream.ts";
+import {
+  type BuildOptions,
+  lookInsideProgram,
+  planBuild,
+  TRAINER_BASE,
+  VLLM_IMAGE,
+} from "../../src/cli/images/plan.ts";
+import { followImage, imageProgress } from "../../src/cli/images/stream.ts";
 import { imageContext, tarOf } from "../../src/compute/images/context.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images/service.ts";
 import { BASE_IMAGE, runProgram, testDocker } from "../support/docker.ts";

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { followImage } from "../../src/cli/images-stream.ts";
+import { followImage } from "../../src/cli/images/stream.ts";
 import { tarOf } from "../../src/compute/images/context.ts";
 import { pinImage } from "../../src/compute/images/service.ts";
 import { testDocker } from "../support/docker.ts";

@@ -8,8 +8,8 @@ import { pipProgress } from "../../src/compute/environment/pip.ts";
 import { findPython, makeVenv } from "../../src/compute/environment/python.ts";
 import { bringsCuda, cpuTorchArguments, torchPin, torchVariant } from "../../src/compute/environment/torch.ts";
 import { AppError } from "../../src/errors.ts";
-import { tryFileLock } from "../../src/lib/file-lock.ts";
-import { openFiles } from "../../src/lib/files.ts";
+import { tryFileLock } from "../../src/lib/disk/file-lock.ts";
+import { openFiles } from "../../src/lib/disk/files.ts";
 
 const place = mkdtempSync(join(tmpdir(), "ftl-env-"));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
@@ -157,7 +157,7 @@ describe("pip's lines as progress", () => {
 describe("the lock between two installers", () => {
   test("is held against another process and falls when that one is killed", async () => {
     const path = join(place, "install.lock");
-    const source = JSON.stringify(join(import.meta.dir, "../../src/lib/file-lock.ts"));
+    const source = JSON.stringify(join(import.meta.dir, "../../src/lib/disk/file-lock.ts"));
     const script = `const { tryFileLock } = await import(${source}); globalThis.held = tryFileLock(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;
     const other = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
     const { value } = await other.stdout.getReader().read();

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type Compute, openCompute } from "../../src/compute/providers/registry.ts";
 import { loadConfig } from "../../src/config.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { openFiles } from "../../src/lib/files.ts";
+import { openFiles } from "../../src/lib/disk/files.ts";
 
 const GOOD = `
 const provider = { validate: async () => ({ ok: true }), offers: async () => [], launch: async () => ({ provider: "good", key: "k" }),

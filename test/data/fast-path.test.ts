@@ -1,19 +1,19 @@
 /** Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems. */
 import { describe, expect, test } from "bun:test";
-import type { PlainRow } from "../../src/data/datasets/fast-path/plain-row.ts";
-import { createTextRows } from "../../src/data/datasets/fast-path/text-row.ts";
-import { alpacaFormat } from "../../src/data/datasets/formats/alpaca.ts";
-import { chatFormat } from "../../src/data/datasets/formats/chat.ts";
-import { completionFormat } from "../../src/data/datasets/formats/completion.ts";
-import { csvConverter } from "../../src/data/datasets/formats/csv.ts";
-import { createCsvRows } from "../../src/data/datasets/formats/csv-bytes.ts";
-import type { ChatFormat } from "../../src/data/datasets/formats/format.ts";
-import { sharegptFormat } from "../../src/data/datasets/formats/sharegpt.ts";
-import { isObject } from "../../src/data/datasets/rows/chat.ts";
-import { createProblems } from "../../src/data/datasets/rows/problems.ts";
-import { type Checked, isText } from "../../src/data/datasets/rows/types.ts";
-import { splitCells } from "../../src/data/datasets/scan/csv.ts";
-import { createRowCheck } from "../../src/data/datasets/validate/row-check.ts";
+import type { PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
+import { createTextRows } from "../../src/data/validation/fast-path/text-row.ts";
+import { alpacaFormat } from "../../src/data/validation/formats/alpaca.ts";
+import { chatFormat } from "../../src/data/validation/formats/chat.ts";
+import { completionFormat } from "../../src/data/validation/formats/completion.ts";
+import { csvConverter } from "../../src/data/validation/formats/csv.ts";
+import { createCsvRows } from "../../src/data/validation/formats/csv-bytes.ts";
+import type { ChatFormat } from "../../src/data/validation/formats/format.ts";
+import { sharegptFormat } from "../../src/data/validation/formats/sharegpt.ts";
+import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
+import { isObject } from "../../src/data/validation/rows/chat.ts";
+import { createProblems } from "../../src/data/validation/rows/problems.ts";
+import { type Checked, isText } from "../../src/data/validation/rows/types.ts";
+import { splitCells } from "../../src/data/validation/scan/csv.ts";
 
 /** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */
 function numbers(seed: number): (below: number) => number {

@@ -1,14 +1,14 @@
 /** The scanners and the multipart reader: whatever the chunks, the records are the same. */
 import { describe, expect, test } from "bun:test";
-import { type PlainRow, readPlain } from "../../src/data/datasets/fast-path/plain-row.ts";
-import { chatFormat } from "../../src/data/datasets/formats/chat.ts";
-import { createProblems } from "../../src/data/datasets/rows/problems.ts";
-import { isText } from "../../src/data/datasets/rows/types.ts";
-import { guessDelimiter, scanCsv, splitCells } from "../../src/data/datasets/scan/csv.ts";
-import { scanJsonArray } from "../../src/data/datasets/scan/json-array.ts";
-import { type RecordSink, type Scanner, scanLines } from "../../src/data/datasets/scan/lines.ts";
-import { findFault } from "../../src/data/datasets/validate/json-check.ts";
-import { createRowCheck } from "../../src/data/datasets/validate/row-check.ts";
+import { type PlainRow, readPlain } from "../../src/data/validation/fast-path/plain-row.ts";
+import { chatFormat } from "../../src/data/validation/formats/chat.ts";
+import { findFault } from "../../src/data/validation/pass/json-check.ts";
+import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
+import { createProblems } from "../../src/data/validation/rows/problems.ts";
+import { isText } from "../../src/data/validation/rows/types.ts";
+import { guessDelimiter, scanCsv, splitCells } from "../../src/data/validation/scan/csv.ts";
+import { scanJsonArray } from "../../src/data/validation/scan/json-array.ts";
+import { type RecordSink, type Scanner, scanLines } from "../../src/data/validation/scan/lines.ts";
 import { readMultipart } from "../../src/lib/multipart.ts";
 
 /** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */

@@ -1,7 +1,7 @@
 /** Bodies made to hurt, against a real server: nested JSON on every route that takes a body, bodies without credentials, bodies without end. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { accessOf } from "../../src/http/access.ts";
-import { isTooDeep, MAX_JSON_DEPTH } from "../../src/lib/json.ts";
+import { isTooDeep, MAX_JSON_DEPTH } from "../../src/lib/text/json.ts";
 import { readJson } from "../../src/training/trainer-protocol/body.ts";
 import { createTestApp } from "../support/app.ts";
 import { type Live, peakMemory, startLive } from "../support/live.ts";

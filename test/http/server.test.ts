@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { adminCommand, createCtx } from "../../src/app.ts";
 import { callServer } from "../../src/cli/admin-socket.ts";
 import { loadConfig } from "../../src/config.ts";
-import { socketPath } from "../../src/lib/sockets.ts";
+import { socketPath } from "../../src/lib/disk/sockets.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 

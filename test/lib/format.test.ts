@@ -1,6 +1,6 @@
 /** Numbers, durations and texts as pages show them, and the arithmetic behind charts. */
 import { expect, test } from "bun:test";
-import * as f from "../../src/lib/format.ts";
+import * as f from "../../src/lib/text/format.ts";
 import { diffWords } from "../../views/parts/sides.tsx";
 
 const NOW = Date.UTC(2026, 2, 4, 12);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { AppError } from "../../src/errors.ts";
 import { createLog, type Fields } from "../../src/lib/log.ts";
-import { clean } from "../../src/lib/redact.ts";
+import { clean } from "../../src/lib/text/redact.ts";
 
 function lineOf(message: string, fields: Fields = {}, isTTY = false): string {
   let out = "";

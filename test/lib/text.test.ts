@@ -1,7 +1,7 @@
 /** The helpers for text: JSON with broken escapes, cutting, and log lines as a terminal would have shown them. */
 import { expect, test } from "bun:test";
-import { plainLine, withoutHidden } from "../../src/lib/text.ts";
-import { cutText, findFlaw, wellFormedJson } from "../../src/lib/well-formed.ts";
+import { plainLine, withoutHidden } from "../../src/lib/text/names.ts";
+import { cutText, findFlaw, wellFormedJson } from "../../src/lib/text/well-formed.ts";
 
 test.each([
   ['"\\ud800"', "\ufffd"],

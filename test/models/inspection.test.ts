@@ -6,7 +6,7 @@ import { eq } from "drizzle-orm";
 import type { RowType } from "../../src/contract/spec.ts";
 import { splitPath } from "../../src/data/datasets/service.ts";
 import { attempt as attempts, job as jobs } from "../../src/db/schema/jobs.ts";
-import { baseModelDir } from "../../src/models/service.ts";
+import { baseModelDir } from "../../src/models/base/service.ts";
 import { compareFirstBatch } from "../../src/training/attempts/first-batch.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";

@@ -9,7 +9,8 @@ import { event } from "../../src/db/schema/metrics.ts";
 import { artifact } from "../../src/db/schema/models.ts";
 import { CATALOGUE } from "../../src/models/base/catalogue.ts";
 import { installEnded, recoverInstalls } from "../../src/models/base/install.ts";
-import { listCheckpoints, newestCheckpoint, requireReadyBase, resolveModel } from "../../src/models/service.ts";
+import { requireReadyBase } from "../../src/models/base/service.ts";
+import { listCheckpoints, newestCheckpoint, resolveModel } from "../../src/models/tuned/service.ts";
 import { startCheckpointNotes } from "../../src/training/jobs/checkpoint-notes.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import {

@@ -1,8 +1,8 @@
 /** How many GPUs an endpoint asks for, and what its frozen spec says when the inference image is vLLM's. */
 import { expect, test } from "bun:test";
 import docker from "../../plugins/docker/index.ts";
+import type { CardGroup } from "../../src/compute/hosts/cards.ts";
 import { pinImage } from "../../src/compute/images/service.ts";
-import type { CardGroup } from "../../src/compute/providers/registry.ts";
 import type { Provider } from "../../src/contract/provider.ts";
 import { gpu, host } from "../../src/db/schema/hosts.ts";
 import { AppError } from "../../src/errors.ts";

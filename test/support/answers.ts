@@ -10,7 +10,7 @@ interface Documented {
 }
 
 /** The schema of a route's JSON answer, or null where it names none. */
-export function answerSchema(detail: unknown): v.GenericSchema | null {
+function answerSchema(detail: unknown): v.GenericSchema | null {
   const { responses } = (detail ?? {}) as {
     responses?: Record<string, { content?: Record<string, { schema: unknown }> }>;
   };

@@ -64,7 +64,7 @@ async function makeTemplate(): Promise<Seed> {
 
 let template: Promise<Seed> | null = null;
 
-export interface RequestOptions {
+interface RequestOptions {
   as?: Asker;
   /** Sent as JSON. */
   body?: unknown;

@@ -56,7 +56,7 @@ export function cluster(hosts: number, gpus: number, memoryMb = 80_000, prefix =
   };
 }
 
-export const wants = (gpus: number, more: Partial<Wants> = {}): Wants => ({
+const wants = (gpus: number, more: Partial<Wants> = {}): Wants => ({
   gpus,
   gpuMemoryMb: 0,
   cpus: 1,

@@ -33,7 +33,7 @@ export interface DatasetObject {
   name: string;
   version: VersionObject;
 }
-export interface ProblemObject {
+interface ProblemObject {
   code: string;
   severity: string;
   message: string;

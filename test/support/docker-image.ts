@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { assetsHash } from "../../src/assets.ts";
-import { buildImage, type FoundImage, listImages } from "../../src/cli/images-engine.ts";
+import { buildImage, type FoundImage, listImages } from "../../src/cli/images/engine.ts";
 import { cpuTorchArguments, TORCH_REQUIREMENTS, torchPin } from "../../src/compute/environment/torch.ts";
 import { sha256Hex } from "../../src/lib/ids.ts";
 import { BASE_IMAGE, DOCKER_CACHE, runProgram, type TestDocker } from "./docker.ts";
@@ -12,7 +12,7 @@ const REQUIREMENTS = resolve(import.meta.dir, "../../trainer/requirements.txt");
 const TORCH = resolve(import.meta.dir, "../../trainer", TORCH_REQUIREMENTS);
 /** Python of the base image. */
 const PYTHON = "3.11";
-export const WHEELS = join(DOCKER_CACHE, "wheels");
+const WHEELS = join(DOCKER_CACHE, "wheels");
 
 /** Wheels of everything the image needs, for the base's Python: downloaded once per set of pins. */
 async function ensureWheels(): Promise<void> {

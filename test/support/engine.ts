@@ -7,7 +7,7 @@ import { deployment } from "../../src/db/schema/deployments.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { insertJob, serveSpec } from "./models.ts";
 
-export interface EngineRequest {
+interface EngineRequest {
   path: string;
   body: Record<string, unknown>;
 }

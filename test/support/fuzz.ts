@@ -15,7 +15,7 @@ import {
 } from "./mutations.ts";
 import { BODIES, PARAMS, QUERIES } from "./requests.ts";
 
-export interface FuzzRoute {
+interface FuzzRoute {
   method: string;
   /** As registered, with `:params`. */
   route: string;
@@ -70,7 +70,7 @@ export function routesOf(app: AnyElysia, document: Json, made: Everything): Fuzz
 }
 
 /** Routes that end what others work with: asked for real things last. */
-export const isDestructive = ({ method, route }: FuzzRoute) =>
+const isDestructive = ({ method, route }: FuzzRoute) =>
   method === "DELETE" || /\/(delete|cancel|clear|revoke|stop|disable|withdraw)$|:act$|\/users\/:id$/.test(route);
 
 const QUERY_NAMES = [

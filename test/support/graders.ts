@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import type { Asker, TestApp } from "./app.ts";
 import { contractMissing, contractProblems } from "./openai-contract.ts";
 
-export interface Run {
+interface Run {
   reward: number;
   metadata: {
     name: string;

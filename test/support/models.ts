@@ -6,9 +6,9 @@ import type { FileEntry, ServeSpec, TrainSpec } from "../../src/contract/spec.ts
 import type { Ctx } from "../../src/ctx.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { artifact, baseModel } from "../../src/db/schema/models.ts";
+import { manifestHash, sha256File } from "../../src/lib/disk/manifest.ts";
 import { newId } from "../../src/lib/ids.ts";
-import { manifestHash, sha256File } from "../../src/lib/manifest.ts";
-import { addCheckpoint, createModel } from "../../src/models/service.ts";
+import { addCheckpoint, createModel } from "../../src/models/tuned/service.ts";
 
 /** A safetensors file with one 2 x 3 bfloat16 tensor, or what `header` says. */
 export function safetensors(header?: unknown, dataBytes = 12): Uint8Array<ArrayBuffer> {

@@ -1,7 +1,7 @@
 /** One HTTP request written byte by byte on a socket: for heads that no HTTP client would send. */
 import { connect } from "node:net";
 
-export interface RawAnswer {
+interface RawAnswer {
   status: number;
   headers: Headers;
   body: string;

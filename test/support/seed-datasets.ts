@@ -2,8 +2,8 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Actor, Ctx } from "../../src/ctx.ts";
-import type { TokenStats } from "../../src/data/datasets/rows/report.ts";
-import { validateFile } from "../../src/data/datasets/validate/validate.ts";
+import { validateFile } from "../../src/data/validation/pass/validate.ts";
+import type { TokenStats } from "../../src/data/validation/rows/report.ts";
 import { dataset, datasetTokens, datasetVersion, file } from "../../src/db/schema/datasets.ts";
 import { HOUR, idOf, nameAt, seedSpec } from "./seed-rows.ts";
 

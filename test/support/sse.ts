@@ -6,7 +6,7 @@ export interface ServerEvent {
   data: Record<string, unknown>;
 }
 
-export interface EventReader {
+interface EventReader {
   /** The next event; comments (signs of life) are passed over. Null when the stream has ended. Throws after `timeoutMs`. */
   next(timeoutMs?: number): Promise<ServerEvent | null>;
   /** Events until `enough` says so, that one included. */

@@ -7,7 +7,7 @@ import type { ArtifactCompleted, ArtifactOpened } from "../../src/contract/train
 import { attempt } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { newId, sha256Hex } from "../../src/lib/ids.ts";
-import { newestCheckpoint } from "../../src/models/service.ts";
+import { newestCheckpoint } from "../../src/models/tuned/service.ts";
 import { dropUnfinished } from "../../src/training/trainer-protocol/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics, type TestTrainer, trainSpec } from "../support/attempt.ts";

@@ -5,7 +5,7 @@ import type { TrainSpec } from "../../src/contract/spec.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { pythonRunner } from "../../src/graders/python.ts";
-import { createGrading } from "../../src/graders/service.ts";
+import { createGrading } from "../../src/graders/training.ts";
 import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { judge, rungCount, rungsOf } from "../../src/training/sweeps/halving.ts";
 import type { SweepPlan, SweepView } from "../../src/training/sweeps/model.ts";
-import { startSweeps } from "../../src/training/sweeps/service.ts";
+import { startSweeps } from "../../src/training/sweeps/run.ts";
 import { gridSize, trialsOf } from "../../src/training/sweeps/space.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";

@@ -79,7 +79,7 @@ function relative(at) {
   return away < 0 ? `in ${text}` : `${text} ago`;
 }
 
-/** Seconds as the server writes them; see src/lib/format.ts. */
+/** Seconds as the server writes them; see src/lib/text/format.ts. */
 function duration(seconds) {
   const s = Math.round(seconds);
   if (s < 60) return `${s} s`;

@@ -5,7 +5,7 @@ import { BareLayout, Layout } from "../layout.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { CopyId } from "../parts/value.tsx";
 
-export interface ErrorProps {
+interface ErrorProps {
   /** HTTP status, 400 or more. */
   status: number;
   /** Written for the reader: what happened and what to do. */

@@ -1,5 +1,5 @@
 /** The place where chart.js draws; without script the table behind it can still be read. */
-import { formatNumber } from "../../src/lib/format.ts";
+import { formatNumber } from "../../src/lib/text/format.ts";
 import { Icon } from "./icons.tsx";
 
 export interface ChartSeries {

@@ -1,6 +1,6 @@
 /** Small things that show one value: times, ids to copy, numbers with a name, pairs, progress, sparklines. */
 import type { ComponentChildren } from "preact";
-import { formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/format.ts";
+import { formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
 import { Icon } from "./icons.tsx";
 

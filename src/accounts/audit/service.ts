@@ -6,7 +6,7 @@ import { auditLog } from "../../db/schema/audit.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
 import { newId, sha256Hex } from "../../lib/ids.ts";
-import { storable } from "../../lib/well-formed.ts";
+import { storable } from "../../lib/text/well-formed.ts";
 
 export type AuditRow = typeof auditLog.$inferSelect;
 const GENESIS = "0".repeat(64);

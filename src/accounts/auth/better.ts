@@ -5,7 +5,7 @@ import type { Db } from "../../db/types.ts";
 import { cookieName } from "../../lib/cookies.ts";
 import { hashPassword, PASSWORD_MAX, PASSWORD_MIN, verifyPassword } from "./passwords.ts";
 
-export const SESSION_S = 14 * 86_400;
+const SESSION_S = 14 * 86_400;
 
 /** True when browsers reach this server over https: cookies then carry `Secure` and the `__Host-` prefix. */
 export function isHttps(ctx: Ctx): boolean {
@@ -43,7 +43,7 @@ function deferred(ctx: Ctx, build: Step): object {
 }
 
 /** Reads go to the reading connection, writes to the queue. */
-export function queuedDb(ctx: Ctx): Db {
+function queuedDb(ctx: Ctx): Db {
   return new Proxy(ctx.db, {
     get(target, name, receiver) {
       if (name === "insert") return (table: Parameters<Db["insert"]>[0]) => deferred(ctx, (tx) => tx.insert(table));

@@ -1,9 +1,7 @@
 /** Shapes of accounts and keys as clients send and see them. */
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
-import { filledName } from "../../lib/text.ts";
-import type { OrganisationRow } from "../organizations/service.ts";
-import type { UserRow } from "../organizations/users.ts";
+import { filledName } from "../../lib/text/names.ts";
 import type { KeyRow } from "./service.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
@@ -18,7 +16,7 @@ export const Email = v.pipe(
 );
 
 /** Query of a list: `limit` 1 to 100 (20), `after` an id. */
-export const PageQuery = v.object({
+export const PageQuery = v.strictObject({
   limit: v.optional(
     v.pipe(
       v.string(),
@@ -60,62 +58,5 @@ export function meView(actor: Actor) {
     role: actor.role,
     organization: actor.org,
     via: actor.via,
-  };
-}
-
-export const InviteUser = v.strictObject({
-  email: Email,
-  role: v.optional(v.picklist(["admin", "member"]), "member"),
-  /** Organisation to join; the administrator's own when left out. */
-  organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
-});
-
-export const CreateOrganisation = v.strictObject({ name: Name });
-
-export function organisationView(row: OrganisationRow) {
-  return {
-    object: "organization" as const,
-    id: row.id,
-    name: row.name,
-    created_at: Math.floor(row.createdAt / 1000),
-  };
-}
-
-export const ChangeUser = v.strictObject({
-  role: v.optional(v.picklist(["admin", "member"])),
-  disabled: v.optional(v.boolean()),
-});
-
-export function userView(row: UserRow) {
-  return {
-    object: "user" as const,
-    id: row.id,
-    email: row.email,
-    name: row.name,
-    role: row.role,
-    disabled: row.disabled,
-    organization: row.org,
-    created_at: Math.floor(row.createdAt / 1000),
-  };
-}
-
-export interface Invitation {
-  id: string;
-  email: string;
-  role: "admin" | "member";
-  org: string;
-  expiresAt: number;
-}
-
-/** `path` is the link to pass on: it holds the token and is shown this once. */
-export function invitationView(invitation: Invitation, path: string) {
-  return {
-    object: "invitation" as const,
-    id: invitation.id,
-    email: invitation.email,
-    role: invitation.role,
-    organization: invitation.org,
-    expires_at: Math.floor(invitation.expiresAt / 1000),
-    path,
   };
 }

@@ -141,7 +141,7 @@ export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; l
 }
 
 /** What a new account needs. `password` is plain here and hashed before the transaction. */
-export interface NewUser {
+interface NewUser {
   email: string;
   name?: string;
   role?: "admin" | "member";

@@ -9,9 +9,10 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
-import { Email, type Invitation } from "../auth/model.ts";
+import { Email } from "../auth/model.ts";
 import { checkPassword, hashPassword } from "../auth/passwords.ts";
 import { insertUser, normalEmail } from "../auth/service.ts";
+import type { Invitation } from "./model.ts";
 
 const SETUP_MS = 24 * 3_600_000;
 const INVITE_MS = 7 * 24 * 3_600_000;

@@ -1,13 +1,9 @@
 /** Organisations of the installation, as its administrators see them. */
+
 import { asc, gt } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
-
-export interface OrganisationRow {
-  id: string;
-  name: string;
-  createdAt: number;
-}
+import type { OrganisationRow } from "./model.ts";
 
 /** Organisations by id; `after` is the last id of the page before. */
 export async function listOrganisations(

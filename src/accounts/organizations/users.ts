@@ -1,4 +1,5 @@
 /** Users as an administrator manages them: list, role, disabling. Every change works at once: cached keys and sessions are forgotten. */
+
 import { and, asc, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { member, user } from "../../db/schema/auth.ts";
@@ -7,16 +8,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { audit } from "../audit/service.ts";
 import { endSessions, forgetSessions } from "../auth/sessions.ts";
 import { forgetKeys } from "../keys/cache.ts";
-
-export interface UserRow {
-  id: string;
-  email: string;
-  name: string;
-  role: "admin" | "member";
-  disabled: boolean;
-  org: string | null;
-  createdAt: number;
-}
+import type { UserRow } from "./model.ts";
 
 function forget(ctx: Ctx, userId: string): void {
   forgetKeys(ctx);

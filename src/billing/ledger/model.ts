@@ -1,10 +1,10 @@
 /** Query and answer of the usage summary. */
 import * as v from "valibot";
 
-export const USAGE_GROUPS = ["user", "model", "key", "kind", "provider"] as const;
+const USAGE_GROUPS = ["user", "model", "key", "kind", "provider"] as const;
 export type UsageGroup = (typeof USAGE_GROUPS)[number];
 
-export const UsageQuery = v.object({
+export const UsageQuery = v.strictObject({
   month: v.optional(v.pipe(v.string(), v.regex(/^\d{4}-(0[1-9]|1[0-2])$/, "must be a month such as 2026-11"))),
   group_by: v.optional(v.picklist(USAGE_GROUPS), "user"),
 });

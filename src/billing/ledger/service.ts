@@ -11,7 +11,7 @@ import type { UsageGroup, UsageSummary } from "./model.ts";
 const HOUR_MS = 3_600_000;
 
 /** What an attempt used. Times in milliseconds; the price in USD per hour of the whole offer. */
-export interface UsageInput {
+interface UsageInput {
   org: string;
   jobId: string;
   attemptId: string;
@@ -139,7 +139,7 @@ export async function usageSummary(
   };
 }
 
-export interface JobUsage {
+interface JobUsage {
   durationMs: number;
   tokens: number;
   costUsd: number;

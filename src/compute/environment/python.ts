@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { assetPath } from "../../assets.ts";
 import { AppError } from "../../errors.ts";
 import { cleanEnvironment } from "../../lib/child-environment.ts";
-import { clean } from "../../lib/redact.ts";
+import { clean } from "../../lib/text/redact.ts";
 
 /** Oldest Python the trainer runs on. */
-export const OLDEST_PYTHON = [3, 10] as const;
+const OLDEST_PYTHON = [3, 10] as const;
 const NEWEST_FIRST = ["python3.13", "python3.12", "python3.11", "python3.10", "python3.14"];
 
 /** Options of pip that take wheels alone: a source archive would run its own build code while it is installed. */
@@ -65,7 +65,7 @@ export async function runLines(
 }
 
 /** Version and real path of an interpreter, or null when it does not run. */
-export async function probePython(command: string): Promise<Python | null> {
+async function probePython(command: string): Promise<Python | null> {
   const program = "import sys; print(sys.version_info[0], sys.version_info[1], sys.executable)";
   try {
     const ran = await runLines([command, "-c", program], { timeoutMs: 20_000 });

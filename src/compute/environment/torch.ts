@@ -6,7 +6,7 @@ import { pipInstall } from "./pip.ts";
 import { runLines, WHEELS_ONLY } from "./python.ts";
 
 /** PyTorch's public index of wheels without CUDA. */
-export const CPU_INDEX = "https://download.pytorch.org/whl/cpu";
+const CPU_INDEX = "https://download.pytorch.org/whl/cpu";
 
 /** PyTorch and the CUDA libraries it names, as PyPI has them, with hashes. */
 export const TORCH_REQUIREMENTS = "requirements-torch.txt";
@@ -20,7 +20,7 @@ export type TorchVariant = "cpu" | "cuda";
 export const needsCpuIndex = (variant: TorchVariant): boolean => variant === "cpu" && process.platform === "linux";
 
 /** True when an NVIDIA driver answers here. */
-export async function hasNvidiaGpu(): Promise<boolean> {
+async function hasNvidiaGpu(): Promise<boolean> {
   const command = Bun.which("nvidia-smi");
   if (!command) return false;
   const ran = await runLines([command, "-L"], { timeoutMs: 20_000 }).catch(() => null);

@@ -7,7 +7,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { SILENT_MS } from "./inventory.ts";
 
-export interface FreeGpu {
+interface FreeGpu {
   uuid: string;
   model: string;
   memoryMb: number;

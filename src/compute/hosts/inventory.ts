@@ -19,7 +19,7 @@ interface Health {
 }
 
 /** What a report says about GPUs and health. The last problem found stands: one sentence and one remedy. */
-export function healthOf(report: HostReport): Health {
+function healthOf(report: HostReport): Health {
   if (report.problem) return { reading: null, problem: report.problem, remedy: null };
   const { nvidia } = report;
   if (!nvidia) return { reading: null, problem: null, remedy: null };

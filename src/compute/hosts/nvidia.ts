@@ -2,7 +2,7 @@
 import { XMLParser } from "fast-xml-parser";
 
 /** A card, or a slice of one under MIG, at the moment of asking. Null: the card or driver does not tell. */
-export interface GpuReading {
+interface GpuReading {
   /** `GPU-…` or `MIG-…`: stays the same across restarts and re-ordering. */
   uuid: string;
   index: number;
@@ -145,7 +145,7 @@ export function readNvidiaSmi(xml: string, names: string): NvidiaReading | null 
   return { driver: text(log.driver_version), cuda: text(log.cuda_version), gpus, problems };
 }
 
-export interface NvidiaFailure {
+interface NvidiaFailure {
   code:
     | "no_driver"
     | "driver_mismatch"

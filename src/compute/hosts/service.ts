@@ -142,7 +142,7 @@ export async function getHost(ctx: Ctx, actor: Actor, id: string): Promise<HostV
   return view(ctx, actor, row);
 }
 
-export type HostChange =
+type HostChange =
   | { state: "ready" | "cordoned" | "draining"; note?: string | null }
   /** Milliseconds since 1970; null takes the window back. */
   | { maintenance: { from: number; until: number } | null; note?: string | null };
@@ -206,7 +206,7 @@ export async function forgetHost(ctx: Ctx, actor: Actor, id: string): Promise<vo
   ctx.bus.emit("hosts.changed", { ids: [id] });
 }
 
-export interface SamplePoint {
+interface SamplePoint {
   /** Milliseconds since 1970: begin of the bucket. */
   at: number;
   utilization: number | null;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { AppError } from "../../errors.ts";
-import type { Files } from "../../lib/files.ts";
+import type { Files } from "../../lib/disk/files.ts";
 
 /** `trainer` trains, evaluates and exports; `inference` answers. */
 export const ROLES = ["trainer", "inference"] as const;
@@ -28,7 +28,7 @@ const Images = v.object({
   bases: v.optional(v.record(v.string(), v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)))),
 });
 type ImagesFile = v.InferOutput<typeof Images>;
-export type PinnedImages = Omit<ImagesFile, "bases">;
+type PinnedImages = Omit<ImagesFile, "bases">;
 
 const pathOf = (files: Pick<Files, "root">) => join(files.root, "images.json");
 

@@ -6,7 +6,7 @@ import { createInTurn, type InTurn } from "../../lib/in-turn.ts";
 import type { Log } from "../../lib/log.ts";
 
 /** What the host tools are made of. */
-export interface HostParts {
+interface HostParts {
   installation: string;
   clock: Clock;
   log: Log;

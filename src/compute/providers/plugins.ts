@@ -7,7 +7,7 @@ import { BUNDLED } from "../../../plugins/index.ts";
 import { PROVIDER_CONTRACT, type ProviderPlugin } from "../../contract/provider.ts";
 
 /** Where loading stopped. */
-export type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
+type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
 
 export interface PluginProblem {
   /** Folder name of the plugin, or its id once that is known. */
@@ -17,7 +17,7 @@ export interface PluginProblem {
   remedy: string;
 }
 
-export interface LoadedPlugin {
+interface LoadedPlugin {
   plugin: ProviderPlugin;
   bundled: boolean;
   config: Record<string, unknown>;
@@ -143,7 +143,7 @@ export async function loadPluginFolder(
 }
 
 /** Which bundled plugins are used, the preferred first, and their settings by id. */
-export interface BundledUse {
+interface BundledUse {
   providers: readonly string[];
   provider_settings: Readonly<Record<string, Record<string, unknown>>>;
 }

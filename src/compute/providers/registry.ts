@@ -14,10 +14,6 @@ import { createHost } from "./host.ts";
 import { loadPlugins, type PluginProblem } from "./plugins.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
-export { findPython } from "../environment/python.ts";
-export { type CardGroup, cardsOf } from "../hosts/cards.ts";
-export { SILENT_MS } from "../hosts/inventory.ts";
-
 /** The registry with what the settings page wants to know besides. */
 export interface Compute extends ComputeRegistry {
   /** Plugins that could not be used, each with its stage. */
@@ -25,7 +21,7 @@ export interface Compute extends ComputeRegistry {
 }
 
 /** What openCompute is made of: a context without database and registry. */
-export type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
+type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
 
 /** Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`. */
 export async function openCompute(tools: ComputeTools): Promise<Compute> {

@@ -1,7 +1,7 @@
 /** The trainer environment as providers ask for it: ready at once, or being made in the background while they wait. */
 import type { Config } from "../../config.ts";
 import type { ProviderHost } from "../../contract/provider.ts";
-import type { Files } from "../../lib/files.ts";
+import type { Files } from "../../lib/disk/files.ts";
 import type { Log } from "../../lib/log.ts";
 import { ensureTrainerEnvironment, readyTrainerEnvironment, type TrainerEnvironment } from "../environment/install.ts";
 import { providerError } from "./host.ts";
@@ -9,7 +9,7 @@ import { providerError } from "./host.ts";
 /** How long a failed installation is left alone before the next one. */
 const RETRY_AFTER_MS = 60_000;
 
-export interface EnvironmentKeeper {
+interface EnvironmentKeeper {
   /** The host tool `trainer()` of providers. */
   trainer: ProviderHost["trainer"];
   /** What is going on, for people; null when nothing is. */

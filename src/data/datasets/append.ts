@@ -2,9 +2,9 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "../../errors.ts";
-import { chatFormat } from "./formats/chat.ts";
-import { createProblems } from "./rows/problems.ts";
-import type { ChatRow } from "./rows/types.ts";
+import { chatFormat } from "../validation/formats/chat.ts";
+import { createProblems } from "../validation/rows/problems.ts";
+import type { ChatRow } from "../validation/rows/types.ts";
 
 const CHUNK = 1 << 18;
 const LF = 10;

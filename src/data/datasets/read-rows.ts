@@ -1,12 +1,12 @@
 /** Pages through canonical rows on disk with the help of the sparse index; reads no more than it must. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import type { Split } from "./model.ts";
-import { offsetBefore, readIndex } from "./rows/index-file.ts";
-import { type Row, textsOf } from "./rows/types.ts";
-import { scanLines } from "./scan/lines.ts";
+import type { Split } from "../validation/model.ts";
+import { offsetBefore, readIndex } from "../validation/rows/index-file.ts";
+import { type Row, textsOf } from "../validation/rows/types.ts";
+import { scanLines } from "../validation/scan/lines.ts";
 
-export type NumberedRow = Row & { id: number };
+type NumberedRow = Row & { id: number };
 
 export interface RowPage {
   rows: NumberedRow[];

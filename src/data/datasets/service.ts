@@ -8,6 +8,7 @@ import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { deleteFile, getFile, keepFile, removeFile } from "../files/service.ts";
 import { receive } from "../storage/receive.ts";
+import type { DatasetRow, Split, VersionRow, VersionWithReport } from "../validation/model.ts";
 import {
   announce,
   bytesOf,
@@ -20,15 +21,12 @@ import {
   releaseRows,
   VERSION_COLUMNS,
   type VersionOptions,
-} from "../storage/records.ts";
+} from "../validation/records.ts";
+import type { TokenStats } from "../validation/rows/report.ts";
+import { ROW_NAMES } from "../validation/rows/types.ts";
+import { statsOf } from "../validation/token-stats.ts";
 import { requireRow, rowsAnd } from "./append.ts";
-import type { DatasetRow, Split, TokenStats, VersionRow, VersionWithReport } from "./model.ts";
 import { pageRows, type RowPage } from "./read-rows.ts";
-import { ROW_NAMES } from "./rows/types.ts";
-import { statsOf } from "./token-stats.ts";
-
-export { createFile, deleteFile, filePath, getFile, listFiles } from "../files/service.ts";
-export { templateProblem } from "./templates.ts";
 
 const MAX_VERSIONS = 1000;
 

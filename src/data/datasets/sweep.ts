@@ -7,8 +7,8 @@ import { file } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
 import { dropFile } from "../files/service.ts";
 import { expireUploads } from "../uploads/service.ts";
-import { resumeCounts } from "./token-stats.ts";
-import { kickValidation, removeHalfDone } from "./validation.ts";
+import { kickValidation, removeHalfDone } from "../validation/service.ts";
+import { resumeCounts } from "../validation/token-stats.ts";
 
 const EVERY_MS = 600_000;
 const DAY_MS = 86_400_000;

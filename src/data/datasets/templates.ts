@@ -1,6 +1,6 @@
 /** Tries a model's chat templates in a process of its own, with limits of time, memory and output. */
 import type { Ctx } from "../../ctx.ts";
-import { runInWorker, WorkerFailure } from "./worker/host.ts";
+import { runInWorker, WorkerFailure } from "../validation/worker/host.ts";
 
 /** One rendering takes milliseconds; the start of the process may take seconds on a busy machine. */
 const RENDER_MS = 10_000;

@@ -4,12 +4,12 @@ import * as v from "valibot";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { requireDisk } from "../../lib/disk.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
 import { boundaryOf, partText, readMultipart } from "../../lib/multipart.ts";
-import { checkText } from "../../lib/well-formed.ts";
+import { checkText } from "../../lib/text/well-formed.ts";
 import { type Received, receive, tooLarge } from "../storage/receive.ts";
 
-export interface UploadForm {
+interface UploadForm {
   /** Text fields; `expires_after[seconds]` and the like keep their brackets. */
   fields: Record<string, string>;
   received: Received;

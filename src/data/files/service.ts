@@ -8,8 +8,8 @@ import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import { type DatasetRow, type FileRow, PURPOSES, type Purpose } from "../datasets/model.ts";
 import { type Body, cleanFilename, type Received, receive, settleFile } from "../storage/receive.ts";
+import type { DatasetRow } from "../validation/model.ts";
 import {
   announce,
   clearDisk,
@@ -18,9 +18,10 @@ import {
   type Removed,
   refuseInUse,
   releaseRows,
-} from "../storage/records.ts";
+} from "../validation/records.ts";
+import { type FileRow, PURPOSES, type Purpose } from "./model.ts";
 
-export interface NewFile {
+interface NewFile {
   filename: string;
   purpose: string;
   expiresAfterS?: number | null;

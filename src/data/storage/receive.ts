@@ -3,10 +3,10 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { diskGuard, writeFailure } from "../../lib/disk.ts";
+import { diskGuard, writeFailure } from "../../lib/disk/reserve.ts";
 import { randomChars } from "../../lib/ids.ts";
-import { withoutHidden } from "../../lib/text.ts";
-import { cutText } from "../../lib/well-formed.ts";
+import { withoutHidden } from "../../lib/text/names.ts";
+import { cutText } from "../../lib/text/well-formed.ts";
 
 export type Body = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
 

@@ -8,9 +8,10 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { file, upload, uploadPart } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import type { FileRow, PartRow, UploadRow } from "../datasets/model.ts";
+import type { FileRow } from "../files/model.ts";
 import { keepFile, requirePurpose } from "../files/service.ts";
 import { cleanFilename, type Received, receive } from "../storage/receive.ts";
+import type { PartRow, UploadRow } from "./model.ts";
 
 export const MAX_PART_BYTES = 64 * 1024 ** 2;
 const MAX_PARTS = 10_000;

@@ -42,10 +42,10 @@ export interface DeploymentStats {
   hours: SeriesPoint[];
 }
 
-export const GROUPS = ["model", "key", "user", "day"] as const;
+const GROUPS = ["model", "key", "user", "day"] as const;
 export type Group = (typeof GROUPS)[number];
 const Seconds = v.pipe(v.string(), v.regex(/^\d{1,12}$/), v.transform(Number));
-export const UsageQuery = v.object({
+export const UsageQuery = v.strictObject({
   /** Unix seconds; the last 30 days when absent. */
   from: v.optional(Seconds),
   to: v.optional(Seconds),

@@ -3,8 +3,9 @@
 import { listHosts } from "../../compute/hosts/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { listDatasets } from "../../data/datasets/service.ts";
-import { formatBytes, plural } from "../../lib/format.ts";
-import { listCatalogue, listModels } from "../../models/service.ts";
+import { formatBytes, plural } from "../../lib/text/format.ts";
+import { listCatalogue } from "../../models/base/service.ts";
+import { listModels } from "../../models/tuned/service.ts";
 import { listDeployments } from "../../serving/deployments/service.ts";
 import { listJobs } from "../../training/jobs/list.ts";
 import type { JobRow } from "../../training/jobs/model.ts";

@@ -1,7 +1,7 @@
 /** Base models this product knows by name: licence, size, architecture and where each comes from. Numbers are those of the model's own config on the hub. */
 
 /** How a family writes a conversation; the exact template always comes from the model's own files. */
-export type TemplateFamily = "chatml" | "llama3" | "mistral" | "smollm3";
+type TemplateFamily = "chatml" | "llama3" | "mistral" | "smollm3";
 
 export interface CatalogueEntry {
   /** The id clients send as `model`. */

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { diskGuard, requireDisk } from "../../lib/disk.ts";
-import { sha256File } from "../../lib/manifest.ts";
+import { sha256File } from "../../lib/disk/manifest.ts";
+import { diskGuard, requireDisk } from "../../lib/disk/reserve.ts";
 import { isModelFile, refuseName } from "./inspect.ts";
 import { megabytes, type Report } from "./progress.ts";
 

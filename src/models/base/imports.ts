@@ -6,23 +6,16 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
-import type {
-  BaseModelRow,
-  BaseModelView,
-  ImportHubRequest,
-  ImportLocalRequest,
-  ImportTunedRequest,
-} from "../model.ts";
-import { artifactDir, describeBaseModel, getBaseModel, requireLicense, resolveChatModel } from "../service.ts";
-import { mergedArtifact } from "../tuned/lookup.ts";
 import { DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import { resolveHubModel } from "./hub.ts";
 import { refused } from "./inspect.ts";
 import { type Origin, startInstall } from "./install.ts";
+import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest } from "./model.ts";
 import { importRoots, isWrittenIn, realPath, realPathIn } from "./roots.ts";
+import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
 
 /** Stores the row as `installing` and starts the work; a ready or installing model stays as it is. */
-async function beginInstall(
+export async function beginInstall(
   ctx: Ctx,
   actor: Actor,
   row: Pick<BaseModelRow, "id" | "name" | "source" | "sourceRef" | "revision" | "license">,
@@ -124,32 +117,6 @@ export async function importLocal(
   );
 }
 
-/**
- * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or the
- * merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
- */
-export async function importTuned(
-  ctx: Ctx,
-  actor: Actor,
-  request: Omit<ImportTunedRequest, "source">,
-): Promise<BaseModelView> {
-  requireAdmin(actor);
-  const found = await resolveChatModel(ctx, actor, request.model);
-  const artifactId = found.whole ? found.adapter?.artifactId : await mergedArtifact(ctx, actor.org, found.id);
-  if (!artifactId || !found.checkpointId)
-    throw new AppError(
-      "conflict",
-      "not_whole",
-      `${found.id.slice(0, 200)} is an adapter. Export it as merged safetensors on its page first; those files become the base model.`,
-      { param: "model" },
-    );
-  const id = request.id ?? freeId(found.id.slice("ft:".length));
-  await refuseTaken(ctx, id);
-  const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
-  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId), roots: [] };
-  return beginInstall(ctx, actor, { ...row, license: found.base.license }, origin);
-}
-
 /** Fetches a model from the hub by the commit its revision has now. Administrators only. */
 export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRequest): Promise<BaseModelView> {
   requireAdmin(actor);
@@ -169,7 +136,7 @@ export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRe
   return beginInstall(ctx, actor, row, { kind: "hub", model: found });
 }
 
-function freeId(name: string): string {
+export function freeId(name: string): string {
   const id = name
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, "-")
@@ -182,7 +149,7 @@ function freeId(name: string): string {
   return id;
 }
 
-async function refuseTaken(ctx: Ctx, id: string): Promise<void> {
+export async function refuseTaken(ctx: Ctx, id: string): Promise<void> {
   const row = await getBaseModel(ctx, id);
   if (row && row.status !== "failed")
     throw new AppError("conflict", "model_exists", `There is a base model ${id} already; give this one another id.`, {

@@ -3,11 +3,11 @@ import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { AppError } from "../../errors.ts";
-import { isSafePath } from "../../lib/manifest.ts";
+import { isSafePath } from "../../lib/disk/manifest.ts";
 import { realPathIn } from "./roots.ts";
 
 /** Architecture numbers as stored in `base_model.architecture`. */
-export interface Architecture {
+interface Architecture {
   [key: string]: unknown;
   model_type: string;
   parameters: number;
@@ -109,7 +109,7 @@ function tensorOf(file: string, name: string, value: unknown): Tensor {
  * Tensor names and element counts of a safetensors file, its header checked against its true size.
  * @throws AppError `model_refused`
  */
-export async function readSafetensors(path: string, file: string): Promise<Map<string, number>> {
+async function readSafetensors(path: string, file: string): Promise<Map<string, number>> {
   const { size } = statSync(path);
   const start = await readStart(path, 8);
   const length = start.length === 8 ? Number(start.readBigUInt64LE()) : Number.POSITIVE_INFINITY;

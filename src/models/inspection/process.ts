@@ -6,7 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 
 /** One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all tokens, also of those not shown. */
-export interface Sequence {
+interface Sequence {
   /** `chosen`, `rejected`, `good`, `bad`, `text`, or `row`. */
   name: string;
   pieces: string[];
@@ -24,7 +24,7 @@ export interface SeenRow {
   sequences: Sequence[];
 }
 
-export interface Looking {
+interface Looking {
   /** Directory of the base model. */
   base: string;
   row_type: RowType;

@@ -4,7 +4,7 @@ import type { RowType } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows, versionOf } from "../../data/datasets/service.ts";
 import { AppError } from "../../errors.ts";
-import { baseModelDir, baseModelRef, listCatalogue, requireReadyBase } from "../service.ts";
+import { baseModelDir, baseModelRef, listCatalogue, requireReadyBase } from "../base/service.ts";
 import { inspectRows, type SeenRow } from "./process.ts";
 
 const whole = (min: number, max: number) =>
@@ -16,7 +16,7 @@ const whole = (min: number, max: number) =>
   );
 const id = v.pipe(v.string(), v.maxLength(200));
 
-export const SeenQuery = v.object({
+export const SeenQuery = v.strictObject({
   /** The default base model when it is left out. */
   base_model: v.optional(id),
   version: v.optional(id),

@@ -7,8 +7,8 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
-import { artifactView } from "../model.ts";
-import { resolveModel } from "../service.ts";
+import { artifactView } from "./model.ts";
+import { resolveModel } from "./service.ts";
 
 const MAX = 100;
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));

@@ -39,7 +39,7 @@ export async function mergedArtifact(ctx: Ctx, org: string, model: string): Prom
   return row?.id ?? null;
 }
 
-export interface Tuned {
+interface Tuned {
   id: string;
   artifactId: string;
   checkpointId: string;

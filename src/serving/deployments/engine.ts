@@ -2,13 +2,13 @@
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { isLocalAddress, upstreamFetch } from "../../lib/upstream.ts";
-import { artifactDir } from "../../models/service.ts";
+import { artifactDir } from "../../models/tuned/service.ts";
 
 const PROBE_MS = 5_000;
 const LOAD_MS = 60_000;
 
 /** `healthy`: it answered. `absent`: nobody listens. `silent`: it listens but did not answer in time, as when it is busy. */
-export type ProbeResult = "healthy" | "absent" | "silent";
+type ProbeResult = "healthy" | "absent" | "silent";
 
 /** One look at `GET /health`. Never throws. */
 export async function probe(ctx: Ctx, address: string): Promise<ProbeResult> {

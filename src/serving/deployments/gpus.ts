@@ -1,5 +1,5 @@
 /** How many GPUs an endpoint gets, of how much memory, and which part of it: pure. */
-import type { CardGroup } from "../../compute/providers/registry.ts";
+import type { CardGroup } from "../../compute/hosts/cards.ts";
 import { AppError } from "../../errors.ts";
 
 /** Part of a card vLLM may fill; the rest is the driver's and for fragments. */
@@ -11,7 +11,7 @@ const HOST_MB = 6000;
 /** Attention heads are dealt out evenly: models have numbers of them that these divide. */
 const COUNTS = [1, 2, 4, 8];
 
-export interface ServingGpus {
+interface ServingGpus {
   gpus: number;
   gpu_memory_mb: number;
   gpu_memory_fraction: number;

@@ -1,7 +1,7 @@
 /** What the deployments room takes and gives. */
 import * as v from "valibot";
 import type { deployment } from "../../db/schema/deployments.ts";
-import { filledName } from "../../lib/text.ts";
+import { filledName } from "../../lib/text/names.ts";
 
 export type DeploymentRow = typeof deployment.$inferSelect;
 
@@ -9,13 +9,13 @@ const Name = filledName(100);
 /** Seconds without a request until the deployment sleeps; 0 = never. */
 const IdleAfter = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31_536_000));
 
-export const CreateDeployment = v.object({
+export const CreateDeployment = v.strictObject({
   model: v.pipe(v.string(), v.minLength(1), v.maxLength(400)),
   name: v.optional(Name),
   idle_after_s: v.optional(IdleAfter),
 });
-export const UpdateDeployment = v.object({ name: v.optional(Name), idle_after_s: v.optional(IdleAfter) });
-export const ListDeployments = v.object({
+export const UpdateDeployment = v.strictObject({ name: v.optional(Name), idle_after_s: v.optional(IdleAfter) });
+export const ListDeployments = v.strictObject({
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
   limit: v.optional(
     v.pipe(v.string(), v.regex(/^\d{1,3}$/), v.transform(Number), v.minValue(1), v.maxValue(100)),

@@ -7,7 +7,7 @@ import { isEngineAddress } from "../../lib/upstream.ts";
 import { refuseAddress, type ServingAttempt, servingAttempt } from "../../training/attempts/serving.ts";
 
 /** The address to use, or why it is refused. */
-export type Verdict = { address: string } | { refused: string };
+type Verdict = { address: string } | { refused: string };
 
 const refused = (address: string, why: string): Verdict => ({
   refused: `The engine announced ${address.slice(0, 200)}, ${why}.`,

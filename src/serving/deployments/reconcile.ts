@@ -118,7 +118,7 @@ async function lookAtAll(ctx: Ctx, runtime: Runtime): Promise<void> {
 }
 
 /** Takes one deployment one step further. */
-export async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
+async function lookAt(ctx: Ctx, row: DeploymentRow): Promise<void> {
   const runtime = runtimeOf(ctx);
   const now = ctx.clock.now();
   const [work] = row.jobId

@@ -5,7 +5,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import type { ResolvedModel } from "../../models/service.ts";
+import type { ResolvedModel } from "../../models/tuned/service.ts";
 import { type DeploymentRow, type DeploymentView, deploymentView } from "./model.ts";
 import { runtimeOf } from "./runtime.ts";
 

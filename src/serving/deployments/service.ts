@@ -2,7 +2,7 @@
 import { and, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
-import { resolveChatModel } from "../../models/service.ts";
+import { resolveChatModel } from "../../models/tuned/service.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { changed, findRow, insertDeployment, view, want } from "./records.ts";
 import { runtimeOf } from "./runtime.ts";

@@ -6,7 +6,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { isLocalAddress } from "../../lib/upstream.ts";
-import { type ResolvedModel, resolveChatModel } from "../../models/service.ts";
+import { type ResolvedModel, resolveChatModel } from "../../models/tuned/service.ts";
 import { loadAdapter, stillStarting } from "./engine.ts";
 import type { DeploymentRow, Serving } from "./model.ts";
 import { insertDeployment, stoppedError } from "./records.ts";

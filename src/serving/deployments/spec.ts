@@ -1,10 +1,12 @@
 /** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process; or one whole model. */
 import { eq } from "drizzle-orm";
-import { bf16Supported, cardsOf, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";
+import { cardsOf } from "../../compute/hosts/cards.ts";
+import { bf16Supported, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { ServeSpec, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
-import { artifactProblem, baseModelRef, getArtifact, listCheckpoints, resolveChatModel } from "../../models/service.ts";
+import { baseModelRef } from "../../models/base/service.ts";
+import { artifactProblem, getArtifact, listCheckpoints, resolveChatModel } from "../../models/tuned/service.ts";
 import { gpusForServing } from "./gpus.ts";
 
 /** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */

@@ -1,7 +1,7 @@
 /** The state machine of a deployment: which moves are legal, and what to do next given what is wanted and what is so. Pure. */
 
-export type DeploymentState = "starting" | "ready" | "asleep" | "stopping" | "stopped" | "failed";
-export type Wanted = "running" | "asleep" | "stopped";
+type DeploymentState = "starting" | "ready" | "asleep" | "stopping" | "stopped" | "failed";
+type Wanted = "running" | "asleep" | "stopped";
 
 /** Legal moves; everything else is a mistake in this program. */
 export const MOVES: Record<DeploymentState, readonly DeploymentState[]> = {
@@ -39,7 +39,7 @@ export interface Facts {
  * `rest` the job is over, as wanted · `died` the job ended or the engine vanished: count it and start again ·
  * `give_up` it died too often · `none`.
  */
-export type Step = "none" | "launch" | "ready" | "sleep" | "stop" | "rest" | "died" | "give_up";
+type Step = "none" | "launch" | "ready" | "sleep" | "stop" | "rest" | "died" | "give_up";
 
 /** The next step of a deployment; called again and again until nothing is left to do. */
 export function nextStep(facts: Facts): Step {

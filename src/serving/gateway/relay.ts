@@ -1,11 +1,10 @@
 /** Passes an engine's stream on to the client byte for byte, reading along only what the usage row needs. */
 import { type AccessWatch, accessEnded } from "../../accounts/auth/revocation.ts";
-import { AppError } from "../../errors.ts";
-import { errorBody } from "../../http/errors.ts";
+import { AppError, errorBody } from "../../errors.ts";
 import { eventCutter, eventData } from "./sse.ts";
 
 /** What reading along found out. */
-export interface StreamFacts {
+interface StreamFacts {
   promptTokens: number;
   completionTokens: number;
   finish: string | null;
@@ -21,7 +20,7 @@ interface Chunk {
   choices?: { delta?: { content?: unknown; tool_calls?: unknown }; text?: unknown; finish_reason?: string | null }[];
 }
 
-export interface RelayOptions {
+interface RelayOptions {
   /** Pass the usage chunk on: only when the client asked for it. */
   keepUsage: boolean;
   /** The engine's name of the model and the one the client sent, when they differ. */
@@ -41,7 +40,7 @@ export type StreamEnd = "whole" | "error" | "left" | "access_ended";
 const encoder = new TextEncoder();
 
 /** An error as the clients of the API expect it in a stream; they raise it. */
-export function errorEvent(error: AppError): Uint8Array {
+function errorEvent(error: AppError): Uint8Array {
   return encoder.encode(`data: ${JSON.stringify(errorBody(error))}\n\n`);
 }
 

@@ -1,12 +1,12 @@
 /** Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it. */
 import { AppError } from "../../errors.ts";
 import { readBytes } from "../../lib/body.ts";
-import { parseJson } from "../../lib/json.ts";
-import { checkText } from "../../lib/well-formed.ts";
+import { parseJson } from "../../lib/text/json.ts";
+import { checkText } from "../../lib/text/well-formed.ts";
 
 const BACKSLASH = 0x5c;
 /** Largest request body in bytes; the engine takes no more either. */
-export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 export type Endpoint = "chat/completions" | "completions";
 

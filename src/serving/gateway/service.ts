@@ -3,9 +3,9 @@ import { type AccessWatch, accessEnded, watchAccess } from "../../accounts/auth/
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, ERROR_TABLE } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { cutText } from "../../lib/text/well-formed.ts";
 import { upstreamFetch } from "../../lib/upstream.ts";
-import { cutText } from "../../lib/well-formed.ts";
-import { resolveModel } from "../../models/service.ts";
+import { resolveModel } from "../../models/tuned/service.ts";
 import type { Serving } from "../deployments/model.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
 import { takeRequest } from "./limits.ts";

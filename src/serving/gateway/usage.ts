@@ -4,7 +4,7 @@ import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import type { inference } from "../../db/schema/gateway.ts";
 
-export type UsageRow = typeof inference.$inferInsert;
+type UsageRow = typeof inference.$inferInsert;
 
 const FLUSH_MS = 500;
 /** Small batches: a write holds up the answers under way for as long as its rows take, 16 rows about a third of a millisecond. */

@@ -12,7 +12,8 @@ import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { failPoint } from "../../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
-import { artifactDir, baseModelDir } from "../../models/service.ts";
+import { baseModelDir } from "../../models/base/service.ts";
+import { artifactDir } from "../../models/tuned/service.ts";
 import { afterLaunchFailure, type EndReason, launchReason, REASONS } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
@@ -222,7 +223,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
 }
 
 /** What became of a try to begin a job: `never` = its providers can never run it, `lost` = it was taken away meanwhile. */
-export type Begun = "begun" | "waits" | "never" | "lost";
+type Begun = "begun" | "waits" | "never" | "lost";
 
 /** Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`. */
 export async function begin(ctx: Ctx, jobId: string, target: Target, track: Track): Promise<Begun> {

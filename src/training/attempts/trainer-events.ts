@@ -8,7 +8,7 @@ import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { checkpoint } from "../../db/schema/models.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
-import { createModel } from "../../models/service.ts";
+import { createModel } from "../../models/tuned/service.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 
@@ -34,7 +34,7 @@ function finite(value: number | string | undefined): number | undefined {
 }
 
 /** Progress after an event; events that say nothing of it leave it as it is. */
-export function progressAfter(before: Progress, event: TrainerEvent): Progress {
+function progressAfter(before: Progress, event: TrainerEvent): Progress {
   switch (event.type) {
     case "phase":
       return { ...before, phase: event.phase };

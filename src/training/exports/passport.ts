@@ -11,7 +11,7 @@ import { artifact, checkpoint } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 import { readPins } from "../../lib/requirements.ts";
 import { publicKey, signJson } from "../../lib/signed-json.ts";
-import { resolveModel } from "../../models/service.ts";
+import { resolveModel } from "../../models/tuned/service.ts";
 
 const PURPOSE = "run passport";
 

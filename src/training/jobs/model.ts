@@ -14,7 +14,7 @@ const count = (min: number, max: number) =>
     v.maxValue(max),
   );
 
-export const ListJobs = v.object({
+export const ListJobs = v.strictObject({
   kind: v.optional(v.picklist(["train", "evaluate", "serve", "export"])),
   /** One state, or several with commas (the router hands those over as a list). */
   state: v.optional(
@@ -61,7 +61,6 @@ export function jobView(row: JobRow) {
     finished_at: seconds(rest.finishedAt),
   };
 }
-export type JobView = ReturnType<typeof jobView>;
 
 /** An attempt; the token's hash stays inside. */
 export function attemptView(row: AttemptRow) {

@@ -4,10 +4,10 @@ import { whole } from "../../lib/number-fields.ts";
 import { knownZone } from "../scheduler/window.ts";
 
 /** Scale of priorities: 0 is normal, above it only administrators may go. */
-export const PRIORITY = { lowest: -100, normal: 0, highest: 100 } as const;
+const PRIORITY = { lowest: -100, normal: 0, highest: 100 } as const;
 
 /** A moment: seconds since 1970, or ISO 8601 with its offset; read as seconds. */
-export const Moment = v.pipe(
+const Moment = v.pipe(
   v.union(
     [
       v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(253_402_300_799)),
@@ -26,7 +26,7 @@ export const Moment = v.pipe(
 const clock = v.pipe(v.string(), v.regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 22:00"));
 
 /** Hours of the day: from, until, time zone, and the days on which they begin (0 = Sunday). */
-export const Window = v.pipe(
+const Window = v.pipe(
   v.strictObject({
     from: clock,
     until: clock,

@@ -23,7 +23,7 @@ export interface RequestMarks {
   idempotencyKey?: string;
 }
 
-export interface NewJob extends RequestMarks {
+interface NewJob extends RequestMarks {
   kind: JobKind;
   name: string;
   spec: JobSpec;

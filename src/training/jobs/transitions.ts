@@ -9,7 +9,7 @@ import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { attempt, command, type JobError, job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
-import { addEvent } from "../metrics/service.ts";
+import { addEvent } from "../metrics/events.ts";
 import { backOffMs, type EndReason, REASONS, stateAfter } from "./failures.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
 import { canMove } from "./state.ts";
@@ -63,7 +63,7 @@ export async function move(tx: Db, row: JobRow, to: JobState, patch: JobPatch = 
 }
 
 /** How an attempt ended. */
-export interface AttemptEnd {
+interface AttemptEnd {
   outcome: string;
   exitCode?: number | null;
   detail?: string | null;
@@ -108,7 +108,7 @@ export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRo
   return true;
 }
 
-export interface JobEnd {
+interface JobEnd {
   state: "succeeded" | "failed" | "cancelled";
   error?: JobError | null;
   actor?: Actor;
@@ -163,7 +163,7 @@ export function jobError(reason: EndReason, message: string, advice?: string | n
 }
 
 /** A failure of an attempt, as told by the trainer or found by the server. */
-export interface Failure {
+interface Failure {
   reason: EndReason;
   message: string;
   retry: boolean;

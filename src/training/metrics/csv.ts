@@ -2,7 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
-import { csvField } from "../../lib/csv.ts";
+import { csvField } from "../../lib/text/csv.ts";
 
 const STEPS_A_READ = 2000;
 

@@ -9,7 +9,7 @@ import { newId } from "../../lib/ids.ts";
 import { cutMessage, plainMessage } from "./logs.ts";
 
 /** A job that has so many events gets no more samples and metric rows; state changes are always kept. */
-export const MAX_EVENTS = 100_000;
+const MAX_EVENTS = 100_000;
 const MAX_TEXT = 32_768;
 
 export interface NewEvent {
@@ -72,7 +72,7 @@ export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Prom
 }
 
 /** Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, … */
-export function keepsMetrics(step: number): boolean {
+function keepsMetrics(step: number): boolean {
   let stride = 1;
   for (let top = 1000; step > top; top *= 10) stride *= 10;
   return step % stride === 0;

@@ -49,7 +49,7 @@ interface AttemptState {
 }
 
 /** The events that follow `lastSeq` without a gap, in order; duplicates and everything after a gap are left out. */
-export function following(events: readonly TrainerEvent[], lastSeq: number): TrainerEvent[] {
+function following(events: readonly TrainerEvent[], lastSeq: number): TrainerEvent[] {
   const fresh = events.filter((one) => one.seq > lastSeq).sort((a, b) => a.seq - b.seq);
   const taken: TrainerEvent[] = [];
   let next = lastSeq + 1;

@@ -3,8 +3,8 @@ import { sql } from "drizzle-orm";
 import type { LogLevel } from "../../contract/trainer.ts";
 import { sqlJson } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
-import { plainLine } from "../../lib/text.ts";
-import { cutText } from "../../lib/well-formed.ts";
+import { plainLine } from "../../lib/text/names.ts";
+import { cutText } from "../../lib/text/well-formed.ts";
 import type { Draft } from "./state.ts";
 
 /** Lines kept of one job. */
@@ -12,7 +12,7 @@ export const MAX_LOG_LINES = 200_000;
 /** Trimmed in pieces of this size, so that not every batch deletes. */
 const TRIM_LINES = 10_000;
 /** Longest message in characters; the protocol allows a line of 8 KiB. */
-export const MAX_MESSAGE = 8192;
+const MAX_MESSAGE = 8192;
 
 export interface NewLine {
   at: number;

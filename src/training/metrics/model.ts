@@ -78,14 +78,14 @@ const list = v.pipe(
 const step = whole("a step", 0, Number.MAX_SAFE_INTEGER);
 
 /** `?keys=a,b&from=&to=&points=` */
-export const SeriesQuerySchema = v.object({
+export const SeriesQuerySchema = v.strictObject({
   keys: v.optional(list),
   from: v.optional(step),
   to: v.optional(step),
   points: v.optional(whole("points", 4, 10_000)),
 });
 
-export const SeveralSchema = v.object({
+export const SeveralSchema = v.strictObject({
   jobs: v.pipe(v.array(v.pipe(v.string(), v.maxLength(100))), v.minLength(1), v.maxLength(16)),
   keys: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(200))), v.maxLength(100))),
   from: v.optional(step),
@@ -93,7 +93,7 @@ export const SeveralSchema = v.object({
   points: v.optional(whole("points", 4, 10_000)),
 });
 
-export const LogQuerySchema = v.object({
+export const LogQuerySchema = v.strictObject({
   after: v.optional(step),
   before: v.optional(step),
   /** Read from the address itself (`searchText`): the query parser splits commas and unpacks brackets. */
@@ -106,7 +106,7 @@ export function searchText(url: string): string | undefined {
   return new URL(url).searchParams.get("search")?.slice(0, 200) || undefined;
 }
 
-export const StreamQuerySchema = v.object({
+export const StreamQuerySchema = v.strictObject({
   jobs: v.optional(v.pipe(list, v.maxLength(32, "at most 32 jobs a stream"))),
   topics: v.optional(v.pipe(list, v.maxLength(20))),
   after: v.optional(whole("after", 0, Number.MAX_SAFE_INTEGER)),

@@ -13,7 +13,7 @@ const SAME_TIME_MS = 1000;
 /** Values by series name, then by step; the last value of a step counts. */
 export type NewPoints = Map<string, Map<number, number | null>>;
 
-export interface PointBatch {
+interface PointBatch {
   jobId: string;
   batchId: number;
   points: NewPoints;
@@ -75,7 +75,7 @@ async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesE
     on conflict (series_id, step) do update set value = excluded.value, at = excluded.at, batch_id = excluded.batch_id`);
 }
 
-export interface WrittenPoints {
+interface WrittenPoints {
   /** Series names beyond the limit, whose values were dropped. */
   refused: string[];
   /** Series whose value is no longer finite though the one before was, with the step. */

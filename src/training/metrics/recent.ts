@@ -13,7 +13,7 @@ interface Entry {
   text: string | null;
 }
 
-export interface Recent {
+interface Recent {
   push(payload: BatchPayload): void;
   /** Texts of the jobs' batches after `after`, oldest first, and the id they reach to; null when memory does not go back that far. */
   after(jobs: ReadonlySet<string>, after: number, limit: number): { texts: string[]; upTo: number } | null;

@@ -40,7 +40,7 @@ async function lastPoint(ctx: Ctx, query: Query) {
   return row ?? null;
 }
 
-export interface Range {
+interface Range {
   /** Steps, both included. */
   from: number;
   to: number;

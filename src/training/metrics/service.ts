@@ -5,15 +5,12 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { event, logLine } from "../../db/schema/metrics.ts";
 import { notFound } from "../../errors.ts";
-import { requireDisk } from "../../lib/disk.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
 import { enqueue } from "./group.ts";
 import type { AttemptRef, BatchHook } from "./ingest.ts";
 import type { EventRow, HistoryLine, LogQuery, LogReply, Sample, SeriesQuery, SeriesReply } from "./model.ts";
 import { newestBatch } from "./payload.ts";
 import { readMany } from "./series.ts";
-
-export { addEvent, type NewEvent } from "./events.ts";
-export { type AttemptRef, type BatchHook, refusal } from "./ingest.ts";
 
 /** Rows read, and points sent, of one answer over all its series; with many series each gets fewer. */
 const MAX_ROWS = 60_000;

@@ -10,7 +10,7 @@ export interface SeriesEnd {
   points: number;
 }
 
-export interface IngestState {
+interface IngestState {
   /** By `seriesKey`. */
   series: Lru<SeriesEnd>;
   /** Log lines stored, by job. */
@@ -20,7 +20,7 @@ export interface IngestState {
 /** What ingestion of a server remembers. */
 export const stateOf = perContext((): IngestState => ({ series: lruOf(20_000), logs: lruOf(2000) }));
 
-export const seriesKey = (jobId: string, key: string) => `${jobId}\n${key}`;
+const seriesKey = (jobId: string, key: string) => `${jobId}\n${key}`;
 
 /** Changes made inside a transaction: `commit` hands them to the memory, and an aborted transaction just forgets them. */
 export interface Draft {

@@ -14,14 +14,14 @@ import { recentOf } from "./recent.ts";
 import { requireJobs } from "./service.ts";
 import { type Changed, listenTopics } from "./topics.ts";
 
-export interface StreamRequest {
+interface StreamRequest {
   jobs: string[];
   topics: string[];
   /** Last batch id the reader has; null to begin now. */
   after: number | null;
 }
 
-export interface StreamTiming {
+interface StreamTiming {
   /** Milliseconds between signs of life; proxies and Bun cut a quiet stream after 10 seconds. */
   heartbeatMs: number;
   /** Milliseconds between two looks at whether the reader may still read. */

@@ -15,7 +15,7 @@ export const TOPICS = [
   "hosts",
   "queue",
 ] as const;
-export type Topic = (typeof TOPICS)[number];
+type Topic = (typeof TOPICS)[number];
 
 /** Topics whose ids are those of jobs, and which are always passed on for the jobs a stream names. */
 const OF_JOBS = new Set<Topic>(["jobs", "checkpoints"]);

@@ -10,15 +10,15 @@ import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
-import { formatBytes } from "../../lib/format.ts";
-import { artifactDir } from "../../models/service.ts";
+import { formatBytes } from "../../lib/text/format.ts";
+import { artifactDir } from "../../models/tuned/service.ts";
 import { getJob } from "../jobs/store.ts";
 import { note } from "../jobs/transitions.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
 /** What went, and what stays with the names it is known by. */
-export interface Cleared {
+interface Cleared {
   checkpoints: number;
   bytes: number;
   kept: string[];

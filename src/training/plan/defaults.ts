@@ -108,20 +108,20 @@ export function autoLearningRate(parameters: number): number {
 }
 
 /** The same where every weight is trained: steps a LoRA learns by would undo what the model knows. */
-export function autoFullLearningRate(parameters: number): number {
+function autoFullLearningRate(parameters: number): number {
   if (parameters <= 3e8) return 5e-5;
   return parameters <= 4e9 ? 2e-5 : 1e-5;
 }
 
 /** Rows of one optimizer step: small sets need enough steps, large ones smoother gradients. */
-export function autoBatchSize(rows: number): number {
+function autoBatchSize(rows: number): number {
   if (rows < 64) return 4;
   if (rows < 5_000) return 8;
   return rows < 50_000 ? 16 : 32;
 }
 
 /** Passes over the data: enough to see about 480 rows, two at least below 1,000 rows, 25 at most. */
-export function autoEpochs(rows: number): number {
+function autoEpochs(rows: number): number {
   return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
 }
 

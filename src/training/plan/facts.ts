@@ -1,15 +1,16 @@
 /** Gathers everything a training request meets: base model, data, GPUs, past runs and the trainer of this installation, each looked up once. */
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
-import { bf16Supported, cardsOf, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
+import { cardsOf } from "../../compute/hosts/cards.ts";
+import { bf16Supported, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import type { VersionRow } from "../../data/datasets/model.ts";
 import { resolveTrainingData, tokenStats } from "../../data/datasets/service.ts";
+import type { VersionRow } from "../../data/validation/model.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
-import { baseModelRef } from "../../models/service.ts";
+import { baseModelRef } from "../../models/base/service.ts";
 import { answerShares } from "./answer-tokens.ts";
 import type { Facts } from "./defaults.ts";
 import { type PastRun, pastRuns } from "./history.ts";

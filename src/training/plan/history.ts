@@ -91,7 +91,7 @@ const alike = (a: Kind, b: Kind) =>
   a.hyperparameters.precision === b.hyperparameters.precision &&
   a.need.gpus > 0 === b.need.gpus > 0;
 
-export interface Learned {
+interface Learned {
   /** What the formula is multiplied by: 1 without runs. */
   factor: number;
   runs: number;

@@ -152,7 +152,7 @@ const trainedLayers = (model: ModelShape, { adapter }: RunShape) =>
   Math.min(model.layers, adapter.layers ?? model.layers);
 
 /** Weights that are trained. */
-export function trainedParameters(model: ModelShape, run: RunShape): number {
+function trainedParameters(model: ModelShape, run: RunShape): number {
   if (run.whole) return model.parameters;
   const { r, dora } = run.adapter;
   const a = adapted(model, run.adapter);

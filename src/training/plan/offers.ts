@@ -77,7 +77,7 @@ async function gather(ctx: Ctx, need: Need): Promise<{ found: Found[]; silent: s
 }
 
 /** What an offer must be judged by. */
-export interface Judge {
+interface Judge {
   memory: MemoryPlan;
   tokens: number | null;
   past: readonly PastRun[];

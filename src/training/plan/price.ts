@@ -11,7 +11,7 @@ import { isRefused, type Resolution } from "./spec.ts";
 import { suggestFor } from "./suggestions.ts";
 import { estimateSeconds, expectedSpeed, type Speed, secondsRange, totalTokens } from "./throughput.ts";
 
-export interface Pricing {
+interface Pricing {
   /** Tokens the run goes through; null while the rows are not counted. */
   tokens: number | null;
   /** What providers offer; null when nobody asked them. */

@@ -6,7 +6,8 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { getVersion } from "../../data/datasets/service.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
-import { artifactProblem, getArtifact, getBaseModel } from "../../models/service.ts";
+import { getBaseModel } from "../../models/base/service.ts";
+import { artifactProblem, getArtifact } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob, getJob } from "../jobs/store.ts";
 

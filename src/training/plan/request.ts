@@ -4,14 +4,14 @@ import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/
 import { AppError } from "../../errors.ts";
 import { Grader } from "../../graders/model.ts";
 import { between, over, whole } from "../../lib/number-fields.ts";
-import { nameText, noHidden, noHiddenInLines } from "../../lib/text.ts";
+import { nameText, noHidden, noHiddenInLines } from "../../lib/text/names.ts";
 import { QUEUE_FIELDS } from "../jobs/placement-model.ts";
 
 /** A value, or `auto` (the same as leaving it out): resolved by the rules of docs/hyperparameters.md. */
 const auto = <T>(schema: v.GenericSchema<T>) => v.optional(v.nullable(v.union([v.literal("auto"), schema])));
 const id = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
 
-export const Metadata = v.pipe(
+const Metadata = v.pipe(
   v.record(
     v.pipe(v.string(), noHidden, v.maxLength(64, "metadata keys have at most 64 characters")),
     v.pipe(
@@ -23,7 +23,7 @@ export const Metadata = v.pipe(
   v.check((value) => Object.keys(value).length <= 16, "metadata has at most 16 pairs"),
 );
 
-export const Suffix = v.pipe(
+const Suffix = v.pipe(
   v.string(),
   v.minLength(1, "must have 1 to 64 characters"),
   v.maxLength(64, "must have 1 to 64 characters"),

@@ -1,7 +1,7 @@
 /** The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its own. */
 import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
 import { type Ctx, perContext, systemActor } from "../../ctx.ts";
-import { createFile } from "../../data/datasets/service.ts";
+import { createFile } from "../../data/files/service.ts";
 import { file } from "../../db/schema/datasets.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { JobRow } from "../jobs/model.ts";
@@ -18,7 +18,7 @@ const MAX_STEPS = 10_000;
 const LOOK_BACK_MS = 7 * 86_400_000;
 
 /** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line a step that has any of them. */
-export async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
+async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
   const keys = Object.values(COLUMNS);
   const { series } = await readSeries(ctx, jobId, { keys: [...keys], maxPoints: MAX_STEPS });
   const byStep = new Map<number, Map<string, number>>();

@@ -4,7 +4,7 @@ import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { resolveTrainingData } from "../../data/datasets/service.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
-import { checkTrainGrader, compileTrainGrader } from "../../graders/service.ts";
+import { checkTrainGrader, compileTrainGrader } from "../../graders/training.ts";
 import { emitAll } from "../../lib/bus.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { placementOf } from "../jobs/placement.ts";

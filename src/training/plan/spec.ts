@@ -1,7 +1,7 @@
 /** Resolves a training request and what it meets to the frozen spec. Pure: the same facts give the same spec. */
 import { SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
 import { factsOf, refusal } from "../../contract/support.ts";
-import { datasetRef } from "../../data/datasets/model.ts";
+import { datasetRef } from "../../data/validation/model.ts";
 import { AppError } from "../../errors.ts";
 import { type Resolved, resolveAuto } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";

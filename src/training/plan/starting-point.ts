@@ -4,8 +4,9 @@ import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
-import type { BaseModelRow } from "../../models/model.ts";
-import { requireReadyBase, resolveModel } from "../../models/service.ts";
+import type { BaseModelRow } from "../../models/base/model.ts";
+import { requireReadyBase } from "../../models/base/service.ts";
+import { resolveModel } from "../../models/tuned/service.ts";
 
 export interface Beginning {
   base: BaseModelRow;

@@ -4,7 +4,7 @@ import { type Facts, type Resolved, resolveAuto } from "./defaults.ts";
 import type { TrainRequest } from "./request.ts";
 
 /** Fields a suggestion may change. */
-export type Change = Partial<
+type Change = Partial<
   Pick<
     TrainRequest,
     | ("per_device_batch_size" | "gradient_checkpointing" | "max_length")

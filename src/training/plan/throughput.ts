@@ -43,7 +43,7 @@ export interface Speed {
 }
 
 /** What would do the work. `gpus` of `gpuName`; 0 = processors. */
-export interface Hardware {
+interface Hardware {
   cpus: number;
   gpus: number;
   gpuName: string | null;

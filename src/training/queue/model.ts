@@ -8,7 +8,7 @@ const count = v.pipe(
   v.minValue(1),
   v.maxValue(100),
 );
-export const QueueQuery = v.object({
+export const QueueQuery = v.strictObject({
   limit: v.optional(count, 50),
   /** Position or id of the last job seen; other teams' jobs have a position alone. */
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),

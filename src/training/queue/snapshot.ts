@@ -1,7 +1,7 @@
 /** What the scheduler looks at, read from the database: capacity, running work, the queue and what teams used. A long queue is mirrored and only its changes are read. */
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
-import { SILENT_MS } from "../../compute/providers/registry.ts";
+import { SILENT_MS } from "../../compute/hosts/inventory.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";

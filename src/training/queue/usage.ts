@@ -7,7 +7,7 @@ import { CPU_WEIGHT } from "../scheduler/order.ts";
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** Use counts half after so long. */
-export const HALF_LIFE_DAYS = 7;
+const HALF_LIFE_DAYS = 7;
 /** Older use is not looked at: it counts less than a two-hundredth. */
 const KEEP_DAYS = 8 * HALF_LIFE_DAYS;
 

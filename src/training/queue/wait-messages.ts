@@ -1,5 +1,5 @@
 /** Why a job waits, as a sentence for people. */
-import { formatExact, plural } from "../../lib/format.ts";
+import { formatExact, plural } from "../../lib/text/format.ts";
 import type { Host, Job, Wait } from "../scheduler/types.ts";
 
 const gpus = (job: Job) => plural(job.wants.gpus, "GPU");

@@ -4,7 +4,7 @@ import type { Job, Team } from "./types.ts";
 
 const HOUR = 3_600_000;
 /** The first job of a team at a priority that has waited so long gains a point for every further hour, so that no priority starves for ever. */
-export const PATIENCE_MS = 24 * HOUR;
+const PATIENCE_MS = 24 * HOUR;
 /** A job without GPUs counts as this many of them. */
 export const CPU_WEIGHT = 0.1;
 /** Whatever a team holds counts as if it had held it for an hour more: a burst from an idle team does not take everything. */
@@ -13,7 +13,7 @@ const AHEAD_HOURS = 1;
 const MARGIN_MS = HOUR;
 
 /** GPU-hours an hour of the job counts for. */
-export const weightOf = (job: Job) => job.wants.gpus || CPU_WEIGHT;
+const weightOf = (job: Job) => job.wants.gpus || CPU_WEIGHT;
 
 /** A team within one round. */
 export interface Account {
@@ -64,7 +64,7 @@ function levelOf(job: Job, now: number): number {
   return over > 0 ? job.priority + Math.floor(over / HOUR) : job.priority;
 }
 
-export interface Line {
+interface Line {
   /** The next job, or null at the end. */
   next(): { job: Job; account: Account } | null;
 }

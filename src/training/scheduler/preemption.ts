@@ -5,7 +5,7 @@ import { type Job, type Reservation, type Running, slotOf } from "./types.ts";
 /** A job is left alone for so long after it began: each stop costs it a checkpoint and a start. */
 const SETTLE_MS = 10 * 60_000;
 
-export interface Way {
+interface Way {
   victims: string[];
   /** Where the job will run; null for work without GPUs, which runs on any slot. */
   reservation: Reservation | null;

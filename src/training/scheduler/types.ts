@@ -21,7 +21,7 @@ export interface DailyWindow {
 }
 
 /** Room a job without GPUs takes: endpoints have slots of their own. */
-export type Slot = "train" | "serve";
+type Slot = "train" | "serve";
 export const slotOf = (kind: JobKind): Slot => (kind === "serve" ? "serve" : "train");
 
 export interface Gpu {
@@ -135,7 +135,7 @@ export interface Input {
   reservations: readonly Reservation[];
 }
 
-export interface Start {
+interface Start {
   jobId: string;
   hostId: string;
   gpus: readonly string[];

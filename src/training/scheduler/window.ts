@@ -38,7 +38,7 @@ export function knownZone(tz: string): boolean {
 }
 
 /** Minutes since midnight of `HH:MM`. */
-export function minuteOf(text: string): number {
+function minuteOf(text: string): number {
   const [hour = 0, minute = 0] = text.split(":").map(Number);
   return hour * 60 + minute;
 }

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Decision, Space, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { sweep, trial } from "../../db/schema/sweeps.ts";
-import { nameText } from "../../lib/text.ts";
+import { nameText } from "../../lib/text/names.ts";
 import { TrainRequest } from "../plan/request.ts";
 
 export type SweepRow = typeof sweep.$inferSelect;
@@ -107,7 +107,7 @@ export const CreateSweep = v.strictObject({
 });
 export type CreateSweep = v.InferOutput<typeof CreateSweep>;
 
-export const ListSweeps = v.object({
+export const ListSweeps = v.strictObject({
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
   limit: v.optional(
     v.pipe(

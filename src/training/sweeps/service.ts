@@ -11,9 +11,6 @@ import { newId } from "../../lib/ids.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
 import { planSweep } from "./plan.ts";
 
-export { planSweep } from "./plan.ts";
-export { startSweeps } from "./run.ts";
-
 /** Trials of a sweep that are over, whatever came of them. */
 const OVER: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled", "refused"];
 

@@ -9,12 +9,12 @@ import type { Ctx } from "../../ctx.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { requireDisk } from "../../lib/disk.ts";
+import { isSafePath, manifestHash, sha256File } from "../../lib/disk/manifest.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
 import { failPoint } from "../../lib/fail-points.ts";
 import { newId } from "../../lib/ids.ts";
-import { isSafePath, manifestHash, sha256File } from "../../lib/manifest.ts";
-import { addCheckpoint, artifactDir } from "../../models/service.ts";
-import { addEvent } from "../metrics/service.ts";
+import { addCheckpoint, artifactDir } from "../../models/tuned/service.ts";
+import { addEvent } from "../metrics/events.ts";
 import { badFile, contentProblem, headProblem, KINDS_TEXT, kindOf } from "./content.ts";
 import { removeDirectory, removeFile, sizeOf, syncTree, writeManifest, writePart } from "./disk.ts";
 import { prune } from "./prune.ts";
@@ -22,7 +22,7 @@ import type { Trainer } from "./token.ts";
 
 type ArtifactRow = typeof artifact.$inferSelect;
 
-export const MANIFEST = "manifest.json";
+const MANIFEST = "manifest.json";
 const MAX_FILES = 200;
 const MAX_FILE_BYTES = 256 * 1024 ** 3;
 /** Artifacts of one attempt that may be open at once. */

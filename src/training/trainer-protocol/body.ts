@@ -2,7 +2,7 @@
 import { MAX_PART_BYTES } from "../../contract/trainer.ts";
 import { AppError } from "../../errors.ts";
 import * as body from "../../lib/body.ts";
-import { parseJson } from "../../lib/json.ts";
+import { parseJson } from "../../lib/text/json.ts";
 
 /** A row of a dataset may be nested 100 levels deep, and trainers send rows back inside their own objects. */
 const MAX_DEPTH = 128;

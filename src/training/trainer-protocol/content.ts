@@ -2,7 +2,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { AppError } from "../../errors.ts";
 
-export type FileKind = "safetensors" | "json" | "jsonl" | "gguf" | "text";
+type FileKind = "safetensors" | "json" | "jsonl" | "gguf" | "text";
 
 const MiB = 1024 ** 2;
 /** Largest file of each kind that is read as a whole or line by line. */

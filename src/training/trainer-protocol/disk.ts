@@ -1,7 +1,7 @@
 /** Writing uploads to disk so that a power cut, a full disk or a killed server leaves nothing half-done that looks whole. */
 import { type FileHandle, open, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { writeFailure } from "../../lib/disk.ts";
+import { writeFailure } from "../../lib/disk/reserve.ts";
 
 const codeOf = (error: unknown) => (error as { code?: string } | null)?.code ?? "";
 

@@ -4,7 +4,7 @@ import { AppError } from "../../errors.ts";
 import { isEngineAddress } from "../../lib/upstream.ts";
 
 /** Events of one request; the body limit alone would let a million empty ones through. */
-export const MAX_EVENTS = 20_000;
+const MAX_EVENTS = 20_000;
 const MAX_KEYS = 500;
 const MAX_STEP = 2 ** 48;
 

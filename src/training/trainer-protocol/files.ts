@@ -10,7 +10,7 @@ interface Span {
 }
 
 /** One byte range of a header against a size; null for no (or an unusable form of) range, `bad` when it lies outside. */
-export function rangeOf(header: string | null, size: number): Span | "bad" | null {
+function rangeOf(header: string | null, size: number): Span | "bad" | null {
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "");
   if (!match || (!match[1] && !match[2])) return null;
   if (!match[1]) return Number(match[2]) === 0 ? "bad" : { from: Math.max(0, size - Number(match[2])), to: size };

@@ -4,7 +4,8 @@ import * as v from "valibot";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
-import { type AskAs, createGrading, type Graded } from "../../graders/service.ts";
+import type { AskAs } from "../../graders/judge.ts";
+import { createGrading, type Graded } from "../../graders/training.ts";
 import type { Trainer } from "./token.ts";
 
 const MAX_SAMPLES = 32;

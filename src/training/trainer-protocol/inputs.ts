@@ -8,7 +8,8 @@ import { attempt } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { lruOf } from "../../lib/lru.ts";
-import { artifactDir, baseModelDir, getBaseModel, newestCheckpoint } from "../../models/service.ts";
+import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
+import { artifactDir, newestCheckpoint } from "../../models/tuned/service.ts";
 import type { Trainer } from "./token.ts";
 
 /** Seconds between signs of life, and events of one batch, as told to trainers. */

@@ -2,7 +2,7 @@
 import { and, desc, eq, inArray, isNull, ne } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
-import { artifactDir } from "../../models/service.ts";
+import { artifactDir } from "../../models/tuned/service.ts";
 import { artifactsInUse } from "../plan/cleanup.ts";
 import { removeDirectory } from "./disk.ts";
 

@@ -5,7 +5,7 @@ import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
-import { artifactDir } from "../../models/service.ts";
+import { artifactDir } from "../../models/tuned/service.ts";
 import { removeDirectory } from "./disk.ts";
 
 /** Removes unfinished uploads of attempts that have ended: of one job, or of all. Returns how many. */

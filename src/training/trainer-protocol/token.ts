@@ -9,7 +9,7 @@ import { AppError } from "../../errors.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 
 /** The attempt behind a request. */
-export interface Asking {
+interface Asking {
   id: string;
   jobId: string;
   org: string;

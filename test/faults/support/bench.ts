@@ -10,7 +10,7 @@ import { type Live, startLive, TRAINER_ENV, until } from "../../support/live.ts"
 import { importTinyModel, trainingLines } from "../../support/tiny.ts";
 import { type Hands, processHands } from "./hands.ts";
 
-export interface JobView {
+interface JobView {
   id: string;
   state: JobState;
   progress: { step?: number; total_steps?: number; address?: string };
@@ -61,7 +61,7 @@ export interface Bench extends Live, Watched {
   writeSomething(name: string): Promise<void>;
 }
 
-export interface BenchOptions {
+interface BenchOptions {
   trainer: "scripted" | "real";
   /** Makes the hands for another provider than that of processes, once the installation has its id. */
   hands?: (dir: string, installation: string) => Hands;

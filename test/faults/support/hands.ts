@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 
 /** One living piece of work. `key` names the attempt; `id` names this very process or container, reused never. */
-export interface Work {
+interface Work {
   key: string;
   id: string;
 }

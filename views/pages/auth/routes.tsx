@@ -16,7 +16,7 @@ import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { peerOf } from "../../../src/http/peer.ts";
 import { session } from "../../../src/http/session.ts";
-import { nameText } from "../../../src/lib/text.ts";
+import { nameText } from "../../../src/lib/text/names.ts";
 import { LoginPage } from "./login.tsx";
 import { InvitePage, SetupClosedPage, SetupPage } from "./setup.tsx";
 

@@ -6,8 +6,8 @@ import { getDataset } from "../../../src/data/datasets/service.ts";
 import { AppError } from "../../../src/errors.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { listCatalogue } from "../../../src/models/base/service.ts";
 import { SeenQuery, seenRows } from "../../../src/models/inspection/service.ts";
-import { listCatalogue } from "../../../src/models/service.ts";
 import { SeenList, SeenPage, type SeenProps } from "./seen.tsx";
 
 const text = v.optional(v.pipe(v.string(), v.maxLength(200)), "");

@@ -1,8 +1,8 @@
 /** The list of datasets, and the place to drop a new file. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
-import { formatInteger } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { formatInteger } from "../../../src/lib/text/format.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -118,7 +118,7 @@ function Formats({ formats }: { formats: readonly Format[] }) {
 }
 
 /** Where files are dropped or chosen. */
-export function UploadForm() {
+function UploadForm() {
   return (
     <form
       class="drop"

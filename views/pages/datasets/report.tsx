@@ -1,7 +1,7 @@
 /** The validation report: problems grouped with their places, what the rows look like, and how long they are. */
 import type { RowType } from "../../../src/contract/spec.ts";
-import type { Report, TokenStats } from "../../../src/data/datasets/model.ts";
-import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
+import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";
 import { KeyValue } from "../../parts/value.tsx";

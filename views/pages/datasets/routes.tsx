@@ -4,13 +4,11 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { assetPath } from "../../../src/assets.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { FORMATS } from "../../../src/data/datasets/formats/detect.ts";
-import { CreateVersion, datasetView, SPLITS, versionView } from "../../../src/data/datasets/model.ts";
+import { CreateVersion, datasetView, versionView } from "../../../src/data/datasets/model.ts";
 import {
   createVersion,
   deleteDataset,
   getDataset,
-  getFile,
   listDatasets,
   listVersions,
   readRows,
@@ -20,13 +18,14 @@ import {
 } from "../../../src/data/datasets/service.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
-import { createFile, keepFile } from "../../../src/data/files/service.ts";
-import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
-import { errorBody } from "../../../src/http/errors.ts";
+import { createFile, getFile, keepFile } from "../../../src/data/files/service.ts";
+import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
+import { SPLITS } from "../../../src/data/validation/model.ts";
+import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { listModels } from "../../../src/models/service.ts";
+import { listModels } from "../../../src/models/tuned/service.ts";
 import { DatasetList, DatasetsPage } from "./list.tsx";
 import type { RowItem } from "./row-type.tsx";
 import { DatasetRows } from "./rows.tsx";

@@ -1,6 +1,6 @@
 /** What the model sees: rows as tokens, and what of them is learned, only read, or cut. */
 
-import { formatInteger, plural } from "../../../src/lib/format.ts";
+import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { Seen } from "../../../src/models/inspection/service.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

@@ -1,7 +1,9 @@
 /** One dataset: is my data good, what does it look like, what used it. */
 
-import type { DatasetRow, Report, TokenStats, VersionRow, VersionView } from "../../../src/data/datasets/model.ts";
-import { formatInteger, plural } from "../../../src/lib/format.ts";
+import type { VersionView } from "../../../src/data/datasets/model.ts";
+import type { DatasetRow, VersionRow } from "../../../src/data/validation/model.ts";
+import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
+import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";

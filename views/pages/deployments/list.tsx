@@ -1,7 +1,7 @@
 /** The list of deployments: what is serving, and what sleeps. */
 
-import { formatDuration } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { formatDuration } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -11,7 +11,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 
-export interface DeploymentsProps extends Listed<DeploymentView> {
+interface DeploymentsProps extends Listed<DeploymentView> {
   /** Models that can be deployed. */
   models: string[];
   error?: string | null;

@@ -7,7 +7,7 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { deploymentStats } from "../../../src/insights/analytics/service.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { listModels } from "../../../src/models/service.ts";
+import { listModels } from "../../../src/models/tuned/service.ts";
 import {
   createDeployment,
   deleteDeployment,

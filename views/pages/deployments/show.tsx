@@ -1,6 +1,6 @@
 /** One deployment: is it serving, how fast, for whom; its address and key snippet. */
 import type { DeploymentStats, WindowStats } from "../../../src/insights/analytics/model.ts";
-import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/format.ts";
+import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -10,7 +10,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Table } from "../../parts/table.tsx";
 import { KeyValue, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
 
-export interface DeploymentProps {
+interface DeploymentProps {
   deployment: DeploymentView;
   stats: DeploymentStats;
   baseUrl: string;

@@ -1,8 +1,8 @@
 /** The list of evaluations: which comparisons there are and what each found. */
 
 import type { EvaluationView } from "../../../src/evaluation/model.ts";
-import { formatPercent } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { formatPercent } from "../../../src/lib/text/format.ts";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";

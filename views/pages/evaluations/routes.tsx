@@ -9,7 +9,7 @@ import { createEvaluation, getEvaluation, listEvaluations } from "../../../src/e
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { resolveModel } from "../../../src/models/service.ts";
+import { resolveModel } from "../../../src/models/tuned/service.ts";
 import { EvaluationList, EvaluationsPage } from "./list.tsx";
 import { EvaluationPage, EvaluationRows, EvaluationState } from "./show.tsx";
 

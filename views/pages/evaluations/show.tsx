@@ -2,7 +2,7 @@
 import { isFinal } from "../../../src/contract/job.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
 import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluation/model.ts";
-import { formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
+import { formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, Tabs } from "../../parts/form.tsx";
@@ -12,7 +12,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Pager, Table } from "../../parts/table.tsx";
 import { Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 
-export interface EvaluationProps {
+interface EvaluationProps {
   evaluation: EvaluationView;
   rows: { items: AnswerRowView[]; hasMore: boolean; last: string | null };
 }

@@ -3,8 +3,16 @@ import type { VNode } from "preact";
 import type { HostView } from "../../../src/compute/hosts/service.ts";
 import type { HomeSummary } from "../../../src/insights/analytics/model.ts";
 import type { Attention } from "../../../src/insights/home/model.ts";
-import { formatBytes, formatCount, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/format.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatMoney,
+  formatNumber,
+  formatPercent,
+  plural,
+} from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -12,16 +20,16 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
-import { doing, type JobRow, progressOf, timeLeft } from "../jobs/describe.ts";
+import { doing, progressOf, timeLeft } from "../jobs/describe.ts";
 
-export interface Road {
+interface Road {
   data: boolean;
   job: boolean;
   /** A tuned model exists: the road is behind. */
   model: boolean;
 }
 
-export interface HomeProps {
+interface HomeProps {
   running: { job: JobRow; losses: (number | null)[] }[];
   recent: JobRow[];
   attention: Attention[];

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { assetPath } from "../../../src/assets.ts";
 import { usageSummary } from "../../../src/billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { createFile } from "../../../src/data/datasets/service.ts";
+import { createFile } from "../../../src/data/files/service.ts";
 import { cameFrom, html, pageOf, redirect, themeCookie } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import type { Hit } from "../../../src/insights/home/model.ts";

@@ -6,7 +6,7 @@ import { Icon, type IconName } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 
-export interface Hit {
+interface Hit {
   href: string;
   label: string;
   icon: IconName;
@@ -14,7 +14,7 @@ export interface Hit {
   state?: string;
 }
 
-export interface HitGroup {
+interface HitGroup {
   title: string;
   hits: Hit[];
 }

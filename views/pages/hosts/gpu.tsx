@@ -1,6 +1,6 @@
 /** GPUs as cards: who holds them, how full, how warm. */
 import type { GpuView } from "../../../src/compute/hosts/service.ts";
-import { formatBytes, formatNumber } from "../../../src/lib/format.ts";
+import { formatBytes, formatNumber } from "../../../src/lib/text/format.ts";
 import { Progress } from "../../parts/value.tsx";
 
 const MB = 2 ** 20;
@@ -10,7 +10,7 @@ const known = (value: number | null, text: (value: number) => string) => (value 
 export const gpuName = (gpu: GpuView) =>
   gpu.mig ? `GPU ${gpu.position}, slice ${gpu.mig.profile ?? ""}` : `GPU ${gpu.position}`;
 
-export function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
+function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
   const facts = [
     known(gpu.utilization, (value) => `${formatNumber(value, 0)}% busy`),
     known(gpu.temperature_c, (value) => `${formatNumber(value, 0)} °C`),

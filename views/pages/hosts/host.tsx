@@ -1,6 +1,6 @@
 /** One host: its cards, its curves, and the switches of an administrator. */
 import type { HostView } from "../../../src/compute/hosts/service.ts";
-import { formatBytes } from "../../../src/lib/format.ts";
+import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart } from "../../parts/chart.tsx";

@@ -7,7 +7,7 @@ import {
   formatNumber,
   formatPercent,
   plural,
-} from "../../../src/lib/format.ts";
+} from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -48,7 +48,7 @@ function Slots({ label, used, total }: { label: string; used: number; total: num
 }
 
 /** Where a host stands in one line: its cards or, without any, its processor. */
-export function machineWords(host: HostView): string {
+function machineWords(host: HostView): string {
   const live = host.gpus.filter((gpu) => !gpu.lost);
   if (live.length === 0) return `${plural(host.cpu.cores, "core")}, no NVIDIA GPU`;
   const models = [...Map.groupBy(live, (gpu) => gpu.model)];

@@ -14,7 +14,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { nameText } from "../../../src/lib/text.ts";
+import { nameText } from "../../../src/lib/text/names.ts";
 import { listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { HostBody, HostPage, type HostProps } from "./host.tsx";

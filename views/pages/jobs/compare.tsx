@@ -1,15 +1,16 @@
 /** `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time and cost. */
 import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
-import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { SeriesReply } from "../../../src/training/metrics/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { isLive, type JobRow, settingsOf } from "./describe.ts";
+import { isLive, settingsOf } from "./describe.ts";
 
-export interface ComparedRun {
+interface ComparedRun {
   job: JobRow & { spec: TrainSpec };
   series: SeriesReply;
   evaluation: EvaluateResult | null;

@@ -1,10 +1,8 @@
 /** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
 import { isFinal, phaseWords } from "../../../src/contract/job.ts";
 import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
-import { formatDuration, formatInteger } from "../../../src/lib/format.ts";
+import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
-
-export type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
   train: "Training",
@@ -17,7 +15,7 @@ export const KIND_WORDS: Record<JobRow["kind"], string> = {
 export const methodOf = ({ spec }: Pick<JobRow, "spec">): MethodName | null =>
   spec.kind === "train" ? spec.method.type : null;
 
-export interface Progress {
+interface Progress {
   step: number | null;
   totalSteps: number | null;
   fraction: number | null;
@@ -91,7 +89,7 @@ export function timeLeft(job: JobRow): string | null {
     : null;
 }
 
-export const METHOD_NAMES: Record<MethodName, string> = {
+const METHOD_NAMES: Record<MethodName, string> = {
   sft: "SFT",
   pretrain: "Pre-training",
   dpo: "DPO",

@@ -1,10 +1,11 @@
 /** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
 
+import type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
 import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
-import { type AttemptRow, isLive, type JobRow, methodOf } from "./describe.ts";
+import { isLive, methodOf } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobHistory } from "./history.tsx";
 import { JobLog } from "./log.tsx";
@@ -12,7 +13,7 @@ import { JobOutcome } from "./outcome.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
 
-export interface JobPageProps extends JobStatusProps {
+interface JobPageProps extends JobStatusProps {
   /** What the data is called. */
   dataName: string | null;
   reproduction: Reproduction | null;

@@ -1,7 +1,8 @@
 /** What a run has made so far: answers of the model at checkpoints, beside what was expected, and the checkpoints themselves. */
 import type { VNode } from "preact";
 import type { checkpoint } from "../../../src/db/schema/models.ts";
-import { formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import { formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { Sample } from "../../../src/training/metrics/model.ts";
 import { usePage } from "../../context.ts";
 import { Conversation } from "../../parts/conversation.tsx";
@@ -11,7 +12,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { CopyId, Time } from "../../parts/value.tsx";
-import { type JobRow, methodOf } from "./describe.ts";
+import { methodOf } from "./describe.ts";
 
 export type CheckpointRow = typeof checkpoint.$inferSelect;
 

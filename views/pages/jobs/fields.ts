@@ -1,6 +1,6 @@
 /** The numbers of a training job a person may set; each is `auto` when left empty. */
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
-import { formatRate } from "../../../src/lib/format.ts";
+import { formatRate } from "../../../src/lib/text/format.ts";
 
 export interface NumberField {
   /** Name in the form and in the training request. */

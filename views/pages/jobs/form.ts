@@ -1,8 +1,8 @@
 /** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
 import * as v from "valibot";
 import { knows } from "../../../src/contract/support.ts";
-import { parseJsonText } from "../../../src/lib/json.ts";
-import { findFlaw } from "../../../src/lib/well-formed.ts";
+import { parseJsonText } from "../../../src/lib/text/json.ts";
+import { findFlaw } from "../../../src/lib/text/well-formed.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { TrainRequest } from "../../../src/training/plan/request.ts";
 import {
@@ -16,7 +16,7 @@ import {
 } from "../queue/form.ts";
 
 /** Fields of the form that are numbers or choices and may be left to `auto`. */
-export const NUMBERS = [
+const NUMBERS = [
   "n_epochs",
   "max_steps",
   "learning_rate",
@@ -101,7 +101,7 @@ export interface JobForm {
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 /** The posted form. */
-export const JobFormBody = v.object({
+export const JobFormBody = v.strictObject({
   data: text(100),
   model: text(200),
   method: text(20),

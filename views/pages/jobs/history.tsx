@@ -1,12 +1,12 @@
 /** What became of a job, line by line, newest first: a few lines, and the rest on request. */
 import type { VNode } from "preact";
-import { plural } from "../../../src/lib/format.ts";
+import { plural } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { HistoryLine } from "../../../src/training/metrics/model.ts";
 import { usePage } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
-import type { JobRow } from "./describe.ts";
 
 /** Lines shown at once. */
 const FIRST = 6;

@@ -1,7 +1,8 @@
 /** `/jobs`: every job, filtered, searched and paged by the server, moving by itself. */
 import type { VNode } from "preact";
-import { formatDuration, formatNumber, formatPercent } from "../../../src/lib/format.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { formatDuration, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { FilterSelect } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -9,7 +10,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { CopyId, Time, Took } from "../../parts/value.tsx";
-import { isLive, type JobRow, KIND_WORDS, methodWords, progressOf } from "./describe.ts";
+import { isLive, KIND_WORDS, methodWords, progressOf } from "./describe.ts";
 
 function ProgressCell({ job }: { job: JobRow }) {
   const { fraction, etaS, loss } = progressOf(job);

@@ -1,11 +1,11 @@
 /** The log of a job: its newest lines, search, older ones on request. log.js adds what comes in. */
 import type { VNode } from "preact";
-import { formatExact } from "../../../src/lib/format.ts";
+import { formatExact } from "../../../src/lib/text/format.ts";
 import type { LogReply } from "../../../src/training/metrics/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
 
-export interface JobLogProps {
+interface JobLogProps {
   jobId: string;
   log: LogReply;
   search: string;

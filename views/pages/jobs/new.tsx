@@ -2,8 +2,8 @@
 import type { VNode } from "preact";
 import type { RowType } from "../../../src/contract/spec.ts";
 import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
-import type { Tried } from "../../../src/graders/service.ts";
-import { formatCount, plural } from "../../../src/lib/format.ts";
+import type { Tried } from "../../../src/graders/training.ts";
+import { formatCount, plural } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -15,7 +15,7 @@ import { GraderField } from "./grader-field.tsx";
 import { MethodField } from "./method-field.tsx";
 import { Plan, type PlanView } from "./plan.tsx";
 
-export interface DataChoice {
+interface DataChoice {
   id: string;
   name: string;
   status: string;
@@ -25,12 +25,12 @@ export interface DataChoice {
 }
 
 /** A tuned model a run may go on from. */
-export interface TunedChoice {
+interface TunedChoice {
   id: string;
   base: string;
 }
 
-export interface BaseChoice {
+interface BaseChoice {
   id: string;
   name: string;
   status: "available" | "installing" | "ready" | "failed";
@@ -42,7 +42,7 @@ export interface BaseChoice {
 }
 
 /** What the form holds, as typed. Empty text of a number means `auto`. */
-export interface NewJobForm {
+interface NewJobForm {
   data: string;
   model: string;
   method: string;
@@ -54,7 +54,7 @@ export interface NewJobForm {
   place: PlaceForm;
 }
 
-export interface NewJobProps {
+interface NewJobProps {
   admin: boolean;
   form: NewJobForm;
   datasets: DataChoice[];

@@ -3,13 +3,14 @@
 import type { VNode } from "preact";
 import { isEvaluateResult } from "../../../src/contract/job.ts";
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
-import { formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress } from "../../parts/value.tsx";
-import { doing, type JobRow, progressOf } from "./describe.ts";
+import { doing, progressOf } from "./describe.ts";
 
 function Measure(props: { label: string; before: string; after: string }) {
   return (

@@ -8,7 +8,8 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../../../src/data/datasets/service.ts";
 import { AppError } from "../../../src/errors.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { listCatalogue, listCheckpoints, listModels } from "../../../src/models/service.ts";
+import { listCatalogue } from "../../../src/models/base/service.ts";
+import { listCheckpoints, listModels } from "../../../src/models/tuned/service.ts";
 import { listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { listAttempts } from "../../../src/training/jobs/service.ts";
@@ -28,7 +29,7 @@ const KINDS = ["train", "evaluate", "serve", "export"] as const;
 /** States in which something happens by itself. */
 const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
 
-export interface ListFilters {
+interface ListFilters {
   q: string;
   state: string;
   kind: string;

@@ -1,6 +1,6 @@
 /** The memory of a plan: one bar of its parts against what the machine has, with the same in words below. */
 
-import { formatBytes, formatNumber, plural } from "../../../src/lib/format.ts";
+import { formatBytes, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import type { Part } from "../../../src/training/plan/memory.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";

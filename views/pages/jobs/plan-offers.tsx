@@ -1,6 +1,6 @@
 /** Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it fit. */
 
-import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
+import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import type { PlannedOffer } from "../../../src/training/plan/offers.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import type { Suggestion } from "../../../src/training/plan/suggestions.ts";
@@ -10,7 +10,7 @@ import { Notice } from "../../parts/notice.tsx";
 const mb = (value: number) => formatBytes(value * 1024 ** 2);
 
 /** Estimates are not exact to the second. */
-export function roundTime(seconds: number): number {
+function roundTime(seconds: number): number {
   if (seconds < 60) return Math.max(5, Math.round(seconds / 5) * 5);
   return seconds < 600 ? Math.round(seconds / 10) * 10 : Math.round(seconds / 60) * 60;
 }
@@ -27,7 +27,7 @@ export function costRange([low, high]: [number, number]): string {
 }
 
 /** One click that changes the form. */
-export function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
+function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
   const change = new URLSearchParams(Object.entries(suggestion.change).map(([name, value]) => [name, String(value)]));
   return (
     <Notice kind="info" title="The smallest change that makes it fit">

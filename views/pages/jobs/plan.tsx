@@ -1,6 +1,6 @@
 /** The plan beside the form: steps, tokens, time, memory, place and cost before anything starts. */
 
-import { formatCount, formatInteger, formatMoney } from "../../../src/lib/format.ts";
+import { formatCount, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";

@@ -2,14 +2,15 @@
 import type { Progress } from "../../../src/contract/job.ts";
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
-import { formatBytes, formatInteger, plural } from "../../../src/lib/format.ts";
+import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
+import type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time, Took } from "../../parts/value.tsx";
-import { type AttemptRow, type JobRow, lossWords, methodWords, settingsOf } from "./describe.ts";
+import { lossWords, methodWords, settingsOf } from "./describe.ts";
 
 const link = (href: string, text: string) => (
   <a href={href} class="wrap-any">

@@ -3,7 +3,8 @@
 import type { VNode } from "preact";
 import { isFinal } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
-import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { QueueFacts } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
@@ -13,7 +14,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { KeyValue, Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
 import { exactly, soon } from "../queue/words.ts";
-import { doing, isLive, type JobRow, methodOf, progressOf, timeLeft } from "./describe.ts";
+import { doing, isLive, methodOf, progressOf, timeLeft } from "./describe.ts";
 
 export interface JobStatusProps {
   job: JobRow;

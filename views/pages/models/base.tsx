@@ -1,6 +1,6 @@
 /** One base model: is it ready, what is it, may we use it. */
-import { formatBytes, formatCount, formatInteger } from "../../../src/lib/format.ts";
-import type { BaseModelView } from "../../../src/models/model.ts";
+import { formatBytes, formatCount, formatInteger } from "../../../src/lib/text/format.ts";
+import type { BaseModelView } from "../../../src/models/base/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Icon } from "../../parts/icons.tsx";

@@ -1,6 +1,6 @@
 /** A tuned model as files of other formats: what there is, how faithful it is, and making another. */
 import { type Fidelity, isFinal } from "../../../src/contract/job.ts";
-import { formatBytes, formatPercent } from "../../../src/lib/format.ts";
+import { formatBytes, formatPercent } from "../../../src/lib/text/format.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";

@@ -1,7 +1,8 @@
 /** The models page: what was tuned here, and which base models stand ready or can be installed. */
-import { formatBytes, formatCount, plural } from "../../../src/lib/format.ts";
+
 import type { Listed } from "../../../src/lib/page.ts";
-import type { BaseModelView } from "../../../src/models/model.ts";
+import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
+import type { BaseModelView } from "../../../src/models/base/model.ts";
 import type { TunedModelItem } from "../../../src/models/tuned/list.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

@@ -1,6 +1,6 @@
 /** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
-import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/format.ts";
+import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
@@ -13,7 +13,7 @@ import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
 
 import { Exports } from "./exports.tsx";
 
-export type Lineage = Awaited<ReturnType<typeof modelLineage>>;
+type Lineage = Awaited<ReturnType<typeof modelLineage>>;
 type Checkpoint = Lineage["checkpoints"][number];
 
 function Line({ lineage }: { lineage: Lineage }) {

@@ -4,7 +4,7 @@ import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 
-export interface PlaygroundProps {
+interface PlaygroundProps {
   /** Models that can be asked. */
   models: string[];
   /** Models of the panes, from the address. */

@@ -5,7 +5,7 @@ import type { Ctx } from "../../../src/ctx.ts";
 import { listDatasets } from "../../../src/data/datasets/service.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { listModels } from "../../../src/models/service.ts";
+import { listModels } from "../../../src/models/tuned/service.ts";
 import { PlaygroundPage } from "./page.tsx";
 
 const MAX_PANES = 4;

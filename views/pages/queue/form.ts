@@ -37,8 +37,8 @@ export const PLACE_FIELDS = {
     [],
   ),
 };
-export const PlaceBody = v.object(PLACE_FIELDS);
-export const ShareBody = v.object({ weight: text, max_gpus: text, gpu_hours_per_month: text });
+export const PlaceBody = v.strictObject(PLACE_FIELDS);
+export const ShareBody = v.strictObject({ weight: text, max_gpus: text, gpu_hours_per_month: text });
 
 /** Milliseconds as a datetime-local field has them, in UTC. */
 const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));

@@ -1,6 +1,6 @@
 /** The queue: who runs where, who waits for what, and what teams are due. */
 
-import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/format.ts";
+import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import type { QueueView, RunningView, TeamView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

@@ -10,7 +10,7 @@ import { KeyValue, Time } from "../../parts/value.tsx";
 import type { PlaceForm, ShareForm } from "./form.ts";
 import { exactly, soon } from "./words.ts";
 
-export interface PlaceProps {
+interface PlaceProps {
   job: { id: string; name: string; state: string; queuedAt: number | null };
   waiting: Pick<WaitingView, "position" | "waiting" | "start" | "late"> | null;
   /** It is the asker's team's. */
@@ -170,7 +170,7 @@ export function PlacePage({ job, waiting, own, admin, form, problems }: PlacePro
   );
 }
 
-export interface TeamProps {
+interface TeamProps {
   team: TeamView;
   form: ShareForm;
   problems: Record<string, string>;

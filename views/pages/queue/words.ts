@@ -1,5 +1,5 @@
 /** How the queue's pages speak of times to come. */
-import { formatDuration, formatExact } from "../../../src/lib/format.ts";
+import { formatDuration, formatExact } from "../../../src/lib/text/format.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

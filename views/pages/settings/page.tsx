@@ -7,7 +7,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
 
-export type KeyItem = ReturnType<typeof keyView>;
+type KeyItem = ReturnType<typeof keyView>;
 
 export interface SettingsProps {
   email: string;

@@ -1,17 +1,17 @@
 /** The form of a new sweep: what is typed in it as the request it means, or what is wrong with it. */
 import * as v from "valibot";
 import type { TrialValue } from "../../../src/contract/sweep.ts";
-import { parseJsonText } from "../../../src/lib/json.ts";
-import { wellFormedJson } from "../../../src/lib/well-formed.ts";
+import { parseJsonText } from "../../../src/lib/text/json.ts";
+import { wellFormedJson } from "../../../src/lib/text/well-formed.ts";
 import { CreateSweep, FIELDS } from "../../../src/training/sweeps/model.ts";
 
 /** Lines of fields with values. */
-export const LINES = 4;
+const LINES = 4;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const lines = <T extends v.GenericSchema>(schema: T, name: string) =>
   Object.fromEntries(Array.from({ length: LINES }, (_, n) => [`${name}_${n}`, schema]));
 
-export const SweepFormBody = v.object({
+export const SweepFormBody = v.strictObject({
   training: v.pipe(v.string(), v.maxLength(20_000)),
   name: text(120),
   strategy: v.optional(v.picklist(["grid", "random", "halving"]), "grid"),

@@ -1,5 +1,5 @@
 /** A new sweep: which values, how they are tried, and every trial with what it takes before anything starts. */
-import { formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
+import { formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import { FIELDS, type PlannedTrial, type SweepPlan } from "../../../src/training/sweeps/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
@@ -10,7 +10,7 @@ import { KeyValue } from "../../parts/value.tsx";
 import type { SweepForm } from "./form.ts";
 import { STRATEGIES, valuesOf } from "./words.ts";
 
-export interface NewSweepProps {
+interface NewSweepProps {
   form: SweepForm;
   plan: SweepPlan | null;
   problems: Record<string, string>;

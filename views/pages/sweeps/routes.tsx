@@ -5,20 +5,14 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { parseJsonText } from "../../../src/lib/json.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { wellFormedJson } from "../../../src/lib/well-formed.ts";
+import { parseJsonText } from "../../../src/lib/text/json.ts";
+import { wellFormedJson } from "../../../src/lib/text/well-formed.ts";
 import { getJob } from "../../../src/training/jobs/store.ts";
 import { readSeries } from "../../../src/training/metrics/service.ts";
 import type { SweepPlan, SweepView } from "../../../src/training/sweeps/model.ts";
-import {
-  byScore,
-  cancelSweep,
-  createSweep,
-  getSweep,
-  listSweeps,
-  planSweep,
-} from "../../../src/training/sweeps/service.ts";
+import { planSweep } from "../../../src/training/sweeps/plan.ts";
+import { byScore, cancelSweep, createSweep, getSweep, listSweeps } from "../../../src/training/sweeps/service.ts";
 import { firstForm, formOf, requestOf, type SweepForm, SweepFormBody } from "./form.ts";
 import { SweepList, SweepsPage } from "./list.tsx";
 import { NewSweepFormView, NewSweepPage } from "./new.tsx";

@@ -1,5 +1,5 @@
 /** Value against score, one small picture a field: which way is better is seen at once. */
-import { formatNumber } from "../../../src/lib/format.ts";
+import { formatNumber } from "../../../src/lib/text/format.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { scoreOf, valuesOf } from "./words.ts";
 

@@ -1,5 +1,5 @@
 /** One sweep: which values won, by how much, and what every trial did. */
-import { formatDuration, formatMoney, plural } from "../../../src/lib/format.ts";
+import { formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import type { SeriesReply } from "../../../src/training/metrics/model.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { usePage } from "../../context.ts";
@@ -14,7 +14,7 @@ import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 import { Scatter } from "./scatter.tsx";
 import { bestOf, STRATEGIES, scoreOf, valuesOf } from "./words.ts";
 
-export interface SweepProps {
+interface SweepProps {
   sweep: SweepView;
   /** Of the best trials so far, in that order. */
   curves: { trial: TrialView; series: SeriesReply }[];

@@ -1,6 +1,6 @@
 /** Words and numbers the sweep pages share. */
 import type { TrialValues } from "../../../src/contract/sweep.ts";
-import { formatNumber } from "../../../src/lib/format.ts";
+import { formatNumber } from "../../../src/lib/text/format.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 
 /** `learning_rate 0.001, lora_r 16`. */

@@ -2,7 +2,7 @@
 
 import type { LimitsView, LimitUse } from "../../../src/accounts/quotas/model.ts";
 import type { UsageSummary } from "../../../src/billing/ledger/model.ts";
-import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/format.ts";
+import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/text/format.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Tabs } from "../../parts/form.tsx";
@@ -11,7 +11,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { KeyValue, Stat, Stats } from "../../parts/value.tsx";
 
-export interface UsageProps {
+interface UsageProps {
   summary: UsageSummary;
   /** Names of users and keys, by id. */
   names: Record<string, string>;

@@ -8,7 +8,7 @@ import { usageSummary } from "../../../src/billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { csvField } from "../../../src/lib/csv.ts";
+import { csvField } from "../../../src/lib/text/csv.ts";
 import { UsagePage } from "./page.tsx";
 
 const MAX = 100;

@@ -1,0 +1,198 @@
+/** `backup`: a copy of everything the server keeps, consistent and checked, while the server runs or not. */
+import { Database } from "bun:sqlite";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { copyFile, mkdir, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { VERSION } from "../../assets.ts";
+import { loadConfig } from "../../config.ts";
+import { AppError } from "../../errors.ts";
+import { type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
+import { closeToOthers } from "../../lib/disk/private.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
+import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "../command.ts";
+
+/** Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not among them. */
+const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
+const SINGLE = ["secret", "config.json", "images.json"];
+
+/** What `backup.json` says; written last, so that a backup without it is no backup. */
+export interface BackupManifest {
+  format: 1;
+  version: string;
+  made_at: string;
+  files: ListedFile[];
+}
+
+/** Flushes a file or directory to the disk. */
+export function flush(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Throws unless SQLite finds the database whole. */
+export function checkDatabase(path: string): void {
+  const database = new Database(path, { readonly: true });
+  try {
+    const rows = database.query("PRAGMA integrity_check").all() as { integrity_check: string }[];
+    if (rows.length !== 1 || rows[0]?.integrity_check !== "ok")
+      throw new AppError(
+        "internal",
+        "database_damaged",
+        `${path} is damaged: ${rows[0]?.integrity_check ?? "no answer"}`,
+      );
+  } finally {
+    database.close();
+  }
+}
+
+/**
+ * Copies the database as of one moment. A process of its own reads it beside the server (write-ahead log), so the
+ * server's event loop never waits for the copy.
+ */
+function copyDatabase(from: string, to: string): void {
+  const database = new Database(from, { readwrite: true, create: false });
+  try {
+    database.run("PRAGMA busy_timeout = 10000");
+    database.query("VACUUM INTO ?").run(`${to}.tmp`);
+  } finally {
+    database.close();
+  }
+  flush(`${to}.tmp`);
+  checkDatabase(`${to}.tmp`);
+  chmodSync(`${to}.tmp`, 0o600);
+  renameSync(`${to}.tmp`, to);
+}
+
+/** Relative paths of the files to keep, without half-made things (names that begin with a dot). */
+function keptFiles(dataDir: string, withModels: boolean): string[] {
+  const found = SINGLE.filter((name) => existsSync(join(dataDir, name)));
+  for (const folder of KEPT) {
+    if (folder === "models" && !withModels) continue;
+    const root = join(dataDir, folder);
+    if (!existsSync(root)) continue;
+    for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = join(entry.parentPath, entry.name).slice(dataDir.length + 1);
+      if (!path.split("/").some((part) => part.startsWith("."))) found.push(path);
+    }
+  }
+  return found.sort();
+}
+
+/**
+ * Makes a backup in the new directory `target`.
+ * @param options `reserve`: bytes that must stay free where the backup lies on the disk of the database
+ * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made, `open` when other users may read it
+ * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
+ */
+async function makeBackup(
+  dataDir: string,
+  target: string,
+  options: { withModels?: boolean; reserve?: number; onProgress?: (done: number, of: number) => void } = {},
+): Promise<{ files: number; bytes: number; gone: string[]; open: boolean }> {
+  const source = join(dataDir, "lab.db");
+  if (!existsSync(source))
+    throw new AppError(
+      "not_found",
+      "nothing_to_back_up",
+      `There is no database in ${dataDir}. Name the data directory with --data.`,
+    );
+  if (existsSync(target) && readdirSync(target).length > 0)
+    throw new AppError("conflict", "backup_exists", `${target} is not empty. Name a new directory for each backup.`);
+  mkdirSync(target, { recursive: true, mode: 0o700 });
+  const open = !closeToOthers(target);
+  // A backup on another disk takes nothing from the database.
+  const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
+  try {
+    requireDisk(target, reserve, statSync(source).size);
+    // The database first: every file it knows of is on the disk already, for files are written before their rows.
+    copyDatabase(source, join(target, "lab.db"));
+    const paths = keptFiles(dataDir, options.withModels ?? true);
+    const list: ListedFile[] = [await listed(target, "lab.db")];
+    const gone: string[] = [];
+    for (const [done, path] of paths.entries()) {
+      options.onProgress?.(done, paths.length);
+      const to = join(target, path);
+      await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+      try {
+        requireDisk(target, reserve, (await stat(join(dataDir, path))).size);
+        await copyFile(join(dataDir, path), to, constants.COPYFILE_FICLONE);
+        closeToOthers(to);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        gone.push(path);
+        continue;
+      }
+      flush(to);
+      list.push(await listed(target, path));
+    }
+    const manifest: BackupManifest = { format: 1, version: VERSION, made_at: new Date().toISOString(), files: list };
+    writeFileSync(join(target, "backup.json"), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
+    flush(join(target, "backup.json"));
+    flush(target);
+    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone, open };
+  } catch (error) {
+    rmSync(target, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function listed(root: string, path: string): Promise<ListedFile> {
+  return { path, size: (await stat(join(root, path))).size, sha256: await sha256File(join(root, path)) };
+}
+
+export const backup: Verb = {
+  name: "backup",
+  summary: "Copies everything the server keeps into a new directory, and checks the copy.",
+  words: "DIR",
+  options: {
+    data: CONFIG_OPTIONS.data,
+    "without-models": { help: "leave base models out (they can be installed again)" },
+  },
+  notes: `Works while the server runs. The copy holds the key that signs sessions: keep it as safe as the data directory.
+Put it back with \`restore\`.`,
+  async run(args) {
+    const config = loadConfig(configFlags(args));
+    if (config.database_url)
+      throw new AppError(
+        "invalid",
+        "remote_database",
+        "The database is on another server (database_url): back it up there.",
+      );
+    const target = resolve(
+      args.words[0] ?? join(config.data_dir, "backups", new Date().toISOString().replace(/[:.]/g, "-")),
+    );
+    const { files, bytes, gone, open } = await makeBackup(config.data_dir, target, {
+      withModels: !args.on("without-models"),
+      reserve: config.disk_reserve_bytes,
+      onProgress: (done, of) => {
+        if (done % 100 === 0) process.stderr.write(`\r${done} of ${of} files`);
+      },
+    });
+    process.stderr.write("\r");
+    for (const path of gone) process.stderr.write(`deleted meanwhile, not in the backup: ${path}\n`);
+    if (open)
+      process.stderr.write(
+        `other users of this machine may read ${target}: its directory is not this user's to close\n`,
+      );
+    process.stdout.write(`${target}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB, checked.\n`);
+    return EXIT.ok;
+  },
+};

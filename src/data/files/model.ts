@@ -1,0 +1,40 @@
+/** What callers send and see of files: valibot schemas and OpenAI's file object. */
+
+import * as v from "valibot";
+import type { file } from "../../db/schema/datasets.ts";
+import { id, seconds, whole } from "../../lib/request-fields.ts";
+
+export type FileRow = typeof file.$inferSelect;
+
+export const PURPOSES = ["fine-tune", "batch", "evals", "user_data", "vision", "assistants"] as const;
+
+export type Purpose = (typeof PURPOSES)[number];
+
+export const ExpiresAfter = v.strictObject({
+  anchor: v.literal("created_at"),
+  seconds: whole(3600, 2_592_000),
+});
+
+export const Purposes = v.picklist(PURPOSES, `must be one of ${PURPOSES.join(", ")}`);
+
+export const ListFiles = v.strictObject({
+  purpose: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  limit: v.optional(whole(1, 10_000), 10_000),
+  order: v.optional(v.picklist(["asc", "desc"]), "desc"),
+  after: v.optional(id),
+});
+
+/** OpenAI's file object. */
+export function fileView(row: FileRow) {
+  return {
+    id: row.id,
+    object: "file" as const,
+    bytes: row.bytes,
+    created_at: seconds(row.createdAt),
+    ...(row.expiresAt === null ? {} : { expires_at: seconds(row.expiresAt) }),
+    filename: row.filename,
+    purpose: row.purpose,
+    status: row.status,
+    ...(row.statusDetails === null ? {} : { status_details: row.statusDetails }),
+  };
+}

@@ -1,0 +1,42 @@
+/** What callers send and see of uploads in parts: valibot schemas and OpenAI's upload object. */
+
+import * as v from "valibot";
+import type { upload, uploadPart } from "../../db/schema/datasets.ts";
+import { id, seconds, whole } from "../../lib/request-fields.ts";
+import { ExpiresAfter, type FileRow, fileView, Purposes } from "../files/model.ts";
+
+export type UploadRow = typeof upload.$inferSelect;
+
+export type PartRow = typeof uploadPart.$inferSelect;
+
+export const CreateUpload = v.strictObject({
+  filename: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
+  purpose: Purposes,
+  bytes: whole(1, Number.MAX_SAFE_INTEGER),
+  mime_type: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
+  expires_after: v.optional(v.nullable(ExpiresAfter)),
+});
+
+export const CompleteUpload = v.strictObject({
+  part_ids: v.pipe(v.array(id), v.minLength(1), v.maxLength(10_000)),
+  md5: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/i, "must be 32 hexadecimal digits")))),
+});
+
+/** OpenAI's upload object; `file` once it is completed. */
+export function uploadView(row: UploadRow, file: FileRow | null = null) {
+  return {
+    id: row.id,
+    object: "upload" as const,
+    bytes: row.bytes,
+    created_at: seconds(row.createdAt),
+    filename: row.filename,
+    purpose: row.purpose,
+    status: row.status,
+    expires_at: seconds(row.expiresAt),
+    ...(file ? { file: fileView(file) } : {}),
+  };
+}
+
+export function partView(row: PartRow) {
+  return { id: row.id, object: "upload.part" as const, created_at: seconds(row.createdAt), upload_id: row.uploadId };
+}

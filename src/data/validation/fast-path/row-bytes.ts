@@ -1,0 +1,103 @@
+/** Puts canonical rows together from pieces of a file's bytes, without making texts of them in between. */
+import type { PlainRow } from "./plain-row.ts";
+import { ascii, QUOTE, UNITS } from "./text-bytes.ts";
+
+/** Roles a row made of texts may have. */
+export type PlainRole = "system" | "user" | "assistant";
+
+const OPEN = ascii('{"messages":[');
+const TURN: Record<PlainRole, Uint8Array> = {
+  system: ascii('{"role":"system","content":"'),
+  user: ascii('{"role":"user","content":"'),
+  assistant: ascii('{"role":"assistant","content":"'),
+};
+const END_OF_TURN = ascii('"},');
+/** How `JSON.stringify` writes the ASCII characters. */
+const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
+const LINE_BREAK = ascii("\\n");
+
+/** A row as a range of bytes. */
+export interface RowRange {
+  bytes: Buffer;
+  from: number;
+  to: number;
+}
+
+/** A row in the making; finished, it stands until the next one begins. */
+interface RowBytes extends RowRange {
+  /** @param room bytes the texts may take at most, and how many turns there are */
+  begin(room: number, turns: number): void;
+  /** Opens a turn; its texts follow. */
+  turn(role: PlainRole): void;
+  /** Adds a text that is escaped already, counted as `units` characters. */
+  text(source: Uint8Array, from: number, to: number, units: number): void;
+  /** Adds a text that is not escaped yet. In a quoted cell of CSV every quote stands twice. */
+  cell(source: Uint8Array, from: number, to: number, quoted: boolean): void;
+  lineBreak(): void;
+  endTurn(): void;
+  end(): void;
+}
+
+/** @param counts what the report counts about the row, kept while it is made */
+export function createRowBytes(counts: PlainRow): RowBytes {
+  const row: RowBytes = {
+    bytes: Buffer.allocUnsafe(1 << 16),
+    from: 0,
+    to: 0,
+    begin(room, turns) {
+      const need = room + (turns + 1) * 64;
+      if (need > row.bytes.length) row.bytes = Buffer.allocUnsafe(need * 2);
+      row.bytes.set(OPEN);
+      row.to = OPEN.length;
+      counts.system = counts.user = counts.assistant = counts.characters = 0;
+    },
+    turn(role) {
+      counts[role]++;
+      row.bytes.set(TURN[role], row.to);
+      row.to += TURN[role].length;
+    },
+    text(source, from, to, units) {
+      counts.characters += units;
+      row.bytes.set(source.subarray(from, to), row.to);
+      row.to += to - from;
+    },
+    cell(source, from, to, quoted) {
+      const { bytes } = row;
+      let used = row.to;
+      let characters = 0;
+      let at = from;
+      while (at < to) {
+        let byte = source[at] ?? 0;
+        let units = UNITS[byte] ?? 8;
+        while (units < 8 && at < to) {
+          bytes[used++] = byte;
+          characters += units;
+          byte = source[++at] ?? 0;
+          units = UNITS[byte] ?? 8;
+        }
+        if (at >= to) break;
+        characters++;
+        at += quoted && byte === QUOTE ? 2 : 1;
+        const escaped = ESCAPED[byte] as Uint8Array;
+        for (let i = 0; i < escaped.length; i++) bytes[used++] = escaped[i] as number;
+      }
+      counts.characters += characters;
+      row.to = used;
+    },
+    lineBreak() {
+      counts.characters++;
+      row.bytes.set(LINE_BREAK, row.to);
+      row.to += LINE_BREAK.length;
+    },
+    endTurn() {
+      row.bytes.set(END_OF_TURN, row.to);
+      row.to += END_OF_TURN.length;
+    },
+    end() {
+      // The comma after the last turn gives way.
+      row.bytes[row.to - 1] = 93;
+      row.bytes[row.to++] = 125;
+    },
+  };
+  return row;
+}

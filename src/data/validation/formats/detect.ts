@@ -1,0 +1,142 @@
+/** Finds out what an uploaded file is from its first bytes: the container, the row format, or why it is refused. */
+import type { RowType } from "../../../contract/spec.ts";
+import { isObject, type JsonObject } from "../rows/chat.ts";
+import { createProblems, type ProblemCode } from "../rows/problems.ts";
+import { parseJson } from "../rows/tools.ts";
+import { guessDelimiter, scanCsv } from "../scan/csv.ts";
+import { scanJsonArray } from "../scan/json-array.ts";
+import { type RecordSink, scanLines } from "../scan/lines.ts";
+import { alpacaFormat } from "./alpaca.ts";
+import { chatFormat } from "./chat.ts";
+import { completionFormat } from "./completion.ts";
+import type { RowFormat } from "./format.ts";
+import { preferenceFormat } from "./preference.ts";
+import { openaiPreferenceFormat } from "./preference-openai.ts";
+import { sharegptPreferenceFormat } from "./preference-sharegpt.ts";
+import { promptFormat } from "./prompt.ts";
+import { sharegptFormat } from "./sharegpt.ts";
+import { textFormat } from "./text.ts";
+import { unpairedFormat } from "./unpaired.ts";
+
+/** In the order they are looked for: what has a second answer or a mark beside a conversation is told before the conversation alone. */
+export const FORMATS: RowFormat[] = [
+  openaiPreferenceFormat,
+  sharegptPreferenceFormat,
+  preferenceFormat,
+  unpairedFormat,
+  promptFormat,
+  chatFormat,
+  completionFormat,
+  sharegptFormat,
+  alpacaFormat,
+  textFormat,
+];
+
+/** Fields by which a row is of another type than its other fields say, so that none of them is ever left out unread. */
+export const TELLING_FIELDS: ReadonlySet<string> = new Set([
+  "chosen",
+  "rejected",
+  "chosen_messages",
+  "rejected_messages",
+  "label",
+  "kto_tag",
+  "preferred_output",
+  "non_preferred_output",
+  "preferred_completion",
+  "non_preferred_completion",
+]);
+
+const listOf = (type: RowType) =>
+  FORMATS.filter((format) => format.type === type)
+    .map((format) => `${format.title} (${format.example})`)
+    .join("; ");
+
+/** One sentence naming everything that is accepted. */
+const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("prompt")}; ${listOf("text")}.`;
+
+export type Container = "jsonl" | "json_array" | "csv";
+
+interface Refusal {
+  code: ProblemCode;
+  message: string;
+}
+
+/** First bytes of things people upload by mistake. */
+const MAGIC: [number[], string][] = [
+  [[0x1f, 0x8b], "a gzip archive; unpack it first"],
+  [[0x50, 0x4b, 0x03, 0x04], "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV"],
+  [[0x50, 0x41, 0x52, 0x31], "a Parquet file; convert it to JSONL"],
+  [[0x25, 0x50, 0x44, 0x46], "a PDF"],
+  [[0xff, 0xfe], "UTF-16 text; save it as UTF-8"],
+  [[0xfe, 0xff], "UTF-16 text; save it as UTF-8"],
+  [[0x28, 0xb5, 0x2f, 0xfd], "a Zstandard archive; unpack it first"],
+];
+
+/** The container of a file that begins with `head` (without byte order mark), or why there is none. */
+export function detectContainer(head: Buffer, filename: string): Container | Refusal {
+  const magic = MAGIC.find(([bytes]) => bytes.every((byte, index) => head[index] === byte));
+  if (magic) return { code: "unknown_format", message: `This is ${magic[1]}. ${ACCEPTED}` };
+  const start = head.findIndex((byte) => byte > 32);
+  if (start < 0) return { code: "empty_file", message: "The file is empty." };
+  if (/\.(csv|tsv)$/i.test(filename)) return "csv";
+  const first = String.fromCharCode(head[start] ?? 0);
+  if (first === "[") return "json_array";
+  if (first === "{" || /\.(jsonl|ndjson|json)$/i.test(filename)) return "jsonl";
+  const stop = head.indexOf(10);
+  const header = head.toString("utf8", 0, stop < 0 ? head.length : stop);
+  if (header.split(guessDelimiter(header)).length > 1) return "csv";
+  return { code: "unknown_format", message: `The format was not recognised. ${ACCEPTED}` };
+}
+
+/** The format a row looks meant for. */
+export const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
+
+/** The first records of `head` as text; an unfinished last one is left out. */
+function firstRecords(head: Buffer, container: Container, delimiter: string): string[] {
+  const records: string[] = [];
+  const sink: RecordSink = {
+    record: (bytes, start, end) => {
+      if (records.length < 50 && end > start) records.push(bytes.toString("utf8", start, end));
+    },
+    tooLong() {},
+    broken() {},
+  };
+  if (container === "csv") scanCsv(head.length, delimiter, sink).push(head);
+  else if (container === "json_array") scanJsonArray(head.length, sink).push(head);
+  else scanLines(head.length, sink).push(head);
+  return records;
+}
+
+/** A vote a row, of the formats of the first good row's type; of all when no row is good. */
+function elect(rows: JsonObject[]): RowFormat | null {
+  const votes = new Map<RowFormat, number>();
+  let type: RowType | null = null;
+  for (const row of rows) {
+    const format = formatOf(row);
+    if (!format) continue;
+    votes.set(format, (votes.get(format) ?? 0) + 1);
+    if (!type && format.convert(row, createProblems())) type = format.type;
+  }
+  const [best] = [...votes].filter(([format]) => !type || format.type === type).sort((a, b) => b[1] - a[1]);
+  return best?.[0] ?? null;
+}
+
+/**
+ * The format most of the first rows are in; the first good one decides what type of rows the file has.
+ * @returns the format, a refusal, or null when no row could be read (the pass will then say what is wrong with each)
+ */
+export function detectFormat(head: Buffer, container: Container, whole: boolean): RowFormat | Refusal | null {
+  // A file without a last line break is complete all the same.
+  const records = firstRecords(whole ? Buffer.concat([head, Buffer.from("\n")]) : head, container, ",");
+  const rows = records.map(parseJson).filter(isObject);
+  const best = elect(rows);
+  if (best) return best;
+  if (rows.length === 0) return null;
+  const keys = Object.keys(rows[0] ?? {})
+    .slice(0, 10)
+    .join(", ");
+  return {
+    code: "unknown_format",
+    message: `Rows with the fields ${keys || "(none)"} are in no known format. ${ACCEPTED}`,
+  };
+}

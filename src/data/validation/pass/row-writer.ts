@@ -1,0 +1,165 @@
+/** Writes canonical rows to disk in one pass, hashing them, and parts them into train and hold-out files at the end. */
+import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { diskGuard } from "../../../lib/disk/reserve.ts";
+import { INDEX_EVERY, writeIndex } from "../rows/index-file.ts";
+import { createHoldout, type RowSpan, splitKey } from "./holdout.ts";
+
+const BUFFER = 1 << 20;
+const COPY = 4 << 20;
+const LF = 10;
+const COMMA = 44;
+const ZERO = 48;
+const PREFIX = Buffer.from('{"id":');
+
+function writeAll(fd: number, bytes: Buffer, length: number) {
+  for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done);
+}
+
+/** The 64-bit hash of a row as two numbers of 32 bits. */
+interface RowHash {
+  lo: number;
+  hi: number;
+}
+
+/** xxHash64 of a text or of bytes: the same on every machine and in every version. */
+export function hashRow(content: Uint8Array): RowHash {
+  whole[0] = Bun.hash.xxHash64(content);
+  return { lo: halves[0] ?? 0, hi: halves[1] ?? 0 };
+}
+/** The same 8 bytes as one number and as two: no arithmetic on big integers for every row. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
+
+/**
+ * A writer into `dir`. Every row gets `"id"`: its number among the good rows, from 1.
+ * The hash of the version covers the rows with their ids, and then the split settings.
+ */
+export function createRowWriter(dir: string, seed: number, holdoutFraction: number, diskReserve: number) {
+  const path = join(dir, "rows.tmp");
+  const fd = openSync(path, "w+", 0o600);
+  const hasher = new Bun.CryptoHasher("sha256");
+  const guard = diskGuard(dir, diskReserve);
+  const holdout = createHoldout();
+  const index: number[] = [];
+  const out = Buffer.allocUnsafe(BUFFER);
+  let used = 0;
+  let flushed = 0;
+  let rows = 0;
+
+  function flush() {
+    if (used === 0) return;
+    guard(used);
+    hasher.update(out.subarray(0, used));
+    writeAll(fd, out, used);
+    flushed += used;
+    used = 0;
+  }
+
+  function begin(need: number): number {
+    if (used + need + 32 > BUFFER) flush();
+    const start = flushed + used;
+    rows++;
+    if ((rows - 1) % INDEX_EVERY === 0) index.push(rows, start);
+    out.set(PREFIX, used);
+    used += PREFIX.length;
+    for (let unit = 10 ** Math.floor(Math.log10(rows) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
+      out[used++] = ZERO + (Math.floor(rows / unit) % 10);
+    out[used++] = COMMA;
+    return start;
+  }
+
+  function end(start: number, hash: RowHash) {
+    out[used++] = LF;
+    if (holdoutFraction > 0) holdout.add(splitKey(hash.lo, hash.hi, seed), start, flushed + used);
+  }
+
+  return {
+    get rows() {
+      return rows;
+    },
+    /** Adds a row given as the bytes of a JSON object without spaces before its brace. */
+    addBytes(bytes: Buffer, from: number, to: number, hash: RowHash) {
+      const body = to - from - 1;
+      const start = begin(body);
+      if (used + body + 1 > BUFFER) {
+        flush();
+        const rest = bytes.subarray(from + 1, to);
+        guard(rest.length);
+        hasher.update(rest);
+        writeAll(fd, rest, rest.length);
+        flushed += rest.length;
+      } else used += bytes.copy(out, used, from + 1, to);
+      end(start, hash);
+    },
+    /** Parts the rows and returns what the version row needs. Afterwards, also after an error, the temporary file is gone. */
+    finish(onProgress: () => void): { hash: string; trainRows: number; holdoutRows: number } {
+      try {
+        flush();
+        const chosen = holdout.choose(rows, holdoutFraction);
+        part(fd, flushed, chosen, index, dir, guard, onProgress);
+        const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
+        const hash = hasher.update(settings).digest("hex");
+        return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
+      } finally {
+        this.drop();
+      }
+    },
+    /** Closes and removes the temporary file. An open file would hold its disk space for as long as the server runs. */
+    drop() {
+      closeSync(fd);
+      unlinkSync(path);
+    },
+  };
+}
+
+/** Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index each. */
+function part(
+  source: number,
+  size: number,
+  chosen: RowSpan[],
+  index: number[],
+  dir: string,
+  guard: (bytes: number) => void,
+  onProgress: () => void,
+) {
+  const buffer = Buffer.allocUnsafe(Math.min(COPY, Math.max(1, size)));
+  const trainIndex: number[] = [];
+  const targets: number[] = [];
+  const create = (name: string) => {
+    const target = openSync(join(dir, name), "w", 0o600);
+    targets.push(target);
+    return target;
+  };
+  const copy = (target: number, start: number, end: number) => {
+    for (let at = start; at < end; ) {
+      const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
+      if (got === 0) throw new Error("the temporary row file is shorter than what was written to it");
+      guard(got);
+      writeAll(target, buffer, got);
+      at += got;
+      onProgress();
+    }
+  };
+  try {
+    const train = create("train.jsonl");
+    const held = create("holdout.jsonl");
+    let at = 0;
+    let removed = 0;
+    let entry = 0;
+    for (const span of [...chosen, { start: size, end: size }]) {
+      // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself points at what follows it.
+      for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
+        trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
+      copy(train, at, span.start);
+      copy(held, span.start, span.end);
+      removed += span.end - span.start;
+      at = span.end;
+    }
+    for (const target of targets) fsyncSync(target);
+  } finally {
+    for (const target of targets) closeSync(target);
+  }
+  writeIndex(join(dir, "train.idx"), trainIndex);
+  writeIndex(join(dir, "holdout.idx"), []);
+}

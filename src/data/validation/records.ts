@@ -1,0 +1,129 @@
+/** Rows of datasets and versions as they are written, and what goes from disk with them: shared by files, uploads and datasets. */
+import { rm } from "node:fs/promises";
+import { eq, getTableColumns, sql } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { requireQuota } from "../../accounts/quotas/service.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError } from "../../errors.ts";
+import { newId } from "../../lib/ids.ts";
+import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
+import { kickValidation, stopValidation } from "./service.ts";
+import { liveJobUsing } from "./use.ts";
+
+/** How a version is made; everything has a default. */
+export interface VersionOptions {
+  mapping?: Record<string, string> | null;
+  /** Share held out, 0 to 0.5; 0.1 by default, and never more than 1,000 rows. */
+  holdoutFraction?: number | null;
+  seed?: number | null;
+  /** Leave bad rows out instead of failing. */
+  skipBad?: boolean | null;
+}
+export interface DatasetOptions extends VersionOptions {
+  name?: string | null;
+  description?: string | null;
+}
+
+const { report: _report, ...columns } = getTableColumns(datasetVersion);
+/** All columns of a version but its report. */
+export const VERSION_COLUMNS = columns;
+
+/**
+ * Writes a dataset with version 1 of `source`, which then waits for validation.
+ * @throws AppError `quota_exceeded`
+ */
+export async function insertDataset(
+  tx: Db,
+  ctx: Ctx,
+  actor: Actor,
+  source: { id: string; filename: string },
+  options: DatasetOptions,
+): Promise<DatasetRow> {
+  const row: DatasetRow = {
+    id: newId("dataset"),
+    org: actor.org,
+    name: (options.name?.trim() || source.filename.replace(/\.(jsonl|ndjson|json|csv|tsv|txt)$/i, "")).slice(0, 200),
+    description: options.description ?? "",
+    createdBy: actor.userId,
+    createdAt: ctx.clock.now(),
+    deletedAt: null,
+  };
+  await tx.insert(dataset).values(row);
+  await insertVersion(tx, ctx, row, source.id, 1, options);
+  await requireQuota(tx, ctx, actor, "datasets", "bytes");
+  await audit(tx, ctx, actor, "dataset.create", row.id, { name: row.name, file: source.id });
+  return row;
+}
+
+/** What a file's rows are counted as until they are validated: the bytes of the file itself. */
+export const bytesOf = (fileId: string) => sql<number>`coalesce((select bytes from file where id = ${fileId}), 0)`;
+
+/** Writes a version that waits for validation; returns its id. */
+export async function insertVersion(
+  tx: Db,
+  ctx: Ctx,
+  of: DatasetRow,
+  fileId: string,
+  number: number,
+  options: VersionOptions,
+) {
+  const id = newId("datasetVersion");
+  await tx.insert(datasetVersion).values({
+    id,
+    org: of.org,
+    datasetId: of.id,
+    number,
+    fileId,
+    bytes: bytesOf(fileId),
+    status: "validating",
+    mapping: options.mapping ?? null,
+    splitSeed: options.seed ?? DEFAULT_SEED,
+    holdoutFraction: Math.round((options.holdoutFraction ?? DEFAULT_HOLDOUT) * 1e6),
+    skipBad: options.skipBad ?? false,
+    createdAt: ctx.clock.now(),
+  });
+  return id;
+}
+
+/** The rows of a deleted dataset count no more. */
+export async function releaseRows(tx: Db, datasetId: string): Promise<void> {
+  await tx.update(datasetVersion).set({ bytes: 0 }).where(eq(datasetVersion.datasetId, datasetId));
+}
+
+/** After the commit: tells listeners and starts validation. */
+export function announce(ctx: Ctx, row: DatasetRow): void {
+  ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
+  kickValidation(ctx);
+}
+
+/** What was removed from the database and still lies on disk. */
+export interface Removed {
+  files: string[];
+  versions: string[];
+  datasets: DatasetRow[];
+}
+
+/** @throws AppError `file_in_use` or `dataset_in_use` when a job that is not over needs one of `ids` */
+export async function refuseInUse(tx: Db, noun: "file" | "dataset", id: string, ids: string[]): Promise<void> {
+  const jobId = await liveJobUsing(tx, ids);
+  if (jobId)
+    throw new AppError(
+      "conflict",
+      `${noun}_in_use`,
+      `The ${noun} ${id} is used by job ${jobId}, which is not over. Cancel the job or wait for its end, then delete the ${noun}.`,
+      { param: "id" },
+    );
+}
+
+/** After the commit: removes what the rows stood for, and tells listeners. */
+export async function clearDisk(ctx: Ctx, removed: Removed): Promise<void> {
+  for (const id of removed.versions) {
+    stopValidation(ctx, id);
+    await rm(ctx.files.path("datasets", id), { recursive: true, force: true });
+  }
+  for (const id of removed.files) await rm(ctx.files.path("files", id), { force: true });
+  for (const row of removed.datasets)
+    ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
+}

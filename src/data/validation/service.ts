@@ -1,0 +1,238 @@
+/** Validates waiting versions one after the other, driven by the table alone: what a stopped server left half done is started again from the beginning. */
+import { existsSync } from "node:fs";
+import { readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
+import type { Ctx } from "../../ctx.ts";
+import { perContext } from "../../ctx.ts";
+import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import type { ValidateOutcome } from "./pass/validate.ts";
+import { runInWorker, WorkerFailure } from "./worker/host.ts";
+
+/** Two at once, so that a small file does not wait for a large one. */
+const AT_ONCE = 2;
+const SILENCE_MS = 120_000;
+const PROGRESS_MS = 500;
+/** Before a version whose end could not be written (a full disk, say) is validated again. */
+const RETRY_MS = 5000;
+const PART = ".part";
+
+type Waiting = Awaited<ReturnType<typeof nextWaiting>>;
+
+interface Queue {
+  running: Map<string, AbortController>;
+  looking: boolean;
+  again: boolean;
+}
+const queueOf = perContext((ctx): Queue => {
+  const running: Queue["running"] = new Map();
+  ctx.signal.addEventListener("abort", () => {
+    for (const controller of running.values()) controller.abort();
+  });
+  return { running, looking: false, again: false };
+});
+
+async function nextWaiting(ctx: Ctx, running: string[]) {
+  const [row] = await ctx.db
+    .select({
+      id: datasetVersion.id,
+      org: datasetVersion.org,
+      datasetId: datasetVersion.datasetId,
+      number: datasetVersion.number,
+      fileId: datasetVersion.fileId,
+      filename: file.filename,
+      mapping: datasetVersion.mapping,
+      seed: datasetVersion.splitSeed,
+      holdoutPpm: datasetVersion.holdoutFraction,
+      skipBad: datasetVersion.skipBad,
+    })
+    .from(datasetVersion)
+    .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
+    .leftJoin(file, eq(file.id, datasetVersion.fileId))
+    .where(
+      and(
+        eq(datasetVersion.status, "validating"),
+        isNull(dataset.deletedAt),
+        running.length ? notInArray(datasetVersion.id, running) : undefined,
+      ),
+    )
+    .orderBy(asc(datasetVersion.createdAt))
+    .limit(1);
+  return row ?? null;
+}
+
+/** Looks for waiting versions and starts them. Safe to call at any time, as often as one likes. */
+export function kickValidation(ctx: Ctx): void {
+  const queue = queueOf(ctx);
+  if (queue.looking) {
+    queue.again = true;
+    return;
+  }
+  queue.looking = true;
+  void look(ctx, queue)
+    .catch((cause) => {
+      if (!ctx.signal.aborted) ctx.log("error", "could not look for datasets to validate", { cause });
+    })
+    .finally(() => {
+      queue.looking = false;
+      if (queue.again) {
+        queue.again = false;
+        kickValidation(ctx);
+      }
+    });
+}
+
+async function look(ctx: Ctx, queue: Queue) {
+  while (queue.running.size < AT_ONCE && !ctx.signal.aborted) {
+    const version = await nextWaiting(ctx, [...queue.running.keys()]);
+    if (!version) return;
+    const stop = new AbortController();
+    queue.running.set(version.id, stop);
+    void validate(ctx, version, stop.signal)
+      .catch((cause) => {
+        if (ctx.signal.aborted) return;
+        ctx.log("error", "validation could not be recorded", { version: version.id, cause });
+        return ctx.clock.sleep(RETRY_MS, ctx.signal);
+      })
+      .finally(() => {
+        queue.running.delete(version.id);
+        kickValidation(ctx);
+      });
+  }
+}
+
+/** Stops the validation of a version that is being deleted. */
+export function stopValidation(ctx: Ctx, versionId: string): void {
+  queueOf(ctx).running.get(versionId)?.abort();
+}
+
+async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSignal) {
+  const part = ctx.files.path("datasets", version.id + PART);
+  let told = 0;
+  let outcome: Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null };
+  try {
+    if (!version.fileId || !existsSync(ctx.files.path("files", version.fileId)))
+      throw new WorkerFailure("The uploaded file is gone.", "ENOENT");
+    const answer = await runInWorker(
+      {
+        type: "validate",
+        source: ctx.files.path("files", version.fileId),
+        filename: version.filename ?? "",
+        outDir: part,
+        mapping: version.mapping ?? null,
+        seed: version.seed,
+        holdoutFraction: version.holdoutPpm / 1e6,
+        skipBad: version.skipBad,
+        maxLineBytes: ctx.config.max_line_bytes,
+        diskReserve: ctx.config.disk_reserve_bytes,
+      },
+      {
+        signal,
+        silenceMs: SILENCE_MS,
+        onMessage: (message) => {
+          if (message.type !== "progress" || ctx.clock.monotonic() - told < PROGRESS_MS) return;
+          told = ctx.clock.monotonic();
+          void saveProgress(ctx, version, message.done);
+        },
+      },
+    );
+    if (answer.type !== "validated") throw new WorkerFailure("the worker gave another answer", null);
+    outcome = answer.outcome;
+    if (outcome.status === "ready") {
+      const place = ctx.files.path("datasets", version.id);
+      await rm(place, { recursive: true, force: true });
+      await rename(part, place);
+    }
+  } catch (error) {
+    // Stopped with the server: the row still says validating, so the next start does it again.
+    if (signal.aborted) return;
+    outcome = { status: "failed", hash: null, error: failureOf(ctx, version.id, error), report: null };
+  } finally {
+    await rm(part, { recursive: true, force: true });
+  }
+  await record(ctx, version, outcome);
+}
+
+function failureOf(ctx: Ctx, versionId: string, error: unknown): string {
+  const code = error instanceof WorkerFailure ? error.code : null;
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "disk_full")
+    return "The server's disk is full, so the rows could not be written. Free some space and make the version again.";
+  if (code === "ENOENT") return "The uploaded file is gone. Upload it again.";
+  ctx.log("error", "validation failed", { version: versionId, cause: error });
+  return "Validation stopped because of a fault of the server; its log holds the details. Make the version again.";
+}
+
+async function saveProgress(ctx: Ctx, version: NonNullable<Waiting>, bytesRead: number) {
+  try {
+    await ctx.write((tx) => tx.update(datasetVersion).set({ bytesRead }).where(eq(datasetVersion.id, version.id)), {
+      relaxed: true,
+    });
+    ctx.bus.emit("dataset.changed", { org: version.org, datasetId: version.datasetId, versionId: version.id });
+  } catch (cause) {
+    if (!ctx.signal.aborted) ctx.log("warn", "progress of a validation was not stored", { cause });
+  }
+}
+
+/** Bytes of the files that lie directly in a folder. */
+async function sizeOfFolder(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(folder)) bytes += (await stat(join(folder, name))).size;
+  return bytes;
+}
+
+async function record(
+  ctx: Ctx,
+  version: NonNullable<Waiting>,
+  outcome: Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null },
+) {
+  const { report } = outcome;
+  const fileId = version.fileId;
+  const bytes = outcome.status === "ready" ? await sizeOfFolder(ctx.files.path("datasets", version.id)) : 0;
+  const kept = await ctx.write(async (tx) => {
+    const rows = await tx
+      .update(datasetVersion)
+      .set({
+        status: outcome.status,
+        hash: outcome.hash,
+        format: report?.format ?? null,
+        rowType: report?.row_type ?? "chat",
+        rows: report?.rows ?? 0,
+        trainRows: report?.split.train_rows ?? 0,
+        holdoutRows: report?.split.holdout_rows ?? 0,
+        badRows: report?.bad_rows ?? 0,
+        bytesRead: report?.bytes ?? 0,
+        // A dataset that was deleted just now has no rows.
+        bytes: sql`(select case when deleted_at is null then ${bytes} else 0 end from dataset where id = ${version.datasetId})`,
+        report,
+        error: outcome.error,
+        finishedAt: ctx.clock.now(),
+      })
+      .where(and(eq(datasetVersion.id, version.id), eq(datasetVersion.status, "validating")))
+      .returning({ id: datasetVersion.id });
+    // The file's own status follows its first validation, as clients that wait for it expect.
+    if (rows.length > 0 && fileId)
+      await tx
+        .update(file)
+        .set({
+          status: outcome.status === "failed" ? "error" : "processed",
+          statusDetails: outcome.status === "failed" ? outcome.error : null,
+        })
+        .where(and(eq(file.id, fileId), eq(file.status, "uploaded")));
+    return rows.length > 0;
+  });
+  if (!kept) {
+    await rm(ctx.files.path("datasets", version.id), { recursive: true, force: true });
+    return;
+  }
+  ctx.bus.emit("dataset.changed", { org: version.org, datasetId: version.datasetId, versionId: version.id });
+  if (fileId) ctx.bus.emit("file.changed", { org: version.org, fileId });
+}
+
+/** Removes what a killed server left behind in the folder of canonical rows. */
+export async function removeHalfDone(ctx: Ctx): Promise<void> {
+  const folder = ctx.files.path("datasets");
+  const { running } = queueOf(ctx);
+  for (const name of await readdir(folder))
+    if (name.endsWith(PART) && !running.has(name.slice(0, -PART.length)))
+      await rm(join(folder, name), { recursive: true, force: true });
+}

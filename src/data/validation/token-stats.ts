@@ -1,0 +1,129 @@
+/** Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a time. */
+import { existsSync } from "node:fs";
+import { and, eq, getTableColumns, isNull } from "drizzle-orm";
+import { type Ctx, perContext } from "../../ctx.ts";
+import { dataset, datasetTokens, datasetVersion } from "../../db/schema/datasets.ts";
+import { baseModel } from "../../db/schema/models.ts";
+import { AppError } from "../../errors.ts";
+import { randomChars } from "../../lib/ids.ts";
+import type { VersionRow } from "./model.ts";
+import type { TokenStats } from "./rows/report.ts";
+import { runInWorker } from "./worker/host.ts";
+
+const SAMPLE_ROWS = 200;
+/** A row that takes longer than this means that the template does not end. */
+const SILENCE_MS = 10_000;
+
+interface Counting {
+  /** Counts of all rows, one after the other. */
+  tail: Promise<void>;
+  waiting: Set<string>;
+  /** Estimates under way: whoever asks meanwhile gets the same one. */
+  estimates: Map<string, Promise<TokenStats>>;
+}
+const countingOf = perContext((): Counting => ({ tail: Promise.resolve(), waiting: new Set(), estimates: new Map() }));
+
+/** What is known; counts the first rows when that is nothing, and has the rest counted when it is not everything. */
+export async function statsOf(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
+  const [base] = await ctx.db.select({ status: baseModel.status }).from(baseModel).where(eq(baseModel.id, baseModelId));
+  if (base?.status !== "ready")
+    throw new AppError(
+      "invalid",
+      "base_model_not_ready",
+      `The base model '${baseModelId.slice(0, 100)}' is not installed here, so its tokenizer is not known. Install it on the Models page.`,
+      { param: "base_model" },
+    );
+  const [row] = await ctx.db
+    .select()
+    .from(datasetTokens)
+    .where(and(eq(datasetTokens.versionId, version.id), eq(datasetTokens.baseModelId, baseModelId)));
+  const stats = (row?.stats as TokenStats | undefined) ?? (await estimate(ctx, version, baseModelId));
+  if (!stats.exact) countAll(ctx, version, baseModelId);
+  return stats;
+}
+
+function estimate(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
+  const { estimates } = countingOf(ctx);
+  const key = `${version.id} ${baseModelId}`;
+  const running = estimates.get(key);
+  if (running) return running;
+  const made = count(ctx, version, baseModelId, SAMPLE_ROWS)
+    .catch((cause) => {
+      throw new AppError(
+        "unavailable",
+        "tokens_not_counted",
+        `Tokens could not be counted with the tokenizer of ${baseModelId}: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
+    })
+    .finally(() => estimates.delete(key));
+  estimates.set(key, made);
+  return made;
+}
+
+function countAll(ctx: Ctx, version: VersionRow, baseModelId: string): void {
+  const counting = countingOf(ctx);
+  const key = `${version.id} ${baseModelId}`;
+  if (counting.waiting.has(key) || ctx.signal.aborted) return;
+  counting.waiting.add(key);
+  counting.tail = counting.tail
+    .then(async () => {
+      if (ctx.signal.aborted || !existsSync(splitFile(ctx, version))) return;
+      await count(ctx, version, baseModelId, null);
+    })
+    .catch((cause) => {
+      if (!ctx.signal.aborted)
+        ctx.log("warn", "tokens could not be counted", { version: version.id, base_model: baseModelId, cause });
+    })
+    .finally(() => counting.waiting.delete(key))
+    .then(() => {});
+}
+
+const splitFile = (ctx: Ctx, version: VersionRow) => ctx.files.path("datasets", version.id, "train.jsonl");
+
+async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: number | null): Promise<TokenStats> {
+  const answer = await runInWorker(
+    {
+      type: "tokens",
+      modelDir: ctx.files.path("models", baseModelId),
+      rowsPath: splitFile(ctx, version),
+      rows: version.trainRows,
+      limit,
+    },
+    { signal: ctx.signal, silenceMs: SILENCE_MS },
+  );
+  if (answer.type !== "counted") throw new Error("the worker gave another answer");
+  await store(ctx, version, baseModelId, answer.stats);
+  return answer.stats;
+}
+
+/** Counts what was left at an estimate when the server stopped. */
+export async function resumeCounts(ctx: Ctx): Promise<void> {
+  const { report: _, ...columns } = getTableColumns(datasetVersion);
+  const rows = await ctx.db
+    .select({ version: columns, baseModelId: datasetTokens.baseModelId })
+    .from(datasetTokens)
+    .innerJoin(datasetVersion, eq(datasetVersion.id, datasetTokens.versionId))
+    .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
+    .innerJoin(baseModel, eq(baseModel.id, datasetTokens.baseModelId))
+    .where(and(eq(datasetTokens.exact, false), isNull(dataset.deletedAt), eq(baseModel.status, "ready")))
+    .limit(1000);
+  for (const row of rows) countAll(ctx, row.version, row.baseModelId);
+}
+
+async function store(ctx: Ctx, version: VersionRow, baseModelId: string, stats: TokenStats): Promise<void> {
+  await ctx.write(async (tx) => {
+    const [alive] = await tx
+      .select({ id: datasetVersion.id })
+      .from(datasetVersion)
+      .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
+      .where(eq(datasetVersion.id, version.id));
+    if (!alive) return;
+    const known = { exact: stats.exact, stats, createdAt: ctx.clock.now() };
+    await tx
+      .insert(datasetTokens)
+      .values({ id: `tok_${randomChars(20)}`, versionId: version.id, baseModelId, ...known })
+      .onConflictDoUpdate({ target: [datasetTokens.versionId, datasetTokens.baseModelId], set: known });
+  });
+  ctx.bus.emit("dataset.changed", { org: version.org, datasetId: version.datasetId, versionId: version.id });
+}

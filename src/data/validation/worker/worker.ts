@@ -1,0 +1,43 @@
+/** The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry of its own in the binary, beside main.ts. */
+
+import { countTokens, type TokenTask } from "../pass/tokens.ts";
+import { type ValidateOutcome, type ValidateTask, validateFile } from "../pass/validate.ts";
+import type { TokenStats } from "../rows/report.ts";
+import { checkTemplates, type TemplateTask } from "./template-check.ts";
+
+declare const self: Worker;
+
+export type WorkerTask =
+  | ({ type: "validate" } & ValidateTask)
+  | ({ type: "tokens" } & TokenTask)
+  | ({ type: "templates" } & TemplateTask);
+export type WorkerAnswer =
+  /** Bytes read by a validation, rows counted by a count, conversations rendered. */
+  | { type: "progress"; done: number }
+  | { type: "validated"; outcome: ValidateOutcome }
+  | { type: "counted"; stats: TokenStats }
+  | { type: "rendered"; problem: string | null }
+  | { type: "failed"; code: string | null; message: string };
+
+const PROGRESS_MS = 250;
+
+function run(task: WorkerTask) {
+  const answer = (message: WorkerAnswer) => self.postMessage(message);
+  try {
+    let last = 0;
+    const progress = (done: number) => {
+      const now = performance.now();
+      if (now - last < PROGRESS_MS) return;
+      last = now;
+      answer({ type: "progress", done });
+    };
+    if (task.type === "validate") answer({ type: "validated", outcome: validateFile(task, progress) });
+    else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
+    else answer({ type: "counted", stats: countTokens(task, progress) });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : null;
+    answer({ type: "failed", code, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+self.onmessage = (event: MessageEvent<WorkerTask>) => run(event.data);

@@ -1,0 +1,169 @@
+/** What the models room takes and gives: request schemas, and rows as the API shows them. */
+import * as v from "valibot";
+import type { Actor } from "../../ctx.ts";
+import type { baseModel, licenseAcceptance } from "../../db/schema/models.ts";
+import { nameText, noHidden } from "../../lib/text/names.ts";
+import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import type { InstallProgress } from "./progress.ts";
+
+export type BaseModelRow = typeof baseModel.$inferSelect;
+type AcceptanceRow = typeof licenseAcceptance.$inferSelect;
+
+const ModelId = v.pipe(
+  v.string(),
+  v.regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, "use lower-case letters, digits, dots, dashes and underscores (at most 100)"),
+);
+
+export const ImportHub = v.strictObject({
+  source: v.literal("hub"),
+  repo: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/, "must be owner/name")),
+  /** Branch, tag or commit; what it is now gets pinned. */
+  revision: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.\-/]{0,99}$/)), "main"),
+  id: v.optional(ModelId),
+});
+export const ImportLocal = v.strictObject({
+  source: v.literal("local"),
+  /** Absolute path on the server's machine. */
+  directory: v.pipe(
+    v.string(),
+    noHidden,
+    v.startsWith("/", "must be an absolute path on the server"),
+    v.maxLength(4096),
+  ),
+  id: v.optional(ModelId),
+  license: v.optional(nameText(200)),
+});
+export const ImportTuned = v.strictObject({
+  source: v.literal("tuned"),
+  /** A model that was trained whole, or one whose adapter was exported as merged safetensors. */
+  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a tuned model, ft:…"), v.maxLength(400)),
+  id: v.optional(ModelId),
+});
+export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned]);
+export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
+export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
+export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
+
+/** Licences anyone may use without a signature. */
+const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
+
+/** True when a named person has to accept the licence before first use. */
+export function needsAcceptance(row: Pick<BaseModelRow, "id" | "source" | "license">): boolean {
+  const known = findCatalogue(row.id);
+  if (known) return known.acceptance;
+  return row.source === "hub" && !PERMISSIVE.has(row.license.toLowerCase());
+}
+
+export interface BaseModelView {
+  object: "base_model";
+  id: string;
+  name: string;
+  family: string | null;
+  publisher: string | null;
+  /** Repository on the hub, also accepted as an alias. */
+  hub: string | null;
+  default: boolean;
+  license: {
+    name: string;
+    url: string | null;
+    requires_acceptance: boolean;
+    accepted: boolean;
+    accepted_by: string | null;
+    accepted_at: number | null;
+  };
+  parameters: number | null;
+  context_length: number | null;
+  architecture: Record<string, unknown>;
+  template: string | null;
+  /** Where the numbers come from. */
+  source_url: string | null;
+  /** `available` is in the catalogue and not installed. */
+  status: "available" | "installing" | "ready" | "failed";
+  progress: InstallProgress | null;
+  error: string | null;
+  source: { kind: BaseModelRow["source"]; reference: string; revision: string } | null;
+  hash: string | null;
+  bytes: number | null;
+  created_at: number | null;
+}
+
+export const seconds = (ms: number) => Math.floor(ms / 1000);
+
+function parseProgress(text: string | null): InstallProgress | null {
+  return text ? (JSON.parse(text) as InstallProgress) : null;
+}
+
+function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
+  return {
+    parameters: entry.parameters,
+    layers: entry.layers,
+    hidden_size: entry.hidden,
+    intermediate_size: entry.intermediate,
+    attention_heads: entry.heads,
+    key_value_heads: entry.kvHeads,
+    head_dim: entry.headDim,
+    vocab_size: entry.vocabulary,
+    context_length: entry.context,
+    tied_embeddings: entry.tiedEmbeddings,
+  };
+}
+
+/** A path of a disk somewhere in a text. */
+const SERVER_PATH = /(^|[\s'"`(:=,])\/[^\s/]/;
+
+/** Why an install failed, for people who do not administer this machine: nothing of its disk. */
+function publicError(error: string | null): string | null {
+  if (error === null || !SERVER_PATH.test(error)) return error;
+  return "The model could not be installed. An administrator of this installation sees the reason on this page.";
+}
+
+/**
+ * A base model as the API shows it: the catalogue's entry, the installed row, or both.
+ * @param viewer paths of the server's disk are for administrators; others see the name of an imported directory
+ */
+export function baseModelView(
+  entry: CatalogueEntry | null,
+  row: BaseModelRow | null,
+  acceptance: AcceptanceRow | null,
+  viewer: Pick<Actor, "role">,
+): BaseModelView {
+  const isAdmin = viewer.role === "admin";
+  const architecture = { ...(entry ? catalogueArchitecture(entry) : {}), ...row?.architecture };
+  const required = row ? needsAcceptance(row) : (entry?.acceptance ?? false);
+  const number = (value: unknown) => (typeof value === "number" ? value : null);
+  return {
+    object: "base_model",
+    id: row?.id ?? entry?.id ?? "",
+    name: entry?.name ?? row?.name ?? "",
+    family: entry?.family ?? null,
+    publisher: entry?.publisher ?? null,
+    hub: entry?.hub ?? (row?.source === "hub" ? row.sourceRef : null),
+    default: (row?.id ?? entry?.id) === DEFAULT_BASE_MODEL,
+    license: {
+      name: entry?.license ?? row?.license ?? "unknown",
+      url: entry?.licenseUrl ?? null,
+      requires_acceptance: required,
+      accepted: !required || acceptance !== null,
+      accepted_by: acceptance?.userId ?? null,
+      accepted_at: acceptance ? seconds(acceptance.at) : null,
+    },
+    parameters: number(architecture.parameters),
+    context_length: number(architecture.context_length),
+    architecture,
+    template: entry?.template ?? null,
+    source_url: entry?.source ?? null,
+    status: row?.status ?? "available",
+    progress: row?.status === "installing" ? parseProgress(row.progress) : null,
+    error: isAdmin ? (row?.error ?? null) : publicError(row?.error ?? null),
+    source: row
+      ? {
+          kind: row.source,
+          reference: row.source === "local" && !isAdmin ? row.name : row.sourceRef,
+          revision: row.revision,
+        }
+      : null,
+    hash: row?.hash ?? null,
+    bytes: row?.files ? row.files.reduce((sum, file) => sum + file.size, 0) : null,
+    created_at: row ? seconds(row.createdAt) : null,
+  };
+}

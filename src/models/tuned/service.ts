@@ -1,0 +1,233 @@
+/** Checkpoints of runs and the fine-tuned models created from them: what everything else asks about a model. */
+import { and, desc, eq, isNull, lt } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import type { MethodName } from "../../contract/spec.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { artifact, baseModel, checkpoint, model } from "../../db/schema/models.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { listProblem, manifestHash } from "../../lib/disk/manifest.ts";
+import { newId } from "../../lib/ids.ts";
+import type { BaseModelRow } from "../base/model.ts";
+import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
+import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./lookup.ts";
+import { type ArtifactRow, type CheckpointRow, type ModelRow, type ModelView, modelView } from "./model.ts";
+
+/** Directory of an artifact's files. */
+export function artifactDir(ctx: Ctx, artifactId: string): string {
+  return ctx.files.path("artifacts", artifactId);
+}
+
+/**
+ * Stores a checkpoint whose artifact is complete, in the caller's transaction. The same step saved again after a resume
+ * takes the older one's place under the same id.
+ * @param model id of the run's output model
+ */
+export async function addCheckpoint(
+  tx: Db,
+  values: {
+    jobId: string;
+    org: string;
+    artifactId: string;
+    step: number;
+    metrics: Record<string, number | string>;
+    model: string;
+    at?: number;
+  },
+): Promise<CheckpointRow> {
+  const { jobId, org, artifactId, step, metrics } = values;
+  const name = `${values.model.replace(CHECKPOINT_SUFFIX, "")}:ckpt-step-${step}`;
+  const createdAt = values.at ?? Date.now();
+  const [row] = await tx
+    .insert(checkpoint)
+    .values({ id: newId("checkpoint"), org, jobId, artifactId, step, model: name, metrics, createdAt })
+    .onConflictDoUpdate({ target: [checkpoint.jobId, checkpoint.step], set: { artifactId, metrics, createdAt } })
+    .returning();
+  if (!row) throw new Error("checkpoint not stored");
+  return row;
+}
+
+/** Stores the tuned model of a run that succeeded, in the caller's transaction. Emit `model.created` after commit. */
+export async function createModel(
+  tx: Db,
+  values: {
+    id: string;
+    org: string;
+    name: string;
+    baseModelId: string;
+    jobId: string;
+    checkpointId: string;
+    createdBy: string;
+    at?: number;
+  },
+): Promise<void> {
+  const { at, ...row } = values;
+  await tx
+    .insert(model)
+    .values({ ...row, createdAt: at ?? Date.now() })
+    .onConflictDoUpdate({ target: model.id, set: { checkpointId: row.checkpointId, deletedAt: null } });
+}
+
+/** Checkpoints of a run, newest step first. `after` is the id of the last one seen. */
+export async function listCheckpoints(
+  ctx: Ctx,
+  jobId: string,
+  page: { after?: string | null; limit: number },
+): Promise<CheckpointRow[]> {
+  const [from] = page.after
+    ? await ctx.db
+        .select({ step: checkpoint.step })
+        .from(checkpoint)
+        .where(and(eq(checkpoint.id, page.after), eq(checkpoint.jobId, jobId)))
+    : [];
+  if (page.after && !from) throw notFound("checkpoint", page.after);
+  return ctx.db
+    .select()
+    .from(checkpoint)
+    .where(and(eq(checkpoint.jobId, jobId), from ? lt(checkpoint.step, from.step) : undefined))
+    .orderBy(desc(checkpoint.step))
+    .limit(page.limit);
+}
+
+/**
+ * The newest checkpoint of a run that is whole: manifest, sizes and hashes are checked on disk again. One that is not
+ * is marked, told on the bus as `checkpoint.invalid`, and the one before it is tried.
+ */
+export async function newestCheckpoint(ctx: Ctx, jobId: string): Promise<CheckpointRow | null> {
+  const rows = await ctx.db
+    .select({ checkpoint, artifact })
+    .from(checkpoint)
+    .innerJoin(artifact, eq(artifact.id, checkpoint.artifactId))
+    .where(and(eq(checkpoint.jobId, jobId), eq(artifact.status, "complete")))
+    .orderBy(desc(checkpoint.step))
+    .limit(100);
+  for (const row of rows) {
+    const reason = await artifactProblem(ctx, row.artifact);
+    if (reason === null) return row.checkpoint;
+    const { id: checkpointId, org, step } = row.checkpoint;
+    ctx.log("warn", "checkpoint is damaged, the one before it is used", {
+      job: jobId,
+      checkpoint: checkpointId,
+      reason,
+    });
+    await ctx.write((tx) => tx.update(artifact).set({ status: "invalid" }).where(eq(artifact.id, row.artifact.id)));
+    ctx.bus.emit("checkpoint.invalid", { org, jobId, checkpointId, step, reason });
+  }
+  return null;
+}
+
+/** What is wrong with a complete artifact on disk, in words; null when it is whole. */
+export async function artifactProblem(ctx: Ctx, row: ArtifactRow): Promise<string | null> {
+  if (manifestHash(row.files) !== row.manifestHash) return "the manifest does not fit its hash";
+  return listProblem(artifactDir(ctx, row.id), row.files);
+}
+
+/** An artifact of `actor`'s organisation. */
+export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<ArtifactRow> {
+  const [row] = await ctx.db
+    .select()
+    .from(artifact)
+    .where(and(eq(artifact.id, id), eq(artifact.org, actor.org)))
+    .limit(1);
+  if (row?.status !== "complete") throw notFound("artifact", id);
+  return row;
+}
+
+/** What a model name stands for. `adapter` is null for a base model; of one that is `whole` it names the files of all weights. */
+export interface ResolvedModel {
+  /** The canonical id. */
+  id: string;
+  base: BaseModelRow;
+  adapter: { artifactId: string; name: string } | null;
+  checkpointId: string | null;
+  jobId: string | null;
+  createdAt: number;
+  /** How the tuned side was trained. */
+  method: MethodName | null;
+  whole: boolean;
+}
+
+/**
+ * Finds what `name` means to `actor`: a base model, a tuned model `ft:…`, or a checkpoint `ft:…:ckpt-step-N`.
+ * @throws AppError `model_not_found` (404), `licence_required`
+ */
+export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
+  const tuned = await findTuned(ctx, actor.org, name);
+  const row = await getBaseModel(ctx, tuned?.baseModelId ?? name);
+  if (row?.status !== "ready") throw unknownModel(name);
+  await requireLicense(ctx, actor, row);
+  if (!tuned) return { ...NO_ADAPTER, id: row.id, base: row, createdAt: row.createdAt };
+  const { artifactId, baseModelId: _, ...rest } = tuned;
+  return { ...rest, base: row, adapter: { artifactId, name: tuned.id } };
+}
+
+const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
+
+/** The same for models that are to answer. @throws AppError `not_a_chat_model` for reward models too */
+export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
+  const resolved = await resolveModel(ctx, actor, name);
+  if (resolved.method === "reward")
+    throw new AppError(
+      "invalid",
+      "not_a_chat_model",
+      `${resolved.id.slice(0, 200)} is a reward model: it scores answers and cannot give any.`,
+      { param: "model" },
+    );
+  return resolved;
+}
+
+/** A tuned model's row. */
+async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
+  const [row] = await ctx.db
+    .select()
+    .from(model)
+    .where(and(eq(model.id, id), eq(model.org, actor.org), isNull(model.deletedAt)))
+    .limit(1);
+  if (!row) throw unknownModel(id);
+  return row;
+}
+
+/** Every model `actor` may chat with, in OpenAI's form: ready base models, then tuned ones, newest first (at most 1,000). */
+export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
+  const bases = await ctx.db
+    .select()
+    .from(baseModel)
+    .where(eq(baseModel.status, "ready"))
+    .orderBy(baseModel.createdAt)
+    .limit(MAX_LIST);
+  const tuned = await ctx.db
+    .select()
+    .from(model)
+    .where(and(eq(model.org, actor.org), isNull(model.deletedAt)))
+    .orderBy(desc(model.createdAt), desc(model.id))
+    .limit(MAX_LIST);
+  return [
+    ...bases.map((row) => modelView(row.id, row.createdAt, ownerOf(row))),
+    ...tuned.map((row) => modelView(row.id, row.createdAt, row.org)),
+  ];
+}
+
+/** One model in OpenAI's form; checkpoints are found too. */
+export async function retrieveModel(ctx: Ctx, actor: Actor, name: string): Promise<ModelView> {
+  const found = await resolveModel(ctx, actor, name);
+  return modelView(found.id, found.createdAt, found.adapter ? actor.org : ownerOf(found.base));
+}
+
+/** Takes a tuned model out of use; its run and checkpoints stay. Base models are not deleted this way. */
+export async function deleteModel(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  if (!id.startsWith("ft:") || CHECKPOINT_SUFFIX.test(id)) {
+    await resolveModel(ctx, actor, id);
+    throw new AppError(
+      "invalid",
+      "model_not_deletable",
+      "Only tuned models can be deleted, neither base models nor single checkpoints.",
+      { param: "model" },
+    );
+  }
+  const row = await getModel(ctx, actor, id);
+  await ctx.write(async (tx) => {
+    await tx.update(model).set({ deletedAt: ctx.clock.now() }).where(eq(model.id, row.id));
+    await audit(tx, ctx, actor, "model.delete", row.id);
+  });
+  ctx.bus.emit("model.deleted", { org: row.org, modelId: row.id });
+}
