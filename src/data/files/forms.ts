@@ -42,10 +42,11 @@ export async function readUpload(
   const query = Object.fromEntries(new URL(request.url).searchParams);
   const boundary = boundaryOf(type);
   if (!boundary) {
-    if (options.raw && query.filename && (!type || RAW_TYPE.test(type)) && request.body)
+    const { filename, ...fields } = query;
+    if (options.raw && filename && (!type || RAW_TYPE.test(type)) && request.body)
       return {
-        fields: query,
-        filename: query.filename,
+        fields,
+        filename,
         received: await receive(ctx, request.body, options.limit, options),
       };
     throw new AppError(
