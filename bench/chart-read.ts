@@ -1,6 +1,7 @@
 /**
- * Opening the chart of a run with a million points, over HTTP: one series of 1,000,000 steps, and ten of 100,000; beside reading every
- * point of it, and beside the MLflow server's own chart call on the same points. `bun bench/chart-read.ts [--no-install]`
+ * Opening the chart of a run with a million points, over HTTP: one series of 1,000,000 steps, and ten of 100,000;
+ * beside reading every point of it, and beside the MLflow server's own chart call on the same points. `bun
+ * bench/chart-read.ts [--no-install]`
  */
 import { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";

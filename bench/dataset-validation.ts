@@ -1,6 +1,7 @@
 /**
- * Megabytes a second of dataset validation with all its checks, hashes and writes, and its peak memory; beside scripts that only split and parse
- * (Bun's JSON.parse, Python's json.loads) in the same run, turn by turn. `bun bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
+ * Megabytes a second of dataset validation with all its checks, hashes and writes, and its peak memory; beside scripts
+ * that only split and parse (Bun's JSON.parse, Python's json.loads) in the same run, turn by turn. `bun
+ * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
  */
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";

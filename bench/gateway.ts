@@ -1,7 +1,8 @@
 /**
- * What the gateway adds to a chat request (key check, limit, routing, usage row), against the same request sent straight to the engine,
- * beside two peers doing their own version of it: Portkey's gateway (Node) and LiteLLM's proxy (Python). `bun bench/gateway.ts [--no-install]`
- * Everything is interleaved in one run. Peers are installed into .cache/bench-peers once; one that cannot be installed is left out with a word.
+ * What the gateway adds to a chat request (key check, limit, routing, usage row), against the same request sent
+ * straight to the engine, beside two peers doing their own version of it: Portkey's gateway (Node) and LiteLLM's proxy
+ * (Python). `bun bench/gateway.ts [--no-install]` Everything is interleaved in one run. Peers are installed into
+ * .cache/bench-peers once; one that cannot be installed is left out with a word.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

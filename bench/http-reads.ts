@@ -1,6 +1,7 @@
 /**
- * How many authenticated list reads a second: 20 of 10,000 jobs through the real server, beside a hand-written Fastify handler
- * (no accounts, no schema) reading the same rows from the same file with the same driver on Node. `bun bench/http-reads.ts`
+ * How many authenticated list reads a second: 20 of 10,000 jobs through the real server, beside a hand-written Fastify
+ * handler (no accounts, no schema) reading the same rows from the same file with the same driver on Node. `bun
+ * bench/http-reads.ts`
  */
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +15,7 @@ const ROWS = 10_000;
 const ROUNDS = 3;
 const SECONDS = 5;
 
-/** Fills the job table through SQL: 10,000 ended jobs of the organisation that owns the key. */
+/** Fills the job table through SQL: 10,000 ended jobs of the organization that owns the key. */
 async function seed(path: string): Promise<void> {
   const client = createClient({ url: `file:${path}`, timeout: 5000 });
   const org = (await client.execute("SELECT org FROM api_key LIMIT 1")).rows[0]?.org as string;

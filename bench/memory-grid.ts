@@ -1,4 +1,7 @@
-/** The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do it. */
+/**
+ * The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do
+ * it.
+ */
 import type { Limits, Need } from "../src/contract/spec.ts";
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 

@@ -1,4 +1,7 @@
-/** Peaks that others measured on GPUs and published, with the run each is of: what the memory formula says there is compared with them. */
+/**
+ * Peaks that others measured on GPUs and published, with the run each is of: what the memory formula says there is
+ * compared with them.
+ */
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 
 interface Published {

@@ -1,4 +1,7 @@
-/** Estimated against measured: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on processors and prints how far the plan's memory formula is off. */
+/**
+ * Estimated against measured: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on processors and
+ * prints how far the plan's memory formula is off.
+ */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { modelPath, needs, trainerEnvironmentPath } from "../scripts/setup.ts";

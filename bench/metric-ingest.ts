@@ -1,6 +1,7 @@
 /**
- * Metric points a second through HTTP, each batch acknowledged after its commit, with readers' p99 meanwhile; beside the MLflow tracking
- * server (SQLite backend, its log-batch call) in the same run, turn by turn. `bun bench/metric-ingest.ts [--no-install]`
+ * Metric points a second through HTTP, each batch acknowledged after its commit, with readers' p99 meanwhile; beside
+ * the MLflow tracking server (SQLite backend, its log-batch call) in the same run, turn by turn. `bun
+ * bench/metric-ingest.ts [--no-install]`
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,12 +18,18 @@ const JSON_TYPE = { "content-type": "application/json" };
 
 interface Result {
   perSecond: number;
-  /** Points for one second of the server's processor time: what stays the same when the machine is busy with other things. */
+  /**
+   * Points for one second of the server's processor time: what stays the same when the machine is busy with other
+   * things.
+   */
   perCpuSecond: number;
   readers: number[];
 }
 
-/** Writers send as fast as they are answered; one reader asks ten times a second. `send` returns the points acknowledged. */
+/**
+ * Writers send as fast as they are answered; one reader asks ten times a second. `send` returns the points
+ * acknowledged.
+ */
 async function measure(
   pid: number,
   send: (writer: number, round: number) => Promise<number>,

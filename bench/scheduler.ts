@@ -1,4 +1,8 @@
-/** Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a clock that jumps, beside first come first served with and without backfill; then what one round costs with 10,000 jobs waiting. `--hosts 32 --days 7 --load 1.1 --seed 1` */
+/**
+ * Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a clock that jumps, beside first
+ * come first served with and without backfill; then what one round costs with 10,000 jobs waiting. `--hosts 32 --days 7
+ * --load 1.1 --seed 1`
+ */
 import { parseArgs } from "node:util";
 import { allowForOthers, predict } from "../src/training/scheduler/forecast.ts";
 import { schedule } from "../src/training/scheduler/round.ts";
@@ -48,7 +52,10 @@ function machines(count: number): Capacity {
   return { pools: {}, hosts: [...large.hosts, ...small.hosts] };
 }
 
-/** One job: most are small and short, a few take whole hosts for a day. One in ten has an estimate nobody knows, one in twenty runs longer than told. */
+/**
+ * One job: most are small and short, a few take whole hosts for a day. One in ten has an estimate nobody knows, one in
+ * twenty runs longer than told.
+ */
 function aPlan(n: number, arrives: number, next: () => number): Plan {
   const roll = next();
   const gpus = roll < 0.55 ? 1 : roll < 0.75 ? 2 : roll < 0.9 ? 4 : 8;

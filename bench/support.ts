@@ -1,4 +1,6 @@
-/** What the benchmarks share: medians, memory of a process, and an HTTP load measured with wrk where it is installed. */
+/**
+ * What the benchmarks share: medians, memory of a process, and an HTTP load measured with wrk where it is installed.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 
 /** The middle value. */

@@ -1,6 +1,7 @@
 /**
- * Tokens a second and peak memory of training, SFT and DPO with LoRA, beside plain TRL and LLaMA-Factory on the same model, rows and configuration, turn by turn.
- * `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps 8] [--rounds 3] [--precision float32] [--levers] [--no-install]`
+ * Tokens a second and peak memory of training, SFT and DPO with LoRA, beside plain TRL and LLaMA-Factory on the same
+ * model, rows and configuration, turn by turn. `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps 8]
+ * [--rounds 3] [--precision float32] [--levers] [--no-install]`
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,7 +31,10 @@ if (!model || !existsSync(join(model, "config.json"))) {
 }
 
 const CACHE = join(import.meta.dir, "../.cache/bench-peers");
-/** What LLaMA-Factory 0.9.5 asks for at most; its packages for pictures, sound, web pages and other model hubs are left out. */
+/**
+ * What LLaMA-Factory 0.9.5 asks for at most; its packages for pictures, sound, web pages and other model hubs are left
+ * out.
+ */
 const LLAMAFACTORY = "llamafactory==0.9.5";
 const ITS_PACKAGES = [
   "torch==2.13.0",

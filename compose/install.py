@@ -1,4 +1,5 @@
-"""Makes the Python environment of an image: the pinned packages in a venv, checked by hash, from wheels laid beside it, an own index, or the public ones."""
+"""Makes the Python environment of an image: the pinned packages in a venv, checked by hash, from wheels laid beside it,
+an own index, or the public ones."""
 
 import os
 import re
@@ -36,7 +37,8 @@ def main(target: str) -> None:
     python = f"{target}/bin/python"
     files = ["-r", str(pins)]
     if os.environ.get("TORCH", "cpu") == "cpu":
-        # The build without CUDA is another file than PyPI's, and the requirements hold no hash of it: its version alone is pinned.
+        # The build without CUDA is another file than PyPI's, and the requirements hold no hash of it: its version alone
+        # is pinned.
         beside = any(WHEELS.glob("torch-*+cpu*.whl"))
         install(python, "--no-deps", torch.group(), index="none" if beside else CPU_INDEX)
     else:

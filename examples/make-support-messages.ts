@@ -1,6 +1,6 @@
 /**
- * Writes examples/support-messages.jsonl: messages to a bank's support desk, each answered with the ticket a router needs.
- * Seeded: `bun examples/make-support-messages.ts` writes the same bytes every time. Nothing in it is real.
+ * Writes examples/support-messages.jsonl: messages to a bank's support desk, each answered with the ticket a router
+ * needs. Seeded: `bun examples/make-support-messages.ts` writes the same bytes every time. Nothing in it is real.
  *
  * Why tuning shows here: the answer is strict JSON with the house's own words for intents, a department that follows
  * from the intent, and an urgency that depends on how the message is put. No general model knows these rules.

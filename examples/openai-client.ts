@@ -1,4 +1,7 @@
-/** Fine-tunes and chats through OpenAI's own client for JavaScript: `npm install openai`, then run with FTL_URL and FTL_KEY set. */
+/**
+ * Fine-tunes and chats through OpenAI's own client for JavaScript: `npm install openai`, then run with FTL_URL and
+ * FTL_KEY set.
+ */
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import OpenAI from "openai";

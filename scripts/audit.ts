@@ -1,4 +1,7 @@
-/** `bun run audit [--strict]`: asks the npm registry and the OSV database for known vulnerabilities of every pinned package; what could not be asked is named as not checked. */
+/**
+ * `bun run audit [--strict]`: asks the npm registry and the OSV database for known vulnerabilities of every pinned
+ * package; what could not be asked is named as not checked.
+ */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +14,9 @@ Looks for known vulnerabilities: \`bun audit\` for bun.lock, pip-audit with the 
 Exit code: 0 nothing was found, 1 something was. What could not be asked is printed as "not checked" and is no failure,
 unless --strict is given.`;
 
-/** What one source said. Exactly one of the two lists matters: `unchecked` non-empty means that the answer is not whole. */
+/**
+ * What one source said. Exactly one of the two lists matters: `unchecked` non-empty means that the answer is not whole.
+ */
 interface Audit {
   source: string;
   /** A line for each vulnerability. */

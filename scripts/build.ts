@@ -1,4 +1,7 @@
-/** `bun run build [--outfile FILE]`: compiles the one binary, with pages, migrations, trainer sources and examples inside, and runs it once from elsewhere. */
+/**
+ * `bun run build [--outfile FILE]`: compiles the one binary, with pages, migrations, trainer sources and examples
+ * inside, and runs it once from elsewhere.
+ */
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
@@ -39,7 +42,10 @@ function literalLibsql(nativePackage: string): BunPlugin {
   };
 }
 
-/** Copies what the binary carries, and nothing else, into `folder`; returns the folders at its top. Only whole folders keep their paths when embedded. */
+/**
+ * Copies what the binary carries, and nothing else, into `folder`; returns the folders at its top. Only whole folders
+ * keep their paths when embedded.
+ */
 function gatherEmbedded(folder: string): string[] {
   for (const pattern of EMBEDDED)
     for (const path of new Bun.Glob(pattern).scanSync({ cwd: ROOT })) {

@@ -1,4 +1,7 @@
-/** `bun run check`: the one door before a change goes in: format and lint, types, architecture, then all tests. Stops at the first that fails. */
+/**
+ * `bun run check`: the one door before a change goes in: format and lint, types, architecture, then all tests. Stops at
+ * the first that fails.
+ */
 import { join } from "node:path";
 import { giveUp, installPackages, ROOT, say, trainerEnvironment } from "./setup.ts";
 

@@ -1,4 +1,7 @@
-/** `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab plugin check`. For `docker` an engine is started. */
+/**
+ * `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab
+ * plugin check`. For `docker` an engine is started.
+ */
 import { giveUp, needs } from "./setup.ts";
 
 const words = process.argv.slice(2);

@@ -1,4 +1,7 @@
-/** `bun run faults [--full] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times injected, expected, seen. Exit code 1 when a row failed. */
+/**
+ * `bun run faults [--full] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times injected,
+ * expected, seen. Exit code 1 when a row failed.
+ */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { RowReport } from "../test/faults/support/row.ts";

@@ -1,4 +1,7 @@
-/** `bun run fuzz [--seconds N] [--requests N] [--seed N]`: sends mutated requests to a real server of its own. Exit code 1 when one of them fails it. */
+/**
+ * `bun run fuzz [--seconds N] [--requests N] [--seed N]`: sends mutated requests to a real server of its own. Exit code
+ * 1 when one of them fails it.
+ */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -57,7 +60,10 @@ interface FuzzInput {
   skipped?: readonly string[];
 }
 
-/** Status and request id of the answer; 0 = closed without one, -1 = none in time. A stream counts as answered by its head. */
+/**
+ * Status and request id of the answer; 0 = closed without one, -1 = none in time. A stream counts as answered by its
+ * head.
+ */
 function exchange(port: number, bytes: Buffer): Promise<{ status: number; id: string }> {
   return new Promise((resolve) => {
     let head = "";
@@ -79,7 +85,7 @@ function exchange(port: number, bytes: Buffer): Promise<{ status: number; id: st
 
 const statusOf = (head: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
 
-/** A server process on a data directory with one of everything in organisation A, and the routes it has. */
+/** A server process on a data directory with one of everything in organization A, and the routes it has. */
 async function startFuzzed() {
   const app = await createTestApp();
   const made = await makeEverything(app);

@@ -1,4 +1,7 @@
-/** `bun run lock [--upgrade | --check]`: resolves trainer/requirements*.in into requirement files that name every package with the hashes of all its files. */
+/**
+ * `bun run lock [--upgrade | --check]`: resolves trainer/requirements*.in into requirement files that name every
+ * package with the hashes of all its files.
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -64,7 +67,9 @@ function constraints(main: readonly Pin[], py310: readonly Pin[]): string {
   return [...lines(main, "python_version >= '3.11'"), ...lines(py310, "python_version < '3.11'")].join("\n");
 }
 
-/** uv reads an index of your own from UV_DEFAULT_INDEX; links on this disk would leave out the files of other platforms. */
+/**
+ * uv reads an index of your own from UV_DEFAULT_INDEX; links on this disk would leave out the files of other platforms.
+ */
 function uvEnvironment(more: Record<string, string> = {}): Record<string, string> {
   const { UV_DEFAULT_INDEX } = process.env;
   const own = { UV_PYTHON_DOWNLOADS: "never", UV_FIND_LINKS: "" };

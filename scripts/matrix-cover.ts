@@ -1,4 +1,7 @@
-/** Which trainings show every pair of options: what the table says of each pair, and few trainings that have all the open ones in them. */
+/**
+ * Which trainings show every pair of options: what the table says of each pair, and few trainings that have all the
+ * open ones in them.
+ */
 import type { TrainSpec } from "../src/contract/spec.ts";
 import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/support.ts";
 import type { Facts as AutoFacts } from "../src/training/plan/defaults.ts";
@@ -30,16 +33,19 @@ export function pairsOf(): Pair[] {
 /** What the trainings of GRPO are graded by; the stand-in for the server grades by something else. */
 const GRADER = {
   type: "string_check",
-  name: "colour",
+  name: "color",
   operation: "ilike",
   input: "{{sample.output_text}}",
-  reference: "{{item.colour}}",
+  reference: "{{item.color}}",
 };
 const METHODS = OPTIONS.method as string[];
 const ON_GPUS = new Set<Value>(["gpu", "fsdp", "zero2", "zero3"]);
 const pick = (chosen: Chosen, option: string): Value => chosen[option] ?? OPTIONS[option]?.[0] ?? "";
 
-/** The spec a person would get for these options on the tiny model, by the code the server uses. @throws AppError when the request itself is refused */
+/**
+ * The spec a person would get for these options on the tiny model, by the code the server uses. @throws AppError when
+ * the request itself is refused
+ */
 export function specOf(chosen: Chosen): TrainSpec {
   const get = (option: string) => pick(chosen, option);
   const method = String(get("method"));
@@ -175,7 +181,10 @@ export function onceEach(open: Pair[]): Pair[] {
   });
 }
 
-/** Trainings in which every open pair occurs: each begins with a pair that is left and takes up as many others as go with it. */
+/**
+ * Trainings in which every open pair occurs: each begins with a pair that is left and takes up as many others as go
+ * with it.
+ */
 export function cover(open: Pair[]): Chosen[] {
   const left = new Map(open.map((pair) => [pairKey(pair), pair]));
   const runs: Chosen[] = [];

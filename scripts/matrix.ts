@@ -1,4 +1,7 @@
-/** `bun run matrix [--write]`: every pair of training options is run on a tiny model, or refused by the one table with its reason; exit code 1 on a surprise. */
+/**
+ * `bun run matrix [--write]`: every pair of training options is run on a tiny model, or refused by the one table with
+ * its reason; exit code 1 on a surprise.
+ */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cover, type Outcome, outcomes, pairKey, pairsOf } from "./matrix-cover.ts";

@@ -1,11 +1,15 @@
-/** `bun run quickstart [options]`: installs the JavaScript packages, then runs `finetune-lab quickstart` from the sources. `--help` tells the options. */
+/**
+ * `bun run quickstart [options]`: installs the JavaScript packages, then runs `finetune-lab quickstart` from the
+ * sources. `--help` tells the options.
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CACHE, installPackages, ROOT } from "./setup.ts";
 
 installPackages();
 const models = join(CACHE, "models");
-// A process of its own: this one looked at node_modules before the packages were there, and its workers would not find them.
+// A process of its own: this one looked at node_modules before the packages were there, and its workers would not find
+// them.
 const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "quickstart", ...process.argv.slice(2)], {
   stdio: ["inherit", "inherit", "inherit"],
   env: {
@@ -15,7 +19,8 @@ const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "quickstar
     ...process.env,
   },
 });
-// A terminal sends Ctrl-C to both; anything else that ends this process ends the other one, which stops what it started.
+// A terminal sends Ctrl-C to both; anything else that ends this process ends the other one, which stops what it
+// started.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => child.kill("SIGTERM"));
 process.on("SIGHUP", () => child.kill("SIGTERM"));

@@ -1,4 +1,7 @@
-/** Rewrites the single initial migration from the schema. Only before the first release: afterwards migrations are append-only. */
+/**
+ * Rewrites the single initial migration from the schema. Only before the first release: afterwards migrations are
+ * append-only.
+ */
 import { mkdirSync, rmSync } from "node:fs";
 
 rmSync("migrations", { recursive: true, force: true });

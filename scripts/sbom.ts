@@ -1,4 +1,7 @@
-/** `bun run sbom [FILE]`: writes a CycloneDX 1.6 list of every npm and Python package of this project with its hashes, from bun.lock and the requirement files alone. */
+/**
+ * `bun run sbom [FILE]`: writes a CycloneDX 1.6 list of every npm and Python package of this project with its hashes,
+ * from bun.lock and the requirement files alone.
+ */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { readPins } from "../src/lib/requirements.ts";
@@ -129,7 +132,10 @@ const SCOPES: Record<string, Scope> = {
 };
 const ORDER: Scope[] = ["required", "optional", "excluded"];
 
-/** Every package of the requirement files. Who asks for whom is not in them: only what the inputs name is listed as asked for. */
+/**
+ * Every package of the requirement files. Who asks for whom is not in them: only what the inputs name is listed as
+ * asked for.
+ */
 export function pythonPackages(files: Record<string, string>): Group {
   const components = new Map<string, Component>();
   const direct = new Set<string>();

@@ -1,4 +1,7 @@
-/** Shoots every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on each; fails on violations and script errors. */
+/**
+ * Shoots every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on each; fails on
+ * violations and script errors.
+ */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -265,7 +268,7 @@ async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round)
   const plain = await browser.newContext(options);
   const lifted = await browser.newContext({ ...options, bypassCSP: true });
   const rounds = [{ context: plain, checks: false }];
-  // Phones differ in layout, not in colours: one scheme is enough for axe there.
+  // Phones differ in layout, not in colors: one scheme is enough for axe there.
   if (wide || !dark) rounds.push({ context: lifted, checks: true });
   for (const { context, checks } of rounds) {
     const page = await context.newPage();

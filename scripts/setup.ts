@@ -32,7 +32,10 @@ export function installPackages(): void {
     giveUp(`bun install failed. Check that this machine reaches the npm registry, then run this again.\n${run.stderr}`);
 }
 
-/** Runs a program of the set-up in a clean environment plus `env`; its output is shown only when it fails, followed by `advice`, and the script ends. */
+/**
+ * Runs a program of the set-up in a clean environment plus `env`; its output is shown only when it fails, followed by
+ * `advice`, and the script ends.
+ */
 export async function runStep(
   argv: string[],
   what: string,
@@ -83,7 +86,10 @@ export async function installRequirements(
   await runStep(argv, what, "Check that pip reaches a package index.", { env });
 }
 
-/** A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is missing. @throws AppError as `makeVenv` and `runPip` */
+/**
+ * A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is
+ * missing. @throws AppError as `makeVenv` and `runPip`
+ */
 export async function maintainerTool(name: string): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
   const { installCommand, runPip } = await import("../src/compute/environment/pip.ts");

@@ -1,4 +1,7 @@
-/** The JSON Schema of the job spec, made from src/contract/spec-schema.ts. `bun scripts/spec-schema.ts` writes it for the trainer. */
+/**
+ * The JSON Schema of the job spec, made from src/contract/spec-schema.ts. `bun scripts/spec-schema.ts` writes it for
+ * the trainer.
+ */
 import { join } from "node:path";
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { SPEC_SCHEMAS } from "../src/contract/spec-schema.ts";

@@ -1,4 +1,7 @@
-/** `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last. Arguments name files or areas to run alone. */
+/**
+ * `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last.
+ * Arguments name files or areas to run alone.
+ */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -85,7 +88,10 @@ async function makeDevPackages(python: string): Promise<void> {
   await installRequirements(python, "requirements-dev.txt", "Installing pytest and OpenAI's Python client");
 }
 
-/** Puts DeepSpeed into a folder of its own, for the tests that ask for it: in the environment every trainer would load it. */
+/**
+ * Puts DeepSpeed into a folder of its own, for the tests that ask for it: in the environment every trainer would load
+ * it.
+ */
 async function makeDeepSpeed(python: string): Promise<void> {
   const folder = join(CACHE, "deepspeed");
   if (existsSync(join(folder, "deepspeed"))) return;
@@ -115,8 +121,8 @@ async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> 
 const usesContainers = (file: string) => readFileSync(join(ROOT, file), "utf8").includes("support/docker");
 
 /**
- * Every test file, by its folder below test/; those at the top form the group "whole". Groups with tests of containers run
- * last: the image they need is built while the others run.
+ * Every test file, by its folder below test/; those at the top form the group "whole". Groups with tests of containers
+ * run last: the image they need is built while the others run.
  */
 function testGroups(): [name: string, files: string[]][] {
   const groups = new Map<string, string[]>();
@@ -129,7 +135,8 @@ function testGroups(): [name: string, files: string[]][] {
 }
 
 /**
- * The test files that arguments name: files as they are, a folder below test/ with all in it, or every file whose name begins so.
+ * The test files that arguments name: files as they are, a folder below test/ with all in it, or every file whose name
+ * begins so.
  * @throws Error naming an argument that means no test
  */
 export function chooseTests(args: readonly string[], root = ROOT): { bun: string[]; python: string[] } {
@@ -185,7 +192,9 @@ export function failedTests(xml: string): string[] {
   return cases.map((one) => `${read(one, "file") || read(one, "classname")} > ${read(one, "name")}`);
 }
 
-/** Files of a JUnit report that hold a failed test: bun names a suite after its file, pytest a case after its module. */
+/**
+ * Files of a JUnit report that hold a failed test: bun names a suite after its file, pytest a case after its module.
+ */
 export function failedFiles(xml: string): string[] {
   const suites = [...xml.matchAll(/<testsuite name="([^"]+)" file="\1"[^>]* failures="([1-9]\d*)"/g)].map(
     (m) => m[1] ?? "",

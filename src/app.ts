@@ -119,7 +119,10 @@ function makeTurns(): Ctx["turns"] {
   };
 }
 
-/** The key that signs cookies and seals secrets: made once, kept outside the database so that a copy of the database alone opens no session. */
+/**
+ * The key that signs cookies and seals secrets: made once, kept outside the database so that a copy of the database
+ * alone opens no session.
+ */
 function readSecret(root: string): string {
   const path = join(root, "secret");
   if (!existsSync(path)) writeFileSync(path, newSecret(""), { mode: 0o600, flag: "wx" });
@@ -127,7 +130,8 @@ function readSecret(root: string): string {
 }
 
 /**
- * Opens the data directory: takes its lock, brings the database to this build's schema, and builds the tools every service gets.
+ * Opens the data directory: takes its lock, brings the database to this build's schema, and builds the tools every
+ * service gets.
  * @param overrides tools to use instead (tests: clock, log, compute)
  * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`
  */
@@ -181,7 +185,10 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
   }
 }
 
-/** Every room's doors, in the order of the rooms; add yours here. A list rather than a chain: a chain of so many types is more than the compiler follows. */
+/**
+ * Every room's doors, in the order of the rooms; add yours here. A list rather than a chain: a chain of so many types
+ * is more than the compiler follows.
+ */
 const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   authApi,
@@ -247,7 +254,8 @@ export function createApp(ctx: Ctx): AnyElysia {
 export type App = ReturnType<typeof createApp>;
 
 /**
- * Carries out a command of the command line: through the running server when there is one, else on the data directory itself.
+ * Carries out a command of the command line: through the running server when there is one, else on the data directory
+ * itself.
  * @throws AppError as the command throws it
  */
 export async function adminCommand(

@@ -1,4 +1,7 @@
-/** Files that travel with the program (migrations, trainer sources, plugin template, example data): one loader for a source checkout and for the compiled binary. */
+/**
+ * Files that travel with the program (migrations, trainer sources, plugin template, example data): one loader for a
+ * source checkout and for the compiled binary.
+ */
 import {
   chmodSync,
   existsSync,
@@ -12,7 +15,10 @@ import {
 import { dirname, join, resolve } from "node:path";
 import project from "../package.json" with { type: "json" };
 
-/** True inside the compiled binary, where every module lives in one virtual directory and embedded files keep their paths below it. */
+/**
+ * True inside the compiled binary, where every module lives in one virtual directory and embedded files keep their
+ * paths below it.
+ */
 export const isCompiled = /^(\/\$bunfs\/|[A-Z]:[\\/]~BUN)/.test(import.meta.dir);
 
 /** Version of this build. */
@@ -35,7 +41,10 @@ export const EMBEDDED = [
   "examples/*.{jsonl,md,py,ts}",
 ] as const;
 
-/** Path of an embedded file or folder, such as `migrations`; readable by node:fs in both worlds, but other programs see only a checkout's. */
+/**
+ * Path of an embedded file or folder, such as `migrations`; readable by node:fs in both worlds, but other programs see
+ * only a checkout's.
+ */
 export function assetPath(path: string): string {
   const full = join(ROOT, path);
   if (!existsSync(full)) throw new Error(`${path} is not part of this build`);
@@ -61,7 +70,10 @@ export function assetsHash(folder: string): string {
   return hasher.digest("hex");
 }
 
-/** Writes the embedded files below `folder` into the new directory `target`: there whole or not at all. A target that exists is left as it is. */
+/**
+ * Writes the embedded files below `folder` into the new directory `target`: there whole or not at all. A target that
+ * exists is left as it is.
+ */
 export function unpackAssets(folder: string, target: string): void {
   if (existsSync(target)) return;
   const staging = `${target}.${process.pid}.tmp`;

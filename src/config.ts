@@ -1,4 +1,6 @@
-/** The only reader of environment, flags and configuration file: one schema, unknown keys refused, the result frozen. */
+/**
+ * The only reader of environment, flags and configuration file: one schema, unknown keys refused, the result frozen.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -72,7 +74,9 @@ const ConfigSchema = v.strictObject({
   database_token: v.optional(v.nullable(v.string()), null),
   /** Python 3.10+ used to make the trainer environment; found on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
-  /** A ready-made trainer environment (a venv) with what trainer/requirements.txt names; made by the server when null. */
+  /**
+   * A ready-made trainer environment (a venv) with what trainer/requirements.txt names; made by the server when null.
+   */
   trainer_env: v.optional(v.nullable(v.string()), null),
   /** Where trainer environments are made (1.6 GB each); `environments` in the data directory when null. */
   environments_dir: v.optional(v.nullable(v.string()), null),
@@ -82,7 +86,10 @@ const ConfigSchema = v.strictObject({
   providers: v.optional(listOf(/^[a-z][a-z0-9-]{0,31}$/, "must name providers, such as process or docker"), [
     "process",
   ]),
-  /** Settings of bundled providers by provider and field, as JSON: `{"docker": {"hosts": "unix:///var/run/docker.sock"}}`. */
+  /**
+   * Settings of bundled providers by provider and field, as JSON: `{"docker": {"hosts":
+   * "unix:///var/run/docker.sock"}}`.
+   */
   provider_settings: v.optional(json, {}),
   /** Training and evaluation jobs at once on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
@@ -92,9 +99,15 @@ const ConfigSchema = v.strictObject({
   max_upload_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 8 * 1024 ** 3),
   /** Largest single line of a dataset in bytes (default 16 MiB). */
   max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
-  /** Free disk space in bytes that user data never takes, so that the database can always write (default 1 GiB); 0 = none. */
+  /**
+   * Free disk space in bytes that user data never takes, so that the database can always write (default 1 GiB); 0 =
+   * none.
+   */
   disk_reserve_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 3),
-  /** Bytes one organization may store: files, uploads under way, rows of datasets, checkpoints and models (default 1 TiB); 0 = no limit. */
+  /**
+   * Bytes one organization may store: files, uploads under way, rows of datasets, checkpoints and models (default 1
+   * TiB); 0 = no limit.
+   */
   quota_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 4),
   /** Files of one organization; 0 = no limit. */
   quota_files: v.optional(integer(0, 10_000_000), 50_000),
@@ -118,9 +131,15 @@ const ConfigSchema = v.strictObject({
   ),
   /** Access token for gated models of the hub; sent to hub_url alone. */
   hub_token: v.optional(v.nullable(v.string()), null),
-  /** A directory of ready model directories named by model id: installs copy from here before they download (air-gapped sites). */
+  /**
+   * A directory of ready model directories named by model id: installs copy from here before they download (air-gapped
+   * sites).
+   */
   prepared_models: v.optional(v.nullable(v.string()), null),
-  /** Directories whose models administrators may import by path; separated by commas. `import` in the data directory when there are none. */
+  /**
+   * Directories whose models administrators may import by path; separated by commas. `import` in the data directory
+   * when there are none.
+   */
   import_roots: v.optional(
     v.pipe(
       v.union([

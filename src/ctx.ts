@@ -1,4 +1,7 @@
-/** What every service gets: the tools of the process, built once in app.ts and replaced piece by piece in tests; and who is asking. */
+/**
+ * What every service gets: the tools of the process, built once in app.ts and replaced piece by piece in tests; and who
+ * is asking.
+ */
 import type { Config } from "./config.ts";
 import type { Provider, ProviderPlugin } from "./contract/provider.ts";
 import type { Db } from "./db/types.ts";
@@ -52,7 +55,7 @@ export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
   };
 }
 
-/** Who asks. `org` is the organisation acted in; every row read or written belongs to it. */
+/** Who asks. `org` is the organization acted in; every row read or written belongs to it. */
 export interface Actor {
   userId: string;
   org: string;

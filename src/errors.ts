@@ -15,7 +15,10 @@ export type ErrorKind =
   | "unavailable"
   | "internal";
 
-/** HTTP status and the `type` field of OpenAI's error envelope, by kind. `conflict` is permanent here: it also sends `x-should-retry: false`. */
+/**
+ * HTTP status and the `type` field of OpenAI's error envelope, by kind. `conflict` is permanent here: it also sends
+ * `x-should-retry: false`.
+ */
 export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = {
   invalid: { status: 400, type: "invalid_request_error" },
   unauthenticated: { status: 401, type: "authentication_error" },

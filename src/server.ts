@@ -1,4 +1,7 @@
-/** Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on another. */
+/**
+ * Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on
+ * another.
+ */
 import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { App, OpenCtx } from "./app.ts";
@@ -25,7 +28,9 @@ const ADMIN_BODY = 1024 ** 2;
 /** So that a body a little over a route's limit is refused in words. */
 const BODY_SLACK = 64 * 1024 ** 2;
 
-/** Answers what failed outside the application, and logs it: Bun's own answer has no headers, and its report many lines. */
+/**
+ * Answers what failed outside the application, and logs it: Bun's own answer has no headers, and its report many lines.
+ */
 function lastResort(ctx: OpenCtx): (error: unknown) => Response {
   const headers = securityHeaders(ctx.config);
   return (thrown) => {
@@ -71,7 +76,8 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
       port,
       fetch: app.fetch,
       idleTimeout: 60,
-      // The gate and the routes that stream have the limits: their refusal says what to do, the listener's own says nothing.
+      // The gate and the routes that stream have the limits: their refusal says what to do, the listener's own says
+      // nothing.
       maxRequestBodySize: largestBody(ctx.config) + BODY_SLACK,
       development: false,
       error: failed,
@@ -88,7 +94,8 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
 
   const run = ctx.files.path("run");
   const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
-  // Containers run as a user of their own and are shown the socket's directory; the folder around it keeps all others out.
+  // Containers run as a user of their own and are shown the socket's directory; the folder around it keeps all others
+  // out.
   const shown = ctx.compute.list().some(({ plugin }) => plugin.kind === "container" && plugin.capabilities.local);
   const trainers = listenUnix(
     trainerPath,

@@ -1,4 +1,7 @@
-/** The house rules that a compiler cannot check: who may import whom, how long a file may be, what may not be written. A failure names the file and the rule. */
+/**
+ * The house rules that a compiler cannot check: who may import whom, how long a file may be, what may not be written. A
+ * failure names the file and the rule.
+ */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

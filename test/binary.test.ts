@@ -1,4 +1,7 @@
-/** The compiled program, alone: copied to an empty directory it sets up, signs in, takes data and refuses a second server, with no source near it. */
+/**
+ * The compiled program, alone: copied to an empty directory it sets up, signs in, takes data and refuses a second
+ * server, with no source near it.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** What every part of a page may know without being told: who looks, at which address, and what time it is on the server. */
+/**
+ * What every part of a page may know without being told: who looks, at which address, and what time it is on the
+ * server.
+ */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 
@@ -29,7 +32,10 @@ export function usePage(): PageInfo {
   return page;
 }
 
-/** The address of this page with some query parameters changed; null or "" removes one. `after` never survives another change. */
+/**
+ * The address of this page with some query parameters changed; null or "" removes one. `after` never survives another
+ * change.
+ */
 export function withQuery(url: URL, changes: Record<string, string | null>): string {
   const query = new URLSearchParams(url.search);
   if (!("after" in changes)) query.delete("after");

@@ -1,4 +1,7 @@
-/** The least a proxy can be on this runtime: reads the request, asks the engine, passes the answer on; no key, no limit, no usage row. Prints the port. */
+/**
+ * The least a proxy can be on this runtime: reads the request, asks the engine, passes the answer on; no key, no limit,
+ * no usage row. Prints the port.
+ */
 const unix = process.argv[2] ?? "";
 const server = Bun.serve({
   port: 0,

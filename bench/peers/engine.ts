@@ -1,4 +1,7 @@
-/** The engine behind every gateway of bench/gateway.ts: answers one fixed completion at once, on a Unix socket and on a port. Prints the port. */
+/**
+ * The engine behind every gateway of bench/gateway.ts: answers one fixed completion at once, on a Unix socket and on a
+ * port. Prints the port.
+ */
 const reply = JSON.stringify({
   id: "chatcmpl-bench",
   object: "chat.completion",

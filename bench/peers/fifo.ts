@@ -1,4 +1,7 @@
-/** Two plain ways to run a queue, on the same book of hosts: first come first served, and the same with backfill behind the first job that does not fit. */
+/**
+ * Two plain ways to run a queue, on the same book of hosts: first come first served, and the same with backfill behind
+ * the first job that does not fit.
+ */
 import { keep, occupy, openRoom, place, soonest } from "../../src/training/scheduler/capacity.ts";
 import type { Input, Round, Running } from "../../src/training/scheduler/types.ts";
 

@@ -1,4 +1,7 @@
-/** Our gateway in a process of its own, with accounts, limit and usage rows switched on, and one deployment that leads to the engine. Prints port and key. */
+/**
+ * Our gateway in a process of its own, with accounts, limit and usage rows switched on, and one deployment that leads
+ * to the engine. Prints port and key.
+ */
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Our server in a process of its own with running attempts, for benchmarks of ingestion and chart reading. Prints address, key and tokens. */
+/**
+ * Our server in a process of its own with running attempts, for benchmarks of ingestion and chart reading. Prints
+ * address, key and tokens.
+ */
 import { sql } from "drizzle-orm";
 import { createTestApp } from "../../test/support/app.ts";
 import { makeTrainer } from "../../test/support/attempt.ts";
@@ -7,7 +10,9 @@ const count = Number(process.argv[2] ?? 1);
 const t = await createTestApp();
 const trainers = [];
 for (let n = 0; n < count; n++) trainers.push(await makeTrainer(t));
-/** What a chart would read without thinning: every point of a job as JSON. Part of the benchmark, not of the product. */
+/**
+ * What a chart would read without thinning: every point of a job as JSON. Part of the benchmark, not of the product.
+ */
 async function everyPoint(jobId: string): Promise<Response> {
   const rows = await t.ctx.db.all<{ key: string; step: number; value: number }>(
     sql`select s.key, p.step, p.value from series s join point p on p.series_id = s.id where s.job_id = ${jobId} order by s.id, p.step`,

@@ -1,4 +1,6 @@
-/** The MLflow tracking server as the peer of our ingestion: installed from PyPI into .cache once, on its SQLite backend. */
+/**
+ * The MLflow tracking server as the peer of our ingestion: installed from PyPI into .cache once, on its SQLite backend.
+ */
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,4 +1,7 @@
-/** What a script without any check does: split a file into lines and JSON.parse each. `FILE`, for bench/dataset-validation.ts. */
+/**
+ * What a script without any check does: split a file into lines and JSON.parse each. `FILE`, for
+ * bench/dataset-validation.ts.
+ */
 import { closeSync, openSync, readSync } from "node:fs";
 import { rssMb } from "../support.ts";
 

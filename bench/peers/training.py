@@ -1,4 +1,5 @@
-"""One side of the trainer's benchmark in a process of its own: `python training.py SIDE METHOD MODEL_DIR STEPS PRECISION ROWS_FILE`; the last line it prints is JSON.
+"""One side of the trainer's benchmark in a process of its own: `python training.py SIDE METHOD MODEL_DIR STEPS
+PRECISION ROWS_FILE`; the last line it prints is JSON.
 
 Sides: `ours` (the trainer as a job runs it, reporting to a server on a socket; with one of LEVERS behind a colon, without or with that one), `trl` (what `trl sft` and `trl dpo` run), `llamafactory` (its `run_exp`, which
 `llamafactory-cli train` runs). All have the same rows, LoRA, batch, learning rate and schedule, no checkpoints, a log line a step.
@@ -44,7 +45,8 @@ class Clock:
 
 
 def watch(clock: Clock) -> Any:
-    """A transformers callback that runs the clock; and every trainer of this process tells it the tokens of its batches."""
+    """A transformers callback that runs the clock; and every trainer of this process tells it the tokens of its
+    batches."""
     from transformers import Trainer, TrainerCallback
 
     class Watch(TrainerCallback):
@@ -109,7 +111,8 @@ def plain(row: dict) -> dict:
 
 
 def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, rows: list[dict]) -> dict[str, Any]:
-    """LLaMA-Factory as its command line calls it. Its own default would be gradient checkpointing, which is slower: it is switched off as with the others."""
+    """LLaMA-Factory as its command line calls it. Its own default would be gradient checkpointing, which is slower: it
+    is switched off as with the others."""
     import transformers
 
     _ = transformers.EarlyStoppingCallback  # loaded before the empty modules, which its import asks about

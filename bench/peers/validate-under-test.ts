@@ -1,4 +1,7 @@
-/** Validates one file in this process alone and prints what that took: `FILE OUT_DIR [MAPPING]`, for bench/dataset-validation.ts. */
+/**
+ * Validates one file in this process alone and prints what that took: `FILE OUT_DIR [MAPPING]`, for
+ * bench/dataset-validation.ts.
+ */
 import { validateFile } from "../../src/data/validation/pass/validate.ts";
 import { rssMb } from "../support.ts";
 

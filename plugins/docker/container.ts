@@ -1,4 +1,7 @@
-/** What is asked of the engine for one launch, as data: every container is walled off the same way, whatever the job says. */
+/**
+ * What is asked of the engine for one launch, as data: every container is walled off the same way, whatever the job
+ * says.
+ */
 import { basename } from "node:path";
 import type Docker from "dockerode";
 import type { LaunchContext, LaunchSpec } from "../../src/contract/provider.ts";

@@ -1,4 +1,7 @@
-/** The Docker engines work may run on: reads the list of hosts, and connects over a local socket, TCP with mutual TLS, or SSH with a known host key. */
+/**
+ * The Docker engines work may run on: reads the list of hosts, and connects over a local socket, TCP with mutual TLS,
+ * or SSH with a known host key.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import Docker from "dockerode";

@@ -1,4 +1,7 @@
-/** Turns what an engine answers into the few kinds of errors the scheduler understands, and names the reason where it is plain. */
+/**
+ * Turns what an engine answers into the few kinds of errors the scheduler understands, and names the reason where it is
+ * plain.
+ */
 import type { ProviderErrorKind, ProviderFailure, ProviderHost } from "../../src/contract/provider.ts";
 import type { Engine } from "./engines.ts";
 

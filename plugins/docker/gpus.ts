@@ -115,7 +115,10 @@ export async function gpusInUse(docker: Docker, installation: string): Promise<S
   return new Set(containers.flatMap(({ Labels }) => (Labels[LABEL.gpus] ?? "").split(",").filter(Boolean)));
 }
 
-/** The cards one launch gets: enough memory, of one kind, the smallest that fits. Null when there are not so many. A slice serves single-GPU work alone. */
+/**
+ * The cards one launch gets: enough memory, of one kind, the smallest that fits. Null when there are not so many. A
+ * slice serves single-GPU work alone.
+ */
 export function choose(gpus: readonly Gpu[], need: { gpus: number; gpu_memory_mb: number }): Gpu[] | null {
   if (need.gpus === 0) return [];
   const kinds = new Map<string, Gpu[]>();

@@ -5,7 +5,10 @@ export class KnownHostsError extends Error {}
 
 const same = (a: Buffer, b: Buffer) => a.length === b.length && timingSafeEqual(a, b);
 
-/** True when a host pattern of known_hosts names this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards are not followed. */
+/**
+ * True when a host pattern of known_hosts names this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards
+ * are not followed.
+ */
 function names(pattern: string, host: string, port: number): boolean {
   const wanted = port === 22 ? host : `[${host}]:${port}`;
   const [, salt, hash] = /^\|1\|([^|]+)\|([^|]+)$/.exec(pattern) ?? [];
@@ -14,7 +17,9 @@ function names(pattern: string, host: string, port: number): boolean {
   return pattern.toLowerCase() === wanted.toLowerCase();
 }
 
-/** Keys that a known_hosts text holds for a host. Revoked keys are left out, certificate authorities are not understood. */
+/**
+ * Keys that a known_hosts text holds for a host. Revoked keys are left out, certificate authorities are not understood.
+ */
 function knownKeys(text: string, host: string, port: number): Buffer[] {
   return text.split("\n").flatMap((line) => {
     const [patterns, type, key] = line.trim().split(/\s+/);

@@ -1,4 +1,6 @@
-/** Directories of this machine that a container is shown: real paths below the data root, readable by the user inside. */
+/**
+ * Directories of this machine that a container is shown: real paths below the data root, readable by the user inside.
+ */
 import { chmod, lstat, mkdir, readdir, realpath, rm } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import type { LaunchSpec, ProviderHost } from "../../src/contract/provider.ts";
@@ -17,7 +19,10 @@ async function below(root: string, path: string): Promise<string | null> {
   }
 }
 
-/** Lets everybody who can reach `path` read it. Nobody else of this machine can: the data root above is closed (0700). Links are not followed. */
+/**
+ * Lets everybody who can reach `path` read it. Nobody else of this machine can: the data root above is closed (0700).
+ * Links are not followed.
+ */
 async function open(path: string): Promise<void> {
   const found = await lstat(path);
   if (found.isDirectory()) {

@@ -1,4 +1,7 @@
-/** The provider's configuration, read once: engines and the limits every container gets. What is wrong is told field by field. */
+/**
+ * The provider's configuration, read once: engines and the limits every container gets. What is wrong is told field by
+ * field.
+ */
 import { type Engine, readEngines } from "./engines.ts";
 
 export interface Settings {

@@ -1,4 +1,7 @@
-/** Reads how a container does, and, when it ended, why: from the engine's record, its events and the last lines it printed. */
+/**
+ * Reads how a container does, and, when it ended, why: from the engine's record, its events and the last lines it
+ * printed.
+ */
 import type Docker from "dockerode";
 import type { WorkStatus } from "../../src/contract/provider.ts";
 

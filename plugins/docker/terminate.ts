@@ -20,7 +20,7 @@ async function signal({ host }: Parts, { engine, container, info }: Found, name:
   }
 }
 
-/** One step towards the end of the work; call it again until it is gone. */
+/** One step toward the end of the work; call it again until it is gone. */
 export async function terminate(
   parts: Parts,
   handle: Handle,

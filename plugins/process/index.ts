@@ -1,4 +1,7 @@
-/** The embedded default provider: runs the trainer as a detached process of this machine that outlives the server and is found again. */
+/**
+ * The embedded default provider: runs the trainer as a detached process of this machine that outlives the server and is
+ * found again.
+ */
 import type { ProviderPlugin } from "../../src/contract/provider.ts";
 import { createProcessProvider } from "./provider.ts";
 

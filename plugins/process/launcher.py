@@ -1,4 +1,5 @@
-"""Keeps watch over one piece of work: starts it detached, bounds its log, and writes down how it ended even when no server is there to see it.
+"""Keeps watch over one piece of work: starts it detached, bounds its log, and writes down how it ended even when no
+server is there to see it.
 
 Usage: python -I launcher.py STATE_DIR. Reads STATE_DIR/launch.json; the work inherits this program's environment. Standard library only.
 With --warm SOURCES_DIR it has the trainer's libraries ready before there is work: it says `ready`, then starts a piece of work for each
@@ -71,7 +72,8 @@ def children() -> list:
 
 
 def become_work(directory: str, plan: dict, ours: list, run) -> None:
-    """In the forked child: own session, limits, `started.json`, then exec, or `run` where it is given. Never returns."""
+    """In the forked child: own session, limits, `started.json`, then exec, or `run` where it is given. Never returns.
+    """
     try:
         os.setsid()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -157,7 +159,8 @@ def reap(pid: int):
 
 
 def end_group(pid: int, number: int) -> None:
-    """Signals the work's group. Repeated by the caller: in its first moments the work has no group yet, or still ignores the signal."""
+    """Signals the work's group. Repeated by the caller: in its first moments the work has no group yet, or still
+    ignores the signal."""
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
@@ -211,7 +214,8 @@ def watch(directory: str, plan: dict, begun: int, lock: int, run) -> None:
 
 
 def launch(directory: str, run=None) -> int:
-    """Detaches by the double fork, takes the lock, and watches. The first process returns once the work has begun or cannot."""
+    """Detaches by the double fork, takes the lock, and watches. The first process returns once the work has begun or
+    cannot."""
     ready, begun = os.pipe()
     if (first := os.fork()) > 0:
         os.close(begun)

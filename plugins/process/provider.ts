@@ -1,4 +1,7 @@
-/** The process provider: each launch is a directory `<data>/<key>` whose files hold its state, whether or not a server was running. */
+/**
+ * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, whether or not a server
+ * was running.
+ */
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";

@@ -14,7 +14,7 @@ async function signalGroup(started: StartedFile, signal: "SIGTERM" | "SIGKILL"):
   }
 }
 
-/** One step towards the end of the work; call it again until it is gone. */
+/** One step toward the end of the work; call it again until it is gone. */
 export async function terminate(
   host: ProviderHost,
   { key }: Handle,

@@ -1,4 +1,7 @@
-/** A launcher with the trainer's libraries loaded before there is work: a job that finds it ready takes its first step seconds earlier. */
+/**
+ * A launcher with the trainer's libraries loaded before there is work: a job that finds it ready takes its first step
+ * seconds earlier.
+ */
 import { freemem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Subprocess } from "bun";
@@ -18,7 +21,9 @@ interface Trainer {
 export interface Warm {
   /** Work is likely soon: has a launcher made ready in the background, or keeps the one there is. */
   expect(): void;
-  /** Lets the ready launcher start `directory` with `env`; false when there is none for this trainer, or it could not. */
+  /**
+   * Lets the ready launcher start `directory` with `env`; false when there is none for this trainer, or it could not.
+   */
   launch(trainer: Trainer, directory: string, env: Record<string, string>): Promise<boolean>;
   /** Ends the ready launcher when work of `bytes` leaves no memory for it. */
   freeMemory(bytes: number): void;

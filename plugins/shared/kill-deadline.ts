@@ -1,4 +1,7 @@
-/** When work that was asked to end will be killed: written beside the work, so that a restarted server keeps the same deadline. */
+/**
+ * When work that was asked to end will be killed: written beside the work, so that a restarted server keeps the same
+ * deadline.
+ */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -13,7 +16,8 @@ interface KillDeadline {
 }
 
 /**
- * The deadline of the work whose files lie in `directory`. A shorter grace period moves it forward; a longer one never moves it back.
+ * The deadline of the work whose files lie in `directory`. A shorter grace period moves it forward; a longer one never
+ * moves it back.
  * @param now milliseconds since 1970
  */
 export async function killDeadline(directory: string, now: number, graceS: number): Promise<KillDeadline> {

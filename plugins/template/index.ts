@@ -1,4 +1,7 @@
-/** A provider of rented machines: the calls below are of a simple REST API; put your provider's in their place, then run `finetune-lab plugin check` on this folder. */
+/**
+ * A provider of rented machines: the calls below are of a simple REST API; put your provider's in their place, then run
+ * `finetune-lab plugin check` on this folder.
+ */
 import type { Handle, Offer, Provider, ProviderHost, ProviderPlugin, WorkStatus } from "../../src/contract/provider.ts";
 
 /** A machine as the provider's API tells it. Times in milliseconds since 1970. */

@@ -42,7 +42,7 @@ export const auditApi = (ctx: Ctx) =>
         const rows = await listAudit(ctx, actor, { ...query, limit: query.limit + 1 });
         return pageOf(rows.map(view), query.limit);
       },
-      { query: Query, detail: { summary: "What was done in this organisation, newest first", tags } },
+      { query: Query, detail: { summary: "What was done in this organization, newest first", tags } },
     )
     .get(
       "/verify",

@@ -1,4 +1,4 @@
-/** OpenAI's completions endpoints. The body is read by the gateway itself: it is passed on, not modelled. */
+/** OpenAI's completions endpoints. The body is read by the gateway itself: it is passed on, not modeled. */
 import { Elysia } from "elysia";
 import type { Ctx } from "../ctx.ts";
 import { requestState } from "../http/request-state.ts";

@@ -1,4 +1,6 @@
-/** JSON API of datasets: made of an uploaded file or with the upload itself; versions, reports, rows and token counts. */
+/**
+ * JSON API of datasets: made of an uploaded file or with the upload itself; versions, reports, rows and token counts.
+ */
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";

@@ -125,7 +125,8 @@ function methodTypeOf({ method }: CreateFineTuningJob): keyof typeof METHODS {
 
 /**
  * The training request behind OpenAI's, and what its fields are called there.
- * @throws AppError for methods and integrations this installation does not do, for fields nobody knows and for values that cannot be
+ * @throws AppError for methods and integrations this installation does not do, for fields nobody knows and for values
+ *   that cannot be
  */
 export function fromOpenAI(body: CreateFineTuningJob): {
   request: TrainRequest;

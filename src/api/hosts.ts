@@ -43,7 +43,7 @@ export const computeApi = (ctx: Ctx) =>
       {
         params: HostId,
         query: Hours,
-        detail: { summary: "Utilisation, memory, temperature and power over time", tags },
+        detail: { summary: "Utilization, memory, temperature and power over time", tags },
       },
     )
     .post(

@@ -1,4 +1,7 @@
-/** /v1/jobs: jobs of every kind in our own form, plans before anything starts, and everything that can be asked of a job. */
+/**
+ * /v1/jobs: jobs of every kind in our own form, plans before anything starts, and everything that can be asked of a
+ * job.
+ */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { usageOfJob } from "../billing/ledger/service.ts";

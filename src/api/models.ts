@@ -57,7 +57,7 @@ export const modelsApi = (ctx: Ctx) =>
     })
     .post("/base_models/:id/license", async ({ actor, params }) => acceptLicense(ctx, actor, params.id), {
       params: Id,
-      detail: { ...bases, summary: "Accept the licence of a base model for your organisation" },
+      detail: { ...bases, summary: "Accept the license of a base model for your organization" },
     })
     .post(
       "/base_models/import",

@@ -1,4 +1,7 @@
-/** OpenAI's `reinforcement` method: its grader and hyperparameters as settings of GRPO, and back. What cannot be honoured is refused by name. */
+/**
+ * OpenAI's `reinforcement` method: its grader and hyperparameters as settings of GRPO, and back. What cannot be honored
+ * is refused by name.
+ */
 import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
 import type { TrainRequest } from "../training/plan/request.ts";

@@ -1,4 +1,7 @@
-/** The server's side of trainer protocol v1 (docs/trainer-protocol.md): spec, data, inputs, events and artifacts, each under the token of one attempt. */
+/**
+ * The server's side of trainer protocol v1 (docs/trainer-protocol.md): spec, data, inputs, events and artifacts, each
+ * under the token of one attempt.
+ */
 import { Elysia } from "elysia";
 import { type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";

@@ -1,17 +1,17 @@
-/** JSON API of users and organisations, for administrators: list, invite, change. */
+/** JSON API of users and organizations, for administrators: list, invite, change. */
 import { Elysia } from "elysia";
 import { PageQuery } from "../accounts/auth/model.ts";
-import { createOrganisation } from "../accounts/auth/service.ts";
+import { createOrganization } from "../accounts/auth/service.ts";
 import { createInvitation } from "../accounts/organizations/invitations.ts";
 import {
   ChangeUser,
-  CreateOrganisation,
+  CreateOrganization,
   InviteUser,
   invitationView,
-  organisationView,
+  organizationView,
   userView,
 } from "../accounts/organizations/model.ts";
-import { listOrganisations } from "../accounts/organizations/service.ts";
+import { listOrganizations } from "../accounts/organizations/service.ts";
 import { changeUser, getUser, listUsers } from "../accounts/organizations/users.ts";
 import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
@@ -53,16 +53,16 @@ export const usersApi = (ctx: Ctx) =>
     .get(
       "/orgs",
       async ({ actor, query }) => {
-        const rows = await listOrganisations(ctx, actor, { after: query.after, limit: query.limit + 1 });
-        return pageOf(rows.map(organisationView), query.limit);
+        const rows = await listOrganizations(ctx, actor, { after: query.after, limit: query.limit + 1 });
+        return pageOf(rows.map(organizationView), query.limit);
       },
-      { query: PageQuery, detail: { summary: "List the organisations of this installation", tags } },
+      { query: PageQuery, detail: { summary: "List the organizations of this installation", tags } },
     )
     .post(
       "/orgs",
       async ({ actor, body }) => {
-        const id = await createOrganisation(ctx, actor, body.name);
-        return organisationView({ id, name: body.name, createdAt: ctx.clock.now() });
+        const id = await createOrganization(ctx, actor, body.name);
+        return organizationView({ id, name: body.name, createdAt: ctx.clock.now() });
       },
-      { body: CreateOrganisation, detail: { summary: "Make an organisation", tags } },
+      { body: CreateOrganization, detail: { summary: "Make an organization", tags } },
     );

@@ -1,4 +1,7 @@
-/** `user create`, `user password`, `key create`: accounts from the command line, through the running server or on the data directory itself. */
+/**
+ * `user create`, `user password`, `key create`: accounts from the command line, through the running server or on the
+ * data directory itself.
+ */
 import { readFileSync } from "node:fs";
 import { loadConfig } from "../config.ts";
 import { AppError } from "../errors.ts";
@@ -31,7 +34,7 @@ export const userCreate: Verb = {
     "password-file": PASSWORD,
     role: { value: "admin|member", help: "admin administers the whole installation (default member)" },
     name: { value: "NAME", help: "name to show" },
-    org: { value: "ID", help: "organisation to join (default: the only one, or a new one)" },
+    org: { value: "ID", help: "organization to join (default: the only one, or a new one)" },
     ...DATA,
   },
   notes:

@@ -1,4 +1,7 @@
-/** What an administrator of this machine can do from the command line, whether the server runs or not: name, arguments, deed. */
+/**
+ * What an administrator of this machine can do from the command line, whether the server runs or not: name, arguments,
+ * deed.
+ */
 import * as v from "valibot";
 import { verifyAudit } from "../accounts/audit/service.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
@@ -6,7 +9,7 @@ import { createKey, createUser, setPassword, userIdOf } from "../accounts/auth/s
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 
-/** The person at the terminal: has this machine's trust, belongs to no organisation. */
+/** The person at the terminal: has this machine's trust, belongs to no organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
 
 interface Command<S extends v.GenericSchema> {

@@ -1,4 +1,6 @@
-/** Both ends of the administrator's Unix socket: the running server answers commands on it, the command line calls it. */
+/**
+ * Both ends of the administrator's Unix socket: the running server answers commands on it, the command line calls it.
+ */
 
 import type { Ctx } from "../ctx.ts";
 import { readOwner } from "../db/lock.ts";

@@ -1,4 +1,7 @@
-/** The small frame of the command line: what a verb is, how its arguments are read, and how help is made of the same table. */
+/**
+ * The small frame of the command line: what a verb is, how its arguments are read, and how help is made of the same
+ * table.
+ */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { ConfigInput } from "../config.ts";
 import { AppError } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** `passport verify`: checks a run passport with nothing but the file, and the installation's public key where one is given. */
+/**
+ * `passport verify`: checks a run passport with nothing but the file, and the installation's public key where one is
+ * given.
+ */
 import { readFileSync } from "node:fs";
 import { signatureProblem } from "../lib/signed-json.ts";
 import { EXIT, UsageError, type Verb } from "./command.ts";

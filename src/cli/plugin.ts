@@ -1,4 +1,7 @@
-/** `plugin new` and `plugin check`: start a provider plugin from the template, and hold one against the provider contract. */
+/**
+ * `plugin new` and `plugin check`: start a provider plugin from the template, and hold one against the provider
+ * contract.
+ */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
@@ -7,7 +10,10 @@ import type { ProviderPlugin } from "../contract/provider.ts";
 import { AppError } from "../errors.ts";
 import { EXIT, UsageError, type Verb } from "./command.ts";
 
-/** Files of the contract that a plugin takes its types from; `plugin new` puts them beside it, so that it needs nothing else of ours. */
+/**
+ * Files of the contract that a plugin takes its types from; `plugin new` puts them beside it, so that it needs nothing
+ * else of ours.
+ */
 const CONTRACT = ["provider.ts", "spec.ts"];
 
 export const pluginNew: Verb = {

@@ -9,7 +9,9 @@ import { startServer } from "../server.ts";
 interface Running {
   ctx: OpenCtx;
   url: string;
-  /** Stops listening, lets requests under way end, closes the database. Jobs go on: their processes survive the server. */
+  /**
+   * Stops listening, lets requests under way end, closes the database. Jobs go on: their processes survive the server.
+   */
   stop(): Promise<void>;
 }
 

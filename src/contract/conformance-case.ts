@@ -22,7 +22,10 @@ export interface ConformanceTools {
   cleanup: Handle[];
 }
 
-/** Makes a provider as a freshly started server would; everything it knew in memory is forgotten. `config` replaces the working one. */
+/**
+ * Makes a provider as a freshly started server would; everything it knew in memory is forgotten. `config` replaces the
+ * working one.
+ */
 export type ProviderFactory = (config?: Record<string, unknown>) => Provider;
 
 export interface ConformanceCase {

@@ -1,4 +1,7 @@
-/** Conformance cases about the life of work: once per key, found again, told how it ended, ended when asked, nothing leaked or left. */
+/**
+ * Conformance cases about the life of work: once per key, found again, told how it ended, ended when asked, nothing
+ * leaked or left.
+ */
 import type { ConformanceCase } from "./conformance-case.ts";
 import { expect, launch, output, untilGone, untilState } from "./conformance-tools.ts";
 import type { Handle } from "./provider.ts";

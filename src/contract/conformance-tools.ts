@@ -1,4 +1,7 @@
-/** Small helpers the conformance cases share: expectations that explain themselves, waiting, and a launch with everything filled in. */
+/**
+ * Small helpers the conformance cases share: expectations that explain themselves, waiting, and a launch with
+ * everything filled in.
+ */
 import type { ConformanceTools } from "./conformance-case.ts";
 import type { Handle, LaunchSpec, Offer, Provider, ProviderErrorKind, WorkStatus } from "./provider.ts";
 

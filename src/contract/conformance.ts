@@ -1,4 +1,7 @@
-/** What every provider must do, as data: one name and one check a case. `bun run conformance` and `plugin check` run these same cases. */
+/**
+ * What every provider must do, as data: one name and one check a case. `bun run conformance` and `plugin check` run
+ * these same cases.
+ */
 import type { ConformanceCase, ConformanceTools, ProviderFactory } from "./conformance-case.ts";
 import { LIFE_CASES } from "./conformance-life.ts";
 import { RULE_CASES } from "./conformance-rules.ts";

@@ -1,4 +1,7 @@
-/** What is known of a job of any kind: its states, its progress and result as they are stored, and the words for a trainer's phases. */
+/**
+ * What is known of a job of any kind: its states, its progress and result as they are stored, and the words for a
+ * trainer's phases.
+ */
 import type { EvaluateResult } from "./spec.ts";
 import type { TrainResult } from "./trainer.ts";
 
@@ -28,7 +31,10 @@ export function isFinal(state: string): state is FinalState {
 /** States of jobs that have not ended, in the order of a job's life. */
 export const OPEN_STATES: readonly Exclude<JobState, FinalState>[] = JOB_STATES.filter((state) => !isFinal(state));
 
-/** The memory test of a run on its longest rows: their number, their length in tokens, and the peak memory until then in MiB. */
+/**
+ * The memory test of a run on its longest rows: their number, their length in tokens, and the peak memory until then in
+ * MiB.
+ */
 export interface Canary {
   rows: number;
   length: number;

@@ -1,4 +1,7 @@
-/** Provider contract v1: what a GPU provider plugin implements. The host hands in every tool; a provider imports only these types. */
+/**
+ * Provider contract v1: what a GPU provider plugin implements. The host hands in every tool; a provider imports only
+ * these types.
+ */
 import type { Need } from "./spec.ts";
 
 export const PROVIDER_CONTRACT = 1;
@@ -11,7 +14,10 @@ export interface ProviderFailure extends Error {
   readonly providerErrorKind: ProviderErrorKind;
   /** Seconds to wait before asking again, when the provider said so. */
   readonly retryAfterS: number | null;
-  /** The host's own word for what happened (`image_missing`, `disk_full`, …), when one fits: it brings advice and the rule for retries. */
+  /**
+   * The host's own word for what happened (`image_missing`, `disk_full`, …), when one fits: it brings advice and the
+   * rule for retries.
+   */
   readonly reason: string | null;
 }
 
@@ -21,7 +27,9 @@ export interface ProviderHost {
   installation: string;
   /** A directory of the provider's own (local providers keep their state here). */
   dataDir: string;
-  /** The server's data directory. Work on this machine may be shown directories below it, and nothing else of the disk. */
+  /**
+   * The server's data directory. Work on this machine may be shown directories below it, and nothing else of the disk.
+   */
   root: string;
   fetch: typeof fetch;
   log: (level: "debug" | "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
@@ -29,8 +37,9 @@ export interface ProviderHost {
   /** Aborted when the server stops. */
   signal: AbortSignal;
   /**
-   * For providers that run processes of this machine: the Python interpreter of the trainer environment and the folder of its sources.
-   * Throws `transient` (with `retryAfterS`) while the environment is being made, `fatal` when it cannot be.
+   * For providers that run processes of this machine: the Python interpreter of the trainer environment and the folder
+   * of its sources. Throws `transient` (with `retryAfterS`) while the environment is being made, `fatal` when it cannot
+   * be.
    */
   trainer: () => Promise<{ python: string; dir: string }>;
   /** The same without making it: null while it is not there. */
@@ -59,11 +68,17 @@ export interface Offer {
   startsInS: number;
   /** Free for use right now. */
   available: boolean;
-  /** False for work on another machine, whatever the capability says: it reads no local paths and calls home over the network. */
+  /**
+   * False for work on another machine, whatever the capability says: it reads no local paths and calls home over the
+   * network.
+   */
   local?: boolean;
 }
 
-/** What to run. `argv` replaces the trainer's own command in conformance cases; null = the trainer. Never a shell string. */
+/**
+ * What to run. `argv` replaces the trainer's own command in conformance cases; null = the trainer. Never a shell
+ * string.
+ */
 export interface LaunchSpec {
   kind: "train" | "evaluate" | "serve" | "export";
   need: Need;
@@ -71,7 +86,10 @@ export interface LaunchSpec {
   image: string | null;
   argv: string[] | null;
   env: Record<string, string>;
-  /** Directories of this machine that the work reads, by absolute path. Providers that wall their work off show it these, read-only, under the same paths. */
+  /**
+   * Directories of this machine that the work reads, by absolute path. Providers that wall their work off show it
+   * these, read-only, under the same paths.
+   */
   inputs?: string[];
   /** GPUs this work alone may use, by UUID; the provider chooses free ones when they are not named. */
   gpus?: string[];
@@ -152,7 +170,10 @@ export interface Provider {
   terminate(handle: Handle, options?: { graceS?: number }): Promise<TerminateResult>;
   /** Everything bearing this installation's mark, for the orphan sweep. */
   listOwned(installation: string): Promise<OwnedWork[]>;
-  /** The machines behind this provider, for those that have machines of their own. One that does not answer is reported with its problem. */
+  /**
+   * The machines behind this provider, for those that have machines of their own. One that does not answer is reported
+   * with its problem.
+   */
   hosts?(): Promise<HostReport[]>;
   /** Last lines of output; only with `capabilities.logs`. */
   logs?(handle: Handle, options: { tail: number }): Promise<string[]>;
@@ -172,7 +193,10 @@ export interface HostReport {
   load: number | null;
   diskMb: number | null;
   diskFreeMb: number | null;
-  /** `xml` of `nvidia-smi -q -x` and `list` of `nvidia-smi -L`; `failure` when they failed; null where there is no NVIDIA software. */
+  /**
+   * `xml` of `nvidia-smi -q -x` and `list` of `nvidia-smi -L`; `failure` when they failed; null where there is no
+   * NVIDIA software.
+   */
   nvidia: { xml: string; list: string } | { failure: string } | null;
   /** Why no work can run there now; null when all is well. */
   problem: string | null;

@@ -1,4 +1,7 @@
-/** The job spec as valibot schemas: the same as the types of spec.ts, and the source of the JSON Schema that holds the trainer's models to them. */
+/**
+ * The job spec as valibot schemas: the same as the types of spec.ts, and the source of the JSON Schema that holds the
+ * trainer's models to them.
+ */
 import * as v from "valibot";
 import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
 
@@ -139,7 +142,10 @@ const parallel = v.strictObject({
 
 const served = v.strictObject({ name: text, artifact_id: text, input: text });
 
-/** The spec of every kind of job. Rules over several fields, such as that of `batch_size`, are not in it: the trainer checks them. */
+/**
+ * The spec of every kind of job. Rules over several fields, such as that of `batch_size`, are not in it: the trainer
+ * checks them.
+ */
 export const SPEC_SCHEMAS = {
   train: v.strictObject({
     ...common,

@@ -1,4 +1,7 @@
-/** The frozen job spec: the only thing trainer, evaluation, deployment and "reproduce" ever read. Written once when a job is created. */
+/**
+ * The frozen job spec: the only thing trainer, evaluation, deployment and "reproduce" ever read. Written once when a
+ * job is created.
+ */
 
 export const SPEC_VERSION = 1;
 
@@ -31,15 +34,16 @@ export interface DatasetRef {
 }
 
 /**
- * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a rejected answer.
- * `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text. `prompt`: a conversation to be answered, with the
- * fields that graders name.
+ * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a
+ * rejected answer. `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text. `prompt`: a
+ * conversation to be answered, with the fields that graders name.
  */
 export type RowType = "chat" | "preference" | "unpaired" | "text" | "prompt";
 
 /**
- * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means all, n means the top n
- * layers alone. `dora` learns direction and magnitude of the weights apart. Both are false where they are left out.
+ * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means
+ * all, n means the top n layers alone. `dora` learns direction and magnitude of the weights apart. Both are false where
+ * they are left out.
  */
 export interface LoraSettings {
   type: "lora";
@@ -76,7 +80,9 @@ export const DPO_LOSSES = [
 /** How GRPO's loss is summed over answers of different lengths; names and meanings are those of TRL's GRPOConfig. */
 export const GRPO_LOSSES = ["grpo", "dr_grpo", "bnpo", "dapo"] as const;
 
-/** What gives answers their reward: a grader as OpenAI's API has them (docs/graders.md), checked when the job was made. */
+/**
+ * What gives answers their reward: a grader as OpenAI's API has them (docs/graders.md), checked when the job was made.
+ */
 export type FrozenGrader = { type: string; name: string } & Record<string, unknown>;
 
 /** How the learning rate goes on after the warm-up; names and meanings are those of transformers. */
@@ -96,18 +102,23 @@ export type MethodSettings = AnyMethod &
       }
     /** Continued pre-training on text rows: loss on every token. */
     | { type: "pretrain" }
-    /** Direct preference optimisation on preference rows. `beta`: how strongly it is held to the model it began from. */
+    /**
+     * Direct preference optimization on preference rows. `beta`: how strongly it is held to the model it began from.
+     */
     | { type: "dpo"; loss: (typeof DPO_LOSSES)[number]; beta: number; label_smoothing: number }
-    /** Odds-ratio preference optimisation: no reference model. `beta` weighs the odds-ratio term. */
+    /** Odds-ratio preference optimization: no reference model. `beta` weighs the odds-ratio term. */
     | { type: "orpo"; beta: number }
-    /** Kahneman-Tversky optimisation on unpaired rows. The weights scale the losses of good and of bad answers. */
+    /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and of bad answers. */
     | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
-    /** A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward near zero. */
+    /**
+     * A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward
+     * near zero.
+     */
     | { type: "reward"; center: number }
     /**
-     * Group-relative policy optimisation on prompt rows: the model answers each prompt `num_generations` times at `temperature`, each answer at
-     * most `max_completion_length` tokens long, and learns from those that the grader rewards above the others. `beta`: how strongly it is held
-     * to the model it began from.
+     * Group-relative policy optimization on prompt rows: the model answers each prompt `num_generations` times at
+     * `temperature`, each answer at most `max_completion_length` tokens long, and learns from those that the grader
+     * rewards above the others. `beta`: how strongly it is held to the model it began from.
      */
     | {
         type: "grpo";
@@ -138,7 +149,10 @@ export interface Hyperparameters {
   warmup_ratio: number;
   weight_decay: number;
   max_grad_norm: number;
-  /** Longest row in tokens; longer rows are cut at the end. With GRPO a prompt with its answer; longer prompts are left out. */
+  /**
+   * Longest row in tokens; longer rows are cut at the end. With GRPO a prompt with its answer; longer prompts are left
+   * out.
+   */
   max_length: number;
   seed: number;
   precision: "float32" | "bfloat16";
@@ -147,7 +161,10 @@ export interface Hyperparameters {
   neftune_alpha?: number;
   /** Rows are laid end to end up to `max_length`, each attending to itself alone; absent = false. */
   packing?: boolean;
-  /** The rows of a batch are computed as one sequence, each attending to itself alone, instead of being padded; absent = false. */
+  /**
+   * The rows of a batch are computed as one sequence, each attending to itself alone, instead of being padded; absent =
+   * false.
+   */
   padding_free?: boolean;
   /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
   early_stopping?: number;
@@ -162,8 +179,9 @@ export interface Hyperparameters {
 }
 
 /**
- * How many processes train together and what they share. `ddp`: gradients, each holds the whole model. `fsdp`, `zero3`: weights, gradients and
- * optimizer lie in parts on all. `zero2`: gradients and optimizer do. `single` is one process. A GPU each, or processors (ddp) when `need.gpus` is 0.
+ * How many processes train together and what they share. `ddp`: gradients, each holds the whole model. `fsdp`, `zero3`:
+ * weights, gradients and optimizer lie in parts on all. `zero2`: gradients and optimizer do. `single` is one process. A
+ * GPU each, or processors (ddp) when `need.gpus` is 0.
  */
 export interface ParallelPlan {
   processes: number;
@@ -184,7 +202,10 @@ export interface Schedule {
   sample_max_tokens: number;
 }
 
-/** What runs the job: hash of the trainer's sources, name of its set of packages, and the id of the image for providers of containers (absent = none was installed). */
+/**
+ * What runs the job: hash of the trainer's sources, name of its set of packages, and the id of the image for providers
+ * of containers (absent = none was installed).
+ */
 export interface TrainerRef {
   version: string;
   environment: string;
@@ -202,7 +223,10 @@ export interface Need {
   max_price_per_hour: number | null;
   /** Only this provider, when the user named one. */
   provider: string | null;
-  /** What the memory formula alone says it takes where it computes; what is asked for is corrected by runs of before and has a margin. */
+  /**
+   * What the memory formula alone says it takes where it computes; what is asked for is corrected by runs of before and
+   * has a margin.
+   */
   formula_mb?: number;
 }
 
@@ -221,7 +245,10 @@ export interface TrainSpec {
   dataset: DatasetRef;
   validation: DatasetRef | null;
   method: MethodSettings;
-  /** The tuned model or checkpoint whose adapter, or whole weights, the run goes on from; absent = the base alone. Its files are the input `start`. */
+  /**
+   * The tuned model or checkpoint whose adapter, or whole weights, the run goes on from; absent = the base alone. Its
+   * files are the input `start`.
+   */
   start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;

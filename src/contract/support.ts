@@ -1,10 +1,16 @@
-/** Which options of a training go together: the rules of the trainer's support.json, one table for form, API and trainer. */
+/**
+ * Which options of a training go together: the rules of the trainer's support.json, one table for form, API and
+ * trainer.
+ */
 import table from "../../trainer/finetune_trainer/spec/support.json" with { type: "json" };
 import type { MethodName, RowType, TrainSpec } from "./spec.ts";
 
 export type Facts = Record<string, string | boolean>;
 
-/** A rule refuses a training whose facts have one of the values named, for every name. `param`: the request's field to change. */
+/**
+ * A rule refuses a training whose facts have one of the values named, for every name. `param`: the request's field to
+ * change.
+ */
 export interface Rule {
   when: Record<string, readonly (string | boolean)[]>;
   param: string;

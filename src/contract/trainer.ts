@@ -68,7 +68,10 @@ export type TrainerEvent = Numbered &
         rows_cut: number;
         rows_dropped: number;
       }
-    /** What the first batch holds, before it is learned from: of every sequence the row it is of, and its hash (docs/trainer-protocol.md). */
+    /**
+     * What the first batch holds, before it is learned from: of every sequence the row it is of, and its hash
+     * (docs/trainer-protocol.md).
+     */
     | { type: "first_batch"; step: number; rows: { row_id: number; hash: string }[] }
     | {
         type: "canary";
@@ -129,7 +132,10 @@ export interface TrainResult {
   best_step?: number;
   /** Early stopping ended the run. */
   ended_early?: boolean;
-  /** The most memory the attempt held, in MiB: main memory of all processes; of the fullest GPU for tensors, and with the allocator's reserve. */
+  /**
+   * The most memory the attempt held, in MiB: main memory of all processes; of the fullest GPU for tensors, and with
+   * the allocator's reserve.
+   */
   peak_memory_mb?: number;
   peak_gpu_memory_mb?: number;
   peak_gpu_reserved_mb?: number;

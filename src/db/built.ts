@@ -1,4 +1,7 @@
-/** Queries that are built once for each database: drizzle takes as long to build a query as SQLite takes to answer a small one. */
+/**
+ * Queries that are built once for each database: drizzle takes as long to build a query as SQLite takes to answer a
+ * small one.
+ */
 import { getTableColumns, type Table } from "drizzle-orm";
 import type { Db } from "./types.ts";
 
@@ -16,8 +19,8 @@ export function builtOnce<Q>(build: (db: Db) => Q): (db: Db) => Q {
 }
 
 /**
- * What `.values()` of a query of a whole table gave, as rows: for lists that are asked for all the time. Drizzle's own mapping
- * looks for joins and nested fields in every value.
+ * What `.values()` of a query of a whole table gave, as rows: for lists that are asked for all the time. Drizzle's own
+ * mapping looks for joins and nested fields in every value.
  */
 export function rowsOf<T extends Table>(table: T, values: readonly (readonly unknown[])[]): T["$inferSelect"][] {
   const columns = Object.entries(getTableColumns(table));

@@ -1,4 +1,7 @@
-/** JSON on its way into the database: every text that SQL may read with `json_each`, `json_extract` or `->>` goes through here. */
+/**
+ * JSON on its way into the database: every text that SQL may read with `json_each`, `json_extract` or `->>` goes
+ * through here.
+ */
 import { customType } from "drizzle-orm/sqlite-core";
 import { wellFormedJson } from "../lib/text/well-formed.ts";
 

@@ -1,4 +1,7 @@
-/** Clients of a local database file that keep their statements prepared (prepared.ts): one that only reads, one for the writer queue. */
+/**
+ * Clients of a local database file that keep their statements prepared (prepared.ts): one that only reads, one for the
+ * writer queue.
+ */
 import type { Client, InArgs, InStatement, ResultSet, Transaction } from "@libsql/client";
 import Libsql from "libsql";
 import { type PreparedSql, positional, preparedSql } from "./prepared.ts";
@@ -15,7 +18,9 @@ function overlay(base: Client, own: Partial<Client>): Client {
   });
 }
 
-/** `base` with a quicker `execute` on the same file. Statements that return no rows, and everything else, go to `base`. */
+/**
+ * `base` with a quicker `execute` on the same file. Statements that return no rows, and everything else, go to `base`.
+ */
 export function quickReader(path: string, base: Client): Client {
   const database = new Libsql(path, { timeout: BUSY_MS });
   database.exec("PRAGMA query_only = ON");
@@ -80,12 +85,13 @@ function beginWrite(database: Libsql.Database, prepared: PreparedSql): Transacti
 }
 
 /**
- * `base` with quicker `execute` and `transaction`, on a connection of their own set up by `pragmas`. One transaction at a
- * time and nothing beside it: the writer queue sees to that.
+ * `base` with quicker `execute` and `transaction`, on a connection of their own set up by `pragmas`. One transaction at
+ * a time and nothing beside it: the writer queue sees to that.
  */
 export function quickWriter(path: string, base: Client, pragmas: readonly string[]): Client {
   const database = new Libsql(path);
-  // SQLite would wait inside the driver and the whole process with it: the writer queue waits instead, between two tries.
+  // SQLite would wait inside the driver and the whole process with it: the writer queue waits instead, between two
+  // tries.
   database.exec("PRAGMA busy_timeout = 0");
   for (const pragma of pragmas) database.exec(pragma);
   const prepared = preparedSql(database);

@@ -1,4 +1,6 @@
-/** The server lock: one process owns a data directory. The system lets go of it when the process dies, however it dies. */
+/**
+ * The server lock: one process owns a data directory. The system lets go of it when the process dies, however it dies.
+ */
 import { Database } from "bun:sqlite";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Brings a database to this build's schema from the embedded SQL files and the steps in code; refuses a schema newer than this build. */
+/**
+ * Brings a database to this build's schema from the embedded SQL files and the steps in code; refuses a schema newer
+ * than this build.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "@libsql/client";

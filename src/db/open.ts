@@ -26,7 +26,10 @@ const PRAGMAS = [
   "PRAGMA temp_store = MEMORY",
 ];
 
-/** A client with ONE connection to `url` (`file:/path` or `libsql://…` for a remote server), so that the settings above hold for all it does. */
+/**
+ * A client with ONE connection to `url` (`file:/path` or `libsql://…` for a remote server), so that the settings above
+ * hold for all it does.
+ */
 export async function connect(url: string, authToken?: string): Promise<Client> {
   const client = createClient({ url, authToken, concurrency: 1, timeout: 5000 });
   if (url.startsWith("file:")) for (const pragma of PRAGMAS) await client.execute(pragma);

@@ -1,6 +1,7 @@
 /**
- * SQL that stays prepared on one connection to a database file. The client of @libsql/client prepares every statement anew
- * and defines every value of every row as a property of its own: five to eight times the work of the statement itself.
+ * SQL that stays prepared on one connection to a database file. The client of @libsql/client prepares every statement
+ * anew and defines every value of every row as a property of its own: five to eight times the work of the statement
+ * itself.
  */
 import type { InArgs, InStatement, ResultSet, Row } from "@libsql/client";
 import type Libsql from "libsql";
@@ -102,7 +103,8 @@ export function preparedSql(database: Libsql.Database): PreparedSql {
         return { ...result, lastInsertRowid: BigInt(lastInsertRowid), toJSON: () => result };
       }
       const found = query.statement.all(values) as unknown[][];
-      // A table that was altered since: the driver compiles the statement anew by itself, its columns are read again here.
+      // A table that was altered since: the driver compiles the statement anew by itself, its columns are read again
+      // here.
       if (found[0] && found[0].length !== query.rows.columns.length) query.rows = shapeOf(query.statement);
       const { columns, types, row } = query.rows;
       return {

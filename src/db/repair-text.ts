@@ -1,4 +1,7 @@
-/** Repairs text that older builds stored as no UTF-8 (half of a surrogate pair): the driver ends the process when it reads it. Runs once. */
+/**
+ * Repairs text that older builds stored as no UTF-8 (half of a surrogate pair): the driver ends the process when it
+ * reads it. Runs once.
+ */
 import type { Client } from "@libsql/client";
 import { wellFormedJson } from "../lib/text/well-formed.ts";
 
@@ -6,11 +9,14 @@ import { wellFormedJson } from "../lib/text/well-formed.ts";
 const DONE = "text_repaired_at";
 /** Rows repaired at a time, in one transaction. */
 const PAGE = 500;
-/** Every half of a surrogate pair as UTF-8 would write it: 0xED, then 0xA0 to 0xBF. No valid text holds these bytes side by side. */
+/**
+ * Every half of a surrogate pair as UTF-8 would write it: 0xED, then 0xA0 to 0xBF. No valid text holds these bytes side
+ * by side.
+ */
 const HALVES = Array.from({ length: 32 }, (_, n) => `x'ED${(0xa0 + n).toString(16).toUpperCase()}'`);
 /**
- * Columns of JSON that SQL may look into, where the escape of a half is as bad. Without `audit_log.detail`: its bytes are
- * in the hash of its row, and nothing but `JSON.parse` reads it.
+ * Columns of JSON that SQL may look into, where the escape of a half is as bad. Without `audit_log.detail`: its bytes
+ * are in the hash of its row, and nothing but `JSON.parse` reads it.
  */
 const JSON_COLUMNS = new Set([
   "artifact.metrics",

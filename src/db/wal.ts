@@ -1,4 +1,7 @@
-/** Watches how large SQLite's write-ahead log is: a program that keeps a read transaction open for long lets it grow without end. */
+/**
+ * Watches how large SQLite's write-ahead log is: a program that keeps a read transaction open for long lets it grow
+ * without end.
+ */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
@@ -20,7 +23,10 @@ interface WalTools {
   log: Log;
 }
 
-/** Says in the log when the write-ahead log has grown beyond what it should, and when it is well again. Returns the function that stops it. */
+/**
+ * Says in the log when the write-ahead log has grown beyond what it should, and when it is well again. Returns the
+ * function that stops it.
+ */
 export function startWalWatch({ config, files, clock, log }: WalTools): () => void {
   if (config.database_url) return () => {};
   const path = join(files.root, "lab.db-wal");

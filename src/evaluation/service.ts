@@ -1,4 +1,7 @@
-/** Evaluations: base and tuned model answer the same held-out rows as a job of kind `evaluate`; here they are made, read and judged. */
+/**
+ * Evaluations: base and tuned model answer the same held-out rows as a job of kind `evaluate`; here they are made, read
+ * and judged.
+ */
 
 import { and, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";
@@ -143,7 +146,8 @@ async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise<Plan> 
     .limit(1);
   if (!run) throw notFound("job", jobId);
   const spec = run.spec as TrainSpec;
-  // The model's own checkpoint, which need not be the newest; before there is a model, or when its files are damaged, the newest whole one.
+  // The model's own checkpoint, which need not be the newest; before there is a model, or when its files are damaged,
+  // the newest whole one.
   const [made] = await ctx.db
     .select({ id: model.id, checkpoint, artifact })
     .from(model)
@@ -249,7 +253,10 @@ export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise
   return view(ctx, await findRow(ctx, actor, id));
 }
 
-/** Evaluations, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the name or of the model. */
+/**
+ * Evaluations, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the
+ * name or of the model.
+ */
 export async function listEvaluations(
   ctx: Ctx,
   actor: Actor,
@@ -310,7 +317,9 @@ export function startEvaluations(ctx: Ctx): () => void {
   };
 }
 
-/** One pass: results of ended evaluate jobs go to their evaluations; finished training jobs that want one get theirs. */
+/**
+ * One pass: results of ended evaluate jobs go to their evaluations; finished training jobs that want one get theirs.
+ */
 export async function sweepEvaluations(ctx: Ctx): Promise<void> {
   const ended = await ctx.db
     .select({ id: evaluation.id, org: evaluation.org, result: job.result })

@@ -1,4 +1,7 @@
-/** Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one sentence. */
+/**
+ * Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one
+ * sentence.
+ */
 import { plural } from "../lib/text/format.ts";
 
 /** One row's numbers of both sides. Losses are means over the answer's `tokens`, in nats. */
@@ -37,7 +40,10 @@ export interface Comparison {
   sentence: string;
 }
 
-/** What was judged: answers to be given word for word, pairs to be put in order (reward models), or texts whose tokens are foretold. */
+/**
+ * What was judged: answers to be given word for word, pairs to be put in order (reward models), or texts whose tokens
+ * are foretold.
+ */
 export type Judged = "answers" | "pairs" | "texts";
 
 const RESAMPLES = 2000;

@@ -1,4 +1,7 @@
-/** One Python grader in a container of its own on a local Docker engine: no network, a read-only root, no rights, bounded in everything. */
+/**
+ * One Python grader in a container of its own on a local Docker engine: no network, a read-only root, no rights,
+ * bounded in everything.
+ */
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type Docker from "dockerode";
 import { trainerIdentity } from "../compute/providers/registry.ts";
@@ -83,7 +86,10 @@ async function sweep(ctx: Ctx, docker: Docker): Promise<void> {
       .catch(() => {});
 }
 
-/** Runs `job` in a container; `sandbox` tells why there can be none. `program` is the sandbox's source, `slackS` what the container may take beyond the grader's own limit. */
+/**
+ * Runs `job` in a container; `sandbox` tells why there can be none. `program` is the sandbox's source, `slackS` what
+ * the container may take beyond the grader's own limit.
+ */
 export async function runInContainer(
   ctx: Ctx,
   program: string,

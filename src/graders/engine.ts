@@ -1,4 +1,7 @@
-/** Grades one sample: pure but for two tools handed in, one that asks models and one that runs Python. The endpoint uses it, and so can anything that trains. */
+/**
+ * Grades one sample: pure but for two tools handed in, one that asks models and one that runs Python. The endpoint uses
+ * it, and so can anything that trains.
+ */
 import { FormulaError, parseFormula } from "./formula.ts";
 import { type Ask, askLabel, askScore, type Judgement } from "./judge.ts";
 import { type Grade, type Grader, type MultiGrader, noErrors, partsOf, type SingleGrader } from "./model.ts";

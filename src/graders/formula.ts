@@ -1,4 +1,7 @@
-/** The formula that makes one reward of several (`0.8 * accuracy + 0.2 * min(length, 1)`): a small parser of its own, so that nothing is ever run as code. */
+/**
+ * The formula that makes one reward of several (`0.8 * accuracy + 0.2 * min(length, 1)`): a small parser of its own, so
+ * that nothing is ever run as code.
+ */
 
 const FUNCTIONS: Record<string, { least: number; most: number; of: (...args: number[]) => number }> = {
   min: { least: 1, most: 32, of: Math.min },

@@ -1,4 +1,7 @@
-/** Runs the source of Python graders walled off: in a container where a Docker engine is configured, else in namespaces of this machine, else not at all. */
+/**
+ * Runs the source of Python graders walled off: in a container where a Docker engine is configured, else in namespaces
+ * of this machine, else not at all.
+ */
 import { readyTrainerEnvironment } from "../compute/environment/install.ts";
 import { findPython } from "../compute/environment/python.ts";
 import type { Actor, Ctx } from "../ctx.ts";

@@ -1,4 +1,5 @@
-"""Runs one Python grader sandboxed: no network, no files but Python's own and a bounded scratch, one processor, bounded memory, threads and time.
+"""Runs one Python grader sandboxed: no network, no files but Python's own and a bounded scratch, one processor, bounded
+memory, threads and time.
 
 Usage: python -I -B -c SOURCE [REQUEST_FILE]; the request is read from the file or from standard input, the verdict is
 one line of JSON on standard output. Request: source, check (only compile), sample, item, walls ("namespaces" makes them
@@ -85,7 +86,8 @@ def write_ids(name: str, text: str, pid: int | str = "self") -> None:
 
 
 def map_from_outside(maps: list) -> int:
-    """A process that writes maps of this one when it is in its namespaces, because only the machine's root may give two users away. Returns the end that starts it."""
+    """A process that writes maps of this one when it is in its namespaces, because only the machine's root may give two
+    users away. Returns the end that starts it."""
     waits, starts = os.pipe()
     target = os.getpid()
     if os.fork():
@@ -105,7 +107,8 @@ def map_from_outside(maps: list) -> int:
 
 
 def leave_the_machine() -> int:
-    """New namespaces for everything. Returns the user inside who runs the grader; there is no other but the one who builds."""
+    """New namespaces for everything. Returns the user inside who runs the grader; there is no other but the one who
+    builds."""
     uid, gid = os.geteuid(), os.getegid()
     maps = [("setgroups", "deny"), ("uid_map", f"{BUILDER} {uid} 1"), ("gid_map", f"{BUILDER} {gid} 1")]
     if uid != 0:
@@ -290,7 +293,8 @@ def be_grader(request: dict, user: int, results: int, output: int, walls: int) -
 
 
 def watch(child: int, results: int, output: int, walls: int, seconds: float) -> dict:
-    """Reads what the child says of its walls, then what the grader says and prints, bounded, until it ends or its time is over."""
+    """Reads what the child says of its walls, then what the grader says and prints, bounded, until it ends or its time
+    is over."""
     problem = b""
     while piece := os.read(walls, 4096):
         problem += piece

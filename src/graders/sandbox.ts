@@ -1,7 +1,10 @@
 /** What goes into the sandbox of Python graders and what may come out of it, the same for every kind of sandbox. */
 import type { Sample } from "./template.ts";
 
-/** What one run may use, as OpenAI has it: 2 minutes, 2 GB of memory, 1 GB of disk (a scratch in memory), one processor; 64 threads beside it. */
+/**
+ * What one run may use, as OpenAI has it: 2 minutes, 2 GB of memory, 1 GB of disk (a scratch in memory), one processor;
+ * 64 threads beside it.
+ */
 export interface PythonLimits {
   seconds: number;
   memoryBytes: number;
@@ -27,7 +30,10 @@ export interface NoSandbox {
 /** How the sandbox program ends when the sandbox could not be built, and no code of a grader ran. */
 const NO_SANDBOX = 70;
 
-/** What a sandbox that ended printed: `complaint` is its standard error. The exit code says whether a grader ran; its code cannot choose that. */
+/**
+ * What a sandbox that ended printed: `complaint` is its standard error. The exit code says whether a grader ran; its
+ * code cannot choose that.
+ */
 export function verdictOf(exitCode: number | null, printed: string, complaint: string): Verdict | NoSandbox {
   let said: Record<string, unknown> = {};
   try {

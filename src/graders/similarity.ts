@@ -1,4 +1,7 @@
-/** How alike two texts are, from 0 to 1: the measures of text_similarity graders, each as its well-known Python implementation computes it. */
+/**
+ * How alike two texts are, from 0 to 1: the measures of text_similarity graders, each as its well-known Python
+ * implementation computes it.
+ */
 import { stemmer } from "stemmer";
 import type { Metric } from "./model.ts";
 
@@ -24,7 +27,10 @@ function tokens13a(text: string): string[] {
     .filter(Boolean);
 }
 
-/** Words as ROUGE parts them: lower case, letters and digits (of every script; rouge-score knows those of English alone). */
+/**
+ * Words as ROUGE parts them: lower case, letters and digits (of every script; rouge-score knows those of English
+ * alone).
+ */
 const wordsOf = (text: string) =>
   text
     .toLowerCase()
@@ -193,7 +199,10 @@ const MEASURES: Record<Exclude<Metric, "cosine">, Measure> = {
   rouge_l: rougeL,
 };
 
-/** How alike `input` is to `reference`, 0 to 1; null when the measure is not to be had here. Texts beyond MAX_COMPARED are the caller's to refuse. */
+/**
+ * How alike `input` is to `reference`, 0 to 1; null when the measure is not to be had here. Texts beyond MAX_COMPARED
+ * are the caller's to refuse.
+ */
 export function similarity(metric: Metric, input: string, reference: string): number | null {
   return metric === "cosine" ? null : MEASURES[metric](input, reference);
 }

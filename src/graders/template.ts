@@ -1,4 +1,7 @@
-/** Templates of graders: `{{item.question}}`, `{{ sample.output_json.steps[0] }}`. Paths and text only; nothing in them is run. */
+/**
+ * Templates of graders: `{{item.question}}`, `{{ sample.output_json.steps[0] }}`. Paths and text only; nothing in them
+ * is run.
+ */
 
 /** What the model said, as graders see it. */
 export interface Sample {
@@ -29,7 +32,10 @@ interface Template {
   slots: Slot[];
 }
 
-/** What is wrong with a template or its values. `kind`: `syntax` is the grader's fault, `item` the row's, `sample` the model's, `size` that of grader, row and sample together. */
+/**
+ * What is wrong with a template or its values. `kind`: `syntax` is the grader's fault, `item` the row's, `sample` the
+ * model's, `size` that of grader, row and sample together.
+ */
 export class TemplateError extends Error {
   constructor(
     readonly kind: "syntax" | "item" | "sample" | "size",
@@ -136,7 +142,8 @@ export class Filling {
   }
 
   /**
-   * Checks the template's paths into the row, and its length. What the sample lacks counts as nothing: that is told when it is graded.
+   * Checks the template's paths into the row, and its length. What the sample lacks counts as nothing: that is told
+   * when it is graded.
    * @throws TemplateError of kind `item` or `size`
    */
   check(template: Template): void {

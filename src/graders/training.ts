@@ -1,4 +1,7 @@
-/** Graders that reward a training's answers: held against models and rows before anything is launched, then run for the trainer. */
+/**
+ * Graders that reward a training's answers: held against models and rows before anything is launched, then run for the
+ * trainer.
+ */
 import * as v from "valibot";
 import type { FrozenGrader } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
@@ -58,7 +61,10 @@ export async function checkTrainGrader(
   }
 }
 
-/** Has Python compile the source of a grader that is written in it. @throws AppError `invalid_source`, `sandbox_unavailable` */
+/**
+ * Has Python compile the source of a grader that is written in it. @throws AppError `invalid_source`,
+ * `sandbox_unavailable`
+ */
 export async function compileTrainGrader(ctx: Ctx, actor: Actor, frozen: FrozenGrader): Promise<void> {
   const run = pythonRunner(ctx);
   const python = async (source: string) => {
@@ -77,7 +83,9 @@ export interface Graded {
   again?: boolean;
 }
 
-/** What the model's answer lacks is worth 0 and no failure of the grader; a long text cut for comparison is none either. */
+/**
+ * What the model's answer lacks is worth 0 and no failure of the grader; a long text cut for comparison is none either.
+ */
 const HARMLESS = new Set(["sample_parse_error", "truncated_observation_error"]);
 
 function gradedOf({ reward, errors, messages }: Grade): Graded {
@@ -90,7 +98,8 @@ function gradedOf({ reward, errors, messages }: Grade): Graded {
 
 /**
  * A function that grades answers of a training as its owner: a few at a time, and never without end.
- * @returns grades in the order of the samples. @throws AppError `graders_busy`, `sandbox_unavailable`, limits of the owner
+ * @returns grades in the order of the samples. @throws AppError `graders_busy`, `sandbox_unavailable`, limits of the
+ *   owner
  */
 export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
   const python = pythonRunner(ctx, { ...PYTHON_LIMITS, seconds });
@@ -138,7 +147,10 @@ export interface Tried {
   error: string | null;
 }
 
-/** A function that tries a grader on an answer to the first training row, as the person who asks. @throws AppError naming the grader's field */
+/**
+ * A function that tries a grader on an answer to the first training row, as the person who asks. @throws AppError
+ * naming the grader's field
+ */
 export function createTrying(ctx: Ctx, ask: AskAs) {
   const grading = createGrading(ctx, ask);
   return async (

@@ -1,4 +1,7 @@
-/** What a grader's schema cannot say: templates, formulas, names, models and measures held against what there is, each fault with the path of its field. */
+/**
+ * What a grader's schema cannot say: templates, formulas, names, models and measures held against what there is, each
+ * fault with the path of its field.
+ */
 import { AppError } from "../errors.ts";
 import { FormulaError, isUsableName, parseFormula } from "./formula.ts";
 import { type Grader, type GraderMessage, MAX_GRADERS, partsOf, type SingleGrader } from "./model.ts";
@@ -118,7 +121,10 @@ export async function checkGrader(grader: Grader, checks: Checks): Promise<void>
     );
 }
 
-/** What each text of a grader wants of a row: a check that throws for a row that lacks a field, or makes a text too long. @throws AppError naming the field of the grader */
+/**
+ * What each text of a grader wants of a row: a check that throws for a row that lacks a field, or makes a text too
+ * long. @throws AppError naming the field of the grader
+ */
 export function rowCheck(grader: Grader): (item: Record<string, unknown>, where: string) => void {
   const parts = grader.type === "multi" ? (partsOf(grader) ?? {}) : {};
   const singles: [string, SingleGrader][] =

@@ -1,4 +1,6 @@
-/** Who may call which route. Everything not named here needs a signed-in member; the test matrix reads this same table. */
+/**
+ * Who may call which route. Everything not named here needs a signed-in member; the test matrix reads this same table.
+ */
 
 export type Access = "public" | "member" | "admin" | "trainer";
 

@@ -1,4 +1,7 @@
-/** Elysia plugin that serves stylesheets and scripts: embedded in the binary, compressed once, cached for ever under an address that changes with their content. */
+/**
+ * Elysia plugin that serves stylesheets and scripts: embedded in the binary, compressed once, cached for ever under an
+ * address that changes with their content.
+ */
 import { Elysia } from "elysia";
 import htmx from "../../node_modules/htmx.org/dist/htmx.min.js" with { type: "file" };
 import uplot from "../../node_modules/uplot/dist/uPlot.esm.js" with { type: "file" };

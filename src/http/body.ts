@@ -1,4 +1,7 @@
-/** How a request's body is taken: its type and size are checked first, then it is read whole here, or left to a handler that streams it. */
+/**
+ * How a request's body is taken: its type and size are checked first, then it is read whole here, or left to a handler
+ * that streams it.
+ */
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { readBytes } from "../lib/body.ts";

@@ -1,4 +1,7 @@
-/** What a browser sees when something failed: a page in the frame, the envelope for a script, or the way to the sign-in page for an unknown visitor. */
+/**
+ * What a browser sees when something failed: a page in the frame, the envelope for a script, or the way to the sign-in
+ * page for an unknown visitor.
+ */
 import { ErrorPage } from "../../views/pages/error.tsx";
 import type { Ctx } from "../ctx.ts";
 import { type AppError, ERROR_TABLE } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** Elysia plugin that turns every error into one safe answer: OpenAI's envelope for the API, a page for browsers. Causes go to the log only. */
+/**
+ * Elysia plugin that turns every error into one safe answer: OpenAI's envelope for the API, a page for browsers. Causes
+ * go to the log only.
+ */
 
 import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
@@ -49,7 +52,8 @@ function wantsPage(request: Request): boolean {
 }
 
 /**
- * Answers a browser for an error. It is handed in where the application is put together: pages know this folder, not the other way round.
+ * Answers a browser for an error. It is handed in where the application is put together: pages know this folder, not
+ * the other way round.
  * @param body the error as the API tells it
  */
 type ErrorPage = (

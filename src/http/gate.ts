@@ -1,4 +1,7 @@
-/** What every request passes before anything of it is read: its id, the headers of its answer, host, origin, who asks and whether that may be, body and rate limits. */
+/**
+ * What every request passes before anything of it is read: its id, the headers of its answer, host, origin, who asks
+ * and whether that may be, body and rate limits.
+ */
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";
 import { resolveActor } from "../accounts/auth/service.ts";

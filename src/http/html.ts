@@ -1,4 +1,7 @@
-/** Turns a view into an answer: the whole page, or only the fragment htmx asked for; redirects that carry a message along. */
+/**
+ * Turns a view into an answer: the whole page, or only the fragment htmx asked for; redirects that carry a message
+ * along.
+ */
 import { h, type VNode } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";

@@ -1,4 +1,7 @@
-/** The OpenAPI document of every route under /v1, made from the very schemas that validate requests, and the same as a page without scripts. */
+/**
+ * The OpenAPI document of every route under /v1, made from the very schemas that validate requests, and the same as a
+ * page without scripts.
+ */
 import { toJsonSchema } from "@valibot/to-json-schema";
 import type { AnyElysia } from "elysia";
 import type { GenericSchema } from "valibot";
@@ -26,7 +29,10 @@ function isValibot(schema: unknown): schema is GenericSchema {
   return typeof schema === "object" && schema !== null && "~standard" in schema && "kind" in schema;
 }
 
-/** JSON Schema of what a client sends (`input`) or gets (`output`); what cannot be expressed (transforms, own checks) is left out. */
+/**
+ * JSON Schema of what a client sends (`input`) or gets (`output`); what cannot be expressed (transforms, own checks) is
+ * left out.
+ */
 function schemaOf(schema: unknown, typeMode: "input" | "output" = "input"): Json | null {
   if (!isValibot(schema)) return null;
   const { $schema: _, $defs, ...rest } = toJsonSchema(schema, { typeMode, errorMode: "ignore" });

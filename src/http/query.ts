@@ -1,4 +1,7 @@
-/** Fields of a query or a form as they were written: text stays text. Elysia itself would make lists of texts with commas and values of texts that look like JSON. */
+/**
+ * Fields of a query or a form as they were written: text stays text. Elysia itself would make lists of texts with
+ * commas and values of texts that look like JSON.
+ */
 
 /** Names and values of `a=1&b=2`; a name that is there several times has them all, in order. */
 export function readFields(text: string): Record<string, string | string[]> {

@@ -1,4 +1,6 @@
-/** What browsers are told about every answer, and which requests are refused before anyone looks at their credentials. */
+/**
+ * What browsers are told about every answer, and which requests are refused before anyone looks at their credentials.
+ */
 import { hostname } from "node:os";
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
@@ -74,8 +76,9 @@ export const foreignOrigin = () =>
 export const isSafeMethod = (method: string) => method === "GET" || method === "HEAD" || method === "OPTIONS";
 
 /**
- * True when a request that may carry a cookie comes from a page of this server. Browsers send `Origin` with every unsafe
- * request and cannot be made to lie; a request with neither header is no browser's and gets through only without a cookie.
+ * True when a request that may carry a cookie comes from a page of this server. Browsers send `Origin` with every
+ * unsafe request and cannot be made to lie; a request with neither header is no browser's and gets through only without
+ * a cookie.
  */
 export function isOwnOrigin(headers: Headers, host: string, config: Config): boolean {
   const site = headers.get("sec-fetch-site");

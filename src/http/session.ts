@@ -1,4 +1,7 @@
-/** Elysia plugin every room uses: gives handlers who asks, and refuses what the access table does not allow for the route that was found. */
+/**
+ * Elysia plugin every room uses: gives handlers who asks, and refuses what the access table does not allow for the
+ * route that was found.
+ */
 import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
@@ -27,7 +30,10 @@ export function checkAccess(access: Access, actor: Actor | null): void {
     throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
 }
 
-/** Gives handlers `actor`, and the query as it was written. On public and trainer routes without credentials it is nobody (empty ids). */
+/**
+ * Gives handlers `actor`, and the query as it was written. On public and trainer routes without credentials it is
+ * nobody (empty ids).
+ */
 export const session = (ctx: Ctx) =>
   new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, (context) => {
     const { request, route } = context;

@@ -32,7 +32,9 @@ function describe(issue: Issue, param: string | null): { code: string; message: 
   return { code, message: `Invalid ${param ? `'${param}'` : "request"}: ${text}.`.replace(/\.\.$/, ".") };
 }
 
-/** The field an issue is about, as a dotted path of at most 200 characters: a client may have chosen the names in it. */
+/**
+ * The field an issue is about, as a dotted path of at most 200 characters: a client may have chosen the names in it.
+ */
 const fieldOf = (issue: Issue) =>
   issue.path
     ?.map((part) => String(part.key))

@@ -1,6 +1,9 @@
-/** After-commit events between rooms: a room tells what happened, rooms to its right listen. Carries ids only; listeners read the rest. */
+/**
+ * After-commit events between rooms: a room tells what happened, rooms to its right listen. Carries ids only; listeners
+ * read the rest.
+ */
 
-/** Every event there is. `org` is the organisation the thing belongs to. */
+/** Every event there is. `org` is the organization the thing belongs to. */
 export interface BusEvents {
   "dataset.changed": { org: string; datasetId: string; versionId: string | null };
   "file.changed": { org: string; fileId: string };

@@ -1,4 +1,7 @@
-/** The environment that programs started by the server get: enough to find files, a proxy and a package index, and nothing of the server's own. */
+/**
+ * The environment that programs started by the server get: enough to find files, a proxy and a package index, and
+ * nothing of the server's own.
+ */
 
 const NAMES = new Set([
   "PATH",

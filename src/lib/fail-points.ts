@@ -1,4 +1,7 @@
-/** Places where a test may kill the server, to prove that nothing is lost there. Off unless the setting `fail_points` names them. */
+/**
+ * Places where a test may kill the server, to prove that nothing is lost there. Off unless the setting `fail_points`
+ * names them.
+ */
 import { AppError } from "../errors.ts";
 
 /** Every place, and what has happened when it is reached. */

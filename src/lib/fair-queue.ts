@@ -1,4 +1,7 @@
-/** Runs work a few at a time and lets the askers take turns, so that one who asks often does not keep the others waiting. */
+/**
+ * Runs work a few at a time and lets the askers take turns, so that one who asks often does not keep the others
+ * waiting.
+ */
 import { AppError } from "../errors.ts";
 
 interface FairQueueOptions {
@@ -14,7 +17,8 @@ interface FairQueueOptions {
 
 export interface FairQueue {
   /**
-   * Runs `work` when there is a slot. Of those that wait, the asker with the least work running is next; equals take turns.
+   * Runs `work` when there is a slot. Of those that wait, the asker with the least work running is next; equals take
+   * turns.
    * @param asker who takes turns with others; null for the server's own work, which is never refused
    * @param signal takes waiting work out of the queue; work that runs has to look at it itself
    * @throws AppError `rate_limited` when too much waits; the reason of `signal`; whatever `work` throws

@@ -1,4 +1,7 @@
-/** Structured log lines on standard error: JSON when not on a terminal, short text when on one; control characters and secrets removed. */
+/**
+ * Structured log lines on standard error: JSON when not on a terminal, short text when on one; control characters and
+ * secrets removed.
+ */
 import { clean, cleanFields } from "./text/redact.ts";
 
 type Level = "debug" | "info" | "warn" | "error";

@@ -1,4 +1,6 @@
-/** Reads a multipart/form-data body part by part as it arrives; nothing larger than one network chunk is held in memory. */
+/**
+ * Reads a multipart/form-data body part by part as it arrives; nothing larger than one network chunk is held in memory.
+ */
 import { AppError } from "../errors.ts";
 
 interface Part {

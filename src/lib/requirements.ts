@@ -1,4 +1,6 @@
-/** Reads pip's requirement files as this project writes them: one exact version each, with hashes on lines that go on. */
+/**
+ * Reads pip's requirement files as this project writes them: one exact version each, with hashes on lines that go on.
+ */
 
 export interface Pin {
   /** As written in the file; `uv` writes names in lower case. */

@@ -1,4 +1,7 @@
-/** JSON documents signed with Ed25519: one canonical text of a value, a key derived from a secret, and the check that needs the document alone. */
+/**
+ * JSON documents signed with Ed25519: one canonical text of a value, a key derived from a secret, and the check that
+ * needs the document alone.
+ */
 import { createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign, verify } from "node:crypto";
 
 /** What stands beside a document's own fields. `public_key` and `value` in base64: 32 bytes and 64. */
@@ -46,7 +49,8 @@ export function signJson<T extends object>(secret: string, purpose: string, valu
 
 /**
  * Checks a signed document.
- * @param key the public key it must bear, in base64; without it any key is taken, which shows only that nothing was changed since it was signed
+ * @param key the public key it must bear, in base64; without it any key is taken, which shows only that nothing was
+ *   changed since it was signed
  * @returns what is wrong in words; null when nothing is
  */
 export function signatureProblem(document: unknown, key?: string): string | null {

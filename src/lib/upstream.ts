@@ -1,4 +1,6 @@
-/** Talks to an engine of ours at `unix:/path` or `http://host:port`: one way to reach it, for probes and for requests. */
+/**
+ * Talks to an engine of ours at `unix:/path` or `http://host:port`: one way to reach it, for probes and for requests.
+ */
 import { lstatSync } from "node:fs";
 
 /** `fetch` arguments for `path` at `address`. */

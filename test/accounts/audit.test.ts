@@ -39,7 +39,7 @@ test("a change that fails leaves no row", async () => {
   expect(await verifyAudit(app.ctx)).toEqual(before);
 });
 
-test("every organisation reads its own rows, page by page", async () => {
+test("every organization reads its own rows, page by page", async () => {
   const seen: string[] = [];
   for (let after = ""; ; ) {
     const page = await list(`?limit=3${after && `&after=${after}`}`);

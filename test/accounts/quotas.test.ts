@@ -1,4 +1,7 @@
-/** Quotas of an organization over HTTP: what goes beyond one is refused and leaves nothing, also when many ask at once; other organizations are not touched. */
+/**
+ * Quotas of an organization over HTTP: what goes beyond one is refused and leaves nothing, also when many ask at once;
+ * other organizations are not touched.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { eq, sql } from "drizzle-orm";

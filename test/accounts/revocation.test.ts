@@ -1,4 +1,7 @@
-/** Revoking access reaches work under way over real HTTP: completions, waiting requests, live streams and downloads end at once. */
+/**
+ * Revoking access reaches work under way over real HTTP: completions, waiting requests, live streams and downloads end
+ * at once.
+ */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { createKey, revokeKey, setPassword } from "../../src/accounts/auth/service.ts";

@@ -81,7 +81,7 @@ test("a member sees his own work, requests and cost by every group, and no id of
   expect((await usage("key", "member")).requests).toMatchObject([{ group: t.keyIds.member }]);
 });
 
-test("an administrator sees everybody's of the organisation, and nothing of another", async () => {
+test("an administrator sees everybody's of the organization, and nothing of another", async () => {
   for (const group of GROUPS) {
     const all = await usage(group, "admin");
     expect(all.total_cost_usd).toBe(3);

@@ -1,4 +1,7 @@
-/** The command line as an administrator's script uses it: exit codes, help, accounts beside a running server, backup and restore. */
+/**
+ * The command line as an administrator's script uses it: exit codes, help, accounts beside a running server, backup and
+ * restore.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** What `doctor` says of an on-prem installation: engines, walls, address and proxy, database, air gap; and of a real engine. */
+/**
+ * What `doctor` says of an on-prem installation: engines, walls, address and proxy, database, air gap; and of a real
+ * engine.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** Who may read what the program keeps: real processes under an ordinary umask, on directories that were there before with open modes. */
+/**
+ * Who may read what the program keeps: real processes under an ordinary umask, on directories that were there before
+ * with open modes.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,

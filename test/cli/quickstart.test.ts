@@ -1,4 +1,7 @@
-/** `quickstart` as a user runs it, with a tiny model so that it takes seconds: on a server that runs, and starting one of its own. */
+/**
+ * `quickstart` as a user runs it, with a tiny model so that it takes seconds: on a server that runs, and starting one
+ * of its own.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** A base image is held to the digest its tag had at the first build: on an engine that answers like Docker's, and on a real one with a registry of its own. */
+/**
+ * A base image is held to the digest its tag had at the first build: on an engine that answers like Docker's, and on a
+ * real one with a registry of its own.
+ */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** A property: whatever a user puts into a job, the container asked for is walled off, sees nothing outside the data directory, and runs no shell. */
+/**
+ * A property: whatever a user puts into a job, the container asked for is walled off, sees nothing outside the data
+ * directory, and runs no shell.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";

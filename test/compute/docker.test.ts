@@ -1,4 +1,7 @@
-/** Real training in a real container: a server as an administrator starts it, the trainer image as the program builds it, and nothing between them but a socket. */
+/**
+ * Real training in a real container: a server as an administrator starts it, the trainer image as the program builds
+ * it, and nothing between them but a socket.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

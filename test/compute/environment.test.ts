@@ -1,4 +1,7 @@
-/** Making the trainer environment: which Python, which PyTorch, what pip's lines mean, and that only one process installs. */
+/**
+ * Making the trainer environment: which Python, which PyTorch, what pip's lines mean, and that only one process
+ * installs.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

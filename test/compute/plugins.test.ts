@@ -1,4 +1,7 @@
-/** Third-party plugins from the data directory: one that works is used, each that does not says at which stage, and the application goes on. */
+/**
+ * Third-party plugins from the data directory: one that works is used, each that does not says at which stage, and the
+ * application goes on.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

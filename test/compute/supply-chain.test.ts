@@ -1,4 +1,7 @@
-/** What is installed and by whom: every Python package has hashes, real pip refuses another file and a source archive, and nothing the server starts sees its secrets. */
+/**
+ * What is installed and by whom: every Python package has hashes, real pip refuses another file and a source archive,
+ * and nothing the server starts sees its secrets.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** Engines of other machines: TCP only with certificates both ways, SSH only with a known host key; against a real engine with TLS. */
+/**
+ * Engines of other machines: TCP only with certificates both ways, SSH only with a known host key; against a real
+ * engine with TLS.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, createHmac } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,6 @@
-/** An engine over SSH, against a real sshd: let in with the right keys, and nothing said to a host whose key is another. */
+/**
+ * An engine over SSH, against a real sshd: let in with the right keys, and nothing said to a host whose key is another.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";

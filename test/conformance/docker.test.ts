@@ -1,4 +1,7 @@
-/** The Docker provider under the conformance suite, against a real engine; and what only containers show: walls, memory, broken starts. */
+/**
+ * The Docker provider under the conformance suite, against a real engine; and what only containers show: walls, memory,
+ * broken starts.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** A launcher that waits with the libraries loaded: its work is like any other, and the server can end, restart or do without it. */
+/**
+ * A launcher that waits with the libraries loaded: its work is like any other, and the server can end, restart or do
+ * without it.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

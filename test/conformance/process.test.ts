@@ -1,4 +1,7 @@
-/** The process provider under the conformance suite, and the two things only it can show: a killed launcher, and pids used again. */
+/**
+ * The process provider under the conformance suite, and the two things only it can show: a killed launcher, and pids
+ * used again.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

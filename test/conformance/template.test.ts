@@ -1,4 +1,7 @@
-/** The plugin template against a cloud that speaks its API: what `plugin new` copies passes the suite once its calls are answered. */
+/**
+ * The plugin template against a cloud that speaks its API: what `plugin new` copies passes the suite once its calls are
+ * answered.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** Bad data of every kind: each gets a clear answer with the line and the field, nothing else of the file goes unchecked, and memory stays bounded. */
+/**
+ * Bad data of every kind: each gets a clear answer with the line and the field, nothing else of the file goes
+ * unchecked, and memory stays bounded.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { chatLines, settled, validated } from "../support/datasets.ts";

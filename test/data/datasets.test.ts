@@ -1,4 +1,7 @@
-/** Datasets over HTTP: formats become one chat form, versions are immutable and named by content, rows are paged, and nothing in use is deleted. */
+/**
+ * Datasets over HTTP: formats become one chat form, versions are immutable and named by content, rows are paged, and
+ * nothing in use is deleted.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { resolveTrainingData, splitPath } from "../../src/data/datasets/service.ts";
@@ -286,7 +289,7 @@ describe("deleting", () => {
   });
 });
 
-test("a dataset of another organisation does not exist", async () => {
+test("a dataset of another organization does not exist", async () => {
   const { dataset } = await validated(lab, chatLines(12).join("\n"));
   for (const [method, path] of [
     ["GET", ""],

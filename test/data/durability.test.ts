@@ -1,4 +1,7 @@
-/** What happens to data when the disk is full, the server is killed, or a file is far larger than the memory allowed: nothing is lost, nothing is half. */
+/**
+ * What happens to data when the disk is full, the server is killed, or a file is far larger than the memory allowed:
+ * nothing is lost, nothing is half.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,6 @@
-/** Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems. */
+/**
+ * Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems.
+ */
 import { describe, expect, test } from "bun:test";
 import type { PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
 import { createTextRows } from "../../src/data/validation/fast-path/text-row.ts";

@@ -190,7 +190,7 @@ describe("files", () => {
     }
   });
 
-  test("a file of another organisation does not exist", async () => {
+  test("a file of another organization does not exist", async () => {
     const file = await upload(rows(2));
     for (const [method, path] of [
       ["GET", `/v1/files/${file.id}`],

@@ -1,4 +1,7 @@
-/** Preference rows, marked answers and plain text over HTTP: every dialect becomes the one form of its type, and what is wrong is told by line and field. */
+/**
+ * Preference rows, marked answers and plain text over HTTP: every dialect becomes the one form of its type, and what is
+ * wrong is told by line and field.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { canonicalRows, chatLine, validated } from "../support/datasets.ts";

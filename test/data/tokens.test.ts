@@ -1,4 +1,7 @@
-/** Real data through every format, and token counts that agree with Python's transformers to the token. Skips, by name, what is not on this machine. */
+/**
+ * Real data through every format, and token counts that agree with Python's transformers to the token. Skips, by name,
+ * what is not on this machine.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -99,7 +102,10 @@ const TOOL_TEMPLATE = `{%- if tools %}{{- '<|im_start|>system\\nTools:\\n' }}{%-
 {%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>' + '\\n' }}{%- endif %}
 {%- endfor %}`;
 
-/** Tokens of canonical rows, as the trainer's own library counts them, one list a row with a length for each of its sequences; arguments: pairs of model directory and rows. */
+/**
+ * Tokens of canonical rows, as the trainer's own library counts them, one list a row with a length for each of its
+ * sequences; arguments: pairs of model directory and rows.
+ */
 const COUNT = `
 import json, sys
 from transformers import AutoTokenizer

@@ -1,4 +1,7 @@
-/** JSON on its way into the database, and the repair of text that went in broken: looked at as bytes, since reading broken text ends the process. */
+/**
+ * JSON on its way into the database, and the repair of text that went in broken: looked at as bytes, since reading
+ * broken text ends the process.
+ */
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** Text that no reader can hold, and characters nobody sees: what is refused, what is replaced, and what is repaired. The server runs as a process of its own, since broken text in the database would end it. */
+/**
+ * Text that no reader can hold, and characters nobody sees: what is refused, what is replaced, and what is repaired.
+ * The server runs as a process of its own, since broken text in the database would end it.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -40,7 +43,9 @@ function pathOf({ method, path }: Route, made: Everything): string {
   return query ? `${filled}?${new URLSearchParams(query)}` : filled;
 }
 
-/** `body` once for every text in it and every field its schema knows, with `bad` there instead; and with a key of `bad`. */
+/**
+ * `body` once for every text in it and every field its schema knows, with `bad` there instead; and with a key of `bad`.
+ */
 function variants(body: Json, schema: Json | null, bad: string): [field: string, body: Json][] {
   const found: [string, Json][] = [["(key)", { ...body, [bad]: "x" }]];
   const fields = new Set([...Object.keys(body), ...propertiesOf(schema)]);

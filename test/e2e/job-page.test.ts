@@ -1,4 +1,7 @@
-/** The job page in a real browser: it moves by itself, lets the reader read, catches up after a restart, and reads without a script. */
+/**
+ * The job page in a real browser: it moves by itself, lets the reader read, catches up after a restart, and reads
+ * without a script.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";

@@ -1,4 +1,7 @@
-/** The main road in a real browser, against a real server and a real trainer: sign in, upload, train, watch the curve move, deploy, chat; in at most nine clicks. */
+/**
+ * The main road in a real browser, against a real server and a real trainer: sign in, upload, train, watch the curve
+ * move, deploy, chat; in at most nine clicks.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Two more methods in a real browser, with SmolLM2 and a real trainer: pairs of answers by DPO, and conversations on a base of four bits; each judged before and after. */
+/**
+ * Two more methods in a real browser, with SmolLM2 and a real trainer: pairs of answers by DPO, and conversations on a
+ * base of four bits; each judged before and after.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Playground and keyboard in a real browser: an answer is mended and saved to a dataset; questions keep the focus, keys lead everywhere. */
+/**
+ * Playground and keyboard in a real browser: an answer is mended and saved to a dataset; questions keep the focus, keys
+ * lead everywhere.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { splitPath } from "../../src/data/datasets/service.ts";

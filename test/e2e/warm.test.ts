@@ -1,4 +1,7 @@
-/** A training begun by a warm launcher, and one that is reproduced, are the training they would have been: the same losses, bit for bit. */
+/**
+ * A training begun by a warm launcher, and one that is reproduced, are the training they would have been: the same
+ * losses, bit for bit.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";

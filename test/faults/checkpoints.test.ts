@@ -1,4 +1,7 @@
-/** The newest checkpoint is damaged, or its trainer dies while it saves: the run goes on from the one before, and says so. */
+/**
+ * The newest checkpoint is damaged, or its trainer dies while it saves: the run goes on from the one before, and says
+ * so.
+ */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { closeSync, openSync, readSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** The machine's clock jumps while jobs run, or while the server is down: nobody is given up for it, and nobody is billed for it. */
+/**
+ * The machine's clock jumps while jobs run, or while the server is down: nobody is given up for it, and nobody is
+ * billed for it.
+ */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { join } from "node:path";
 import { systemClock } from "../../src/lib/clock.ts";

@@ -1,4 +1,7 @@
-/** The server dies: at random moments, and at each of the moments between two steps that belong together. Work goes on and is found again, once. */
+/**
+ * The server dies: at random moments, and at each of the moments between two steps that belong together. Work goes on
+ * and is found again, once.
+ */
 import { afterAll, beforeAll, describe } from "bun:test";
 import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { until } from "../support/live.ts";

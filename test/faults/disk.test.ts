@@ -1,4 +1,7 @@
-/** The disk is full: for the database, and in the middle of an upload. Both rows run in one script on a small file system of its own. */
+/**
+ * The disk is full: for the database, and in the middle of an upload. Both rows run in one script on a small file
+ * system of its own.
+ */
 import { afterAll, describe } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** The same faults with the real trainer: the server dies or stays away while it trains, it is killed while it saves, and it is left without memory. */
+/**
+ * The same faults with the real trainer: the server dies or stays away while it trains, it is killed while it saves,
+ * and it is left without memory.
+ */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { existsSync, readdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";

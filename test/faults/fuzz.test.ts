@@ -1,4 +1,6 @@
-/** Two minutes of the fuzzer with a fixed seed: nothing that is sent to a server ends it, fails it or fills its memory. */
+/**
+ * Two minutes of the fuzzer with a fixed seed: nothing that is sent to a server ends it, fails it or fills its memory.
+ */
 import { describe, expect, test } from "bun:test";
 import { fuzz } from "../../scripts/fuzz.ts";
 import { mutated, randomOf } from "../support/mutations.ts";

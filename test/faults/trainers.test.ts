@@ -1,4 +1,7 @@
-/** The trainer, its connection or its machine fails: the server tells a slow one from a dead one, and never lets two of them write. */
+/**
+ * The trainer, its connection or its machine fails: the server tells a slow one from a dead one, and never lets two of
+ * them write.
+ */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { renameSync } from "node:fs";
 import { until } from "../support/live.ts";

@@ -1,4 +1,7 @@
-/** Golden files: what is sent to the engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden` writes them anew. */
+/**
+ * Golden files: what is sent to the engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden` writes
+ * them anew.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

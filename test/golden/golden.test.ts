@@ -1,4 +1,7 @@
-/** Golden files: a training request and the facts it meets in, the frozen numbers out. `UPDATE_GOLDEN=1 bun test test/golden` writes them anew. */
+/**
+ * Golden files: a training request and the facts it meets in, the frozen numbers out. `UPDATE_GOLDEN=1 bun test
+ * test/golden` writes them anew.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

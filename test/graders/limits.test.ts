@@ -1,4 +1,7 @@
-/** Templates of graders that become long texts: counted before anything is joined, and refused by the name of their field. */
+/**
+ * Templates of graders that become long texts: counted before anything is joined, and refused by the name of their
+ * field.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Filling, MAX_FILLED, MAX_FILLED_TOGETHER, sampleOf, TemplateError } from "../../src/graders/template.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";

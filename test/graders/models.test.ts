@@ -1,4 +1,6 @@
-/** Graders that ask models: through the gateway, as the one who grades, with every kind of answer an engine can give. */
+/**
+ * Graders that ask models: through the gateway, as the one who grades, with every kind of answer an engine can give.
+ */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { deployment } from "../../src/db/schema/deployments.ts";
@@ -139,7 +141,7 @@ describe("models that grade", () => {
     expect([found.reward, found.metadata.token_usage]).toEqual([0.4, 30]);
   });
 
-  test("another organisation's tuned model does not exist, and its engine is not asked", async () => {
+  test("another organization's tuned model does not exist, and its engine is not asked", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     const body = { grader: { ...score, model: id }, model_sample: "x", item: { w: "y" } };
     expect(await refusal("run", body, "other")).toEqual([400, "model_not_found", "grader.model"]);

@@ -1,4 +1,7 @@
-/** Python graders in namespaces of this machine: what they can do, and every wall they run against. Skipped where the system makes no such namespaces. */
+/**
+ * Python graders in namespaces of this machine: what they can do, and every wall they run against. Skipped where the
+ * system makes no such namespaces.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Every route of the application × {nobody, other organisation, member, administrator}: generated from the routes themselves, so a new one cannot be forgotten. */
+/**
+ * Every route of the application × {nobody, other organization, member, administrator}: generated from the routes
+ * themselves, so a new one cannot be forgotten.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import * as v from "valibot";
@@ -31,7 +34,7 @@ const PUBLIC = [
 const NAMES_THINGS =
   /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|sweeps|sweeps\/plan|deployments|chat\/completions|completions)$/;
 
-/** Things that belong to the installation rather than to an organisation. */
+/** Things that belong to the installation rather than to an organization. */
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;
 /** Hosts that are not this server's, and values that are no host. */
 const HOSTS = ["x", "ab", "abc", "", "a:b", "127.0.0.1:99999", "x y.localhost", "evil.example"];
@@ -227,13 +230,13 @@ describe("every route", () => {
     expect(await sweep(list, send, refused)).toEqual([]);
   });
 
-  test("that reads is open to members of the organisation, and never fails", async () => {
+  test("that reads is open to members of the organization, and never fails", async () => {
     const list = wanted((each) => each.method === "GET" && each.access === "member" && !ENDLESS.test(each.route));
     const fine = (status: number) => status < 400 || status === 409 || status === 410;
     for (const as of ["member", "admin"] as const) expect(await sweep(list, (each) => ask(each, as), fine)).toEqual([]);
   }, 60_000);
 
-  test("that reads one thing has no such thing for another organisation", async () => {
+  test("that reads one thing has no such thing for another organization", async () => {
     const list = wanted(
       (each) => each.method === "GET" && each.hasId && each.access === "member" && !SHARED.test(each.route),
     );
@@ -246,7 +249,7 @@ describe("every route", () => {
     ).toEqual([]);
   });
 
-  test("that lists shows another organisation nothing of this one", async () => {
+  test("that lists shows another organization nothing of this one", async () => {
     const { base: _, org: __, host: ___, ...own } = made;
     const list = wanted(
       (each) => each.method === "GET" && !each.hasId && each.access === "member" && !ENDLESS.test(each.route),
@@ -258,7 +261,7 @@ describe("every route", () => {
     expect(await sweep(list, (each) => ask(each, "other"), clean)).toEqual([]);
   });
 
-  test("that changes one thing has no such thing for another organisation", async () => {
+  test("that changes one thing has no such thing for another organization", async () => {
     const list = wanted((each) => unsafe(each) && each.hasId && each.access === "member" && !SHARED.test(each.route));
     expect(
       await sweep(
@@ -269,7 +272,7 @@ describe("every route", () => {
     ).toEqual([]);
   });
 
-  test("that takes the name of a thing makes nothing of another organisation's", async () => {
+  test("that takes the name of a thing makes nothing of another organization's", async () => {
     const list = wanted((each) => NAMES_THINGS.test(each.key));
     const refused = async (status: number, each: Case, answer: Response) => {
       // A page may show its form again, with what is wrong; the API says no.
@@ -283,7 +286,7 @@ describe("every route", () => {
     }
   });
 
-  test("that streams a job has no such job for another organisation", async () => {
+  test("that streams a job has no such job for another organization", async () => {
     const answer = await app.request("GET", `/v1/stream?jobs=${made.job}`, { as: "other" });
     await answer.body?.cancel();
     expect(answer.status).toBe(404);

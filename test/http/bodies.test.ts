@@ -1,4 +1,7 @@
-/** Bodies made to hurt, against a real server: nested JSON on every route that takes a body, bodies without credentials, bodies without end. */
+/**
+ * Bodies made to hurt, against a real server: nested JSON on every route that takes a body, bodies without credentials,
+ * bodies without end.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { accessOf } from "../../src/http/access.ts";
 import { isTooDeep, MAX_JSON_DEPTH } from "../../src/lib/text/json.ts";

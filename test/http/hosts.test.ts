@@ -1,4 +1,7 @@
-/** The name and path a request asks for: gate, router and errors read them alike, and what is no address is refused first. */
+/**
+ * The name and path a request asks for: gate, router and errors read them alike, and what is no address is refused
+ * first.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";

@@ -1,4 +1,7 @@
-/** What holds for every request: limits and types of bodies, error answers, host names, headers, and the description of the API. */
+/**
+ * What holds for every request: limits and types of bodies, error answers, host names, headers, and the description of
+ * the API.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readsItself } from "../../src/http/body.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";

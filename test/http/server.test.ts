@@ -1,4 +1,7 @@
-/** The listeners of one server: TCP for people and clients, a socket for trainers, a socket for the administrator, and one owner of a data directory. */
+/**
+ * The listeners of one server: TCP for people and clients, a socket for trainers, a socket for the administrator, and
+ * one owner of a data directory.
+ */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";

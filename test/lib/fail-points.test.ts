@@ -1,4 +1,7 @@
-/** The places where tests kill the server: off by default, refused where anyone else could reach the server, and struck at the count asked for. */
+/**
+ * The places where tests kill the server: off by default, refused where anyone else could reach the server, and struck
+ * at the count asked for.
+ */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";

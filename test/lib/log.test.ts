@@ -1,4 +1,7 @@
-/** The log hides secrets in whatever is logged: texts, stacks, nested values, headers; one bounded line each, in linear time. */
+/**
+ * The log hides secrets in whatever is logged: texts, stacks, nested values, headers; one bounded line each, in linear
+ * time.
+ */
 import { describe, expect, test } from "bun:test";
 import { AppError } from "../../src/errors.ts";
 import { createLog, type Fields } from "../../src/lib/log.ts";

@@ -203,7 +203,7 @@ test("a repository with pickles alone is refused before anything is fetched", as
   expect([reply.status, (await reply.json()).error.message]).toEqual([400, expect.stringContaining("pickled")]);
 });
 
-test("a licence that is not a free one waits for a person", async () => {
+test("a license that is not a free one waits for a person", async () => {
   license = "llama3.2";
   const t = await app();
   expect(await fetchModel(t)).toMatchObject({

@@ -1,4 +1,7 @@
-/** Import of models by path: only from directories the administrator named, links resolved, nothing of the disk shown to others, templates tried first. */
+/**
+ * Import of models by path: only from directories the administrator named, links resolved, nothing of the disk shown to
+ * others, templates tried first.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -35,7 +35,7 @@ const LINES: Record<RowType, object[]> = {
     { messages: [user("hm"), says("well"), user("so?"), says("yes")], label: true },
     { messages: [user("ho"), says("no!")], label: false },
   ],
-  prompt: [{ messages: [user("which colour?")], answer: "red" }],
+  prompt: [{ messages: [user("which color?")], answer: "red" }],
   text: [{ text: "The user says a number." }, { text: "Näher, mein 😀, zu dir" }, { text: "and on ".repeat(60) }],
 };
 interface Sequence {
@@ -219,7 +219,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     expect(order.slice(0, 2)).toEqual(["member", "admin 200"]);
   });
 
-  test("nobody sees another organisation's rows, and bad questions are answered by field", async () => {
+  test("nobody sees another organization's rows, and bad questions are answered by field", async () => {
     const path = `/v1/datasets/${datasets.chat.id}/seen`;
     expect((await lab.request("GET", path, { as: "otherAdmin" })).status).toBe(404);
     for (const [query, status] of [

@@ -1,4 +1,4 @@
-/** Base models, licences, tuned models and checkpoints over HTTP. */
+/** Base models, licenses, tuned models and checkpoints over HTTP. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -61,7 +61,7 @@ describe("the catalogue", () => {
     }
   });
 
-  test("is listed with licence, numbers and state, the default first named", async () => {
+  test("is listed with license, numbers and state, the default first named", async () => {
     const { data } = await t.json<{ data: (Base & { default: boolean })[] }>("GET", "/v1/base_models");
     expect(data.filter((one) => one.default).map((one) => one.id)).toEqual(["smollm2-135m-instruct"]);
     expect(data.find((one) => one.id === "llama-3.2-1b-instruct")).toMatchObject({
@@ -175,8 +175,8 @@ describe("import of a local directory", () => {
   });
 });
 
-describe("licences", () => {
-  test("one that asks for acceptance is asked for by name before use, for each organisation", async () => {
+describe("licenses", () => {
+  test("one that asks for acceptance is asked for by name before use, for each organization", async () => {
     await readyBase(t.ctx, "llama-3.2-1b-instruct", "Llama 3.2 Community License");
     const use = (as: "admin" | "other") =>
       requireReadyBase(t.ctx, t.actor(as), "meta-llama/Llama-3.2-1B-Instruct").then(

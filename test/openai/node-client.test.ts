@@ -1,4 +1,6 @@
-/** OpenAI's own JavaScript client, unmodified, through a whole supervised job against a real server and a real trainer. */
+/**
+ * OpenAI's own JavaScript client, unmodified, through a whole supervised job against a real server and a real trainer.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import OpenAI, { toFile } from "openai";
@@ -46,7 +48,10 @@ async function recording(input: RequestInfo | URL, init?: RequestInit): Promise<
   return answer;
 }
 
-/** What a call was refused with; null when it was not. The client's promises are lazy, so they are awaited here and not by `rejects`. */
+/**
+ * What a call was refused with; null when it was not. The client's promises are lazy, so they are awaited here and not
+ * by `rejects`.
+ */
 async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
   try {
     await call;
@@ -56,7 +61,9 @@ async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
   }
 }
 
-/** Null where this machine cannot wall Python graders off, which the rooms' own tests tell; anything else is thrown on. */
+/**
+ * Null where this machine cannot wall Python graders off, which the rooms' own tests tell; anything else is thrown on.
+ */
 function refusedSandbox(error: unknown): null {
   if (error instanceof OpenAI.APIError && error.code === "sandbox_unavailable") return null;
   throw error;

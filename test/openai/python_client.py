@@ -1,4 +1,5 @@
-"""OpenAI's own Python client, unmodified, through a whole supervised job. Prints one JSON object; any failed expectation raises."""
+"""OpenAI's own Python client, unmodified, through a whole supervised job. Prints one JSON object; any failed
+expectation raises."""
 
 import hashlib
 import json

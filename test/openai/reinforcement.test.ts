@@ -1,4 +1,7 @@
-/** OpenAI's own JavaScript client through a whole reinforcement job: prompts, a grader, a real trainer whose answers the server grades. */
+/**
+ * OpenAI's own JavaScript client through a whole reinforcement job: prompts, a grader, a real trainer whose answers the
+ * server grades.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI, { toFile } from "openai";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";

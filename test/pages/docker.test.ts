@@ -1,4 +1,7 @@
-/** Containers as people watch them: SmolLM2 training in a real container, seen in a real browser on the job, host and queue pages. */
+/**
+ * Containers as people watch them: SmolLM2 training in a real container, seen in a real browser on the job, host and
+ * queue pages.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";

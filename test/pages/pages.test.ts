@@ -106,7 +106,7 @@ describe("pages", () => {
     expect(rows(first.text).filter((id) => rows(second.text).includes(id))).toEqual([]);
   });
 
-  test("another organisation's job is not there", async () => {
+  test("another organization's job is not there", async () => {
     const answer = await t.request("GET", `/jobs/${job(0)}`, { as: "other", headers: PAGE });
     expect(answer.status).toBe(404);
   });

@@ -1,4 +1,7 @@
-/** The queue's pages over HTTP: the timeline and its tables for an administrator and for another team, a job's place, a team's share, and the wishes in the new-job form. */
+/**
+ * The queue's pages over HTTP: the timeline and its tables for an administrator and for another team, a job's place, a
+ * team's share, and the wishes in the new-job form.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";

@@ -1,4 +1,7 @@
-/** The test command finds the tests that words mean, reads what the runners report, and names the files that are worth a second try. */
+/**
+ * The test command finds the tests that words mean, reads what the runners report, and names the files that are worth a
+ * second try.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

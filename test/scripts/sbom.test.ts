@@ -1,4 +1,6 @@
-/** The list of packages is valid CycloneDX 1.6 by the official schema, complete, and made of nothing but the lock files. */
+/**
+ * The list of packages is valid CycloneDX 1.6 by the official schema, complete, and made of nothing but the lock files.
+ */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";

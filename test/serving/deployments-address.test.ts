@@ -1,4 +1,7 @@
-/** An engine is reached only where its launch put it: a trainer that announces another address gets no request, and its attempt fails. */
+/**
+ * An engine is reached only where its launch put it: a trainer that announces another address gets no request, and its
+ * attempt fails.
+ */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";

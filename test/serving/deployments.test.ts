@@ -1,4 +1,7 @@
-/** Deployments over HTTP with real engines on sockets: start, wake, sleep, death, restart of the server. Only the launching of processes is the test's. */
+/**
+ * Deployments over HTTP with real engines on sockets: start, wake, sleep, death, restart of the server. Only the
+ * launching of processes is the test's.
+ */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -42,7 +45,10 @@ const reach = (id: string, state: string, ms = 8000) =>
     20,
   );
 
-/** Does for serve jobs what pipeline, provider and trainer do: starts an engine for a queued one, ends one that is being stopped. */
+/**
+ * Does for serve jobs what pipeline, provider and trainer do: starts an engine for a queued one, ends one that is being
+ * stopped.
+ */
 interface Launcher {
   engines: Map<string, TestEngine>;
   started: number;

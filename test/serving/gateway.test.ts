@@ -206,7 +206,7 @@ describe("refusals", () => {
     expect(await codeOf(reply)).toEqual([413, "request_too_large"]);
   });
 
-  test("another organisation's tuned model does not exist", async () => {
+  test("another organization's tuned model does not exist", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     expect(await codeOf(await chat({ model: id, messages }, { key: t.keys.other }))).toEqual([404, "model_not_found"]);
   });

@@ -1,8 +1,11 @@
-/** The whole application in this process, on a database cloned from a migrated and seeded template: a few milliseconds a test. */
+/**
+ * The whole application in this process, on a database cloned from a migrated and seeded template: a few milliseconds a
+ * test.
+ */
 import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createKey, createOrganisation, createUser } from "../../src/accounts/auth/service.ts";
+import { createKey, createOrganization, createUser } from "../../src/accounts/auth/service.ts";
 import { type App, createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
 import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
@@ -11,7 +14,10 @@ import { answerCheck } from "./answers.ts";
 import { MODEL_ROOTS } from "./live.ts";
 
 export const PASSWORD = "correct-horse-41-battery";
-/** `admin` and `member` belong to one organisation, `other` is a plain member of another, `otherAdmin` administers from that other one. */
+/**
+ * `admin` and `member` belong to one organization, `other` is a plain member of another, `otherAdmin` administers from
+ * that other one.
+ */
 export type As = "admin" | "member" | "other" | "otherAdmin";
 export type Asker = As | "anonymous";
 
@@ -45,7 +51,7 @@ async function makeTemplate(): Promise<Seed> {
     createUser(ctx, systemActor(), { email: EMAILS[as], password: PASSWORD, role, org: org || undefined, orgName });
   const admin = await make("admin", "admin", "", "Alpha");
   const member = await make("member", "member", admin.org);
-  const other = await make("other", "member", await createOrganisation(ctx, systemActor(), "Beta"));
+  const other = await make("other", "member", await createOrganization(ctx, systemActor(), "Beta"));
   const otherAdmin = await make("otherAdmin", "admin", other.org);
   const users = { admin: admin.id, member: member.id, other: other.id, otherAdmin: otherAdmin.id };
   const keys = {} as Seed["keys"];
@@ -98,7 +104,7 @@ export interface TestAppOptions {
   ctx?: Partial<Ctx>;
 }
 
-/** An application with two organisations, four users and a key each. Close it at the end of the test. */
+/** An application with two organizations, four users and a key each. Close it at the end of the test. */
 export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
   template ??= makeTemplate();
   const seed = await template;

@@ -1,4 +1,6 @@
-/** A job with a running attempt, made straight in the database, and a client that speaks the trainer protocol for it. */
+/**
+ * A job with a running attempt, made straight in the database, and a client that speaks the trainer protocol for it.
+ */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainSpec } from "../../src/contract/spec.ts";
@@ -122,7 +124,7 @@ async function place(t: TestApp): Promise<void> {
   );
 }
 
-/** Makes a running job of organisation A (or `org`) with one attempt; with `jobId`, one more attempt of that job. */
+/** Makes a running job of organization A (or `org`) with one attempt; with `jobId`, one more attempt of that job. */
 export async function makeTrainer(
   t: TestApp,
   options: { spec?: TrainSpec; jobId?: string; number?: number; org?: string } = {},

@@ -1,4 +1,6 @@
-/** A real browser on the application in this process: signed in, with every script error and policy violation collected. */
+/**
+ * A real browser on the application in this process: signed in, with every script error and policy violation collected.
+ */
 import { existsSync } from "node:fs";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { type App, createApp } from "../../src/app.ts";

@@ -1,4 +1,7 @@
-/** A cluster on paper: jobs arrive, run and end under a scheduling policy, with a clock that jumps from event to event. Used by tests and benchmarks. */
+/**
+ * A cluster on paper: jobs arrive, run and end under a scheduling policy, with a clock that jumps from event to event.
+ * Used by tests and benchmarks.
+ */
 import {
   type Capacity,
   type Input,

@@ -1,4 +1,7 @@
-/** The trainer image for tests, built by the program's own verb from the real Dockerfile on the base image: no network, wheels from the cache. */
+/**
+ * The trainer image for tests, built by the program's own verb from the real Dockerfile on the base image: no network,
+ * wheels from the cache.
+ */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { assetsHash } from "../../src/assets.ts";
@@ -30,7 +33,10 @@ async function ensureWheels(): Promise<void> {
   writeFileSync(mark, "");
 }
 
-/** The image of these very sources; built when the engine has none (about four minutes once, seconds when only sources changed). */
+/**
+ * The image of these very sources; built when the engine has none (about four minutes once, seconds when only sources
+ * changed).
+ */
 export async function trainerImage({ engine }: TestDocker): Promise<FoundImage> {
   const version = assetsHash("trainer").slice(0, 16);
   const found = (await listImages(engine)).find((one) => one.role === "trainer" && one.version === version);

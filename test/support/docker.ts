@@ -1,4 +1,7 @@
-/** A real Docker Engine for tests: the one a running test command started, the one DOCKER_HOST names, or one started here on the cached data root. */
+/**
+ * A real Docker Engine for tests: the one a running test command started, the one DOCKER_HOST names, or one started
+ * here on the cached data root.
+ */
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -42,7 +45,10 @@ export async function runProgram(argv: string[], options: { stdin?: Blob } = {})
   if ((await child.exited) !== 0) throw new Error(`${argv[0]} failed: ${(out + err).trim().slice(-600)}`);
 }
 
-/** Starts an engine on `dataRoot`; it has no bridge, since nothing here may have a network. `extra` are further arguments of dockerd. */
+/**
+ * Starts an engine on `dataRoot`; it has no bridge, since nothing here may have a network. `extra` are further
+ * arguments of dockerd.
+ */
 export async function startDockerd(dataRoot: string, socket: string, extra: string[] = []) {
   // The engine's own sockets need a short path.
   const run = mkdtempSync(join(tmpdir(), "ftl-dockerd-"));

@@ -1,4 +1,7 @@
-/** A small engine that speaks as a trainer of kind `serve` does, on a Unix socket, and can be told to be slow, to fail or to die. */
+/**
+ * A small engine that speaks as a trainer of kind `serve` does, on a Unix socket, and can be told to be slow, to fail
+ * or to die.
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

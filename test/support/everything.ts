@@ -1,4 +1,4 @@
-/** One of everything in one organisation, as rows: what the access matrix points other people at. */
+/** One of everything in one organization, as rows: what the access matrix points other people at. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInvitation } from "../../src/accounts/organizations/invitations.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
@@ -35,7 +35,7 @@ export interface Everything {
   host: string;
 }
 
-/** Makes one of everything in organisation A. */
+/** Makes one of everything in organization A. */
 export async function makeEverything(app: TestApp): Promise<Everything> {
   const { ctx } = app;
   const org = app.orgs.a;

@@ -1,4 +1,7 @@
-/** The requests of the fuzzer: every route of the application with a body it takes, and the n-th mutation of one of them. */
+/**
+ * The requests of the fuzzer: every route of the application with a body it takes, and the n-th mutation of one of
+ * them.
+ */
 import type { AnyElysia } from "elysia";
 import type { Everything } from "./everything.ts";
 import {
@@ -152,7 +155,10 @@ function everyText(value: unknown, text: string): unknown[] {
   );
 }
 
-/** Every text of every body once as half a surrogate pair and once with control characters: nothing is left to chance there. */
+/**
+ * Every text of every body once as half a surrogate pair and once with control characters: nothing is left to chance
+ * there.
+ */
 export function plainWrites(routes: readonly FuzzRoute[], options: FuzzOptions): FuzzRequest[] {
   const texts = ["surrogates", "controls"]
     .filter((kind) => !options.skipped.has(kind))

@@ -1,4 +1,7 @@
-/** A whole lab in this process with real trainer processes: application, trainer socket, pipeline, and the fake trainer in place of torch. */
+/**
+ * A whole lab in this process with real trainer processes: application, trainer socket, pipeline, and the fake trainer
+ * in place of torch.
+ */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";

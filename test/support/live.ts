@@ -1,4 +1,7 @@
-/** A real server in a child process on its own data directory, as an administrator would start it: for tests that kill, restart and use it from outside. */
+/**
+ * A real server in a child process on its own data directory, as an administrator would start it: for tests that kill,
+ * restart and use it from outside.
+ */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";

@@ -179,7 +179,10 @@ export const TYPES = [
   "a/b/c",
 ];
 
-/** Headers that some part of the server reads, with values it does not expect. One line each: the socket takes them as they are. */
+/**
+ * Headers that some part of the server reads, with values it does not expect. One line each: the socket takes them as
+ * they are.
+ */
 export function headersOf(random: Random, skipped: Skipped): Record<string, string> {
   const name = random.pick([
     "accept",

@@ -1,4 +1,7 @@
-/** Checks answers against OpenAI's published OpenAPI file, when that file lies beside the project (it is not ours to ship). */
+/**
+ * Checks answers against OpenAI's published OpenAPI file, when that file lies beside the project (it is not ours to
+ * ship).
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import Ajv2020, { type ValidateFunction } from "ajv/dist/2020";
@@ -12,7 +15,10 @@ export const contractMissing = existsSync(SPEC) ? null : `no OpenAPI file at ${S
 let ajv: Ajv2020 | null = null;
 const compiled = new Map<string, ValidateFunction>();
 
-/** The file still uses OpenAPI 3.0's `nullable` and boolean `exclusiveMinimum` here and there: said in JSON Schema's words instead. */
+/**
+ * The file still uses OpenAPI 3.0's `nullable` and boolean `exclusiveMinimum` here and there: said in JSON Schema's
+ * words instead.
+ */
 function modern(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(modern);
   if (typeof node !== "object" || node === null) return node;

@@ -7,7 +7,9 @@ interface RawAnswer {
   body: string;
 }
 
-/** The answer to `text`, read until the server closes; status 0 when it closed without one. Send `connection: close`. */
+/**
+ * The answer to `text`, read until the server closes; status 0 when it closed without one. Send `connection: close`.
+ */
 export function sendRaw(url: string, text: string | Uint8Array, timeoutMs = 20_000): Promise<RawAnswer> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {

@@ -1,4 +1,7 @@
-/** A process of its own that runs regular expressions on hostile texts: prints the one it begins with, then how slow it was. */
+/**
+ * A process of its own that runs regular expressions on hostile texts: prints the one it begins with, then how slow it
+ * was.
+ */
 import { type FoundRegex, hostileTexts } from "./regexes.ts";
 
 /** Processor time that one scan of the longest text may take. Linear ones take under 5 ms, quadratic ones seconds. */

@@ -1,4 +1,6 @@
-/** Regular expressions of source files: finds every literal, and makes the long texts that a slow one takes long for. */
+/**
+ * Regular expressions of source files: finds every literal, and makes the long texts that a slow one takes long for.
+ */
 
 export interface FoundRegex {
   path: string;

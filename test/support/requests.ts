@@ -1,7 +1,10 @@
-/** What the access matrix asks routes with: parameters, bodies and queries that name things of organisation A wherever something can be named. */
+/**
+ * What the access matrix asks routes with: parameters, bodies and queries that name things of organization A wherever
+ * something can be named.
+ */
 import type { Everything } from "./everything.ts";
 
-/** What stands for the parameters of a path, by the longest start that fits: things of organisation A. */
+/** What stands for the parameters of a path, by the longest start that fits: things of organization A. */
 export const PARAMS: Record<string, (e: Everything) => Record<string, string>> = {
   "/assets/": () => ({ "*": "app.css" }),
   "/v1/keys/": (e) => ({ id: e.key }),
@@ -40,10 +43,10 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/deployments/": (e) => ({ id: e.deployment }),
 };
 
-/** A sweep of a training on the base and file of organisation A. */
+/** A sweep of a training on the base and file of organization A. */
 const sweepBody = (e: Everything) => ({ training: { model: e.base, training_file: e.file }, space: { seed: [1] } });
 
-/** A grader that asks the model of organisation A. */
+/** A grader that asks the model of organization A. */
 const judge = (model: string) => ({
   type: "score_model",
   name: "judge",
@@ -51,7 +54,7 @@ const judge = (model: string) => ({
   input: [{ role: "user", content: "How good is {{sample.output_text}}?" }],
 });
 
-/** Bodies for routes that need one: naming things of organisation A wherever something can be named. */
+/** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),

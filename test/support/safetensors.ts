@@ -1,6 +1,9 @@
 /** Makes small safetensors files, whole or broken on purpose. */
 
-/** Bytes of a file with these tensors (float32), in order, one after the other. `metadata` makes equal tensors differ in bytes. */
+/**
+ * Bytes of a file with these tensors (float32), in order, one after the other. `metadata` makes equal tensors differ in
+ * bytes.
+ */
 export function safetensors(tensors: Record<string, number[]>, metadata: Record<string, string> = {}): Uint8Array {
   const header: Record<string, unknown> = { __metadata__: metadata };
   let at = 0;

@@ -1,4 +1,7 @@
-/** Seeded datasets with real rows on disk, checked by the same code that checks uploads: ready, with remarks, failed, waiting for a mapping. */
+/**
+ * Seeded datasets with real rows on disk, checked by the same code that checks uploads: ready, with remarks, failed,
+ * waiting for a mapping.
+ */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Actor, Ctx } from "../../src/ctx.ts";

@@ -65,7 +65,10 @@ function scoreOf(answers: Answer[]): SideScore {
   };
 }
 
-/** Adds the evaluation of training job `n`. `exact`: how often base and tuned model are right; null when the work failed. */
+/**
+ * Adds the evaluation of training job `n`. `exact`: how often base and tuned model are right; null when the work
+ * failed.
+ */
 export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, exact: [number, number] | null): Promise<void> {
   const train = seedSpec(n);
   const id = idOf("job-", n);

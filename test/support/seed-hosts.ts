@@ -1,4 +1,7 @@
-/** Seeded machines: one with eight cards and a day of curves, one with MIG slices; in the failing form, lost and silent ones. */
+/**
+ * Seeded machines: one with eight cards and a day of curves, one with MIG slices; in the failing form, lost and silent
+ * ones.
+ */
 import type { Ctx } from "../../src/ctx.ts";
 import { gpu, host, hostSample } from "../../src/db/schema/hosts.ts";
 import { rng } from "./seed-run.ts";

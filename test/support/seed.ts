@@ -1,4 +1,7 @@
-/** Seeded installations to look at and to click through: empty, full (500 jobs, 40 models, long names, other scripts) and failing. */
+/**
+ * Seeded installations to look at and to click through: empty, full (500 jobs, 40 models, long names, other scripts)
+ * and failing.
+ */
 import type { TrainSpec } from "../../src/contract/spec.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
@@ -29,7 +32,10 @@ import { addRequests, addUsage } from "./seed-usage.ts";
 
 export type SeedName = "empty" | "full" | "failing";
 
-/** 500 jobs, 40 models, 14 datasets, 6 deployments. The first job runs, the second is finished with everything a run has. */
+/**
+ * 500 jobs, 40 models, 14 datasets, 6 deployments. The first job runs, the second is finished with everything a run
+ * has.
+ */
 async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   const now = ctx.clock.now();
   await addBase(ctx, actor);
@@ -178,7 +184,7 @@ async function seedFailing(ctx: Ctx, actor: Actor): Promise<void> {
   );
 }
 
-/** Fills the organisation of `actor`. */
+/** Fills the organization of `actor`. */
 export async function seed(ctx: Ctx, actor: Actor, name: SeedName): Promise<void> {
   if (name === "full") await seedFull(ctx, actor);
   if (name === "failing") await seedFailing(ctx, actor);

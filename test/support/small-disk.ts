@@ -1,4 +1,7 @@
-/** Runs inside a mount namespace of its own (see datasets-durability.test.ts): puts a small file system under the data directory, fills it, and prints what the application said. */
+/**
+ * Runs inside a mount namespace of its own (see datasets-durability.test.ts): puts a small file system under the data
+ * directory, fills it, and prints what the application said.
+ */
 import { readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,5 @@
-"""Makes a tiny random Llama with a real tokenizer: `python tiny_model.py TOKENIZER_DIR OUT_DIR`. Trains a hundred steps in seconds."""
+"""Makes a tiny random Llama with a real tokenizer: `python tiny_model.py TOKENIZER_DIR OUT_DIR`. Trains a hundred steps
+in seconds."""
 
 import shutil
 import sys

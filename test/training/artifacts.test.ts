@@ -1,4 +1,7 @@
-/** Uploading checkpoints over HTTP: resumable, checked to the last byte, nothing outside its directory, and no pickle under any name. */
+/**
+ * Uploading checkpoints over HTTP: resumable, checked to the last byte, nothing outside its directory, and no pickle
+ * under any name.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,4 +1,7 @@
-/** A run that keeps its best: the checkpoint of the lowest eval loss outlives newer ones, becomes the model, and is what the comparison is made with. */
+/**
+ * A run that keeps its best: the checkpoint of the lowest eval loss outlives newer ones, becomes the model, and is what
+ * the comparison is made with.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { evaluation } from "../../src/db/schema/evaluations.ts";

@@ -1,4 +1,7 @@
-/** The disk of an ended run is freed: what nothing uses goes, what a model, an endpoint or another job uses stays and is named. */
+/**
+ * The disk of an ended run is freed: what nothing uses goes, what a model, an endpoint or another job uses stays and is
+ * named.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { eq } from "drizzle-orm";

@@ -1,4 +1,7 @@
-/** Exports with a real trainer: a tuned model becomes files that are compared, listed, downloaded and deleted; and what cannot be exported says why. */
+/**
+ * Exports with a real trainer: a tuned model becomes files that are compared, listed, downloaded and deleted; and what
+ * cannot be exported says why.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { ExportView } from "../../src/training/exports/model.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";

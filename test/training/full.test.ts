@@ -1,4 +1,7 @@
-/** Full fine-tuning through a running server: the whole model is listed, evaluated, served, chats under its name beside its base, and begins another run. */
+/**
+ * Full fine-tuning through a running server: the whole model is listed, evaluated, served, chats under its name beside
+ * its base, and begins another run.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { EvaluateResult, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";

@@ -1,4 +1,7 @@
-/** Jobs over HTTP: OpenAI's form and our own, field by field errors, repeated requests, paging, filters, and what others may not see. */
+/**
+ * Jobs over HTTP: OpenAI's form and our own, field by field errors, repeated requests, paging, filters, and what others
+ * may not see.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { datasetVersion } from "../../src/db/schema/datasets.ts";
@@ -189,14 +192,14 @@ describe("lists", () => {
   });
 
   test("filter by metadata, and by having none in each client's spelling", async () => {
-    const marked = await create({ metadata: { colour: "green", "odd key'": 'a"b' } });
+    const marked = await create({ metadata: { color: "green", "odd key'": 'a"b' } });
     const list = async (query: string) =>
       (await lab.json<{ data: FineTuningJob[] }>("GET", `${JOBS}?limit=100&${query}`)).data;
     expect((await list("metadata%5Bcolour%5D=green")).map((one) => one.id)).toEqual([marked.id]);
     expect(
       (await list(`metadata[${encodeURIComponent("odd key'")}]=${encodeURIComponent('a"b')}`)).map((one) => one.id),
     ).toEqual([marked.id]);
-    expect(await list("metadata[colour]=red")).toEqual([]);
+    expect(await list("metadata[color]=red")).toEqual([]);
     for (const spelling of ["metadata=null", "metadata="]) {
       const none = await list(spelling);
       expect(none.length).toBeGreaterThan(3);
@@ -245,7 +248,7 @@ describe("our own form", () => {
     expect((await refused({ kind: "serve" }, "/v1/jobs")).status).toBe(400);
   });
 
-  test("nobody of another organisation sees or moves a job", async () => {
+  test("nobody of another organization sees or moves a job", async () => {
     const { id } = await create();
     for (const [method, path] of [
       ["GET", `/v1/jobs/${id}`],

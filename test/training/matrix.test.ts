@@ -1,4 +1,7 @@
-/** The table of what goes together: server and trainer read it alike, no rule of it is idle, and every option is really run once. The whole of it is `bun run matrix`. */
+/**
+ * The table of what goes together: server and trainer read it alike, no rule of it is idle, and every option is really
+ * run once. The whole of it is `bun run matrix`.
+ */
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Chosen, cover, onceEach, outcomes, pairKey, pairsOf, specOf } from "../../scripts/matrix-cover.ts";

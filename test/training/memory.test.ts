@@ -1,4 +1,7 @@
-/** The memory formula against what runs were measured to take on processors, and what others published for GPUs; figures are data (`bun run bench memory`). */
+/**
+ * The memory formula against what runs were measured to take on processors, and what others published for GPUs; figures
+ * are data (`bun run bench memory`).
+ */
 import { describe, expect, test } from "bun:test";
 import { MEASURED } from "../../bench/memory-figures.ts";
 import { grid } from "../../bench/memory-grid.ts";

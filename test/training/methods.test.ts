@@ -1,4 +1,7 @@
-/** Methods over HTTP: what the rows are decides, OpenAI's dpo and our own names, what does not go together is refused by one table, and runs that go on from tuned models. */
+/**
+ * Methods over HTTP: what the rows are decides, OpenAI's dpo and our own names, what does not go together is refused by
+ * one table, and runs that go on from tuned models.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { LoraSettings, RowType, TrainSpec } from "../../src/contract/spec.ts";
 import { createLab, type Lab } from "../support/lab.ts";

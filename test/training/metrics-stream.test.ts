@@ -172,7 +172,7 @@ test("signs of life come while nothing happens", async () => {
   await reader.cancel();
 });
 
-test("news of a topic reach its organisation and nobody else", async () => {
+test("news of a topic reach its organization and nobody else", async () => {
   const [mine, theirs] = [await open("topics=jobs,deployments"), await open("topics=jobs,deployments", {}, "other")];
   const foreign = await makeTrainer(t, { org: t.orgs.b });
   t.ctx.bus.emit("job.changed", { org: t.orgs.b, jobId: foreign.jobId, kind: "train", state: "failed" });

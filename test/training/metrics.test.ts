@@ -183,7 +183,7 @@ describe("reading series", () => {
     expect(series.x?.count).toBe(total);
   });
 
-  test("several jobs are read in one request, and one of another organisation is not", async () => {
+  test("several jobs are read in one request, and one of another organization is not", async () => {
     const [a, b] = [await makeTrainer(t), await makeTrainer(t, { org: t.orgs.b })];
     await a.send([metrics(1, { x: 1 })]);
     const both = await t.request("POST", "/v1/jobs/metrics", { body: { jobs: [a.jobId, b.jobId] } });

@@ -108,7 +108,7 @@ describe("a run passport", () => {
       expect(card).toContain(word);
   });
 
-  test("other organisations and base models have none", async () => {
+  test("other organizations and base models have none", async () => {
     expect((await t.request("GET", `/v1/models/${name}/passport`, { as: "otherAdmin" })).status).toBe(404);
     expect((await t.request("GET", "/v1/models/tiny/passport")).status).toBe(400);
   });

@@ -1,4 +1,7 @@
-/** The engine with real processes: launch, events, cancel, pause, resume, retries by reason, timeouts, and servers that go away in between. */
+/**
+ * The engine with real processes: launch, events, cancel, pause, resume, retries by reason, timeouts, and servers that
+ * go away in between.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";

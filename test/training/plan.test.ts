@@ -1,4 +1,7 @@
-/** The plan before a job: memory by its parts, what machines are offered for it, what would make it fit, and what finished runs teach it. */
+/**
+ * The plan before a job: memory by its parts, what machines are offered for it, what would make it fit, and what
+ * finished runs teach it.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { Offer, Provider, ProviderPlugin } from "../../src/contract/provider.ts";

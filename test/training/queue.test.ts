@@ -1,4 +1,7 @@
-/** The queue over HTTP and with real processes: who may say what, what is told, and work that makes room, waits its hours, and goes on. */
+/**
+ * The queue over HTTP and with real processes: who may say what, what is told, and work that makes room, waits its
+ * hours, and goes on.
+ */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { LaunchSpec, Provider } from "../../src/contract/provider.ts";

@@ -1,4 +1,6 @@
-/** Data sets of other people, each trained by the method its rows call for. Skips, by name, what is not on this machine. */
+/**
+ * Data sets of other people, each trained by the method its rows call for. Skips, by name, what is not on this machine.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Reinforcement over HTTP: OpenAI's method and ours, graders held against the rows before launch, and answers graded for a trainer. */
+/**
+ * Reinforcement over HTTP: OpenAI's method and ours, graders held against the rows before launch, and answers graded
+ * for a trainer.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { TrainSpec } from "../../src/contract/spec.ts";

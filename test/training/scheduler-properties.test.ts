@@ -10,7 +10,10 @@ interface World {
   plans: Plan[];
 }
 
-/** Hosts of several sizes, some cards divided, three teams of which one has quotas, and jobs of every kind, some with estimates that are unknown. */
+/**
+ * Hosts of several sizes, some cards divided, three teams of which one has quotas, and jobs of every kind, some with
+ * estimates that are unknown.
+ */
 function world(seed: number): World {
   const next = random(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)] as T;

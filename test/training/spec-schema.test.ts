@@ -1,4 +1,6 @@
-/** The schema of the job spec: the same as the types, written down for the trainer, and met by what the server freezes. */
+/**
+ * The schema of the job spec: the same as the types, written down for the trainer, and met by what the server freezes.
+ */
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +21,8 @@ const SAME: [
   Same<Of<"serve">, ServeSpec>,
   Same<Of<"export">, ExportSpec>,
 ] = [true, true, true, true];
-// A type that lacks an optional field, or holds a wider one, is not the same: otherwise the comparison would show nothing.
+// A type that lacks an optional field, or holds a wider one, is not the same: otherwise the comparison would show
+// nothing.
 const OTHER: [Same<{ a: number }, { a: number; b?: string }>, Same<{ a: "x" }, { a: string }>] = [false, false];
 
 const GOLDEN = join(import.meta.dir, "../golden");

@@ -1,4 +1,7 @@
-/** Sweeps: which trials they have, what is refused before it begins, who wins, who is stopped early and why, and that all of it survives a restart. */
+/**
+ * Sweeps: which trials they have, what is refused before it begins, who wins, who is stopped early and why, and that
+ * all of it survives a restart.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { judge, rungCount, rungsOf } from "../../src/training/sweeps/halving.ts";
 import type { SweepPlan, SweepView } from "../../src/training/sweeps/model.ts";

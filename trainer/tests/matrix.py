@@ -25,7 +25,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_PR
 from home_server import TOKEN, HomeServer
 from jobs import file_list, reply
 
-COLOURS = ["red", "green", "blue"]
+COLORS = ["red", "green", "blue"]
 
 
 def rows_of(kind: str, count: int, first: int) -> list[dict]:
@@ -33,14 +33,14 @@ def rows_of(kind: str, count: int, first: int) -> list[dict]:
     out = []
     for i in range(first, first + count):
         question = {"role": "user", "content": f"number {i % 3}" + " please" * (i % 4)}
-        good, bad = ({"role": "assistant", "content": f'{{"colour": "{COLOURS[(i + k) % 3]}"}}'} for k in (0, 1))
+        good, bad = ({"role": "assistant", "content": f'{{"color": "{COLORS[(i + k) % 3]}"}}'} for k in (0, 1))
         out.append(
             {
                 "chat": {"id": i, "messages": [question, good]},
                 "preference": {"id": i, "messages": [question], "chosen": [good], "rejected": [bad]},
                 "unpaired": {"id": i, "messages": [question, good if i % 2 else bad], "label": i % 2 == 1},
                 "text": {"id": i, "text": f"the user says number {i} " * (1 + i % 3)},
-                "prompt": {"id": i, "messages": [question], "item": {"colour": COLOURS[i % 3]}},
+                "prompt": {"id": i, "messages": [question], "item": {"color": COLORS[i % 3]}},
             }[kind]
         )
     return out

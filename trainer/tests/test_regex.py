@@ -80,7 +80,8 @@ def literals() -> list:
 
 
 def slow(source: str, flags: int, is_bytes: bool) -> str | None:
-    """Why an expression is slow, or None. Linear ones take milliseconds and four times as long for four times the text."""
+    """Why an expression is slow, or None. Linear ones take milliseconds and four times as long for four times the text.
+    """
     given = json.dumps([source, flags, is_bytes, words_in(source)])
     try:
         done = subprocess.run(

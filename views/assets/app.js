@@ -1,4 +1,5 @@
-// What every page does beyond its HTML: copying, fresh times, theme, keyboard, small courtesies of forms. Loads the other scripts a page needs.
+// What every page does beyond its HTML: copying, fresh times, theme, keyboard, small courtesies of forms. Loads the
+// other scripts a page needs.
 import "./palette.js";
 import "./stream.js";
 
@@ -167,7 +168,8 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
   }
 });
-// A question before a destructive act takes the focus and keeps it until it is answered; the browser gives it back on Escape.
+// A question before a destructive act takes the focus and keeps it until it is answered; the browser gives it back on
+// Escape.
 const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea";
 document.addEventListener(
   "toggle",

@@ -1,4 +1,5 @@
-// <ft-chart>: uPlot with the same axes and colours everywhere; hover values, smoothing, log scale, drag zoom with finer data, PNG and CSV, live points.
+// <ft-chart>: uPlot with the same axes and colors everywhere; hover values, smoothing, log scale, drag zoom with finer
+// data, PNG and CSV, live points.
 
 import { addPoints, align, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
@@ -32,7 +33,7 @@ const clock = (x, span) =>
     span > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hour12: false },
   );
 
-/** A colour of the stylesheet as the canvas wants it. */
+/** A color of the stylesheet as the canvas wants it. */
 function color(host, name) {
   const probe = document.createElement("i");
   probe.className = name;

@@ -45,7 +45,9 @@ function turn(pane, role, who) {
   return said;
 }
 
-/** What can be done with an answer, under it. `messages`: the whole conversation that led to it, and the answer last. */
+/**
+ * What can be done with an answer, under it. `messages`: the whole conversation that led to it, and the answer last.
+ */
 function offer(said, messages) {
   const button = document.createElement("button");
   button.type = "button";

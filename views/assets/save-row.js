@@ -12,7 +12,9 @@ const named = () => {
   dialog.querySelector("[data-new-name]").hidden = form.elements.dataset.value !== "";
 };
 
-/** Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to where it was saved. */
+/**
+ * Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to where it was saved.
+ */
 export function openSaveRow(conversation, button) {
   messages = conversation;
   opener = button;

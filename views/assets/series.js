@@ -1,18 +1,24 @@
 // Points of series, apart from any drawing: merging live values, aligning, smoothing, CSV.
 
-/** Points in a map from step to value; later values replace earlier ones at the same step. "NaN" and the like become gaps. */
+/**
+ * Points in a map from step to value; later values replace earlier ones at the same step. "NaN" and the like become
+ * gaps.
+ */
 export function addPoints(map, points) {
   for (const [step, value] of points) map.set(step, typeof value === "number" && Number.isFinite(value) ? value : null);
   return map;
 }
 
-/** `[steps, values of the first, values of the second, …]` over the union of all steps; undefined where a series has no point, null where it has a gap. */
+/**
+ * `[steps, values of the first, values of the second, …]` over the union of all steps; undefined where a series has no
+ * point, null where it has a gap.
+ */
 export function align(maps) {
   const steps = [...new Set(maps.flatMap((map) => [...map.keys()]))].sort((a, b) => a - b);
   return [steps, ...maps.map((map) => steps.map((step) => map.get(step)))];
 }
 
-/** Exponential moving average without the pull towards the start; gaps stay gaps. `weight` 0 (none) to 1. */
+/** Exponential moving average without the pull toward the start; gaps stay gaps. `weight` 0 (none) to 1. */
 export function smooth(values, weight) {
   let sum = 0;
   let mass = 0;

@@ -1,9 +1,11 @@
-// One event stream a page: keeps fragments fresh, feeds charts and logs, and says so quietly when the connection is gone.
+// One event stream a page: keeps fragments fresh, feeds charts and logs, and says so quietly when the connection is
+// gone.
 //
-// body[data-stream-jobs] and body[data-stream-topics] say what to listen to, data-stream-after what the page knows already. An element
-// with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic changes; "job:ID" also when that job makes
-// progress, "evidence:ID" when it has new samples or enters another phase. Charts and logs listen to the document events
-// "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something was missed).
+// body[data-stream-jobs] and body[data-stream-topics] say what to listen to, data-stream-after what the page knows
+// already. An element with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic changes;
+// "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or enters another phase. Charts and
+// logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something was
+// missed).
 const { streamJobs, streamTopics, streamAfter } = document.body.dataset;
 const strip = document.getElementById("connection");
 const HIDDEN_FOR_MS = 60_000;
@@ -49,8 +51,8 @@ function connect() {
   source = new EventSource(`/v1/stream?${query}`);
   source.addEventListener("open", () => {
     retry = 0;
-    // Batches are sent again from the last id; changes of state are not, also those between the page's rendering and now: whatever
-    // shows one is fetched anew.
+    // Batches are sent again from the last id; changes of state are not, also those between the page's rendering and
+    // now: whatever shows one is fetched anew.
     refreshAll();
     if (lost) {
       say("Connected again. Everything is up to date.", true);

@@ -33,7 +33,7 @@ function wordsFor({ status, sent }: ErrorProps, email: string | undefined): [str
   if (status === 404)
     return [
       "Not found",
-      "It may have been deleted, the link may be cut short, or it belongs to an organisation you are not in.",
+      "It may have been deleted, the link may be cut short, or it belongs to an organization you are not in.",
     ];
   if (status === 403)
     return [

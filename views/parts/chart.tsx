@@ -6,7 +6,7 @@ export interface ChartSeries {
   /** Key in the answer of `src`, e.g. `train/loss`. */
   key: string;
   label: string;
-  /** Colour 1 to 6; train is always 1 and eval always 2. */
+  /** Color 1 to 6; train is always 1 and eval always 2. */
   color: 1 | 2 | 3 | 4 | 5 | 6;
   /** Job whose live batches feed it; none for a finished one. */
   job?: string;

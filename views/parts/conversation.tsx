@@ -1,4 +1,6 @@
-/** A conversation as people read it: who says what, calls of tools and their answers, turns that are not learned from. */
+/**
+ * A conversation as people read it: who says what, calls of tools and their answers, turns that are not learned from.
+ */
 import type { WireMessage } from "../../src/contract/trainer.ts";
 import { Icon, type IconName } from "./icons.tsx";
 

@@ -4,7 +4,7 @@ import { usePage, withQuery } from "../context.ts";
 import { Icon } from "./icons.tsx";
 import { swap } from "./table.tsx";
 
-/** A labelled control. `render` gets the attributes that tie control, hint and error together. */
+/** A labeled control. `render` gets the attributes that tie control, hint and error together. */
 export function Field(props: {
   id: string;
   label: string;
@@ -55,7 +55,7 @@ interface TextFieldProps {
   list?: string;
 }
 
-/** The common case: a labelled input. */
+/** The common case: a labeled input. */
 export function TextField({ label, hint, error, ...rest }: TextFieldProps) {
   // The types of JSX know one shape for each kind of input; here the kind is a parameter.
   const input: Record<string, unknown> = rest;
@@ -157,7 +157,9 @@ export function Tabs(props: {
   );
 }
 
-/** A button that asks before it acts, without script too. `lost` says what will be gone; `typeName` asks for the name. */
+/**
+ * A button that asks before it acts, without script too. `lost` says what will be gone; `typeName` asks for the name.
+ */
 export function ConfirmForm(props: {
   id: string;
   action: string;

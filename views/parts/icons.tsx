@@ -1,4 +1,4 @@
-/** The icon set: thin 16-pixel line drawings, inline so that they take the text's colour. */
+/** The icon set: thin 16-pixel line drawings, inline so that they take the text's color. */
 
 const PATHS = {
   home: "M2.5 7 8 2.5 13.5 7v6.5h-4v-4h-3v4h-4z",

@@ -1,4 +1,7 @@
-/** The page of a list: filters, the table that moves by itself, older and newer, and what the list is for while it is empty. */
+/**
+ * The page of a list: filters, the table that moves by itself, older and newer, and what the list is for while it is
+ * empty.
+ */
 import type { ComponentChildren } from "preact";
 import type { Listed } from "../../src/lib/page.ts";
 import { usePage } from "../context.ts";

@@ -57,7 +57,10 @@ export function diffWords(a: string, b: string): Piece[] {
 /** Least share of equal text for marks to help; below it everything would be struck out. */
 const ALIKE = 0.35;
 
-/** `text` with what is missing from `expected` marked as removed and what is extra as added; plain when the two have little in common. */
+/**
+ * `text` with what is missing from `expected` marked as removed and what is extra as added; plain when the two have
+ * little in common.
+ */
 export function Diff({ expected, text }: { expected: string; text: string }) {
   const pieces = diffWords(expected, text);
   const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);

@@ -1,4 +1,4 @@
-/** State badges: icon and word for every state of every thing, the colour only repeats them. */
+/** State badges: icon and word for every state of every thing, the color only repeats them. */
 import { Icon, type IconName } from "./icons.tsx";
 
 type Look = [word: string, tone: "idle" | "run" | "ok" | "warn" | "bad", icon: IconName, turning?: boolean];

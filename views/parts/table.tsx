@@ -45,7 +45,10 @@ function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string 
   );
 }
 
-/** htmx attributes that load `href` into the element `fragment` and the address bar; without htmx the link does the same. */
+/**
+ * htmx attributes that load `href` into the element `fragment` and the address bar; without htmx the link does the
+ * same.
+ */
 export function swap(href: string, fragment: string | undefined): Record<string, string> {
   if (!fragment) return {};
   return { "hx-get": href, "hx-target": `#${fragment}`, "hx-push-url": "true", "hx-swap": "outerMorph" };
@@ -103,7 +106,10 @@ const WORDS = {
   queue: ["First in the queue", "Next first", "Further back"],
 } as const;
 
-/** To the next page by cursor, and back to the first. `last` is the id of the last row shown; `order` is what the rows follow. */
+/**
+ * To the next page by cursor, and back to the first. `last` is the id of the last row shown; `order` is what the rows
+ * follow.
+ */
 export function Pager(props: {
   shown: number;
   hasMore: boolean;
@@ -139,7 +145,9 @@ export function Pager(props: {
   );
 }
 
-/** htmx attributes of an element that the stream keeps fresh: it fetches this page and takes its own part of the answer. */
+/**
+ * htmx attributes of an element that the stream keeps fresh: it fetches this page and takes its own part of the answer.
+ */
 export function liveOn(url: URL, ...topics: string[]): Record<string, string> {
   return {
     "data-on": topics.join(" "),

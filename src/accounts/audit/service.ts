@@ -1,4 +1,7 @@
-/** The audit log: every change leaves a row in the transaction that makes it, chained by hashes so that a changed or missing row shows. */
+/**
+ * The audit log: every change leaves a row in the transaction that makes it, chained by hashes so that a changed or
+ * missing row shows.
+ */
 import { and, asc, desc, eq, gt, lt, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -48,7 +51,7 @@ export async function audit(
   await tx.insert(auditLog).values({ ...row, previousHash, hash: hashOf(previousHash, row) });
 }
 
-/** Rows of the organisation, newest first. `after` is the id of the last row of the page before. */
+/** Rows of the organization, newest first. `after` is the id of the last row of the page before. */
 export async function listAudit(
   ctx: Ctx,
   actor: Actor,
@@ -80,7 +83,8 @@ async function lastNumber(ctx: Pick<Ctx, "db">): Promise<number> {
 
 /**
  * Walks the whole chain, 1,000 rows at a time.
- * @returns `brokenAt`: the first row that does not follow from the one before it, or `end` when rows at the end are missing
+ * @returns `brokenAt`: the first row that does not follow from the one before it, or `end` when rows at the end are
+ *   missing
  */
 export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<{ rows: number; brokenAt: string | null }> {
   const expected = await lastNumber(ctx);

@@ -1,4 +1,7 @@
-/** better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first sign-in, not at the start. */
+/**
+ * better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first
+ * sign-in, not at the start.
+ */
 import { type Ctx, perContext } from "../../ctx.ts";
 import * as schema from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";

@@ -48,7 +48,10 @@ yankees1 youtube1 zaq12wsx zaq1zaq1 zxcvbnm, zxcvbnm1 zxcvbnm123 zxczxczxc
 `.split(/\s+/),
 );
 
-/** True for a well-known password, also with `!`, `.` or digits hung on, and for one character or a short run of characters repeated. */
+/**
+ * True for a well-known password, also with `!`, `.` or digits hung on, and for one character or a short run of
+ * characters repeated.
+ */
 export function isCommonPassword(password: string): boolean {
   const text = password.toLowerCase();
   if (COMMON.has(text) || /^(.{1,3})\1+$/.test(text)) return true;

@@ -18,7 +18,10 @@ export function hashingLoad(): { running: number; waiting: number; peak: number 
   return { running, waiting: waiting.length, peak };
 }
 
-/** Each hash costs memory and a core for tens of milliseconds; more than two at once would let sign-ins starve everything else. */
+/**
+ * Each hash costs memory and a core for tens of milliseconds; more than two at once would let sign-ins starve
+ * everything else.
+ */
 async function limited<T>(work: () => Promise<T>): Promise<T> {
   if (running >= AT_ONCE) {
     if (waiting.length >= MAX_WAITING)

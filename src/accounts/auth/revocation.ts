@@ -1,4 +1,7 @@
-/** Lets work in progress end when the access it runs by does: a revoked key, an ended session, a disabled user, a changed role. */
+/**
+ * Lets work in progress end when the access it runs by does: a revoked key, an ended session, a disabled user, a
+ * changed role.
+ */
 import { and, eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";

@@ -78,7 +78,7 @@ export async function createKey(
         "too_many_keys",
         `A user may have ${MAX_KEYS} keys. Revoke the ones that are not used.`,
       );
-    if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organisation.");
+    if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organization.");
     const values = {
       id,
       org: belongs.organizationId,
@@ -100,7 +100,7 @@ export async function createKey(
   return { id, key, row };
 }
 
-/** Revokes a key at once. Members revoke their own, administrators any of their organisation. */
+/** Revokes a key at once. Members revoke their own, administrators any of their organization. */
 export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   await ctx.write(async (tx) => {
     const [row] = await tx
@@ -117,7 +117,7 @@ export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<voi
   ctx.bus.emit("key.revoked", { org: actor.org, keyId: id });
 }
 
-/** Keys of the organisation that still work, newest first; members see their own only. */
+/** Keys of the organization that still work, newest first; members see their own only. */
 export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
   const conditions = [eq(apiKey.org, actor.org), isNull(apiKey.revokedAt)];
   if (actor.role !== "admin") conditions.push(eq(apiKey.userId, actor.userId));
@@ -146,14 +146,17 @@ interface NewUser {
   name?: string;
   role?: "admin" | "member";
   password: string;
-  /** Organisation to join; left out: the first there is; null: a new one. */
+  /** Organization to join; left out: the first there is; null: a new one. */
   org?: string | null;
   orgName?: string;
 }
 
 export const normalEmail = (email: string) => email.trim().toLowerCase();
 
-/** A short name for an organisation, as it stands in the ids of its models: letters and digits of `name`, with a tail when that is taken. */
+/**
+ * A short name for an organization, as it stands in the ids of its models: letters and digits of `name`, with a tail
+ * when that is taken.
+ */
 async function freeSlug(tx: Db, name: string): Promise<string> {
   const plain = name
     .toLowerCase()
@@ -170,7 +173,10 @@ async function freeSlug(tx: Db, name: string): Promise<string> {
   return taken ? `${wanted}-${randomChars(4)}` : wanted;
 }
 
-/** Inserts user, credential and membership; the caller checked who may do that. @returns ids of the user and the organisation */
+/**
+ * Inserts user, credential and membership; the caller checked who may do that. @returns ids of the user and the
+ * organization
+ */
 export async function insertUser(
   tx: Db,
   ctx: Ctx,
@@ -193,11 +199,11 @@ export async function insertUser(
       .from(organization)
       .where(eq(organization.id, org))
       .limit(1);
-    if (!found) throw notFound("organisation", org);
+    if (!found) throw notFound("organization", org);
   }
   if (!org) {
     org = newId("organization");
-    const name = input.orgName?.trim() || (email.split("@")[1]?.split(".")[0] ?? "My organisation");
+    const name = input.orgName?.trim() || (email.split("@")[1]?.split(".")[0] ?? "My organization");
     await tx.insert(organization).values({ id: org, name, slug: await freeSlug(tx, name), createdAt: now });
   }
   const role = input.role ?? "member";
@@ -221,8 +227,8 @@ export async function insertUser(
   return { id, org };
 }
 
-/** Makes an organisation. @returns its id */
-export async function createOrganisation(ctx: Ctx, actor: Actor, name: string): Promise<string> {
+/** Makes an organization. @returns its id */
+export async function createOrganization(ctx: Ctx, actor: Actor, name: string): Promise<string> {
   requireAdmin(actor);
   const id = newId("organization");
   await ctx.write(async (tx) => {
@@ -265,7 +271,10 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
   return row.id;
 }
 
-/** Sets a password and ends the user's sessions: one's own, or anybody's as an administrator. @throws AppError `weak_password` */
+/**
+ * Sets a password and ends the user's sessions: one's own, or anybody's as an administrator. @throws AppError
+ * `weak_password`
+ */
 export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: string): Promise<void> {
   if (actor.userId !== id) requireAdmin(actor);
   const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);

@@ -34,7 +34,9 @@ export function forgetSessions(ctx: Ctx): void {
   state.cache.clear();
 }
 
-/** The session token in a signed cookie (`token.signature`, HMAC-SHA256 in base64), or null when the signature is wrong. */
+/**
+ * The session token in a signed cookie (`token.signature`, HMAC-SHA256 in base64), or null when the signature is wrong.
+ */
 function tokenOf(ctx: Ctx, cookie: string): string | null {
   let text: string;
   try {

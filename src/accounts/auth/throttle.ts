@@ -1,10 +1,16 @@
-/** Slows down guessing: failed attempts are counted for an account, an address, and the two together, in a window of fifteen minutes. */
+/**
+ * Slows down guessing: failed attempts are counted for an account, an address, and the two together, in a window of
+ * fifteen minutes.
+ */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 
 const WINDOW_MS = 15 * 60_000;
-/** The pair is strict; the account alone is lenient, so that a stranger cannot easily lock its owner out; an address may be a whole office. */
+/**
+ * The pair is strict; the account alone is lenient, so that a stranger cannot easily lock its owner out; an address may
+ * be a whole office.
+ */
 const LIMITS = { pair: 8, account: 50, address: 100 } as const;
 const REMEMBERED = 20_000;
 
@@ -22,7 +28,10 @@ function keysOf(account: string, address: string): [string, number][] {
   ];
 }
 
-/** Counts one attempt as failed before it is made, so that parallel guesses count too; `success` takes it back. @throws AppError `too_many_attempts` */
+/**
+ * Counts one attempt as failed before it is made, so that parallel guesses count too; `success` takes it back. @throws
+ * AppError `too_many_attempts`
+ */
 export function attempt(ctx: Ctx, account: string, address: string): { success(): void } {
   const table = countsOf(ctx);
   const now = ctx.clock.now();

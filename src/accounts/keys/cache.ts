@@ -1,4 +1,7 @@
-/** Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use written in batches. */
+/**
+ * Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use
+ * written in batches.
+ */
 import { and, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";

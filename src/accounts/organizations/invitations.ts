@@ -1,4 +1,7 @@
-/** How people come in: the one-time link for the first administrator, and invitations bound to an e-mail address. No mail server needed: links are shown once and passed on by hand. */
+/**
+ * How people come in: the one-time link for the first administrator, and invitations bound to an e-mail address. No
+ * mail server needed: links are shown once and passed on by hand.
+ */
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
 import { type Actor, type Ctx, requireAdmin, systemActor } from "../../ctx.ts";
@@ -37,7 +40,10 @@ async function hasAdmin(db: Db): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** A fresh token for `/setup?token=…`, valid for a day, replacing the one before; null when there is an administrator already. */
+/**
+ * A fresh token for `/setup?token=…`, valid for a day, replacing the one before; null when there is an administrator
+ * already.
+ */
 export async function createSetupToken(ctx: Ctx): Promise<string | null> {
   const token = newSecret("");
   const value = sqlJson({ hash: sha256Hex(token), expiresAt: ctx.clock.now() + SETUP_MS });
@@ -68,7 +74,7 @@ export async function checkSetupToken(ctx: Ctx, token: string): Promise<void> {
   if (!(await setupIsOpen(ctx, ctx.db, token))) throw setupGone();
 }
 
-/** Makes the first administrator and the first organisation; the token is spent in the same transaction. */
+/** Makes the first administrator and the first organization; the token is spent in the same transaction. */
 export async function completeSetup(
   ctx: Ctx,
   input: { token: string; email: string; password: string; name?: string; orgName?: string },
@@ -87,7 +93,7 @@ export async function completeSetup(
 }
 
 /**
- * Invites a person into the actor's organisation, or another one of this installation.
+ * Invites a person into the actor's organization, or another one of this installation.
  * @returns the token of `/invite?token=…`, which is shown this once
  * @throws AppError `admin_only`, `email_taken`
  */
@@ -116,7 +122,7 @@ export async function createInvitation(
       .from(organization)
       .where(eq(organization.id, made.org))
       .limit(1);
-    if (!org) throw notFound("organisation", made.org);
+    if (!org) throw notFound("organization", made.org);
     // A newer invitation replaces the older one for the same person.
     await tx
       .update(invitation)
@@ -183,7 +189,7 @@ export async function acceptInvitation(
 }
 
 /**
- * Makes an account in an organisation of its own; only where the configuration opens the door.
+ * Makes an account in an organization of its own; only where the configuration opens the door.
  * @returns the e-mail address
  */
 export async function signUp(ctx: Ctx, input: { email: string; password: string; name?: string }): Promise<string> {

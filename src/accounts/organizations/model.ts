@@ -5,13 +5,13 @@ import { Email, Name } from "../auth/model.ts";
 export const InviteUser = v.strictObject({
   email: Email,
   role: v.optional(v.picklist(["admin", "member"]), "member"),
-  /** Organisation to join; the administrator's own when left out. */
+  /** Organization to join; the administrator's own when left out. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });
 
-export const CreateOrganisation = v.strictObject({ name: Name });
+export const CreateOrganization = v.strictObject({ name: Name });
 
-export function organisationView(row: OrganisationRow) {
+export function organizationView(row: OrganizationRow) {
   return {
     object: "organization" as const,
     id: row.id,
@@ -59,7 +59,7 @@ export function invitationView(invitation: Invitation, path: string) {
   };
 }
 
-export interface OrganisationRow {
+export interface OrganizationRow {
   id: string;
   name: string;
   createdAt: number;

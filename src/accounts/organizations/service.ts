@@ -1,16 +1,16 @@
-/** Organisations of the installation, as its administrators see them. */
+/** Organizations of the installation, as its administrators see them. */
 
 import { asc, gt } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
-import type { OrganisationRow } from "./model.ts";
+import type { OrganizationRow } from "./model.ts";
 
-/** Organisations by id; `after` is the last id of the page before. */
-export async function listOrganisations(
+/** Organizations by id; `after` is the last id of the page before. */
+export async function listOrganizations(
   ctx: Ctx,
   actor: Actor,
   page: { after?: string; limit: number },
-): Promise<OrganisationRow[]> {
+): Promise<OrganizationRow[]> {
   requireAdmin(actor);
   const rows = await ctx.db
     .select()

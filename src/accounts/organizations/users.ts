@@ -1,4 +1,7 @@
-/** Users as an administrator manages them: list, role, disabling. Every change works at once: cached keys and sessions are forgotten. */
+/**
+ * Users as an administrator manages them: list, role, disabling. Every change works at once: cached keys and sessions
+ * are forgotten.
+ */
 
 import { and, asc, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";

@@ -1,4 +1,7 @@
-/** Quotas of organizations: counted from the rows themselves, in the transaction that adds one, so that requests at the same time cannot pass together. */
+/**
+ * Quotas of organizations: counted from the rows themselves, in the transaction that adds one, so that requests at the
+ * same time cannot pass together.
+ */
 import { type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import type { Db } from "../../db/types.ts";

@@ -25,7 +25,9 @@ interface UsageInput {
   pricePerHour: number;
 }
 
-/** Writes the line of an attempt in the transaction that ends it; a second call for the same attempt changes nothing. */
+/**
+ * Writes the line of an attempt in the transaction that ends it; a second call for the same attempt changes nothing.
+ */
 export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
   const { startedAt, endedAt, ...rest } = usage;
   const durationMs = Math.max(0, endedAt - startedAt);
@@ -64,8 +66,8 @@ const CALL_GROUPS: Record<UsageGroup, SQL> = {
 };
 
 /**
- * A month of the actor's organisation, grouped: work (training, evaluation, endpoints) and requests to models. Members see
- * their own; administrators everybody's.
+ * A month of the actor's organization, grouped: work (training, evaluation, endpoints) and requests to models. Members
+ * see their own; administrators everybody's.
  * @param month `YYYY-MM`, UTC
  */
 export async function usageSummary(

@@ -24,7 +24,10 @@ import { closeToOthers } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "../command.ts";
 
-/** Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not among them. */
+/**
+ * Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not
+ * among them.
+ */
 const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
 const SINGLE = ["secret", "config.json", "images.json"];
 
@@ -99,7 +102,8 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
 /**
  * Makes a backup in the new directory `target`.
  * @param options `reserve`: bytes that must stay free where the backup lies on the disk of the database
- * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made, `open` when other users may read it
+ * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made, `open` when other
+ *   users may read it
  * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
  */
 async function makeBackup(

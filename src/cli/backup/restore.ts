@@ -42,7 +42,8 @@ const hasNothing = (dataDir: string, name: string) => {
  * Fills `dataDir` from a backup. What was there is moved aside with `force`, never deleted.
  * @param reserve bytes of the disk that must stay free
  * @returns where the former content went, or null
- * @throws AppError `not_a_backup`, `backup_damaged`, `target_not_empty`, `data_dir_in_use`, `data_dir_open`, `disk_full`
+ * @throws AppError `not_a_backup`, `backup_damaged`, `target_not_empty`, `data_dir_in_use`, `data_dir_open`,
+ *   `disk_full`
  */
 async function restoreBackup(source: string, dataDir: string, force: boolean, reserve = 0): Promise<string | null> {
   const manifest = readManifest(source);
@@ -81,7 +82,10 @@ async function restoreBackup(source: string, dataDir: string, force: boolean, re
   }
 }
 
-/** Moves the old things aside and the new ones in: renames only, the database last, so that a cut leaves either no database or a whole one. */
+/**
+ * Moves the old things aside and the new ones in: renames only, the database last, so that a cut leaves either no
+ * database or a whole one.
+ */
 function swap(dataDir: string, staging: string, there: string[]): string | null {
   const aside = there.length > 0 ? join(dataDir, "backups", `before-restore-${Date.now()}`) : null;
   if (aside) {

@@ -1,4 +1,7 @@
-/** What `doctor` looks at on each Docker engine: whether it answers, how it is walled, its limits, its GPUs, and the images. */
+/**
+ * What `doctor` looks at on each Docker engine: whether it answers, how it is walled, its limits, its GPUs, and the
+ * images.
+ */
 import { statSync } from "node:fs";
 import type { Engine } from "../../../plugins/docker/engines.ts";
 import { assetsHash } from "../../assets.ts";
@@ -110,7 +113,9 @@ async function image(engine: Engine, role: Role, config: Config, fallback: strin
   return [check(name, "info", `${named}, made by another version of Fine-Tune Lab`, advice)];
 }
 
-/** Trainers read what the server writes: the data directory must be theirs. Rootless engines map the user themselves. */
+/**
+ * Trainers read what the server writes: the data directory must be theirs. Rootless engines map the user themselves.
+ */
 function owner(engine: Engine, config: Config, user: string, info: EngineInfo): Check[] {
   if (!engine.local || walls(info) !== "root") return [];
   const { uid } = statSync(config.data_dir);

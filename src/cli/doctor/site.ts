@@ -1,4 +1,7 @@
-/** What `doctor` looks at of an installation that others reach: who may read its files, its address and proxy, its database, life without internet. */
+/**
+ * What `doctor` looks at of an installation that others reach: who may read its files, its address and proxy, its
+ * database, life without internet.
+ */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -12,7 +15,10 @@ import { type Check, check, messageOf } from "./check.ts";
 
 const isLoopback = (host: string) => /^(localhost|127(\.\d+){3}|::1|\[::1\])$/.test(host);
 
-/** The data directory, with the database, the secret that signs sessions and seals stored credentials, and backups. Nothing is changed. */
+/**
+ * The data directory, with the database, the secret that signs sessions and seals stored credentials, and backups.
+ * Nothing is changed.
+ */
 export function privacy({ data_dir: dir }: Config): Check[] {
   // What lies in a closed directory is closed itself.
   if (!existsSync(dir) || !isOpen(dir))

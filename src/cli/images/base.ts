@@ -1,4 +1,7 @@
-/** What an image is built on, held to its digest: a tag is looked up once, recorded, and means the same content in every later build. */
+/**
+ * What an image is built on, held to its digest: a tag is looked up once, recorded, and means the same content in every
+ * later build.
+ */
 import type { Readable } from "node:stream";
 import type { Engine } from "../../../plugins/docker/engines.ts";
 import { AppError } from "../../errors.ts";
@@ -15,7 +18,9 @@ interface Base {
 
 const BY_DIGEST = /^(.+)@(sha256:[0-9a-f]{64})$/;
 
-/** The repository of a reference: without tag and digest, and without what Docker adds to the names of its own registry. */
+/**
+ * The repository of a reference: without tag and digest, and without what Docker adds to the names of its own registry.
+ */
 export function repositoryOf(reference: string): string {
   const name = reference.split("@")[0] ?? "";
   const tag = name.lastIndexOf(":");
@@ -42,7 +47,8 @@ const isOurs = (name: string) => /^finetune-lab\//.test(repositoryOf(name));
 /**
  * Makes sure the engine has the base and says what it is.
  * @param recorded digest that earlier builds used for this name, or null
- * @param renew pulls the tag again and takes what it means now; an image that cannot be pulled is taken as the engine has it
+ * @param renew pulls the tag again and takes what it means now; an image that cannot be pulled is taken as the engine
+ *   has it
  * @throws AppError `base_image_gone` when the recorded content cannot be had any more; `image_failed`
  */
 export async function resolveBase(

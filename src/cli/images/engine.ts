@@ -144,7 +144,10 @@ export async function loadImage(engine: Engine, file: string, id: string, show: 
   return ours(await findImage(engine, id), id);
 }
 
-/** Starts the image with no network and no rights, and has it import what trainers need. Returns the versions it printed. @throws AppError `image_broken` */
+/**
+ * Starts the image with no network and no rights, and has it import what trainers need. Returns the versions it
+ * printed. @throws AppError `image_broken`
+ */
 export async function lookInside({ docker }: Engine, image: FoundImage): Promise<Record<string, string>> {
   const container = await docker.createContainer({
     Image: image.id,

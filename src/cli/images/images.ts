@@ -1,4 +1,7 @@
-/** `images build | pull | load | save | list | verify`: the images trainers run in, on every engine of this installation, with and without a network. */
+/**
+ * `images build | pull | load | save | list | verify`: the images trainers run in, on every engine of this
+ * installation, with and without a network.
+ */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import * as v from "valibot";

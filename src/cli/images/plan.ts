@@ -1,7 +1,13 @@
-/** What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves it. Pure. */
+/**
+ * What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves
+ * it. Pure.
+ */
 import type { Role } from "../../compute/images/service.ts";
 
-/** The one version of vLLM this program knows how to start; `trainer/finetune_trainer/serving/vllm_command.py` is written for it. */
+/**
+ * The one version of vLLM this program knows how to start; `trainer/finetune_trainer/serving/vllm_command.py` is
+ * written for it.
+ */
 export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";
 
 /** What the trainer's image starts from; the same as in compose/Dockerfile.trainer. */
@@ -70,7 +76,10 @@ const PACKAGES = {
   },
 };
 
-/** A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the image's label; trainers have none. */
+/**
+ * A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the
+ * image's label; trainers have none.
+ */
 export function lookInsideProgram(engine: string | null): string {
   const { modules, names } = PACKAGES[engine === "vllm" ? "vllm" : "transformers"];
   return `import importlib.metadata, json, sys

@@ -26,7 +26,8 @@ const KEEP_LINES = 200;
 
 /**
  * Follows a stream to its end, showing progress.
- * @throws AppError `image_failed` for an error inside the stream, which comes with status 200; with the last lines printed
+ * @throws AppError `image_failed` for an error inside the stream, which comes with status 200; with the last lines
+ *   printed
  */
 export async function followImage(stream: AsyncIterable<Uint8Array>, show: Show): Promise<Outcome> {
   const reader = imageProgress(show);

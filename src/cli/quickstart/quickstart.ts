@@ -1,4 +1,7 @@
-/** `quickstart`: the main job in one command: from a dataset to a chat with a model tuned on it, and the page left running. */
+/**
+ * `quickstart`: the main job in one command: from a dataset to a chat with a model tuned on it, and the page left
+ * running.
+ */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { assetPath, isCompiled, unpackAssets } from "../../assets.ts";
@@ -70,7 +73,10 @@ interface Wish {
   epochs: number | undefined;
 }
 
-/** What the training is asked for: the example has numbers that suit it, everything else is left to the server's own rules. */
+/**
+ * What the training is asked for: the example has numbers that suit it, everything else is left to the server's own
+ * rules.
+ */
 function trainRequest(wish: Wish, dataset: string): Record<string, unknown> {
   const own = wish.data !== null;
   return {

@@ -1,4 +1,7 @@
-/** A server for quickstart: the one that already runs on the data directory, or a new one in this process; with a person and a key to use it. */
+/**
+ * A server for quickstart: the one that already runs on the data directory, or a new one in this process; with a person
+ * and a key to use it.
+ */
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../../config.ts";
@@ -38,7 +41,10 @@ function portIsFree(listen: string): boolean {
   }
 }
 
-/** Uses the server of the data directory, else starts one. A taken default port is no reason to stop: the system then chooses another. */
+/**
+ * Uses the server of the data directory, else starts one. A taken default port is no reason to stop: the system then
+ * chooses another.
+ */
 export async function openLab(config: Config, files: Files, listenGiven: boolean): Promise<LabServer> {
   const running = await callServer(files.root, "status", {});
   const owner = readOwner(files.root);
@@ -60,7 +66,10 @@ export async function openLab(config: Config, files: Files, listenGiven: boolean
   };
 }
 
-/** An administrator to use the server as, and a fresh key. The password is random, shown to the user, and kept in the data directory alone. */
+/**
+ * An administrator to use the server as, and a fresh key. The password is random, shown to the user, and kept in the
+ * data directory alone.
+ */
 export async function openAccount(files: Files, email: string): Promise<Person> {
   const path = join(files.root, "quickstart-password");
   const command = async (name: string, args: Record<string, unknown>) => {

@@ -1,4 +1,7 @@
-/** The steps of the main job as quickstart takes them, each over the public API: data, base model, training, comparison, endpoint, chat. */
+/**
+ * The steps of the main job as quickstart takes them, each over the public API: data, base model, training, comparison,
+ * endpoint, chat.
+ */
 
 import { basename } from "node:path";
 import { isFinal, phaseWords } from "../../contract/job.ts";
@@ -15,7 +18,10 @@ export interface Step {
   undo: ((api: ApiClient) => Promise<void>)[];
 }
 
-/** Ends what the steps left running, the newest first: processes of jobs outlive the server, so stopping that alone would leave them. */
+/**
+ * Ends what the steps left running, the newest first: processes of jobs outlive the server, so stopping that alone
+ * would leave them.
+ */
 export async function windUp(undo: Step["undo"], api: ApiClient): Promise<void> {
   for (const end of undo.splice(0).reverse()) await end(api).catch(() => {});
 }

@@ -1,4 +1,7 @@
-/** Makes the trainer's Python environment: once per set of pinned packages, safe to repeat, to interrupt and to start twice. */
+/**
+ * Makes the trainer's Python environment: once per set of pinned packages, safe to repeat, to interrupt and to start
+ * twice.
+ */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { assetPath, assetsHash, unpackAssets } from "../../assets.ts";
@@ -91,7 +94,8 @@ function givenEnvironment(directory: string, files: Files): TrainerEnvironment {
 /**
  * The trainer's environment, made first when needed (1.6 GB, a few minutes; later calls take milliseconds).
  * An installation that was cut off goes on where it stopped; a second process waits for the first.
- * @throws AppError with the remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`, `disk_full`, `pip_failed`, `package_refused`
+ * @throws AppError with the remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`,
+ *   `disk_full`, `pip_failed`, `package_refused`
  */
 export async function ensureTrainerEnvironment(
   config: Settings,

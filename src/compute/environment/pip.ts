@@ -1,4 +1,7 @@
-/** Runs pip the one way this program does: every file must have a hash it was pinned with, nothing is built from source, and pip sees nothing of the server's environment. */
+/**
+ * Runs pip the one way this program does: every file must have a hash it was pinned with, nothing is built from source,
+ * and pip sees nothing of the server's environment.
+ */
 import { AppError } from "../../errors.ts";
 import { HASHED, type Ran, runLines } from "./python.ts";
 
@@ -36,7 +39,10 @@ export function pipFailed({ lines }: Pick<Ran, "lines">): AppError {
   );
 }
 
-/** Runs a command of pip and turns its lines into short progress between two fractions. @throws AppError `pip_failed`, `package_refused` */
+/**
+ * Runs a command of pip and turns its lines into short progress between two fractions. @throws AppError `pip_failed`,
+ * `package_refused`
+ */
 export async function runPip(
   argv: string[],
   span: { from: number; to: number; packages: number },
@@ -67,7 +73,10 @@ export async function runPip(
   }
 }
 
-/** Reader of pip's lines: each that says something new becomes a message and a fraction. Finding packages counts to 60% of the span, unpacking them the rest. */
+/**
+ * Reader of pip's lines: each that says something new becomes a message and a fraction. Finding packages counts to 60%
+ * of the span, unpacking them the rest.
+ */
 export function pipProgress(span: { from: number; to: number; packages: number }) {
   const width = span.to - span.from;
   const seen = new Set<string>();

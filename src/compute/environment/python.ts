@@ -28,7 +28,10 @@ export interface Ran {
   lines: string[];
 }
 
-/** Runs a command without a shell, in a clean environment; `onLine` gets each line of standard output and error as it comes. */
+/**
+ * Runs a command without a shell, in a clean environment; `onLine` gets each line of standard output and error as it
+ * comes.
+ */
 export async function runLines(
   argv: string[],
   options: { onLine?: (line: string) => void; cwd?: string; signal?: AbortSignal; timeoutMs?: number } = {},

@@ -1,4 +1,6 @@
-/** Decides which PyTorch a machine gets, so that one without an NVIDIA card is not made to download gigabytes of CUDA. */
+/**
+ * Decides which PyTorch a machine gets, so that one without an NVIDIA card is not made to download gigabytes of CUDA.
+ */
 import { readFileSync, rmSync } from "node:fs";
 import { AppError } from "../../errors.ts";
 import { readPins } from "../../lib/requirements.ts";

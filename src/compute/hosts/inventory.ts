@@ -1,4 +1,7 @@
-/** Asks every provider that has machines how they are, keeps what it hears, and moves hosts in and out of their maintenance windows. */
+/**
+ * Asks every provider that has machines how they are, keeps what it hears, and moves hosts in and out of their
+ * maintenance windows.
+ */
 import { and, eq, isNull, lt, notInArray, sql } from "drizzle-orm";
 import type { HostReport } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -39,7 +42,9 @@ function healthOf(report: HostReport): Health {
   return { reading, problem: reading.problems[0] ?? null, remedy: null };
 }
 
-/** Stores one report: host, GPUs, samples. GPUs it no longer tells of are lost; a failing nvidia-smi loses all of them. */
+/**
+ * Stores one report: host, GPUs, samples. GPUs it no longer tells of are lost; a failing nvidia-smi loses all of them.
+ */
 export async function storeReport(ctx: Ctx, provider: string, report: HostReport): Promise<void> {
   const id = `${provider}.${report.id}`;
   const now = ctx.clock.now();

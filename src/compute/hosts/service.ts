@@ -26,7 +26,7 @@ export interface GpuView {
   mig: { parent: string; profile: string | null } | null;
   shares: number;
   lost: boolean;
-  /** Work that holds it; `id` and `name` only of the asker's own organisation. */
+  /** Work that holds it; `id` and `name` only of the asker's own organization. */
   held_by: { id: string | null; name: string | null }[];
 }
 
@@ -48,7 +48,7 @@ export interface HostView {
   memory: { total_bytes: number; free_bytes: number };
   disk: { total_bytes: number; free_bytes: number };
   gpus: GpuView[];
-  /** Work that runs there, of any organisation. */
+  /** Work that runs there, of any organization. */
   running: number;
   /** Room for work on the processor of this machine; null where another rule holds. */
   slots: { train: { used: number; total: number }; serve: { used: number; total: number } } | null;
@@ -217,7 +217,10 @@ interface SamplePoint {
 
 const MAX_POINTS = 300;
 
-/** Samples of a host, or of one of its GPUs, over the last `hours`, the highest value of each of 300 buckets at most: peaks stay. */
+/**
+ * Samples of a host, or of one of its GPUs, over the last `hours`, the highest value of each of 300 buckets at most:
+ * peaks stay.
+ */
 export async function readSamples(
   ctx: Ctx,
   actor: Actor,

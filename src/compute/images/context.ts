@@ -1,4 +1,6 @@
-/** The build context of an image as a tar stream: the embedded sources, and wheels from a directory, read file by file. */
+/**
+ * The build context of an image as a tar stream: the embedded sources, and wheels from a directory, read file by file.
+ */
 import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { assetPath, listAssets } from "../../assets.ts";

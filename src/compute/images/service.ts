@@ -1,4 +1,7 @@
-/** The images containers of this installation run: which one stands for each role, by id, so that jobs freeze exactly it. */
+/**
+ * The images containers of this installation run: which one stands for each role, by id, so that jobs freeze exactly
+ * it.
+ */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";

@@ -1,4 +1,7 @@
-/** Runs the conformance cases over one plugin with host tools of their own; what `bun run conformance` and `plugin check` print. */
+/**
+ * Runs the conformance cases over one plugin with host tools of their own; what `bun run conformance` and `plugin
+ * check` print.
+ */
 import { CASES, type CaseResult, runCase } from "../../contract/conformance.ts";
 import type { ConformanceTools, ProviderFactory } from "../../contract/conformance-case.ts";
 import type { ProviderPlugin } from "../../contract/provider.ts";
@@ -8,7 +11,9 @@ import { randomChars } from "../../lib/ids.ts";
 import { createInTurn } from "../../lib/in-turn.ts";
 import { createHost, providerError } from "./host.ts";
 
-/** The smallest need. Providers that rent machines are asked for one GPU; those of machines of one's own may have none. */
+/**
+ * The smallest need. Providers that rent machines are asked for one GPU; those of machines of one's own may have none.
+ */
 function needOf(plugin: ProviderPlugin, gpus?: number): Need {
   const wanted = gpus ?? (plugin.capabilities.gpus && plugin.kind === "machine" ? 1 : 0);
   return {
@@ -22,7 +27,10 @@ function needOf(plugin: ProviderPlugin, gpus?: number): Need {
   };
 }
 
-/** A factory and tools for `plugin`, keeping its state in `dataDir` across the providers made; `gpus` to ask for. `python3` must be on PATH for local ones. */
+/**
+ * A factory and tools for `plugin`, keeping its state in `dataDir` across the providers made; `gpus` to ask for.
+ * `python3` must be on PATH for local ones.
+ */
 export function conformanceSetup(
   plugin: ProviderPlugin,
   config: Record<string, unknown>,

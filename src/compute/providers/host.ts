@@ -1,4 +1,6 @@
-/** Builds the tools a provider gets: everything it may touch of the world, named and bounded by its own id and folder. */
+/**
+ * Builds the tools a provider gets: everything it may touch of the world, named and bounded by its own id and folder.
+ */
 import { mkdirSync } from "node:fs";
 import type { ProviderErrorKind, ProviderFailure, ProviderHost } from "../../contract/provider.ts";
 import type { Clock } from "../../lib/clock.ts";

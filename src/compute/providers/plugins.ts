@@ -1,4 +1,7 @@
-/** Finds and checks provider plugins: the bundled ones and folders in the data directory. One that fails says at which stage; the rest go on. */
+/**
+ * Finds and checks provider plugins: the bundled ones and folders in the data directory. One that fails says at which
+ * stage; the rest go on.
+ */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -158,7 +161,10 @@ function loadBundled(id: string, use: BundledUse): LoadedPlugin {
   return { plugin: checkManifest(plugin), bundled: true, config };
 }
 
-/** The bundled plugins in use and those below `folder`, in order of name; a third party cannot take a bundled plugin's id. */
+/**
+ * The bundled plugins in use and those below `folder`, in order of name; a third party cannot take a bundled plugin's
+ * id.
+ */
 export async function loadPlugins(
   folder: string,
   use: BundledUse,

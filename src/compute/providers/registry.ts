@@ -23,7 +23,9 @@ export interface Compute extends ComputeRegistry {
 /** What openCompute is made of: a context without database and registry. */
 type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
 
-/** Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`. */
+/**
+ * Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`.
+ */
 export async function openCompute(tools: ComputeTools): Promise<Compute> {
   const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
@@ -60,13 +62,17 @@ interface TrainerIdentity {
   environment: string;
 }
 
-/** Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while. */
+/**
+ * Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while.
+ */
 const identityOf = perContext((): { known: { value: Promise<TrainerIdentity>; until: number } | null } => ({
   known: null,
 }));
 const ASK_AGAIN_MS = 15_000;
 
-/** Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine. */
+/**
+ * Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine.
+ */
 export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise<TrainerRef> {
   const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
   const image = containers ? pinnedImages(ctx.files)[role]?.id : undefined;

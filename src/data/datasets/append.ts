@@ -1,4 +1,7 @@
-/** The rows of a version as an upload again, with one more at the end: what a new version is made of when a row is added. */
+/**
+ * The rows of a version as an upload again, with one more at the end: what a new version is made of when a row is
+ * added.
+ */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "../../errors.ts";
@@ -72,7 +75,8 @@ async function* numbered(lines: AsyncGenerator<Buffer>): AsyncGenerator<Numbered
 }
 
 /**
- * The rows of a version in the order of the file they came from, training and held-out ones together, and then `row`: as OpenAI chat JSONL.
+ * The rows of a version in the order of the file they came from, training and held-out ones together, and then `row`:
+ * as OpenAI chat JSONL.
  * @param dir folder of a ready version
  */
 export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8Array> {

@@ -190,8 +190,9 @@ export async function versionOf(
 }
 
 /**
- * Makes a new version of the newest one's file (or of another file) with other settings. Settings not given are taken over.
- * A version that waits for its column mapping has no rows yet: it is completed instead of leaving a dead one behind.
+ * Makes a new version of the newest one's file (or of another file) with other settings. Settings not given are taken
+ * over. A version that waits for its column mapping has no rows yet: it is completed instead of leaving a dead one
+ * behind.
  * @param given `after`: the version that has to be the newest still
  */
 export async function createVersion(
@@ -261,7 +262,8 @@ function refuseUnsettled(newest: Pick<VersionRow, "id" | "status"> | undefined, 
 /**
  * Adds a row to a dataset: a new version of the newest one's rows and this one. The old version stays as it is.
  * @param given a row of OpenAI chat JSONL
- * @throws AppError `invalid_row`, `wrong_row_type`, `version_not_ready`, `version_validating`, `rows_gone`, `file_too_large`, `disk_full`
+ * @throws AppError `invalid_row`, `wrong_row_type`, `version_not_ready`, `version_validating`, `rows_gone`,
+ *   `file_too_large`, `disk_full`
  */
 export async function addRow(
   ctx: Ctx,
@@ -327,7 +329,8 @@ async function idsFor(ctx: Ctx, actor: Actor, id: string, param: string): Promis
  * The version a job should train on: of a file or dataset the newest ready one, else the newest.
  * @param id `file-…`, `ds_…` or `dsv_…`
  * @param param the request field that named it, for the error
- * @throws AppError `invalid_training_data` with line numbers when it failed, `needs_mapping` when columns are not mapped yet
+ * @throws AppError `invalid_training_data` with line numbers when it failed, `needs_mapping` when columns are not
+ *   mapped yet
  */
 export async function resolveTrainingData(ctx: Ctx, actor: Actor, id: string, param: string): Promise<VersionRow> {
   const none = () =>
@@ -385,8 +388,9 @@ function requireReady(version: VersionRow): void {
 }
 
 /**
- * Token counts of a version's training rows under a base model's own tokenizer and chat template. When nobody has counted yet this answers with
- * an estimate from the first rows within seconds, and the exact numbers follow in the background (`dataset.changed` tells).
+ * Token counts of a version's training rows under a base model's own tokenizer and chat template. When nobody has
+ * counted yet this answers with an estimate from the first rows within seconds, and the exact numbers follow in the
+ * background (`dataset.changed` tells).
  * @param baseModelId id of an installed base model
  * @throws AppError `version_not_ready`, `base_model_not_ready`, `tokens_not_counted`
  */

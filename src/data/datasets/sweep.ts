@@ -1,4 +1,7 @@
-/** What datasets do without being asked: validation and counting go on after a restart, and what is past its time is removed. */
+/**
+ * What datasets do without being asked: validation and counting go on after a restart, and what is past its time is
+ * removed.
+ */
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { and, inArray, isNull, lte } from "drizzle-orm";
@@ -30,7 +33,10 @@ async function expireFiles(ctx: Ctx): Promise<void> {
   }
 }
 
-/** Removes bodies that no row knows: a server was killed between receiving and recording them. Younger than a day they are left alone. */
+/**
+ * Removes bodies that no row knows: a server was killed between receiving and recording them. Younger than a day they
+ * are left alone.
+ */
 async function removeStray(ctx: Ctx): Promise<void> {
   const old = async (path: string) => {
     const found = await stat(path).catch(() => null);

@@ -5,7 +5,7 @@ import { job } from "../../db/schema/jobs.ts";
 
 const MAX = 20;
 
-/** The newest jobs of the organisation whose frozen spec names the dataset. */
+/** The newest jobs of the organization whose frozen spec names the dataset. */
 export function jobsUsing(ctx: Ctx, actor: Actor, datasetId: string) {
   return ctx.db
     .select({ id: job.id, name: job.name, state: job.state, createdAt: job.createdAt })

@@ -1,4 +1,6 @@
-/** Reads what uploads come as: a multipart form in any order of fields, or the raw bytes with the fields in the query. */
+/**
+ * Reads what uploads come as: a multipart form in any order of fields, or the raw bytes with the fields in the query.
+ */
 import { rm } from "node:fs/promises";
 import * as v from "valibot";
 import { requireRoom } from "../../accounts/quotas/service.ts";

@@ -44,7 +44,8 @@ export function requirePurpose(purpose: string): asserts purpose is Purpose {
 }
 
 /**
- * Takes a body in one streaming pass. With purpose `fine-tune` it makes a dataset with version 1 by itself, and validation starts.
+ * Takes a body in one streaming pass. With purpose `fine-tune` it makes a dataset with version 1 by itself, and
+ * validation starts.
  * @throws AppError `invalid_purpose`, `file_too_large`, `disk_full`, `quota_exceeded`
  */
 export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body: Body }): Promise<FileRow> {
@@ -55,7 +56,8 @@ export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body
 
 /**
  * Makes a file of a received body.
- * @param options for the dataset that a fine-tune file makes; null when it makes none, because it is for a dataset that is there
+ * @param options for the dataset that a fine-tune file makes; null when it makes none, because it is for a dataset that
+ *   is there
  * @param also what else happens in the same transaction
  */
 export async function keepFile(
@@ -107,7 +109,7 @@ export async function keepFile(
   return { file: row, dataset: made };
 }
 
-/** @throws AppError `file_not_found` also for a file of another organisation, a deleted or an expired one */
+/** @throws AppError `file_not_found` also for a file of another organization, a deleted or an expired one */
 export async function getFile(ctx: Ctx, actor: Actor, id: string): Promise<FileRow> {
   const [row] = await ctx.db
     .select()

@@ -1,4 +1,7 @@
-/** Receives bodies onto disk: hashed while they are written, bounded while they arrive, and either whole or not there at all. */
+/**
+ * Receives bodies onto disk: hashed while they are written, bounded while they arrive, and either whole or not there at
+ * all.
+ */
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Ctx } from "../../ctx.ts";

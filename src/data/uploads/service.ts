@@ -1,4 +1,7 @@
-/** Multi-part uploads: parts arrive in any order and in parallel, and become one file in the order the client names at the end. */
+/**
+ * Multi-part uploads: parts arrive in any order and in parallel, and become one file in the order the client names at
+ * the end.
+ */
 import { createReadStream } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { and, eq, inArray, lte, sql } from "drizzle-orm";

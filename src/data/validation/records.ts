@@ -1,4 +1,7 @@
-/** Rows of datasets and versions as they are written, and what goes from disk with them: shared by files, uploads and datasets. */
+/**
+ * Rows of datasets and versions as they are written, and what goes from disk with them: shared by files, uploads and
+ * datasets.
+ */
 import { rm } from "node:fs/promises";
 import { eq, getTableColumns, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";

@@ -1,4 +1,7 @@
-/** Validates waiting versions one after the other, driven by the table alone: what a stopped server left half done is started again from the beginning. */
+/**
+ * Validates waiting versions one after the other, driven by the table alone: what a stopped server left half done is
+ * started again from the beginning.
+ */
 import { existsSync } from "node:fs";
 import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a time. */
+/**
+ * Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a
+ * time.
+ */
 import { existsSync } from "node:fs";
 import { and, eq, getTableColumns, isNull } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";

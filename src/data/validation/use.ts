@@ -6,7 +6,10 @@ import { sqlJson } from "../../db/json.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 
-/** Where a job names its data: the frozen spec, and the request as it was written (a job that waits for validation has no more). */
+/**
+ * Where a job names its data: the frozen spec, and the request as it was written (a job that waits for validation has
+ * no more).
+ */
 const PLACES: [typeof job.spec | typeof job.request, string][] = [
   [job.spec, "$.dataset.file_id"],
   [job.spec, "$.dataset.dataset_id"],

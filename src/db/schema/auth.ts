@@ -1,4 +1,4 @@
-/** Accounts: better-auth's tables (users, sessions, organisations, two-factor) and our API keys. */
+/** Accounts: better-auth's tables (users, sessions, organizations, two-factor) and our API keys. */
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 export const user = sqliteTable("user", {
@@ -7,7 +7,7 @@ export const user = sqliteTable("user", {
   email: text("email").notNull().unique(),
   emailVerified: integer("email_verified", { mode: "boolean" }).notNull().default(false),
   image: text("image"),
-  /** `admin` administers the installation; `member` works in organisations. */
+  /** `admin` administers the installation; `member` works in organizations. */
   role: text("role", { enum: ["admin", "member"] })
     .notNull()
     .default("member"),

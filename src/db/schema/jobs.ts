@@ -67,7 +67,7 @@ export const job = sqliteTable(
   },
   (t) => [
     index("job_org").on(t.org, t.kind, t.createdAt, t.id),
-    /** The list of all kinds: without it every page would sort all jobs of the organisation. */
+    /** The list of all kinds: without it every page would sort all jobs of the organization. */
     index("job_org_all").on(t.org, t.createdAt, t.id),
     index("job_state").on(t.state, t.notBefore),
     index("job_quota").on(t.org, t.state),
@@ -93,7 +93,10 @@ export const attempt = sqliteTable(
     tokenHash: text("token_hash").notNull().unique(),
     /** Last event number kept of this attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
-    /** Set when the trainer asked for its spec: points beyond this step are from a life before and go with its first batch. */
+    /**
+     * Set when the trainer asked for its spec: points beyond this step are from a life before and go with its first
+     * batch.
+     */
     trimStep: integer("trim_step"),
     /** Terminate until gone: set once the provider confirmed. */
     goneAt: integer("gone_at"),

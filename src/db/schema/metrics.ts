@@ -1,4 +1,7 @@
-/** What trainers say: committed batches, metric points, log lines, and the other events. `batch.id` is the resume point of every stream. */
+/**
+ * What trainers say: committed batches, metric points, log lines, and the other events. `batch.id` is the resume point
+ * of every stream.
+ */
 import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 
@@ -48,7 +51,10 @@ export const point = sqliteTable(
   (t) => [primaryKey({ columns: [t.seriesId, t.step] })],
 );
 
-/** Smallest and largest value of every 32, 1,024 and 32,768 steps of a series: what charts of long runs read. A bucket of only non-finite values holds nulls. */
+/**
+ * Smallest and largest value of every 32, 1,024 and 32,768 steps of a series: what charts of long runs read. A bucket
+ * of only non-finite values holds nulls.
+ */
 export const pointBucket = sqliteTable(
   "point_bucket",
   {

@@ -1,4 +1,7 @@
-/** Base models on this installation, accepted licences, artifacts and checkpoints of runs, and the tuned models made of them. */
+/**
+ * Base models on this installation, accepted licenses, artifacts and checkpoints of runs, and the tuned models made of
+ * them.
+ */
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { FileEntry } from "../../contract/spec.ts";
 import { jsonText } from "../json.ts";

@@ -1,4 +1,6 @@
-/** What each organisation is due in the queue: its weight and its quotas. One without a row has weight 1 and no quota. */
+/**
+ * What each organization is due in the queue: its weight and its quotas. One without a row has weight 1 and no quota.
+ */
 import { integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const teamShare = sqliteTable("team_share", {

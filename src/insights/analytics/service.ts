@@ -128,7 +128,7 @@ const GROUP_BY = {
 } as const;
 
 /**
- * Tokens and requests of the organisation by model, key, user or day, most requests first (days: newest first).
+ * Tokens and requests of the organization by model, key, user or day, most requests first (days: newest first).
  * Members see their own; administrators everybody's.
  * @param range milliseconds since 1970; the last 30 days when absent
  */

@@ -117,7 +117,7 @@ async function attention(ctx: Ctx, actor: Actor): Promise<Attention[]> {
       add(base.name, {
         id: base.id,
         icon: "models",
-        text: `Somebody has to accept its licence (${base.license.name}) first.`,
+        text: `Somebody has to accept its license (${base.license.name}) first.`,
         href: `/models/${encodeURIComponent(base.id)}`,
         act: "Read it",
       });

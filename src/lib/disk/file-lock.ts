@@ -1,7 +1,13 @@
-/** A lock between processes on one file, for work that only one of them may do at a time. The system lets go of it when its owner dies, however it dies. */
+/**
+ * A lock between processes on one file, for work that only one of them may do at a time. The system lets go of it when
+ * its owner dies, however it dies.
+ */
 import { Database } from "bun:sqlite";
 
-/** Takes the lock at `path` (a tiny database of its own, held by an exclusive transaction) or returns null when another has it. The function returned lets go. */
+/**
+ * Takes the lock at `path` (a tiny database of its own, held by an exclusive transaction) or returns null when another
+ * has it. The function returned lets go.
+ */
 export function tryFileLock(path: string): (() => void) | null {
   const database = new Database(path, { create: true });
   try {

@@ -1,4 +1,7 @@
-/** File lists of models and artifacts: hash a file, hash a list, and check that a directory still holds what its list says. */
+/**
+ * File lists of models and artifacts: hash a file, hash a list, and check that a directory still holds what its list
+ * says.
+ */
 import { createReadStream, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { isSafeSegment } from "./files.ts";
@@ -31,7 +34,10 @@ export function manifestHash(files: readonly ListedFile[]): string {
   return hasher.digest("hex");
 }
 
-/** The first thing wrong with `directory` against its list, in words; null when every file is whole. Sizes first: cheap before dear. */
+/**
+ * The first thing wrong with `directory` against its list, in words; null when every file is whole. Sizes first: cheap
+ * before dear.
+ */
 export async function listProblem(directory: string, files: readonly ListedFile[]): Promise<string | null> {
   for (const file of files) {
     if (!isSafePath(file.path)) return `${file.path}: not a plain path`;

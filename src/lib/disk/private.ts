@@ -11,7 +11,10 @@ export function isOpen(path: string): boolean {
   return (statSync(path).mode & OTHERS) !== 0;
 }
 
-/** Takes every right on `path` from other users. @returns whether it is closed now: it stays open when it is not ours, or on a file system without modes */
+/**
+ * Takes every right on `path` from other users. @returns whether it is closed now: it stays open when it is not ours,
+ * or on a file system without modes
+ */
 export function closeToOthers(path: string): boolean {
   if (!isOpen(path)) return true;
   try {

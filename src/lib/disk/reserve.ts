@@ -1,4 +1,7 @@
-/** The disk reserve: user data is refused while the disk has less free space than that, so that the database can always write. */
+/**
+ * The disk reserve: user data is refused while the disk has less free space than that, so that the database can always
+ * write.
+ */
 import { statfsSync } from "node:fs";
 import { AppError } from "../../errors.ts";
 

@@ -1,4 +1,7 @@
-/** Paths of Unix sockets: in the data directory, or, where that path is too long for the system, in a private directory beside it in the temporary folder. */
+/**
+ * Paths of Unix sockets: in the data directory, or, where that path is too long for the system, in a private directory
+ * beside it in the temporary folder.
+ */
 import { lstatSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
@@ -8,7 +11,8 @@ import { sha256Hex } from "../ids.ts";
 const MAX_PATH = 100;
 
 /**
- * Where a socket of `runDir` lies: the same path for the same directory at every start, so that trainers which outlive the server find it again.
+ * Where a socket of `runDir` lies: the same path for the same directory at every start, so that trainers which outlive
+ * the server find it again.
  * @throws Error when the private directory in the temporary folder belongs to someone else
  */
 export function socketPath(runDir: string, name: string): string {

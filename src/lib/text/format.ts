@@ -95,7 +95,9 @@ export function formatBytes(bytes: number | null | undefined): string {
   return `${unit === 0 || size >= 100 ? Math.round(size) : trim(size.toFixed(1))} ${units[unit]}`;
 }
 
-/** A point in time seen from `now`, both in milliseconds: `just now`, `4 min ago`, `in 2 h`, `3 d ago`, then the date. */
+/**
+ * A point in time seen from `now`, both in milliseconds: `just now`, `4 min ago`, `in 2 h`, `3 d ago`, then the date.
+ */
 export function formatRelative(at: number | null | undefined, now: number): string {
   if (!finite(at)) return NONE;
   const away = Math.abs(now - at) / 1000;

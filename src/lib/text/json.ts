@@ -2,7 +2,10 @@
 import { AppError } from "../../errors.ts";
 import { wellFormedJson } from "./well-formed.ts";
 
-/** Deepest nesting of lists and objects in a request. What is written by hand or by a program for its users needs a dozen. */
+/**
+ * Deepest nesting of lists and objects in a request. What is written by hand or by a program for its users needs a
+ * dozen.
+ */
 export const MAX_JSON_DEPTH = 64;
 
 const QUOTE = 0x22;

@@ -3,8 +3,9 @@ import * as v from "valibot";
 import { flawOf } from "./well-formed.ts";
 
 /**
- * Control characters, and characters nobody sees that change how the text around them is shown or compared: bidirectional
- * embeddings and isolates, marks, zero-width spaces, tags. The joiners U+200C and U+200D stay: scripts and emoji need them.
+ * Control characters, and characters nobody sees that change how the text around them is shown or compared:
+ * bidirectional embeddings and isolates, marks, zero-width spaces, tags. The joiners U+200C and U+200D stay: scripts
+ * and emoji need them.
  */
 const HIDDEN =
   /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
@@ -60,7 +61,9 @@ export const linesText = (max: number) =>
 /** `text` without hidden characters, for names that come from files. */
 export const withoutHidden = (text: string): string => text.replaceAll(ALL_HIDDEN, "").toWellFormed();
 
-/** A line of a log as it is kept: no colors, no control characters but tabs and line breaks, every line break a `\n`. */
+/**
+ * A line of a log as it is kept: no colors, no control characters but tabs and line breaks, every line break a `\n`.
+ */
 export function plainLine(text: string): string {
   if (!/\p{Cc}/u.test(text)) return text;
   return text

@@ -1,4 +1,7 @@
-/** Removes secrets and control characters from texts and values before they are logged: bounded in size, and in linear time. */
+/**
+ * Removes secrets and control characters from texts and values before they are logged: bounded in size, and in linear
+ * time.
+ */
 
 /** Characters kept of one text, and of all texts of one value. */
 const MAX_TEXT = 8192;
@@ -20,7 +23,10 @@ const URL_LOGIN = /:\/\/[^\s/@]{1,500}@/g;
 const CONTROL = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu;
 const CONTROL_BUT_LINES = /[^\P{Cc}\n]+|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu;
 
-/** A name whose value is secret, up to where its value begins. Group 1: a header whose value goes to the end of its line. */
+/**
+ * A name whose value is secret, up to where its value begins. Group 1: a header whose value goes to the end of its
+ * line.
+ */
 const NAMED =
   /(?:((?:set-)?cookie|authorization)|(?:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|credential)[\w-]{0,30}|token)\\{0,3}["']?[ \t]{0,4}([=:])[ \t]{0,4}/gi;
 const SECRET_NAME =

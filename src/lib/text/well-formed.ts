@@ -1,12 +1,15 @@
-/** Text that every reader can hold: no half of a surrogate pair (no UTF-8 can write it) and no NUL (SQLite and C end a text there). */
+/**
+ * Text that every reader can hold: no half of a surrogate pair (no UTF-8 can write it) and no NUL (SQLite and C end a
+ * text there).
+ */
 import { AppError } from "../../errors.ts";
 
 /** Escapes in a JSON text, whole pairs of surrogates first. */
 const ESCAPE = /\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([0-9a-fA-F]{4})|[^u])/g;
 
 /**
- * A JSON text in which escaped halves of surrogate pairs and escaped NULs, in values and keys, are U+FFFD. SQLite decodes
- * such an escape to bytes that are no UTF-8, and the database driver ends the process when it reads them.
+ * A JSON text in which escaped halves of surrogate pairs and escaped NULs, in values and keys, are U+FFFD. SQLite
+ * decodes such an escape to bytes that are no UTF-8, and the database driver ends the process when it reads them.
  */
 export function wellFormedJson(text: string): string {
   if (!text.includes("\\ud") && !text.includes("\\uD") && !text.includes("\\u0000")) return text;

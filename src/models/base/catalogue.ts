@@ -1,4 +1,7 @@
-/** Base models this product knows by name: licence, size, architecture and where each comes from. Numbers are those of the model's own config on the hub. */
+/**
+ * Base models this product knows by name: license, size, architecture and where each comes from. Numbers are those of
+ * the model's own config on the hub.
+ */
 
 /** How a family writes a conversation; the exact template always comes from the model's own files. */
 type TemplateFamily = "chatml" | "llama3" | "mistral" | "smollm3";
@@ -11,10 +14,10 @@ export interface CatalogueEntry {
   publisher: string;
   /** Repository on the Hugging Face hub; also accepted as an alias of the id. */
   hub: string;
-  /** SPDX name, or the licence's own. */
+  /** SPDX name, or the license's own. */
   license: string;
   licenseUrl: string;
-  /** The licence asks for acceptance by a named person before first use. */
+  /** The license asks for acceptance by a named person before first use. */
   acceptance: boolean;
   parameters: number;
   layers: number;

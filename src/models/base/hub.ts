@@ -1,4 +1,7 @@
-/** Fetches a model from the Hugging Face hub by pinned commit: allowed files only, sizes and hashes checked, interrupted downloads continued. */
+/**
+ * Fetches a model from the Hugging Face hub by pinned commit: allowed files only, sizes and hashes checked, interrupted
+ * downloads continued.
+ */
 import { mkdirSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";

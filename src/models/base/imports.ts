@@ -1,4 +1,7 @@
-/** What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the hub or a tuned model. */
+/**
+ * What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the
+ * hub or a tuned model.
+ */
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
@@ -95,8 +98,8 @@ function importable(ctx: Ctx, directory: string): string {
 }
 
 /**
- * Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only, and only from
- * the directories of the setting `import_roots`.
+ * Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only, and only
+ * from the directories of the setting `import_roots`.
  */
 export async function importLocal(
   ctx: Ctx,

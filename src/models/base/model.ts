@@ -44,10 +44,10 @@ export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
 export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
 export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
 
-/** Licences anyone may use without a signature. */
+/** Licenses anyone may use without a signature. */
 const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
 
-/** True when a named person has to accept the licence before first use. */
+/** True when a named person has to accept the license before first use. */
 export function needsAcceptance(row: Pick<BaseModelRow, "id" | "source" | "license">): boolean {
   const known = findCatalogue(row.id);
   if (known) return known.acceptance;

@@ -1,4 +1,6 @@
-/** Which directories of this machine models may come from, and whether a path lies in them with all its links resolved. */
+/**
+ * Which directories of this machine models may come from, and whether a path lies in them with all its links resolved.
+ */
 import { realpathSync } from "node:fs";
 import { join, resolve, sep } from "node:path";
 import type { Ctx } from "../../ctx.ts";

@@ -1,4 +1,7 @@
-/** Base models and their licences, checkpoints of runs, and the tuned models made of them: what everything else asks about a model. */
+/**
+ * Base models and their licenses, checkpoints of runs, and the tuned models made of them: what everything else asks
+ * about a model.
+ */
 import { and, eq, or } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { BaseModelRef } from "../../contract/spec.ts";
@@ -11,7 +14,7 @@ import { type BaseModelRow, type BaseModelView, baseModelView, needsAcceptance }
 
 export const MAX_LIST = 1000;
 
-/** The catalogue and every other model of this installation, as `actor`'s organisation sees them. */
+/** The catalogue and every other model of this installation, as `actor`'s organization sees them. */
 export async function listCatalogue(ctx: Ctx, actor: Actor): Promise<BaseModelView[]> {
   const rows = await ctx.db.select().from(baseModel).orderBy(baseModel.createdAt).limit(MAX_LIST);
   const accepted = await ctx.db
@@ -58,13 +61,13 @@ async function acceptanceOf(ctx: Ctx, org: string, id: string) {
   return row ?? null;
 }
 
-/** @throws AppError `licence_required` when nobody of the organisation has accepted the licence yet */
+/** @throws AppError `licence_required` when nobody of the organization has accepted the license yet */
 export async function requireLicense(ctx: Ctx, actor: Actor, row: Pick<BaseModelRow, "id" | "source" | "license">) {
   if (!needsAcceptance(row) || (await acceptanceOf(ctx, actor.org, row.id))) return;
   throw new AppError(
     "forbidden",
     "licence_required",
-    `${row.id} comes under the ${row.license}. Someone of your organisation has to accept it first: on the Models page, or POST /v1/base_models/${row.id}/license.`,
+    `${row.id} comes under the ${row.license}. Someone of your organization has to accept it first: on the Models page, or POST /v1/base_models/${row.id}/license.`,
     { param: "model" },
   );
 }
@@ -125,10 +128,10 @@ export function baseModelDir(ctx: Ctx, id: string): string {
   return ctx.files.path("models", id);
 }
 
-/** Records that `actor` accepts the licence of `name` for the organisation; repeating it changes nothing. */
+/** Records that `actor` accepts the license of `name` for the organization; repeating it changes nothing. */
 export async function acceptLicense(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
   const { id, license } = await describeBaseModel(ctx, actor, name);
-  if (actor.via === "system") throw new AppError("forbidden", "person_required", "A licence is accepted by a person.");
+  if (actor.via === "system") throw new AppError("forbidden", "person_required", "A license is accepted by a person.");
   await ctx.write(async (tx) => {
     const row = {
       id: newId("audit"),

@@ -1,11 +1,17 @@
-/** What a model sees of rows, by the trainer's own code: one Python process that is kept while somebody looks, and ended afterwards. */
+/**
+ * What a model sees of rows, by the trainer's own code: one Python process that is kept while somebody looks, and ended
+ * afterwards.
+ */
 import type { Subprocess } from "bun";
 import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
 import type { RowType } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 
-/** One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all tokens, also of those not shown. */
+/**
+ * One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all
+ * tokens, also of those not shown.
+ */
 interface Sequence {
   /** `chosen`, `rejected`, `good`, `bad`, `text`, or `row`. */
   name: string;
@@ -14,7 +20,10 @@ interface Sequence {
   trains: number;
   context: number;
   cut: number;
-  /** Hex sha256 over token ids and labels as they are trained on: one, several for a text in pieces, none when nothing is learned. */
+  /**
+   * Hex sha256 over token ids and labels as they are trained on: one, several for a text in pieces, none when nothing
+   * is learned.
+   */
   hashes: string[];
   warnings?: string[];
 }
@@ -114,7 +123,8 @@ async function ask(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
 }
 
 /**
- * Rows as a model sees them. One question at a time, because answers come in the order of the questions; people take turns.
+ * Rows as a model sees them. One question at a time, because answers come in the order of the questions; people take
+ * turns.
  * @param asker who looks; null for the server itself, which is never refused
  * @throws AppError `trainer_environment_missing`, `rows_not_shown`, `inspection_failed`, `inspection_busy`
  */

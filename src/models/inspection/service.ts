@@ -55,7 +55,10 @@ async function baseOf(ctx: Ctx, actor: Actor, asked: string | undefined) {
   );
 }
 
-/** `signal` ends the waiting, not the answer. @throws AppError of the dataset, of the base model, and those of `inspectRows` */
+/**
+ * `signal` ends the waiting, not the answer. @throws AppError of the dataset, of the base model, and those of
+ * `inspectRows`
+ */
 export async function seenRows(
   ctx: Ctx,
   actor: Actor,

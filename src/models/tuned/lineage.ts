@@ -1,4 +1,6 @@
-/** Where a model comes from and where it went: dataset version, run, checkpoints, artifacts, evaluations, deployments. */
+/**
+ * Where a model comes from and where it went: dataset version, run, checkpoints, artifacts, evaluations, deployments.
+ */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -13,7 +15,10 @@ import { resolveModel } from "./service.ts";
 const MAX = 100;
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
-/** The whole line of a tuned model or checkpoint; a base model has only itself and its deployments. At most 100 of each kind. */
+/**
+ * The whole line of a tuned model or checkpoint; a base model has only itself and its deployments. At most 100 of each
+ * kind.
+ */
 export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
   const found = await resolveModel(ctx, actor, name);
   const base = { id: found.base.id, revision: found.base.revision, hash: found.base.hash };

@@ -18,7 +18,10 @@ export interface TunedModelItem {
   deployment: string | null;
 }
 
-/** One page of the organisation's tuned models, newest first. `after` is the last id of the page before, `search` a part of the id. */
+/**
+ * One page of the organization's tuned models, newest first. `after` is the last id of the page before, `search` a part
+ * of the id.
+ */
 export async function listTuned(
   ctx: Ctx,
   actor: Actor,

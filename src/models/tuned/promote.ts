@@ -7,8 +7,8 @@ import { mergedArtifact } from "./lookup.ts";
 import { artifactDir, resolveChatModel } from "./service.ts";
 
 /**
- * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or the
- * merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
+ * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or
+ * the merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
  */
 export async function importTuned(
   ctx: Ctx,

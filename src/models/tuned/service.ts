@@ -122,7 +122,7 @@ export async function artifactProblem(ctx: Ctx, row: ArtifactRow): Promise<strin
   return listProblem(artifactDir(ctx, row.id), row.files);
 }
 
-/** An artifact of `actor`'s organisation. */
+/** An artifact of `actor`'s organization. */
 export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<ArtifactRow> {
   const [row] = await ctx.db
     .select()
@@ -133,7 +133,10 @@ export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<A
   return row;
 }
 
-/** What a model name stands for. `adapter` is null for a base model; of one that is `whole` it names the files of all weights. */
+/**
+ * What a model name stands for. `adapter` is null for a base model; of one that is `whole` it names the files of all
+ * weights.
+ */
 export interface ResolvedModel {
   /** The canonical id. */
   id: string;
@@ -187,7 +190,10 @@ async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
   return row;
 }
 
-/** Every model `actor` may chat with, in OpenAI's form: ready base models, then tuned ones, newest first (at most 1,000). */
+/**
+ * Every model `actor` may chat with, in OpenAI's form: ready base models, then tuned ones, newest first (at most
+ * 1,000).
+ */
 export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
   const bases = await ctx.db
     .select()

@@ -7,7 +7,10 @@ import { artifactDir } from "../../models/tuned/service.ts";
 const PROBE_MS = 5_000;
 const LOAD_MS = 60_000;
 
-/** `healthy`: it answered. `absent`: nobody listens. `silent`: it listens but did not answer in time, as when it is busy. */
+/**
+ * `healthy`: it answered. `absent`: nobody listens. `silent`: it listens but did not answer in time, as when it is
+ * busy.
+ */
 type ProbeResult = "healthy" | "absent" | "silent";
 
 /** One look at `GET /health`. Never throws. */

@@ -13,7 +13,9 @@ const refused = (address: string, why: string): Verdict => ({
   refused: `The engine announced ${address.slice(0, 200)}, ${why}.`,
 });
 
-/** A socket directly in `directory`, links resolved. One that is not there yet, or not any more, is as its path says. */
+/**
+ * A socket directly in `directory`, links resolved. One that is not there yet, or not any more, is as its path says.
+ */
 function socketIn(directory: string, address: string): Verdict {
   const path = address.slice("unix:".length);
   const outside = refused(address, "which is not a socket in the directory it was given");
@@ -55,8 +57,8 @@ export function judgeAddress(attempt: Omit<ServingAttempt, "id">, address: strin
 }
 
 /**
- * The address of a running serve job as far as it may be used: null while there is none. An address outside its place is
- * logged, and the attempt that announced it fails.
+ * The address of a running serve job as far as it may be used: null while there is none. An address outside its place
+ * is logged, and the attempt that announced it fails.
  */
 export async function announcedAddress(
   ctx: Ctx,

@@ -1,4 +1,7 @@
-/** The loop behind deployments: looks at what is wanted and what is so, and takes the next step, again and again; nothing is remembered that cannot be looked up. */
+/**
+ * The loop behind deployments: looks at what is wanted and what is so, and takes the next step, again and again;
+ * nothing is remembered that cannot be looked up.
+ */
 
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
 import { FINAL_STATES } from "../../contract/job.ts";
@@ -251,7 +254,9 @@ async function endJob(ctx: Ctx, row: DeploymentRow, state: string | undefined): 
   });
 }
 
-/** Notes now and then that a ready engine is well and when it was used last; each note is a write, so not at every look. */
+/**
+ * Notes now and then that a ready engine is well and when it was used last; each note is a write, so not at every look.
+ */
 async function noteHealth(ctx: Ctx, runtime: Runtime, row: DeploymentRow, healthy: boolean): Promise<void> {
   const now = ctx.clock.now();
   if (!healthy || now - (row.healthyAt ?? 0) < HEALTH_NOTE_MS) return;
@@ -262,7 +267,10 @@ async function noteHealth(ctx: Ctx, runtime: Runtime, row: DeploymentRow, health
   );
 }
 
-/** All places are taken and one deployment waits: the one unused for longest goes to sleep, if it may. GPUs are places of their own. */
+/**
+ * All places are taken and one deployment waits: the one unused for longest goes to sleep, if it may. GPUs are places
+ * of their own.
+ */
 async function makeRoom(ctx: Ctx, runtime: Runtime, onGpus: boolean): Promise<void> {
   const found = await ctx.db
     .select({ row: deployment, gpus: GPUS })

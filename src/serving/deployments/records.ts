@@ -20,7 +20,7 @@ export function changed(ctx: Ctx, row: Pick<DeploymentRow, "id" | "org" | "state
   ctx.bus.emit("deployment.changed", { org: row.org, deploymentId: row.id, state: row.state });
 }
 
-/** The row of one deployment of `actor`'s organisation. */
+/** The row of one deployment of `actor`'s organization. */
 export async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentRow> {
   const [row] = await ctx.db
     .select()

@@ -1,4 +1,7 @@
-/** What a running server knows about its deployments beyond the database: requests in flight, last use, routes found, and when to try again. */
+/**
+ * What a running server knows about its deployments beyond the database: requests in flight, last use, routes found,
+ * and when to try again.
+ */
 import type { Ctx } from "../../ctx.ts";
 import type { Serving } from "./model.ts";
 
@@ -19,7 +22,7 @@ export interface Runtime {
   missed: Map<string, number>;
   /** When a deployment became ready or failed, in this process. */
   since: Map<string, number>;
-  /** Routes found lately, by organisation and model. Dropped whenever anything about deployments changes. */
+  /** Routes found lately, by organization and model. Dropped whenever anything about deployments changes. */
   routes: Map<string, Serving>;
   /** Counts those changes, so that a search that began before one does not store its answer after it. */
   generation: number;

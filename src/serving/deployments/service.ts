@@ -1,4 +1,6 @@
-/** Deployments as people and requests see them: make, start, stop, delete, and find the engine that answers for a model. */
+/**
+ * Deployments as people and requests see them: make, start, stop, delete, and find the engine that answers for a model.
+ */
 import { and, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -15,7 +17,10 @@ export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise
   return view(ctx, await findRow(ctx, actor, id));
 }
 
-/** Deployments, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the name or of the model. */
+/**
+ * Deployments, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the
+ * name or of the model.
+ */
 export async function listDeployments(
   ctx: Ctx,
   actor: Actor,
@@ -122,7 +127,9 @@ export async function endDeploymentsOf(ctx: Ctx, org: string, modelId: string): 
   runtimeOf(ctx).hint();
 }
 
-/** Counts a request in, so that its engine does not fall asleep under it. Call the returned function once it is over. */
+/**
+ * Counts a request in, so that its engine does not fall asleep under it. Call the returned function once it is over.
+ */
 export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
   const { active, used } = runtimeOf(ctx);
   active.set(deploymentId, (active.get(deploymentId) ?? 0) + 1);

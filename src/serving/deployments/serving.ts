@@ -1,4 +1,7 @@
-/** Finds the engine that answers for a model, waking or making a deployment where there is none; all who ask for one model share one start. */
+/**
+ * Finds the engine that answers for a model, waking or making a deployment where there is none; all who ask for one
+ * model share one start.
+ */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { ServeSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -54,7 +57,9 @@ export async function findServing(
   }
 }
 
-/** A ready engine that knows the model, its own deployment first; else one on the same base that can take the adapter. */
+/**
+ * A ready engine that knows the model, its own deployment first; else one on the same base that can take the adapter.
+ */
 async function readyFor(
   ctx: Ctx,
   runtime: Runtime,

@@ -1,4 +1,7 @@
-/** The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one process; or one whole model. */
+/**
+ * The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one
+ * process; or one whole model.
+ */
 import { eq } from "drizzle-orm";
 import { cardsOf } from "../../compute/hosts/cards.ts";
 import { bf16Supported, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";

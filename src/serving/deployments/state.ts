@@ -1,4 +1,7 @@
-/** The state machine of a deployment: which moves are legal, and what to do next given what is wanted and what is so. Pure. */
+/**
+ * The state machine of a deployment: which moves are legal, and what to do next given what is wanted and what is so.
+ * Pure.
+ */
 
 type DeploymentState = "starting" | "ready" | "asleep" | "stopping" | "stopped" | "failed";
 type Wanted = "running" | "asleep" | "stopped";

@@ -1,8 +1,14 @@
-/** Chat completions asked from inside the server on somebody's behalf: the very path their own requests take, limits and usage rows included. */
+/**
+ * Chat completions asked from inside the server on somebody's behalf: the very path their own requests take, limits and
+ * usage rows included.
+ */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { complete } from "./service.ts";
 
-/** @returns a function that sends `body` (a chat completion request, not streamed) as `actor` @throws AppError as clients get it */
+/**
+ * @returns a function that sends `body` (a chat completion request, not streamed) as `actor` @throws AppError as
+ * clients get it
+ */
 export const askModel =
   (ctx: Ctx) =>
   (actor: Actor, body: Record<string, unknown>, signal: AbortSignal): Promise<Response> => {

@@ -1,4 +1,6 @@
-/** Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it. */
+/**
+ * Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it.
+ */
 import { AppError } from "../../errors.ts";
 import { readBytes } from "../../lib/body.ts";
 import { parseJson } from "../../lib/text/json.ts";

@@ -1,4 +1,7 @@
-/** Answers completions: finds the engine of the model, passes the request on, passes the answer back, and writes down what it used. */
+/**
+ * Answers completions: finds the engine of the model, passes the request on, passes the answer back, and writes down
+ * what it used.
+ */
 import { type AccessWatch, accessEnded, watchAccess } from "../../accounts/auth/revocation.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, ERROR_TABLE } from "../../errors.ts";
@@ -207,7 +210,9 @@ async function answer(
   return new Response(out, { headers: { "content-type": "application/json" } });
 }
 
-/** The engine's own refusals (too long, busy, bad parameter) reach the client as they are; anything else becomes a 503. */
+/**
+ * The engine's own refusals (too long, busy, bad parameter) reach the client as they are; anything else becomes a 503.
+ */
 function engineError(ctx: Ctx, journey: Journey, reply: Response, text: string): Response {
   const parsed = parseObject(text);
   note(ctx, journey, { status: reply.status, finish: "error" });

@@ -7,7 +7,10 @@ import type { inference } from "../../db/schema/gateway.ts";
 type UsageRow = typeof inference.$inferInsert;
 
 const FLUSH_MS = 500;
-/** Small batches: a write holds up the answers under way for as long as its rows take, 16 rows about a third of a millisecond. */
+/**
+ * Small batches: a write holds up the answers under way for as long as its rows take, 16 rows about a third of a
+ * millisecond.
+ */
 const FLUSH_ROWS = 16;
 /** Rows kept while the database does not take them; beyond that the oldest go, with a word in the log. */
 const MAX_WAITING = 50_000;
@@ -40,7 +43,10 @@ export function recordUsage(ctx: Ctx, row: UsageRow): void {
     }, FLUSH_MS);
 }
 
-/** Writes what is gathered; call it before the server stops. Never throws: rows that were not taken wait for the next time. */
+/**
+ * Writes what is gathered; call it before the server stops. Never throws: rows that were not taken wait for the next
+ * time.
+ */
 export function flushUsage(ctx: Ctx): Promise<void> {
   const all = gatheredOf(ctx);
   if (all.timer) clearTimeout(all.timer);

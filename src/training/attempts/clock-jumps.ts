@@ -34,7 +34,10 @@ function readMoment(path: string): Moment | null {
   }
 }
 
-/** Moves every time of jobs that are not over, and of work that is not gone, by `ms`. Progress counts from now: what was reported in between is of either clock. */
+/**
+ * Moves every time of jobs that are not over, and of work that is not gone, by `ms`. Progress counts from now: what was
+ * reported in between is of either clock.
+ */
 async function shift(ctx: Ctx, ms: number): Promise<void> {
   const now = ctx.clock.now();
   const moved = (column: AnySQLiteColumn) => sql`${column} + ${ms}`;
@@ -72,8 +75,8 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
 }
 
 /**
- * Makes the look that the pipeline takes before every other: it resolves with the milliseconds the clock jumped since the
- * look before, or since a server looked last on this data directory during this run of the machine; 0 is the rule.
+ * Makes the look that the pipeline takes before every other: it resolves with the milliseconds the clock jumped since
+ * the look before, or since a server looked last on this data directory during this run of the machine; 0 is the rule.
  */
 export function clockJumps(ctx: Ctx): () => Promise<number> {
   // Only Linux tells of a clock that nobody sets and that outlives a process.

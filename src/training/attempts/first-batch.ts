@@ -1,4 +1,7 @@
-/** Compares the first batch a trainer tells of with the rows as they are stored, and stops a job that learns from something else. */
+/**
+ * Compares the first batch a trainer tells of with the rows as they are stored, and stops a job that learns from
+ * something else.
+ */
 
 import { eq } from "drizzle-orm";
 import type { Progress } from "../../contract/job.ts";

@@ -1,4 +1,7 @@
-/** Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of the network inside a transaction. */
+/**
+ * Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of
+ * the network inside a transaction.
+ */
 
 import { and, eq, lte } from "drizzle-orm";
 import { allocateGpus } from "../../compute/hosts/allocations.ts";
@@ -47,7 +50,10 @@ function failureOf(error: unknown): {
   return { kind, message, retryAfterMs: retryAfterS && retryAfterS * 1000, reason: launchReason(reason) };
 }
 
-/** Directories of this machine the job reads, for providers that wall it off. Its data comes over the socket, and so does a checkpoint to go on from. */
+/**
+ * Directories of this machine the job reads, for providers that wall it off. Its data comes over the socket, and so
+ * does a checkpoint to go on from.
+ */
 function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
   const adapters =
     spec.kind === "serve"
@@ -127,7 +133,10 @@ async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms:
   if (row.progress.waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
 }
 
-/** Stores the attempt that is about to be launched, with the GPUs it holds; null when the job was taken away or its host closed meanwhile. */
+/**
+ * Stores the attempt that is about to be launched, with the GPUs it holds; null when the job was taken away or its host
+ * closed meanwhile.
+ */
 function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, target: Target, token: string) {
   const now = ctx.clock.now();
   return ctx.write(async (tx) => {
@@ -164,7 +173,10 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
   });
 }
 
-/** Launches an attempt that is stored already; safe to repeat, since its id is the key. Applies the outcome only if the attempt still counts. */
+/**
+ * Launches an attempt that is stored already; safe to repeat, since its id is the key. Applies the outcome only if the
+ * attempt still counts.
+ */
 export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
@@ -222,10 +234,14 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
   emitAll(ctx.bus, messages);
 }
 
-/** What became of a try to begin a job: `never` = its providers can never run it, `lost` = it was taken away meanwhile. */
+/**
+ * What became of a try to begin a job: `never` = its providers can never run it, `lost` = it was taken away meanwhile.
+ */
 type Begun = "begun" | "waits" | "never" | "lost";
 
-/** Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`. */
+/**
+ * Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`.
+ */
 export async function begin(ctx: Ctx, jobId: string, target: Target, track: Track): Promise<Begun> {
   const lease = randomChars(16);
   const now = ctx.clock.now();

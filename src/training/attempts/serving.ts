@@ -1,4 +1,7 @@
-/** What deployments need of the attempt behind a serve job: where it was launched, and to end it when it lies about that. */
+/**
+ * What deployments need of the attempt behind a serve job: where it was launched, and to end it when it lies about
+ * that.
+ */
 import { eq } from "drizzle-orm";
 import type { ServingPlace } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";

@@ -1,4 +1,7 @@
-/** Looks after attempts: finds them again after a restart, notices ends no event explained, keeps the timeouts, and terminates until gone. */
+/**
+ * Looks after attempts: finds them again after a restart, notices ends no event explained, keeps the timeouts, and
+ * terminates until gone.
+ */
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { reconcileAllocations, releaseGpus } from "../../compute/hosts/allocations.ts";
 import type { Handle, WorkStatus } from "../../contract/provider.ts";
@@ -48,7 +51,10 @@ export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job
     .limit(1000);
 }
 
-/** An attempt stored but without a handle: the server stopped between the two. Its work is adopted, or launched with a new token. */
+/**
+ * An attempt stored but without a handle: the server stopped between the two. Its work is adopted, or launched with a
+ * new token.
+ */
 async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
@@ -104,7 +110,9 @@ const TIMEOUT_WORDS = {
   total_timeout: (row: JobRow) => `The attempt took longer than its limit of ${row.spec.limits.total_s} seconds.`,
 };
 
-/** Ends an attempt of a job that is being cancelled, when its trainer does not obey. The job ends once the work is gone. */
+/**
+ * Ends an attempt of a job that is being cancelled, when its trainer does not obey. The job ends once the work is gone.
+ */
 async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   const [asked] = await ctx.db
     .select({ at: command.createdAt })
@@ -237,8 +245,8 @@ const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
 
 /**
  * Compares what providers run with what the database knows: work that bears this installation's mark but belongs to no
- * live attempt (a lost row, an old backup) is terminated after a grace, again and again until it is gone, and the table of
- * GPUs follows the labels of what lives. What a provider that is away runs keeps its first sighting.
+ * live attempt (a lost row, an old backup) is terminated after a grace, again and again until it is gone, and the table
+ * of GPUs follows the labels of what lives. What a provider that is away runs keeps its first sighting.
  */
 export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceMs: number): Promise<void> {
   const now = ctx.clock.monotonic();

@@ -1,4 +1,7 @@
-/** What a trainer's events mean for its job: applied in the transaction that stores them, so that state and history never disagree. */
+/**
+ * What a trainer's events mean for its job: applied in the transaction that stores them, so that state and history
+ * never disagree.
+ */
 
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { Progress } from "../../contract/job.ts";

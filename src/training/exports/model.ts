@@ -11,8 +11,9 @@ export const QUANTIZER = "llama-quantize";
 export const QUANTIZED: readonly Format[] = ["gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"];
 
 /**
- * How far files may be from the trained model: mean Kullback-Leibler divergence in nats a token, and the share of positions with the same likeliest
- * token. Rounding alone stays far below (docs/user-guide.md has figures); a lost scale or a wrong order of weights lies far above.
+ * How far files may be from the trained model: mean Kullback-Leibler divergence in nats a token, and the share of
+ * positions with the same likeliest token. Rounding alone stays far below (docs/user-guide.md has figures); a lost
+ * scale or a wrong order of weights lies far above.
  */
 export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
   safetensors: { kl_mean: 0.01, top1_same: 0.95 },

@@ -15,7 +15,10 @@ import { resolveModel } from "../../models/tuned/service.ts";
 
 const PURPOSE = "run passport";
 
-/** The pinned packages of the trainer of this build; null for runs of another one, whose environment is named by its hash alone. */
+/**
+ * The pinned packages of the trainer of this build; null for runs of another one, whose environment is named by its
+ * hash alone.
+ */
 function packagesOf(spec: TrainSpec): string[] | null {
   if (spec.trainer.version !== assetsHash("trainer").slice(0, 16)) return null;
   const pins = ["requirements-torch.txt", "requirements.txt"].flatMap((name) =>
@@ -95,7 +98,10 @@ export function passportKey(ctx: Ctx) {
 
 const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
 
-/** The card of a tuned model as Markdown with the header that model hubs read. @throws AppError `model_not_found`, `not_tuned` */
+/**
+ * The card of a tuned model as Markdown with the header that model hubs read. @throws AppError `model_not_found`,
+ * `not_tuned`
+ */
 export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
   const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
   const { hyperparameters: h, method, dataset: data } = spec;
@@ -106,7 +112,7 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     ["Learning rate", `${h.learning_rate}, ${h.scheduler}`],
     ["Longest row", `${h.max_length} tokens`],
     ["Precision", h.precision],
-    ["Quantised base", method.quantization ?? "none"],
+    ["Quantized base", method.quantization ?? "none"],
     ["Adapter", JSON.stringify(method.adapter)],
     ["Seed", h.seed],
     ["Checkpoint", point ? `step ${point.step}` : "-"],
@@ -150,7 +156,7 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     ...settings.map(([key, value]) => `| ${key} | ${value} |`),
     "",
     ...scores,
-    "## Licence",
+    "## License",
     "",
     `That of the base model: ${license ?? "not known"}.`,
     "",

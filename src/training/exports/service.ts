@@ -1,4 +1,7 @@
-/** Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained model does. */
+/**
+ * Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained
+ * model does.
+ */
 
 import { rm } from "node:fs/promises";
 import { and, desc, eq, sql } from "drizzle-orm";
@@ -62,7 +65,9 @@ const filesOf = and(
   sql`${artifact.status} <> 'uploading'`,
 );
 
-/** The exports of a tuned model, newest first, at most 50; deleted ones are left out. @throws AppError `model_not_found` */
+/**
+ * The exports of a tuned model, newest first, at most 50; deleted ones are left out. @throws AppError `model_not_found`
+ */
 export async function listExports(ctx: Ctx, actor: Actor, model: string): Promise<ExportView[]> {
   const { id } = await resolveModel(ctx, actor, model);
   const rows = await ctx.db
@@ -93,7 +98,8 @@ export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<Exp
 
 /**
  * Starts an export of a tuned model or checkpoint.
- * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`, `quota_exceeded`
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
+ *   `quota_exceeded`
  */
 export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
   const found = await resolveModel(ctx, actor, name);
@@ -186,7 +192,10 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
   return getExport(ctx, actor, made.id);
 }
 
-/** Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`, `export_running` */
+/**
+ * Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`,
+ * `export_running`
+ */
 export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   const { job: row, artifact: files } = await rowOf(ctx, actor, id);
   if (!isFinal(row.state))

@@ -1,4 +1,7 @@
-/** Why an attempt ended, whether another may do better, and what a person can do about it: one table for the whole engine. */
+/**
+ * Why an attempt ended, whether another may do better, and what a person can do about it: one table for the whole
+ * engine.
+ */
 import type { JobState } from "../../contract/job.ts";
 import type { ProviderErrorKind } from "../../contract/provider.ts";
 import type { JobKind } from "../../contract/spec.ts";

@@ -1,4 +1,7 @@
-/** The list of jobs: newest first, page by page, with any mix of filters. Each mix is built once and then only given its values. */
+/**
+ * The list of jobs: newest first, page by page, with any mix of filters. Each mix is built once and then only given its
+ * values.
+ */
 
 import { and, desc, eq, type SQL, sql } from "drizzle-orm";
 import type { JobState } from "../../contract/job.ts";

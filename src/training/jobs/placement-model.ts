@@ -54,7 +54,10 @@ export const QUEUE_FIELDS = {
   not_before: v.optional(v.nullable(Moment)),
   /** It runs within these hours alone: at their end it saves a checkpoint and waits for the next ones. */
   window: v.optional(v.nullable(Window)),
-  /** It is wanted by then: goes before other work of its team when time gets short, and is said to be late when it will be. */
+  /**
+   * It is wanted by then: goes before other work of its team when time gets short, and is said to be late when it will
+   * be.
+   */
   deadline: v.optional(v.nullable(Moment)),
 } as const;
 

@@ -1,4 +1,7 @@
-/** A job's place in the queue as the columns of its row: checked against the clock, the asker's role and what holds already. */
+/**
+ * A job's place in the queue as the columns of its row: checked against the clock, the asker's role and what holds
+ * already.
+ */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import type { JobRow } from "./model.ts";

@@ -1,4 +1,6 @@
-/** What a person asks of a job, of any kind: cancel, pause, resume, save a checkpoint now; and its attempts and output. */
+/**
+ * What a person asks of a job, of any kind: cancel, pause, resume, save a checkpoint now; and its attempts and output.
+ */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { CommandType } from "../../contract/trainer.ts";
@@ -105,7 +107,10 @@ async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<
   return getJob(ctx, actor, id);
 }
 
-/** Stops a job for good: at once when nothing runs, else `stopping` until its process is gone. @throws AppError `illegal_transition` */
+/**
+ * Stops a job for good: at once when nothing runs, else `stopping` until its process is gone. @throws AppError
+ * `illegal_transition`
+ */
 export const cancelJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "cancel");
 /** Saves a checkpoint and lets the machine go. @throws AppError `illegal_transition` */
 export const pauseJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "pause");

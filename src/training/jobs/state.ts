@@ -3,8 +3,8 @@ import type { JobState } from "../../contract/job.ts";
 
 /**
  * Every legal move. `starting` and `running` go back to `queued` when an attempt was lost and another may do better;
- * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for. What pauses because
- * the scheduler asked goes back to `queued`.
+ * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for. What pauses
+ * because the scheduler asked goes back to `queued`.
  */
 const MOVES: Record<JobState, readonly JobState[]> = {
   validating: ["queued", "failed", "cancelled"],
@@ -24,7 +24,10 @@ export function canMove(from: JobState, to: JobState): boolean {
   return MOVES[from].includes(to);
 }
 
-/** What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves nothing. */
+/**
+ * What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves
+ * nothing.
+ */
 export type Action = "cancel" | "pause" | "resume" | "checkpoint";
 
 export function actionTarget(state: JobState, action: Action): JobState | null {

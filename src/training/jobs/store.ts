@@ -1,4 +1,4 @@
-/** Stores new jobs, and recognises a request that already made one. */
+/** Stores new jobs, and recognizes a request that already made one. */
 import { and, desc, eq, gt } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
@@ -14,12 +14,12 @@ import { note } from "./transitions.ts";
 /** How long a client's retry without a key of its own still finds the job it already made. */
 const RETRY_WINDOW_MS = 10 * 60_000;
 
-/** How a request is recognised when it is sent again. */
+/** How a request is recognized when it is sent again. */
 export interface RequestMarks {
   /** sha256 over key, path and body. With `retried` the job made of it in the last ten minutes is returned. */
   requestHash?: string;
   retried?: boolean;
-  /** A second job with the same key in the organisation is the first one. */
+  /** A second job with the same key in the organization is the first one. */
   idempotencyKey?: string;
 }
 
@@ -117,7 +117,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
   return row;
 }
 
-/** @throws AppError `job_not_found`, also for another organisation's job */
+/** @throws AppError `job_not_found`, also for another organization's job */
 export async function getJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
   const [row] = await ctx.db
     .select()

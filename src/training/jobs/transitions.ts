@@ -1,4 +1,7 @@
-/** One function a transition, all in the caller's transaction: the state table is checked, terminal states are written once, and ledger, audit and events go with them. */
+/**
+ * One function a transition, all in the caller's transaction: the state table is checked, terminal states are written
+ * once, and ledger, audit and events go with them.
+ */
 
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";

@@ -1,4 +1,7 @@
-/** Keeps the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few rows. */
+/**
+ * Keeps the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few
+ * rows.
+ */
 import { sql } from "drizzle-orm";
 import { sqlJson } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
@@ -72,7 +75,10 @@ export async function mergeBuckets(tx: Db, rows: Row[]): Promise<void> {
       count = point_bucket.count + excluded.count`);
 }
 
-/** Builds the buckets that hold `steps` anew, from the points and then from the level below: for values that replaced others. */
+/**
+ * Builds the buckets that hold `steps` anew, from the points and then from the level below: for values that replaced
+ * others.
+ */
 export async function rebuildBuckets(tx: Db, series: number, steps: Iterable<number>): Promise<void> {
   let touched = new Set<number>(steps);
   for (const [level, width] of WIDTHS.entries()) {

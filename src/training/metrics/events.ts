@@ -1,4 +1,7 @@
-/** The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its metrics. */
+/**
+ * The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its
+ * metrics.
+ */
 
 import { sql } from "drizzle-orm";
 import { phaseWords } from "../../contract/job.ts";
@@ -71,7 +74,9 @@ export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Prom
   await insertEvents(tx, jobId, rows);
 }
 
-/** Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, … */
+/**
+ * Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, …
+ */
 function keepsMetrics(step: number): boolean {
   let stride = 1;
   for (let top = 1000; step > top; top *= 10) stride *= 10;
@@ -107,7 +112,10 @@ function metricsEvent(one: Extract<TrainerEvent, { type: "metrics" }>): Pick<New
 
 const cut = (text: string) => cutMessage(text, MAX_TEXT);
 
-/** The row an event of a trainer becomes in the job's list, or null when it has a table of its own or says nothing to people. */
+/**
+ * The row an event of a trainer becomes in the job's list, or null when it has a table of its own or says nothing to
+ * people.
+ */
 export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | "level" | "data" | "step"> | null {
   switch (one.type) {
     case "phase": {

@@ -1,4 +1,7 @@
-/** Group commit: batches that arrive within a few milliseconds share one transaction, and are answered after it has committed. */
+/**
+ * Group commit: batches that arrive within a few milliseconds share one transaction, and are answered after it has
+ * committed.
+ */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -84,7 +87,9 @@ async function flush(ctx: Ctx, group: Group): Promise<void> {
   group.busy = false;
 }
 
-/** One transaction for all members. False (nobody answered) when it failed and the members should be tried one by one. */
+/**
+ * One transaction for all members. False (nobody answered) when it failed and the members should be tried one by one.
+ */
 async function commit(ctx: Ctx, members: Waiting[]): Promise<boolean> {
   const state = stateOf(ctx);
   const relaxed = !members.some((one) => one.events.some((event) => DECISIVE.has(event.type)));

@@ -1,4 +1,7 @@
-/** Stores one batch of a trainer's events inside a transaction: points, log lines, events and answers, and how far the attempt has come. */
+/**
+ * Stores one batch of a trainer's events inside a transaction: points, log lines, events and answers, and how far the
+ * attempt has come.
+ */
 
 import { sql } from "drizzle-orm";
 import { isFinal } from "../../contract/job.ts";
@@ -65,7 +68,8 @@ function following(events: readonly TrainerEvent[], lastSeq: number): TrainerEve
 /**
  * Stores what is new of `events`. An empty batch is a sign of life.
  * @param now server time in milliseconds; times of trainers are held to the week before it
- * @returns what was stored, or (nothing written) the refusal when the attempt is over and the batch brings something new
+ * @returns what was stored, or (nothing written) the refusal when the attempt is over and the batch brings something
+ *   new
  */
 export async function storeEvents(
   tx: Db,
@@ -125,7 +129,9 @@ export async function storeEvents(
   return { lastSeq: last.seq, batchId, events: taken, payload, messages };
 }
 
-/** The row of a batch; where its log lines lie is added when they are written. Plain SQL, since every batch passes here. */
+/**
+ * The row of a batch; where its log lines lie is added when they are written. Plain SQL, since every batch passes here.
+ */
 async function insertBatch(
   tx: Db,
   who: AttemptRef,
@@ -202,7 +208,10 @@ function without(points: NewPoints, keys: string[]): NewPoints {
   return new Map([...points].filter(([key]) => !keys.includes(key)));
 }
 
-/** Events that say what could not be kept as it came: non-finite values, too many names, old log lines. Each is said once. */
+/**
+ * Events that say what could not be kept as it came: non-finite values, too many names, old log lines. Each is said
+ * once.
+ */
 async function notesOf(
   tx: Db,
   jobId: string,

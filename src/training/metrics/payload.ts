@@ -1,4 +1,7 @@
-/** A committed batch as the stream sends it: taken from memory just after the commit, or read again from the database for a reader that was away. */
+/**
+ * A committed batch as the stream sends it: taken from memory just after the commit, or read again from the database
+ * for a reader that was away.
+ */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { downsample } from "./downsample.ts";
@@ -115,7 +118,9 @@ async function fill(ctx: Ctx, jobId: string, rows: BatchRow[], payloads: Map<num
   if (newest && row) newest.progress = JSON.parse(row.progress) as Record<string, unknown>;
 }
 
-/** How much of a job came after `after`, counted up to `limit` batches: what a returning reader would have to be sent. */
+/**
+ * How much of a job came after `after`, counted up to `limit` batches: what a returning reader would have to be sent.
+ */
 export async function missedBatches(
   ctx: Ctx,
   jobId: string,

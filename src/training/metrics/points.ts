@@ -54,7 +54,10 @@ async function storedEnds(tx: Db, jobId: string): Promise<[string, SeriesEnd][]>
   return rows.map(({ key, ...end }) => [key, end]);
 }
 
-/** Writes values as `{series: {step: value}}`, the form SQLite unpacks fastest; with times beside the values when they lie apart. */
+/**
+ * Writes values as `{series: {step: value}}`, the form SQLite unpacks fastest; with times beside the values when they
+ * lie apart.
+ */
 async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesEnd>): Promise<void> {
   const times = [...batch.times.values()];
   const first = times.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);

@@ -1,4 +1,6 @@
-/** The last committed batches in memory, so that live streams need no query; bounded, and empty while nobody listens. */
+/**
+ * The last committed batches in memory, so that live streams need no query; bounded, and empty while nobody listens.
+ */
 import type { Writer } from "../../db/write.ts";
 import { type BatchPayload, batchText } from "./payload.ts";
 
@@ -15,7 +17,10 @@ interface Entry {
 
 interface Recent {
   push(payload: BatchPayload): void;
-  /** Texts of the jobs' batches after `after`, oldest first, and the id they reach to; null when memory does not go back that far. */
+  /**
+   * Texts of the jobs' batches after `after`, oldest first, and the id they reach to; null when memory does not go back
+   * that far.
+   */
   after(jobs: ReadonlySet<string>, after: number, limit: number): { texts: string[]; upTo: number } | null;
   /** Counts a reader in; the returned function counts it out. */
   open(): () => void;

@@ -1,4 +1,6 @@
-/** Reads series for a chart: their points when there are few, else the buckets of the finest level that is short enough. */
+/**
+ * Reads series for a chart: their points when there are few, else the buckets of the finest level that is short enough.
+ */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";

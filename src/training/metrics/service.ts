@@ -34,13 +34,14 @@ export async function storeBatch(
   events: TrainerEvent[],
   hook: BatchHook,
 ): Promise<{ lastSeq: number; batchId: number | null; events: TrainerEvent[] }> {
-  // Signs of life, and the state of jobs, go into the reserve; what trainers bring waits in their spool until there is room.
+  // Signs of life, and the state of jobs, go into the reserve; what trainers bring waits in their spool until there is
+  // room.
   if (events.length > 0 && !ctx.config.database_url) requireDisk(ctx.files.root, ctx.config.disk_reserve_bytes);
   const { lastSeq, batchId, events: stored } = await enqueue(ctx, attempt, events, hook);
   return { lastSeq, batchId, events: stored };
 }
 
-/** @throws AppError `job_not_found` unless every job belongs to the actor's organisation */
+/** @throws AppError `job_not_found` unless every job belongs to the actor's organization */
 export async function requireJobs(ctx: Ctx, actor: Actor, ids: string[]): Promise<void> {
   if (ids.length === 0) return;
   const rows = await ctx.db
@@ -52,7 +53,9 @@ export async function requireJobs(ctx: Ctx, actor: Actor, ids: string[]): Promis
   if (missing !== undefined) throw notFound("job", missing);
 }
 
-/** The metric series of a job, thinned so that smallest and largest values stay. Reads few rows however long the run. */
+/**
+ * The metric series of a job, thinned so that smallest and largest values stay. Reads few rows however long the run.
+ */
 export async function readSeries(ctx: Ctx, jobId: string, query: SeriesQuery = {}): Promise<SeriesReply> {
   const batchId = await newestBatch(ctx);
   const rows = await ctx.db.all<{ id: number; key: string; points: number; lastStep: number | null }>(sql`
@@ -136,7 +139,10 @@ export async function newestEvent(ctx: Ctx, jobId: string, type: string): Promis
   return row ?? null;
 }
 
-/** What the model answered at checkpoints, oldest step first; a step said twice (after a resume) counts once. At most the newest 500. */
+/**
+ * What the model answered at checkpoints, oldest step first; a step said twice (after a resume) counts once. At most
+ * the newest 500.
+ */
 export async function listSamples(ctx: Ctx, jobId: string): Promise<Sample[]> {
   const rows = await ctx.db
     .select({ step: event.step, at: event.at, data: event.data })

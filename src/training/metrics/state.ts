@@ -1,4 +1,7 @@
-/** What ingestion remembers between batches: ids and ends of series, and how many log lines a job has. One per server, since only its writer changes them. */
+/**
+ * What ingestion remembers between batches: ids and ends of series, and how many log lines a job has. One per server,
+ * since only its writer changes them.
+ */
 import { perContext } from "../../ctx.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 
@@ -22,7 +25,9 @@ export const stateOf = perContext((): IngestState => ({ series: lruOf(20_000), l
 
 const seriesKey = (jobId: string, key: string) => `${jobId}\n${key}`;
 
-/** Changes made inside a transaction: `commit` hands them to the memory, and an aborted transaction just forgets them. */
+/**
+ * Changes made inside a transaction: `commit` hands them to the memory, and an aborted transaction just forgets them.
+ */
 export interface Draft {
   series(jobId: string, key: string): SeriesEnd | undefined;
   setSeries(jobId: string, key: string, end: SeriesEnd): void;

@@ -166,8 +166,8 @@ async function* catchUp(ctx: Ctx, jobs: string[], from: number, upTo: number): A
 }
 
 /**
- * Opens a stream for `actor`. It ends when the reader disconnects, its access ends (auth/revocation.ts), it stalls, or the
- * server stops.
+ * Opens a stream for `actor`. It ends when the reader disconnects, its access ends (auth/revocation.ts), it stalls, or
+ * the server stops.
  * @param request the HTTP request; its credentials are also checked again every minute
  * @throws AppError `job_not_found` for a job of somebody else, `too_many_streams`
  */

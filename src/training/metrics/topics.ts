@@ -1,4 +1,4 @@
-/** Which news of the bus a stream passes on, by topic, and only to the organisation it belongs to. */
+/** Which news of the bus a stream passes on, by topic, and only to the organization it belongs to. */
 import type { Ctx } from "../../ctx.ts";
 import type { BusEvents, BusName } from "../../lib/bus.ts";
 
@@ -28,7 +28,7 @@ export interface Changed {
 }
 
 /**
- * Listens for an organisation until the returned function is called.
+ * Listens for an organization until the returned function is called.
  * @param jobs state changes of these jobs are passed on whatever the topics
  */
 export function listenTopics(

@@ -1,4 +1,7 @@
-/** How much of the rows is answers, which have a loss and so logits; and how long a pair is whose prompt is computed once. Both decide about memory. */
+/**
+ * How much of the rows is answers, which have a loss and so logits; and how long a pair is whose prompt is computed
+ * once. Both decide about memory.
+ */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows } from "../../data/datasets/service.ts";
 
@@ -38,7 +41,10 @@ function counted(row: Row): [answers: number, all: number] {
   return [sum(prompt.filter((turn) => turn.role === "assistant" && turn.weight !== 0)), sum(prompt)];
 }
 
-/** A pair as one sequence (prompt, chosen answer, rejected answer) over its longer side: the most among the longest pairs; 2 when nothing is shared. */
+/**
+ * A pair as one sequence (prompt, chosen answer, rejected answer) over its longer side: the most among the longest
+ * pairs; 2 when nothing is shared.
+ */
 function joinedOf(rows: Row[]): number | null {
   const pairs = rows.flatMap(({ messages = [], chosen, rejected }) => {
     if (!chosen || !rejected) return [];
@@ -52,8 +58,9 @@ function joinedOf(rows: Row[]): number | null {
 }
 
 /**
- * By the characters of the first rows: `scored` is the part of the tokens that are answers, over 0 and at most 1 (1 when rows cannot be read);
- * `joined` how long a pair is as one sequence, its longer side being 1, and null where there are no pairs.
+ * By the characters of the first rows: `scored` is the part of the tokens that are answers, over 0 and at most 1 (1
+ * when rows cannot be read); `joined` how long a pair is as one sequence, its longer side being 1, and null where there
+ * are no pairs.
  */
 export async function answerShares(
   ctx: Ctx,

@@ -1,4 +1,7 @@
-/** Frees the disk of what a run left behind: checkpoints, results and exports that nothing uses any more. Its numbers, log and passport stay. */
+/**
+ * Frees the disk of what a run left behind: checkpoints, results and exports that nothing uses any more. Its numbers,
+ * log and passport stay.
+ */
 
 import { rm } from "node:fs/promises";
 import { and, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
@@ -83,7 +86,8 @@ async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<st
 }
 
 /**
- * Deletes the files of an ended run that nothing uses: checkpoints, the result of a model that was deleted, and exports of either.
+ * Deletes the files of an ended run that nothing uses: checkpoints, the result of a model that was deleted, and exports
+ * of either.
  * @throws AppError `job_not_found`, `job_not_ended`, `nothing_to_clear` (a job that trains nothing)
  */
 export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Cleared> {

@@ -1,4 +1,7 @@
-/** Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts give the same spec. */
+/**
+ * Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts
+ * give the same spec.
+ */
 import type {
   AdapterSettings,
   Hyperparameters,
@@ -43,7 +46,9 @@ import {
 } from "./parallelism.ts";
 import type { TrainRequest } from "./request.ts";
 
-/** What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown. */
+/**
+ * What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown.
+ */
 export interface Facts {
   trainRows: number;
   holdoutRows: number;
@@ -338,7 +343,8 @@ function scheduleOf({ request, facts, method }: Run, steps: number, pick: Choose
 
 /**
  * Every number of a run; fields of the request that are not `auto` are taken as they are.
- * @param anyMemory what fits no GPU there is is resolved as on GPUs with any memory, so that a plan can show what is missing
+ * @param anyMemory what fits no GPU there is is resolved as on GPUs with any memory, so that a plan can show what is
+ *   missing
  * @throws AppError naming the field that cannot be; `does_not_fit` unless `anyMemory` is set
  */
 export function resolveAuto(request: TrainRequest, facts: Facts, { anyMemory = false } = {}): Resolved {

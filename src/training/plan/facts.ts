@@ -1,4 +1,7 @@
-/** Gathers everything a training request meets: base model, data, GPUs, past runs and the trainer of this installation, each looked up once. */
+/**
+ * Gathers everything a training request meets: base model, data, GPUs, past runs and the trainer of this installation,
+ * each looked up once.
+ */
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
 import { cardsOf } from "../../compute/hosts/cards.ts";
@@ -38,7 +41,10 @@ export interface TrainFacts {
   trainer: TrainerRef;
 }
 
-/** For `.catch`: what a lookup refuses is about a field of the request, and what it does not find is an invalid value of that field. */
+/**
+ * For `.catch`: what a lookup refuses is about a field of the request, and what it does not find is an invalid value of
+ * that field.
+ */
 const about = (field: keyof TrainRequest) => (error: unknown) => {
   if (!(error instanceof AppError)) throw error;
   throw error.withParam(field, error.kind === "not_found" ? "invalid" : error.kind);

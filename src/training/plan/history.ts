@@ -1,4 +1,7 @@
-/** What finished runs of this organisation teach a plan: how fast they were, and how far their memory was from the formula. */
+/**
+ * What finished runs of this organization teach a plan: how fast they were, and how far their memory was from the
+ * formula.
+ */
 import { and, desc, eq, inArray, or, sql } from "drizzle-orm";
 import type { Offer } from "../../contract/provider.ts";
 import type { TrainSpec } from "../../contract/spec.ts";

@@ -1,4 +1,7 @@
-/** How much memory a training takes, part by part: the formula of docs/memory.md. Pure; MiB, and for one process with its device. */
+/**
+ * How much memory a training takes, part by part: the formula of docs/memory.md. Pure; MiB, and for one process with
+ * its device.
+ */
 import type { AdapterSettings, Quantization, TrainSpec } from "../../contract/spec.ts";
 import { sequencesOf } from "./method-defaults.ts";
 
@@ -41,7 +44,10 @@ export interface RunShape {
   length: number;
   /** Part of the tokens that have a loss, and so logits. */
   scored: number;
-  /** A pair as one sequence over its longer side, where its prompt is computed once; absent = both sides are computed whole. */
+  /**
+   * A pair as one sequence over its longer side, where its prompt is computed once; absent = both sides are computed
+   * whole.
+   */
   joined?: number;
   /** Answers the model writes to each row, and tokens of the longest; absent for methods that write none. */
   answers?: number;
@@ -69,24 +75,27 @@ export type Parts = Record<Part, number>;
 
 /** A process before any model: interpreter, libraries and the like. Measured. */
 const RUNTIME_MB = 530;
-/** What quantised layers bring besides: bitsandbytes, and what it unpacks. Measured. */
+/** What quantized layers bring besides: bitsandbytes, and what it unpacks. Measured. */
 const QUANTIZER_MB = 100;
 /**
- * Main memory is given back by the C library in pieces that the next tensor does not always fit into: the many small tensors of the layers take so much
- * more than they hold, and with checkpointing, which makes and drops them layer by layer, several times as much. Tensors of 32 MB and more are given
- * back whole.
+ * Main memory is given back by the C library in pieces that the next tensor does not always fit into: the many small
+ * tensors of the layers take so much more than they hold, and with checkpointing, which makes and drops them layer by
+ * layer, several times as much. Tensors of 32 MB and more are given back whole.
  */
 const HEAP = { factor: 1.85, checkpointing: 6.5, belowBytes: 32 * 2 ** 20 };
 /** On a card: CUDA's context, the libraries' workspaces; and the buffers of several talking to each other. */
 export const CONTEXT_MB = 1500;
 const TALK_MB = 1000;
 const BYTES = { float32: 4, bfloat16: 2 } as const;
-/** Bytes of a quantised weight with its scales: NF4 in blocks of 64 with double quantisation, int8 by rows. */
+/** Bytes of a quantized weight with its scales: NF4 in blocks of 64 with double quantization, int8 by rows. */
 const QUANTIZED = { nf4: 0.516, int8: 1.01 } as const;
 const ADAPTER_BYTES = 4;
 /** AdamW keeps two float32 moments of every trained weight. */
 const MOMENTS = 2;
-/** Bytes of a logit at the height of the backward pass: log-probabilities, and the gradients before and behind the softmax; TRL's losses keep more. */
+/**
+ * Bytes of a logit at the height of the backward pass: log-probabilities, and the gradients before and behind the
+ * softmax; TRL's losses keep more.
+ */
 const LOGIT_BYTES: Record<RunShape["method"], number> = {
   sft: 12,
   pretrain: 12,
@@ -98,7 +107,10 @@ const LOGIT_BYTES: Record<RunShape["method"], number> = {
 };
 /** A pair is computed as one sequence where that takes at most this much of both sides. */
 const WORTH = 0.9;
-/** Types of models whose attention is plain in every layer as they are published; others may be joined, but are not counted on. */
+/**
+ * Types of models whose attention is plain in every layer as they are published; others may be joined, but are not
+ * counted on.
+ */
 const PLAIN_ATTENTION = ["llama", "qwen2", "qwen3", "smollm3"];
 const MIB = 2 ** 20;
 
@@ -160,7 +172,7 @@ function trainedParameters(model: ModelShape, run: RunShape): number {
   return perLayer * trainedLayers(model, run) + (run.method === "reward" ? model.hidden : 0);
 }
 
-/** Parameters of embedding and head, which are never quantised. */
+/** Parameters of embedding and head, which are never quantized. */
 const embeddings = (model: ModelShape) =>
   Math.min(model.parameters, model.vocabulary * model.hidden * (model.tied ? 1 : 2));
 
@@ -173,8 +185,8 @@ function weightBytes(model: ModelShape, { precision, quantization, whole }: RunS
 }
 
 /**
- * Bytes a layer keeps of a token for the backward pass: counted with autograd's own hooks, and exact for layers of Llama's kind.
- * An adapter computes in float32 and keeps its input so, which is why bfloat16 halves the rest alone.
+ * Bytes a layer keeps of a token for the backward pass: counted with autograd's own hooks, and exact for layers of
+ * Llama's kind. An adapter computes in float32 and keeps its input so, which is why bfloat16 halves the rest alone.
  */
 function layerBytes(model: ModelShape, run: RunShape): number {
   const { hidden: h, intermediate: i, keys: k, heads } = model;
@@ -228,10 +240,12 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
   const gathered = split ? (weights / model.layers) * 3 : 0;
   const shared = split || strategy === "zero2" ? n : 1;
   const scored = run.written === undefined ? run.scored : run.written / run.length;
-  // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may keep their room.
+  // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may
+  // keep their room.
   const cache = run.answers ? 2 * model.layers * model.keys * BYTES[run.precision] * tokens : 0;
   const logits = scorable * scored * model.vocabulary * LOGIT_BYTES[run.method];
-  // A trained embedding has two gradients before they are one, and the optimizer lays out as much beside the largest weight. Measured.
+  // A trained embedding has two gradients before they are one, and the optimizer lays out as much beside the largest
+  // weight. Measured.
   const twice = 2 * model.vocabulary * model.hidden * BYTES.float32;
   return {
     runtime: run.gpu
@@ -251,10 +265,15 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
 
 export const totalMb = (parts: Parts): number => PARTS.reduce((sum, name) => sum + parts[name], 0);
 
-/** What is planned with over what the formula says on processors: what it is off at most by measure (docs/memory.md). */
+/**
+ * What is planned with over what the formula says on processors: what it is off at most by measure (docs/memory.md).
+ */
 export const PROCESSOR_MARGIN = 1.1;
 
-/** Memory of a plan. MiB, all but `parts` of everything the run needs where it computes: the machine, or the fullest card. */
+/**
+ * Memory of a plan. MiB, all but `parts` of everything the run needs where it computes: the machine, or the fullest
+ * card.
+ */
 export interface MemoryPlan {
   device: "cpu" | "gpu";
   /** Of one process, as this installation's own runs corrected them. */

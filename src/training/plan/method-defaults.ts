@@ -1,4 +1,7 @@
-/** Resolves how the weights change: method, adapter, quantization and the options that come with them, by docs/hyperparameters.md. */
+/**
+ * Resolves how the weights change: method, adapter, quantization and the options that come with them, by
+ * docs/hyperparameters.md.
+ */
 import type {
   AdapterSettings,
   Hyperparameters,
@@ -28,8 +31,8 @@ const ROW_WORDS: Record<RowType, string> = {
 };
 
 /**
- * Learning rates of other methods as a share of that of supervised fine-tuning: those that compare with a reference model drift away from it
- * at larger ones, and text is learned over more and longer rows.
+ * Learning rates of other methods as a share of that of supervised fine-tuning: those that compare with a reference
+ * model drift away from it at larger ones, and text is learned over more and longer rows.
  */
 const RATE_SHARE: Record<MethodName, number> = {
   sft: 1,
@@ -42,7 +45,10 @@ const RATE_SHARE: Record<MethodName, number> = {
 };
 export const rateShare = (method: MethodName): number => RATE_SHARE[method];
 
-/** Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's answer as well. */
+/**
+ * Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's
+ * answer as well.
+ */
 const SEQUENCES: Record<MethodName, number> = {
   sft: 1,
   pretrain: 1,
@@ -65,7 +71,10 @@ export const answerOf = (method: MethodSettings): number => (method.type === "gr
 export const scoredOf = (method: MethodName, answers: number): number =>
   method === "pretrain" || method === "orpo" ? 1 : method === "reward" ? 0 : answers;
 
-/** The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method does not know */
+/**
+ * The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method
+ * does not know
+ */
 export function methodNameOf(request: TrainRequest, rows: RowType | undefined, pick: Choose): MethodName {
   const method = pick("method", request.method, () => METHOD_FOR[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);
   if (!rows && (request.method ?? "auto") === "auto") return method;
@@ -110,7 +119,10 @@ function grpoOf(request: TrainRequest, pick: Choose, contextLength: number): Omi
   };
 }
 
-/** Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. `contextLength` 0 where it is unknown. */
+/**
+ * Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. `contextLength` 0
+ * where it is unknown.
+ */
 export function methodOf(
   name: MethodName,
   request: TrainRequest,
@@ -187,7 +199,10 @@ const LORA_FIELDS = [
   "dora",
 ] as const;
 
-/** Adapter or none. @throws AppError for settings of an adapter where there is none, and for another kind than that of the start */
+/**
+ * Adapter or none. @throws AppError for settings of an adapter where there is none, and for another kind than that of
+ * the start
+ */
 function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings | null): AdapterSettings {
   const type = pick(
     "adapter",

@@ -1,4 +1,7 @@
-/** What a planned run would find: every machine that providers offer for it, whether it fits there, how long it takes and what it costs. */
+/**
+ * What a planned run would find: every machine that providers offer for it, whether it fits there, how long it takes
+ * and what it costs.
+ */
 import type { Offer } from "../../contract/provider.ts";
 import type { Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -42,7 +45,9 @@ type Found = { provider: string; title: string; offer: Offer };
 /** Answers of providers, by provider and what was asked. */
 const answersOf = perContext(() => new Map<string, { since: number; value: Promise<Offer[] | null> }>());
 
-/** A provider's answer, or null when it fails or takes too long; one that is waited for already is not waited for again. */
+/**
+ * A provider's answer, or null when it fails or takes too long; one that is waited for already is not waited for again.
+ */
 function asked(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[]>): Promise<Offer[] | null> {
   const answers = answersOf(ctx);
   const key = `${id} ${need.gpus} ${need.cpus}`;
@@ -87,7 +92,10 @@ interface Judge {
   suggest: (roomMb: number) => Suggestion | null;
 }
 
-/** Offers for a plan: those it fits on first, by the least cost, then time; and titles of providers that did not answer in time. */
+/**
+ * Offers for a plan: those it fits on first, by the least cost, then time; and titles of providers that did not answer
+ * in time.
+ */
 export async function planOffers(
   ctx: Ctx,
   spec: TrainSpec,

@@ -8,8 +8,8 @@ import { parseTrainRequest } from "./request.ts";
 import { planTrainJob } from "./service.ts";
 
 /**
- * Puts the smallest change that fits into the error of a failed job; what it took corrects the plan by then (history.ts).
- * Leaves other jobs, and those whose data is gone, as they are.
+ * Puts the smallest change that fits into the error of a failed job; what it took corrects the plan by then
+ * (history.ts). Leaves other jobs, and those whose data is gone, as they are.
  */
 export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
   const [row] = await ctx.db.select().from(job).where(eq(job.id, jobId)).limit(1);

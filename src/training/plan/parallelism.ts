@@ -1,4 +1,7 @@
-/** How many GPUs or processes a training gets and what they share, by the rules of docs/hyperparameters.md: pure, like auto.ts. */
+/**
+ * How many GPUs or processes a training gets and what they share, by the rules of docs/hyperparameters.md: pure, like
+ * auto.ts.
+ */
 import type { ParallelPlan } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import type { TrainRequest } from "./request.ts";
@@ -89,7 +92,8 @@ export function splitOnProcessors(request: TrainRequest, batch: number, needMb: 
 
 /**
  * The split on GPUs: the number asked for, or the smallest that fits.
- * @param options `whole`: the method needs all of the model on every GPU. `anyMemory`: what fits none is split as on GPUs with any memory
+ * @param options `whole`: the method needs all of the model on every GPU. `anyMemory`: what fits none is split as on
+ *   GPUs with any memory
  * @throws AppError naming the field that cannot be
  */
 export function splitOnGpus(

@@ -1,4 +1,7 @@
-/** Prices a resolved training: its tokens, machines that providers offer for it, its time and cost; and puts the plan together. */
+/**
+ * Prices a resolved training: its tokens, machines that providers offer for it, its time and cost; and puts the plan
+ * together.
+ */
 import type { Ctx } from "../../ctx.ts";
 import type { Facts } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
@@ -49,7 +52,10 @@ export async function price(
   return { tokens, asked, best, speed: expectedSpeed(past, spec, null, on) };
 }
 
-/** Rows longer than a length: counted where it is one of the counted lengths, else read from the distribution; null while nobody counted. */
+/**
+ * Rows longer than a length: counted where it is one of the counted lengths, else read from the distribution; null
+ * while nobody counted.
+ */
 function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   if (tokens === null) return null;
   if (tokens.max <= maxLength) return 0;
@@ -82,7 +88,7 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): stri
   const warnings: string[] = [];
   if (plan.ready && spec.dataset.train_rows < 10)
     warnings.push(
-      `Only ${spec.dataset.train_rows} training rows: expect memorising rather than learning; 50 to 100 are a start.`,
+      `Only ${spec.dataset.train_rows} training rows: expect memorizing rather than learning; 50 to 100 are a start.`,
     );
   const lengths = lengthWarning(plan);
   if (lengths) warnings.push(lengths);

@@ -34,7 +34,8 @@ async function requireSame(ctx: Ctx, actor: Actor, spec: TrainSpec): Promise<voi
 }
 
 /**
- * Starts the frozen spec of a training run again: same data, base, numbers and seed. Trainer and image are those of now.
+ * Starts the frozen spec of a training run again: same data, base, numbers and seed. Trainer and image are those of
+ * now.
  * @throws AppError `not_a_training_job`, `not_reproducible`
  */
 export async function reproduceJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {

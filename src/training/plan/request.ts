@@ -1,4 +1,6 @@
-/** A training request: every field a person may set, and how a request that did not come through a schema is checked. */
+/**
+ * A training request: every field a person may set, and how a request that did not come through a schema is checked.
+ */
 import * as v from "valibot";
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";

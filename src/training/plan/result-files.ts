@@ -1,4 +1,7 @@
-/** The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its own. */
+/**
+ * The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its
+ * own.
+ */
 import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
 import { type Ctx, perContext, systemActor } from "../../ctx.ts";
 import { createFile } from "../../data/files/service.ts";
@@ -77,7 +80,10 @@ async function keepOne(ctx: Ctx, row: JobRow): Promise<string> {
 const due = (ctx: Ctx, row: JobRow) =>
   row.kind === "train" && row.state === "succeeded" && (row.finishedAt ?? 0) > ctx.clock.now() - LOOK_BACK_MS;
 
-/** The job as clients read it: who sees that it succeeded sees its result file, even in the moment before `keepResults` got to it. */
+/**
+ * The job as clients read it: who sees that it succeeded sees its result file, even in the moment before `keepResults`
+ * got to it.
+ */
 export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
   if (!due(ctx, row) || row.result?.result_files) return row;
   try {
@@ -88,7 +94,10 @@ export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
   }
 }
 
-/** Makes the result files of training jobs that succeeded lately and have none: at once after the end, or after a restart. */
+/**
+ * Makes the result files of training jobs that succeeded lately and have none: at once after the end, or after a
+ * restart.
+ */
 export async function keepResults(ctx: Ctx): Promise<void> {
   const rows = await ctx.db
     .select()

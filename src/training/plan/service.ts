@@ -1,4 +1,7 @@
-/** Training jobs: from a request to a plan or a job, and the moment a waiting job's data is ready and its spec is frozen. */
+/**
+ * Training jobs: from a request to a plan or a job, and the moment a waiting job's data is ready and its spec is
+ * frozen.
+ */
 import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { resolveTrainingData } from "../../data/datasets/service.ts";
@@ -116,7 +119,10 @@ export async function rerunJob(
   return createTrainJob(ctx, actor, again, { parentId: row.id });
 }
 
-/** What became of a waiting job's request: its plan, or why it can never be one; null while the data is still being validated. */
+/**
+ * What became of a waiting job's request: its plan, or why it can never be one; null while the data is still being
+ * validated.
+ */
 async function verdictOn(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | null> {
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
   try {

@@ -80,7 +80,8 @@ export const isRefused = (request: TrainRequest, facts: TrainFacts, resolved: Re
 
 /**
  * Resolves every number and freezes the spec.
- * @param options `anyMemory`: a run that fits no GPU there is is resolved all the same, for a plan that shows what is missing
+ * @param options `anyMemory`: a run that fits no GPU there is is resolved all the same, for a plan that shows what is
+ *   missing
  * @throws AppError naming the field that cannot be
  */
 export function resolve(request: TrainRequest, facts: TrainFacts, options: { anyMemory?: boolean } = {}): Resolution {

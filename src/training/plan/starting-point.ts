@@ -1,4 +1,7 @@
-/** What a run begins from: a base model alone, or the adapter or weights of a tuned model or checkpoint, which it then goes on training. */
+/**
+ * What a run begins from: a base model alone, or the adapter or weights of a tuned model or checkpoint, which it then
+ * goes on training.
+ */
 import { eq } from "drizzle-orm";
 import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";

@@ -1,4 +1,7 @@
-/** The smallest change that makes a run fit: options are tried from what leaves the result as it is to what costs quality. */
+/**
+ * The smallest change that makes a run fit: options are tried from what leaves the result as it is to what costs
+ * quality.
+ */
 import { AppError } from "../../errors.ts";
 import { type Facts, type Resolved, resolveAuto } from "./defaults.ts";
 import type { TrainRequest } from "./request.ts";
@@ -47,7 +50,10 @@ const CHECKPOINTING: Step = {
   effect: "same",
 };
 
-/** Fewer rows at once: parts of the batch of now, and of the rows the process has in a step, since only those come out even. */
+/**
+ * Fewer rows at once: parts of the batch of now, and of the rows the process has in a step, since only those come out
+ * even.
+ */
 function parts({ hyperparameters: h, parallel }: Resolved): Step[] {
   const share = h.batch_size / parallel.processes;
   return smaller(h.per_device_batch_size)

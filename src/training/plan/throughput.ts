@@ -2,9 +2,15 @@
 import type { TrainSpec } from "../../contract/spec.ts";
 import { learnedSpeed, type PastRun } from "./history.ts";
 
-/** Measured on two cores: a model of 134.5M parameters trains 141 tokens/s in float32, 208 in bfloat16 with native support. */
+/**
+ * Measured on two cores: a model of 134.5M parameters trains 141 tokens/s in float32, 208 in bfloat16 with native
+ * support.
+ */
 const MEASURED = { parameters: 134.5e6, cpus: 2, float32: 141, bfloat16: 208 };
-/** Dense bfloat16 operations a second of cards as their makers publish them, in units of 10^12; the first name found counts. */
+/**
+ * Dense bfloat16 operations a second of cards as their makers publish them, in units of 10^12; the first name found
+ * counts.
+ */
 const CARDS: readonly (readonly [name: RegExp, teraflops: number])[] = [
   [/\bB[23]00\b/i, 2250],
   [/\bH[12]00\b|\bGH200\b/i, 989],
@@ -24,7 +30,10 @@ const CARDS: readonly (readonly [name: RegExp, teraflops: number])[] = [
 const UNKNOWN_CARD = 100;
 /** Part of that which training reaches, in bfloat16 and in float32; a guess until a run of one's own. */
 const REACHED = { bfloat16: 0.3, float32: 0.08 };
-/** Operations a parameter and token with a frozen base: forward, and the gradient of the activations; once more forward with checkpointing. */
+/**
+ * Operations a parameter and token with a frozen base: forward, and the gradient of the activations; once more forward
+ * with checkpointing.
+ */
 const OPERATIONS = { plain: 4, checkpointing: 6 };
 /** Seconds before the first step: interpreter, libraries, model. */
 const START_S = 15;

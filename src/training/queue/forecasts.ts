@@ -1,4 +1,7 @@
-/** The newest round and its predictions for whoever looks: decided anew when something changed, shared by all who look at once, and never for more than a part of the time. */
+/**
+ * The newest round and its predictions for whoever looks: decided anew when something changed, shared by all who look
+ * at once, and never for more than a part of the time.
+ */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { type Prediction, predictGently } from "../scheduler/forecast.ts";
 import type { Input, Round } from "../scheduler/types.ts";
@@ -7,7 +10,10 @@ import { decide, queueCarry } from "./runner.ts";
 /** A decided round is shown for so long, predictions a little longer: they cost more. */
 const FRESH_MS = 2000;
 const FORETOLD_MS = 10_000;
-/** While much changes, at most this part of the time goes into deciding for those who look, and into predictions that are not quick. */
+/**
+ * While much changes, at most this part of the time goes into deciding for those who look, and into predictions that
+ * are not quick.
+ */
 const SHARE = 0.25;
 const QUICK_MS = 50;
 
@@ -34,7 +40,10 @@ interface Look {
 }
 const seenOf = perContext((): { known: Known | null; look: Look | null } => ({ known: null, look: null }));
 
-/** Decides once for all who ask before it begins; after that the next one follows, with a rest in proportion to what it cost. */
+/**
+ * Decides once for all who ask before it begins; after that the next one follows, with a rest in proportion to what it
+ * cost.
+ */
 function look(ctx: Ctx): Promise<{ input: Input; round: Round }> {
   const seen = seenOf(ctx);
   const before = seen.look;
@@ -73,7 +82,10 @@ export async function newest(ctx: Ctx): Promise<Known> {
   return made;
 }
 
-/** Whether predictions still say something: they are young, and nothing changed since or making them takes too long to do it again already. */
+/**
+ * Whether predictions still say something: they are young, and nothing changed since or making them takes too long to
+ * do it again already.
+ */
 function holds(foretold: Foretold, now: number, version: number): boolean {
   const age = Math.abs(now - foretold.at);
   if (age >= FORETOLD_MS) return false;

@@ -12,7 +12,7 @@ export const QueueQuery = v.strictObject({
   limit: v.optional(count, 50),
   /** Position or id of the last job seen; other teams' jobs have a position alone. */
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  /** Only the asker's own organisation. */
+  /** Only the asker's own organization. */
   mine: v.optional(v.picklist(["true", "false"])),
 });
 

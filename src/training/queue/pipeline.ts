@@ -1,4 +1,7 @@
-/** The one loop that moves jobs: validated data, free slots, attempts to look after. It holds nothing that a restart would lose. */
+/**
+ * The one loop that moves jobs: validated data, free slots, attempts to look after. It holds nothing that a restart
+ * would lose.
+ */
 import { eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -24,7 +27,8 @@ export interface PipelineOptions {
 }
 
 /**
- * Starts the loop: adopts what ran before a restart, then reacts to `job.changed` and `dataset.changed` at once and looks around regularly.
+ * Starts the loop: adopts what ran before a restart, then reacts to `job.changed` and `dataset.changed` at once and
+ * looks around regularly.
  * @returns stops the loop and waits for what is under way
  */
 export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {

@@ -12,7 +12,10 @@ import type { QueueChange } from "../jobs/placement-model.ts";
 import { changed, jobIn, note } from "../jobs/transitions.ts";
 import { queueCarry, unsettle } from "./runner.ts";
 
-/** A job whose place `actor` may see and change: of its organisation, for administrators any. @throws AppError `job_not_found` */
+/**
+ * A job whose place `actor` may see and change: of its organization, for administrators any. @throws AppError
+ * `job_not_found`
+ */
 export async function placedJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
   const [row] = await ctx.db.select().from(job).where(eq(job.id, id)).limit(1);
   if (!row || (row.org !== actor.org && actor.role !== "admin")) throw notFound("job", id.slice(0, 100));
@@ -20,7 +23,7 @@ export async function placedJob(ctx: Ctx, actor: Actor, id: string): Promise<Job
 }
 
 /**
- * Changes the place of a job that has not ended. Members change jobs of their organisation, administrators any.
+ * Changes the place of a job that has not ended. Members change jobs of their organization, administrators any.
  * @throws AppError `job_not_found`, `job_ended`, and those of `placementOf`
  */
 export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: QueueChange): Promise<JobRow> {

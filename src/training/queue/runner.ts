@@ -1,4 +1,7 @@
-/** Carries out the scheduler's rounds: begins jobs under their leases, asks running ones to make room, and tells the others what they wait for. */
+/**
+ * Carries out the scheduler's rounds: begins jobs under their leases, asks running ones to make room, and tells the
+ * others what they wait for.
+ */
 import { and, eq, isNull } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { command, job } from "../../db/schema/jobs.ts";
@@ -82,7 +85,10 @@ async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
   emitAll(ctx.bus, messages);
 }
 
-/** Keeps the reasons of the first jobs on their rows, where a page of one job finds them; only those that changed are written. */
+/**
+ * Keeps the reasons of the first jobs on their rows, where a page of one job finds them; only those that changed are
+ * written.
+ */
 async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Round }): Promise<void> {
   const hosts = new Map(input.capacity.hosts.map((host) => [host.id, host]));
   const jobs = new Map(input.queued.map((one) => [one.id, one]));
@@ -123,8 +129,8 @@ function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[
 }
 
 /**
- * One round: reads, decides, carries out. Network calls lie outside of transactions, and what was decided counts only under
- * the lease of the job, in the state it was decided for.
+ * One round: reads, decides, carries out. Network calls lie outside of transactions, and what was decided counts only
+ * under the lease of the job, in the state it was decided for.
  */
 export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promise<Round> {
   const { input, round } = await decide(ctx, carry);

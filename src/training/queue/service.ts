@@ -29,7 +29,7 @@ export interface WaitView {
   message: string;
   until: number | null;
   host: string | null;
-  /** Jobs of the asker's organisation that hold what it waits for. */
+  /** Jobs of the asker's organization that hold what it waits for. */
   jobs: string[];
 }
 
@@ -292,7 +292,7 @@ export async function setShare(ctx: Ctx, actor: Actor, org: string, change: Shar
   requireAdmin(actor);
   await ctx.write(async (tx) => {
     const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org));
-    if (!found) throw notFound("organisation", org.slice(0, 100));
+    if (!found) throw notFound("organization", org.slice(0, 100));
     const set = {
       ...(change.weight === undefined ? {} : { weight: change.weight }),
       ...(change.max_gpus === undefined ? {} : { maxGpus: change.max_gpus }),

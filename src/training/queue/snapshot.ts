@@ -1,4 +1,7 @@
-/** What the scheduler looks at, read from the database: capacity, running work, the queue and what teams used. A long queue is mirrored and only its changes are read. */
+/**
+ * What the scheduler looks at, read from the database: capacity, running work, the queue and what teams used. A long
+ * queue is mirrored and only its changes are read.
+ */
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
 import { SILENT_MS } from "../../compute/hosts/inventory.ts";
@@ -29,7 +32,10 @@ const HOUR = 3_600_000;
 /** A longer queue is read as a whole only now and then, and by its changes in between. */
 const MIRROR_FROM = 500;
 const READ_ALL_MS = 30_000;
-/** How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not hold it up: the old attempt's token is refused anyway. */
+/**
+ * How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not
+ * hold it up: the old attempt's token is refused anyway.
+ */
 const GONE_WAIT_MS = 600_000;
 /** Work that is over may take so long to be gone. */
 const LEAVING: Span = { low: 0, high: 60_000 };
@@ -200,7 +206,10 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
   return { running, ending };
 }
 
-/** Everything work can run on: machines as the inventory has them, this machine's processes, and providers that must be asked. */
+/**
+ * Everything work can run on: machines as the inventory has them, this machine's processes, and providers that must be
+ * asked.
+ */
 async function readCapacity(ctx: Ctx): Promise<Capacity> {
   const now = ctx.clock.now();
   const rows = await ctx.db.select().from(host).orderBy(asc(host.provider), asc(host.name), asc(host.id));

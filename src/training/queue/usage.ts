@@ -1,4 +1,7 @@
-/** What every team used: read once from the ledger and then only what was added. For fair shares older use counts less, for quotas the calendar month counts. */
+/**
+ * What every team used: read once from the ledger and then only what was added. For fair shares older use counts less,
+ * for quotas the calendar month counts.
+ */
 import { sql } from "drizzle-orm";
 import { usageLine } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
@@ -17,7 +20,7 @@ export function monthOf(at: number, after = 0): number {
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + after, 1);
 }
 
-/** GPU-hours by organisation; work without GPUs counts a little towards shares and nothing towards quotas. */
+/** GPU-hours by organization; work without GPUs counts a little toward shares and nothing toward quotas. */
 export interface UsageBook {
   /** Last row of the ledger that was read. */
   row: number;

@@ -1,4 +1,6 @@
-/** The scheduler's book of one round: what is free where, who holds the rest and until when, and what is kept for whom. */
+/**
+ * The scheduler's book of one round: what is free where, who holds the rest and until when, and what is kept for whom.
+ */
 import { type Capacity, type Gpu, type Host, type Job, type Reservation, type Running, slotOf } from "./types.ts";
 
 /** One card with what is free of it now. */
@@ -111,7 +113,9 @@ export function everFits(room: Room, job: Job): boolean {
   return room.capacity.hosts.some((host) => fitsHost(room, host, job));
 }
 
-/** Whether the job may use a card that is kept for another: only when it is surely gone before the other could begin. */
+/**
+ * Whether the job may use a card that is kept for another: only when it is surely gone before the other could begin.
+ */
 function mayUse(card: Card, job: Job): boolean {
   const { kept } = card;
   if (!kept || kept.jobId === job.id) return true;
@@ -186,7 +190,10 @@ export function freeIn(card: Card): { low: number; high: number } {
   return { low, high };
 }
 
-/** The cards that come free together soonest for a job, and when; null when no ready host could. `prefer` is a host it keeps to. */
+/**
+ * The cards that come free together soonest for a job, and when; null when no ready host could. `prefer` is a host it
+ * keeps to.
+ */
 export function soonest(room: Room, job: Job, prefer: string | null): Reservation | null {
   const { gpus } = job.wants;
   let best: { reservation: Reservation; low: number; high: number } | null = null;

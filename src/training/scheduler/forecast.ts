@@ -1,4 +1,7 @@
-/** When waiting jobs should begin: the scheduler itself is run forward, once as if everything were quick and once as if it were slow. */
+/**
+ * When waiting jobs should begin: the scheduler itself is run forward, once as if everything were quick and once as if
+ * it were slow.
+ */
 
 import { compare, YIELD_MS } from "./capacity.ts";
 import { schedule } from "./round.ts";
@@ -119,7 +122,10 @@ function whyUnknown(low: number | null, cut: boolean, endless: boolean): string 
   return "Too much lies before it to say how late it may be.";
 }
 
-/** Predictions for the first jobs of the queue, by job. Those further back are not in the map. They hold if nothing more urgent arrives. */
+/**
+ * Predictions for the first jobs of the queue, by job. Those further back are not in the map. They hold if nothing more
+ * urgent arrives.
+ */
 export function predict(input: Input, order: readonly string[]): Map<string, Prediction> {
   const work = foretell(input, order);
   for (;;) {
@@ -143,8 +149,8 @@ export async function predictGently(
 }
 
 /**
- * Jobs that are not there yet come in between. In a replayed week of a full cluster (bench/scheduler.ts) 61 of 100 ranges held as they
- * were foretold, and 81 with the latest start twice as far off.
+ * Jobs that are not there yet come in between. In a replayed week of a full cluster (bench/scheduler.ts) 61 of 100
+ * ranges held as they were foretold, and 81 with the latest start twice as far off.
  */
 const OTHERS_COME = 2;
 /** Waits that other jobs do not lengthen. */

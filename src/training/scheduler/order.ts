@@ -1,13 +1,22 @@
-/** In which order waiting jobs are looked at: priority, kept places, endpoints before batches, the team that is due most, deadlines, age. */
+/**
+ * In which order waiting jobs are looked at: priority, kept places, endpoints before batches, the team that is due
+ * most, deadlines, age.
+ */
 import { compare } from "./capacity.ts";
 import type { Job, Team } from "./types.ts";
 
 const HOUR = 3_600_000;
-/** The first job of a team at a priority that has waited so long gains a point for every further hour, so that no priority starves for ever. */
+/**
+ * The first job of a team at a priority that has waited so long gains a point for every further hour, so that no
+ * priority starves for ever.
+ */
 const PATIENCE_MS = 24 * HOUR;
 /** A job without GPUs counts as this many of them. */
 export const CPU_WEIGHT = 0.1;
-/** Whatever a team holds counts as if it had held it for an hour more: a burst from an idle team does not take everything. */
+/**
+ * Whatever a team holds counts as if it had held it for an hour more: a burst from an idle team does not take
+ * everything.
+ */
 const AHEAD_HOURS = 1;
 /** A deadline counts once its job must begin within this time, or half of its own length. */
 const MARGIN_MS = HOUR;
@@ -70,7 +79,8 @@ interface Line {
 }
 
 /**
- * Puts jobs into line. A team's place changes while its jobs begin: `next` sees the accounts as they are when it is called.
+ * Puts jobs into line. A team's place changes while its jobs begin: `next` sees the accounts as they are when it is
+ * called.
  * @param held jobs that have room kept for them: first of their priority
  */
 export function lineUp(

@@ -1,4 +1,7 @@
-/** Which running jobs make room for one of higher priority: the lowest priority first, then as few GPUs as possible, then the youngest; never one that is equal. */
+/**
+ * Which running jobs make room for one of higher priority: the lowest priority first, then as few GPUs as possible,
+ * then the youngest; never one that is equal.
+ */
 import { type Card, compare, freeIn, type Group, type Room, suits, YIELD_MS } from "./capacity.ts";
 import { type Job, type Reservation, type Running, slotOf } from "./types.ts";
 
@@ -22,7 +25,10 @@ const byCost = (a: Running, b: Running) =>
   b.startedAt - a.startedAt ||
   (a.job.id < b.job.id ? -1 : 1);
 
-/** A way to make room; null when there is none. No victims = enough was asked to go already. `asked` have been asked in this round. */
+/**
+ * A way to make room; null when there is none. No victims = enough was asked to go already. `asked` have been asked in
+ * this round.
+ */
 export function makeRoom(room: Room, job: Job, asked: ReadonlySet<string>, now: number): Way | null {
   return job.wants.gpus > 0 ? clearCards(room, job, asked, now) : clearSlot(room, job, asked, now);
 }

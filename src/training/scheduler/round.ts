@@ -83,7 +83,10 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
   return null;
 }
 
-/** Running work that may no longer go on where it is: its window closed, its host is drained, its team's hours are used up. */
+/**
+ * Running work that may no longer go on where it is: its window closed, its host is drained, its team's hours are used
+ * up.
+ */
 function mustYield(input: Input, accounts: ReadonlyMap<string, Account>): Round["yields"] {
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
   const yields: Round["yields"] = [];
@@ -226,7 +229,10 @@ export function schedule(input: Input): Round {
   return round;
 }
 
-/** When time alone changes something: a wait that ends, a window that closes over running work, hours of a quota that run out. */
+/**
+ * When time alone changes something: a wait that ends, a window that closes over running work, hours of a quota that
+ * run out.
+ */
 function nextMoment(
   input: Input,
   round: Round,

@@ -1,4 +1,7 @@
-/** What the scheduler takes and gives: plain data. Times in milliseconds since 1970, lengths in milliseconds; it reads no clock and no database. */
+/**
+ * What the scheduler takes and gives: plain data. Times in milliseconds since 1970, lengths in milliseconds; it reads
+ * no clock and no database.
+ */
 import type { JobKind } from "../../contract/spec.ts";
 
 /** How long something may take: at least `low`, at most `high`; `high` null = nobody knows. */
@@ -9,7 +12,10 @@ export interface Span {
 
 export const UNKNOWN: Span = { low: 0, high: null };
 
-/** Hours of the day in which a job may run. `from` after `until` goes over midnight; then `days` are those on which it begins. */
+/**
+ * Hours of the day in which a job may run. `from` after `until` goes over midnight; then `days` are those on which it
+ * begins.
+ */
 export interface DailyWindow {
   /** `HH:MM`, local time of `tz`. */
   from: string;
@@ -40,7 +46,10 @@ export interface Host {
   cpus: number;
   memoryMb: number;
   gpus: readonly Gpu[];
-  /** Where its slots for work without GPUs are counted; hosts of the server's machine share a pool, others have one named like them. Null = no limit. */
+  /**
+   * Where its slots for work without GPUs are counted; hosts of the server's machine share a pool, others have one
+   * named like them. Null = no limit.
+   */
   pool: string | null;
   /** What it has is only known by asking its providers for offers (rented machines): any job may try it. */
   ask: boolean;
@@ -101,7 +110,7 @@ export interface Running {
   yielding: boolean;
 }
 
-/** An organisation in the queue. Usage in GPU-hours. */
+/** An organization in the queue. Usage in GPU-hours. */
 export interface Team {
   id: string;
   /** A team of weight 2 is due twice as much as one of weight 1. */

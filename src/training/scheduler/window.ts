@@ -1,4 +1,7 @@
-/** Hours of the day in which a job may run, in a time zone with its summer time. Pure: every function is given the moment. */
+/**
+ * Hours of the day in which a job may run, in a time zone with its summer time. Pure: every function is given the
+ * moment.
+ */
 import type { DailyWindow } from "./types.ts";
 
 const MINUTE = 60_000;

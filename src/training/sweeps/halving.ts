@@ -1,6 +1,6 @@
 /**
- * Successive halving as it works without waiting (asynchronous, "stopping" variant of ASHA, arXiv:1810.05934): whoever comes to a rung is compared with
- * those that came there before, and goes on, as it is, or is stopped. Pure.
+ * Successive halving as it works without waiting (asynchronous, "stopping" variant of ASHA, arXiv:1810.05934): whoever
+ * comes to a rung is compared with those that came there before, and goes on, as it is, or is stopped. Pure.
  */
 
 /** Rungs at most; with eta 3 the first one is at an eighty-first of the steps. */
@@ -11,8 +11,8 @@ export const rungCount = (trials: number, eta: number): number =>
   Math.min(MOST, Math.floor(Math.log(trials) / Math.log(eta) + 1e-9));
 
 /**
- * Steps at which a training of `steps` is compared: a part of 1/eta, 1/eta², … of them, the first one dividing all others, so that evaluations every
- * so many steps come by at each. Trainings too short for a rung have fewer.
+ * Steps at which a training of `steps` is compared: a part of 1/eta, 1/eta², … of them, the first one dividing all
+ * others, so that evaluations every so many steps come by at each. Trainings too short for a rung have fewer.
  */
 export function rungsOf(steps: number, rungs: number, eta: number): number[] {
   for (let levels = rungs; levels > 0; levels--) {

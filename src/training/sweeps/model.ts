@@ -90,7 +90,9 @@ export const CreateSweep = v.strictObject({
     v.check((space) => Object.keys(space).length > 0, "needs at least one field"),
     v.check((space) => Object.keys(space).length <= MOST_FIELDS, `has at most ${MOST_FIELDS} fields`),
   ),
-  /** `grid`: every combination. `random`: draws by the seed. `halving`: the same, and the worse ones are stopped early. */
+  /**
+   * `grid`: every combination. `random`: draws by the seed. `halving`: the same, and the worse ones are stopped early.
+   */
   strategy: v.optional(
     v.variant("type", [
       v.strictObject({ type: v.literal("grid") }),
@@ -99,7 +101,10 @@ export const CreateSweep = v.strictObject({
     ]),
     { type: "grid" },
   ),
-  /** What trials are compared by; left out: the loss on held-out rows (the reward of reinforcement), or of training without such rows. */
+  /**
+   * What trials are compared by; left out: the loss on held-out rows (the reward of reinforcement), or of training
+   * without such rows.
+   */
   metric: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^(eval|train)\/[a-z_]{1,60}$/, "is no metric")))),
   direction: v.optional(v.nullable(v.picklist(["min", "max"], "must be min or max"))),
   /** Trials in the queue or at work at a time; the others wait without holding up anybody. */

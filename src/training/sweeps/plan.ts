@@ -1,4 +1,6 @@
-/** What a sweep would do: its trials, each planned as the job it would be, and what they take together. Changes nothing. */
+/**
+ * What a sweep would do: its trials, each planned as the job it would be, and what they take together. Changes nothing.
+ */
 import type { SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -9,7 +11,10 @@ import { rungCount, rungsOf } from "./halving.ts";
 import { type CreateSweep, MOST_TRIALS, type PlannedTrial, type SweepPlan } from "./model.ts";
 import { gridSize, trialsOf } from "./space.ts";
 
-/** What a trial's job is asked for: the request of all, with the trial's values, and evaluations where its rungs need them. */
+/**
+ * What a trial's job is asked for: the request of all, with the trial's values, and evaluations where its rungs need
+ * them.
+ */
 export function trainingOf(
   request: Pick<SweepRequest, "training" | "name" | "metric">,
   number: number,

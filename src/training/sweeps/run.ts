@@ -1,4 +1,7 @@
-/** What makes sweeps go on: takes over how trials ended, compares them at their rungs, and starts the next ones. All of it is found again after a restart. */
+/**
+ * What makes sweeps go on: takes over how trials ended, compares them at their rungs, and starts the next ones. All of
+ * it is found again after a restart.
+ */
 
 import { and, asc, eq, inArray, sql } from "drizzle-orm";
 import { isFinal } from "../../contract/job.ts";
@@ -101,7 +104,7 @@ async function takeOver(ctx: Ctx, request: SweepRequest, { trial: own, run }: Pa
   await change(ctx, own, { state, reason, score: await scoreOf(ctx, run, request) });
 }
 
-/** Makes the job of a waiting trial. It is recognised when the server stopped between making it and writing it down. */
+/** Makes the job of a waiting trial. It is recognized when the server stopped between making it and writing it down. */
 async function begin(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Promise<void> {
   const { request } = row;
   const asked = trainingOf(request, own.number, own.values, own.rungs);

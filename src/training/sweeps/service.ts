@@ -1,4 +1,7 @@
-/** Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read and cancelled. */
+/**
+ * Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read
+ * and cancelled.
+ */
 import { and, asc, desc, eq, inArray, lt, or, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";

@@ -32,7 +32,9 @@ function generator(seed: number): () => number {
   };
 }
 
-/** The number at `share` of a range, 0 = its beginning; with four digits, which is as much as anybody can tell apart. */
+/**
+ * The number at `share` of a range, 0 = its beginning; with four digits, which is as much as anybody can tell apart.
+ */
 function within(field: string, { min, max, scale }: ValueRange, share: number): number {
   const value = scale === "log" ? min * (max / min) ** share : min + (max - min) * share;
   return FRACTIONS.has(field) ? Number(value.toPrecision(4)) : Math.round(value);

@@ -1,4 +1,7 @@
-/** Artifacts: files a trainer uploads in resumable parts; checked, hashed, and made to count by a manifest that is written last. */
+/**
+ * Artifacts: files a trainer uploads in resumable parts; checked, hashed, and made to count by a manifest that is
+ * written last.
+ */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { and, eq } from "drizzle-orm";
@@ -244,8 +247,8 @@ async function reply(db: Db, row: ArtifactRow): Promise<ArtifactCompleted> {
 }
 
 /**
- * Makes an artifact count: every file is hashed and looked into, then the manifest is written, then the rows. Repeating it
- * answers the same.
+ * Makes an artifact count: every file is hashed and looked into, then the manifest is written, then the rows. Repeating
+ * it answers the same.
  * @throws AppError 404, 422 naming the file, 507
  */
 export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<ArtifactCompleted> {

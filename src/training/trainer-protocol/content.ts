@@ -1,4 +1,7 @@
-/** Looks into uploaded files before they count: safetensors, JSON, JSONL, GGUF and plain text, and nothing that could run. Nothing is ever unpickled. */
+/**
+ * Looks into uploaded files before they count: safetensors, JSON, JSONL, GGUF and plain text, and nothing that could
+ * run. Nothing is ever unpickled.
+ */
 import { type FileHandle, open } from "node:fs/promises";
 import { AppError } from "../../errors.ts";
 
@@ -57,7 +60,9 @@ const DTYPE_BITS: Record<string, number> = {
   U64: 64,
 };
 
-/** What is wrong with the first bytes of a file of this kind; null when nothing is. Told with the first part already. */
+/**
+ * What is wrong with the first bytes of a file of this kind; null when nothing is. Told with the first part already.
+ */
 export function headProblem(kind: FileKind, head: Uint8Array, size: number): string | null {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const text = (from: number, to: number) => new TextDecoder("latin1").decode(head.subarray(from, to));

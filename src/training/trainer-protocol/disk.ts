@@ -1,4 +1,7 @@
-/** Writing uploads to disk so that a power cut, a full disk or a killed server leaves nothing half-done that looks whole. */
+/**
+ * Writing uploads to disk so that a power cut, a full disk or a killed server leaves nothing half-done that looks
+ * whole.
+ */
 import { type FileHandle, open, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { writeFailure } from "../../lib/disk/reserve.ts";
@@ -62,7 +65,9 @@ export async function syncTree(root: string, files: readonly { path: string }[])
   for (const directory of directories) await sync(directory);
 }
 
-/** Writes JSON under a temporary name, waits for the disk, then gives it its name. @throws AppError `disk_full` (507) */
+/**
+ * Writes JSON under a temporary name, waits for the disk, then gives it its name. @throws AppError `disk_full` (507)
+ */
 export async function writeManifest(path: string, value: unknown): Promise<void> {
   const draft = `${path}.tmp`;
   try {

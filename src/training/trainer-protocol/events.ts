@@ -1,4 +1,7 @@
-/** Checks event batches of trainers by hand-written tests rather than a schema library: they are the hottest input of the server. */
+/**
+ * Checks event batches of trainers by hand-written tests rather than a schema library: they are the hottest input of
+ * the server.
+ */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { AppError } from "../../errors.ts";
 import { isEngineAddress } from "../../lib/upstream.ts";

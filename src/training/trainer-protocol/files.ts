@@ -9,7 +9,9 @@ interface Span {
   to: number;
 }
 
-/** One byte range of a header against a size; null for no (or an unusable form of) range, `bad` when it lies outside. */
+/**
+ * One byte range of a header against a size; null for no (or an unusable form of) range, `bad` when it lies outside.
+ */
 function rangeOf(header: string | null, size: number): Span | "bad" | null {
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "");
   if (!match || (!match[1] && !match[2])) return null;

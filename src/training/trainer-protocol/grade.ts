@@ -37,7 +37,8 @@ export function gradesFor(ctx: Ctx, ask: AskAs) {
   const grading = createGrading(ctx, ask);
   const busy = new Set<string>();
   /**
-   * @throws AppError for bodies that are none, jobs without a grader, `grading` (429) while an earlier request of the attempt is not done, and
+   * @throws AppError for bodies that are none, jobs without a grader, `grading` (429) while an earlier request of the
+   *   attempt is not done, and
    * what keeps the grader itself from being run
    */
   return async (trainer: Trainer, body: unknown, signal: AbortSignal): Promise<{ grades: Graded[] }> => {

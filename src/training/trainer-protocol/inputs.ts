@@ -1,4 +1,7 @@
-/** What a trainer reads besides its spec: model and adapter files by input name, the checkpoint to go on from, and the rows of its data. */
+/**
+ * What a trainer reads besides its spec: model and adapter files by input name, the checkpoint to go on from, and the
+ * rows of its data.
+ */
 import { eq } from "drizzle-orm";
 import type { FileEntry, JobSpec } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
@@ -23,7 +26,10 @@ interface Input {
   files: FileEntry[];
 }
 
-/** Whether the trainer reads the server's files in place; a container is shown models and adapters, and fetches the rest. */
+/**
+ * Whether the trainer reads the server's files in place; a container is shown models and adapters, and fetches the
+ * rest.
+ */
 async function reachOf(ctx: Ctx, trainer: Trainer): Promise<{ inputs: boolean; resume: boolean }> {
   const plugin = ctx.compute.get(trainer.provider)?.plugin;
   const [row] = await ctx.db.select({ offer: attempt.offer }).from(attempt).where(eq(attempt.id, trainer.id)).limit(1);
@@ -58,7 +64,10 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   };
 }
 
-/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names its spec gives (serve). */
+/**
+ * The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names its spec gives
+ * (serve).
+ */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
@@ -93,7 +102,9 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   return resume;
 }
 
-/** The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond. */
+/**
+ * The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond.
+ */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({

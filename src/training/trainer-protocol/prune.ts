@@ -8,7 +8,10 @@ import { removeDirectory } from "./disk.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
-/** What checkpoints are compared by, less being better: the loss on hold-out rows, or the reward of the answers to them turned round. */
+/**
+ * What checkpoints are compared by, less being better: the loss on hold-out rows, or the reward of the answers to them
+ * turned round.
+ */
 const lossOf = ({ metrics }: CheckpointRow) => {
   const { "eval/loss": loss, "eval/reward": reward } = metrics;
   if (typeof loss === "number") return loss;
@@ -16,9 +19,9 @@ const lossOf = ({ metrics }: CheckpointRow) => {
 };
 
 /**
- * Drops checkpoints of a job beyond the `keep` newest, files and all. One that a model, endpoint or live job names stays,
- * so does with `best` the one that did best on hold-out rows,
- * and `fresh`, the artifact whose hashes were checked just now: a whole checkpoint always remains.
+ * Drops checkpoints of a job beyond the `keep` newest, files and all. One that a model, endpoint or live job names
+ * stays, so does with `best` the one that did best on hold-out rows, and `fresh`, the artifact whose hashes were
+ * checked just now: a whole checkpoint always remains.
  */
 export async function prune(
   ctx: Ctx,

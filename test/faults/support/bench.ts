@@ -1,4 +1,7 @@
-/** A real server on its own data directory, set up for faults: training data, a base model, a trainer that is scripted or real, and a look into the database from outside. */
+/**
+ * A real server on its own data directory, set up for faults: training data, a base model, a trainer that is scripted
+ * or real, and a look into the database from outside.
+ */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

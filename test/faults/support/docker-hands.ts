@@ -1,4 +1,7 @@
-/** The hands for containers: everything through the engine's own command line and the machine's processes, nothing through the server. */
+/**
+ * The hands for containers: everything through the engine's own command line and the machine's processes, nothing
+ * through the server.
+ */
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** What a fault does to work by hand, behind the server's back: a set of hands for each provider, so that every row of the fault table runs with each. */
+/**
+ * What a fault does to work by hand, behind the server's back: a set of hands for each provider, so that every row of
+ * the fault table runs with each.
+ */
 import {
   existsSync,
   mkdirSync,
@@ -34,7 +37,9 @@ export interface Hands {
   removeByHand(key: string): void;
   /** Leaves the trainer 96 MiB of memory; the function returned takes away what that needed. */
   starve(key: string): () => void;
-  /** Names of what the provider keeps, apart from the work of the keys given: stays empty when nothing is left behind. */
+  /**
+   * Names of what the provider keeps, apart from the work of the keys given: stays empty when nothing is left behind.
+   */
   leftovers(live: string[]): string[];
 }
 
@@ -58,7 +63,8 @@ function processes(dir: string): Found[] {
     try {
       const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
       const scratch = environment.find((word) => word.startsWith(prefix));
-      // Forked off a launcher that was there before the work, it shows that one's environment and command: its log and folder are its own.
+      // Forked off a launcher that was there before the work, it shows that one's environment and command: its log and
+      // folder are its own.
       const log = scratch ? "" : readlinkSync(`/proc/${name}/fd/1`);
       const warm = !scratch && log.startsWith(root) && log.endsWith("/output.log");
       if (!scratch && !warm) return [];

@@ -1,4 +1,7 @@
-/** One row of the fault table as a test: it runs, it is checked, and it is written down for the table that `bun run faults` prints. */
+/**
+ * One row of the fault table as a test: it runs, it is checked, and it is written down for the table that `bun run
+ * faults` prints.
+ */
 import { test } from "bun:test";
 import { appendFileSync } from "node:fs";
 import type { Watched } from "./bench.ts";

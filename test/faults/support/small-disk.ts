@@ -1,4 +1,7 @@
-/** Runs inside a mount namespace of its own (see disk.test.ts): a whole server on a small file system that is filled while it works. Prints what was seen. */
+/**
+ * Runs inside a mount namespace of its own (see disk.test.ts): a whole server on a small file system that is filled
+ * while it works. Prints what was seen.
+ */
 import { closeSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

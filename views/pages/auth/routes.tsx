@@ -133,7 +133,7 @@ export const authPages = (ctx: Ctx) => {
               token={body.token}
               email={body.email}
               name={body.name}
-              organization={body.token ? "your organisation" : null}
+              organization={body.token ? "your organization" : null}
               error={message}
             />
           ));

@@ -61,7 +61,7 @@ export const methodsFor = (type: RowType): string =>
     (Object.keys(METHODS) as MethodName[]).filter((method) => fits(method, type)).map((method) => METHODS[method]),
   );
 
-/** An answer under a word that says what it is worth; the colour only repeats it. */
+/** An answer under a word that says what it is worth; the color only repeats it. */
 function Answer({ good, word, messages }: { good: boolean; word: string; messages: WireMessage[] }) {
   return (
     <section class="answer">

@@ -1,4 +1,6 @@
-/** `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model. */
+/**
+ * `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model.
+ */
 import type { VNode } from "preact";
 import type { HostView } from "../../../src/compute/hosts/service.ts";
 import type { HomeSummary } from "../../../src/insights/analytics/model.ts";

@@ -18,7 +18,7 @@ const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] =
   ["Datasets", "/datasets", "right", "data upload files"],
   ["Jobs", "/jobs", "right", "runs training"],
   ["Compare runs", "/jobs/compare", "right", "overlay"],
-  ["Models", "/models", "right", "base install licence"],
+  ["Models", "/models", "right", "base install license"],
   ["Evaluations", "/evaluations", "right", "before after score"],
   ["Playground", "/playground", "right", "chat try"],
   ["Deployments", "/deployments", "right", "endpoint serve"],

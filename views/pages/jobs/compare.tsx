@@ -1,4 +1,7 @@
-/** `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time and cost. */
+/**
+ * `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time
+ * and cost.
+ */
 import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
 import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
@@ -18,7 +21,7 @@ interface ComparedRun {
 }
 
 const COLORS = [1, 3, 4, 6, 5, 2] as const;
-/** Runs one comparison shows at most: as many as there are colours. */
+/** Runs one comparison shows at most: as many as there are colors. */
 export const MOST_RUNS = COLORS.length;
 
 const colorOf = (index: number) => COLORS[index] ?? 1;

@@ -1,4 +1,7 @@
-/** What a run has made so far: answers of the model at checkpoints, beside what was expected, and the checkpoints themselves. */
+/**
+ * What a run has made so far: answers of the model at checkpoints, beside what was expected, and the checkpoints
+ * themselves.
+ */
 import type { VNode } from "preact";
 import type { checkpoint } from "../../../src/db/schema/models.ts";
 import { formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";

@@ -95,7 +95,7 @@ export const FIELDS: NumberField[] = [
     name: "quantization",
     label: "Base weights",
     group: "LoRA",
-    hint: "Quantised weights take less memory (QLoRA)",
+    hint: "Quantized weights take less memory (QLoRA)",
     options: [
       ["none", "as they are"],
       ["nf4", "4 bits (NF4)"],

@@ -1,4 +1,6 @@
-/** What rewards the answers of a reinforcement job: its grader as JSON, types to start from, and a try on the first row. */
+/**
+ * What rewards the answers of a reinforcement job: its grader as JSON, types to start from, and a try on the first row.
+ */
 import type { Tried } from "../../../src/graders/training.ts";
 import { Field } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";

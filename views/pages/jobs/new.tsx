@@ -1,4 +1,7 @@
-/** `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to beside it. */
+/**
+ * `/jobs/new`: what will this do, take and cost? Three choices; every other number is `auto` with what it resolves to
+ * beside it.
+ */
 import type { VNode } from "preact";
 import type { RowType } from "../../../src/contract/spec.ts";
 import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
@@ -37,7 +40,7 @@ interface BaseChoice {
   parameters: number | null;
   contextLength: number | null;
   license: string;
-  /** The licence was accepted, or needs no acceptance. */
+  /** The license was accepted, or needs no acceptance. */
   accepted: boolean;
 }
 

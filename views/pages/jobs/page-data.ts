@@ -118,7 +118,10 @@ export async function firstForm(
   return { form: emptyForm(query.data || (data?.dataset.id ?? ""), base?.id ?? ""), from: null };
 }
 
-/** Data that is not in the list of newest datasets, chosen by link or by copying a job: an older dataset, or one version of any. */
+/**
+ * Data that is not in the list of newest datasets, chosen by link or by copying a job: an older dataset, or one version
+ * of any.
+ */
 async function otherData(ctx: Ctx, actor: Actor, id: string) {
   try {
     const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);

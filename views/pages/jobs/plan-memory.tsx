@@ -26,8 +26,8 @@ const mb = (value: number) => formatBytes(value * 1024 ** 2);
 interface Piece {
   words: string;
   mb: number;
-  /** Which colour of the charts. */
-  colour: string;
+  /** Which color of the charts. */
+  color: string;
 }
 
 function pieces({ memory }: TrainPlan): Piece[] {
@@ -38,12 +38,12 @@ function pieces({ memory }: TrainPlan): Piece[] {
   ];
   const shown = all.filter(([, value]) => value >= SMALL * memory.total);
   const rest = all.filter(([, value]) => value > 0 && value < SMALL * memory.total);
-  const found: Piece[] = shown.map(([part, value]) => ({ words: WORDS[part], mb: value, colour: part }));
+  const found: Piece[] = shown.map(([part, value]) => ({ words: WORDS[part], mb: value, color: part }));
   if (rest.length)
     found.push({
       words: rest.map(([part], i) => (i ? WORDS[part].toLowerCase() : WORDS[part])).join(", "),
       mb: rest.reduce((sum, [, value]) => sum + value, 0),
-      colour: "rest",
+      color: "rest",
     });
   return found;
 }
@@ -82,7 +82,7 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
       >
         {parts.map((part, i) => (
           <rect
-            class={`memory-${part.colour}`}
+            class={`memory-${part.color}`}
             x={at(parts.slice(0, i).reduce((sum, one) => sum + one.mb, 0))}
             width={Math.max(0, at(part.mb) - 2)}
             height="14"
@@ -107,7 +107,7 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
           {parts.map((part) => (
             <div>
               <dt>
-                <span class={`memory-mark memory-${part.colour}`} aria-hidden="true" />
+                <span class={`memory-mark memory-${part.color}`} aria-hidden="true" />
                 {part.words}
               </dt>
               <dd class="num">{mb(part.mb)}</dd>

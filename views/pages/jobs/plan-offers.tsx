@@ -1,4 +1,7 @@
-/** Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it fit. */
+/**
+ * Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it
+ * fit.
+ */
 
 import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import type { PlannedOffer } from "../../../src/training/plan/offers.ts";

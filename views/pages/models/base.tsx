@@ -14,7 +14,7 @@ function License({ row }: { row: BaseModelView }) {
   const { license } = row;
   return (
     <section class="panel padded stack tight" id="license">
-      <h2>Licence</h2>
+      <h2>License</h2>
       <p>
         {license.name}
         {license.url ? (
@@ -37,11 +37,11 @@ function License({ row }: { row: BaseModelView }) {
         <form class="form" method="post" action={`/models/${encodeURIComponent(row.id)}/license`}>
           <label class="check">
             <input type="checkbox" name="accept" value="yes" required />
-            <span>I have read the licence and accept it for my organisation. My name and the time are recorded.</span>
+            <span>I have read the license and accept it for my organization. My name and the time are recorded.</span>
           </label>
           <div class="row">
             <button type="submit" class="button primary">
-              Accept the licence
+              Accept the license
             </button>
           </div>
         </form>

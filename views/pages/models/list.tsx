@@ -80,7 +80,7 @@ function BaseState({ row }: { row: BaseModelView }) {
     <StateBadge
       state={row.status}
       note={
-        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted ? "licence to accept" : null
+        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted ? "license to accept" : null
       }
     />
   );
@@ -101,7 +101,7 @@ const BASE_COLUMNS: Column<BaseModelView>[] = [
   },
   { key: "parameters", label: "Parameters", end: true, wide: true, render: (row) => formatCount(row.parameters) },
   { key: "context", label: "Context", end: true, wide: true, render: (row) => formatCount(row.context_length) },
-  { key: "license", label: "Licence", wide: true, render: (row) => row.license.name },
+  { key: "license", label: "License", wide: true, render: (row) => row.license.name },
   { key: "size", label: "On disk", end: true, wide: true, render: (row) => (row.bytes ? formatBytes(row.bytes) : "–") },
   { key: "state", label: "State", render: (row) => <BaseState row={row} /> },
 ];
@@ -220,12 +220,12 @@ export function ModelsPage(props: ModelsProps) {
   );
 }
 
-/** The next step for a base model: accept its licence, install it, or tune it. */
+/** The next step for a base model: accept its license, install it, or tune it. */
 export function BaseAction({ row }: { row: BaseModelView }) {
   if (row.license.requires_acceptance && !row.license.accepted)
     return (
       <a class="button primary" href="#license">
-        Read and accept the licence
+        Read and accept the license
       </a>
     );
   if (row.status === "available" || row.status === "failed")

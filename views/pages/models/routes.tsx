@@ -118,9 +118,9 @@ export const modelsPages = (ctx: Ctx) => {
       "/models/:id/license",
       async ({ request, actor, params, body }) => {
         if (body.accept !== "yes")
-          throw new AppError("invalid", "not_accepted", "Tick the box to accept the licence.", { param: "accept" });
+          throw new AppError("invalid", "not_accepted", "Tick the box to accept the license.", { param: "accept" });
         await acceptLicense(ctx, actor, params.id);
-        return redirect(request, `/models/${encodeURIComponent(params.id)}`, "The licence is accepted.");
+        return redirect(request, `/models/${encodeURIComponent(params.id)}`, "The license is accepted.");
       },
       { params: Id, body: v.object({ accept: text(10) }) },
     )

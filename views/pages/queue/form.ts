@@ -119,8 +119,8 @@ export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
 }
 
 /**
- * What a form changes. Only fields that differ from what holds are sent: a moment that has passed meanwhile, or seconds that the form
- * does not show, stay as they are.
+ * What a form changes. Only fields that differ from what holds are sent: a moment that has passed meanwhile, or seconds
+ * that the form does not show, stay as they are.
  * @returns `change` null when nothing differs
  */
 export function placeRequest(

@@ -34,7 +34,7 @@ export const queuePages = (ctx: Ctx) => {
     requireAdmin(actor);
     const { teams } = await viewQueue(ctx, actor, { limit: 1 });
     const team = teams.find((one) => one.id === id);
-    if (!team) throw notFound("organisation", id);
+    if (!team) throw notFound("organization", id);
     return team;
   };
 

@@ -1,4 +1,7 @@
-/** The queue as a timeline: a lane for each GPU or slot with what runs on it, a lane for each waiting job with the time it should begin. The tables below say the same in words. */
+/**
+ * The queue as a timeline: a lane for each GPU or slot with what runs on it, a lane for each waiting job with the time
+ * it should begin. The tables below say the same in words.
+ */
 
 import { formatDuration, plural } from "../../../src/lib/text/format.ts";
 import type { HostView, QueueView, RunningView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";

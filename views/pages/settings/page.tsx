@@ -139,7 +139,7 @@ export function SettingsPage(props: SettingsProps) {
                 rows={[
                   ["E-mail", props.email],
                   ["Role", props.role === "admin" ? "administrator of this installation" : "member"],
-                  ["Organisation", <CopyId id={props.org} />],
+                  ["Organization", <CopyId id={props.org} />],
                   ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
                 ]}
               />

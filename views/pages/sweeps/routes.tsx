@@ -19,7 +19,7 @@ import { NewSweepFormView, NewSweepPage } from "./new.tsx";
 import { SweepPage, SweepState } from "./show.tsx";
 
 const PAGE = 25;
-/** Curves drawn together: as many as there are colours. */
+/** Curves drawn together: as many as there are colors. */
 const CURVES = 6;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");

@@ -1,4 +1,6 @@
-/** Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider. */
+/**
+ * Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider.
+ */
 
 import type { LimitsView, LimitUse } from "../../../src/accounts/quotas/model.ts";
 import type { UsageSummary } from "../../../src/billing/ledger/model.ts";

@@ -1,7 +1,7 @@
 /**
- * Recognises the commonest row by its bytes alone: `{"messages": [{"role": "…", "content": "…"}, …]}` with nothing else in it and nothing wrong
- * with it. Such a row is canonical as it stands, so it need not be parsed, which doubles the speed of a validation. Anything else is left to
- * the full check; a test holds the two against each other.
+ * Recognizes the commonest row by its bytes alone: `{"messages": [{"role": "…", "content": "…"}, …]}` with nothing else
+ * in it and nothing wrong with it. Such a row is canonical as it stands, so it need not be parsed, which doubles the
+ * speed of a validation. Anything else is left to the full check; a test holds the two against each other.
  */
 
 import { ascii, endOfText, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";

@@ -1,4 +1,7 @@
-/** JSON texts by their bytes: where one ends, how long it is, and whether it is written as `JSON.stringify` would write it. */
+/**
+ * JSON texts by their bytes: where one ends, how long it is, and whether it is written as `JSON.stringify` would write
+ * it.
+ */
 
 export const QUOTE = 34;
 export const BACKSLASH = 92;

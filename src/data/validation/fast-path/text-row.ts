@@ -1,6 +1,7 @@
 /**
- * Rewrites rows that are made of texts alone (Alpaca, prompt and completion, ShareGPT, chat with other fields beside it) by their bytes:
- * the texts are copied as they stand, nothing is parsed. Anything unusual is left to the full check; a test holds the two against each other.
+ * Rewrites rows that are made of texts alone (Alpaca, prompt and completion, ShareGPT, chat with other fields beside
+ * it) by their bytes: the texts are copied as they stand, nothing is parsed. Anything unusual is left to the full
+ * check; a test holds the two against each other.
  */
 import type { PlainRow } from "./plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "./row-bytes.ts";
@@ -10,7 +11,9 @@ import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "
 export interface TextLayout {
   /** The system text; may be absent or empty. */
   system?: string;
-  /** One question and one answer. User texts are joined by a line break; those after the first may be absent or empty. */
+  /**
+   * One question and one answer. User texts are joined by a line break; those after the first may be absent or empty.
+   */
   pair?: { user: string[]; assistant: string };
   /** Or a list of turns with exactly these two fields, in this order. */
   turns?: { field: string; role: string; text: string; roles: Record<string, PlainRole> };
@@ -151,7 +154,8 @@ function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]
  * A reader for rows in `layout`.
  * @param known every field of the format; those that the layout does not name send a row to the full check
  * @param onMore told about fields that are not part of the format
- * @returns the canonical row, valid until the next call and counted in `counts`; null when the row is left to the full check
+ * @returns the canonical row, valid until the next call and counted in `counts`; null when the row is left to the full
+ *   check
  */
 export function createTextRows(
   layout: TextLayout,

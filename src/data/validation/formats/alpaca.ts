@@ -1,4 +1,7 @@
-/** Alpaca rows: `instruction`, an optional `input` put under it, `output`; also the `system` and `history` fields in common use. */
+/**
+ * Alpaca rows: `instruction`, an optional `input` put under it, `output`; also the `system` and `history` fields in
+ * common use.
+ */
 import type { JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";

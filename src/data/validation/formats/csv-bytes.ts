@@ -1,4 +1,7 @@
-/** Rewrites records of CSV by their bytes, without making texts of the cells. Anything unusual is left to csv.ts; a test holds the two against each other. */
+/**
+ * Rewrites records of CSV by their bytes, without making texts of the cells. Anything unusual is left to csv.ts; a test
+ * holds the two against each other.
+ */
 import type { PlainRow } from "../fast-path/plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "../fast-path/row-bytes.ts";
 import { QUOTE } from "../fast-path/text-bytes.ts";
@@ -10,7 +13,8 @@ const WORST = 6;
 
 /**
  * A reader for records with these columns.
- * @returns the canonical row, valid until the next call and counted in `counts`; null when the record is left to the full check
+ * @returns the canonical row, valid until the next call and counted in `counts`; null when the record is left to the
+ *   full check
  */
 export function createCsvRows(
   columns: string[],

@@ -1,4 +1,6 @@
-/** CSV rows with a column mapping: proposes one from the header, checks one the user gave, and turns cells into a row. */
+/**
+ * CSV rows with a column mapping: proposes one from the header, checks one the user gave, and turns cells into a row.
+ */
 import type { Problems } from "../rows/problems.ts";
 import type { CsvPreview } from "../rows/report.ts";
 import type { ChatRow, Checked } from "../rows/types.ts";
@@ -48,7 +50,10 @@ const plain = (name: string) =>
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, "_");
 
-/** The likeliest mapping by column names; with two columns left over, the first is the question and the second the answer. */
+/**
+ * The likeliest mapping by column names; with two columns left over, the first is the question and the second the
+ * answer.
+ */
 function proposeMapping(columns: string[]): Partial<CsvMapping> {
   const found: Partial<CsvMapping> = {};
   for (const field of ["prompt", "completion", "system"] as const) {

@@ -18,7 +18,10 @@ import { sharegptFormat } from "./sharegpt.ts";
 import { textFormat } from "./text.ts";
 import { unpairedFormat } from "./unpaired.ts";
 
-/** In the order they are looked for: what has a second answer or a mark beside a conversation is told before the conversation alone. */
+/**
+ * In the order they are looked for: what has a second answer or a mark beside a conversation is told before the
+ * conversation alone.
+ */
 export const FORMATS: RowFormat[] = [
   openaiPreferenceFormat,
   sharegptPreferenceFormat,
@@ -85,7 +88,7 @@ export function detectContainer(head: Buffer, filename: string): Container | Ref
   const stop = head.indexOf(10);
   const header = head.toString("utf8", 0, stop < 0 ? head.length : stop);
   if (header.split(guessDelimiter(header)).length > 1) return "csv";
-  return { code: "unknown_format", message: `The format was not recognised. ${ACCEPTED}` };
+  return { code: "unknown_format", message: `The format was not recognized. ${ACCEPTED}` };
 }
 
 /** The format a row looks meant for. */

@@ -1,4 +1,7 @@
-/** What a row format is: how it is recognised and how one row of it becomes a canonical row. One file a format lies beside this one. */
+/**
+ * What a row format is: how it is recognized and how one row of it becomes a canonical row. One file a format lies
+ * beside this one.
+ */
 import type { RowType } from "../../../contract/spec.ts";
 import type { TextLayout } from "../fast-path/text-row.ts";
 import type { JsonObject } from "../rows/chat.ts";

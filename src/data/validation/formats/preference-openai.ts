@@ -1,4 +1,7 @@
-/** Preference rows as OpenAI's DPO has them: `input` with messages and tools, and a preferred and a non-preferred output. */
+/**
+ * Preference rows as OpenAI's DPO has them: `input` with messages and tools, and a preferred and a non-preferred
+ * output.
+ */
 import { isObject, type JsonObject, type Open } from "../rows/chat.ts";
 import { pairRow } from "../rows/pairs.ts";
 import type { RowFormat } from "./format.ts";

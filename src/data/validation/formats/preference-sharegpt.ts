@@ -1,4 +1,7 @@
-/** Preference rows in ShareGPT's words: `conversations` that ask, `chosen` and `rejected` as one turn `{from, value}` or a list of them. */
+/**
+ * Preference rows in ShareGPT's words: `conversations` that ask, `chosen` and `rejected` as one turn `{from, value}` or
+ * a list of them.
+ */
 import { isObject, type Open, readMessages } from "../rows/chat.ts";
 import { type Part, pairRow } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";

@@ -1,4 +1,7 @@
-/** Preference rows as TRL and the Hugging Face hub have them: `prompt`, `chosen` and `rejected` as texts or messages, or two whole conversations. */
+/**
+ * Preference rows as TRL and the Hugging Face hub have them: `prompt`, `chosen` and `rejected` as texts or messages, or
+ * two whole conversations.
+ */
 import { isObject, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
 import { type Part, pairRow, partConversations } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";
@@ -31,7 +34,9 @@ export function readSide(
 const isWhole = (value: unknown): boolean =>
   Array.isArray(value) && isObject(value[0]) && value[0].role !== "assistant" && value[0].role !== "tool";
 
-/** The prompt by whichever name, with `input` under `instruction` and `system` before it. An absent one has no turns. */
+/**
+ * The prompt by whichever name, with `input` under `instruction` and `system` before it. An absent one has no turns.
+ */
 function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   const name = PROMPTS.find((each) => row[each] !== undefined && row[each] !== null);
   const system = optionalText(row, "system", problems);

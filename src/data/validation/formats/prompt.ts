@@ -1,4 +1,7 @@
-/** Prompts to be answered and graded, as OpenAI's reinforcement fine-tuning takes them: `messages` that end with the user's, and fields graders name. */
+/**
+ * Prompts to be answered and graded, as OpenAI's reinforcement fine-tuning takes them: `messages` that end with the
+ * user's, and fields graders name.
+ */
 import { finishRow, isObject, type JsonObject, readMessages } from "../rows/chat.ts";
 import { unweighted } from "../rows/pairs.ts";
 import { chatFormat } from "./chat.ts";

@@ -1,4 +1,7 @@
-/** ShareGPT rows: `conversations` of `{from, value}`, with `function_call` and `observation` turns, a `system` text and `tools`. */
+/**
+ * ShareGPT rows: `conversations` of `{from, value}`, with `function_call` and `observation` turns, a `system` text and
+ * `tools`.
+ */
 import { checkMessages, finishRow, isObject, type JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import { parseJson, toolCallFromFunction } from "../rows/tools.ts";

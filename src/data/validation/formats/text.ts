@@ -1,7 +1,9 @@
 /** Plain text rows, as continued pre-training reads them: `text`, perhaps with where it comes from. */
 import { type RowFormat, requireText } from "./format.ts";
 
-/** Fields of public collections that say where a text comes from; the model never sees them, and that surprises nobody. */
+/**
+ * Fields of public collections that say where a text comes from; the model never sees them, and that surprises nobody.
+ */
 const SOURCES = ["id", "meta", "metadata", "url", "source", "title", "timestamp", "date", "lang", "language"];
 const FIELDS = new Set(["text", ...SOURCES]);
 

@@ -1,4 +1,7 @@
-/** Marked answers (KTO): a row of any chat format, or prompt and completion as messages, with a `label` that says whether its last answer is good. */
+/**
+ * Marked answers (KTO): a row of any chat format, or prompt and completion as messages, with a `label` that says
+ * whether its last answer is good.
+ */
 import { finishRow, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
 import { unweighted } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";
@@ -12,7 +15,10 @@ import { sharegptFormat } from "./sharegpt.ts";
 
 const CHATS = [chatFormat, completionFormat, sharegptFormat, alpacaFormat];
 
-/** A label that can only be meant as one; other texts and numbers beside a conversation may be anything, such as a class. */
+/**
+ * A label that can only be meant as one; other texts and numbers beside a conversation may be anything, such as a
+ * class.
+ */
 const isMark = (value: unknown) =>
   typeof value === "boolean" || (typeof value === "string" && /^(true|false)$/i.test(value));
 

@@ -1,4 +1,7 @@
-/** Chooses the hold-out rows while the file streams by: the rows with the smallest keys, where the key depends on content and seed alone. */
+/**
+ * Chooses the hold-out rows while the file streams by: the rows with the smallest keys, where the key depends on
+ * content and seed alone.
+ */
 
 const MAX_HOLDOUT_ROWS = 1000;
 

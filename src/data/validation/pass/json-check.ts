@@ -1,4 +1,7 @@
-/** A slow, exact look at one JSON text: where it breaks, which key is doubled, how deep and how large it is. Used when the fast parser failed or when in doubt. */
+/**
+ * A slow, exact look at one JSON text: where it breaks, which key is doubled, how deep and how large it is. Used when
+ * the fast parser failed or when in doubt.
+ */
 
 export const MAX_DEPTH = 100;
 /** Values one row may hold; a few megabytes of `[{},{},…` would otherwise take a hundred times their size in memory. */
@@ -120,7 +123,10 @@ export function findFault(text: string): JsonFault | null {
 const QUOTE = 34;
 const BACKSLASH = 92;
 
-/** True when brackets outside strings go deeper, or are more, than a row may have. Reads bytes, so it is safe before parsing. */
+/**
+ * True when brackets outside strings go deeper, or are more, than a row may have. Reads bytes, so it is safe before
+ * parsing.
+ */
 export function isTooComplex(bytes: Buffer, start: number, end: number): boolean {
   let depth = 0;
   let values = 0;

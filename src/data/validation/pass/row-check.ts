@@ -1,4 +1,7 @@
-/** Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own rules. */
+/**
+ * Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own
+ * rules.
+ */
 import { isUtf8 } from "node:buffer";
 import { formatOf } from "../formats/detect.ts";
 import type { RowFormat } from "../formats/format.ts";
@@ -10,7 +13,10 @@ import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./jso
 /** Types whose rows look like chat rows where they lack what makes them theirs: a mark, or a field for the grader. */
 const LIKE_CHAT = new Set(["unpaired", "prompt"]);
 
-/** True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty one, no chat row. */
+/**
+ * True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty
+ * one, no chat row.
+ */
 const isOther = (found: RowFormat, format: RowFormat): boolean =>
   found.type !== format.type && !(LIKE_CHAT.has(format.type) && found.type === "chat");
 
@@ -51,7 +57,10 @@ export function decode(bytes: Buffer, start: number, end: number, problems: Prob
   return null;
 }
 
-/** Where UTF-8 breaks (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); only ever asked about a broken record. */
+/**
+ * Where UTF-8 breaks (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); only ever asked about a
+ * broken record.
+ */
 function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
   let at = start;
   while (at < end) {
@@ -63,7 +72,10 @@ function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
   return at;
 }
 
-/** How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space before the colon. */
+/**
+ * How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space
+ * before the colon.
+ */
 function apparentKeys(text: string): number {
   let count = 0;
   for (let at = text.indexOf('":'); at >= 0; at = text.indexOf('":', at + 2)) {

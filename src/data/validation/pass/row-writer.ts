@@ -92,7 +92,10 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
       } else used += bytes.copy(out, used, from + 1, to);
       end(start, hash);
     },
-    /** Parts the rows and returns what the version row needs. Afterwards, also after an error, the temporary file is gone. */
+    /**
+     * Parts the rows and returns what the version row needs. Afterwards, also after an error, the temporary file is
+     * gone.
+     */
     finish(onProgress: () => void): { hash: string; trainRows: number; holdoutRows: number } {
       try {
         flush();
@@ -113,7 +116,10 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
   };
 }
 
-/** Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index each. */
+/**
+ * Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index
+ * each.
+ */
 function part(
   source: number,
   size: number,
@@ -148,7 +154,8 @@ function part(
     let removed = 0;
     let entry = 0;
     for (const span of [...chosen, { start: size, end: size }]) {
-      // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself points at what follows it.
+      // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself
+      // points at what follows it.
       for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
         trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
       copy(train, at, span.start);

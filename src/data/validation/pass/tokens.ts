@@ -66,8 +66,8 @@ const MAX_WORDS = 200_000;
 const MAX_WORD_LENGTH = 64;
 
 /**
- * Lets the tokenizer's model work each word out once. Its own cache keeps the order of use on every look-up, which takes half of the
- * time of a long count; words are encoded one by one either way, so the tokens are the same.
+ * Lets the tokenizer's model work each word out once. Its own cache keeps the order of use on every look-up, which
+ * takes half of the time of a long count; words are encoded one by one either way, so the tokens are the same.
  */
 function rememberWords(tokenizer: Tokenizer): void {
   const { model } = tokenizer;
@@ -95,7 +95,10 @@ interface RowTokens {
   longest: number;
 }
 
-/** A function from a canonical row to its tokens, exactly as the trainer tokenizes it: two sequences of a preference row, one of any other. */
+/**
+ * A function from a canonical row to its tokens, exactly as the trainer tokenizes it: two sequences of a preference
+ * row, one of any other.
+ */
 function createCounter(modelDir: string): (row: Row) => RowTokens {
   const config = readJson(join(modelDir, "tokenizer_config.json"));
   const tokenizer = new Tokenizer(readJson(join(modelDir, "tokenizer.json")), config);

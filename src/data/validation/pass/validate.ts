@@ -1,4 +1,7 @@
-/** The one pass over an uploaded file: scan, parse, check, convert, count, hash and write. Runs in a worker; memory does not grow with the file. */
+/**
+ * The one pass over an uploaded file: scan, parse, check, convert, count, hash and write. Runs in a worker; memory does
+ * not grow with the file.
+ */
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
 import { type PlainRow, readPlain } from "../fast-path/plain-row.ts";
 import type { RowRange } from "../fast-path/row-bytes.ts";
@@ -224,7 +227,8 @@ function pass(
 
   function keep(checked: Checked, bytes: Buffer, start: number, end: number) {
     statistics.add(checked.row);
-    // Bytes of the file are kept as they are when the row is canonical already; in an array a row may go over several lines.
+    // Bytes of the file are kept as they are when the row is canonical already; in an array a row may go over several
+    // lines.
     if (checked.same && container === "jsonl") {
       store(bytes, start, end);
       return;
@@ -260,7 +264,8 @@ function pass(
 
   function bad() {
     report.bad_rows++;
-    // A version with a bad row never becomes ready, so its rows need no disk; the check goes on to the end all the same.
+    // A version with a bad row never becomes ready, so its rows need no disk; the check goes on to the end all the
+    // same.
     if (!task.skipBad) writing = false;
   }
 

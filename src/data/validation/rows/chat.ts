@@ -36,7 +36,10 @@ const KNOWN_MESSAGE_FIELDS = new Set([
 /** Ids of tool calls that have no result yet, in order. */
 export type Open = string[];
 
-/** Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent or wrong (then noted). */
+/**
+ * Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent or wrong (then
+ * noted).
+ */
 function textOf(content: unknown, path: string, problems: Problems): string | null {
   if (content === undefined || content === null) return null;
   let text: string;

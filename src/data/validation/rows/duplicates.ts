@@ -4,7 +4,10 @@ const FIRST_SLOTS = 1 << 14;
 /** 4 million slots of 8 bytes: 32 MiB, enough for 3 million distinct rows. */
 const MAX_SLOTS = 1 << 22;
 
-/** Two rows are taken as equal when 64 bits of their hash agree: at 3 million rows the chance of one mistake is below one in a million. */
+/**
+ * Two rows are taken as equal when 64 bits of their hash agree: at 3 million rows the chance of one mistake is below
+ * one in a million.
+ */
 export function createHashSet(maxSlots = MAX_SLOTS) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
   let low = new Uint32Array(slots);

@@ -1,4 +1,7 @@
-/** A sparse index over a file of canonical rows: pairs of row id and byte offset, so that any page of a large file is found with one short read. */
+/**
+ * A sparse index over a file of canonical rows: pairs of row id and byte offset, so that any page of a large file is
+ * found with one short read.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 
 /** One entry for so many rows. */

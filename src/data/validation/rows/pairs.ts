@@ -1,4 +1,7 @@
-/** Makes preference rows of a prompt and two answers, or of two conversations that begin alike, and says what is wrong with them. */
+/**
+ * Makes preference rows of a prompt and two answers, or of two conversations that begin alike, and says what is wrong
+ * with them.
+ */
 import type { Turns } from "./chat.ts";
 import type { Problems } from "./problems.ts";
 import { checkTools } from "./tools.ts";
@@ -84,8 +87,8 @@ export function pairRow(
 }
 
 /**
- * Parts two whole conversations where they begin to differ. The prompt ends before the first answer that is not shared, so shared turns of
- * the assistant right before that place belong to both answers.
+ * Parts two whole conversations where they begin to differ. The prompt ends before the first answer that is not shared,
+ * so shared turns of the assistant right before that place belong to both answers.
  */
 export function partConversations(
   chosen: Part,

@@ -1,4 +1,7 @@
-/** Everything that can be wrong with a dataset, in words for people, and the bounded collector that groups what was found. */
+/**
+ * Everything that can be wrong with a dataset, in words for people, and the bounded collector that groups what was
+ * found.
+ */
 import type { Problem, Report, Severity } from "./report.ts";
 
 interface Kind {
@@ -13,7 +16,7 @@ const info = (message: string): Kind => ({ severity: "info", message, advice: ""
 
 const PROBLEMS = {
   empty_file: error("The file is empty.", "Upload a file with at least one row."),
-  unknown_format: error("The format was not recognised.", "See the accepted formats in the message."),
+  unknown_format: error("The format was not recognized.", "See the accepted formats in the message."),
   other_type: error(
     "The row is of another type than the first good row of the file.",
     "Put rows of each type (chat, preference, marked answers, prompts, plain text) into a file of their own.",
@@ -180,7 +183,9 @@ export function createProblems(): Problems {
   };
 }
 
-/** What failed, for a job's error message: the first three kinds of errors with the places of their first occurrences. */
+/**
+ * What failed, for a job's error message: the first three kinds of errors with the places of their first occurrences.
+ */
 export function failureText(report: Report): string {
   const errors = report.problems.filter((problem) => problem.severity === "error");
   const told = errors.slice(0, 3).map((problem) => {

@@ -1,10 +1,16 @@
-/** The shape of a validation report and of token statistics: what the worker writes, the database keeps and the pages show. */
+/**
+ * The shape of a validation report and of token statistics: what the worker writes, the database keeps and the pages
+ * show.
+ */
 
 import type { RowType } from "../../../contract/spec.ts";
 
 export type Severity = "error" | "warning" | "info";
 
-/** One place where a problem was seen. `line` counts from 1 in the uploaded file; `path` is the field, such as `messages[2].role`. */
+/**
+ * One place where a problem was seen. `line` counts from 1 in the uploaded file; `path` is the field, such as
+ * `messages[2].role`.
+ */
 interface ProblemSample {
   line: number;
   path: string;
@@ -30,7 +36,10 @@ export interface Bucket {
   count: number;
 }
 
-/** Minimum, mean, median and so on of one number a row. Percentiles come from narrow buckets and are within 10% of the true value. */
+/**
+ * Minimum, mean, median and so on of one number a row. Percentiles come from narrow buckets and are within 10% of the
+ * true value.
+ */
 export interface Spread {
   total: number;
   min: number;
@@ -83,8 +92,9 @@ export interface Report {
 }
 
 /**
- * Token counts of a version under one base model's own tokenizer and chat template. `tokens` are those the model reads: of a preference row the
- * prompt with either answer. All else is about lengths of rows, and a preference row is as long as the longer of the two.
+ * Token counts of a version under one base model's own tokenizer and chat template. `tokens` are those the model reads:
+ * of a preference row the prompt with either answer. All else is about lengths of rows, and a preference row is as long
+ * as the longer of the two.
  */
 export interface TokenStats {
   /** False: an estimate from the first rows, scaled up. */

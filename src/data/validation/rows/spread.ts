@@ -29,7 +29,10 @@ export function createSpread() {
     return max;
   }
 
-  /** Buckets from the smallest to the largest value seen: narrow ones when these lie close together, powers of two when they do not. */
+  /**
+   * Buckets from the smallest to the largest value seen: narrow ones when these lie close together, powers of two when
+   * they do not.
+   */
   function histogram(): Bucket[] {
     const buckets: Bucket[] = [];
     if ((slots[0] ?? 0) > 0) buckets.push({ from: 0, to: 1, count: slots[0] ?? 0 });

@@ -1,4 +1,7 @@
-/** Tool definitions and tool calls: OpenAI's form, its legacy functions, and bare definitions as ShareGPT files have them. */
+/**
+ * Tool definitions and tool calls: OpenAI's form, its legacy functions, and bare definitions as ShareGPT files have
+ * them.
+ */
 import type { Problems } from "./problems.ts";
 
 export interface Tool {

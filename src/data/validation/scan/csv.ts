@@ -1,11 +1,17 @@
-/** Cuts a stream of byte chunks holding CSV (RFC 4180) into records and records into cells; quoted cells may hold delimiters and line breaks. */
+/**
+ * Cuts a stream of byte chunks holding CSV (RFC 4180) into records and records into cells; quoted cells may hold
+ * delimiters and line breaks.
+ */
 import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
 const CR = 13;
 const QUOTE = 34;
 
-/** Records end at a line break outside quotes; a quote opens only at the beginning of a cell. Empty lines are passed on (start equals end). */
+/**
+ * Records end at a line break outside quotes; a quote opens only at the beginning of a cell. Empty lines are passed on
+ * (start equals end).
+ */
 export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);
   const lines = createLineCount();

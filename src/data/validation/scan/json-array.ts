@@ -1,4 +1,7 @@
-/** Cuts a stream of byte chunks holding one JSON array into its elements, so that a file of any size is read with flat memory. */
+/**
+ * Cuts a stream of byte chunks holding one JSON array into its elements, so that a file of any size is read with flat
+ * memory.
+ */
 import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;

@@ -1,4 +1,7 @@
-/** Cuts a stream of byte chunks into lines without copying the ones that lie whole in a chunk; memory is bounded by the longest line allowed. */
+/**
+ * Cuts a stream of byte chunks into lines without copying the ones that lie whole in a chunk; memory is bounded by the
+ * longest line allowed.
+ */
 
 /** Receives records as ranges of a buffer that is valid only during the call. Lines count from 1. */
 export interface RecordSink {

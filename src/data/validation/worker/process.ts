@@ -1,4 +1,7 @@
-/** The process around one data task: a thread does the work while this part watches memory and ends both when the server is gone. */
+/**
+ * The process around one data task: a thread does the work while this part watches memory and ends both when the server
+ * is gone.
+ */
 import type { WorkerAnswer, WorkerTask } from "./worker.ts";
 
 /** In a compiled binary every module lies beside the program, and the worker keeps its folder. */

@@ -1,4 +1,7 @@
-/** Renders a model's chat templates once, so that one that never ends or writes without end is found before it is used. Runs in a worker. */
+/**
+ * Renders a model's chat templates once, so that one that never ends or writes without end is found before it is used.
+ * Runs in a worker.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
@@ -37,7 +40,8 @@ function templatesOf(dir: string): string[] {
 
 /**
  * Renders each template for two short conversations; reports after every one.
- * @returns what is wrong with a template, as a whole sentence; null when they stay within the limits. One that refuses a conversation
+ * @returns what is wrong with a template, as a whole sentence; null when they stay within the limits. One that refuses
+ *   a conversation
  * or uses what only Python's Jinja knows is not wrong: the trainer is the judge of that.
  */
 export function checkTemplates(task: TemplateTask, onProgress: (done: number) => void): string | null {

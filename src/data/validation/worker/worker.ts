@@ -1,4 +1,7 @@
-/** The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry of its own in the binary, beside main.ts. */
+/**
+ * The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry
+ * of its own in the binary, beside main.ts.
+ */
 
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
 import { type ValidateOutcome, type ValidateTask, validateFile } from "../pass/validate.ts";

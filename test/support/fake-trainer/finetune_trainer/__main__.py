@@ -1,4 +1,5 @@
-"""A trainer that trains nothing but speaks trainer protocol v1 for real: what the engine's tests launch. The suffix of the job says how it misbehaves.
+"""A trainer that trains nothing but speaks trainer protocol v1 for real: what the engine's tests launch. The suffix of
+the job says how it misbehaves.
 
 Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies of SIGKILL at step N, `code.N` exits with N at once, `mute` says nothing,
 `stall.N` stops working at step N but lives on, `deaf` obeys no command and no SIGTERM, `fail.REASON` reports that failure at step 3,
