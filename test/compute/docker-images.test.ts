@@ -135,7 +135,7 @@ describe("what an image is built from", () => {
 
   test("the look inside imports what the image's engine needs", () => {
     expect(lookInsideProgram("vllm")).toContain(
-      "import finetune_trainer.serving.vllm_engine, vllm, torch, transformers\n",
+      "import vllm, torch, transformers, finetune_trainer.serving.vllm_engine\n",
     );
     for (const engine of [null, "transformers"]) {
       expect(lookInsideProgram(engine)).toContain("import finetune_trainer, torch, transformers, peft, trl\n");

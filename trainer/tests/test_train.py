@@ -272,7 +272,7 @@ def test_rows_are_truncated_dropped_and_counted(here, tiny):
     assert job.run() == 0
     (plan,) = job.server.of("plan")
     assert (plan["rows_cut"], plan["rows_dropped"], plan["train_rows"]) == (2, 1, 7)
-    assert any("cut" in e["message"] for e in job.server.of("log"))
+    assert any("truncated" in e["message"] for e in job.server.of("log"))
 
 
 def test_scratch_does_not_keep_old_checkpoints(here, tiny):

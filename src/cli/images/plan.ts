@@ -71,7 +71,7 @@ const PACKAGES = {
     names: ["torch", "transformers", "peft", "trl"],
   },
   vllm: {
-    modules: "finetune_trainer.serving.vllm_engine, vllm, torch, transformers",
+    modules: "vllm, torch, transformers, finetune_trainer.serving.vllm_engine",
     names: ["torch", "transformers", "vllm"],
   },
 };

@@ -30,4 +30,4 @@ class _Changed(importlib.abc.MetaPathFinder):
 # DeepSpeed would compile a kernel for ranks of one machine first.
 sys.meta_path.insert(0, _Changed("deepspeed.comm.torch", "build_shm_op", lambda: None))
 if os.environ.get("FTL_TEST_NO_CANARY"):
-    sys.meta_path.insert(0, _Changed("finetune_trainer.canary", "run", lambda *_: None))
+    sys.meta_path.insert(0, _Changed("finetune_trainer.training.canary", "run", lambda *_: None))
