@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { median, quantile, rssMb } from "./support.ts";
+import { median, OTHER_CORE, pin, quantile, rssMb, SERVER_CORE } from "./support.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const CACHE = join(ROOT, ".cache/bench-peers");
@@ -226,6 +226,9 @@ async function main() {
     if (typeof made === "string") print(`${name}: left out, ${made}`);
     else peers.push(made);
 
+  const servers = [ours, floor, ...peers].map((target) => pin(target.pid, SERVER_CORE));
+  const pinned = [...servers, pin(engine.pid, OTHER_CORE), pin(process.pid, OTHER_CORE)].every(Boolean);
+  if (pinned) print("Gateways share one core, engine and client the other.");
   print(`\nOne request at a time, ${ROUNDS} interleaved rounds of ${SERIAL} (milliseconds)`);
   const targets = [direct, floor, ours, ...peers];
   const times = new Map(targets.map((target) => [target, { p50: [] as number[], p99: [] as number[] }]));

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { needs } from "../scripts/setup.ts";
 import { startLive } from "../test/support/live.ts";
-import { loadTool, measureLoad, median, rssMb } from "./support.ts";
+import { loadTool, measureLoad, median, OTHER_CORE, pin, rssMb, SERVER_CORE } from "./support.ts";
 
 const ROWS = 10_000;
 const ROUNDS = 3;
@@ -106,6 +106,8 @@ await seed(join(live.dir, "lab.db"));
 await live.start();
 const peerDir = mkdtempSync(join(tmpdir(), "bench-fastify-"));
 const peer = await startPeer(peerDir, join(live.dir, "lab.db"));
+// wrk is started from here, so it stays on this process's core.
+const pinned = [pin(live.pid(), SERVER_CORE), pin(peer.pid, SERVER_CORE), pin(process.pid, OTHER_CORE)].every(Boolean);
 try {
   const path = "/v1/fine_tuning/jobs?limit=20";
   const headers = { authorization: `Bearer ${live.key}` };
@@ -120,7 +122,9 @@ try {
     theirs.push(b.perSecond);
     if (a.errors || b.errors) throw new Error(`errors under load: ours ${a.errors}, peer ${b.errors}`);
   }
-  console.log(`list of 20 of ${ROWS} jobs, ${loadTool()}, ${ROUNDS} rounds of ${SECONDS} s, medians`);
+  console.log(
+    `list of 20 of ${ROWS} jobs, ${loadTool()}, ${ROUNDS} rounds of ${SECONDS} s, medians${pinned ? "; servers on one core, the client on another" : ""}`,
+  );
   console.log(
     `  finetune-lab (key checked)      ${median(ours).toFixed(0)} req/s, p99 ${median(p99).toFixed(1)} ms, ${rssMb(live.pid())} MB`,
   );

@@ -2,6 +2,7 @@
  * What the benchmarks share: medians, memory of a process, and an HTTP load measured with wrk where it is installed.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 
 /** The middle value. */
 export function median(values: number[]): number {
@@ -38,6 +39,17 @@ export function cpuSeconds(pid: number): number {
     }
   }
   return ticks / 100;
+}
+
+/** The core of the server that is measured, and the one of everything else: clients, engines, this process. */
+export const SERVER_CORE = 0;
+export const OTHER_CORE = 1;
+
+/** Keeps a process and all its threads on one core, where `taskset` is and the machine has more than one. */
+export function pin(pid: number, core: number): boolean {
+  const taskset = Bun.which("taskset");
+  if (!taskset || availableParallelism() < 2) return false;
+  return Bun.spawnSync([taskset, "-a", "-p", "-c", String(core), String(pid)]).exitCode === 0;
 }
 
 interface Load {
