@@ -120,18 +120,14 @@ async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> 
 /** True when a test file starts containers: it needs the engine and the trainer image. */
 const usesContainers = (file: string) => readFileSync(join(ROOT, file), "utf8").includes("support/docker");
 
-/**
- * Every test file, by its folder below test/; those at the top form the group "whole". Groups with tests of containers
- * run last: the image they need is built while the others run.
- */
+/** Every test file, by its folder below test/; those at the top form the group "whole". */
 function testGroups(): [name: string, files: string[]][] {
   const groups = new Map<string, string[]>();
   for (const file of [...new Bun.Glob("**/*.test.ts").scanSync(join(ROOT, "test"))].sort()) {
     const name = file.includes("/") ? (file.split("/")[0] ?? "") : "whole";
     groups.set(name, [...(groups.get(name) ?? []), `./test/${file}`]);
   }
-  const last = ([, files]: [string, string[]]) => Number(files.some(usesContainers));
-  return [...groups].sort((a, b) => last(a) - last(b));
+  return [...groups];
 }
 
 /**
@@ -160,19 +156,37 @@ export function chooseTests(args: readonly string[], root = ROOT): { bun: string
   return { bun: [...chosen.bun].sort(), python: [...chosen.python] };
 }
 
-/** Runs one test runner with its output shown; its JUnit report gives the counts. */
+/** One run of a test runner: `argv` gives its command for some of the files and a report. */
+interface Suite {
+  name: string;
+  files: readonly string[];
+  cwd: string;
+  argv: (files: readonly string[], report: string) => string[];
+}
+
+type Outcome = Counts & { files: string[]; names: string[] };
+
+/** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts. */
 async function runTests(
-  argv: string[],
-  cwd: string,
-  report: string,
+  suite: Suite,
+  files: readonly string[],
   env: Record<string, string>,
-): Promise<Counts & { files: string[]; names: string[] }> {
+  part = suite.name,
+): Promise<Outcome> {
+  const report = join(CACHE, "reports", `${part}.xml`);
+  const output = join(CACHE, "reports", `${part}.log`);
   let code = 1;
   // A runner that leaves no report has crashed itself, whatever the tests did. A second crash counts as a failure.
   for (const attempt of [1, 2]) {
     rmSync(report, { force: true });
-    const child = Bun.spawn(argv, { cwd, env: { ...process.env, ...env }, stdout: "inherit", stderr: "inherit" });
+    const child = Bun.spawn(suite.argv(files, report), {
+      cwd: suite.cwd,
+      env: { ...process.env, ...env },
+      stdout: Bun.file(output),
+      stderr: Bun.file(`${output}.err`),
+    });
     code = await child.exited;
+    for (const path of [output, `${output}.err`]) process.stdout.write(readFileSync(path));
     if (existsSync(report)) break;
     say(
       `The test runner itself crashed (${child.signalCode ?? `exit code ${code}`})${attempt === 1 ? "; once more" : ""}`,
@@ -205,32 +219,70 @@ export function failedFiles(xml: string): string[] {
   return [...new Set([...suites.map((file) => `./${file}`), ...cases])];
 }
 
+/** Runs suites one after the other. */
+async function runLane(
+  suites: readonly Suite[],
+  env: Record<string, string>,
+): Promise<{ suite: Suite; outcome: Outcome }[]> {
+  const done: { suite: Suite; outcome: Outcome }[] = [];
+  for (const suite of suites) {
+    say(`Running ${suite.name}`);
+    const outcome = await runTests(suite, suite.files, env);
+    say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
+    done.push({ suite, outcome });
+  }
+  return done;
+}
+
 /**
- * Runs a group, and the files of its failed tests once more, each alone: real engines, browsers and clocks on a loaded
+ * Runs the files of failed tests once more, each alone on the machine: real engines, browsers and clocks on a loaded
  * machine now and then miss a deadline. What fails again has failed; what passes then is named as unsteady.
  */
-async function runGroup(
-  how: (files: readonly string[], report: string) => string[],
-  files: readonly string[],
-  name: string,
-  cwd: string,
-  env: Record<string, string>,
-): Promise<Counts & { names: string[] }> {
-  const reportOf = (part: string) => join(CACHE, "reports", `${part}.xml`);
-  const first = await runTests(how(files, reportOf(name)), cwd, reportOf(name), env);
+async function runFailedAgain(suite: Suite, first: Outcome, env: Record<string, string>): Promise<Outcome> {
   if (first.failed === 0 || first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
   let failed = 0;
   const names: string[] = [];
   for (const [n, file] of first.files.entries()) {
     say(`Once more, alone: ${file}`);
-    const report = reportOf(`${name}-again-${n}`);
-    const again = await runTests(how([file], report), cwd, report, env);
+    const again = await runTests(suite, [file], env, `${suite.name}-again-${n}`);
     failed += again.failed;
     names.push(...again.names);
     say(again.failed === 0 ? `UNSTEADY: ${file} failed once and passed alone` : `${file} failed again`);
   }
   const steady = Math.min(failed, first.failed);
-  return { passed: first.passed + first.failed - steady, failed: steady, skipped: first.skipped, names };
+  return { ...first, passed: first.passed + first.failed - steady, failed: steady, names };
+}
+
+/** A bun suite. A slow machine is no failure: what hangs is ended after a minute, unless a test asks for more. */
+function bunSuite(name: string, files: readonly string[]): Suite {
+  const argv = (some: readonly string[], report: string) => [
+    process.execPath,
+    "test",
+    "--timeout=60000",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    ...some,
+  ];
+  return { name: `bun-${name}`, files, cwd: ROOT, argv };
+}
+
+/** The trainer's tests, a process per core of one thread each: a file's tests share what they trained, so none is split. */
+function pytestSuite(python: string, files: readonly string[]): Suite {
+  const argv = (some: readonly string[], report: string) => [
+    python,
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    `--junitxml=${report}`,
+    "-n",
+    String(Math.min(4, availableParallelism())),
+    "--dist",
+    "loadfile",
+    ...some,
+  ];
+  return { name: "pytest", files: files.map((file) => join(ROOT, file)), cwd: join(ROOT, "trainer"), argv };
 }
 
 async function main(args: string[]): Promise<number> {
@@ -263,7 +315,7 @@ async function main(args: string[]): Promise<number> {
   if (!chromium)
     say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
   const [bunFiles, pythonFiles] = [chosen.bun, chosen.python];
-  const wanted = words.length === 0 || bunFiles.some((file) => file.includes("docker"));
+  const wanted = words.length === 0 || bunFiles.some(usesContainers);
   const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
   if (preparing) {
     say("Everything is prepared");
@@ -274,53 +326,30 @@ async function main(args: string[]): Promise<number> {
   making.catch(() => {});
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const totals: (Counts & { names: string[] })[] = [];
-  if (bunFiles.length > 0 || words.length === 0) {
-    // A process for each group, so that no group meets what another left in memory.
-    for (const [name, files] of bunFiles.length > 0 ? [["named", bunFiles] as const] : testGroups()) {
-      if (bunFiles.length > 0 || files.some(usesContainers)) {
-        const docker = await making;
-        if (docker) env.FTL_TEST_DOCKER = docker.named;
-      }
-      say(`Running bun test: ${name}`);
-      // A slow machine is no failure: what hangs is ended after a minute, unless a test asks for more.
-      const how = (some: readonly string[], report: string) => [
-        process.execPath,
-        "test",
-        "--timeout=60000",
-        "--reporter=junit",
-        `--reporter-outfile=${report}`,
-        ...some,
-      ];
-      totals.push(await runGroup(how, files, `bun-${name}`, ROOT, env));
-    }
-  }
-  if (pythonFiles.length > 0 || words.length === 0) {
-    say("Running pytest on the trainer");
-    const files = pythonFiles.map((file) => join(ROOT, file));
-    const how = (some: readonly string[], report: string) => [
-      python,
-      "-m",
-      "pytest",
-      "-q",
-      "-p",
-      "no:cacheprovider",
-      `--junitxml=${report}`,
-      // A process each of one thread: a file's tests share what they trained, so a file is never split.
-      "-n",
-      String(Math.min(4, availableParallelism())),
-      "--dist",
-      "loadfile",
-      ...some,
-    ];
-    totals.push(await runGroup(how, files, "pytest", join(ROOT, "trainer"), env));
-  }
+  const everything = words.length === 0;
+  // A process for each group, so that no group meets what another left in memory.
+  const groups = everything ? testGroups() : bunFiles.length > 0 ? [["named", bunFiles] as [string, string[]]] : [];
+  const inContainers = ([, files]: [string, string[]]) => files.some(usesContainers);
+  const plain = groups.filter((group) => !inContainers(group)).map(([name, files]) => bunSuite(name, files));
+  if (pythonFiles.length > 0 || everything) plain.push(pytestSuite(python, pythonFiles));
+  const contained = groups.filter(inContainers).map(([name, files]) => bunSuite(name, files));
+  // Tests of containers mostly wait, the others mostly compute: the two lanes run side by side.
+  const lanes = [runLane(plain, env), making.then((docker) => runLane(contained, withEngine(env, docker)))];
+  const results = (await Promise.all(lanes)).flat();
+  const engine = withEngine(env, await making);
+  const totals: Outcome[] = [];
+  for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));
   await (await making)?.close();
   for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");
   process.stdout.write(`${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped\n`);
   return sum("failed") === 0 ? 0 : 1;
+}
+
+/** The environment of tests that may use the engine; without one they find their own, or skip by name. */
+function withEngine(env: Record<string, string>, docker: { named: string } | null): Record<string, string> {
+  return docker ? { ...env, FTL_TEST_DOCKER: docker.named } : env;
 }
 
 if (import.meta.main) process.exit(await main(process.argv.slice(2)));
