@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/audit.ts";
 
-const ROOT = resolve(import.meta.dir, "..");
+const ROOT = resolve(import.meta.dir, "../..");
 const said = (out: string, code = 0, err = "") => ({ code, out, err });
 
 /** A registry that answers the audit's question with `answer`. */

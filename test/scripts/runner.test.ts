@@ -66,8 +66,11 @@ describe("what arguments of the test command mean", () => {
       "gateway",
       ["./test/e2e/gateway.test.ts", "./test/rooms/gateway-limits.test.ts", "./test/serving/gateway.test.ts"],
     ],
-    ["serving", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
-    ["test/serving/", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
+    ["serving", ["./test/serving/gateway.test.ts", "./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
+    [
+      "test/serving/",
+      ["./test/serving/gateway.test.ts", "./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"],
+    ],
     ["serving/gpu", ["./test/serving/gpu/many.test.ts"]],
     ["./test/training/jobs.test.ts", ["./test/training/jobs.test.ts"]],
     ["test/cli/cli.test.ts", ["./test/cli/cli.test.ts"]],
@@ -92,7 +95,7 @@ describe("what arguments of the test command mean", () => {
 });
 
 describe("a script that lacks something", () => {
-  const ROOT = resolve(import.meta.dir, "..");
+  const ROOT = resolve(import.meta.dir, "../..");
   function run(...words: string[]): { code: number; err: string } {
     const gone = join(tmpdir(), "ftl-not-there");
     const env = {

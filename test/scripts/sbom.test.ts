@@ -10,7 +10,7 @@ import addFormats from "ajv-formats";
 import { makeSbom, npmPackages, pythonPackages } from "../../scripts/sbom.ts";
 import { readPins } from "../../src/lib/requirements.ts";
 
-const ROOT = resolve(import.meta.dir, "..");
+const ROOT = resolve(import.meta.dir, "../..");
 const sbom = makeSbom(ROOT);
 
 test("it is valid by the schema that CycloneDX publishes, and a broken one is not", () => {

@@ -9,15 +9,16 @@ import { flawOf } from "./well-formed.ts";
  */
 const HIDDEN =
   /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
-const ALL_HIDDEN = new RegExp(HIDDEN, "gu");
-/** Escape sequences of terminals: commands (CSI), titles and links (OSC), and the short ones. */
-const ANSI = ansi("\x1b", "\x9b", "\x9d", "\x07");
+const ALL_HIDDEN =
+  /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+/** What follows an ESC in sequences of terminals: a command (CSI), a title or link (OSC), or a short one. */
+const AFTER_ESCAPE = /^(?:\[[0-?]*[ -/]*[@-~]|\][^\p{Cc}]*\p{Cc}?|[ -/]*[0-~])/u;
 const CONTROL = /[^\P{Cc}\n\t]/gu;
 
-function ansi(esc: string, csi: string, osc: string, bell: string): RegExp {
-  const command = `(?:${esc}\\[|${csi})[0-?]*[ -/]*[@-~]`;
-  const title = `(?:${esc}\\]|${osc})[^${bell}${esc}${osc}]*(?:${bell}|${esc}\\\\)`;
-  return new RegExp(`${command}|${title}|${esc}[ -/]*[0-~]`, "g");
+/** `text` without escape sequences of terminals, in their 7-bit and 8-bit forms. */
+function withoutEscapes(text: string): string {
+  const [first = "", ...rest] = text.replaceAll("\x9b", "\x1b[").replaceAll("\x9d", "\x1b]").split("\x1b");
+  return first + rest.map((part) => part.replace(AFTER_ESCAPE, "")).join("");
 }
 
 /** What is wrong with a name, in words that follow the name of its field; null for a good one. */
@@ -66,9 +67,10 @@ export const withoutHidden = (text: string): string => text.replaceAll(ALL_HIDDE
  */
 export function plainLine(text: string): string {
   if (!/\p{Cc}/u.test(text)) return text;
-  return text
-    .replaceAll(ANSI, "")
+  const plain = withoutEscapes(text)
     .replaceAll(/\r+\n?/g, "\n")
-    .replaceAll(CONTROL, "")
-    .replace(/\n+$/, "");
+    .replaceAll(CONTROL, "");
+  let end = plain.length;
+  while (plain[end - 1] === "\n") end--;
+  return plain.slice(0, end);
 }
