@@ -12,13 +12,16 @@ const HIDDEN =
 const ALL_HIDDEN =
   /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 /** What follows an ESC in sequences of terminals: a command (CSI), a title or link (OSC), or a short one. */
-const AFTER_ESCAPE = /^(?:\[[0-?]*[ -/]*[@-~]|\][^\p{Cc}]*\p{Cc}?|[ -/]*[0-~])/u;
+const AFTER_ESCAPE = /^(?:\[[0-?]*[ -/]*[@-~]|\][^\p{Cc}]*\p{Cc}|[ -/]*[0-~])/u;
 const CONTROL = /[^\P{Cc}\n\t]/gu;
 
 /** `text` without escape sequences of terminals, in their 7-bit and 8-bit forms. */
 function withoutEscapes(text: string): string {
   const [first = "", ...rest] = text.replaceAll("\x9b", "\x1b[").replaceAll("\x9d", "\x1b]").split("\x1b");
-  return first + rest.map((part) => part.replace(AFTER_ESCAPE, "")).join("");
+  // A title may end with another escape sequence, ESC \\, instead of a bell.
+  const isTitle = (part: string, at: number) =>
+    part.startsWith("]") && rest[at + 1]?.startsWith("\\") && !/\p{Cc}/u.test(part);
+  return first + rest.map((part, at) => (isTitle(part, at) ? "" : part.replace(AFTER_ESCAPE, ""))).join("");
 }
 
 /** What is wrong with a name, in words that follow the name of its field; null for a good one. */
