@@ -53,8 +53,8 @@ interface Subject {
 /** The embedded provider, a bundled one by id, or the plugin in a folder. */
 async function subjects(name = "process", config: Record<string, unknown> = {}): Promise<Subject[]> {
   const { BUNDLED } = await import("../../plugins/index.ts");
-  const bundled = BUNDLED.find((plugin) => plugin.id === name);
-  if (bundled) return [{ plugin: bundled, config }];
+  const load = Object.hasOwn(BUNDLED, name) ? BUNDLED[name] : undefined;
+  if (load) return [{ plugin: await load(), config }];
   const folder = resolve(name);
   if (!existsSync(folder)) throw new UsageError(`No bundled provider and no folder is called "${name}".`);
   const { loadPluginFolder } = await import("../compute/providers/plugins.ts");

@@ -41,7 +41,7 @@ export interface Lab extends TestApp {
 /** Everything is on; close it at the end. */
 export async function createLab(options: PipelineOptions & { trainSlots?: number } = {}): Promise<Lab> {
   const python = Bun.which("python3");
-  const plugin = BUNDLED.find((one) => one.id === "process");
+  const plugin = await BUNDLED.process?.();
   if (!python || !plugin) throw new Error("python3 is needed");
   const app = await createTestApp({ config: { train_slots: options.trainSlots ?? 2 } });
   const { ctx } = app;

@@ -152,11 +152,12 @@ interface BundledUse {
 }
 
 /** A bundled plugin with its settings. @throws StageError */
-function loadBundled(id: string, use: BundledUse): LoadedPlugin {
-  const plugin = BUNDLED.find((one) => one.id === id);
-  const all = BUNDLED.map((one) => one.id).join(", ");
-  if (!plugin)
+async function loadBundled(id: string, use: BundledUse): Promise<LoadedPlugin> {
+  const all = Object.keys(BUNDLED).join(", ");
+  const load = Object.hasOwn(BUNDLED, id) ? BUNDLED[id] : undefined;
+  if (!load)
     throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
+  const plugin = await load();
   const config = checkConfig(plugin, use.provider_settings[id] ?? {}, "the setting provider_settings");
   return { plugin: checkManifest(plugin), bundled: true, config };
 }
@@ -173,13 +174,13 @@ export async function loadPlugins(
   const problems: PluginProblem[] = [];
   for (const id of new Set(use.providers)) {
     try {
-      loaded.push(loadBundled(id, use));
+      loaded.push(await loadBundled(id, use));
     } catch (error) {
       if (!(error instanceof StageError)) throw error;
       problems.push({ plugin: id, stage: error.stage, message: error.message, remedy: error.remedy });
     }
   }
-  const taken = new Set(BUNDLED.map((plugin) => plugin.id));
+  const taken = new Set(Object.keys(BUNDLED));
   const names = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
   for (const name of names
     .filter((entry) => entry.isDirectory())
