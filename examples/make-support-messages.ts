@@ -248,7 +248,7 @@ const TONES: { urgency: "high" | "normal"; before: string[]; after: string[] }[]
 ];
 
 /** Small seeded generator (mulberry32): the same file on every machine. */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -259,7 +259,7 @@ export function seeded(seed: number): () => number {
 }
 
 /** All rows in OpenAI's chat form, without two equal messages. */
-export function makeRows(seed = 2026) {
+function makeRows(seed = 2026) {
   const random = seeded(seed);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
   const seen = new Set<string>();
