@@ -164,7 +164,8 @@ async function runTests(
   let code = 1;
   // A runner without a report has crashed, whatever the tests did. A second crash counts as a failure.
   for (const attempt of [1, 2]) {
-    rmSync(report, { force: true });
+    // Bun writes over an existing file without emptying it.
+    for (const path of [report, output, `${output}.err`]) rmSync(path, { force: true });
     const child = Bun.spawn(suite.argv(files, report), {
       cwd: suite.cwd,
       env: { ...process.env, ...env },
