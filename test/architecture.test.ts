@@ -5,39 +5,10 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { AREAS, ROOMS } from "./support/areas.ts";
 import { type Import, importsOf, unusedExports } from "./support/imports.ts";
 
 const ROOT = join(import.meta.dir, "..");
-/** The folders of src in their order: a file imports only its own folder and those before it, types included. */
-const AREAS = [
-  "lib",
-  "contract",
-  "db",
-  "accounts",
-  "billing",
-  "compute",
-  "data",
-  "models",
-  "graders",
-  "training",
-  "evaluation",
-  "serving",
-  "insights",
-  "http",
-  "api",
-  "cli",
-];
-/** The rooms of an area in their order: the same rule. */
-const ROOMS: Record<string, string[]> = {
-  accounts: ["audit", "quotas", "keys", "auth", "organizations"],
-  billing: ["ledger"],
-  compute: ["images", "environment", "providers", "hosts"],
-  data: ["storage", "validation", "files", "uploads", "datasets"],
-  models: ["base", "tuned", "inspection"],
-  training: ["metrics", "scheduler", "jobs", "plan", "attempts", "queue", "sweeps", "exports", "trainer-protocol"],
-  serving: ["deployments", "gateway"],
-  insights: ["analytics", "home"],
-};
 /** Files outside any area that wire everything together and may import everything. */
 const WIRING = ["src/app.ts", "src/main.ts", "src/server.ts"];
 /** Files outside any area that every area may import; they import only lib, contract and db. */

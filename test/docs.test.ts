@@ -1,9 +1,10 @@
-/** Documentation that can be wrong without anybody noticing is held against the program here. */
+/** Documentation is checked against the program wherever it could become wrong unnoticed. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { cliDocs } from "../scripts/cli-docs.ts";
 import { CONFIG_NAMES } from "../src/config.ts";
+import { AREAS, ROOMS } from "./support/areas.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const read = (path: string) => readFileSync(join(ROOT, path), "utf8");
@@ -11,11 +12,13 @@ const pages = [
   "README.md",
   "SECURITY.md",
   "CHANGELOG.md",
-  ...new Bun.Glob("{docs,examples,bench}/*.md").scanSync(ROOT),
-];
+  ...new Bun.Glob("{docs,examples,bench,views,trainer}/*.md").scanSync(ROOT),
+].sort();
+/** A path in a code span. Patterns, placeholders (`src/<room>/`, `test/**`) and hidden files (`compose/.env`) are left out. */
+const PATH = /`((?:src|views|plugins|trainer|test|scripts|bench|examples|compose|migrations)\/\w[\w./-]*)`/g;
 
 describe("documentation", () => {
-  test("docs/cli.md is what the program says (bun run docs:cli writes it)", () => {
+  test("docs/cli.md is the output of the program (bun run docs:cli writes it)", () => {
     expect(read("docs/cli.md")).toBe(cliDocs());
   });
 
@@ -23,6 +26,21 @@ describe("documentation", () => {
     const guide = read("docs/admin-guide.md");
     const named = [...guide.matchAll(/^\| `([a-z_]+)` \|/gm)].map((match) => match[1] as string);
     expect(named.sort()).toEqual([...CONFIG_NAMES].sort());
+  });
+
+  test.each(pages)("the files that %s names exist", (page) => {
+    const named = [...read(page).matchAll(PATH)].map((match) => match[1] as string);
+    const missing = named.filter((path) => !existsSync(join(ROOT, path)));
+    expect(missing).toEqual([]);
+  });
+
+  test("the page about the architecture names all areas and rooms in their order", () => {
+    const rows = [...read("docs/architecture.md").matchAll(/^\| `([a-z]+)` \| ((?:`[a-z-]+`(?:, )?)*) ?\|/gm)];
+    const listed = rows.map(([, area, rooms]) => [
+      area,
+      [...(rooms ?? "").matchAll(/`([a-z-]+)`/g)].map((one) => one[1]),
+    ]);
+    expect(listed).toEqual(AREAS.map((area) => [area, ROOMS[area] ?? []]));
   });
 
   test.each(pages)("the links of %s lead somewhere", (page) => {
@@ -37,7 +55,7 @@ describe("documentation", () => {
     expect(broken).toEqual([]);
   });
 
-  test("the README's scripts exist", () => {
+  test("the scripts that the README names exist", () => {
     const scripts = Object.keys(JSON.parse(read("package.json")).scripts);
     const named = [...read("README.md").matchAll(/\bbun(?:@[\d.]+)? run ([a-z:]+)/g)].map(
       (match) => match[1] as string,
@@ -55,7 +73,7 @@ describe("documentation", () => {
   });
 });
 
-/** Anchors of a page's headings, as GitHub makes them. */
+/** Anchors of a page's headings, as GitHub creates them. */
 function headings(text: string): string[] {
   return [...text.matchAll(/^#+ (.+)$/gm)].map((match) =>
     (match[1] as string)

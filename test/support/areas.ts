@@ -1,0 +1,32 @@
+/** The order of the areas and rooms of src: the import rules and the page about the architecture use it. */
+
+/** The folders of src in their order: a file imports only its own folder and those before it, types included. */
+export const AREAS = [
+  "lib",
+  "contract",
+  "db",
+  "accounts",
+  "billing",
+  "compute",
+  "data",
+  "models",
+  "graders",
+  "training",
+  "evaluation",
+  "serving",
+  "insights",
+  "http",
+  "api",
+  "cli",
+];
+/** The rooms of an area in their order: the same rule. */
+export const ROOMS: Record<string, string[]> = {
+  accounts: ["audit", "quotas", "keys", "auth", "organizations"],
+  billing: ["ledger"],
+  compute: ["images", "environment", "providers", "hosts"],
+  data: ["storage", "validation", "files", "uploads", "datasets"],
+  models: ["base", "tuned", "inspection"],
+  training: ["metrics", "scheduler", "jobs", "plan", "attempts", "queue", "sweeps", "exports", "trainer-protocol"],
+  serving: ["deployments", "gateway"],
+  insights: ["analytics", "home"],
+};
