@@ -1,6 +1,6 @@
 /**
  * Opening the chart of a run with a million points, over HTTP: one series of 1,000,000 steps, and ten of 100,000;
- * beside reading every point of it, and beside the MLflow server's own chart call on the same points. `bun
+ * compared with reading every point, and with the MLflow server's own chart call on the same points. `bun
  * bench/chart-read.ts [--no-install]`
  */
 import { Database } from "bun:sqlite";
@@ -51,7 +51,7 @@ async function fill(server: Server, which: number, keys: number, steps: number):
   return TOTAL / ((performance.now() - began) / 1000);
 }
 
-/** The same points straight into MLflow's table: through its API they would take half an hour. */
+/** Writes the same points directly into MLflow's table: its API would take half an hour. */
 function fillMlflow(mlflow: Mlflow, run: string, keys: number, steps: number): void {
   const db = new Database(mlflow.file);
   db.run("pragma busy_timeout = 10000");

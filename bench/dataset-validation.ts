@@ -1,6 +1,6 @@
 /**
- * Megabytes a second of dataset validation with all its checks, hashes and writes, and its peak memory; beside scripts
- * that only split and parse (Bun's JSON.parse, Python's json.loads) in the same run, turn by turn. `bun
+ * Megabytes per second of dataset validation with all checks, hashes and writes, and its peak memory; compared with
+ * scripts that only split and parse (Bun's JSON.parse, Python's json.loads), alternating in the same run. `bun
  * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
  */
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
@@ -15,7 +15,7 @@ const { values: options } = parseArgs({
   options: {
     mb: { type: "string", default: "400" },
     rounds: { type: "string", default: "3" },
-    /** Also send a file of so many megabytes to a running server, as a form, and read the server's peak memory. */
+    /** Also send a file of this size in MB to a running server, as a form, and read the server's peak memory. */
     upload: { type: "string" },
   },
 });
@@ -174,7 +174,7 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-/** Sends a form of `megabytes` to a server of its own and prints what it took. */
+/** Sends a form of `megabytes` to a new server and prints time and memory. */
 async function upload(megabytes: number) {
   const live = await startLive();
   try {

@@ -1,8 +1,8 @@
 /**
- * What the gateway adds to a chat request (key check, limit, routing, usage row), against the same request sent
- * straight to the engine, beside two peers doing their own version of it: Portkey's gateway (Node) and LiteLLM's proxy
- * (Python). `bun bench/gateway.ts [--no-install]` Everything is interleaved in one run. Peers are installed into
- * .cache/bench-peers once; one that cannot be installed is left out with a word.
+ * The overhead of the gateway for a chat request (key check, limit, routing, usage row), compared with the same request
+ * sent directly to the engine and with two peers: Portkey's gateway (Node) and LiteLLM's proxy (Python). `bun
+ * bench/gateway.ts [--no-install]` Everything is interleaved in one run. Peers are installed into .cache/bench-peers
+ * once; one that cannot be installed is reported and left out.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -88,7 +88,7 @@ async function serial(target: Target, count: number): Promise<number[]> {
   return times;
 }
 
-/** Sends `RATE` requests a second whether or not earlier ones came back. */
+/** Sends `RATE` requests per second, without waiting for earlier responses. */
 async function atRate(target: Target): Promise<number[]> {
   const began = performance.now();
   const all: Promise<number>[] = [];
@@ -269,7 +269,7 @@ async function main() {
   print(
     `added to engine   ${cells((share) => at(ours, share) - at(direct, share))}   seen by the client (three processes share the cores)`,
   );
-  print(`added to bare     ${cells((share) => at(ours, share) - at(floor, share))}   what is this product's own`);
+  print(`added to bare     ${cells((share) => at(ours, share) - at(floor, share))}   this product's own share`);
   print(
     `spent inside      ${cells((share) => quantile(inside, share))}   by the usage rows: ${inside.length} of ${3 * RATE * RATE_SECONDS} rows written`,
   );

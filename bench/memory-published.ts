@@ -1,6 +1,5 @@
 /**
- * Peaks that others measured on GPUs and published, with the run each is of: what the memory formula says there is
- * compared with them.
+ * Published peak memory of runs that others measured on GPUs, to compare the memory formula with.
  */
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 

@@ -1,6 +1,6 @@
 /**
  * `bun run audit [--strict]`: asks the npm registry and the OSV database for known vulnerabilities of every pinned
- * package; what could not be asked is named as not checked.
+ * package; what could not be checked is reported as such.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,13 +15,13 @@ Exit code: 0 nothing was found, 1 something was. What could not be asked is prin
 unless --strict is given.`;
 
 /**
- * What one source said. Exactly one of the two lists matters: `unchecked` non-empty means that the answer is not whole.
+ * The result of one source. It is complete only when `unchecked` is empty.
  */
 interface Audit {
   source: string;
-  /** A line for each vulnerability. */
+  /** One line per vulnerability. */
   found: string[];
-  /** Why something was not looked at. */
+  /** Why something was not checked. */
   unchecked: string[];
 }
 
@@ -52,7 +52,7 @@ function parsed<T>(text: string): T | null {
   }
 }
 
-/** Reads `bun audit --json`: an object of advisories by package. Anything else is no answer. */
+/** Reads `bun audit --json`: an object of advisories by package. Anything else counts as not checked. */
 export function readBunAudit(ran: Ran): Audit {
   const answer = parsed<Record<string, { title?: string; severity?: string; url?: string }[]>>(ran.out);
   const audit: Audit = { source: "npm packages (bun audit)", found: [], unchecked: [] };
@@ -75,7 +75,7 @@ interface PipAudit {
   }[];
 }
 
-/** Reads `pip-audit -f json`. It ends well although it skipped packages: those are not checked. */
+/** Reads `pip-audit -f json`. It exits with 0 even when it skipped packages: those are not checked. */
 export function readPipAudit(file: string, ran: Ran): Audit {
   const answer = parsed<PipAudit>(ran.out);
   const audit: Audit = { source: `trainer/${file} (pip-audit)`, found: [], unchecked: [] };
@@ -90,7 +90,7 @@ export function readPipAudit(file: string, ran: Ran): Audit {
   return audit;
 }
 
-/** `registry` replaces the npm registry of bun's own settings. */
+/** `registry` replaces the npm registry of bun's settings. */
 export async function auditNpm(root = ROOT, registry?: string): Promise<Audit> {
   const more = registry ? { BUN_CONFIG_REGISTRY: registry } : undefined;
   return readBunAudit(await run([process.execPath, "audit", "--json"], root, cleanEnvironment(more)));

@@ -1,6 +1,6 @@
 /**
- * `bun run build [--outfile FILE]`: compiles the one binary, with pages, migrations, trainer sources and examples
- * inside, and runs it once from elsewhere.
+ * `bun run build [--outfile FILE]`: compiles the binary, with pages, migrations, trainer sources and examples inside,
+ * and runs it once from another directory.
  */
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,10 +10,10 @@ import type { BunPlugin } from "bun";
 import { EMBEDDED, VERSION } from "../src/assets.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
-/** Every module that runs in a worker is an entry of its own; it keeps its path below src. */
+/** Every module that runs in a worker is a separate entry; it keeps its path below src. */
 const ENTRIES = ["src/main.ts", ...new Bun.Glob("src/**/worker.ts").scanSync(ROOT)].map((path) => join(ROOT, path));
 
-/** Targets by Bun's name: the package that holds libSQL's native code there. */
+/** Bun's name of each target, and the package with libSQL's native code for it. */
 const TARGETS: Record<string, string> = {
   "bun-linux-x64": "@libsql/linux-x64-gnu",
   "bun-linux-arm64": "@libsql/linux-arm64-gnu",
@@ -22,8 +22,8 @@ const TARGETS: Record<string, string> = {
 };
 
 /**
- * libsql builds the name of its native package when it runs, so the bundler cannot see it and the binary would die
- * anywhere but beside node_modules. This makes that one line a literal for the target.
+ * libsql builds the name of its native package at run time, so the bundler cannot see it and the binary would fail
+ * without node_modules. This replaces that line with a literal for the target.
  */
 function literalLibsql(nativePackage: string): BunPlugin {
   const dynamic = /return require\(`@libsql\/\$\{target\}`\);/g;
@@ -43,8 +43,8 @@ function literalLibsql(nativePackage: string): BunPlugin {
 }
 
 /**
- * Copies what the binary carries, and nothing else, into `folder`; returns the folders at its top. Only whole folders
- * keep their paths when embedded.
+ * Copies exactly the embedded files into `folder`; returns its top folders. Only complete folders keep their paths when
+ * embedded.
  */
 function gatherEmbedded(folder: string): string[] {
   for (const pattern of EMBEDDED)
@@ -64,9 +64,10 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
   const scratch = mkdtempSync(join(ROOT, ".cache/build-"));
   const gathered = join(scratch, "assets");
   const assets = gatherEmbedded(gathered);
-  // Source maps are embedded, and written beside the file as well: only the file leaves the scratch directory.
+  // Source maps are embedded, and written beside the file as well: only the file is copied out of the scratch
+  // directory.
   const compiled = join(scratch, "out", basename(outfile));
-  // Embedded paths are taken from the working directory.
+  // Embedded paths are relative to the working directory.
   const back = process.cwd();
   process.chdir(gathered);
   const result = await Bun.build({

@@ -1,4 +1,4 @@
-/** `bun run docs:cli`: writes docs/cli.md from the verbs themselves; a test holds the file against them. */
+/** `bun run docs:cli`: writes docs/cli.md from the verbs; a test compares the file with them. */
 import { join } from "node:path";
 import { type Verb, verbHelp } from "../src/cli/command.ts";
 import { VERBS } from "../src/cli/verbs.ts";
@@ -22,7 +22,7 @@ function section(verb: Verb): string {
   return `## ${verb.name}\n\n\`\`\`text\n${verbHelp(verb).trimEnd()}\n\`\`\`\n`;
 }
 
-/** The whole file. */
+/** The complete file. */
 export function cliDocs(): string {
   return [HEAD, ...VERBS.map(section)].join("\n");
 }

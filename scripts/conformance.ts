@@ -1,6 +1,6 @@
 /**
- * `bun run conformance [provider id or plugin folder]`: the provider contract, case by case; the same as `finetune-lab
- * plugin check`. For `docker` an engine is started.
+ * `bun run conformance [provider id or plugin folder]`: the provider contract, case by case, as `finetune-lab plugin
+ * check` does. For `docker` it starts an engine.
  */
 import { giveUp, needs } from "./setup.ts";
 
@@ -10,7 +10,7 @@ let close = async () => {};
 if (words[0] === "docker" && !words.includes("--config")) {
   const { BASE_IMAGE, testDocker } = await import("../test/support/docker.ts");
   const docker = await testDocker();
-  if ("skip" in docker) giveUp(`The cases of docker need an engine: ${docker.skip}`);
+  if ("skip" in docker) giveUp(`The docker cases need an engine: ${docker.skip}`);
   close = docker.close;
   words.push("--config", JSON.stringify({ hosts: docker.address, image: BASE_IMAGE }));
 }

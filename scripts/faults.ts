@@ -1,6 +1,6 @@
 /**
  * `bun run faults [--full] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times injected,
- * expected, seen. Exit code 1 when a row failed.
+ * expected and observed result. Exit code 1 when a row failed.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -14,7 +14,7 @@ Runs the tests of test/faults, one file after the other, and prints what was inj
   --write  puts the table into docs/faults.md
 Needs what \`bun run test --prepare\` makes: run that once before. Rows that cannot run on this machine say why.`;
 
-/** Files whose long forms wait for ten minutes: begun first. */
+/** Files whose long forms wait for ten minutes: started first. */
 const LONG = ["test/faults/docker.test.ts", "test/faults/durability.test.ts"];
 
 const DOCS = join(ROOT, "docs/faults.md");
@@ -28,7 +28,7 @@ function readReport(path: string): RowReport[] {
     .map((line) => JSON.parse(line) as RowReport);
 }
 
-/** Runs one file; a file that fails without a failed row (it does not load, its set-up fails) is a row of its own. */
+/** Runs one file. A file that fails without a failed row (it does not load, its setup fails) becomes a row itself. */
 async function runFile(file: string, report: string, full: boolean): Promise<RowReport[]> {
   rmSync(report, { force: true });
   const models = join(CACHE, "models/tiny");

@@ -1,6 +1,6 @@
 /**
- * `bun run fuzz [--seconds N] [--requests N] [--seed N]`: sends mutated requests to a real server of its own. Exit code
- * 1 when one of them fails it.
+ * `bun run fuzz [--seconds N] [--requests N] [--seed N]`: sends mutated requests to a real server that it starts. Exit
+ * code 1 when one of them makes it fail.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -29,12 +29,12 @@ route of the API and every page, with broken bodies, queries, headers, hosts and
   --seconds N   how long (default 60)
   --requests N  end after N requests instead
   --seed N      the seed (default: by the clock; it is printed)
-  --from N      begin at the N-th request: --seed S --from N --requests 1 repeats one request
+  --from N      start at the N-th request: --seed S --from N --requests 1 repeats one request
   --skip KINDS  leave out texts: ${Object.keys(TEXTS).join(", ")}
 A request fails the server when it is answered 5xx (but 503 and 507), when it is not answered, when the server ends,
 or when the server's memory grows by more than ${600} MB.`;
 
-/** Bytes the server may grow by; a request of 16 MiB is parsed, checked and written again. */
+/** Bytes the server may grow by; a request of 16 MiB is parsed, checked and serialized. */
 const GROWTH = 600e6;
 const LANES = 4;
 const ANSWER_MS = 15_000;
@@ -45,9 +45,9 @@ const WAITS = /\/(completions|graders\/run)\b/;
 interface FuzzReport {
   seed: number;
   requests: number;
-  /** Answers by status. */
+  /** Responses by status. */
   statuses: Record<string, number>;
-  /** Bytes the server's memory grew by at most. */
+  /** Most bytes that the server's memory grew by. */
   grown: number;
   failures: string[];
 }
@@ -61,8 +61,8 @@ interface FuzzInput {
 }
 
 /**
- * Status and request id of the answer; 0 = closed without one, -1 = none in time. A stream counts as answered by its
- * head.
+ * Status and request id of the response; 0 = closed without one, -1 = none in time. A stream counts once its headers
+ * arrive.
  */
 function exchange(port: number, bytes: Buffer): Promise<{ status: number; id: string }> {
   return new Promise((resolve) => {
@@ -85,12 +85,12 @@ function exchange(port: number, bytes: Buffer): Promise<{ status: number; id: st
 
 const statusOf = (head: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
 
-/** A server process on a data directory with one of everything in organization A, and the routes it has. */
+/** A server process on a data directory with one of everything in organization A, and its routes. */
 async function startFuzzed() {
   const app = await createTestApp();
   const made = await makeEverything(app);
   const routes = routesOf(app.app, await app.json("GET", "/openapi.json"), made);
-  // Not the ones whose keys and accounts the requests name.
+  // A separate administrator: the requests name the keys and accounts of the others.
   const admin = await createUser(app.ctx, systemActor(), {
     email: "fuzz@example.test",
     password: PASSWORD,
@@ -104,7 +104,7 @@ async function startFuzzed() {
   const port = await freePort();
   const log = join(app.dir, "fuzz.log");
   const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "serve", "--data", app.dir], {
-    // Without a trainer environment nothing is trained.
+    // Without a trainer environment nothing trains.
     env: {
       PATH: process.env.PATH ?? "",
       HOME: app.dir,
@@ -133,7 +133,7 @@ async function startFuzzed() {
   };
 }
 
-/** What the server's log says about a request, on one line. */
+/** The line of the server's log about a request. */
 function cause(log: string, id: string): string {
   const line = id ? log.split("\n").find((each) => each.includes(id)) : undefined;
   return line ? line.slice(0, 700) : "";
@@ -176,13 +176,13 @@ export async function fuzz(input: FuzzInput): Promise<FuzzReport> {
     report.requests++;
     report.statuses[status] = (report.statuses[status] ?? 0) + 1;
     if (status <= 0 && hasEnded()) return;
-    // An engine that cannot start is waited for, as its clients ask for.
+    // These routes wait for an engine, and here no engine can start.
     if (status === -1 && WAITS.test(request.path)) return;
     if (status <= 0) fail(status ? "was not answered in time" : "was not answered", request, n, "");
     else if (status >= 500 && status !== 503 && status !== 507)
       fail(`was answered ${status}`, request, n, cause(server.log(), id));
   };
-  /** Sends what `next` gives, on several connections, until it gives no more or the server ends. */
+  /** Sends the requests of `next` on several connections until it returns null or the server ends. */
   const sendAll = async (next: () => [FuzzRequest, string] | null) => {
     const under = new Map<number, FuzzRequest>();
     const lane = async (at: number) => {
@@ -215,7 +215,7 @@ export async function fuzz(input: FuzzInput): Promise<FuzzReport> {
   const reads = () => listed(plainReads(routes, options), "of the pages after it");
   if (input.from === undefined) await sendAll(listed(plainWrites(routes, options), "of the texts before it"));
   await sendAll(mutations);
-  // What was written is read again, by people and by clients; then things are deleted, and read once more.
+  // Reads what was written, as pages and as JSON; then deletes things and reads again.
   await Bun.sleep(2_000);
   await sendAll(reads());
   options.last = true;

@@ -19,9 +19,9 @@ Versions already written there stay as long as they fit; only what the .in files
 Then every package must have a wheel for Python 3.10 to 3.13 on Linux (x86_64, aarch64) and macOS (arm64).`;
 
 const TRAINER = join(ROOT, "trainer");
-/** Packages that differ by the build of PyTorch: they are installed from a file of their own, or not at all. */
+/** Packages that depend on the build of PyTorch: installed from a separate file, or not at all. */
 const TORCH_STACK = /^(torch|triton|nvidia-.+|cuda-.+)$/;
-/** Forks for systems this program does not run on. */
+/** Forks for systems that this program does not support. */
 const ELSEWHERE = /sys_platform == '(win32|emscripten)'/;
 
 /** Always true here. */
@@ -30,11 +30,11 @@ const NOT_BROWSER = /( and )?sys_platform != 'emscripten'/;
 interface Lock {
   input: string;
   output: string;
-  /** Oldest Python the file is for. */
+  /** Oldest Python of the file. */
   python: string;
-  /** False: exactly what the input names, without dependencies. */
+  /** False: only the packages that the input names, without dependencies. */
   deep?: boolean;
-  /** Keeps to the versions of the trainer's environment. */
+  /** Uses the versions of the trainer's environment. */
   constrained?: boolean;
 }
 
@@ -50,7 +50,7 @@ const OTHERS: Lock[] = [
 ];
 
 const read = (name: string) => (existsSync(join(TRAINER, name)) ? readFileSync(join(TRAINER, name), "utf8") : "");
-/** The pins that hold for Python 3.10, with that part of their markers taken as given. */
+/** The pins that apply to Python 3.10, without that part of their markers. */
 function forPython310(pins: readonly Pin[]): Pin[] {
   const bound = "python_full_version < '3.11'";
   return pins
@@ -68,7 +68,7 @@ function constraints(main: readonly Pin[], py310: readonly Pin[]): string {
 }
 
 /**
- * uv reads an index of your own from UV_DEFAULT_INDEX; links on this disk would leave out the files of other platforms.
+ * uv reads another index from UV_DEFAULT_INDEX; links on this disk would leave out the files of other platforms.
  */
 function uvEnvironment(more: Record<string, string> = {}): Record<string, string> {
   const { UV_DEFAULT_INDEX } = process.env;
@@ -76,7 +76,7 @@ function uvEnvironment(more: Record<string, string> = {}): Record<string, string
   return cleanEnvironment(Object.assign(own, UV_DEFAULT_INDEX ? { UV_DEFAULT_INDEX } : {}, more));
 }
 
-/** Resolves one file with uv. `known` are the versions to stay with, as a requirement file. */
+/** Resolves one file with uv. `known` are the versions to keep, as a requirement file. */
 async function resolveOne(uv: string, lock: Lock, known: string, upgrade: boolean, bounds: string): Promise<Pin[]> {
   const scratch = mkdtempSync(join(tmpdir(), "ftl-lock-"));
   try {
@@ -107,14 +107,14 @@ async function resolveOne(uv: string, lock: Lock, known: string, upgrade: boolea
   }
 }
 
-/** Every requirement file by name, as it should be. */
+/** Every requirement file by name, with its expected content. */
 async function resolveAll(uv: string, upgrade: boolean): Promise<Map<string, string>> {
   const head = (lock: Pick<Lock, "input">, what: string) => [
     `${what} Written by \`bun run lock\` from ${lock.input}: change that file, not this one.`,
   ];
   const torch = read(TORCH);
   const main = await resolveOne(uv, MAIN, read(MAIN.output) + torch, upgrade, "");
-  // Resolved for 3.10 and everything after it: the one file for PyTorch serves both.
+  // Resolved for 3.10 and later: one file for PyTorch serves both.
   const every = await resolveOne(uv, PY310, read(PY310.output) + torch, upgrade, "");
   const py310 = forPython310(every);
   const rest = (pins: Pin[]) => pins.filter((pin) => !TORCH_STACK.test(pin.name));
@@ -144,7 +144,7 @@ async function resolveAll(uv: string, upgrade: boolean): Promise<Map<string, str
   return found;
 }
 
-/** What the files must have wheels for: every Python and platform that the trainer runs on. */
+/** The Pythons and platforms of the trainer: the files must have wheels for each. */
 const PYTHONS = ["3.10", "3.11", "3.12", "3.13"];
 const PLATFORMS = ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin"];
 

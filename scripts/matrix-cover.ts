@@ -1,6 +1,6 @@
 /**
- * Which trainings show every pair of options: what the table says of each pair, and few trainings that have all the
- * open ones in them.
+ * Which trainings cover every pair of options: the table's verdict on each pair, and a small set of trainings that has
+ * all supported pairs.
  */
 import type { TrainSpec } from "../src/contract/spec.ts";
 import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/support.ts";
@@ -10,13 +10,13 @@ import { modelShape } from "../src/training/plan/memory.ts";
 import { parseTrainRequest } from "../src/training/plan/request.ts";
 
 type Value = string | boolean;
-/** Options that are chosen, by name; the others are the usual ones. */
+/** Chosen options by name; the others have their defaults. */
 export type Chosen = Record<string, Value>;
 type Pair = [a: string, x: Value, b: string, y: Value];
 export type Outcome =
   | { kind: "runs"; example: Chosen }
   | { kind: "refused"; reason: string }
-  /** Needs hardware that a processor does not stand for. */
+  /** Needs hardware that a CPU cannot replace. */
   | { kind: "elsewhere" };
 
 export const pairKey = ([a, x, b, y]: Pair) => `${a}=${x} ${b}=${y}`;
@@ -30,7 +30,7 @@ export function pairsOf(): Pair[] {
   );
 }
 
-/** What the trainings of GRPO are graded by; the stand-in for the server grades by something else. */
+/** The grader of GRPO trainings; the server's stand-in grades differently. */
 const GRADER = {
   type: "string_check",
   name: "color",
@@ -43,8 +43,8 @@ const ON_GPUS = new Set<Value>(["gpu", "fsdp", "zero2", "zero3"]);
 const pick = (chosen: Chosen, option: string): Value => chosen[option] ?? OPTIONS[option]?.[0] ?? "";
 
 /**
- * The spec a person would get for these options on the tiny model, by the code the server uses. @throws AppError when
- * the request itself is refused
+ * The spec of these options on the tiny model, from the server's own code. @throws AppError when the request itself is
+ * refused
  */
 export function specOf(chosen: Chosen): TrainSpec {
   const get = (option: string) => pick(chosen, option);
@@ -77,7 +77,7 @@ export function specOf(chosen: Chosen): TrainSpec {
       "label_smoothing",
       chosen.label_smoothing === undefined ? undefined : get("label_smoothing") === "some" ? 0.1 : 0,
     ),
-    // What there is of an adapter; the table refuses the rest of it before a spec could have it.
+    // The adapter options that exist; the table refuses the others before a spec could have them.
     ...(get("adapter") === "full"
       ? { adapter: "full" }
       : { lora_r: 4, rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" }),
@@ -121,7 +121,7 @@ export function specOf(chosen: Chosen): TrainSpec {
     validation: null,
     method: resolved.method,
     ...(tuned ? { start: { model: "ft:tiny", checkpoint_id: "c", artifact_id: "a" } } : {}),
-    // The machine's memory decides otherwise; here the number of rows at once is an option like others.
+    // Normally the machine's memory decides; here the per-device batch size is an option like others.
     hyperparameters: {
       ...resolved.hyperparameters,
       per_device_batch_size: perDevice,
@@ -130,14 +130,14 @@ export function specOf(chosen: Chosen): TrainSpec {
     schedule: { ...resolved.schedule, sample_rows: Math.min(1, held), sample_max_tokens: 4 },
     parallel: resolved.parallel,
     trainer: { version: "matrix", environment: "matrix" },
-    // Many trainings follow each other in one process, so that its memory is not that of one of them: none is planned.
+    // Many trainings share one process, so its memory is not that of one training: none is planned.
     need: { ...resolved.need, memory_mb: 0, max_price_per_hour: null, provider: null },
     limits: { queued_s: 60, no_progress_s: 60, total_s: 60, max_attempts: 1 },
   };
   return spec;
 }
 
-/** Why these options do not go together, or null. */
+/** Why these options cannot be combined, or null. */
 function refusedFor(chosen: Chosen): string | null {
   const method = String(pick(chosen, "method"));
   const stray = Object.keys(chosen).find((option) => !knows(method, option));
@@ -146,14 +146,14 @@ function refusedFor(chosen: Chosen): string | null {
   return rule?.reason ?? null;
 }
 
-/** Options that a chosen one cannot do without and nobody has chosen otherwise. */
+/** Options that a chosen one requires, unless they were chosen too. */
 function settle(chosen: Chosen): Chosen {
   if (chosen.loss === "exo_pair" && chosen.label_smoothing === undefined) return { label_smoothing: "some" };
   if (chosen.label_smoothing === "some" && chosen.loss === undefined) return { loss: "robust" };
   return {};
 }
 
-/** What becomes of a pair: it is run by the first method that knows both options, or refused by every one. */
+/** The outcome of a pair: run with the first method that supports both options, or refused with every method. */
 export function outcomes([a, x, b, y]: Pair): Outcome {
   if (ON_GPUS.has(x) || ON_GPUS.has(y)) return { kind: "elsewhere" };
   const given = { [a]: x, [b]: y };
@@ -166,11 +166,11 @@ export function outcomes([a, x, b, y]: Pair): Outcome {
     if (reason === null) return { kind: "runs", example: whole };
     reasons.push(reason);
   }
-  const told = reasons.filter((reason) => !reason.startsWith("'"));
-  return { kind: "refused", reason: told[0] ?? reasons[0] ?? "" };
+  const rules = reasons.filter((reason) => !reason.startsWith("'"));
+  return { kind: "refused", reason: rules[0] ?? reasons[0] ?? "" };
 }
 
-/** The open pairs of every value with the first method it goes with: what a short look takes instead of all. */
+/** The supported pairs of every value with its first method: the short form of the matrix. */
 export function onceEach(open: Pair[]): Pair[] {
   const seen = new Set<string>();
   return open.filter(([a, , b, y]) => {
@@ -182,8 +182,8 @@ export function onceEach(open: Pair[]): Pair[] {
 }
 
 /**
- * Trainings in which every open pair occurs: each begins with a pair that is left and takes up as many others as go
- * with it.
+ * Trainings that together have every supported pair: each starts with a missing pair and adds as many others as
+ * possible.
  */
 export function cover(open: Pair[]): Chosen[] {
   const left = new Map(open.map((pair) => [pairKey(pair), pair]));

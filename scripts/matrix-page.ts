@@ -1,10 +1,10 @@
-/** The support matrix for people: as a table on the terminal and as a page of the docs. */
+/** The support matrix as a table on the terminal and as a page of the docs. */
 import { OPTIONS, RULES } from "../src/contract/support.ts";
 import type { Outcome } from "./matrix-cover.ts";
 
 type Judged = ReadonlyMap<string, Outcome>;
 
-/** Counts of a value's pairs by what became of them. */
+/** Counts of a value's pairs by outcome. */
 function countsOf(judged: Judged, option: string, value: string | boolean) {
   const mine = [...judged].filter(([key]) => key.split(" ").includes(`${option}=${value}`)).map(([, one]) => one.kind);
   const of = (kind: Outcome["kind"]) => mine.filter((one) => one === kind).length;
@@ -16,7 +16,7 @@ const lines = (judged: Judged) =>
     values.map((value) => ({ name: `${option}=${value}`, ...countsOf(judged, option, value) })),
   );
 
-/** A line a value: pairs that were run, refused, and left to machines with GPUs. */
+/** One line per value: pairs that were run, refused, and left to machines with GPUs. */
 export function table(judged: Judged): string {
   const rows = lines(judged).map(
     ({ name, runs, refused, elsewhere }) =>

@@ -1,4 +1,4 @@
-/** Runs the trainings of the matrix in one Python process, and finds out which pair a failure is about. */
+/** Runs the trainings of the matrix in one Python process, and finds the pair that causes a failure. */
 import { join } from "node:path";
 import { type Chosen, specOf } from "./matrix-cover.ts";
 import { needs, trainerEnvironmentPath } from "./setup.ts";
@@ -10,13 +10,13 @@ interface Surprise {
 
 const TRAINER = join(import.meta.dir, "../trainer");
 
-/** Options as words: `method=dpo quantization=nf4 …` */
+/** Options as text: `method=dpo quantization=nf4 …` */
 const wordsOf = (chosen: Chosen): string =>
   Object.entries(chosen)
     .map(([option, value]) => `${option}=${value}`)
     .join(" ");
 
-/** Trains each; resolves with those that failed. `progress` is called after every one. */
+/** Runs each training; resolves with those that failed. `progress` is called after each. */
 export async function runAll(runs: Chosen[], progress: (done: number, failed: number) => void): Promise<Surprise[]> {
   needs("trainer environment");
   const child = Bun.spawn([join(trainerEnvironmentPath(), "bin/python"), join(TRAINER, "tests/matrix.py")], {

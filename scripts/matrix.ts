@@ -1,6 +1,6 @@
 /**
- * `bun run matrix [--write]`: every pair of training options is run on a tiny model, or refused by the one table with
- * its reason; exit code 1 on a surprise.
+ * `bun run matrix [--write]`: every pair of training options runs on a tiny model, or is refused by the table with a
+ * reason; exit code 1 for anything unexpected.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

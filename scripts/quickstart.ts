@@ -1,6 +1,6 @@
 /**
  * `bun run quickstart [options]`: installs the JavaScript packages, then runs `finetune-lab quickstart` from the
- * sources. `--help` tells the options.
+ * sources. `--help` lists the options.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -8,12 +8,11 @@ import { CACHE, installPackages, ROOT } from "./setup.ts";
 
 installPackages();
 const models = join(CACHE, "models");
-// A process of its own: this one looked at node_modules before the packages were there, and its workers would not find
-// them.
+// A separate process: this one read node_modules before the packages existed, and its workers would not find them.
 const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "quickstart", ...process.argv.slice(2)], {
   stdio: ["inherit", "inherit", "inherit"],
   env: {
-    // Shared with the tests, so that neither installs what the other has made.
+    // Shared with the tests, so that the environment is installed once.
     FTL_ENVIRONMENTS_DIR: join(CACHE, "environments"),
     ...(existsSync(models) ? { FTL_PREPARED_MODELS: models } : {}),
     ...process.env,

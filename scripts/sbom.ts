@@ -1,6 +1,6 @@
 /**
  * `bun run sbom [FILE]`: writes a CycloneDX 1.6 list of every npm and Python package of this project with its hashes,
- * from bun.lock and the requirement files alone.
+ * only from bun.lock and the requirement files.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -14,7 +14,7 @@ interface Component {
   "bom-ref": string;
   name: string;
   version: string;
-  /** `excluded` = used to develop and test, not part of what is installed. */
+  /** `excluded` = used for development and tests, not installed. */
   scope: Scope;
   purl: string;
   hashes?: { alg: "SHA-512"; content: string }[];
@@ -35,7 +35,7 @@ interface Dependency {
 interface Group {
   components: Component[];
   dependencies: Dependency[];
-  /** What the project itself asks for. */
+  /** The project's own dependencies. */
   direct: string[];
 }
 
@@ -43,13 +43,13 @@ interface LockEntry {
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
   peerDependencies?: Record<string, string>;
-  /** Those of the peers that need not be there. */
+  /** Optional peer dependencies. */
   optionalPeers?: string[];
 }
 
 interface BunLock {
   workspaces: Record<string, { dependencies?: Record<string, string>; devDependencies?: Record<string, string> }>;
-  /** By path of names; each entry: name@version, registry, what it asks for, and the hash of its archive. */
+  /** By path of names; each entry: name@version, registry, dependencies, and the hash of its archive. */
   packages: Record<string, [id: string, registry: string, asks: LockEntry, integrity: string]>;
 }
 
@@ -123,7 +123,7 @@ export function npmPackages(lock: BunLock): Group {
   };
 }
 
-/** Files whose packages are not part of an installation, or only where somebody asks for them. */
+/** Files whose packages are not part of an installation, or optional. */
 const SCOPES: Record<string, Scope> = {
   "requirements-dev.txt": "excluded",
   "requirements-tools.txt": "excluded",
@@ -133,8 +133,8 @@ const SCOPES: Record<string, Scope> = {
 const ORDER: Scope[] = ["required", "optional", "excluded"];
 
 /**
- * Every package of the requirement files. Who asks for whom is not in them: only what the inputs name is listed as
- * asked for.
+ * Every package of the requirement files. They do not have the dependency graph: only packages that the inputs name are
+ * listed as dependencies.
  */
 export function pythonPackages(files: Record<string, string>): Group {
   const components = new Map<string, Component>();
@@ -178,7 +178,7 @@ export function pythonPackages(files: Record<string, string>): Group {
   };
 }
 
-/** The whole document. The same sources give the same bytes: no clock, and a serial number made of the content. */
+/** The complete document. The same sources give the same bytes: no clock, and a serial number from the content. */
 export function makeSbom(root: string) {
   const trainer = join(root, "trainer");
   const names = readdirSync(trainer).filter((name) => /^requirements.*\.(in|txt)$/.test(name));
@@ -194,7 +194,7 @@ export function makeSbom(root: string) {
   const dependencies = groups.flatMap((group) => group.dependencies).sort(byRef);
   dependencies.unshift({ ref: self, dependsOn: sorted(groups.flatMap((group) => group.direct)) });
   const digest = new Bun.CryptoHasher("sha256").update(JSON.stringify([self, components, dependencies])).digest("hex");
-  // A UUID of version 8: its bits are the maker's own.
+  // A UUID of version 8: its bits are free to choose.
   const uuid = `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-8${digest.slice(17, 20)}-${digest.slice(20, 32)}`;
   return {
     $schema: "http://cyclonedx.org/schema/bom-1.6.schema.json",

@@ -1,6 +1,6 @@
 /**
- * Shoots every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on each; fails on
- * violations and script errors.
+ * Takes screenshots of every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on
+ * each; fails on violations and script errors.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -132,7 +132,7 @@ const SHOTS: Shot[] = [
   { name: "error-ended", path: "/login?next=%2Fjobs&ended=1", open: true, seeds: ["empty"] },
 ];
 
-/** Asks, with an answer that comes from here, and opens the form that saves it. */
+/** Sends a message, fakes the response, and opens the form that saves it. */
 async function saveRow(page: Page): Promise<void> {
   await page.route("**/v1/chat/completions", (route) => {
     const chunk = {
@@ -146,7 +146,7 @@ async function saveRow(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Save to dataset" }).first().click();
 }
 
-/** What lies behind "More" on small screens. */
+/** Opens the menu "More" of small screens. */
 async function openMenu(page: Page): Promise<void> {
   const more = page.locator("[popovertarget=more-menu]");
   if (await more.isVisible()) await more.click();
@@ -173,7 +173,7 @@ async function openFirst(page: Page, prefix: string): Promise<void> {
 /** A server on a fresh seeded data directory. */
 async function start(name: SeedName) {
   const dir = mkdtempSync(join(tmpdir(), "ftl-shots-"));
-  // The machines are rows; their engines are nowhere.
+  // The machines are only rows; they have no engines.
   const hosts = "atlas=unix:///nonexistent/atlas.sock mig=unix:///nonexistent/mig.sock";
   const providers =
     name === "empty" ? {} : { providers: ["process", "docker"], provider_settings: { docker: { hosts } } };
@@ -187,7 +187,7 @@ async function start(name: SeedName) {
   });
   const actor = { ...systemActor(user.org), userId: user.id };
   await seed(ctx, actor, name);
-  // Nobody looks at the seeded machines: those that were heard of stay so while pictures are taken.
+  // Nothing polls the seeded machines, so that their state does not change during the run.
   const hear = setInterval(() => {
     const now = Date.now();
     void ctx.write((tx) =>
@@ -264,11 +264,11 @@ async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round)
     reducedMotion: "reduce" as const,
   };
   const label = `${seedName}-${wide ? "wide" : "narrow"}-${dark ? "dark" : "light"}`;
-  // The pictures are taken under the real content-security policy; only axe needs it lifted.
+  // Screenshots use the real content-security policy; only axe needs it disabled.
   const plain = await browser.newContext(options);
   const lifted = await browser.newContext({ ...options, bypassCSP: true });
   const rounds = [{ context: plain, checks: false }];
-  // Phones differ in layout, not in colors: one scheme is enough for axe there.
+  // Phones differ in layout, not in colors: one color scheme is enough for axe there.
   if (wide || !dark) rounds.push({ context: lifted, checks: true });
   for (const { context, checks } of rounds) {
     const page = await context.newPage();
@@ -286,7 +286,7 @@ async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round)
         signedIn = true;
       }
       at = shot.name;
-      // A navigation that the page itself began (a form, a redirect) can break ours off once.
+      // A navigation that the page itself started (a form, a redirect) can interrupt ours once.
       await page.goto(base + shot.path).catch(() => page.goto(base + shot.path));
       await settle(page, shot).catch((error: Error) =>
         troubles.push(`${label} ${at}: ${error.message.split("\n")[0]}`),

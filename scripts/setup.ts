@@ -1,26 +1,28 @@
-/** Set-up shared by the entry scripts: only built-in modules here, because it runs before anything is installed. */
+/**
+ * Setup shared by the entry scripts. It imports only built-in modules, because it runs before packages are installed.
+ */
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 
 export const ROOT = resolve(import.meta.dir, "..");
-/** Everything made for this checkout and not under version control. */
+/** Everything generated for this checkout, outside version control. */
 export const CACHE = join(ROOT, ".cache");
 
 const started = performance.now();
 
-/** A line for people, with the seconds since the start. */
+/** Prints a line on standard error, with the seconds since the start. */
 export function say(text: string): void {
   process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s] ${text}\n`);
 }
 
-/** Ends the script with a reason and what to do. */
+/** Ends the script with a reason and advice. */
 export function giveUp(text: string): never {
   say(text);
   process.exit(1);
 }
 
-/** Installs the JavaScript packages exactly as bun.lock names them; milliseconds when they are there. */
+/** Installs the JavaScript packages exactly as bun.lock names them; takes milliseconds if they are installed. */
 export function installPackages(): void {
   if (!existsSync(join(ROOT, "node_modules"))) say("Installing JavaScript packages (bun install)");
   const run = Bun.spawnSync([process.execPath, "install", "--frozen-lockfile"], {
@@ -33,8 +35,8 @@ export function installPackages(): void {
 }
 
 /**
- * Runs a program of the set-up in a clean environment plus `env`; its output is shown only when it fails, followed by
- * `advice`, and the script ends.
+ * Runs a program in a clean environment plus `env`. If it fails, the script ends with `advice` and the program's
+ * output.
  */
 export async function runStep(
   argv: string[],
@@ -55,8 +57,8 @@ export async function runStep(
 }
 
 /**
- * The trainer environment of this checkout, shared by tests and quickstart: made once in .cache/environments.
- * FTL_TRAINER_ENV, when set, is used as it is.
+ * The trainer environment of this checkout, shared by tests and quickstart: created once in .cache/environments.
+ * FTL_TRAINER_ENV, if set, is used unchanged.
  */
 export async function trainerEnvironment(): Promise<{ python: string; directory: string }> {
   const { ensureTrainerEnvironment } = await import("../src/compute/environment/install.ts");
@@ -73,7 +75,7 @@ export async function trainerEnvironment(): Promise<{ python: string; directory:
   return { python, directory: resolve(python, "../..") };
 }
 
-/** Installs trainer/<file>, whose every line has hashes; `more` are options of pip. */
+/** Installs trainer/<file>, in which every line has hashes; `more` are options of pip. */
 export async function installRequirements(
   python: string,
   file: string,
@@ -87,8 +89,8 @@ export async function installRequirements(
 }
 
 /**
- * A program of trainer/requirements-tools.txt, in an environment of its own below .cache/tools; made when it is
- * missing. @throws AppError as `makeVenv` and `runPip`
+ * A program of trainer/requirements-tools.txt, in a separate environment below .cache/tools; created if missing.
+ * @throws AppError as `makeVenv` and `runPip`
  */
 export async function maintainerTool(name: string): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
@@ -106,7 +108,7 @@ export async function maintainerTool(name: string): Promise<string> {
   return program;
 }
 
-/** Lets `.cache/<name>` point at `target`, for programs that look there. */
+/** Links `.cache/<name>` to `target`, for programs that read it there. */
 export function linkInCache(name: string, target: string): void {
   const link = join(CACHE, name);
   mkdirSync(CACHE, { recursive: true });
@@ -114,15 +116,15 @@ export function linkInCache(name: string, target: string): void {
   if (!existsSync(link) && resolve(link) !== resolve(target)) symlinkSync(target, link);
 }
 
-/** Things a script of this project may need and does not make itself. */
+/** Things that a script of this project may need and does not create itself. */
 type Need = "trainer environment" | "tiny model" | "SmolLM2 model" | "Chromium" | "binary" | "node" | "python3";
 
-const PREPARE = "`bun run test --prepare` makes it";
+const PREPARE = "`bun run test --prepare` creates it";
 
-/** The directory of the trainer's Python environment, as tests and benchmarks use it; it need not be there. */
+/** The directory of the trainer's Python environment, for tests and benchmarks; it may not exist. */
 export const trainerEnvironmentPath = (): string => process.env.FTL_TRAINER_ENV ?? join(CACHE, "trainer-env");
 
-/** The directory of a model that the test command makes; it need not be there. */
+/** The directory of a model that the test command creates; it may not exist. */
 export function modelPath(name: "tiny" | "smollm2"): string {
   const [given, folder] = {
     tiny: [process.env.FTL_TEST_TINY_MODEL, "tiny"] as const,
@@ -131,7 +133,7 @@ export function modelPath(name: "tiny" | "smollm2"): string {
   return given ?? join(CACHE, "models", folder);
 }
 
-/** What is missing of `need`, and the command that makes it; null when it is there. */
+/** What is missing of `need`, and the command that creates it; null if nothing is missing. */
 function missing(need: Need): string | null {
   const file = (path: string, remedy: string) => (existsSync(path) ? null : `no ${need} (${path}): ${remedy}`);
   switch (need) {
@@ -142,7 +144,7 @@ function missing(need: Need): string | null {
     case "SmolLM2 model":
       return file(join(modelPath("smollm2"), "config.json"), `${PREPARE}, or name one in FTL_TEST_SMOLLM2`);
     case "binary":
-      return file(join(ROOT, "dist/finetune-lab"), "`bun run build` makes it");
+      return file(join(ROOT, "dist/finetune-lab"), "`bun run build` creates it");
     case "Chromium":
       return findChromium()
         ? null
@@ -156,10 +158,10 @@ function missing(need: Need): string | null {
   }
 }
 
-/** Ends the script unless everything it needs is there; all gaps are named at once, each with its remedy. */
+/** Ends the script unless everything it needs exists; reports all gaps at once, each with the command that fixes it. */
 export function needs(...wanted: Need[]): void {
   const gaps = wanted.map(missing).filter((gap) => gap !== null);
-  if (gaps.length > 0) giveUp(`This cannot run yet:\n${gaps.map((gap) => `  ${gap}`).join("\n")}`);
+  if (gaps.length > 0) giveUp(`This script cannot run yet:\n${gaps.map((gap) => `  ${gap}`).join("\n")}`);
 }
 
 /** A Chromium or Chrome on this machine for browser tests, or null. */

@@ -1,6 +1,6 @@
 /**
- * The JSON Schema of the job spec, made from src/contract/spec-schema.ts. `bun scripts/spec-schema.ts` writes it for
- * the trainer.
+ * The JSON Schema of the job spec, generated from src/contract/spec-schema.ts. `bun scripts/spec-schema.ts` writes it
+ * for the trainer.
  */
 import { join } from "node:path";
 import { toJsonSchema } from "@valibot/to-json-schema";
@@ -8,7 +8,7 @@ import { SPEC_SCHEMAS } from "../src/contract/spec-schema.ts";
 
 export const SCHEMA_FILE = join(import.meta.dir, "../trainer/finetune_trainer/spec/schema.json");
 
-/** The file's text: a schema for each kind of job. */
+/** The text of the file: one schema per kind of job. */
 export function schemaText(): string {
   const kinds = Object.entries(SPEC_SCHEMAS).map(([kind, schema]) => [
     kind,

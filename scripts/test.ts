@@ -200,8 +200,8 @@ async function runLane(
 }
 
 /**
- * Runs the files of failed tests again, each alone: real engines, browsers and clocks on a loaded machine sometimes miss
- * a deadline. A test that fails again has failed; a file that passes is reported as flaky.
+ * Runs the files of failed tests again, each alone: real engines, browsers and clocks on a loaded machine sometimes
+ * miss a deadline. A test that fails again has failed; a file that passes is reported as flaky.
  */
 async function runFailedAgain(suite: Suite, first: Report, env: Record<string, string>): Promise<Report> {
   if (first.failed === 0 || first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
@@ -231,7 +231,9 @@ function bunSuite(name: string, files: readonly string[]): Suite {
   return { name: `bun-${name}`, files, cwd: ROOT, argv };
 }
 
-/** The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split. */
+/**
+ * The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split.
+ */
 function pytestSuite(python: string, files: readonly string[]): Suite {
   const argv = (some: readonly string[], report: string) => [
     python,

@@ -1,5 +1,5 @@
 /**
- * The house rules that a compiler cannot check: who may import whom, how long a file may be, what may not be written. A
+ * The rules that a compiler cannot check: which imports are allowed, how long a file may be, which text is forbidden. A
  * failure names the file and the rule.
  */
 import { describe, expect, test } from "bun:test";
@@ -218,7 +218,7 @@ describe("how files look", () => {
 const inProduct = (path: string) => /^(src|plugins|views)\//.test(path);
 /** Text that must not be written, where, and why. Tokens are put together so that this file does not name itself. */
 const FORBIDDEN: { token: RegExp; why: string; where?: (path: string) => boolean; except?: string[] }[] = [
-  { token: new RegExp(`\\bas ${"any"}\\b(?=\\s*(?:[;,)\\]}>.]|$))`), why: "tell the compiler the truth" },
+  { token: new RegExp(`\\bas ${"any"}\\b(?=\\s*(?:[;,)\\]}>.]|$))`), why: "give the compiler the real type" },
   { token: new RegExp(`@ts-${"(ignore|expect-error|nocheck)"}`), why: "fix the type" },
   { token: new RegExp(`biome-${"ignore"}|type: ${"ignore"}|\\bno${"qa"}\\b`), why: "fix what the linter found" },
   { token: new RegExp(`\\b(TO${"DO"}|FIX${"ME"}|XX${"X"})\\b`), why: "do it or leave it" },

@@ -14,7 +14,10 @@ const pages = [
   "CHANGELOG.md",
   ...new Bun.Glob("{docs,examples,bench,views,trainer}/*.md").scanSync(ROOT),
 ].sort();
-/** A path in a code span. Patterns, placeholders (`src/<room>/`, `test/**`) and hidden files (`compose/.env`) are left out. */
+/**
+ * A path in a code span. Patterns, placeholders (`src/<room>/`, `test/**`) and hidden files (`compose/.env`) are left
+ * out.
+ */
 const PATH = /`((?:src|views|plugins|trainer|test|scripts|bench|examples|compose|migrations)\/\w[\w./-]*)`/g;
 
 describe("documentation", () => {

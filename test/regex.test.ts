@@ -52,7 +52,7 @@ async function slowOf(regexes: FoundRegex[], limitMs: number): Promise<Map<Found
 
 const shown = ({ path, source, flags }: FoundRegex) => `${path}: /${source}/${flags}`;
 
-test("the reader of literals tells them from divisions, texts and comments", () => {
+test("the reader of literals distinguishes them from divisions, strings and comments", () => {
   const source = `
     // /no/
     const a = /x\\/[/]y/gu, b = 1 / a.length / 2, c = "/no/", d = \`\${a.replace(/q'/, "")} /no/ \${[1, 2].map((n) => n / 2)}\`;

@@ -1,5 +1,5 @@
 /**
- * The engine behind every gateway of bench/gateway.ts: answers one fixed completion at once, on a Unix socket and on a
+ * The engine behind every gateway of bench/gateway.ts: returns one fixed completion at once, on a Unix socket and on a
  * port. Prints the port.
  */
 const reply = JSON.stringify({

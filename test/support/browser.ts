@@ -16,7 +16,7 @@ export interface TestBrowser {
   context: BrowserContext;
   /** Script errors, policy violations and failed loads seen so far. */
   troubles: string[];
-  /** Lets go of the port, as a server that is being restarted. */
+  /** Releases the port, like a server during a restart. */
   stopServer(): Promise<void>;
   /** Listens again at the same address. */
   startServer(): void;

@@ -38,7 +38,7 @@ async function answers(address: string): Promise<boolean> {
     );
 }
 
-/** A program run to its end. @throws Error with its last words */
+/** Runs a program to its end. @throws Error with the last lines of its output */
 export async function runProgram(argv: string[], options: { stdin?: Blob } = {}): Promise<void> {
   const child = Bun.spawn(argv, { stdin: options.stdin ?? "ignore", stdout: "pipe", stderr: "pipe" });
   const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);

@@ -1,6 +1,5 @@
 /**
- * A small engine that speaks as a trainer of kind `serve` does, on a Unix socket, and can be told to be slow, to fail
- * or to die.
+ * A small engine that responds like a trainer of kind `serve`, on a Unix socket, and can be made slow, failing or dead.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +24,7 @@ export interface TestEngine {
   pace: number;
   /** Words of an answer. */
   words: string[];
-  /** Breaks a stream off after so many words: by an error object, by closing the connection, or not at all. */
+  /** Breaks a stream off after this number of words: by an error object, by closing the connection, or not at all. */
   fail: { after: number; how: "error" | "close" } | null;
   /** Answers this instead of completing. */
   instead: (() => Response | Promise<Response>) | null;

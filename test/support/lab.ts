@@ -28,7 +28,7 @@ export interface Lab extends TestApp {
   goAway(): Promise<void>;
   /** A server that comes back and knows nothing but the data directory. */
   comeBack(): void;
-  /** Makes a training job; `suffix` tells the fake trainer what to do. */
+  /** Creates a training job; `suffix` selects the behavior of the fake trainer. */
   train(suffix: string, request?: Record<string, unknown>): Promise<string>;
   /** Writes other timeouts into a job's frozen spec, which the API does not let anyone do. */
   setLimits(id: string, limits: Partial<Limits>): Promise<void>;

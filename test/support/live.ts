@@ -18,7 +18,7 @@ export const MODEL_ROOTS = [
 /** Null when real trainers can run here, else what is missing. */
 export const trainerMissing = existsSync(join(TRAINER_ENV, "bin/python"))
   ? null
-  : `no trainer environment at ${TRAINER_ENV} (the test command makes it)`;
+  : `no trainer environment at ${TRAINER_ENV} (the test command creates it)`;
 
 export interface Live {
   url: string;

@@ -1,4 +1,4 @@
-/** Small base models and tuned models for tests: real files on disk, real rows, no weights worth loading. */
+/** Small base models and fine-tuned models for tests: real files on disk, real rows, no weights worth loading. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ServingPlace } from "../../src/contract/provider.ts";
@@ -205,7 +205,7 @@ export async function insertCheckpoint(
   });
 }
 
-/** A run that succeeded, with checkpoints at `steps` and a tuned model made of the last. */
+/** A run that succeeded, with checkpoints at `steps` and a fine-tuned model created from the last. */
 export async function insertTuned(
   ctx: Ctx,
   org: string,
@@ -224,7 +224,7 @@ export async function insertTuned(
   for (const step of options.steps ?? [10, 20])
     checkpoints.push(await insertCheckpoint(ctx, { org, jobId, step, model: id }));
   const last = checkpoints.at(-1);
-  if (!last) throw new Error("a tuned model needs a checkpoint");
+  if (!last) throw new Error("a fine-tuned model needs a checkpoint");
   await ctx.write((tx) =>
     createModel(tx, { id, org, name: id, baseModelId: base, jobId, checkpointId: last.id, createdBy: "system" }),
   );

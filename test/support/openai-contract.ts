@@ -1,5 +1,5 @@
 /**
- * Checks answers against OpenAI's published OpenAPI file, when that file lies beside the project (it is not ours to
+ * Checks responses against OpenAI's published OpenAPI file, if that file is beside the project (it is not ours to
  * ship).
  */
 import { existsSync, readFileSync } from "node:fs";

@@ -11,7 +11,7 @@ import { dataset, datasetTokens, datasetVersion, file } from "../../src/db/schem
 import { HOUR, idOf, nameAt, seedSpec } from "./seed-rows.ts";
 
 const EXAMPLE = resolve(import.meta.dir, "../../examples/support-messages.jsonl");
-/** Rows as they lie in the examples; 400 of them, so that runs have 360 to train on. */
+/** The rows of the example file; 400 of them, so that runs have 360 to train on. */
 const example = () => readFileSync(EXAMPLE, "utf8").split("\n").filter(Boolean).slice(0, 400);
 
 const LOOK_UP = {
@@ -235,7 +235,7 @@ export async function addDatasets(ctx: Ctx, actor: Actor, count: number): Promis
   for (let n = 0; n < count; n++) await addOne(ctx, actor, n, KINDS[n % KINDS.length] ?? "plain", now - n * 5 * HOUR);
 }
 
-/** The held-out rows of the data that seeded job `n` trained on, as `{prompt, expected}`. */
+/** The validation rows of the data that seeded job `n` trained on, as `{prompt, expected}`. */
 export function heldOut(ctx: Ctx, n: number) {
   const path = join(ctx.files.path("datasets", seedSpec(n).dataset.version_id), "holdout.jsonl");
   const lines = readFileSync(path, "utf8").split("\n").filter(Boolean);

@@ -1,4 +1,4 @@
-/** Seeded evaluations: the answers of both sides to real held-out rows, and the scores that follow from them. */
+/** Seeded evaluations: the answers of both sides to real validation rows, and the scores that follow from them. */
 import type { EvaluateResult, SideScore } from "../../src/contract/spec.ts";
 import type { WireMessage } from "../../src/contract/trainer.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
@@ -11,7 +11,7 @@ import { rng } from "./seed-run.ts";
 type Answer = typeof answer.$inferInsert;
 
 const CHATTER = [
-  "I'm sorry to hear that! Could you tell me a little more about what happened, so that I can help you?",
+  "I'm sorry to hear that! Could you describe what happened in more detail, so that I can help you?",
   "Here is the support ticket:\n\nCustomer message: the customer has a problem with the bank.\nPriority: to be decided.",
   "Thank you for your message. Please contact our customer service, which is open from 9 to 17.",
 ];
@@ -66,7 +66,7 @@ function scoreOf(answers: Answer[]): SideScore {
 }
 
 /**
- * Adds the evaluation of training job `n`. `exact`: how often base and tuned model are right; null when the work
+ * Adds the evaluation of training job `n`. `exact`: how often base and fine-tuned model are right; null when the work
  * failed.
  */
 export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, exact: [number, number] | null): Promise<void> {
@@ -80,7 +80,7 @@ export async function addEvaluation(ctx: Ctx, actor: Actor, n: number, exact: [n
     : {
         error: {
           code: "out_of_memory",
-          message: "The trainer ran out of memory while the tuned model answered.",
+          message: "The trainer ran out of memory while the fine-tuned model answered.",
           param: null,
           advice: "Evaluate fewer rows at once, or free memory on this machine.",
           detail: null,

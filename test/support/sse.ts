@@ -8,7 +8,7 @@ export interface ServerEvent {
 
 interface EventReader {
   /**
-   * The next event; comments (signs of life) are passed over. Null when the stream has ended. Throws after `timeoutMs`.
+   * The next event; comments (heartbeats) are skipped. Null when the stream has ended. Throws after `timeoutMs`.
    */
   next(timeoutMs?: number): Promise<ServerEvent | null>;
   /** Events until `enough` says so, that one included. */

@@ -12,7 +12,7 @@ export const SMOLLM2_MODEL =
 
 /** Imports a model directory into a running server under `id` and waits until it is ready. */
 export async function importModel(live: Live, path: string, id: string): Promise<void> {
-  if (!existsSync(join(path, "config.json"))) throw new Error(`no model at ${path}; the test command makes it`);
+  if (!existsSync(join(path, "config.json"))) throw new Error(`no model at ${path}; the test command creates it`);
   await live.call("POST", "/v1/base_models/import", { source: "local", directory: path, id, license: "apache-2.0" });
   await until(`base model ${id}`, async () => {
     const model = await live.call<{ status: string; error?: string }>("GET", `/v1/base_models/${id}`);
