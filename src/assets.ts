@@ -71,8 +71,8 @@ export function assetsHash(folder: string): string {
 }
 
 /**
- * Writes the embedded files below `folder` into the new directory `target`, completely or not at all. An existing target
- * is left unchanged.
+ * Writes the embedded files below `folder` into the new directory `target`, completely or not at all. An existing
+ * target is left unchanged.
  */
 export function unpackAssets(folder: string, target: string): void {
   if (existsSync(target)) return;

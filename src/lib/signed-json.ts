@@ -16,7 +16,7 @@ interface Signature {
 const PRIVATE = Buffer.from("302e020100300506032b657004220420", "hex");
 const PUBLIC = Buffer.from("302a300506032b6570032100", "hex");
 
-/** The bytes that are signed: what JSON keeps of the value, in canonical form. @throws Error on half a surrogate pair */
+/** The signed bytes: what JSON keeps of the value, in canonical form. @throws Error on half a surrogate pair */
 function signedBytes(value: object): Buffer {
   return Buffer.from(canonicalize(JSON.parse(JSON.stringify(value))) ?? "null");
 }
