@@ -304,7 +304,8 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect(await graders.validate({ grader: exact })).toEqual({ grader: exact });
     const item = { label: "card_stolen" };
     expect((await graders.run({ grader: exact, model_sample: "card_stolen", item })).reward).toBe(1);
-    const close = { ...exact, type: "text_similarity", name: "close", evaluation_metric: "rouge_1" } as const;
+    const { operation: _operation, ...texts } = exact;
+    const close = { ...texts, type: "text_similarity", name: "close", evaluation_metric: "rouge_1" } as const;
     expect((await graders.run({ grader: close, model_sample: "card stolen", item })).reward).toBeGreaterThanOrEqual(0);
     const judge = {
       type: "score_model",
