@@ -4,7 +4,7 @@
  */
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
-import { readBytes } from "../lib/body.ts";
+import { bodyTooLarge, readBytes } from "../lib/body.ts";
 import { parseJson } from "../lib/text/json.ts";
 import { readFields } from "./query.ts";
 
@@ -54,15 +54,6 @@ function wrongType(path: string, type: string): AppError {
   );
 }
 
-function tooLarge(limit: number): AppError {
-  const size = limit >= MIB ? `${Math.floor(limit / MIB)} MiB` : `${limit} bytes`;
-  return new AppError(
-    "too_large",
-    "body_too_large",
-    `The request body is larger than ${size}, the limit at this address.`,
-  );
-}
-
 function limitOf(config: Config, path: string, type: string): number {
   if (UPLOADS.test(path) && type !== JSON_TYPE) return config.max_upload_bytes + MIB;
   return BODIES.find(([prefix]) => path.startsWith(prefix))?.[1] ?? DEFAULT_BODY;
@@ -82,7 +73,7 @@ export function checkBody(config: Config, request: Request, path: string): void 
   const type = typeOf(request);
   if (!isTaken(path, type)) throw wrongType(path, type);
   const limit = limitOf(config, path, type);
-  if (length !== null && Number(length) > limit) throw tooLarge(limit);
+  if (length !== null && Number(length) > limit) throw bodyTooLarge(limit);
 }
 
 /**
@@ -96,7 +87,7 @@ export async function readWhole(config: Config, request: Request, path: string):
   if (request.body === null) return undefined;
   const type = typeOf(request);
   const limit = limitOf(config, path, type);
-  const bytes = await readBytes(request, limit, () => tooLarge(limit));
+  const bytes = await readBytes(request, limit);
   if (type !== JSON_TYPE) return readFields(new TextDecoder().decode(bytes));
   return bytes.byteLength === 0 ? null : parseJson(bytes);
 }

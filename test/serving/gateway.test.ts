@@ -230,6 +230,10 @@ describe("refusals", () => {
   test.each([
     ["an engine's crash report", () => new Response("Traceback (most recent call last): secret", { status: 500 })],
     ["an answer that is not JSON", () => new Response("<html>")],
+    [
+      "an answer without end",
+      () => new Response(new ReadableStream({ pull: (c) => c.enqueue(new Uint8Array(1 << 20)) })),
+    ],
   ])("%s becomes a 503 without its text", async (_, instead) => {
     engine.instead = instead;
     const reply = await chat({ model: "tiny", messages });

@@ -5,6 +5,7 @@
 import { type AccessWatch, accessEnded, watchAccess } from "../../accounts/auth/revocation.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, ERROR_TABLE } from "../../errors.ts";
+import { readUpTo } from "../../lib/body.ts";
 import { newId } from "../../lib/ids.ts";
 import { cutText } from "../../lib/text/well-formed.ts";
 import { upstreamFetch } from "../../lib/upstream.ts";
@@ -229,10 +230,10 @@ function engineError(ctx: Ctx, journey: Journey, reply: Response, text: string):
 }
 
 async function readReply(reply: Response): Promise<string> {
-  const declared = Number(reply.headers.get("content-length") ?? 0);
-  if (declared > MAX_REPLY_BYTES)
+  const { bytes, truncated } = await readUpTo(reply.body, MAX_REPLY_BYTES);
+  if (truncated)
     throw new AppError("unavailable", "engine_failed", "The model's engine gave an answer that is too long.");
-  return reply.text();
+  return new TextDecoder().decode(bytes);
 }
 
 function parseObject(text: string): Record<string, unknown> | null {
