@@ -10,7 +10,6 @@ import {
   CreateDataset,
   CreateVersion,
   datasetView,
-  ListDatasets,
   RowsQuery,
   TokensQuery,
   tokensView,
@@ -37,7 +36,7 @@ import { getFile, keepFile } from "../data/files/service.ts";
 import type { VersionOptions } from "../data/validation/records.ts";
 import { session } from "../http/session.ts";
 import { bodyTooLarge, readBytes } from "../lib/body.ts";
-import { pageOf } from "../lib/page.ts";
+import { PageQuery, pageOf } from "../lib/page.ts";
 import { parseJson } from "../lib/text/json.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -123,7 +122,7 @@ export const datasetsApi = (ctx: Ctx) =>
           query.limit,
         );
       },
-      { query: ListDatasets, detail: { tags, summary: "List datasets, newest first" } },
+      { query: PageQuery, detail: { tags, summary: "List datasets, newest first" } },
     )
     .get("/:id", ({ actor, params }) => view(ctx, actor, params.id), {
       params: Id,

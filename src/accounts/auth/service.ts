@@ -1,6 +1,7 @@
 /** Accounts: who a request comes from, users, and API keys. */
-import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
+import { and, desc, eq, isNull } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { account, apiKey, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -119,22 +120,25 @@ export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<voi
 
 /** Keys of the organization that still work, newest first; members see their own only. */
 export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
-  const conditions = [eq(apiKey.org, actor.org), isNull(apiKey.revokedAt)];
-  if (actor.role !== "admin") conditions.push(eq(apiKey.userId, actor.userId));
-  if (page.after) {
-    const [at] = await ctx.db
-      .select({ id: apiKey.id, createdAt: apiKey.createdAt })
-      .from(apiKey)
-      .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)));
-    if (!at) throw notFound("key", page.after);
-    const older = or(lt(apiKey.createdAt, at.createdAt), and(eq(apiKey.createdAt, at.createdAt), lt(apiKey.id, at.id)));
-    if (older) conditions.push(older);
-  }
+  const [cursor] = page.after
+    ? await ctx.db
+        .select({ id: apiKey.id, createdAt: apiKey.createdAt })
+        .from(apiKey)
+        .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)))
+    : [];
+  if (page.after && !cursor) throw notFound("key", page.after);
   const rows = await ctx.db
     .select({ key: apiKey, email: user.email })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
-    .where(and(...conditions))
+    .where(
+      and(
+        eq(apiKey.org, actor.org),
+        isNull(apiKey.revokedAt),
+        actor.role === "admin" ? undefined : eq(apiKey.userId, actor.userId),
+        olderThan(apiKey, cursor),
+      ),
+    )
     .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
     .limit(page.limit);
   return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
