@@ -136,7 +136,7 @@ function readSecret(root: string): string {
  * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
-  armFailPoints(config.fail_points);
+  const failPoint = armFailPoints(config.fail_points);
   const files = overrides.files ?? openFiles(config.data_dir);
   makePrivate(files.root);
   const lock = acquireLock(files.root);
@@ -166,6 +166,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       compute: noProviders,
       turns: makeTurns(),
       trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
+      failPoint,
       signal: stop.signal,
       state: new Map(),
       lock,

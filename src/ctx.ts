@@ -10,6 +10,7 @@ import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";
 import type { Clock } from "./lib/clock.ts";
 import type { Files } from "./lib/disk/files.ts";
+import type { FailPoints } from "./lib/fail-points.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Log } from "./lib/log.ts";
 
@@ -36,6 +37,8 @@ export interface Ctx {
   turns: { graders: FairQueue; inspection: FairQueue };
   /** Where trainers of this machine call home (`unix:/…/trainer.sock`). */
   trainerHome: string;
+  /** Kills the server at a named place when a test armed it; does nothing in production. */
+  failPoint: FailPoints;
   /** Aborted when the server stops. */
   signal: AbortSignal;
   /** What services remember while the server runs; only `perContext` reads and writes it. */

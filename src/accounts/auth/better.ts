@@ -76,7 +76,10 @@ async function build(ctx: Ctx) {
       disableSignUp: true,
       minPasswordLength: PASSWORD_MIN,
       maxPasswordLength: PASSWORD_MAX,
-      password: { hash: hashPassword, verify: ({ password, hash }) => verifyPassword(password, hash) },
+      password: {
+        hash: (password) => hashPassword(ctx, password),
+        verify: ({ password, hash }) => verifyPassword(ctx, password, hash),
+      },
     },
     session: { expiresIn: SESSION_S, disableSessionRefresh: true, cookieCache: { enabled: false } },
     user: {

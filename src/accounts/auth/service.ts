@@ -256,7 +256,7 @@ export async function createUser(
   requireAdmin(actor);
   const email = normalEmail(input.email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const made = await insertUser(tx, ctx, { ...input, org: input.org ?? (actor.org || undefined), passwordHash });
     await audit(tx, ctx, { ...actor, org: made.org }, "user.create", made.id, { email, role: input.role ?? "member" });
@@ -284,7 +284,7 @@ export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: 
   const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);
   if (!found) throw notFound("user", id);
   checkPassword(password, found.email);
-  const hash = await hashPassword(password);
+  const hash = await hashPassword(ctx, password);
   await ctx.write(async (tx) => {
     await tx
       .update(account)

@@ -123,7 +123,7 @@ export async function signIn(
     .where(eq(user.email, email))
     .limit(1);
   if (!account || account.banned) {
-    await verifyNothing(input.password);
+    await verifyNothing(ctx, input.password);
     throw wrong();
   }
   const auth = await betterAuthOf(ctx);

@@ -83,7 +83,7 @@ export async function completeSetup(
   const email = normalEmail(input.email);
   checkEmail(email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   await ctx.write(async (tx) => {
     if (!(await setupIsOpen(ctx, tx, input.token))) throw setupGone();
     await tx.delete(installation).where(eq(installation.key, TOKEN_ROW));
@@ -177,7 +177,7 @@ export async function acceptInvitation(
 ): Promise<string> {
   const { email } = await findInvitation(ctx, input.token);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const open = await openInvitation(ctx, tx, input.token);
     await tx.update(invitation).set({ status: "accepted", tokenHash: null }).where(eq(invitation.id, open.id));
@@ -198,7 +198,7 @@ export async function signUp(ctx: Ctx, input: { email: string; password: string;
   const email = normalEmail(input.email);
   checkEmail(email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const made = await insertUser(tx, ctx, { email, name: input.name, org: null, orgName: email, passwordHash });
     await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "user.sign_up", made.id, { email });
