@@ -56,7 +56,7 @@ async function addKey(ctx: Ctx, request: Request, actor: Actor, body: v.InferOut
     const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
     const { key } = await createKey(ctx, actor, { name, expiresAt });
     // Shown in this answer and not after a redirect: the secret must not travel in a cookie or an address.
-    return await show(ctx, request, actor, { made: { name, key } });
+    return await show(ctx, request, actor, { created: { name, key } });
   } catch (error) {
     return showAgain(ctx, request, actor, "key", error);
   }
