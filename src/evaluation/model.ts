@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
 import { PageQuery, pageLimit } from "../lib/page.ts";
+import { eitherOf } from "../lib/request-fields.ts";
 import { filledName } from "../lib/text/names.ts";
 import type { Comparison, Judged } from "./statistics.ts";
 
@@ -17,7 +18,7 @@ const common = {
   name: v.optional(filledName(100)),
   max_rows: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ROWS))),
 };
-export const CreateEvaluation = v.union(
+export const CreateEvaluation = eitherOf(
   [
     v.strictObject({ ...common, job: v.pipe(v.string(), v.maxLength(100)) }),
     v.strictObject({
