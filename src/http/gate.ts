@@ -1,6 +1,6 @@
 /**
- * What every request passes before anything of it is read: its id, the headers of its answer, host, origin, who asks
- * and whether that may be, body and rate limits.
+ * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin checks,
+ * authentication, access, rate limit, body limits.
  */
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";
@@ -34,7 +34,7 @@ export const gate = (ctx: Ctx) => {
       set.headers["x-request-id"] = state.id;
 
       const host = hostOf(request);
-      // Trainers carry a token of their own and no cookie; over their Unix socket they have no host name either.
+      // Trainers send their own token and no cookie, and over their Unix socket no host name.
       if (access !== "trainer") {
         if (!isOwnHost(host)) throw foreignHost();
         if (

@@ -1,8 +1,8 @@
-/** The address a request came from: the peer's own, or behind a trusted proxy the one the proxy vouches for. */
+/** The client address of a request: the peer's, or behind a trusted proxy the one that the proxy reports. */
 import { BlockList, isIP } from "node:net";
 import type { Config } from "../config.ts";
 
-/** IPv4 addresses also come written as IPv6 (`::ffff:10.0.0.1`). */
+/** An address without the IPv6 prefix of mapped IPv4 addresses (`::ffff:10.0.0.1`). */
 const plain = (address: string) => address.trim().replace(/^::ffff:(?=\d+\.)/i, "");
 
 /** The trusted proxies of a configuration: addresses and subnets. */

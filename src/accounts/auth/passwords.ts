@@ -1,4 +1,4 @@
-/** Passwords: the rules, and argon2id with at most two hashes at a time and a bounded queue behind them. */
+/** Password rules, and argon2id hashing: at most two hashes at a time, with a bounded queue. */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { isCommonPassword } from "./common-passwords.ts";
