@@ -1,6 +1,6 @@
 /**
- * Files that travel with the program (migrations, trainer sources, plugin template, example data): one loader for a
- * source checkout and for the compiled binary.
+ * Files that ship with the program (migrations, trainer sources, plugin template, example data), in a source checkout
+ * and in the compiled binary.
  */
 import {
   chmodSync,
@@ -16,8 +16,8 @@ import { dirname, join, resolve } from "node:path";
 import project from "../package.json" with { type: "json" };
 
 /**
- * True inside the compiled binary, where every module lives in one virtual directory and embedded files keep their
- * paths below it.
+ * True inside the compiled binary, where all modules are in one virtual directory and embedded files keep their paths
+ * below it.
  */
 export const isCompiled = /^(\/\$bunfs\/|[A-Z]:[\\/]~BUN)/.test(import.meta.dir);
 
@@ -27,8 +27,8 @@ export const VERSION: string = project.version;
 const ROOT = isCompiled ? import.meta.dir : resolve(import.meta.dir, "..");
 
 /**
- * What the binary carries, as globs from the top of the repository. scripts/build.ts embeds exactly these, and only
- * files matching them are seen in development, so that nothing works there that the binary would miss.
+ * The embedded files, as globs from the top of the repository. scripts/build.ts embeds exactly these, and development
+ * sees only matching files, so that both have the same files.
  */
 export const EMBEDDED = [
   "migrations/**/*.{sql,json}",
@@ -42,8 +42,8 @@ export const EMBEDDED = [
 ] as const;
 
 /**
- * Path of an embedded file or folder, such as `migrations`; readable by node:fs in both worlds, but other programs see
- * only a checkout's.
+ * Path of an embedded file or folder, such as `migrations`. node:fs can read it in both cases, other programs only in a
+ * checkout.
  */
 export function assetPath(path: string): string {
   const full = join(ROOT, path);
@@ -71,8 +71,8 @@ export function assetsHash(folder: string): string {
 }
 
 /**
- * Writes the embedded files below `folder` into the new directory `target`: there whole or not at all. A target that
- * exists is left as it is.
+ * Writes the embedded files below `folder` into the new directory `target`, atomically. An existing target is not
+ * changed.
  */
 export function unpackAssets(folder: string, target: string): void {
   if (existsSync(target)) return;

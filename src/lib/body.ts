@@ -1,4 +1,4 @@
-/** Reads bodies of requests and answers whole, with a limit that holds whatever the headers claim. */
+/** Reads bodies of requests and answers whole, with a limit that does not depend on the headers. */
 import { AppError } from "../errors.ts";
 
 const MIB = 1024 ** 2;
@@ -6,7 +6,7 @@ const MIB = 1024 ** 2;
 /**
  * The refusal of a request body above its limit.
  * @param max bytes
- * @param advice what to do instead, as a sentence
+ * @param advice a sentence that says what to do instead
  * @param code for routes whose clients know another one
  */
 export function bodyTooLarge(max: number, advice = "", code = "body_too_large"): AppError {
@@ -50,7 +50,7 @@ export async function readBytes(
   const claimed = request.headers.get("content-length");
   if (Number(claimed ?? 0) > max) throw tooLarge();
   if (claimed !== null && request.body) {
-    // The server reads no more than was declared.
+    // The server does not read more than the declared length.
     const bytes = await request.bytes();
     if (bytes.byteLength > max) throw tooLarge();
     return bytes;

@@ -1,5 +1,5 @@
 /**
- * Places where a test may kill the server, to prove that nothing is lost there. Off unless the setting `fail_points`
+ * Places where a test can kill the server, to prove that nothing is lost there. Off unless the setting `fail_points`
  * names them.
  */
 import { AppError } from "../errors.ts";
@@ -27,7 +27,7 @@ export type FailPoints = (name: FailPoint) => void;
  */
 export function armFailPoints(setting: string | null): FailPoints {
   if (!setting) return () => {};
-  /** How often each point is still to be passed before it strikes. */
+  /** Passes left until each point strikes. */
   const armed = new Map<string, number>();
   for (const part of setting.split(",")) {
     const [name = "", count = "1"] = part.trim().split("@");
