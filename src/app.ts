@@ -1,4 +1,4 @@
-/** The only place where rooms, providers, clock and database are wired together. */
+/** Wires rooms, providers, clock and database together; the only place that does. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -82,10 +82,10 @@ import { startPipeline } from "./training/queue/pipeline.ts";
 import { startSweeps } from "./training/sweeps/run.ts";
 import { startTrainers } from "./training/trainer-protocol/service.ts";
 
-/** A context and the things that end with it. */
+/** A context with what it owns. */
 export interface OpenCtx extends Ctx {
   lock: Lock;
-  /** Aborts `signal`, waits for queued writes, closes the database and lets go of the data directory. */
+  /** Aborts `signal`, waits for queued writes, closes the database and releases the data directory. */
   close(): Promise<void>;
 }
 
@@ -98,7 +98,7 @@ async function installationId(db: Db, write: Ctx["write"]): Promise<string> {
   return rows.find((row) => row.key === "id")?.value ?? id;
 }
 
-/** Graders have a processor each and leave one to the server; one process shows rows, an answer at a time. */
+/** Graders use one CPU core each and leave one to the server; one process renders rows, one request at a time. */
 function makeTurns(): Ctx["turns"] {
   const slots = Math.max(1, Math.min(4, availableParallelism() - 1));
   return {
@@ -120,8 +120,8 @@ function makeTurns(): Ctx["turns"] {
 }
 
 /**
- * The key that signs cookies and seals secrets: made once, kept outside the database so that a copy of the database
- * alone opens no session.
+ * The key that signs cookies and encrypts secrets. It is created once and kept outside the database, so that a copy of
+ * the database does not give access to sessions.
  */
 function readSecret(root: string): string {
   const path = join(root, "secret");
@@ -130,13 +130,12 @@ function readSecret(root: string): string {
 }
 
 /**
- * Opens the data directory: takes its lock, brings the database to this build's schema, and builds the tools every
- * service gets.
- * @param overrides tools to use instead (tests: clock, log, compute)
+ * Opens the data directory: acquires its lock, migrates the database, and creates the tools of all services.
+ * @param overrides replacements for tools, for tests (clock, log, compute)
  * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
-  armFailPoints(config.fail_points);
+  const failPoint = armFailPoints(config.fail_points);
   const files = overrides.files ?? openFiles(config.data_dir);
   makePrivate(files.root);
   const lock = acquireLock(files.root);
@@ -166,6 +165,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       compute: noProviders,
       turns: makeTurns(),
       trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
+      failPoint,
       signal: stop.signal,
       state: new Map(),
       lock,
@@ -176,7 +176,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       },
       ...overrides,
     };
-    // Plugins are made last: their host tools are parts of the context.
+    // Plugins are created last: their host tools are parts of the context.
     if (!overrides.compute) ctx.compute = await openCompute(ctx);
     return ctx;
   } catch (error) {
@@ -186,10 +186,9 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
 }
 
 /**
- * Every room's doors, in the order of the rooms; add yours here. A list rather than a chain: a chain of so many types
- * is more than the compiler follows.
+ * The routes of every room, in room order. A list, because the compiler cannot follow the types of a chain this long.
  */
-const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
+const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   authApi,
   usersApi,
@@ -231,12 +230,12 @@ const DOORS: readonly ((ctx: Ctx) => AnyElysia)[] = [
   homePages,
 ];
 
-/** The HTTP application for `ctx`: the gate, then the rooms in their order. */
+/** The HTTP application of `ctx`: the gate, then the routes in room order. */
 export function createApp(ctx: Ctx): AnyElysia {
   const app: AnyElysia = new Elysia({
     name: "finetune-lab",
     systemRouter: false,
-    // The path begins after `://`, however short the host: as `pathOf` reads it.
+    // The path begins after `://`, however short the host is, as in `pathOf`.
     handler: { standardHostname: false },
   })
     .use(gate(ctx))
@@ -246,7 +245,7 @@ export function createApp(ctx: Ctx): AnyElysia {
       detail: { summary: "Whether the server answers", tags: ["Server"] },
     })
     .use(assets(ctx));
-  for (const door of DOORS) app.use(door(ctx));
+  for (const routes of ROUTES) app.use(routes(ctx));
   // Last: it describes the routes above.
   return app.use(apiDocs(ctx, () => app));
 }
@@ -254,8 +253,7 @@ export function createApp(ctx: Ctx): AnyElysia {
 export type App = ReturnType<typeof createApp>;
 
 /**
- * Carries out a command of the command line: through the running server when there is one, else on the data directory
- * itself.
+ * Runs an administrator command: through the running server when there is one, else on the data directory itself.
  * @throws AppError as the command throws it
  */
 export async function adminCommand(
@@ -274,8 +272,8 @@ export async function adminCommand(
 }
 
 /**
- * Starts what works without being asked: the pipeline, endpoints, sweeps. Add `startRoom(ctx)` here, in room order.
- * @returns the function that stops it all
+ * Starts the background work of all rooms, in room order: pipeline, endpoints, sweeps.
+ * @returns the function that stops all of it
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
   const stops: (() => void | Promise<void>)[] = [

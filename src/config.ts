@@ -54,16 +54,16 @@ const json = v.pipe(
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
 const ConfigSchema = v.strictObject({
-  /** Everything the server keeps. */
+  /** Directory of all data of the server. */
   data_dir: v.optional(v.string(), join(homedir(), ".finetune-lab")),
-  /** HOST:PORT; port 0 lets the system choose. Only this machine reaches the default. */
+  /** HOST:PORT; port 0 lets the system choose. The default is reachable only from this machine. */
   listen: v.optional(
     v.pipe(v.string(), v.regex(/^(\[[0-9a-f:]+\]|[^:]+):\d+$/i, "must be HOST:PORT")),
     "127.0.0.1:3900",
   ),
-  /** The address people use, when a proxy stands in front; also the only extra Host accepted. */
+  /** The address that browsers use, behind a proxy; also the only additional Host that is accepted. */
   public_url: v.optional(v.nullable(v.pipe(v.string(), v.url())), null),
-  /** Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-For is believed; separated by commas. */
+  /** Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-For is trusted, separated by commas. */
   trusted_proxies: v.optional(
     listOf(/^[0-9a-fA-F.:]+(\/\d{1,3})?$/, "must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8"),
     [],
@@ -72,17 +72,20 @@ const ConfigSchema = v.strictObject({
   /** Remote libSQL server instead of the file in the data directory. */
   database_url: v.optional(v.nullable(v.string()), null),
   database_token: v.optional(v.nullable(v.string()), null),
-  /** Python 3.10+ used to make the trainer environment; found on PATH when null. */
+  /** Python 3.10+ used to create the trainer environment; searched on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
   /**
-   * A ready-made trainer environment (a venv) with what trainer/requirements.txt names; made by the server when null.
+   * A prepared trainer environment (a venv) with the packages of trainer/requirements.txt; created by the server when
+   * null.
    */
   trainer_env: v.optional(v.nullable(v.string()), null),
-  /** Where trainer environments are made (1.6 GB each); `environments` in the data directory when null. */
+  /** Directory of trainer environments (1.6 GB each); `environments` in the data directory when null. */
   environments_dir: v.optional(v.nullable(v.string()), null),
-  /** Which PyTorch to install: auto takes CUDA only when nvidia-smi works. */
+  /** Which PyTorch to install: auto chooses CUDA only when nvidia-smi works. */
   torch: v.optional(v.picklist(["auto", "cpu", "cuda"]), "auto"),
-  /** Bundled providers in use, those to prefer first: `process` runs processes of this machine, `docker` containers. */
+  /**
+   * Active bundled providers, in order of preference: `process` runs processes on this machine, `docker` containers.
+   */
   providers: v.optional(listOf(/^[a-z][a-z0-9-]{0,31}$/, "must name providers, such as process or docker"), [
     "process",
   ]),
@@ -91,21 +94,21 @@ const ConfigSchema = v.strictObject({
    * "unix:///var/run/docker.sock"}}`.
    */
   provider_settings: v.optional(json, {}),
-  /** Training and evaluation jobs at once on this machine. */
+  /** Concurrent training and evaluation jobs on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
-  /** Endpoints at once on this machine. */
+  /** Concurrent endpoints on this machine. */
   serve_slots: v.optional(integer(0, 64), 2),
   /** Largest upload in bytes (default 8 GiB). */
   max_upload_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 8 * 1024 ** 3),
   /** Largest single line of a dataset in bytes (default 16 MiB). */
   max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
   /**
-   * Free disk space in bytes that user data never takes, so that the database can always write (default 1 GiB); 0 =
+   * Free disk space in bytes that user data never uses, so that the database can always write (default 1 GiB); 0 =
    * none.
    */
   disk_reserve_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 3),
   /**
-   * Bytes one organization may store: files, uploads under way, rows of datasets, checkpoints and models (default 1
+   * Bytes one organization may store: files, uploads in progress, rows of datasets, checkpoints and models (default 1
    * TiB); 0 = no limit.
    */
   quota_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 4),
@@ -113,15 +116,15 @@ const ConfigSchema = v.strictObject({
   quota_files: v.optional(integer(0, 10_000_000), 50_000),
   /** Datasets of one organization; 0 = no limit. */
   quota_datasets: v.optional(integer(0, 10_000_000), 10_000),
-  /** Uploads in parts that one organization may have under way at once; 0 = no limit. */
+  /** Concurrent uploads in parts of one organization; 0 = no limit. */
   quota_pending_uploads: v.optional(integer(0, 10_000_000), 100),
   /** Jobs of one organization that wait to start, waiting trials of sweeps included; 0 = no limit. */
   quota_waiting_jobs: v.optional(integer(0, 10_000_000), 1000),
-  /** Requests a minute for one API key; 0 = no limit. */
+  /** Requests per minute for one API key; 0 = no limit. */
   requests_per_minute: v.optional(integer(0, 10_000_000), 0),
-  /** An endpoint sleeps after so many seconds without a request; 0 = never. */
+  /** Seconds without a request until an endpoint sleeps; 0 = never. */
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
-  /** Hugging Face hub used by "import from the hub"; `none` = never reach out (kept as the empty string). */
+  /** Hugging Face hub used by "import from the hub"; `none` = no network access (stored as the empty string). */
   hub_url: v.optional(
     v.pipe(
       v.string(),
@@ -129,16 +132,16 @@ const ConfigSchema = v.strictObject({
     ),
     "https://huggingface.co",
   ),
-  /** Access token for gated models of the hub; sent to hub_url alone. */
+  /** Access token for gated models of the hub; sent only to hub_url. */
   hub_token: v.optional(v.nullable(v.string()), null),
   /**
-   * A directory of ready model directories named by model id: installs copy from here before they download (air-gapped
-   * sites).
+   * A directory of prepared model directories, named by model id: installs copy from it before they download
+   * (air-gapped sites).
    */
   prepared_models: v.optional(v.nullable(v.string()), null),
   /**
-   * Directories whose models administrators may import by path; separated by commas. `import` in the data directory
-   * when there are none.
+   * Directories whose models administrators may import by path; separated by commas. default `import` in the data
+   * directory.
    */
   import_roots: v.optional(
     v.pipe(
@@ -155,7 +158,7 @@ const ConfigSchema = v.strictObject({
   ),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
-  /** For tests of the server itself: places where it kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
+  /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
   fail_points: v.optional(v.nullable(v.string()), null),
 });
 
@@ -177,12 +180,12 @@ function fromFile(path: string): Record<string, unknown> {
   try {
     return JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
   } catch (cause) {
-    throw new AppError("invalid", "config_not_json", `${path} is not valid JSON. Mend it or move it away.`, { cause });
+    throw new AppError("invalid", "config_not_json", `${path} is not valid JSON. Fix it or remove it.`, { cause });
   }
 }
 
 /**
- * Settings by falling precedence: flags, environment, `config.json` in the data directory, defaults.
+ * Settings in order of precedence: flags, environment, `config.json` in the data directory, defaults.
  * @throws AppError `config_invalid` naming the setting
  */
 export function loadConfig(flags: ConfigInput = {}, env: Record<string, string | undefined> = process.env): Config {
@@ -199,7 +202,7 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
     throw new AppError(
       "invalid",
       "config_invalid",
-      `Setting "fail_points" makes the server kill itself, for tests; it is taken only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
+      `Setting "fail_points" makes the server kill itself, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
       { param: "fail_points" },
     );
   return Object.freeze(parsed.output);

@@ -1,7 +1,4 @@
-/**
- * What every service gets: the tools of the process, built once in app.ts and replaced piece by piece in tests; and who
- * is asking.
- */
+/** The context of all services: the tools of the process, created in app.ts and replaceable in tests; and the actor. */
 import type { Config } from "./config.ts";
 import type { Provider, ProviderPlugin } from "./contract/provider.ts";
 import type { Db } from "./db/types.ts";
@@ -10,19 +7,20 @@ import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";
 import type { Clock } from "./lib/clock.ts";
 import type { Files } from "./lib/disk/files.ts";
+import type { FailPoints } from "./lib/fail-points.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Log } from "./lib/log.ts";
 
-/** The providers in use; see compute/service.ts. */
+/** The active providers; see src/compute/providers/registry.ts. */
 export interface ComputeRegistry {
   get(id: string): { plugin: ProviderPlugin; provider: Provider } | null;
   list(): { plugin: ProviderPlugin; provider: Provider }[];
 }
 
 export interface Ctx {
-  /** Id of this installation; marks everything providers make. */
+  /** Id of this installation; marks all resources of providers. */
   installation: string;
-  /** Signs cookies and seals stored secrets; lies outside the database. Never logged, never sent. */
+  /** Signs cookies and encrypts stored secrets; kept outside the database. Never logged, never sent. */
   secret: string;
   config: Config;
   db: Db;
@@ -32,20 +30,22 @@ export interface Ctx {
   bus: Bus;
   files: Files;
   compute: ComputeRegistry;
-  /** Work of this process that people take turns in: Python graders, and rows shown as a model sees them. */
+  /** Queues with turns between users: Python graders, and rows rendered as a model sees them. */
   turns: { graders: FairQueue; inspection: FairQueue };
-  /** Where trainers of this machine call home (`unix:/…/trainer.sock`). */
+  /** Address at which trainers of this machine call home (`unix:/…/trainer.sock`). */
   trainerHome: string;
+  /** Kills the server at a named place when a test armed it; does nothing in production. */
+  failPoint: FailPoints;
   /** Aborted when the server stops. */
   signal: AbortSignal;
-  /** What services remember while the server runs; only `perContext` reads and writes it. */
+  /** In-memory state of services; only `perContext` reads and writes it. */
   state: Map<symbol, unknown>;
 }
 
 /**
- * State of a service that belongs to one context and ends with it, so that none lives in a module.
- * @param create makes it when it is first asked for
- * @returns the state of a context
+ * State of a service that belongs to one context, instead of a module.
+ * @param create creates it on first use
+ * @returns the function that gives the state of a context
  */
 export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
   const key = Symbol();
@@ -55,7 +55,7 @@ export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
   };
 }
 
-/** Who asks. `org` is the organization acted in; every row read or written belongs to it. */
+/** The user or program that acts. `org` is the organization whose rows it reads and writes. */
 export interface Actor {
   userId: string;
   org: string;

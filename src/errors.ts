@@ -1,4 +1,4 @@
-/** The one error a service throws, and the table that turns its kind into an HTTP status and an OpenAI error type. */
+/** The error that services throw, and the table of HTTP status and OpenAI error type by its kind. */
 
 export type ErrorKind =
   | "invalid"
@@ -62,7 +62,7 @@ export class AppError extends Error {
 
   /**
    * The same error about another field, for callers whose clients know the field by another name.
-   * @param kind for a caller to whom it means something else: what was not found may be an invalid value of that field
+   * @param kind another kind for this caller: an object that was not found may be an invalid value of the field
    */
   withParam(param: string, kind = this.kind): AppError {
     const { code, message, cause, retryAfterS } = this;
@@ -70,7 +70,7 @@ export class AppError extends Error {
   }
 }
 
-/** The answer to everything that does not exist or belongs to someone else: the two are not told apart. */
+/** The error for an object that does not exist or belongs to another organization; the two look the same. */
 export function notFound(what: string, id: string): AppError {
   return new AppError("not_found", `${what}_not_found`, `No such ${what.replaceAll("_", " ")}: ${id}`, { param: "id" });
 }

@@ -1,6 +1,5 @@
 /**
- * Listens: the application on TCP, trainers of this machine on one Unix socket, the administrator's command line on
- * another.
+ * The listeners: the application on TCP, trainers of this machine and the administrator's command line on Unix sockets.
  */
 import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
@@ -17,7 +16,7 @@ import { splitListen } from "./lib/listen.ts";
 export interface RunningServer {
   /** `http://127.0.0.1:3900`, with the port the system chose. */
   url: string;
-  /** Stops listening; requests under way get `graceS` seconds. Does not close the context. */
+  /** Stops listening; requests in progress get `graceS` seconds. Does not close the context. */
   stop(graceS?: number): Promise<void>;
 }
 
@@ -25,12 +24,10 @@ const TRAINER_PREFIX = "/trainer/v1/";
 /** Parts of artifacts and event batches are at most 8 MiB. */
 const TRAINER_BODY = 9 * 1024 ** 2;
 const ADMIN_BODY = 1024 ** 2;
-/** So that a body a little over a route's limit is refused in words. */
+/** Slack above the limits of routes, so that a body slightly above a limit gets a proper error. */
 const BODY_SLACK = 64 * 1024 ** 2;
 
-/**
- * Answers what failed outside the application, and logs it: Bun's own answer has no headers, and its report many lines.
- */
+/** Answers and logs errors outside the application: Bun's own answer has no security headers. */
 function lastResort(ctx: OpenCtx): (error: unknown) => Response {
   const headers = securityHeaders(ctx.config);
   return (thrown) => {
@@ -50,7 +47,7 @@ function listenUnix(
 ) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   clearSocket(path);
-  // The socket is made with the process's mask: nobody else may connect in the moment before chmod.
+  // The socket is created with the umask of the process: nobody else can connect before chmod.
   const mask = process.umask(0o177);
   try {
     const server = Bun.serve({ unix: path, fetch, error, maxRequestBodySize, development: false });
@@ -63,7 +60,7 @@ function listenUnix(
 
 /**
  * Starts all three listeners.
- * @throws AppError `cannot_listen` when the address is taken or not ours
+ * @throws AppError `cannot_listen` when the address is in use, or not an address of this machine
  */
 export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const { hostname, port } = splitListen(ctx.config.listen);
@@ -76,8 +73,8 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
       port,
       fetch: app.fetch,
       idleTimeout: 60,
-      // The gate and the routes that stream have the limits: their refusal says what to do, the listener's own says
-      // nothing.
+      // The gate and streaming routes enforce the limits with an error that says what to do; the listener's has no
+      // text.
       maxRequestBodySize: largestBody(ctx.config) + BODY_SLACK,
       development: false,
       error: failed,
@@ -86,7 +83,7 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
     throw new AppError(
       "unavailable",
       "cannot_listen",
-      `Cannot listen on ${ctx.config.listen}: the port is taken, or the address is not one of this machine. Choose another with --listen HOST:PORT.`,
+      `Cannot listen on ${ctx.config.listen}: the port is in use, or this machine does not have the address. Choose another with --listen HOST:PORT.`,
       { cause },
     );
   }
@@ -94,8 +91,7 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
 
   const run = ctx.files.path("run");
   const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
-  // Containers run as a user of their own and are shown the socket's directory; the folder around it keeps all others
-  // out.
+  // Containers run as another user and get the directory of the socket; the parent directory excludes everybody else.
   const shown = ctx.compute.list().some(({ plugin }) => plugin.kind === "container" && plugin.capabilities.local);
   const trainers = listenUnix(
     trainerPath,

@@ -1,42 +1,51 @@
-/** JSON API of accounts: who am I, and API keys. */
+/** JSON API of accounts: the caller, and API keys. */
 import { Elysia } from "elysia";
-import { CreateKey, keyView, meView, PageQuery } from "../accounts/auth/model.ts";
+import type * as v from "valibot";
+import { CreateKey, KeyView, keyView, MeView, meView, NewKeyView } from "../accounts/auth/model.ts";
 import { createKey, listKeys, revokeKey } from "../accounts/auth/service.ts";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers, deletedOf, listOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { pageOf } from "../lib/page.ts";
+import { PageQuery, pageOf } from "../lib/page.ts";
 
 const DAY_MS = 86_400_000;
+const tags = ["Keys"];
+
+async function listKeysRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
+  const rows = await listKeys(ctx, actor, { after: page.after, limit: page.limit + 1 });
+  return pageOf(rows.map(keyView), page.limit);
+}
+
+async function createKeyRoute(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof CreateKey>): Promise<NewKeyView> {
+  const days = body.expires_in_days;
+  const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
+  const { row, key } = await createKey(ctx, actor, { name: body.name, expiresAt });
+  return { ...keyView(row), key };
+}
+
+async function revokeKeyRoute(ctx: Ctx, actor: Actor, id: string) {
+  await revokeKey(ctx, actor, id);
+  return { object: "api_key" as const, id, deleted: true as const };
+}
 
 export const authApi = (ctx: Ctx) =>
   new Elysia({ name: "auth.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
     .get("/me", ({ actor }) => meView(actor), {
-      detail: { summary: "Who this key or session belongs to", tags: ["Keys"] },
+      detail: { tags, summary: "Who this key or session belongs to", responses: answers(MeView) },
     })
-    .get(
-      "/keys",
-      async ({ actor, query }) => {
-        const rows = await listKeys(ctx, actor, { after: query.after, limit: query.limit + 1 });
-        return pageOf(rows.map(keyView), query.limit);
+    .get("/keys", ({ actor, query }) => listKeysRoute(ctx, actor, query), {
+      query: PageQuery,
+      detail: { tags, summary: "List API keys", responses: answers(listOf(KeyView)) },
+    })
+    .post("/keys", ({ actor, body }) => createKeyRoute(ctx, actor, body), {
+      body: CreateKey,
+      detail: {
+        tags,
+        summary: "Create an API key; the secret is shown only once",
+        responses: answers(NewKeyView),
       },
-      { query: PageQuery, detail: { summary: "List API keys", tags: ["Keys"] } },
-    )
-    .post(
-      "/keys",
-      async ({ actor, body }) => {
-        const days = body.expires_in_days;
-        const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
-        const made = await createKey(ctx, actor, { name: body.name, expiresAt });
-        return { ...keyView(made.row), key: made.key };
-      },
-      { body: CreateKey, detail: { summary: "Make an API key; the secret is shown this once", tags: ["Keys"] } },
-    )
-    .delete(
-      "/keys/:id",
-      async ({ actor, params }) => {
-        await revokeKey(ctx, actor, params.id);
-        return { object: "api_key" as const, id: params.id, deleted: true };
-      },
-      { detail: { summary: "Revoke an API key at once", tags: ["Keys"] } },
-    );
+    })
+    .delete("/keys/:id", ({ actor, params }) => revokeKeyRoute(ctx, actor, params.id), {
+      detail: { tags, summary: "Revoke an API key at once", responses: answers(deletedOf("api_key")) },
+    });

@@ -1,54 +1,35 @@
 /** JSON API of the audit log, for administrators. */
 import { Elysia } from "elysia";
-import * as v from "valibot";
-import { type AuditRow, listAudit, verifyAudit } from "../accounts/audit/service.ts";
-import type { Ctx } from "../ctx.ts";
+import { AuditQuery, AuditRowView, AuditVerification, auditRowView } from "../accounts/audit/model.ts";
+import { listAudit, verifyAudit } from "../accounts/audit/service.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers, listOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
-const Query = v.strictObject({
-  limit: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^\d{1,3}$/, "must be a whole number"),
-      v.transform(Number),
-      v.minValue(1),
-      v.maxValue(100),
-    ),
-    "20",
-  ),
-  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  target: v.optional(v.pipe(v.string(), v.maxLength(200))),
-});
 
-const view = (row: AuditRow) => ({
-  object: "audit_row" as const,
-  id: row.id,
-  created_at: Math.floor(row.at / 1000),
-  actor: row.actor,
-  action: row.action,
-  target: row.target,
-  detail: row.detail,
-  hash: row.hash,
-});
+async function listAuditRoute(ctx: Ctx, actor: Actor, query: AuditQuery) {
+  const rows = await listAudit(ctx, actor, { ...query, limit: query.limit + 1 });
+  return pageOf(rows.map(auditRowView), query.limit);
+}
+
+async function verifyAuditRoute(ctx: Ctx): Promise<AuditVerification> {
+  const { rows, brokenAt } = await verifyAudit(ctx);
+  return { object: "audit_verification", rows, intact: brokenAt === null, broken_at: brokenAt };
+}
 
 export const auditApi = (ctx: Ctx) =>
   new Elysia({ name: "audit.api", prefix: "/v1/admin/audit", seed: ctx.installation })
     .use(session(ctx))
-    .get(
-      "",
-      async ({ actor, query }) => {
-        const rows = await listAudit(ctx, actor, { ...query, limit: query.limit + 1 });
-        return pageOf(rows.map(view), query.limit);
+    .get("", ({ actor, query }) => listAuditRoute(ctx, actor, query), {
+      query: AuditQuery,
+      detail: {
+        tags,
+        summary: "List the audit log of this organization, newest first",
+        responses: answers(listOf(AuditRowView)),
       },
-      { query: Query, detail: { summary: "What was done in this organization, newest first", tags } },
-    )
-    .get(
-      "/verify",
-      async () => {
-        const { rows, brokenAt } = await verifyAudit(ctx);
-        return { object: "audit_verification" as const, rows, intact: brokenAt === null, broken_at: brokenAt };
-      },
-      { detail: { summary: "Walk the whole chain of the audit log", tags } },
-    );
+    })
+    .get("/verify", () => verifyAuditRoute(ctx), {
+      detail: { tags, summary: "Verify the integrity of the audit log", responses: answers(AuditVerification) },
+    });

@@ -10,7 +10,6 @@ import {
   CreateDataset,
   CreateVersion,
   datasetView,
-  ListDatasets,
   RowsQuery,
   TokensQuery,
   tokensView,
@@ -35,10 +34,9 @@ import {
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
 import { getFile, keepFile } from "../data/files/service.ts";
 import type { VersionOptions } from "../data/validation/records.ts";
-import { AppError } from "../errors.ts";
 import { session } from "../http/session.ts";
-import { readBytes } from "../lib/body.ts";
-import { pageOf } from "../lib/page.ts";
+import { bodyTooLarge, readBytes } from "../lib/body.ts";
+import { PageQuery, pageOf } from "../lib/page.ts";
 import { parseJson } from "../lib/text/json.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -55,8 +53,8 @@ const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions 
 
 /** A body of JSON. The route reads bodies itself, because the same address also takes files. */
 async function readJson(request: Request): Promise<unknown> {
-  const message = "A JSON body holds at most 1 MiB. Upload data as multipart/form-data.";
-  return parseJson(await readBytes(request, MAX_JSON, () => new AppError("too_large", "body_too_large", message)));
+  const tooLarge = () => bodyTooLarge(MAX_JSON, "Upload data as multipart/form-data.");
+  return parseJson(await readBytes(request, MAX_JSON, tooLarge));
 }
 
 /** A dataset of `{"file_id": …}`, or of the file that comes with the request. */
@@ -124,7 +122,7 @@ export const datasetsApi = (ctx: Ctx) =>
           query.limit,
         );
       },
-      { query: ListDatasets, detail: { tags, summary: "List datasets, newest first" } },
+      { query: PageQuery, detail: { tags, summary: "List datasets, newest first" } },
     )
     .get("/:id", ({ actor, params }) => view(ctx, actor, params.id), {
       params: Id,

@@ -3,8 +3,8 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
-import { pageOf } from "../lib/page.ts";
-import { CreateDeployment, ListDeployments, UpdateDeployment } from "../serving/deployments/model.ts";
+import { PageQuery, pageOf } from "../lib/page.ts";
+import { CreateDeployment, UpdateDeployment } from "../serving/deployments/model.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -29,7 +29,7 @@ export const deploymentsApi = (ctx: Ctx) =>
       { body: CreateDeployment, detail: { tags, summary: "Deploy a model" } },
     )
     .get("", async ({ actor, query }) => pageOf(await listDeployments(ctx, actor, query), query.limit), {
-      query: ListDeployments,
+      query: PageQuery,
       detail: { tags, summary: "List deployments, newest first" },
     })
     .get("/:id", async ({ actor, params }) => getDeployment(ctx, actor, params.id), {

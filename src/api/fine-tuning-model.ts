@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
+import { unknownKey } from "../lib/request-fields.ts";
 import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
@@ -41,7 +42,17 @@ const whole = (fallback: number) =>
     fallback,
   );
 const after = v.optional(v.pipe(v.string(), v.maxLength(100)));
-export const JobsPage = v.looseObject({ after, limit: whole(20) });
+/** `metadata[KEY]` filters by a pair; see `metadataFilter`. */
+const METADATA = /^metadata(\[.{1,64}\])?$/s;
+export const JobsPage = v.pipe(
+  v.looseObject({ after, limit: whole(20) }),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const { value: input } = dataset;
+    const key = Object.keys(input).find((name) => name !== "after" && name !== "limit" && !METADATA.test(name));
+    if (key !== undefined) addIssue(unknownKey(input, key));
+  }),
+);
 export const EventsPage = v.strictObject({ after, limit: whole(20) });
 export const CheckpointsPage = v.strictObject({ after, limit: whole(10) });
 

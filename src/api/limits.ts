@@ -1,8 +1,9 @@
-/** GET /v1/limits: what the organization may store and have waiting, and how much of it is used. */
+/** GET /v1/limits: what the organization may store and queue, and how much of it is used. */
 import { Elysia } from "elysia";
-import { LIMITS_SCHEMA } from "../accounts/quotas/model.ts";
+import { LimitsView } from "../accounts/quotas/model.ts";
 import { readLimits } from "../accounts/quotas/service.ts";
 import type { Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 
 export const quotasApi = (ctx: Ctx) =>
@@ -10,12 +11,10 @@ export const quotasApi = (ctx: Ctx) =>
     .use(session(ctx))
     .get("/limits", ({ actor }) => readLimits(ctx, actor), {
       detail: {
+        tags: ["Usage"],
         summary: "Limits of the organization and how much is used",
         description:
-          "What goes beyond a limit is refused with 403 and the code `quota_exceeded`. Administrators set the limits: settings `quota_*`.",
-        tags: ["Usage"],
-        responses: {
-          200: { description: "The limits.", content: { "application/json": { schema: LIMITS_SCHEMA as object } } },
-        },
+          "A request above a limit is refused with 403 and the code `quota_exceeded`. Administrators set the limits: settings `quota_*`.",
+        responses: answers(LimitsView, "The limits."),
       },
     });

@@ -3,8 +3,8 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
 import { session } from "../http/session.ts";
-import { pageOf } from "../lib/page.ts";
-import { CreateSweep, ListSweeps } from "../training/sweeps/model.ts";
+import { PageQuery, pageOf } from "../lib/page.ts";
+import { CreateSweep } from "../training/sweeps/model.ts";
 import { planSweep } from "../training/sweeps/plan.ts";
 import { cancelSweep, createSweep, getSweep, listSweeps } from "../training/sweeps/service.ts";
 
@@ -41,7 +41,7 @@ export const sweepsApi = (ctx: Ctx) =>
       "",
       async ({ actor, query }) =>
         pageOf(await listSweeps(ctx, actor, { after: query.after, limit: query.limit }), query.limit),
-      { query: ListSweeps, detail: { tags, summary: "List sweeps, newest first" } },
+      { query: PageQuery, detail: { tags, summary: "List sweeps, newest first" } },
     )
     .get("/:id", async ({ actor, params }) => getSweep(ctx, actor, params.id), {
       params: Id,

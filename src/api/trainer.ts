@@ -8,7 +8,6 @@ import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { AskAs } from "../graders/judge.ts";
 import { session } from "../http/session.ts";
-import { failPoint } from "../lib/fail-points.ts";
 import { applyTrainerEvents, pendingCommands } from "../training/attempts/trainer-events.ts";
 import { refusal } from "../training/metrics/ingest.ts";
 import { storeBatch } from "../training/metrics/service.ts";
@@ -53,7 +52,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
     throw refusal(asking.over);
   }
   const { lastSeq } = await storeBatch(ctx, asking, events, (tx, fresh) => applyTrainerEvents(ctx, tx, asking, fresh));
-  failPoint("events.stored");
+  ctx.failPoint("events.stored");
   return { last_seq: lastSeq, commands: await pendingCommands(ctx, asking.jobId) };
 }
 

@@ -3,12 +3,13 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Ctx } from "../ctx.ts";
-import { readUpload } from "../data/files/forms.ts";
+import { parseWith, readUpload } from "../data/files/forms.ts";
 import { CompleteUpload, CreateUpload, partView, uploadView } from "../data/uploads/model.ts";
 import { addPart, cancelUpload, completeUpload, createUpload, MAX_PART_BYTES } from "../data/uploads/service.ts";
 import { session } from "../http/session.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
+const NoFields = v.strictObject({});
 const tags = ["Uploads"];
 
 export const uploadsApi = (ctx: Ctx) =>
@@ -34,6 +35,7 @@ export const uploadsApi = (ctx: Ctx) =>
         server?.timeout(request, 0);
         const form = await readUpload(ctx, request, { field: "data", limit: MAX_PART_BYTES, raw: true });
         try {
+          parseWith(NoFields, form.fields);
           return partView(await addPart(ctx, actor, params.id, form.received));
         } finally {
           await rm(form.received.path, { force: true });

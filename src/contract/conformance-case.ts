@@ -1,8 +1,8 @@
-/** What a case of the conformance suite is, and what it is given. */
+/** The type of a conformance case, and the tools it gets. */
 import type { Handle, Provider, ProviderPlugin } from "./provider.ts";
 import type { Need } from "./spec.ts";
 
-/** What the runner hands to every case. */
+/** The tools that the runner gives to every case. */
 export interface ConformanceTools {
   plugin: ProviderPlugin;
   /** The installation the factory's providers belong to. */
@@ -13,23 +13,22 @@ export interface ConformanceTools {
   key(): string;
   /** Program and arguments that run Python source where the work runs. */
   python(source: string): string[];
-  /** Environment of the server that must never reach the work: a name, and its value. */
+  /** A variable of the server that must never reach the work: name and value. */
   canary: { name: string; value: string };
   sleep(ms: number): Promise<void>;
   /** Longest wait for work to begin or end, in milliseconds: seconds for processes, minutes for rented machines. */
   patienceMs: number;
-  /** Handles to terminate when the case is over, whatever happened. */
+  /** Handles to terminate at the end of the case, whatever its result. */
   cleanup: Handle[];
 }
 
 /**
- * Makes a provider as a freshly started server would; everything it knew in memory is forgotten. `config` replaces the
- * working one.
+ * Creates a provider as a restarted server would, without earlier in-memory state. `config` replaces the working one.
  */
 export type ProviderFactory = (config?: Record<string, unknown>) => Provider;
 
 export interface ConformanceCase {
   name: string;
-  /** Returns nothing when it passed, or why it does not apply; throws an Error that says what was wrong. */
+  /** Returns nothing when it passed, or why it does not apply. Throws an Error that describes the failure. */
   check(make: ProviderFactory, tools: ConformanceTools): Promise<{ skipped: string } | undefined>;
 }

@@ -1,6 +1,6 @@
 /**
- * Conformance cases about the life of work: once per key, found again, told how it ended, ended when asked, nothing
- * leaked or left.
+ * Conformance cases about the lifecycle of work: one start per key, recovery after a restart, exit codes, termination,
+ * no leaks.
  */
 import type { ConformanceCase } from "./conformance-case.ts";
 import { expect, launch, output, untilGone, untilState } from "./conformance-tools.ts";
@@ -9,7 +9,7 @@ import type { Handle } from "./provider.ts";
 const FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)";
 const STUBBORN =
   "import signal,time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)";
-/** Starts a grandchild in a session of its own, tells its pid, and waits. */
+/** Starts a grandchild in its own session, prints its pid, and waits. */
 const PARENT =
   "import subprocess,sys,time\np = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\nprint('child', p.pid, flush=True)\ntime.sleep(600)";
 const PROBE = (pid: string) => `import os,sys\ntry:\n  os.kill(${pid}, 0)\nexcept OSError:\n  sys.exit(7)\n`;
@@ -102,7 +102,7 @@ export const LIFE_CASES: readonly ConformanceCase[] = [
     },
   },
   {
-    name: "work ends when asked, and stays gone",
+    name: "work ends when asked, and stays terminated",
     async check(make, tools) {
       const handle = await launch(make(), tools, { argv: tools.python(FOREVER) });
       await untilState(make(), tools, handle, ["running"]);
@@ -137,7 +137,7 @@ export const LIFE_CASES: readonly ConformanceCase[] = [
       await untilGone(make(), tools, handle, 1);
       const look = await launch(provider, tools, { argv: tools.python(PROBE(line.split(" ")[1] ?? "0")) });
       const status = await untilState(provider, tools, look, ["exited"]);
-      expect(status.exitCode === 7, "a process of a session of its own is still running");
+      expect(status.exitCode === 7, "a process in its own session is still running");
       return undefined;
     },
   },

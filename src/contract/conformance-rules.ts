@@ -1,4 +1,4 @@
-/** Conformance cases about form: manifest, configuration, offers, errors. Nothing is launched here that should run. */
+/** Conformance cases about manifest, configuration, offers and errors. They launch no work that should succeed. */
 import type { ConformanceCase } from "./conformance-case.ts";
 import { expect, failureKind, launch, untilState } from "./conformance-tools.ts";
 import { PROVIDER_CONTRACT } from "./provider.ts";
@@ -48,7 +48,7 @@ export const RULE_CASES: readonly ConformanceCase[] = [
     },
   },
   {
-    name: "a broken configuration is told field by field, not thrown",
+    name: "an invalid configuration is reported by field, not thrown",
     async check(make, { plugin }) {
       const breakable = plugin.config.filter((field) => field.type !== "boolean");
       if (breakable.length === 0) return { skipped: "no configuration field that could be wrong" };
@@ -56,7 +56,7 @@ export const RULE_CASES: readonly ConformanceCase[] = [
         breakable.map((field) => [field.name, field.type === "integer" ? -12345.5 : "\u0000 wrong"]),
       );
       const answer = await make(broken).validate();
-      expect(!answer.ok, "validate() called a configuration of nonsense fine");
+      expect(!answer.ok, "validate() accepted an invalid configuration");
       for (const problem of answer.ok ? [] : answer.problems)
         expect(problem.field && problem.message && problem.remedy, "a problem needs field, message and remedy");
       return undefined;
@@ -81,7 +81,7 @@ export const RULE_CASES: readonly ConformanceCase[] = [
     },
   },
   {
-    name: "a need nothing can meet gets no offer",
+    name: "a need that nothing can meet gets no offer",
     async check(make, { need }) {
       const offers = await make().offers({ ...need, ...IMPOSSIBLE });
       expect(offers.length === 0, `offers() gave ${offers.length} for 4096 GPUs`);
@@ -89,7 +89,7 @@ export const RULE_CASES: readonly ConformanceCase[] = [
     },
   },
   {
-    name: "a launch key out of form is refused as invalid",
+    name: "a malformed launch key is refused as invalid",
     async check(make, tools) {
       for (const key of ["", "UPPER", "a/b", "../up", "x".repeat(65)]) {
         try {

@@ -1,7 +1,4 @@
-/**
- * Small helpers the conformance cases share: expectations that explain themselves, waiting, and a launch with
- * everything filled in.
- */
+/** Helpers of the conformance cases: expectations with messages, waiting, and launches with defaults. */
 import type { ConformanceTools } from "./conformance-case.ts";
 import type { Handle, LaunchSpec, Offer, Provider, ProviderErrorKind, WorkStatus } from "./provider.ts";
 
@@ -44,7 +41,7 @@ export interface Work {
   kind?: LaunchSpec["kind"];
 }
 
-/** Launches `work` and has it terminated when the case is over. */
+/** Launches `work`; it is terminated at the end of the case. */
 export async function launch(provider: Provider, tools: ConformanceTools, work: Work): Promise<Handle> {
   const key = work.key ?? tools.key();
   tools.cleanup.push({ provider: tools.plugin.id, key });
@@ -60,7 +57,7 @@ export async function launch(provider: Provider, tools: ConformanceTools, work: 
   );
 }
 
-/** Looks until the work is in one of `states`. */
+/** Polls until the work is in one of `states`. */
 export async function untilState(
   provider: Provider,
   tools: ConformanceTools,

@@ -1,6 +1,6 @@
 /**
- * What every provider must do, as data: one name and one check a case. `bun run conformance` and `plugin check` run
- * these same cases.
+ * The requirements of every provider, as data: a name and a check per case. `bun run conformance` and `plugin check`
+ * run these same cases.
  */
 import type { ConformanceCase, ConformanceTools, ProviderFactory } from "./conformance-case.ts";
 import { LIFE_CASES } from "./conformance-life.ts";

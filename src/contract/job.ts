@@ -1,7 +1,4 @@
-/**
- * What is known of a job of any kind: its states, its progress and result as they are stored, and the words for a
- * trainer's phases.
- */
+/** States of jobs, their stored progress and result, and the names of a trainer's phases. */
 import type { EvaluateResult } from "./spec.ts";
 import type { TrainResult } from "./trainer.ts";
 
@@ -19,22 +16,19 @@ export const JOB_STATES = [
 ] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
-/** States that nothing follows. The table of moves in jobs/state.ts is tested against this list. */
+/** Final states. The transition table in jobs/state.ts is tested against this list. */
 export const FINAL_STATES = ["succeeded", "failed", "cancelled"] as const satisfies readonly JobState[];
 export type FinalState = (typeof FINAL_STATES)[number];
 
-/** True for states that nothing follows. Takes any text, so that clients of the API can ask too. */
+/** True for final states. Accepts any text, for clients of the API. */
 export function isFinal(state: string): state is FinalState {
   return FINAL_STATES.some((final) => final === state);
 }
 
-/** States of jobs that have not ended, in the order of a job's life. */
+/** States of jobs that have not ended, in their usual order. */
 export const OPEN_STATES: readonly Exclude<JobState, FinalState>[] = JOB_STATES.filter((state) => !isFinal(state));
 
-/**
- * The memory test of a run on its longest rows: their number, their length in tokens, and the peak memory until then in
- * MiB.
- */
+/** The memory dry run on the longest rows: their number, their length in tokens, and the peak memory in MiB. */
 export interface Canary {
   rows: number;
   length: number;
@@ -44,7 +38,7 @@ export interface Canary {
   peak_gpu_reserved_mb?: number;
 }
 
-/** Last known progress of a job, as stored in `job.progress`. */
+/** The last progress of a job, as stored in `job.progress`. */
 export interface Progress {
   step?: number;
   total_steps?: number;
@@ -65,13 +59,13 @@ export interface Progress {
   models?: string[];
   /** The trainer's own plan event. */
   plan?: Record<string, number>;
-  /** What the longest rows took before the first step of the last attempt. */
+  /** The memory dry run before the first step of the last attempt. */
   canary?: Canary;
-  /** Whether the first batch of the last attempt is made of the rows as they are stored; `why` it was not compared. */
+  /** Whether the first batch of the last attempt matches the stored rows, or `why` it was not compared. */
   first_batch?: { state: "told" } | { state: "same"; rows: number } | { state: "not_compared"; why: string };
 }
 
-/** How an export compares with the model it was made of, as its trainer measured it; see docs/user-guide.md. */
+/** How an export compares with its model, as measured by the trainer; see docs/user-guide.md. */
 export interface Fidelity {
   prompts: number;
   positions: number;
@@ -89,11 +83,11 @@ export interface Fidelity {
 export interface JobResult extends Partial<TrainResult>, Partial<EvaluateResult> {
   /** Of an export. */
   fidelity?: Fidelity;
-  /** Ids of files with the curves of a training, written when somebody asks for them. */
+  /** Ids of files with the metrics of a training, written on demand. */
   result_files?: string[];
 }
 
-/** True for the result of an evaluation that has both of its sides. */
+/** True for the result of an evaluation with both sides. */
 export function isEvaluateResult(result: JobResult | null | undefined): result is JobResult & EvaluateResult {
   return typeof result?.base === "object" && result.base !== null && "tuned" in result;
 }
@@ -101,9 +95,9 @@ export function isEvaluateResult(result: JobResult | null | undefined): result i
 interface PhaseWords {
   /** In the job's list of events. */
   event: string;
-  /** On the job's page, where that says more. */
+  /** On the job's page, when it differs. */
   page?: string;
-  /** In the terminal of `quickstart`; absent for phases that no quickstart run goes through. */
+  /** In the terminal of `quickstart`; absent for phases that quickstart does not reach. */
   terminal?: string;
 }
 
@@ -112,20 +106,20 @@ const PHASES: Record<string, PhaseWords> = {
   downloading: { event: "Downloading", terminal: "Downloading" },
   loading_data: { event: "Loading the data", terminal: "Reading the rows" },
   loading_model: { event: "Loading the model", terminal: "Loading the model" },
-  canary: { event: "Sending the longest rows ahead", terminal: "Trying the longest rows" },
+  canary: { event: "Memory test (longest batches)", terminal: "Memory test (longest batches)" },
   training: { event: "Training", terminal: "First step" },
-  evaluating: { event: "Evaluating", page: "Evaluating on held-out rows", terminal: "Measuring on held-out rows" },
-  sampling: { event: "Answering sample rows", terminal: "Trying it out" },
+  evaluating: { event: "Evaluating", page: "Evaluating on validation rows", terminal: "Evaluating on validation rows" },
+  sampling: { event: "Generating samples", terminal: "Generating samples" },
   saving: { event: "Saving a checkpoint", terminal: "Saving a checkpoint" },
   uploading: { event: "Uploading files", terminal: "Storing the checkpoint" },
   serving: { event: "Serving" },
-  asking: { event: "Asking the trained model" },
-  merging: { event: "Merging the adapter into its base" },
+  asking: { event: "Generating samples with the trained model" },
+  merging: { event: "Merging the adapter into the base model" },
   writing: { event: "Writing the files" },
   comparing: { event: "Reading the files back and comparing them" },
 };
 
-/** What a trainer's phase is called at a place; null for phases that have no name there. */
+/** The name of a trainer's phase at a place; null for phases without a name there. */
 export function phaseWords(phase: string | null | undefined, place: keyof PhaseWords): string | null {
   const words = phase && Object.hasOwn(PHASES, phase) ? PHASES[phase] : undefined;
   return (place === "page" ? (words?.page ?? words?.event) : words?.[place]) ?? null;

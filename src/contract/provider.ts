@@ -1,5 +1,5 @@
 /**
- * Provider contract v1: what a GPU provider plugin implements. The host hands in every tool; a provider imports only
+ * Provider contract v1: what a GPU provider plugin implements. The host provides all tools; a provider imports only
  * these types.
  */
 import type { Need } from "./spec.ts";
@@ -15,21 +15,19 @@ export interface ProviderFailure extends Error {
   /** Seconds to wait before asking again, when the provider said so. */
   readonly retryAfterS: number | null;
   /**
-   * The host's own word for what happened (`image_missing`, `disk_full`, …), when one fits: it brings advice and the
-   * rule for retries.
+   * The host's own code for the problem (`image_missing`, `disk_full`, …), when one fits; it selects the advice and the
+   * retry rule.
    */
   readonly reason: string | null;
 }
 
-/** Tools the host hands in: providers touch the world through these alone. */
+/** Tools from the host; providers use nothing else to reach the outside. */
 export interface ProviderHost {
-  /** Installation id; every resource a provider makes bears it. */
+  /** Installation id; every resource that a provider creates is labeled with it. */
   installation: string;
-  /** A directory of the provider's own (local providers keep their state here). */
+  /** The provider's own directory (local providers keep their state here). */
   dataDir: string;
-  /**
-   * The server's data directory. Work on this machine may be shown directories below it, and nothing else of the disk.
-   */
+  /** The server's data directory. Work on this machine may get access to directories below it, and to no others. */
   root: string;
   fetch: typeof fetch;
   log: (level: "debug" | "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
@@ -37,14 +35,14 @@ export interface ProviderHost {
   /** Aborted when the server stops. */
   signal: AbortSignal;
   /**
-   * For providers that run processes of this machine: the Python interpreter of the trainer environment and the folder
-   * of its sources. Throws `transient` (with `retryAfterS`) while the environment is being made, `fatal` when it cannot
-   * be.
+   * For providers that run processes on this machine: the Python interpreter of the trainer environment and the folder
+   * of its sources. Throws `transient` (with `retryAfterS`) while the environment is being installed, `fatal` when it
+   * cannot be.
    */
   trainer: () => Promise<{ python: string; dir: string }>;
-  /** The same without making it: null while it is not there. */
+  /** The same without installing it: null when it is missing. */
   readyTrainer: () => Promise<{ python: string; dir: string } | null>;
-  /** Runs work of one name one after the other: launches of one key, or choices among one engine's GPUs. */
+  /** Runs work with the same name sequentially: launches of one key, or the choice of GPUs of one engine. */
   inTurn: <T>(name: string, work: () => Promise<T>) => Promise<T>;
   error: (
     kind: ProviderErrorKind,
@@ -53,10 +51,10 @@ export interface ProviderHost {
   ) => ProviderFailure;
 }
 
-/** One thing that could run the work now. `pricePerHour` in USD, 0 for own machines. */
+/** A resource that could run the work now. `pricePerHour` in USD, 0 for own machines. */
 export interface Offer {
   id: string;
-  /** Where: a host name or a region. */
+  /** A host name or a region. */
   location: string;
   gpus: number;
   gpuName: string | null;
@@ -69,15 +67,14 @@ export interface Offer {
   /** Free for use right now. */
   available: boolean;
   /**
-   * False for work on another machine, whatever the capability says: it reads no local paths and calls home over the
-   * network.
+   * False for work on another machine, even with the capability `local`: it cannot read local paths and calls home over
+   * the network.
    */
   local?: boolean;
 }
 
 /**
- * What to run. `argv` replaces the trainer's own command in conformance cases; null = the trainer. Never a shell
- * string.
+ * What to run. `argv` replaces the trainer's command in conformance cases; null = the trainer. Never a shell string.
  */
 export interface LaunchSpec {
   kind: "train" | "evaluate" | "serve" | "export";
@@ -87,11 +84,11 @@ export interface LaunchSpec {
   argv: string[] | null;
   env: Record<string, string>;
   /**
-   * Directories of this machine that the work reads, by absolute path. Providers that wall their work off show it
-   * these, read-only, under the same paths.
+   * Directories of this machine that the work reads, by absolute path. Providers that isolate their work mount them
+   * read-only under the same paths.
    */
   inputs?: string[];
-  /** GPUs this work alone may use, by UUID; the provider chooses free ones when they are not named. */
+  /** GPUs for the exclusive use of this work, by UUID; the provider chooses free ones when absent. */
   gpus?: string[];
 }
 
@@ -106,7 +103,7 @@ export interface LaunchContext {
 }
 
 /**
- * Where work of kind `serve` may take requests. The server talks to no other address, whatever the work announces.
+ * Where work of kind `serve` may accept requests. The server connects to no other address, whatever the work announces.
  * On this machine: Unix sockets directly in `socketDir` (an absolute path). Elsewhere: HTTP at one of `hosts`, each
  * `name` or `name:port`.
  */
@@ -119,7 +116,7 @@ export interface ServingPlace {
 export interface Handle {
   provider: string;
   key: string;
-  /** For work that serves: where it may be reached, when that is known at the launch. */
+  /** For work that serves: its allowed addresses, when known at the launch. */
   serving?: ServingPlace;
   [field: string]: unknown;
 }
@@ -129,11 +126,11 @@ export interface WorkStatus {
   state: WorkState;
   /** Exit code when exited and known. 128+n for signal n. */
   exitCode: number | null;
-  /** Provider's own word on why it ended, for people: "killed: out of memory". */
+  /** The provider's reason why it ended, for people: "killed: out of memory". */
   reason: string | null;
   startedAt: number | null;
   endedAt: number | null;
-  /** The same as in the handle, for places that are known only later. The handle's own wins. */
+  /** The same as in the handle, for addresses that are known only later. The handle takes precedence. */
   serving?: ServingPlace;
 }
 
@@ -143,7 +140,7 @@ export interface OwnedWork {
   handle: Handle;
   labels: Record<string, string>;
   state: WorkState;
-  /** GPUs it was given, by UUID, where the provider marks its work with them. */
+  /** GPUs of the work, by UUID, when the provider labels its work with them. */
   gpus?: readonly string[];
 }
 
@@ -158,20 +155,20 @@ export interface Capabilities {
 }
 
 export interface Provider {
-  /** Says whether the configuration works; problems name the field and the remedy. Never throws for bad config. */
+  /** Checks the configuration; problems name the field and the remedy. Never throws for an invalid configuration. */
   validate(): Promise<{ ok: true } | { ok: false; problems: { field: string; message: string; remedy: string }[] }>;
   /** Offers for a need, best first; an empty list means "can never run this". */
   offers(need: Need): Promise<Offer[]>;
   /** Starts the work and returns at once. Safe to repeat with the same key: returns the same handle. */
   launch(spec: LaunchSpec, offer: Offer, context: LaunchContext): Promise<Handle>;
-  /** Looks. Something that is gone is `absent`, not an error. */
+  /** The state of the work. Work that no longer exists is `absent`, not an error. */
   describe(handle: Handle): Promise<WorkStatus>;
-  /** Asks it to end; gone is success. Repeated by the host until gone. */
+  /** Asks the work to end; success when it no longer exists. The host repeats this until it is gone. */
   terminate(handle: Handle, options?: { graceS?: number }): Promise<TerminateResult>;
-  /** Everything bearing this installation's mark, for the orphan sweep. */
+  /** All work with this installation's label, for the orphan sweep. */
   listOwned(installation: string): Promise<OwnedWork[]>;
   /**
-   * The machines behind this provider, for those that have machines of their own. One that does not answer is reported
+   * The machines of this provider, for providers with their own machines. A machine that does not answer is reported
    * with its problem.
    */
   hosts?(): Promise<HostReport[]>;
@@ -179,7 +176,7 @@ export interface Provider {
   logs?(handle: Handle, options: { tail: number }): Promise<string[]>;
 }
 
-/** One machine a provider runs work on. What `nvidia-smi` printed is handed on as it is: the host reads it. */
+/** A machine of a provider. Output of `nvidia-smi` is passed on unchanged: the host parses it. */
 export interface HostReport {
   /** Stable within the provider; `[a-zA-Z0-9._-]{1,64}`. */
   id: string;
@@ -187,7 +184,7 @@ export interface HostReport {
   cpus: number;
   memoryMb: number;
   memoryFreeMb: number | null;
-  /** False for another machine than the server's, whatever the provider's capability says: it has slots of its own. */
+  /** False for a machine other than the server's, even with the capability `local`: it has its own slots. */
   local?: boolean;
   /** Load over one minute; null when not known. */
   load: number | null;
@@ -198,7 +195,7 @@ export interface HostReport {
    * NVIDIA software.
    */
   nvidia: { xml: string; list: string } | { failure: string } | null;
-  /** Why no work can run there now; null when all is well. */
+  /** Why no work can run there now; null when healthy. */
   problem: string | null;
 }
 
@@ -217,7 +214,7 @@ export interface ProviderPlugin {
   id: string;
   title: string;
   contract: typeof PROVIDER_CONTRACT;
-  /** `container` runs images, `machine` rents a machine, `process` runs processes of this machine. */
+  /** `container` runs images, `machine` rents a machine, `process` runs processes on this machine. */
   kind: "container" | "machine" | "process";
   capabilities: Capabilities;
   config: ConfigField[];

@@ -1,6 +1,6 @@
 /**
- * The job spec as valibot schemas: the same as the types of spec.ts, and the source of the JSON Schema that holds the
- * trainer's models to them.
+ * The job spec as valibot schemas: equal to the types of spec.ts, and the source of the JSON Schema that the trainer's
+ * models are tested against.
  */
 import * as v from "valibot";
 import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
@@ -11,7 +11,7 @@ const number = v.number();
 const integer = v.pipe(number, v.integer());
 const positive = v.pipe(integer, v.minValue(1));
 const count = v.pipe(integer, v.minValue(0));
-/** The strength of a term of a loss. */
+/** The weight of a loss term. */
 const weight = v.pipe(number, v.gtValue(0), v.maxValue(100));
 const precision = v.picklist(["float32", "bfloat16"]);
 const quantization = v.optional(v.picklist(["none", "nf4", "int8"]));
@@ -31,7 +31,7 @@ const dataset = v.strictObject({
 
 const tuned = v.strictObject({ model: text, checkpoint_id: text, artifact_id: text });
 
-/** What every kind of job has. */
+/** Fields of every kind of job. */
 const common = {
   version,
   base_model: baseModel,
@@ -143,8 +143,7 @@ const parallel = v.strictObject({
 const served = v.strictObject({ name: text, artifact_id: text, input: text });
 
 /**
- * The spec of every kind of job. Rules over several fields, such as that of `batch_size`, are not in it: the trainer
- * checks them.
+ * The spec of every kind of job. Rules across several fields, such as that of `batch_size`, are checked by the trainer.
  */
 export const SPEC_SCHEMAS = {
   train: v.strictObject({

@@ -1,6 +1,6 @@
 /**
- * The frozen job spec: the only thing trainer, evaluation, deployment and "reproduce" ever read. Written once when a
- * job is created.
+ * The frozen job spec: the only input of trainer, evaluation, deployment and "reproduce". Written once, when a job is
+ * created.
  */
 
 export const SPEC_VERSION = 1;
@@ -35,15 +35,15 @@ export interface DatasetRef {
 
 /**
  * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a
- * rejected answer. `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text. `prompt`: a
- * conversation to be answered, with the fields that graders name.
+ * rejected answer. `unpaired`: a conversation whose last answer is labeled good or bad. `text`: plain text. `prompt`: a
+ * conversation to answer, with the fields that graders use.
  */
 export type RowType = "chat" | "preference" | "unpaired" | "text" | "prompt";
 
 /**
  * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means
- * all, n means the top n layers alone. `dora` learns direction and magnitude of the weights apart. Both are false where
- * they are left out.
+ * all, n means only the top n layers. `dora` learns direction and magnitude of the weights separately. Both flags
+ * default to false.
  */
 export interface LoraSettings {
   type: "lora";
@@ -56,19 +56,19 @@ export interface LoraSettings {
   dora?: boolean;
 }
 
-/** No adapter: every weight of the model is trained, and the result is a whole model of the base's size. */
+/** Full fine-tuning: every weight is trained, and the result is a full model of the base's size. */
 export interface FullSettings {
   type: "full";
 }
 export type AdapterSettings = LoraSettings | FullSettings;
 
-/** What every method has. An absent `quantization` is none. */
+/** Fields of every method. Absent `quantization` = none. */
 interface AnyMethod {
   adapter: AdapterSettings;
   quantization?: Quantization;
 }
 
-/** How the frozen base's weights are held: as `precision` says, in 4 bits (NF4) or in 8 (LLM.int8()). */
+/** Quantization of the frozen base: none (as `precision` says), 4 bits (NF4) or 8 bits (LLM.int8()). */
 export type Quantization = "none" | "nf4" | "int8";
 
 /** Names and meanings are those of TRL's DPOConfig. */
@@ -77,21 +77,21 @@ export const DPO_LOSSES = [
   ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
 ] as const;
 
-/** How GRPO's loss is summed over answers of different lengths; names and meanings are those of TRL's GRPOConfig. */
+/**
+ * How GRPO's loss is normalized over answers of different lengths; names and meanings are those of TRL's GRPOConfig.
+ */
 export const GRPO_LOSSES = ["grpo", "dr_grpo", "bnpo", "dapo"] as const;
 
-/**
- * What gives answers their reward: a grader as OpenAI's API has them (docs/graders.md), checked when the job was made.
- */
+/** The grader that rewards answers, in OpenAI's format (docs/graders.md), checked when the job was created. */
 export type FrozenGrader = { type: string; name: string } & Record<string, unknown>;
 
-/** How the learning rate goes on after the warm-up; names and meanings are those of transformers. */
+/** The learning rate schedule after the warm-up; names and meanings are those of transformers. */
 export const SCHEDULERS = [
   ...(["linear", "cosine", "constant"] as const),
   ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
 ] as const;
 
-/** How the weights change. One entry a method. */
+/** The training methods, one entry per method. */
 export type MethodSettings = AnyMethod &
   (
     | {
@@ -103,7 +103,7 @@ export type MethodSettings = AnyMethod &
     /** Continued pre-training on text rows: loss on every token. */
     | { type: "pretrain" }
     /**
-     * Direct preference optimization on preference rows. `beta`: how strongly it is held to the model it began from.
+     * Direct preference optimization on preference rows. `beta`: weight of the KL penalty against the initial model.
      */
     | { type: "dpo"; loss: (typeof DPO_LOSSES)[number]; beta: number; label_smoothing: number }
     /** Odds-ratio preference optimization: no reference model. `beta` weighs the odds-ratio term. */
@@ -111,14 +111,14 @@ export type MethodSettings = AnyMethod &
     /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and of bad answers. */
     | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
     /**
-     * A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward
+     * A reward model from preference rows: the result scores answers and cannot chat. `center` keeps the mean reward
      * near zero.
      */
     | { type: "reward"; center: number }
     /**
      * Group-relative policy optimization on prompt rows: the model answers each prompt `num_generations` times at
-     * `temperature`, each answer at most `max_completion_length` tokens long, and learns from those that the grader
-     * rewards above the others. `beta`: how strongly it is held to the model it began from.
+     * `temperature`, each answer at most `max_completion_length` tokens long, and learns from answers with
+     * above-average reward. `beta`: weight of the KL penalty against the initial model.
      */
     | {
         type: "grpo";
@@ -132,13 +132,13 @@ export type MethodSettings = AnyMethod &
   );
 export type MethodName = MethodSettings["type"];
 
-/** What computes attention; names are those of transformers. */
+/** The attention implementation; names are those of transformers. */
 export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;
 
 /** Every number the trainer uses, all resolved: nothing is `auto` here. */
 export interface Hyperparameters {
   n_epochs: number;
-  /** Stops here even when the epochs are not done; null = by epochs. */
+  /** Maximum number of steps; null = by epochs. */
   max_steps: number | null;
   /** Rows of one optimizer step (per_device x accumulation x processes). */
   batch_size: number;
@@ -150,8 +150,8 @@ export interface Hyperparameters {
   weight_decay: number;
   max_grad_norm: number;
   /**
-   * Longest row in tokens; longer rows are cut at the end. With GRPO a prompt with its answer; longer prompts are left
-   * out.
+   * Maximum row length in tokens; longer rows are truncated at the end. With GRPO prompt and answer together; longer
+   * prompts are skipped.
    */
   max_length: number;
   seed: number;
@@ -159,14 +159,11 @@ export interface Hyperparameters {
   gradient_checkpointing: boolean;
   /** NEFTune: strength of the noise on the embeddings while training; absent = none. */
   neftune_alpha?: number;
-  /** Rows are laid end to end up to `max_length`, each attending to itself alone; absent = false. */
+  /** Packing: rows are concatenated up to `max_length`, each attending only to itself; absent = false. */
   packing?: boolean;
-  /**
-   * The rows of a batch are computed as one sequence, each attending to itself alone, instead of being padded; absent =
-   * false.
-   */
+  /** Padding-free: the rows of a batch form one sequence, each attending only to itself; absent = false. */
   padding_free?: boolean;
-  /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
+  /** Early stopping: evaluations in a row without a better eval loss; absent = never. */
   early_stopping?: number;
   /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */
   keep_best?: boolean;
@@ -179,9 +176,9 @@ export interface Hyperparameters {
 }
 
 /**
- * How many processes train together and what they share. `ddp`: gradients, each holds the whole model. `fsdp`, `zero3`:
- * weights, gradients and optimizer lie in parts on all. `zero2`: gradients and optimizer do. `single` is one process. A
- * GPU each, or processors (ddp) when `need.gpus` is 0.
+ * Number of processes and what they shard. `ddp`: nothing, each has the full model. `fsdp`, `zero3`: weights, gradients
+ * and optimizer. `zero2`: gradients and optimizer. `single` is one process. Each has a GPU, or CPU cores (ddp) when
+ * `need.gpus` is 0.
  */
 export interface ParallelPlan {
   processes: number;
@@ -195,16 +192,16 @@ export interface Schedule {
   eval_every: number;
   save_every: number;
   keep_checkpoints: number;
-  /** Hold-out rows answered at each checkpoint. */
+  /** Validation rows answered at each checkpoint. */
   sample_rows: number;
-  /** Hold-out rows used for eval/loss during training. */
+  /** Validation rows used for eval/loss during training. */
   eval_rows: number;
   sample_max_tokens: number;
 }
 
 /**
- * What runs the job: hash of the trainer's sources, name of its set of packages, and the id of the image for providers
- * of containers (absent = none was installed).
+ * The software of the job: hash of the trainer's sources, name of its package set, and the image id for container
+ * providers (absent = none was installed).
  */
 export interface TrainerRef {
   version: string;
@@ -219,14 +216,11 @@ export interface Need {
   cpus: number;
   memory_mb: number;
   disk_mb: number;
-  /** Ceiling in USD per hour; null = free offers only need apply no ceiling. */
+  /** Ceiling in USD per hour; null = no ceiling. */
   max_price_per_hour: number | null;
   /** Only this provider, when the user named one. */
   provider: string | null;
-  /**
-   * What the memory formula alone says it takes where it computes; what is asked for is corrected by runs of before and
-   * has a margin.
-   */
+  /** Memory by the formula alone; the requested memory is corrected by previous runs and has a margin. */
   formula_mb?: number;
 }
 
@@ -246,18 +240,18 @@ export interface TrainSpec {
   validation: DatasetRef | null;
   method: MethodSettings;
   /**
-   * The tuned model or checkpoint whose adapter, or whole weights, the run goes on from; absent = the base alone. Its
-   * files are the input `start`.
+   * The fine-tuned model or checkpoint that the run continues from; absent = the base model. Its files are the input
+   * `start`.
    */
   start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;
-  /** Absent in specs of before there was a choice: one process. */
+  /** Absent in older specs: one process. */
   parallel?: ParallelPlan;
   suffix: string | null;
-  /** Model id given to the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
+  /** Model id of the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
   output_model: string;
-  /** Answer hold-out rows with base and tuned model when training ends. */
+  /** Evaluate base and fine-tuned model on validation rows when training ends. */
   evaluate_after: boolean;
   trainer: TrainerRef;
   need: Need;
@@ -268,7 +262,7 @@ export interface EvaluateSpec {
   version: typeof SPEC_VERSION;
   kind: "evaluate";
   base_model: BaseModelRef;
-  /** The tuned side; null = the base alone. */
+  /** The fine-tuned model; null = only the base model. */
   tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
   dataset: DatasetRef;
   split: "holdout" | "train" | "validation";
@@ -276,7 +270,7 @@ export interface EvaluateSpec {
   max_new_tokens: number;
   batch_size: number;
   precision: "float32" | "bfloat16";
-  /** The base's weights as the tuned side was trained on them; absent = none. */
+  /** The quantization of the base in training; absent = none. */
   quantization?: Quantization;
   seed: number;
   trainer: TrainerRef;
@@ -290,18 +284,18 @@ export interface ServeSpec {
   base_model: BaseModelRef;
   /** Adapters by the name a request uses; `input` names the entry in `inputs`. */
   adapters: { name: string; artifact_id: string; input: string }[];
-  /** A model that was trained whole, served in place of the base; then there are no adapters. */
+  /** A full model, served in place of the base; there are no adapters then. */
   whole?: { name: string; artifact_id: string; input: string };
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
-  /** Part of each GPU's memory the engine may fill; 0.9 where it is left out. */
+  /** Share of each GPU's memory that the engine may use; default 0.9. */
   gpu_memory_fraction?: number;
   trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }
 
-/** A tuned model as files of a format, which must answer as the trained model does. */
+/** An export of a fine-tuned model, which must answer like the trained model. */
 /** Formats of exports; the k-quants are written by llama.cpp's own tool. */
 export const EXPORT_FORMATS = [
   "safetensors",
@@ -317,11 +311,11 @@ export interface ExportSpec {
   base_model: BaseModelRef;
   tuned: { model: string; checkpoint_id: string; artifact_id: string };
   format: (typeof EXPORT_FORMATS)[number];
-  /** Its hold-out rows are what both are asked; null = general questions. */
+  /** The dataset whose validation rows are compared; null = general questions. */
   dataset: DatasetRef | null;
-  /** At most so many of them. */
+  /** Maximum number of rows. */
   prompts: number;
-  /** Beyond these nothing is published: nats a token, and a share of positions. */
+  /** Limits for publishing: KL in nats per token, and a share of positions. */
   limits_of_fidelity: { kl_mean: number; top1_same: number };
   precision: "float32" | "bfloat16";
   trainer: TrainerRef;
@@ -332,7 +326,7 @@ export interface ExportSpec {
 export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec | ExportSpec;
 export type JobKind = "train" | "evaluate" | "serve" | "export";
 
-/** One side of an evaluation: means with 95% confidence intervals. Losses in nats a token. */
+/** One side of an evaluation: means with 95% confidence intervals. Losses in nats per token. */
 export interface SideScore {
   rows: number;
   tokens: number;
@@ -340,7 +334,9 @@ export interface SideScore {
   perplexity: number;
   token_accuracy: { mean: number; low: number; high: number };
   exact_match: { mean: number; low: number; high: number; count: number };
-  /** Rows whose chosen answer is likelier a token than the rejected one; rows of other types have none. */
+  /**
+   * Share of preference rows whose chosen answer is likelier per token than the rejected one; absent for other rows.
+   */
   preference?: { mean: number; low: number; high: number };
 }
 

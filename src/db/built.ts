@@ -1,11 +1,11 @@
 /**
- * Queries that are built once for each database: drizzle takes as long to build a query as SQLite takes to answer a
+ * Queries that are built once per database, because drizzle takes as long to build a query as SQLite takes to run a
  * small one.
  */
 import { getTableColumns, type Table } from "drizzle-orm";
 import type { Db } from "./types.ts";
 
-/** `build`, asked once for each database: give it the `.prepare()` of a query whose values are placeholders. */
+/** Runs `build` once per database; it returns the `.prepare()` of a query whose values are placeholders. */
 export function builtOnce<Q>(build: (db: Db) => Q): (db: Db) => Q {
   const made = new WeakMap<Db, Q>();
   return (db) => {
@@ -19,8 +19,8 @@ export function builtOnce<Q>(build: (db: Db) => Q): (db: Db) => Q {
 }
 
 /**
- * What `.values()` of a query of a whole table gave, as rows: for lists that are asked for all the time. Drizzle's own
- * mapping looks for joins and nested fields in every value.
+ * The result of `.values()` of a query of a whole table, as rows, for frequent lists. Drizzle's own mapping checks
+ * every value for joins and nested fields.
  */
 export function rowsOf<T extends Table>(table: T, values: readonly (readonly unknown[])[]): T["$inferSelect"][] {
   const columns = Object.entries(getTableColumns(table));

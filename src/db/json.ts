@@ -1,13 +1,12 @@
 /**
- * JSON on its way into the database: every text that SQL may read with `json_each`, `json_extract` or `->>` goes
- * through here.
+ * Writes JSON for the database: every text that SQL may read with `json_each`, `json_extract` or `->>` comes from here.
  */
 import { customType } from "drizzle-orm/sqlite-core";
 import { wellFormedJson } from "../lib/text/well-formed.ts";
 
 /**
- * A value as JSON for SQL. `JSON.stringify` alone writes half of a surrogate pair as an escape, which SQLite decodes to
- * bytes that are no UTF-8; the driver then ends the process, at every read. Here it is U+FFFD, as in a bound text.
+ * A value as JSON for SQL. `JSON.stringify` alone writes a lone surrogate as an escape, which SQLite decodes to invalid
+ * UTF-8; the driver then ends the process at every read. Here it becomes U+FFFD, as in a bound text.
  */
 export const sqlJson = (value: unknown): string => wellFormedJson(JSON.stringify(value));
 

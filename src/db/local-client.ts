@@ -1,14 +1,11 @@
-/**
- * Clients of a local database file that keep their statements prepared (prepared.ts): one that only reads, one for the
- * writer queue.
- */
+/** Clients of a local database file with prepared statements (prepared.ts): one for reads, one for the writer queue. */
 import type { Client, InArgs, InStatement, ResultSet, Transaction } from "@libsql/client";
 import Libsql from "libsql";
 import { type PreparedSql, positional, preparedSql } from "./prepared.ts";
 
 const BUSY_MS = 5000;
 
-/** `base` with some of its functions replaced. */
+/** `base` with some methods replaced. */
 function overlay(base: Client, own: Partial<Client>): Client {
   return new Proxy(base, {
     get(target, name) {
@@ -18,9 +15,7 @@ function overlay(base: Client, own: Partial<Client>): Client {
   });
 }
 
-/**
- * `base` with a quicker `execute` on the same file. Statements that return no rows, and everything else, go to `base`.
- */
+/** `base` with a faster `execute` on the same file. Statements without rows, and all other calls, use `base`. */
 export function quickReader(path: string, base: Client): Client {
   const database = new Libsql(path, { timeout: BUSY_MS });
   database.exec("PRAGMA query_only = ON");
@@ -43,14 +38,14 @@ export function quickReader(path: string, base: Client): Client {
   });
 }
 
-/** Runs a statement whose arguments go by position: drizzle names none. */
+/** Runs a statement with positional arguments; drizzle uses no named ones. */
 function run(prepared: PreparedSql, given: InStatement | string, more?: InArgs): ResultSet {
   const query = positional(given, more);
-  if (!query) throw new TypeError("arguments go by position");
+  if (!query) throw new TypeError("arguments must be positional");
   return prepared.execute(query.sql, query.args);
 }
 
-/** A transaction on `database`, whose statements are in `prepared`. */
+/** A transaction on `database`, with statements from `prepared`. */
 function beginWrite(database: Libsql.Database, prepared: PreparedSql): Transaction {
   let open = true;
   prepared.execute("BEGIN IMMEDIATE", []);
@@ -59,7 +54,7 @@ function beginWrite(database: Libsql.Database, prepared: PreparedSql): Transacti
     return run(prepared, given);
   }
   function close(): void {
-    // A full disk makes SQLite roll back by itself; a second ROLLBACK would hide the error that tells so.
+    // On a full disk, SQLite rolls back by itself; a second ROLLBACK would hide that error.
     if (open && database.open && database.inTransaction) prepared.execute("ROLLBACK", []);
     open = false;
   }
@@ -85,13 +80,12 @@ function beginWrite(database: Libsql.Database, prepared: PreparedSql): Transacti
 }
 
 /**
- * `base` with quicker `execute` and `transaction`, on a connection of their own set up by `pragmas`. One transaction at
- * a time and nothing beside it: the writer queue sees to that.
+ * `base` with faster `execute` and `transaction`, on a separate connection configured by `pragmas`. The writer queue
+ * ensures that only one transaction runs at a time.
  */
 export function quickWriter(path: string, base: Client, pragmas: readonly string[]): Client {
   const database = new Libsql(path);
-  // SQLite would wait inside the driver and the whole process with it: the writer queue waits instead, between two
-  // tries.
+  // Waiting inside SQLite would block the whole process; the writer queue waits instead, between two tries.
   database.exec("PRAGMA busy_timeout = 0");
   for (const pragma of pragmas) database.exec(pragma);
   const prepared = preparedSql(database);

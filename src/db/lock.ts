@@ -1,28 +1,29 @@
 /**
- * The server lock: one process owns a data directory. The system lets go of it when the process dies, however it dies.
+ * The server lock: one process owns a data directory. The operating system releases it when the process dies, even
+ * after SIGKILL.
  */
 import { Database } from "bun:sqlite";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../errors.ts";
 
-/** What the owner of a data directory says about itself in `run/owner.json`. */
+/** The content of `run/owner.json`: the owner of a data directory. */
 interface Owner {
   pid: number;
-  /** Where it answers, once it listens. */
+  /** Its address, once it listens. */
   url: string | null;
   adminSocket: string | null;
 }
 
 export interface Lock {
-  /** Replaces what `run/owner.json` says. */
+  /** Replaces `run/owner.json`. */
   announce(owner: Omit<Owner, "pid">): void;
   release(): void;
 }
 
 const ownerPath = (dataDir: string) => join(dataDir, "run", "owner.json");
 
-/** What the owner of the directory last said, or null. It may be dead: only the lock tells. */
+/** The last recorded owner of the directory, or null. It may be dead: only the lock shows that. */
 export function readOwner(dataDir: string): Owner | null {
   const path = ownerPath(dataDir);
   if (!existsSync(path)) return null;
@@ -34,7 +35,7 @@ export function readOwner(dataDir: string): Owner | null {
 }
 
 /**
- * Takes the lock: an exclusive transaction, never committed, on a tiny database of its own (`run/lock.db`).
+ * Acquires the lock: an exclusive transaction, never committed, on a separate small database (`run/lock.db`).
  * @throws AppError `data_dir_in_use` naming the process that holds it
  */
 export function acquireLock(dataDir: string): Lock {
@@ -48,7 +49,7 @@ export function acquireLock(dataDir: string): Lock {
     throw new AppError(
       "conflict",
       "data_dir_in_use",
-      `The data directory ${dataDir} is in use by another Fine-Tune Lab${owner ? ` (process ${owner.pid}${owner.url ? `, at ${owner.url}` : ""})` : ""}. Stop that one first, or give this one its own directory with --data.`,
+      `The data directory ${dataDir} is in use by another Fine-Tune Lab${owner ? ` (process ${owner.pid}${owner.url ? `, at ${owner.url}` : ""})` : ""}. Stop it first, or choose another directory with --data.`,
       { cause },
     );
   }

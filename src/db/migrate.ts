@@ -1,5 +1,5 @@
 /**
- * Brings a database to this build's schema from the embedded SQL files and the steps in code; refuses a schema newer
+ * Migrates a database to this build's schema, with the embedded SQL files and steps in code. Refuses a schema newer
  * than this build.
  */
 import { readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ interface Journal {
 }
 
 /**
- * Applies what is missing, each file in one transaction; then repairs text that an older build stored broken, once.
+ * Applies missing migrations, each in one transaction, then repairs invalid text of older builds once.
  * @param folder drizzle's migration folder (embedded in the binary)
  * @returns how many migrations were applied
  * @throws AppError `schema_newer` when the database was written by a newer build
@@ -33,7 +33,7 @@ export async function migrate(client: Client, folder: string): Promise<number> {
   return before.missing;
 }
 
-/** How a database stands to this build: what it lacks, or that a newer build wrote it. Changes nothing. */
+/** Compares a database with this build, without changes: missing migrations, or a newer build. */
 export async function schemaState(
   client: Client,
   folder: string,

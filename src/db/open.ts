@@ -8,13 +8,13 @@ import { createWriter, type Writer } from "./write.ts";
 interface Database {
   /** For reads only. */
   db: Db;
-  /** The one way to write; see write.ts. */
+  /** The only way to write; see write.ts. */
   write: Writer;
   client: Client;
   close(): Promise<void>;
 }
 
-/** A checkpoint waits for the disk and holds up whatever else the process does: rather every 16 MB than every 4. */
+/** A checkpoint waits for the disk and blocks the process, so it runs every 16 MB instead of every 4. */
 const CHECKPOINT_PAGES = 4000;
 
 const PRAGMAS = [
@@ -28,7 +28,7 @@ const PRAGMAS = [
 
 /**
  * A client with ONE connection to `url` (`file:/path` or `libsql://…` for a remote server), so that the settings above
- * hold for all it does.
+ * apply to all its statements.
  */
 export async function connect(url: string, authToken?: string): Promise<Client> {
   const client = createClient({ url, authToken, concurrency: 1, timeout: 5000 });

@@ -1,7 +1,6 @@
 /**
- * SQL that stays prepared on one connection to a database file. The client of @libsql/client prepares every statement
- * anew and defines every value of every row as a property of its own: five to eight times the work of the statement
- * itself.
+ * Prepared statements of one connection to a database file. The client of @libsql/client prepares every statement again
+ * and defines every value of every row as a property: five to eight times the work of the statement itself.
  */
 import type { InArgs, InStatement, ResultSet, Row } from "@libsql/client";
 import type Libsql from "libsql";
@@ -19,7 +18,7 @@ interface Prepared {
 interface RowShape {
   columns: string[];
   types: string[];
-  /** Makes one row: values by number through the prototype, by name as properties of its own. */
+  /** Makes one row: values by index through the prototype, by name as own properties. */
   row(values: unknown[]): Row;
 }
 
@@ -28,11 +27,11 @@ export interface PreparedSql {
   execute(sql: string, args: readonly unknown[]): ResultSet;
   /** Whether a statement returns rows. */
   returnsRows(sql: string): boolean;
-  /** Forgets every statement: before the connection is closed. */
+  /** Drops every statement, before the connection is closed. */
   clear(): void;
 }
 
-/** SQLite knows no booleans and dates, and this driver gives blobs as buffers where the client gives ArrayBuffers. */
+/** SQLite has no booleans and dates, and this driver returns blobs as buffers instead of ArrayBuffers. */
 function toSql(value: unknown): unknown {
   if (typeof value === "boolean") return value ? 1 : 0;
   if (typeof value === "number" && !Number.isFinite(value))
@@ -74,13 +73,13 @@ function shapeOf(statement: Libsql.Statement<unknown[]>): RowShape {
   return { columns, types: found.map((column) => column.type ?? ""), row: rowMaker(columns) };
 }
 
-/** A statement and its arguments by position, or null when they are named: those are left to the client. */
+/** A statement and its arguments by position, or null for named arguments, which the client handles. */
 export function positional(given: InStatement | string, more?: InArgs): { sql: string; args: unknown[] } | null {
   const { sql, args } = typeof given === "string" ? { sql: given, args: more } : given;
   return args === undefined || Array.isArray(args) ? { sql, args: args ?? [] } : null;
 }
 
-/** Keeps up to 300 statements of `database` prepared. */
+/** Keeps up to 300 prepared statements of `database`. */
 export function preparedSql(database: Libsql.Database): PreparedSql {
   const known = lruOf<Prepared>(STATEMENTS);
 
@@ -103,8 +102,7 @@ export function preparedSql(database: Libsql.Database): PreparedSql {
         return { ...result, lastInsertRowid: BigInt(lastInsertRowid), toJSON: () => result };
       }
       const found = query.statement.all(values) as unknown[][];
-      // A table that was altered since: the driver compiles the statement anew by itself, its columns are read again
-      // here.
+      // The table was altered: the driver recompiles the statement by itself, and its columns are read again here.
       if (found[0] && found[0].length !== query.rows.columns.length) query.rows = shapeOf(query.statement);
       const { columns, types, row } = query.rows;
       return {

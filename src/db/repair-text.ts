@@ -1,22 +1,22 @@
 /**
- * Repairs text that older builds stored as no UTF-8 (half of a surrogate pair): the driver ends the process when it
+ * Repairs text that older builds stored as invalid UTF-8 (lone surrogates), which ends the process when the driver
  * reads it. Runs once.
  */
 import type { Client } from "@libsql/client";
 import { wellFormedJson } from "../lib/text/well-formed.ts";
 
-/** The row of `installation` that says it was done, and when (milliseconds since 1970). */
+/** The row of `installation` that records the time of the repair (milliseconds since 1970). */
 const DONE = "text_repaired_at";
 /** Rows repaired at a time, in one transaction. */
 const PAGE = 500;
 /**
- * Every half of a surrogate pair as UTF-8 would write it: 0xED, then 0xA0 to 0xBF. No valid text holds these bytes side
- * by side.
+ * Lone surrogates as UTF-8 would encode them: 0xED, then 0xA0 to 0xBF. Valid text never contains these two bytes in
+ * sequence.
  */
 const HALVES = Array.from({ length: 32 }, (_, n) => `x'ED${(0xa0 + n).toString(16).toUpperCase()}'`);
 /**
- * Columns of JSON that SQL may look into, where the escape of a half is as bad. Without `audit_log.detail`: its bytes
- * are in the hash of its row, and nothing but `JSON.parse` reads it.
+ * JSON columns that SQL reads, where an escaped lone surrogate is as harmful. Without `audit_log.detail`: its bytes are
+ * hashed, and only `JSON.parse` reads it.
  */
 const JSON_COLUMNS = new Set([
   "artifact.metrics",
@@ -47,7 +47,7 @@ const JSON_COLUMNS = new Set([
 
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
-/** SQL that is true for values to repair. The first `instr` is enough for nearly every row. */
+/** SQL that is true for values to repair. The first `instr` decides for nearly every row. */
 function isBroken(column: string, isJson: boolean): string {
   const bytes = `cast(${column} as blob)`;
   const halves = HALVES.map((half) => `instr(${bytes}, ${half})`).join(" or ");
@@ -55,7 +55,7 @@ function isBroken(column: string, isJson: boolean): string {
   return isJson ? `(${raw} or instr(${column}, '\\ud'))` : raw;
 }
 
-/** The text that `bytes` were meant to be: each half is one U+FFFD. */
+/** The intended text of `bytes`: each lone surrogate becomes one U+FFFD. */
 function repaired(bytes: Uint8Array): string {
   const whole = Buffer.from(bytes);
   for (let at = whole.indexOf(0xed); at >= 0; at = whole.indexOf(0xed, at + 1))
@@ -89,8 +89,8 @@ async function repairColumn(client: Client, table: string, column: string): Prom
 }
 
 /**
- * Looks through every column of text once in the life of a database. Broken off, it begins again at the next start.
- * @returns how many values were written again; null when it was done before
+ * Checks every text column once in the life of a database. After an interruption it begins again at the next start.
+ * @returns how many values were repaired; null when the repair was already done
  */
 export async function repairText(client: Client): Promise<number | null> {
   const done = await client.execute({ sql: "select 1 from installation where key = ?", args: [DONE] });

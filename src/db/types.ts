@@ -1,6 +1,6 @@
-/** The type of everything that reads and writes the database. */
+/** The type of a database or transaction. */
 import type { ResultSet } from "@libsql/client";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 
-/** A drizzle database or an open transaction: both read and write the same way. */
+/** A drizzle database or an open transaction; both have the same interface. */
 export type Db = BaseSQLiteDatabase<"async", ResultSet, Record<string, never>>;

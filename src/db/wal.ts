@@ -1,6 +1,6 @@
 /**
- * Watches how large SQLite's write-ahead log is: a program that keeps a read transaction open for long lets it grow
- * without end.
+ * Watches the size of SQLite's write-ahead log, which grows without limit while another program keeps a read
+ * transaction open.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,13 +9,13 @@ import type { Clock } from "../lib/clock.ts";
 import type { Files } from "../lib/disk/files.ts";
 import type { Log } from "../lib/log.ts";
 
-/** The log is cut back to this size by itself (`journal_size_limit`), and stays near 4 MiB while nobody holds it. */
+/** SQLite truncates the log to this size (`journal_size_limit`); without readers it stays near 4 MiB. */
 const ALARM_BYTES = 64 * 2 ** 20;
 const LOOK_MS = 10_000;
-/** While it goes on, it is said again this often. */
+/** Interval of repeated warnings. */
 const AGAIN_MS = 600_000;
 
-/** What the watch needs; a context has all of it. */
+/** The parts of a context that the watch needs. */
 interface WalTools {
   config: Pick<Config, "database_url">;
   files: Pick<Files, "root">;
@@ -24,8 +24,8 @@ interface WalTools {
 }
 
 /**
- * Says in the log when the write-ahead log has grown beyond what it should, and when it is well again. Returns the
- * function that stops it.
+ * Logs when the write-ahead log is too large, and when it is small again.
+ * @returns the function that stops the watch
  */
 export function startWalWatch({ config, files, clock, log }: WalTools): () => void {
   if (config.database_url) return () => {};
@@ -45,7 +45,7 @@ export function startWalWatch({ config, files, clock, log }: WalTools): () => vo
       const mib = Math.round(bytes / 2 ** 20);
       log(
         "warn",
-        `The database's write-ahead log has grown to ${mib} MiB: another program keeps reading ${join(files.root, "lab.db")} (a backup tool, a database browser). End it; until then the log takes up disk space.`,
+        `The database's write-ahead log has grown to ${mib} MiB: another program keeps reading ${join(files.root, "lab.db")} (a backup tool, a database browser). End it; until then the log uses disk space.`,
       );
     }
   };

@@ -1,7 +1,7 @@
 /**
- * The one writer queue: every write of the process goes through here, one short transaction after the other.
- * Why: two overlapping write transactions freeze a libSQL process for the whole busy timeout, and a client that once
- * saw SQLITE_BUSY fails every later write batch (libsql-client-ts#352), so such a client is thrown away and replaced.
+ * The writer queue: all writes of the process, one short transaction after the other. Two overlapping write
+ * transactions freeze a libSQL process for the whole busy timeout, and a client that once saw SQLITE_BUSY fails every
+ * later write batch (libsql-client-ts#352), so such a client is replaced.
  */
 import type { Client } from "@libsql/client";
 import { drizzle, type LibSQLDatabase } from "drizzle-orm/libsql";
@@ -9,14 +9,17 @@ import { AppError } from "../errors.ts";
 import type { Db } from "./types.ts";
 
 interface WriteOptions {
-  /** Rows whose loss in a power cut is bearable (metrics, logs): commits without waiting for the disk. */
+  /** For rows whose loss in a power failure is acceptable (metrics, logs): commits without waiting for the disk. */
   relaxed?: boolean;
 }
 
-/** Runs `work` in one transaction and returns its result after commit. No network, no files, no second write inside. */
+/**
+ * Runs `work` in one transaction and returns its result after commit. `work` must not use network, files or a second
+ * write.
+ */
 export type Writer = <T>(work: (tx: Db) => Promise<T>, options?: WriteOptions) => Promise<T>;
 
-/** How long a write waits for another program to let go of the database, from the moment it was asked for. */
+/** Time that a write waits for another program to release the database, from its request. */
 const BUSY_MS = 5000;
 const BUSY_PAUSE_MS = 25;
 
@@ -43,13 +46,13 @@ function translate(error: unknown): unknown {
     return new AppError(
       "no_space",
       "disk_full",
-      "The server could not write: its disk is full or failing. Nothing of this request was kept; free some space and try again.",
+      "The server could not write: its disk is full or failing. Nothing of this request was stored. Free some space and try again.",
       { cause: error },
     );
   return error;
 }
 
-/** Makes the queue. `open` gives a fresh one-connection client, asked for again after one was thrown away. */
+/** Creates the queue. `open` gives a new one-connection client, also to replace a failed one. */
 export function createWriter(
   open: () => Promise<Client>,
   { busyMs = BUSY_MS } = {},
@@ -65,7 +68,7 @@ export function createWriter(
     return current;
   }
 
-  /** One try; `begun` is called once the database is ours. */
+  /** One try; `begun` is called when the transaction has begun. */
   async function attempt<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, begun: () => void): Promise<T> {
     const conn = await connection();
     if (conn.relaxed !== relaxed) {
@@ -84,8 +87,8 @@ export function createWriter(
   }
 
   /**
-   * Tries until `deadline` to have the database; nothing of `work` runs twice. Between two tries the process does other
-   * things. The deadline counts from the moment of asking, so that the last in line waits no longer than the first.
+   * Tries until `deadline` to begin; `work` never runs twice. The process is free between two tries. The deadline
+   * counts from the request, so that the last in the queue waits no longer than the first.
    */
   async function run<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, deadline: number): Promise<T> {
     let ours = false;

@@ -2,6 +2,8 @@
 import * as v from "valibot";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
+import { PageQuery, pageLimit } from "../lib/page.ts";
+import { eitherOf } from "../lib/request-fields.ts";
 import { filledName } from "../lib/text/names.ts";
 import type { Comparison, Judged } from "./statistics.ts";
 
@@ -16,7 +18,7 @@ const common = {
   name: v.optional(filledName(100)),
   max_rows: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ROWS))),
 };
-export const CreateEvaluation = v.union(
+export const CreateEvaluation = eitherOf(
   [
     v.strictObject({ ...common, job: v.pipe(v.string(), v.maxLength(100)) }),
     v.strictObject({
@@ -31,13 +33,8 @@ export const CreateEvaluation = v.union(
   "give either `job` (a training job), or `model` and `dataset`",
 );
 
-const limit = v.optional(
-  v.pipe(v.string(), v.regex(/^\d{1,3}$/), v.transform(Number), v.minValue(1), v.maxValue(100)),
-  "20",
-);
 export const ListEvaluations = v.strictObject({
-  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  limit,
+  ...PageQuery.entries,
   /** Only those of one training job. */
   job: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });
@@ -46,7 +43,7 @@ export type RowFilter = (typeof ROW_FILTERS)[number];
 export const ListRows = v.strictObject({
   /** Row id of the last one seen. */
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
-  limit,
+  limit: pageLimit(),
   filter: v.optional(v.picklist(ROW_FILTERS), "all"),
 });
 

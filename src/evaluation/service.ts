@@ -3,7 +3,7 @@
  * and judged.
  */
 
-import { and, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
+import { and, desc, eq, gt, isNull, or, sql } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";
 import { bf16Supported, trainerIdentity } from "../compute/providers/registry.ts";
 import { isEvaluateResult } from "../contract/job.ts";
@@ -11,6 +11,7 @@ import type { DatasetRef, EvaluateSpec, RowType, TrainSpec } from "../contract/s
 import { type Actor, type Ctx, perContext, systemActor } from "../ctx.ts";
 import { resolveTrainingData } from "../data/datasets/service.ts";
 import { datasetRef } from "../data/validation/model.ts";
+import { olderThan } from "../db/paging.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
@@ -278,12 +279,7 @@ export async function listEvaluations(
         page.search
           ? sql`instr(lower(${evaluation.name} || ' ' || coalesce(${evaluation.tunedModel}, '')), ${page.search.toLowerCase()}) > 0`
           : undefined,
-        from
-          ? or(
-              lt(evaluation.createdAt, from.createdAt),
-              and(eq(evaluation.createdAt, from.createdAt), lt(evaluation.id, from.id)),
-            )
-          : undefined,
+        olderThan(evaluation, from),
       ),
     )
     .orderBy(desc(evaluation.createdAt), desc(evaluation.id))

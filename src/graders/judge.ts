@@ -1,6 +1,7 @@
 /** Graders that ask a model: the conversation sent to it, its answer as strict JSON, and a bounded number of tries. */
 import type { Actor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { readUpTo } from "../lib/body.ts";
 import type { GraderMessage, LabelModelGrader, ScoreModelGrader, TokenUsage } from "./model.ts";
 import type { Filling } from "./template.ts";
 
@@ -69,14 +70,8 @@ interface Reply {
 
 /** The text of a reply, and nothing beyond `most` bytes of it. */
 async function textWithin(reply: Response, most: number): Promise<string> {
-  const parts: Uint8Array[] = [];
-  let left = most;
-  for await (const part of reply.body ?? []) {
-    parts.push(part.subarray(0, left));
-    left -= part.byteLength;
-    if (left <= 0) break;
-  }
-  return Buffer.concat(parts).toString("utf8");
+  const { bytes } = await readUpTo(reply.body, most);
+  return new TextDecoder().decode(bytes);
 }
 
 async function asked(ask: Ask, body: Record<string, unknown>, most: number, signal: AbortSignal): Promise<Reply> {

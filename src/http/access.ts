@@ -1,6 +1,4 @@
-/**
- * Who may call which route. Everything not named here needs a signed-in member; the test matrix reads this same table.
- */
+/** Who may call which route. A route that is not listed needs a signed-in member; the test matrix reads this table. */
 
 export type Access = "public" | "member" | "admin" | "trainer";
 
@@ -27,18 +25,19 @@ const ACCESS: Record<string, Access> = {
   "POST /hosts/*": "admin",
 };
 
-const exact = new Map<string, Access>();
-const prefixes: { method: string; prefix: string; access: Access }[] = [];
-for (const [key, access] of Object.entries(ACCESS)) {
-  const [method = "", path = ""] = key.split(" ");
-  if (path.endsWith("*")) prefixes.push({ method, prefix: path.slice(0, -1), access });
-  else exact.set(key, access);
-}
+const isPrefix = (key: string) => key.endsWith("*");
+const exact = new Map(Object.entries(ACCESS).filter(([key]) => !isPrefix(key)));
+const prefixes = Object.entries(ACCESS)
+  .filter(([key]) => isPrefix(key))
+  .map(([key, access]) => {
+    const [method = "", path = ""] = key.split(" ");
+    return { method, prefix: path.slice(0, -1), access };
+  });
 
 /** The access a registered route, or the path of a request, needs; `member` unless the table says otherwise. */
 export function accessOf(given: string, route: string): Access {
   const method = given === "HEAD" ? "GET" : given;
-  // The router takes a path with a slash at its end for the same route.
+  // The router matches a path with a trailing slash to the same route.
   const plain = route.length > 1 && route.endsWith("/") ? route.slice(0, -1) : route;
   const found = exact.get(`${method} ${plain}`) ?? exact.get(`* ${plain}`);
   if (found) return found;

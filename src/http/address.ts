@@ -1,8 +1,8 @@
-/** What a request asks for: the one reader of its host and path, used by everything that decides by them. */
+/** Host and path of a request, read in one place by everything that depends on them. */
 import { AppError } from "../errors.ts";
 
 const SCHEME = "http://";
-/** A host name, an IPv4 address or an IPv6 address in brackets, and perhaps a port. */
+/** A host name, an IPv4 address or an IPv6 address in brackets, with or without a port. */
 const HOST = /^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/i;
 const MAX_HOST = 260;
 const MAX_PORT = 65_535;
@@ -19,16 +19,16 @@ function isHost(host: string): boolean {
   const match = host.length <= MAX_HOST ? HOST.exec(host) : null;
   if (!match) return false;
   const port = match[1] === undefined ? 80 : Number(match[1]);
-  // The last look is the URL parser's: `256.256.256.256` and `xn--` have the form and are no hosts.
+  // The URL parser decides: `256.256.256.256` and `xn--` match the pattern but are not valid hosts.
   return port >= 1 && port <= MAX_PORT && URL.canParse(SCHEME + host);
 }
 
 /**
  * The host a request names. After this, `new URL(request.url)` does not throw.
- * @throws AppError `bad_host` when the header is no host, or the URL made of it is not absolute
+ * @throws AppError `bad_host` when the header is not a valid host, or the URL is not absolute
  */
 export function hostOf(request: Request): string {
-  // TLS ends before this server: its own URLs begin with http://, and the router counts on that.
+  // TLS ends in a proxy: URLs here begin with http://, and the router relies on that.
   const isAbsolute = request.url.startsWith(SCHEME);
   const host = request.headers.get("host") ?? (isAbsolute ? new URL(request.url).host : "");
   if (!isAbsolute || !isHost(host))

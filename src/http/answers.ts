@@ -1,21 +1,35 @@
 /**
- * Says what a route answers, in the same schemas that requests have: for the OpenAPI document, and for tests that check
- * real answers against it.
+ * What a route answers, in the same kind of schema as requests: for the OpenAPI document, and for tests that check real
+ * answers against it.
  */
 import type { DocumentDecoration } from "elysia";
-import type { GenericSchema } from "valibot";
+import * as v from "valibot";
 
 type Responses = NonNullable<DocumentDecoration["responses"]>;
 
 /**
- * The `responses` of a route's `detail` that answers 200 with JSON. The schema stays a valibot schema until the
- * document is asked for, so that starting the server does not pay for it.
+ * The `responses` of a route that answers 200 with JSON. The schema is converted when the document is requested, which
+ * keeps it out of the start of the server.
  */
-export function answers(schema: GenericSchema, description = "Done."): Responses {
+export function answers(schema: v.GenericSchema, description = "Done."): Responses {
   return { 200: { description, content: { "application/json": { schema: schema as never } } } };
 }
 
-/** The same for a route that answers something else than JSON, such as `text/csv` or `text/event-stream`. */
+/** The same for a route that answers something other than JSON, such as `text/csv` or `text/event-stream`. */
 export function answersType(type: string, description: string): Responses {
   return { 200: { description, content: { [type]: { schema: { type: "string" } } } } };
 }
+
+/** A page of a list, as `pageOf` in src/lib/page.ts makes it. */
+export const listOf = <T extends v.GenericSchema>(item: T) =>
+  v.strictObject({
+    object: v.literal("list"),
+    data: v.array(item),
+    first_id: v.nullable(v.string()),
+    last_id: v.nullable(v.string()),
+    has_more: v.boolean(),
+  });
+
+/** The answer to a DELETE: `{object, id, deleted: true}`. */
+export const deletedOf = <T extends string>(object: T) =>
+  v.strictObject({ object: v.literal(object), id: v.string(), deleted: v.literal(true) });

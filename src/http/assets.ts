@@ -1,5 +1,5 @@
 /**
- * Elysia plugin that serves stylesheets and scripts: embedded in the binary, compressed once, cached for ever under an
+ * Elysia plugin that serves stylesheets and scripts: embedded in the binary, compressed once, cached forever under an
  * address that changes with their content.
  */
 import { Elysia } from "elysia";
@@ -31,7 +31,7 @@ import upload from "../../views/assets/upload.js" with { type: "file" };
 import type { Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 
-/** Every file there is, by the name in its address; several files become one. */
+/** Every asset by the name in its address; several parts are joined into one file. */
 const FILES: Record<string, { type: string; parts: string[] }> = {
   "app.css": {
     type: "text/css; charset=utf-8",
@@ -96,7 +96,7 @@ export function assetBase(): string {
   return `/assets/${loaded.version}/`;
 }
 
-/** `GET /assets/<version>/<name>`, and `/assets/<name>` for pages that know no version. */
+/** `GET /assets/<version>/<name>`, and `/assets/<name>` for pages without a version. */
 export const assets = (ctx: Ctx) =>
   new Elysia({ name: "assets", seed: ctx.installation }).get("/assets/*", ({ request, params }) => {
     const path = params["*"].split("/");

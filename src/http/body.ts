@@ -1,10 +1,10 @@
 /**
- * How a request's body is taken: its type and size are checked first, then it is read whole here, or left to a handler
- * that streams it.
+ * Request bodies: type and size are checked first, then the body is read whole here, or left to a handler that streams
+ * it.
  */
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
-import { readBytes } from "../lib/body.ts";
+import { bodyTooLarge, readBytes } from "../lib/body.ts";
 import { parseJson } from "../lib/text/json.ts";
 import { readFields } from "./query.ts";
 
@@ -22,18 +22,18 @@ const FORM_TYPE = "application/x-www-form-urlencoded";
 /** Routes that take files of any size the configuration allows. */
 const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets\/upload)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
-/** Routes whose handlers read the body themselves (`parse: "none"`): they count the nesting of JSON too. */
+/** Routes whose handlers read the body themselves (`parse: "none"`) and check the nesting of JSON. */
 export const readsItself = (path: string) =>
   UPLOADS.test(path) || TRAINER.test(path) || /^\/v1\/(chat\/)?completions\/?$/.test(path);
 
 const typeOf = (request: Request) =>
   (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
 
-/** True when a body of this type is taken at `path`: JSON by the API, forms by pages, files by uploads. */
-function isTaken(path: string, type: string): boolean {
+/** True when `path` accepts a body of this type: JSON in the API, forms on pages, files in uploads. */
+function isAccepted(path: string, type: string): boolean {
   if (TRAINER.test(path)) return true;
   const page = !path.startsWith("/v1/");
-  // Uploads say themselves which kinds of file they take.
+  // Upload handlers check the kind of file themselves.
   if (UPLOADS.test(path)) return type !== "" && !(page && (type === JSON_TYPE || type === FORM_TYPE));
   return type === (page ? FORM_TYPE : JSON_TYPE);
 }
@@ -49,17 +49,8 @@ function wrongType(path: string, type: string): AppError {
     "unsupported_media",
     "unsupported_content_type",
     type
-      ? `This address does not take ${/^[\w.+-]+\/[\w.+-]+$/.test(type) ? type : "that content type"}. Send ${wanted}.`
-      : `The request has a body but no content-type. Send ${wanted} and say so in the header.`,
-  );
-}
-
-function tooLarge(limit: number): AppError {
-  const size = limit >= MIB ? `${Math.floor(limit / MIB)} MiB` : `${limit} bytes`;
-  return new AppError(
-    "too_large",
-    "body_too_large",
-    `The request body is larger than ${size}, the limit at this address.`,
+      ? `This address does not accept ${/^[\w.+-]+\/[\w.+-]+$/.test(type) ? type : "that content type"}. Send ${wanted}.`
+      : `The request has a body but no content-type. Send ${wanted} with a content-type header.`,
   );
 }
 
@@ -73,30 +64,30 @@ export const largestBody = (config: Config) =>
   Math.max(config.max_upload_bytes + MIB, ...BODIES.map(([, bytes]) => bytes));
 
 /**
- * Checks the declared type and size of a body before anything of it is read.
+ * Checks the declared type and size of a body before any of it is read.
  * @throws AppError `body_too_large`, `unsupported_content_type`
  */
 export function checkBody(config: Config, request: Request, path: string): void {
   const length = request.headers.get("content-length");
   if (length === "0" || (length === null && request.body === null)) return;
   const type = typeOf(request);
-  if (!isTaken(path, type)) throw wrongType(path, type);
+  if (!isAccepted(path, type)) throw wrongType(path, type);
   const limit = limitOf(config, path, type);
-  if (length !== null && Number(length) > limit) throw tooLarge(limit);
+  if (length !== null && Number(length) > limit) throw bodyTooLarge(limit);
 }
 
 /**
- * Reads and parses a body that is taken whole: the parser of every route.
- * @returns undefined when there is no body; null when there is nothing to parse, or the handler reads it itself
+ * Reads and parses a whole body: the parser of every route.
+ * @returns undefined without a body; null when there is nothing to parse, or when the handler reads the body itself
  * @throws AppError `body_too_large`, `body_too_deep`, `body_not_parsable`
  */
 export async function readWhole(config: Config, request: Request, path: string): Promise<unknown> {
-  // Anything but undefined keeps Elysia from asking for another parser.
+  // Any value but undefined stops Elysia from trying another parser.
   if (readsItself(path)) return null;
   if (request.body === null) return undefined;
   const type = typeOf(request);
   const limit = limitOf(config, path, type);
-  const bytes = await readBytes(request, limit, () => tooLarge(limit));
+  const bytes = await readBytes(request, limit);
   if (type !== JSON_TYPE) return readFields(new TextDecoder().decode(bytes));
   return bytes.byteLength === 0 ? null : parseJson(bytes);
 }

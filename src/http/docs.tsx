@@ -1,4 +1,4 @@
-/** Elysia plugin with the API's own description: `/openapi.json` for programs, `/docs` for people. */
+/** Elysia plugin with the API reference: `/openapi.json` for programs, `/docs` for people. */
 import { type AnyElysia, Elysia } from "elysia";
 import { ApiPage, type DocumentedRoute } from "../../views/pages/docs/api.tsx";
 import { VERSION } from "../assets.ts";
@@ -9,7 +9,7 @@ import { session } from "./session.ts";
 
 type Json = Record<string, unknown>;
 
-/** A few words for a schema: `string`, `integer or null`, `"a" or "b"`. */
+/** A short description of a schema: `string`, `integer or null`, `"a" or "b"`. */
 function typeOf(schema: Json): string {
   if (Array.isArray(schema.enum)) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
   if ("const" in schema) return JSON.stringify(schema.const);
@@ -46,7 +46,7 @@ function documented(operation: Operation): DocumentedRoute {
   };
 }
 
-/** @param app the application described; asked for on the first request, when every room is in it */
+/** @param app the described application; called on the first request, when all routes are registered */
 export const apiDocs = (ctx: Ctx, app: () => AnyElysia) => {
   let document: Json | null = null;
   let groups: { tag: string; routes: DocumentedRoute[] }[] | null = null;

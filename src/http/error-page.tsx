@@ -1,6 +1,6 @@
 /**
- * What a browser sees when something failed: a page in the frame, the envelope for a script, or the way to the sign-in
- * page for an unknown visitor.
+ * Answers errors to browsers: a page, the JSON envelope for a script, or a redirect to the sign-in page for an unknown
+ * visitor.
  */
 import { ErrorPage } from "../../views/pages/error.tsx";
 import type { Ctx } from "../ctx.ts";
@@ -8,11 +8,11 @@ import { type AppError, ERROR_TABLE } from "../errors.ts";
 import { cameFrom, html, pageOf } from "./html.ts";
 import { requestState } from "./request-state.ts";
 
-/** Leads to the sign-in page and back again; a sign-in that was there and has ended is said so. */
+/** Redirects to the sign-in page and back afterwards; the page says so when a session has ended. */
 function toSignIn(request: Request, headers: Record<string, string>): Response {
   const url = new URL(request.url);
   const fragment = request.headers.has("hx-request");
-  // A form that was sent, or a part of a page, is no place to come back to: the page it stands on is.
+  // A sent form or a fragment is not a page to return to; the page around it is.
   const next = request.method === "GET" && !fragment ? url.pathname + url.search : cameFrom(request);
   const query = new URLSearchParams();
   if (next) query.set("next", next);
@@ -24,7 +24,7 @@ function toSignIn(request: Request, headers: Record<string, string>): Response {
 
 /**
  * The answer to a browser for `error`.
- * @param body the error as the API tells it; htmx gets it as it is, and shows its message without touching the page
+ * @param body the error as the API reports it; htmx gets it unchanged and shows its message without replacing the page
  */
 export function errorPage(
   ctx: Ctx,

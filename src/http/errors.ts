@@ -1,8 +1,7 @@
 /**
- * Elysia plugin that turns every error into one safe answer: OpenAI's envelope for the API, a page for browsers. Causes
- * go to the log only.
+ * Elysia plugin that turns every error into a safe answer: OpenAI's envelope for the API, a page for browsers. Causes
+ * are only logged.
  */
-
 import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../errors.ts";
@@ -12,49 +11,48 @@ import { pathOf } from "./address.ts";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
 
-/** The AppError behind anything thrown; unknown things become `internal`. */
+/** The AppError for any thrown value; unknown values become `internal`. */
 export function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (error instanceof ValidationError) return fromValidation(error);
   if (error instanceof NotFoundError)
-    return new AppError("not_found", "unknown_url", "There is nothing at this address. See /docs for the API.");
-  // The parser of every body is our own, and what it refuses arrives wrapped.
+    return new AppError(
+      "not_found",
+      "unknown_url",
+      "There is nothing at this address. See /docs for the API reference.",
+    );
+  // Our own body parser throws AppErrors, which Elysia wraps.
   if (error instanceof ParseError && error.cause instanceof AppError) return error.cause;
   if (error instanceof ParseError)
     return new AppError(
       "invalid",
       "body_not_parsable",
       "The request body could not be read: send valid JSON with `content-type: application/json`.",
-      {
-        cause: error,
-      },
+      { cause: error },
     );
-  // The one way to use up the stack here is a value from outside that is nested too deeply.
+  // Only a deeply nested value from a client can exhaust the stack here.
   if (error instanceof RangeError && /call stack/i.test(error.message)) return tooDeep(undefined, error);
   return new AppError(
     "internal",
     "internal_error",
-    "Something went wrong on the server. The log holds the details under this request id.",
-    {
-      cause: error,
-    },
+    "Something went wrong on the server. The log has the details under this request id.",
+    { cause: error },
   );
 }
 
-/** True when the asker is a browser looking at a page rather than an API client. */
+/** True when a browser asks for a page, rather than an API client. */
 function wantsPage(request: Request): boolean {
   return (
     !/^\/(v1|trainer)(\/|$)/.test(pathOf(request.url)) &&
     (request.headers.get("accept") ?? "").includes("text/html") &&
-    // No page can be made for an address that is none.
+    // No page can be rendered for an invalid address.
     URL.canParse(request.url)
   );
 }
 
 /**
- * Answers a browser for an error. It is handed in where the application is put together: pages know this folder, not
- * the other way round.
- * @param body the error as the API tells it
+ * Answers a browser for an error. src/app.ts passes it in: pages import this folder, not the other way around.
+ * @param body the error as the API reports it
  */
 type ErrorPage = (
   ctx: Ctx,
@@ -70,7 +68,7 @@ function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: s
   if (status >= 500)
     ctx.log("error", error.message, { request_id: requestId, code: error.code, cause: error.cause ?? error });
   const headers: Record<string, string> = { "x-request-id": requestId };
-  // A permanent conflict must not be sent again by a client that retries every 409.
+  // Clients that retry every 409 must not retry a permanent conflict.
   if (error.kind === "conflict") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
   const body = errorBody(error);

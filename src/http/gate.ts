@@ -1,6 +1,6 @@
 /**
- * What every request passes before anything of it is read: its id, the headers of its answer, host, origin, who asks
- * and whether that may be, body and rate limits.
+ * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin checks,
+ * authentication, access, rate limit, body limits.
  */
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";
@@ -11,7 +11,7 @@ import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
 import { hostOf, pathOf } from "./address.ts";
 import { checkBody, readWhole } from "./body.ts";
-import { rateLimiter } from "./limits.ts";
+import { rateLimiter, shortDuration } from "./limits.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
 import { checkAccess } from "./session.ts";
@@ -34,7 +34,7 @@ export const gate = (ctx: Ctx) => {
       set.headers["x-request-id"] = state.id;
 
       const host = hostOf(request);
-      // Trainers carry a token of their own and no cookie; over their Unix socket they have no host name either.
+      // Trainers send their own token and no cookie, and over their Unix socket no host name.
       if (access !== "trainer") {
         if (!isOwnHost(host)) throw foreignHost();
         if (
@@ -47,13 +47,13 @@ export const gate = (ctx: Ctx) => {
         checkAccess(access, state.actor);
       }
       if (limiter && state.actor?.keyId) {
-        const turn = limiter(state.actor.keyId, ctx.clock.now());
+        const turn = limiter(state.actor.keyId, startedAt);
         Object.assign(set.headers, turn.headers);
         if (!turn.allowed)
           throw new AppError(
             "rate_limited",
             "rate_limit_exceeded",
-            `This key may make ${ctx.config.requests_per_minute} requests a minute. Wait a little and try again.`,
+            `This key may make ${ctx.config.requests_per_minute} requests a minute. Try again in ${shortDuration(turn.retryAfterS * 1000)}.`,
             { retryAfterS: turn.retryAfterS },
           );
       }

@@ -1,7 +1,4 @@
-/**
- * Turns a view into an answer: the whole page, or only the fragment htmx asked for; redirects that carry a message
- * along.
- */
+/** Turns a view into an answer: the whole page, or only the fragment htmx asked for; and redirects with a message. */
 import { h, type VNode } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
@@ -15,7 +12,7 @@ const FLASH_S = 30;
 const THEME = "theme";
 const THEME_S = 365 * 86_400;
 
-/** What a rendering needs to know of its request. */
+/** What rendering needs from its request. */
 interface PageRequest {
   request: Request;
   info: PageInfo;
@@ -29,7 +26,7 @@ const cookie = (request: Request, name: string) =>
 const flashCookie = (request: Request, value: string, maxAgeS: number) =>
   writeCookie(FLASH, value, { secure: isSecure(request), maxAgeS });
 
-/** The `Set-Cookie` value that keeps the theme somebody chose. */
+/** The `Set-Cookie` value that stores the chosen theme. */
 export const themeCookie = (request: Request, theme: string) =>
   writeCookie(THEME, theme, { secure: isSecure(request), maxAgeS: THEME_S });
 
@@ -45,7 +42,7 @@ function readFlash(request: Request): Flash | null {
   }
 }
 
-/** Facts of this request for the views; `actor` null on pages before signing in. */
+/** Facts of a request for the views; `actor` is null before signing in. */
 export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageRequest {
   const theme = cookie(request, THEME);
   return {
@@ -64,17 +61,17 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
 interface HtmlOptions {
   status?: number;
   headers?: Record<string, string>;
-  /** Parts of the page by their element id: sent alone when htmx aims at that element. */
+  /** Parts of the page by element id: sent alone when htmx targets that element. */
   fragments?: Record<string, () => VNode>;
 }
 
-/** The id of the element htmx is going to replace, from `HX-Target: div#jobs`. Null for ordinary requests. */
+/** The id of the element htmx will replace, from `HX-Target: div#jobs`; null for ordinary requests. */
 function targetId(request: Request): string | null {
   if (!request.headers.has("hx-request") || request.headers.get("hx-history-restore-request")) return null;
   return request.headers.get("hx-target")?.split("#")[1] ?? null;
 }
 
-/** Renders `page`, or the one of `fragments` the request aims at. */
+/** Renders `page`, or the one of `fragments` that the request targets. */
 export function html(of: PageRequest, page: VNode, options: HtmlOptions = {}): Response {
   const target = targetId(of.request);
   const fragment = target ? options.fragments?.[target] : undefined;
@@ -89,7 +86,7 @@ export function html(of: PageRequest, page: VNode, options: HtmlOptions = {}): R
   return new Response(fragment ? body : `<!doctype html>${body}`, { status: options.status ?? 200, headers });
 }
 
-/** Sends the browser on after a form: 303, or `HX-Redirect` under htmx. `location` is a path of this site. */
+/** Redirects after a form: 303, or `HX-Redirect` under htmx. `location` is a path of this site. */
 export function redirect(request: Request, location: string, flash?: Flash | string): Response {
   const headers = new Headers({ "cache-control": "no-store" });
   if (flash) {
@@ -102,12 +99,12 @@ export function redirect(request: Request, location: string, flash?: Flash | str
   return new Response(null, { status: htmx ? 200 : 303, headers });
 }
 
-/** `path` when it is an address of this site, else "/": a `next` parameter must not lead elsewhere. */
+/** `path` when it is an address of this site, else "/": a `next` parameter must not lead to another site. */
 export function safePath(path: string | null | undefined): string {
   return path && /^\/(?![/\\])[^\p{Cc}]*$/u.test(path) && !path.includes("\\") ? path : "/";
 }
 
-/** The page of this site that the request came from; null when it came from elsewhere or does not say. */
+/** The page of this site that the request came from; null for another or unknown origin. */
 export function cameFrom(request: Request): string | null {
   const from = URL.parse(request.headers.get("referer") ?? "");
   const host = request.headers.get("host") ?? new URL(request.url).host;

@@ -1,16 +1,16 @@
-/** How a request that is sent again is recognized: by its Idempotency-Key, or as a client's retry of the same body. */
+/** Recognizes repeated requests: by Idempotency-Key, or as a client's retry of the same body. */
 import type { Actor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { sha256Hex } from "../lib/ids.ts";
 
-/** The hash of a request by whom, to where and with what it was sent. */
+/** Hash of sender, path and body of a request. */
 function requestHash(actor: Actor, path: string, body: unknown): string {
   return sha256Hex(JSON.stringify([actor.keyId ?? actor.userId, path, body]));
 }
 
 /**
- * What a request is recognized by when it is sent again.
- * @throws AppError `invalid_value` for an Idempotency-Key that is empty, too long or not printable
+ * The marks by which a repeated request is recognized.
+ * @throws AppError `invalid_value` for an Idempotency-Key that is empty, too long or has unprintable characters
  */
 export function marksOf(actor: Actor, request: Request, path: string, body: unknown) {
   const key = request.headers.get("idempotency-key");

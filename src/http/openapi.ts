@@ -1,7 +1,4 @@
-/**
- * The OpenAPI document of every route under /v1, made from the very schemas that validate requests, and the same as a
- * page without scripts.
- */
+/** The OpenAPI document of every route under /v1, generated from the schemas that validate requests. */
 import { toJsonSchema } from "@valibot/to-json-schema";
 import type { AnyElysia } from "elysia";
 import type { GenericSchema } from "valibot";
@@ -9,7 +6,7 @@ import { accessOf } from "./access.ts";
 
 type Json = Record<string, unknown>;
 
-/** One route as the page and the document show it. */
+/** One route, for the reference page and the document. */
 export interface Operation {
   method: string;
   /** In OpenAPI's form: `/v1/jobs/{id}`. */
@@ -20,36 +17,39 @@ export interface Operation {
   tag: string;
   query: Json | null;
   body: Json | null;
-  /** By status, as OpenAPI has them. */
+  /** By status, in OpenAPI's form. */
   responses: Json;
   detail: Json;
+}
+
+/** The options of `eitherOf`, which checks field names before it compares them; any other schema as it is. */
+function described(schema: GenericSchema & { pipe?: readonly unknown[] }): GenericSchema {
+  const last = schema.pipe?.at(-1);
+  return isValibot(last) && last.type === "union" ? last : schema;
 }
 
 function isValibot(schema: unknown): schema is GenericSchema {
   return typeof schema === "object" && schema !== null && "~standard" in schema && "kind" in schema;
 }
 
-/**
- * JSON Schema of what a client sends (`input`) or gets (`output`); what cannot be expressed (transforms, own checks) is
- * left out.
- */
+/** JSON Schema of what a client sends (`input`) or gets (`output`), without transforms and custom checks. */
 function schemaOf(schema: unknown, typeMode: "input" | "output" = "input"): Json | null {
   if (!isValibot(schema)) return null;
-  const { $schema: _, $defs, ...rest } = toJsonSchema(schema, { typeMode, errorMode: "ignore" });
-  return written(rest, ($defs ?? {}) as Json) as Json;
+  const { $schema: _, $defs, ...rest } = toJsonSchema(described(schema), { typeMode, errorMode: "ignore" });
+  return inlined(rest, ($defs ?? {}) as Json) as Json;
 }
 
-/** A schema with the references to its own `$defs` written out: inside the document they would lead nowhere. */
-function written(node: unknown, defs: Json, within: readonly string[] = []): unknown {
-  if (Array.isArray(node)) return node.map((each) => written(each, defs, within));
+/** A schema with its `$defs` inlined: inside the document, references to them would not resolve. */
+function inlined(node: unknown, defs: Json, within: readonly string[] = []): unknown {
+  if (Array.isArray(node)) return node.map((each) => inlined(each, defs, within));
   if (typeof node !== "object" || node === null) return node;
   const name = /^#\/\$defs\/(.+)$/.exec(String((node as Json).$ref ?? ""))?.[1];
-  // One that holds itself has no end: anything goes there.
-  if (name !== undefined) return within.includes(name) ? {} : written(defs[name], defs, [...within, name]);
-  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, written(value, defs, within)]));
+  // A schema that contains itself is cut off: any value is described there.
+  if (name !== undefined) return within.includes(name) ? {} : inlined(defs[name], defs, [...within, name]);
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, inlined(value, defs, within)]));
 }
 
-/** The answers a route names, with their valibot schemas as JSON Schema. */
+/** The answers a route documents, with their valibot schemas as JSON Schema. */
 function responsesOf(given: unknown): Json {
   const responses = (given ?? { 200: { description: "Done." } }) as Record<string, Json>;
   return Object.fromEntries(
@@ -70,7 +70,7 @@ function responsesOf(given: unknown): Json {
   );
 }
 
-/** All documented routes, in the order of the rooms. */
+/** All documented routes, in the order in which they are registered. */
 export function operationsOf(app: AnyElysia): Operation[] {
   return app.routes
     .filter((route) => route.path.startsWith("/v1/") && route.hooks?.detail?.hide !== true)
@@ -128,7 +128,7 @@ const ERROR = {
   required: ["error"],
 };
 
-/** The whole document, OpenAPI 3.1. */
+/** The document, OpenAPI 3.1. */
 export function documentOf(app: AnyElysia, version: string): Json {
   const paths: Record<string, Json> = {};
   for (const operation of operationsOf(app)) {
@@ -145,7 +145,7 @@ export function documentOf(app: AnyElysia, version: string): Json {
       responses: {
         ...responses,
         default: {
-          description: "Refused or failed.",
+          description: "The request was refused or failed.",
           content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
         },
       },

@@ -1,9 +1,9 @@
 /**
- * Fields of a query or a form as they were written: text stays text. Elysia itself would make lists of texts with
- * commas and values of texts that look like JSON.
+ * Reads the fields of a query or a form as text. Elysia's own parser would split text at commas and parse text that
+ * looks like JSON.
  */
 
-/** Names and values of `a=1&b=2`; a name that is there several times has them all, in order. */
+/** Names and values of `a=1&b=2`; a repeated name has all its values, in order. */
 export function readFields(text: string): Record<string, string | string[]> {
   const fields: Record<string, string | string[]> = Object.create(null);
   for (const [name, value] of new URLSearchParams(text)) {

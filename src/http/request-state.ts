@@ -1,4 +1,4 @@
-/** What the gate found out about a request, kept beside it for the plugins that run later. */
+/** What the gate found out about a request, kept on the request for the plugins that run later. */
 import type { Actor } from "../ctx.ts";
 import type { Access } from "./access.ts";
 
@@ -6,20 +6,21 @@ export interface RequestState {
   id: string;
   /** Monotonic milliseconds at arrival. */
   startedAt: number;
-  /** Who asks; null = no valid credentials, or a trainer's request or an asset, where nobody is looked for. */
+  /** Who sent it; null = no valid credentials, or a trainer's request or an asset, which are not looked up. */
   actor: Actor | null;
-  /** The access the gate decided by; a route that needs another is refused. */
+  /** The access the gate checked; a route that needs another one refuses the request. */
   access: Access;
   /** Browsers reach this server over https: its cookies say so. */
   secure: boolean;
 }
 
-const states = new WeakMap<Request, RequestState>();
+const STATE = Symbol("request state");
+type Marked = Request & { [STATE]?: RequestState };
 
-export function setRequestState(request: Request, state: RequestState): void {
-  states.set(request, state);
+export function setRequestState(request: Marked, state: RequestState): void {
+  request[STATE] = state;
 }
 
-export function requestState(request: Request): RequestState | undefined {
-  return states.get(request);
+export function requestState(request: Marked): RequestState | undefined {
+  return request[STATE];
 }

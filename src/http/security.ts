@@ -1,6 +1,4 @@
-/**
- * What browsers are told about every answer, and which requests are refused before anyone looks at their credentials.
- */
+/** Security headers of every answer, and the host and origin checks that precede authentication. */
 import { hostname } from "node:os";
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
@@ -16,7 +14,7 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** Headers of every answer; a handler may replace one (caching of assets). */
+/** Headers of every answer; a handler may replace one, for example to cache assets. */
 export function securityHeaders(config: Config): Record<string, string> {
   return {
     "content-security-policy": POLICY,
@@ -40,13 +38,13 @@ function nameOf(host: string): string {
     .replace(/\.$/, "");
 }
 
-/** An IP address cannot be pointed elsewhere by a foreign name server, a name can. */
+/** An IP address cannot be redirected by a foreign name server, a name can. */
 const isAddress = (name: string) =>
   /^\d{1,3}(\.\d{1,3}){3}$/.test(name) || (name.includes(":") && /^[0-9a-f:.]+$/.test(name));
 
 /**
- * Refuses names that are not ours: a page of a foreign site whose name was re-pointed at this machine (DNS rebinding)
- * would else count as same origin.
+ * Accepts only this server's names. Otherwise a foreign site whose name resolves to this machine (DNS rebinding) would
+ * count as same origin.
  */
 export function hostCheck(config: Config): (host: string) => boolean {
   const own = hostname().toLowerCase();
@@ -69,16 +67,15 @@ export const foreignOrigin = () =>
   new AppError(
     "forbidden",
     "foreign_origin",
-    "This request came from another site and was refused. Reload the page and try again; if a proxy stands in front, set public_url to the address people use.",
+    "This request came from another site and was refused. Reload the page and try again; behind a proxy, set public_url to the address people use.",
   );
 
-/** Methods that change nothing; every other one must prove where it comes from. */
+/** Methods that change nothing; all others need a matching origin. */
 export const isSafeMethod = (method: string) => method === "GET" || method === "HEAD" || method === "OPTIONS";
 
 /**
- * True when a request that may carry a cookie comes from a page of this server. Browsers send `Origin` with every
- * unsafe request and cannot be made to lie; a request with neither header is no browser's and gets through only without
- * a cookie.
+ * True when a request comes from a page of this server. Browsers send `Origin` with every unsafe request, and pages
+ * cannot forge it. A request without both headers is not from a browser; it is accepted only without a cookie.
  */
 export function isOwnOrigin(headers: Headers, host: string, config: Config): boolean {
   const site = headers.get("sec-fetch-site");

@@ -1,7 +1,4 @@
-/**
- * Elysia plugin every room uses: gives handlers who asks, and refuses what the access table does not allow for the
- * route that was found.
- */
+/** Elysia plugin of all routes: provides the actor, and enforces the access table for the matched route. */
 import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
@@ -20,7 +17,7 @@ const notSignedIn = () =>
   );
 
 /**
- * Refuses whoever may not call a route.
+ * Refuses actors that may not call a route.
  * @throws AppError `invalid_api_key` (401), `admin_only` (403)
  */
 export function checkAccess(access: Access, actor: Actor | null): void {
@@ -31,25 +28,24 @@ export function checkAccess(access: Access, actor: Actor | null): void {
 }
 
 /**
- * Gives handlers `actor`, and the query as it was written. On public and trainer routes without credentials it is
- * nobody (empty ids).
+ * Provides `actor` and the query as text. On public and trainer routes without credentials, the actor has empty ids.
  */
 export const session = (ctx: Ctx) =>
   new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, (context) => {
     const { request, route } = context;
-    // Before it is checked against a route's schema.
+    // Before the query is checked against the route's schema.
     if (request.url.includes("?")) context.query = readQuery(request.url) as typeof context.query;
     const state = requestState(request);
     const access = accessOf(request.method, route);
-    // The gate decided by the path as it was sent. A route that needs something else was reached past it.
+    // The gate checked the path as it was sent. A route that needs other access was reached by an ambiguous path.
     if (state?.access !== access)
       throw new AppError(
         "invalid",
         "ambiguous_path",
-        "Write the path of this address plainly, as the API describes it.",
+        "The path is ambiguous. Write it exactly as in the API reference.",
       );
     checkAccess(access, state.actor);
-    // Trainers post what a tokenizer wrote: their text is repaired where it is read.
+    // Trainers post the output of a tokenizer, which is repaired where it is read.
     if (access !== "trainer") checkText(context.query, context.body);
     return { actor: state.actor ?? NOBODY };
   });

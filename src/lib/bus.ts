@@ -1,9 +1,9 @@
 /**
- * After-commit events between rooms: a room tells what happened, rooms to its right listen. Carries ids only; listeners
+ * After-commit events between rooms: a room reports what happened, later rooms listen. Events carry only ids; listeners
  * read the rest.
  */
 
-/** Every event there is. `org` is the organization the thing belongs to. */
+/** Every event. `org` is the organization that the object belongs to. */
 export interface BusEvents {
   "dataset.changed": { org: string; datasetId: string; versionId: string | null };
   "file.changed": { org: string; fileId: string };
@@ -17,12 +17,12 @@ export interface BusEvents {
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */
   "job.batch": { org: string; jobId: string; batchId: number };
   "checkpoint.added": { org: string; jobId: string; checkpointId: string; step: number };
-  /** A serve job takes requests at `address`. */
+  /** A serve job accepts requests at `address`. */
   "job.ready": { org: string; jobId: string; address: string; models: string[] };
   "evaluation.changed": { org: string; evaluationId: string };
   "sweep.changed": { org: string; sweepId: string; state: string };
   "deployment.changed": { org: string; deploymentId: string; state: string };
-  /** Hosts were looked at; `ids` are those whose state an administrator or a maintenance window changed. */
+  /** Hosts were inspected; `ids` are those whose state an administrator or a maintenance window changed. */
   "hosts.changed": { ids: string[] };
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
@@ -30,7 +30,7 @@ export interface BusEvents {
 
 export type BusName = keyof BusEvents;
 
-/** One event as data: what work inside a transaction hands back, to be emitted after the commit. */
+/** One event as data: returned from inside a transaction, to be emitted after the commit. */
 export type BusMessage = { [N in BusName]: { name: N; event: BusEvents[N] } }[BusName];
 
 /** Emits messages in order. */
@@ -45,7 +45,7 @@ export interface Bus {
   on<N extends BusName>(name: N, listener: Listener<N>): () => void;
 }
 
-/** A bus that never lets one listener's error reach the emitter; `onError` gets it. */
+/** A bus that isolates the emitter from errors of listeners; `onError` receives them. */
 export function createBus(onError: (name: string, error: unknown) => void): Bus {
   const listeners = new Map<string, Set<Listener<never>>>();
   return {

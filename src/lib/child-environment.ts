@@ -1,6 +1,6 @@
 /**
- * The environment that programs started by the server get: enough to find files, a proxy and a package index, and
- * nothing of the server's own.
+ * The environment of programs that the server starts: enough to find files, a proxy and a package index, without the
+ * server's own settings.
  */
 
 const NAMES = new Set([
@@ -10,7 +10,7 @@ const NAMES = new Set([
   "LANG",
   "LC_ALL",
   "LC_CTYPE",
-  // Where pip looks for its own settings and keeps its downloads.
+  // Where pip finds its settings and keeps its downloads.
   "XDG_CONFIG_HOME",
   "XDG_CONFIG_DIRS",
   "XDG_CACHE_HOME",
@@ -22,8 +22,8 @@ const NAMES = new Set([
 const PATTERNS = [/^PIP_/, /^(https?|all|no)_proxy$/i];
 
 /**
- * `from` without everything that is not on the list above: tokens of the server (FTL_*) and whatever else its
- * environment holds never reach pip, a build hook of a package, or a helper. `more` is added as it is.
+ * The variables of `from` that are on the list above, and `more`. Tokens of the server (FTL_*) and other variables
+ * never reach pip, a build hook of a package, or a helper.
  */
 export function cleanEnvironment(
   more: Record<string, string> = {},

@@ -1,4 +1,4 @@
-/** Time as a tool that tests can replace: wall time in milliseconds and a sleep that can be aborted. */
+/** A clock that tests can replace: wall time in milliseconds, and a sleep that can be aborted. */
 
 export interface Clock {
   /** Milliseconds since 1970. */

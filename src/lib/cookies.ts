@@ -1,11 +1,11 @@
-/** Cookies of this site: their names, how they are read and how they are written. */
+/** Names, reading and writing of cookies. */
 
-/** The name in use: under https the prefix makes browsers refuse the cookie from anywhere but this host over TLS. */
+/** The full name: with https, the prefix makes browsers accept the cookie only from this host over TLS. */
 export function cookieName(name: string, secure: boolean): string {
   return secure ? `__Host-${name}` : name;
 }
 
-/** The value of the cookie `name` in a Cookie header; null when it is not there. */
+/** The value of the cookie `name` in a Cookie header; null when absent. */
 export function readCookie(header: string | null, name: string): string | null {
   for (const part of (header ?? "").split(";")) {
     const at = part.indexOf("=");
@@ -15,13 +15,13 @@ export function readCookie(header: string | null, name: string): string | null {
 }
 
 interface CookieOptions {
-  /** Browsers reach the site over https. */
+  /** True when browsers reach the site over https. */
   secure: boolean;
-  /** Seconds until it ends; 0 removes it. */
+  /** Seconds until it expires; 0 removes it. */
   maxAgeS: number;
 }
 
-/** A `Set-Cookie` value for the whole site, out of reach of scripts. `name` is the one without prefix. */
+/** A `Set-Cookie` value for the whole site, hidden from scripts. `name` is without prefix. */
 export function writeCookie(name: string, value: string, { secure, maxAgeS }: CookieOptions): string {
   return `${cookieName(name, secure)}=${value}; Path=/; Max-Age=${maxAgeS}; HttpOnly; SameSite=Lax${secure ? "; Secure" : ""}`;
 }

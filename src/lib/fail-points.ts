@@ -1,5 +1,5 @@
 /**
- * Places where a test may kill the server, to prove that nothing is lost there. Off unless the setting `fail_points`
+ * Places where a test can kill the server, to prove that nothing is lost there. Off unless the setting `fail_points`
  * names them.
  */
 import { AppError } from "../errors.ts";
@@ -8,27 +8,27 @@ import { AppError } from "../errors.ts";
 export const FAIL_POINTS = {
   "launch.before": "the attempt is stored, its work is not started",
   "launch.started": "the work is started, its handle is not stored",
-  "exit.seen": "the work was seen to have ended, nothing of that is stored",
-  "exit.stored": "the end of an attempt is stored, nobody was told",
-  "terminate.before": "an attempt is over, its work was not told to end",
-  "terminate.gone": "the work of an attempt is gone, that is not stored",
+  "exit.seen": "the work was seen to have ended, none of that is stored",
+  "exit.stored": "the end of an attempt is stored, nobody was notified",
+  "terminate.before": "an attempt is over, its work was not terminated yet",
+  "terminate.gone": "the work of an attempt is terminated, that is not stored",
   "events.stored": "a trainer's events are stored, the trainer has no answer",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;
 
-/** How often each armed point is still to be passed before it strikes. Null = off, the only case in production. */
-let armed: Map<string, number> | null = null;
+/** Ends this process on the spot, as `kill -9` does, when the point is armed and its count is reached. */
+export type FailPoints = (name: FailPoint) => void;
 
 /**
- * Arms points for the rest of this process: `launch.started` strikes the first time, `events.stored@20` the twentieth.
- * @param setting comma-separated; null disarms
+ * Arms points of a server: `launch.started` strikes the first time, `events.stored@20` the twentieth.
+ * @param setting comma-separated; null = no point is armed, the only case in production
  * @throws AppError `config_invalid` for a point that does not exist
  */
-export function armFailPoints(setting: string | null): void {
-  armed = null;
-  if (!setting) return;
-  const found = new Map<string, number>();
+export function armFailPoints(setting: string | null): FailPoints {
+  if (!setting) return () => {};
+  /** Passes left until each point strikes. */
+  const armed = new Map<string, number>();
   for (const part of setting.split(",")) {
     const [name = "", count = "1"] = part.trim().split("@");
     if (!Object.hasOwn(FAIL_POINTS, name) || !/^[1-9]\d{0,5}$/.test(count))
@@ -38,18 +38,12 @@ export function armFailPoints(setting: string | null): void {
         `Setting "fail_points": "${part.trim()}" is not NAME or NAME@COUNT with a NAME of ${Object.keys(FAIL_POINTS).join(", ")}.`,
         { param: "fail_points" },
       );
-    found.set(name, Number(count));
+    armed.set(name, Number(count));
   }
-  armed = found;
-}
-
-/** Ends this process on the spot, as `kill -9` does, when the point is armed and its count is reached. */
-export function failPoint(name: FailPoint): void {
-  const left = armed?.get(name);
-  if (!armed || left === undefined) return;
-  if (left > 1) {
+  return (name) => {
+    const left = armed.get(name);
+    if (left === undefined) return;
+    if (left === 1) process.kill(process.pid, "SIGKILL");
     armed.set(name, left - 1);
-    return;
-  }
-  process.kill(process.pid, "SIGKILL");
+  };
 }

@@ -1,45 +1,41 @@
-/**
- * Runs work a few at a time and lets the askers take turns, so that one who asks often does not keep the others
- * waiting.
- */
+/** Runs a few pieces of work at a time, with turns between callers: frequent callers do not keep the others waiting. */
 import { AppError } from "../errors.ts";
 
 interface FairQueueOptions {
   /** Work that runs at the same time. */
   slots: number;
-  /** Work that waits, of all askers together and of one of them. More is refused. */
+  /** Waiting work of all callers and of one caller. More is refused. */
   maxWaiting: number;
   maxWaitingEach: number;
-  /** The refusal: its code, and what it is about, as in "Too many Python graders". */
+  /** Code and subject of the refusal, as in "Too many Python graders". */
   code: string;
   what: string;
 }
 
 export interface FairQueue {
   /**
-   * Runs `work` when there is a slot. Of those that wait, the asker with the least work running is next; equals take
-   * turns.
-   * @param asker who takes turns with others; null for the server's own work, which is never refused
-   * @param signal takes waiting work out of the queue; work that runs has to look at it itself
+   * Runs `work` when a slot is free. The waiting caller with the least running work is next; equals take turns.
+   * @param asker the caller; null for the server's own work, which is never refused
+   * @param signal removes waiting work from the queue; running work must check it itself
    * @throws AppError `rate_limited` when too much waits; the reason of `signal`; whatever `work` throws
    */
   run<T>(asker: string | null, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
-  /** How much runs and how much waits now. */
+  /** Number of running and of waiting pieces of work. */
   counts(): { running: number; waiting: number };
 }
 
 const RETRY_AFTER_S = 5;
 
 interface Asker {
-  /** What waits, first come first; each starts its work. */
+  /** Waiting work in order of arrival; each function starts its work. */
   line: Set<() => void>;
   running: number;
-  /** Number of the start that was its last. */
+  /** Sequence number of its last start. */
   served: number;
 }
 
 export function createFairQueue(options: FairQueueOptions): FairQueue {
-  /** Those with work that runs or waits. */
+  /** Callers with running or waiting work. */
   const askers = new Map<string | null, Asker>();
   let running = 0;
   let waiting = 0;
@@ -47,7 +43,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
 
   const before = (a: Asker, b: Asker) => a.running - b.running || a.served - b.served;
 
-  /** Starts the work of whoever is next. */
+  /** Starts the next work. */
   function next(): void {
     if (running >= options.slots) return;
     const [chosen] = [...askers.values()].filter(({ line }) => line.size > 0).sort(before);
@@ -77,7 +73,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   }
 
   function refuse(mine: boolean): AppError {
-    const whose = mine ? "of yours are waiting already" : "are waiting";
+    const whose = mine ? "of yours are already waiting" : "are waiting";
     const message = `Too many ${options.what} ${whose}. Try again in a few seconds.`;
     return new AppError("rate_limited", options.code, message, { retryAfterS: RETRY_AFTER_S });
   }
@@ -88,7 +84,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     if (key !== null && waiting >= options.maxWaiting) throw refuse(false);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const stop = () => {
-      // Its turn may have come in the same moment; then `run` looks at the signal itself.
+      // Its turn may have come at the same moment; then `run` checks the signal.
       if (!asker.line.delete(resolve)) return;
       waiting--;
       reject(signal?.reason);

@@ -1,4 +1,4 @@
-/** Makes ids and secrets: a readable prefix and random characters from a CSPRNG. */
+/** Generates ids and secrets: a readable prefix and random characters from a CSPRNG. */
 
 const ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -13,7 +13,7 @@ export function randomChars(length: number): string {
   return out;
 }
 
-/** Known id prefixes, as users see them. OpenAI's own where it has one. */
+/** Id prefixes, as users see them; OpenAI's where it has one. */
 const ID_PREFIX = {
   organization: "org-",
   user: "user-",

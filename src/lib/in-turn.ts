@@ -1,8 +1,8 @@
-/** Runs work of one name one after the other, and work of different names side by side. */
+/** Runs work with the same name sequentially, and work with different names concurrently. */
 
 export type InTurn = <T>(name: string, work: () => Promise<T>) => Promise<T>;
 
-/** A new set of names; each is forgotten once nothing waits under it. */
+/** A new set of names; a name is dropped when nothing waits for it. */
 export function createInTurn(): InTurn {
   const last = new Map<string, Promise<unknown>>();
   return (name, work) => {

@@ -1,4 +1,4 @@
-/** Takes `HOST:PORT` apart. */
+/** Splits `HOST:PORT`. */
 
 /** Host without brackets and port; `[::1]:80` too. */
 export function splitListen(listen: string): { hostname: string; port: number } {

@@ -1,6 +1,5 @@
 /**
- * Structured log lines on standard error: JSON when not on a terminal, short text when on one; control characters and
- * secrets removed.
+ * Structured log lines on standard error: JSON, or short text on a terminal, without control characters and secrets.
  */
 import { clean, cleanFields } from "./text/redact.ts";
 
@@ -10,7 +9,7 @@ export type Log = (level: Level, message: string, fields?: Fields) => void;
 
 const ORDER: Level[] = ["debug", "info", "warn", "error"];
 
-/** A logger writing lines at or above `level` to `out`. */
+/** A logger that writes lines at or above `level` to `out`. */
 export function createLog(level: Level, out: { write(text: string): unknown; isTTY?: boolean } = process.stderr): Log {
   return (at, message, fields = {}) => {
     if (ORDER.indexOf(at) < ORDER.indexOf(level)) return;

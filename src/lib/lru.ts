@@ -1,4 +1,4 @@
-/** A map that holds at most so many entries and drops the one unused for longest. */
+/** A map with a maximum size that evicts the least recently used entry. */
 
 export interface Lru<V> {
   get(key: string): V | undefined;

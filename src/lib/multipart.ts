@@ -9,7 +9,7 @@ interface Part {
   /** File name as the client sent it; null for plain fields. Never to be trusted as a path. */
   filename: string | null;
   contentType: string | null;
-  /** The content. What is not read is skipped when the next part is asked for. */
+  /** The content. Unread content is skipped when the next part is requested. */
   body: AsyncGenerator<Uint8Array>;
 }
 
@@ -23,7 +23,7 @@ const broken = (detail: string) =>
 export function boundaryOf(contentType: string | null): string | null {
   if (!contentType || !/^multipart\/form-data\s*(;|$)/i.test(contentType)) return null;
   const match = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))/i.exec(contentType);
-  if (!match) throw broken("the content-type header names no boundary");
+  if (!match) throw broken("the content-type header has no boundary");
   return match[1] ?? match[2] ?? null;
 }
 
@@ -50,13 +50,13 @@ function parameter(header: string, name: string): string | null {
 }
 
 /**
- * The parts of a form in their order. A part's body must be read before the next part is asked for.
+ * The parts of a form in their order. A part's body must be read before the next part is requested.
  * @throws AppError `multipart_broken` when the body ends too early or is malformed
  */
 export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: string): AsyncGenerator<Part> {
   const delimiter = Buffer.from(`\r\n--${boundary}`, "latin1");
   const source = body[Symbol.asyncIterator]();
-  // The first boundary has no line break before it; giving it one makes all boundaries alike.
+  // The first boundary has no line break before it; adding one makes all boundaries alike.
   let held: Buffer = Buffer.from("\r\n");
   let ended = false;
   let inside = true;
@@ -73,7 +73,7 @@ export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: 
     return true;
   }
 
-  /** Bytes up to the next boundary, which is taken off as well. */
+  /** Bytes up to the next boundary, which is consumed as well. */
   async function* content(): AsyncGenerator<Uint8Array> {
     for (;;) {
       const at = held.indexOf(delimiter);
@@ -102,7 +102,7 @@ export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: 
         held = held.subarray(at + 2);
         return text;
       }
-      if (held.length > limit) throw broken("a part has too long headers");
+      if (held.length > limit) throw broken("the headers of a part are too long");
       if (!(await more())) throw broken("it ended inside the headers of a part");
     }
   }
@@ -111,7 +111,7 @@ export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: 
   for (let count = 0; ; count++) {
     while (held.length < 2) if (!(await more())) throw broken("it ended at a boundary");
     if (held.toString("latin1", 0, 2) === "--") {
-      // What follows the closing boundary means nothing, but is read so that the connection can be used again.
+      // Data after the closing boundary is ignored, but read so that the connection can be reused.
       do held = Buffer.alloc(0);
       while (await more());
       return;
@@ -123,7 +123,7 @@ export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: 
       const header = await line(MAX_HEADER_BYTES);
       if (header === "") break;
       size += header.length;
-      if (size > MAX_HEADER_BYTES) throw broken("a part has too long headers");
+      if (size > MAX_HEADER_BYTES) throw broken("the headers of a part are too long");
       const colon = header.indexOf(":");
       if (colon > 0) headers.set(header.slice(0, colon).trim().toLowerCase(), header.slice(colon + 1).trim());
     }
@@ -133,7 +133,7 @@ export async function* readMultipart(body: AsyncIterable<Uint8Array>, boundary: 
     inside = true;
     const filename = parameter(disposition, "filename");
     yield { name, filename, contentType: headers.get("content-type") ?? null, body: content() };
-    // A reader that stopped early ended its own generator; a fresh one goes on where it left off.
+    // A reader that stopped early ended its generator; a new one continues from there.
     if (inside) for await (const _ of content());
   }
 }

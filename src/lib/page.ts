@@ -1,4 +1,13 @@
 /** Cursor paging in OpenAI's form: `{object: "list", data, first_id, last_id, has_more}`. */
+import * as v from "valibot";
+import { id, whole } from "./request-fields.ts";
+
+/** The `limit` of a list's query: 1 to 100. */
+export const pageLimit = (fallback = 20) => v.optional(whole(1, 100), fallback);
+
+/** Query of a list: `limit` 1 to 100 (20), `after` the last id of the previous page. */
+export const PageQuery = v.strictObject({ limit: pageLimit(), after: v.optional(id) });
+export type PageQuery = v.InferOutput<typeof PageQuery>;
 
 interface Page<T> {
   object: "list";
@@ -8,20 +17,20 @@ interface Page<T> {
   has_more: boolean;
 }
 
-/** What a list on a page shows: rows, and whether there are more after `last`. */
+/** A page of a list in the UI: rows, and whether there are more after `last`. */
 export interface Listed<T> {
   items: T[];
   hasMore: boolean;
   last: string | null;
 }
 
-/** The rows to show of `limit + 1` fetched ones. */
+/** Makes a page of the UI from `limit + 1` fetched rows. */
 export function listed<T extends { id: string }>(rows: T[], limit: number): Listed<T> {
   const items = rows.slice(0, limit);
   return { items, hasMore: rows.length > limit, last: items.at(-1)?.id ?? null };
 }
 
-/** Makes a page from `limit + 1` fetched rows: the one too many only says that there is more. */
+/** Makes a page of the API from `limit + 1` fetched rows: the extra row only shows that there are more. */
 export function pageOf<T extends { id: string }>(rows: T[], limit: number): Page<T> {
   const data = rows.slice(0, limit);
   return {

@@ -1,5 +1,6 @@
 /**
- * Reads pip's requirement files as this project writes them: one exact version each, with hashes on lines that go on.
+ * Reads pip requirement files as this project writes them: one exact version per package, with hashes on continuation
+ * lines.
  */
 
 export interface Pin {
@@ -12,7 +13,10 @@ export interface Pin {
   hashes: string[];
 }
 
-/** The pins of a requirement file; comments are passed over. @throws Error naming a line that is no exact pin */
+/**
+ * The pins of a requirement file; comments are skipped.
+ * @throws Error naming a line that is not an exact pin
+ */
 export function readPins(text: string): Pin[] {
   const lines = text
     .replace(/\\\r?\n/g, " ")
@@ -29,7 +33,7 @@ export function readPins(text: string): Pin[] {
   });
 }
 
-/** The pins as a requirement file. `head` are comment lines without their mark. */
+/** The pins as a requirement file. `head` are comment lines without `#`. */
 export function writePins(head: readonly string[], pins: readonly Pin[]): string {
   const blocks = pins.map(({ name, version, marker, hashes }) =>
     [`${name}==${version}${marker ? ` ; ${marker}` : ""}`, ...hashes.map((hash) => `    --hash=sha256:${hash}`)].join(

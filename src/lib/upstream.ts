@@ -1,6 +1,4 @@
-/**
- * Talks to an engine of ours at `unix:/path` or `http://host:port`: one way to reach it, for probes and for requests.
- */
+/** Connects to an inference engine at `unix:/path` or `http://host:port`, for probes and requests. */
 import { lstatSync } from "node:fs";
 
 /** `fetch` arguments for `path` at `address`. */
@@ -10,8 +8,8 @@ function upstreamTarget(address: string, path: string): { url: string; unix?: st
 }
 
 /**
- * `fetch` to an engine. Redirects are never followed, nor is a link in the place of a socket: an engine has no business
- * sending us elsewhere. The engine's directory is its own to write, so this is looked at each time.
+ * `fetch` to an engine. Redirects are not followed, and a link in place of a socket is refused: an engine must not send
+ * us elsewhere. The engine can write its directory, so this is checked each time.
  */
 export async function upstreamFetch(address: string, path: string, init: RequestInit = {}): Promise<Response> {
   const { url, unix } = upstreamTarget(address, path);
@@ -19,12 +17,12 @@ export async function upstreamFetch(address: string, path: string, init: Request
   return fetch(url, { ...init, redirect: "error", ...(unix ? { unix } : {}) });
 }
 
-/** True for an address only this machine can reach, whose engine reads local paths. */
+/** True for an address on this machine, whose engine can read local paths. */
 export function isLocalAddress(address: string): boolean {
   return address.startsWith("unix:/");
 }
 
-/** True for addresses an engine may announce: a Unix socket, or plain or secure HTTP. */
+/** True for addresses that an engine may announce: a Unix socket, HTTP or HTTPS. */
 export function isEngineAddress(address: string): boolean {
   return /^unix:\/[^\0]{1,200}$/.test(address) || /^https?:\/\/[A-Za-z0-9.[\]:-]{1,255}\/?$/.test(address);
 }

@@ -1,7 +1,7 @@
 /** Whose address a request counts as, with proxies in front and with people who pretend to be behind one. */
 import { expect, test } from "bun:test";
 import { loadConfig } from "../../src/config.ts";
-import { peerOf } from "../../src/http/peer.ts";
+import { peerReader } from "../../src/http/peer.ts";
 
 const PROXIES = "127.0.0.1, 10.0.0.0/8, fd00::/8";
 
@@ -24,9 +24,10 @@ test.each(cases)("%s", (_, trusted, peer, forwarded, client) => {
   const headers: Record<string, string> =
     forwarded === null ? {} : { "x-forwarded-for": forwarded.replace("\u0000", "") };
   const request = new Request("http://localhost/", { headers });
-  expect(peerOf(config, { requestIP: () => (peer === null ? null : { address: peer }) }, request)).toBe(client);
+  const server = { requestIP: () => (peer === null ? null : { address: peer }) };
+  expect(peerReader(config)(server, request)).toBe(client);
 });
 
-test("what is no address is refused at the start, by the name of the setting", () => {
+test("a proxy that is not an address is refused at the start, by the name of the setting", () => {
   expect(() => loadConfig({ data_dir: "/nowhere", trusted_proxies: "my-proxy" }, {})).toThrow("trusted_proxies");
 });

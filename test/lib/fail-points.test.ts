@@ -5,13 +5,13 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";
-import { armFailPoints, FAIL_POINTS, failPoint } from "../../src/lib/fail-points.ts";
+import { armFailPoints, FAIL_POINTS } from "../../src/lib/fail-points.ts";
 
 const config = (more: Record<string, string>) => loadConfig({}, { FTL_DATA_DIR: "/tmp/ftl-none", ...more });
 
 test("they are off by default", () => {
   expect(config({}).fail_points).toBeNull();
-  armFailPoints(null);
+  const failPoint = armFailPoints(null);
   for (const name of Object.keys(FAIL_POINTS)) failPoint(name as keyof typeof FAIL_POINTS);
 });
 
@@ -25,7 +25,6 @@ test.each(["0.0.0.0:3900", "10.0.0.5:80", "[::1]:3900"])(
 
 test.each(["nonsense", "exit.seen@0", "exit.seen@x", "exit.seen,toString"])("%s is no fail point", (setting) => {
   expect(() => armFailPoints(setting)).toThrow(/"fail_points"/);
-  armFailPoints(null);
 });
 
 test.each([
@@ -34,8 +33,8 @@ test.each([
 ])("%s kills the process as kill -9 does, the %d. time", (setting, count) => {
   const source = join(import.meta.dir, "../../src/lib/fail-points.ts");
   const code = `
-    const { armFailPoints, failPoint } = await import(${JSON.stringify(source)});
-    armFailPoints(${JSON.stringify(setting)});
+    const { armFailPoints } = await import(${JSON.stringify(source)});
+    const failPoint = armFailPoints(${JSON.stringify(setting)});
     for (let n = 1; n < 9; n++) { process.stdout.write(String(n)); failPoint("exit.seen"); }`;
   const run = Bun.spawnSync([process.execPath, "-e", code]);
   expect(run.signalCode).toBe("SIGKILL");

@@ -269,7 +269,7 @@ describe("what failed", () => {
     const part = await ask({ ...fragment("jobs"), host: "localhost", referer: "http://localhost/jobs/new" });
     expect(part.headers.get("hx-redirect")).toBe("/login?next=%2Fjobs%2Fnew&ended=1");
     const page = await t.request("GET", "/login?next=%2Fjobs&ended=1", { as: "anonymous", headers: PAGE });
-    expect(await page.text()).toContain("Your sign-in has ended");
+    expect(await page.text()).toContain("Your session has ended");
   });
 });
 

@@ -59,7 +59,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),
   "POST /v1/admin/orgs": () => ({ name: "matrix" }),
-  "POST /v1/datasets": (e) => ({ file_id: e.file, file: e.file }),
+  "POST /v1/datasets": (e) => ({ file_id: e.file }),
   "POST /v1/datasets/:id/rows": () => ({
     messages: [
       { role: "user", content: "a" },

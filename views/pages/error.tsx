@@ -1,4 +1,4 @@
-/** The page of something that failed: what happened, what to do, and the number under which the log has it. */
+/** The error page: what happened, what to do, and the request id to look up in the log. */
 import type { ComponentChildren } from "preact";
 import { usePage } from "../context.ts";
 import { BareLayout, Layout } from "../layout.tsx";
@@ -12,7 +12,7 @@ interface ErrorProps {
   message: string;
   code: string;
   requestId: string;
-  /** A form was sent, rather than a page asked for. */
+  /** The request sent a form, rather than asking for a page. */
   sent: boolean;
   /** Path of the page the reader came from. */
   back: string | null;
@@ -27,30 +27,30 @@ const LISTS: Record<string, string> = {
   hosts: "All hosts",
 };
 
-/** Title and advice by status; the message of the error itself stands between them. */
+/** Title and advice by status; the error message is shown between them. */
 function wordsFor({ status, sent }: ErrorProps, email: string | undefined): [string, ComponentChildren] {
   const kept = sent ? "Go back: what you typed is still in the form." : null;
   if (status === 404)
     return [
       "Not found",
-      "It may have been deleted, the link may be cut short, or it belongs to an organization you are not in.",
+      "It may have been deleted, the link may be incomplete, or it belongs to another organization.",
     ];
   if (status === 403)
     return [
       "Not allowed",
       <>{email ? `You are signed in as ${email}. ` : ""}Ask an administrator to do it, or to change your role.</>,
     ];
-  if (status === 409 || status === 410) return ["That is no longer possible", kept];
+  if (status === 409 || status === 410) return ["No longer possible", kept];
   if (status === 413) return ["Too large", kept];
   if (status === 429) return ["Too many requests", "Wait a little, then try again."];
   if (status === 507) return ["The disk is full", "An administrator can free space; see Administration, Status."];
-  if (status === 503) return ["Not available just now", "Try again in a moment. Running jobs go on meanwhile."];
+  if (status === 503) return ["Temporarily unavailable", "Try again in a moment. Running jobs continue."];
   if (status >= 500)
     return [
       "Something went wrong",
-      "Running jobs and endpoints go on. Try again; if it happens again, give the request id below to whoever runs this installation: the server's log has the cause under it.",
+      "Running jobs and endpoints continue. Try again. If it happens again, give the request id below to your administrator: the server log has the cause.",
     ];
-  return ["That could not be done", kept];
+  return ["Request refused", kept];
 }
 
 function Body(props: ErrorProps) {
@@ -61,7 +61,7 @@ function Body(props: ErrorProps) {
   return (
     <div class="error-page stack">
       <p class="number mono">{props.status}</p>
-      {/* What the server says of its own faults is for programs; the advice says it better. */}
+      {/* The message of an internal error is for programs; the advice below replaces it. */}
       {props.status === 500 ? null : <p class="wrap-any">{props.message}</p>}
       {advice ? <p class={props.status === 500 ? undefined : "muted"}>{advice}</p> : null}
       <div class="row">

@@ -1,6 +1,6 @@
 /**
- * The audit log: every change leaves a row in the transaction that makes it, chained by hashes so that a changed or
- * missing row shows.
+ * The audit log: every change writes an entry in its own transaction. Entries are chained by hashes, which reveals
+ * changed and missing entries.
  */
 import { and, asc, desc, eq, gt, lt, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -23,10 +23,10 @@ function hashOf(previousHash: string, row: Hashed): string {
 }
 
 /**
- * Writes one row in the caller's transaction: it is there exactly when the change is.
+ * Writes one entry in the caller's transaction, which commits both or neither.
  * @param action noun and verb, `job.create`
- * @param target id of what was acted on
- * @param detail plain facts for people; never a secret
+ * @param target id of the changed object
+ * @param detail facts for people; never a secret
  */
 export async function audit(
   tx: Db,
@@ -44,14 +44,14 @@ export async function audit(
     at: ctx.clock.now(),
     actor: actor.via === "cli" ? "cli" : actor.userId,
     action,
-    // What is hashed must be what is read back: no undefined, no dates, no text that cannot be stored.
+    // The hashed value must equal the stored one: no undefined, no dates, no text that cannot be stored.
     target: storable(target),
     detail: JSON.parse(sqlJson(actor.keyId ? { ...detail, key: actor.keyId } : detail)),
   };
   await tx.insert(auditLog).values({ ...row, previousHash, hash: hashOf(previousHash, row) });
 }
 
-/** Rows of the organization, newest first. `after` is the id of the last row of the page before. */
+/** Entries of the organization, newest first. `after` is the last id of the previous page. */
 export async function listAudit(
   ctx: Ctx,
   actor: Actor,
@@ -75,15 +75,15 @@ export async function listAudit(
     .limit(page.limit);
 }
 
-/** The highest number ever given out: a log whose last rows were cut off ends before it. */
+/** The highest sequence number ever assigned: a log with missing last entries ends before it. */
 async function lastNumber(ctx: Pick<Ctx, "db">): Promise<number> {
   const rows = await ctx.db.all<{ seq: number }>(sql`SELECT seq FROM sqlite_sequence WHERE name = 'audit_log'`);
   return rows[0]?.seq ?? 0;
 }
 
 /**
- * Walks the whole chain, 1,000 rows at a time.
- * @returns `brokenAt`: the first row that does not follow from the one before it, or `end` when rows at the end are
+ * Verifies the whole log, 1,000 entries at a time.
+ * @returns `brokenAt`: the first entry that does not follow from the previous one, or `end` when the last entries are
  *   missing
  */
 export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<{ rows: number; brokenAt: string | null }> {

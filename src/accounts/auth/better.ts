@@ -1,6 +1,6 @@
 /**
- * better-auth for one context: its writes go through the writer queue, its hashes through our gate. Loaded on the first
- * sign-in, not at the start.
+ * better-auth for one context: it writes through the writer queue and hashes through src/accounts/auth/passwords.ts.
+ * Loaded on the first sign-in, not at the start.
  */
 import { type Ctx, perContext } from "../../ctx.ts";
 import * as schema from "../../db/schema/auth.ts";
@@ -15,7 +15,7 @@ export function isHttps(ctx: Ctx): boolean {
   return ctx.config.public_url?.startsWith("https://") ?? false;
 }
 
-/** Bears the installation's mark: cookies of one host are shared by all its ports. */
+/** The cookie name contains the installation id, because all ports of a host share cookies. */
 export function sessionCookie(ctx: Ctx): string {
   return `ftl-session-${ctx.installation.slice(0, 6)}`;
 }
@@ -23,8 +23,8 @@ export function sessionCookie(ctx: Ctx): string {
 type Step = (tx: Db) => unknown;
 
 /**
- * A query being built, not yet bound to a connection: every method call is remembered, and awaiting it plays the calls
- * on the transaction the writer queue hands out. So better-auth cannot open a write transaction beside ours.
+ * A query builder without a connection: it records every method call, and awaiting it replays the calls on a
+ * transaction of the writer queue. better-auth therefore cannot open a second write transaction.
  */
 function deferred(ctx: Ctx, build: Step): object {
   return new Proxy(
@@ -45,7 +45,7 @@ function deferred(ctx: Ctx, build: Step): object {
   );
 }
 
-/** Reads go to the reading connection, writes to the queue. */
+/** A database that reads on the reading connection and writes through the queue. */
 function queuedDb(ctx: Ctx): Db {
   return new Proxy(ctx.db, {
     get(target, name, receiver) {
@@ -76,7 +76,10 @@ async function build(ctx: Ctx) {
       disableSignUp: true,
       minPasswordLength: PASSWORD_MIN,
       maxPasswordLength: PASSWORD_MAX,
-      password: { hash: hashPassword, verify: ({ password, hash }) => verifyPassword(password, hash) },
+      password: {
+        hash: (password) => hashPassword(ctx, password),
+        verify: ({ password, hash }) => verifyPassword(ctx, password, hash),
+      },
     },
     session: { expiresIn: SESSION_S, disableSessionRefresh: true, cookieCache: { enabled: false } },
     user: {
@@ -98,5 +101,5 @@ async function build(ctx: Ctx) {
   });
 }
 
-/** The sign-in library of a server, built when it is first asked for. */
+/** The sign-in library of a server, created on first use. */
 export const betterAuthOf = perContext(build);

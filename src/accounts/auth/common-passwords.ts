@@ -1,4 +1,4 @@
-/** Passwords that attackers try first; those shorter than the minimum need no entry. Compared in lower case. */
+/** Passwords that attackers try first. Those shorter than the minimum need no entry. Compared in lower case. */
 
 const COMMON = new Set(
   `00000000 000000000 0000000000 0987654321 11111111 111111111 1111111111 1111aaaa 11223344 1122334455
@@ -48,10 +48,7 @@ yankees1 youtube1 zaq12wsx zaq1zaq1 zxcvbnm, zxcvbnm1 zxcvbnm123 zxczxczxc
 `.split(/\s+/),
 );
 
-/**
- * True for a well-known password, also with `!`, `.` or digits hung on, and for one character or a short run of
- * characters repeated.
- */
+/** True for a well-known password, also with `!`, `.` or digits appended, and for a repeated run of 1 to 3 characters. */
 export function isCommonPassword(password: string): boolean {
   const text = password.toLowerCase();
   if (COMMON.has(text) || /^(.{1,3})\1+$/.test(text)) return true;

@@ -15,31 +15,44 @@ export const Email = v.pipe(
   v.email("must be an e-mail address"),
 );
 
-/** Query of a list: `limit` 1 to 100 (20), `after` an id. */
-export const PageQuery = v.strictObject({
-  limit: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^\d{1,3}$/, "must be a whole number"),
-      v.transform(Number),
-      v.minValue(1),
-      v.maxValue(100),
-    ),
-    "20",
-  ),
-  after: v.optional(v.pipe(v.string(), v.maxLength(200))),
-});
-
 export const CreateKey = v.strictObject({
   name: Name,
   /** Days until the key stops working; null = never. */
   expires_in_days: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650))), null),
 });
 
-/** A key for clients; the secret itself is only in the answer that makes it. */
-export function keyView(row: KeyRow) {
+/** A key without its secret. Times are Unix seconds. */
+export const KeyView = v.strictObject({
+  object: v.literal("api_key"),
+  id: v.string(),
+  name: v.string(),
+  /** The first characters of the secret. */
+  prefix: v.string(),
+  user: v.strictObject({ id: v.string(), email: v.string() }),
+  created_at: v.number(),
+  last_used_at: v.nullable(v.number()),
+  expires_at: v.nullable(v.number()),
+});
+export type KeyView = v.InferOutput<typeof KeyView>;
+
+/** A key that was just created; only this answer contains the secret. */
+export const NewKeyView = v.strictObject({ ...KeyView.entries, key: v.string() });
+export type NewKeyView = v.InferOutput<typeof NewKeyView>;
+
+/** Who sent the request. */
+export const MeView = v.strictObject({
+  object: v.literal("user"),
+  id: v.string(),
+  email: v.nullable(v.string()),
+  role: v.picklist(["admin", "member"]),
+  organization: v.string(),
+  via: v.picklist(["session", "key", "cli", "system"]),
+});
+export type MeView = v.InferOutput<typeof MeView>;
+
+export function keyView(row: KeyRow): KeyView {
   return {
-    object: "api_key" as const,
+    object: "api_key",
     id: row.id,
     name: row.name,
     prefix: row.prefix,
@@ -50,9 +63,9 @@ export function keyView(row: KeyRow) {
   };
 }
 
-export function meView(actor: Actor) {
+export function meView(actor: Actor): MeView {
   return {
-    object: "user" as const,
+    object: "user",
     id: actor.userId,
     email: actor.email,
     role: actor.role,

@@ -1,6 +1,5 @@
 /**
- * Lets work in progress end when the access it runs by does: a revoked key, an ended session, a disabled user, a
- * changed role.
+ * Ends a request in progress when its access ends: a revoked key, an ended session, a disabled user, a changed role.
  */
 import { and, eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -8,35 +7,35 @@ import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { resolveActor } from "./service.ts";
 
-/** Follows one request for as long as it is answered. Call `stop` at the end. */
+/** Watches the access of one request until it is answered. Call `stop` at the end. */
 export interface AccessWatch {
   /** Aborted when access ends or the client disconnects; `ended` says which. */
   readonly signal: AbortSignal;
   /** True once access has ended. */
   readonly ended: boolean;
-  /** Resolves when a check in progress is decided; null when there is none. Await it before sending anything more. */
+  /** Resolves when a check in progress is done; null when there is none. Await it before sending more data. */
   settled(): Promise<unknown> | null;
   /** Checks the credentials now. */
   check(): Promise<unknown>;
   stop(): void;
 }
 
-/** The 401 for a request whose access ended while it was answered. */
+/** The 401 of a request whose access ended while it was being answered. */
 export function accessEnded(): AppError {
   return new AppError(
     "unauthenticated",
     "access_ended",
-    "Access ended while this request was answered: the API key was revoked, the session ended, or the account changed. Sign in or send another key.",
+    "Access ended while this request was being answered: the API key was revoked, the session ended, or the account changed. Sign in or send another key.",
   );
 }
 
-/** Whether the request would still be let in as the same user of the same organization in the same role. */
+/** Whether the request would still be accepted as the same user, organization and role. */
 async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolean> {
   if (request.headers.has("authorization") || request.headers.has("cookie")) {
     const now = await resolveActor(ctx, request);
     return now?.userId === actor.userId && now.org === actor.org && now.role === actor.role;
   }
-  // Asked by the server itself on the actor's behalf: there are no credentials, only the account and its key.
+  // The server itself asks on the actor's behalf: there are no credentials, only the account and its key.
   const [found] = await ctx.db
     .select({ role: user.role, banned: user.banned })
     .from(user)
@@ -54,8 +53,8 @@ async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolea
 }
 
 /**
- * Follows the access `actor` has by `request`. A check that fails for another reason ends access too.
- * Work of the server itself (`system`, `cli`) only ends with the request's signal.
+ * Watches the access that `actor` has through `request`. A check that fails for another reason ends access too.
+ * Work of the server itself (`system`, `cli`) ends only with the request's signal.
  */
 export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWatch {
   const stopper = new AbortController();
@@ -69,7 +68,7 @@ export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWat
     const decided = isValid(ctx, actor, request).then(
       (valid) => valid || end(),
       (cause) => {
-        ctx.log("warn", "access could not be checked, so it ended", { user: actor.userId, cause });
+        ctx.log("warn", "access could not be verified and was ended", { user: actor.userId, cause });
         end();
       },
     );
@@ -79,10 +78,10 @@ export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWat
     pending = all;
     return all;
   };
-  const onLeave = () => stopper.abort();
-  request.signal.addEventListener("abort", onLeave, { once: true });
-  const stops = [() => request.signal.removeEventListener("abort", onLeave)];
-  if (request.signal.aborted) onLeave();
+  const onDisconnect = () => stopper.abort();
+  request.signal.addEventListener("abort", onDisconnect, { once: true });
+  const stops = [() => request.signal.removeEventListener("abort", onDisconnect)];
+  if (request.signal.aborted) onDisconnect();
   if (actor.via === "key" || actor.via === "session") {
     stops.push(
       ctx.bus.on("key.revoked", (event) => {
@@ -92,7 +91,7 @@ export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWat
         if (actor.userId === event.userId) void check();
       }),
     );
-    // Access may have ended between the look at the credentials and now.
+    // Access may have ended since the credentials were checked.
     void check();
   }
   return {

@@ -1,6 +1,7 @@
-/** Accounts: who a request comes from, users, and API keys. */
-import { and, desc, eq, isNull, lt, or } from "drizzle-orm";
+/** Accounts: the actor behind a request, users, and API keys. */
+import { and, desc, eq, isNull } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { account, apiKey, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -10,10 +11,10 @@ import { actorOfKey, forgetKeys } from "../keys/cache.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
 
-/** Live keys of one user. */
+/** Active keys of one user. */
 const MAX_KEYS = 500;
 
-/** A key as listed: never the secret. Times in milliseconds. */
+/** A key as listed, without its secret. Times in milliseconds. */
 export interface KeyRow {
   id: string;
   org: string;
@@ -28,8 +29,8 @@ export interface KeyRow {
 }
 
 /**
- * The actor behind a request, or null without valid credentials. A bearer key wins over a cookie: whoever sends a wrong
- * key is nobody, whatever else the request carries.
+ * The actor behind a request, or null without valid credentials. A bearer key takes precedence over a cookie: a request
+ * with a wrong key has no actor, even with a valid cookie.
  */
 export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | null> {
   const authorization = request.headers.get("authorization");
@@ -41,8 +42,8 @@ export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | 
 }
 
 /**
- * Makes a key. The secret is in the answer and nowhere else.
- * @param input.userId whose key; only administrators make keys for others
+ * Creates a key. Only the answer contains the secret.
+ * @param input.userId owner of the key; only administrators create keys for others
  */
 export async function createKey(
   ctx: Ctx,
@@ -72,12 +73,7 @@ export async function createKey(
       .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt)))
       .limit(1)
       .offset(MAX_KEYS - 1);
-    if (full)
-      throw new AppError(
-        "conflict",
-        "too_many_keys",
-        `A user may have ${MAX_KEYS} keys. Revoke the ones that are not used.`,
-      );
+    if (full) throw new AppError("conflict", "too_many_keys", `A user may have ${MAX_KEYS} keys. Revoke unused ones.`);
     if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organization.");
     const values = {
       id,
@@ -100,7 +96,7 @@ export async function createKey(
   return { id, key, row };
 }
 
-/** Revokes a key at once. Members revoke their own, administrators any of their organization. */
+/** Revokes a key at once. Members revoke their own keys, administrators any key of their organization. */
 export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   await ctx.write(async (tx) => {
     const [row] = await tx
@@ -117,36 +113,39 @@ export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<voi
   ctx.bus.emit("key.revoked", { org: actor.org, keyId: id });
 }
 
-/** Keys of the organization that still work, newest first; members see their own only. */
+/** Unrevoked keys of the organization, newest first; members see only their own. */
 export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
-  const conditions = [eq(apiKey.org, actor.org), isNull(apiKey.revokedAt)];
-  if (actor.role !== "admin") conditions.push(eq(apiKey.userId, actor.userId));
-  if (page.after) {
-    const [at] = await ctx.db
-      .select({ id: apiKey.id, createdAt: apiKey.createdAt })
-      .from(apiKey)
-      .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)));
-    if (!at) throw notFound("key", page.after);
-    const older = or(lt(apiKey.createdAt, at.createdAt), and(eq(apiKey.createdAt, at.createdAt), lt(apiKey.id, at.id)));
-    if (older) conditions.push(older);
-  }
+  const [cursor] = page.after
+    ? await ctx.db
+        .select({ id: apiKey.id, createdAt: apiKey.createdAt })
+        .from(apiKey)
+        .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)))
+    : [];
+  if (page.after && !cursor) throw notFound("key", page.after);
   const rows = await ctx.db
     .select({ key: apiKey, email: user.email })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
-    .where(and(...conditions))
+    .where(
+      and(
+        eq(apiKey.org, actor.org),
+        isNull(apiKey.revokedAt),
+        actor.role === "admin" ? undefined : eq(apiKey.userId, actor.userId),
+        olderThan(apiKey, cursor),
+      ),
+    )
     .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
     .limit(page.limit);
   return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
 }
 
-/** What a new account needs. `password` is plain here and hashed before the transaction. */
+/** A new account. `password` is plain text here and hashed before the transaction. */
 interface NewUser {
   email: string;
   name?: string;
   role?: "admin" | "member";
   password: string;
-  /** Organization to join; left out: the first there is; null: a new one. */
+  /** Organization to join; absent = the oldest one, null = a new one. */
   org?: string | null;
   orgName?: string;
 }
@@ -154,8 +153,8 @@ interface NewUser {
 export const normalEmail = (email: string) => email.trim().toLowerCase();
 
 /**
- * A short name for an organization, as it stands in the ids of its models: letters and digits of `name`, with a tail
- * when that is taken.
+ * A short name for an organization, used in the ids of its models: letters and digits of `name`, with a suffix when
+ * that is taken.
  */
 async function freeSlug(tx: Db, name: string): Promise<string> {
   const plain = name
@@ -174,8 +173,8 @@ async function freeSlug(tx: Db, name: string): Promise<string> {
 }
 
 /**
- * Inserts user, credential and membership; the caller checked who may do that. @returns ids of the user and the
- * organization
+ * Inserts user, credential and membership. The caller has checked the permission.
+ * @returns ids of the user and the organization
  */
 export async function insertUser(
   tx: Db,
@@ -227,7 +226,7 @@ export async function insertUser(
   return { id, org };
 }
 
-/** Makes an organization. @returns its id */
+/** Creates an organization. @returns its id */
 export async function createOrganization(ctx: Ctx, actor: Actor, name: string): Promise<string> {
   requireAdmin(actor);
   const id = newId("organization");
@@ -241,7 +240,7 @@ export async function createOrganization(ctx: Ctx, actor: Actor, name: string): 
 }
 
 /**
- * Makes an account that can sign in.
+ * Creates an account that can sign in.
  * @throws AppError `weak_password`, `email_taken`, `admin_only`
  */
 export async function createUser(
@@ -252,7 +251,7 @@ export async function createUser(
   requireAdmin(actor);
   const email = normalEmail(input.email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const made = await insertUser(tx, ctx, { ...input, org: input.org ?? (actor.org || undefined), passwordHash });
     await audit(tx, ctx, { ...actor, org: made.org }, "user.create", made.id, { email, role: input.role ?? "member" });
@@ -272,15 +271,15 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
 }
 
 /**
- * Sets a password and ends the user's sessions: one's own, or anybody's as an administrator. @throws AppError
- * `weak_password`
+ * Sets a password and ends the user's sessions. Administrators may set the password of any user.
+ * @throws AppError `weak_password`
  */
 export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: string): Promise<void> {
   if (actor.userId !== id) requireAdmin(actor);
   const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);
   if (!found) throw notFound("user", id);
   checkPassword(password, found.email);
-  const hash = await hashPassword(password);
+  const hash = await hashPassword(ctx, password);
   await ctx.write(async (tx) => {
     await tx
       .update(account)

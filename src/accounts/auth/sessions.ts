@@ -1,4 +1,4 @@
-/** Sessions of browsers: signing in and out through better-auth, and who a signed cookie belongs to. */
+/** Browser sessions: signing in and out through better-auth, and the actor behind a signed cookie. */
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
@@ -27,7 +27,7 @@ const stateOf = perContext(
   (ctx): SessionState => ({ cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) }),
 );
 
-/** Forgets every cached session: after signing out, or when a user or membership was changed. */
+/** Drops every cached session: after signing out, or when a user or membership changed. */
 export function forgetSessions(ctx: Ctx): void {
   const state = stateOf(ctx);
   state.epoch++;
@@ -89,7 +89,7 @@ export async function actorOfCookie(ctx: Ctx, request: Request): Promise<Actor |
   const cached = state.cache.get(cookie);
   if (cached && cached.until > now) return cached.actor;
   const token = tokenOf(ctx, cookie);
-  // A forged cookie is not remembered: it would push real ones out.
+  // A forged cookie is not cached: it would evict real ones.
   if (!token) return null;
   const { epoch } = state;
   const found = await lookUp(ctx, token);
@@ -98,7 +98,7 @@ export async function actorOfCookie(ctx: Ctx, request: Request): Promise<Actor |
   return found?.actor ?? null;
 }
 
-/** The same words for an unknown address, a wrong password and a disabled account. */
+/** The same message for an unknown address, a wrong password and a disabled account. */
 const wrong = () =>
   new AppError("unauthenticated", "wrong_credentials", "The e-mail address or the password is wrong.", {
     param: "password",
@@ -106,7 +106,7 @@ const wrong = () =>
 
 /**
  * Signs a person in.
- * @param input.address where the request came from, for throttling
+ * @param input.address client address, for throttling
  * @returns `Set-Cookie` values for the browser
  * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
  */
@@ -123,7 +123,7 @@ export async function signIn(
     .where(eq(user.email, email))
     .limit(1);
   if (!account || account.banned) {
-    await verifyNothing(input.password);
+    await verifyNothing(ctx, input.password);
     throw wrong();
   }
   const auth = await betterAuthOf(ctx);
@@ -137,7 +137,7 @@ export async function signIn(
     cookies = answer.headers.getSetCookie();
   } catch (error) {
     if (error instanceof AppError) throw error;
-    // better-auth's refusals carry a status; anything else is a fault of ours.
+    // better-auth's refusals have a status; anything else is an internal error.
     const status = (error as { statusCode?: unknown }).statusCode;
     if (typeof status === "number" && status < 500) throw wrong();
     throw error;
@@ -155,7 +155,7 @@ export async function signIn(
   return cookies;
 }
 
-/** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear it */
+/** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear the cookie */
 export async function signOut(ctx: Ctx, request: Request): Promise<string[]> {
   const state = stateOf(ctx);
   const cookie = readCookie(request.headers.get("cookie"), state.cookie);
@@ -168,7 +168,7 @@ export async function signOut(ctx: Ctx, request: Request): Promise<string[]> {
   return [writeCookie(sessionCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 })];
 }
 
-/** Ends every session of a user, in the caller's transaction; call `forgetSessions` after it. */
+/** Ends every session of a user, in the caller's transaction; call `forgetSessions` afterwards. */
 export async function endSessions(tx: Parameters<Parameters<Ctx["write"]>[0]>[0], userId: string): Promise<void> {
   await tx.delete(session).where(eq(session.userId, userId));
 }

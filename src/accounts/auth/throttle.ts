@@ -1,6 +1,6 @@
 /**
- * Slows down guessing: failed attempts are counted for an account, an address, and the two together, in a window of
- * fifteen minutes.
+ * Limits password guessing: counts failed attempts of an account, of an address, and of the two together within 15
+ * minutes.
  */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -8,8 +8,8 @@ import { type Lru, lruOf } from "../../lib/lru.ts";
 
 const WINDOW_MS = 15 * 60_000;
 /**
- * The pair is strict; the account alone is lenient, so that a stranger cannot easily lock its owner out; an address may
- * be a whole office.
+ * The pair has a strict limit. The account has a lenient one, so that a stranger cannot easily lock out its owner. An
+ * address may belong to a whole office.
  */
 const LIMITS = { pair: 8, account: 50, address: 100 } as const;
 const REMEMBERED = 20_000;
@@ -29,8 +29,8 @@ function keysOf(account: string, address: string): [string, number][] {
 }
 
 /**
- * Counts one attempt as failed before it is made, so that parallel guesses count too; `success` takes it back. @throws
- * AppError `too_many_attempts`
+ * Counts an attempt as failed before the password is checked, so that parallel guesses count too; `success` undoes it.
+ * @throws AppError `too_many_attempts`
  */
 export function attempt(ctx: Ctx, account: string, address: string): { success(): void } {
   const table = countsOf(ctx);

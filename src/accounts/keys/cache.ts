@@ -1,5 +1,5 @@
 /**
- * Finds the actor behind an API key: SHA-256, a bounded cache that forgets a revoked key at once, times of last use
+ * Finds the actor behind an API key by its SHA-256. A bounded cache drops revoked keys at once; times of last use are
  * written in batches.
  */
 import { and, eq, isNull, sql } from "drizzle-orm";
@@ -16,7 +16,7 @@ interface Found {
 }
 
 const CACHE_SIZE = 10_000;
-/** A cached answer is read again from the database after so long. */
+/** A cached answer is read from the database again after this time. */
 const CACHE_MS = 60_000;
 const USED_FLUSH_MS = 5_000;
 const KEY = /^ftl-[0-9a-z]{32}$/;
@@ -25,19 +25,19 @@ interface KeyState {
   cache: ReturnType<typeof lruOf<{ found: Found | null; until: number }>>;
   used: Map<string, number>;
   timer: ReturnType<typeof setTimeout> | null;
-  /** Counts revocations and changes of users: an answer read before one is not kept after it. */
+  /** Counts revocations and changes of users: an answer that was read before one is not cached after it. */
   epoch: number;
 }
 const stateOf = perContext((): KeyState => ({ cache: lruOf(CACHE_SIZE), used: new Map(), timer: null, epoch: 0 }));
 
-/** Forgets every cached key: after a revocation, or when a user was changed. */
+/** Drops every cached key: after a revocation, or when a user changed. */
 export function forgetKeys(ctx: Ctx): void {
   const state = stateOf(ctx);
   state.epoch++;
   state.cache.clear();
 }
 
-/** Writes the times of last use that have gathered; also runs by itself every few seconds while keys are used. */
+/** Writes the collected times of last use; also runs by itself every few seconds while keys are used. */
 export async function flushKeyUse(ctx: Ctx): Promise<void> {
   const state = stateOf(ctx);
   if (state.timer) clearTimeout(state.timer);
@@ -58,7 +58,7 @@ function noteUse(ctx: Ctx, state: KeyState, keyId: string): void {
   state.used.set(keyId, ctx.clock.now());
   if (state.timer) return;
   state.timer = setTimeout(() => {
-    flushKeyUse(ctx).catch((cause) => ctx.log("warn", "times of last key use were not written", { cause }));
+    flushKeyUse(ctx).catch((cause) => ctx.log("warn", "times of last key use could not be written", { cause }));
   }, USED_FLUSH_MS);
   state.timer.unref?.();
 }
@@ -96,7 +96,7 @@ export async function actorOfKey(ctx: Ctx, secret: string): Promise<Actor | null
   while (!entry || entry.until <= now) {
     const { epoch } = state;
     const found = await lookUp(ctx, hash);
-    // A key was revoked or a user changed meanwhile: what was read may be from before that.
+    // A key was revoked or a user changed meanwhile: the answer may be outdated.
     if (epoch !== state.epoch) continue;
     entry = { found, until: now + CACHE_MS };
     state.cache.set(hash, entry);

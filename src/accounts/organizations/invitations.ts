@@ -1,6 +1,6 @@
 /**
- * How people come in: the one-time link for the first administrator, and invitations bound to an e-mail address. No
- * mail server needed: links are shown once and passed on by hand.
+ * How people join: the one-time link for the first administrator, and invitations bound to an e-mail address. Links are
+ * shown once and passed on by hand, without a mail server.
  */
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
@@ -25,10 +25,10 @@ const gone = (code: string, message: string) => new AppError("gone", code, messa
 const setupGone = () =>
   gone(
     "setup_link_invalid",
-    "This set-up link was used already, has expired, or was replaced by a newer one. Restart the server to get a new one, or sign in if there is an administrator already.",
+    "This setup link was already used, has expired, or was replaced by a newer one. Restart the server to get a new one, or sign in if there is already an administrator.",
   );
 const inviteGone = () =>
-  gone("invitation_invalid", "This invitation was used already, has expired, or was withdrawn. Ask for a new one.");
+  gone("invitation_invalid", "This invitation was already used, has expired, or was withdrawn. Ask for a new one.");
 
 function checkEmail(email: string): void {
   if (!v.is(Email, email))
@@ -41,8 +41,8 @@ async function hasAdmin(db: Db): Promise<boolean> {
 }
 
 /**
- * A fresh token for `/setup?token=…`, valid for a day, replacing the one before; null when there is an administrator
- * already.
+ * A new token for `/setup?token=…`, valid for a day; it replaces the previous one.
+ * @returns null when there is already an administrator
  */
 export async function createSetupToken(ctx: Ctx): Promise<string | null> {
   const token = newSecret("");
@@ -69,12 +69,12 @@ export function isSetUp(ctx: Ctx): Promise<boolean> {
   return hasAdmin(ctx.db);
 }
 
-/** @throws AppError `setup_link_invalid` (410) when the token opens nothing */
+/** @throws AppError `setup_link_invalid` (410) */
 export async function checkSetupToken(ctx: Ctx, token: string): Promise<void> {
   if (!(await setupIsOpen(ctx, ctx.db, token))) throw setupGone();
 }
 
-/** Makes the first administrator and the first organization; the token is spent in the same transaction. */
+/** Creates the first administrator and the first organization; the same transaction deletes the token. */
 export async function completeSetup(
   ctx: Ctx,
   input: { token: string; email: string; password: string; name?: string; orgName?: string },
@@ -83,7 +83,7 @@ export async function completeSetup(
   const email = normalEmail(input.email);
   checkEmail(email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   await ctx.write(async (tx) => {
     if (!(await setupIsOpen(ctx, tx, input.token))) throw setupGone();
     await tx.delete(installation).where(eq(installation.key, TOKEN_ROW));
@@ -94,7 +94,7 @@ export async function completeSetup(
 
 /**
  * Invites a person into the actor's organization, or another one of this installation.
- * @returns the token of `/invite?token=…`, which is shown this once
+ * @returns the token of `/invite?token=…`, which is shown only once
  * @throws AppError `admin_only`, `email_taken`
  */
 export async function createInvitation(
@@ -123,7 +123,7 @@ export async function createInvitation(
       .where(eq(organization.id, made.org))
       .limit(1);
     if (!org) throw notFound("organization", made.org);
-    // A newer invitation replaces the older one for the same person.
+    // A new invitation replaces an older one for the same person.
     await tx
       .update(invitation)
       .set({ status: "canceled" })
@@ -170,14 +170,14 @@ export function findInvitation(ctx: Ctx, token: string): Promise<Invitation & { 
   return openInvitation(ctx, ctx.db, token);
 }
 
-/** Makes the account an invitation stands for; the e-mail address is the invitation's own. @returns that address */
+/** Creates the account of an invitation, with the e-mail address of the invitation. @returns that address */
 export async function acceptInvitation(
   ctx: Ctx,
   input: { token: string; password: string; name?: string },
 ): Promise<string> {
   const { email } = await findInvitation(ctx, input.token);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const open = await openInvitation(ctx, tx, input.token);
     await tx.update(invitation).set({ status: "accepted", tokenHash: null }).where(eq(invitation.id, open.id));
@@ -189,16 +189,16 @@ export async function acceptInvitation(
 }
 
 /**
- * Makes an account in an organization of its own; only where the configuration opens the door.
+ * Creates an account with an organization of its own, where the setting `open_sign_up` allows it.
  * @returns the e-mail address
  */
 export async function signUp(ctx: Ctx, input: { email: string; password: string; name?: string }): Promise<string> {
   if (!ctx.config.open_sign_up)
-    throw new AppError("forbidden", "sign_up_closed", "Accounts here are made by invitation. Ask an administrator.");
+    throw new AppError("forbidden", "sign_up_closed", "Accounts here are created by invitation. Ask an administrator.");
   const email = normalEmail(input.email);
   checkEmail(email);
   checkPassword(input.password, email);
-  const passwordHash = await hashPassword(input.password);
+  const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const made = await insertUser(tx, ctx, { email, name: input.name, org: null, orgName: email, passwordHash });
     await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "user.sign_up", made.id, { email });

@@ -1,40 +1,74 @@
-/** Shapes of organizations, their users and invitations as clients send and see them. */
+/** Organizations, their users and invitations as clients send and see them. Times of views are Unix seconds. */
 import * as v from "valibot";
+import { seconds } from "../../lib/request-fields.ts";
 import { Email, Name } from "../auth/model.ts";
+
+const Role = v.picklist(["admin", "member"]);
 
 export const InviteUser = v.strictObject({
   email: Email,
-  role: v.optional(v.picklist(["admin", "member"]), "member"),
-  /** Organization to join; the administrator's own when left out. */
+  role: v.optional(Role, "member"),
+  /** Organization to join; the administrator's own when absent. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });
+export type InviteUser = v.InferOutput<typeof InviteUser>;
 
 export const CreateOrganization = v.strictObject({ name: Name });
+export type CreateOrganization = v.InferOutput<typeof CreateOrganization>;
 
-export function organizationView(row: OrganizationRow) {
-  return {
-    object: "organization" as const,
-    id: row.id,
-    name: row.name,
-    created_at: Math.floor(row.createdAt / 1000),
-  };
+export const ChangeUser = v.strictObject({ role: v.optional(Role), disabled: v.optional(v.boolean()) });
+export type ChangeUser = v.InferOutput<typeof ChangeUser>;
+
+export interface OrganizationRow {
+  id: string;
+  name: string;
+  createdAt: number;
 }
 
-export const ChangeUser = v.strictObject({
-  role: v.optional(v.picklist(["admin", "member"])),
-  disabled: v.optional(v.boolean()),
+export const OrganizationView = v.strictObject({
+  object: v.literal("organization"),
+  id: v.string(),
+  name: v.string(),
+  created_at: v.number(),
 });
+export type OrganizationView = v.InferOutput<typeof OrganizationView>;
 
-export function userView(row: UserRow) {
+export function organizationView(row: OrganizationRow): OrganizationView {
+  return { object: "organization", id: row.id, name: row.name, created_at: seconds(row.createdAt) };
+}
+
+export interface UserRow {
+  id: string;
+  email: string;
+  name: string;
+  role: "admin" | "member";
+  disabled: boolean;
+  org: string | null;
+  createdAt: number;
+}
+
+export const UserView = v.strictObject({
+  object: v.literal("user"),
+  id: v.string(),
+  email: v.string(),
+  name: v.string(),
+  role: Role,
+  disabled: v.boolean(),
+  organization: v.nullable(v.string()),
+  created_at: v.number(),
+});
+export type UserView = v.InferOutput<typeof UserView>;
+
+export function userView(row: UserRow): UserView {
   return {
-    object: "user" as const,
+    object: "user",
     id: row.id,
     email: row.email,
     name: row.name,
     role: row.role,
     disabled: row.disabled,
     organization: row.org,
-    created_at: Math.floor(row.createdAt / 1000),
+    created_at: seconds(row.createdAt),
   };
 }
 
@@ -46,31 +80,26 @@ export interface Invitation {
   expiresAt: number;
 }
 
-/** `path` is the link to pass on: it holds the token and is shown this once. */
-export function invitationView(invitation: Invitation, path: string) {
+/** `path` is the link to pass on: it contains the token and is shown only once. */
+export const InvitationView = v.strictObject({
+  object: v.literal("invitation"),
+  id: v.string(),
+  email: v.string(),
+  role: Role,
+  organization: v.string(),
+  expires_at: v.number(),
+  path: v.string(),
+});
+export type InvitationView = v.InferOutput<typeof InvitationView>;
+
+export function invitationView(invitation: Invitation, path: string): InvitationView {
   return {
-    object: "invitation" as const,
+    object: "invitation",
     id: invitation.id,
     email: invitation.email,
     role: invitation.role,
     organization: invitation.org,
-    expires_at: Math.floor(invitation.expiresAt / 1000),
+    expires_at: seconds(invitation.expiresAt),
     path,
   };
-}
-
-export interface OrganizationRow {
-  id: string;
-  name: string;
-  createdAt: number;
-}
-
-export interface UserRow {
-  id: string;
-  email: string;
-  name: string;
-  role: "admin" | "member";
-  disabled: boolean;
-  org: string | null;
-  createdAt: number;
 }

@@ -1,11 +1,10 @@
-/** Organizations of the installation, as its administrators see them. */
-
+/** Organizations of the installation, for its administrators. */
 import { asc, gt } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
 import type { OrganizationRow } from "./model.ts";
 
-/** Organizations by id; `after` is the last id of the page before. */
+/** Organizations by id; `after` is the last id of the previous page. */
 export async function listOrganizations(
   ctx: Ctx,
   actor: Actor,

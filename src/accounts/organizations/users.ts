@@ -1,8 +1,4 @@
-/**
- * Users as an administrator manages them: list, role, disabling. Every change works at once: cached keys and sessions
- * are forgotten.
- */
-
+/** Users as administrators manage them: list, role, disabling. Changes drop cached keys and sessions at once. */
 import { and, asc, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { member, user } from "../../db/schema/auth.ts";
@@ -45,7 +41,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
   }));
 }
 
-/** All users of the installation by id; `after` is the last id of the page before. */
+/** All users of the installation by id; `after` is the last id of the previous page. */
 export async function listUsers(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<UserRow[]> {
   requireAdmin(actor);
   return read(ctx, page.after ? gt(user.id, page.after) : undefined, page.limit);
@@ -60,8 +56,8 @@ export async function getUser(ctx: Ctx, actor: Actor, id: string): Promise<UserR
 }
 
 /**
- * Changes role or disables an account; a disabled user's keys and sessions stop at once.
- * @throws AppError `last_admin` when nobody could administer the installation afterwards
+ * Changes the role of an account, or disables it; the keys and sessions of a disabled user stop working at once.
+ * @throws AppError `last_admin` when no administrator would be left
  */
 export async function changeUser(
   ctx: Ctx,

@@ -1,6 +1,6 @@
 /**
- * Quotas of organizations: counted from the rows themselves, in the transaction that adds one, so that requests at the
- * same time cannot pass together.
+ * Quotas of organizations: counted from the rows themselves, in the transaction that adds one, so that concurrent
+ * requests cannot exceed a quota together.
  */
 import { type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -10,9 +10,9 @@ import { LIMITS, type LimitName, type LimitsView } from "./model.ts";
 
 interface Quota {
   setting: "quota_bytes" | "quota_files" | "quota_datasets" | "quota_pending_uploads" | "quota_waiting_jobs";
-  /** How many there are. Each part reads one small index that holds nothing else; see migrations/0001_quotas.sql. */
+  /** The current use. Each part reads one small index that contains nothing else; see migrations/0001_quotas.sql. */
   count(org: string, now: number): SQL;
-  /** The refusal's words: what is limited, and what to do. */
+  /** Parts of the message: what is limited, and what to do. */
   noun: string;
   advice: string;
 }
@@ -28,25 +28,25 @@ const QUOTAS: Record<LimitName, Quota> = {
       + (select coalesce(sum(bytes), 0) from dataset_version where org = ${org} and bytes > 0)
       + (select coalesce(sum(bytes), 0) from artifact where org = ${org} and status in ('uploading', 'complete'))`,
     noun: "bytes stored",
-    advice: "Delete files, datasets, models or checkpoints that are not needed any more",
+    advice: "Delete files, datasets, models or checkpoints that are no longer needed",
   },
   files: {
     setting: "quota_files",
     count: (org) => sql`(select count(*) from file where org = ${org} and deleted_at is null)`,
     noun: "files",
-    advice: "Delete files that are not needed any more",
+    advice: "Delete files that are no longer needed",
   },
   datasets: {
     setting: "quota_datasets",
     count: (org) => sql`(select count(*) from dataset where org = ${org} and deleted_at is null)`,
     noun: "datasets",
-    advice: "Delete datasets that are not needed any more",
+    advice: "Delete datasets that are no longer needed",
   },
   pending_uploads: {
     setting: "quota_pending_uploads",
     count: (org, now) => sql`(select count(*) from upload where ${pending(org, now)})`,
-    noun: "uploads under way",
-    advice: "Complete or cancel one, or wait: an upload expires an hour after it was created",
+    noun: "uploads in progress",
+    advice: "Complete or cancel one, or wait: an upload expires an hour after its creation",
   },
   waiting_jobs: {
     setting: "quota_waiting_jobs",
@@ -77,9 +77,9 @@ function exceeded(name: LimitName, limit: number, message: string): AppError {
 }
 
 /**
- * Refuses what was just added when there is more now than allowed: the transaction is rolled back by the error.
- * Call it last in the transaction that adds. What the server adds by itself is counted and not refused: it follows from
- * something accepted before (the trials of a sweep, the results of a run, the evaluation after it).
+ * Refuses a transaction that exceeds a quota: the error rolls it back. Call it last in the transaction.
+ * Rows that the server adds by itself are counted but not refused: they follow from an accepted request (the trials of
+ * a sweep, the results of a run, the evaluation after it).
  * @throws AppError `quota_exceeded` (403)
  */
 export async function requireQuota(tx: Db, ctx: Ctx, actor: Actor, ...names: LimitName[]): Promise<void> {
@@ -89,12 +89,12 @@ export async function requireQuota(tx: Db, ctx: Ctx, actor: Actor, ...names: Lim
   for (const [index, name] of limited.entries()) {
     const limit = ctx.config[QUOTAS[name].setting];
     const now = used[index] ?? 0;
-    if (now > limit) throw exceeded(name, limit, `this would make it ${number(now)}`);
+    if (now > limit) throw exceeded(name, limit, `this request would make it ${number(now)}`);
   }
 }
 
 /**
- * Refuses a body before it is read, by its declared length. The transaction that stores it checks again.
+ * Refuses a body by its declared length, before it is read. The transaction that stores it checks again.
  * @param bytes as declared; 0 when unknown
  * @throws AppError `quota_exceeded` (403)
  */
@@ -102,10 +102,11 @@ export async function requireRoom(ctx: Ctx, org: string, bytes: number): Promise
   const limit = ctx.config.quota_bytes;
   if (limit === 0) return;
   const [used = 0] = await usedOf(ctx.db, ctx, org, ["bytes"]);
-  if (used + bytes > limit) throw exceeded("bytes", limit, `${number(used)} are used; this would add ${number(bytes)}`);
+  if (used + bytes > limit)
+    throw exceeded("bytes", limit, `${number(used)} are used; this request would add ${number(bytes)}`);
 }
 
-/** Every limit of the actor's organization and how much of it is used. */
+/** Every limit of the actor's organization with its use. */
 export async function readLimits(ctx: Ctx, actor: Actor): Promise<LimitsView> {
   const used = await usedOf(ctx.db, ctx, actor.org, LIMITS);
   const view = { object: "limits" } as LimitsView;

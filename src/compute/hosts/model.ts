@@ -1,5 +1,6 @@
 /** What the compute room takes. */
 import * as v from "valibot";
+import { eitherOf } from "../../lib/request-fields.ts";
 import { nameText } from "../../lib/text/names.ts";
 
 const note = v.optional(v.nullable(nameText(200)));
@@ -9,7 +10,7 @@ const moment = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(8.64e15
 export const HostId = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 export const GpuId = v.strictObject({ uuid: v.pipe(v.string(), v.maxLength(100)) });
 
-export const ChangeHost = v.union(
+export const ChangeHost = eitherOf(
   [
     v.strictObject({ state: v.picklist(["ready", "cordoned", "draining"]), note }),
     v.strictObject({ maintenance: v.nullable(v.strictObject({ from: moment, until: moment })), note }),

@@ -1,6 +1,7 @@
 /** What callers send and see of files, uploads, datasets and versions: valibot schemas and the views of rows. */
 
 import * as v from "valibot";
+import { pageLimit } from "../../lib/page.ts";
 import { id, seconds, text, whole } from "../../lib/request-fields.ts";
 import { filledName, linesText, nameText } from "../../lib/text/names.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
@@ -39,12 +40,11 @@ export const UpdateDataset = v.strictObject({
 });
 /** A row of OpenAI chat JSONL; what is in it is checked as that of a file. */
 export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });
-export const ListDatasets = v.strictObject({ limit: v.optional(whole(1, 100), 20), after: v.optional(id) });
 export const RowsQuery = v.strictObject({
   version: v.optional(id),
   split: v.optional(v.picklist(SPLITS), "train"),
   after: v.optional(whole(0, Number.MAX_SAFE_INTEGER), 0),
-  limit: v.optional(whole(1, 100), 20),
+  limit: pageLimit(),
   search: v.optional(text(200)),
 });
 export const VersionQuery = v.strictObject({ version: v.optional(id) });

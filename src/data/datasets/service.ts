@@ -1,9 +1,10 @@
 /** Datasets and their immutable versions: what the API, the pages and the rooms to the right do with data. */
 import { existsSync } from "node:fs";
-import { and, desc, eq, inArray, isNull, lt, or, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { deleteFile, getFile, keepFile, removeFile } from "../files/service.ts";
@@ -66,11 +67,7 @@ export async function listDatasets(
         eq(dataset.org, actor.org),
         isNull(dataset.deletedAt),
         page.search ? sql`instr(lower(${dataset.name}), ${page.search.toLowerCase()}) > 0` : undefined,
-        from &&
-          or(
-            lt(dataset.createdAt, from.createdAt),
-            and(eq(dataset.createdAt, from.createdAt), lt(dataset.id, from.id)),
-          ),
+        olderThan(dataset, from),
       ),
     )
     .orderBy(desc(dataset.createdAt), desc(dataset.id))

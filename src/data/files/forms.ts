@@ -8,6 +8,7 @@ import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { boundaryOf, partText, readMultipart } from "../../lib/multipart.ts";
+import { unknownParameter } from "../../lib/request-fields.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
 import { type Received, receive, tooLarge } from "../storage/receive.ts";
 
@@ -111,13 +112,15 @@ export function nested(fields: Record<string, string>): Record<string, unknown> 
   return out;
 }
 
-/** The value a schema makes of input. @throws AppError `invalid_value`, `invalid_text` naming the field */
+/** The value a schema makes of input. @throws AppError `invalid_value`, `unknown_parameter`, `invalid_text` naming the field */
 export function parseWith<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
   checkText(input);
   const parsed = v.safeParse(schema, input);
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
   const param = v.getDotPath(issue);
+  const unknown = unknownParameter(issue, param);
+  if (unknown) throw unknown;
   throw new AppError(
     "invalid",
     "invalid_value",

@@ -1,4 +1,4 @@
-/** The audit log: one row an action, each carrying the hash of the one before, so that a missing row shows. */
+/** The audit log: one row per action, each with the hash of the previous row, which reveals missing rows. */
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 
@@ -21,7 +21,7 @@ export const auditLog = sqliteTable(
   (t) => [index("audit_org").on(t.org, t.seq), index("audit_target").on(t.target, t.seq)],
 );
 
-/** Facts of the installation: id, schema notes, first-start token hash. */
+/** Facts of the installation: id, schema notes, hash of the setup token. */
 export const installation = sqliteTable("installation", {
   key: text("key").primaryKey(),
   value: text("value").notNull(),

@@ -112,7 +112,7 @@ export const invitation = sqliteTable("invitation", {
     .references(() => user.id, { onDelete: "cascade" }),
 });
 
-/** `ftl-…` keys: only the SHA-256 is kept, and the first characters to tell them apart. */
+/** `ftl-…` keys: only the SHA-256 is stored, and the first characters to identify them. */
 export const apiKey = sqliteTable(
   "api_key",
   {

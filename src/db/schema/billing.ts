@@ -1,4 +1,4 @@
-/** The usage ledger: one line an attempt, written in the transaction that ends it. */
+/** The usage ledger: one line per attempt, written in the transaction that ends it. */
 import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const usageLine = sqliteTable(

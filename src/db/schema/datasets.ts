@@ -36,7 +36,7 @@ export const upload = sqliteTable(
     bytes: integer("bytes").notNull(),
     mimeType: text("mime_type").notNull(),
     status: text("status", { enum: ["pending", "completed", "cancelled", "expired"] }).notNull(),
-    /** Asked-for life of the file in seconds, counted from its completion. */
+    /** Requested lifetime of the file in seconds, from its completion. */
     fileExpiresAfterS: integer("file_expires_after_s"),
     fileId: text("file_id"),
     createdBy: text("created_by").notNull(),
@@ -76,7 +76,7 @@ export const dataset = sqliteTable(
   (t) => [index("dataset_org").on(t.org, t.createdAt, t.id), index("dataset_quota").on(t.org, t.deletedAt)],
 );
 
-/** `hash` names the version: sha256 over the canonical rows, the split settings included. */
+/** `hash` identifies the version: sha256 over the canonical rows and the split settings. */
 export const datasetVersion = sqliteTable(
   "dataset_version",
   {
@@ -94,12 +94,12 @@ export const datasetVersion = sqliteTable(
     rowType: text("row_type", { enum: ["chat", "preference", "unpaired", "text", "prompt"] })
       .notNull()
       .default("chat"),
-    /** Column mapping of CSV data, as asked for by the user. */
+    /** Column mapping of CSV data, as requested by the user. */
     mapping: jsonText("mapping").$type<Record<string, string> | null>(),
     splitSeed: integer("split_seed").notNull(),
-    /** Share of rows held out in millionths, 0 to 500,000. */
+    /** Share of the validation split in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),
-    /** Bad rows are left out instead of failing the version. */
+    /** Bad rows are skipped instead of failing the version. */
     skipBad: integer("skip_bad", { mode: "boolean" }).notNull().default(false),
     rows: integer("rows").notNull().default(0),
     trainRows: integer("train_rows").notNull().default(0),
@@ -107,9 +107,9 @@ export const datasetVersion = sqliteTable(
     badRows: integer("bad_rows").notNull().default(0),
     /** Validation report; shape in datasets/model.ts. */
     report: jsonText("report").$type<unknown>(),
-    /** Progress of validation: bytes read of bytes in all. */
+    /** Progress of validation: bytes read of all bytes. */
     bytesRead: integer("bytes_read").notNull().default(0),
-    /** Bytes its rows take on disk: those of its file until it is validated; 0 when it has none. */
+    /** Bytes of its rows on disk: those of its file until it is validated; 0 when it has none. */
     bytes: integer("bytes").notNull().default(0),
     error: text("error"),
     createdAt: integer("created_at").notNull(),

@@ -1,4 +1,4 @@
-/** Deployments: what should be served, and how the serve job behind it is doing. */
+/** Deployments: what should be served, and the state of the serve job behind it. */
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const deployment = sqliteTable(
@@ -7,16 +7,16 @@ export const deployment = sqliteTable(
     id: text("id").primaryKey(),
     org: text("org").notNull(),
     name: text("name").notNull(),
-    /** Model id a client sends: a tuned model, a checkpoint, or a base model. */
+    /** Model id a client sends: a fine-tuned model, a checkpoint, or a base model. */
     model: text("model").notNull(),
     baseModelId: text("base_model_id").notNull(),
-    /** What the user wants; the state follows. */
+    /** Desired state; `state` follows it. */
     wanted: text("wanted", { enum: ["running", "asleep", "stopped"] }).notNull(),
     state: text("state", { enum: ["starting", "ready", "asleep", "stopping", "stopped", "failed"] }).notNull(),
-    /** The serve job of now, and the address it announced. */
+    /** The current serve job, and the address it announced. */
     jobId: text("job_id"),
     address: text("address"),
-    /** Made by a first request rather than by a click. */
+    /** Created by a first request instead of a user action. */
     onDemand: integer("on_demand", { mode: "boolean" }).notNull().default(false),
     /** Seconds without a request until it sleeps; null = never. */
     idleAfterS: integer("idle_after_s"),

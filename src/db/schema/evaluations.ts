@@ -1,4 +1,4 @@
-/** Evaluations (a job of kind `evaluate` each) and the answers of both sides, row by row. */
+/** Evaluations (a job of kind `evaluate` each) and the answers of both models, by row. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { EvaluateResult } from "../../contract/spec.ts";
 import type { WireMessage } from "../../contract/trainer.ts";
@@ -11,7 +11,7 @@ export const evaluation = sqliteTable(
     org: text("org").notNull(),
     name: text("name").notNull(),
     jobId: text("job_id").notNull().unique(),
-    /** The train job this one follows, when it was made by one. */
+    /** The train job that created this evaluation, if any. */
     trainJobId: text("train_job_id"),
     baseModelId: text("base_model_id").notNull(),
     tunedModel: text("tuned_model"),

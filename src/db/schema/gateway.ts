@@ -1,16 +1,18 @@
-/** One row an inference request: who, which model, how long, how many tokens. Written in batches. */
+/** One row per inference request: user, model, duration, tokens. Written in batches. */
 import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const inference = sqliteTable(
   "inference",
   {
     n: integer("n").primaryKey(),
-    /** The request's own id. Not indexed: nothing asks for it, and random ids would touch a page of the file each. */
+    /**
+     * The request's own id. Not indexed: nothing queries it, and each random id would touch another page of the file.
+     */
     id: text("id").notNull(),
     org: text("org").notNull(),
     userId: text("user_id").notNull(),
     keyId: text("key_id"),
-    /** The id of the model that was found, never the words of the client; empty where there was none. */
+    /** The id of the resolved model, never text of the client; empty when there was none. */
     model: text("model").notNull(),
     deploymentId: text("deployment_id"),
     at: integer("at").notNull(),
@@ -18,7 +20,7 @@ export const inference = sqliteTable(
     streamed: integer("streamed", { mode: "boolean" }).notNull(),
     promptTokens: integer("prompt_tokens").notNull(),
     completionTokens: integer("completion_tokens").notNull(),
-    /** Milliseconds to the first token and in all. */
+    /** Milliseconds to the first token, and in total. */
     firstTokenMs: real("first_token_ms"),
     totalMs: real("total_ms").notNull(),
     /** Time spent in this server rather than in the engine. */

@@ -1,4 +1,4 @@
-/** Machines work runs on, their GPUs, which work holds which GPU, and how they did. */
+/** Hosts, their GPUs, the allocation of GPUs to work, and utilization samples. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const host = sqliteTable("host", {
@@ -6,14 +6,14 @@ export const host = sqliteTable("host", {
   id: text("id").primaryKey(),
   provider: text("provider").notNull(),
   name: text("name").notNull(),
-  /** The server's own machine; null = as its provider's capability says. */
+  /** Whether it is the server's own machine; null = as its provider's capability says. */
   local: integer("local", { mode: "boolean" }),
-  /** `cordoned` takes no new work; `draining` lets its training jobs save and go as well. */
+  /** `cordoned` accepts no new work; `draining` also lets its training jobs save and stop. */
   state: text("state", { enum: ["ready", "cordoned", "draining"] })
     .notNull()
     .default("ready"),
   note: text("note"),
-  /** A maintenance window: drained from its begin, taken up again at its end. */
+  /** A maintenance window: the host is drained at its start and ready again at its end. */
   maintenanceFrom: integer("maintenance_from"),
   maintenanceUntil: integer("maintenance_until"),
   cpus: integer("cpus").notNull(),
@@ -24,7 +24,7 @@ export const host = sqliteTable("host", {
   diskFreeMb: integer("disk_free_mb"),
   driver: text("driver"),
   cuda: text("cuda"),
-  /** What is wrong with it, and what to do; null while all is well. */
+  /** What is wrong with it, and what to do; null when healthy. */
   problem: text("problem"),
   remedy: text("remedy"),
   createdAt: integer("created_at").notNull(),
@@ -42,10 +42,10 @@ export const gpu = sqliteTable(
     position: integer("position").notNull(),
     model: text("model").notNull(),
     memoryMb: integer("memory_mb").notNull(),
-    /** The card a MIG slice is cut from, and the slice's profile. */
+    /** The GPU of a MIG slice, and the profile of the slice. */
     parent: text("parent"),
     profile: text("profile"),
-    /** How many jobs may hold it at once; more than one only where an administrator said so. */
+    /** How many jobs may use it at once; more than one only when an administrator set it. */
     shares: integer("shares").notNull().default(1),
     memoryUsedMb: integer("memory_used_mb"),
     utilization: real("utilization"),
@@ -55,13 +55,13 @@ export const gpu = sqliteTable(
     eccErrors: integer("ecc_errors"),
     createdAt: integer("created_at").notNull(),
     seenAt: integer("seen_at").notNull(),
-    /** Since when the host no longer tells of it. */
+    /** Time since which the host no longer reports it. */
     lostAt: integer("lost_at"),
   },
   (t) => [index("gpu_host").on(t.hostId, t.position)],
 );
 
-/** One share of one GPU held by one attempt: the key itself keeps two jobs off one share. */
+/** One share of one GPU held by one attempt; the primary key prevents two jobs on one share. */
 export const gpuAllocation = sqliteTable(
   "gpu_allocation",
   {
@@ -74,13 +74,13 @@ export const gpuAllocation = sqliteTable(
   (t) => [primaryKey({ columns: [t.gpuUuid, t.share] }), index("gpu_allocation_attempt").on(t.attemptId)],
 );
 
-/** How a host (by its id) or a GPU (by its uuid) did at one moment. */
+/** A utilization sample of a host (by id) or a GPU (by uuid). */
 export const hostSample = sqliteTable(
   "host_sample",
   {
     source: text("source").notNull(),
     at: integer("at").notNull(),
-    /** Percent: of a GPU's time, of a host's processors. */
+    /** Percent: of a GPU's time, or of a host's CPU cores. */
     utilization: real("utilization"),
     memoryUsedMb: integer("memory_used_mb"),
     temperatureC: real("temperature_c"),

@@ -5,14 +5,14 @@ import type { Handle, Offer } from "../../contract/provider.ts";
 import type { JobSpec } from "../../contract/spec.ts";
 import { jsonText } from "../json.ts";
 
-/** Why a job ended badly, in words for people. `param` names the request field in OpenAI's form. */
+/** Why a job failed, for people. `param` names the request field in OpenAI's form. */
 export interface JobError {
   code: string;
   message: string;
   advice: string | null;
   param: string | null;
   detail: string | null;
-  /** Fields of the request that would make it fit, after a lack of memory. */
+  /** Changed request fields that would make it fit, after an out-of-memory failure. */
   suggestion?: Record<string, unknown>;
 }
 
@@ -23,7 +23,7 @@ export const job = sqliteTable(
     org: text("org").notNull(),
     kind: text("kind", { enum: ["train", "evaluate", "serve", "export"] }).notNull(),
     name: text("name").notNull(),
-    /** See jobs/state.ts for the table of legal moves. */
+    /** See jobs/state.ts for the table of transitions. */
     state: text("state", {
       enum: JOB_STATES,
     }).notNull(),
@@ -31,21 +31,21 @@ export const job = sqliteTable(
     /** The request as the user wrote it (for "change and run" and OpenAI's echo of `auto`). */
     request: jsonText("request").$type<Record<string, unknown>>().notNull(),
     metadata: jsonText("metadata").$type<Record<string, string>>().notNull(),
-    /** Job this one was made by or copied from. */
+    /** The job that created this one, or that it was copied from. */
     parentId: text("parent_id"),
-    /** -100 to 100; above 0 by administrators alone. */
+    /** -100 to 100; above 0 only by administrators. */
     priority: integer("priority").notNull().default(0),
-    /** Its owner wants it to wait until then, to run within these hours alone, and to be done by then. */
+    /** Scheduling options: earliest start, allowed hours, deadline. */
     startAfter: integer("start_after"),
     window: jsonText("window").$type<{ from: string; until: string; tz: string; days?: number[] }>(),
     deadline: integer("deadline"),
-    /** How long the whole run should take, in seconds: at least and at most; null = nobody knows. */
+    /** Forecast of the whole run in seconds: at least and at most; null = unknown. */
     estimateLowS: integer("estimate_low_s"),
     estimateHighS: integer("estimate_high_s"),
-    /** Why the scheduler asked it to save and let go; it is queued again once it has. */
+    /** Why the scheduler asked it to save and release its GPUs; it is queued again afterwards. */
     yieldFor: text("yield_for", { enum: ["priority", "window", "drain", "quota"] }),
     attempts: integer("attempts").notNull().default(0),
-    /** Not before this time (back-off after a failed attempt). */
+    /** Earliest next attempt (back-off after a failed one). */
     notBefore: integer("not_before").notNull().default(0),
     leaseToken: text("lease_token"),
     leaseUntil: integer("lease_until").notNull().default(0),
@@ -55,19 +55,19 @@ export const job = sqliteTable(
     error: jsonText("error").$type<JobError>(),
     createdBy: text("created_by").notNull(),
     keyId: text("key_id"),
-    /** sha256 over key, path and body: a client's retry finds the job it already made. */
+    /** sha256 over key, path and body: a client's retry finds the job it already created. */
     requestHash: text("request_hash"),
     idempotencyKey: text("idempotency_key"),
     createdAt: integer("created_at").notNull(),
     queuedAt: integer("queued_at"),
     startedAt: integer("started_at"),
     finishedAt: integer("finished_at"),
-    /** Last sign of life: events or a heartbeat. */
+    /** Time of the last events or heartbeat. */
     progressAt: integer("progress_at"),
   },
   (t) => [
     index("job_org").on(t.org, t.kind, t.createdAt, t.id),
-    /** The list of all kinds: without it every page would sort all jobs of the organization. */
+    /** For lists of all kinds: without it every page would sort all jobs of the organization. */
     index("job_org_all").on(t.org, t.createdAt, t.id),
     index("job_state").on(t.state, t.notBefore),
     index("job_quota").on(t.org, t.state),
@@ -91,14 +91,14 @@ export const attempt = sqliteTable(
     offer: jsonText("offer").$type<Offer>().notNull(),
     handle: jsonText("handle").$type<Handle>(),
     tokenHash: text("token_hash").notNull().unique(),
-    /** Last event number kept of this attempt. */
+    /** Last stored event number of this attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
     /**
-     * Set when the trainer asked for its spec: points beyond this step are from a life before and go with its first
-     * batch.
+     * Set when the trainer requested its spec: points beyond this step are from an earlier process and are deleted with
+     * its first batch.
      */
     trimStep: integer("trim_step"),
-    /** Terminate until gone: set once the provider confirmed. */
+    /** Set once the provider confirmed the termination. */
     goneAt: integer("gone_at"),
     /** `succeeded`, `cancelled`, `paused`, or a failure reason. */
     outcome: text("outcome"),
@@ -112,7 +112,7 @@ export const attempt = sqliteTable(
   (t) => [uniqueIndex("attempt_number").on(t.jobId, t.number), index("attempt_live").on(t.goneAt, t.state)],
 );
 
-/** Wishes for a running trainer; repeated to it until it says done. */
+/** Commands for a running trainer, repeated until it reports them done. */
 export const command = sqliteTable(
   "command",
   {

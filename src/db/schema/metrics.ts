@@ -1,6 +1,6 @@
 /**
- * What trainers say: committed batches, metric points, log lines, and the other events. `batch.id` is the resume point
- * of every stream.
+ * Data from trainers: committed batches, metric points, log lines, and other events. `batch.id` is the resume point of
+ * every stream.
  */
 import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
@@ -14,7 +14,7 @@ export const batch = sqliteTable(
     firstSeq: integer("first_seq").notNull(),
     lastSeq: integer("last_seq").notNull(),
     at: integer("at").notNull(),
-    /** Where to find what it brought when a stream asks again: steps of its points, ids of its log lines. */
+    /** What the batch contained, for streams that resume: steps of its points, ids of its log lines. */
     points: integer("points").notNull().default(0),
     firstStep: integer("first_step"),
     lastStep: integer("last_step"),
@@ -24,7 +24,7 @@ export const batch = sqliteTable(
   (t) => [index("batch_job").on(t.jobId, t.id)],
 );
 
-/** Names of series, so that points are narrow. */
+/** Names of series, which keeps the rows of points small. */
 export const series = sqliteTable(
   "series",
   {
@@ -52,8 +52,8 @@ export const point = sqliteTable(
 );
 
 /**
- * Smallest and largest value of every 32, 1,024 and 32,768 steps of a series: what charts of long runs read. A bucket
- * of only non-finite values holds nulls.
+ * Smallest and largest value of every 32, 1,024 and 32,768 steps of a series: read by charts of long runs. A bucket of
+ * only non-finite values has nulls.
  */
 export const pointBucket = sqliteTable(
   "point_bucket",

@@ -1,12 +1,12 @@
 /**
- * Base models on this installation, accepted licenses, artifacts and checkpoints of runs, and the tuned models made of
- * them.
+ * Base models on this installation, accepted licenses, artifacts and checkpoints of runs, and the fine-tuned models
+ * made from them.
  */
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { FileEntry } from "../../contract/spec.ts";
 import { jsonText } from "../json.ts";
 
-/** A base model that was installed or is being installed; the catalogue itself is code. */
+/** A base model that was installed or is being installed; the catalog itself is code. */
 export const baseModel = sqliteTable("base_model", {
   id: text("id").primaryKey(),
   name: text("name").notNull(),
@@ -81,7 +81,7 @@ export const checkpoint = sqliteTable(
   (t) => [uniqueIndex("checkpoint_job_step").on(t.jobId, t.step)],
 );
 
-/** A tuned model: made when its job succeeds. The id is what clients send as `model`. */
+/** A fine-tuned model, created when its job succeeds. The id is what clients send as `model`. */
 export const model = sqliteTable(
   "model",
   {

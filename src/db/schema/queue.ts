@@ -1,13 +1,13 @@
 /**
- * What each organization is due in the queue: its weight and its quotas. One without a row has weight 1 and no quota.
+ * The share weight and limits of each organization in the queue. Without a row, the weight is 1 and there is no limit.
  */
 import { integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const teamShare = sqliteTable("team_share", {
   org: text("org").primaryKey(),
-  /** A team of weight 2 is due twice as much as one of weight 1. */
+  /** A team of weight 2 gets twice the share of a team of weight 1. */
   weight: real("weight").notNull().default(1),
-  /** GPUs at once, and GPU-hours in a calendar month (UTC); null = as many as there are. */
+  /** Concurrent GPUs, and GPU-hours per calendar month (UTC); null = no limit. */
   maxGpus: integer("max_gpus"),
   monthGpuHours: real("month_gpu_hours"),
   updatedAt: integer("updated_at").notNull(),

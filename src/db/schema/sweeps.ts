@@ -1,4 +1,4 @@
-/** Sweeps: a training request tried with several values, one training job a trial. */
+/** Sweeps: a training request with several sets of values, one training job per trial. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { Decision, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import { jsonText } from "../json.ts";
@@ -10,7 +10,7 @@ export const sweep = sqliteTable(
     org: text("org").notNull(),
     name: text("name").notNull(),
     state: text("state", { enum: ["running", "stopping", "succeeded", "failed", "cancelled"] }).notNull(),
-    /** As it was asked for, with what was left open decided: metric, direction, seed. */
+    /** The request, with open fields filled in: metric, direction, seed. */
     request: jsonText("request").$type<SweepRequest>().notNull(),
     error: text("error"),
     createdBy: text("created_by").notNull(),
@@ -28,13 +28,13 @@ export const trial = sqliteTable(
       .references(() => sweep.id),
     number: integer("number").notNull(),
     values: jsonText("values").$type<TrialValues>().notNull(),
-    /** `refused`: what goes together was known not to before it began. `stopped`: others were better at a rung. */
+    /** `refused`: the values cannot be combined. `stopped`: other trials were better at a rung. */
     state: text("state", {
       enum: ["waiting", "running", "succeeded", "stopped", "failed", "cancelled", "refused"],
     }).notNull(),
     reason: text("reason"),
     jobId: text("job_id"),
-    /** Steps after which it is compared with the others; none unless the strategy is halving. */
+    /** Steps after which it is compared with other trials; only with the strategy halving. */
     rungs: jsonText("rungs").$type<number[]>().notNull(),
     decisions: jsonText("decisions").$type<Decision[]>().notNull(),
     score: real("score"),

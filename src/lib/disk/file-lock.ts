@@ -1,12 +1,12 @@
 /**
- * A lock between processes on one file, for work that only one of them may do at a time. The system lets go of it when
- * its owner dies, however it dies.
+ * A lock between processes, for work that only one of them may do at a time. The operating system releases it when its
+ * owner dies, even after SIGKILL.
  */
 import { Database } from "bun:sqlite";
 
 /**
- * Takes the lock at `path` (a tiny database of its own, held by an exclusive transaction) or returns null when another
- * has it. The function returned lets go.
+ * Acquires the lock at `path`: a small database with an open exclusive transaction.
+ * @returns the function that releases it, or null when another process holds it
  */
 export function tryFileLock(path: string): (() => void) | null {
   const database = new Database(path, { create: true });
@@ -24,7 +24,7 @@ export function tryFileLock(path: string): (() => void) | null {
   };
 }
 
-/** Runs `work` while holding the lock; `onWait` is called once a second while another has it. */
+/** Runs `work` while holding the lock; `onWait` is called once a second while another process holds it. */
 export async function withFileLock<T>(
   path: string,
   onWait: () => void,

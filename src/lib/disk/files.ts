@@ -1,10 +1,10 @@
-/** The data directory: every path is made here from ids, never from names a client sent. */
+/** The data directory: all paths are built here from ids, never from names that a client sent. */
 import { mkdirSync } from "node:fs";
 import { join, resolve, sep } from "node:path";
 
-/** Folders of the data directory and what lies in them. */
+/** Folders of the data directory and their contents. */
 const FOLDERS = {
-  /** Uploaded files as they came: `files/<file id>`. */
+  /** Uploaded files, unchanged: `files/<file id>`. */
   files: "files",
   /** Parts of multi-part uploads: `uploads/<upload id>/<part id>`. */
   uploads: "uploads",
@@ -20,7 +20,7 @@ const FOLDERS = {
   environments: "environments",
   /** Unpacked trainer sources, by hash. */
   trainer: "trainer",
-  /** Sockets and other things of one run of the server. */
+  /** Sockets and other files of one run of the server. */
   run: "run",
   /** Third-party provider plugins. */
   plugins: "plugins",
@@ -36,12 +36,15 @@ export interface Files {
 
 const SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}$/;
 
-/** True when `text` may be one segment of a path on disk. */
+/** True when `text` is allowed as a path segment. */
 export function isSafeSegment(text: string): boolean {
   return SEGMENT.test(text);
 }
 
-/** Makes the folders (mode 0700) and returns the path maker. */
+/**
+ * Creates the folders (mode 0700).
+ * @returns the function that builds paths
+ */
 export function openFiles(root: string): Files {
   const base = resolve(root);
   for (const folder of Object.values(FOLDERS)) mkdirSync(join(base, folder), { recursive: true, mode: 0o700 });

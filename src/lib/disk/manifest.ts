@@ -1,7 +1,4 @@
-/**
- * File lists of models and artifacts: hash a file, hash a list, and check that a directory still holds what its list
- * says.
- */
+/** File lists of models and artifacts: hashes of files and lists, and the check of a directory against its list. */
 import { createReadStream, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { isSafeSegment } from "./files.ts";
@@ -26,7 +23,9 @@ export async function sha256File(path: string): Promise<string> {
   return hasher.digest("hex");
 }
 
-/** One hash for a whole list: sha256 over lines `sha256 size path`, sorted by path. The trainer counts the same way. */
+/**
+ * One hash for a whole list: sha256 over lines `sha256 size path`, sorted by path. The trainer computes the same hash.
+ */
 export function manifestHash(files: readonly ListedFile[]): string {
   const sorted = [...files].sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
   const hasher = new Bun.CryptoHasher("sha256");
@@ -35,8 +34,8 @@ export function manifestHash(files: readonly ListedFile[]): string {
 }
 
 /**
- * The first thing wrong with `directory` against its list, in words; null when every file is whole. Sizes first: cheap
- * before dear.
+ * The first difference between `directory` and its list, as text; null when all files match. Sizes are checked first,
+ * because they are cheap.
  */
 export async function listProblem(directory: string, files: readonly ListedFile[]): Promise<string | null> {
   for (const file of files) {

@@ -1,6 +1,6 @@
 /**
- * Paths of Unix sockets: in the data directory, or, where that path is too long for the system, in a private directory
- * beside it in the temporary folder.
+ * Paths of Unix sockets: in the data directory, or in a private directory of the temporary folder when that path is too
+ * long for the system.
  */
 import { lstatSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
@@ -11,8 +11,8 @@ import { sha256Hex } from "../ids.ts";
 const MAX_PATH = 100;
 
 /**
- * Where a socket of `runDir` lies: the same path for the same directory at every start, so that trainers which outlive
- * the server find it again.
+ * The path of a socket of `runDir`. It is the same at every start, so that trainers that outlive the server find it
+ * again.
  * @throws Error when the private directory in the temporary folder belongs to someone else
  */
 export function socketPath(runDir: string, name: string): string {
@@ -27,7 +27,7 @@ export function socketPath(runDir: string, name: string): string {
   return join(folder, name);
 }
 
-/** Removes what a server that died left at `path`. The caller holds the server lock. */
+/** Removes the socket that a dead server left at `path`. The caller holds the server lock. */
 export function clearSocket(path: string): void {
   rmSync(path, { force: true });
 }

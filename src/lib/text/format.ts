@@ -1,4 +1,4 @@
-/** Numbers, durations, money, sizes and times as people read them: sensible digits, always with the unit. */
+/** Formats numbers, durations, money, sizes and times for people: significant digits, always with a unit. */
 
 const NONE = "–";
 const group = new Intl.NumberFormat("en-US");
@@ -20,7 +20,7 @@ export function formatCount(value: number | null | undefined): string {
     [1e6, "M"],
     [1e3, "K"],
   ] as const) {
-    // 999,950 would round to "1000K": hand it to the next unit.
+    // 999,950 would round to "1000K": use the next unit.
     if (size >= unit * 0.99995) return `${trim((value / unit).toFixed(size / unit >= 100 ? 0 : 1))}${word}`;
   }
   return formatInteger(value);
@@ -40,13 +40,13 @@ export function formatNumber(value: number | null | undefined, digits = 3): stri
   return trim(value.toPrecision(digits));
 }
 
-/** A learning rate and the like as people write it: `0.001`, `2e-5`. */
+/** A learning rate or similar number as people write it: `0.001`, `2e-5`. */
 export function formatRate(value: number | null | undefined): string {
   if (!finite(value)) return NONE;
   return Math.abs(value) >= 0.0001 || value === 0 ? String(Number(value.toPrecision(4))) : value.toExponential();
 }
 
-/** A share from 0 to 1: `89%`, `4.2%`. */
+/** A fraction from 0 to 1: `89%`, `4.2%`. */
 export function formatPercent(share: number | null | undefined, digits = 0): string {
   if (!finite(share)) return NONE;
   const percent = share * 100;
@@ -122,7 +122,7 @@ export function formatExact(at: number): string {
 
 /** An id cut to its prefix and first characters: `ftjob-4f0k2a…`. */
 export function shortId(id: string): string {
-  // A model id says most at its end: whose it is stands at its start.
+  // The end of a model id is most specific; its start is shared.
   if (id.startsWith("ft:")) return id.length <= 26 ? id : `ft:…${id.slice(-22)}`;
   const prefix = /^[a-z]+[-_]/.exec(id)?.[0] ?? "";
   return id.length <= prefix.length + 8 ? id : `${id.slice(0, prefix.length + 6)}…`;

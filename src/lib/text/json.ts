@@ -1,11 +1,8 @@
-/** Reads JSON that came from outside: its nesting is counted on the bytes, before anything is parsed. */
+/** Parses JSON from clients; its nesting depth is checked on the bytes, before parsing. */
 import { AppError } from "../../errors.ts";
 import { wellFormedJson } from "./well-formed.ts";
 
-/**
- * Deepest nesting of lists and objects in a request. What is written by hand or by a program for its users needs a
- * dozen.
- */
+/** Maximum nesting of lists and objects in a request. Real requests need about a dozen levels. */
 export const MAX_JSON_DEPTH = 64;
 
 const QUOTE = 0x22;
@@ -28,12 +25,17 @@ export function isTooDeep(bytes: Uint8Array, limit = MAX_JSON_DEPTH): boolean {
 
 /** The refusal of JSON that is nested too deeply. */
 export const tooDeep = (limit = MAX_JSON_DEPTH, cause?: unknown) =>
-  new AppError("invalid", "body_too_deep", `The JSON is nested more than ${limit} levels deep. Send a flatter one.`, {
-    cause,
-  });
+  new AppError(
+    "invalid",
+    "body_too_deep",
+    `The JSON is nested more than ${limit} levels deep. Send a less nested value.`,
+    {
+      cause,
+    },
+  );
 
 interface ParseOptions {
-  /** Deepest nesting. */
+  /** Maximum nesting. */
   limit?: number;
   /** Code of the error when the bytes are not valid JSON. */
   code?: string;
@@ -42,7 +44,7 @@ interface ParseOptions {
 }
 
 /**
- * The value of JSON in UTF-8.
+ * Parses JSON in UTF-8.
  * @throws AppError `body_too_deep`, or `code` (400) when it is not valid JSON
  */
 export function parseJson(bytes: Uint8Array, options: ParseOptions = {}): unknown {
@@ -62,7 +64,7 @@ export function parseJson(bytes: Uint8Array, options: ParseOptions = {}): unknow
 }
 
 /**
- * The value of JSON inside a field of a form or a query.
+ * Parses JSON inside a field of a form or a query.
  * @throws AppError `body_too_deep`; SyntaxError as JSON.parse throws it
  */
 export function parseJsonText(text: string): unknown {

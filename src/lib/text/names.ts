@@ -1,11 +1,10 @@
-/** Schemas of names and descriptions that people type, and log lines without the control sequences of a terminal. */
+/** Schemas of names and descriptions that people type, and log lines without terminal control sequences. */
 import * as v from "valibot";
 import { flawOf } from "./well-formed.ts";
 
 /**
- * Control characters, and characters nobody sees that change how the text around them is shown or compared:
- * bidirectional embeddings and isolates, marks, zero-width spaces, tags. The joiners U+200C and U+200D stay: scripts
- * and emoji need them.
+ * Control characters, and invisible characters that change how text is displayed or compared: bidirectional embeddings
+ * and isolates, marks, zero-width spaces, tags. The joiners U+200C and U+200D are allowed: scripts and emoji need them.
  */
 const HIDDEN =
   /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
@@ -24,16 +23,16 @@ function withoutEscapes(text: string): string {
   return first + rest.map((part, at) => (isTitle(part, at) ? "" : part.replace(AFTER_ESCAPE, ""))).join("");
 }
 
-/** What is wrong with a name, in words that follow the name of its field; null for a good one. */
+/** What is wrong with a name, as text that follows the field name; null for a valid one. */
 function hiddenIn(text: string): string | null {
   const flaw = flawOf(text);
   if (flaw) return flaw;
   const code = HIDDEN.exec(text)?.[0].codePointAt(0);
   if (code === undefined) return null;
-  return `holds U+${code.toString(16).toUpperCase().padStart(4, "0")}, a control character or one nobody sees: leave it out`;
+  return `holds U+${code.toString(16).toUpperCase().padStart(4, "0")}, a control or invisible character: remove it`;
 }
 
-/** The same for texts of several lines: line breaks and tabs are no flaw. */
+/** The same for multi-line text, where line breaks and tabs are allowed. */
 const hiddenInLines = (text: string) => hiddenIn(text.replaceAll(/\r\n|[\n\t]/g, " "));
 
 const checked = (flaw: (text: string) => string | null) =>
@@ -42,18 +41,18 @@ const checked = (flaw: (text: string) => string | null) =>
     ({ input }) => flaw(input) ?? "",
   );
 
-/** Refuses text of one line that holds a hidden character, naming the character. */
+/** Refuses single-line text with a hidden character, naming the character. */
 export const noHidden = checked(hiddenIn);
-/** The same for text of several lines. */
+/** The same for multi-line text. */
 export const noHiddenInLines = checked(hiddenInLines);
 
-/** A name on one line, trimmed: at most `max` characters, none of them hidden. */
+/** A single-line name, trimmed: at most `max` characters, without hidden ones. */
 export const nameText = (max: number) => v.pipe(v.string(), v.trim(), noHidden, v.maxLength(max));
 
 /** A name that may not be empty. */
 export const filledName = (max: number) => v.pipe(nameText(max), v.minLength(1, "must not be empty"));
 
-/** A description: at most `max` characters on any number of lines, none of them hidden. Line breaks become `\n`. */
+/** A description: at most `max` characters on any number of lines, without hidden ones. Line breaks become `\n`. */
 export const linesText = (max: number) =>
   v.pipe(
     v.string(),
@@ -65,9 +64,7 @@ export const linesText = (max: number) =>
 /** `text` without hidden characters, for names that come from files. */
 export const withoutHidden = (text: string): string => text.replaceAll(ALL_HIDDEN, "").toWellFormed();
 
-/**
- * A line of a log as it is kept: no colors, no control characters but tabs and line breaks, every line break a `\n`.
- */
+/** A log line as it is stored: without colors and control characters, except tabs and line breaks (always `\n`). */
 export function plainLine(text: string): string {
   if (!/\p{Cc}/u.test(text)) return text;
   const plain = withoutEscapes(text)

@@ -1,6 +1,5 @@
 /**
- * Removes secrets and control characters from texts and values before they are logged: bounded in size, and in linear
- * time.
+ * Removes secrets and control characters from text and values before they are logged, in bounded size and linear time.
  */
 
 /** Characters kept of one text, and of all texts of one value. */
@@ -13,10 +12,10 @@ const MAX_NAME = 200;
 const CUT = "… [cut]";
 const HIDDEN = "[hidden]";
 
-// Every pattern either has bounded repetitions or takes all it reads, so that no text makes it start again and again.
+// Every pattern has bounded repetitions or consumes all it reads, so that no text causes backtracking.
 const PRIVATE_KEY = /-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,20}PRIVATE KEY-----|$)/g;
 const SCHEME = /\b(bearer )[\w.~+/=-]{6,}|\b(basic )(?=[A-Za-z0-9+/]{0,1000}[0-9=])[A-Za-z0-9+/]{6,}={0,2}/gi;
-/** Keys known by how they begin: ours, and those of the services people use beside us. */
+/** Keys with known prefixes: ours, and those of common services. */
 const PREFIXED =
   /\b(ftl-|fta-|hf_|sk-|whsec_|rpa_|ghp_|gho_|ghs_|github_pat_|glpat-|npm_|xox[abposr]-|AKIA|ASIA|AIza|eyJ)[\w.-]{5,}[\w-]/g;
 const URL_LOGIN = /:\/\/[^\s/@]{1,500}@/g;
@@ -24,7 +23,7 @@ const CONTROL = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu;
 const CONTROL_BUT_LINES = /[^\P{Cc}\n]+|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu;
 
 /**
- * A name whose value is secret, up to where its value begins. Group 1: a header whose value goes to the end of its
+ * A name whose value is secret, up to the start of the value. Group 1: a header whose value extends to the end of its
  * line.
  */
 const NAMED =
@@ -40,7 +39,7 @@ function matchAt(pattern: RegExp, text: string, at: number): string | null {
   return pattern.exec(text)?.[0] ?? null;
 }
 
-/** Where the text that `quote` opens at `from` ends: at the same quote, which a backslash before it does not close. */
+/** The end of a quoted text that starts at `from`: the next unescaped `quote`. */
 function closing(text: string, quote: string, from: number): number {
   let at = text.indexOf(quote, from);
   if (quote.length > 1) return at === -1 ? text.length : at;
@@ -58,7 +57,7 @@ function endOfLine(text: string, from: number): number {
   return text.length;
 }
 
-/** `password=x`, `"token": "x"`, `Cookie: a=b`: the name stays, the value goes. */
+/** `password=x`, `"token": "x"`, `Cookie: a=b`: the name stays, the value is removed. */
 function hideNamed(text: string): string {
   let out = "";
   let done = 0;
@@ -87,7 +86,7 @@ function hideNamed(text: string): string {
 }
 
 function hide(text: string, limit: number, control: RegExp): string {
-  // What lies beyond the limit is read along a little, so that a secret at the cut is seen as one.
+  // A little more than the limit is read, so that a secret at the cut is recognized.
   const read = text.length > limit ? text.slice(0, limit + 512) : text;
   const safe = hideNamed(read.replace(PRIVATE_KEY, "[private key hidden]"))
     .replace(SCHEME, (_, bearer?: string, basic?: string) => `${bearer ?? basic}${HIDDEN}`)
@@ -102,7 +101,7 @@ export function clean(text: string, limit = MAX_TEXT): string {
   return hide(text, limit, CONTROL);
 }
 
-/** What may still be written of one value. */
+/** The remaining budget of one value. */
 interface Budget {
   texts: number;
   nodes: number;
@@ -148,7 +147,7 @@ function listOf(budget: Budget, items: readonly unknown[], path: object[]): unkn
 const readers = (value: object): [string, () => unknown][] =>
   Object.keys(value).map((name) => [name, () => (value as Record<string, unknown>)[name]]);
 
-/** An error's own fields and the ones that do not show in a listing of them. */
+/** An error's fields, including non-enumerable ones. */
 function errorOf(budget: Budget, error: Error, path: object[]): object {
   const { name, message, stack } = error;
   const hidden = (["cause", "errors"] as const).filter((field) => Object.hasOwn(error, field));

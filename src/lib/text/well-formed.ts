@@ -1,15 +1,13 @@
-/**
- * Text that every reader can hold: no half of a surrogate pair (no UTF-8 can write it) and no NUL (SQLite and C end a
- * text there).
- */
+/** Checks text for lone surrogates, which UTF-8 cannot encode, and NUL, where SQLite and C end a text. */
 import { AppError } from "../../errors.ts";
 
-/** Escapes in a JSON text, whole pairs of surrogates first. */
+/** Escapes in a JSON text, complete surrogate pairs first. */
 const ESCAPE = /\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([0-9a-fA-F]{4})|[^u])/g;
 
 /**
- * A JSON text in which escaped halves of surrogate pairs and escaped NULs, in values and keys, are U+FFFD. SQLite
- * decodes such an escape to bytes that are no UTF-8, and the database driver ends the process when it reads them.
+ * A JSON text in which escaped lone surrogates and escaped NULs, in values and keys, are replaced by U+FFFD. SQLite
+ * decodes such an escape to bytes that are not valid UTF-8, and the database driver ends the process when it reads
+ * them.
  */
 export function wellFormedJson(text: string): string {
   if (!text.includes("\\ud") && !text.includes("\\uD") && !text.includes("\\u0000")) return text;
@@ -18,14 +16,14 @@ export function wellFormedJson(text: string): string {
   );
 }
 
-/** What is wrong with a text, in words that follow the name of its field; null for a good one. */
+/** What is wrong with a text, as text that follows the field name; null for a valid one. */
 export function flawOf(text: string): string | null {
   if (!text.isWellFormed()) return "holds half of a surrogate pair, which is no character";
   if (text.includes("\0")) return "holds a NUL character (U+0000)";
   return null;
 }
 
-/** A text as the database gives it back: halves of surrogate pairs and NULs are U+FFFD. */
+/** A text as the database returns it: lone surrogates and NULs are U+FFFD. */
 export const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\ufffd");
 
 /** At most `max` UTF-16 units of a text, without cutting a character in half. */
@@ -35,7 +33,7 @@ export function cutText(text: string, max: number): string {
   return text.slice(0, last >= 0xd800 && last <= 0xdbff ? max - 1 : max);
 }
 
-/** Levels of the path that an error names. */
+/** Maximum levels of the path in an error. */
 const MAX_NAMED = 20;
 
 interface Node {
@@ -52,9 +50,9 @@ function pathOf(node: Node): string {
 }
 
 /**
- * The first text in a value of JSON or of a form that has a flaw, keys included. Walks without recursion: a body may be
- * nested deeper than the stack.
- * @param flaw what counts as one; `flawOf` when absent
+ * Finds the first text with a flaw in a JSON value or a form, keys included. Works without recursion, because a body
+ * may be nested deeper than the stack.
+ * @param flaw the check; default `flawOf`
  */
 export function findFlaw(
   value: unknown,
@@ -80,7 +78,7 @@ export function findFlaw(
 }
 
 /**
- * Checks all text of parsed inputs, keys included, for halves of surrogate pairs and NULs.
+ * Checks all text of parsed inputs, keys included, for lone surrogates and NULs.
  * @throws AppError `invalid_text` (400) naming the field
  */
 export function checkText(...inputs: unknown[]): void {

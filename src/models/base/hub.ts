@@ -8,6 +8,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { readUpTo } from "../../lib/body.ts";
 import { sha256File } from "../../lib/disk/manifest.ts";
 import { diskGuard, requireDisk } from "../../lib/disk/reserve.ts";
 import { isModelFile, refuseName } from "./inspect.ts";
@@ -146,23 +147,13 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
 }
 
 async function boundedJson(reply: Response): Promise<unknown> {
-  const text = await readBounded(reply, MAX_LISTING_BYTES);
+  const { bytes, truncated } = await readUpTo(reply.body, MAX_LISTING_BYTES);
+  if (truncated) throw hubError("The hub's answer is too long.");
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     return null;
   }
-}
-
-async function readBounded(reply: Response, limit: number): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of reply.body ?? []) {
-    size += chunk.length;
-    if (size > limit) throw hubError("The hub's answer is too long.");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** git's own name of a file's content: sha1 over `blob SIZE\0CONTENT`. */

@@ -1,6 +1,7 @@
 /** The list of tuned models as the models page shows it: searched and paged on the server. */
-import { and, desc, eq, inArray, isNull, lt, or, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { checkpoint, model } from "../../db/schema/models.ts";
 import type { Listed } from "../../lib/page.ts";
@@ -29,7 +30,7 @@ export async function listTuned(
 ): Promise<Listed<TunedModelItem>> {
   const [cursor] = query.after
     ? await ctx.db
-        .select({ at: model.createdAt, id: model.id })
+        .select({ createdAt: model.createdAt, id: model.id })
         .from(model)
         .where(and(eq(model.id, query.after), eq(model.org, actor.org)))
         .limit(1)
@@ -51,9 +52,7 @@ export async function listTuned(
         eq(model.org, actor.org),
         isNull(model.deletedAt),
         query.search ? sql`instr(lower(${model.id}), ${query.search.toLowerCase()}) > 0` : undefined,
-        cursor
-          ? or(lt(model.createdAt, cursor.at), and(eq(model.createdAt, cursor.at), lt(model.id, cursor.id)))
-          : undefined,
+        olderThan(model, cursor),
       ),
     )
     .orderBy(desc(model.createdAt), desc(model.id))

@@ -15,13 +15,6 @@ export const CreateDeployment = v.strictObject({
   idle_after_s: v.optional(IdleAfter),
 });
 export const UpdateDeployment = v.strictObject({ name: v.optional(Name), idle_after_s: v.optional(IdleAfter) });
-export const ListDeployments = v.strictObject({
-  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  limit: v.optional(
-    v.pipe(v.string(), v.regex(/^\d{1,3}$/), v.transform(Number), v.minValue(1), v.maxValue(100)),
-    "20",
-  ),
-});
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 

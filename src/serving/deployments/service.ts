@@ -1,8 +1,9 @@
 /**
  * Deployments as people and requests see them: make, start, stop, delete, and find the engine that answers for a model.
  */
-import { and, desc, eq, isNull, lt, or, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { resolveChatModel } from "../../models/tuned/service.ts";
 import type { DeploymentView, Serving } from "./model.ts";
@@ -27,12 +28,6 @@ export async function listDeployments(
   page: { after?: string | null; limit: number; search?: string },
 ): Promise<DeploymentView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
-  const older = from
-    ? or(
-        lt(deployment.createdAt, from.createdAt),
-        and(eq(deployment.createdAt, from.createdAt), lt(deployment.id, from.id)),
-      )
-    : undefined;
   const rows = await ctx.db
     .select()
     .from(deployment)
@@ -40,7 +35,7 @@ export async function listDeployments(
       and(
         eq(deployment.org, actor.org),
         isNull(deployment.deletedAt),
-        older,
+        olderThan(deployment, from),
         page.search
           ? sql`instr(lower(${deployment.name} || ' ' || ${deployment.model}), ${page.search.toLowerCase()}) > 0`
           : undefined,

@@ -2,7 +2,7 @@
  * Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it.
  */
 import { AppError } from "../../errors.ts";
-import { readBytes } from "../../lib/body.ts";
+import { bodyTooLarge, readBytes } from "../../lib/body.ts";
 import { parseJson } from "../../lib/text/json.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
 
@@ -29,19 +29,12 @@ function invalid(code: string, message: string, param: string): AppError {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-function tooLarge(): AppError {
-  return new AppError(
-    "too_large",
-    "request_too_large",
-    `A request may be at most ${MAX_BODY_BYTES / 1024 / 1024} MiB.`,
-  );
-}
-
 /**
  * The body as bytes, never more than the limit in memory.
  * @throws AppError `request_too_large`
  */
-export const readBody = (request: Request): Promise<Uint8Array> => readBytes(request, MAX_BODY_BYTES, tooLarge);
+export const readBody = (request: Request): Promise<Uint8Array> =>
+  readBytes(request, MAX_BODY_BYTES, () => bodyTooLarge(MAX_BODY_BYTES, "", "request_too_large"));
 
 /**
  * Checks a request body.

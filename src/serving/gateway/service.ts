@@ -5,13 +5,13 @@
 import { type AccessWatch, accessEnded, watchAccess } from "../../accounts/auth/revocation.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, ERROR_TABLE } from "../../errors.ts";
+import { readUpTo } from "../../lib/body.ts";
 import { newId } from "../../lib/ids.ts";
 import { cutText } from "../../lib/text/well-formed.ts";
 import { upstreamFetch } from "../../lib/upstream.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 import type { Serving } from "../deployments/model.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
-import { takeRequest } from "./limits.ts";
 import { relayStream, renameModel, type StreamEnd } from "./relay.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
 import { recordUsage } from "./usage.ts";
@@ -55,14 +55,11 @@ export async function complete(
   startedAt: number,
   id = newId("request"),
 ): Promise<Response> {
-  const limits = takeRequest(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
   const access = watchAccess(ctx, actor, incoming);
   const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null, access, model: "" };
   try {
-    const reply = await forward(ctx, journey, endpoint);
-    if (limits) for (const [name, value] of Object.entries(limits)) reply.headers.set(name, value);
-    return reply;
+    return await forward(ctx, journey, endpoint);
   } catch (cause) {
     access.stop();
     journey.model ||= await resolveModel(ctx, actor, request.model).then(
@@ -233,10 +230,10 @@ function engineError(ctx: Ctx, journey: Journey, reply: Response, text: string):
 }
 
 async function readReply(reply: Response): Promise<string> {
-  const declared = Number(reply.headers.get("content-length") ?? 0);
-  if (declared > MAX_REPLY_BYTES)
+  const { bytes, truncated } = await readUpTo(reply.body, MAX_REPLY_BYTES);
+  if (truncated)
     throw new AppError("unavailable", "engine_failed", "The model's engine gave an answer that is too long.");
-  return reply.text();
+  return new TextDecoder().decode(bytes);
 }
 
 function parseObject(text: string): Record<string, unknown> | null {

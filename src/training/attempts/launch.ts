@@ -13,7 +13,6 @@ import { gpuAllocation, host } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { failPoint } from "../../lib/fail-points.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { baseModelDir } from "../../models/base/service.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
@@ -189,7 +188,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
   if (held.length > 0) spec.gpus = held.map(({ uuid }) => uuid);
   let problem: ReturnType<typeof failureOf> | null = null;
   let handle: AttemptRow["handle"] = null;
-  failPoint("launch.before");
+  ctx.failPoint("launch.before");
   try {
     handle = await entry.provider.launch(spec, which.offer, {
       key: keyOf(which.id),
@@ -201,7 +200,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
     problem = failureOf(error);
     ctx.log("warn", "launch failed", { job: row.id, attempt: which.id, provider: which.provider, cause: error });
   }
-  failPoint("launch.started");
+  ctx.failPoint("launch.started");
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     const [mine] = await tx.select().from(attempt).where(eq(attempt.id, which.id)).limit(1);

@@ -8,7 +8,6 @@ import type { Handle, WorkStatus } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { failPoint } from "../../lib/fail-points.ts";
 import { newSecret, sha256Hex } from "../../lib/ids.ts";
 import { exitMessage, reasonOfExit } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
@@ -142,7 +141,7 @@ async function concludeExit(
   const provider = ctx.compute.get(which.provider)?.provider;
   const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
   const code = status.state === "exited" ? status.exitCode : null;
-  failPoint("exit.seen");
+  ctx.failPoint("exit.seen");
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];
@@ -154,7 +153,7 @@ async function concludeExit(
       detail: tail?.join("\n") || null,
     });
   });
-  failPoint("exit.stored");
+  ctx.failPoint("exit.stored");
   emitAll(ctx.bus, messages);
 }
 
@@ -190,7 +189,7 @@ async function endWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow)
   const status = await entry.provider.describe(handle);
   const alive = status.state === "running" || status.state === "starting";
   if (alive && byItself && now - (which.endedAt ?? 0) < EXIT_GRACE_MS) return;
-  failPoint("terminate.before");
+  ctx.failPoint("terminate.before");
   const result = await entry.provider.terminate(handle, {
     graceS: which.outcome === "no_progress" ? HUNG_GRACE_S : TERMINATE_GRACE_S,
   });
@@ -198,7 +197,7 @@ async function endWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow)
     supervisor.askAgainAt.set(which.id, now + result.againAfterS * 1000);
     return;
   }
-  failPoint("terminate.gone");
+  ctx.failPoint("terminate.gone");
   supervisor.askAgainAt.delete(which.id);
   supervisor.goneSince.delete(which.id);
   const exitCode = which.exitCode ?? status.exitCode;

@@ -9,6 +9,7 @@ import type { JobKind } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { builtOnce, rowsOf } from "../../db/built.ts";
 import { sqlJson } from "../../db/json.ts";
+import { containing, like } from "../../db/paging.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import type { JobRow } from "./model.ts";
@@ -27,15 +28,15 @@ export interface JobQuery {
 }
 
 const { placeholder } = sql;
-const like = (what: SQL | typeof job.name) => sql`${what} like ${placeholder("like")} escape '\\'`;
+const matches = (text: SQL | typeof job.name) => like(text, placeholder("like"));
 
 /** Every filter, by the name of the value that calls for it. */
 const FILTERS = {
   kind: eq(job.kind, placeholder("kind")),
   states: sql`${job.state} in (select value from json_each(${placeholder("states")}))`,
   parentId: eq(job.parentId, placeholder("parentId")),
-  like: sql`(${like(job.name)} or ${like(sql`${job.id}`)} or ${like(sql`json_extract(${job.spec}, '$.output_model')`)}
-    or ${like(sql`json_extract(${job.spec}, '$.base_model.id')`)})`,
+  like: sql`(${matches(job.name)} or ${matches(sql`${job.id}`)} or ${matches(sql`json_extract(${job.spec}, '$.output_model')`)}
+    or ${matches(sql`json_extract(${job.spec}, '$.base_model.id')`)})`,
   pairs: sql`not exists (select 1 from json_each(${placeholder("pairs")}) wanted where not exists
     (select 1 from json_each(${job.metadata}) m where m.key = wanted.key and m.value = wanted.value))`,
   metadata: sql`${job.metadata} = ${placeholder("metadata")}`,
@@ -63,7 +64,7 @@ export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise
   if (query.kind) values.kind = query.kind;
   if (query.state) values.states = sqlJson([query.state].flat());
   if (query.parentId) values.parentId = query.parentId;
-  if (query.search) values.like = `%${query.search.replace(/[\\%_]/g, (char) => `\\${char}`)}%`;
+  if (query.search) values.like = containing(query.search);
   if (query.metadata === null) values.metadata = "{}";
   else if (query.metadata) values.pairs = sqlJson(query.metadata);
   if (query.after) {

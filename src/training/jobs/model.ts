@@ -2,17 +2,10 @@
 import * as v from "valibot";
 import { JOB_STATES } from "../../contract/job.ts";
 import type { attempt, job } from "../../db/schema/jobs.ts";
+import { PageQuery } from "../../lib/page.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
-
-const count = (min: number, max: number) =>
-  v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/, "must be a whole number"), v.transform(Number))]),
-    v.integer(),
-    v.minValue(min),
-    v.maxValue(max),
-  );
 
 export const ListJobs = v.strictObject({
   kind: v.optional(v.picklist(["train", "evaluate", "serve", "export"])),
@@ -25,8 +18,7 @@ export const ListJobs = v.strictObject({
     ),
   ),
   search: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  limit: v.optional(count(1, 100), 20),
+  ...PageQuery.entries,
 });
 export type ListJobs = Partial<v.InferOutput<typeof ListJobs>>;
 

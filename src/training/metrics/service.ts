@@ -2,6 +2,7 @@
 import { and, desc, eq, gt, inArray, lt, type SQL, sql } from "drizzle-orm";
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { containing, like } from "../../db/paging.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { event, logLine } from "../../db/schema/metrics.ts";
 import { notFound } from "../../errors.ts";
@@ -93,8 +94,7 @@ export async function readLogs(ctx: Ctx, jobId: string, query: LogQuery): Promis
       order by id ${forward ? sql`asc` : sql`desc`} limit ${SEARCH_SPAN})`);
     edge = row?.edge ?? null;
     if (edge !== null) bounds.push(forward ? sql`${logLine.id} <= ${edge}` : sql`${logLine.id} >= ${edge}`);
-    const text = query.search.replace(/[\\%_]/g, (char) => `\\${char}`);
-    bounds.push(sql`${logLine.message} like ${`%${text}%`} escape '\\'`);
+    bounds.push(like(logLine.message, containing(query.search)));
   }
   const rows = await ctx.db
     .select({ id: logLine.id, at: logLine.at, level: logLine.level, message: logLine.message })

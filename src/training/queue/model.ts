@@ -1,15 +1,10 @@
 /** What callers ask of the queue as a whole, and what an administrator says about teams. */
 import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
+import { pageLimit } from "../../lib/page.ts";
 
-const count = v.pipe(
-  v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/, "must be a whole number"), v.transform(Number))]),
-  v.integer(),
-  v.minValue(1),
-  v.maxValue(100),
-);
 export const QueueQuery = v.strictObject({
-  limit: v.optional(count, 50),
+  limit: pageLimit(50),
   /** Position or id of the last job seen; other teams' jobs have a position alone. */
   after: v.optional(v.pipe(v.string(), v.maxLength(100))),
   /** Only the asker's own organization. */

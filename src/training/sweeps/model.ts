@@ -112,18 +112,6 @@ export const CreateSweep = v.strictObject({
 });
 export type CreateSweep = v.InferOutput<typeof CreateSweep>;
 
-export const ListSweeps = v.strictObject({
-  after: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  limit: v.optional(
-    v.pipe(
-      v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))]),
-      v.minValue(1),
-      v.maxValue(100),
-    ),
-    20,
-  ),
-});
-
 export interface TrialView {
   number: number;
   values: TrialValues;

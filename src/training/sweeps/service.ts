@@ -2,11 +2,12 @@
  * Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read
  * and cancelled.
  */
-import { and, asc, desc, eq, inArray, lt, or, sql } from "drizzle-orm";
+import { and, asc, desc, eq, inArray, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
 import { usageOfJobs } from "../../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -166,9 +167,7 @@ export async function listSweeps(
       and(
         eq(sweep.org, actor.org),
         page.search ? sql`instr(lower(${sweep.name}), ${page.search.toLowerCase()}) > 0` : undefined,
-        from
-          ? or(lt(sweep.createdAt, from.createdAt), and(eq(sweep.createdAt, from.createdAt), lt(sweep.id, from.id)))
-          : undefined,
+        olderThan(sweep, from),
       ),
     )
     .orderBy(desc(sweep.createdAt), desc(sweep.id))

@@ -14,7 +14,6 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { isSafePath, manifestHash, sha256File } from "../../lib/disk/manifest.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
-import { failPoint } from "../../lib/fail-points.ts";
 import { newId } from "../../lib/ids.ts";
 import { addCheckpoint, artifactDir } from "../../models/tuned/service.ts";
 import { addEvent } from "../metrics/events.ts";
@@ -268,7 +267,7 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       files: row.files,
       manifest_hash: row.manifestHash,
     });
-    failPoint("artifact.checked");
+    ctx.failPoint("artifact.checked");
     const { spec, org, jobId } = trainer;
     const now = ctx.clock.now();
     const done = await ctx.write(async (tx) => {

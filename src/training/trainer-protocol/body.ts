@@ -9,8 +9,7 @@ const MAX_DEPTH = 128;
 
 /** The whole body as bytes. @throws AppError `body_too_large` (413) */
 export function readBytes(request: Request, max = MAX_PART_BYTES): Promise<Uint8Array> {
-  const message = `A request body is at most ${max} bytes; send smaller parts.`;
-  return body.readBytes(request, max, () => new AppError("too_large", "body_too_large", message));
+  return body.readBytes(request, max, () => body.bodyTooLarge(max, "Send smaller parts."));
 }
 
 /**

@@ -70,7 +70,7 @@ function People({ users, me, invited, error }: AdminProps) {
             },
             { key: "role", label: "Role", render: (row) => (row.role === "admin" ? "Administrator" : "Member") },
             { key: "state", label: "State", wide: true, render: (row) => (row.disabled ? "Disabled" : "Active") },
-            { key: "at", label: "Since", wide: true, render: (row) => <Time at={row.createdAt} /> },
+            { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
             {
               key: "act",
               label: "Actions",
@@ -78,7 +78,7 @@ function People({ users, me, invited, error }: AdminProps) {
               end: true,
               render: (row) =>
                 row.id === me ? (
-                  <span class="muted">you</span>
+                  <span class="muted">You</span>
                 ) : row.disabled ? (
                   <ActionButton action={`/admin/users/${row.id}`} fields={{ disabled: "false" }} class="small">
                     Enable
@@ -91,7 +91,7 @@ function People({ users, me, invited, error }: AdminProps) {
                     label="Disable"
                     buttonClass="button danger small"
                     title={`Disable ${row.email}?`}
-                    lost="Sessions end and keys stop working at once. Nothing of theirs is deleted; you can enable the account again."
+                    lost="Sessions end and keys stop working at once. No data is deleted; you can enable the account again."
                     verb="Disable the account"
                   />
                 ),
@@ -104,7 +104,7 @@ function People({ users, me, invited, error }: AdminProps) {
             <TextField name="email" label="Invite by e-mail" type="email" required />
             <Field
               id="invite-role"
-              label="As"
+              label="Role"
               render={(ids) => (
                 <select name="role" {...ids}>
                   <option value="member">Member</option>
@@ -115,7 +115,7 @@ function People({ users, me, invited, error }: AdminProps) {
           </div>
           <div class="row">
             <button type="submit" class="button primary">
-              Make an invitation link
+              Create an invitation link
             </button>
           </div>
         </form>
@@ -128,13 +128,13 @@ function Plugins({ providers, problems }: AdminProps) {
   return (
     <div class="stack">
       {problems.map((problem) => (
-        <Notice kind="warn" title={`${problem.plugin} is not used (${problem.stage})`}>
+        <Notice kind="warn" title={`${problem.plugin} is not loaded (${problem.stage})`}>
           {problem.message} {problem.remedy}
         </Notice>
       ))}
       <section class="panel">
         <header>
-          <h2>GPU providers in use</h2>
+          <h2>Active GPU providers</h2>
         </header>
         <Table
           still
@@ -146,7 +146,7 @@ function Plugins({ providers, problems }: AdminProps) {
             { key: "kind", label: "Kind", render: (row) => row.kind },
             {
               key: "can",
-              label: "Can",
+              label: "Capabilities",
               wide: true,
               render: (row) =>
                 Object.entries(row.capabilities)
@@ -158,8 +158,8 @@ function Plugins({ providers, problems }: AdminProps) {
         />
       </section>
       <p class="small muted">
-        Other providers are folders in <code>plugins/</code> of the data directory, enabled by name. The guide for
-        plugin authors tells how to write one.
+        Other providers are folders in <code>plugins/</code> of the data directory, enabled by name. To write one, see
+        docs/plugin-authors.md.
       </p>
     </div>
   );
@@ -170,20 +170,20 @@ function Audit({ audit, chain }: AdminProps) {
     <div class="stack">
       {chain ? (
         chain.brokenAt ? (
-          <Notice kind="bad" title="The chain is broken">
-            The row {chain.brokenAt} or one before it was changed or removed.
+          <Notice kind="bad" title="Integrity check failed">
+            Entry {chain.brokenAt} or an earlier one was changed or removed.
           </Notice>
         ) : (
-          <Notice kind="ok" title="The chain is whole">
-            {formatInteger(chain.rows)} rows checked, none changed or missing.
+          <Notice kind="ok" title={`Intact: ${formatInteger(chain.rows)} entries`}>
+            No entry was changed or removed.
           </Notice>
         )
       ) : (
         <div class="row">
           <a class="button" href="/admin?tab=audit&verify=yes">
-            Check the chain
+            Verify log integrity
           </a>
-          <span class="small muted">Every row carries the hash of the one before it.</span>
+          <span class="small muted">Each entry includes the hash of the previous entry.</span>
         </div>
       )}
       <Table
@@ -192,11 +192,11 @@ function Audit({ audit, chain }: AdminProps) {
         rows={audit.items}
         rowId={(row) => row.id}
         columns={[
-          { key: "at", label: "When", tight: true, render: (row) => <Time at={row.at} /> },
-          { key: "action", label: "What", tight: true, render: (row) => <code>{row.action}</code> },
+          { key: "at", label: "Time", tight: true, render: (row) => <Time at={row.at} /> },
+          { key: "action", label: "Action", tight: true, render: (row) => <code>{row.action}</code> },
           {
             key: "target",
-            label: "On",
+            label: "Target",
             name: true,
             render: (row) => (
               <>
@@ -205,7 +205,7 @@ function Audit({ audit, chain }: AdminProps) {
               </>
             ),
           },
-          { key: "actor", label: "By", wide: true, render: (row) => <CopyId id={row.actor} /> },
+          { key: "actor", label: "Actor", wide: true, render: (row) => <CopyId id={row.actor} /> },
         ]}
       />
       <Pager shown={audit.items.length} hasMore={audit.hasMore} last={audit.last} />
@@ -225,10 +225,14 @@ function Status({ status }: AdminProps) {
             ["Data directory", <code class="wrap-any">{status.dataDir}</code>],
             ["Database", formatBytes(status.databaseBytes)],
             ["Disk", `${formatBytes(status.diskFree)} free of ${formatBytes(status.diskTotal)}`],
-            ["Memory of the server", `${formatInteger(status.memoryMb)} MB`],
+            ["Server memory", `${formatInteger(status.memoryMb)} MB`],
             [
               "Trainer environment",
-              status.environment === "none" ? "made when the first job needs it" : <CopyId id={status.environment} />,
+              status.environment === "none" ? (
+                "created when the first job needs it"
+              ) : (
+                <CopyId id={status.environment} />
+              ),
             ],
             [
               "Backup",

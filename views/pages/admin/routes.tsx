@@ -1,4 +1,4 @@
-/** The administration page; the access table lets administrators in only. */
+/** The administration page; the access table admits only administrators. */
 import { statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Elysia } from "elysia";
@@ -12,10 +12,10 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { listed } from "../../../src/lib/page.ts";
 import { AdminPage, type AdminProps } from "./page.tsx";
 
 const PAGE = 50;
-const startedAt = Date.now();
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Query = v.object({
   tab: v.optional(v.picklist(["people", "plugins", "audit", "status"]), "people"),
@@ -23,10 +23,12 @@ const Query = v.object({
   verify: text(5),
 });
 
-const paged = <T extends { id: string }>(rows: T[]) => {
-  const items = rows.slice(0, PAGE);
-  return { items, hasMore: rows.length > PAGE, last: items.at(-1)?.id ?? null };
-};
+const Invite = v.object({
+  email: v.pipe(v.string(), v.email("must be an e-mail address")),
+  role: v.picklist(["admin", "member"]),
+});
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Disable = v.object({ disabled: v.picklist(["true", "false"]) });
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
@@ -38,10 +40,10 @@ async function propsOf(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Query
   return {
     tab: query.tab,
     me: actor.userId,
-    users: paged(query.tab === "people" ? await listUsers(ctx, actor, at) : []),
+    users: listed(query.tab === "people" ? await listUsers(ctx, actor, at) : [], PAGE),
     providers: listProviders(ctx),
     problems: pluginProblems(ctx),
-    audit: paged(query.tab === "audit" ? await listAudit(ctx, actor, at) : []),
+    audit: listed(query.tab === "audit" ? await listAudit(ctx, actor, at) : [], PAGE),
     chain: query.tab === "audit" && query.verify ? await verifyAudit(ctx) : null,
     status: {
       version: VERSION,
@@ -51,57 +53,43 @@ async function propsOf(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Query
       diskFree: disk.bavail * disk.bsize,
       diskTotal: disk.blocks * disk.bsize,
       memoryMb: Math.round(process.memoryUsage.rss() / 1024 ** 2),
-      startedAt,
+      startedAt: Math.round(performance.timeOrigin),
       environment: (await trainerIdentity(ctx)).environment,
     },
   };
 }
 
+async function show(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof Query>) {
+  return html(pageOf(ctx, request, actor), <AdminPage {...(await propsOf(ctx, actor, query))} />);
+}
+
+/** Shows the page with the link of the invitation, or with the reason of a refusal. */
+async function invite(ctx: Ctx, request: Request, actor: Actor, { email, role }: v.InferOutput<typeof Invite>) {
+  const page = pageOf(ctx, request, actor);
+  const props = await propsOf(ctx, actor, { tab: "people", after: "", verify: "" });
+  try {
+    const { invitation, token } = await createInvitation(ctx, actor, { email, role });
+    const origin = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
+    const link = `${origin}/invite?token=${token}`;
+    return html(page, <AdminPage {...props} invited={{ email: invitation.email, link }} />);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    return html(page, <AdminPage {...props} error={error.message} />, { status: ERROR_TABLE[error.kind].status });
+  }
+}
+
+async function setDisabled(ctx: Ctx, request: Request, actor: Actor, id: string, disabled: boolean) {
+  await changeUser(ctx, actor, id, { disabled });
+  return redirect(request, "/admin", disabled ? "The account is disabled." : "The account is enabled.");
+}
+
 export const adminPages = (ctx: Ctx) =>
   new Elysia({ name: "admin.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get(
-      "/admin",
-      async ({ request, actor, query }) =>
-        html(pageOf(ctx, request, actor), <AdminPage {...(await propsOf(ctx, actor, query))} />),
-      { query: Query },
-    )
-    .post(
-      "/admin/invite",
-      async ({ request, actor, body }) => {
-        const page = pageOf(ctx, request, actor);
-        const of = await propsOf(ctx, actor, { tab: "people", after: "", verify: "" });
-        try {
-          const { invitation, token } = await createInvitation(ctx, actor, { email: body.email, role: body.role });
-          const origin = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
-          return html(
-            page,
-            <AdminPage {...of} invited={{ email: invitation.email, link: `${origin}/invite?token=${token}` }} />,
-          );
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind === "internal") throw error;
-          return html(page, <AdminPage {...of} error={error.message} />, { status: ERROR_TABLE[error.kind].status });
-        }
-      },
-      {
-        body: v.object({
-          email: v.pipe(v.string(), v.email("must be an e-mail address")),
-          role: v.picklist(["admin", "member"]),
-        }),
-      },
-    )
+    .get("/admin", ({ request, actor, query }) => show(ctx, request, actor, query), { query: Query })
+    .post("/admin/invite", ({ request, actor, body }) => invite(ctx, request, actor, body), { body: Invite })
     .post(
       "/admin/users/:id",
-      async ({ request, actor, params, body }) => {
-        await changeUser(ctx, actor, params.id, { disabled: body.disabled === "true" });
-        return redirect(
-          request,
-          "/admin",
-          body.disabled === "true" ? "The account is disabled." : "The account is enabled.",
-        );
-      },
-      {
-        params: v.object({ id: v.pipe(v.string(), v.maxLength(100)) }),
-        body: v.object({ disabled: v.picklist(["true", "false"]) }),
-      },
+      ({ request, actor, params, body }) => setDisabled(ctx, request, actor, params.id, body.disabled === "true"),
+      { params: Id, body: Disable },
     );

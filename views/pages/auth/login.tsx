@@ -4,15 +4,15 @@ import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
 export function LoginPage(props: {
-  /** Path to go to afterwards. */
+  /** Path to open afterwards. */
   next: string;
   error?: string | null;
   email?: string;
-  /** Asks for the six digits of the second factor as well. */
+  /** Also asks for the six digits of the second factor. */
   twoFactor?: boolean;
-  /** Anybody may make an account. */
+  /** Anybody may create an account. */
   openSignUp?: boolean;
-  /** Was signed in, and is no more. */
+  /** A session existed and has ended. */
   ended?: boolean;
 }) {
   return (
@@ -24,8 +24,8 @@ export function LoginPage(props: {
             {props.error}
           </Notice>
         ) : props.ended ? (
-          <Notice kind="info" title="Your sign-in has ended">
-            It expired, or was ended elsewhere. Sign in to go on where you were; a form you had just sent was not saved.
+          <Notice kind="info" title="Your session has ended">
+            It expired or was ended elsewhere. Sign in to continue where you were. A form you just sent was not saved.
           </Notice>
         ) : null}
         <form class="form" method="post" action="/login">
@@ -65,10 +65,10 @@ export function LoginPage(props: {
         <p class="muted small">
           {props.openSignUp ? (
             <>
-              No account yet? <a href="/invite">Make one</a>.
+              No account yet? <a href="/invite">Create one</a>.
             </>
           ) : (
-            "No account yet, or the password forgotten? An administrator of this installation can send you a link."
+            "No account yet, or forgot your password? Ask an administrator of this installation."
           )}
         </p>
       </div>

@@ -1,4 +1,4 @@
-/** Pages of accounts: sign in and out, first administrator, invitations. Plain forms; they work without a script. */
+/** Pages of accounts: sign in and out, first administrator, invitations. Plain forms that work without a script. */
 import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
@@ -14,13 +14,14 @@ import {
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
-import { peerOf } from "../../../src/http/peer.ts";
+import { peerReader } from "../../../src/http/peer.ts";
 import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { LoginPage } from "./login.tsx";
 import { InvitePage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+const LoginQuery = v.object({ next: field(2000), ended: field(1) });
 const LoginForm = v.object({ email: field(254), password: field(1000), next: field(2000) });
 const AccountForm = v.object({
   token: field(200),
@@ -29,116 +30,117 @@ const AccountForm = v.object({
   password: field(1000),
 });
 const TokenQuery = v.object({ token: field(200) });
+type LoginForm = v.InferOutput<typeof LoginForm>;
+type AccountForm = v.InferOutput<typeof AccountForm>;
 
-/** Adds cookies to an answer; `Set-Cookie` is the one header that may come several times. */
+/** Who a new session is for: the browser and its address. */
+interface Client {
+  request: Request;
+  address: string;
+}
+
+/** Adds cookies to an answer, each as a `Set-Cookie` header of its own. */
 function withCookies(answer: Response, cookies: string[]): Response {
   for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
   return answer;
 }
 
+function show(ctx: Ctx, request: Request, page: VNode, status = 200): Response {
+  return html(pageOf(ctx, request, null), page, { status });
+}
+
+/** Shows a form again with the reason of a refusal; internal errors continue to the error page. */
+function showAgain(ctx: Ctx, request: Request, error: unknown, page: (message: string) => VNode): Response {
+  if (!(error instanceof AppError) || error.kind === "internal") throw error;
+  const answer = show(ctx, request, page(error.message), ERROR_TABLE[error.kind].status);
+  if (error.retryAfterS !== null) answer.headers.set("retry-after", String(error.retryAfterS));
+  return answer;
+}
+
+/** Signs in and continues at `next`. */
+async function enter(ctx: Ctx, { request, address }: Client, email: string, password: string, next: string) {
+  const userAgent = request.headers.get("user-agent") ?? "";
+  const cookies = await signIn(ctx, { email, password, address, userAgent });
+  return withCookies(redirect(request, next), cookies);
+}
+
+function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof LoginQuery>): Response {
+  const next = safePath(query.next);
+  if (actor.userId) return redirect(request, next);
+  const ended = query.ended === "1";
+  return show(ctx, request, <LoginPage next={next} ended={ended} openSignUp={ctx.config.open_sign_up} />);
+}
+
+async function login(ctx: Ctx, client: Client, body: LoginForm): Promise<Response> {
+  const next = safePath(body.next);
+  try {
+    return await enter(ctx, client, body.email, body.password, next);
+  } catch (error) {
+    return showAgain(ctx, client.request, error, (message) => (
+      <LoginPage next={next} error={message} email={body.email} openSignUp={ctx.config.open_sign_up} />
+    ));
+  }
+}
+
+async function logout(ctx: Ctx, request: Request): Promise<Response> {
+  return withCookies(redirect(request, "/login"), await signOut(ctx, request));
+}
+
+async function setupPage(ctx: Ctx, request: Request, token: string): Promise<Response> {
+  try {
+    await checkSetupToken(ctx, token);
+  } catch {
+    return show(ctx, request, <SetupClosedPage done={await isSetUp(ctx)} />, 410);
+  }
+  return show(ctx, request, <SetupPage token={token} />);
+}
+
+async function setup(ctx: Ctx, client: Client, body: AccountForm): Promise<Response> {
+  try {
+    await completeSetup(ctx, body);
+    return await enter(ctx, client, body.email, body.password, "/");
+  } catch (error) {
+    return showAgain(ctx, client.request, error, (message) => (
+      <SetupPage token={body.token} email={body.email} name={body.name} error={message} />
+    ));
+  }
+}
+
+async function invitePage(ctx: Ctx, request: Request, token: string): Promise<Response> {
+  if (!token && ctx.config.open_sign_up) return show(ctx, request, <InvitePage token="" organization={null} />);
+  const { email, orgName } = await findInvitation(ctx, token);
+  return show(ctx, request, <InvitePage token={token} email={email} organization={orgName} />);
+}
+
+async function acceptInvite(ctx: Ctx, client: Client, body: AccountForm): Promise<Response> {
+  try {
+    const open = !body.token && ctx.config.open_sign_up;
+    const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
+    return await enter(ctx, client, email, body.password, "/");
+  } catch (error) {
+    const organization = body.token ? "your organization" : null;
+    return showAgain(ctx, client.request, error, (message) => (
+      <InvitePage organization={organization} token={body.token} email={body.email} name={body.name} error={message} />
+    ));
+  }
+}
+
 export const authPages = (ctx: Ctx) => {
-  const render = (request: Request, actor: Actor | null, page: VNode, status = 200) =>
-    html(pageOf(ctx, request, actor), page, { status });
-
-  /** Shows the form again with what went wrong; faults of ours go on to the error page. */
-  const again = (request: Request, error: unknown, page: (message: string) => VNode) => {
-    if (!(error instanceof AppError) || error.kind === "internal") throw error;
-    const answer = render(request, null, page(error.message), ERROR_TABLE[error.kind].status);
-    if (error.retryAfterS !== null) answer.headers.set("retry-after", String(error.retryAfterS));
-    return answer;
-  };
-
-  const enter = async (request: Request, address: string, email: string, password: string, next: string) => {
-    const userAgent = request.headers.get("user-agent") ?? "";
-    const cookies = await signIn(ctx, { email, password, address, userAgent });
-    return withCookies(redirect(request, next), cookies);
-  };
+  const addressOf = peerReader(ctx.config);
+  const client = (request: Request, server: Parameters<typeof addressOf>[0]): Client => ({
+    request,
+    address: addressOf(server, request),
+  });
 
   return new Elysia({ name: "auth.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get(
-      "/login",
-      ({ request, actor, query }) => {
-        const next = safePath(query.next);
-        if (actor.userId) return redirect(request, next);
-        const ended = query.ended === "1";
-        return render(request, null, <LoginPage next={next} ended={ended} openSignUp={ctx.config.open_sign_up} />);
-      },
-      { query: v.object({ next: field(2000), ended: field(1) }) },
-    )
-    .post(
-      "/login",
-      async ({ request, body, server }) => {
-        const next = safePath(body.next);
-        try {
-          const address = peerOf(ctx.config, server, request);
-          return await enter(request, address, body.email, body.password, next);
-        } catch (error) {
-          return again(request, error, (message) => (
-            <LoginPage next={next} error={message} email={body.email} openSignUp={ctx.config.open_sign_up} />
-          ));
-        }
-      },
-      { body: LoginForm },
-    )
-    .post("/logout", async ({ request }) => withCookies(redirect(request, "/login"), await signOut(ctx, request)))
-    .get(
-      "/setup",
-      async ({ request, query }) => {
-        try {
-          await checkSetupToken(ctx, query.token);
-        } catch {
-          return render(request, null, <SetupClosedPage done={await isSetUp(ctx)} />, 410);
-        }
-        return render(request, null, <SetupPage token={query.token} />);
-      },
-      { query: TokenQuery },
-    )
-    .post(
-      "/setup",
-      async ({ request, body, server }) => {
-        try {
-          await completeSetup(ctx, body);
-          const address = peerOf(ctx.config, server, request);
-          return await enter(request, address, body.email, body.password, "/");
-        } catch (error) {
-          return again(request, error, (message) => (
-            <SetupPage token={body.token} email={body.email} name={body.name} error={message} />
-          ));
-        }
-      },
-      { body: AccountForm },
-    )
-    .get(
-      "/invite",
-      async ({ request, query }) => {
-        if (!query.token && ctx.config.open_sign_up)
-          return render(request, null, <InvitePage token="" organization={null} />);
-        const { email, orgName } = await findInvitation(ctx, query.token);
-        return render(request, null, <InvitePage token={query.token} email={email} organization={orgName} />);
-      },
-      { query: TokenQuery },
-    )
-    .post(
-      "/invite",
-      async ({ request, body, server }) => {
-        try {
-          const open = !body.token && ctx.config.open_sign_up;
-          const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
-          const address = peerOf(ctx.config, server, request);
-          return await enter(request, address, email, body.password, "/");
-        } catch (error) {
-          return again(request, error, (message) => (
-            <InvitePage
-              token={body.token}
-              email={body.email}
-              name={body.name}
-              organization={body.token ? "your organization" : null}
-              error={message}
-            />
-          ));
-        }
-      },
-      { body: AccountForm },
-    );
+    .get("/login", ({ request, actor, query }) => loginPage(ctx, request, actor, query), { query: LoginQuery })
+    .post("/login", ({ body, request, server }) => login(ctx, client(request, server), body), { body: LoginForm })
+    .post("/logout", ({ request }) => logout(ctx, request))
+    .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })
+    .post("/setup", ({ body, request, server }) => setup(ctx, client(request, server), body), { body: AccountForm })
+    .get("/invite", ({ request, query }) => invitePage(ctx, request, query.token), { query: TokenQuery })
+    .post("/invite", ({ body, request, server }) => acceptInvite(ctx, client(request, server), body), {
+      body: AccountForm,
+    });
 };

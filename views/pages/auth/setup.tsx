@@ -1,4 +1,4 @@
-/** First start: the one-time link makes the first administrator. And the same form for people who were invited. */
+/** Forms that create an account: the first administrator after a fresh start, and people who were invited. */
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -42,7 +42,7 @@ function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
         minlength={8}
         maxlength={256}
         autocomplete="new-password"
-        hint="At least 8 characters. A few words are better than one odd word."
+        hint="At least 8 characters. Several words are better than one."
       />
     </>
   );
@@ -54,7 +54,7 @@ export function SetupPage(props: AccountProps) {
     <BareLayout title="Set up">
       <div class="stack loose">
         <div class="stack tight">
-          <h1>Make the first administrator</h1>
+          <h1>Create the first administrator</h1>
           <p class="muted">This installation has no accounts yet. The link you opened works once.</p>
         </div>
         {props.error ? (
@@ -73,16 +73,16 @@ export function SetupPage(props: AccountProps) {
   );
 }
 
-/** `/setup` without a good token: where to find one. */
+/** `/setup` without a valid token: where to find one. */
 export function SetupClosedPage({ done }: { done: boolean }) {
   return (
     <BareLayout title="Set up">
       <div class="stack">
-        <h1>{done ? "This installation is set up already" : "The set-up link is missing or wrong"}</h1>
+        <h1>{done ? "This installation is already set up" : "The setup link is missing or wrong"}</h1>
         <p class="muted">
           {done
             ? "Sign in with your account; an administrator can invite you."
-            : "The server prints the link on its terminal when it starts. Open that one."}
+            : "The server prints the link on its terminal when it starts. Open that link."}
         </p>
         <a class="button primary" href="/login">
           Go to sign in
@@ -92,14 +92,14 @@ export function SetupClosedPage({ done }: { done: boolean }) {
   );
 }
 
-/** `/invite?token=…`; the e-mail is the one invited. Without a token (open sign-up) it can be chosen. */
+/** `/invite?token=…`: the e-mail address is fixed. Without a token (open sign-up) it can be chosen. */
 export function InvitePage(props: AccountProps & { organization: string | null }) {
   return (
     <BareLayout title="Join">
       <div class="stack loose">
         <div class="stack tight">
-          <h1>{props.organization ? `Join ${props.organization}` : "Make an account"}</h1>
-          <p class="muted">Choose a password; everything else is ready.</p>
+          <h1>{props.organization ? `Join ${props.organization}` : "Create an account"}</h1>
+          <p class="muted">Choose a name and a password.</p>
         </div>
         {props.error ? (
           <Notice kind="bad" alert>

@@ -1,4 +1,4 @@
-/** The API on one page: every route by subject, with its parameters; written from the schemas that check requests. */
+/** API reference on one page: every route by tag, with its parameters, generated from the request schemas. */
 import { Layout } from "../../layout.tsx";
 
 interface Field {
@@ -25,7 +25,7 @@ function Fields({ fields }: { fields: Field[] }) {
           <th scope="col">Parameter</th>
           <th scope="col">In</th>
           <th scope="col">Type</th>
-          <th scope="col">Needed</th>
+          <th scope="col">Required</th>
         </tr>
       </thead>
       <tbody>
@@ -53,7 +53,7 @@ function Route({ route }: { route: DocumentedRoute }) {
         </code>{" "}
         <span class="muted">
           {route.summary}
-          {route.adminOnly ? " · administrators" : ""}
+          {route.adminOnly ? " · administrators only" : ""}
         </span>
       </summary>
       {route.description ? <p>{route.description}</p> : null}
@@ -68,7 +68,7 @@ export function ApiPage(props: { baseUrl: string; groups: { tag: string; routes:
       <div class="stack loose">
         <p>
           Base URL <code>{props.baseUrl}</code>, with an API key from <a href="/settings">Settings</a> as{" "}
-          <code>Authorization: Bearer ftl-…</code>. OpenAI's clients work as they are; the same document for programs is{" "}
+          <code>Authorization: Bearer ftl-…</code>. OpenAI's clients work unchanged. For programs:{" "}
           <a href="/openapi.json">openapi.json</a>.
         </p>
         {props.groups.map((group) => (

@@ -1,5 +1,5 @@
-/** Settings of the person who looks: account, password, API keys. */
-import type { keyView } from "../../../src/accounts/auth/model.ts";
+/** Settings of the signed-in user: account, password, API keys. */
+import type { KeyView } from "../../../src/accounts/auth/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ConfirmForm, TextField } from "../../parts/form.tsx";
@@ -7,27 +7,25 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
 
-type KeyItem = ReturnType<typeof keyView>;
-
 export interface SettingsProps {
   email: string;
   role: string;
   org: string;
-  keys: KeyItem[];
+  keys: KeyView[];
   baseUrl: string;
-  /** The secret of a key made just now: shown this once. */
-  made?: { name: string; key: string };
+  /** A key that was just created, with its secret; shown only once. */
+  created?: { name: string; key: string };
   error?: { form: "key" | "password"; message: string };
 }
 
-function Made({ made, baseUrl }: { made: { name: string; key: string }; baseUrl: string }) {
+function NewKey({ created, baseUrl }: { created: { name: string; key: string }; baseUrl: string }) {
   return (
-    <Notice kind="ok" title={`The key “${made.name}” is made`} alert>
-      <span>Copy it now: it is stored as a hash only and never shown again.</span>
-      <CopyId id={made.key} full />
+    <Notice kind="ok" title={`Key “${created.name}” created`} alert>
+      <span>Copy it now. Only its hash is stored, and it is not shown again.</span>
+      <CopyId id={created.key} full />
       <Snippet
         label="How to use the key"
-        text={`export OPENAI_BASE_URL=${baseUrl}/v1\nexport OPENAI_API_KEY=${made.key}`}
+        text={`export OPENAI_BASE_URL=${baseUrl}/v1\nexport OPENAI_API_KEY=${created.key}`}
       />
     </Notice>
   );
@@ -37,7 +35,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
   if (keys.length === 0)
     return (
       <Empty slim icon="shield" title="No API keys yet">
-        A key lets code do what you may do here, through any OpenAI client.
+        With a key, any OpenAI client can do what you can do here.
       </Empty>
     );
   return (
@@ -58,7 +56,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
             </>
           ),
         },
-        { key: "user", label: "Of", wide: true, render: (row) => row.user.email },
+        { key: "user", label: "Owner", wide: true, render: (row) => row.user.email },
         {
           key: "used",
           label: "Last used",
@@ -69,7 +67,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
           key: "expires",
           label: "Expires",
           wide: true,
-          render: (row) => (row.expires_at ? <Time at={row.expires_at * 1000} /> : "never"),
+          render: (row) => (row.expires_at ? <Time at={row.expires_at * 1000} /> : "Never"),
         },
         {
           key: "revoke",
@@ -83,7 +81,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
               label="Revoke"
               buttonClass="button danger small"
               title={`Revoke “${row.name}”?`}
-              lost="Whatever uses this key is refused from now on. This cannot be undone."
+              lost="Requests with this key are refused from now on. This cannot be undone."
               verb="Revoke the key"
             />
           ),
@@ -104,7 +102,7 @@ export function SettingsPage(props: SettingsProps) {
   return (
     <Layout title="Settings">
       <div class="stack loose">
-        {props.made ? <Made made={props.made} baseUrl={props.baseUrl} /> : null}
+        {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
         <section class="panel">
           <header>
             <h2>API keys</h2>
@@ -113,18 +111,12 @@ export function SettingsPage(props: SettingsProps) {
           <form class="body form" method="post" action="/settings/keys">
             {error("key")}
             <div class="fields">
-              <TextField
-                name="name"
-                label="Name of a new key"
-                required
-                maxlength={200}
-                placeholder="what will use it"
-              />
-              <TextField name="days" label="Days until it expires" type="number" hint="empty = never" />
+              <TextField name="name" label="Key name" required maxlength={200} placeholder="e.g. CI pipeline" />
+              <TextField name="days" label="Days until it expires" type="number" hint="Empty: never expires" />
             </div>
             <div class="row">
               <button type="submit" class="button primary">
-                Make a key
+                Create a key
               </button>
             </div>
           </form>
@@ -138,7 +130,7 @@ export function SettingsPage(props: SettingsProps) {
               <KeyValue
                 rows={[
                   ["E-mail", props.email],
-                  ["Role", props.role === "admin" ? "administrator of this installation" : "member"],
+                  ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
                   ["Organization", <CopyId id={props.org} />],
                   ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
                 ]}
@@ -166,7 +158,7 @@ export function SettingsPage(props: SettingsProps) {
                 minlength={8}
                 maxlength={256}
                 autocomplete="new-password"
-                hint="At least 8 characters; a phrase is best. Other sessions end."
+                hint="At least 8 characters; a phrase is best. Your other sessions are ended."
               />
               <div class="row">
                 <button type="submit" class="button">

@@ -7,7 +7,7 @@ import { signIn } from "../../../src/accounts/auth/sessions.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
-import { peerOf } from "../../../src/http/peer.ts";
+import { peerReader } from "../../../src/http/peer.ts";
 import { session } from "../../../src/http/session.ts";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
 
@@ -16,79 +16,90 @@ const MAX_KEYS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const KeyForm = v.object({ name: text(300), days: text(6) });
 const PasswordForm = v.object({ current: text(1000), password: text(1000) });
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+
+async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<SettingsProps> = {}, status = 200) {
+  const page = pageOf(ctx, request, actor);
+  const props: SettingsProps = {
+    email: actor.email ?? actor.userId,
+    role: actor.role,
+    org: actor.org,
+    keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),
+    baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
+    ...more,
+  };
+  return html(page, <SettingsPage {...props} />, { status });
+}
+
+/** Shows the page again with the reason of a refusal; internal errors continue to the error page. */
+function showAgain(ctx: Ctx, request: Request, actor: Actor, form: "key" | "password", error: unknown) {
+  if (!(error instanceof AppError) || error.kind === "internal") throw error;
+  return show(ctx, request, actor, { error: { form, message: error.message } }, ERROR_TABLE[error.kind].status);
+}
+
+/** @throws AppError `invalid_value` naming the field */
+function readKeyForm(body: v.InferOutput<typeof KeyForm>): { name: string; days: number | null } {
+  const name = v.safeParse(Name, body.name);
+  if (!name.success) {
+    const message = body.name.trim() ? `The key's name ${name.issues[0].message}.` : "Give the key a name.";
+    throw new AppError("invalid", "invalid_value", message, { param: "name" });
+  }
+  const days = body.days ? Number(body.days) : null;
+  if (days !== null && !(Number.isInteger(days) && days >= 1 && days <= 3650))
+    throw new AppError("invalid", "invalid_value", "Days must be a whole number from 1 to 3650.", { param: "days" });
+  return { name: name.output, days };
+}
+
+async function addKey(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof KeyForm>) {
+  try {
+    const { name, days } = readKeyForm(body);
+    const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
+    const { key } = await createKey(ctx, actor, { name, expiresAt });
+    // Shown in this answer and not after a redirect: the secret must not travel in a cookie or an address.
+    return await show(ctx, request, actor, { created: { name, key } });
+  } catch (error) {
+    return showAgain(ctx, request, actor, "key", error);
+  }
+}
+
+async function removeKey(ctx: Ctx, request: Request, actor: Actor, id: string) {
+  await revokeKey(ctx, actor, id);
+  return redirect(request, "/settings", "The key is revoked.");
+}
+
+/** Changes the password: the current one is checked by signing in, and the browser gets a new session. */
+async function changePassword(
+  ctx: Ctx,
+  { request, address }: { request: Request; address: string },
+  actor: Actor,
+  body: v.InferOutput<typeof PasswordForm>,
+) {
+  try {
+    const who = { email: actor.email ?? "", address, userAgent: request.headers.get("user-agent") ?? "" };
+    await signIn(ctx, { ...who, password: body.current });
+    await setPassword(ctx, actor, actor.userId, body.password);
+    const cookies = await signIn(ctx, { ...who, password: body.password });
+    const answer = redirect(request, "/settings", "The password is changed. Other sessions have ended.");
+    for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
+    return answer;
+  } catch (error) {
+    return showAgain(ctx, request, actor, "password", error);
+  }
+}
 
 export const settingsPages = (ctx: Ctx) => {
-  const show = async (request: Request, actor: Actor, more: Partial<SettingsProps> = {}, status = 200) => {
-    const page = pageOf(ctx, request, actor);
-    const props: SettingsProps = {
-      email: actor.email ?? actor.userId,
-      role: actor.role,
-      org: actor.org,
-      keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),
-      baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
-      ...more,
-    };
-    return html(page, <SettingsPage {...props} />, { status });
-  };
-  const again = (request: Request, actor: Actor, form: "key" | "password", error: unknown) => {
-    if (!(error instanceof AppError) || error.kind === "internal") throw error;
-    return show(request, actor, { error: { form, message: error.message } }, ERROR_TABLE[error.kind].status);
-  };
-
+  const addressOf = peerReader(ctx.config);
   return new Elysia({ name: "auth.settings.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/settings", ({ request, actor }) => show(request, actor))
-    .post(
-      "/settings/keys",
-      async ({ request, actor, body }) => {
-        try {
-          const name = v.safeParse(Name, body.name);
-          if (!name.success) {
-            const message = body.name.trim() ? `The key's name ${name.issues[0].message}.` : "Give the key a name.";
-            throw new AppError("invalid", "invalid_value", message, { param: "name" });
-          }
-          const days = body.days ? Number(body.days) : null;
-          if (days !== null && !(Number.isInteger(days) && days >= 1 && days <= 3650))
-            throw new AppError("invalid", "invalid_value", "Days must be a whole number from 1 to 3650.", {
-              param: "days",
-            });
-          const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
-          const made = await createKey(ctx, actor, { name: name.output, expiresAt });
-          // Shown in the answer itself and not after a redirect: the secret must not travel in a cookie or an address.
-          return show(request, actor, { made: { name: name.output, key: made.key } });
-        } catch (error) {
-          return again(request, actor, "key", error);
-        }
-      },
-      { body: KeyForm },
-    )
-    .post(
-      "/settings/keys/:id/revoke",
-      async ({ request, actor, params }) => {
-        await revokeKey(ctx, actor, params.id);
-        return redirect(request, "/settings", "The key is revoked.");
-      },
-      { params: v.object({ id: v.pipe(v.string(), v.maxLength(100)) }) },
-    )
+    .get("/settings", ({ request, actor }) => show(ctx, request, actor))
+    .post("/settings/keys", ({ request, actor, body }) => addKey(ctx, request, actor, body), { body: KeyForm })
+    .post("/settings/keys/:id/revoke", ({ request, actor, params }) => removeKey(ctx, request, actor, params.id), {
+      params: Id,
+    })
     .post(
       "/settings/password",
-      async ({ request, actor, body, server }) => {
-        try {
-          const email = actor.email ?? "";
-          const who = {
-            address: peerOf(ctx.config, server, request),
-            userAgent: request.headers.get("user-agent") ?? "",
-          };
-          await signIn(ctx, { email, password: body.current, ...who });
-          await setPassword(ctx, actor, actor.userId, body.password);
-          const cookies = await signIn(ctx, { email, password: body.password, ...who });
-          const answer = redirect(request, "/settings", "The password is changed. Other sessions have ended.");
-          for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
-          return answer;
-        } catch (error) {
-          return again(request, actor, "password", error);
-        }
-      },
+      ({ request, actor, body, server }) =>
+        changePassword(ctx, { request, address: addressOf(server, request) }, actor, body),
       { body: PasswordForm },
     );
 };
