@@ -11,7 +11,7 @@ import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
 import { hostOf, pathOf } from "./address.ts";
 import { checkBody, readWhole } from "./body.ts";
-import { rateLimiter } from "./limits.ts";
+import { rateLimiter, shortDuration } from "./limits.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
 import { checkAccess } from "./session.ts";
@@ -47,13 +47,13 @@ export const gate = (ctx: Ctx) => {
         checkAccess(access, state.actor);
       }
       if (limiter && state.actor?.keyId) {
-        const turn = limiter(state.actor.keyId, ctx.clock.now());
+        const turn = limiter(state.actor.keyId, startedAt);
         Object.assign(set.headers, turn.headers);
         if (!turn.allowed)
           throw new AppError(
             "rate_limited",
             "rate_limit_exceeded",
-            `This key may make ${ctx.config.requests_per_minute} requests a minute. Wait a little and try again.`,
+            `This key may make ${ctx.config.requests_per_minute} requests a minute. Try again in ${shortDuration(turn.retryAfterS * 1000)}.`,
             { retryAfterS: turn.retryAfterS },
           );
       }

@@ -3,7 +3,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { eq } from "drizzle-orm";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
-import { shortDuration } from "../../src/serving/gateway/limits.ts";
 import { eventCutter } from "../../src/serving/gateway/sse.ts";
 import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -246,25 +245,6 @@ describe("refusals", () => {
   });
 });
 
-test("a key may make so many requests a minute, and is told how many are left", async () => {
-  const limited = await createTestApp({ config: { requests_per_minute: 2 } });
-  await readyBase(limited.ctx, "tiny");
-  await deployEngine(limited.ctx, engine, { org: limited.orgs.a, model: "tiny" });
-  const ask = (as: "admin" | "member") =>
-    limited.request("POST", "/v1/chat/completions", { as, body: { model: "tiny", messages } });
-  const first = await ask("admin");
-  expect([
-    first.status,
-    first.headers.get("x-ratelimit-limit-requests"),
-    first.headers.get("x-ratelimit-remaining-requests"),
-  ]).toEqual([200, "2", "1"]);
-  expect((await ask("admin")).status).toBe(200);
-  const third = await ask("admin");
-  expect([third.status, Number(third.headers.get("retry-after"))]).toEqual([429, 30]);
-  expect((await ask("member")).status).toBe(200);
-  await limited.close();
-});
-
 test("a thousand requests are a thousand usage rows", async () => {
   await Promise.all(
     Array.from({ length: 20 }, async () => {
@@ -284,8 +264,4 @@ test("events are cut at blank lines wherever the pieces end", () => {
         events.push(Buffer.from(event).toString());
     expect([events.length, events.join(""), cutter.rest()]).toEqual([4, text, null]);
   }
-});
-
-test("durations are written as OpenAI's headers write them", () => {
-  expect([20, 999.2, 1500, 59_940, 90_000].map(shortDuration)).toEqual(["20ms", "1000ms", "1.5s", "1m0s", "1m30s"]);
 });

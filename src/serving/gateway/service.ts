@@ -11,7 +11,6 @@ import { upstreamFetch } from "../../lib/upstream.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 import type { Serving } from "../deployments/model.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
-import { takeRequest } from "./limits.ts";
 import { relayStream, renameModel, type StreamEnd } from "./relay.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
 import { recordUsage } from "./usage.ts";
@@ -55,14 +54,11 @@ export async function complete(
   startedAt: number,
   id = newId("request"),
 ): Promise<Response> {
-  const limits = takeRequest(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
   const access = watchAccess(ctx, actor, incoming);
   const journey: Journey = { actor, request, id, startedAt, busyMs: 0, serving: null, access, model: "" };
   try {
-    const reply = await forward(ctx, journey, endpoint);
-    if (limits) for (const [name, value] of Object.entries(limits)) reply.headers.set(name, value);
-    return reply;
+    return await forward(ctx, journey, endpoint);
   } catch (cause) {
     access.stop();
     journey.model ||= await resolveModel(ctx, actor, request.model).then(
