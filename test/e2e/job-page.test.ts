@@ -171,7 +171,7 @@ describe.skipIf(!hasBrowser)("the job page", () => {
 
   test("a filter answers as one types, and stands in the address", async () => {
     await b.page.locator("[data-page-search]").pressSequentially("no job has this name");
-    await b.page.waitForFunction(() => document.querySelector("#job-list")?.textContent?.includes("Nothing matches"));
+    await b.page.waitForFunction(() => document.querySelector("#job-list")?.textContent?.includes("No matches"));
     expect(b.page.url()).toContain("q=no+job+has+this+name");
     await b.page.selectOption("[name=state]", "running");
     await b.page.fill("[data-page-search]", "");
@@ -200,7 +200,7 @@ describe.skipIf(!hasBrowser)("without a script", () => {
     const b = await openBrowser(t, { javaScript: false });
     try {
       await b.page.goto(`${b.base}/jobs?q=nothing-like-it`);
-      expect(await b.page.textContent("main")).toContain("Nothing matches");
+      expect(await b.page.textContent("main")).toContain("No matches");
       await b.page.goto(`${b.base}/jobs/${trainer.jobId}?log=read`);
       expect(await b.page.textContent("#log-lines")).toContain("a line to read");
       await b.page.click("text=Checkpoint now");
