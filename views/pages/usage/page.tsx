@@ -105,11 +105,7 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
             {formatCount(sum(summary.requests, (row) => row.completion_tokens))}
           </Stat>
         </Stats>
-        <Tabs
-          label="Group by"
-          name="group_by"
-          tabs={GROUPS}
-        />
+        <Tabs label="Group by" name="group_by" tabs={GROUPS} />
         {summary.work.length + summary.requests.length === 0 ? (
           <div class="panel">
             <Empty icon="usage" title="No usage in this month">
