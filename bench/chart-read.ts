@@ -1,6 +1,6 @@
 /**
  * Opening the chart of a run with a million points, over HTTP: one series of 1,000,000 steps, and ten of 100,000;
- * beside reading every point of it, and beside the MLflow server's own chart call on the same points. `bun
+ * compared with reading every point, and with the MLflow server's own chart call on the same points. `bun
  * bench/chart-read.ts [--no-install]`
  */
 import { Database } from "bun:sqlite";
@@ -51,7 +51,7 @@ async function fill(server: Server, which: number, keys: number, steps: number):
   return TOTAL / ((performance.now() - began) / 1000);
 }
 
-/** The same points straight into MLflow's table: through its API they would take half an hour. */
+/** Writes the same points directly to MLflow's table: its API would take half an hour. */
 function fillMlflow(mlflow: Mlflow, run: string, keys: number, steps: number): void {
   const db = new Database(mlflow.file);
   db.run("pragma busy_timeout = 10000");
@@ -142,10 +142,10 @@ try {
     const times = reads.map((one) => one.ms);
     const [one] = reads;
     console.log(
-      `  ${name.padEnd(44)} median ${median(times).toFixed(0).padStart(5)} ms, p99 ${quantile(times, 0.99).toFixed(0).padStart(5)} ms, ${one?.points.toLocaleString("en-US").padStart(9)} points a series, ${((one?.bytes ?? 0) / 1024).toFixed(0).padStart(6)} KiB, spike ${one?.spike ? "kept" : "LOST"}`,
+      `  ${name.padEnd(44)} median ${median(times).toFixed(0).padStart(5)} ms, p99 ${quantile(times, 0.99).toFixed(0).padStart(5)} ms, ${one?.points.toLocaleString("en-US").padStart(9)} points per series, ${((one?.bytes ?? 0) / 1024).toFixed(0).padStart(6)} KiB, spike ${one?.spike ? "kept" : "LOST"}`,
     );
   }
-  if (typeof mlflow === "string") console.log(`  MLflow left out: ${mlflow}`);
+  if (typeof mlflow === "string") console.log(`  MLflow skipped: ${mlflow}`);
 } finally {
   child.kill("SIGTERM");
   await child.exited;

@@ -1,6 +1,6 @@
 /**
- * Megabytes a second of dataset validation with all its checks, hashes and writes, and its peak memory; beside scripts
- * that only split and parse (Bun's JSON.parse, Python's json.loads) in the same run, turn by turn. `bun
+ * Megabytes per second of dataset validation with all its checks, hashes and writes, and its peak memory; compared with
+ * scripts that only split and parse (Bun's JSON.parse, Python's json.loads), alternating in the same run. `bun
  * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
  */
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
@@ -15,7 +15,7 @@ const { values: options } = parseArgs({
   options: {
     mb: { type: "string", default: "400" },
     rounds: { type: "string", default: "3" },
-    /** Also send a file of so many megabytes to a running server, as a form, and read the server's peak memory. */
+    /** Also send a file of this many megabytes to a running server as a form, and read the server's peak memory. */
     upload: { type: "string" },
   },
 });
@@ -32,7 +32,7 @@ interface Result {
   peakMb: number;
 }
 
-/** Sentences that differ from row to row, with the line breaks, quotes and accents that real answers have. */
+/** Sentences that differ between rows, with line breaks, quotes and accents as in real answers. */
 function text(n: number, words: number): string {
   let out = "";
   for (let i = 0; i < words; i++)
@@ -64,7 +64,7 @@ const kinds: {
 }[] = [
   { name: "chat JSONL, as Python writes it", file: "a.jsonl", row: (n) => `${spaced(chat(n))}\n`, lines: true },
   {
-    name: "chat JSONL with a field too many",
+    name: "chat JSONL with an extra field",
     file: "b.jsonl",
     row: (n) => `${JSON.stringify({ ...chat(n), source: "crm" })}\n`,
     lines: true,
@@ -174,7 +174,7 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-/** Sends a form of `megabytes` to a server of its own and prints what it took. */
+/** Sends a form of `megabytes` to a separate server and prints time and memory. */
 async function upload(megabytes: number) {
   const live = await startLive();
   try {

@@ -1,8 +1,8 @@
 /**
- * What the gateway adds to a chat request (key check, limit, routing, usage row), against the same request sent
- * straight to the engine, beside two peers doing their own version of it: Portkey's gateway (Node) and LiteLLM's proxy
- * (Python). `bun bench/gateway.ts [--no-install]` Everything is interleaved in one run. Peers are installed into
- * .cache/bench-peers once; one that cannot be installed is left out with a word.
+ * Latency that the gateway adds to a chat request (key check, limit, routing, usage row) over a direct request to the
+ * engine, compared with Portkey's gateway (Node) and LiteLLM's proxy (Python). `bun bench/gateway.ts [--no-install]`
+ * All targets are interleaved in one run. Peers are installed into .cache/bench-peers once; one that cannot be installed
+ * is skipped with a message.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -36,7 +36,7 @@ function start(
   return child;
 }
 
-/** Reads a child's standard output line by line. */
+/** Reads the standard output of a child process line by line. */
 function linesOf(stream: ReadableStream<Uint8Array>): () => Promise<string> {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
@@ -88,7 +88,7 @@ async function serial(target: Target, count: number): Promise<number[]> {
   return times;
 }
 
-/** Sends `RATE` requests a second whether or not earlier ones came back. */
+/** Sends `RATE` requests per second, whether or not earlier ones were answered. */
 async function atRate(target: Target): Promise<number[]> {
   const began = performance.now();
   const all: Promise<number>[] = [];

@@ -1,6 +1,6 @@
 /**
- * How many authenticated list reads a second: 20 of 10,000 jobs through the real server, beside a hand-written Fastify
- * handler (no accounts, no schema) reading the same rows from the same file with the same driver on Node. `bun
+ * Authenticated list reads per second: 20 of 10,000 jobs through the real server, compared with a hand-written Fastify
+ * handler (no accounts, no schema) that reads the same rows from the same file with the same driver on Node. `bun
  * bench/http-reads.ts`
  */
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -85,7 +85,7 @@ const SPEC = {
   limits: { queued_s: 86400, no_progress_s: 900, total_s: 86400, max_attempts: 3 },
 };
 
-/** Fastify and the driver in a directory of their own, so that the peer is no dependency of the project. */
+/** Fastify and the driver in a separate directory, so that the peer is not a dependency of the project. */
 async function startPeer(dir: string, database: string): Promise<{ url: string; pid: number; stop(): void }> {
   writeFileSync(
     join(dir, "package.json"),

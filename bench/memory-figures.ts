@@ -1,6 +1,6 @@
 /**
- * What trainings took at most, as `bun run bench memory` printed it: the model and name of the run in the grid, and
- * MiB. Two cores, glibc, torch 2.13.
+ * Peak memory of training runs, as printed by `bun run bench memory`: model and name of the run in the grid, and MiB.
+ * Two cores, glibc, torch 2.13.
  */
 export const MEASURED: readonly (readonly [run: string, peakMb: number])[] = [
   ["tiny plain", 687],

@@ -1,6 +1,5 @@
 /**
- * The trainings the memory formula is measured by: each as the run it is, and the specification that makes a trainer do
- * it.
+ * The training runs that validate the memory formula, and the specification that makes a trainer execute each.
  */
 import type { Limits, Need } from "../src/contract/spec.ts";
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
@@ -29,7 +28,7 @@ const PLAIN: RunShape = {
   processes: 1,
 };
 
-/** What differs from four rows of 256 tokens with answers of 64, learned by supervised fine-tuning in float32. */
+/** Differences from the default: four rows of 256 tokens with answers of 64, supervised fine-tuning in float32. */
 type Change = Partial<Omit<RunShape, "adapter">> & { adapter?: Partial<RunShape["adapter"]>; answer?: number };
 const WHOLE = { whole: true, adapter: { r: 0 } };
 const GRID: [GridRun["model"], string, Change][] = [
@@ -57,7 +56,7 @@ const GRID: [GridRun["model"], string, Change][] = [
   ["smollm2", "orpo", { method: "orpo", rows: 2 }],
   ["smollm2", "kto", { method: "kto" }],
   ["smollm2", "reward", { method: "reward" }],
-  // Processors without bfloat16 of their own are slow at it: short rows will do.
+  // CPUs without native bfloat16 are slow at it, so the rows are short.
   ["smollm2", "bfloat16, 1 x 128", { precision: "bfloat16", rows: 1, length: 128 }],
   ["smollm2", "bfloat16, nf4, 1 x 128", { precision: "bfloat16", quantization: "nf4", rows: 1, length: 128 }],
   ["smollm2", "full", { ...WHOLE }],
@@ -72,7 +71,7 @@ const GRID: [GridRun["model"], string, Change][] = [
   ["smollm2", "full, grpo", { ...WHOLE, method: "grpo", rows: 1, answers: 4, written: 64, length: 192 }],
 ];
 
-/** All of the grid, or the runs whose model and name begin so. */
+/** The whole grid, or the runs whose model and name start with the filter. */
 export function grid(only = ""): GridRun[] {
   return GRID.filter(([model, name]) => `${model} ${name}`.startsWith(only)).map(
     ([model, name, { adapter, answer = 64, ...change }]) => {
@@ -119,7 +118,7 @@ const SETTINGS: Record<string, object> = {
   },
 };
 
-/** With nothing planned, no run is ended because it takes more than planned. */
+/** Without a planned value, no run is ended for exceeding it. */
 const NOTHING_PLANNED: Need = {
   gpus: 0,
   gpu_memory_mb: 0,

@@ -1,6 +1,5 @@
 /**
- * Peaks that others measured on GPUs and published, with the run each is of: what the memory formula says there is
- * compared with them.
+ * Peaks on GPUs that others published, with their runs: the memory formula is compared with them.
  */
 import type { ModelShape, RunShape } from "../src/training/plan/memory.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Estimated against measured: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on processors and
- * prints how far the plan's memory formula is off.
+ * Estimated and measured memory: `bun run bench memory [--only "smollm2 dpo"]` trains a grid of runs on CPUs and prints
+ * the error of the plan's memory formula.
  */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const runs = grid(process.argv.includes("--only") ? only : undefined);
 const trainer = join(import.meta.dir, "../trainer");
 needs("trainer environment", "tiny model", "SmolLM2 model");
 
-/** A model's shape from its own configuration and weights. */
+/** The shape of a model, from its configuration and weights. */
 function shapeOf(directory: string) {
   const config = JSON.parse(readFileSync(join(directory, "config.json"), "utf8"));
   const file = join(directory, "model.safetensors");

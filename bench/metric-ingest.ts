@@ -1,6 +1,6 @@
 /**
- * Metric points a second through HTTP, each batch acknowledged after its commit, with readers' p99 meanwhile; beside
- * the MLflow tracking server (SQLite backend, its log-batch call) in the same run, turn by turn. `bun
+ * Metric points per second over HTTP, each batch acknowledged after its commit, with the p99 of concurrent readers;
+ * compared with the MLflow tracking server (SQLite backend, its log-batch call), alternating in the same run. `bun
  * bench/metric-ingest.ts [--no-install]`
  */
 import { mkdtempSync, rmSync } from "node:fs";
@@ -19,16 +19,15 @@ const JSON_TYPE = { "content-type": "application/json" };
 interface Result {
   perSecond: number;
   /**
-   * Points for one second of the server's processor time: what stays the same when the machine is busy with other
-   * things.
+   * Points per second of the server's CPU time, which varies less on a busy machine.
    */
   perCpuSecond: number;
   readers: number[];
 }
 
 /**
- * Writers send as fast as they are answered; one reader asks ten times a second. `send` returns the points
- * acknowledged.
+ * Writers send as fast as they are answered; one reader reads ten times per second. `send` returns the number of
+ * acknowledged points.
  */
 async function measure(
   pid: number,
@@ -51,7 +50,7 @@ async function measure(
   const writer = async (n: number) => {
     for (let round = 0; performance.now() < end; round++) {
       const sent = await send(n, round);
-      // Not `points += await …`: that reads the sum before it waits, and writers would undo one another.
+      // Not `points += await …`: that reads the sum before it waits, and writers would overwrite each other's sums.
       points += sent;
     }
   };
@@ -86,7 +85,7 @@ try {
     trainers: { jobId: string; token: string }[];
   };
 
-  // The batches of our trainers are numbered on and on; only the text around the numbers is made while the clock runs.
+  // Batches are numbered consecutively; only the text around the numbers is built while the clock runs.
   const seqs = server.trainers.map(() => 0);
   const post = async (writer: number, steps: number): Promise<number> => {
     const from = seqs[writer] ?? 0;
@@ -129,7 +128,7 @@ try {
     const url = typeof mlflow === "string" ? "" : mlflow.url;
     const body = JSON.stringify({ run_id: runs[writer], metrics, params: [], tags: [] });
     const send = () => fetch(`${url}/api/2.0/mlflow/runs/log-batch`, { method: "POST", headers: JSON_TYPE, body });
-    // A connection it closed while it was held still is found out only when it is used.
+    // A connection that MLflow closed while suspended fails only when it is used.
     await ok(await send().catch(send));
     steps[writer] = from + MLFLOW_BATCH / KEYS;
     return metrics.length;
@@ -163,13 +162,13 @@ try {
       `  ${name.padEnd(28)} ${Math.round(speed(name)).toLocaleString("en-US").padStart(9)}/s (${Math.round(median(all.map((one) => one.perCpuSecond))).toLocaleString("en-US")} a processor second)   readers p50 ${quantile(readers, 0.5).toFixed(1)} ms, p99 ${quantile(readers, 0.99).toFixed(1)} ms`,
     );
   }
-  console.log(`  memory of our server at its peak: ${rssMb(child.pid, true)} MB`);
-  if (typeof mlflow === "string") console.log(`  MLflow left out: ${mlflow}`);
+  console.log(`  peak memory of our server: ${rssMb(child.pid, true)} MB`);
+  if (typeof mlflow === "string") console.log(`  MLflow skipped: ${mlflow}`);
   else {
     const ratio = speed("ours, 500 steps a request") / speed("MLflow, 100 steps a request");
     const cpu = (name: string) => median((results[name] ?? []).map((one) => one.perCpuSecond));
     const frugal = cpu("ours, 500 steps a request") / cpu("MLflow, 100 steps a request");
-    console.log(`  ratio to MLflow: ${ratio.toFixed(1)}x; for the same processor time ${frugal.toFixed(1)}x`);
+    console.log(`  ratio to MLflow: ${ratio.toFixed(1)}x; for the same CPU time ${frugal.toFixed(1)}x`);
   }
 } finally {
   child.kill("SIGTERM");

@@ -1,6 +1,6 @@
 /**
- * Time from start to the first answer on an existing data directory, and memory when idle, of the compiled binary
- * beside a bare Bun.serve with the same database open. `bun bench/start.ts`
+ * Time from start to the first answer on an existing data directory, and idle memory, of the compiled binary, compared
+ * with a bare Bun.serve with the same database open. `bun bench/start.ts`
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,5 @@
 /**
- * What the benchmarks share: medians, memory of a process, and an HTTP load measured with wrk where it is installed.
+ * Helpers of the benchmarks: medians, memory of a process, and HTTP load with wrk where it is installed.
  */
 import { readdirSync, readFileSync } from "node:fs";
 
@@ -10,20 +10,20 @@ export function median(values: number[]): number {
   return sorted.length % 2 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
-/** The value below which `share` (0 to 1) of all lie. */
+/** The quantile `share` (0 to 1) of the values. */
 export function quantile(values: number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
 }
 
-/** Resident memory of a process in MB, and with `peak` the most it ever had. */
+/** Resident memory of a process in MB; with `peak`, its maximum so far. */
 export function rssMb(pid: number, peak = false): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const kb = new RegExp(`${peak ? "VmHWM" : "VmRSS"}:\\s+(\\d+)`).exec(status)?.[1];
   return Math.round(Number(kb) / 1024);
 }
 
-/** Processor time in seconds that a process and everything in its process group has used so far. */
+/** CPU seconds that a process and its process group have used so far. */
 export function cpuSeconds(pid: number): number {
   let ticks = 0;
   for (const entry of readdirSync("/proc")) {
@@ -34,7 +34,7 @@ export function cpuSeconds(pid: number): number {
       // After the name: state, parent, group; user and system time are the 12th and 13th.
       if (Number(entry) === pid || Number(fields[2]) === pid) ticks += Number(fields[11]) + Number(fields[12]);
     } catch {
-      // It ended while we looked.
+      // It ended in the meantime.
     }
   }
   return ticks / 100;
@@ -48,7 +48,7 @@ interface Load {
 
 const wrk = Bun.which("wrk");
 
-/** What makes the load. */
+/** Name of the load generator. */
 export function loadTool(): string {
   return wrk ? "wrk -t1 -c32" : "32 fetch loops of this process (wrk is not installed)";
 }

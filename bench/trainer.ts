@@ -1,6 +1,6 @@
 /**
- * Tokens a second and peak memory of training, SFT and DPO with LoRA, beside plain TRL and LLaMA-Factory on the same
- * model, rows and configuration, turn by turn. `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps 8]
+ * Tokens per second and peak memory of training, SFT and DPO with LoRA, compared with plain TRL and LLaMA-Factory on the
+ * same model, rows and configuration, in alternation. `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps 8]
  * [--rounds 3] [--precision float32] [--levers] [--no-install]`
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const { values: options, positionals } = parseArgs({
     steps: { type: "string", default: "8" },
     rounds: { type: "string", default: "3" },
     precision: { type: "string", default: "float32" },
-    /** Our trainer alone, without each thing that makes it fast in turn, and with each option that may. */
+    /** Only our trainer: without each optimization in turn, and with each optional one. */
     levers: { type: "boolean", default: false },
     "no-install": { type: "boolean", default: false },
   },
@@ -32,8 +32,8 @@ if (!model || !existsSync(join(model, "config.json"))) {
 
 const CACHE = join(import.meta.dir, "../.cache/bench-peers");
 /**
- * What LLaMA-Factory 0.9.5 asks for at most; its packages for pictures, sound, web pages and other model hubs are left
- * out.
+ * The newest versions that LLaMA-Factory 0.9.5 allows, without its packages for images, audio, web pages and other
+ * model hubs.
  */
 const LLAMAFACTORY = "llamafactory==0.9.5";
 const ITS_PACKAGES = [
@@ -63,7 +63,7 @@ const ITS_PACKAGES = [
   "packaging",
 ];
 
-/** Interpreter with LLaMA-Factory, or in words why there is none. */
+/** The interpreter with LLaMA-Factory, or why there is none. */
 function llamafactory(): { python: string } | { why: string } {
   const env = join(CACHE, "llamafactory");
   const python = join(env, "bin/python");
@@ -93,7 +93,7 @@ interface Run {
 
 const scratch = mkdtempSync(join(tmpdir(), "ftl-bench-"));
 
-/** Rows of many lengths, as real messages have them; the same ones every time. */
+/** Rows of varying lengths as in real data; deterministic. */
 function rowsFile(method: string, count: number): string {
   const words =
     "my card transfer to the bank in Paris did not arrive and I would like to know why it was charged twice".split(" ");
@@ -130,7 +130,7 @@ function rowsFile(method: string, count: number): string {
   return path;
 }
 
-/** One side once. */
+/** Runs one side once. */
 function measure(python: string, side: string, method: string, rows: string): Run {
   const script = join(import.meta.dir, "peers/training.py");
   const argv = [python, script, side, method, resolve(model as string), options.steps, options.precision, rows];
@@ -144,8 +144,8 @@ function measure(python: string, side: string, method: string, rows: string): Ru
 }
 
 const python = join(TRAINER_ENV, "bin/python");
-const peer = options.levers ? { why: "levers are of our trainer alone" } : llamafactory();
-if ("why" in peer && !options.levers) console.log(`LLaMA-Factory is left out: ${peer.why}`);
+const peer = options.levers ? { why: "levers apply only to our trainer" } : llamafactory();
+if ("why" in peer && !options.levers) console.log(`LLaMA-Factory skipped: ${peer.why}`);
 const sides: [name: string, python: string][] = options.levers
   ? ["ours", "ours:all-logits", "ours:mixed-lengths", "ours:packed", "ours:top-third"].map((name) => [name, python])
   : [
@@ -172,10 +172,10 @@ try {
           `${rate(name).toFixed(1).padStart(7)} tokens/s`,
           `${of(name, (run) => run.tokens / run.cpu)
             .toFixed(1)
-            .padStart(7)} a processor second`,
+            .padStart(7)} per CPU second`,
           `peak ${Math.round(of(name, (run) => run.peak_mb))} MiB`,
           `loss ${losses[0]} to ${(half.reduce((a, b) => a + b, 0) / half.length).toFixed(4)} (mean of the second half)`,
-          `ours / it ${(rate("ours") / rate(name)).toFixed(2)}`,
+          `ours / peer ${(rate("ours") / rate(name)).toFixed(2)}`,
         ].join("  "),
       );
     }

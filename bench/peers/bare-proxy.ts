@@ -1,6 +1,6 @@
 /**
- * The least a proxy can be on this runtime: reads the request, asks the engine, passes the answer on; no key, no limit,
- * no usage row. Prints the port.
+ * A minimal proxy on this runtime: reads the request, calls the engine, returns the answer; no key, no limit, no usage
+ * row. Prints the port.
  */
 const unix = process.argv[2] ?? "";
 const server = Bun.serve({

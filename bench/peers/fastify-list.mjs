@@ -1,9 +1,9 @@
-/** The peer of bench/http-reads.ts: the least one can write to list jobs from the same file. */
+/** The peer of bench/http-reads.ts: a minimal handler that lists jobs from the same file. */
 import { createClient } from "@libsql/client";
 import Fastify from "fastify";
 
 const client = createClient({ url: `file:${process.argv[2]}` });
-// The organisation is named so that the same index serves both sides.
+// The query filters by organization, so that both sides use the same index.
 const org = (await client.execute("SELECT org FROM job LIMIT 1")).rows[0].org;
 const app = Fastify();
 app.get("/v1/fine_tuning/jobs", async (request) => {

@@ -1,6 +1,6 @@
 /**
- * Our gateway in a process of its own, with accounts, limit and usage rows switched on, and one deployment that leads
- * to the engine. Prints port and key.
+ * Our gateway in a separate process, with accounts, limit and usage rows enabled, and one deployment of the engine.
+ * Prints port and key.
  */
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ await deployEngine(ctx, { address: `unix:${process.argv[2]}` }, { org: user.org,
 const app = createApp(ctx).listen({ port: 0, hostname: "127.0.0.1" });
 process.stdout.write(`${JSON.stringify({ port: app.server?.port, key, dir })}\n`);
 
-// On request: what the usage rows themselves say about time spent here, since the last request.
+// On request: the overhead according to the usage rows since the last request.
 let after = 0;
 for await (const _ of process.stdin) {
   await flushUsage(ctx);

@@ -1,5 +1,5 @@
 /**
- * Our server in a process of its own with running attempts, for benchmarks of ingestion and chart reading. Prints
+ * Our server in a separate process with running attempts, for the benchmarks of ingestion and chart reads. Prints
  * address, key and tokens.
  */
 import { sql } from "drizzle-orm";
@@ -11,7 +11,7 @@ const t = await createTestApp();
 const trainers = [];
 for (let n = 0; n < count; n++) trainers.push(await makeTrainer(t));
 /**
- * What a chart would read without thinning: every point of a job as JSON. Part of the benchmark, not of the product.
+ * Every point of a job as JSON, which a chart would read without thinning. Part of the benchmark, not of the product.
  */
 async function everyPoint(jobId: string): Promise<Response> {
   const rows = await t.ctx.db.all<{ key: string; step: number; value: number }>(

@@ -1,11 +1,12 @@
 /**
- * The MLflow tracking server as the peer of our ingestion: installed from PyPI into .cache once, on its SQLite backend.
+ * The MLflow tracking server as the peer of metric ingestion: installed from PyPI into .cache once, with its SQLite
+ * backend.
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 const MLFLOW = "mlflow==3.17.2";
-/** What its server takes in one request. */
+/** Maximum number of values that its server accepts in one request. */
 export const MLFLOW_BATCH = 1000;
 
 export interface Mlflow {
@@ -13,9 +14,9 @@ export interface Mlflow {
   /** Its SQLite file. */
   file: string;
   pid: number;
-  /** A new run's id. */
+  /** Creates a run and returns its id. */
   makeRun(): Promise<string>;
-  /** Holds all its processes still, or lets them go on: an idle peer must not take time from the one being measured. */
+  /** Suspends or resumes all its processes: an idle peer must not take CPU time from the one being measured. */
   pause(held: boolean): void;
   stop(): Promise<void>;
 }
@@ -24,7 +25,7 @@ function run(argv: string[]): boolean {
   return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 }
 
-/** Starts the server, or says in words why it cannot. `install` false uses only what is there. */
+/** Starts the server, or returns why it cannot. `install` false uses only an existing installation. */
 export async function startMlflow(options: {
   cache: string;
   scratch: string;
@@ -56,7 +57,7 @@ export async function startMlflow(options: {
     "--workers",
     "2",
   ];
-  // One group for the server and its workers, so that all of them end together.
+  // One process group for the server and its workers, so that all of them end together.
   const child = Bun.spawn(["setsid", ...argv], {
     cwd: options.scratch,
     env: { ...process.env, MLFLOW_DISABLE_TELEMETRY: "true", DO_NOT_TRACK: "true" },

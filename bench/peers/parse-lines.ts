@@ -1,5 +1,5 @@
 /**
- * What a script without any check does: split a file into lines and JSON.parse each. `FILE`, for
+ * A script without any checks: splits a file into lines and parses each with JSON.parse. Argument `FILE`, for
  * bench/dataset-validation.ts.
  */
 import { closeSync, openSync, readSync } from "node:fs";

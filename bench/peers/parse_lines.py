@@ -1,4 +1,4 @@
-"""What a script without any check does: json.loads on each line of a file. For bench/dataset-validation.ts."""
+"""A script without any checks: json.loads on each line of a file. For bench/dataset-validation.ts."""
 
 import json
 import re

@@ -1,8 +1,10 @@
-"""One side of the trainer's benchmark in a process of its own: `python training.py SIDE METHOD MODEL_DIR STEPS
+"""One side of the trainer benchmark in a separate process: `python training.py SIDE METHOD MODEL_DIR STEPS
 PRECISION ROWS_FILE`; the last line it prints is JSON.
 
-Sides: `ours` (the trainer as a job runs it, reporting to a server on a socket; with one of LEVERS behind a colon, without or with that one), `trl` (what `trl sft` and `trl dpo` run), `llamafactory` (its `run_exp`, which
-`llamafactory-cli train` runs). All have the same rows, LoRA, batch, learning rate and schedule, no checkpoints, a log line a step.
+Sides: `ours` (the trainer as in a job, reporting to a server on a socket; with one of LEVERS after a colon, with or
+without that one), `trl` (the code behind `trl sft` and `trl dpo`), `llamafactory` (its `run_exp`, the code behind
+`llamafactory-cli train`). All have the same rows, LoRA, batch, learning rate and schedule, no checkpoints, and one log
+line per step.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ RATE = {"sft": 1e-3, "dpo": 1e-4}
 
 
 class Clock:
-    """Tokens, wall and processor seconds of the steps after the first, which warms everything up; and the losses."""
+    """Tokens, wall-clock and CPU seconds of the steps after the first (the warm-up), and the losses."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.tokens, self.seen, self.losses = steps, 0, 0, []
 
     def step_done(self, step: int) -> None:
-        """Called behind every optimizer step."""
+        """Called after every optimizer step."""
         if step == 1:
             self.tokens = 0
             self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -39,14 +41,14 @@ class Clock:
             self.seen = self.tokens
 
     def result(self) -> dict[str, Any]:
-        """What this side prints."""
+        """The result that this side prints."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"tokens": self.seen, "wall": self.wall, "cpu": self.cpu, "peak_mb": round(peak), "losses": self.losses}
 
 
 def watch(clock: Clock) -> Any:
-    """A transformers callback that runs the clock; and every trainer of this process tells it the tokens of its
-    batches."""
+    """A transformers callback that measures the steps; every trainer of this process reports the tokens of its
+    batches to it."""
     from transformers import Trainer, TrainerCallback
 
     class Watch(TrainerCallback):
@@ -68,7 +70,7 @@ def watch(clock: Clock) -> Any:
 
 
 def shared(steps: int, out: str, rate: float) -> dict[str, Any]:
-    """Arguments that transformers, TRL and LLaMA-Factory call by one name."""
+    """Arguments with the same name in transformers, TRL and LLaMA-Factory."""
     return {
         "output_dir": out, "max_steps": steps, "per_device_train_batch_size": BATCH, "gradient_accumulation_steps": 1, "learning_rate": rate,
         "lr_scheduler_type": "linear", "warmup_steps": 0, "seed": SEED, "logging_steps": 1, "save_strategy": "no", "use_cpu": True,
@@ -77,7 +79,7 @@ def shared(steps: int, out: str, rate: float) -> dict[str, Any]:
 
 
 def with_trl(method: str, model_dir: str, steps: int, precision: str, rows: list[dict]) -> dict[str, Any]:
-    """TRL as its own scripts call it."""
+    """TRL, called like its own scripts do."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -104,19 +106,19 @@ def with_trl(method: str, model_dir: str, steps: int, precision: str, rows: list
 
 
 def plain(row: dict) -> dict:
-    """A canonical row as TRL's documentation has it."""
+    """A canonical row in the format of TRL's documentation."""
     if "chosen" in row:
         return {"prompt": row["messages"], "chosen": row["chosen"], "rejected": row["rejected"]}
     return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
 
 
 def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, rows: list[dict]) -> dict[str, Any]:
-    """LLaMA-Factory as its command line calls it. Its own default would be gradient checkpointing, which is slower: it
-    is switched off as with the others."""
+    """LLaMA-Factory, called like its command line does. Gradient checkpointing, its default, is slower and disabled as
+    for the others."""
     import transformers
 
-    _ = transformers.EarlyStoppingCallback  # loaded before the empty modules, which its import asks about
-    for name in ("torchaudio", "av"):  # sound and films, which nothing here has
+    _ = transformers.EarlyStoppingCallback  # loaded before the empty modules below, which its import checks
+    for name in ("torchaudio", "av"):  # audio and video, which are not used here
         if importlib.util.find_spec(name) is None:
             empty = types.ModuleType(name)
             empty.__spec__ = importlib.machinery.ModuleSpec(name, None)
@@ -145,7 +147,7 @@ def with_llamafactory(method: str, model_dir: str, steps: int, precision: str, r
 
 
 def saying(model_dir: str, precision: str, to: Path) -> str:
-    """The same model with its configuration saying this precision: LLaMA-Factory computes in the one it finds there."""
+    """A copy of the model whose configuration has this precision: LLaMA-Factory computes in that one."""
     to.mkdir()
     for path in Path(model_dir).iterdir():
         if path.name != "config.json":
@@ -156,7 +158,7 @@ def saying(model_dir: str, precision: str, to: Path) -> str:
 
 
 def talk(row: dict) -> dict:
-    """A canonical row as LLaMA-Factory reads it."""
+    """A canonical row in the format of LLaMA-Factory."""
     if "chosen" in row:
         return {"conversations": row["messages"], "chosen": row["chosen"][0], "rejected": row["rejected"][0]}
     return {"conversations": row["messages"]}
@@ -166,15 +168,15 @@ LEVERS = ("all-logits", "mixed-lengths", "packed", "top-third")
 
 
 def pull(lever: str, spec: dict[str, Any]) -> None:
-    """Takes one thing away that makes the trainer fast, or adds one that may."""
+    """Removes one optimization of the trainer, or adds an optional one."""
     from finetune_trainer.data import order
     from finetune_trainer.model import score
 
-    if lever == "all-logits":  # the head over every position, as models do by themselves
+    if lever == "all-logits":  # logits of every position, as models compute them by default
         score._logits_at = lambda causal, ids, mask, positions: (
             causal(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1][mask].float()
         )
-    elif lever == "mixed-lengths":  # batches as chance has them
+    elif lever == "mixed-lengths":  # random batches
         order.BucketSampler.WINDOW_BATCHES = 1
     elif lever == "packed":
         spec["hyperparameters"] |= {"packing": True, "per_device_batch_size": 1, "gradient_accumulation": 1, "batch_size": 1}
@@ -186,7 +188,7 @@ def pull(lever: str, spec: dict[str, Any]) -> None:
 def with_ours(
     method: str, model_dir: str, steps: int, precision: str, rows: list[dict], lever: str = ""
 ) -> dict[str, Any]:
-    """The trainer of this project as a job runs it, against a server on a socket that takes every event."""
+    """The trainer of this project as in a job, with a server on a socket that accepts every event."""
     sys.path[:0] = [str(ROOT / "trainer"), str(ROOT / "trainer/tests")]
     from home_server import TOKEN, HomeServer
     from jobs import train_reply
@@ -241,7 +243,7 @@ SIDES = {"ours": with_ours, "trl": with_trl, "llamafactory": with_llamafactory}
 
 
 def main() -> None:
-    """Runs one side and prints what it took."""
+    """Runs one side and prints the result."""
     side, method, model_dir, steps, precision, path = sys.argv[1:]
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     import torch

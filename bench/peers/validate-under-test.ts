@@ -1,5 +1,5 @@
 /**
- * Validates one file in this process alone and prints what that took: `FILE OUT_DIR [MAPPING]`, for
+ * Validates one file in a separate process and prints time and memory: `FILE OUT_DIR [MAPPING]`, for
  * bench/dataset-validation.ts.
  */
 import { validateFile } from "../../src/data/validation/pass/validate.ts";

@@ -297,7 +297,11 @@ test("the theme switch cycles through system, light and dark, and its label name
     const answer = await t.request("POST", "/theme", { form: {}, headers: { ...signedIn, cookie: `theme=${theme}` } });
     const cookie = /theme=(\w+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
     const page = await get("/", { ...signedIn, cookie: `theme=${cookie}` });
-    return [cookie, /data-theme-name[^>]*>(\w+)</.exec(page.text)?.[1], /<html[^>]*data-theme="(\w+)"/.exec(page.text)?.[1]];
+    return [
+      cookie,
+      /data-theme-name[^>]*>(\w+)</.exec(page.text)?.[1],
+      /<html[^>]*data-theme="(\w+)"/.exec(page.text)?.[1],
+    ];
   };
   expect(await show("system")).toEqual(["light", "light", "light"]);
   expect(await show("light")).toEqual(["dark", "dark", "dark"]);
