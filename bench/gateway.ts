@@ -1,8 +1,8 @@
 /**
  * Latency that the gateway adds to a chat request (key check, limit, routing, usage row) over a direct request to the
  * engine, compared with Portkey's gateway (Node) and LiteLLM's proxy (Python). `bun bench/gateway.ts [--no-install]`
- * All targets are interleaved in one run. Peers are installed into .cache/bench-peers once; one that cannot be installed
- * is skipped with a message.
+ * All targets are interleaved in one run. Peers are installed into .cache/bench-peers once; one that cannot be
+ * installed is skipped with a message.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -223,7 +223,7 @@ async function main() {
     ["Portkey gateway", await portkey(enginePort)],
     ["LiteLLM proxy", await litellm(enginePort)],
   ] as const)
-    if (typeof made === "string") print(`${name}: left out, ${made}`);
+    if (typeof made === "string") print(`${name}: skipped, ${made}`);
     else peers.push(made);
 
   print(`\nOne request at a time, ${ROUNDS} interleaved rounds of ${SERIAL} (milliseconds)`);

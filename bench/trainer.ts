@@ -1,7 +1,7 @@
 /**
- * Tokens per second and peak memory of training, SFT and DPO with LoRA, compared with plain TRL and LLaMA-Factory on the
- * same model, rows and configuration, in alternation. `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps 8]
- * [--rounds 3] [--precision float32] [--levers] [--no-install]`
+ * Tokens per second and peak memory of training, SFT and DPO with LoRA, compared with plain TRL and LLaMA-Factory on
+ * the same model, rows and configuration, in alternation. `bun run bench trainer MODEL_DIR [--methods sft,dpo] [--steps
+ * 8] [--rounds 3] [--precision float32] [--levers] [--no-install]`
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

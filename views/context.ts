@@ -33,7 +33,8 @@ export function usePage(): PageInfo {
 }
 
 /**
- * The address of this page with some query parameters changed; null or "" removes one. Any other change removes `after`.
+ * The address of this page with some query parameters changed; null or "" removes one. Any other change removes
+ * `after`.
  */
 export function withQuery(url: URL, changes: Record<string, string | null>): string {
   const query = new URLSearchParams(url.search);

@@ -1,6 +1,6 @@
 /**
- * The stub engine behind every gateway of bench/gateway.ts: answers a fixed completion immediately, on a Unix socket and
- * on a port. Prints the port.
+ * The stub engine behind every gateway of bench/gateway.ts: answers a fixed completion immediately, on a Unix socket
+ * and on a port. Prints the port.
  */
 const reply = JSON.stringify({
   id: "chatcmpl-bench",

@@ -1,6 +1,6 @@
 /**
- * Playground and keyboard in a real browser: an answer is corrected and saved to a dataset; confirmations keep the focus,
- * shortcuts navigate.
+ * Playground and keyboard in a real browser: an answer is corrected and saved to a dataset; confirmations keep the
+ * focus, shortcuts navigate.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";

@@ -1,5 +1,5 @@
-// Behavior of every page: copy buttons, relative times, theme, keyboard shortcuts, form feedback. Loads the other scripts
-// that a page needs.
+// Behavior of every page: copy buttons, relative times, theme, keyboard shortcuts, form feedback. Loads the other
+// scripts that a page needs.
 import "./palette.js";
 import "./stream.js";
 

@@ -2,10 +2,10 @@
 // lost.
 //
 // body[data-stream-jobs] and body[data-stream-topics] list what to listen to, data-stream-after the last batch that the
-// page contains. An element with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic changes;
-// "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or changes its phase. Charts and
-// logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: events were
-// missed).
+// page contains. An element with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic
+// changes; "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or changes its phase.
+// Charts and logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: events
+// were missed).
 const { streamJobs, streamTopics, streamAfter } = document.body.dataset;
 const strip = document.getElementById("connection");
 const HIDDEN_FOR_MS = 60_000;
@@ -51,8 +51,8 @@ function connect() {
   source = new EventSource(`/v1/stream?${query}`);
   source.addEventListener("open", () => {
     retry = 0;
-    // Batches are sent again from the last id. Changes of state are not, including those since the page was rendered, so
-    // everything that shows one is fetched again.
+    // Batches are sent again from the last id. Changes of state are not, including those since the page was rendered,
+    // so everything that shows one is fetched again.
     refreshAll();
     if (lost) {
       showStatus("Reconnected. Everything is up to date.", true);

@@ -158,7 +158,8 @@ export function Tabs(props: {
 }
 
 /**
- * A button with a confirmation; works without scripts. `lost` says what will be lost; `typeName` requires typing the name.
+ * A button with a confirmation; works without scripts. `lost` says what will be lost; `typeName` requires typing the
+ * name.
  */
 export function ConfirmForm(props: {
   id: string;

@@ -27,7 +27,8 @@ interface UsageInput {
 }
 
 /**
- * Writes the ledger line of an attempt in the transaction that ends it; a second call for the same attempt has no effect.
+ * Writes the ledger line of an attempt in the transaction that ends it; a second call for the same attempt has no
+ * effect.
  */
 export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
   const { startedAt, endedAt, ...rest } = usage;
@@ -166,7 +167,7 @@ interface JobUsage {
   costUsd: number;
 }
 
-/** Usage of the ended attempts of jobs so far, by job; jobs without attempts are left out. */
+/** Usage of the ended attempts of jobs so far, by job; jobs without attempts are omitted. */
 export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Promise<Map<string, JobUsage>> {
   if (jobIds.length === 0) return new Map();
   const rows = await ctx.db

@@ -54,8 +54,8 @@ export const UsageQuery = v.strictObject({
 });
 
 /**
- * `id` is a model id, key id, user id, or day (`2026-01-31`); `name` is the key's name or the user's e-mail, where there
- * is one.
+ * `id` is a model id, key id, user id, or day (`2026-01-31`); `name` is the key's name or the user's e-mail, where
+ * there is one.
  */
 const UsageGroup = v.strictObject({
   object: v.literal("inference.usage"),

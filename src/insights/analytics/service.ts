@@ -107,7 +107,9 @@ async function series(ctx: Ctx, deploymentId: string, ms: number, stepMs: number
   });
 }
 
-/** Statistics of the last hour and day. Percentiles are computed from the newest 5,000 successful answers of the window. */
+/**
+ * Statistics of the last hour and day. Percentiles are computed from the newest 5,000 successful answers of the window.
+ */
 export async function deploymentStats(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentStats> {
   await getDeployment(ctx, actor, id);
   return cached(ctx, `stats ${id}`, async () => ({

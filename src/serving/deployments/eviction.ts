@@ -11,8 +11,8 @@ import { runtimeOf } from "./runtime.ts";
 const MIN_IDLE_MS = 3_000;
 
 /**
- * Puts the longest idle deployment to sleep when every slot is taken and one waits. Deployments that never sleep are left
- * alone.
+ * Puts the longest idle deployment to sleep when every slot is taken and one waits. Deployments that never sleep are
+ * left alone.
  * @param onGpus whether the waiting one needs GPUs; GPUs and CPU slots are freed separately
  */
 export async function evictIdle(ctx: Ctx, onGpus: boolean): Promise<void> {

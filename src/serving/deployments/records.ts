@@ -1,4 +1,6 @@
-/** Rows of deployments: find, create and change them; every change by a person is audited, every change is published. */
+/**
+ * Rows of deployments: find, create and change them; every change by a person is audited, every change is published.
+ */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";

@@ -18,8 +18,8 @@ export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise
 }
 
 /**
- * Deployments, newest first; one more than `limit`, which shows whether there is another page. `search` is a part of the
- * name or of the model.
+ * Deployments, newest first; one more than `limit`, which shows whether there is another page. `search` is a part of
+ * the name or of the model.
  */
 export async function listDeployments(
   ctx: Ctx,

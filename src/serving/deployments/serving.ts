@@ -58,7 +58,8 @@ export async function findServing(
 }
 
 /**
- * A ready engine that has the model, its own deployment first; otherwise one on the same base that can load the adapter.
+ * A ready engine that has the model, its own deployment first; otherwise one on the same base that can load the
+ * adapter.
  */
 async function readyFor(
   ctx: Ctx,

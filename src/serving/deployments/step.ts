@@ -140,7 +140,10 @@ async function rest(ctx: Ctx, row: DeploymentRow, engine: Engine): Promise<void>
   if (ctx.clock.now() - createdAt > (gpus ? GPU_WAIT_MS : 0)) await evictIdle(ctx, gpus > 0);
 }
 
-/** Stores from time to time that a ready engine is healthy and when it was last used; not on every probe, to save writes. */
+/**
+ * Stores from time to time that a ready engine is healthy and when it was last used; not on every probe, to save
+ * writes.
+ */
 async function storeHealth(ctx: Ctx, row: DeploymentRow, healthy: boolean): Promise<void> {
   const now = ctx.clock.now();
   if (!healthy || now - (row.healthyAt ?? 0) < HEALTH_WRITE_MS) return;

@@ -101,7 +101,9 @@ async function forward(ctx: Ctx, trace: RequestTrace, endpoint: Endpoint): Promi
   }
 }
 
-/** Counts the request for its deployment, and aborts `signal` when the client disconnects, on timeout, or on shutdown. */
+/**
+ * Counts the request for its deployment, and aborts `signal` when the client disconnects, on timeout, or on shutdown.
+ */
 function beginCall(ctx: Ctx, deploymentId: string, client: AbortSignal): EngineCall & { signal: AbortSignal } {
   const over = requestBegins(ctx, deploymentId);
   const controller = new AbortController();

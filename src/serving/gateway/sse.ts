@@ -7,8 +7,8 @@ const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 
 /**
  * An incremental splitter.
- * @returns `feed` takes the next piece and returns the complete events, each with its closing blank line; `rest` returns
- * what is left when the stream ends
+ * @returns `feed` takes the next piece and returns the complete events, each with its closing blank line; `rest`
+ * returns what is left when the stream ends
  */
 export function eventSplitter(): { feed(piece: Uint8Array): Uint8Array[]; rest(): Uint8Array | null } {
   let waiting: Uint8Array | null = null;
