@@ -23,7 +23,7 @@ const get = async (path: string, headers: Record<string, string> = PAGE) => {
 
 describe("pages", () => {
   test.each([
-    ["/", "Running now"],
+    ["/", "Active jobs"],
     ["/jobs", "support-tickets"],
     ["/jobs/new", "SmolLM2-135M-Instruct"],
     [`/jobs/${idOf("ftjob-", 0)}`, "step 88 of 135"],

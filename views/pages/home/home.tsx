@@ -98,9 +98,9 @@ function Running({ running }: Pick<HomeProps, "running">) {
   return (
     <section class="panel" aria-labelledby="running-title">
       <header>
-        <h2 id="running-title">Running now</h2>
+        <h2 id="running-title">Active jobs</h2>
         <a class="small" href="/jobs?state=active">
-          All active jobs
+          View all
         </a>
       </header>
       {running.length ? (
@@ -136,7 +136,7 @@ function Running({ running }: Pick<HomeProps, "running">) {
           })}
         </ul>
       ) : (
-        <Empty icon="jobs" title="No jobs are running" slim>
+        <Empty icon="jobs" title="No active jobs" slim>
           Jobs that you start appear here.
         </Empty>
       )}
