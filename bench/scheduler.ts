@@ -1,7 +1,7 @@
 /**
- * Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a clock that jumps, beside first
- * come first served with and without backfill; then what one round costs with 10,000 jobs waiting. `--hosts 32 --days 7
- * --load 1.1 --seed 1`
+ * Replays synthetic weeks on hundreds of GPUs through the real scheduling code with a simulated clock, compared with
+ * first come first served with and without backfill; then the cost of one round with 10,000 waiting jobs. `--hosts 32
+ * --days 7 --load 1.1 --seed 1`
  */
 import { parseArgs } from "node:util";
 import { allowForOthers, predict } from "../src/training/scheduler/forecast.ts";
@@ -42,10 +42,10 @@ const TEAMS = [
   aTeam("search", { weight: 1 }),
   aTeam("interns", { weight: 1 }),
 ];
-/** Share of the work that each team brings: the interns bring far more than they are due. */
-const BRINGS = [0.3, 0.2, 0.15, 0.35];
+/** Fraction of the work that each team submits: the interns submit far more than their share. */
+const SUBMITS = [0.3, 0.2, 0.15, 0.35];
 
-/** Three hosts of four have eight large cards, the others eight small ones. */
+/** Three of four hosts have eight large GPUs, the others eight small ones. */
 function machines(count: number): Capacity {
   const large = cluster(Math.ceil(count * 0.75), 8, 80_000, "large");
   const small = cluster(Math.floor(count * 0.25), 8, 24_000, "small");
@@ -53,8 +53,8 @@ function machines(count: number): Capacity {
 }
 
 /**
- * One job: most are small and short, a few take whole hosts for a day. One in ten has an estimate nobody knows, one in
- * twenty runs longer than told.
+ * One job: most are small and short, a few take whole hosts for a day. One in ten has no estimate, one in twenty runs
+ * longer than estimated.
  */
 function aPlan(n: number, arrives: number, next: () => number): Plan {
   const roll = next();
@@ -63,7 +63,7 @@ function aPlan(n: number, arrives: number, next: () => number): Plan {
     HOUR * Math.min(36, 0.1 + 0.9 * Math.exp(1.2 * (next() + next() + next() - 1.5) * 1.6) * (gpus === 8 ? 2.2 : 1)),
   );
   const share = next();
-  const upTo = BRINGS.map((_, i) => BRINGS.slice(0, i + 1).reduce((sum, part) => sum + part, 0));
+  const upTo = SUBMITS.map((_, i) => SUBMITS.slice(0, i + 1).reduce((sum, part) => sum + part, 0));
   const team = TEAMS[upTo.findIndex((sum) => share < sum)]?.id ?? "interns";
   const [known, over, important] = [next() < 0.9, next() < 0.05, next()];
   const high = over ? length * 0.8 : length * (1.05 + next() * 1.2);
@@ -79,11 +79,11 @@ function aPlan(n: number, arrives: number, next: () => number): Plan {
   };
 }
 
-/** Jobs worth `load` of the machines over the days, more of them by day than by night. */
+/** Jobs worth `load` of the capacity over the days, more of them by day than by night. */
 function weeks(capacity: Capacity): Plan[] {
   const next = random(seed);
-  const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
-  const budget = cards * days * DAY * load;
+  const gpuCount = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+  const budget = gpuCount * days * DAY * load;
   const plans: Plan[] = [];
   for (let spent = 0; spent < budget; ) {
     const at = next() * days * DAY;
@@ -99,29 +99,29 @@ function weeks(capacity: Capacity): Plan[] {
 const hours = (ms: number) => `${(ms / HOUR).toFixed(1)} h`.padStart(8);
 const waits = (fates: Fate[]) => fates.map((one) => (one.begun ?? Number.NaN) - one.arrives);
 
-/** What is compared with the peers. */
+/** Figures compared with the peers. */
 interface Figures {
   busy: number;
   mean: number;
 }
 
 function report(name: string, outcome: Outcome, capacity: Capacity): Figures {
-  const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+  const gpuCount = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
   const fates = [...outcome.fates.values()];
   const never = fates.filter((one) => one.ended === null).length;
   const all = waits(fates);
   const yields = fates.reduce((sum, one) => sum + one.yields, 0);
-  const busy = (100 * outcome.busyInTime) / (cards * days * DAY);
-  // Saving and starting again keeps cards at work without getting anywhere.
+  const busy = (100 * outcome.busyInTime) / (gpuCount * days * DAY);
+  // Saving and restarting keeps GPUs busy without progress.
   const again = fates.reduce((sum, one) => sum + one.yields * one.job.wants.gpus * YIELD_COST, 0);
-  const useful = busy - (100 * again) / (cards * days * DAY);
+  const useful = busy - (100 * again) / (gpuCount * days * DAY);
   const mean = all.reduce((sum, wait) => sum + wait, 0) / all.length;
   const cost = outcome.spent / outcome.rounds;
   console.log(`\n${name}`);
   console.log(
-    `  GPUs busy ${busy.toFixed(1)}% (${useful.toFixed(1)}% without saving and starting again), never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, asked to make room ${yields}`,
+    `  GPUs busy ${busy.toFixed(1)}% (${useful.toFixed(1)}% without saving and restarting), never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, preemptions ${yields}`,
   );
-  console.log(`  rounds ${outcome.rounds}, ${cost.toFixed(2)} ms each, ${outcome.slowest.toFixed(0)} ms at most`);
+  console.log(`  rounds ${outcome.rounds}, ${cost.toFixed(2)} ms each, at most ${outcome.slowest.toFixed(0)} ms`);
   const line = (label: string, some: Fate[]) =>
     console.log(
       `  ${label.padEnd(22)} ${String(some.length).padStart(5)} jobs, waited p50 ${hours(median(waits(some)))}  p95 ${hours(quantile(waits(some), 0.95))}`,
@@ -151,9 +151,9 @@ function report(name: string, outcome: Outcome, capacity: Capacity): Figures {
   return { busy: useful, mean };
 }
 
-/** How many jobs began within the range they were told when they came (those that were told one). */
-function honest(plans: Plan[], capacity: Capacity): void {
-  const told = new Map<string, { low: number; high: number | null }>();
+/** Prints how many jobs started within the range that was forecast at their arrival. */
+function forecastAccuracy(plans: Plan[], capacity: Capacity): void {
+  const forecasts = new Map<string, { low: number; high: number | null }>();
   let [asked, unknown] = [0, 0];
   const first = plans.filter(({ arrives }) => arrives < START + (days * DAY) / 2);
   const { fates } = simulate({
@@ -164,22 +164,22 @@ function honest(plans: Plan[], capacity: Capacity): void {
     look(input, round) {
       if (input.queued.length < 5 || ++asked % 100 !== 0) return;
       for (const [id, found] of predict(input, round.order)) {
-        if (told.has(id) || round.starts.some((one) => one.jobId === id)) continue;
+        if (forecasts.has(id) || round.starts.some((one) => one.jobId === id)) continue;
         const { low, high } = allowForOthers(found, input.now, round.waits.get(id)?.code ?? "capacity");
         if (high === null) unknown++;
-        if (low !== null && high !== null) told.set(id, { low, high });
+        if (low !== null && high !== null) forecasts.set(id, { low, high });
       }
     },
   });
   const slack = 5 * MINUTE;
   const begun = (id: string) => fates.get(id)?.begun ?? Number.POSITIVE_INFINITY;
   const [early, late] = [
-    [...told].filter(([id, { low }]) => begun(id) < low - slack).length,
-    [...told].filter(([id, { high }]) => begun(id) > (high ?? 0) + slack).length,
+    [...forecasts].filter(([id, { low }]) => begun(id) < low - slack).length,
+    [...forecasts].filter(([id, { high }]) => begun(id) > (high ?? 0) + slack).length,
   ];
-  const share = (n: number) => `${((100 * n) / Math.max(1, told.size)).toFixed(0)}%`;
+  const share = (n: number) => `${((100 * n) / Math.max(1, forecasts.size)).toFixed(0)}%`;
   console.log(
-    `\nforetold starts: ${told.size} ranges, ${share(told.size - early - late)} held, ${share(early)} earlier, ${share(late)} later (others came in between); ${unknown} times "unknown" was said`,
+    `\nforecast starts: ${forecasts.size} ranges, ${share(forecasts.size - early - late)} correct, ${share(early)} earlier, ${share(late)} later (other jobs arrived in between); ${unknown} times unknown`,
   );
 }
 
@@ -197,20 +197,20 @@ function crowd(count: number, capacity: Capacity): Input {
       return { job, hostId: host.id, gpus: [uuid], startedAt: START - HOUR, left, yieldable: true, yielding: false };
     }),
   );
-  // One host's work is just over: something can begin.
+  // The work of one host has just ended, so something can start.
   const teams = Array.from({ length: 50 }, (_, n) => aTeam(`t${n}`, { used: next() * 1000, weight: 1 + (n % 3) }));
   return anInput(capacity, { queued, running: running.slice(8), teams });
 }
 
 const capacity = machines(hosts);
 const plans = weeks(capacity);
-const cards = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
+const gpuCount = capacity.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
 console.log(
-  `${cards} GPUs in ${capacity.hosts.length} hosts, ${days} days, ${plans.length} jobs worth ${(100 * load).toFixed(0)}% of them`,
+  `${gpuCount} GPUs in ${capacity.hosts.length} hosts, ${days} days, ${plans.length} jobs worth ${(100 * load).toFixed(0)}% of the capacity`,
 );
 const policies: [string, Policy][] = [
   ["first come, first served", fifo],
-  ["the same with backfill", fifoBackfill],
+  ["first come, first served with backfill", fifoBackfill],
   ["Fine-Tune Lab", schedule],
 ];
 const figures = policies.map(([name, policy]) => {
@@ -221,9 +221,9 @@ const ours = figures.at(-1);
 console.log();
 for (const peer of figures.slice(0, -1))
   console.log(
-    `ours to "${peer.name}": GPUs usefully busy ${((ours?.busy ?? 0) / peer.busy).toFixed(2)}, mean wait ${((ours?.mean ?? 0) / peer.mean).toFixed(2)}`,
+    `ours / "${peer.name}": useful GPU utilization ${((ours?.busy ?? 0) / peer.busy).toFixed(2)}, mean wait ${((ours?.mean ?? 0) / peer.mean).toFixed(2)}`,
   );
-honest(plans, capacity);
+forecastAccuracy(plans, capacity);
 
 console.log("\none round");
 for (const count of [100, 1000, 10_000]) {
@@ -235,12 +235,12 @@ for (const count of [100, 1000, 10_000]) {
     return performance.now() - began;
   });
   console.log(
-    `  ${String(count).padStart(6)} waiting: ${median(times).toFixed(1)} ms, ${Math.max(...times).toFixed(1)} ms at most`,
+    `  ${String(count).padStart(6)} waiting: ${median(times).toFixed(1)} ms, at most ${Math.max(...times).toFixed(1)} ms`,
   );
 }
 const input = crowd(10_000, capacity);
 const began = performance.now();
 predict(input, schedule(input).order);
 console.log(
-  `  foretelling the first 200 of 10,000: ${(performance.now() - began).toFixed(0)} ms, in pieces between requests`,
+  `  forecasting the first 200 of 10,000: ${(performance.now() - began).toFixed(0)} ms, split between requests`,
 );

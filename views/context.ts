@@ -1,6 +1,5 @@
 /**
- * What every part of a page may know without being told: who looks, at which address, and what time it is on the
- * server.
+ * The context of every part of a page: the viewer, the address, and the time on the server.
  */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
@@ -11,14 +10,15 @@ export interface Flash {
 }
 
 export interface PageInfo {
-  /** Path with query, as asked for. */
+  /** The requested path with its query. */
   url: URL;
-  /** Milliseconds since 1970: relative times are counted from here. */
+  /** Milliseconds since 1970; relative times count from here. */
   now: number;
+  /** Null follows the system. */
   theme: "light" | "dark" | null;
-  /** Prefix of every asset's address; changes with their content. */
+  /** URL prefix of every asset; changes with their content. */
   assets: string;
-  /** Null on the pages before signing in. */
+  /** Null before sign-in. */
   viewer: { email: string; role: "admin" | "member" } | null;
   flash: Flash | null;
 }
@@ -33,8 +33,8 @@ export function usePage(): PageInfo {
 }
 
 /**
- * The address of this page with some query parameters changed; null or "" removes one. `after` never survives another
- * change.
+ * The address of this page with some query parameters changed; null or "" removes one. Any other change removes
+ * `after`.
  */
 export function withQuery(url: URL, changes: Record<string, string | null>): string {
   const query = new URLSearchParams(url.search);

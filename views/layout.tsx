@@ -1,4 +1,4 @@
-/** The frame of every page: rail of nouns, title row with the one next step, connection strip, messages, palette. */
+/** The frame of every page: navigation, title row with the primary action, connection status, messages, palette. */
 import type { ComponentChildren } from "preact";
 import { type PageInfo, usePage } from "./context.ts";
 import { Icon, type IconName, Mark } from "./parts/icons.tsx";
@@ -9,15 +9,15 @@ interface Crumb {
   href: string;
 }
 
-interface Noun {
+interface NavItem {
   href: string;
   label: string;
   icon: IconName;
-  /** Second key after `g`. */
+  /** The key after `g`. */
   key?: string;
 }
 
-const NOUNS: Noun[] = [
+const MAIN: NavItem[] = [
   { href: "/", label: "Home", icon: "home", key: "h" },
   { href: "/datasets", label: "Datasets", icon: "data", key: "d" },
   { href: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
@@ -27,13 +27,13 @@ const NOUNS: Noun[] = [
   { href: "/playground", label: "Playground", icon: "chat", key: "p" },
   { href: "/deployments", label: "Deployments", icon: "deploy", key: "s" },
 ];
-const MACHINE: Noun[] = [
+const INSTALLATION: NavItem[] = [
   { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
   { href: "/settings", label: "Settings", icon: "settings" },
 ];
-const ADMIN: Noun = { href: "/admin", label: "Administration", icon: "shield" };
+const ADMIN: NavItem = { href: "/admin", label: "Administration", icon: "shield" };
 
 /** htmx without eval, without injected styles, and with 4xx answers left to the page. */
 const HTMX_CONFIG = JSON.stringify({
@@ -41,20 +41,20 @@ const HTMX_CONFIG = JSON.stringify({
   history: "reload",
   defaultSwap: "outerMorph",
   noSwap: [204, 304, "5xx"],
-  // What the reader opened stays open while the page moves.
+  // Elements that the user opened stay open while the page updates.
   morphIgnore: ["data-htmx-powered", "data-started", "open"],
 });
 
-function isHere(page: PageInfo, noun: Noun): boolean {
+function isCurrent(page: PageInfo, item: NavItem): boolean {
   const { pathname } = page.url;
-  return noun.href === "/" ? pathname === "/" : pathname === noun.href || pathname.startsWith(`${noun.href}/`);
+  return item.href === "/" ? pathname === "/" : pathname === item.href || pathname.startsWith(`${item.href}/`);
 }
 
-function Item({ noun, page }: { noun: Noun; page: PageInfo }) {
+function Item({ item, page }: { item: NavItem; page: PageInfo }) {
   return (
-    <a class="item" href={noun.href} aria-current={isHere(page, noun) ? "page" : undefined} data-go={noun.key}>
-      <Icon name={noun.icon} />
-      {noun.label}
+    <a class="item" href={item.href} aria-current={isCurrent(page, item) ? "page" : undefined} data-go={item.key}>
+      <Icon name={item.icon} />
+      {item.label}
     </a>
   );
 }
@@ -70,12 +70,15 @@ function SignOut() {
   );
 }
 
-function ThemeButton() {
+/** Switches the theme: system, light, dark, and system again. */
+function ThemeButton({ page }: { page: PageInfo }) {
   return (
     <form method="post" action="/theme" data-theme-toggle>
       <button type="submit" class="item">
         <Icon name="theme" />
-        Light or dark
+        <span>
+          Theme: <span data-theme-name>{page.theme ?? "system"}</span>
+        </span>
       </button>
     </form>
   );
@@ -94,15 +97,15 @@ function Rail({ page }: { page: PageInfo }) {
         Search
         <kbd>Ctrl K</kbd>
       </a>
-      {NOUNS.map((noun) => (
-        <Item noun={noun} page={page} />
+      {MAIN.map((item) => (
+        <Item item={item} page={page} />
       ))}
       <div class="group">Installation</div>
-      {(admin ? [...MACHINE, ADMIN] : MACHINE).map((noun) => (
-        <Item noun={noun} page={page} />
+      {(admin ? [...INSTALLATION, ADMIN] : INSTALLATION).map((item) => (
+        <Item item={item} page={page} />
       ))}
       <div class="gap" />
-      <ThemeButton />
+      <ThemeButton page={page} />
       <SignOut />
       <div class="group clip" title={page.viewer?.email}>
         {page.viewer?.email}
@@ -113,14 +116,14 @@ function Rail({ page }: { page: PageInfo }) {
 
 function Bar({ page }: { page: PageInfo }) {
   const admin = page.viewer?.role === "admin";
-  const first = NOUNS.slice(0, 4);
-  const rest = [...NOUNS.slice(4), ...MACHINE, ...(admin ? [ADMIN] : [])];
+  const first = MAIN.slice(0, 4);
+  const rest = [...MAIN.slice(4), ...INSTALLATION, ...(admin ? [ADMIN] : [])];
   return (
     <nav class="bar" aria-label="Main, small screen">
-      {first.map((noun) => (
-        <a href={noun.href} aria-current={isHere(page, noun) ? "page" : undefined}>
-          <Icon name={noun.icon} />
-          {noun.label}
+      {first.map((item) => (
+        <a href={item.href} aria-current={isCurrent(page, item) ? "page" : undefined}>
+          <Icon name={item.icon} />
+          {item.label}
         </a>
       ))}
       <button type="button" popovertarget="more-menu">
@@ -128,14 +131,14 @@ function Bar({ page }: { page: PageInfo }) {
         More
       </button>
       <div id="more-menu" class="menu" popover="auto">
-        {rest.map((noun) => (
-          <Item noun={noun} page={page} />
+        {rest.map((item) => (
+          <Item item={item} page={page} />
         ))}
         <a class="item" href="/search">
           <Icon name="search" />
           Search
         </a>
-        <ThemeButton />
+        <ThemeButton page={page} />
         <SignOut />
       </div>
     </nav>
@@ -144,20 +147,20 @@ function Bar({ page }: { page: PageInfo }) {
 
 function Shortcuts() {
   const rows: [string, string][] = [
-    ["Search and go anywhere", "Ctrl K"],
-    ["Search this list", "/"],
-    ["New", "n"],
-    ...[...NOUNS, ...MACHINE.filter(({ key }) => key)].map((noun): [string, string] => [
-      `Go to ${noun.label.toLowerCase()}`,
-      `g ${noun.key}`,
+    ["Search everything", "Ctrl K"],
+    ["Search this page", "/"],
+    ["Create new", "n"],
+    ...[...MAIN, ...INSTALLATION.filter(({ key }) => key)].map((item): [string, string] => [
+      `Go to ${item.label}`,
+      `g ${item.key}`,
     ]),
-    ["Move in a table", "↑ ↓"],
+    ["Move between rows", "↑ ↓"],
     ["Close", "Esc"],
-    ["This help", "?"],
+    ["Show shortcuts", "?"],
   ];
   return (
     <dialog id="shortcuts" class="shortcuts" aria-labelledby="shortcuts-title">
-      <h2 id="shortcuts-title">Keyboard</h2>
+      <h2 id="shortcuts-title">Keyboard shortcuts</h2>
       <dl class="small">
         {rows.map(([what, keys]) => (
           <>
@@ -218,15 +221,15 @@ function Head({ title, page }: { title: string; page: PageInfo }) {
 /** A page inside the frame. */
 export function Layout(props: {
   title: string;
-  /** Where this page hangs: the lists above it. */
+  /** The pages above this one. */
   crumbs?: Crumb[];
-  /** Small things beside the title, such as a state badge. */
+  /** Content beside the title, such as a state badge. */
   beside?: ComponentChildren;
-  /** The one obvious next step, and at most a few lesser ones before it. */
+  /** The primary action, with at most a few secondary ones before it. */
   actions?: ComponentChildren;
-  /** What moves by itself on this page; see views/README.md. */
+  /** What updates by itself on this page; see views/README.md. */
   live?: { jobs?: string[]; topics?: string[]; after?: number };
-  /** No limit to the width of the content. */
+  /** No limit on the width of the content. */
   wide?: boolean;
   children: ComponentChildren;
 }) {

@@ -1,6 +1,6 @@
 /**
- * Two plain ways to run a queue, on the same book of hosts: first come first served, and the same with backfill behind
- * the first job that does not fit.
+ * Two baseline scheduling policies on the same hosts: first come first served, and the same with backfill behind the
+ * first job that does not fit.
  */
 import { keep, occupy, openRoom, place, soonest } from "../../src/training/scheduler/capacity.ts";
 import type { Input, Round, Running } from "../../src/training/scheduler/types.ts";
@@ -35,7 +35,7 @@ function serve(input: Input, backfill: boolean): Round {
   return round;
 }
 
-/** Nobody begins before the one that came first. */
+/** No job starts before an earlier one. */
 export const fifo = (input: Input): Round => serve(input, false);
-/** Room is kept for the first that does not fit; whoever surely ends before may use it (known as EASY backfill). */
+/** EASY backfill: capacity is reserved for the first job that does not fit; jobs that end before then may use it. */
 export const fifoBackfill = (input: Input): Round => serve(input, true);

@@ -1,30 +1,41 @@
-/** JSON API of numbers about use. */
+/** JSON API of usage analytics: statistics of a deployment, and tokens by model, key, user or day. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { UsageQuery } from "../insights/analytics/model.ts";
+import { DeploymentStats, UsageGroups, UsageQuery } from "../insights/analytics/model.ts";
 import { deploymentStats, inferenceUsage } from "../insights/analytics/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 
+const milliseconds = (seconds: number | undefined) => (seconds === undefined ? undefined : seconds * 1000);
+
+async function usageRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof UsageQuery>): Promise<UsageGroups> {
+  const data = await inferenceUsage(ctx, actor, {
+    from: milliseconds(query.from),
+    to: milliseconds(query.to),
+    groupBy: query.group_by,
+  });
+  return { object: "list", data, has_more: false };
+}
+
 export const analyticsApi = (ctx: Ctx) =>
   new Elysia({ name: "analytics.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get("/deployments/:id/stats", async ({ actor, params }) => deploymentStats(ctx, actor, params.id), {
+    .get("/deployments/:id/stats", ({ actor, params }) => deploymentStats(ctx, actor, params.id), {
       params: Id,
-      detail: { tags: ["Deployments"], summary: "Requests, latency, speed and errors of a deployment" },
+      detail: {
+        tags: ["Deployments"],
+        summary: "Requests, latency, speed and errors of a deployment",
+        responses: answers(DeploymentStats),
+      },
     })
-    .get(
-      "/usage/inference",
-      async ({ actor, query }) => ({
-        object: "list",
-        data: await inferenceUsage(ctx, actor, {
-          from: query.from === undefined ? undefined : query.from * 1000,
-          to: query.to === undefined ? undefined : query.to * 1000,
-          groupBy: query.group_by,
-        }),
-        has_more: false,
-      }),
-      { query: UsageQuery, detail: { tags: ["Usage"], summary: "Tokens and requests by model, key, user or day" } },
-    );
+    .get("/usage/inference", ({ actor, query }) => usageRoute(ctx, actor, query), {
+      query: UsageQuery,
+      detail: {
+        tags: ["Usage"],
+        summary: "Tokens and requests by model, key, user or day",
+        responses: answers(UsageGroups),
+      },
+    });

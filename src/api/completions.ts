@@ -1,36 +1,39 @@
-/** OpenAI's completions endpoints. The body is read by the gateway itself: it is passed on, not modeled. */
+/** OpenAI's completion endpoints. The gateway reads the body itself and forwards it unchanged. */
 import { Elysia } from "elysia";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answersType } from "../http/answers.ts";
 import { requestState } from "../http/request-state.ts";
 import { session } from "../http/session.ts";
 import type { Endpoint } from "../serving/gateway/request.ts";
 import { complete } from "../serving/gateway/service.ts";
 
+interface CompletionCall {
+  actor: Actor;
+  request: Request;
+  server: { timeout(request: Request, seconds: number): void } | null;
+}
+
+const tags = ["Chat"];
+const responses = answersType("text/event-stream", "OpenAI's chunks when `stream` is true; otherwise one JSON object.");
+
 export const gatewayApi = (ctx: Ctx) => {
-  const handle =
+  const completionRoute =
     (endpoint: Endpoint) =>
-    async ({
-      actor,
-      request,
-      server,
-    }: {
-      actor: Parameters<typeof complete>[1];
-      request: Request;
-      server: { timeout(request: Request, seconds: number): void } | null;
-    }) => {
-      // Waking an engine and thinking take longer than a quiet connection is kept otherwise.
+    ({ actor, request, server }: CompletionCall): Promise<Response> => {
+      // Waking an engine and generating take longer than Bun keeps a quiet connection open.
       server?.timeout(request, 0);
       const state = requestState(request);
       return complete(ctx, actor, endpoint, request, state?.startedAt ?? ctx.clock.monotonic(), state?.id);
     };
+
   return new Elysia({ name: "gateway.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .post("/chat/completions", handle("chat/completions"), {
+    .post("/chat/completions", completionRoute("chat/completions"), {
       parse: "none",
-      detail: { tags: ["Chat"], summary: "Chat with a model, streaming or not" },
+      detail: { tags, summary: "Chat with a model, streaming or not", responses },
     })
-    .post("/completions", handle("completions"), {
+    .post("/completions", completionRoute("completions"), {
       parse: "none",
-      detail: { tags: ["Chat"], summary: "Complete a text, streaming or not" },
+      detail: { tags, summary: "Complete a text, streaming or not", responses },
     });
 };

@@ -1,10 +1,11 @@
 /** JSON API of deployments. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { PageQuery, pageOf } from "../lib/page.ts";
-import { CreateDeployment, UpdateDeployment } from "../serving/deployments/model.ts";
+import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { CreateDeployment, DeploymentView, UpdateDeployment } from "../serving/deployments/model.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -17,48 +18,66 @@ import {
 } from "../serving/deployments/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
+const DeletedDeployment = v.strictObject({
+  object: v.literal("deployment"),
+  id: v.string(),
+  deleted: v.literal(true),
+});
 const tags = ["Deployments"];
+const responses = answers(DeploymentView);
 
-export const deploymentsApi = (ctx: Ctx) =>
-  new Elysia({ name: "deployments.api", prefix: "/v1/deployments", seed: ctx.installation })
+/** A request as a handler sees it. */
+interface Call {
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+}
+
+const handlers = (ctx: Ctx) => ({
+  create: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof CreateDeployment> }) =>
+    createDeployment(ctx, actor, { model: body.model, name: body.name, idleAfterS: body.idle_after_s }),
+  list: async ({ actor, query }: { actor: Actor; query: v.InferOutput<typeof PageQuery> }) =>
+    pageOf(await listDeployments(ctx, actor, query), query.limit),
+  get: ({ actor, params }: Call) => getDeployment(ctx, actor, params.id),
+  update: ({ actor, params, body }: Call & { body: v.InferOutput<typeof UpdateDeployment> }) =>
+    updateDeployment(ctx, actor, params.id, { name: body.name, idleAfterS: body.idle_after_s }),
+  start: ({ actor, params }: Call) => startDeployment(ctx, actor, params.id),
+  stop: ({ actor, params }: Call) => stopDeployment(ctx, actor, params.id),
+  sleep: ({ actor, params }: Call) => sleepDeployment(ctx, actor, params.id),
+  delete: async ({ actor, params }: Call): Promise<v.InferOutput<typeof DeletedDeployment>> => {
+    await deleteDeployment(ctx, actor, params.id);
+    return { id: params.id, object: "deployment", deleted: true };
+  },
+});
+
+export const deploymentsApi = (ctx: Ctx) => {
+  const route = handlers(ctx);
+  return new Elysia({ name: "deployments.api", prefix: "/v1/deployments", seed: ctx.installation })
     .use(session(ctx))
-    .post(
-      "",
-      async ({ actor, body }) =>
-        createDeployment(ctx, actor, { model: body.model, name: body.name, idleAfterS: body.idle_after_s }),
-      { body: CreateDeployment, detail: { tags, summary: "Deploy a model" } },
-    )
-    .get("", async ({ actor, query }) => pageOf(await listDeployments(ctx, actor, query), query.limit), {
+    .post("", route.create, { body: CreateDeployment, detail: { tags, summary: "Deploy a model", responses } })
+    .get("", route.list, {
       query: PageQuery,
-      detail: { tags, summary: "List deployments, newest first" },
+      detail: { tags, summary: "List deployments, newest first", responses: answers(listOf(DeploymentView)) },
     })
-    .get("/:id", async ({ actor, params }) => getDeployment(ctx, actor, params.id), {
+    .get("/:id", route.get, { params: Id, detail: { tags, summary: "Retrieve a deployment", responses } })
+    .post("/:id", route.update, {
       params: Id,
-      detail: { tags, summary: "Retrieve a deployment" },
+      body: UpdateDeployment,
+      detail: { tags, summary: "Rename a deployment or change when it sleeps", responses },
     })
-    .post(
-      "/:id",
-      async ({ actor, params, body }) =>
-        updateDeployment(ctx, actor, params.id, { name: body.name, idleAfterS: body.idle_after_s }),
-      { params: Id, body: UpdateDeployment, detail: { tags, summary: "Rename a deployment or change when it sleeps" } },
-    )
-    .post("/:id/start", async ({ actor, params }) => startDeployment(ctx, actor, params.id), {
+    .post("/:id/start", route.start, {
       params: Id,
-      detail: { tags, summary: "Start or wake a deployment" },
+      detail: { tags, summary: "Start or wake a deployment", responses },
     })
-    .post("/:id/stop", async ({ actor, params }) => stopDeployment(ctx, actor, params.id), {
+    .post("/:id/stop", route.stop, {
       params: Id,
-      detail: { tags, summary: "Stop a deployment until it is started again" },
+      detail: { tags, summary: "Stop a deployment until it is started again", responses },
     })
-    .post("/:id/sleep", async ({ actor, params }) => sleepDeployment(ctx, actor, params.id), {
+    .post("/:id/sleep", route.sleep, {
       params: Id,
-      detail: { tags, summary: "Put a deployment to sleep; the next request wakes it" },
+      detail: { tags, summary: "Put a deployment to sleep; the next request wakes it", responses },
     })
-    .delete(
-      "/:id",
-      async ({ actor, params }) => {
-        await deleteDeployment(ctx, actor, params.id);
-        return { id: params.id, object: "deployment", deleted: true };
-      },
-      { params: Id, detail: { tags, summary: "Delete a deployment" } },
-    );
+    .delete("/:id", route.delete, {
+      params: Id,
+      detail: { tags, summary: "Delete a deployment", responses: answers(DeletedDeployment) },
+    });
+};

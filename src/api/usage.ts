@@ -1,4 +1,4 @@
-/** GET /v1/usage: what a month came to. */
+/** GET /v1/usage: the usage of a month. */
 import { Elysia } from "elysia";
 import { UsageQuery, UsageSummary } from "../billing/ledger/model.ts";
 import { usageSummary } from "../billing/ledger/service.ts";

@@ -1,4 +1,4 @@
-/** The usage of a month over HTTP and as CSV: administrators see everybody's, members their own. */
+/** Monthly usage over HTTP and as CSV: administrators see everybody's, members see their own. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { UsageSummary } from "../../src/billing/ledger/model.ts";
 import { usageLine } from "../../src/db/schema/billing.ts";
@@ -66,7 +66,7 @@ const GROUPS = ["user", "model", "key", "kind", "provider"];
 const usage = (group: string, as: As) =>
   t.json<UsageSummary & Record<string, unknown>>("GET", `/v1/usage?group_by=${group}`, { as });
 
-test("a member sees his own work, requests and cost by every group, and no id of a colleague", async () => {
+test("a member sees their own work, requests and cost in every grouping, and no id of a colleague", async () => {
   for (const group of GROUPS) {
     const mine = await usage(group, "member");
     expect(mine.total_cost_usd).toBe(2);
@@ -81,7 +81,7 @@ test("a member sees his own work, requests and cost by every group, and no id of
   expect((await usage("key", "member")).requests).toMatchObject([{ group: t.keyIds.member }]);
 });
 
-test("an administrator sees everybody's of the organization, and nothing of another", async () => {
+test("an administrator sees the usage of the whole organization, and nothing of another one", async () => {
   for (const group of GROUPS) {
     const all = await usage(group, "admin");
     expect(all.total_cost_usd).toBe(3);

@@ -1,6 +1,6 @@
 /**
- * Two more methods in a real browser, with SmolLM2 and a real trainer: pairs of answers by DPO, and conversations on a
- * base of four bits; each judged before and after.
+ * Two more methods in a real browser, with SmolLM2 and a real trainer: DPO on preference pairs, and QLoRA on
+ * conversations; each evaluated before and after.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ let page: Page;
 let troubles: string[];
 
 const TOPICS = ["a stolen card", "a late transfer", "the opening hours", "a lost password", "a strange fee"];
-/** `n` pairs in OpenAI's form: the plain answer is better, the gushing one worse. */
+/** `n` pairs in OpenAI's form: the plain answer is preferred over the exaggerated one. */
 const pairLines = (n: number) =>
   Array.from({ length: n }, (_, i) => {
     const topic = TOPICS[i % TOPICS.length];
@@ -37,17 +37,17 @@ async function upload(name: string, lines: string): Promise<void> {
   await page.setInputFiles("#upload-file", join(live.dir, name));
   await page.waitForURL(/\/datasets\/ds_/);
   await page.getByText("Ready", { exact: true }).first().waitFor();
-  await page.getByRole("link", { name: "Fine-tune", exact: true }).first().click();
+  await page.locator("#next a.primary").click();
   await page.waitForURL(/\/jobs\/new/);
 }
 
-/** Fills numbers of the form, starts the job and waits for its end. */
+/** Sets hyperparameters, starts the job and waits for its end. */
 async function train(numbers: Record<string, string>, choices: Record<string, string> = {}): Promise<void> {
-  await page.getByText("Every number").click();
+  await page.click("details:has([name=max_steps]) > summary");
   for (const [name, value] of Object.entries(numbers)) await page.fill(`[name=${name}]`, value);
   for (const [name, value] of Object.entries(choices)) await page.selectOption(`[name=${name}]`, value);
-  await page.locator("#plan dt", { hasText: "Steps" }).waitFor();
-  await page.getByRole("button", { name: "Start job" }).click();
+  await page.locator("#plan dl").first().waitFor();
+  await page.click("#job-form button.primary:not([formaction])");
   await page.waitForURL(/\/jobs\/ftjob-/);
   const id = new URL(page.url()).pathname.split("/")[2];
   const ended = await until(
@@ -72,7 +72,7 @@ const metrics = async (key: string): Promise<number[]> => {
   return (series[key]?.points ?? []).map(([, value]) => value);
 };
 
-/** The before-and-after panel, once the evaluation that follows is through. */
+/** The text of the before-and-after panel, once the evaluation has finished. */
 async function outcome(): Promise<string> {
   await page.locator("#job-outcome .before-after").waitFor({ timeout: 240_000 });
   return (await page.locator("#job-outcome .before-after").textContent()) ?? "";
@@ -93,33 +93,33 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     await live?.close();
   });
 
-  test("pairs of answers are learned by DPO, and the better answer is preferred more often afterwards", async () => {
+  test("DPO on preference pairs raises the share of preferred answers", async () => {
     await upload("pairs.jsonl", pairLines(48));
-    await page.getByRole("radio", { name: /Preferences \(DPO\)/ }).waitFor();
-    expect(await page.getByRole("radio", { name: /Supervised/ }).count()).toBe(0);
+    await page.locator("label:has([name=method])", { hasText: "DPO" }).waitFor();
+    expect(await page.locator("[name=method][value=sft]").count()).toBe(0);
     await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005", eval_every: "8", save_every: "8" });
     await page.locator("#chart-train-reward-accuracy canvas").waitFor();
     const [first, last] = [(await metrics("train/loss")).at(0), (await metrics("train/loss")).at(-1)];
-    expect(first).toBeCloseTo(Math.LN2, 2); // where model and reference are the same
+    expect(first).toBeCloseTo(Math.LN2, 2); // model and reference are identical at the start
     expect(last).toBeLessThan(0.4);
     expect((await metrics("train/reward_margin")).at(-1)).toBeGreaterThan(0.5);
-    const [, before, after] = /Better answer preferred(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
+    const [, before, after] = /preferred\D*(\d+)% before, after (\d+)%/i.exec(await outcome()) ?? [];
     expect(Number(after)).toBe(100);
     expect(Number(before)).toBeLessThanOrEqual(100);
   }, 900_000);
 
-  test("conversations are learned on a base of four bits", async () => {
+  test("QLoRA trains on conversations with a 4-bit base model", async () => {
     await upload("bank.jsonl", trainingLines(60));
-    await page.getByRole("radio", { name: /Supervised/ }).waitFor();
+    await page.locator("label:has([name=method])", { hasText: /Supervised/ }).waitFor();
     await train({ max_steps: "10", batch_size: "4", eval_every: "10", save_every: "10" }, { quantization: "nf4" });
-    await page.getByText("QLoRA (nf4)").first().waitFor();
+    await page.getByText(/nf4/).first().waitFor();
     const losses = await metrics("train/loss");
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
     const [, before, after] = /Token accuracy([\d.]+)% before, after ([\d.]+)%/.exec(await outcome()) ?? [];
     expect(Number(after)).toBeGreaterThan(Number(before));
   }, 900_000);
 
-  test("no script failed or broke the policy", () => {
+  test("no script errors and no policy violations", () => {
     expect(troubles).toEqual([]);
   });
 });

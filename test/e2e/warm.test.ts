@@ -1,6 +1,5 @@
 /**
- * A training begun by a warm launcher, and one that is reproduced, are the training they would have been: the same
- * losses, bit for bit.
+ * A job started by a warm launcher and a reproduced job give exactly the same losses as a cold start.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
@@ -14,7 +13,7 @@ interface Job {
 let live: Live;
 let file: string;
 
-/** Trains to the end, anew or what `again` was: whether a warm launcher began it, and its losses. */
+/** Trains to the end, or reproduces the job `again`; returns the losses and whether a warm launcher started it. */
 async function train(again?: string) {
   const request = { model: "tiny", training_file: file, seed: 7, max_steps: 6, batch_size: 4, evaluate_after: false };
   const { id } = await live.call<Job>("POST", again ? `/v1/jobs/${again}/reproduce` : "/v1/jobs", again ? {} : request);
@@ -48,7 +47,7 @@ describe.skipIf(trainerMissing !== null)(`a warm start${trainerMissing ? ` (skip
   }, 60_000);
   afterAll(() => live?.close());
 
-  test("trains as a cold one does", async () => {
+  test("trains exactly like a cold start", async () => {
     const cold = await train();
     const warm = await until(
       "a warm start",
@@ -60,7 +59,7 @@ describe.skipIf(trainerMissing !== null)(`a warm start${trainerMissing ? ` (skip
     );
     expect(cold.losses).toHaveLength(6);
     expect(warm.losses).toEqual(cold.losses);
-    // The frozen spec once more is the same run once more, and the server says so.
+    // The same frozen spec gives the same run, and the server reports that.
     const again = await train(cold.id);
     const { reproduction } = await live.call<{ reproduction: object }>("GET", `/v1/jobs/${again.id}`);
     const same = { original: cold.id, steps: 6, same: true, first_difference: null, differences: [] };

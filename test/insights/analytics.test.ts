@@ -1,4 +1,4 @@
-/** Numbers about use over HTTP, from usage rows of known content. */
+/** Usage analytics over HTTP, from known usage rows. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { percentile } from "../../src/insights/analytics/model.ts";
@@ -50,7 +50,7 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-test("a deployment's last hour and day: counts, percentiles, speed, errors without those who left", async () => {
+test("the last hour and day of a deployment: counts, percentiles, speed, and errors without disconnects", async () => {
   const stats = await t.json<Record<string, Record<string, unknown>>>("GET", `/v1/deployments/${id}/stats`);
   expect(stats.last_hour).toMatchObject({
     requests: 103,
@@ -61,12 +61,12 @@ test("a deployment's last hour and day: counts, percentiles, speed, errors witho
   });
   expect(stats.last_hour?.latency_ms).toMatchObject({ p50: 251, p95: 296 });
   expect(stats.last_hour?.first_token_ms).toMatchObject({ p50: 100 });
-  // 20 tokens after the first, in 151 ms at the median row.
+  // The median row generates 20 tokens after the first one in 151 ms.
   expect(stats.last_hour?.tokens_per_second as number).toBeCloseTo(20 / 0.151, 0);
   expect(stats.last_day).toMatchObject({ requests: 104 });
 });
 
-test("its minutes and hours add up to the same, gaps included", async () => {
+test("the minutes and hours add up to the totals, gaps included", async () => {
   const stats = await t.json<{ minutes: { at: number; requests: number }[]; hours: { requests: number }[] }>(
     "GET",
     `/v1/deployments/${id}/stats`,
@@ -77,7 +77,7 @@ test("its minutes and hours add up to the same, gaps included", async () => {
   expect(stats.minutes.every((point, n) => n === 0 || point.at - (stats.minutes[n - 1]?.at ?? 0) === 60)).toBe(true);
 });
 
-test("tokens by model, key, user and day; members see their own, others nothing", async () => {
+test("tokens by model, key, user and day; members see only their own", async () => {
   type Usage = { data: { id: string; name: string | null; requests: number }[] };
   const usage = async (group: string, as: "admin" | "member" | "other" = "admin") =>
     (await t.json<Usage>("GET", `/v1/usage/inference?group_by=${group}`, { as })).data.map((one) => [
@@ -105,7 +105,7 @@ test("tokens by model, key, user and day; members see their own, others nothing"
   expect(await usage("model", "other")).toEqual([["secret", null, 1]]);
 });
 
-test("a range bounds the sums; a wrong one is refused", async () => {
+test("a range limits the totals; an invalid range is refused", async () => {
   const now = t.ctx.clock.now() / 1000;
   const { data } = await t.json<{ data: { requests: number }[] }>(
     "GET",
@@ -115,7 +115,7 @@ test("a range bounds the sums; a wrong one is refused", async () => {
   expect((await t.request("GET", "/v1/usage/inference?from=yesterday")).status).toBe(400);
 });
 
-test("the start page's numbers", async () => {
+test("the figures of the home page", async () => {
   await insertTuned(t.ctx, t.orgs.a);
   expect(await homeSummary(t.ctx, t.actor("admin"))).toMatchObject({
     jobs: { running: 0, queued: 0, failed_last_day: 0 },
@@ -124,7 +124,7 @@ test("the start page's numbers", async () => {
   });
 });
 
-test("percentiles of nothing, one and many", () => {
+test("percentiles of empty, single and larger samples", () => {
   expect([
     percentile([], 0.5),
     percentile([3], 0.95),

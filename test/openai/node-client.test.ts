@@ -13,7 +13,7 @@ const seen: { method: string; path: string; status: number; body: unknown; reque
 let live: Live;
 let client: OpenAI;
 
-/** The schema each answer must fit, by method and path. */
+/** The schema of each answer, by method and path. */
 const SCHEMAS: [RegExp, string][] = [
   [/^POST \/v1\/fine_tuning\/alpha\/graders\/run/, "RunGraderResponse"],
   [/^POST \/v1\/fine_tuning\/alpha\/graders\/validate/, "ValidateGraderResponse"],
@@ -49,8 +49,8 @@ async function recording(input: RequestInfo | URL, init?: RequestInit): Promise<
 }
 
 /**
- * What a call was refused with; null when it was not. The client's promises are lazy, so they are awaited here and not
- * by `rejects`.
+ * The error of a call; null when it succeeded. The client's promises are lazy, so they are awaited here instead of with
+ * `rejects`.
  */
 async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
   try {
@@ -62,14 +62,14 @@ async function refusal(call: PromiseLike<unknown>): Promise<unknown> {
 }
 
 /**
- * Null where this machine cannot wall Python graders off, which the rooms' own tests tell; anything else is thrown on.
+ * Null where this machine cannot isolate Python graders, which has its own tests; any other error is thrown again.
  */
 function refusedSandbox(error: unknown): null {
   if (error instanceof OpenAI.APIError && error.code === "sandbox_unavailable") return null;
   throw error;
 }
 
-/** Polls as a user would until the job has ended. */
+/** Polls until the job has ended. */
 function ended(id: string) {
   return until(
     `job ${id} to end`,
@@ -90,7 +90,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
   }, 120_000);
   afterAll(() => live?.close());
 
-  test("a job runs from upload to chat with the tuned model and a checkpoint", async () => {
+  test("a job runs from upload to chat with the fine-tuned model and a checkpoint", async () => {
     const file = await client.files.create({
       file: await toFile(Buffer.from(trainingLines(40)), "bank.jsonl"),
       purpose: "fine-tune",
@@ -214,7 +214,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect((await client.uploads.cancel(short.id)).status).toBe("cancelled");
   }, 60_000);
 
-  test("a bad line is named by number, on the field it came through", async () => {
+  test("an invalid line is reported by number, on the field of its file", async () => {
     const lines = trainingLines(12).trimEnd().split("\n");
     lines[6] = "{not json";
     const file = await client.files.create({
@@ -268,7 +268,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect((await client.files.delete(file.id)).deleted).toBe(true);
   }, 180_000);
 
-  test("a create that the client sends again makes one job", async () => {
+  test("a create request that the client retries creates one job", async () => {
     const file = await client.files.create({
       file: await toFile(Buffer.from(trainingLines(12)), "once.jsonl"),
       purpose: "fine-tune",
@@ -292,7 +292,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     await ended(job.id);
   }, 120_000);
 
-  test("graders are checked and run, a model that grades and a Python grader that fails among them", async () => {
+  test("graders are validated and run, including a score-model grader and a failing Python grader", async () => {
     const { graders } = client.fineTuning.alpha;
     const exact = {
       type: "string_check",
@@ -314,7 +314,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
       input: [{ role: "user", content: "Grade {{sample.output_text}} from 0 to 1" }],
       sampling_params: { temperature: 0, max_completions_tokens: 8 },
     } as const;
-    // So small a model grades nothing: its tokens are counted, and the flag says that its answer cannot be read.
+    // Such a small model gives no grade: its tokens are counted, and a flag reports that its answer cannot be parsed.
     const judged = await graders.run({ grader: { ...judge, input: [...judge.input] }, model_sample: "x" });
     expect(judged.metadata.errors.model_grader_server_error_details).toBeNull();
     expect(judged.metadata.errors.model_grader_parse_error || judged.reward > 0).toBe(true);
@@ -353,7 +353,7 @@ describe.skipIf(skip !== null)(`the openai package from npm${skip ? ` (skipped: 
     expect(slash.message).toContain("ft:meta/llama-3:org:sfx:abc:ckpt-step-88");
   });
 
-  test("every answer bears a request id and fits OpenAI's own schema", () => {
+  test("every answer has a request id and matches OpenAI's own schema", () => {
     expect(seen.filter((entry) => !entry.requestId)).toEqual([]);
     const problems = seen.flatMap((entry) => {
       if (entry.status >= 400) return contractMissing ? [] : contractProblems("ErrorResponse", entry.body);

@@ -17,7 +17,7 @@ describe.skipIf(skip !== null)(`the openai package from PyPI${skip ? ` (skipped:
   }, 120_000);
   afterAll(() => live?.close());
 
-  test("uploads, trains, lists, chats, refuses and deletes as with the original", async () => {
+  test("uploads, trains, lists, chats, refuses and deletes like the OpenAI API", async () => {
     const data = join(live.dir, "train.jsonl");
     writeFileSync(data, trainingLines(40));
     const run = Bun.spawn([python, join(import.meta.dir, "python_client.py"), live.url, live.key, data], {

@@ -44,7 +44,7 @@ def ended(job_id: str):
 with open(DATA, "rb") as handle:
     data = handle.read()
 
-# Upload in parts with a checksum, as the client's own helper does it.
+# Upload in parts with a checksum, like the client's own helper.
 upload = recording.uploads.create(bytes=len(data), filename="train.jsonl", mime_type="text/jsonl", purpose="fine-tune")
 half = len(data) // 2
 parts = [recording.uploads.parts.create(upload.id, data=chunk) for chunk in (data[:half], data[half:])]

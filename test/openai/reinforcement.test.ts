@@ -1,6 +1,6 @@
 /**
- * OpenAI's own JavaScript client through a whole reinforcement job: prompts, a grader, a real trainer whose answers the
- * server grades.
+ * OpenAI's own JavaScript client through a whole reinforcement job: prompts, a grader, and a real trainer whose answers
+ * the server grades.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI, { toFile } from "openai";
@@ -69,7 +69,7 @@ describe.skipIf(trainerMissing !== null)(
         headers: { authorization: `Bearer ${live.key}` },
       });
       const { series } = (await answer.json()) as { series: Record<string, { points: [number, number][] }> };
-      // A random model says an e in most of its answers; eight times four a step were graded.
+      // Most answers of a random model contain an e; eight times four answers per step were graded.
       const rewards = series["train/reward"]?.points.map((point) => point[1]) ?? [];
       expect(rewards.length).toBe(3);
       for (const reward of rewards) expect([reward > 0.2, reward <= 1, (reward * 32) % 1]).toEqual([true, true, 0]);

@@ -1,6 +1,5 @@
 /**
- * Containers as people watch them: SmolLM2 training in a real container, seen in a real browser on the job, host and
- * queue pages.
+ * Containers in the browser: SmolLM2 trains in a real container; the job, host and queue pages show it.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync } from "node:fs";
@@ -18,10 +17,10 @@ const skip =
   ("skip" in docker ? docker.skip : trainerMissing) ??
   (hasBrowser ? null : "no Chromium") ??
   (existsSync(join(SMOLLM2_MODEL, "config.json")) ? null : `no model at ${SMOLLM2_MODEL}`);
-/** Set to a folder to keep pictures of what was seen. */
+/** Set to a folder to keep screenshots. */
 const PICTURES = process.env.FTL_TEST_PICTURES;
 
-describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${skip})` : ""}`, () => {
+describe.skipIf(skip !== null)(`a container in the browser${skip ? ` (skipped: ${skip})` : ""}`, () => {
   let live: Live;
   let browser: Browser;
   let page: Page;
@@ -67,7 +66,7 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
     await docker.close();
   }, 60_000);
 
-  test("its curve moves on the job page", async () => {
+  test("the curve of the job page updates", async () => {
     await page.goto(`${live.url}/jobs/${job.id}`);
     await page.waitForSelector("#chart-loss canvas", { timeout: 180_000 });
     const legend = page.locator("#chart-loss [data-legend]");
@@ -82,7 +81,7 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
     await picture("job");
   }, 400_000);
 
-  test("the engine is a host without GPUs that is at work", async () => {
+  test("the Docker engine is shown as a host without GPUs that runs the job", async () => {
     await page.goto(`${live.url}/hosts`);
     const main = page.locator("main");
     await main.getByRole("link", { name: "In a container" }).waitFor();
@@ -94,7 +93,7 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
     await picture("host");
   });
 
-  test("the queue shows it where it runs, and what waits behind it", async () => {
+  test("the queue shows the running job and the waiting one", async () => {
     const { data } = await live.call<{ data: { id: string }[] }>("GET", "/v1/files");
     const request = { model: "smollm2", training_file: data[0]?.id, max_length: 128, name: "Next in line" };
     await live.call("POST", "/v1/jobs", request);
@@ -105,11 +104,11 @@ describe.skipIf(skip !== null)(`a container is watched${skip ? ` (skipped: ${ski
     await picture("queue");
   });
 
-  test("cancelled in the page, its container goes", async () => {
+  test("a canceled job is shown as such, and its container is removed", async () => {
     if ("skip" in docker) throw new Error(docker.skip);
     await live.call("POST", `/v1/jobs/${job.id}/cancel`);
     await page.goto(`${live.url}/jobs/${job.id}`);
-    await page.locator("header.top, #job-status").getByText("Cancelled").first().waitFor({ timeout: 60_000 });
+    await page.locator("header.top, #job-status").getByText("Canceled").first().waitFor({ timeout: 60_000 });
     await picture("cancelled");
     expect(troubles).toEqual([]);
   }, 90_000);

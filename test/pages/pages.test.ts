@@ -1,4 +1,4 @@
-/** The pages of home and jobs over HTTP: whole and in fragments, forms with their problems, redirects, search. */
+/** Pages over HTTP: whole pages and fragments, forms with errors, redirects, search, theme. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { safePath } from "../../src/http/html.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -23,14 +23,14 @@ const get = async (path: string, headers: Record<string, string> = PAGE) => {
 
 describe("pages", () => {
   test.each([
-    ["/", "Running now"],
+    ["/", "Active jobs"],
     ["/jobs", "support-tickets"],
     ["/jobs/new", "SmolLM2-135M-Instruct"],
     [`/jobs/${idOf("ftjob-", 0)}`, "step 88 of 135"],
     [`/jobs/${idOf("job-", 1)}`, "Before and after"],
     [`/jobs/compare?ids=${idOf("ftjob-", 1)},${idOf("ftjob-", 4)}`, "Learning rate"],
     ["/search?q=qa-nightly", "qa-nightly"],
-  ])("%s answers a whole page", async (path, words) => {
+  ])("%s returns a whole page", async (path, words) => {
     const { status, text } = await get(path);
     expect(status).toBe(200);
     expect(text).toStartWith("<!doctype html>");
@@ -44,7 +44,7 @@ describe("pages", () => {
     ["/deployments", "deployments", "support-t", "support-tickets"],
     ["/models", "tuned", "m0001", "m0001"],
     ["/jobs", "job-list", "qa-nightly", "qa-nightly"],
-  ])("the list of %s is searched, and says when nothing matches", async (path, id, words, found) => {
+  ])("the list of %s can be searched and reports no matches", async (path, id, words, found) => {
     const rows = (text: string) => text.match(/<tr id="row-/g)?.length ?? 0;
     const all = await get(path, fragment(id));
     expect(all.text).toStartWith(`<section id="${id}"`);
@@ -53,11 +53,11 @@ describe("pages", () => {
     expect(rows(some.text)).toBeGreaterThan(0);
     expect(rows(some.text)).toBeLessThanOrEqual(rows(all.text));
     const none = await get(`${path}?q=nothing-like-this`, fragment(id));
-    expect(none.text).toContain("Nothing matches");
+    expect(none.text).toContain("No matches");
     expect(none.text).toContain(`href="${path}"`);
   });
 
-  test("a dataset shows its rows, its problems with their lines, and why tokens are not counted", async () => {
+  test("a dataset shows its rows, its problems with line numbers, and why tokens are not counted", async () => {
     const dataset = async (n: number) => (await get(`/datasets/${idOf("ds_", n)}`)).text;
     const plain = await dataset(0);
     expect(plain).toContain("Tokens in all");
@@ -69,7 +69,7 @@ describe("pages", () => {
     expect(await dataset(3)).toMatch(/Not valid JSON[\s\S]{0,1600}>7</);
   });
 
-  test("an evaluation shows both answers to a row, and only the wrong ones when asked so", async () => {
+  test("an evaluation shows both answers to a row, and can filter for wrong ones", async () => {
     const { text } = await get(`/evaluations/${idOf("eval_", 1)}`);
     expect(text).toContain("The tuned model is better");
     expect(text).toContain("sorry to hear that");
@@ -79,13 +79,13 @@ describe("pages", () => {
     expect(wrong.text).not.toContain("Tuned · right");
   });
 
-  test("text from users is never markup", async () => {
+  test("text from users is always escaped", async () => {
     const { text } = await get("/jobs");
     expect(text).toContain("&lt;script>alert(");
     expect(text).not.toContain("<script>alert(");
   });
 
-  test("htmx gets only the part it aims at", async () => {
+  test("htmx gets only the targeted fragment", async () => {
     const { text } = await get("/jobs?state=failed", fragment("job-list"));
     expect(text).toStartWith('<section id="job-list"');
     expect(text).toContain("Failed");
@@ -96,7 +96,7 @@ describe("pages", () => {
     expect((await get("/jobs", fragment("somewhere-else"))).text).toStartWith("<!doctype html>");
   });
 
-  test("the list pages by cursor without a gap", async () => {
+  test("the list pages by cursor without gaps", async () => {
     const rows = (text: string) => [...text.matchAll(/id="row-([^"]+)"/g)].map((match) => match[1] ?? "");
     const first = await get("/jobs?kind=train");
     const next = /href="(\/jobs\?kind=train&amp;after=[^"]+)"/.exec(first.text)?.[1]?.replaceAll("&amp;", "&") ?? "";
@@ -106,7 +106,7 @@ describe("pages", () => {
     expect(rows(first.text).filter((id) => rows(second.text).includes(id))).toEqual([]);
   });
 
-  test("another organization's job is not there", async () => {
+  test("another organization's job is not found", async () => {
     const answer = await t.request("GET", `/jobs/${job(0)}`, { as: "other", headers: PAGE });
     expect(answer.status).toBe(404);
   });
@@ -119,7 +119,7 @@ describe("the new-job form", () => {
     return { status: answer.status, text: await answer.text(), location: answer.headers.get("location") };
   };
 
-  test("the plan shows what every auto became", async () => {
+  test("the plan shows the resolved value of every auto setting", async () => {
     const { status, text } = await post("/jobs/plan", { n_epochs: "3" }, fragment("job-form"));
     expect(status).toBe(200);
     expect(text).toStartWith('<form id="job-form"');
@@ -136,22 +136,22 @@ describe("the new-job form", () => {
     [{ max_length: "99999" }, "max_length", "8192"],
     [{ data: "ds_none" }, "data", "ds_none"],
     [{ model: "gpt-9" }, "model", "gpt-9"],
-  ])("%j is told beside its field, and what was typed stays", async (changes, field, words) => {
+  ])("%j is reported beside its field, and the input stays", async (changes, field, words) => {
     const { status, text } = await post("/jobs", changes as Record<string, string>);
     expect(status).toBe(422);
     const error = new RegExp(`id="field-${field}-error"[^]*?</div>`).exec(text)?.[0] ?? "";
     expect(error).toContain(words);
-    // Of several choices none is taken that was not there; what was typed stays.
+    // A select cannot keep an unknown choice; every other field keeps its input.
     if (field !== "model") expect(text).toContain(`value="${Object.values(changes)[0]}"`);
   });
 
-  test("prompts ask for a grader, which can be begun, tried on a row, and is told where it is wrong", async () => {
+  test("prompts need a grader: it can start from a template, be tried on a row, and its errors are located", async () => {
     const given = { data: idOf("ds_", 12), method: "auto" };
     const none = await post("/jobs", given);
     expect([none.status, none.text.includes('id="field-grader-error"')]).toEqual([422, true]);
-    const begun = await post("/jobs/plan", { ...given, start: "text_similarity" });
-    expect(begun.text).toContain("{{item.answer}}");
-    expect(begun.text).not.toContain("field-grader-error");
+    const started = await post("/jobs/plan", { ...given, start: "text_similarity" });
+    expect(started.text).toContain("{{item.answer}}");
+    expect(started.text).not.toContain("field-grader-error");
     const check = {
       type: "string_check",
       name: "g",
@@ -160,7 +160,7 @@ describe("the new-job form", () => {
       reference: "{{item.level}}",
     };
     const grader = JSON.stringify(check, null, 2);
-    // A browser sends the lines of a form with both their ends, htmx with one.
+    // A browser sends CRLF line ends in a form, htmx sends LF.
     const native = grader.replaceAll("\n", "\r\n");
     const tried = await post("/jobs/plan", { ...given, grader: native, answer: "level 0 to 2: 012", try: "1" });
     expect(tried.text).toMatch(/As an answer to row \d+ this gets a reward of 1\./);
@@ -169,19 +169,19 @@ describe("the new-job form", () => {
     expect((await post("/jobs/plan", kept)).text).toContain("gets a reward of 1");
     expect((await post("/jobs/plan", { ...kept, answer: "another" })).text).not.toContain("gets a reward of");
     const wrong = await post("/jobs/plan", { ...given, grader: grader.replace("item.level", "item.levle") });
-    const told = /id="field-grader-error"[\s\S]*?<\/div>/.exec(wrong.text)?.[0] ?? "";
-    expect(told).toContain("item has no");
-    expect(told).toContain("levle");
+    const message = /id="field-grader-error"[\s\S]*?<\/div>/.exec(wrong.text)?.[0] ?? "";
+    expect(message).toContain("item has no");
+    expect(message).toContain("levle");
     const broken = await post("/jobs/plan", { ...given, grader: "{oops" });
     expect(broken.text).toContain("This is no JSON");
   });
 
-  test("a decimal comma is understood", async () => {
+  test("a decimal comma is accepted", async () => {
     const { text } = await post("/jobs/plan", { learning_rate: "0,002" }, fragment("job-form"));
     expect(text).not.toContain("field-learning_rate-error");
   });
 
-  test("starting leads to the job, and changing a job brings its numbers back", async () => {
+  test("starting a job opens it, and the form can start from its settings", async () => {
     const { status, location } = await post("/jobs", { learning_rate: "0.002", name: "second-try" });
     expect(status).toBe(303);
     expect(location).toMatch(/^\/jobs\/ftjob-/);
@@ -195,19 +195,19 @@ describe("the new-job form", () => {
 });
 
 describe("actions", () => {
-  test("an action of the wrong moment comes back to the page with the reason", async () => {
+  test("an action that the state does not allow returns to the page with the reason", async () => {
     const answer = await t.request("POST", `/jobs/${job(1)}/pause`, { form: {}, headers: PAGE });
     expect(answer.status).toBe(303);
     const flash = /flash=([^;]+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
     expect(JSON.parse(Buffer.from(flash, "base64url").toString())).toMatchObject({ kind: "bad" });
   });
 
-  test("an unknown action is not there", async () => {
+  test("an unknown action is refused", async () => {
     const answer = await t.request("POST", `/jobs/${job(1)}/explode`, { form: {}, headers: PAGE });
     expect(answer.status).toBe(400);
   });
 
-  test("the sample dataset is made of the embedded example", async () => {
+  test("the sample dataset is created from the embedded example", async () => {
     const answer = await t.request("POST", "/datasets/sample", { form: {}, headers: PAGE });
     expect(answer.headers.get("location")).toBe("/jobs/new");
     const { data } = await t.json<{ data: { name: string }[] }>("GET", "/v1/datasets?limit=1");
@@ -215,23 +215,26 @@ describe("actions", () => {
   });
 });
 
-describe("what failed", () => {
+describe("errors", () => {
   test.each([
     ["GET", "/jobs/none", "admin", 404, ["Not found", "No such job: none", "All jobs"]],
     ["GET", "/nothing-here", "admin", 404, ["Not found", "nothing at this address"]],
     ["GET", "/admin", "member", 403, ["Not allowed", "administrator", "member@example.test"]],
     ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["could not be done", "what you typed is still in the form"]],
-  ] as const)("%s %s as %p is a page in the frame with the way on", async (method, path, as, status, words) => {
-    const form = method === "POST" ? { form: {} } : {};
-    const answer = await t.request(method, path, { as, headers: PAGE, ...form });
-    const text = await answer.text();
-    expect(answer.status).toBe(status);
-    expect(text).toContain('<nav class="rail"');
-    for (const word of words) expect(text).toContain(word);
-    expect(text).toContain(answer.headers.get("x-request-id") ?? "none");
-  });
+  ] as const)(
+    "%s %s as %p returns an error page with the navigation and a next step",
+    async (method, path, as, status, words) => {
+      const form = method === "POST" ? { form: {} } : {};
+      const answer = await t.request(method, path, { as, headers: PAGE, ...form });
+      const text = await answer.text();
+      expect(answer.status).toBe(status);
+      expect(text).toContain('<nav class="rail"');
+      for (const word of words) expect(text).toContain(word);
+      expect(text).toContain(answer.headers.get("x-request-id") ?? "none");
+    },
+  );
 
-  test("goes back to the page it came from, and never to another site", async () => {
+  test("the back link leads to the previous page, and never to another site", async () => {
     const from = async (referer: string) =>
       (await get("/jobs/none", { ...PAGE, referer, host: "localhost" })).text.match(
         /href="([^"]*)">[\s\S]{0,200}Go back/,
@@ -240,10 +243,10 @@ describe("what failed", () => {
     expect(await from("http://evil.test/jobs")).toBeNull();
   });
 
-  test("a fault of the server is told without its words", async () => {
+  test("a server error is reported without its message", async () => {
     const broken = await createTestApp();
     broken.app.get("/broken", () => {
-      throw new Error("secret detail of the inside");
+      throw new Error("secret internal detail");
     });
     const answer = await broken.request("GET", "/broken", { headers: PAGE });
     const text = await answer.text();
@@ -254,14 +257,14 @@ describe("what failed", () => {
     await broken.close();
   });
 
-  test("htmx gets the message alone and leaves the page as it is", async () => {
+  test("htmx gets only the message and leaves the page unchanged", async () => {
     const { answer, text } = await get("/jobs/none", fragment("status"));
     expect(answer.status).toBe(404);
     expect(answer.headers.get("hx-reswap")).toBe("none");
     expect(JSON.parse(text).error.message).toBe("No such job: none");
   });
 
-  test("a sign-in that has ended leads back to where it was", async () => {
+  test("an expired session returns to the same page after sign-in", async () => {
     const cookie = "ftl-session-abcdef=token.signature";
     const ask = (headers: Record<string, string>) =>
       t.request("GET", "/jobs", { as: "anonymous", headers: { ...PAGE, cookie, ...headers } });
@@ -274,7 +277,7 @@ describe("what failed", () => {
 });
 
 describe("assets", () => {
-  test("are cached for ever under their version, and compressed", async () => {
+  test("are immutable under their version, and compressed", async () => {
     const { text } = await get("/jobs");
     const address = /href="(\/assets\/[^"]+\.css)"/.exec(text)?.[1] ?? "";
     const answer = await t.request("GET", address, { as: "anonymous", headers: { "accept-encoding": "gzip" } });
@@ -283,9 +286,26 @@ describe("assets", () => {
     expect(answer.headers.get("content-type")).toContain("text/css");
   });
 
-  test("unknown names are not there", async () => {
+  test("unknown names are not found", async () => {
     expect((await t.request("GET", "/assets/v/package.json", { as: "anonymous" })).status).toBe(404);
   });
+});
+
+test("the theme switch cycles through system, light and dark, and its label names the current one", async () => {
+  const signedIn = { ...PAGE, authorization: `Bearer ${t.keys.admin}` };
+  const show = async (theme: string) => {
+    const answer = await t.request("POST", "/theme", { form: {}, headers: { ...signedIn, cookie: `theme=${theme}` } });
+    const cookie = /theme=(\w+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
+    const page = await get("/", { ...signedIn, cookie: `theme=${cookie}` });
+    return [
+      cookie,
+      /data-theme-name[^>]*>(\w+)</.exec(page.text)?.[1],
+      /<html[^>]*data-theme="(\w+)"/.exec(page.text)?.[1],
+    ];
+  };
+  expect(await show("system")).toEqual(["light", "light", "light"]);
+  expect(await show("light")).toEqual(["dark", "dark", "dark"]);
+  expect(await show("dark")).toEqual(["system", "system", undefined]);
 });
 
 test.each([
@@ -295,6 +315,6 @@ test.each([
   ["https://evil.test", "/"],
   ["", "/"],
   ["/a\r\nset-cookie: x", "/"],
-])("a next of %j leads to %j", (given, expected) => {
+])("next=%j redirects to %j", (given, expected) => {
   expect(safePath(given)).toBe(expected);
 });

@@ -1,6 +1,6 @@
 /**
- * An engine is reached only where its launch put it: a trainer that announces another address gets no request, and its
- * attempt fails.
+ * The server connects to an engine only where its provider launched it: another announced address gets no request, and
+ * its attempt fails.
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
@@ -10,7 +10,7 @@ import type { Handle, ServingPlace } from "../../src/contract/provider.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { upstreamFetch } from "../../src/lib/upstream.ts";
-import { judgeAddress } from "../../src/serving/deployments/place.ts";
+import { checkAddress } from "../../src/serving/deployments/address.ts";
 import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, type TestTrainer } from "../support/attempt.ts";
@@ -24,7 +24,7 @@ let scratch: string;
 let trainer: TestTrainer;
 let deploymentId: string;
 let engine: TestEngine;
-/** A service of this machine that is no engine: nothing may ever ask it. */
+/** A service of this machine that is not an engine; it must never get a request. */
 let victim: { url: string; socket: string; seen: string[]; stop(): void };
 
 function startVictim(dir: string) {
@@ -100,9 +100,9 @@ test("the socket in its own directory is used", async () => {
 });
 
 const places: [string, () => string][] = [
-  ["another service of this machine", () => victim.url],
+  ["another service on this machine", () => victim.url],
   ["another socket", () => `unix:${victim.socket}`],
-  ["a path that leads out of the directory", () => `unix:${scratch}/../docker.sock`],
+  ["a path that leaves the directory", () => `unix:${scratch}/../docker.sock`],
   [
     "a link to another socket",
     () => {
@@ -118,7 +118,7 @@ const places: [string, () => string][] = [
     },
   ],
 ];
-test.each(places)("%s is refused: it is asked nothing, and the attempt fails with the reason", async (_, place) => {
+test.each(places)("%s is refused: it gets no request, and the attempt fails with the reason", async (_, place) => {
   await launched({ serving: { socketDir: scratch } });
   const address = place();
   await ready(address);
@@ -130,13 +130,13 @@ test.each(places)("%s is refused: it is asked nothing, and the attempt fails wit
   expect([mine?.state, mine?.outcome]).toEqual(["ended", "engine_address"]);
 });
 
-test("a provider that names no place has no engine of its own on this machine", async () => {
+test("a provider that reports no socket directory cannot run engines on this machine", async () => {
   await launched({});
   await ready(engine.address);
-  expect((await failed())?.message).toContain("does not say where its sockets are");
+  expect((await failed())?.message).toContain("does not report where its sockets are");
 });
 
-test("an address that comes before the launch is recorded waits for it", async () => {
+test("an address announced before the launch is recorded is used afterwards", async () => {
   await launched(null);
   await ready(engine.address);
   await Bun.sleep(300);
@@ -150,7 +150,7 @@ test("an address that comes before the launch is recorded waits for it", async (
   await until("ready", async () => (await state()) === "ready", 5000, 20);
 });
 
-test("a second ready with the same address changes nothing, one with another ends the attempt", async () => {
+test("a second ready event with the same address changes nothing; a different address ends the attempt", async () => {
   await launched({ serving: { socketDir: scratch } });
   await ready(engine.address);
   await ready(engine.address);
@@ -162,7 +162,7 @@ test("a second ready with the same address changes nothing, one with another end
   await other.stop();
 });
 
-test("a socket that is exchanged for a link later gets no more requests", async () => {
+test("a socket that is later replaced by a link gets no more requests", async () => {
   await launched({ serving: { socketDir: scratch } });
   await ready(engine.address);
   await until("ready", async () => (await state()) === "ready", 5000, 20);
@@ -175,7 +175,7 @@ test("a socket that is exchanged for a link later gets no more requests", async 
   expect(victim.seen).toEqual([]);
 });
 
-test("an event with something else than an address is refused by name", async () => {
+test("an event with an invalid address is refused and the field is named", async () => {
   await launched({ serving: { socketDir: scratch } });
   const body = { events: [{ seq: 1, at: 1, type: "ready", address: "file:///etc/passwd", models: [] }] };
   const answer = await trainer.call("POST", "/events", { body });
@@ -184,7 +184,7 @@ test("an event with something else than an address is refused by name", async ()
 
 describe("engines on other machines", () => {
   const judge = (place: ServingPlace | null, address: string) =>
-    judgeAddress({ local: false, provider: "Cloud", place }, address);
+    checkAddress({ local: false, provider: "Cloud", place }, address);
   const hosts = { hosts: ["gpu-7.example.com", "10.0.0.8:8000"] };
 
   test.each(["https://gpu-7.example.com:9000", "http://GPU-7.example.com", "http://10.0.0.8:8000/"])(
@@ -205,8 +205,8 @@ describe("engines on other machines", () => {
   ])("%s is not", (address) => {
     expect(judge(hosts, address)).toEqual({ refused: expect.stringContaining(address) });
   });
-  test("without a host from the provider none is taken", () => {
+  test("without hosts from the provider every address is refused", () => {
     for (const place of [null, {}, { hosts: [] }, { socketDir: "/tmp" }])
-      expect(judge(place, "https://gpu-7.example.com")).toEqual({ refused: expect.stringContaining("on which host") });
+      expect(judge(place, "https://gpu-7.example.com")).toEqual({ refused: expect.stringContaining("which host") });
   });
 });

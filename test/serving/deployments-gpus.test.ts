@@ -1,4 +1,4 @@
-/** How many GPUs an endpoint asks for, and what its frozen spec says when the inference image is vLLM's. */
+/** How many GPUs an endpoint requests, and its frozen spec when the inference image is vLLM. */
 import { expect, test } from "bun:test";
 import docker from "../../plugins/docker/index.ts";
 import type { CardGroup } from "../../src/compute/hosts/cards.ts";
@@ -25,23 +25,23 @@ const EIGHT = 8.03e9;
 const SEVENTY = 70.6e9;
 
 test.each([
-  ["a small model on the smallest card", 135e6, [cards(1, 15_360, { bf16: false })], [1, 4758, 0.9, false]],
-  ["an 8B model on one card of 24 GB", EIGHT, [cards(2, 24_564)], [1, 21_490, 0.9, true]],
-  ["on two cards that are too small for it alone", EIGHT, [cards(2, 15_360)], [2, 12_982, 0.9, true]],
-  ["a 70B model on as few of eight as hold it", SEVENTY, [cards(8, 81_559)], [2, 79_283, 0.9, true]],
-  ["never three, though three would do", SEVENTY, [cards(3, 61_000)], null],
-  ["not on cards of two hosts", SEVENTY, [cards(1, 81_559), cards(1, 81_559)], null],
-  ["not on cards of another machine", 135e6, [cards(8, 81_559, { local: false })], null],
-  ["one share of a shared card", 135e6, [cards(1, 24_564, { shares: 2 })], [1, 9516, 0.45, true]],
+  ["a small model on the smallest GPU", 135e6, [cards(1, 15_360, { bf16: false })], [1, 4758, 0.9, false]],
+  ["an 8B model on one GPU of 24 GB", EIGHT, [cards(2, 24_564)], [1, 21_490, 0.9, true]],
+  ["an 8B model on two GPUs that are too small alone", EIGHT, [cards(2, 15_360)], [2, 12_982, 0.9, true]],
+  ["a 70B model on as few of eight GPUs as possible", SEVENTY, [cards(8, 81_559)], [2, 79_283, 0.9, true]],
+  ["never on three GPUs, although three would fit", SEVENTY, [cards(3, 61_000)], null],
+  ["not on GPUs of two hosts", SEVENTY, [cards(1, 81_559), cards(1, 81_559)], null],
+  ["not on GPUs of another machine", 135e6, [cards(8, 81_559, { local: false })], null],
+  ["one share of a shared GPU", 135e6, [cards(1, 24_564, { shares: 2 })], [1, 9516, 0.45, true]],
   [
-    "a whole card before a share, when the shared ones are smaller",
+    "a whole GPU instead of a share when the shared ones are smaller",
     EIGHT,
     [cards(1, 24_564), cards(1, 15_360, { shares: 4 })],
     [1, 21_490, 0.9, true],
   ],
-  ["not a whole card's part of a shared one", EIGHT, [cards(1, 24_564, { shares: 2 })], null],
+  ["not more than one share of a shared GPU", EIGHT, [cards(1, 24_564, { shares: 2 })], null],
   [
-    "bfloat16 only when every card it may get has it",
+    "bfloat16 only when every eligible GPU supports it",
     135e6,
     [cards(1, 15_360, { bf16: false }), cards(1, 81_559)],
     [1, 4758, 0.9, false],
@@ -53,7 +53,7 @@ test.each([
     if (expected === null) return expect(found).toThrow(AppError);
     const { gpus, gpu_memory_mb, gpu_memory_fraction, bf16 } = found();
     expect([gpus, gpu_memory_mb, gpu_memory_fraction, bf16]).toEqual(expected);
-    // Wherever the scheduler puts it, the share it fills holds it.
+    // It fits into the share it fills, whichever GPU the scheduler picks.
     for (const { memoryMb, count, shares } of groups.filter(
       (one) => one.local && one.memoryMb >= gpu_memory_mb && one.count >= gpus,
     )) {
@@ -64,7 +64,7 @@ test.each([
   },
 );
 
-test("an endpoint is not placed on another machine, training is", () => {
+test("training may run on another machine, an endpoint may not", () => {
   const [far] = cluster(1, 1).hosts;
   if (!far) throw new Error("no host");
   expect(suits(far, aJob("e", { kind: "serve" }))).toBe(false);
@@ -72,8 +72,8 @@ test("an endpoint is not placed on another machine, training is", () => {
   expect(suits({ ...far, pool: "local" }, aJob("e", { kind: "serve" }))).toBe(true);
 });
 
-test("the frozen spec asks for a GPU exactly when endpoints run in vLLM's image, and says what is missing", async () => {
-  // Nothing is launched here: which plugin there is, is all that is asked.
+test("the frozen spec requests a GPU exactly when the image is vLLM, and the error says what is missing", async () => {
+  // Nothing is launched: only the plugin's identity is read.
   const entry = { plugin: docker, provider: {} as Provider };
   const compute = { get: () => entry, list: () => [entry] };
   const t = await createTestApp({ ctx: { compute } });

@@ -1,6 +1,6 @@
 /**
- * Deployments over HTTP with real engines on sockets: start, wake, sleep, death, restart of the server. Only the
- * launching of processes is the test's.
+ * Deployments over HTTP with real engines on sockets: start, wake, sleep, crash, restart of the server. Only the launch
+ * of processes is simulated.
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -46,15 +46,15 @@ const reach = (id: string, state: string, ms = 8000) =>
   );
 
 /**
- * Does for serve jobs what pipeline, provider and trainer do: starts an engine for a queued one, ends one that is being
+ * Stands in for pipeline, provider and trainer: starts an engine for a queued serve job, ends one that is being
  * stopped.
  */
 interface Launcher {
   engines: Map<string, TestEngine>;
   started: number;
-  /** Lets queued jobs wait. */
+  /** Queued jobs stay queued. */
   hold: boolean;
-  /** Lets jobs fail at once. */
+  /** Jobs fail immediately. */
   broken: boolean;
   kill(jobId: string, noticed: boolean): Promise<void>;
   close(): Promise<void>;
@@ -64,7 +64,7 @@ function startLauncher(app: TestApp): Launcher {
   const dir = mkdtempSync(join(tmpdir(), "ftl-launch-"));
   const set = (id: string, values: Partial<typeof job.$inferInsert>) =>
     app.ctx.write((tx) => tx.update(job).set(values).where(eq(job.id, id)));
-  const tell = (id: string, state: string) =>
+  const publish = (id: string, state: string) =>
     app.ctx.bus.emit("job.changed", { org: app.orgs.a, jobId: id, kind: "serve", state });
   const it: Launcher = {
     engines: new Map(),
@@ -77,7 +77,7 @@ function startLauncher(app: TestApp): Launcher {
       if (!noticed) return;
       const error = { code: "killed", message: "The process was killed.", advice: null, param: null, detail: null };
       await set(jobId, { state: "failed", error });
-      tell(jobId, "failed");
+      publish(jobId, "failed");
     },
     async close() {
       clearInterval(timer);
@@ -98,12 +98,18 @@ function startLauncher(app: TestApp): Launcher {
         await it.engines.get(row.id)?.stop();
         it.engines.delete(row.id);
         await set(row.id, { state: "cancelled" });
-        tell(row.id, "cancelled");
+        publish(row.id, "cancelled");
       } else if (it.broken) {
         it.started++;
-        const error = { code: "model_load", message: "The weights are torn.", advice: null, param: null, detail: null };
+        const error = {
+          code: "model_load",
+          message: "The weights are damaged.",
+          advice: null,
+          param: null,
+          detail: null,
+        };
         await set(row.id, { state: "failed", error });
-        tell(row.id, "failed");
+        publish(row.id, "failed");
       } else if (!it.hold) {
         it.started++;
         const engine = startEngine(join(dir, `${row.id}.sock`));
@@ -133,8 +139,8 @@ afterEach(async () => {
   await t.close();
 });
 
-describe("one click", () => {
-  test("makes an endpoint of a tuned model with its checkpoints in one process, and stopping it ends the process", async () => {
+describe("creating a deployment", () => {
+  test("serves a fine-tuned model and its checkpoints in one process; stopping it ends the process", async () => {
     const { id: model, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model, name: "Bank" } });
     const ready = await reach(made.id, "ready");
@@ -153,7 +159,7 @@ describe("one click", () => {
     expect(launcher.engines.size).toBe(0);
   });
 
-  test("twice is one endpoint", async () => {
+  test("twice for one model creates one deployment", async () => {
     const make = () => t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     const [one, two] = await Promise.all([make(), make()]);
     expect(one.id).toBe(two.id);
@@ -161,7 +167,7 @@ describe("one click", () => {
     expect(launcher.started).toBe(1);
   });
 
-  test("unknown models are refused, and others see nothing of it", async () => {
+  test("unknown models are refused, and other organizations cannot see it", async () => {
     expect((await t.request("POST", "/v1/deployments", { body: { model: "nothing" } })).status).toBe(404);
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     for (const path of [`/v1/deployments/${made.id}`, `/v1/deployments/${made.id}/stats`])
@@ -170,7 +176,7 @@ describe("one click", () => {
     expect((await t.json<{ data: unknown[] }>("GET", "/v1/deployments", { as: "other" })).data).toEqual([]);
   });
 
-  test("deleting ends the process and hides it; deleting the model does the same", async () => {
+  test("deleting it ends the process and hides it; deleting the model does the same", async () => {
     const { id: model } = await insertTuned(t.ctx, t.orgs.a);
     const first = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     const second = await t.json<View>("POST", "/v1/deployments", { body: { model } });
@@ -183,7 +189,7 @@ describe("one click", () => {
     expect((await chat(model)).status).toBe(404);
   });
 
-  test("pages of the list go on after the last one seen", async () => {
+  test("the next page of the list starts after the last one shown", async () => {
     const models = [];
     for (let n = 0; n < 3; n++) models.push((await insertTuned(t.ctx, t.orgs.a)).id);
     for (const model of models) await t.json("POST", "/v1/deployments", { body: { model } });
@@ -200,7 +206,7 @@ describe("one click", () => {
 });
 
 describe("requests", () => {
-  test("ten at once for a model nobody deployed share one start, on demand", async () => {
+  test("ten concurrent requests for a model without a deployment share one on-demand start", async () => {
     const replies = await Promise.all(Array.from({ length: 10 }, () => chat("tiny")));
     expect(replies.map((one) => one.status)).toEqual(Array(10).fill(200));
     expect(launcher.started).toBe(1);
@@ -209,32 +215,32 @@ describe("requests", () => {
     ]);
   });
 
-  test("a client that leaves while its model starts gets nothing, the start goes on", async () => {
+  test("a client that disconnects while its model starts gets 499, and the start continues", async () => {
     launcher.hold = true;
-    const leaving = new AbortController();
+    const client = new AbortController();
     const asked = t.app.handle(
       new Request("http://localhost/v1/chat/completions", {
         method: "POST",
         headers: { authorization: `Bearer ${t.keys.admin}`, "content-type": "application/json" },
         body: JSON.stringify({ model: "tiny", messages }),
-        signal: leaving.signal,
+        signal: client.signal,
       }),
     );
     await until("the deployment", async () => (await t.json<{ data: View[] }>("GET", "/v1/deployments")).data[0]);
-    leaving.abort();
+    client.abort();
     expect((await asked).status).toBe(499);
     launcher.hold = false;
     expect((await chat("tiny")).status).toBe(200);
     expect(launcher.started).toBe(1);
   });
 
-  test("an update that names nothing to change answers the deployment as it is", async () => {
+  test("an empty update returns the deployment unchanged", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 60 } });
     const same = await t.json<View>("POST", `/v1/deployments/${made.id}`, { body: {} });
     expect(same).toMatchObject({ id: made.id, name: made.name, idle_after_s: 60 });
   });
 
-  test("an endpoint sleeps when nobody asks and is woken by a request", async () => {
+  test("an idle endpoint sleeps, and a request wakes it", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
     await reach(made.id, "ready");
     expect((await reach(made.id, "asleep")).wanted).toBe("asleep");
@@ -244,7 +250,7 @@ describe("requests", () => {
     expect(launcher.started).toBe(2);
   });
 
-  test("a request under way keeps it awake", async () => {
+  test("a request in flight keeps it awake", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
     const { job_id: jobId } = await reach(made.id, "ready");
     const engine = launcher.engines.get(jobId ?? "");
@@ -256,7 +262,7 @@ describe("requests", () => {
     expect((await get(made.id)).state).toBe("ready");
   });
 
-  test("where all places are taken, the one unused for longest makes room", async () => {
+  test("when all slots are taken, the longest idle deployment is put to sleep", async () => {
     stop();
     await launcher.close();
     await t.close();
@@ -272,7 +278,7 @@ describe("requests", () => {
     await reach(second.id, "ready");
   }, 20_000);
 
-  test("one that waits for a GPU is made room by one that holds a GPU, and by no other", async () => {
+  test("a deployment that waits for a GPU evicts only one that holds a GPU", async () => {
     const onGpu = (id: string | null) =>
       t.ctx.write((tx) =>
         tx
@@ -299,12 +305,12 @@ describe("requests", () => {
   }, 20_000);
 });
 
-describe("an engine that dies", () => {
+describe("an engine that crashes", () => {
   test.each([
-    ["and is seen to", true],
-    ["unseen", false],
+    ["with a reported exit", true],
+    ["without a reported exit", false],
   ])(
-    "%s is started again, and the next request is answered",
+    "%s is restarted, and the next request is answered",
     async (_, noticed) => {
       const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
       const { job_id: jobId } = await reach(made.id, "ready");
@@ -316,12 +322,12 @@ describe("an engine that dies", () => {
     15_000,
   );
 
-  test("over and over is given up with its reason; a person can start it again", async () => {
+  test("repeatedly fails the deployment with the reason; a person can start it again", async () => {
     launcher.hold = true;
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     await t.ctx.write((tx) => tx.update(deployment).set({ restarts: 5 }).where(eq(deployment.id, made.id)));
     launcher.broken = true;
-    expect(await reach(made.id, "failed")).toMatchObject({ error: "The weights are torn." });
+    expect(await reach(made.id, "failed")).toMatchObject({ error: "The weights are damaged." });
     const refused = await chat("tiny");
     expect([refused.status, (await refused.json()).error.code]).toEqual([503, "endpoint_failed"]);
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -333,7 +339,7 @@ describe("an engine that dies", () => {
 });
 
 describe("a restart of the server", () => {
-  test("finds a running engine again, without starting another", async () => {
+  test("finds the running engine and starts no second one", async () => {
     const engine = startEngine();
     const { id } = await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
     stop();
@@ -344,7 +350,7 @@ describe("a restart of the server", () => {
     await engine.stop();
   });
 
-  test("an engine that became ready while nobody listened is found by its job", async () => {
+  test("finds an engine that became ready while the server was down", async () => {
     stop();
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     stop = startDeployments(t.ctx);
@@ -358,7 +364,7 @@ describe("a restart of the server", () => {
     expect(launcher.started).toBe(1);
   });
 
-  test("a serve job no deployment knows of is ended", async () => {
+  test("cancels a serve job without a deployment", async () => {
     const engine = startEngine();
     const { id, jobId } = await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
     stop();

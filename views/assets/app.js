@@ -1,5 +1,5 @@
-// What every page does beyond its HTML: copying, fresh times, theme, keyboard, small courtesies of forms. Loads the
-// other scripts a page needs.
+// Behavior of every page: copy buttons, relative times, theme, keyboard shortcuts, form feedback. Loads the other
+// scripts that a page needs.
 import "./palette.js";
 import "./stream.js";
 
@@ -17,7 +17,7 @@ export function toast(text, kind = "ok") {
   setTimeout(() => note.remove(), kind === "bad" ? 12_000 : 5_000);
 }
 
-// Parts that come with their own script are fetched only where they stand.
+// Scripts of parts are loaded only on pages that contain the part.
 function mountParts() {
   if ($("ft-chart")) import("./chart.js");
   if ($("[data-log]")) import("./log.js").then((log) => log.mount());
@@ -25,8 +25,8 @@ function mountParts() {
   if ($("[data-upload]")) import("./upload.js").then((upload) => upload.mount());
 }
 
-// What scrolls sideways and holds nothing to focus is itself reached by keyboard.
-function reachScrollers() {
+// A table that scrolls sideways and contains nothing to focus becomes focusable itself.
+function focusScrollers() {
   for (const box of $$(".table-wrap")) {
     const reach = box.scrollWidth > box.clientWidth && !$("a, button, input, select", box);
     if (reach) {
@@ -36,8 +36,8 @@ function reachScrollers() {
     } else for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
   }
 }
-addEventListener("resize", reachScrollers);
-document.addEventListener("toggle", reachScrollers, true);
+addEventListener("resize", focusScrollers);
+document.addEventListener("toggle", focusScrollers, true);
 
 // Copying
 document.addEventListener("click", async (event) => {
@@ -47,7 +47,7 @@ document.addEventListener("click", async (event) => {
   try {
     await navigator.clipboard.writeText(button.dataset.copy);
   } catch {
-    // Clipboards are closed to pages over plain HTTP; the old way still works there.
+    // The clipboard API is not available over plain HTTP; the old command still works there.
     const area = document.createElement("textarea");
     area.value = button.dataset.copy;
     document.body.append(area);
@@ -61,7 +61,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => button.classList.remove("done"), 1500);
 });
 
-// Times that stay true. The server's clock counts: ours may be wrong.
+// Relative times, kept current by the server's clock: the browser's may be wrong.
 const drift = Number(document.documentElement.dataset.now ?? Date.now()) - Date.now();
 const UNITS = [
   [60, 1, "s"],
@@ -80,7 +80,7 @@ function relative(at) {
   return away < 0 ? `in ${text}` : `${text} ago`;
 }
 
-/** Seconds as the server writes them; see src/lib/text/format.ts. */
+/** A duration in seconds, formatted as on the server; see src/lib/text/format.ts. */
 function duration(seconds) {
   const s = Math.round(seconds);
   if (s < 60) return `${s} s`;
@@ -90,7 +90,7 @@ function duration(seconds) {
   return `${Math.floor(minutes / 1440)} d ${Math.round((minutes % 1440) / 60)} h`;
 }
 
-function freshen() {
+function refreshTimes() {
   for (const time of $$("[data-relative]")) {
     const text = relative(Number(time.dataset.relative));
     if (time.textContent !== text) time.textContent = text;
@@ -100,20 +100,23 @@ function freshen() {
     if (span.textContent !== text) span.textContent = text;
   }
 }
-setInterval(freshen, 1000);
+setInterval(refreshTimes, 1000);
 
-// Theme: system first, then what was chosen.
+// Theme: system, light, dark, and system again.
+const THEMES = ["system", "light", "dark"];
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-theme-toggle]")) return;
   event.preventDefault();
   const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  fetch("/theme", { method: "POST", body: new URLSearchParams({ theme: root.dataset.theme }) });
+  const theme = THEMES[(THEMES.indexOf(root.dataset.theme ?? "system") + 1) % THEMES.length];
+  if (theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  for (const name of $$("[data-theme-name]")) name.textContent = theme;
+  fetch("/theme", { method: "POST", body: new URLSearchParams({ theme }) });
   document.dispatchEvent(new Event("ft:theme"));
 });
 
-// Forms: say at once that the press was heard, and never send twice.
+// Forms: show immediately that they are being sent, and never send twice.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method === "get") return;
@@ -168,8 +171,7 @@ document.addEventListener("keydown", (event) => {
       event.preventDefault();
   }
 });
-// A question before a destructive act takes the focus and keeps it until it is answered; the browser gives it back on
-// Escape.
+// A confirmation takes the focus and keeps it until it is answered; the browser returns the focus on Escape.
 const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea";
 document.addEventListener(
   "toggle",
@@ -193,11 +195,12 @@ document.addEventListener("click", (event) => {
   if (event.target instanceof HTMLDialogElement) event.target.close();
 });
 
-// A request that failed says so; what was typed stays.
+// A failed request shows a message; form input stays.
 document.addEventListener("htmx:response:error", (event) => {
   const { response, text } = event.detail.ctx;
   if (!(response.headers.get("content-type") ?? "").includes("json")) {
-    if (response.status >= 500) toast("The server could not answer that. Nothing was lost; try again.", "bad");
+    if (response.status >= 500)
+      toast("The server could not process the request. Your input is kept; try again.", "bad");
     return;
   }
   const { message } = JSON.parse(text).error;
@@ -206,13 +209,13 @@ document.addEventListener("htmx:response:error", (event) => {
 });
 document.addEventListener("htmx:error", (event) => {
   if (event.detail.ctx && !event.detail.ctx.sourceElement?.matches("[data-on]"))
-    toast("The server did not answer. Check the connection and try again.", "bad");
+    toast("The server did not respond. Check the connection and try again.", "bad");
 });
 
-function arrived() {
+function initParts() {
   mountParts();
-  reachScrollers();
+  focusScrollers();
 }
-document.addEventListener("htmx:after:process", arrived);
-arrived();
+document.addEventListener("htmx:after:process", initParts);
+initParts();
 for (const note of $$("#toasts .notice:not(.bad)")) setTimeout(() => note.remove(), 6000);

@@ -1,5 +1,5 @@
-// <ft-chart>: uPlot with the same axes and colors everywhere; hover values, smoothing, log scale, drag zoom with finer
-// data, PNG and CSV, live points.
+// <ft-chart>: uPlot with shared axes and colors; hover values, smoothing, log scale, drag zoom with finer data, PNG and
+// CSV export, live points.
 
 import { addPoints, align, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
@@ -26,14 +26,14 @@ const FORMATS = {
   rate: short,
 };
 
-/** A moment (seconds since 1970) as an axis of `span` seconds shows it. */
+/** A time (seconds since 1970) formatted for an axis of `span` seconds. */
 const clock = (x, span) =>
   new Date(x * 1000).toLocaleString(
     [],
     span > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hour12: false },
   );
 
-/** A color of the stylesheet as the canvas wants it. */
+/** A color of the stylesheet for the canvas. */
 function color(host, name) {
   const probe = document.createElement("i");
   probe.className = name;
@@ -105,11 +105,11 @@ class Chart extends HTMLElement {
       button.setAttribute("aria-pressed", String(this[name]));
       this.draw();
     };
-    this.resetButton = add(this.time ? "All" : "Whole run", "Show everything (double click in the chart)", () =>
+    this.resetButton = add(this.time ? "All" : "Whole run", "Reset the zoom (double-click the chart)", () =>
       this.zoom(null),
     );
     this.resetButton.hidden = !this.range;
-    add("Smooth", "Moving average; the raw line stays, faint", toggle("smoothing")).setAttribute(
+    add("Smooth", "Moving average; the raw line stays visible", toggle("smoothing")).setAttribute(
       "aria-pressed",
       "false",
     );
@@ -118,11 +118,11 @@ class Chart extends HTMLElement {
       const details = this.querySelector("[data-table]");
       details.open = !details.open;
     });
-    add("PNG", "Download as picture", () => this.savePng());
-    add("CSV", "Download the values", () => this.saveCsv());
+    add("PNG", "Download as PNG image", () => this.savePng());
+    add("CSV", "Download the values as CSV", () => this.saveCsv());
   }
 
-  /** Points from the server, thinned there; finer ones when zoomed in. */
+  /** Fetches points, thinned by the server; finer ones when zoomed in. */
   async load() {
     const sources = Map.groupBy(this.series, (one) => one.src ?? this.dataset.src);
     await Promise.all(
@@ -163,7 +163,7 @@ class Chart extends HTMLElement {
     });
   }
 
-  /** Aligned values; when smoothing, the smoothed lines follow the raw ones. */
+  /** Aligned values; with smoothing, the smoothed lines follow the raw ones. */
   data() {
     const aligned = align(this.series.map((one) => one.map));
     if (this.log)
@@ -274,7 +274,7 @@ class Chart extends HTMLElement {
     this.load();
   }
 
-  /** Names with the values under the pointer, or the last ones. */
+  /** The legend: names with the values under the pointer, or the last ones. */
   legend(index) {
     const list = this.querySelector("[data-legend]");
     if (!list || !this.plot) return;
@@ -284,7 +284,7 @@ class Chart extends HTMLElement {
     const items = this.series.map((one, i) => {
       const column = columns[i];
       let value = at === null ? undefined : column[at];
-      // Series of other steps show the value they had last.
+      // Series without this step show their last value.
       for (let k = at ?? steps.length - 1; value == null && k >= 0; k--) value = column[k];
       const item = document.createElement("li");
       const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -312,7 +312,7 @@ class Chart extends HTMLElement {
     list.replaceChildren(...items);
   }
 
-  /** The table behind the chart: filled only while it is open. */
+  /** The table of values: filled only while it is open. */
   fillTable() {
     const details = this.querySelector("[data-table]");
     if (!details) return;
@@ -360,7 +360,7 @@ class Chart extends HTMLElement {
   }
 }
 
-/** Room above and below the values; never less than nothing shown for a flat line. */
+/** The range of the axis with padding; a flat line gets a range too. */
 function around(low, high) {
   if (low === null || high === null) return [0, 1];
   const span = high - low || Math.abs(high) || 1;

@@ -1,4 +1,4 @@
-// The log tail: new lines join at the end, or wait while the reader has scrolled up or searches.
+// The log tail: new lines are appended, or held back while the user has scrolled up.
 const MOST_LINES = 3000;
 
 function lineOf({ at, level, message }) {
@@ -22,7 +22,7 @@ function start(box) {
   const button = box.querySelector("[data-log-waiting]");
   const list = () => box.querySelector(".lines");
   let waiting = [];
-  // Lines the page came with arrive once more when the stream starts a little earlier.
+  // The stream may repeat lines that the page already contains.
   let last = Number(box.dataset.last ?? 0);
 
   const atEnd = () => {
@@ -68,7 +68,7 @@ function start(box) {
   toEnd();
 }
 
-/** Starts every log of the page once. */
+/** Initializes every log of the page once. */
 export function mount() {
   for (const box of document.querySelectorAll("[data-log]:not([data-started])")) {
     box.dataset.started = "";

@@ -1,10 +1,10 @@
-// The command palette: Ctrl-K opens it, the server answers what was typed, arrows and Enter choose.
+// The command palette: Ctrl-K opens it, the server searches, arrow keys and Enter select.
 const palette = document.getElementById("palette");
 const input = document.getElementById("palette-input");
 
 const links = () => [...palette.querySelectorAll(".results a")];
 
-/** The first answer is what Enter in the field opens. */
+/** Marks the first result, which Enter in the field opens. */
 function mark() {
   const [first] = links();
   first?.setAttribute("data-selected", "");
@@ -37,7 +37,7 @@ palette?.addEventListener("keydown", (event) => {
   else if (event.key === "ArrowUp") (all[here - 1] ?? input).focus();
   else if (event.key === "Enter" && here === -1) palette.querySelector("[data-selected]")?.click();
   else {
-    // Whoever goes on typing goes on searching.
+    // Typing returns to the search field.
     if (here !== -1 && event.key.length === 1 && !event.ctrlKey && !event.metaKey) input.focus();
     return;
   }

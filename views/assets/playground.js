@@ -1,4 +1,4 @@
-// The playground: sends one message to every pane's model, streams the answers, and writes the same request as code.
+// The playground: sends one message to the model of every pane, streams the answers, and shows the request as code.
 import { openSaveRow } from "./save-row.js";
 
 const form = document.querySelector("[data-playground]");
@@ -6,7 +6,7 @@ const panes = () => [...form.querySelectorAll("[data-pane]")];
 const stopButton = form.querySelector("[data-stop]");
 let running = null;
 
-/** Every pane keeps its own conversation. */
+/** The conversation of each pane. */
 const talks = new WeakMap();
 const talkOf = (pane) => talks.get(pane) ?? talks.set(pane, []).get(pane);
 
@@ -46,9 +46,9 @@ function turn(pane, role, who) {
 }
 
 /**
- * What can be done with an answer, under it. `messages`: the whole conversation that led to it, and the answer last.
+ * Adds the actions under an answer. `messages`: the whole conversation, the answer last.
  */
-function offer(said, messages) {
+function addActions(said, messages) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "button plain small";
@@ -79,7 +79,7 @@ async function ask(pane, prompt, signal) {
   const numbers = pane.querySelector("[data-numbers]");
   turn(pane, "user", "User").textContent = prompt;
   const said = turn(pane, "assistant", "Assistant");
-  const began = performance.now();
+  const startedAt = performance.now();
   let first = 0;
   let text = "";
   let usage = null;
@@ -100,12 +100,12 @@ async function ask(pane, prompt, signal) {
       said.textContent = text;
       usage = chunk.usage ?? usage;
     }
-    const seconds = (performance.now() - began) / 1000;
-    const pace = usage && first ? usage.completion_tokens / ((performance.now() - first) / 1000) : 0;
+    const seconds = (performance.now() - startedAt) / 1000;
+    const speed = usage && first ? usage.completion_tokens / ((performance.now() - first) / 1000) : 0;
     numbers.textContent = usage
-      ? `${usage.completion_tokens} tokens, ${seconds.toFixed(1)} s${pace ? `, ${pace.toFixed(0)} tokens/s` : ""}`
+      ? `${usage.completion_tokens} tokens, ${seconds.toFixed(1)} s${speed ? `, ${speed.toFixed(0)} tokens/s` : ""}`
       : `${seconds.toFixed(1)} s`;
-    offer(said, [...request.messages, { role: "assistant", content: text }]);
+    addActions(said, [...request.messages, { role: "assistant", content: text }]);
     talkOf(pane).push({ role: "user", content: prompt }, { role: "assistant", content: text });
   } catch (error) {
     numbers.textContent = signal.aborted ? "stopped" : "failed";

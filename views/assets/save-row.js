@@ -1,19 +1,19 @@
-// Saves a conversation of the playground as a training row: a new version of a dataset, or a dataset of its own.
+// Saves a conversation of the playground as a training row: in a new version of a dataset, or in a new dataset.
 const dialog = document.getElementById("save-row");
 const form = dialog.querySelector("[data-save-row]");
-const fault = dialog.querySelector("[data-save-error]");
+const errorLine = dialog.querySelector("[data-save-error]");
 const TRIES = 8;
 const PAUSE_MS = 700;
 
 let messages = [];
 let opener = null;
 
-const named = () => {
+const toggleName = () => {
   dialog.querySelector("[data-new-name]").hidden = form.elements.dataset.value !== "";
 };
 
 /**
- * Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to where it was saved.
+ * Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to the saved row.
  */
 export function openSaveRow(conversation, button) {
   messages = conversation;
@@ -31,13 +31,13 @@ export function openSaveRow(conversation, button) {
   );
   dialog.querySelector("[data-earlier]").hidden = !messages.slice(0, -1).some(({ role }) => role === "assistant");
   form.elements.answer.value = messages.at(-1).content;
-  fault.hidden = true;
-  named();
+  errorLine.hidden = true;
+  toggleName();
   dialog.showModal();
   form.elements.answer.focus();
 }
 
-/** The row as the form says: earlier answers stand in it, and are learned from only when that is asked for. */
+/** The row of the form: earlier answers are context only, unless the user includes them in the loss. */
 function rowOf() {
   const earlier = form.elements.earlier.checked;
   const before = messages
@@ -51,7 +51,7 @@ async function post(path, type, body) {
     const answer = await fetch(path, { method: "POST", headers: { "content-type": type }, body });
     const found = await answer.json();
     if (answer.ok) return found;
-    // The row saved a moment ago is still being checked.
+    // The previous version is still being validated.
     if (found.error?.code !== "version_validating" || left === 0) throw new Error(found.error?.message);
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
@@ -66,18 +66,18 @@ async function save() {
   }
   const title = name.value.trim() || "playground";
   const query = new URLSearchParams({ filename: `${title}.jsonl`, name: title });
-  const made = await post(`/v1/datasets?${query}`, "application/jsonl", `${row}\n`);
-  const option = new Option(made.name, made.id);
+  const created = await post(`/v1/datasets?${query}`, "application/jsonl", `${row}\n`);
+  const option = new Option(created.name, created.id);
   dataset.prepend(option);
   option.selected = true;
-  return { id: made.id, words: made.name };
+  return { id: created.id, words: created.name };
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (form.classList.contains("sending")) return;
   form.classList.add("sending");
-  fault.hidden = true;
+  errorLine.hidden = true;
   try {
     const { id, words } = await save();
     const link = document.createElement("a");
@@ -88,11 +88,11 @@ form.addEventListener("submit", async (event) => {
     opener.replaceWith(link);
     link.focus();
   } catch (error) {
-    fault.textContent = error.message || "The server did not answer. Check the connection and try again.";
-    fault.hidden = false;
+    errorLine.textContent = error.message || "The server did not respond. Check the connection and try again.";
+    errorLine.hidden = false;
   } finally {
     form.classList.remove("sending");
   }
 });
-form.elements.dataset.addEventListener("change", named);
+form.elements.dataset.addEventListener("change", toggleName);
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());

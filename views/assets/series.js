@@ -1,8 +1,8 @@
-// Points of series, apart from any drawing: merging live values, aligning, smoothing, CSV.
+// Points of series, independent of drawing: merge live values, align, smooth, thin, CSV.
 
 /**
- * Points in a map from step to value; later values replace earlier ones at the same step. "NaN" and the like become
- * gaps.
+ * Adds points to a map from step to value; later values replace earlier ones at the same step. "NaN" and other
+ * non-numbers become gaps.
  */
 export function addPoints(map, points) {
   for (const [step, value] of points) map.set(step, typeof value === "number" && Number.isFinite(value) ? value : null);
@@ -18,7 +18,7 @@ export function align(maps) {
   return [steps, ...maps.map((map) => steps.map((step) => map.get(step)))];
 }
 
-/** Exponential moving average without the pull toward the start; gaps stay gaps. `weight` 0 (none) to 1. */
+/** Exponential moving average, corrected for its start; gaps stay gaps. `weight` 0 (none) to 1. */
 export function smooth(values, weight) {
   let sum = 0;
   let mass = 0;
@@ -30,7 +30,7 @@ export function smooth(values, weight) {
   });
 }
 
-/** Keeps at most `most` points: smallest and largest of every bucket, so that spikes stay. */
+/** Keeps at most `most` points: the minimum and maximum of every bucket, so that spikes stay visible. */
 export function thin(map, most) {
   if (map.size <= most) return map;
   const points = [...map.entries()].sort((a, b) => a[0] - b[0]);
@@ -46,7 +46,7 @@ export function thin(map, most) {
   return kept.set(step, value);
 }
 
-/** A table of aligned data as CSV. */
+/** Aligned data as CSV. */
 export function toCsv(labels, aligned) {
   const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = [labels.map(quote).join(",")];

@@ -1,11 +1,11 @@
-// One event stream a page: keeps fragments fresh, feeds charts and logs, and says so quietly when the connection is
-// gone.
+// One event stream per page: keeps fragments current, feeds charts and logs, and shows a line while the connection is
+// lost.
 //
-// body[data-stream-jobs] and body[data-stream-topics] say what to listen to, data-stream-after what the page knows
-// already. An element with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic changes;
-// "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or enters another phase. Charts and
-// logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: something was
-// missed).
+// body[data-stream-jobs] and body[data-stream-topics] list what to listen to, data-stream-after the last batch that the
+// page contains. An element with data-on="jobs" is refreshed (htmx event "refresh") when something of that topic
+// changes; "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or changes its phase.
+// Charts and logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: events
+// were missed).
 const { streamJobs, streamTopics, streamAfter } = document.body.dataset;
 const strip = document.getElementById("connection");
 const HIDDEN_FOR_MS = 60_000;
@@ -15,11 +15,11 @@ let source = null;
 let lost = false;
 let retry = 0;
 let timer = 0;
-let away = 0;
+let hiddenTimer = 0;
 let seen = streamAfter ?? "";
 
 const due = new Map();
-/** Refreshes an element now, or at the end of its pause when it was refreshed a moment ago. */
+/** Refreshes an element now, or at the end of its interval when it was refreshed recently. */
 function refresh(element) {
   const last = due.get(element) ?? 0;
   const wait = last + REFRESH_EVERY_MS - Date.now();
@@ -34,7 +34,7 @@ function refreshAll(wanted) {
   }
 }
 
-function say(text, back = false) {
+function showStatus(text, back = false) {
   if (!strip) return;
   strip.hidden = !text;
   strip.textContent = text;
@@ -46,25 +46,25 @@ function connect() {
   const query = new URLSearchParams();
   if (streamJobs) query.set("jobs", streamJobs);
   if (streamTopics) query.set("topics", streamTopics);
-  // The browser sends the last id by itself when it reconnects; a stream opened anew has to be told.
+  // The browser sends the last id only when it reconnects by itself; a new EventSource needs it in the address.
   if (seen) query.set("after", seen);
   source = new EventSource(`/v1/stream?${query}`);
   source.addEventListener("open", () => {
     retry = 0;
-    // Batches are sent again from the last id; changes of state are not, also those between the page's rendering and
-    // now: whatever shows one is fetched anew.
+    // Batches are sent again from the last id. Changes of state are not, including those since the page was rendered,
+    // so everything that shows one is fetched again.
     refreshAll();
     if (lost) {
-      say("Connected again. Everything is up to date.", true);
-      setTimeout(() => !lost && say(""), 2500);
+      showStatus("Reconnected. Everything is up to date.", true);
+      setTimeout(() => !lost && showStatus(""), 2500);
     }
     lost = false;
   });
   source.addEventListener("error", () => {
     if (!lost) {
       lost = true;
-      // A blink is not worth a word.
-      setTimeout(() => lost && say("Connection lost. Trying again; the work itself goes on."), 1500);
+      // A short interruption is not shown.
+      setTimeout(() => lost && showStatus("Connection lost. Reconnecting; jobs keep running."), 1500);
     }
     if (source?.readyState !== EventSource.CLOSED) return;
     retry = Math.min(retry + 1, 6);
@@ -97,10 +97,10 @@ function disconnect() {
 
 if (streamJobs || streamTopics) {
   connect();
-  // Browsers allow six connections a server: a page nobody looks at gives its own back, and catches up later.
+  // Browsers allow six connections per server: a hidden page closes its own and catches up later.
   document.addEventListener("visibilitychange", () => {
-    clearTimeout(away);
-    if (document.hidden) away = setTimeout(disconnect, HIDDEN_FOR_MS);
+    clearTimeout(hiddenTimer);
+    if (document.hidden) hiddenTimer = setTimeout(disconnect, HIDDEN_FOR_MS);
     else if (!source) connect();
   });
   window.addEventListener("pagehide", disconnect);

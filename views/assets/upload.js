@@ -1,7 +1,7 @@
-// Uploads by choosing or dropping a file: raw bytes with real progress; without this script the form posts as usual.
+// Uploads by file picker or drag and drop: raw bytes with progress. Without this script the form posts as usual.
 //
 // <form data-upload="/datasets/upload" …><input type="file" name="file"><ul class="uploads" data-uploads></ul></form>
-// The address gets PUT ?filename=… with the bytes as body and answers {url} (go there) or {error: {message}}.
+// The address gets PUT ?filename=… with the bytes as body and answers {url}, which is opened, or {error: {message}}.
 
 function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;
@@ -42,7 +42,7 @@ function send(form, file) {
     const left = ((total - loaded) / loaded) * ((performance.now() - started) / 1000);
     right.textContent =
       loaded === total
-        ? "Received; checking it"
+        ? "Received. Validating"
         : `${size(loaded)} of ${size(total)}${left > 2 && Number.isFinite(left) ? `, ${Math.round(left)} s left` : ""}`;
   });
   const failed = (message) => {
@@ -53,9 +53,9 @@ function send(form, file) {
   };
   request.addEventListener("load", () => {
     if (request.status < 400 && request.response?.url) location.assign(request.response.url);
-    else failed(request.response?.error?.message ?? "The server did not take it. Try again.");
+    else failed(request.response?.error?.message ?? "The server refused the file. Try again.");
   });
-  request.addEventListener("error", () => failed("The connection broke off. Nothing was kept; try again."));
+  request.addEventListener("error", () => failed("The connection was lost and nothing was stored. Try again."));
   request.send(file);
 }
 
@@ -83,7 +83,7 @@ function start(form) {
   });
 }
 
-/** Starts every upload form of the page once. */
+/** Initializes every upload form of the page once. */
 export function mount() {
   for (const form of document.querySelectorAll("[data-upload]:not([data-started])")) {
     form.dataset.started = "";

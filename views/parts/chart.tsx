@@ -1,4 +1,4 @@
-/** The place where chart.js draws; without script the table behind it can still be read. */
+/** The element in which chart.js draws; without scripts, the table of values remains readable. */
 import { formatNumber } from "../../src/lib/text/format.ts";
 import { Icon } from "./icons.tsx";
 
@@ -8,11 +8,11 @@ export interface ChartSeries {
   label: string;
   /** Color 1 to 6; train is always 1 and eval always 2. */
   color: 1 | 2 | 3 | 4 | 5 | 6;
-  /** Job whose live batches feed it; none for a finished one. */
+  /** Job whose live batches update it; absent for a finished job. */
   job?: string;
-  /** Address of its points; the chart's own `src` when absent. */
+  /** Address of its points; the `src` of the chart when absent. */
   src?: string;
-  /** Points known already, for the table and the first drawing. */
+  /** Initial points, for the table and the first drawing. */
   points?: [step: number, value: number | null][];
 }
 
@@ -51,7 +51,7 @@ export function Chart(props: {
           <div class="tools" data-tools />
         </div>
         <div class="plot waiting" data-plot>
-          <span>Waiting for the first values</span>
+          <span>No values yet</span>
         </div>
         <figcaption class="visually-hidden">
           {props.title} by {props.axis ?? "step"}. The values are in the table below.

@@ -1,10 +1,10 @@
-/** Form parts: a field with its error beside it, filters, tabs by address, and confirmation of destructive acts. */
+/** Form parts: fields with their errors, filters, tabs, and confirmation of destructive actions. */
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
 import { Icon } from "./icons.tsx";
 import { swap } from "./table.tsx";
 
-/** A labeled control. `render` gets the attributes that tie control, hint and error together. */
+/** A labeled control. `render` gets the attributes that connect control, hint and error. */
 export function Field(props: {
   id: string;
   label: string;
@@ -57,7 +57,7 @@ interface TextFieldProps {
 
 /** The common case: a labeled input. */
 export function TextField({ label, hint, error, ...rest }: TextFieldProps) {
-  // The types of JSX know one shape for each kind of input; here the kind is a parameter.
+  // JSX has a separate type for each kind of input; here the kind is a parameter.
   const input: Record<string, unknown> = rest;
   return (
     <Field
@@ -70,9 +70,9 @@ export function TextField({ label, hint, error, ...rest }: TextFieldProps) {
   );
 }
 
-/** Filters above a list: a GET form that answers as you type and works by Enter alone too. */
+/** Filters above a list: a GET form that updates while the user types and also works with Enter alone. */
 export function Filters(props: {
-  /** Element the answer replaces. */
+  /** Id of the element that the answer replaces. */
   fragment: string;
   search?: { placeholder: string };
   children?: ComponentChildren;
@@ -117,7 +117,7 @@ export function Filters(props: {
   );
 }
 
-/** A select of a filter form. `options`: value and label; the empty value means all. */
+/** A select in a filter form. `options`: value and label; the empty value means all. */
 export function FilterSelect(props: { name: string; label: string; options: [string, string][] }) {
   const { url } = usePage();
   const value = url.searchParams.get(props.name) ?? "";
@@ -132,7 +132,7 @@ export function FilterSelect(props: { name: string; label: string; options: [str
   );
 }
 
-/** Tabs that are addresses: `?tab=`. The first is the default. */
+/** Tabs as links: `?tab=`. The first is the default. */
 export function Tabs(props: {
   label: string;
   tabs: { key: string; label: string; count?: number }[];
@@ -158,19 +158,20 @@ export function Tabs(props: {
 }
 
 /**
- * A button that asks before it acts, without script too. `lost` says what will be gone; `typeName` asks for the name.
+ * A button with a confirmation; works without scripts. `lost` says what will be lost; `typeName` requires typing the
+ * name.
  */
 export function ConfirmForm(props: {
   id: string;
   action: string;
-  /** Button in the page: `Cancel job`. */
+  /** Label of the button in the page: `Cancel job`. */
   label: string;
   icon?: ComponentChildren;
   title: string;
   lost: ComponentChildren;
-  /** Button that does it: `Cancel this job`. */
+  /** Label of the confirming button: `Cancel this job`. */
   verb: string;
-  /** The dangerous ones: this text has to be typed. */
+  /** Text that the user must type to confirm. */
   typeName?: string;
   fields?: Record<string, string>;
   /** Class of the button in the page. */
@@ -200,7 +201,7 @@ export function ConfirmForm(props: {
           ) : null}
           <div class="row">
             <button type="button" class="button" popovertarget={id} popovertargetaction="hide">
-              Keep it
+              Back
             </button>
             <button type="submit" class="button danger solid">
               {props.verb}
@@ -212,7 +213,7 @@ export function ConfirmForm(props: {
   );
 }
 
-/** A form of one button. */
+/** A form with one button. */
 export function ActionButton(props: {
   action: string;
   children: ComponentChildren;

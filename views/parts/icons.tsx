@@ -57,7 +57,7 @@ export function Icon({ name }: { name: IconName }) {
   );
 }
 
-/** The product's mark: a curve settling down. */
+/** The logo: a falling loss curve. */
 export function Mark() {
   return (
     <svg

@@ -1,6 +1,5 @@
 /**
- * The page of a list: filters, the table that moves by itself, older and newer, and what the list is for while it is
- * empty.
+ * The page of a list: filters, the live table, paging, and an explanation while the list is empty.
  */
 import type { ComponentChildren } from "preact";
 import type { Listed } from "../../src/lib/page.ts";
@@ -17,15 +16,15 @@ export interface ListKind<T> {
   label: string;
   columns: Column<T>[];
   rowId: (row: T) => string;
-  /** Topics on which the list is fetched anew. */
+  /** Topics that refresh the list. */
   topics: string[];
-  /** Words of the search field; none without. */
+  /** Placeholder of the search field; no field when absent. */
   search?: string;
-  /** What the list is for and how it is filled, shown while there is nothing. */
+  /** What the list is for and how it is filled; shown while it is empty. */
   empty: () => ComponentChildren;
 }
 
-/** The part that is replaced: the table, or why there is none. */
+/** The part that is replaced: the table, or why it is empty. */
 export function List<T>({ of, items, hasMore, last }: Listed<T> & { of: ListKind<T> }) {
   const { url } = usePage();
   const filtered = [...url.searchParams].some(([name, value]) => value && !["tab", "after"].includes(name));
@@ -40,7 +39,7 @@ export function List<T>({ of, items, hasMore, last }: Listed<T> & { of: ListKind
       ) : filtered ? (
         <Empty
           icon="search"
-          title="Nothing matches"
+          title="No matches"
           action={
             <a class="button" href={all}>
               Show all
@@ -56,7 +55,7 @@ export function List<T>({ of, items, hasMore, last }: Listed<T> & { of: ListKind
   );
 }
 
-/** A whole page of one list. `children` stand above it, `filters` beside its search field. */
+/** A whole page of one list. `children` are above it, `filters` beside its search field. */
 export function ListPage<T>(
   props: Listed<T> & {
     title: string;
@@ -70,7 +69,7 @@ export function ListPage<T>(
 ) {
   const { url } = usePage();
   const { title, of, actions, filters, beside, children, ...rows } = props;
-  // A search field over nothing asks for words in vain.
+  // No search field above an empty list.
   const search = of.search && (rows.items.length > 0 || url.search) ? { placeholder: of.search } : undefined;
   return (
     <Layout title={title} live={{ topics: of.topics }} actions={actions}>

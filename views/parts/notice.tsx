@@ -7,7 +7,7 @@ const ICONS: Record<string, IconName> = { ok: "ok", bad: "failed", warn: "warn",
 export function Notice(props: {
   kind: "ok" | "bad" | "warn" | "info";
   title?: string;
-  /** Told to screen readers at once. */
+  /** Announced by screen readers immediately. */
   alert?: boolean;
   children?: ComponentChildren;
 }) {
@@ -22,7 +22,7 @@ export function Notice(props: {
   );
 }
 
-/** What an empty list is for, and the one step that fills it. */
+/** What an empty list is for, and the action that fills it. */
 export function Empty(props: {
   icon: IconName;
   title: string;

@@ -1,4 +1,4 @@
-/** State badges: icon and word for every state of every thing, the color only repeats them. */
+/** State badges: icon and word for every state; the color only repeats them. */
 import { Icon, type IconName } from "./icons.tsx";
 
 type Look = [word: string, tone: "idle" | "run" | "ok" | "warn" | "bad", icon: IconName, turning?: boolean];
@@ -14,7 +14,7 @@ const STATES: Record<string, Look> = {
   stopping: ["Stopping", "warn", "stop"],
   succeeded: ["Succeeded", "ok", "ok"],
   failed: ["Failed", "bad", "failed"],
-  cancelled: ["Cancelled", "idle", "cancelled"],
+  cancelled: ["Canceled", "idle", "cancelled"],
   // Trials of sweeps
   waiting: ["Waiting", "idle", "clock"],
   refused: ["Refused", "warn", "warn"],
@@ -29,7 +29,7 @@ const STATES: Record<string, Look> = {
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],
-  silent: ["Silent", "bad", "failed"],
+  silent: ["Unreachable", "bad", "failed"],
   // Attempts
   launching: ["Launching", "run", "turning", true],
   ended: ["Ended", "idle", "stop"],

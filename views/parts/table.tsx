@@ -1,4 +1,4 @@
-/** The list table: sorting, filtering and paging are links, done by the server. */
+/** The list table. Sorting, filtering and paging are links that the server answers. */
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
 import { Icon } from "./icons.tsx";
@@ -7,15 +7,15 @@ export interface Column<T> {
   key: string;
   label: string;
   render: (row: T) => ComponentChildren;
-  /** Numbers stand at the end, in the monospace face. */
+  /** Numbers: aligned to the end, in the monospace font. */
   end?: boolean;
-  /** The label is for screen readers alone. */
+  /** The label is only for screen readers. */
   hideLabel?: boolean;
-  /** Left out on narrow screens. */
+  /** Hidden on narrow screens. */
   wide?: boolean;
-  /** Takes the room that is left and cuts what is too long; exactly one column has it. */
+  /** Takes the remaining width and truncates long text; exactly one column has it. */
   name?: boolean;
-  /** As narrow as its words. */
+  /** As narrow as its content. */
   tight?: boolean;
   /** Value of `?sort=` that orders by this column. */
   sort?: string;
@@ -46,15 +46,15 @@ function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string 
 }
 
 /**
- * htmx attributes that load `href` into the element `fragment` and the address bar; without htmx the link does the
- * same.
+ * htmx attributes that load `href` into the element `fragment` and update the address bar; without htmx the link loads
+ * the page.
  */
 export function swap(href: string, fragment: string | undefined): Record<string, string> {
   if (!fragment) return {};
   return { "hx-get": href, "hx-target": `#${fragment}`, "hx-push-url": "true", "hx-swap": "outerMorph" };
 }
 
-/** `label` tells what the table lists; `fragment` is the id of the element that sorting and paging replace. */
+/** `label` names what the table lists; `fragment` is the id of the element that sorting and paging replace. */
 export function Table<T>(props: {
   label: string;
   columns: Column<T>[];
@@ -88,7 +88,7 @@ export function Table<T>(props: {
   );
 }
 
-/** The name cell of a row: the link that covers the row, and a quieter line under it. */
+/** The name cell of a row: the link that covers the row, and a secondary line under it. */
 export function RowName({ href, name, sub }: { href: string; name: string; sub?: ComponentChildren }) {
   return (
     <>
@@ -102,13 +102,13 @@ export function RowName({ href, name, sub }: { href: string; name: string; sub?:
 
 const WORDS = {
   time: ["Newest", "Newest first", "Older"],
-  data: ["First rows", "In the order of the data", "Next rows"],
-  queue: ["First in the queue", "Next first", "Further back"],
+  data: ["First rows", "In dataset order", "Next rows"],
+  queue: ["Start of the queue", "In queue order", "Later in the queue"],
 } as const;
 
 /**
- * To the next page by cursor, and back to the first. `last` is the id of the last row shown; `order` is what the rows
- * follow.
+ * Links to the next page by cursor and back to the first. `last` is the id of the last row shown; `order` is the order
+ * of the rows.
  */
 export function Pager(props: {
   shown: number;
@@ -139,14 +139,14 @@ export function Pager(props: {
           <Icon name="right" />
         </a>
       ) : (
-        <span>That is all</span>
+        <span>End of list</span>
       )}
     </nav>
   );
 }
 
 /**
- * htmx attributes of an element that the stream keeps fresh: it fetches this page and takes its own part of the answer.
+ * htmx attributes of a live element: on a change of a topic it fetches this page and replaces itself from the answer.
  */
 export function liveOn(url: URL, ...topics: string[]): Record<string, string> {
   return {

@@ -1,10 +1,10 @@
-/** Small things that show one value: times, ids to copy, numbers with a name, pairs, progress, sparklines. */
+/** Parts that show one value: times, copyable ids, labeled numbers, pairs, progress, sparklines. */
 import type { ComponentChildren } from "preact";
 import { formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
 import { Icon } from "./icons.tsx";
 
-/** A point in time, relative, the exact one on hover; kept fresh by app.js. `at` in milliseconds. */
+/** A relative time with the exact one on hover; updated by app.js. `at` in milliseconds since 1970. */
 export function Time({ at }: { at: number | null | undefined }) {
   const { now } = usePage();
   if (at === null || at === undefined) return <span class="muted">–</span>;
@@ -15,7 +15,7 @@ export function Time({ at }: { at: number | null | undefined }) {
   );
 }
 
-/** How long something took, or has taken so far (then it counts on). Milliseconds. */
+/** How long something took, or has taken so far (then it counts up). Milliseconds since 1970. */
 export function Took({ from, to }: { from: number | null | undefined; to: number | null | undefined }) {
   const { now } = usePage();
   if (!from) return <span class="muted">–</span>;
@@ -26,7 +26,7 @@ export function Took({ from, to }: { from: number | null | undefined; to: number
   );
 }
 
-/** An id, shortened, that copies itself whole when clicked. */
+/** A shortened id; a click copies the full id. */
 export function CopyId({ id, full = false }: { id: string; full?: boolean }) {
   return (
     <button type="button" class="copy" data-copy={id} title={`Copy ${id}`}>
@@ -52,7 +52,7 @@ export function Snippet({ text, label }: { text: string; label: string }) {
   );
 }
 
-/** A row of named numbers; put `Stat` inside. */
+/** A row of labeled numbers; contains `Stat`s. */
 export function Stats({ children }: { children: ComponentChildren }) {
   return <dl class="stats">{children}</dl>;
 }
@@ -69,7 +69,7 @@ export function Stat(props: { label: string; big?: boolean; note?: ComponentChil
   );
 }
 
-/** Names and values under each other. A value of null leaves its line out; the third entry says why. */
+/** A list of names and values. A value of null omits its line; the third entry is an explanation. */
 export function KeyValue({ rows }: { rows: ([string, ComponentChildren, string?] | null | false)[] }) {
   return (
     <dl class="pairs">
@@ -88,7 +88,7 @@ export function KeyValue({ rows }: { rows: ([string, ComponentChildren, string?]
   );
 }
 
-/** Progress with words on both sides. `fraction` 0 to 1, null = not known yet. */
+/** Progress bar with text on both sides. `fraction` 0 to 1, null = unknown. */
 export function Progress(props: {
   label: string;
   fraction: number | null;
@@ -108,7 +108,7 @@ export function Progress(props: {
   );
 }
 
-/** A curve without axes. Values in order; gaps (null) are skipped. */
+/** A small curve without axes. Values in order; gaps (null) are skipped. */
 export function Sparkline({ values, label }: { values: (number | null)[]; label: string }) {
   const points = values.flatMap((value, index) => (value !== null && Number.isFinite(value) ? [[index, value]] : []));
   if (points.length < 2) return <span class="spark" />;

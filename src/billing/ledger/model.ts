@@ -1,4 +1,4 @@
-/** Query and answer of the usage summary. */
+/** Query and answer of the monthly usage summary. */
 import * as v from "valibot";
 
 const USAGE_GROUPS = ["user", "model", "key", "kind", "provider"] as const;
@@ -9,7 +9,7 @@ export const UsageQuery = v.strictObject({
   group_by: v.optional(v.picklist(USAGE_GROUPS), "user"),
 });
 
-/** `group` is a user, model, key … id. Hours are of wall time from launch to end. */
+/** `group` is the id of a user, model, key and so on. Hours are wall-clock time from launch to end. */
 export const UsageSummary = v.strictObject({
   object: v.literal("usage.summary"),
   month: v.string(),

@@ -1,4 +1,4 @@
-/** The usage ledger: one line an attempt, and what a month came to by user, model, key or day. */
+/** The usage ledger: one line per attempt, and monthly totals by user, model, key, kind or provider. */
 import { and, eq, gte, inArray, lt, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { usageLine } from "../../db/schema/billing.ts";
@@ -9,8 +9,9 @@ import { newId } from "../../lib/ids.ts";
 import type { UsageGroup, UsageSummary } from "./model.ts";
 
 const HOUR_MS = 3_600_000;
+const MAX_GROUPS = 500;
 
-/** What an attempt used. Times in milliseconds; the price in USD per hour of the whole offer. */
+/** What an attempt used. Times in milliseconds; the price in USD per hour is for the whole offer. */
 interface UsageInput {
   org: string;
   jobId: string;
@@ -26,7 +27,8 @@ interface UsageInput {
 }
 
 /**
- * Writes the line of an attempt in the transaction that ends it; a second call for the same attempt changes nothing.
+ * Writes the ledger line of an attempt in the transaction that ends it; a second call for the same attempt has no
+ * effect.
  */
 export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
   const { startedAt, endedAt, ...rest } = usage;
@@ -57,7 +59,7 @@ const WORK_GROUPS: Record<UsageGroup, SQL> = {
   kind: sql`${usageLine.kind}`,
   provider: sql`${usageLine.provider}`,
 };
-const CALL_GROUPS: Record<UsageGroup, SQL> = {
+const REQUEST_GROUPS: Record<UsageGroup, SQL> = {
   user: sql`${inference.userId}`,
   model: sql`case ${inference.model} when '' then 'no such model' else ${inference.model} end`,
   key: sql`${inference.keyId}`,
@@ -65,22 +67,20 @@ const CALL_GROUPS: Record<UsageGroup, SQL> = {
   provider: sql`'gateway'`,
 };
 
-/**
- * A month of the actor's organization, grouped: work (training, evaluation, endpoints) and requests to models. Members
- * see their own; administrators everybody's.
- * @param month `YYYY-MM`, UTC
- */
-export async function usageSummary(
-  ctx: Ctx,
-  actor: Actor,
-  query: { month?: string; groupBy: UsageGroup },
-): Promise<UsageSummary> {
-  const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
-  const { from, to } = monthRange(month);
-  const everybody = actor.role === "admin";
-  const work = await ctx.db
+/** The rows of a month that the actor may see. */
+interface Scope {
+  org: string;
+  /** Null for administrators, who see everybody's. */
+  userId: string | null;
+  /** Milliseconds since 1970; `to` is exclusive. */
+  from: number;
+  to: number;
+}
+
+function workOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {
+  return ctx.db
     .select({
-      key: WORK_GROUPS[query.groupBy].mapWith(String).as("grouped"),
+      key: WORK_GROUPS[groupBy].mapWith(String).as("grouped"),
       attempts: sql<number>`count(*)`,
       durationMs: sql<number>`sum(${usageLine.durationMs})`,
       gpuMs: sql<number>`sum(${usageLine.durationMs} * ${usageLine.gpus})`,
@@ -91,18 +91,21 @@ export async function usageSummary(
     .innerJoin(job, eq(job.id, usageLine.jobId))
     .where(
       and(
-        eq(usageLine.org, actor.org),
+        eq(usageLine.org, org),
         gte(usageLine.at, from),
         lt(usageLine.at, to),
-        everybody ? undefined : eq(usageLine.userId, actor.userId),
+        userId === null ? undefined : eq(usageLine.userId, userId),
       ),
     )
     .groupBy(sql`grouped`)
     .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
-    .limit(500);
-  const calls = await ctx.db
+    .limit(MAX_GROUPS);
+}
+
+function requestsOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {
+  return ctx.db
     .select({
-      key: CALL_GROUPS[query.groupBy].mapWith(String).as("grouped"),
+      key: REQUEST_GROUPS[groupBy].mapWith(String).as("grouped"),
       requests: sql<number>`count(*)`,
       promptTokens: sql<number>`sum(${inference.promptTokens})`,
       completionTokens: sql<number>`sum(${inference.completionTokens})`,
@@ -110,15 +113,32 @@ export async function usageSummary(
     .from(inference)
     .where(
       and(
-        eq(inference.org, actor.org),
+        eq(inference.org, org),
         gte(inference.at, from),
         lt(inference.at, to),
-        everybody ? undefined : eq(inference.userId, actor.userId),
+        userId === null ? undefined : eq(inference.userId, userId),
       ),
     )
     .groupBy(sql`grouped`)
     .orderBy(sql`count(*) desc`)
-    .limit(500);
+    .limit(MAX_GROUPS);
+}
+
+/**
+ * The usage of the actor's organization in a month, grouped: work (training, evaluation, endpoints) and requests to
+ * models. Members see their own; administrators see everybody's.
+ * @param month `YYYY-MM`, UTC; the current month when absent
+ */
+export async function usageSummary(
+  ctx: Ctx,
+  actor: Actor,
+  query: { month?: string; groupBy: UsageGroup },
+): Promise<UsageSummary> {
+  const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
+  const userId = actor.role === "admin" ? null : actor.userId;
+  const scope: Scope = { org: actor.org, userId, ...monthRange(month) };
+  const work = await workOf(ctx, scope, query.groupBy);
+  const requests = await requestsOf(ctx, scope, query.groupBy);
   return {
     object: "usage.summary",
     month,
@@ -131,7 +151,7 @@ export async function usageSummary(
       tokens: row.tokens,
       cost_usd: row.costUsd,
     })),
-    requests: calls.map((row) => ({
+    requests: requests.map((row) => ({
       group: row.key,
       requests: row.requests,
       prompt_tokens: row.promptTokens,
@@ -147,7 +167,7 @@ interface JobUsage {
   costUsd: number;
 }
 
-/** What the attempts of jobs came to so far, by job; jobs without any are left out. */
+/** Usage of the ended attempts of jobs so far, by job; jobs without attempts are omitted. */
 export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Promise<Map<string, JobUsage>> {
   if (jobIds.length === 0) return new Map();
   const rows = await ctx.db
@@ -163,7 +183,7 @@ export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Pro
   return new Map(rows.map(({ jobId, ...usage }) => [jobId, usage]));
 }
 
-/** The same of one job. */
+/** The same for one job. */
 export async function usageOfJob(ctx: Ctx, actor: Actor, jobId: string): Promise<JobUsage> {
   const found = await usageOfJobs(ctx, actor, [jobId]);
   return found.get(jobId) ?? { durationMs: 0, tokens: 0, costUsd: 0 };

@@ -155,8 +155,7 @@ interface BundledUse {
 async function loadBundled(id: string, use: BundledUse): Promise<LoadedPlugin> {
   const all = Object.keys(BUNDLED).join(", ");
   const load = Object.hasOwn(BUNDLED, id) ? BUNDLED[id] : undefined;
-  if (!load)
-    throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
+  if (!load) throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
   const plugin = await load();
   const config = checkConfig(plugin, use.provider_settings[id] ?? {}, "the setting provider_settings");
   return { plugin: checkManifest(plugin), bundled: true, config };

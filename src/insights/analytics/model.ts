@@ -1,68 +1,79 @@
-/** What the analytics room takes and gives. Latencies in milliseconds. */
+/** Queries and answers of usage analytics. Latencies in milliseconds, times in seconds since 1970. */
 import * as v from "valibot";
 
+const number = v.nullable(v.number());
 /** Percentiles of a sample; null where nothing was measured. */
-export interface Percentiles {
-  p50: number | null;
-  p95: number | null;
-  p99: number | null;
-}
+const Percentiles = v.strictObject({ p50: number, p95: number, p99: number });
+export type Percentiles = v.InferOutput<typeof Percentiles>;
 
-/** Numbers of one stretch of time. */
-export interface WindowStats {
-  seconds: number;
-  requests: number;
-  /** Answered with 400 or more, or broken off by the engine; a client that left is no error. */
-  errors: number;
-  left: number;
-  prompt_tokens: number;
-  completion_tokens: number;
-  latency_ms: Percentiles;
-  first_token_ms: Percentiles;
-  overhead_ms: Percentiles;
-  /** Tokens a second of one answer, at the median. */
-  tokens_per_second: number | null;
-}
+/** Statistics of one time window. */
+const WindowStats = v.strictObject({
+  seconds: v.number(),
+  requests: v.number(),
+  /** Requests with status 400 or higher, or aborted by the engine; client disconnects are not errors. */
+  errors: v.number(),
+  /** Requests whose client disconnected. */
+  left: v.number(),
+  prompt_tokens: v.number(),
+  completion_tokens: v.number(),
+  latency_ms: Percentiles,
+  first_token_ms: Percentiles,
+  overhead_ms: Percentiles,
+  /** Median tokens per second of one answer. */
+  tokens_per_second: number,
+});
+export type WindowStats = v.InferOutput<typeof WindowStats>;
 
-export interface SeriesPoint {
-  at: number;
-  requests: number;
-  errors: number;
-  completion_tokens: number;
-}
+const SeriesPoint = v.strictObject({
+  at: v.number(),
+  requests: v.number(),
+  errors: v.number(),
+  completion_tokens: v.number(),
+});
+export type SeriesPoint = v.InferOutput<typeof SeriesPoint>;
 
-export interface DeploymentStats {
-  object: "deployment.stats";
-  deployment_id: string;
-  last_hour: WindowStats;
-  last_day: WindowStats;
-  /** The last hour by the minute. */
-  minutes: SeriesPoint[];
-  /** The last day by the hour. */
-  hours: SeriesPoint[];
-}
+/** `minutes`: the last hour by the minute. `hours`: the last day by the hour. */
+export const DeploymentStats = v.strictObject({
+  object: v.literal("deployment.stats"),
+  deployment_id: v.string(),
+  last_hour: WindowStats,
+  last_day: WindowStats,
+  minutes: v.array(SeriesPoint),
+  hours: v.array(SeriesPoint),
+});
+export type DeploymentStats = v.InferOutput<typeof DeploymentStats>;
 
 const GROUPS = ["model", "key", "user", "day"] as const;
 export type Group = (typeof GROUPS)[number];
 const Seconds = v.pipe(v.string(), v.regex(/^\d{1,12}$/), v.transform(Number));
 export const UsageQuery = v.strictObject({
-  /** Unix seconds; the last 30 days when absent. */
+  /** Seconds since 1970; the last 30 days when absent. */
   from: v.optional(Seconds),
   to: v.optional(Seconds),
   group_by: v.optional(v.picklist(GROUPS), "model"),
 });
 
-export interface UsageGroup {
-  object: "inference.usage";
-  /** Model id, key id, user id, or day (`2026-01-31`). */
-  id: string;
-  /** Name of the key or e-mail of the user, where there is one. */
-  name: string | null;
-  requests: number;
-  errors: number;
-  prompt_tokens: number;
-  completion_tokens: number;
-}
+/**
+ * `id` is a model id, key id, user id, or day (`2026-01-31`); `name` is the key's name or the user's e-mail, where
+ * there is one.
+ */
+const UsageGroup = v.strictObject({
+  object: v.literal("inference.usage"),
+  id: v.string(),
+  name: v.nullable(v.string()),
+  requests: v.number(),
+  errors: v.number(),
+  prompt_tokens: v.number(),
+  completion_tokens: v.number(),
+});
+export type UsageGroup = v.InferOutput<typeof UsageGroup>;
+
+export const UsageGroups = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(UsageGroup),
+  has_more: v.literal(false),
+});
+export type UsageGroups = v.InferOutput<typeof UsageGroups>;
 
 export interface HomeSummary {
   jobs: { running: number; queued: number; failed_last_day: number };
@@ -70,7 +81,7 @@ export interface HomeSummary {
   last_day: { requests: number; errors: number; prompt_tokens: number; completion_tokens: number };
 }
 
-/** The value below which `share` of a sorted sample lies. */
+/** The smallest value of a sorted sample that at least `share` of it do not exceed; null for an empty sample. */
 export function percentile(sorted: readonly number[], share: number): number | null {
   if (sorted.length === 0) return null;
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? null;

@@ -1,4 +1,4 @@
-/** Numbers about use: how a deployment does, who used how many tokens, and what the start page shows. */
+/** Usage analytics: statistics of a deployment, tokens by model, key, user or day, and the figures of the home page. */
 import { and, desc, eq, gte, inArray, lt, sql } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { apiKey, user } from "../../db/schema/auth.ts";
@@ -20,19 +20,19 @@ import {
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** Newest requests that percentiles are taken from. */
+/** Number of newest requests that percentiles are computed from. */
 const SAMPLE = 5_000;
 const MAX_GROUPS = 500;
-/** Pages ask every few seconds; the same answer serves them all. */
-const KEEP_MS = 3_000;
-const keptOf = perContext(() => lruOf<{ at: number; value: Promise<unknown> }>(1000));
+/** Pages poll every few seconds; they share one cached answer. */
+const CACHE_MS = 3_000;
+const cacheOf = perContext(() => lruOf<{ at: number; value: Promise<unknown> }>(1000));
 
-/** Computes `make` at most once in three seconds for the same key. */
-async function briefly<T>(ctx: Ctx, key: string, make: () => Promise<T>): Promise<T> {
-  const all = keptOf(ctx);
+/** Computes `make` at most once every three seconds for a key. */
+async function cached<T>(ctx: Ctx, key: string, make: () => Promise<T>): Promise<T> {
+  const all = cacheOf(ctx);
   const now = ctx.clock.monotonic();
   const known = all.get(key);
-  if (known && now - known.at < KEEP_MS) return known.value as Promise<T>;
+  if (known && now - known.at < CACHE_MS) return known.value as Promise<T>;
   const value = make();
   all.set(key, { at: now, value });
   value.catch(() => all.delete(key));
@@ -67,7 +67,7 @@ async function windowStats(ctx: Ctx, deploymentId: string, ms: number): Promise<
     .where(and(since, eq(inference.status, 200)))
     .orderBy(desc(inference.at))
     .limit(SAMPLE);
-  // Speed of the answer itself: without the wait for its first token, where that is known.
+  // Generation speed: without the wait for the first token, where that is known.
   const speeds = sample.map((row) => {
     const ms = row.total - (row.first ?? 0);
     return row.tokens > 1 && ms > 0 ? ((row.tokens - (row.first === null ? 0 : 1)) / ms) * 1000 : null;
@@ -107,10 +107,12 @@ async function series(ctx: Ctx, deploymentId: string, ms: number, stepMs: number
   });
 }
 
-/** How a deployment did in the last hour and day. Percentiles come from its newest 5,000 good answers of that time. */
+/**
+ * Statistics of the last hour and day. Percentiles are computed from the newest 5,000 successful answers of the window.
+ */
 export async function deploymentStats(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentStats> {
   await getDeployment(ctx, actor, id);
-  return briefly(ctx, `stats ${id}`, async () => ({
+  return cached(ctx, `stats ${id}`, async () => ({
     object: "deployment.stats",
     deployment_id: id,
     last_hour: await windowStats(ctx, id, HOUR),
@@ -129,7 +131,7 @@ const GROUP_BY = {
 
 /**
  * Tokens and requests of the organization by model, key, user or day, most requests first (days: newest first).
- * Members see their own; administrators everybody's.
+ * Members see their own; administrators see everybody's.
  * @param range milliseconds since 1970; the last 30 days when absent
  */
 export async function inferenceUsage(
@@ -179,9 +181,9 @@ async function namesOf(ctx: Ctx, group: Group, ids: string[]): Promise<Map<strin
   return new Map(rows.map((row) => [row.id, row.name]));
 }
 
-/** The numbers of the start page. */
+/** The figures of the home page. */
 export function homeSummary(ctx: Ctx, actor: Actor): Promise<HomeSummary> {
-  return briefly(ctx, `home ${actor.org}`, async () => {
+  return cached(ctx, `home ${actor.org}`, async () => {
     const yesterday = ctx.clock.now() - DAY;
     const [jobs] = await ctx.db
       .select({

@@ -1,21 +1,21 @@
-/** Shapes of the start page and the palette. */
+/** Types of the home page and the command palette. */
 
-/** Something that waits for a person. */
+/** Something that needs a person's attention. */
 export interface Attention {
   id: string;
   icon: "hosts" | "deploy" | "failed" | "data" | "pause" | "models";
-  /** The thing's own name. */
+  /** Name of the host, deployment, job, dataset or model. */
   name: string;
-  /** What is the matter, as a sentence. */
+  /** The problem, as a sentence. */
   text: string;
   href: string;
-  /** What the link does: `See why`. */
-  act: string;
-  /** Milliseconds. */
+  /** Label of the link: `Show the cause`. */
+  action: string;
+  /** Milliseconds since 1970. */
   at: number | null;
 }
 
-/** One line of a search. */
+/** One search result. */
 export interface Hit {
   href: string;
   label: string;

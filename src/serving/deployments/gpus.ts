@@ -1,14 +1,14 @@
-/** How many GPUs an endpoint gets, of how much memory, and which part of it: pure. */
+/** The number of GPUs of an endpoint, their memory, and the fraction of it to use. Pure. */
 import type { CardGroup } from "../../compute/hosts/cards.ts";
 import { AppError } from "../../errors.ts";
 
-/** Part of a card vLLM may fill; the rest is the driver's and for fragments. */
+/** Fraction of GPU memory that vLLM may use; the rest is for the driver and for fragmentation. */
 const FRACTION = 0.9;
-/** MiB on every card besides weights: context and compiled graphs, adapters, and keys and values of a few requests. */
-const BESIDE_MB = 2500 + 500 + 1024;
-/** MiB of main memory: the engine's processes, and weights on their way to the card. */
+/** MiB on every GPU besides weights: CUDA context and compiled graphs, adapters, and the KV cache of a few requests. */
+const OVERHEAD_MB = 2500 + 500 + 1024;
+/** MiB of main memory: the engine's processes, and buffers for loading the weights. */
 const HOST_MB = 6000;
-/** Attention heads are dealt out evenly: models have numbers of them that these divide. */
+/** Numbers of GPUs to try: tensor parallelism splits attention heads evenly, and these divide the usual numbers. */
 const COUNTS = [1, 2, 4, 8];
 
 interface ServingGpus {
@@ -16,14 +16,14 @@ interface ServingGpus {
   gpu_memory_mb: number;
   gpu_memory_fraction: number;
   memory_mb: number;
-  /** Every card it could be placed on multiplies bfloat16. */
+  /** Every eligible GPU supports bfloat16. */
   bf16: boolean;
 }
 
 /**
- * The fewest GPUs of this machine the model fits on.
+ * The smallest number of GPUs of this machine that the model fits on.
  * @param parameters of the base model
- * @throws AppError `no_gpu`, `gpu_too_small`: what is there, and what to do
+ * @throws AppError `no_gpu`, `gpu_too_small`; the message says what is available and what to do
  */
 export function gpusForServing(parameters: number, groups: CardGroup[]): ServingGpus {
   const own = groups.filter((group) => group.local);
@@ -31,13 +31,13 @@ export function gpusForServing(parameters: number, groups: CardGroup[]): Serving
     throw new AppError(
       "conflict",
       "no_gpu",
-      "The inference image is the one for GPUs, and no GPU of this machine is ready. Look at the hosts page, or build the image for processors: finetune-lab images build --role inference.",
+      "The inference image needs a GPU, and no GPU of this machine is ready. Check the Hosts page, or build the image for CPUs: finetune-lab images build --role inference.",
     );
   const weightsMb = Math.ceil((parameters * 2) / 2 ** 20);
   for (const gpus of COUNTS) {
-    const eachMb = Math.ceil(weightsMb / gpus + BESIDE_MB);
+    const eachMb = Math.ceil(weightsMb / gpus + OVERHEAD_MB);
     const whole = own.filter((group) => group.count >= gpus);
-    // A card that several jobs may hold is filled to one share only, wherever among those large enough it is.
+    // On a GPU that several jobs share, only one share is used; all eligible GPUs must allow for that.
     for (const shares of [...new Set(whole.map((group) => group.shares))].sort((a, b) => a - b)) {
       const needMb = Math.ceil(eachMb / FRACTION) * shares;
       const fit = whole.filter((group) => group.memoryMb >= needMb);
@@ -55,6 +55,6 @@ export function gpusForServing(parameters: number, groups: CardGroup[]): Serving
   throw new AppError(
     "conflict",
     "gpu_too_small",
-    `The model's weights take ${weightsMb} MiB, and the largest GPU of this machine has ${largest} MiB (of a shared one, a share is used). Serve a smaller base model, or add GPUs.`,
+    `The model's weights take ${weightsMb} MiB, and the largest GPU of this machine has ${largest} MiB (a shared GPU counts as one share). Serve a smaller base model, or add GPUs.`,
   );
 }

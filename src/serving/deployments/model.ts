@@ -1,4 +1,4 @@
-/** What the deployments room takes and gives. */
+/** Requests and answers of deployments. */
 import * as v from "valibot";
 import type { deployment } from "../../db/schema/deployments.ts";
 import { filledName } from "../../lib/text/names.ts";
@@ -18,29 +18,35 @@ export const UpdateDeployment = v.strictObject({ name: v.optional(Name), idle_af
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
-export interface DeploymentView {
-  object: "deployment";
-  id: string;
-  name: string;
-  model: string;
-  base_model: string;
-  wanted: DeploymentRow["wanted"];
-  state: DeploymentRow["state"];
-  /** Made by a first request rather than by a click. */
-  on_demand: boolean;
+/** A deployment as the API shows it. Times in seconds since 1970; the engine's address is not shown. */
+export const DeploymentView = v.strictObject({
+  object: v.literal("deployment"),
+  id: v.string(),
+  name: v.string(),
+  model: v.string(),
+  base_model: v.string(),
+  wanted: v.picklist(["running", "asleep", "stopped"]),
+  state: v.picklist(["starting", "ready", "asleep", "stopping", "stopped", "failed"]),
+  /** Created by a first request instead of a person. */
+  on_demand: v.boolean(),
   /** null = never sleeps. */
-  idle_after_s: number | null;
-  restarts: number;
-  error: string | null;
-  job_id: string | null;
-  active_requests: number;
-  last_request_at: number | null;
-  healthy_at: number | null;
-  created_by: string;
-  created_at: number;
-}
+  idle_after_s: v.nullable(v.number()),
+  restarts: v.number(),
+  error: v.nullable(v.string()),
+  job_id: v.nullable(v.string()),
+  active_requests: v.number(),
+  last_request_at: v.nullable(v.number()),
+  healthy_at: v.nullable(v.number()),
+  created_by: v.string(),
+  created_at: v.number(),
+});
+export type DeploymentView = v.InferOutput<typeof DeploymentView>;
 
-/** A deployment as the API shows it; the engine's address stays inside. */
+/**
+ * The view of a row.
+ * @param active requests in flight
+ * @param usedAt last use in this process, in milliseconds since 1970
+ */
 export function deploymentView(row: DeploymentRow, active: number, usedAt: number | null): DeploymentView {
   return {
     object: "deployment",
@@ -63,7 +69,7 @@ export function deploymentView(row: DeploymentRow, active: number, usedAt: numbe
   };
 }
 
-/** Where to send a request, and the name the engine knows the model by. */
+/** Where to send a request, and the engine's name of the model. */
 export interface Serving {
   deploymentId: string;
   address: string;

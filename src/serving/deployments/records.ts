@@ -1,4 +1,6 @@
-/** Rows of deployments: finding, making and changing them, each change with its audit row and its word on the bus. */
+/**
+ * Rows of deployments: find, create and change them; every change by a person is audited, every change is published.
+ */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -8,15 +10,16 @@ import { newId } from "../../lib/ids.ts";
 import type { ResolvedModel } from "../../models/tuned/service.ts";
 import { type DeploymentRow, type DeploymentView, deploymentView } from "./model.ts";
 import { runtimeOf } from "./runtime.ts";
+import { canMove } from "./state.ts";
 
 /** A row as the API shows it. */
-export function view(ctx: Ctx, row: DeploymentRow): DeploymentView {
+export function viewOf(ctx: Ctx, row: DeploymentRow): DeploymentView {
   const runtime = runtimeOf(ctx);
   return deploymentView(row, runtime.active.get(row.id) ?? 0, runtime.used.get(row.id) ?? null);
 }
 
-/** Tells that a deployment changed. */
-export function changed(ctx: Ctx, row: Pick<DeploymentRow, "id" | "org" | "state">): void {
+/** Publishes that a deployment changed. */
+export function publishChange(ctx: Ctx, row: Pick<DeploymentRow, "id" | "org" | "state">): void {
   ctx.bus.emit("deployment.changed", { org: row.org, deploymentId: row.id, state: row.state });
 }
 
@@ -31,7 +34,7 @@ export async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<Deplo
   return row;
 }
 
-/** Stores the deployment, or wakes the one `resolved` has already; one transaction, so that two requests make one. */
+/** Stores a deployment, or wakes the existing one of `resolved`; one transaction, so that two requests create one. */
 export async function insertDeployment(
   ctx: Ctx,
   actor: Actor,
@@ -72,19 +75,19 @@ export async function insertDeployment(
         createdAt: ctx.clock.now(),
       })
       .returning();
-    if (!inserted) throw new Error("deployment not stored");
+    if (!inserted) throw new Error("the deployment was not stored");
     await audit(tx, ctx, actor, "deployment.create", inserted.id, { model: resolved.id, on_demand: options.onDemand });
     return inserted;
   });
   runtimeOf(ctx).notBefore.delete(row.id);
   runtimeOf(ctx).used.set(row.id, ctx.clock.now());
-  changed(ctx, row);
+  publishChange(ctx, row);
   runtimeOf(ctx).hint();
   return row;
 }
 
-/** Changes what is wanted of a deployment and has the loop look at it. */
-export async function want(
+/** Changes the wanted state or the settings of a deployment, and wakes the reconcile loop. */
+export async function setWanted(
   ctx: Ctx,
   actor: Actor,
   id: string,
@@ -96,12 +99,32 @@ export async function want(
     await audit(tx, ctx, actor, action, row.id, { model: row.model });
     return tx.update(deployment).set(values).where(eq(deployment.id, row.id)).returning();
   });
-  changed(ctx, updated ?? row);
+  publishChange(ctx, updated ?? row);
   runtimeOf(ctx).hint();
-  return view(ctx, updated ?? row);
+  return viewOf(ctx, updated ?? row);
 }
 
-/** The error for a deployment that a person has stopped. */
+/** Changes a row unless it changed in the meantime, and publishes the change. */
+export async function move(
+  ctx: Ctx,
+  row: DeploymentRow,
+  values: Partial<typeof deployment.$inferInsert>,
+): Promise<void> {
+  if (values.state && values.state !== row.state && !canMove(row.state, values.state))
+    throw new Error(`illegal move of ${row.id}: ${row.state} -> ${values.state}`);
+  const [updated] = await ctx.write((tx) =>
+    tx
+      .update(deployment)
+      .set(values)
+      .where(and(eq(deployment.id, row.id), eq(deployment.state, row.state), eq(deployment.wanted, row.wanted)))
+      .returning(),
+  );
+  if (!updated) return;
+  publishChange(ctx, updated);
+  runtimeOf(ctx).hint();
+}
+
+/** The error for a deployment that a person stopped. */
 export function stoppedError(row: DeploymentRow): AppError {
   return new AppError(
     "conflict",

@@ -1,45 +1,43 @@
 /**
- * What a running server knows about its deployments beyond the database: requests in flight, last use, routes found,
- * and when to try again.
+ * What a running server knows about its deployments beyond the database: requests in flight, last use, cached routes,
+ * and restart times.
  */
-import type { Ctx } from "../../ctx.ts";
+import { type Ctx, perContext } from "../../ctx.ts";
 import type { Serving } from "./model.ts";
 
 export interface Runtime {
-  /** Deployments being looked at right now. */
+  /** Deployments being reconciled right now. */
   busy: Set<string>;
-  /** When each engine was last asked for its health (monotonic milliseconds). */
+  /** Time of each engine's last health probe (monotonic milliseconds). */
   probedAt: Map<string, number>;
-  /** Requests being answered now, by deployment. */
+  /** Requests in flight, by deployment. */
   active: Map<string, number>;
-  /** Last use in milliseconds since 1970, by deployment; flushed to the row by the loop. */
+  /** Last use in milliseconds since 1970, by deployment; stored in the row by the loop. */
   used: Map<string, number>;
-  /** Adapters loaded into a running engine after its start, by serve job. */
+  /** Adapters loaded into an engine after its start, by serve job. */
   loaded: Map<string, Set<string>>;
-  /** Not before this time may a deployment that died start again. */
+  /** Earliest restart of a deployment whose engine terminated (milliseconds since 1970). */
   notBefore: Map<string, number>;
-  /** Times in a row that the engine did not answer. */
+  /** Consecutive health probes that failed. */
   missed: Map<string, number>;
   /** When a deployment became ready or failed, in this process. */
   since: Map<string, number>;
-  /** Routes found lately, by organization and model. Dropped whenever anything about deployments changes. */
+  /** Cached routes by organization and model; cleared whenever a deployment or model changes. */
   routes: Map<string, Serving>;
-  /** Counts those changes, so that a search that began before one does not store its answer after it. */
+  /** Counts those changes, so that a search that began before one does not cache its result after it. */
   generation: number;
-  /** Searches and starts under way, shared by all who ask for the same model. */
+  /** Searches and starts in progress, shared by all requests for the same model. */
   pending: Map<string, Promise<Serving>>;
-  /** Wakes whoever waits for a change. */
+  /** Callbacks of requests that wait for a change. */
   waiters: Set<() => void>;
-  /** Asks the loop to look now. */
+  /** Wakes the reconcile loop. */
   hint: () => void;
 }
 
-const runtimes = new WeakMap<Ctx, Runtime>();
+/** The runtime state of a context, created at first use. */
+export const runtimeOf = perContext(createRuntime);
 
-/** The runtime of `ctx`, made at first use; it forgets routes on every change. */
-export function runtimeOf(ctx: Ctx): Runtime {
-  const found = runtimes.get(ctx);
-  if (found) return found;
+function createRuntime(ctx: Ctx): Runtime {
   const runtime: Runtime = {
     busy: new Set(),
     probedAt: new Map(),
@@ -55,7 +53,6 @@ export function runtimeOf(ctx: Ctx): Runtime {
     waiters: new Set(),
     hint: () => {},
   };
-  runtimes.set(ctx, runtime);
   const changed = () => {
     runtime.generation++;
     runtime.routes.clear();
@@ -68,7 +65,7 @@ export function runtimeOf(ctx: Ctx): Runtime {
   return runtime;
 }
 
-/** Waits for a change of any deployment, at most `ms`. */
+/** Waits for a change of any deployment, at most `ms` milliseconds. */
 export function nextChange(runtime: Runtime, ms: number): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -81,7 +78,7 @@ export function nextChange(runtime: Runtime, ms: number): Promise<void> {
   });
 }
 
-/** Forgets a deployment that is gone for good. */
+/** Drops the state of a deleted deployment. */
 export function forget(runtime: Runtime, deploymentId: string): void {
   for (const map of [runtime.active, runtime.used, runtime.notBefore, runtime.missed, runtime.since, runtime.probedAt])
     map.delete(deploymentId);

@@ -1,5 +1,5 @@
 /**
- * Deployments as people and requests see them: make, start, stop, delete, and find the engine that answers for a model.
+ * Deployments: create, start, stop and delete them, and find the engine that serves a model.
  */
 import { and, desc, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -7,20 +7,20 @@ import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { resolveChatModel } from "../../models/tuned/service.ts";
 import type { DeploymentView, Serving } from "./model.ts";
-import { changed, findRow, insertDeployment, view, want } from "./records.ts";
+import { findRow, insertDeployment, publishChange, setWanted, viewOf } from "./records.ts";
 import { runtimeOf } from "./runtime.ts";
 import { findServing } from "./serving.ts";
 
-/** How long a request waits for an engine to come up. */
+/** Longest time a request waits for an engine to start. */
 const WAIT_MS = 120_000;
 
 export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
-  return view(ctx, await findRow(ctx, actor, id));
+  return viewOf(ctx, await findRow(ctx, actor, id));
 }
 
 /**
- * Deployments, newest first; one more than `limit` to tell whether there is another page. `search` is a part of the
- * name or of the model.
+ * Deployments, newest first; one more than `limit`, which shows whether there is another page. `search` is a part of
+ * the name or of the model.
  */
 export async function listDeployments(
   ctx: Ctx,
@@ -43,17 +43,17 @@ export async function listDeployments(
     )
     .orderBy(desc(deployment.createdAt), desc(deployment.id))
     .limit(page.limit + 1);
-  return rows.map((row) => view(ctx, row));
+  return rows.map((row) => viewOf(ctx, row));
 }
 
-/** 0 means never; absent means the installation's setting. */
+/** Seconds, or null for never. 0 means never; absent means the default of the installation. */
 function idleSetting(ctx: Ctx, given: number | undefined): number | null {
   return (given ?? ctx.config.idle_after_s) || null;
 }
 
 /**
- * Makes a deployment of `model` and has it started. A model has one deployment: asking again wakes the one there is,
- * and one that a request had made becomes a lasting one.
+ * Creates a deployment of `model` and starts it. A model has at most one deployment: a second call wakes the existing
+ * one, and an on-demand one becomes permanent.
  */
 export async function createDeployment(
   ctx: Ctx,
@@ -66,10 +66,10 @@ export async function createDeployment(
     idleAfterS: idleSetting(ctx, request.idleAfterS),
     onDemand: false,
   });
-  return view(ctx, row);
+  return viewOf(ctx, row);
 }
 
-/** Starts or wakes a deployment; one that had given up gets a fresh count of tries. */
+/** Starts or wakes a deployment; a failed one may restart as often as a new one. */
 export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
   const row = await findRow(ctx, actor, id);
   await resolveChatModel(ctx, actor, row.model);
@@ -77,25 +77,25 @@ export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promi
   runtime.notBefore.delete(id);
   runtime.used.set(id, ctx.clock.now());
   const again = row.state === "failed" ? { state: "starting" as const, jobId: null, address: null } : {};
-  return want(ctx, actor, id, "deployment.start", { wanted: "running", restarts: 0, error: null, ...again });
+  return setWanted(ctx, actor, id, "deployment.start", { wanted: "running", restarts: 0, error: null, ...again });
 }
 
-/** Stops a deployment until somebody starts it again; requests do not wake it. */
+/** Stops a deployment until it is started again; requests do not wake it. */
 export function stopDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
-  return want(ctx, actor, id, "deployment.stop", { wanted: "stopped" });
+  return setWanted(ctx, actor, id, "deployment.stop", { wanted: "stopped" });
 }
 
 /** Puts a deployment to sleep now; the next request wakes it. */
 export function sleepDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
-  return want(ctx, actor, id, "deployment.sleep", { wanted: "asleep" });
+  return setWanted(ctx, actor, id, "deployment.sleep", { wanted: "asleep" });
 }
 
-/** Takes a deployment away; its engine is stopped and its numbers stay. */
+/** Deletes a deployment; its engine is stopped, and its usage rows stay. */
 export async function deleteDeployment(ctx: Ctx, actor: Actor, id: string): Promise<void> {
-  await want(ctx, actor, id, "deployment.delete", { wanted: "stopped", deletedAt: ctx.clock.now() });
+  await setWanted(ctx, actor, id, "deployment.delete", { wanted: "stopped", deletedAt: ctx.clock.now() });
 }
 
-/** Changes the name or the time until sleep (0 = never); without either it only answers the deployment. */
+/** Changes the name or the time until sleep (0 = never); without either it returns the deployment unchanged. */
 export async function updateDeployment(
   ctx: Ctx,
   actor: Actor,
@@ -103,13 +103,13 @@ export async function updateDeployment(
   values: { name?: string; idleAfterS?: number },
 ): Promise<DeploymentView> {
   if (values.name === undefined && values.idleAfterS === undefined) return getDeployment(ctx, actor, id);
-  return want(ctx, actor, id, "deployment.update", {
+  return setWanted(ctx, actor, id, "deployment.update", {
     ...(values.name === undefined ? {} : { name: values.name }),
     ...(values.idleAfterS === undefined ? {} : { idleAfterS: values.idleAfterS || null }),
   });
 }
 
-/** The deployments of a model that was deleted end too. */
+/** Deletes the deployments of a deleted model. */
 export async function endDeploymentsOf(ctx: Ctx, org: string, modelId: string): Promise<void> {
   const rows = await ctx.write((tx) =>
     tx
@@ -118,12 +118,13 @@ export async function endDeploymentsOf(ctx: Ctx, org: string, modelId: string): 
       .where(and(eq(deployment.org, org), eq(deployment.model, modelId), isNull(deployment.deletedAt)))
       .returning(),
   );
-  for (const row of rows) changed(ctx, row);
+  for (const row of rows) publishChange(ctx, row);
   runtimeOf(ctx).hint();
 }
 
 /**
- * Counts a request in, so that its engine does not fall asleep under it. Call the returned function once it is over.
+ * Counts a request as in flight, so that its engine is not put to sleep.
+ * @returns a function to call when the request is over
  */
 export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
   const { active, used } = runtimeOf(ctx);
@@ -141,8 +142,8 @@ export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
 }
 
 /**
- * A request found nobody at the engine's address: no further request goes there until the loop has looked.
- * An engine that is well after all is ready again a moment later.
+ * Reports that nobody listens on the engine's address: no further request is sent there until the loop has probed it.
+ * A healthy engine becomes ready again a moment later.
  */
 export async function reportUnreachable(ctx: Ctx, deploymentId: string, address: string): Promise<void> {
   const [row] = await ctx.write((tx) =>
@@ -152,14 +153,14 @@ export async function reportUnreachable(ctx: Ctx, deploymentId: string, address:
       .where(and(eq(deployment.id, deploymentId), eq(deployment.address, address), eq(deployment.state, "ready")))
       .returning(),
   );
-  if (row) changed(ctx, row);
+  if (row) publishChange(ctx, row);
   runtimeOf(ctx).hint();
 }
 
 /**
- * The engine for `model`: ready, or made ready within two minutes.
- * @param signal aborted when the asker leaves; the start goes on for the others
- * @throws AppError `model_not_found`, `endpoint_stopped`, `model_starting` (503, come back), `endpoint_failed`
+ * The engine for `model`: ready, or started within two minutes.
+ * @param signal aborted when the client disconnects; the start continues for other requests
+ * @throws AppError `model_not_found`, `endpoint_stopped`, `model_starting` (503, retry), `endpoint_failed`
  */
 export async function ensureServing(
   ctx: Ctx,
@@ -183,8 +184,8 @@ export async function ensureServing(
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) return Promise.reject(signal.reason);
   return new Promise((resolve, reject) => {
-    const leave = () => reject(signal.reason);
-    signal.addEventListener("abort", leave, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }

@@ -1,5 +1,5 @@
 /**
- * Finds the engine that answers for a model, waking or making a deployment where there is none; all who ask for one
+ * Finds the engine that serves a model; wakes or creates a deployment where there is none. Concurrent requests for a
  * model share one start.
  */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
@@ -15,13 +15,13 @@ import type { DeploymentRow, Serving } from "./model.ts";
 import { insertDeployment, stoppedError } from "./records.ts";
 import { nextChange, type Runtime } from "./runtime.ts";
 
-/** A deployment that gave up is tried again by a request after so long. */
+/** Time after which a request restarts a failed deployment. */
 const RETRY_FAILED_MS = 30_000;
 const MAX_ROUTES = 10_000;
 
 /**
- * Looks, and has what is missing started, until an engine for `model` is ready.
- * @throws AppError `model_starting` after `waitMs`, and what `ensureServing` names
+ * Searches for a ready engine for `model`, and starts one where needed.
+ * @throws AppError `model_starting` after `waitMs`, and the codes of `ensureServing`
  */
 export async function findServing(
   ctx: Ctx,
@@ -50,7 +50,7 @@ export async function findServing(
       if (generation === runtime.generation) runtime.routes.set(`${actor.org} ${model}`, found);
       return found;
     }
-    await seeToStart(ctx, runtime, actor, resolved, own);
+    await requestStart(ctx, runtime, actor, resolved, own);
     const left = deadline - ctx.clock.monotonic();
     if (left <= 0 || ctx.signal.aborted) throw stillStarting(model);
     await nextChange(runtime, Math.min(1000, left));
@@ -58,7 +58,8 @@ export async function findServing(
 }
 
 /**
- * A ready engine that knows the model, its own deployment first; else one on the same base that can take the adapter.
+ * A ready engine that has the model, its own deployment first; otherwise one on the same base that can load the
+ * adapter.
  */
 async function readyFor(
   ctx: Ctx,
@@ -90,13 +91,13 @@ async function readyFor(
   for (const row of ready) {
     const spec = specs.get(row.jobId ?? "");
     if (spec?.whole) {
-      // It answers as itself alone: neither as the base, nor with adapters.
+      // A full model serves only itself: neither its base nor adapters.
       if (spec.whole.name === name && spec.whole.artifact_id === resolved.adapter?.artifactId) return serving(row);
       continue;
     }
     if (!resolved.adapter) return serving(row);
     const adapter = spec?.adapters.find((one) => one.name === name);
-    // A checkpoint saved again after a resume has other files under the same name.
+    // A checkpoint that is saved again after a resume has different files under the same name.
     if (adapter?.artifact_id === resolved.adapter.artifactId) return serving(row);
     if (runtime.loaded.get(row.jobId ?? "")?.has(`${name} ${resolved.adapter.artifactId}`)) return serving(row);
   }
@@ -112,8 +113,8 @@ async function readyFor(
   return null;
 }
 
-/** Has a deployment of the model started, unless one is on its way. */
-async function seeToStart(
+/** Creates or wakes a deployment of the model, unless one is starting already. */
+async function requestStart(
   ctx: Ctx,
   runtime: Runtime,
   actor: Actor,
@@ -126,7 +127,7 @@ async function seeToStart(
       throw new AppError(
         "unavailable",
         "endpoint_failed",
-        `The endpoint of ${own.model} does not start: ${own.error ?? "see its job's log"}`,
+        `The endpoint of ${own.model} does not start: ${own.error ?? "see the log of its job"}`,
         { param: "model", retryAfterS: RETRY_FAILED_MS / 1000 },
       );
   } else if (own?.wanted === "running") return;

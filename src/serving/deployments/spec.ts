@@ -1,6 +1,6 @@
 /**
- * The frozen spec of a serve job: the base model, the tuned adapter and its run's newest checkpoints, all in one
- * process; or one whole model.
+ * The frozen spec of a serve job: the base model with the adapter and the newest checkpoints of its run in one process;
+ * or one full model.
  */
 import { eq } from "drizzle-orm";
 import { cardsOf } from "../../compute/hosts/cards.ts";
@@ -12,13 +12,13 @@ import { baseModelRef } from "../../models/base/service.ts";
 import { artifactProblem, getArtifact, listCheckpoints, resolveChatModel } from "../../models/tuned/service.ts";
 import { gpusForServing } from "./gpus.ts";
 
-/** Checkpoints loaded beside the tuned model; older ones are loaded when somebody asks for them. */
+/** Checkpoints loaded together with the fine-tuned model; older ones are loaded on request. */
 const MAX_CHECKPOINTS = 4;
 const MAX_NEW_TOKENS = 4096;
 
 /**
- * What to serve for `model`.
- * @throws AppError when the model is gone, its base is not ready, or its files are damaged
+ * The spec that serves `model`.
+ * @throws AppError when the model does not exist, its base is not ready, or its files are damaged
  */
 export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Promise<ServeSpec> {
   const resolved = await resolveChatModel(ctx, actor, model);
@@ -33,12 +33,13 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     const { artifactId, name } = resolved.adapter;
     await getArtifact(ctx, actor, artifactId);
     whole = { name, artifact_id: artifactId, input: "whole" };
-    wanted.length = 0; // each of its checkpoints is a model of the same size, which gets an endpoint of its own when it is asked for
+    // Each of its checkpoints is a model of the same size and gets its own endpoint on request.
+    wanted.length = 0;
   }
   for (const { name, artifactId } of wanted) {
     if (adapters.some((one) => one.name === name)) continue;
     const artifact = await getArtifact(ctx, actor, artifactId).catch((cause) => {
-      // The model itself must be whole; a checkpoint beside it may be gone.
+      // The model itself must exist; a checkpoint may have been deleted.
       if (name === resolved.adapter?.name) throw cause;
       return null;
     });
@@ -73,8 +74,8 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
       max_price_per_hour: null,
       provider: null,
     },
-    // Served until stopped: neither progress nor an end is expected, and the deployment itself counts the tries.
-    // On GPUs kernels are compiled before the first answer.
+    // Served until stopped: neither progress nor an end is expected, and the deployment counts the restarts.
+    // On GPUs, kernels are compiled before the first answer.
     limits: { queued_s: 86_400, no_progress_s: gpus ? 1800 : 120, total_s: 10 * 365 * 86_400, max_attempts: 1 },
   };
 }

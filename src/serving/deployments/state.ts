@@ -1,12 +1,11 @@
 /**
- * The state machine of a deployment: which moves are legal, and what to do next given what is wanted and what is so.
- * Pure.
+ * The state machine of a deployment: the legal moves, and the next step for a wanted and an actual state. Pure.
  */
 
 type DeploymentState = "starting" | "ready" | "asleep" | "stopping" | "stopped" | "failed";
 type Wanted = "running" | "asleep" | "stopped";
 
-/** Legal moves; everything else is a mistake in this program. */
+/** Legal moves; any other move is a bug. */
 export const MOVES: Record<DeploymentState, readonly DeploymentState[]> = {
   starting: ["starting", "ready", "stopping", "failed", "asleep", "stopped"],
   ready: ["starting", "stopping", "failed", "asleep", "stopped"],
@@ -20,31 +19,31 @@ export function canMove(from: DeploymentState, to: DeploymentState): boolean {
   return MOVES[from].includes(to);
 }
 
-/** What is known about a deployment at one moment. */
+/** The facts about a deployment at one moment. */
 export interface Facts {
   wanted: Wanted;
   state: DeploymentState;
-  /** The serve job: none was made yet, it is not over, or it is over. */
+  /** The serve job: not created yet, running or queued, or ended. */
   job: "none" | "live" | "over";
-  /** What the engine said: `healthy`, `gone` (repeatedly not there), or nothing that decides. */
+  /** The health of the engine: `healthy`, `gone` (repeatedly absent), or not decided yet. */
   engine: "healthy" | "gone" | "unknown";
-  /** Nobody asked for longer than the deployment stays awake. */
+  /** No request for longer than the deployment stays awake. */
   idle: boolean;
-  /** Too early for another start after a death. */
+  /** Too early for another start after a failure. */
   waiting: boolean;
-  /** Died too often in a row. */
+  /** Too many failures in a row. */
   exhausted: boolean;
 }
 
 /**
  * What to do next:
- * `launch` make a serve job · `ready` take requests · `sleep` nobody needs it · `stop` end the job ·
- * `rest` the job is over, as wanted · `died` the job ended or the engine vanished: count it and start again ·
- * `give_up` it died too often · `none`.
+ * `launch` create a serve job · `ready` accept requests · `sleep` it is idle · `stop` end the job ·
+ * `rest` the job ended, as wanted · `died` the job or the engine terminated: count it and restart ·
+ * `give_up` it terminated too often · `none`.
  */
 type Step = "none" | "launch" | "ready" | "sleep" | "stop" | "rest" | "died" | "give_up";
 
-/** The next step of a deployment; called again and again until nothing is left to do. */
+/** The next step of a deployment; called repeatedly until it returns `none`. */
 export function nextStep(facts: Facts): Step {
   return facts.wanted === "running" ? towardsRunning(facts) : towardsRest(facts, facts.wanted);
 }

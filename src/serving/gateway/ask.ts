@@ -1,13 +1,13 @@
 /**
- * Chat completions asked from inside the server on somebody's behalf: the very path their own requests take, limits and
- * usage rows included.
+ * Chat completions that the server sends on behalf of a user, through the same path as the user's own requests: limits
+ * and usage rows apply.
  */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { complete } from "./service.ts";
 
 /**
- * @returns a function that sends `body` (a chat completion request, not streamed) as `actor` @throws AppError as
- * clients get it
+ * @returns a function that sends `body` (a chat completion request, not streamed) as `actor`; it throws the AppError
+ * that clients get
  */
 export const askModel =
   (ctx: Ctx) =>

@@ -1,16 +1,16 @@
-/** Passes an engine's stream on to the client byte for byte, reading along only what the usage row needs. */
+/** Relays an engine's stream to the client byte for byte and reads from it only what the usage row needs. */
 import { type AccessWatch, accessEnded } from "../../accounts/auth/revocation.ts";
 import { AppError, errorBody } from "../../errors.ts";
-import { eventCutter, eventData } from "./sse.ts";
+import { eventData, eventSplitter } from "./sse.ts";
 
-/** What reading along found out. */
+/** What the relay read from a stream. */
 interface StreamFacts {
   promptTokens: number;
   completionTokens: number;
   finish: string | null;
-  /** Monotonic milliseconds when the first content was passed on. */
+  /** Monotonic milliseconds when the first content was relayed. */
   firstContentAt: number | null;
-  /** Milliseconds spent here rather than waiting for the engine. */
+  /** Milliseconds spent in this server, without waiting for the engine. */
   busyMs: number;
 }
 
@@ -20,41 +20,47 @@ interface Chunk {
   choices?: { delta?: { content?: unknown; tool_calls?: unknown }; text?: unknown; finish_reason?: string | null }[];
 }
 
+/** The engine's name of a model and the one that the client sent. */
+export interface Rename {
+  from: string;
+  to: string;
+}
+
 interface RelayOptions {
-  /** Pass the usage chunk on: only when the client asked for it. */
+  /** Relay the usage chunk: only when the client asked for it. */
   keepUsage: boolean;
-  /** The engine's name of the model and the one the client sent, when they differ. */
-  rename: { from: string; to: string } | null;
+  /** Set when the names differ. */
+  rename: Rename | null;
   now: () => number;
-  /** The client's access: when it ends, so does the stream, and nothing more is passed on. */
+  /** The client's access: when it ends, the stream ends, and nothing more is relayed. */
   access: AccessWatch;
   /** Stops the engine: the client disconnected or its access ended. */
   abort: () => void;
-  /** Called once when it is over. */
+  /** Called once, when the stream ends. */
   done: (facts: StreamFacts, how: StreamEnd) => void;
 }
 
-/** How a stream ended. `error`: the engine failed in mid-stream. `left`: the client disconnected. */
+/** How a stream ended. `error`: the engine failed mid-stream. `left`: the client disconnected. */
 export type StreamEnd = "whole" | "error" | "left" | "access_ended";
 
 const encoder = new TextEncoder();
 
-/** An error as the clients of the API expect it in a stream; they raise it. */
+/** An error event in the form that OpenAI clients expect; they raise it. */
 function errorEvent(error: AppError): Uint8Array {
   return encoder.encode(`data: ${JSON.stringify(errorBody(error))}\n\n`);
 }
 
-/** A text replacement that cannot touch what is inside JSON strings: there, quotes are always escaped. */
-export function renameModel(text: string, rename: { from: string; to: string } | null): string {
+/** Replaces the model name in JSON text. It cannot match inside a JSON string, where quotes are always escaped. */
+export function renameModel(text: string, rename: Rename | null): string {
   if (!rename) return text;
   const { from, to } = { from: JSON.stringify(rename.from), to: JSON.stringify(rename.to) };
   return text.replace(`"model":${from}`, () => `"model":${to}`).replace(`"model": ${from}`, () => `"model": ${to}`);
 }
 
-/** The client's stream for an engine's stream. */
+/** The stream that the client gets for an engine's stream. */
 export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOptions): ReadableStream<Uint8Array> {
   const reader = source.getReader();
-  const cutter = eventCutter();
+  const splitter = eventSplitter();
   const decoder = new TextDecoder();
   const facts: StreamFacts = { promptTokens: 0, completionTokens: 0, finish: null, firstContentAt: null, busyMs: 0 };
   let over = false;
@@ -68,7 +74,7 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
     options.done(facts, how);
   };
 
-  /** Reads along in one event; returns the bytes to pass on, or null to keep it back. */
+  /** Reads one event; returns the bytes to relay, or null to drop it. */
   const pass = (event: Uint8Array): Uint8Array | null => {
     const text = decoder.decode(event);
     const data = eventData(text);
@@ -94,7 +100,7 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
 
   return new ReadableStream<Uint8Array>({
     start(controller) {
-      // Not left to the next pull: a client that reads slowly, or an engine that thinks, would keep the stream open.
+      // Not in the next pull: a client that reads slowly, or an engine that computes, would keep the stream open.
       onEnd = () => {
         if (over || !access.ended) return;
         options.abort();
@@ -114,15 +120,15 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
           if (over) return;
           const began = options.now();
           if (done) {
-            const rest = cutter.rest();
+            const rest = splitter.rest();
             if (rest) controller.enqueue(rest);
-            if (!sawEnd && facts.finish !== "error") controller.enqueue(errorEvent(brokenOff()));
+            if (!sawEnd && facts.finish !== "error") controller.enqueue(errorEvent(engineStopped()));
             finish(sawEnd ? "whole" : "error");
             controller.close();
             return;
           }
           let passed = false;
-          for (const event of cutter.feed(value)) {
+          for (const event of splitter.feed(value)) {
             const bytes = pass(event);
             if (!bytes) continue;
             passed = true;
@@ -134,7 +140,7 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
       } catch (cause) {
         if (over) return;
         finish("error");
-        controller.enqueue(errorEvent(brokenOff(cause)));
+        controller.enqueue(errorEvent(engineStopped(cause)));
         controller.close();
       }
     },
@@ -146,14 +152,12 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
   });
 }
 
-function brokenOff(cause?: unknown): AppError {
+function engineStopped(cause?: unknown): AppError {
   return new AppError(
     "unavailable",
     "engine_failed",
     "The model's engine stopped in the middle of this answer. Try again.",
-    {
-      cause,
-    },
+    { cause },
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * Reads a completion request: checks what the gateway itself needs, leaves every other field as the client wrote it.
+ * Reads a completion request: checks the fields that the gateway uses and leaves every other field unchanged.
  */
 import { AppError } from "../../errors.ts";
 import { bodyTooLarge, readBytes } from "../../lib/body.ts";
@@ -7,17 +7,17 @@ import { parseJson } from "../../lib/text/json.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
 
 const BACKSLASH = 0x5c;
-/** Largest request body in bytes; the engine takes no more either. */
+/** Largest request body in bytes; the engine has the same limit. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 export type Endpoint = "chat/completions" | "completions";
 
 /** A checked request. */
 export interface CompletionRequest {
-  /** As the client wrote it; the answer carries the same. */
+  /** As the client wrote it; the answer has the same value. */
   model: string;
   stream: boolean;
-  /** The client asked for the usage chunk itself. */
+  /** The client asked for the usage chunk. */
   wantsUsage: boolean;
   body: Record<string, unknown>;
 }
@@ -30,7 +30,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
- * The body as bytes, never more than the limit in memory.
+ * The body as bytes; at most the limit is held in memory.
  * @throws AppError `request_too_large`
  */
 export const readBody = (request: Request): Promise<Uint8Array> =>
@@ -43,18 +43,18 @@ export const readBody = (request: Request): Promise<Uint8Array> =>
 export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): CompletionRequest {
   const body = parseJson(bytes);
   if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
-  // Only an escape can bring such text; without one the body need not be walked.
+  // Only an escape sequence can produce malformed text; without one there is nothing to check.
   if (bytes.includes(BACKSLASH)) checkText(body);
   const { model, stream, stream_options: options } = body;
   if (typeof model !== "string" || model === "" || model.length > 400)
-    throw invalid("invalid_model", "Say which model: `model` must be its id, as GET /v1/models lists it.", "model");
+    throw invalid("invalid_model", "`model` must be the id of a model, as GET /v1/models lists it.", "model");
   if (stream !== undefined && stream !== null && typeof stream !== "boolean")
     throw invalid("invalid_value", "`stream` must be true or false.", "stream");
   if (options !== undefined && options !== null && !isObject(options))
     throw invalid("invalid_value", "`stream_options` must be an object.", "stream_options");
   if (endpoint === "chat/completions") checkMessages(body.messages);
   else if (typeof body.prompt !== "string" && !(Array.isArray(body.prompt) && body.prompt.length > 0))
-    throw invalid("invalid_value", "`prompt` must be a text or a list.", "prompt");
+    throw invalid("invalid_value", "`prompt` must be a string or a list that is not empty.", "prompt");
   return {
     model,
     stream: stream === true,
@@ -71,7 +71,7 @@ function checkMessages(messages: unknown): void {
       throw invalid("invalid_value", `Message ${n} must be an object with a \`role\`.`, `messages.${n}.role`);
 }
 
-/** The body for the engine: its own name of the model, and always with usage, because that is what gets counted. */
+/** The body for the engine: with the engine's name of the model, and always with usage, which is recorded. */
 export function engineBody(request: CompletionRequest, name: string): string {
   const body: Record<string, unknown> = { ...request.body, model: name };
   if (request.stream)

@@ -1,20 +1,21 @@
-/** Cuts a stream of server-sent events at the blank lines between them, without changing a byte. */
+/** Splits a stream of server-sent events at the blank lines between them, without changing a byte. */
 
 const LF = 10;
 const CR = 13;
-/** One event of an engine is never this long; more means something is wrong. */
+/** Longest event of an engine in bytes; a longer one is an error. */
 const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 
 /**
- * A cutter: give it pieces as they come, get back whole events with their closing blank line.
- * @returns `feed` (whole events so far) and `rest` (what is left when the stream ends)
+ * An incremental splitter.
+ * @returns `feed` takes the next piece and returns the complete events, each with its closing blank line; `rest`
+ * returns what is left when the stream ends
  */
-export function eventCutter(): { feed(piece: Uint8Array): Uint8Array[]; rest(): Uint8Array | null } {
+export function eventSplitter(): { feed(piece: Uint8Array): Uint8Array[]; rest(): Uint8Array | null } {
   let waiting: Uint8Array | null = null;
   return {
     feed(piece) {
       const bytes: Uint8Array = waiting ? Buffer.concat([waiting, piece]) : piece;
-      // A blank line may straddle two pieces: look again from a little before the seam.
+      // A blank line may span two pieces: search from shortly before the boundary.
       let at = waiting ? Math.max(0, waiting.length - 3) : 0;
       let start = 0;
       const events: Uint8Array[] = [];

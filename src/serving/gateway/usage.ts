@@ -1,6 +1,6 @@
-/** Usage rows of requests: gathered in memory and written in batches, so that no answer waits for the disk. */
+/** Usage rows of requests: buffered in memory and written in batches, so that no answer waits for the disk. */
 import { sql } from "drizzle-orm";
-import type { Ctx } from "../../ctx.ts";
+import { type Ctx, perContext } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import type { inference } from "../../db/schema/gateway.ts";
 
@@ -8,62 +8,53 @@ type UsageRow = typeof inference.$inferInsert;
 
 const FLUSH_MS = 500;
 /**
- * Small batches: a write holds up the answers under way for as long as its rows take, 16 rows about a third of a
+ * Small batches: a write delays the answers in progress for as long as its rows take; 16 rows take about a third of a
  * millisecond.
  */
 const FLUSH_ROWS = 16;
-/** Rows kept while the database does not take them; beyond that the oldest go, with a word in the log. */
+/** Rows kept while the database does not accept them; beyond that the oldest are dropped, and the log says so. */
 const MAX_WAITING = 50_000;
 
-interface Gathered {
+interface UsageBuffer {
   rows: UsageRow[];
   timer: ReturnType<typeof setTimeout> | null;
   writing: Promise<void>;
 }
-const gathered = new WeakMap<Ctx, Gathered>();
+const bufferOf = perContext((): UsageBuffer => ({ rows: [], timer: null, writing: Promise.resolve() }));
 
-function gatheredOf(ctx: Ctx): Gathered {
-  let found = gathered.get(ctx);
-  if (!found) {
-    found = { rows: [], timer: null, writing: Promise.resolve() };
-    gathered.set(ctx, found);
-  }
-  return found;
-}
-
-/** Takes a row; it is in the database about half a second later. */
+/** Buffers a row; it is in the database about half a second later. */
 export function recordUsage(ctx: Ctx, row: UsageRow): void {
-  const all = gatheredOf(ctx);
-  all.rows.push(row);
-  if (all.rows.length >= FLUSH_ROWS) void flushUsage(ctx);
+  const buffer = bufferOf(ctx);
+  buffer.rows.push(row);
+  if (buffer.rows.length >= FLUSH_ROWS) void flushUsage(ctx);
   else
-    all.timer ??= setTimeout(() => {
-      all.timer = null;
+    buffer.timer ??= setTimeout(() => {
+      buffer.timer = null;
       void flushUsage(ctx);
     }, FLUSH_MS);
 }
 
 /**
- * Writes what is gathered; call it before the server stops. Never throws: rows that were not taken wait for the next
- * time.
+ * Writes the buffered rows; call it before the server stops. Never throws: rows that could not be written stay in the
+ * buffer.
  */
 export function flushUsage(ctx: Ctx): Promise<void> {
-  const all = gatheredOf(ctx);
-  if (all.timer) clearTimeout(all.timer);
-  all.timer = null;
-  all.writing = all.writing.then(async () => {
-    const rows = all.rows.splice(0);
+  const buffer = bufferOf(ctx);
+  if (buffer.timer) clearTimeout(buffer.timer);
+  buffer.timer = null;
+  buffer.writing = buffer.writing.then(async () => {
+    const rows = buffer.rows.splice(0);
     if (rows.length === 0) return;
     try {
       await writeRows(ctx, rows);
     } catch (cause) {
-      const lost = Math.max(0, rows.length + all.rows.length - MAX_WAITING);
-      all.rows.unshift(...rows.slice(lost));
-      ctx.log("error", "usage rows not written, they are kept for the next try", { rows: rows.length, lost, cause });
-      if (!ctx.signal.aborted) all.timer ??= setTimeout(() => void flushUsage(ctx), FLUSH_MS * 10);
+      const lost = Math.max(0, rows.length + buffer.rows.length - MAX_WAITING);
+      buffer.rows.unshift(...rows.slice(lost));
+      ctx.log("error", "usage rows not written; they are kept and written again", { rows: rows.length, lost, cause });
+      if (!ctx.signal.aborted) buffer.timer ??= setTimeout(() => void flushUsage(ctx), FLUSH_MS * 10);
     }
   });
-  return all.writing;
+  return buffer.writing;
 }
 
 async function writeRows(ctx: Ctx, rows: UsageRow[]): Promise<void> {

@@ -1,5 +1,4 @@
-/** The list of deployments: what is serving, and what sleeps. */
-
+/** The list of deployments with their states. */
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatDuration } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
@@ -51,15 +50,15 @@ const LIST: ListKind<DeploymentView> = {
   empty: () => (
     <Empty
       icon="deploy"
-      title="Nothing is deployed"
+      title="No deployments"
       action={
         <a class="button" href="/models">
-          See the models
+          View models
         </a>
       }
     >
-      A deployment gives a model an endpoint that any OpenAI client can use. It sleeps when nobody asks, and wakes with
-      the next request. Tuned models also get one by themselves when they are first called.
+      A deployment serves a model behind an endpoint for any OpenAI client. It sleeps when idle and wakes with the next
+      request. The first request to a fine-tuned model creates one automatically.
     </Empty>
   ),
 };

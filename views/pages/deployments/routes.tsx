@@ -1,4 +1,4 @@
-/** Pages of deployments: the list with the one-click form, and one endpoint with its numbers. */
+/** Pages of deployments: the list with the deploy form, and one deployment with its statistics. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -29,83 +29,79 @@ const SleepForm = v.object({
   idle_minutes: v.pipe(v.string(), v.regex(/^\d{1,6}$/, "must be a whole number of minutes"), v.transform(Number)),
 });
 
-export const deploymentsPages = (ctx: Ctx) => {
-  const props = async (actor: Actor, { after, q }: v.InferOutput<typeof ListQuery>) => ({
-    ...listed(await listDeployments(ctx, actor, { after, search: q, limit: PAGE }), PAGE),
-    models: (await listModels(ctx, actor)).map((row) => row.id),
-  });
+/** A request as a handler sees it. */
+interface Visit {
+  request: Request;
+  actor: Actor;
+}
+type VisitOf = Visit & { params: v.InferOutput<typeof Id> };
 
+async function listProps(ctx: Ctx, actor: Actor, { after, q }: v.InferOutput<typeof ListQuery>) {
+  const page = listed(await listDeployments(ctx, actor, { after, search: q, limit: PAGE }), PAGE);
+  return { ...page, models: (await listModels(ctx, actor)).map((row) => row.id) };
+}
+
+const handlers = (ctx: Ctx) => ({
+  async list({ request, actor, query }: Visit & { query: v.InferOutput<typeof ListQuery> }) {
+    const props = await listProps(ctx, actor, query);
+    return html(pageOf(ctx, request, actor), <DeploymentsPage {...props} />, {
+      fragments: { deployments: () => <DeploymentList {...props} /> },
+    });
+  },
+
+  async create({ request, actor, body }: Visit & { body: v.InferOutput<typeof DeployForm> }) {
+    try {
+      const created = await createDeployment(ctx, actor, { model: body.model });
+      return redirect(request, `/deployments/${created.id}`, "Deployment created. The engine is starting.");
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === "internal") throw error;
+      const props = await listProps(ctx, actor, { after: "", q: "" });
+      return html(pageOf(ctx, request, actor), <DeploymentsPage {...props} error={error.message} />, {
+        status: ERROR_TABLE[error.kind].status,
+      });
+    }
+  },
+
+  async show({ request, actor, params }: VisitOf) {
+    const page = pageOf(ctx, request, actor);
+    const props = {
+      deployment: await getDeployment(ctx, actor, params.id),
+      stats: await deploymentStats(ctx, actor, params.id),
+      baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
+    };
+    return html(page, <DeploymentPage {...props} />, { fragments: { state: () => <DeploymentState {...props} /> } });
+  },
+
+  async update({ request, actor, params, body }: VisitOf & { body: v.InferOutput<typeof SleepForm> }) {
+    await updateDeployment(ctx, actor, params.id, { idleAfterS: body.idle_minutes * 60 });
+    return redirect(request, `/deployments/${params.id}`, "Saved.");
+  },
+
+  async start({ request, actor, params }: VisitOf) {
+    await startDeployment(ctx, actor, params.id);
+    return redirect(request, `/deployments/${params.id}`);
+  },
+
+  async stop({ request, actor, params }: VisitOf) {
+    await stopDeployment(ctx, actor, params.id);
+    return redirect(request, `/deployments/${params.id}`);
+  },
+
+  async delete({ request, actor, params }: VisitOf) {
+    await deleteDeployment(ctx, actor, params.id);
+    return redirect(request, "/deployments", "Deployment deleted.");
+  },
+});
+
+export const deploymentsPages = (ctx: Ctx) => {
+  const route = handlers(ctx);
   return new Elysia({ name: "deployments.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get(
-      "/deployments",
-      async ({ request, actor, query }) => {
-        const of = await props(actor, query);
-        return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} />, {
-          fragments: { deployments: () => <DeploymentList {...of} /> },
-        });
-      },
-      { query: ListQuery },
-    )
-    .post(
-      "/deployments",
-      async ({ request, actor, body }) => {
-        try {
-          const made = await createDeployment(ctx, actor, { model: body.model });
-          return redirect(request, `/deployments/${made.id}`, "Deployed. The engine is starting.");
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind === "internal") throw error;
-          const of = await props(actor, { after: "", q: "" });
-          return html(pageOf(ctx, request, actor), <DeploymentsPage {...of} error={error.message} />, {
-            status: ERROR_TABLE[error.kind].status,
-          });
-        }
-      },
-      { body: DeployForm },
-    )
-    .get(
-      "/deployments/:id",
-      async ({ request, actor, params }) => {
-        const page = pageOf(ctx, request, actor);
-        const of = {
-          deployment: await getDeployment(ctx, actor, params.id),
-          stats: await deploymentStats(ctx, actor, params.id),
-          baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
-        };
-        return html(page, <DeploymentPage {...of} />, { fragments: { state: () => <DeploymentState {...of} /> } });
-      },
-      { params: Id },
-    )
-    .post(
-      "/deployments/:id",
-      async ({ request, actor, params, body }) => {
-        await updateDeployment(ctx, actor, params.id, { idleAfterS: body.idle_minutes * 60 });
-        return redirect(request, `/deployments/${params.id}`, "Saved.");
-      },
-      { params: Id, body: SleepForm },
-    )
-    .post(
-      "/deployments/:id/start",
-      async ({ request, actor, params }) => {
-        await startDeployment(ctx, actor, params.id);
-        return redirect(request, `/deployments/${params.id}`);
-      },
-      { params: Id },
-    )
-    .post(
-      "/deployments/:id/stop",
-      async ({ request, actor, params }) => {
-        await stopDeployment(ctx, actor, params.id);
-        return redirect(request, `/deployments/${params.id}`);
-      },
-      { params: Id },
-    )
-    .post(
-      "/deployments/:id/delete",
-      async ({ request, actor, params }) => {
-        await deleteDeployment(ctx, actor, params.id);
-        return redirect(request, "/deployments", "The deployment is deleted.");
-      },
-      { params: Id },
-    );
+    .get("/deployments", route.list, { query: ListQuery })
+    .post("/deployments", route.create, { body: DeployForm })
+    .get("/deployments/:id", route.show, { params: Id })
+    .post("/deployments/:id", route.update, { params: Id, body: SleepForm })
+    .post("/deployments/:id/start", route.start, { params: Id })
+    .post("/deployments/:id/stop", route.stop, { params: Id })
+    .post("/deployments/:id/delete", route.delete, { params: Id });
 };

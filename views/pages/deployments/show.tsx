@@ -1,4 +1,4 @@
-/** One deployment: is it serving, how fast, for whom; its address and key snippet. */
+/** One deployment: state, statistics, example request, settings. */
 import type { DeploymentStats, WindowStats } from "../../../src/insights/analytics/model.ts";
 import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
@@ -19,32 +19,35 @@ interface DeploymentProps {
 const ms = (value: number | null) =>
   value === null ? "–" : value < 10 ? `${value.toFixed(1)} ms` : formatDuration(value / 1000);
 
-const WORDS: Record<DeploymentView["state"], string> = {
-  starting: "The engine is starting: the model is being loaded. Requests wait for it.",
-  ready: "Serving. Requests are answered right away.",
-  asleep: "Asleep to leave the machine to others. The next request wakes it, which takes some seconds.",
-  stopping: "Stopping.",
-  stopped: "Stopped. Requests are refused until it is started again.",
-  failed: "The engine failed several times in a row and was given up.",
+const EXPLANATIONS: Record<DeploymentView["state"], string> = {
+  starting: "The engine is starting and loads the model. Requests wait until it is ready.",
+  ready: "Requests are answered immediately.",
+  asleep: "Idle; its resources are free for other work. The next request wakes it, which takes a few seconds.",
+  stopping: "The engine is stopping.",
+  stopped: "Requests are refused until it is started again.",
+  failed: "The engine failed repeatedly. Start the deployment to try again.",
 };
 
 function Windows({ stats }: Pick<DeploymentProps, "stats">) {
   const rows: { name: string; of: (window: WindowStats) => string }[] = [
     { name: "Requests", of: (w) => formatInteger(w.requests) },
     { name: "Errors", of: (w) => formatInteger(w.errors) },
-    { name: "Time to answer, p50 / p95", of: (w) => `${ms(w.latency_ms.p50)} / ${ms(w.latency_ms.p95)}` },
-    { name: "To the first token, p50 / p95", of: (w) => `${ms(w.first_token_ms.p50)} / ${ms(w.first_token_ms.p95)}` },
-    { name: "Added by this server, p50", of: (w) => ms(w.overhead_ms.p50) },
-    { name: "Tokens in / out", of: (w) => `${formatCount(w.prompt_tokens)} / ${formatCount(w.completion_tokens)}` },
+    { name: "Latency, p50 / p95", of: (w) => `${ms(w.latency_ms.p50)} / ${ms(w.latency_ms.p95)}` },
+    { name: "Time to first token, p50 / p95", of: (w) => `${ms(w.first_token_ms.p50)} / ${ms(w.first_token_ms.p95)}` },
+    { name: "Gateway overhead, p50", of: (w) => ms(w.overhead_ms.p50) },
+    {
+      name: "Input / output tokens",
+      of: (w) => `${formatCount(w.prompt_tokens)} / ${formatCount(w.completion_tokens)}`,
+    },
   ];
   return (
     <Table
       still
-      label="Use and speed"
+      label="Usage and latency"
       rows={rows}
       rowId={(row) => row.name}
       columns={[
-        { key: "name", label: "Use and speed", name: true, render: (row) => row.name },
+        { key: "name", label: "Usage and latency", name: true, render: (row) => row.name },
         { key: "hour", label: "Last hour", end: true, render: (row) => row.of(stats.last_hour) },
         { key: "day", label: "Last day", end: true, render: (row) => row.of(stats.last_day) },
       ]}
@@ -58,30 +61,33 @@ export function DeploymentState({ deployment, stats }: DeploymentProps) {
   return (
     <div id="state" class="stack" {...liveOn(url, "deployments")}>
       {deployment.error ? (
-        <Notice kind="bad" title={deployment.state === "failed" ? "The endpoint failed" : "The engine had trouble"}>
+        <Notice
+          kind="bad"
+          title={deployment.state === "failed" ? "The endpoint failed" : "The engine reported an error"}
+        >
           <span class="wrap-any">{deployment.error}</span>
         </Notice>
       ) : null}
       <div class="row">
         <StateBadge state={deployment.state} />
-        <span class="muted">{WORDS[deployment.state]}</span>
+        <span class="muted">{EXPLANATIONS[deployment.state]}</span>
       </div>
       <Stats>
         <Stat
           label="Requests, last hour"
           big
-          note={<Sparkline label="Requests by the minute" values={stats.minutes.map((m) => m.requests)} />}
+          note={<Sparkline label="Requests per minute" values={stats.minutes.map((m) => m.requests)} />}
         >
           {formatInteger(hour.requests)}
         </Stat>
-        <Stat label="Time to answer, p50" note={`p95: ${ms(hour.latency_ms.p95)}`}>
+        <Stat label="Latency, p50" note={`p95: ${ms(hour.latency_ms.p95)}`}>
           {ms(hour.latency_ms.p50)}
         </Stat>
-        <Stat label="Tokens a second">{formatNumber(hour.tokens_per_second)}</Stat>
-        <Stat label="Errors" note={`${formatInteger(hour.left)} left early`}>
+        <Stat label="Tokens per second">{formatNumber(hour.tokens_per_second)}</Stat>
+        <Stat label="Errors" note={`${formatInteger(hour.left)} client disconnects`}>
           {formatInteger(hour.errors)}
         </Stat>
-        <Stat label="Active now">{deployment.active_requests}</Stat>
+        <Stat label="Active requests">{deployment.active_requests}</Stat>
       </Stats>
       <Windows stats={stats} />
     </div>
@@ -104,8 +110,8 @@ function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
           action={`${at}/stop`}
           label="Stop"
           title={`Stop ${deployment.name}?`}
-          lost="Requests to it are refused until you start it again. Nothing else is lost."
-          verb="Stop the deployment"
+          lost="Requests are refused until you start it again. Nothing is deleted."
+          verb="Stop deployment"
         />
       )}
       {broken ? null : (
@@ -130,19 +136,19 @@ export function DeploymentPage(props: DeploymentProps) {
       <div class="stack loose">
         <DeploymentState {...props} />
         <section class="stack tight">
-          <h2>Call it</h2>
+          <h2>Example request</h2>
           <Snippet
             label="curl"
             text={`curl ${baseUrl}/v1/chat/completions \\\n  -H "Authorization: Bearer ftl-…" -H "Content-Type: application/json" \\\n  -d '${message}'`}
           />
           <p class="small muted">
-            Put an API key in the place of <code>ftl-…</code>. <a href="/settings">Make one in Settings</a>.
+            Replace <code>ftl-…</code> with an API key. <a href="/settings">Create one in Settings</a>.
           </p>
         </section>
         <div class="columns">
           <section class="panel">
             <header>
-              <h2>About</h2>
+              <h2>Details</h2>
             </header>
             <div class="body">
               <KeyValue
@@ -150,25 +156,27 @@ export function DeploymentPage(props: DeploymentProps) {
                   ["Model", <a href={`/models/${encodeURIComponent(deployment.model)}`}>{deployment.model}</a>],
                   ["Base model", deployment.base_model],
                   [
-                    "Made",
+                    "Created",
                     <Time at={deployment.created_at * 1000} />,
                     deployment.on_demand ? "By a first request" : undefined,
                   ],
                   ["Last request", <Time at={deployment.last_request_at ? deployment.last_request_at * 1000 : null} />],
-                  ["Health seen", <Time at={deployment.healthy_at ? deployment.healthy_at * 1000 : null} />],
+                  ["Last health check", <Time at={deployment.healthy_at ? deployment.healthy_at * 1000 : null} />],
                   ["Restarts", formatInteger(deployment.restarts)],
-                  deployment.job_id ? ["Engine", <a href={`/jobs/${deployment.job_id}`}>{deployment.job_id}</a>] : null,
+                  deployment.job_id
+                    ? ["Engine job", <a href={`/jobs/${deployment.job_id}`}>{deployment.job_id}</a>]
+                    : null,
                 ]}
               />
             </div>
           </section>
           <section class="panel">
             <header>
-              <h2>Sleep</h2>
+              <h2>Sleep when idle</h2>
             </header>
             <form class="body form" method="post" action={`/deployments/${deployment.id}`}>
               <div class="field">
-                <label for="idle">Sleep after so many minutes without a request (0 = never)</label>
+                <label for="idle">Minutes without a request until it sleeps (0 = never)</label>
                 <input
                   id="idle"
                   name="idle_minutes"
@@ -190,11 +198,11 @@ export function DeploymentPage(props: DeploymentProps) {
           <ConfirmForm
             id="delete"
             action={`/deployments/${deployment.id}/delete`}
-            label="Delete this deployment"
+            label="Delete deployment"
             buttonClass="button danger"
             title={`Delete ${deployment.name}?`}
-            lost="Its engine stops. The model itself, and the numbers of its use, stay."
-            verb="Delete the deployment"
+            lost="The engine stops. The model and its usage records are kept."
+            verb="Delete deployment"
           />
         </div>
       </div>

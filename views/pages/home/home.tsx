@@ -1,5 +1,5 @@
 /**
- * `/`: what is going on? Running work, what needs me, endpoints, machines; for a new user the road to a first model.
+ * `/`: running work, what needs attention, deployments and hosts; for a new user the steps to a first model.
  */
 import type { VNode } from "preact";
 import type { HostView } from "../../../src/compute/hosts/service.ts";
@@ -24,10 +24,11 @@ import { liveOn } from "../../parts/table.tsx";
 import { Progress, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
 import { doing, progressOf, timeLeft } from "../jobs/describe.ts";
 
-interface Road {
+/** Which of the first steps are done. */
+interface FirstSteps {
   data: boolean;
   job: boolean;
-  /** A tuned model exists: the road is behind. */
+  /** A fine-tuned model exists: all steps are done. */
   model: boolean;
 }
 
@@ -38,26 +39,26 @@ interface HomeProps {
   deployments: DeploymentView[];
   hosts: HostView[];
   summary: HomeSummary;
-  /** USD since the first of the month. */
+  /** USD since the first day of the month. */
   monthUsd: number;
-  road: Road;
+  firstSteps: FirstSteps;
 }
 
 const jobPath = (job: JobRow) => `/jobs/${encodeURIComponent(job.id)}`;
 
-function RoadPanel({ road }: { road: Road }) {
-  const now = road.job ? 3 : road.data ? 2 : 1;
+function FirstStepsPanel({ steps }: { steps: FirstSteps }) {
+  const now = steps.job ? 3 : steps.data ? 2 : 1;
   const state = (step: number, done: boolean) => (done ? "done" : step === now ? "now" : undefined);
   return (
-    <section aria-labelledby="road-title" class="stack tight">
-      <h2 id="road-title">Your first tuned model, in three steps</h2>
-      <ol class="road">
-        <li class={state(1, road.data)}>
-          <h3>Bring data</h3>
-          <p>Examples of good answers. Ours teaches a small model to file bank messages as strict JSON.</p>
-          {road.data ? (
+    <section aria-labelledby="first-steps-title" class="stack tight">
+      <h2 id="first-steps-title">Your first fine-tuned model in three steps</h2>
+      <ol class="first-steps">
+        <li class={state(1, steps.data)}>
+          <h3>Add data</h3>
+          <p>Upload examples of good answers. The sample dataset teaches a model to classify bank messages as JSON.</p>
+          {steps.data ? (
             <a class="button" href="/datasets">
-              See your data
+              View datasets
             </a>
           ) : (
             <>
@@ -67,25 +68,26 @@ function RoadPanel({ road }: { road: Road }) {
                 </button>
               </form>
               <a class="small" href="/datasets">
-                or upload your own
+                Upload your own
               </a>
             </>
           )}
         </li>
-        <li class={state(2, road.job)}>
+        <li class={state(2, steps.job)}>
           <h3>Fine-tune</h3>
           <p>
-            Three choices; the numbers are worked out for you. A few minutes on this machine, no graphics card needed.
+            Choose a model and a dataset; hyperparameters are set automatically. It takes a few minutes and needs no
+            GPU.
           </p>
           {now >= 2 ? (
             <a class={now === 2 ? "button primary" : "button"} href={now === 2 ? "/jobs/new" : "/jobs"}>
-              {now === 2 ? "Start a job" : "See your job"}
+              {now === 2 ? "Start a job" : "View jobs"}
             </a>
           ) : null}
         </li>
-        <li class={state(3, road.model)}>
-          <h3>Compare and ship</h3>
-          <p>Before and after side by side, then one click makes an endpoint that speaks OpenAI's API.</p>
+        <li class={state(3, steps.model)}>
+          <h3>Compare and deploy</h3>
+          <p>Compare the model before and after training, then deploy it behind an OpenAI-compatible endpoint.</p>
         </li>
       </ol>
     </section>
@@ -96,9 +98,9 @@ function Running({ running }: Pick<HomeProps, "running">) {
   return (
     <section class="panel" aria-labelledby="running-title">
       <header>
-        <h2 id="running-title">Running now</h2>
+        <h2 id="running-title">Active jobs</h2>
         <a class="small" href="/jobs?state=active">
-          All active jobs
+          View all
         </a>
       </header>
       {running.length ? (
@@ -134,8 +136,8 @@ function Running({ running }: Pick<HomeProps, "running">) {
           })}
         </ul>
       ) : (
-        <Empty icon="jobs" title="Nothing is running" slim>
-          The machine is free.
+        <Empty icon="jobs" title="No active jobs" slim>
+          Jobs that you start appear here.
         </Empty>
       )}
     </section>
@@ -147,7 +149,7 @@ function Needs({ attention }: Pick<HomeProps, "attention">) {
   return (
     <section class="panel" aria-labelledby="needs-title">
       <header>
-        <h2 id="needs-title">Needs you</h2>
+        <h2 id="needs-title">Needs attention</h2>
       </header>
       <ul class="lines-list">
         {attention.map((one) => (
@@ -170,7 +172,7 @@ function Needs({ attention }: Pick<HomeProps, "attention">) {
               </div>
             </div>
             <a class="button small" href={one.href}>
-              {one.act}
+              {one.action}
             </a>
           </li>
         ))}
@@ -187,15 +189,15 @@ client.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=file
   return (
     <section class="panel" aria-labelledby="openai-title">
       <header>
-        <h2 id="openai-title">Code written for OpenAI works here</h2>
+        <h2 id="openai-title">Use your OpenAI code</h2>
         <a class="small" href="/settings">
-          Make an API key
+          Create an API key
         </a>
       </header>
       <div class="body stack">
         <p class="muted">
-          Files, fine-tuning jobs, checkpoints, models and chat: change the base URL and the key, keep the rest. The{" "}
-          <a href="/docs">API reference</a> has every call.
+          Change the base URL and the API key; files, fine-tuning jobs, checkpoints, models and chat work unchanged. The{" "}
+          <a href="/docs">API reference</a> lists every request.
         </p>
         <Snippet label="Python with OpenAI's client" text={code} />
       </div>
@@ -208,7 +210,7 @@ function Recent({ recent }: Pick<HomeProps, "recent">) {
   return (
     <section class="panel" aria-labelledby="recent-title">
       <header>
-        <h2 id="recent-title">Finished lately</h2>
+        <h2 id="recent-title">Recently finished</h2>
         <a class="small" href="/jobs">
           All jobs
         </a>
@@ -238,7 +240,7 @@ function Endpoints({ deployments, summary }: Pick<HomeProps, "deployments" | "su
       <header>
         <h2 id="endpoints-title">Deployments</h2>
         <a class="small" href="/deployments">
-          All
+          All deployments
         </a>
       </header>
       {deployments.length ? (
@@ -253,10 +255,10 @@ function Endpoints({ deployments, summary }: Pick<HomeProps, "deployments" | "su
                   <span class="xs muted">
                     {one.last_request_at ? (
                       <>
-                        last asked <Time at={one.last_request_at * 1000} />
+                        last request <Time at={one.last_request_at * 1000} />
                       </>
                     ) : (
-                      "not asked yet"
+                      "no requests yet"
                     )}
                   </span>
                 </div>
@@ -266,12 +268,12 @@ function Endpoints({ deployments, summary }: Pick<HomeProps, "deployments" | "su
           </ul>
           <footer class="xs muted">
             {plural(summary.last_day.requests, "request")} in the last day, {plural(summary.last_day.errors, "error")},{" "}
-            {formatCount(summary.last_day.completion_tokens)} tokens answered
+            {formatCount(summary.last_day.completion_tokens)} tokens generated
           </footer>
         </>
       ) : (
         <Empty icon="deploy" title="No deployments" slim>
-          A tuned model becomes an endpoint with one click on its page.
+          Deploy a fine-tuned model from its page.
         </Empty>
       )}
     </section>
@@ -282,7 +284,7 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
   return (
     <section class="panel" aria-labelledby="hosts-title">
       <header>
-        <h2 id="hosts-title">Machines</h2>
+        <h2 id="hosts-title">Hosts</h2>
         <a class="small" href="/hosts">
           Details
         </a>
@@ -302,17 +304,17 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
               <div class="cells">
                 {Array.from({ length: host.slots?.train.total ?? 0 }, (_, n) => (
                   <div class={n < (host.slots?.train.used ?? 0) ? "cell busy" : "cell"}>
-                    Training {n < (host.slots?.train.used ?? 0) ? "busy" : "free"}
+                    Training slot {n < (host.slots?.train.used ?? 0) ? "in use" : "free"}
                   </div>
                 ))}
                 {Array.from({ length: host.slots?.serve.total ?? 0 }, (_, n) => (
                   <div class={n < (host.slots?.serve.used ?? 0) ? "cell busy" : "cell"}>
-                    Serving {n < (host.slots?.serve.used ?? 0) ? "busy" : "free"}
+                    Serving slot {n < (host.slots?.serve.used ?? 0) ? "in use" : "free"}
                   </div>
                 ))}
                 {host.gpus.map((gpu) => (
                   <div class={gpu.held_by.length > 0 ? "cell busy" : "cell"}>
-                    GPU {gpu.position} {gpu.lost ? "lost" : gpu.held_by.length > 0 ? "busy" : "free"}
+                    GPU {gpu.position} {gpu.lost ? "lost" : gpu.held_by.length > 0 ? "in use" : "free"}
                   </div>
                 ))}
               </div>
@@ -336,19 +338,19 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
   );
 }
 
-/** Everything below the title; refreshed as a whole, moved in place. */
+/** Everything below the title; refreshed as a whole and morphed in place. */
 export function HomeBoard(props: HomeProps): VNode {
   const { url } = usePage();
-  const { summary, road } = props;
-  const fresh = !road.model && props.running.length === 0;
+  const { summary, firstSteps } = props;
+  const fresh = !firstSteps.model && props.running.length === 0;
   return (
     <div id="home" class="stack" {...liveOn(url, "jobs", "progress", "deployments", "datasets", "models")}>
-      {road.model ? null : <RoadPanel road={road} />}
+      {firstSteps.model ? null : <FirstStepsPanel steps={firstSteps} />}
       {fresh ? null : (
         <Stats>
           <Stat label="Running">{summary.jobs.running}</Stat>
           <Stat label="Queued">{summary.jobs.queued}</Stat>
-          <Stat label="Endpoints ready">{summary.deployments.ready}</Stat>
+          <Stat label="Deployments ready">{summary.deployments.ready}</Stat>
           <Stat label="Requests, last day">{formatCount(summary.last_day.requests)}</Stat>
           <Stat label="Cost this month">{formatMoney(props.monthUsd)}</Stat>
         </Stats>
@@ -375,7 +377,7 @@ export function HomePage(props: HomeProps) {
       title="Home"
       live={{ topics: ["jobs", "progress", "deployments", "datasets", "models"] }}
       actions={
-        props.road.model ? (
+        props.firstSteps.model ? (
           <a class="button primary" href="/jobs/new" data-new>
             <Icon name="plus" />
             New job

@@ -1,4 +1,4 @@
-/** The start page, the search behind the palette, the theme, and the sample dataset of a new user. */
+/** The home page, the search of the command palette, the theme, and the sample dataset. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { assetPath } from "../../../src/assets.ts";
@@ -12,7 +12,8 @@ import { findAnything, overview } from "../../../src/insights/home/service.ts";
 import { HomeBoard, HomePage } from "./home.tsx";
 import { SearchPage, SearchResults } from "./search.tsx";
 
-const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] = [
+/** Pages that the search finds. */
+const PAGES: [label: string, href: string, icon: Hit["icon"], keywords: string][] = [
   ["New job", "/jobs/new", "plus", "train fine-tune start run"],
   ["Home", "/", "right", "start overview"],
   ["Datasets", "/datasets", "right", "data upload files"],
@@ -30,52 +31,63 @@ const PLACES: [label: string, href: string, icon: Hit["icon"], also: string][] =
 ];
 
 const SAMPLE = "support-messages.jsonl";
+const THEMES = ["system", "light", "dark"] as const;
+type Theme = (typeof THEMES)[number];
+const ThemeForm = v.object({ theme: v.optional(v.picklist(THEMES)) });
+const SearchQuery = v.object({ q: v.optional(v.pipe(v.string(), v.maxLength(200)), "") });
 
-export const homePages = (ctx: Ctx) => {
-  const props = async (actor: Actor) => ({
+/** A request as a handler sees it. */
+interface Visit {
+  request: Request;
+  actor: Actor;
+}
+
+async function homePage(ctx: Ctx, { request, actor }: Visit): Promise<Response> {
+  const props = {
     ...(await overview(ctx, actor)),
     monthUsd: (await usageSummary(ctx, actor, { groupBy: "kind" })).total_cost_usd,
-  });
-
-  const find = async (actor: Actor, query: string) => {
-    const wanted = query.trim().toLowerCase();
-    const places = PLACES.filter(([label, , , also]) => `${label} ${also}`.toLowerCase().includes(wanted));
-    const hits = places.slice(0, wanted ? 6 : 4).map(([label, href, icon]): Hit => ({ label, href, icon }));
-    return [{ title: "Go to", hits }, ...(await findAnything(ctx, actor, query))];
   };
+  return html(pageOf(ctx, request, actor), <HomePage {...props} />, {
+    fragments: { home: () => <HomeBoard {...props} /> },
+  });
+}
 
-  return new Elysia({ name: "home.pages", seed: ctx.installation, detail: { hide: true } })
+/** Pages whose label or keywords contain `query`; a few of them when it is empty. */
+function findPages(query: string): Hit[] {
+  const wanted = query.trim().toLowerCase();
+  return PAGES.filter(([label, , , keywords]) => `${label} ${keywords}`.toLowerCase().includes(wanted))
+    .slice(0, wanted ? 6 : 4)
+    .map(([label, href, icon]): Hit => ({ label, href, icon }));
+}
+
+type Search = Visit & { query: v.InferOutput<typeof SearchQuery> };
+
+async function searchPage(ctx: Ctx, { request, actor, query: { q } }: Search): Promise<Response> {
+  const groups = [{ title: "Go to", hits: findPages(q) }, ...(await findAnything(ctx, actor, q))];
+  return html(pageOf(ctx, request, actor), <SearchPage groups={groups} query={q} />, {
+    fragments: { "search-results": () => <SearchResults groups={groups} query={q} /> },
+  });
+}
+
+/** Sets the theme of the form, or the one after the current theme. */
+function setTheme(ctx: Ctx, request: Request, chosen: Theme | undefined): Response {
+  const current = pageOf(ctx, request, null).info.theme ?? "system";
+  const theme = chosen ?? THEMES[(THEMES.indexOf(current) + 1) % THEMES.length] ?? "system";
+  const answer = redirect(request, cameFrom(request) ?? "/");
+  answer.headers.append("set-cookie", themeCookie(request, theme));
+  return answer;
+}
+
+async function addSampleDataset(ctx: Ctx, { request, actor }: Visit): Promise<Response> {
+  const body = Bun.file(assetPath(`examples/${SAMPLE}`)).stream();
+  await createFile(ctx, actor, { filename: SAMPLE, purpose: "fine-tune", body });
+  return redirect(request, "/jobs/new", "The sample dataset was added. Start a job with it now.");
+}
+
+export const homePages = (ctx: Ctx) =>
+  new Elysia({ name: "home.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/", async ({ request, actor }) => {
-      const of = await props(actor);
-      return html(pageOf(ctx, request, actor), <HomePage {...of} />, {
-        fragments: { home: () => <HomeBoard {...of} /> },
-      });
-    })
-    .get(
-      "/search",
-      async ({ request, actor, query: { q } }) => {
-        const of = { groups: await find(actor, q), query: q };
-        return html(pageOf(ctx, request, actor), <SearchPage {...of} />, {
-          fragments: { "search-results": () => <SearchResults {...of} /> },
-        });
-      },
-      { query: v.object({ q: v.optional(v.pipe(v.string(), v.maxLength(200)), "") }) },
-    )
-    .post(
-      "/theme",
-      ({ request, body }) => {
-        const { theme: old } = pageOf(ctx, request, null).info;
-        const theme = body.theme ?? (old === "dark" ? "light" : "dark");
-        const answer = redirect(request, cameFrom(request) ?? "/");
-        answer.headers.append("set-cookie", themeCookie(request, theme));
-        return answer;
-      },
-      { body: v.object({ theme: v.optional(v.picklist(["light", "dark"])) }) },
-    )
-    .post("/datasets/sample", async ({ request, actor }) => {
-      const body = Bun.file(assetPath(`examples/${SAMPLE}`)).stream();
-      await createFile(ctx, actor, { filename: SAMPLE, purpose: "fine-tune", body });
-      return redirect(request, "/jobs/new", "The sample dataset is here. Now start a job with it.");
-    });
-};
+    .get("/", (visit) => homePage(ctx, visit))
+    .get("/search", (visit) => searchPage(ctx, visit), { query: SearchQuery })
+    .post("/theme", ({ request, body }) => setTheme(ctx, request, body.theme), { body: ThemeForm })
+    .post("/datasets/sample", (visit) => addSampleDataset(ctx, visit));

@@ -1,4 +1,4 @@
-/** `/search`: pages, jobs, models and datasets by words; also what the palette shows. */
+/** `/search`: pages, jobs, models and datasets by name; also the results of the command palette. */
 import type { VNode } from "preact";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -44,8 +44,8 @@ export function SearchResults({ groups, query }: { groups: HitGroup[]; query: st
           </section>
         ))
       ) : (
-        <Empty icon="search" title={`Nothing found for “${query}”`} slim>
-          Try a part of a name or an id.
+        <Empty icon="search" title={`No results for “${query}”`} slim>
+          Try part of a name or an id.
         </Empty>
       )}
     </div>

@@ -1,18 +1,18 @@
-/** The playground: the same message to one or more models, answers streaming side by side. */
+/** The playground: sends one message to several models and streams the answers side by side. */
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 
 interface PlaygroundProps {
-  /** Models that can be asked. */
+  /** Available models. */
   models: string[];
   /** Models of the panes, from the address. */
   chosen: string[];
   system: string;
   prompt: string;
   baseUrl: string;
-  /** Where answers can be saved to: the newest datasets that have rows. */
+  /** Datasets that answers can be saved to. */
   datasets: { id: string; name: string }[];
 }
 
@@ -31,7 +31,7 @@ function Pane({ models, chosen, n }: { models: string[]; chosen: string; n: numb
       </header>
       <div class="body talk" data-answers aria-live="polite">
         <p class="muted small" data-hint>
-          Answers appear here as they are written. The first one may take some seconds while the model is loaded.
+          Answers stream here. The first one may take a few seconds while the model loads.
         </p>
       </div>
     </section>
@@ -41,7 +41,7 @@ function Pane({ models, chosen, n }: { models: string[]; chosen: string; n: numb
 function Settings() {
   const fields: [string, string, string, string, string][] = [
     ["temperature", "Temperature", "0", "0", "2"],
-    ["max_tokens", "At most tokens", "256", "1", "8192"],
+    ["max_tokens", "Max tokens", "256", "1", "8192"],
     ["top_p", "Top p", "1", "0", "1"],
     ["seed", "Seed", "", "0", "2147483647"],
   ];
@@ -93,37 +93,36 @@ function Code() {
   );
 }
 
-/** Makes a training row of a conversation; filled and sent by save-row.js. */
+/** Saves a conversation as a training row; filled and sent by save-row.js. */
 function SaveRow({ datasets }: Pick<PlaygroundProps, "datasets">) {
   return (
     <dialog id="save-row" class="sheet" aria-labelledby="save-row-title">
       <form class="form" data-save-row>
         <h2 id="save-row-title">Save to dataset</h2>
         <p class="small muted">
-          The conversation up to this answer becomes a training row. Correct the answer first if it is not yet the one
-          you want: the model learns what stands here.
+          The conversation up to this answer becomes a training row. Edit the answer to what the model should learn.
         </p>
         <section class="before" data-before tabindex={0} aria-label="The conversation before the answer" />
         <Field
           id="save-answer"
-          label="Answer to learn"
+          label="Answer"
           render={(ids) => <textarea name="answer" rows={4} required dir="auto" {...ids} />}
         />
         <label class="check" data-earlier hidden>
           <input type="checkbox" name="earlier" />
-          Learn from the earlier answers too
+          Train on the earlier answers too
         </label>
         <div class="fields">
           <Field
             id="save-dataset"
             label="Dataset"
-            hint="A new version is made; earlier ones stay as they are."
+            hint="Saving creates a new version; earlier versions are kept."
             render={(ids) => (
               <select name="dataset" {...ids}>
                 {datasets.map((row) => (
                   <option value={row.id}>{row.name}</option>
                 ))}
-                <option value="">A new dataset</option>
+                <option value="">New dataset</option>
               </select>
             )}
           />
@@ -152,14 +151,14 @@ export function PlaygroundPage(props: PlaygroundProps) {
         <div class="panel">
           <Empty
             icon="chat"
-            title="No model to talk to yet"
+            title="No models available"
             action={
               <a class="button primary" href="/models?tab=base">
                 Install a base model
               </a>
             }
           >
-            Install a base model or fine-tune one; then compare them here, streaming side by side.
+            Install or fine-tune a model, then compare answers here side by side.
           </Empty>
         </div>
       </Layout>
@@ -172,7 +171,7 @@ export function PlaygroundPage(props: PlaygroundProps) {
         <>
           <button type="button" class="button" data-add-pane>
             <Icon name="plus" />
-            Model
+            Add model
           </button>
           <button type="button" class="button" data-clear>
             Clear
@@ -201,14 +200,7 @@ export function PlaygroundPage(props: PlaygroundProps) {
               id="prompt"
               label="Message"
               render={(ids) => (
-                <textarea
-                  name="prompt"
-                  rows={3}
-                  required
-                  dir="auto"
-                  placeholder="Ask every model above the same"
-                  {...ids}
-                >
+                <textarea name="prompt" rows={3} required dir="auto" placeholder="Sent to every model above" {...ids}>
                   {props.prompt}
                 </textarea>
               )}
@@ -227,7 +219,7 @@ export function PlaygroundPage(props: PlaygroundProps) {
             </div>
             <Code />
             <noscript>
-              <p class="muted">The playground streams answers with a script; with scripts off, use the API instead.</p>
+              <p class="muted">The playground needs JavaScript. Without it, use the API.</p>
             </noscript>
           </div>
         </div>

@@ -1,7 +1,7 @@
-/** The playground page: a client of the gateway in the browser. */
+/** The playground page; its script is a client of the gateway. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../../../src/ctx.ts";
+import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { listDatasets } from "../../../src/data/datasets/service.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
@@ -13,35 +13,45 @@ const DATASETS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Query = v.object({ models: text(2000), system: text(8000), prompt: text(8000) });
 
+/** The models to choose from, and those of the panes: `asked` where they exist, else the newest model and its base. */
+function choose(listed: string[], asked: string[]): { models: string[]; chosen: string[] } {
+  // Checkpoints are not listed, but a link may name one.
+  const models = [...listed, ...asked.filter((id) => /:ckpt-step-\d+$/.test(id))];
+  const known = asked.filter((id) => models.includes(id));
+  if (known.length > 0) return { models, chosen: known };
+  const newest = listed.find((id) => id.startsWith("ft:"));
+  if (!newest) return { models, chosen: listed.slice(0, 1) };
+  return { models, chosen: [newest.split(":")[1] ?? "", newest].filter((id) => listed.includes(id)) };
+}
+
+/** The newest datasets that chat rows can be saved to. */
+async function chatDatasets(ctx: Ctx, actor: Actor): Promise<{ id: string; name: string }[]> {
+  const datasets = await listDatasets(ctx, actor, { limit: DATASETS });
+  return datasets
+    .filter(({ version }) => version?.status === "ready" && version.rowType === "chat")
+    .map(({ dataset }) => ({ id: dataset.id, name: dataset.name }));
+}
+
+interface Visit {
+  request: Request;
+  actor: Actor;
+  query: v.InferOutput<typeof Query>;
+}
+
+async function playgroundPage(ctx: Ctx, { request, actor, query }: Visit): Promise<Response> {
+  const page = pageOf(ctx, request, actor);
+  const listed = (await listModels(ctx, actor)).map((row) => row.id);
+  const props = {
+    ...choose(listed, query.models.split(",").filter(Boolean).slice(0, MAX_PANES)),
+    system: query.system,
+    prompt: query.prompt,
+    baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
+    datasets: await chatDatasets(ctx, actor),
+  };
+  return html(page, <PlaygroundPage {...props} />);
+}
+
 export const gatewayPages = (ctx: Ctx) =>
-  new Elysia({ name: "gateway.pages", seed: ctx.installation, detail: { hide: true } }).use(session(ctx)).get(
-    "/playground",
-    async ({ request, actor, query }) => {
-      const page = pageOf(ctx, request, actor);
-      const listed = (await listModels(ctx, actor)).map((row) => row.id);
-      const asked = query.models.split(",").filter(Boolean).slice(0, MAX_PANES);
-      // Checkpoints are not listed, but a link may name one.
-      const models = [...listed, ...asked.filter((id) => /:ckpt-step-\d+$/.test(id))];
-      const known = asked.filter((id) => models.includes(id));
-      const newest = listed.find((id) => id.startsWith("ft:"));
-      const usual = newest
-        ? [newest.split(":")[1] ?? "", newest].filter((id) => listed.includes(id))
-        : listed.slice(0, 1);
-      const datasets = (await listDatasets(ctx, actor, { limit: DATASETS }))
-        .filter(({ version }) => version?.status === "ready" && version.rowType === "chat")
-        .map((row) => ({ id: row.dataset.id, name: row.dataset.name }));
-      const baseUrl = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
-      return html(
-        page,
-        <PlaygroundPage
-          models={models}
-          chosen={known.length ? known : usual}
-          system={query.system}
-          prompt={query.prompt}
-          baseUrl={baseUrl}
-          datasets={datasets}
-        />,
-      );
-    },
-    { query: Query },
-  );
+  new Elysia({ name: "gateway.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/playground", (visit) => playgroundPage(ctx, visit), { query: Query });

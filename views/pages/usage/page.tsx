@@ -1,7 +1,7 @@
 /**
- * Usage: what a month came to, and whom: work on machines and requests to models, by person, model, key or provider.
+ * Usage of a month: work on hosts and requests to models, by user, model, key, kind or provider; and the limits of the
+ * organization.
  */
-
 import type { LimitsView, LimitUse } from "../../../src/accounts/quotas/model.ts";
 import type { UsageSummary } from "../../../src/billing/ledger/model.ts";
 import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/text/format.ts";
@@ -20,18 +20,26 @@ interface UsageProps {
   limits: LimitsView;
 }
 
+const GROUPS = [
+  { key: "user", label: "User" },
+  { key: "model", label: "Model" },
+  { key: "key", label: "API key" },
+  { key: "kind", label: "Kind" },
+  { key: "provider", label: "Provider" },
+];
+
 const sum = <T,>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
 
-function shift(month: string, by: number): string {
+function shiftMonth(month: string, by: number): string {
   const [year = 0, number = 1] = month.split("-").map(Number);
   return new Date(Date.UTC(year, number - 1 + by, 1)).toISOString().slice(0, 7);
 }
 
 /** `2026-11` as `November 2026`. */
-const monthWords = (month: string) =>
-  new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en-GB", { month: "long", year: "numeric", timeZone: "UTC" });
+const monthName = (month: string) =>
+  new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en-US", { month: "long", year: "numeric", timeZone: "UTC" });
 
-/** How much of each limit is used now, whatever month is shown above. */
+/** Current use of each limit, independent of the month shown above. */
 function LimitsPanel({ limits }: { limits: LimitsView }) {
   const show = ({ limit, used }: LimitUse, format: (value: number) => string) =>
     limit === null ? `${format(used)} (no limit)` : `${format(used)} of ${format(limit)}`;
@@ -40,19 +48,11 @@ function LimitsPanel({ limits }: { limits: LimitsView }) {
       <h2 id="limits">Limits of your organization</h2>
       <KeyValue
         rows={[
-          [
-            "Stored",
-            show(limits.bytes, formatBytes),
-            "files, pending uploads, rows of datasets, checkpoints and models",
-          ],
+          ["Storage", show(limits.bytes, formatBytes), "files, pending uploads, dataset rows, checkpoints and models"],
           ["Files", show(limits.files, formatInteger)],
           ["Datasets", show(limits.datasets, formatInteger)],
           ["Pending uploads", show(limits.pending_uploads, formatInteger)],
-          [
-            "Waiting jobs",
-            show(limits.waiting_jobs, formatInteger),
-            "jobs that wait to start, trials of sweeps included",
-          ],
+          ["Waiting jobs", show(limits.waiting_jobs, formatInteger), "queued jobs, including sweep trials"],
         ]}
       />
     </section>
@@ -63,6 +63,7 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
   const { url, now } = usePage();
   const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
   const thisMonth = new Date(now).toISOString().slice(0, 7);
+  const group = GROUPS.find(({ key }) => key === summary.group_by)?.label ?? "";
   const csv = `/usage.csv?${new URLSearchParams({ month: summary.month, group_by: summary.group_by })}`;
   return (
     <Layout
@@ -76,61 +77,51 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
     >
       <div class="stack">
         <div class="row between">
-          <h2>{monthWords(summary.month)}</h2>
+          <h2>{monthName(summary.month)}</h2>
           <div class="row">
-            <a class="button small" href={withQuery(url, { month: shift(summary.month, -1) })}>
+            <a class="button small" href={withQuery(url, { month: shiftMonth(summary.month, -1) })}>
               <Icon name="left" />
-              Earlier
+              Previous month
             </a>
             {summary.month < thisMonth ? (
-              <a class="button small" href={withQuery(url, { month: shift(summary.month, 1) })}>
-                Later
+              <a class="button small" href={withQuery(url, { month: shiftMonth(summary.month, 1) })}>
+                Next month
                 <Icon name="right" />
               </a>
             ) : null}
           </div>
         </div>
         <Stats>
-          <Stat label="Cost" big note="own machines cost nothing here">
+          <Stat label="Cost" big note="own hosts are free">
             {formatMoney(summary.total_cost_usd)}
           </Stat>
-          <Stat label="Hours of work" note={`${formatNumber(sum(summary.work, (row) => row.gpu_hours))} GPU hours`}>
+          <Stat label="Compute hours" note={`${formatNumber(sum(summary.work, (row) => row.gpu_hours))} GPU hours`}>
             {formatNumber(sum(summary.work, (row) => row.hours))}
           </Stat>
-          <Stat label="Trained tokens">{formatCount(sum(summary.work, (row) => row.tokens))}</Stat>
+          <Stat label="Training tokens">{formatCount(sum(summary.work, (row) => row.tokens))}</Stat>
           <Stat label="Requests">{formatInteger(sum(summary.requests, (row) => row.requests))}</Stat>
-          <Stat label="Tokens in / out">
+          <Stat label="Input / output tokens">
             {formatCount(sum(summary.requests, (row) => row.prompt_tokens))} /{" "}
             {formatCount(sum(summary.requests, (row) => row.completion_tokens))}
           </Stat>
         </Stats>
-        <Tabs
-          label="Group by"
-          name="group_by"
-          tabs={[
-            { key: "user", label: "Person" },
-            { key: "model", label: "Model" },
-            { key: "key", label: "API key" },
-            { key: "kind", label: "Kind of work" },
-            { key: "provider", label: "Provider" },
-          ]}
-        />
+        <Tabs label="Group by" name="group_by" tabs={GROUPS} />
         {summary.work.length + summary.requests.length === 0 ? (
           <div class="panel">
-            <Empty icon="usage" title="Nothing was used in this month">
-              Training, evaluations, endpoints and requests are counted here as they happen.
+            <Empty icon="usage" title="No usage in this month">
+              Training, evaluations, endpoints and requests appear here.
             </Empty>
           </div>
         ) : null}
         {summary.work.length ? (
           <Table
             still
-            label="Work"
+            label="Compute"
             rows={summary.work}
             rowId={(row) => `work-${row.group}`}
             columns={[
-              { key: "group", label: "Work of", name: true, render: (row) => name(row.group) },
-              { key: "attempts", label: "Runs", end: true, render: (row) => formatInteger(row.attempts) },
+              { key: "group", label: `Compute by ${group}`, name: true, render: (row) => name(row.group) },
+              { key: "attempts", label: "Attempts", end: true, render: (row) => formatInteger(row.attempts) },
               { key: "hours", label: "Hours", end: true, render: (row) => formatNumber(row.hours) },
               { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
               { key: "tokens", label: "Tokens", end: true, wide: true, render: (row) => formatCount(row.tokens) },
@@ -145,10 +136,10 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
             rows={summary.requests}
             rowId={(row) => `requests-${row.group}`}
             columns={[
-              { key: "group", label: "Requests of", name: true, render: (row) => name(row.group) },
+              { key: "group", label: `Requests by ${group}`, name: true, render: (row) => name(row.group) },
               { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
-              { key: "in", label: "Tokens in", end: true, render: (row) => formatCount(row.prompt_tokens) },
-              { key: "out", label: "Tokens out", end: true, render: (row) => formatCount(row.completion_tokens) },
+              { key: "in", label: "Input tokens", end: true, render: (row) => formatCount(row.prompt_tokens) },
+              { key: "out", label: "Output tokens", end: true, render: (row) => formatCount(row.completion_tokens) },
             ]}
           />
         ) : null}

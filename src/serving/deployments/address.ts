@@ -1,4 +1,4 @@
-/** Decides whether the address an engine announced is where its launch put it; the server talks to no other. */
+/** Checks that the address an engine announced is where its provider launched it; the server connects to no other. */
 import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Progress } from "../../contract/job.ts";
@@ -6,7 +6,7 @@ import type { Ctx } from "../../ctx.ts";
 import { isEngineAddress } from "../../lib/upstream.ts";
 import { refuseAddress, type ServingAttempt, servingAttempt } from "../../training/attempts/serving.ts";
 
-/** The address to use, or why it is refused. */
+/** The address to use, or why it was refused. */
 type Verdict = { address: string } | { refused: string };
 
 const refused = (address: string, why: string): Verdict => ({
@@ -14,7 +14,7 @@ const refused = (address: string, why: string): Verdict => ({
 });
 
 /**
- * A socket directly in `directory`, links resolved. One that is not there yet, or not any more, is as its path says.
+ * A socket directly in `directory`, with links resolved. A path without a file is judged by its text.
  */
 function socketIn(directory: string, address: string): Verdict {
   const path = address.slice("unix:".length);
@@ -39,26 +39,26 @@ function hostIn(hosts: readonly string[], address: string): Verdict {
   const named = hosts.map((name) => name.toLowerCase());
   return named.includes(url.hostname) || named.includes(`${url.hostname}:${port}`)
     ? { address }
-    : refused(address, `but its provider put it on ${hosts.join(", ").slice(0, 500)}`);
+    : refused(address, `but its provider runs it on ${hosts.join(", ").slice(0, 500)}`);
 }
 
-/** What to do with an address `attempt` announced. Pure but for looking at the file system. */
-export function judgeAddress(attempt: Omit<ServingAttempt, "id">, address: string): Verdict {
+/** Checks an address that `attempt` announced. Pure except for reads of the file system. */
+export function checkAddress(attempt: Omit<ServingAttempt, "id">, address: string): Verdict {
   const { local, place, provider } = attempt;
-  if (!isEngineAddress(address)) return refused(address, "which is no address of an engine");
+  if (!isEngineAddress(address)) return refused(address, "which is not a valid engine address");
   if (address.startsWith("unix:")) {
-    if (!local) return refused(address, "a socket of another machine");
-    if (!place?.socketDir) return refused(address, `but ${provider} does not say where its sockets are`);
+    if (!local) return refused(address, "which is a socket of another machine");
+    if (!place?.socketDir) return refused(address, `but ${provider} does not report where its sockets are`);
     return socketIn(place.socketDir, address);
   }
-  if (local) return refused(address, "but work on this machine is reached by its socket only");
-  if (!place?.hosts?.length) return refused(address, `but ${provider} does not say on which host it put it`);
+  if (local) return refused(address, "but engines on this machine are reached only by their socket");
+  if (!place?.hosts?.length) return refused(address, `but ${provider} does not report which host it runs on`);
   return hostIn(place.hosts, address);
 }
 
 /**
- * The address of a running serve job as far as it may be used: null while there is none. An address outside its place
- * is logged, and the attempt that announced it fails.
+ * The address of a running serve job; null while there is none. A refused address is logged, and the attempt that
+ * announced it fails.
  */
 export async function announcedAddress(
   ctx: Ctx,
@@ -69,9 +69,9 @@ export async function announcedAddress(
   if (typeof address !== "string") return null;
   const attempt = await servingAttempt(ctx, jobId);
   if (!attempt) return null;
-  const verdict = judgeAddress(attempt, address);
+  const verdict = checkAddress(attempt, address);
   if ("address" in verdict) return verdict.address;
-  ctx.log("warn", "an engine's address was refused", { job: jobId, attempt: attempt.id, why: verdict.refused });
+  ctx.log("warn", "the address of an engine was refused", { job: jobId, attempt: attempt.id, why: verdict.refused });
   await refuseAddress(ctx, attempt.id, verdict.refused);
   return null;
 }

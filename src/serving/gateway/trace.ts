@@ -1,0 +1,61 @@
+/** The trace of one completion request, and the usage row written from it. */
+import type { AccessWatch } from "../../accounts/auth/revocation.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { cutText } from "../../lib/text/well-formed.ts";
+import type { Serving } from "../deployments/model.ts";
+import type { CompletionRequest } from "./request.ts";
+import { recordUsage } from "./usage.ts";
+
+/** Longest finish reason that is stored, in characters. */
+const MAX_FINISH = 40;
+
+/** One request: who sent it, when it arrived, and what has happened to it so far. */
+export interface RequestTrace {
+  actor: Actor;
+  request: CompletionRequest;
+  /** Id of the usage row; empty once the row is recorded. */
+  id: string;
+  /** Monotonic milliseconds. */
+  startedAt: number;
+  /** Milliseconds spent in this server so far, without waiting for engines. */
+  busyMs: number;
+  serving: Serving | null;
+  access: AccessWatch;
+  /** Id of the resolved model; empty until it is resolved. */
+  model: string;
+}
+
+/** How a request ended. */
+interface Outcome {
+  /** HTTP status. */
+  status: number;
+  promptTokens?: number;
+  completionTokens?: number;
+  /** Milliseconds from arrival to the first content. */
+  firstTokenMs?: number | null;
+  finish: string | null;
+}
+
+/** Records the usage row of a request. Only the first call for a trace has an effect. */
+export function recordOutcome(ctx: Ctx, trace: RequestTrace, outcome: Outcome): void {
+  if (trace.id === "") return;
+  const totalMs = ctx.clock.monotonic() - trace.startedAt;
+  recordUsage(ctx, {
+    id: trace.id,
+    org: trace.actor.org,
+    userId: trace.actor.userId,
+    keyId: trace.actor.keyId,
+    model: trace.model,
+    deploymentId: trace.serving?.deploymentId ?? null,
+    at: ctx.clock.now(),
+    status: outcome.status,
+    streamed: trace.request.stream,
+    promptTokens: outcome.promptTokens ?? 0,
+    completionTokens: outcome.completionTokens ?? 0,
+    firstTokenMs: outcome.firstTokenMs ?? null,
+    totalMs,
+    overheadMs: Math.max(0, trace.busyMs),
+    finish: typeof outcome.finish === "string" ? cutText(outcome.finish, MAX_FINISH) : null,
+  });
+  trace.id = "";
+}
