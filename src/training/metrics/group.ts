@@ -1,4 +1,4 @@
-/** Group commit: batches that arrive within a few milliseconds share a transaction and are answered after its commit. */
+/** Group commit: batches that arrive within milliseconds share a transaction and are answered after its commit. */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";

@@ -36,7 +36,7 @@ export interface Stored {
   messages: BusMessage[];
 }
 
-/** The error for a valid token of an attempt that has ended: a newer attempt replaced it (409), or the job ended (410). */
+/** The error for a token whose attempt is over: a newer attempt replaced it (409), or the job has ended (410). */
 export function refusal(reason: "stale" | "ended"): AppError {
   return reason === "ended"
     ? new AppError("gone", "job_ended", "The job has ended. Exit with code 3.")
@@ -205,7 +205,7 @@ function without(points: NewPoints, keys: string[]): NewPoints {
   return new Map([...points].filter(([key]) => !keys.includes(key)));
 }
 
-/** Events about values that could not be stored: non-finite values, too many names, old log lines; each a few times only. */
+/** Warnings about data that could not be stored: non-finite values, too many names, deleted log lines. */
 async function notesOf(
   tx: Db,
   jobId: string,

@@ -15,7 +15,7 @@ interface Entry {
 
 interface Recent {
   push(payload: BatchPayload): void;
-  /** Texts of the jobs' batches after `after`, oldest first, and the last id covered; null when that is too far back. */
+  /** Texts of the jobs' batches after `after`, oldest first, and the last id covered; null when `after` is too old. */
   after(jobs: ReadonlySet<string>, after: number, limit: number): { texts: string[]; upTo: number } | null;
   /** Adds a reader; the returned function removes it. */
   open(): () => void;

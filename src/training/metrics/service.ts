@@ -44,7 +44,8 @@ export async function storeBatch(
   events: TrainerEvent[],
   hook: BatchHook,
 ): Promise<{ lastSeq: number; batchId: number | null; events: TrainerEvent[] }> {
-  // Heartbeats and job states may use the disk reserve. Trainers keep everything else in their spool until there is space.
+  // Heartbeats and job states may use the disk reserve. Everything else stays in the trainers' spools until there is
+  // space.
   if (events.length > 0 && !ctx.config.database_url) requireDisk(ctx.files.root, ctx.config.disk_reserve_bytes);
   const { lastSeq, batchId, events: stored } = await enqueue(ctx, attempt, events, hook);
   return { lastSeq, batchId, events: stored };
@@ -62,7 +63,7 @@ export async function requireJobs(ctx: Ctx, actor: Actor, ids: string[]): Promis
   if (missing !== undefined) throw notFound("job", missing);
 }
 
-/** The metric series of a job, thinned with their smallest and largest values. Reads few rows however long the run is. */
+/** The metric series of a job, thinned with their smallest and largest values. Reads few rows even of a long run. */
 export async function readSeries(ctx: Ctx, jobId: string, query: SeriesQuery = {}): Promise<SeriesReply> {
   const batchId = await newestBatch(ctx);
   const rows = await ctx.db.all<{ id: number; key: string; points: number; lastStep: number | null }>(sql`

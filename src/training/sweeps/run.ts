@@ -54,7 +54,7 @@ async function scoreOf(ctx: Ctx, run: JobRow, { metric, direction }: SweepReques
   return found?.value ?? null;
 }
 
-/** Compares a trial with the others at every rung that it has newly reached, and stops it at the first that it fails. */
+/** Compares a trial with the others at every rung it has newly reached, and stops it at the first that it fails. */
 async function compareAtRungs(ctx: Ctx, actor: Actor, request: SweepRequest, one: Pair, all: Pair[]): Promise<void> {
   const { trial: own, run } = one;
   if (request.strategy.type !== "halving" || !run) return;

@@ -76,7 +76,7 @@ function typedValue(word: string): TrialValue {
 
 const RANGE = /^(\S+)\s+to\s+(\S+?)(?:\s+(log|linear))?$/i;
 
-/** Parses `1e-4, 3e-4` or `1e-5 to 1e-3`. A trailing `log` or `linear` sets the scale; the default depends on the range. */
+/** Parses `1e-4, 3e-4`, or `1e-5 to 1e-3` with an optional `log` or `linear`. By default the range sets the scale. */
 function valuesOf(typed: string): unknown {
   const range = RANGE.exec(typed.trim());
   if (range) {
