@@ -253,8 +253,8 @@ function storeCompleted(ctx: Ctx, trainer: Trainer, row: ArtifactRow): Promise<A
 }
 
 /**
- * Completes an artifact: checks and hashes every file, then writes the manifest, then the rows. Repeating it returns the
- * same answer.
+ * Completes an artifact: checks and hashes every file, then writes the manifest, then the rows. Repeating it returns
+ * the same answer.
  * @throws AppError 404, 422 naming the file, 507
  */
 export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<ArtifactCompleted> {

@@ -1,4 +1,4 @@
-/** Checks event batches of trainers with hand-written code, because they are the most frequent requests of the server. */
+/** Checks event batches of trainers with hand-written code, because they are the server's most frequent requests. */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { AppError } from "../../errors.ts";
 import { isEngineAddress } from "../../lib/upstream.ts";

@@ -58,7 +58,7 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   };
 }
 
-/** The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names in its spec (serve). */
+/** A job's inputs by name: `base`, and `start` (train), `adapter` (evaluate, export) or names of its spec (serve). */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);

@@ -8,7 +8,7 @@ import { removeDirectory } from "./disk.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
-/** The value that checkpoints are compared by (lower is better): the loss on validation rows, or the negative reward. */
+/** The value that checkpoints are compared by (lower is better): the validation loss, or the negative reward. */
 const lossOf = ({ metrics }: CheckpointRow) => {
   const { "eval/loss": loss, "eval/reward": reward } = metrics;
   if (typeof loss === "number") return loss;
