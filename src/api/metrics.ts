@@ -59,7 +59,7 @@ function streamOf(source: AsyncGenerator<string>, access: AccessWatch): Readable
   });
 }
 
-interface Asked {
+interface RequestContext {
   request: Request;
   actor: Actor;
 }
@@ -70,7 +70,7 @@ async function jobMetrics(ctx: Ctx, actor: Actor, id: string, query: v.InferOutp
   return seriesView(id, await readSeries(ctx, id, { ...range, maxPoints: points }));
 }
 
-async function jobMetricsCsv(ctx: Ctx, { request, actor }: Asked, id: string): Promise<Response> {
+async function jobMetricsCsv(ctx: Ctx, { request, actor }: RequestContext, id: string): Promise<Response> {
   await requireJobs(ctx, actor, [id]);
   return new Response(streamOf(metricsCsv(ctx, id), watchAccess(ctx, actor, request)), {
     headers: {
@@ -89,7 +89,12 @@ async function severalMetrics(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof
   return { object: "list" as const, data };
 }
 
-async function jobLogs(ctx: Ctx, { request, actor }: Asked, id: string, query: v.InferOutput<typeof LogQuerySchema>) {
+async function jobLogs(
+  ctx: Ctx,
+  { request, actor }: RequestContext,
+  id: string,
+  query: v.InferOutput<typeof LogQuerySchema>,
+) {
   await requireJobs(ctx, actor, [id]);
   return logView(await readLogs(ctx, id, { ...query, search: searchText(request.url) }));
 }
@@ -101,7 +106,7 @@ async function jobSamples(ctx: Ctx, actor: Actor, id: string) {
 
 async function liveStream(
   ctx: Ctx,
-  { request, actor, server }: Asked & { server: Bun.Server<unknown> | null },
+  { request, actor, server }: RequestContext & { server: Bun.Server<unknown> | null },
   query: v.InferOutput<typeof StreamQuerySchema>,
 ): Promise<Response> {
   const topics = query.topics ?? [];
@@ -136,7 +141,7 @@ export const metricsApi = (ctx: Ctx) =>
         responses: answers(JobMetrics),
       },
     })
-    .get("/jobs/:id/metrics.csv", (asked) => jobMetricsCsv(ctx, asked, asked.params.id), {
+    .get("/jobs/:id/metrics.csv", (context) => jobMetricsCsv(ctx, context, context.params.id), {
       params,
       detail: {
         tags,
@@ -152,7 +157,7 @@ export const metricsApi = (ctx: Ctx) =>
         responses: answers(SeveralMetrics),
       },
     })
-    .get("/jobs/:id/logs", (asked) => jobLogs(ctx, asked, asked.params.id, asked.query), {
+    .get("/jobs/:id/logs", (context) => jobLogs(ctx, context, context.params.id, context.query), {
       params,
       query: LogQuerySchema,
       detail: {
@@ -167,7 +172,7 @@ export const metricsApi = (ctx: Ctx) =>
       params,
       detail: { tags, summary: "Sample outputs of a job at its checkpoints", responses: answers(Samples) },
     })
-    .get("/stream", (asked) => liveStream(ctx, asked, asked.query), {
+    .get("/stream", (context) => liveStream(ctx, context, context.query), {
       query: StreamQuerySchema,
       detail: {
         tags,

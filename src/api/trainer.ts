@@ -27,7 +27,7 @@ import {
   PartAnswer,
   SpecAnswer,
 } from "../training/trainer-protocol/model.ts";
-import { askingOf, type Trainer, trainerOf } from "../training/trainer-protocol/token.ts";
+import { attemptOf, type Trainer, trainerOf } from "../training/trainer-protocol/token.ts";
 
 /** The trainer of a request. @throws AppError 401, 409 (replaced), 410 (the job has ended) */
 async function liveTrainer(ctx: Ctx, request: Request): Promise<Trainer> {
@@ -55,17 +55,19 @@ function offsetOf(request: Request): number {
 }
 
 async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
-  const asking = await askingOf(ctx, request);
+  const attempt = await attemptOf(ctx, request);
   const events = readEvents(await readJson(request));
-  if (asking.over) {
+  if (attempt.over) {
     // The reply to the last batch may have been lost, so stored events are acknowledged again.
-    if (events.length > 0 && events.every((event) => event.seq <= asking.lastSeq))
-      return { last_seq: asking.lastSeq, commands: [] };
-    throw refusal(asking.over);
+    if (events.length > 0 && events.every((event) => event.seq <= attempt.lastSeq))
+      return { last_seq: attempt.lastSeq, commands: [] };
+    throw refusal(attempt.over);
   }
-  const { lastSeq } = await storeBatch(ctx, asking, events, (tx, fresh) => applyTrainerEvents(ctx, tx, asking, fresh));
+  const { lastSeq } = await storeBatch(ctx, attempt, events, (tx, fresh) =>
+    applyTrainerEvents(ctx, tx, attempt, fresh),
+  );
   failPoint("events.stored");
-  return { last_seq: lastSeq, commands: await pendingCommands(ctx, asking.jobId) };
+  return { last_seq: lastSeq, commands: await pendingCommands(ctx, attempt.jobId) };
 }
 
 async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {

@@ -8,7 +8,7 @@ import { AppError } from "../../errors.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 
 /** The attempt that a request comes from. */
-interface Asking {
+interface AttemptOfToken {
   id: string;
   jobId: string;
   org: string;
@@ -21,17 +21,17 @@ interface Asking {
 }
 
 /** The attempt with the job's frozen spec, which is large and loaded only where needed. */
-export interface Trainer extends Asking {
+export interface Trainer extends AttemptOfToken {
   spec: JobSpec;
 }
 
-type Row = Omit<Asking, "over"> & { state: string; jobState: string; attempts: number };
+type Row = Omit<AttemptOfToken, "over"> & { state: string; jobState: string; attempts: number };
 
 /**
  * The attempt of a request's token, looked up by its SHA-256.
  * @throws AppError `invalid_attempt_token` (401)
  */
-export async function askingOf(ctx: Ctx, request: Request): Promise<Asking> {
+export async function attemptOf(ctx: Ctx, request: Request): Promise<AttemptOfToken> {
   const token = /^Bearer (\S{16,200})$/i.exec(request.headers.get("authorization") ?? "")?.[1];
   // Plain SQL, because this runs for every batch of every trainer.
   const [row] = token
@@ -41,15 +41,15 @@ export async function askingOf(ctx: Ctx, request: Request): Promise<Asking> {
         from attempt a join job j on j.id = a.job_id where a.token_hash = ${sha256Hex(token)}`)
     : [];
   if (!row) throw new AppError("unauthenticated", "invalid_attempt_token", "Unknown attempt token. Exit with code 3.");
-  const { state, jobState, attempts, ...asking } = row;
+  const { state, jobState, attempts, ...attempt } = row;
   const stale = state === "ended" || row.number < attempts;
-  return { ...asking, over: isFinal(jobState) ? "ended" : stale ? "stale" : null };
+  return { ...attempt, over: isFinal(jobState) ? "ended" : stale ? "stale" : null };
 }
 
 /** The attempt with its job's spec. @throws AppError 401 */
 export async function trainerOf(ctx: Ctx, request: Request): Promise<Trainer> {
-  const asking = await askingOf(ctx, request);
-  const [row] = await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, asking.jobId)).limit(1);
+  const attempt = await attemptOf(ctx, request);
+  const [row] = await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, attempt.jobId)).limit(1);
   if (!row) throw new Error("an attempt has no job");
-  return { ...asking, spec: row.spec };
+  return { ...attempt, spec: row.spec };
 }

@@ -29,12 +29,12 @@ const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 /** As in the API, but an empty filter counts as no filter. */
 const Query = v.object({ ...QueueQuery.entries, mine: v.optional(v.picklist(["true", "false", ""])) });
 
-interface Asked {
+interface RequestContext {
   request: Request;
   actor: Actor;
 }
 
-async function queuePage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof Query>) {
+async function queuePage(ctx: Ctx, { request, actor }: RequestContext, query: v.InferOutput<typeof Query>) {
   const { limit, after, mine } = query;
   const view = await viewQueue(ctx, actor, { limit, after, mine: mine === "true" });
   const props = { view, admin: actor.role === "admin" };
@@ -49,7 +49,7 @@ async function schedulingProps(ctx: Ctx, actor: Actor, id: string) {
   return { job, waiting, own: job.org === actor.org, admin: actor.role === "admin" };
 }
 
-async function schedulingPage(ctx: Ctx, { request, actor }: Asked, id: string) {
+async function schedulingPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
   const props = await schedulingProps(ctx, actor, id);
   const { job, own } = props;
   if (isFinal(job.state))
@@ -60,7 +60,7 @@ async function schedulingPage(ctx: Ctx, { request, actor }: Asked, id: string) {
 /** The form again as typed, with messages beside its fields. */
 async function schedulingProblems(
   ctx: Ctx,
-  { request, actor }: Asked,
+  { request, actor }: RequestContext,
   id: string,
   form: PlaceForm,
   problems: Record<string, string>,
@@ -71,16 +71,16 @@ async function schedulingProblems(
   });
 }
 
-async function saveScheduling(ctx: Ctx, asked: Asked, id: string, form: PlaceForm) {
-  const { request, actor } = asked;
+async function saveScheduling(ctx: Ctx, context: RequestContext, id: string, form: PlaceForm) {
+  const { request, actor } = context;
   const read = placeRequest(form, placeForm(await placedJob(ctx, actor, id)));
-  if ("problems" in read) return schedulingProblems(ctx, asked, id, form, read.problems);
+  if ("problems" in read) return schedulingProblems(ctx, context, id, form, read.problems);
   if (!read.change) return redirect(request, "/queue", "Nothing was changed.");
   try {
     await changeQueued(ctx, actor, id, read.change);
   } catch (error) {
     if (!(error instanceof AppError) || !error.param) throw error;
-    return schedulingProblems(ctx, asked, id, form, { [error.param]: error.message });
+    return schedulingProblems(ctx, context, id, form, { [error.param]: error.message });
   }
   return redirect(request, "/queue", SAVED);
 }
@@ -93,12 +93,12 @@ async function teamOf(ctx: Ctx, actor: Actor, id: string): Promise<TeamView> {
   return team;
 }
 
-async function teamPage(ctx: Ctx, { request, actor }: Asked, id: string) {
+async function teamPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
   const team = await teamOf(ctx, actor, id);
   return html(pageOf(ctx, request, actor), <TeamPage team={team} form={shareForm(team)} problems={{}} />);
 }
 
-async function saveTeam(ctx: Ctx, { request, actor }: Asked, id: string, form: ShareForm) {
+async function saveTeam(ctx: Ctx, { request, actor }: RequestContext, id: string, form: ShareForm) {
   const read = shareRequest(form);
   if ("problems" in read) {
     const props = { team: await teamOf(ctx, actor, id), form, problems: read.problems };
@@ -111,14 +111,14 @@ async function saveTeam(ctx: Ctx, { request, actor }: Asked, id: string, form: S
 export const queuePages = (ctx: Ctx) =>
   new Elysia({ name: "queue.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/queue", (asked) => queuePage(ctx, asked, asked.query), { query: Query })
-    .get("/queue/:id", (asked) => schedulingPage(ctx, asked, asked.params.id), { params: Id })
-    .post("/queue/:id", (asked) => saveScheduling(ctx, asked, asked.params.id, asked.body), {
+    .get("/queue", (context) => queuePage(ctx, context, context.query), { query: Query })
+    .get("/queue/:id", (context) => schedulingPage(ctx, context, context.params.id), { params: Id })
+    .post("/queue/:id", (context) => saveScheduling(ctx, context, context.params.id, context.body), {
       params: Id,
       body: PlaceBody,
     })
-    .get("/admin/teams/:id", (asked) => teamPage(ctx, asked, asked.params.id), { params: Id })
-    .post("/admin/teams/:id", (asked) => saveTeam(ctx, asked, asked.params.id, asked.body), {
+    .get("/admin/teams/:id", (context) => teamPage(ctx, context, context.params.id), { params: Id })
+    .post("/admin/teams/:id", (context) => saveTeam(ctx, context, context.params.id, context.body), {
       params: Id,
       body: ShareBody,
     });

@@ -58,7 +58,7 @@ async function curvesOf(ctx: Ctx, view: SweepView) {
   );
 }
 
-interface Asked {
+interface RequestContext {
   request: Request;
   actor: Actor;
 }
@@ -77,7 +77,7 @@ async function planForm(ctx: Ctx, actor: Actor, form: SweepForm) {
 }
 
 /** @param failure status of an answer with validation messages */
-async function formPage(ctx: Ctx, { request, actor }: Asked, form: SweepForm, failure: number) {
+async function formPage(ctx: Ctx, { request, actor }: RequestContext, form: SweepForm, failure: number) {
   const props = await planForm(ctx, actor, form);
   return html(pageOf(ctx, request, actor), <NewSweepPage {...props} />, {
     status: Object.keys(props.problems).length ? failure : 200,
@@ -85,7 +85,7 @@ async function formPage(ctx: Ctx, { request, actor }: Asked, form: SweepForm, fa
   });
 }
 
-async function listPage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof ListQuery>) {
+async function listPage(ctx: Ctx, { request, actor }: RequestContext, query: v.InferOutput<typeof ListQuery>) {
   const page = { after: query.after, search: query.q, limit: PAGE };
   const rows = listed(await listSweeps(ctx, actor, page), PAGE);
   return html(pageOf(ctx, request, actor), <SweepsPage {...rows} />, {
@@ -93,29 +93,29 @@ async function listPage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutpu
   });
 }
 
-async function newPage(ctx: Ctx, asked: Asked, query: v.InferOutput<typeof NewQuery>) {
-  if (!query.training && !query.job) return redirect(asked.request, "/jobs/new");
+async function newPage(ctx: Ctx, context: RequestContext, query: v.InferOutput<typeof NewQuery>) {
+  if (!query.training && !query.job) return redirect(context.request, "/jobs/new");
   const given = query.job
-    ? (await getJob(ctx, asked.actor, query.job)).request
+    ? (await getJob(ctx, context.actor, query.job)).request
     : parseJsonText(wellFormedJson(query.training));
   // A sweep takes neither the name of the job nor the evaluation at its end.
   const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
-  return formPage(ctx, asked, firstForm(training), 200);
+  return formPage(ctx, context, firstForm(training), 200);
 }
 
-async function create(ctx: Ctx, asked: Asked, form: SweepForm) {
+async function create(ctx: Ctx, context: RequestContext, form: SweepForm) {
   const parsed = requestOf(form);
-  if ("problems" in parsed) return formPage(ctx, asked, form, 422);
+  if ("problems" in parsed) return formPage(ctx, context, form, 422);
   try {
-    const made = await createSweep(ctx, asked.actor, parsed.request);
-    return redirect(asked.request, `/sweeps/${made.id}`, "Sweep started. It continues when you close this page.");
+    const made = await createSweep(ctx, context.actor, parsed.request);
+    return redirect(context.request, `/sweeps/${made.id}`, "Sweep started. It continues when you close this page.");
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "internal" || error.kind === "not_found") throw error;
-    return formPage(ctx, asked, form, 422);
+    return formPage(ctx, context, form, 422);
   }
 }
 
-async function sweepPage(ctx: Ctx, { request, actor }: Asked, id: string) {
+async function sweepPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
   const sweep = await getSweep(ctx, actor, id);
   const curves = await curvesOf(ctx, sweep);
   return html(pageOf(ctx, request, actor), <SweepPage sweep={sweep} curves={curves} />, {
@@ -123,7 +123,7 @@ async function sweepPage(ctx: Ctx, { request, actor }: Asked, id: string) {
   });
 }
 
-async function cancel(ctx: Ctx, { request, actor }: Asked, id: string) {
+async function cancel(ctx: Ctx, { request, actor }: RequestContext, id: string) {
   await cancelSweep(ctx, actor, id);
   return redirect(request, `/sweeps/${id}`, "Sweep canceled. Saved checkpoints stay.");
 }
@@ -131,12 +131,12 @@ async function cancel(ctx: Ctx, { request, actor }: Asked, id: string) {
 export const sweepsPages = (ctx: Ctx) =>
   new Elysia({ name: "sweeps.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/sweeps", (asked) => listPage(ctx, asked, asked.query), { query: ListQuery })
-    .get("/sweeps/new", (asked) => newPage(ctx, asked, asked.query), { query: NewQuery })
-    .post("/sweeps/plan", (asked) => formPage(ctx, asked, formOf(asked.body), 200), { body: SweepFormBody })
-    .post("/sweeps", (asked) => create(ctx, asked, formOf(asked.body)), { body: SweepFormBody })
-    .get("/sweeps/:id", (asked) => sweepPage(ctx, asked, asked.params.id), {
+    .get("/sweeps", (context) => listPage(ctx, context, context.query), { query: ListQuery })
+    .get("/sweeps/new", (context) => newPage(ctx, context, context.query), { query: NewQuery })
+    .post("/sweeps/plan", (context) => formPage(ctx, context, formOf(context.body), 200), { body: SweepFormBody })
+    .post("/sweeps", (context) => create(ctx, context, formOf(context.body)), { body: SweepFormBody })
+    .get("/sweeps/:id", (context) => sweepPage(ctx, context, context.params.id), {
       params: Id,
       query: v.object({ sort: text(40) }),
     })
-    .post("/sweeps/:id/cancel", (asked) => cancel(ctx, asked, asked.params.id), { params: Id });
+    .post("/sweeps/:id/cancel", (context) => cancel(ctx, context, context.params.id), { params: Id });
