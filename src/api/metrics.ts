@@ -1,15 +1,20 @@
-/** The JSON API of this room: metric series, logs and samples of jobs, and the live stream. */
+/** JSON API of metrics: series, logs and samples of jobs, and the live stream. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { type AccessWatch, accessEnded, watchAccess } from "../accounts/auth/revocation.ts";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { metricsCsv } from "../training/metrics/csv.ts";
 import {
+  JobMetrics,
+  LogLines,
   LogQuerySchema,
   logView,
+  Samples,
   SeriesQuerySchema,
+  SeveralMetrics,
   SeveralSchema,
   StreamQuerySchema,
   searchText,
@@ -22,14 +27,14 @@ import { TOPICS } from "../training/metrics/topics.ts";
 const params = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Metrics"];
 
-/** The id a returning reader last saw: the header browsers send by themselves wins over the address. */
+/** The last id that a reconnecting reader saw. The header, which browsers send on reconnect, wins over the URL. */
 function lastId(request: Request, after: number | undefined): number | null {
   const header = request.headers.get("last-event-id");
   if (header && /^\d{1,15}$/.test(header)) return Number(header);
   return after ?? null;
 }
 
-/** A download that breaks off, rather than ends, when access does. */
+/** A download that fails, instead of ending normally, when access is revoked. */
 function streamOf(source: AsyncGenerator<string>, access: AccessWatch): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   return new ReadableStream<Uint8Array>({
@@ -54,113 +59,126 @@ function streamOf(source: AsyncGenerator<string>, access: AccessWatch): Readable
   });
 }
 
+interface RequestContext {
+  request: Request;
+  actor: Actor;
+}
+
+async function jobMetrics(ctx: Ctx, actor: Actor, id: string, query: v.InferOutput<typeof SeriesQuerySchema>) {
+  await requireJobs(ctx, actor, [id]);
+  const { points, ...range } = query;
+  return seriesView(id, await readSeries(ctx, id, { ...range, maxPoints: points }));
+}
+
+async function jobMetricsCsv(ctx: Ctx, { request, actor }: RequestContext, id: string): Promise<Response> {
+  await requireJobs(ctx, actor, [id]);
+  return new Response(streamOf(metricsCsv(ctx, id), watchAccess(ctx, actor, request)), {
+    headers: {
+      "content-type": "text/csv; charset=utf-8",
+      "content-disposition": `attachment; filename="${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv"`,
+    },
+  });
+}
+
+async function severalMetrics(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof SeveralSchema>) {
+  const { jobs, points, ...range } = body;
+  await requireJobs(ctx, actor, jobs);
+  const data: JobMetrics[] = [];
+  for (const id of new Set(jobs))
+    data.push(seriesView(id, await readSeries(ctx, id, { ...range, maxPoints: points ?? 1000 })));
+  return { object: "list" as const, data };
+}
+
+async function jobLogs(
+  ctx: Ctx,
+  { request, actor }: RequestContext,
+  id: string,
+  query: v.InferOutput<typeof LogQuerySchema>,
+) {
+  await requireJobs(ctx, actor, [id]);
+  return logView(await readLogs(ctx, id, { ...query, search: searchText(request.url) }));
+}
+
+async function jobSamples(ctx: Ctx, actor: Actor, id: string) {
+  await requireJobs(ctx, actor, [id]);
+  return { object: "list" as const, data: await listSamples(ctx, id) };
+}
+
+async function liveStream(
+  ctx: Ctx,
+  { request, actor, server }: RequestContext & { server: Bun.Server<unknown> | null },
+  query: v.InferOutput<typeof StreamQuerySchema>,
+): Promise<Response> {
+  const topics = query.topics ?? [];
+  const unknown = topics.find((topic) => !(TOPICS as readonly string[]).includes(topic));
+  if (unknown !== undefined)
+    throw new AppError("invalid", "unknown_topic", `Unknown topic "${unknown}". Topics: ${TOPICS.join(", ")}.`, {
+      param: "topics",
+    });
+  const want = { jobs: [...new Set(query.jobs ?? [])], topics, after: lastId(request, query.after) };
+  const body = await openStream(ctx, actor, want, request);
+  server?.timeout(request, 0);
+  return new Response(body, {
+    headers: {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-store",
+      "x-accel-buffering": "no",
+    },
+  });
+}
+
 export const metricsApi = (ctx: Ctx) =>
   new Elysia({ name: "metrics.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get(
-      "/jobs/:id/metrics",
-      async ({ actor, params: { id }, query }) => {
-        await requireJobs(ctx, actor, [id]);
-        const { points, ...range } = query;
-        return seriesView(id, await readSeries(ctx, id, { ...range, maxPoints: points }));
+    .get("/jobs/:id/metrics", ({ actor, params: { id }, query }) => jobMetrics(ctx, actor, id, query), {
+      params,
+      query: SeriesQuerySchema,
+      detail: {
+        tags,
+        summary: "Metric series of a job, thinned for a chart",
+        description:
+          "Returns at most `points` (2,000) points per series, with the smallest and largest values of every section. Open a stream with `after=` and the `batch_id` to continue.",
+        responses: answers(JobMetrics),
       },
-      {
-        params,
-        query: SeriesQuerySchema,
-        detail: {
-          summary: "Metric series of a job, thinned for a chart",
-          description:
-            "At most `points` (2,000) points a series; the smallest and largest values of every stretch are kept. `batch_id` is where a stream opened with `after=` continues.",
-          tags,
-        },
+    })
+    .get("/jobs/:id/metrics.csv", (context) => jobMetricsCsv(ctx, context, context.params.id), {
+      params,
+      detail: {
+        tags,
+        summary: "All metrics of a job as CSV",
+        responses: answersType("text/csv", "One line per step and one column per series."),
       },
-    )
-    .get(
-      "/jobs/:id/metrics.csv",
-      async ({ actor, params: { id }, request }) => {
-        await requireJobs(ctx, actor, [id]);
-        return new Response(streamOf(metricsCsv(ctx, id), watchAccess(ctx, actor, request)), {
-          headers: {
-            "content-type": "text/csv; charset=utf-8",
-            "content-disposition": `attachment; filename="${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv"`,
-          },
-        });
+    })
+    .post("/jobs/metrics", ({ actor, body }) => severalMetrics(ctx, actor, body), {
+      body: SeveralSchema,
+      detail: {
+        tags,
+        summary: "Metric series of several jobs, for comparison",
+        responses: answers(SeveralMetrics),
       },
-      { params, detail: { summary: "All metric points of a job as CSV", tags } },
-    )
-    .post(
-      "/jobs/metrics",
-      async ({ actor, body }) => {
-        const { jobs, points, ...range } = body;
-        await requireJobs(ctx, actor, jobs);
-        const data = [];
-        for (const id of new Set(jobs))
-          data.push(seriesView(id, await readSeries(ctx, id, { ...range, maxPoints: points ?? 1000 })));
-        return { object: "list" as const, data };
+    })
+    .get("/jobs/:id/logs", (context) => jobLogs(ctx, context, context.params.id, context.query), {
+      params,
+      query: LogQuerySchema,
+      detail: {
+        tags,
+        summary: "Log lines of a job, with search",
+        description:
+          "Returns the newest lines, or those before or after the id of a line. A search reads 20,000 lines at a time and continues at `next`.",
+        responses: answers(LogLines),
       },
-      { body: SeveralSchema, detail: { summary: "Metric series of several jobs, to lay over each other", tags } },
-    )
-    .get(
-      "/jobs/:id/logs",
-      async ({ actor, params: { id }, query, request }) => {
-        await requireJobs(ctx, actor, [id]);
-        return logView(await readLogs(ctx, id, { ...query, search: searchText(request.url) }));
+    })
+    .get("/jobs/:id/samples", ({ actor, params: { id } }) => jobSamples(ctx, actor, id), {
+      params,
+      detail: { tags, summary: "Sample outputs of a job at its checkpoints", responses: answers(Samples) },
+    })
+    .get("/stream", (context) => liveStream(ctx, context, context.query), {
+      query: StreamQuerySchema,
+      detail: {
+        tags,
+        summary: "Live updates as server-sent events",
+        description:
+          "One stream per page, with `jobs=` (up to 32 ids) and `topics=`. Events: `hello` {batch_id}; `batch` {job_id, batch_id, points, logs, progress, samples, phase} with the batch id as event id; `changed` {topic, id, state}; `reset` {job_id, batch_id} when too much was missed and the job must be read again. Resumes after `Last-Event-ID` or `after=` without gaps or duplicates.",
+        responses: answersType("text/event-stream", "Events until the client disconnects."),
       },
-      {
-        params,
-        query: LogQuerySchema,
-        detail: {
-          summary: "Log lines of a job, with search",
-          description:
-            "The newest lines, or those before or after a line's id. A search looks at 20,000 lines at a time; `next` says where to go on.",
-          tags,
-        },
-      },
-    )
-    .get(
-      "/jobs/:id/samples",
-      async ({ actor, params: { id } }) => {
-        await requireJobs(ctx, actor, [id]);
-        return { object: "list" as const, data: await listSamples(ctx, id) };
-      },
-      { params, detail: { summary: "What the model answered at checkpoints", tags } },
-    )
-    .get(
-      "/stream",
-      async ({ actor, query, request, server }) => {
-        const topics = query.topics ?? [];
-        const unknown = topics.find((topic) => !(TOPICS as readonly string[]).includes(topic));
-        if (unknown !== undefined)
-          throw new AppError(
-            "invalid",
-            "unknown_topic",
-            `There is no topic "${unknown}". Topics: ${TOPICS.join(", ")}.`,
-            {
-              param: "topics",
-            },
-          );
-        const body = await openStream(
-          ctx,
-          actor,
-          { jobs: [...new Set(query.jobs ?? [])], topics, after: lastId(request, query.after) },
-          request,
-        );
-        server?.timeout(request, 0);
-        return new Response(body, {
-          headers: {
-            "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-store",
-            "x-accel-buffering": "no",
-          },
-        });
-      },
-      {
-        query: StreamQuerySchema,
-        detail: {
-          summary: "Live news as server-sent events",
-          description:
-            "One stream a page: `jobs=` (up to 32 ids) and `topics=`. Events: `hello` {batch_id}, `batch` {job_id, batch_id, points, logs, progress, samples, phase} with the batch id as event id, `changed` {topic, id, state}, `reset` {job_id, batch_id}: too much was missed, read the job anew. Resumes by `Last-Event-ID` or `after=`, without a gap and without sending twice.",
-          tags,
-        },
-      },
-    );
+    });

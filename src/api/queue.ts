@@ -1,36 +1,40 @@
-/** /v1/queue: who runs where, who waits for what, and the place of one job; /v1/admin/teams: what teams are due. */
+/** /v1/queue: what runs, what waits, and the scheduling options of a job; /v1/admin/teams: the share of a team. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { notFound } from "../errors.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { jobView } from "../training/jobs/model.ts";
 import { QueueChange } from "../training/jobs/placement-model.ts";
-import { QueueQuery, ShareChange } from "../training/queue/model.ts";
-import { changeQueued } from "../training/queue/placement.ts";
 import {
-  type QueueView,
-  type StartRange,
-  setShare,
-  type TeamView,
-  viewQueue,
-  type WaitView,
-} from "../training/queue/service.ts";
+  type PredictedStart,
+  QueueAnswer,
+  QueueQuery,
+  ShareChange,
+  TeamAnswer,
+  type WaitingFor,
+} from "../training/queue/model.ts";
+import { changeQueued } from "../training/queue/placement.ts";
+import { type QueueView, type StartRange, viewQueue, type WaitView } from "../training/queue/service.ts";
+import { setShare, type TeamView } from "../training/queue/teams.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Queue"];
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
-/** When a job should begin, in seconds since 1970. */
-export const startView = ({ earliest, latest, why }: StartRange) => ({
+/** When a job should start, in seconds since 1970. */
+export const startView = ({ earliest, latest, why }: StartRange): PredictedStart => ({
   earliest: seconds(earliest),
   latest: seconds(latest),
   why,
 });
-/** What a job waits for. */
-export const waitingView = (waiting: WaitView | null) => waiting && { ...waiting, until: seconds(waiting.until) };
+/** Why a job waits. */
+export const waitingView = (waiting: WaitView | null): WaitingFor | null =>
+  waiting && { ...waiting, until: seconds(waiting.until) };
 
-const teamView = (team: TeamView) => ({
-  object: "team" as const,
+const teamView = (team: TeamView): TeamAnswer => ({
+  object: "team",
   id: team.id,
   name: team.name,
   weight: team.weight,
@@ -43,9 +47,9 @@ const teamView = (team: TeamView) => ({
   waiting: team.waiting,
 });
 
-function queueView(view: QueueView) {
+function queueView(view: QueueView): QueueAnswer {
   return {
-    object: "queue" as const,
+    object: "queue",
     hosts: view.hosts.map(({ gpus, ask: _ask, ...host }) => ({ ...host, gpus: gpus.length })),
     running: view.running.map(({ uuids, since, ends, deadline, own: _own, ...work }) => ({
       ...work,
@@ -69,35 +73,50 @@ function queueView(view: QueueView) {
   };
 }
 
+async function getQueue(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof QueueQuery>): Promise<QueueAnswer> {
+  const { limit, after, mine } = query;
+  return queueView(await viewQueue(ctx, actor, { limit, after, mine: mine === "true" }));
+}
+
+async function changeJob(ctx: Ctx, actor: Actor, id: string, change: QueueChange) {
+  return jobView(await changeQueued(ctx, actor, id, change));
+}
+
+async function changeTeam(ctx: Ctx, actor: Actor, id: string, change: ShareChange): Promise<TeamAnswer> {
+  await setShare(ctx, actor, id, change);
+  const { teams } = await viewQueue(ctx, actor, { limit: 1 });
+  const team = teams.find((one) => one.id === id);
+  if (!team) throw notFound("organization", id);
+  return teamView(team);
+}
+
 export const queueApi = (ctx: Ctx) =>
   new Elysia({ name: "queue.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get(
-      "/queue",
-      async ({ actor, query }) =>
-        queueView(await viewQueue(ctx, actor, { limit: query.limit, after: query.after, mine: query.mine === "true" })),
-      {
-        query: QueueQuery,
-        detail: { tags, summary: "What runs where, what waits for what, and when it should begin" },
+    .get("/queue", ({ actor, query }) => getQueue(ctx, actor, query), {
+      query: QueueQuery,
+      detail: {
+        tags,
+        summary: "List running and waiting work with predicted starts",
+        responses: answers(QueueAnswer),
       },
-    )
-    .post("/queue/:id", async ({ actor, params, body }) => jobView(await changeQueued(ctx, actor, params.id, body)), {
+    })
+    .post("/queue/:id", ({ actor, params, body }) => changeJob(ctx, actor, params.id, body), {
       params: Id,
       body: QueueChange,
       detail: {
         tags,
-        summary: "Change a job's priority, earliest start, hours or deadline",
+        summary: "Change the scheduling options of a job",
         description:
-          "Priorities go from -100 to 100; above 0 they are given by administrators, who may change any team's jobs.",
+          "Priorities range from -100 to 100. Only administrators set priorities above 0; they may change jobs of any team.",
       },
     })
-    .post(
-      "/admin/teams/:id",
-      async ({ actor, params, body }) => {
-        await setShare(ctx, actor, params.id, body);
-        const { teams } = await viewQueue(ctx, actor, { limit: 1 });
-        const team = teams.find((one) => one.id === params.id);
-        return team ? teamView(team) : { object: "team" as const, id: params.id };
+    .post("/admin/teams/:id", ({ actor, params, body }) => changeTeam(ctx, actor, params.id, body), {
+      params: Id,
+      body: ShareChange,
+      detail: {
+        tags,
+        summary: "Set the share weight and limits of a team (administrators)",
+        responses: answers(TeamAnswer),
       },
-      { params: Id, body: ShareChange, detail: { tags, summary: "Set a team's weight and quotas (administrators)" } },
-    );
+    });

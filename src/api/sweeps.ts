@@ -1,53 +1,60 @@
 /** JSON API of sweeps. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { PageQuery, pageOf } from "../lib/page.ts";
-import { CreateSweep } from "../training/sweeps/model.ts";
+import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { CreateSweep, SweepPlan, SweepView } from "../training/sweeps/model.ts";
 import { planSweep } from "../training/sweeps/plan.ts";
 import { cancelSweep, createSweep, getSweep, listSweeps } from "../training/sweeps/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Sweeps"];
 
+async function planRoute(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<SweepPlan> {
+  const { request: _request, ...plan } = await planSweep(ctx, actor, body);
+  return plan;
+}
+
+async function listRoute(ctx: Ctx, actor: Actor, { after, limit }: v.InferOutput<typeof PageQuery>) {
+  return pageOf(await listSweeps(ctx, actor, { after, limit }), limit);
+}
+
 export const sweepsApi = (ctx: Ctx) =>
   new Elysia({ name: "sweeps.api", prefix: "/v1/sweeps", seed: ctx.installation })
     .use(session(ctx))
-    .post("", async ({ actor, body }) => createSweep(ctx, actor, body), {
+    .post("", ({ actor, body }) => createSweep(ctx, actor, body), {
       body: CreateSweep,
       detail: {
         tags,
-        summary: "Try a training with several values",
+        summary: "Create a sweep",
         description:
-          "`training` is what POST /v1/jobs takes. Every trial is a training job of its own; `parallel` of them are in the queue at a time. With `halving` the worse ones are stopped at a part of their steps.",
+          "`training` takes the body of POST /v1/jobs. Every trial is a training job of its own. At most `parallel` trials are queued or running at a time. The strategy `halving` stops the worse trials early.",
+        responses: answers(SweepView),
       },
     })
-    .post(
-      "/plan",
-      async ({ actor, body }) => {
-        const { request: _request, ...plan } = await planSweep(ctx, actor, body);
-        return plan;
+    .post("/plan", ({ actor, body }) => planRoute(ctx, actor, body), {
+      body: CreateSweep,
+      detail: {
+        tags,
+        summary: "Plan a sweep: its trials, their time and cost, and refusals; starts nothing",
+        responses: answers(SweepPlan),
       },
-      {
-        body: CreateSweep,
-        detail: {
-          tags,
-          summary: "Which trials a sweep would have, what they take, and which are refused; starts nothing",
-        },
-      },
-    )
-    .get(
-      "",
-      async ({ actor, query }) =>
-        pageOf(await listSweeps(ctx, actor, { after: query.after, limit: query.limit }), query.limit),
-      { query: PageQuery, detail: { tags, summary: "List sweeps, newest first" } },
-    )
-    .get("/:id", async ({ actor, params }) => getSweep(ctx, actor, params.id), {
-      params: Id,
-      detail: { tags, summary: "Retrieve a sweep with its trials and every decision about them" },
     })
-    .post("/:id/cancel", async ({ actor, params }) => cancelSweep(ctx, actor, params.id), {
+    .get("", ({ actor, query }) => listRoute(ctx, actor, query), {
+      query: PageQuery,
+      detail: { tags, summary: "List sweeps, newest first", responses: answers(listOf(SweepView)) },
+    })
+    .get("/:id", ({ actor, params }) => getSweep(ctx, actor, params.id), {
       params: Id,
-      detail: { tags, summary: "Cancel the trials of a sweep that have not ended" },
+      detail: {
+        tags,
+        summary: "Retrieve a sweep with its trials and the decisions about them",
+        responses: answers(SweepView),
+      },
+    })
+    .post("/:id/cancel", ({ actor, params }) => cancelSweep(ctx, actor, params.id), {
+      params: Id,
+      detail: { tags, summary: "Cancel a sweep and its unfinished trials", responses: answers(SweepView) },
     });

@@ -1,12 +1,13 @@
 /**
- * The server's side of trainer protocol v1 (docs/trainer-protocol.md): spec, data, inputs, events and artifacts, each
- * under the token of one attempt.
+ * The server side of trainer protocol v1 (docs/trainer-protocol.md): spec, data, inputs, events, grades and artifacts,
+ * authorized by the token of one attempt.
  */
-import { Elysia } from "elysia";
-import { type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
+import { Elysia, status } from "elysia";
+import { type ArtifactOpened, type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { AskAs } from "../graders/judge.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { applyTrainerEvents, pendingCommands } from "../training/attempts/trainer-events.ts";
 import { refusal } from "../training/metrics/ingest.ts";
@@ -17,16 +18,24 @@ import { readEvents } from "../training/trainer-protocol/events.ts";
 import { fileResponse } from "../training/trainer-protocol/files.ts";
 import { gradesFor } from "../training/trainer-protocol/grade.ts";
 import { inputFile, specReply, splitFiles } from "../training/trainer-protocol/inputs.ts";
-import { askingOf, type Trainer, trainerOf } from "../training/trainer-protocol/token.ts";
+import {
+  CompletedAnswer,
+  EventsAnswer,
+  GradesAnswer,
+  OpenedAnswer,
+  PartAnswer,
+  SpecAnswer,
+} from "../training/trainer-protocol/model.ts";
+import { attemptOf, type Trainer, trainerOf } from "../training/trainer-protocol/token.ts";
 
-/** The trainer behind a request. @throws AppError 401; 409 when replaced, 410 when the job has ended */
+/** The trainer of a request. @throws AppError 401, 409 (replaced), 410 (the job has ended) */
 async function liveTrainer(ctx: Ctx, request: Request): Promise<Trainer> {
   const trainer = await trainerOf(ctx, request);
   if (trainer.over) throw refusal(trainer.over);
   return trainer;
 }
 
-/** The rest of a path after `prefix`, decoded once; a path that does not decode names nothing. */
+/** The file path at the end of a URL, decoded once. @throws AppError `file_not_found` when it cannot be decoded */
 function restOf(path: string): string {
   try {
     return decodeURIComponent(path);
@@ -38,91 +47,96 @@ function restOf(path: string): string {
 function offsetOf(request: Request): number {
   const text = new URL(request.url).searchParams.get("offset") ?? "";
   if (!/^\d{1,15}$/.test(text))
-    throw new AppError("invalid", "invalid_value", "Invalid 'offset': a whole number of bytes", { param: "offset" });
+    throw new AppError("invalid", "invalid_value", "Invalid 'offset': must be a whole number of bytes", {
+      param: "offset",
+    });
   return Number(text);
 }
 
 async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
-  const asking = await askingOf(ctx, request);
+  const attempt = await attemptOf(ctx, request);
   const events = readEvents(await readJson(request));
-  if (asking.over) {
-    // The answer to the last batch may have been lost: what is known already is acknowledged again.
-    if (events.length > 0 && events.every((event) => event.seq <= asking.lastSeq))
-      return { last_seq: asking.lastSeq, commands: [] };
-    throw refusal(asking.over);
+  if (attempt.over) {
+    // The reply to the last batch may have been lost, so stored events are acknowledged again.
+    if (events.length > 0 && events.every((event) => event.seq <= attempt.lastSeq))
+      return { last_seq: attempt.lastSeq, commands: [] };
+    throw refusal(attempt.over);
   }
-  const { lastSeq } = await storeBatch(ctx, asking, events, (tx, fresh) => applyTrainerEvents(ctx, tx, asking, fresh));
+  const { lastSeq } = await storeBatch(ctx, attempt, events, (tx, fresh) =>
+    applyTrainerEvents(ctx, tx, attempt, fresh),
+  );
   ctx.failPoint("events.stored");
-  return { last_seq: lastSeq, commands: await pendingCommands(ctx, asking.jobId) };
+  return { last_seq: lastSeq, commands: await pendingCommands(ctx, attempt.jobId) };
 }
 
-const hide = { detail: { hide: true } } as const;
-/** Bodies are read by the handlers, which know their limits, after the token was checked. */
-const raw = { ...hide, parse: "none" } as const;
+async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {
+  const trainer = await liveTrainer(ctx, request);
+  return fileResponse(request, splitFiles(ctx, trainer, split), "application/jsonl");
+}
 
-/** @param ask asks models as the person whose job grades by them; handed in, because models are served further on */
+async function sendInput(ctx: Ctx, request: Request, name: string, path: string): Promise<Response> {
+  const trainer = await liveTrainer(ctx, request);
+  return fileResponse(request, [await inputFile(ctx, trainer, name, restOf(path))], "application/octet-stream");
+}
+
+async function startArtifact(ctx: Ctx, request: Request): Promise<ArtifactOpened> {
+  const trainer = await liveTrainer(ctx, request);
+  return openArtifact(ctx, trainer, await readJson(request));
+}
+
+async function takePart(ctx: Ctx, request: Request, id: string, path: string) {
+  const trainer = await liveTrainer(ctx, request);
+  const offset = offsetOf(request);
+  const bytes = await readBytes(request, MAX_PART_BYTES);
+  try {
+    return await putPart(ctx, trainer, id, restOf(path), offset, bytes);
+  } catch (error) {
+    if (!(error instanceof WrongOffset)) throw error;
+    const { code, message } = error;
+    return status(409, {
+      error: { code, message, type: "invalid_request_error", param: "offset" },
+      offset: error.offset,
+    });
+  }
+}
+
+/** Options of a route that is not part of the public API document. */
+const hidden = (responses: ReturnType<typeof answers>) => ({ detail: { hide: true, responses } }) as const;
+/** The same for routes whose handlers read the body themselves, after the token was checked. */
+const raw = (responses: ReturnType<typeof answers>) => ({ ...hidden(responses), parse: "none" }) as const;
+
+/** @param ask asks models on behalf of the job's owner; passed in because models are served by a later area */
 export const trainersApi = (ctx: Ctx, ask: AskAs) => {
   const gradeSamples = gradesFor(ctx, ask);
+  const grade = async (request: Request, server: Bun.Server<unknown> | null) => {
+    // Models and Python can take longer than an idle connection is kept.
+    server?.timeout(request, 0);
+    return gradeSamples(await liveTrainer(ctx, request), await readJson(request), request.signal);
+  };
   return new Elysia({ name: "trainers.api", prefix: "/trainer/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get("/spec", async ({ request }) => specReply(ctx, await liveTrainer(ctx, request)), hide)
+    .get("/spec", async ({ request }) => specReply(ctx, await liveTrainer(ctx, request)), hidden(answers(SpecAnswer)))
     .get(
       "/data/:split",
-      async ({ request, params }) => {
-        const trainer = await liveTrainer(ctx, request);
-        return fileResponse(request, splitFiles(ctx, trainer, params.split), "application/jsonl");
-      },
-      hide,
+      ({ request, params }) => sendSplit(ctx, request, params.split),
+      hidden(answersType("application/jsonl", "The rows of the split.")),
     )
     .get(
       "/inputs/:name/*",
-      async ({ request, params }) => {
-        const trainer = await liveTrainer(ctx, request);
-        const path = await inputFile(ctx, trainer, params.name, restOf(params["*"]));
-        return fileResponse(request, [path], "application/octet-stream");
-      },
-      hide,
+      ({ request, params }) => sendInput(ctx, request, params.name, params["*"]),
+      hidden(answersType("application/octet-stream", "The file.")),
     )
-    .post(
-      "/grade",
-      async ({ request, server }) => {
-        // Models and Python take their time: longer than a quiet connection is kept.
-        server?.timeout(request, 0);
-        return gradeSamples(await liveTrainer(ctx, request), await readJson(request), request.signal);
-      },
-      raw,
-    )
-    .post("/events", async ({ request }) => takeEvents(ctx, request), raw)
-    .post(
-      "/artifacts",
-      async ({ request }) => {
-        const trainer = await liveTrainer(ctx, request);
-        return openArtifact(ctx, trainer, await readJson(request));
-      },
-      raw,
-    )
+    .post("/grade", ({ request, server }) => grade(request, server), raw(answers(GradesAnswer)))
+    .post("/events", ({ request }) => takeEvents(ctx, request), raw(answers(EventsAnswer)))
+    .post("/artifacts", ({ request }) => startArtifact(ctx, request), raw(answers(OpenedAnswer)))
     .put(
       "/artifacts/:id/*",
-      async ({ request, params, status }) => {
-        const trainer = await liveTrainer(ctx, request);
-        const offset = offsetOf(request);
-        const bytes = await readBytes(request, MAX_PART_BYTES);
-        try {
-          return await putPart(ctx, trainer, params.id, restOf(params["*"]), offset, bytes);
-        } catch (error) {
-          if (!(error instanceof WrongOffset)) throw error;
-          const { code, message } = error;
-          return status(409, {
-            error: { code, message, type: "invalid_request_error", param: "offset" },
-            offset: error.offset,
-          });
-        }
-      },
-      raw,
+      ({ request, params }) => takePart(ctx, request, params.id, params["*"]),
+      raw(answers(PartAnswer)),
     )
     .post(
       "/artifacts/:id/complete",
       async ({ request, params }) => completeArtifact(ctx, await liveTrainer(ctx, request), params.id),
-      raw,
+      raw(answers(CompletedAnswer)),
     );
 };

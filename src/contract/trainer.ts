@@ -1,4 +1,4 @@
-/** Trainer protocol v1 as types: what a trainer reads and posts. See docs/trainer-protocol.md. */
+/** Types of trainer protocol v1, which docs/trainer-protocol.md describes. */
 import type { EvaluateResult, FileEntry, JobKind, JobSpec } from "./spec.ts";
 
 export const TRAINER_PROTOCOL = 1;
@@ -68,10 +68,7 @@ export type TrainerEvent = Numbered &
         rows_cut: number;
         rows_dropped: number;
       }
-    /**
-     * The content of the first batch, before the first step: the row and the hash of every sequence
-     * (docs/trainer-protocol.md).
-     */
+    /** The first batch before the first step: the row and the hash of every sequence (docs/trainer-protocol.md). */
     | { type: "first_batch"; step: number; rows: { row_id: number; hash: string }[] }
     | {
         type: "canary";
@@ -100,7 +97,7 @@ export type TrainerEvent = Numbered &
         prompt: WireMessage[];
         expected: string;
         output: string;
-        /** Only of methods that learn from rewards; `expected` is empty then. */
+        /** For methods that learn from rewards. `expected` is then empty. */
         reward?: number;
       }
     | {
@@ -128,12 +125,13 @@ export interface TrainResult {
   eval_loss: number | null;
   tokens_seen: number;
   adapter_artifact: string | null;
-  /** The step of the best eval loss, when the spec keeps the best: the checkpoint of the model. */
+  /** With `keep_best`, the step with the best eval loss, whose checkpoint becomes the model. */
   best_step?: number;
   /** Early stopping ended the run. */
   ended_early?: boolean;
   /**
-   * Peak memory of the attempt in MiB: main memory of all processes; allocated and reserved memory of the fullest GPU.
+   * Peak memory of the attempt in MiB: main memory of all processes, and on the fullest GPU the memory of tensors and
+   * the memory that the allocator reserved.
    */
   peak_memory_mb?: number;
   peak_gpu_memory_mb?: number;

@@ -1,13 +1,13 @@
 /**
- * The queue's pages over HTTP: the timeline and its tables for an administrator and for another team, a job's place, a
- * team's share, and the wishes in the new-job form.
+ * The queue's pages over HTTP: the timeline and its tables for an administrator and for another team, scheduling
+ * options of a job, the share of a team, and scheduling options in the new-job form.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
-import { newest } from "../../src/training/queue/forecasts.ts";
-import { queueCarry, unsettle } from "../../src/training/queue/runner.ts";
-import { hoursWords, soon } from "../../views/pages/queue/words.ts";
+import { newestRound } from "../../src/training/queue/forecasts.ts";
+import { invalidateRound, queueCarry } from "../../src/training/queue/runner.ts";
+import { soon, windowText } from "../../views/pages/queue/words.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { seed } from "../support/seed.ts";
 import { waitingJob } from "../support/seed-queue.ts";
@@ -40,7 +40,7 @@ const post = async (path: string, form: Record<string, string> | URLSearchParams
 const jobView = (id: string) => t.json("GET", `/v1/jobs/${id}`) as Promise<Record<string, unknown>>;
 
 describe("the queue page", () => {
-  test("shows what waits, why, and until when, to its administrator with names", async () => {
+  test("shows administrators waiting work with names, reasons and times", async () => {
     const { status, text } = await get("/queue");
     expect(status).toBe(200);
     for (const words of [
@@ -50,11 +50,11 @@ describe("the queue page", () => {
       "22:00 to 06:00 Europe/Berlin, Mon to Fri",
     ])
       expect(text).toContain(words);
-    expect(text).toContain("Not to begin before");
+    expect(text).toContain("Scheduled not to start before");
     expect(text).not.toMatch(/ style=| on[a-z]+="|<script>/);
   });
 
-  test("answers the part that moves alone, and one's own work alone", async () => {
+  test("answers the live fragment alone, filtered by team", async () => {
     const headers = { ...PAGE, "hx-request": "true", "hx-target": "div#queue" };
     const { text } = await get("/queue?mine=true", "admin", headers);
     expect(text).toStartWith('<div id="queue"');
@@ -62,7 +62,7 @@ describe("the queue page", () => {
     expect(text).not.toContain("ranking-ablation");
   });
 
-  test("tells another team what is taken, not what it is called", async () => {
+  test("shows another team the capacity in use, but no names", async () => {
     const { status, text } = await get("/queue", "other");
     expect(status).toBe(200);
     expect(text).not.toContain("support-70b-all-cards");
@@ -76,7 +76,7 @@ describe("the queue page of several teams", () => {
   type Listed = { data: { position: number; id: string | null }[]; has_more: boolean };
   const list = (query: string, as: Who) => t.json("GET", `/v1/queue?${query}`, { as }) as Promise<Listed>;
 
-  test("goes on past rows of other teams, which have no id", async () => {
+  test("pages past rows of other teams, which have no id", async () => {
     const seen: number[] = [];
     for (let after = 0; ; ) {
       const { data, has_more } = await list(`limit=3&after=${after}`, "other");
@@ -89,13 +89,13 @@ describe("the queue page of several teams", () => {
     expect((await get("/queue?limit=3", "other")).text).toContain("/queue?limit=3&amp;after=3");
   });
 
-  test("goes on after an id too, in one's own work alone as well", async () => {
+  test("pages after an id too, also with the filter by team", async () => {
     const { data } = await list("mine=true", "admin");
     const rest = await list(`mine=true&after=${data[1]?.id}`, "admin");
     expect(rest.data.map((row) => row.id)).toEqual(data.slice(2).map((row) => row.id));
   });
 
-  test("leads administrators to the place of another team's job, and lets them change it", async () => {
+  test("links administrators to the scheduling options of another team's job, and lets them change these", async () => {
     const id = waitingJob(6);
     const { text } = await get("/queue");
     expect(text).toContain(`href="/queue/${id}"`);
@@ -114,8 +114,8 @@ describe("the queue page of several teams", () => {
   });
 });
 
-describe("a job's place", () => {
-  test("is a form with what holds, and is changed by it", async () => {
+describe("the scheduling options of a job", () => {
+  test("are shown in a form and changed by it", async () => {
     const id = waitingJob(3);
     const { text } = await get(`/queue/${id}`);
     expect(text).toContain('value="22:00"');
@@ -129,7 +129,7 @@ describe("a job's place", () => {
     });
   });
 
-  test("keeps its days, and is shown with them", async () => {
+  test("keep the days of the window, and show them", async () => {
     const id = waitingJob(0);
     const window = { from: "22:00", until: "06:00", tz: "UTC", days: [1, 5] };
     await t.json("POST", `/v1/queue/${id}`, { body: { window } });
@@ -145,7 +145,7 @@ describe("a job's place", () => {
     expect(await jobView(id)).toMatchObject({ window: { ...window, days: [1, 5, 6] } });
   });
 
-  test("has days only with hours", async () => {
+  test("take days only with times", async () => {
     const form = { priority: "0", not_before: "", deadline: "", from: "", until: "", tz: "UTC", days: "2" };
     const { status, text } = await post(`/queue/${waitingJob(5)}`, form);
     expect(status).toBe(422);
@@ -153,7 +153,7 @@ describe("a job's place", () => {
     expect(text).toMatch(/value="2"[^>]* checked|checked[^>]* value="2"/);
   });
 
-  test("can be changed after its deadline has passed, and keeps seconds it does not show", async () => {
+  test("can be changed after the deadline has passed, and keep seconds that the form does not show", async () => {
     const id = waitingJob(2);
     const [deadline, startAfter] = [Date.now() - 90_500, Date.now() + 3_600_500];
     await t.ctx.write((tx) => tx.update(job).set({ deadline, startAfter: null }).where(eq(job.id, id)));
@@ -166,7 +166,7 @@ describe("a job's place", () => {
     expect(row).toMatchObject({ priority: -2, startAfter });
   });
 
-  test("changed, is shown changed at once: order, reason and predicted start", async () => {
+  test("take effect at once: order, reason and predicted start", async () => {
     const id = idOf("ftjob-", 2);
     const later = Math.floor(Date.now() / 1000) + 50 * 3600;
     await t.json("GET", "/v1/queue");
@@ -176,16 +176,16 @@ describe("a job's place", () => {
     await t.json("POST", `/v1/queue/${id}`, { body: { not_before: null, priority: 0 } });
   });
 
-  test("many who look at once share a round, and who looks after a change sees it", async () => {
+  test("concurrent readers share a round, and a reader after a change sees it", async () => {
     const id = idOf("ftjob-", 2);
-    unsettle(queueCarry(t.ctx));
-    const [first, ...others] = await Promise.all(Array.from({ length: 20 }, () => newest(t.ctx)));
+    invalidateRound(queueCarry(t.ctx));
+    const [first, ...others] = await Promise.all(Array.from({ length: 20 }, () => newestRound(t.ctx)));
     expect(others.every((one) => one.round === first?.round)).toBe(true);
     for (const priority of [-3, -4, -5]) {
-      unsettle(queueCarry(t.ctx));
-      const early = newest(t.ctx);
+      invalidateRound(queueCarry(t.ctx));
+      const early = newestRound(t.ctx);
       await t.json("POST", `/v1/queue/${id}`, { body: { priority } });
-      const { input } = await newest(t.ctx);
+      const { input } = await newestRound(t.ctx);
       expect(input.queued.find((one) => one.id === id)?.priority).toBe(priority);
       await early;
     }
@@ -193,26 +193,26 @@ describe("a job's place", () => {
 
   const nothing = { priority: "0", not_before: "", deadline: "", from: "", until: "", tz: "UTC" };
   test.each([
-    ["a priority that is no number", { priority: "high" }, "field-priority-error"],
-    ["a priority off the scale", { priority: "101" }, "field-priority-error"],
+    ["a priority that is not a number", { priority: "high" }, "field-priority-error"],
+    ["a priority out of range", { priority: "101" }, "field-priority-error"],
     ["a deadline in the past", { deadline: "2001-01-01T00:00" }, "field-deadline-error"],
-    ["hours without an end", { from: "22:00" }, "field-until-error"],
-    ["hours of no length", { from: "22:00", until: "22:00" }, "field-until-error"],
-    ["a time zone that is none", { from: "22:00", until: "06:00", tz: "Middle/Earth" }, "field-tz-error"],
-  ])("%s comes back beside its field with everything typed", async (_name, wrong, error) => {
+    ["a window without an end", { from: "22:00" }, "field-until-error"],
+    ["an empty window", { from: "22:00", until: "22:00" }, "field-until-error"],
+    ["an unknown time zone", { from: "22:00", until: "06:00", tz: "Middle/Earth" }, "field-tz-error"],
+  ])("refuse %s beside its field and keep what was typed", async (_name, wrong, error) => {
     const { status, text } = await post(`/queue/${waitingJob(5)}`, { ...nothing, ...wrong });
     expect(status).toBe(422);
     expect(text).toContain(`id="${error}"`);
     for (const value of Object.values(wrong)) expect(text).toContain(`value="${value}"`);
   });
 
-  test("above 0 is given by administrators alone", async () => {
+  test("let only administrators set a priority above 0", async () => {
     const { status, text } = await post(`/queue/${waitingJob(5)}`, { ...nothing, priority: "10" }, "member");
     expect(status).toBe(422);
-    expect(text).toContain("Priorities above 0 are given by administrators");
+    expect(text).toContain('id="field-priority-error"');
   });
 
-  test("is none for a job that has ended", async () => {
+  test("redirect to the job when it has ended", async () => {
     const { data } = (await t.json("GET", "/v1/jobs?state=succeeded&limit=1")) as { data: { id: string }[] };
     const answer = await t.request("GET", `/queue/${data[0]?.id}`, { headers: PAGE });
     expect(answer.status).toBe(303);
@@ -238,24 +238,23 @@ describe("a team's share", () => {
     });
   });
 
-  test("is no page for members, not even their own team's", async () => {
+  test("is refused to members, even for their own team", async () => {
     expect((await get(`/admin/teams/${t.orgs.a}`, "member")).status).toBe(403);
   });
 
-  test("of nobody is not found", async () => {
+  test("of an unknown team is not found", async () => {
     expect((await get("/admin/teams/none")).status).toBe(404);
   });
 });
 
-test("a waiting job's page says what it waits for, and where to change that", async () => {
+test("the page of a waiting job shows what it waits for and links to its scheduling options", async () => {
   const { text } = await get(`/jobs/${waitingJob(1)}`);
-  expect(text).toContain("Should begin");
   expect(text).toContain(`/queue/${waitingJob(1)}`);
-  expect(text).toContain("Nothing here can run it");
+  expect(text).toContain("No machine here can run it");
   expect(text).toContain("Nothing that is known of would let it begin.");
 });
 
-test("a job run again with changes keeps its priority, hours, days and GPUs", async () => {
+test("a job run again with changes keeps its priority, window, days and GPUs", async () => {
   const id = idOf("ftjob-", 1);
   const window = { from: "20:00", until: "05:00", tz: "Europe/Berlin", days: [6, 0] };
   await t.ctx.write((tx) =>
@@ -271,7 +270,7 @@ test("a job run again with changes keeps its priority, hours, days and GPUs", as
   expect(text).toMatch(/<option[^>]*value="ddp"[^>]*selected|<option[^>]*selected[^>]*value="ddp"/);
 });
 
-test("the new-job form keeps wishes, and says what is wrong with them", async () => {
+test("the new-job form keeps scheduling options as typed", async () => {
   const { text } = await post("/jobs/plan", {
     data: "",
     model: "",
@@ -286,16 +285,16 @@ test("the new-job form keeps wishes, and says what is wrong with them", async ()
 
 const HOUR = 3_600_000;
 test.each([
-  [null, null, "not known"],
-  [0, null, "not known"],
+  [null, null, "unknown"],
+  [0, null, "unknown"],
   [2 * HOUR, null, "in 2 h at the earliest"],
   [0, 1000, "now"],
   [0, 10 * 60_000, "within 10 min"],
   [HOUR, HOUR, "in 1 h"],
   [HOUR / 2, 5.4 * HOUR, "in 30 min to 5 h"],
   [26.2 * HOUR, 60 * HOUR, "in 1 d 2 h to 2 d 12 h"],
-])("a start between %p and %p from now is told as %s", (earliest, latest, words) => {
-  expect(soon({ earliest, latest }, 0)).toBe(words);
+])("a start between %p and %p from now is shown as %s", (earliest, latest, text) => {
+  expect(soon({ earliest, latest }, 0)).toBe(text);
 });
 
 test.each([
@@ -304,6 +303,6 @@ test.each([
   [[0, 6], "22:00 to 06:00 UTC, Sat, Sun"],
   [[0, 5, 6], "22:00 to 06:00 UTC, Fri to Sun"],
   [[1, 3, 5], "22:00 to 06:00 UTC, Mon, Wed, Fri"],
-])("hours on the days %p are told as %s", (days, words) => {
-  expect(hoursWords({ from: "22:00", until: "06:00", tz: "UTC", days })).toBe(words);
+])("a window on the days %p is shown as %s", (days, text) => {
+  expect(windowText({ from: "22:00", until: "06:00", tz: "UTC", days })).toBe(text);
 });

@@ -1,6 +1,4 @@
-/**
- * A job with a running attempt, made straight in the database, and a client that speaks the trainer protocol for it.
- */
+/** Creates a job with a running attempt directly in the database, with a client of the trainer protocol for it. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainSpec } from "../../src/contract/spec.ts";
@@ -18,7 +16,7 @@ export interface TestTrainer {
   /** One request under `/trainer/v1`; `body` is sent as JSON, `raw` as it is. */
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
   json<T = Record<string, unknown>>(method: string, path: string, options?: CallOptions): Promise<T>;
-  /** Sends events; those without `seq` are numbered on. Returns the answer. */
+  /** Sends events and returns the reply. Events without `seq` get the next number. */
   send(events: Record<string, unknown>[]): Promise<{ last_seq: number; commands: unknown[] }>;
 }
 
@@ -95,8 +93,8 @@ export function trainSpec(changes: Partial<TrainSpec> = {}): TrainSpec {
   } as TrainSpec;
 }
 
-/** Puts the base model `tiny` and the splits of `dsv_test` in place, once an application. */
-async function place(t: TestApp): Promise<void> {
+/** Creates the base model `tiny` and the splits of `dsv_test`, unless they exist. */
+async function createInputs(t: TestApp): Promise<void> {
   const model = t.ctx.files.path("models", "tiny");
   const data = t.ctx.files.path("datasets", "dsv_test");
   mkdirSync(model, { recursive: true });
@@ -124,12 +122,12 @@ async function place(t: TestApp): Promise<void> {
   );
 }
 
-/** Makes a running job of organization A (or `org`) with one attempt; with `jobId`, one more attempt of that job. */
+/** Creates a running job of organization A (or `org`) with one attempt, or with `jobId` one more attempt of that job. */
 export async function makeTrainer(
   t: TestApp,
   options: { spec?: TrainSpec; jobId?: string; number?: number; org?: string } = {},
 ): Promise<TestTrainer> {
-  await place(t);
+  await createInputs(t);
   const spec = options.spec ?? trainSpec();
   const jobId = options.jobId ?? newId("trainJob");
   const number = options.number ?? 1;
@@ -217,7 +215,7 @@ export const metrics = (step: number, values: Record<string, number | string>) =
   values,
 });
 
-/** Saves a checkpoint of `step` with its metrics on validation rows. */
+/** Uploads a checkpoint of `step` with its validation metrics. */
 export async function saveCheckpoint(
   trainer: TestTrainer,
   step: number,

@@ -85,7 +85,7 @@ export function sampleEvents(jobId: string, steps: number, now: number): (typeof
         jobId,
         at: now - (steps - step) * 1400,
         type: "sample",
-        message: `Sample answer at step ${step}`,
+        message: `Sample output at step ${step}`,
         step,
         data: { row_id: n, prompt, expected, output },
       });
@@ -109,7 +109,7 @@ export function historyEvents(jobId: string, steps: number, now: number): (typeo
       at(0) - 4000,
       "Sending the longest rows ahead: 8 x 512 tokens, the longest rows, before anything is trained",
     ],
-    ["canary", at(0) - 1500, "The longest rows (8 x 512 tokens) took 1840 MB"],
+    ["canary", at(0) - 1500, "Memory test with the longest batch (8 x 512 tokens): 1840 MB peak"],
     ["phase", at(0) - 1000, "Training: 135 steps on cpu, 2 threads, bfloat16"],
     ["first_batch", at(0), "The first batch is the stored rows, token by token: 8 rows compared"],
     ...[45, 90, 135]

@@ -1,14 +1,15 @@
-/** Seeded sweeps: one of twelve trials that is nearly over, and one of a grid that is done. */
+/** Seeded sweeps: one with twelve trials that has almost finished, and one with a grid that has finished. */
 import type { Decision } from "../../src/contract/sweep.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { sweep, trial } from "../../src/db/schema/sweeps.ts";
+import { ordinal } from "../../src/lib/text/format.ts";
 import { HOUR, idOf } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
 
 type Trial = typeof trial.$inferInsert;
 const TRAINING = { model: "smollm2-135m-instruct", training_file: idOf("ds_", 0), n_epochs: 3 };
 
-/** Twelve draws of rate and rank, of which a third goes on at each rung. */
+/** Twelve draws of rate and rank, of which one in three continues at each rung. */
 function trials(sweepId: string): Trial[] {
   const random = rng(11);
   const seen: number[] = [];
@@ -30,7 +31,7 @@ function trials(sweepId: string): Trial[] {
         state: "stopped",
         decisions,
         score: loss + 0.2,
-        reason: `At step 15 it was ${rank0}. of ${seen.length} by eval/loss (${(loss + 0.2).toPrecision(4)}); one in 3 goes on.`,
+        reason: `Stopped at step 15: ${ordinal(rank0)} of ${seen.length} by eval/loss (${(loss + 0.2).toPrecision(4)}). One in 3 continues.`,
       };
     return { ...one, state: "succeeded", jobId: idOf("ftjob-", n % 2 ? 4 : 1), decisions, score: loss };
   });

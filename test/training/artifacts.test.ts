@@ -1,20 +1,17 @@
-/**
- * Uploading checkpoints over HTTP: resumable, checked to the last byte, nothing outside its directory, and no pickle
- * under any name.
- */
+/** Checkpoint uploads over HTTP: resumable, verified to the last byte, and pruned. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { eq } from "drizzle-orm";
-import type { ArtifactCompleted, ArtifactOpened } from "../../src/contract/trainer.ts";
+import type { ArtifactCompleted } from "../../src/contract/trainer.ts";
 import { attempt } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
-import { newId, sha256Hex } from "../../src/lib/ids.ts";
+import { newId } from "../../src/lib/ids.ts";
 import { newestCheckpoint } from "../../src/models/tuned/service.ts";
 import { dropUnfinished } from "../../src/training/trainer-protocol/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
-import { makeTrainer, metrics, type TestTrainer, trainSpec } from "../support/attempt.ts";
-import { safetensors, withHeader } from "../support/safetensors.ts";
+import { bytesOf, checkpointFiles, complete, errorOf, open, order, put, upload } from "../support/artifacts.ts";
+import { makeTrainer, metrics, trainSpec } from "../support/attempt.ts";
 
 let t: TestApp;
 beforeAll(async () => {
@@ -22,54 +19,8 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-type Files = Record<string, Uint8Array | string>;
-const bytesOf = (content: Uint8Array | string) =>
-  typeof content === "string" ? new TextEncoder().encode(content) : content;
-const listed = (files: Files) =>
-  Object.entries(files).map(([path, content]) => ({
-    path,
-    size: bytesOf(content).byteLength,
-    sha256: sha256Hex(bytesOf(content)),
-  }));
-const order = (files: Files, step = 5, kind = "checkpoint") => ({
-  kind,
-  step,
-  metrics: { "eval/loss": 0.5 },
-  files: listed(files),
-});
-const open = (trainer: TestTrainer, body: unknown) =>
-  trainer.json<ArtifactOpened & Record<string, unknown>>("POST", "/artifacts", { body });
-const put = (trainer: TestTrainer, id: string, path: string, offset: number, bytes: Uint8Array) =>
-  trainer.call("PUT", `/artifacts/${id}/${path}?offset=${offset}`, { raw: new Uint8Array(bytes) });
-const complete = (trainer: TestTrainer, id: string) => trainer.call("POST", `/artifacts/${id}/complete`, { body: {} });
-
-const checkpointFiles = (seed: number): Files => ({
-  "adapter_model.safetensors": safetensors({ a: [seed, 2, 3], b: Array.from({ length: 500 }, (_, n) => n + seed) }),
-  "optimizer.safetensors": safetensors({ m: [seed] }),
-  "adapter_config.json": '{"r":4}',
-  "trainer_state.json": `{"step":${seed}}`,
-});
-
-async function upload(trainer: TestTrainer, files: Files, step = 5): Promise<ArtifactCompleted> {
-  const { artifact_id: id } = await open(trainer, order(files, step));
-  for (const [path, content] of Object.entries(files))
-    expect((await put(trainer, id, path, 0, bytesOf(content))).status).toBe(200);
-  const answer = await complete(trainer, id);
-  expect(answer.status).toBe(200);
-  return (await answer.json()) as ArtifactCompleted;
-}
-
-const errorOf = async (answer: Response) => {
-  const { error } = (await answer.json()) as { error: { code: string; message: string; param: string | null } };
-  return { status: answer.status, ...error };
-};
-
-/** Everything in a directory, as sorted relative paths. */
-const everything = (root: string): string[] =>
-  (readdirSync(root, { recursive: true }) as string[]).filter((path) => statSync(join(root, path)).isFile()).sort();
-
-describe("a checkpoint on its way", () => {
-  test("it is uploaded, counts as a checkpoint, and a retried attempt goes on from it", async () => {
+describe("uploading a checkpoint", () => {
+  test("registers it, and a retried attempt resumes from it", async () => {
     const trainer = await makeTrainer(t);
     await trainer.send([1, 2, 3, 4, 5, 6, 7].map((step) => metrics(step, { "train/loss": step })));
     const done = await upload(trainer, checkpointFiles(1));
@@ -82,7 +33,7 @@ describe("a checkpoint on its way", () => {
     expect(row?.metrics).toEqual({ "eval/loss": 0.5 });
     expect(spec.output_model).not.toBe(done.model as string);
 
-    // The next attempt is told to go on from step 5, and what lies beyond is dropped when it reports.
+    // The next attempt resumes from step 5. Its first report drops the points beyond that step.
     const next = await makeTrainer(t, { jobId: trainer.jobId, number: 2 });
     const reply = await next.json<{ resume: { step: number; files: unknown[] } }>("GET", "/spec");
     expect([reply.resume.step, reply.resume.files.length]).toEqual([5, 4]);
@@ -103,7 +54,7 @@ describe("a checkpoint on its way", () => {
     ]);
   });
 
-  test("parts are taken up where they stopped, a wrong place is told the right one", async () => {
+  test("continues where a part ended, and a wrong offset is answered with the right one", async () => {
     const trainer = await makeTrainer(t);
     const files = checkpointFiles(2);
     const name = "adapter_model.safetensors";
@@ -117,7 +68,7 @@ describe("a checkpoint on its way", () => {
         { error: { code: "wrong_offset" }, offset: 100 },
       ]);
     }
-    // The same order again finds the same artifact and says how far it is.
+    // Opening it again returns the same artifact with its current offsets.
     const again = await open(trainer, order(files));
     expect(again.artifact_id).toBe(id);
     expect(again.complete).toBe(false);
@@ -128,12 +79,12 @@ describe("a checkpoint on its way", () => {
     const first = (await (await complete(trainer, id)).json()) as ArtifactCompleted;
     const second = (await (await complete(trainer, id)).json()) as ArtifactCompleted;
     expect(second).toEqual(first);
-    const known = await open(trainer, order(files));
-    expect([known.artifact_id, known.complete]).toEqual([id, true]);
+    const reopened = await open(trainer, order(files));
+    expect([reopened.artifact_id, reopened.complete]).toEqual([id, true]);
     expect((await put(trainer, id, name, 0, bytes)).status).toBe(409);
   });
 
-  test("one file short of its end is named, and not counted", async () => {
+  test("is refused with the name of an incomplete file", async () => {
     const trainer = await makeTrainer(t);
     const files = checkpointFiles(3);
     const { artifact_id: id } = await open(trainer, order(files));
@@ -147,7 +98,7 @@ describe("a checkpoint on its way", () => {
     expect(await newestCheckpoint(t.ctx, trainer.jobId)).toBeNull();
   });
 
-  test("a flipped bit is found; the file is sent again and then counts", async () => {
+  test("detects a flipped bit, and succeeds when the file is sent again", async () => {
     const trainer = await makeTrainer(t);
     const files = checkpointFiles(4);
     const name = "adapter_model.safetensors";
@@ -163,7 +114,7 @@ describe("a checkpoint on its way", () => {
     expect((await complete(trainer, id)).status).toBe(200);
   });
 
-  test("more bytes than declared are refused", async () => {
+  test("refuses more bytes than declared", async () => {
     const trainer = await makeTrainer(t);
     const files = checkpointFiles(5);
     const { artifact_id: id } = await open(trainer, order(files));
@@ -176,7 +127,7 @@ describe("a checkpoint on its way", () => {
       ).toBe(400);
   });
 
-  test("an artifact belongs to its attempt alone", async () => {
+  test("is possible only for the attempt that opened the artifact", async () => {
     const [mine, theirs] = [await makeTrainer(t), await makeTrainer(t, { org: t.orgs.b })];
     const files = checkpointFiles(6);
     const { artifact_id: id } = await open(mine, order(files));
@@ -184,7 +135,7 @@ describe("a checkpoint on its way", () => {
     expect((await complete(theirs, id)).status).toBe(404);
   });
 
-  test("what the disk has no room for is refused before the first byte", async () => {
+  test("is refused before the first byte when the disk has too little space", async () => {
     const trainer = await makeTrainer(t);
     const files = Array.from({ length: 200 }, (_, n) => ({
       path: `model-${n}.safetensors`,
@@ -195,161 +146,18 @@ describe("a checkpoint on its way", () => {
     expect(await errorOf(answer)).toMatchObject({ status: 507, code: "disk_full" });
   });
 
-  test("a disk that fills up in the middle of a part takes back what it wrote of it", () => {
+  test("truncates a part that fails because the disk is full", () => {
     const script = join(import.meta.dir, "../support/write-part.ts");
     const path = join(t.dir, "tmp", "part");
-    // Files of this process may have 8 KiB: the part fails half-way, as on a full disk.
+    // Files of this process are limited to 8 KiB, so the part fails half-way, as on a full disk.
     const limited = ["bash", "-c", 'ulimit -f 8 && exec "$0" "$@"', process.execPath, script, path];
     const run = Bun.spawnSync(limited);
     expect(JSON.parse(run.stdout.toString())).toEqual({ code: "disk_full", size: 4096 });
   });
 });
 
-describe("what is never taken", () => {
-  const pickle = Buffer.from(
-    "\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00cos\nsystem\n(S'touch /tmp/x'\ntR.",
-    "latin1",
-  );
-  const zip = Buffer.concat([Buffer.from("PK\x03\x04\x00\x00", "latin1"), Buffer.from("archive/data.pkl".repeat(20))]);
-  const tensor = (entry: object, bytes = 12) => withHeader(JSON.stringify({ a: entry }), new Uint8Array(bytes));
-  const cases: [name: string, path: string, content: Uint8Array | string][] = [
-    ["a pickle named safetensors", "adapter_model.safetensors", pickle],
-    ["a torch archive named safetensors", "adapter_model.safetensors", zip],
-    ["a torch archive named json", "x.json", zip],
-    ["a pickle named txt", "x.txt", pickle],
-    ["a torch archive named gguf", "x.gguf", zip],
-    [
-      "a header longer than the file",
-      "x.safetensors",
-      new Uint8Array(Buffer.concat([Buffer.from("ffffff7f00000000", "hex"), Buffer.from("{}".padEnd(80))])),
-    ],
-    ["a header that is no JSON", "x.safetensors", withHeader("{not json".padEnd(80), new Uint8Array(12))],
-    ["a tensor beyond the end", "x.safetensors", tensor({ dtype: "F32", shape: [4], data_offsets: [0, 16] })],
-    ["a tensor of the wrong size", "x.safetensors", tensor({ dtype: "F32", shape: [2], data_offsets: [0, 12] })],
-    ["an unknown type of tensor", "x.safetensors", tensor({ dtype: "OBJECT", shape: [3], data_offsets: [0, 12] })],
-    ["a negative shape", "x.safetensors", tensor({ dtype: "F32", shape: [-3], data_offsets: [0, 12] })],
-    ["bytes after the last tensor", "x.safetensors", tensor({ dtype: "F32", shape: [2], data_offsets: [0, 8] })],
-    [
-      "two tensors in one place",
-      "x.safetensors",
-      withHeader(
-        '{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}',
-        new Uint8Array(4),
-      ),
-    ],
-    ["JSON that is none", "x.json", "{'r': 4}"],
-    ["JSON a million deep", "x.json", "[".repeat(1_000_000)],
-    ["JSONL with a bad line", "x.jsonl", '{"a":1}\n{"a":\n'],
-    ["text that is not UTF-8", "x.txt", new Uint8Array([0x61, 0xff, 0xfe, 0x62])],
-    ["text with zero bytes", "x.md", "a\0b"],
-    [
-      "GGUF of an unknown version",
-      "x.gguf",
-      Buffer.concat([Buffer.from("GGUF"), Buffer.from([9, 0, 0, 0]), Buffer.alloc(80)]),
-    ],
-  ];
-  test.each(cases)("%s", async (_name, path, content) => {
-    const trainer = await makeTrainer(t);
-    const files: Files = { [path]: content };
-    const { artifact_id: id } = await open(trainer, order(files, 1, "report"));
-    const parts = await put(trainer, id, path, 0, bytesOf(content));
-    const answer = parts.status === 200 ? await complete(trainer, id) : parts;
-    expect(await errorOf(answer)).toMatchObject({ status: 422, param: path });
-    expect(everything(t.ctx.files.path("artifacts", id))).toEqual([]);
-  });
-
-  test("paths that would leave the directory, hide, or name a program: refused, and the canary lives", async () => {
-    const trainer = await makeTrainer(t);
-    const canary = join(dirname(t.ctx.files.path("artifacts", "x")), "..", "canary.json");
-    writeFileSync(canary, '{"alive":true}');
-    const before = everything(t.dir).filter((path) => !path.startsWith("lab.db"));
-    const paths = [
-      "../canary.json",
-      "../../canary.json",
-      "a/../../canary.json",
-      "/etc/passwd.json",
-      "..\\canary.json",
-      "a\\b.json",
-      "./a.json",
-      "a//b.json",
-      "a/./b.json",
-      "%2e%2e/canary.json",
-      "..%2fcanary.json",
-      "%252e%252e%252fcanary.json",
-      "file:///canary.json",
-      "C:\\canary.json",
-      "a\0.json",
-      "a\n.json",
-      "ａ.json",
-      "..．/canary.json",
-      "~/canary.json",
-      "-/../x.json",
-      ".bashrc.json",
-      "a/.ssh/x.json",
-      "manifest.json",
-      "MANIFEST.JSON",
-      "x.bin",
-      "x.pt",
-      "x.pth",
-      "x.pkl",
-      "x.ckpt",
-      "x.npy",
-      "x.npz",
-      "x.py",
-      "x.so",
-      "x.sh",
-      "x.html",
-      "x.safetensors.pt",
-      "x",
-      "x.json/",
-      "",
-      ".",
-      "..",
-      "a".repeat(300),
-    ];
-    for (const path of paths) {
-      const body = { kind: "report", step: 0, metrics: {}, files: [{ path, size: 5, sha256: "0".repeat(64) }] };
-      expect([path, (await trainer.call("POST", "/artifacts", { body })).status]).toEqual([path, 422]);
-    }
-    const { artifact_id: id } = await open(trainer, order({ "a.json": "{}" }, 0, "report"));
-    for (const path of [
-      "../canary.json",
-      "%2e%2e/canary.json",
-      "..%2fcanary.json",
-      "%252e%252e%252fcanary.json",
-      "b.json",
-      "a.json/x",
-      "a%00.json",
-    ])
-      expect((await put(trainer, id, path, 0, bytesOf("{}"))).status).toBeGreaterThanOrEqual(400);
-    expect(readFileSync(canary, "utf8")).toBe('{"alive":true}');
-    expect(everything(t.dir).filter((path) => !path.startsWith("lab.db"))).toEqual(before);
-  });
-
-  test("lists that contradict themselves are refused", async () => {
-    const trainer = await makeTrainer(t);
-    const file = (path: string, size = 5) => ({ path, size, sha256: "0".repeat(64) });
-    const status = async (changes: object) =>
-      (
-        await trainer.call("POST", "/artifacts", {
-          body: { kind: "report", step: 0, metrics: {}, files: [file("a.json")], ...changes },
-        })
-      ).status;
-    expect(await status({ files: [file("a.json"), file("A.json")] })).toBe(422);
-    expect(await status({ files: [file("a.json"), file("a.json/b.json")] })).toBe(422);
-    expect(await status({ kind: "checkpoint" })).toBe(422);
-    expect(await status({ files: [file("a.safetensors", 0)] })).toBe(422);
-    expect(await status({ files: [] })).toBe(400);
-    expect(await status({ files: [file("a.json", -1)] })).toBe(400);
-    expect(await status({ files: Array.from({ length: 201 }, (_, n) => file(`${n}.json`)) })).toBe(400);
-    expect(await status({ kind: "pickle" })).toBe(400);
-    expect(await status({ metrics: { x: "big" } })).toBe(400);
-    expect(await status({ step: 1.5 })).toBe(400);
-  });
-});
-
-describe("room on the disk", () => {
-  test("old checkpoints go, but not one that a model names, and never the newest whole one", async () => {
+describe("disk space", () => {
+  test("old checkpoints are removed, except those a model uses and the newest valid one", async () => {
     const spec = trainSpec();
     const trainer = await makeTrainer(t, { spec });
     const made: ArtifactCompleted[] = [];
@@ -370,16 +178,16 @@ describe("room on the disk", () => {
     for (const step of [2, 3, 4, 5]) await add(step);
     const rows = await t.ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, trainer.jobId));
     expect(rows.map((row) => row.step).sort()).toEqual([1, 4, 5]);
-    const there = made.map((one) => existsSync(t.ctx.files.path("artifacts", one.artifact_id)));
-    expect(there).toEqual([true, false, false, true, true]);
-    const gone = await t.ctx.db
+    const exists = made.map((one) => existsSync(t.ctx.files.path("artifacts", one.artifact_id)));
+    expect(exists).toEqual([true, false, false, true, true]);
+    const removed = await t.ctx.db
       .select()
       .from(artifact)
       .where(eq(artifact.id, made[1]?.artifact_id ?? ""));
-    expect(gone[0]?.status).toBe("deleted");
+    expect(removed[0]?.status).toBe("deleted");
   });
 
-  test("a step saved again takes the older one's place, and the older files go", async () => {
+  test("a step that is saved again replaces the older checkpoint and its files", async () => {
     const trainer = await makeTrainer(t);
     const old = await upload(trainer, checkpointFiles(1), 5);
     const again = await makeTrainer(t, { jobId: trainer.jobId, number: 2 });
@@ -390,14 +198,14 @@ describe("room on the disk", () => {
     expect(existsSync(t.ctx.files.path("artifacts", old.artifact_id))).toBe(false);
   });
 
-  test("unfinished uploads of attempts that are over are removed, those of live ones stay", async () => {
-    const [live, over] = [await makeTrainer(t), await makeTrainer(t)];
-    const [keep, drop] = [await open(live, order(checkpointFiles(1))), await open(over, order(checkpointFiles(2)))];
-    await put(over, drop.artifact_id, "adapter_config.json", 0, bytesOf('{"r"'));
-    await t.ctx.write((tx) => tx.update(attempt).set({ state: "ended" }).where(eq(attempt.id, over.attemptId)));
-    await dropUnfinished(t.ctx, over.jobId);
+  test("unfinished uploads of ended attempts are removed, and those of live ones stay", async () => {
+    const [live, ended] = [await makeTrainer(t), await makeTrainer(t)];
+    const [keep, drop] = [await open(live, order(checkpointFiles(1))), await open(ended, order(checkpointFiles(2)))];
+    await put(ended, drop.artifact_id, "adapter_config.json", 0, bytesOf('{"r"'));
+    await t.ctx.write((tx) => tx.update(attempt).set({ state: "ended" }).where(eq(attempt.id, ended.attemptId)));
+    await dropUnfinished(t.ctx, ended.jobId);
     await dropUnfinished(t.ctx, live.jobId);
-    const there = [keep, drop].map((one) => existsSync(t.ctx.files.path("artifacts", one.artifact_id)));
-    expect(there).toEqual([true, false]);
+    const exists = [keep, drop].map((one) => existsSync(t.ctx.files.path("artifacts", one.artifact_id)));
+    expect(exists).toEqual([true, false]);
   });
 });

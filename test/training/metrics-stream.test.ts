@@ -1,4 +1,4 @@
-/** The live stream: exact bytes, resuming without gap or double, who may read it and for how long. */
+/** The live stream: exact bytes, resuming without gaps or duplicates, access and its end. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { revokeKey } from "../../src/accounts/auth/service.ts";
 import { recentOf } from "../../src/training/metrics/recent.ts";
@@ -50,7 +50,7 @@ test("a batch arrives byte for byte as documented", async () => {
   await reader.cancel();
 });
 
-test("a reader that was cut off resumes by the last id: every step exactly once", async () => {
+test("a disconnected reader resumes by the last id and gets every step exactly once", async () => {
   const trainer = await makeTrainer(t);
   const other = await makeTrainer(t);
   const query = `jobs=${trainer.jobId},${other.jobId}`;
@@ -73,7 +73,7 @@ test("a reader that was cut off resumes by the last id: every step exactly once"
   keep(await stream.until((event) => reaches(-5)(event) || (event.data.job_id === trainer.jobId && reaches(5)(event))));
   await stream.close();
   await send(6, 20);
-  // Written while nobody listened, then more while the reader is back.
+  // Some steps are written while no reader is connected, then more after it is back.
   stream = await open(query, { "last-event-id": stream.lastId ?? "" });
   const writing = send(21, 30);
   keep(await stream.until((event) => event.data.job_id === trainer.jobId && reaches(30)(event)));
@@ -84,7 +84,7 @@ test("a reader that was cut off resumes by the last id: every step exactly once"
   expect(lines).toEqual(all.map((n) => `l${n}`));
 });
 
-test("a page goes on from what it read: `batch_id` of the metrics is where the stream begins", async () => {
+test("a stream continues after the `batch_id` of the metrics that a page has read", async () => {
   const trainer = await makeTrainer(t);
   await trainer.send([metrics(1, { x: 1 })]);
   const { batch_id: after } = await t.json<{ batch_id: number }>("GET", `/v1/jobs/${trainer.jobId}/metrics`);
@@ -95,7 +95,7 @@ test("a page goes on from what it read: `batch_id` of the metrics is where the s
   await stream.close();
 });
 
-test("what is sent from memory and what is read back later are the same", async () => {
+test("a batch from memory and the same batch from the database are equal", async () => {
   const trainer = await makeTrainer(t);
   const live = await open(`jobs=${trainer.jobId}`);
   const after = ((await live.next())?.data.batch_id as number) ?? 0;
@@ -111,13 +111,13 @@ test("what is sent from memory and what is read back later are the same", async 
   const later = await open(`jobs=${trainer.jobId}&after=${after}`);
   const [again] = (await later.until(isBatch)).filter(isBatch);
   await later.close();
-  // Progress is a state rather than a piece of the batch: a reader that was away gets the job's newest.
+  // Progress is a state and not part of the batch, so a reader that reconnects gets the newest.
   expect(again).toEqual({ ...(fresh as ServerEvent), data: { ...fresh?.data, progress: again?.data.progress } });
   expect(again?.data.progress).toMatchObject({ phase: "saving" });
   expect((fresh?.data.points as Record<string, unknown[]> | undefined)?.y).toContainEqual([1234, 1e9]);
 });
 
-test("a reader too far behind, or from another life of the database, is told to read anew", async () => {
+test("a reader that is too far behind, or ahead of a restored database, gets a reset", async () => {
   const trainer = await makeTrainer(t);
   const stream = await open(`jobs=${trainer.jobId}`);
   await stream.close();
@@ -140,7 +140,7 @@ test("a reader too far behind, or from another life of the database, is told to 
   await future.close();
 });
 
-test("a reader that stalls holds no more than a cursor, and is dropped after a while", async () => {
+test("a stalled reader holds only a cursor, and is dropped after a while", async () => {
   const trainer = await makeTrainer(t);
   const timing = { heartbeatMs: 5000, checkMs: 20, stallMs: 60 };
   const request = new Request("http://localhost/v1/stream", { headers: { authorization: `Bearer ${t.keys.admin}` } });
@@ -157,11 +157,11 @@ test("a reader that stalls holds no more than a cursor, and is dropped after a w
   await Bun.sleep(150);
   let chunks = 0;
   while (!(await reader.read()).done) chunks++;
-  // Only what lay ready before it stalled: the rest was never made for it.
+  // Only what was ready before it stalled; the rest was never produced.
   expect(chunks).toBeLessThanOrEqual(2);
 });
 
-test("signs of life come while nothing happens", async () => {
+test("heartbeats are sent while nothing happens", async () => {
   const request = new Request("http://localhost/v1/stream", { headers: { authorization: `Bearer ${t.keys.admin}` } });
   const timing = { heartbeatMs: 60, checkMs: 10_000, stallMs: 10_000 };
   const body = await openStream(t.ctx, t.actor("admin"), { jobs: [], topics: [], after: null }, request, timing);
@@ -172,7 +172,7 @@ test("signs of life come while nothing happens", async () => {
   await reader.cancel();
 });
 
-test("news of a topic reach its organization and nobody else", async () => {
+test("events of a topic reach only their organization", async () => {
   const [mine, theirs] = [await open("topics=jobs,deployments"), await open("topics=jobs,deployments", {}, "other")];
   const foreign = await makeTrainer(t, { org: t.orgs.b });
   t.ctx.bus.emit("job.changed", { org: t.orgs.b, jobId: foreign.jobId, kind: "train", state: "failed" });
@@ -186,7 +186,7 @@ test("news of a topic reach its organization and nobody else", async () => {
   expect((await t.request("GET", "/v1/stream", { as: "anonymous" })).status).toBe(401);
 });
 
-test("the queue is everybody's: that it moved reaches all, whose job it was reaches nobody else", async () => {
+test("a change of the queue is announced to all organizations, without the id of the job", async () => {
   const theirs = await open("topics=queue", {}, "other");
   t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId: "ftjob-secret", kind: "train", state: "queued" });
   const seen = await theirs.until((event) => event.event === "changed");
@@ -209,7 +209,7 @@ test("revoking the key ends its streams at once, and no others", async () => {
   await stays.close();
 });
 
-test("signing out ends the streams of that session, not those of another", async () => {
+test("signing out ends the streams of that session and no others", async () => {
   const signIn = async () => {
     const form = { email: t.emails.member, password: PASSWORD };
     const answer = await t.request("POST", "/login", { as: "anonymous", form });
@@ -229,7 +229,7 @@ test("signing out ends the streams of that session, not those of another", async
   await stays.close();
 });
 
-test("a real connection outlives Bun's idle limit and a killed one leaves nothing behind", async () => {
+test("a real connection outlives Bun's idle limit, and a killed one leaves no reader behind", async () => {
   const server = Bun.serve({ port: 0, idleTimeout: 1, fetch: t.app.fetch });
   t.app.server = server;
   const trainer: TestTrainer = await makeTrainer(t);
@@ -241,9 +241,9 @@ test("a real connection outlives Bun's idle limit and a killed one leaves nothin
   await Bun.sleep(2500);
   await trainer.send([metrics(1, { x: 1 })]);
   await stream.until(reaches(1));
-  expect(recentOf(t.ctx.write).readers).toBe(1);
+  expect(recentOf(t.ctx).readers).toBe(1);
   stop.abort();
-  for (const end = Date.now() + 3000; recentOf(t.ctx.write).readers > 0 && Date.now() < end; ) await Bun.sleep(20);
-  expect(recentOf(t.ctx.write).readers).toBe(0);
+  for (const end = Date.now() + 3000; recentOf(t.ctx).readers > 0 && Date.now() < end; ) await Bun.sleep(20);
+  expect(recentOf(t.ctx).readers).toBe(0);
   await server.stop(true);
 });

@@ -1,4 +1,4 @@
-/** What trainers report, over HTTP: stored exactly once, read back whole, thinned without losing a spike. */
+/** Trainers' reports over HTTP: stored exactly once, read back in full, and thinned without losing spikes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -27,7 +27,7 @@ afterAll(() => t.close());
 const read = (jobId: string, query = "") => t.json<Metrics>("GET", `/v1/jobs/${jobId}/metrics${query}`);
 
 describe("event batches", () => {
-  test("the same batch sent twice is kept once", async () => {
+  test("a batch that is sent twice is stored once", async () => {
     const trainer = await makeTrainer(t);
     const events = [1, 2, 3].map((seq) => ({ seq, ...metrics(seq, { "train/loss": 1 / seq }) }));
     expect((await trainer.send(events)).last_seq).toBe(3);
@@ -43,7 +43,7 @@ describe("event batches", () => {
     expect(series["train/loss"]?.count).toBe(4);
   });
 
-  test("a shuffled batch is put in order", async () => {
+  test("a shuffled batch is sorted", async () => {
     const trainer = await makeTrainer(t);
     const log = (seq: number) => ({ seq, at: Date.now(), type: "log", level: "info", message: `line ${seq}` });
     expect((await trainer.send([log(3), log(1), log(2)])).last_seq).toBe(3);
@@ -51,7 +51,7 @@ describe("event batches", () => {
     expect(data.map((line) => line.message)).toEqual(["line 1", "line 2", "line 3"]);
   });
 
-  test("nothing after a gap is taken, and the answer says from where to send again", async () => {
+  test("events after a gap are not stored, and the reply says where to continue", async () => {
     const trainer = await makeTrainer(t);
     const at = (seq: number) => ({ seq, ...metrics(seq, { x: seq }) });
     expect((await trainer.send([at(1), at(2), at(4), at(5)])).last_seq).toBe(2);
@@ -61,7 +61,7 @@ describe("event batches", () => {
     expect((await read(trainer.jobId)).series.x?.count).toBe(7);
   });
 
-  test("batches of 8,000 and 100,000 points are taken whole", async () => {
+  test("batches of 8,000 and 100,000 points are stored completely", async () => {
     for (const [steps, keys] of [
       [800, 10],
       [2000, 50],
@@ -78,7 +78,7 @@ describe("event batches", () => {
     }
   });
 
-  test("many attempts reporting at once each keep their own numbers", async () => {
+  test("concurrent attempts keep their values apart", async () => {
     const trainers = await Promise.all(Array.from({ length: 8 }, () => makeTrainer(t)));
     await Promise.all(
       trainers.flatMap((trainer, index) =>
@@ -99,7 +99,7 @@ describe("event batches", () => {
     }
   });
 
-  test("one attempt's failure inside a shared transaction leaves the others untouched", async () => {
+  test("a failing attempt in a shared transaction does not affect the others", async () => {
     const [good, gone] = [await makeTrainer(t), await makeTrainer(t)];
     const [kept, refused] = await Promise.all([
       good.send([metrics(1, { x: 1 })]),
@@ -112,7 +112,7 @@ describe("event batches", () => {
     expect(refused.status).toBe(409);
   });
 
-  test("values that are not finite become gaps, and an event says so once", async () => {
+  test("non-finite values become gaps, with one event about them", async () => {
     const trainer = await makeTrainer(t);
     await trainer.send([
       metrics(1, { "train/loss": 2 }),
@@ -128,10 +128,10 @@ describe("event batches", () => {
     ]);
   });
 
-  test("a resumed attempt's values replace what lies beyond its checkpoint", async () => {
+  test("the values of a resumed attempt replace those beyond its checkpoint", async () => {
     const first = await makeTrainer(t);
     await first.send(Array.from({ length: 2500 }, (_, n) => metrics(n + 1, { "train/loss": n === 2200 ? 99 : 1 })));
-    // The first attempt dies at step 2500; its newest checkpoint was at 1500.
+    // The first attempt ends at step 2500; its newest checkpoint is of step 1500.
     const second = await makeTrainer(t, { jobId: first.jobId, number: 2 });
     await t.ctx.write((tx) => tx.update(attempt).set({ trimStep: 1500 }).where(eq(attempt.id, second.attemptId)));
     await second.send([1501, 1502].map((step) => metrics(step, { "train/loss": 5 })));
@@ -149,7 +149,7 @@ describe("event batches", () => {
 });
 
 describe("reading series", () => {
-  test("a spike of one step survives in a run of 120,000 steps, on every zoom", async () => {
+  test("a spike of one step is kept in a run of 120,000 steps at every zoom", async () => {
     const trainer = await makeTrainer(t);
     const total = 120_000;
     const high = 77_777;
@@ -183,7 +183,7 @@ describe("reading series", () => {
     expect(series.x?.count).toBe(total);
   });
 
-  test("several jobs are read in one request, and one of another organization is not", async () => {
+  test("one request reads several jobs, and refuses those of another organization", async () => {
     const [a, b] = [await makeTrainer(t), await makeTrainer(t, { org: t.orgs.b })];
     await a.send([metrics(1, { x: 1 })]);
     const both = await t.request("POST", "/v1/jobs/metrics", { body: { jobs: [a.jobId, b.jobId] } });
@@ -195,7 +195,7 @@ describe("reading series", () => {
     expect((await t.request("GET", `/v1/stream?jobs=${b.jobId}`)).status).toBe(404);
   });
 
-  test("the CSV holds every step and value", async () => {
+  test("the CSV has every step and value", async () => {
     const trainer = await makeTrainer(t);
     await trainer.send([metrics(1, { a: 0.1, b: 1 }), metrics(2, { a: 0.2 }), metrics(5000, { b: "NaN" })]);
     const text = await (await t.request("GET", `/v1/jobs/${trainer.jobId}/metrics.csv`)).text();
@@ -245,7 +245,7 @@ describe("logs and samples", () => {
     expect((await logs("search=no-such-text")).data).toEqual([]);
   });
 
-  test("only the newest lines are kept, the oldest go", async () => {
+  test("only the newest lines are kept", async () => {
     const trainer = await makeTrainer(t);
     const state = stateOf(t.ctx);
     const write = (from: number, count: number) =>
@@ -268,7 +268,7 @@ describe("logs and samples", () => {
     expect(lines.map((line) => line.message)).toEqual(Array.from({ length: 100 }, (_, n) => `l${n + 25}`));
   });
 
-  test("samples of a step said twice count once, the newer one", async () => {
+  test("of repeated samples of a step only the newer counts", async () => {
     const trainer = await makeTrainer(t);
     const sample = (output: string) => ({
       type: "sample",
@@ -287,7 +287,7 @@ describe("logs and samples", () => {
   });
 });
 
-test("job events come newest first in OpenAI's form, paged without gap or double", async () => {
+test("job events are listed newest first in OpenAI's form, paged without gaps or duplicates", async () => {
   const trainer = await makeTrainer(t);
   await trainer.send([
     { type: "phase", phase: "training" },
@@ -316,7 +316,7 @@ test("job events come newest first in OpenAI's form, paged without gap or double
   expect(seen.every((one) => one.id.startsWith("ftevent-"))).toBe(true);
 });
 
-test("a job that ended refuses new events but acknowledges those it has", async () => {
+test("a job that has ended refuses new events but acknowledges stored ones", async () => {
   const trainer = await makeTrainer(t);
   const events = [{ seq: 1, at: 1, ...metrics(1, { x: 1 }) }];
   await trainer.json("POST", "/events", { body: { events } });

@@ -66,6 +66,6 @@ describe.skipIf(trainerMissing !== null)("a run on this machine", () => {
       "GET",
       `/v1/fine_tuning/jobs/${id}/events?limit=100`,
     );
-    expect(data.map((one) => one.message).join("\n")).toContain("The longest rows (4 x ");
+    expect(data.map((one) => one.message).join("\n")).toContain("Memory test with the longest batch (4 x ");
   }, 120_000);
 });

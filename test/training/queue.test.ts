@@ -1,6 +1,6 @@
 /**
- * The queue over HTTP and with real processes: who may say what, what is told, and work that makes room, waits its
- * hours, and goes on.
+ * The queue over HTTP and with real processes: permissions, visibility between teams, preemption, time windows and
+ * resuming.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -11,10 +11,10 @@ import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 
 let lab: Lab;
-/** GPUs each launch on the rack was given. */
+/** GPUs assigned to each launch on the rack. */
 const given: (string[] | undefined)[] = [];
 
-/** A second provider beside the lab's own: one host with two cards, whose work runs as processes of this machine. */
+/** A second provider beside the lab's own: one host with two GPUs, whose work runs as processes of this machine. */
 function addRack(): void {
   const [own] = lab.ctx.compute.list();
   if (!own) throw new Error("no provider");
@@ -26,7 +26,7 @@ function addRack(): void {
         id: "one",
         location: "rack",
         gpus: 1,
-        gpuName: "card",
+        gpuName: "Test GPU",
         gpuMemoryMb: 80_000,
         cpus: 64,
         memoryMb: 512_000,
@@ -77,7 +77,7 @@ beforeAll(async () => {
         uuid: `GPU-${position}`,
         hostId: "rack.one",
         position,
-        model: "card",
+        model: "Test GPU",
         memoryMb: 80_000,
         createdAt: now,
         seenAt: now,
@@ -115,13 +115,13 @@ const end = async (...ids: string[]) => {
     );
   for (const id of ids)
     await until(
-      "its work to be gone",
+      "its work to terminate",
       async () => (await lab.attempts(id)).every((one) => one.goneAt !== null),
       20_000,
       20,
     );
 };
-/** As if the job had begun long ago: work that has just begun is not asked to make room. */
+/** Moves the start of a job into the past, because work that has just started is not preempted. */
 const longAgo = (id: string) =>
   lab.ctx.write((tx) =>
     tx
@@ -129,14 +129,14 @@ const longAgo = (id: string) =>
       .set({ startedAt: Date.now() - 3_600_000 })
       .where(eq(attempt.jobId, id)),
   );
-/** A job that needs one card of the rack, and one that needs none. */
-const onCard = (suffix: string, request: Record<string, unknown> = {}) =>
+/** A job that needs one GPU of the rack, and one that needs none. */
+const onGpu = (suffix: string, request: Record<string, unknown> = {}) =>
   lab.train(suffix, { gpus: 1, provider: "rack", ...request });
 const onSlot = (suffix: string, request: Record<string, unknown> = {}) =>
   lab.train(suffix, { gpus: 0, provider: "process", ...request });
 const held = () => lab.ctx.db.select().from(gpuAllocation);
 
-describe("a job's place", () => {
+describe("the scheduling options of a job", () => {
   let id: string;
   beforeEach(async () => {
     id = await onSlot("placed", { not_before: later() });
@@ -163,9 +163,9 @@ describe("a job's place", () => {
     await end(id);
   });
 
-  test("is part of the request, and told again", async () => {
+  test("are part of the request and of the job's answer", async () => {
     const window = { from: "22:00", until: "06:00", tz: "Europe/Berlin" };
-    const made = await onSlot("wished", {
+    const made = await onSlot("scheduled", {
       priority: -3,
       not_before: "2037-05-01T10:00:00+02:00",
       deadline: 2_200_000_000,
@@ -188,14 +188,14 @@ describe("a job's place", () => {
     await end(id, made);
   });
 
-  test("of a job that has ended cannot be changed", async () => {
+  test("cannot be changed after the job has ended", async () => {
     await end(id);
     expect(await codeOf(await change(id, { priority: 1 }))).toEqual([400, "job_ended"]);
   });
 });
 
-describe("work that waits", () => {
-  test("is told why and from when on; another team's work is told by its size alone", async () => {
+describe("waiting work", () => {
+  test("shows its reason and predicted start; other teams see only its size", async () => {
     const runs = await onSlot("first-slow.200", { max_steps: 200 });
     await lab.reached(runs, "running");
     const waits = await onSlot("second");
@@ -230,7 +230,7 @@ describe("work that waits", () => {
     await end(runs, waits);
   }, 60_000);
 
-  test("goes before older work when its priority is raised", async () => {
+  test("starts before older work when its priority is raised", async () => {
     const runs = await onSlot("holds-slow.200", { max_steps: 200 });
     await lab.reached(runs, "running");
     const [older, raised] = [await onSlot("older"), await onSlot("raised")];
@@ -244,7 +244,7 @@ describe("work that waits", () => {
   }, 60_000);
 });
 
-describe("work that makes room", () => {
+describe("preempted work", () => {
   const allSteps = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
   const steps = async (id: string) => {
     const { series } = await lab.json<{ series: Record<string, { points: [number, number][] }> }>(
@@ -254,7 +254,7 @@ describe("work that makes room", () => {
     return (series["train/loss"]?.points ?? []).map(([at]) => at);
   };
 
-  test("for a higher priority saves a checkpoint, waits, goes on from it and repeats no step", async () => {
+  test("saves a checkpoint for a higher priority, waits, resumes and repeats no step", async () => {
     const low = await onSlot("low-slow.40", { max_steps: 120, save_every: 100 });
     await until("some steps", async () => (await step(low)) >= 5, 20_000, 10);
     await longAgo(low);
@@ -267,7 +267,7 @@ describe("work that makes room", () => {
     expect((await lab.attempts(high))[0]?.createdAt ?? 0).toBeLessThan(second?.createdAt ?? 0);
   }, 60_000);
 
-  test("is not asked by an equal priority", async () => {
+  test("is never preempted by an equal priority", async () => {
     const runs = await onSlot("equal-slow.200", { max_steps: 200 });
     await lab.reached(runs, "running");
     await longAgo(runs);
@@ -278,7 +278,7 @@ describe("work that makes room", () => {
     await end(runs, waits);
   }, 60_000);
 
-  test("stays paused when a person asks for that meanwhile", async () => {
+  test("stays paused when a user asks for that meanwhile", async () => {
     const low = await onSlot("kept-slow.200", { max_steps: 200 });
     await until("some steps", async () => (await step(low)) >= 3, 20_000, 10);
     await longAgo(low);
@@ -291,7 +291,7 @@ describe("work that makes room", () => {
     await end(low);
   }, 60_000);
 
-  test("runs within its hours alone", async () => {
+  test("runs only within its window", async () => {
     const id = await onSlot("hours-slow.40", { max_steps: 120, save_every: 100 });
     await until("some steps", async () => (await step(id)) >= 3, 20_000, 10);
     const hour = (new Date().getUTCHours() + 5) % 24;
@@ -306,20 +306,20 @@ describe("work that makes room", () => {
 });
 
 describe("GPUs", () => {
-  test("are held by their UUID from begin to end, and a third job waits for one", async () => {
+  test("are held by UUID from start to end, and a third job waits for one", async () => {
     given.length = 0;
-    const [a, b] = [await onCard("a-slow.200", { max_steps: 200 }), await onCard("b-slow.200", { max_steps: 200 })];
+    const [a, b] = [await onGpu("a-slow.200", { max_steps: 200 }), await onGpu("b-slow.200", { max_steps: 200 })];
     for (const id of [a, b]) await lab.reached(id, "running");
     expect((await held()).map((one) => one.gpuUuid).sort()).toEqual(["GPU-0", "GPU-1"]);
     expect(given.flat().sort()).toEqual(["GPU-0", "GPU-1"]);
-    const c = await onCard("c");
+    const c = await onGpu("c");
     await until("the reason", async () => (await view(c)).waiting_for?.code === "capacity", 10_000, 20);
     expect((await view(c)).waiting_for?.message).toContain("1 GPU");
     expect((await view(c)).predicted_start?.earliest).toBeNumber();
-    // A host falls silent by time alone: nothing tells of it.
+    // No event reports that a host became unreachable.
     await lab.ctx.write((tx) => tx.update(host).set({ seenAt: 0 }).where(eq(host.id, "rack.one")));
     const away = await until(
-      "the silence",
+      "the host to be unreachable",
       async () => (await view(c)).waiting_for?.code === "hosts_away" && view(c),
       10_000,
       20,
@@ -337,10 +337,10 @@ describe("GPUs", () => {
     expect(await held()).toEqual([]);
   }, 60_000);
 
-  test("over a team's quota wait, and an administrator lifts it", async () => {
+  test("over the team's limit are waited for until an administrator raises it", async () => {
     const set = (max_gpus: number | null) => lab.json("POST", `/v1/admin/teams/${lab.orgs.a}`, { body: { max_gpus } });
     await set(1);
-    const [a, b] = [await onCard("qa-slow.200", { max_steps: 200 }), await onCard("qb")];
+    const [a, b] = [await onGpu("qa-slow.200", { max_steps: 200 }), await onGpu("qb")];
     await lab.reached(a, "running");
     await until("the quota", async () => (await view(b)).waiting_for?.code === "quota_gpus", 10_000, 20);
     await set(null);
@@ -348,8 +348,8 @@ describe("GPUs", () => {
     await end(a, b);
   }, 60_000);
 
-  test("of a drained host are let go after a checkpoint, and taken again when it is back", async () => {
-    const id = await onCard("drained-slow.40", { max_steps: 120, save_every: 100 });
+  test("of a drained host are released after a checkpoint, and used again when it is back", async () => {
+    const id = await onGpu("drained-slow.40", { max_steps: 120, save_every: 100 });
     await until("some steps", async () => (await step(id)) >= 3, 20_000, 10);
     await keepSeen({ state: "draining" });
     lab.ctx.bus.emit("hosts.changed", { ids: ["rack.one"] });
@@ -358,7 +358,7 @@ describe("GPUs", () => {
     await keepSeen({ state: "ready" });
     await lab.reached(id, "succeeded");
     expect((await lab.attempts(id)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
-    await until("its cards to be free", async () => (await held()).length === 0, 10_000, 20);
+    await until("its GPUs to be free", async () => (await held()).length === 0, 10_000, 20);
   }, 60_000);
 });
 
@@ -372,7 +372,7 @@ describe("teams", () => {
     expect((await lab.request("POST", `/v1/admin/teams/${lab.orgs.b}`, { body })).status).toBe(status);
   });
 
-  test("that nobody knows have no share", async () => {
+  test("that do not exist have no share", async () => {
     expect((await lab.request("POST", "/v1/admin/teams/none", { body: { weight: 2 } })).status).toBe(404);
   });
 });

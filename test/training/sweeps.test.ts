@@ -1,9 +1,6 @@
-/**
- * Sweeps: which trials they have, what is refused before it begins, who wins, who is stopped early and why, and that
- * all of it survives a restart.
- */
+/** Sweeps: the values of their trials, refusals, the best trial, early stopping with its reasons, and restarts. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { judge, rungCount, rungsOf } from "../../src/training/sweeps/halving.ts";
+import { rankAtRung, rungCount, rungsOf } from "../../src/training/sweeps/halving.ts";
 import type { SweepPlan, SweepView } from "../../src/training/sweeps/model.ts";
 import { startSweeps } from "../../src/training/sweeps/run.ts";
 import { gridSize, trialsOf } from "../../src/training/sweeps/space.ts";
@@ -13,7 +10,7 @@ import { until } from "../support/live.ts";
 describe("the values of trials", () => {
   const range = { min: 1e-5, max: 1e-3, scale: "log" as const, points: 3 };
 
-  test("a grid is every combination, each once, and ranges are laid out by their scale", () => {
+  test("a grid has every combination once, and ranges follow their scale", () => {
     const space = { learning_rate: range, lora_r: [8, 16, 8] };
     expect(trialsOf(space, { type: "grid" })).toEqual([
       { learning_rate: 1e-5, lora_r: 8 },
@@ -26,7 +23,7 @@ describe("the values of trials", () => {
     expect(gridSize(space)).toBe(6);
   });
 
-  test("draws depend on the seed alone, stay in their range, and never repeat", () => {
+  test("draws depend only on the seed, stay in their range, and never repeat", () => {
     const space = { learning_rate: range, batch_size: { min: 1, max: 8, scale: "linear" as const, points: 3 } };
     const draw = (seed: number) => trialsOf(space, { type: "random", trials: 20, seed });
     expect(draw(7)).toEqual(draw(7));
@@ -40,7 +37,7 @@ describe("the values of trials", () => {
     expect(few.map(({ seed }) => seed).sort()).toEqual([1, 2, 3]);
   });
 
-  test("rungs are whole parts of the steps, the first one dividing the others", () => {
+  test("rungs are whole steps and multiples of the first", () => {
     expect(rungCount(9, 3)).toBe(2);
     expect(rungCount(2, 3)).toBe(0);
     expect(rungsOf(90, 2, 3)).toEqual([10, 30]);
@@ -49,12 +46,12 @@ describe("the values of trials", () => {
     expect(rungsOf(2, 3, 3)).toEqual([]);
   });
 
-  test("one in eta goes on, the first to come always, and a loss that is no number never", () => {
-    expect(judge(5, [], 3, "min")).toEqual({ rank: 1, of: 1, kept: true });
-    expect(judge(5, [4], 3, "min")).toEqual({ rank: 2, of: 2, kept: false });
-    expect(judge(5, [4], 3, "max")).toEqual({ rank: 1, of: 2, kept: true });
-    expect(judge(5, [4, 6, 7, 8, 9], 3, "min")).toEqual({ rank: 2, of: 6, kept: true });
-    expect(judge(Number.NaN, [1], 3, "min").kept).toBe(false);
+  test("one trial in eta continues, the first to arrive always, and a loss of NaN never", () => {
+    expect(rankAtRung(5, [], 3, "min")).toEqual({ rank: 1, of: 1, kept: true });
+    expect(rankAtRung(5, [4], 3, "min")).toEqual({ rank: 2, of: 2, kept: false });
+    expect(rankAtRung(5, [4], 3, "max")).toEqual({ rank: 1, of: 2, kept: true });
+    expect(rankAtRung(5, [4, 6, 7, 8, 9], 3, "min")).toEqual({ rank: 2, of: 6, kept: true });
+    expect(rankAtRung(Number.NaN, [1], 3, "min").kept).toBe(false);
   });
 });
 
@@ -78,13 +75,14 @@ describe("a sweep", () => {
     learning_rate: 1e-4,
     ...more,
   });
-  const make = (body: object) => lab.json<SweepView>("POST", "/v1/sweeps", { body: { metric: "train/loss", ...body } });
-  const look = (id: string) => lab.json<SweepView>("GET", `/v1/sweeps/${id}`);
+  const create = (body: object) =>
+    lab.json<SweepView>("POST", "/v1/sweeps", { body: { metric: "train/loss", ...body } });
+  const read = (id: string) => lab.json<SweepView>("GET", `/v1/sweeps/${id}`);
   const ended = (id: string) =>
     until(
       "the sweep to end",
       async () => {
-        const view = await look(id);
+        const view = await read(id);
         return ["running", "stopping"].includes(view.state) ? null : view;
       },
       60_000,
@@ -96,7 +94,7 @@ describe("a sweep", () => {
     return [answer.status, error.code, error.param] as const;
   };
 
-  test("tells its trials, what they take, and which cannot be trained, before anything starts", async () => {
+  test("shows its trials, their time, and which are refused, before anything starts", async () => {
     const plan = await lab.json<SweepPlan>("POST", "/v1/sweeps/plan", {
       body: { training: training(), space: { adapter: ["lora", "full"], quantization: ["none", "nf4"] } },
     });
@@ -107,7 +105,7 @@ describe("a sweep", () => {
     expect((await lab.json<{ data: unknown[] }>("GET", "/v1/sweeps")).data).toEqual([]);
   });
 
-  test("is refused when it is too large, tries nothing, or nothing of it can be trained", async () => {
+  test("is refused when it is too large, varies nothing, or has no trial that can be trained", async () => {
     const of = (space: object, more: object = {}) => ({ training: training(), space, ...more });
     const steps = Array.from({ length: 11 }, (_, n) => n + 1);
     expect(await refusal("/v1/sweeps", of({ seed: steps, max_steps: steps }))).toEqual([
@@ -124,8 +122,8 @@ describe("a sweep", () => {
     ).toBe(400);
   });
 
-  test("of a grid trains every combination, two at a time, and names the best", async () => {
-    const made = await make({
+  test("with a grid trains every combination, two at a time, and names the best", async () => {
+    const made = await create({
       name: "rates",
       training: training(),
       space: { learning_rate: [3e-4, 1e-4, 1e-3, 2e-4] },
@@ -135,7 +133,7 @@ describe("a sweep", () => {
     const done = await until(
       "the sweep to end",
       async () => {
-        const view = await look(made.id);
+        const view = await read(made.id);
         most = Math.max(most, view.trials.filter((one) => one.state === "running").length);
         return view.state === "running" ? null : view;
       },
@@ -154,9 +152,9 @@ describe("a sweep", () => {
     expect((await lab.request("POST", `/v1/sweeps/${made.id}/cancel`)).status).toBe(400);
   }, 90_000);
 
-  test("with halving stops the worse ones at their rungs, says why, and goes on after a restart", async () => {
+  test("with halving stops the worse trials at their rungs with a reason, and continues after a restart", async () => {
     const rates = { min: 1e-5, max: 1e-3, scale: "log" };
-    const made = await make({
+    const made = await create({
       training: training({ suffix: "judged-slow.40", max_steps: 36 }),
       space: { learning_rate: rates },
       strategy: { type: "halving", trials: 6, seed: 3, eta: 3 },
@@ -164,7 +162,7 @@ describe("a sweep", () => {
     expect(made.trials[0]?.rungs).toEqual([12]);
     await until(
       "a first decision",
-      async () => (await look(made.id)).trials.some((one) => one.decisions.length),
+      async () => (await read(made.id)).trials.some((one) => one.decisions.length),
       30_000,
     );
     stop();
@@ -174,23 +172,23 @@ describe("a sweep", () => {
     const done = await ended(made.id);
     expect(done.state).toBe("succeeded");
     const stopped = done.trials.filter((one) => one.state === "stopped");
-    const whole = done.trials.filter((one) => one.state === "succeeded");
+    const completed = done.trials.filter((one) => one.state === "succeeded");
     expect(stopped.length).toBeGreaterThanOrEqual(2);
-    expect(stopped.length + whole.length).toBe(6);
+    expect(stopped.length + completed.length).toBe(6);
     for (const one of stopped) {
-      expect(one.reason).toMatch(/^At step 12 it was \d\. of \d by train\/loss/);
+      expect(one.reason).toMatch(/^Stopped at step 12: \d(st|nd|rd|th) of \d by train\/loss/);
       expect(one.decisions.at(-1)).toMatchObject({ rung: 0, step: 12, kept: false });
       expect((await lab.job(one.job_id ?? "")).state).toBe("cancelled");
     }
     const lowest = [...done.trials].sort((a, b) => Number(a.values.learning_rate) - Number(b.values.learning_rate))[0];
     expect(done.best).toBe(lowest?.number ?? null);
-    // Nobody was judged twice, and nobody was trained twice.
+    // No trial was compared twice or trained twice.
     for (const one of done.trials) expect(one.decisions.length).toBe(1);
     expect(new Set(done.trials.map((one) => one.job_id)).size).toBe(6);
   }, 120_000);
 
-  test("goes on when a trial fails, and fails when all do", async () => {
-    const some = await make({
+  test("continues when a trial fails, and fails when all do", async () => {
+    const some = await create({
       training: training({ suffix: "judged-crash.10", max_attempts: 1 }),
       space: { max_steps: [6, 12] },
     });
@@ -198,13 +196,13 @@ describe("a sweep", () => {
     expect(mixed.state).toBe("succeeded");
     expect(mixed.trials.map((one) => one.state)).toEqual(["succeeded", "failed"]);
     expect([mixed.best, typeof mixed.trials[1]?.reason]).toEqual([1, "string"]);
-    const none = await make({ training: training({ suffix: "code.1", max_attempts: 1 }), space: { seed: [1, 2] } });
+    const none = await create({ training: training({ suffix: "code.1", max_attempts: 1 }), space: { seed: [1, 2] } });
     const failed = await ended(none.id);
     expect([failed.state, failed.best]).toEqual(["failed", null]);
-    expect(failed.error).toContain("No trial was trained to its end.");
+    expect(failed.error).toContain("No trial completed its training.");
   }, 90_000);
 
-  test("is made in the browser from a training, says what is wrong where it is wrong, and shows its trials", async () => {
+  test("is created in the browser from a training, with errors beside their fields, and shows its trials", async () => {
     const page = async (method: string, path: string, form?: Record<string, string>) => {
       const answer = await lab.request(method, path, form ? { raw: new URLSearchParams(form) } : {});
       return { status: answer.status, location: answer.headers.get("location") ?? "", text: await answer.text() };
@@ -222,9 +220,9 @@ describe("a sweep", () => {
     };
     expect((await page("POST", "/sweeps/plan", form)).text).toContain("6 trials");
     const wrong = await page("POST", "/sweeps", { ...form, values_0: "2 to 1" });
-    expect([wrong.status, wrong.text.includes("It needs a min below its max.")]).toEqual([422, true]);
+    expect([wrong.status, wrong.text.includes("The field needs a min below its max.")]).toEqual([422, true]);
     const twice = await page("POST", "/sweeps", { ...form, field_1: "learning_rate" });
-    expect(twice.text).toContain("This field is named above already.");
+    expect(twice.text).toContain("This field is already listed above.");
     const made = await page("POST", "/sweeps", { ...form, values_0: "1e-4" });
     expect(made.status).toBe(303);
     const done = await ended(made.location.replace("/sweeps/", ""));
@@ -234,13 +232,13 @@ describe("a sweep", () => {
     expect((await page("GET", "/sweeps")).text).toContain("by hand");
   }, 90_000);
 
-  test("is cancelled with its jobs, and what waited never begins", async () => {
-    const made = await make({
+  test("is canceled with its jobs, and waiting trials never start", async () => {
+    const made = await create({
       training: training({ suffix: "judged-slow.50", max_steps: 2000 }),
       space: { seed: [1, 2, 3] },
       parallel: 1,
     });
-    await until("a trial to train", async () => ((await look(made.id)).trials[0]?.step ?? 0) > 1, 30_000);
+    await until("a trial to train", async () => ((await read(made.id)).trials[0]?.step ?? 0) > 1, 30_000);
     expect((await lab.json<SweepView>("POST", `/v1/sweeps/${made.id}/cancel`)).state).toBe("stopping");
     const done = await ended(made.id);
     expect(done.state).toBe("cancelled");

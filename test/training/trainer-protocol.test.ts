@@ -1,4 +1,4 @@
-/** The trainer protocol over HTTP: who a trainer is, what it reads, and what it may post. */
+/** The trainer protocol over HTTP: tokens, reading inputs, and posting events. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { Provider, ProviderPlugin } from "../../src/contract/provider.ts";
@@ -20,8 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-describe("who a trainer is", () => {
-  test("a token that belongs to no attempt is refused on every route, and so is an API key", async () => {
+describe("tokens", () => {
+  test("an unknown token and an API key are refused on every route", async () => {
     const trainer = await makeTrainer(t);
     const routes = [
       ["GET", "/spec"],
@@ -38,7 +38,7 @@ describe("who a trainer is", () => {
     }
   });
 
-  test("an attempt that was replaced gets 409, one whose job ended 410", async () => {
+  test("a replaced attempt gets 409, and one whose job has ended 410", async () => {
     const first = await makeTrainer(t);
     const second = await makeTrainer(t, { jobId: first.jobId, number: 2 });
     const events = { events: [{ seq: 1, at: 1, ...metrics(1, { x: 1 }) }] };
@@ -55,7 +55,7 @@ describe("who a trainer is", () => {
     expect((await second.call("POST", "/artifacts", { body: {} })).status).toBe(410);
   });
 
-  test("an attempt of a paused job is over", async () => {
+  test("an attempt of a paused job has ended", async () => {
     const trainer = await makeTrainer(t);
     await t.ctx.write((tx) => tx.update(attempt).set({ state: "ended" }).where(eq(attempt.id, trainer.attemptId)));
     await t.ctx.write((tx) => tx.update(job).set({ state: "paused" }).where(eq(job.id, trainer.jobId)));
@@ -63,8 +63,8 @@ describe("who a trainer is", () => {
   });
 });
 
-describe("what a trainer reads", () => {
-  test("its spec, with local paths only on this machine", async () => {
+describe("reading", () => {
+  test("the spec has local paths only on this machine", async () => {
     const trainer = await makeTrainer(t);
     local = false;
     const remote = await trainer.json<SpecReply & Record<string, unknown>>("GET", "/spec");
@@ -84,7 +84,7 @@ describe("what a trainer reads", () => {
     local = false;
   });
 
-  test("its rows by split, and no split the job has not", async () => {
+  test("rows are read by split, and unknown splits are not found", async () => {
     const trainer = await makeTrainer(t);
     const rows = async (split: string) =>
       (await (await trainer.call("GET", `/data/${split}`)).text())
@@ -97,7 +97,7 @@ describe("what a trainer reads", () => {
       expect((await trainer.call("GET", `/data/${split}`)).status).toBe(404);
   });
 
-  test("a validation file counts with all its rows", async () => {
+  test("all rows of a validation file are used", async () => {
     const base = trainSpec();
     const trainer = await makeTrainer(t, { spec: trainSpec({ validation: base.dataset }) });
     const answer = await trainer.call("GET", "/data/validation");
@@ -113,7 +113,7 @@ describe("what a trainer reads", () => {
     expect(await part.text()).toBe(text.slice(10, 201));
   });
 
-  test("input files by range, and nothing that is not listed", async () => {
+  test("input files are read by range, and unlisted files are not found", async () => {
     const trainer = await makeTrainer(t);
     const get = (path: string, range?: string) =>
       trainer.call("GET", `/inputs/${path}`, { headers: range ? { range } : {} });
@@ -144,7 +144,7 @@ describe("what a trainer reads", () => {
       expect((await get(path)).status).toBe(404);
   });
 
-  test("a base model that was replaced since the job was made is not handed out", async () => {
+  test("a base model that was replaced after the job was created is refused", async () => {
     const trainer = await makeTrainer(t);
     await t.ctx.write((tx) => tx.update(baseModel).set({ hash: "h2" }).where(eq(baseModel.id, "tiny")));
     const answer = await trainer.call("GET", "/spec");
@@ -156,20 +156,20 @@ describe("what a trainer reads", () => {
   });
 });
 
-describe("bad batches are refused with the place named", () => {
+describe("invalid batches are refused with the event and field", () => {
   const at = Date.now();
   const cases: [name: string, body: unknown, status: number, param: string | null][] = [
     ["no list", { events: 1 }, 400, "events"],
     ["not an object", [], 400, "events"],
-    ["an event that is none", { events: [null] }, 400, "events[0]"],
+    ["a null event", { events: [null] }, 400, "events[0]"],
     ["seq zero", { events: [{ seq: 0, at, type: "log", level: "info", message: "x" }] }, 400, "events[0].seq"],
     ["no time", { events: [{ seq: 1, type: "log", level: "info", message: "x" }] }, 400, "events[0].at"],
     ["unknown type", { events: [{ seq: 1, at, type: "exec" }] }, 400, "events[0].type"],
-    ["a type of Object", { events: [{ seq: 1, at, type: "constructor" }] }, 400, "events[0].type"],
-    ["a text as value", { events: [{ seq: 1, at, ...metrics(1, { x: "high" }) }] }, 400, "events[0].values"],
-    ["a strange name", { events: [{ seq: 1, at, ...metrics(1, { "=cmd": 1 }) }] }, 400, "events[0].values"],
+    ["a property of Object as type", { events: [{ seq: 1, at, type: "constructor" }] }, 400, "events[0].type"],
+    ["a string as value", { events: [{ seq: 1, at, ...metrics(1, { x: "high" }) }] }, 400, "events[0].values"],
+    ["an invalid name", { events: [{ seq: 1, at, ...metrics(1, { "=cmd": 1 }) }] }, 400, "events[0].values"],
     ["a negative step", { events: [{ seq: 1, at, ...metrics(-1, { x: 1 }) }] }, 400, "events[0].step"],
-    ["half a step", { events: [{ seq: 1, at, ...metrics(0.5, { x: 1 }) }] }, 400, "events[0].step"],
+    ["a fractional step", { events: [{ seq: 1, at, ...metrics(0.5, { x: 1 }) }] }, 400, "events[0].step"],
     ["a huge step", { events: [{ seq: 1, at, ...metrics(2 ** 52, { x: 1 }) }] }, 400, "events[0].step"],
     ["a wrong outcome", { events: [{ seq: 1, at, type: "finished", outcome: "won" }] }, 400, "events[0].outcome"],
   ];
@@ -181,7 +181,7 @@ describe("bad batches are refused with the place named", () => {
     expect((await trainer.json<SpecReply & Record<string, unknown>>("GET", "/spec")).last_seq).toBe(0);
   });
 
-  test("not JSON, the wrong type, and more than 8 MiB with and without a length", async () => {
+  test("invalid JSON, a wrong content type, and bodies over 8 MiB with and without a length are refused", async () => {
     const trainer = await makeTrainer(t);
     const post = (raw: RequestInit["body"], headers: Record<string, string>) =>
       trainer.call("POST", "/events", { raw, headers });

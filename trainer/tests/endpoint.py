@@ -57,7 +57,7 @@ class Endpoint:
         return self.call("POST", "/v1/unload_lora_adapter", {"lora_name": name})[0]
 
     def end(self, command: str = "cancel") -> dict:
-        """Tells it to stop and waits; returns the last event."""
+        """Sends a command, waits for the exit and returns the last event."""
         self.here.server.command(command)
         self.thread.join(30)
         assert self.here.code == 4 and not Path(self.path).exists()

@@ -111,7 +111,7 @@ def adapter_for(root: Path, spec: dict, model: Path, made: dict[str, Path]) -> P
         plain.pop("start")
         problem, directory = run(root / f"start-{len(made)}", plain, model, None)
         if problem:
-            raise RuntimeError(f"the adapter to go on from could not be made: {problem}")
+            raise RuntimeError(f"could not create the adapter to continue from: {problem}")
         found = next(
             p for name in ("adapter_config.json", "model.safetensors") for p in (directory / "artifacts").rglob(name)
         )

@@ -1,4 +1,4 @@
-"""Evaluation of rows that are no conversations: pairs, marked answers and texts, and of a reward model."""
+"""Evaluation of rows other than conversations (pairs, labeled answers, texts), and of a reward model."""
 
 from __future__ import annotations
 

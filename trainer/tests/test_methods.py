@@ -96,7 +96,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(job, method, weights):
         "accumulation": 2,
         "rows": 23,
     }
-    whole = job(method, **options)  # its checkpoint of step 7 lies in the middle of a log window and of an epoch
+    whole = job(method, **options)  # the checkpoint of step 7 is within a log window and an epoch
     assert whole.run() == 0
     saved = next(a for a in whole.server.complete("checkpoint") if a["step"] == 7)
     again = job(method, resume=resume_entry(saved), **options)

@@ -128,6 +128,12 @@ export function shortId(id: string): string {
   return id.length <= prefix.length + 8 ? id : `${id.slice(0, prefix.length + 6)}…`;
 }
 
+/** `1st`, `2nd`, `3rd`, `11th`. */
+export function ordinal(n: number): string {
+  const teen = n % 100 >= 11 && n % 100 <= 13;
+  return `${n}${(teen ? null : ["", "st", "nd", "rd"][n % 10]) || "th"}`;
+}
+
 /** `1 row`, `12 rows`. */
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${formatInteger(count)} ${count === 1 ? one : many}`;

@@ -1,12 +1,12 @@
 /**
- * Keeps the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few
+ * Stores the smallest and largest value of every 32, 1,024 and 32,768 steps, so that a chart of a long run reads few
  * rows.
  */
 import { sql } from "drizzle-orm";
 import { sqlJson } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
 
-/** Steps a bucket spans, by level; each level's buckets hold 32 of the level before. */
+/** Steps of a bucket by level. A bucket holds 32 buckets of the level below. */
 export const WIDTHS = [32, 1024, 32_768] as const;
 
 interface Bucket {
@@ -43,7 +43,7 @@ const rowOf = (series: number, width: number, index: number, b: Bucket): Row => 
   b.count,
 ];
 
-/** Gathers points that are new to their series (each beyond its last step) into rows for `mergeBuckets`. */
+/** Collects new points of a series (all beyond its last step) into rows for `mergeBuckets`. */
 export function gatherBuckets(series: number, points: Iterable<[step: number, value: number | null]>): Row[] {
   const found = WIDTHS.map(() => new Map<number, Bucket>());
   for (const [step, value] of points) {
@@ -58,7 +58,7 @@ export function gatherBuckets(series: number, points: Iterable<[step: number, va
   );
 }
 
-/** Adds gathered rows to what is stored. */
+/** Merges collected rows into the stored buckets. */
 export async function mergeBuckets(tx: Db, rows: Row[]): Promise<void> {
   if (rows.length === 0) return;
   await tx.run(sql`
@@ -76,8 +76,8 @@ export async function mergeBuckets(tx: Db, rows: Row[]): Promise<void> {
 }
 
 /**
- * Builds the buckets that hold `steps` anew, from the points and then from the level below: for values that replaced
- * others.
+ * Rebuilds the buckets that contain `steps`, from the points and then from the level below. Called after values were
+ * replaced or removed.
  */
 export async function rebuildBuckets(tx: Db, series: number, steps: Iterable<number>): Promise<void> {
   let touched = new Set<number>(steps);

@@ -1,4 +1,4 @@
-/** All metrics of a job as CSV: one line a step, one column a series, streamed so that long runs need little memory. */
+/** Streams all metrics of a job as CSV, with one line per step and one column per series. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -6,7 +6,7 @@ import { csvField } from "../../lib/text/csv.ts";
 
 const STEPS_A_READ = 2000;
 
-/** Lines `step,time,<series…>`; time in ISO form, a value that was not finite or is absent is empty. */
+/** Lines `step,time,<series…>`. Times are ISO 8601; missing and non-finite values are empty. */
 export async function* metricsCsv(ctx: Ctx, jobId: string): AsyncGenerator<string> {
   const series = await ctx.db.all<{ id: number; key: string }>(
     sql`select id, key from series where job_id = ${jobId} order by key`,

@@ -1,6 +1,6 @@
-/** Shrinks a series for a chart without losing a spike: the smallest and the largest value of every slice stay. */
+/** Thins a series for a chart without losing spikes: every slice keeps its smallest and largest value. */
 
-/** Columns of equal length; a null value is one that was not finite. */
+/** Columns of equal length; null stands for a non-finite value. */
 export interface Columns {
   steps: number[];
   values: (number | null)[];
@@ -9,8 +9,8 @@ export interface Columns {
 export type Point = [step: number, value: number | null];
 
 /**
- * At most `max` points (4 or more) in rising order of step. First and last stay; of every slice between, the smallest
- * and the largest value. A slice without a finite value is shown by one null, which a chart draws as a gap.
+ * At most `max` points (4 or more) in ascending order of step: the first, the last, and the smallest and largest value
+ * of every slice between. A slice without a finite value becomes one null, which a chart draws as a gap.
  */
 export function downsample({ steps, values }: Columns, max: number): Point[] {
   const count = steps.length;

@@ -1,7 +1,4 @@
-/**
- * The event list of a job: phases, samples, results and state changes in words for people, and a thinned row of its
- * metrics.
- */
+/** The event list of a job: phases, samples, results and state changes as readable text, and thinned metrics. */
 
 import { sql } from "drizzle-orm";
 import { phaseWords } from "../../contract/job.ts";
@@ -11,7 +8,7 @@ import type { Db } from "../../db/types.ts";
 import { newId } from "../../lib/ids.ts";
 import { cutMessage, plainMessage } from "./logs.ts";
 
-/** A job that has so many events gets no more samples and metric rows; state changes are always kept. */
+/** Above this number of events a job gets no further samples and metrics events. State changes are always stored. */
 const MAX_EVENTS = 100_000;
 const MAX_TEXT = 32_768;
 
@@ -33,7 +30,7 @@ async function lastNumber(tx: Db, jobId: string): Promise<number> {
   return row?.n ?? 0;
 }
 
-/** What `insertEvents` reads, in its order; `data` as JSON text. */
+/** The columns of an event in the order of `insertEvents`; `data` as JSON text. */
 function rowOf(one: NewEvent, n: number): (string | number | null)[] {
   return [
     newId("event"),
@@ -49,7 +46,7 @@ function rowOf(one: NewEvent, n: number): (string | number | null)[] {
   ];
 }
 
-/** One statement however many events: every batch of every trainer may bring some. */
+/** Inserts events in one statement, because any batch of any trainer may contain some. */
 async function insertEvents(tx: Db, jobId: string, rows: ReturnType<typeof rowOf>[]): Promise<void> {
   if (rows.length === 0) return;
   await tx.run(sql`
@@ -65,7 +62,7 @@ export async function addEvent(tx: Db, one: NewEvent): Promise<string> {
   return String(row[0]);
 }
 
-/** Adds several events of one job; bulky ones are left out once the job has too many. */
+/** Adds several events of one job. Samples and metrics are dropped once the job has `MAX_EVENTS`. */
 export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Promise<void> {
   if (events.length === 0) return;
   const last = await lastNumber(tx, jobId);
@@ -74,17 +71,15 @@ export async function addEvents(tx: Db, jobId: string, events: NewEvent[]): Prom
   await insertEvents(tx, jobId, rows);
 }
 
-/**
- * Whether the metrics of a step get an event of their own: all of the first 1,000 steps, then every tenth, hundredth, …
- */
-function keepsMetrics(step: number): boolean {
+/** Whether the metrics of a step become an event: the first 1,000 steps, then every 10th, every 100th, … */
+function isEventStep(step: number): boolean {
   let stride = 1;
   for (let top = 1000; step > top; top *= 10) stride *= 10;
   return step % stride === 0;
 }
 
-/** Names of a metrics event's fields in OpenAI's form, and ours. */
-const METRIC_FIELDS: [field: string, key: string, word: string][] = [
+/** Fields of a metrics event in OpenAI's form, with the metric names and labels they come from. */
+const METRIC_FIELDS: [field: string, key: string, label: string][] = [
   ["train_loss", "train/loss", "training loss"],
   ["train_mean_token_accuracy", "train/token_accuracy", "training token accuracy"],
   ["valid_loss", "eval/loss", "validation loss"],
@@ -98,23 +93,23 @@ const METRIC_FIELDS: [field: string, key: string, word: string][] = [
 function metricsEvent(one: Extract<TrainerEvent, { type: "metrics" }>): Pick<NewEvent, "message" | "data"> | null {
   const { values, step } = one;
   const evaluated = values["eval/loss"] !== undefined;
-  if (!evaluated && (values["train/loss"] === undefined || !keepsMetrics(step))) return null;
+  if (!evaluated && (values["train/loss"] === undefined || !isEventStep(step))) return null;
   const data: Record<string, unknown> = { step };
-  const words: string[] = [];
-  for (const [field, key, word] of METRIC_FIELDS) {
+  const parts: string[] = [];
+  for (const [field, key, label] of METRIC_FIELDS) {
     const value = values[key];
     if (value === undefined) continue;
     data[field] = typeof value === "number" ? value : null;
-    words.push(`${word}=${typeof value === "number" ? Number(value.toPrecision(4)) : value}`);
+    parts.push(`${label}=${typeof value === "number" ? Number(value.toPrecision(4)) : value}`);
   }
-  return { message: `Step ${step}: ${words.join(", ")}`, data };
+  return { message: `Step ${step}: ${parts.join(", ")}`, data };
 }
 
 const cut = (text: string) => cutMessage(text, MAX_TEXT);
 
 /**
- * The row an event of a trainer becomes in the job's list, or null when it has a table of its own or says nothing to
- * people.
+ * A trainer's event as an entry of the job's list; null for events that are stored in their own tables or that mean
+ * nothing to people.
  */
 export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | "level" | "data" | "step"> | null {
   switch (one.type) {
@@ -124,19 +119,19 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
     }
     case "plan": {
       const { seq: _seq, at: _at, type, ...data } = one;
-      const cutRows = one.rows_cut > 0 ? `; ${one.rows_cut} rows are cut to the longest length` : "";
-      return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${cutRows}`, data };
+      const truncated = one.rows_cut > 0 ? `; ${one.rows_cut} rows truncated to the max sequence length` : "";
+      return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${truncated}`, data };
     }
     case "canary": {
       const { seq: _seq, at: _at, type, ...data } = one;
       const peak = one.peak_gpu_reserved_mb ?? one.peak_memory_mb;
-      const message = `The longest rows (${one.rows} x ${one.length} tokens) took ${Math.round(peak)} MB`;
+      const message = `Memory test with the longest batch (${one.rows} x ${one.length} tokens): ${Math.round(peak)} MB peak`;
       return { type, message, data };
     }
     case "first_batch": {
       const rows = new Set(one.rows.map((row) => row.row_id)).size;
       const data = { rows: one.rows };
-      return { type: one.type, step: one.step, message: `The first batch holds ${rows} rows`, data };
+      return { type: one.type, step: one.step, message: `First batch: ${rows} rows`, data };
     }
     case "metrics": {
       const made = metricsEvent(one);
@@ -146,13 +141,17 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
       const prompt = one.prompt.map((m) => ({ ...m, content: m.content === null ? null : cut(String(m.content)) }));
       const data = { row_id: one.row_id, prompt, expected: cut(one.expected), output: cut(one.output) };
       if (one.reward !== undefined) Object.assign(data, { reward: one.reward });
-      return { type: "sample", step: one.step, message: `Sample answer at step ${one.step}`, data };
+      return { type: "sample", step: one.step, message: `Sample output at step ${one.step}`, data };
     }
     case "ready":
-      return { type: "ready", message: `Ready to answer as ${one.models.join(", ")}`, data: { models: one.models } };
+      return { type: "ready", message: `Ready to serve ${one.models.join(", ")}`, data: { models: one.models } };
     case "command_done":
-      return { type: "command_done", message: `Done: ${one.command}`, data: { id: one.id, command: one.command } };
-    // What became of the job (`result`, `finished`, `failed`) is told by the room that moves its state.
+      return {
+        type: "command_done",
+        message: `Command done: ${one.command}`,
+        data: { id: one.id, command: one.command },
+      };
+    // The events `result`, `finished` and `failed` are recorded where the job's state changes.
     default:
       return null;
   }

@@ -1,7 +1,4 @@
-/**
- * Group commit: batches that arrive within a few milliseconds share one transaction, and are answered after it has
- * committed.
- */
+/** Group commit: batches that arrive within milliseconds share a transaction and are answered after its commit. */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -10,11 +7,11 @@ import { type AttemptRef, type BatchHook, type Stored, storeEvents } from "./ing
 import { recentOf } from "./recent.ts";
 import { draftOf, stateOf } from "./state.ts";
 
-/** How long the first batch of a group waits for company, in milliseconds: about what one commit takes. */
+/** How long the first batch of a group waits for others, in milliseconds: about the time of one commit. */
 const WINDOW_MS = 2;
-/** Values in one transaction: more would keep readers waiting while it runs. */
+/** Most values in one transaction. Readers wait while it runs. */
 const MAX_WEIGHT = 5000;
-/** Batches waiting at once; beyond that the server is too slow for its trainers, and says so. */
+/** Most waiting batches. Beyond that the server cannot keep up, and refuses more. */
 const MAX_WAITING = 2000;
 
 interface Waiting {
@@ -35,7 +32,7 @@ interface Group {
 
 const groupOf = perContext((): Group => ({ waiting: [], weight: 0, busy: false, timer: null }));
 
-/** Events whose loss in a power cut would be wrong, not just a gap in a chart. */
+/** Events that must survive a power failure. Losing others only leaves a gap in a chart. */
 const DECISIVE = new Set(["finished", "failed", "ready", "result", "answer", "command_done"]);
 
 function weigh(events: TrainerEvent[]): number {
@@ -44,7 +41,7 @@ function weigh(events: TrainerEvent[]): number {
   return weight;
 }
 
-/** Stores a batch and resolves after its commit, when everybody has been told. */
+/** Stores a batch. Resolves after its commit, when all listeners were notified. */
 export function enqueue(ctx: Ctx, who: AttemptRef, events: TrainerEvent[], hook: BatchHook): Promise<Stored> {
   const group = groupOf(ctx);
   if (group.waiting.length >= MAX_WAITING)
@@ -81,14 +78,15 @@ async function flush(ctx: Ctx, group: Group): Promise<void> {
   while (group.waiting.length > 0) {
     const members = take(group);
     if (!(await commit(ctx, members))) for (const one of members) await commit(ctx, [one]);
-    // Lets waiting readers in between two transactions.
+    // Lets waiting readers run between two transactions.
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
   group.busy = false;
 }
 
 /**
- * One transaction for all members. False (nobody answered) when it failed and the members should be tried one by one.
+ * One transaction for all members. Returns false, with no member answered, when it failed and the members should be
+ * tried one by one.
  */
 async function commit(ctx: Ctx, members: Waiting[]): Promise<boolean> {
   const state = stateOf(ctx);
@@ -115,20 +113,20 @@ async function commit(ctx: Ctx, members: Waiting[]): Promise<boolean> {
     members[0]?.reject(error);
     return true;
   }
-  const recent = recentOf(ctx.write);
+  const recent = recentOf(ctx);
   for (const stored of results) if (!(stored instanceof AppError) && stored.payload) recent.push(stored.payload);
   for (const [index, stored] of results.entries()) {
     const member = members[index];
     if (stored instanceof AppError) member?.reject(stored);
     else if (member) {
-      tell(ctx, member.who, stored);
+      announce(ctx, member.who, stored);
       member.resolve(stored);
     }
   }
   return true;
 }
 
-function tell(ctx: Ctx, who: AttemptRef, stored: Stored): void {
+function announce(ctx: Ctx, who: AttemptRef, stored: Stored): void {
   const { org, jobId } = who;
   if (stored.batchId !== null) ctx.bus.emit("job.batch", { org, jobId, batchId: stored.batchId });
   emitAll(ctx.bus, stored.messages);

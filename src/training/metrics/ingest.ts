@@ -1,6 +1,6 @@
 /**
- * Stores one batch of a trainer's events inside a transaction: points, log lines, events and answers, and how far the
- * attempt has come.
+ * Stores one batch of a trainer's events inside a transaction: points, log lines, events, answers, and the last
+ * sequence number of the attempt.
  */
 
 import { sql } from "drizzle-orm";
@@ -36,11 +36,11 @@ export interface Stored {
   messages: BusMessage[];
 }
 
-/** Why a live token no longer counts: a newer attempt took over (409), or the job is over (410). */
+/** The error for a token whose attempt is over: a newer attempt replaced it (409), or the job has ended (410). */
 export function refusal(reason: "stale" | "ended"): AppError {
   return reason === "ended"
-    ? new AppError("gone", "job_ended", "The job has ended; this attempt is over. Exit with code 3.")
-    : new AppError("conflict", "attempt_replaced", "A newer attempt took this one's place. Exit with code 3.");
+    ? new AppError("gone", "job_ended", "The job has ended. Exit with code 3.")
+    : new AppError("conflict", "attempt_replaced", "A newer attempt has replaced this one. Exit with code 3.");
 }
 
 interface AttemptState {
@@ -51,7 +51,7 @@ interface AttemptState {
   replaced: number;
 }
 
-/** The events that follow `lastSeq` without a gap, in order; duplicates and everything after a gap are left out. */
+/** The events that follow `lastSeq` in order, without duplicates and without anything after a gap. */
 function following(events: readonly TrainerEvent[], lastSeq: number): TrainerEvent[] {
   const fresh = events.filter((one) => one.seq > lastSeq).sort((a, b) => a.seq - b.seq);
   const taken: TrainerEvent[] = [];
@@ -66,10 +66,9 @@ function following(events: readonly TrainerEvent[], lastSeq: number): TrainerEve
 }
 
 /**
- * Stores what is new of `events`. An empty batch is a sign of life.
- * @param now server time in milliseconds; times of trainers are held to the week before it
- * @returns what was stored, or (nothing written) the refusal when the attempt is over and the batch brings something
- *   new
+ * Stores the new events of a batch. An empty batch is a heartbeat.
+ * @param now server time in milliseconds; trainers' times are limited to the week before it
+ * @returns what was stored, or the refusal (nothing is written) when the attempt has ended and the batch has new events
  */
 export async function storeEvents(
   tx: Db,
@@ -85,7 +84,7 @@ export async function storeEvents(
   if (!state) return refusal("stale");
   const taken = following(events, state.last_seq);
   if (state.state === "ended" || state.replaced) {
-    // The answer to the last batch may have been lost: what is known already is acknowledged again.
+    // The reply to the last batch may have been lost, so stored events are acknowledged again.
     if (events.length > 0 && events.every((one) => one.seq <= state.last_seq))
       return { lastSeq: state.last_seq, batchId: null, events: [], payload: null, messages: [] };
     return refusal(isFinal(state.job_state) ? "ended" : "stale");
@@ -129,9 +128,7 @@ export async function storeEvents(
   return { lastSeq: last.seq, batchId, events: taken, payload, messages };
 }
 
-/**
- * The row of a batch; where its log lines lie is added when they are written. Plain SQL, since every batch passes here.
- */
+/** Inserts the row of a batch; its log range is added later. Plain SQL, because this runs for every batch. */
 async function insertBatch(
   tx: Db,
   who: AttemptRef,
@@ -165,7 +162,7 @@ interface Sorted {
   phase: string | null;
 }
 
-/** Sorts a batch by where its events go. */
+/** Sorts the events of a batch by the tables they are stored in. */
 function sortOut(events: TrainerEvent[], now: number): Sorted {
   const sorted: Sorted = {
     points: new Map(),
@@ -178,7 +175,7 @@ function sortOut(events: TrainerEvent[], now: number): Sorted {
     phase: null,
   };
   for (const one of events) {
-    // A trainer's clock may be wrong; its spool may be a day old. Neither puts an event into the future or far past.
+    // A trainer's clock may be wrong and its spool a day old. Limits keep events out of the future and the far past.
     const at = Math.max(now - 7 * 24 * HOUR, Math.min(one.at, now + 60_000));
     if (one.type === "metrics") {
       sorted.times.set(one.step, at);
@@ -208,10 +205,7 @@ function without(points: NewPoints, keys: string[]): NewPoints {
   return new Map([...points].filter(([key]) => !keys.includes(key)));
 }
 
-/**
- * Events that say what could not be kept as it came: non-finite values, too many names, old log lines. Each is said
- * once.
- */
+/** Warnings about data that could not be stored: non-finite values, too many names, deleted log lines. */
 async function notesOf(
   tx: Db,
   jobId: string,
@@ -220,30 +214,30 @@ async function notesOf(
   trimmed: boolean,
 ): Promise<Omit<NewEvent, "jobId">[]> {
   const notes: Omit<NewEvent, "jobId">[] = [];
-  const said = async (type: string, limit: number) => {
+  const noted = async (type: string, limit: number) => {
     const rows = await tx.all(sql`select 1 from event where job_id = ${jobId} and type = ${type} limit ${limit}`);
     return rows.length >= limit;
   };
-  if (broken.length > 0 && !(await said("non_finite", 100)))
+  if (broken.length > 0 && !(await noted("non_finite", 100)))
     for (const { key, step } of broken.slice(0, 20))
       notes.push({
         type: "non_finite",
         level: "warn",
         step,
-        message: `${key} is not a finite number at step ${step}; the chart shows a gap there`,
+        message: `${key} is not a finite number at step ${step}; the chart shows a gap`,
         data: { key, step },
       });
-  if (refused.length > 0 && !(await said("series_limit", 1)))
+  if (refused.length > 0 && !(await noted("series_limit", 1)))
     notes.push({
       type: "series_limit",
       level: "warn",
-      message: `More than ${MAX_SERIES} metric names: the values of "${cutMessage(refused[0] ?? "", 100)}" and others are not kept`,
+      message: `More than ${MAX_SERIES} metric names: "${cutMessage(refused[0] ?? "", 100)}" and further metrics are not stored`,
     });
-  if (trimmed && !(await said("logs_trimmed", 1)))
+  if (trimmed && !(await noted("logs_trimmed", 1)))
     notes.push({
       type: "logs_trimmed",
       level: "warn",
-      message: `Only the last ${MAX_LOG_LINES.toLocaleString("en-US")} log lines are kept; older ones are gone`,
+      message: `Only the last ${MAX_LOG_LINES.toLocaleString("en-US")} log lines are kept; older ones were deleted`,
     });
   return notes;
 }

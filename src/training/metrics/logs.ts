@@ -1,4 +1,4 @@
-/** Writes log lines in bulk and keeps at most so many a job, the oldest going first. */
+/** Writes log lines in bulk, and deletes the oldest lines of a job beyond a limit. */
 import { sql } from "drizzle-orm";
 import type { LogLevel } from "../../contract/trainer.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -7,9 +7,9 @@ import { plainLine } from "../../lib/text/names.ts";
 import { cutText } from "../../lib/text/well-formed.ts";
 import type { Draft } from "./state.ts";
 
-/** Lines kept of one job. */
+/** Most stored lines of a job. */
 export const MAX_LOG_LINES = 200_000;
-/** Trimmed in pieces of this size, so that not every batch deletes. */
+/** Lines are deleted in pieces of this size, so that not every batch deletes. */
 const TRIM_LINES = 10_000;
 /** Longest message in characters; the protocol allows a line of 8 KiB. */
 const MAX_MESSAGE = 8192;
@@ -20,7 +20,7 @@ export interface NewLine {
   message: string;
 }
 
-/** A stored line as streams and pages get it. */
+/** A stored line in streams and pages. Times in milliseconds. */
 export interface LogLine {
   id: number;
   at: number;
@@ -28,19 +28,19 @@ export interface LogLine {
   message: string;
 }
 
-/** A message cut to what is kept of one. */
+/** A message cut to `max` characters. */
 export function cutMessage(message: string, max = MAX_MESSAGE): string {
   return message.length <= max ? message : `${cutText(message, max - 1)}…`;
 }
 
-/** A message as it is kept: without the control sequences of a terminal, and cut. */
+/** A message as stored: without terminal control sequences, and cut. */
 export function plainMessage(message: string): string {
   return cutMessage(plainLine(cutText(message, MAX_MESSAGE * 4)));
 }
 
 /**
- * Stores lines of one batch and returns them with their ids, and whether older lines were dropped.
- * @param limit lines kept of a job (tests)
+ * Stores the lines of a batch. Returns them with their ids, and whether older lines were deleted.
+ * @param limit most stored lines of a job (tests)
  */
 export async function writeLogs(
   tx: Db,
@@ -54,7 +54,7 @@ export async function writeLogs(
     insert into log_line (job_id, attempt_id, batch_id, at, level, message)
     select ${batch.jobId}, ${batch.attemptId}, ${batch.batchId}, value->>0, value->>1, value->>2
     from json_each(${sqlJson(rows)})`);
-  // One statement of the only writer: its ids follow one another, and the last is known.
+  // There is one writer, so the ids of one statement are consecutive, and the last id is known.
   const first = Number(result.lastInsertRowid) - rows.length + 1;
   const lines = batch.lines.map((line, index) => ({ id: first + index, ...line }));
   await tx.run(

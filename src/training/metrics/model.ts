@@ -1,30 +1,33 @@
-/** Shapes of this room: what the API takes, and how rows look in its answers. */
+/** Requests and answers of the metrics API. */
 import * as v from "valibot";
-import type { WireMessage } from "../../contract/trainer.ts";
 import type { event } from "../../db/schema/metrics.ts";
 import type { LogLine } from "./logs.ts";
 import type { SeriesView } from "./series.ts";
 
 export type EventRow = typeof event.$inferSelect;
 
-export interface Sample {
-  step: number;
-  at: number;
-  row_id: number;
-  prompt: WireMessage[];
-  expected: string;
-  output: string;
-  /** Of methods that learn from rewards; nothing is expected then. */
-  reward?: number;
-}
+const message = v.looseObject({ role: v.string(), content: v.nullable(v.string()) });
+
+/** An output of the model at a checkpoint. With a `reward`, `expected` is empty. Time in milliseconds. */
+const Sample = v.strictObject({
+  step: v.number(),
+  at: v.number(),
+  row_id: v.number(),
+  prompt: v.array(message),
+  expected: v.string(),
+  output: v.string(),
+  reward: v.optional(v.number()),
+});
+export type Sample = v.InferOutput<typeof Sample>;
+export const Samples = v.strictObject({ object: v.literal("list"), data: v.array(Sample) });
 
 export interface SeriesQuery {
-  /** Only these series; all when absent. */
+  /** Names of the series; default all. */
   keys?: string[];
-  /** Only steps from and to, both included. */
+  /** First and last step, both included. */
   from?: number;
   to?: number;
-  /** At most so many points a series (4 to 10,000). */
+  /** Most points per series (4 to 10,000). */
   maxPoints?: number;
 }
 
@@ -38,7 +41,7 @@ export interface LogQuery {
   /** Only lines after or before this line's id. */
   after?: number;
   before?: number;
-  /** Only lines that contain this text, letters in either case. */
+  /** Only lines that contain this text, ignoring case. */
   search?: string;
   limit: number;
 }
@@ -46,11 +49,11 @@ export interface LogQuery {
 export interface LogReply {
   /** Oldest first. */
   lines: LogLine[];
-  /** More lines lie beyond this answer in the direction asked for. */
+  /** There are more lines in the requested direction. */
   hasMore: boolean;
-  /** Where a search that found too little goes on: the next `before` (or `after`). */
+  /** The `before` (or `after`) with which a search continues. */
   next: number | null;
-  /** Older lines were dropped because the job wrote too many. */
+  /** Older lines were deleted because the job wrote too many. */
   trimmed: boolean;
 }
 
@@ -64,7 +67,7 @@ const whole = (name: string, min: number, max: number) =>
     v.minValue(min, `${name} must be at least ${min}`),
     v.maxValue(max, `${name} must be at most ${max}`),
   );
-/** Names separated by commas, which the query parser has split already, or the parameter repeated. */
+/** A list of names: comma-separated, already split by the query parser, or given as a repeated parameter. */
 const list = v.pipe(
   v.union([v.string(), v.pipe(v.array(v.union([v.string(), v.array(v.string())])), v.maxLength(200))]),
   v.transform((given) =>
@@ -96,12 +99,12 @@ export const SeveralSchema = v.strictObject({
 export const LogQuerySchema = v.strictObject({
   after: v.optional(step),
   before: v.optional(step),
-  /** Read from the address itself (`searchText`): the query parser splits commas and unpacks brackets. */
+  /** Read by `searchText` from the URL, because the query parser splits commas and unpacks brackets. */
   search: v.optional(v.unknown()),
   limit: v.optional(whole("limit", 1, 5000), 500),
 });
 
-/** The text to search for as the client wrote it; cut to 200 characters. */
+/** The search text as the client wrote it, cut to 200 characters. */
 export function searchText(url: string): string | undefined {
   return new URL(url).searchParams.get("search")?.slice(0, 200) || undefined;
 }
@@ -112,14 +115,41 @@ export const StreamQuerySchema = v.strictObject({
   after: v.optional(whole("after", 0, Number.MAX_SAFE_INTEGER)),
 });
 
-export function seriesView(jobId: string, reply: SeriesReply) {
-  return { object: "job.metrics" as const, job_id: jobId, batch_id: reply.batchId, series: reply.series };
+/** The series of a job by name, with points as `[step, value]`. A null value was not finite. */
+export const JobMetrics = v.strictObject({
+  object: v.literal("job.metrics"),
+  job_id: v.string(),
+  batch_id: v.number(),
+  series: v.record(
+    v.string(),
+    v.strictObject({
+      points: v.array(v.tuple([v.number(), v.nullable(v.number())])),
+      count: v.number(),
+      last_step: v.nullable(v.number()),
+      last_value: v.nullable(v.number()),
+    }),
+  ),
+});
+export type JobMetrics = v.InferOutput<typeof JobMetrics>;
+export const SeveralMetrics = v.strictObject({ object: v.literal("list"), data: v.array(JobMetrics) });
+
+export function seriesView(jobId: string, reply: SeriesReply): JobMetrics {
+  return { object: "job.metrics", job_id: jobId, batch_id: reply.batchId, series: reply.series };
 }
 
-/** `at` of a line is in milliseconds, here as in the stream. */
-export function logView(reply: LogReply) {
+/** Log lines, oldest first, with times in milliseconds. */
+export const LogLines = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(v.strictObject({ id: v.number(), at: v.number(), level: v.string(), message: v.string() })),
+  has_more: v.boolean(),
+  next: v.nullable(v.number()),
+  trimmed: v.boolean(),
+});
+export type LogLines = v.InferOutput<typeof LogLines>;
+
+export function logView(reply: LogReply): LogLines {
   return {
-    object: "list" as const,
+    object: "list",
     data: reply.lines,
     has_more: reply.hasMore,
     next: reply.next,
@@ -141,7 +171,7 @@ export function eventView(row: EventRow) {
   };
 }
 
-/** One line of what became of a job. */
+/** An entry of a job's history. */
 export interface HistoryLine {
   id: string;
   at: number;

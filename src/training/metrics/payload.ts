@@ -1,6 +1,6 @@
 /**
- * A committed batch as the stream sends it: taken from memory just after the commit, or read again from the database
- * for a reader that was away.
+ * A committed batch as the stream sends it: from memory right after the commit, or from the database for a reader that
+ * reconnects.
  */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
@@ -8,7 +8,7 @@ import { downsample } from "./downsample.ts";
 import type { LogLine } from "./logs.ts";
 import type { NewPoints } from "./points.ts";
 
-/** Points of one series and of one whole event; more are thinned, spikes kept. */
+/** Most points of one series and of one event. More are thinned; spikes are kept. */
 const MAX_SERIES_POINTS = 1000;
 const MAX_EVENT_POINTS = 20_000;
 
@@ -22,7 +22,7 @@ export interface BatchPayload {
   phase: string | null;
 }
 
-/** The bytes of a `batch` event. */
+/** The text of a `batch` event. */
 export function batchText(payload: BatchPayload): string {
   const { points, logs, samples, progress, phase } = payload;
   const max = Math.max(4, Math.min(MAX_SERIES_POINTS, Math.floor(MAX_EVENT_POINTS / Math.max(1, points.size))));
@@ -44,7 +44,7 @@ interface BatchRow {
   lastLog: number | null;
 }
 
-/** Up to `limit` batches of the jobs with ids above `after` and up to `upTo`, oldest first. */
+/** Up to `limit` batches of the jobs, oldest first, with `after` < id <= `upTo`. */
 export async function readBatches(
   ctx: Ctx,
   jobs: string[],
@@ -118,9 +118,7 @@ async function fill(ctx: Ctx, jobId: string, rows: BatchRow[], payloads: Map<num
   if (newest && row) newest.progress = JSON.parse(row.progress) as Record<string, unknown>;
 }
 
-/**
- * How much of a job came after `after`, counted up to `limit` batches: what a returning reader would have to be sent.
- */
+/** The amount of data that a reader missed since batch `after`, counted up to `limit` batches. */
 export async function missedBatches(
   ctx: Ctx,
   jobId: string,
@@ -133,7 +131,7 @@ export async function missedBatches(
   return { batches: row?.batches ?? 0, points: row?.points ?? 0 };
 }
 
-/** Id of the newest batch there is, of any job: where a new stream begins. */
+/** Id of the newest batch of any job, where a new stream begins. */
 export async function newestBatch(ctx: Ctx): Promise<number> {
   const [row] = await ctx.db.all<{ id: number }>(sql`select coalesce(max(id), 0) as id from batch`);
   return row?.id ?? 0;

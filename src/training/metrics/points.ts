@@ -1,16 +1,16 @@
-/** Writes metric points in bulk, keeps the ends of their series, and drops what a resumed attempt will say again. */
+/** Writes metric points in bulk, tracks the ends of their series, and drops points that a resumed attempt repeats. */
 import { sql } from "drizzle-orm";
 import { sqlJson } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
 import { gatherBuckets, mergeBuckets, rebuildBuckets } from "./buckets.ts";
 import type { Draft, SeriesEnd } from "./state.ts";
 
-/** More names than this in one job are a mistake of the trainer (a step number in the name, say). */
+/** Most metric names of a job. More indicate a mistake in the trainer, such as a step number in the name. */
 export const MAX_SERIES = 500;
-/** Points of one statement share a time when they lie this close together, in milliseconds. */
+/** Points within this many milliseconds of each other share one time. */
 const SAME_TIME_MS = 1000;
 
-/** Values by series name, then by step; the last value of a step counts. */
+/** Values by series name and step; the last value of a step counts. */
 export type NewPoints = Map<string, Map<number, number | null>>;
 
 interface PointBatch {
@@ -55,8 +55,8 @@ async function storedEnds(tx: Db, jobId: string): Promise<[string, SeriesEnd][]>
 }
 
 /**
- * Writes values as `{series: {step: value}}`, the form SQLite unpacks fastest; with times beside the values when they
- * lie apart.
+ * Writes values as `{series: {step: value}}`, which SQLite unpacks fastest. Values carry times when the times differ by
+ * more than `SAME_TIME_MS`.
  */
 async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesEnd>): Promise<void> {
   const times = [...batch.times.values()];
@@ -79,13 +79,13 @@ async function insertPoints(tx: Db, batch: PointBatch, ends: Map<string, SeriesE
 }
 
 interface WrittenPoints {
-  /** Series names beyond the limit, whose values were dropped. */
+  /** Names of series beyond the limit, whose values were dropped. */
   refused: string[];
-  /** Series whose value is no longer finite though the one before was, with the step. */
+  /** Steps at which a series changed from a finite to a non-finite value. */
   broken: { key: string; step: number }[];
 }
 
-/** Stores points, buckets and ends of series. Steps a series already has are replaced. */
+/** Stores points, buckets and ends of series. Existing steps are replaced. */
 export async function writePoints(tx: Db, draft: Draft, batch: PointBatch): Promise<WrittenPoints> {
   const written: WrittenPoints = { refused: [], broken: [] };
   if (batch.points.size === 0) return written;
@@ -132,7 +132,7 @@ async function countExisting(tx: Db, series: number, steps: number[]): Promise<n
   return rows[0]?.n ?? 0;
 }
 
-/** Drops every point of a job beyond `step`, so that an attempt that goes on from there doubles nothing. */
+/** Drops all points of a job beyond `step`, so that an attempt that resumes there repeats none. */
 export async function trimPoints(tx: Db, draft: Draft, jobId: string, step: number): Promise<void> {
   for (const [key, end] of await storedEnds(tx, jobId)) {
     if (end.lastStep === null || end.lastStep <= step) continue;

@@ -1,7 +1,5 @@
-/**
- * The last committed batches in memory, so that live streams need no query; bounded, and empty while nobody listens.
- */
-import type { Writer } from "../../db/write.ts";
+/** Keeps the last committed batches in memory for live streams; bounded, and empty while no stream is open. */
+import { perContext } from "../../ctx.ts";
 import { type BatchPayload, batchText } from "./payload.ts";
 
 const MAX_BATCHES = 512;
@@ -17,12 +15,9 @@ interface Entry {
 
 interface Recent {
   push(payload: BatchPayload): void;
-  /**
-   * Texts of the jobs' batches after `after`, oldest first, and the id they reach to; null when memory does not go back
-   * that far.
-   */
+  /** Texts of the jobs' batches after `after`, oldest first, and the last id covered; null when `after` is too old. */
   after(jobs: ReadonlySet<string>, after: number, limit: number): { texts: string[]; upTo: number } | null;
-  /** Counts a reader in; the returned function counts it out. */
+  /** Adds a reader; the returned function removes it. */
   open(): () => void;
   readonly readers: number;
 }
@@ -42,10 +37,10 @@ function createRecent(): Recent {
       entries.push({ id: payload.batchId, jobId: payload.jobId, weight: own, payload, text: null });
       weight += own;
       while (entries.length > MAX_BATCHES || (weight > MAX_WEIGHT && entries.length > 1)) {
-        const gone = entries.shift();
-        if (!gone) break;
-        floor = gone.id;
-        weight -= gone.weight;
+        const dropped = entries.shift();
+        if (!dropped) break;
+        floor = dropped.id;
+        weight -= dropped.weight;
       }
     },
     after(jobs, after, limit) {
@@ -81,14 +76,5 @@ function createRecent(): Recent {
   };
 }
 
-const all = new WeakMap<Writer, Recent>();
-
-/** The memory that belongs to a writer queue. */
-export function recentOf(write: Writer): Recent {
-  let recent = all.get(write);
-  if (!recent) {
-    recent = createRecent();
-    all.set(write, recent);
-  }
-  return recent;
-}
+/** The recent batches of a server. */
+export const recentOf = perContext(createRecent);

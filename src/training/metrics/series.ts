@@ -1,6 +1,4 @@
-/**
- * Reads series for a chart: their points when there are few, else the buckets of the finest level that is short enough.
- */
+/** Reads series for a chart: the points of short series, else the finest level of buckets that is short enough. */
 import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -9,7 +7,7 @@ import { type Columns, downsample, type Point } from "./downsample.ts";
 
 export interface SeriesView {
   points: Point[];
-  /** Points the series has in all, before thinning. */
+  /** Number of points before thinning. */
   count: number;
   last_step: number | null;
   last_value: number | null;
@@ -23,14 +21,14 @@ interface SeriesRow {
 
 type Query = ReturnType<typeof sql>;
 
-/** Numbers as one JSON list. Seventeen digits, since SQLite's own JSON functions round to fifteen. */
-const listOf = (column: Query) => sql`group_concat(iif(${column} is null, 'null', format('%!.17g', ${column})))`;
+/** Numbers as one JSON list, with 17 digits because SQLite's JSON functions round to 15. */
+const jsonList = (column: Query) => sql`group_concat(iif(${column} is null, 'null', format('%!.17g', ${column})))`;
 const parse = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`);
 
-/** Points of a query: two texts come out of the database four times faster than as many rows. */
+/** The points of a query. Reading two texts is four times faster than reading rows. */
 async function columns(ctx: Ctx, query: Query): Promise<Columns> {
   const [row] = await ctx.db.all<{ steps: string | null; vals: string | null }>(
-    sql`select group_concat(step) as steps, ${listOf(sql`value`)} as vals from (${query})`,
+    sql`select group_concat(step) as steps, ${jsonList(sql`value`)} as vals from (${query})`,
   );
   return { steps: parse(row?.steps), values: parse(row?.vals) };
 }
@@ -46,22 +44,22 @@ interface Range {
   /** Steps, both included. */
   from: number;
   to: number;
-  /** Points that come back at most. */
+  /** Most points returned. */
   max: number;
-  /** Rows read at most, as far as the levels of buckets allow. */
+  /** Most rows read, as far as the levels of buckets allow. */
   rows: number;
 }
 
 /**
- * Points of series within a range of steps, thinned to `range.max` each; spikes stay. Short series come in one query
- * together, each long one from its buckets.
+ * Points of series within a range of steps, thinned to `range.max` each, with spikes. One query reads all short series;
+ * long ones are read from their buckets.
  */
 export async function readMany(ctx: Ctx, series: SeriesRow[], range: Range): Promise<Map<number, SeriesView>> {
   const views = new Map<number, SeriesView>();
   const short: SeriesRow[] = [];
   for (const one of series) {
     const steps = Math.min(range.to, one.lastStep ?? -1) - range.from + 1;
-    // Points may lie many steps apart: then there are few of them however long the range.
+    // A series with sparse points is short, however long the range is.
     if (Math.min(steps, one.points) <= range.rows) short.push(one);
     else views.set(one.id, await readLong(ctx, one, range));
   }
@@ -80,9 +78,9 @@ export async function readMany(ctx: Ctx, series: SeriesRow[], range: Range): Pro
 
 async function readShort(ctx: Ctx, series: SeriesRow[], range: Range): Promise<Map<number, Columns>> {
   const ids = sqlJson(series.map((one) => one.id));
-  // Grouped along the primary key (series, step): the lists come out in order of step without a sort.
+  // Grouping by the primary key (series, step) returns the lists in order of step without a sort.
   const rows = await ctx.db.all<{ id: number; steps: string; vals: string }>(sql`
-    select series_id as id, group_concat(step) as steps, ${listOf(sql`value`)} as vals from point
+    select series_id as id, group_concat(step) as steps, ${jsonList(sql`value`)} as vals from point
     where series_id in (select value from json_each(${ids})) and step between ${range.from} and ${range.to}
     group by series_id`);
   return new Map(rows.map((row) => [row.id, { steps: parse(row.steps), values: parse(row.vals) }]));
@@ -99,7 +97,7 @@ async function readLong(ctx: Ctx, series: SeriesRow, range: Range): Promise<Seri
     columns(ctx, sql`select step, value from point where ${within(low, high)} order by step`);
 
   const width = WIDTHS.find((one) => (to - from + 1) / one <= range.rows) ?? (WIDTHS.at(-1) as number);
-  // Buckets that lie in the range as a whole; what sticks out at its ends is read point by point.
+  // Buckets that are fully within the range. The ends of the range are read as points.
   const first = Math.ceil(from / width);
   const end = to >= (series.lastStep ?? 0) ? Math.floor(to / width) + 1 : Math.floor((to + 1) / width);
   const head = from < first * width ? await points(from, first * width - 1) : null;
@@ -119,7 +117,7 @@ async function readLong(ctx: Ctx, series: SeriesRow, range: Range): Promise<Seri
 /** Smallest and largest value of each bucket, in order of step. */
 async function bucketColumns(ctx: Ctx, id: number, width: number, first: number, end: number): Promise<Columns> {
   const [row] = await ctx.db.all<Record<"a" | "x" | "b" | "y", string | null>>(sql`
-    select group_concat(min_step) as a, ${listOf(sql`min_value`)} as x, group_concat(max_step) as b, ${listOf(sql`max_value`)} as y
+    select group_concat(min_step) as a, ${jsonList(sql`min_value`)} as x, group_concat(max_step) as b, ${jsonList(sql`max_value`)} as y
     from (select min_step, min_value, max_step, max_value from point_bucket
       where series_id = ${id} and width = ${width} and bucket >= ${first} and bucket < ${end} order by bucket)`);
   const low: Columns = { steps: parse(row?.a), values: parse(row?.x) };

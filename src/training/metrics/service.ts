@@ -1,4 +1,4 @@
-/** What trainers report, stored and read back: metric series, log lines, samples and events of a job. */
+/** Stores and reads what trainers report: metric series, log lines, samples and events of a job. */
 import { and, desc, eq, gt, inArray, lt, type SQL, sql } from "drizzle-orm";
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -13,21 +13,31 @@ import type { EventRow, HistoryLine, LogQuery, LogReply, Sample, SeriesQuery, Se
 import { newestBatch } from "./payload.ts";
 import { readMany } from "./series.ts";
 
-/** Rows read, and points sent, of one answer over all its series; with many series each gets fewer. */
+/** Most rows read and points sent for one answer, divided among its series. */
 const MAX_ROWS = 60_000;
 const MAX_SAMPLES = 500;
-/** Events of a job's history. Metrics, samples and commands are shown elsewhere. */
-const TOLD = ["state", "phase", "plan", "canary", "first_batch", "checkpoint", "ready", "logs_trimmed", "series_limit"];
-/** Phases a run goes through again and again; its checkpoints tell as much. */
+/** Types of events in a job's history. Metrics, samples and commands are shown elsewhere. */
+const HISTORY_TYPES = [
+  "state",
+  "phase",
+  "plan",
+  "canary",
+  "first_batch",
+  "checkpoint",
+  "ready",
+  "logs_trimmed",
+  "series_limit",
+];
+/** Recurring phases, which the checkpoints in the history already show. */
 const ROUTINE = ["saving", "uploading", "sampling"];
 const MAX_HISTORY = 300;
 
 /**
- * Stores a batch of trainer events exactly once and tells everybody after the commit. Batches that arrive together
- * share a transaction. Numbers up to the last one kept are dropped; after a gap nothing more is taken.
+ * Stores a batch of trainer events exactly once and notifies listeners after the commit. Batches that arrive together
+ * share a transaction. Sequence numbers up to the last stored one are dropped, and so is everything after a gap.
  * @param hook applies state changes in the same transaction and returns what to emit after it
- * @returns the last number kept, the id of the batch row (null when nothing was new) and the new events
- * @throws AppError `attempt_replaced` (409) or `job_ended` (410) when the attempt is over, `disk_full` (507)
+ * @returns the last stored sequence number, the id of the batch row (null without new events) and the new events
+ * @throws AppError `attempt_replaced` (409) or `job_ended` (410) when the attempt has ended, `disk_full` (507)
  */
 export async function storeBatch(
   ctx: Ctx,
@@ -35,8 +45,8 @@ export async function storeBatch(
   events: TrainerEvent[],
   hook: BatchHook,
 ): Promise<{ lastSeq: number; batchId: number | null; events: TrainerEvent[] }> {
-  // Signs of life, and the state of jobs, go into the reserve; what trainers bring waits in their spool until there is
-  // room.
+  // Heartbeats and job states may use the disk reserve. Everything else stays in the trainers' spools until there is
+  // space.
   if (events.length > 0 && !ctx.config.database_url) requireDisk(ctx.files.root, ctx.config.disk_reserve_bytes);
   const { lastSeq, batchId, events: stored } = await enqueue(ctx, attempt, events, hook);
   return { lastSeq, batchId, events: stored };
@@ -54,9 +64,7 @@ export async function requireJobs(ctx: Ctx, actor: Actor, ids: string[]): Promis
   if (missing !== undefined) throw notFound("job", missing);
 }
 
-/**
- * The metric series of a job, thinned so that smallest and largest values stay. Reads few rows however long the run.
- */
+/** The metric series of a job, thinned with their smallest and largest values. Reads few rows even of a long run. */
 export async function readSeries(ctx: Ctx, jobId: string, query: SeriesQuery = {}): Promise<SeriesReply> {
   const batchId = await newestBatch(ctx);
   const rows = await ctx.db.all<{ id: number; key: string; points: number; lastStep: number | null }>(sql`
@@ -78,10 +86,10 @@ export async function readSeries(ctx: Ctx, jobId: string, query: SeriesQuery = {
   return { batchId, series };
 }
 
-/** How many lines one search looks at before it answers with what it has. */
+/** Lines that one search reads before it answers with the matches so far. */
 const SEARCH_SPAN = 20_000;
 
-/** Log lines of a job: the newest ones, or those after or before a line. A search looks at 20,000 lines at a time. */
+/** Log lines of a job: the newest ones, or those after or before a line. A search reads 20,000 lines at a time. */
 export async function readLogs(ctx: Ctx, jobId: string, query: LogQuery): Promise<LogReply> {
   const forward = query.after !== undefined;
   const bounds: SQL[] = [eq(logLine.jobId, jobId)];
@@ -128,7 +136,7 @@ async function linesBeyond(ctx: Ctx, jobId: string, edge: number, forward: boole
   return rows.length > 0;
 }
 
-/** The newest event of a type in a job's list, or null. */
+/** The newest event of a type, or null. */
 export async function newestEvent(ctx: Ctx, jobId: string, type: string): Promise<EventRow | null> {
   const [row] = await ctx.db
     .select()
@@ -139,10 +147,7 @@ export async function newestEvent(ctx: Ctx, jobId: string, type: string): Promis
   return row ?? null;
 }
 
-/**
- * What the model answered at checkpoints, oldest step first; a step said twice (after a resume) counts once. At most
- * the newest 500.
- */
+/** The newest 500 sample outputs, oldest step first. Of a repeated step (after a resume) only the newer counts. */
 export async function listSamples(ctx: Ctx, jobId: string): Promise<Sample[]> {
   const rows = await ctx.db
     .select({ step: event.step, at: event.at, data: event.data })
@@ -158,7 +163,7 @@ export async function listSamples(ctx: Ctx, jobId: string): Promise<Sample[]> {
   return [...seen.values()].sort((a, b) => a.step - b.step || a.row_id - b.row_id);
 }
 
-/** What became of a job, newest first: states, phases, checkpoints and what the trainer found out before it began. */
+/** The history of a job, newest first: states, phases, checkpoints, and the trainer's plan and memory test. */
 export async function listHistory(ctx: Ctx, jobId: string): Promise<HistoryLine[]> {
   const rows = await ctx.db
     .select({
@@ -170,7 +175,7 @@ export async function listHistory(ctx: Ctx, jobId: string): Promise<HistoryLine[
       data: event.data,
     })
     .from(event)
-    .where(and(eq(event.jobId, jobId), inArray(event.type, TOLD)))
+    .where(and(eq(event.jobId, jobId), inArray(event.type, HISTORY_TYPES)))
     .orderBy(desc(event.n))
     .limit(MAX_HISTORY);
   const routine = ({ type, message, data }: (typeof rows)[number]) =>
@@ -180,9 +185,9 @@ export async function listHistory(ctx: Ctx, jobId: string): Promise<HistoryLine[
 }
 
 /**
- * Events of a job, newest first; bulky ones (samples) have a list of their own.
+ * Events of a job, newest first, without samples.
  * @param page `after` is the id of the last event seen
- * @returns up to `limit + 1` rows, so that the caller sees whether there are more
+ * @returns up to `limit + 1` rows; the last one shows that there are more
  * @throws AppError `event_not_found`
  */
 export async function listJobEvents(

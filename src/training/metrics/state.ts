@@ -1,11 +1,8 @@
-/**
- * What ingestion remembers between batches: ids and ends of series, and how many log lines a job has. One per server,
- * since only its writer changes them.
- */
+/** Caches of the ingestion between batches: ids and ends of series, and the number of log lines by job. */
 import { perContext } from "../../ctx.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 
-/** The end of a series, so that a batch need not read it. `value` is null when the last one was not finite. */
+/** The end of a series, cached so that a batch need not read it. `lastValue` is null when it was not finite. */
 export interface SeriesEnd {
   id: number;
   lastStep: number | null;
@@ -20,14 +17,12 @@ interface IngestState {
   logs: Lru<number>;
 }
 
-/** What ingestion of a server remembers. */
+/** The caches of a server. Only its writer changes them. */
 export const stateOf = perContext((): IngestState => ({ series: lruOf(20_000), logs: lruOf(2000) }));
 
 const seriesKey = (jobId: string, key: string) => `${jobId}\n${key}`;
 
-/**
- * Changes made inside a transaction: `commit` hands them to the memory, and an aborted transaction just forgets them.
- */
+/** Changes inside a transaction: `commit` writes them to the caches; an aborted transaction discards them. */
 export interface Draft {
   series(jobId: string, key: string): SeriesEnd | undefined;
   setSeries(jobId: string, key: string, end: SeriesEnd): void;

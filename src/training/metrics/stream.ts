@@ -1,13 +1,12 @@
 /**
- * The one live stream of a page: committed batches of its jobs and news by topic, as server-sent events.
- * A reader is a cursor over batch ids, and the bus only wakes it: so nothing is lost or sent twice however it comes and
- * goes, and a reader that stalls holds no more than its cursor and one coalesced list of news.
+ * The live stream of a page: committed batches of its jobs, and changes by topic, as server-sent events.
+ * A reader is a cursor over batch ids, and the bus only wakes it. Nothing is lost or sent twice across reconnects, and
+ * a stalled reader holds only its cursor and one coalesced list of changes.
  */
 import { inArray } from "drizzle-orm";
-import { watchAccess } from "../../accounts/auth/revocation.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { type AccessWatch, watchAccess } from "../../accounts/auth/revocation.ts";
+import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
-import type { Writer } from "../../db/write.ts";
 import { AppError } from "../../errors.ts";
 import { batchText, missedBatches, newestBatch, readBatches } from "./payload.ts";
 import { recentOf } from "./recent.ts";
@@ -17,37 +16,41 @@ import { type Changed, listenTopics } from "./topics.ts";
 interface StreamRequest {
   jobs: string[];
   topics: string[];
-  /** Last batch id the reader has; null to begin now. */
+  /** Last batch id that the reader has; null to begin now. */
   after: number | null;
 }
 
 interface StreamTiming {
-  /** Milliseconds between signs of life; proxies and Bun cut a quiet stream after 10 seconds. */
+  /** Milliseconds between heartbeats. Proxies and Bun close a quiet stream after 10 seconds. */
   heartbeatMs: number;
-  /** Milliseconds between two looks at whether the reader may still read. */
+  /** Milliseconds between two checks of the reader's access. */
   checkMs: number;
-  /** A reader that takes nothing for so long is dropped. */
+  /** Milliseconds after which a reader that takes nothing is dropped. */
   stallMs: number;
 }
 
 const TIMING: StreamTiming = { heartbeatMs: 5000, checkMs: 60_000, stallMs: 120_000 };
-/** A reader further behind than this is told to read the job anew (`reset`). */
+/** A reader further behind than this gets a `reset` and reads the job again. */
 const MAX_MISSED = { batches: 1000, points: 200_000 };
 const BATCHES_A_READ = 50;
 const MAX_NEWS = 1000;
 const MAX_STREAMS_A_USER = 50;
 
-const openByUser = new WeakMap<Writer, Map<string, number>>();
+/** Number of open streams by user. */
+const streamsOf = perContext(() => new Map<string, number>());
 
-function countIn(ctx: Ctx, userId: string): () => void {
-  const counts = openByUser.get(ctx.write) ?? new Map<string, number>();
-  openByUser.set(ctx.write, counts);
-  const now = counts.get(userId) ?? 0;
-  if (now >= MAX_STREAMS_A_USER)
+/** @throws AppError `too_many_streams` */
+function requireFewStreams(ctx: Ctx, userId: string): void {
+  if ((streamsOf(ctx).get(userId) ?? 0) >= MAX_STREAMS_A_USER)
     throw new AppError("rate_limited", "too_many_streams", "Too many open streams; close some pages.", {
       retryAfterS: 10,
     });
-  counts.set(userId, now + 1);
+}
+
+/** Adds a stream of a user; the returned function removes it. */
+function countIn(ctx: Ctx, userId: string): () => void {
+  const counts = streamsOf(ctx);
+  counts.set(userId, (counts.get(userId) ?? 0) + 1);
   return () => {
     const left = (counts.get(userId) ?? 1) - 1;
     if (left > 0) counts.set(userId, left);
@@ -58,7 +61,7 @@ function countIn(ctx: Ctx, userId: string): () => void {
 const eventText = (name: string, data: unknown) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
 const changedText = (changed: Changed) => eventText("changed", changed);
 
-/** What wakes and ends one stream. */
+/** Wakes and ends one stream. */
 interface Control {
   ended: boolean;
   news: Map<string, Changed>;
@@ -96,15 +99,15 @@ function createControl(): Control {
   };
 }
 
-/** Texts in the order they are to be sent. Ends when the control says so. */
+/** Texts in the order of sending, until the control ends. */
 async function* texts(ctx: Ctx, want: StreamRequest, control: Control, timing: StreamTiming): AsyncGenerator<string> {
   const jobs = new Set(want.jobs);
-  const recent = recentOf(ctx.write);
+  const recent = recentOf(ctx);
   const head = await newestBatch(ctx);
   let cursor = want.after ?? head;
   yield `retry: 1000\nid: ${Math.min(cursor, head)}\n${eventText("hello", { batch_id: Math.min(cursor, head) })}`;
   if (cursor > head) {
-    // Ids from another life of the database (a restored backup): nothing the reader has can be trusted.
+    // The id is from before a backup was restored, so nothing that the reader has can be trusted.
     cursor = head;
     for (const id of jobs) yield eventText("reset", { job_id: id, batch_id: head });
   }
@@ -130,7 +133,7 @@ async function* texts(ctx: Ctx, want: StreamRequest, control: Control, timing: S
           if (control.ended) return;
         }
         cursor = upTo;
-        // Whatever was sent or reset, the reader is here now: its next connection begins from this id.
+        // The next connection of the reader begins after this id.
         yield `id: ${upTo}\n${eventText("hello", { batch_id: upTo })}`;
         continue;
       }
@@ -147,7 +150,7 @@ async function* texts(ctx: Ctx, want: StreamRequest, control: Control, timing: S
   }
 }
 
-/** Everything of the jobs between two ids from the database; jobs too far behind get a `reset` instead. */
+/** All batches of the jobs between two ids, from the database. Jobs that are too far behind get a `reset` instead. */
 async function* catchUp(ctx: Ctx, jobs: string[], from: number, upTo: number): AsyncGenerator<string> {
   const near: string[] = [];
   for (const id of jobs) {
@@ -165,26 +168,27 @@ async function* catchUp(ctx: Ctx, jobs: string[], from: number, upTo: number): A
   }
 }
 
+/** What delivery has done last, to detect a stalled reader. */
+interface Delivery {
+  /** A chunk is ready that the reader has not taken yet. */
+  pending: boolean;
+  /** When the reader last took a chunk, by the monotonic clock. */
+  takenAt: number;
+}
+
 /**
- * Opens a stream for `actor`. It ends when the reader disconnects, its access ends (auth/revocation.ts), it stalls, or
- * the server stops.
- * @param request the HTTP request; its credentials are also checked again every minute
- * @throws AppError `job_not_found` for a job of somebody else, `too_many_streams`
+ * Starts everything that wakes or ends a stream: events on the bus, changes of access, a stalled reader, and the end of
+ * the server.
+ * @returns ends the stream and releases all of it
  */
-export async function openStream(
+function superviseStream(
   ctx: Ctx,
   actor: Actor,
   want: StreamRequest,
-  request: Request,
-  timing: StreamTiming = TIMING,
-): Promise<ReadableStream<Uint8Array>> {
-  await requireJobs(ctx, actor, want.jobs);
-  const control = createControl();
-  const stops = [countIn(ctx, actor.userId), recentOf(ctx.write).open()];
-  const access = watchAccess(ctx, actor, request);
-  let lastTaken = ctx.clock.monotonic();
-  let given = false;
-
+  stream: { control: Control; access: AccessWatch; delivery: Delivery; timing: StreamTiming },
+): () => void {
+  const { control, access, delivery, timing } = stream;
+  const stops = [countIn(ctx, actor.userId), recentOf(ctx).open()];
   const end = () => {
     if (control.ended) return;
     control.ended = true;
@@ -206,44 +210,64 @@ export async function openStream(
     access.stop,
   );
   const checks = setInterval(() => {
-    if (given && ctx.clock.monotonic() - lastTaken > timing.stallMs) end();
+    if (delivery.pending && ctx.clock.monotonic() - delivery.takenAt > timing.stallMs) end();
     else void access.check();
   }, timing.checkMs);
   stops.push(() => clearInterval(checks));
-  const onAbort = () => end();
   for (const signal of [ctx.signal, access.signal]) {
-    signal.addEventListener("abort", onAbort);
-    stops.push(() => signal.removeEventListener("abort", onAbort));
+    signal.addEventListener("abort", end);
+    stops.push(() => signal.removeEventListener("abort", end));
     if (signal.aborted) end();
   }
+  return end;
+}
 
+/**
+ * Opens a stream for `actor`. It ends when the reader disconnects or stalls, when its access ends
+ * (auth/revocation.ts), or when the server stops.
+ * @param request the HTTP request; its credentials are checked again every minute
+ * @throws AppError `job_not_found` for a job of another organization, `too_many_streams`
+ */
+export async function openStream(
+  ctx: Ctx,
+  actor: Actor,
+  want: StreamRequest,
+  request: Request,
+  timing: StreamTiming = TIMING,
+): Promise<ReadableStream<Uint8Array>> {
+  await requireJobs(ctx, actor, want.jobs);
+  const control = createControl();
+  const delivery: Delivery = { pending: false, takenAt: ctx.clock.monotonic() };
+  requireFewStreams(ctx, actor.userId);
+  const access = watchAccess(ctx, actor, request);
+  const end = superviseStream(ctx, actor, want, { control, access, delivery, timing });
   const source = texts(ctx, want, control, timing);
   const encoder = new TextEncoder();
-  let left = false;
+  let disconnected = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        lastTaken = ctx.clock.monotonic();
-        given = false;
+        delivery.takenAt = ctx.clock.monotonic();
+        delivery.pending = false;
         try {
           const next = control.ended ? { done: true as const } : await source.next();
           await access.settled();
           if (next.done || control.ended) {
             end();
-            // A reader that left has closed it already.
-            if (!left) controller.close();
+            // A reader that disconnected has closed it already.
+            if (!disconnected) controller.close();
             return;
           }
           controller.enqueue(encoder.encode(next.value));
-          given = true;
+          delivery.pending = true;
         } catch (error) {
           end();
           ctx.log("error", "a live stream failed", { cause: error });
-          if (!left) controller.error(error);
+          if (!disconnected) controller.error(error);
         }
       },
       cancel() {
-        left = true;
+        disconnected = true;
         end();
       },
     },

@@ -1,4 +1,4 @@
-/** Which news of the bus a stream passes on, by topic, and only to the organization it belongs to. */
+/** Maps events on the bus to the topics of a stream, limited to one organization. */
 import type { Ctx } from "../../ctx.ts";
 import type { BusEvents, BusName } from "../../lib/bus.ts";
 
@@ -17,10 +17,10 @@ export const TOPICS = [
 ] as const;
 type Topic = (typeof TOPICS)[number];
 
-/** Topics whose ids are those of jobs, and which are always passed on for the jobs a stream names. */
-const OF_JOBS = new Set<Topic>(["jobs", "checkpoints"]);
+/** Topics with job ids. A stream always gets them for its own jobs. */
+const JOB_TOPICS = new Set<Topic>(["jobs", "checkpoints"]);
 
-/** Something changed; whoever shows it asks for it again. `state` is the new state where the news names one. */
+/** Something changed and should be read again. `state` is the new state, where the event has one. */
 export interface Changed {
   topic: Topic;
   id: string;
@@ -29,13 +29,13 @@ export interface Changed {
 
 /**
  * Listens for an organization until the returned function is called.
- * @param jobs state changes of these jobs are passed on whatever the topics
+ * @param wanted topics, and jobs whose state changes are passed on regardless of topics
  */
 export function listenTopics(
   ctx: Ctx,
   org: string,
   wanted: { topics: ReadonlySet<string>; jobs: ReadonlySet<string> },
-  tell: (changed: Changed) => void,
+  notify: (changed: Changed) => void,
 ): () => void {
   const stops: (() => void)[] = [];
   const pass = <N extends BusName>(topic: Topic, name: N, read: (event: BusEvents[N]) => [string, string | null]) => {
@@ -43,7 +43,7 @@ export function listenTopics(
       ctx.bus.on(name, (event) => {
         if ("org" in event && event.org !== org) return;
         const [id, state] = read(event);
-        if (wanted.topics.has(topic) || (OF_JOBS.has(topic) && wanted.jobs.has(id))) tell({ topic, id, state });
+        if (wanted.topics.has(topic) || (JOB_TOPICS.has(topic) && wanted.jobs.has(id))) notify({ topic, id, state });
       }),
     );
   };
@@ -58,9 +58,9 @@ export function listenTopics(
   pass("sweeps", "sweep.changed", (event) => [event.sweepId, event.state]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);
   pass("hosts", "hosts.changed", (event) => [event.ids[0] ?? "", null]);
-  // Everybody stands in one queue. Whose job it was stays untold: only that something moved.
+  // All organizations share the queue, so every one is notified, but without the id of the job.
   if (wanted.topics.has("queue"))
-    stops.push(ctx.bus.on("job.changed", () => tell({ topic: "queue", id: "", state: null })));
+    stops.push(ctx.bus.on("job.changed", () => notify({ topic: "queue", id: "", state: null })));
   return () => {
     for (const stop of stops) stop();
   };

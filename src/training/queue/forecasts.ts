@@ -1,114 +1,115 @@
 /**
- * The newest round and its predictions for whoever looks: decided anew when something changed, shared by all who look
- * at once, and never for more than a part of the time.
+ * The newest round and its forecast for readers of the queue: decided again after a change, shared by concurrent
+ * readers, and limited to a fraction of the time.
  */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { type Prediction, predictGently } from "../scheduler/forecast.ts";
 import type { Input, Round } from "../scheduler/types.ts";
 import { decide, queueCarry } from "./runner.ts";
 
-/** A decided round is shown for so long, predictions a little longer: they cost more. */
+/** Milliseconds for which a decided round is shown. A forecast is shown for longer, because it costs more. */
 const FRESH_MS = 2000;
-const FORETOLD_MS = 10_000;
+const FORECAST_MS = 10_000;
 /**
- * While much changes, at most this part of the time goes into deciding for those who look, and into predictions that
- * are not quick.
+ * Under frequent changes, at most this fraction of the time is spent on rounds for readers, and on forecasts that take
+ * longer than `QUICK_MS`.
  */
 const SHARE = 0.25;
 const QUICK_MS = 50;
 
-interface Foretold {
+interface Forecast {
   at: number;
-  /** Of what the scheduler carried when it was made. */
+  /** Version of the scheduler's state that it was made from. */
   version: number;
   jobs: ReadonlySet<string>;
   found: Promise<Map<string, Prediction>>;
-  /** Milliseconds it took; null while it is made. */
+  /** Milliseconds it took; null until it is ready. */
   took: number | null;
 }
-export interface Known {
+/** The newest round with its forecast, if one was made. */
+export interface QueueState {
   input: Input;
   round: Round;
-  foretold: Foretold | null;
+  forecast: Forecast | null;
 }
-interface Look {
-  /** It reads already: what changes now is not in it. */
-  begun: boolean;
+interface SharedRound {
+  /** It is already reading, so it misses what changes now. */
+  started: boolean;
   found: Promise<{ input: Input; round: Round }>;
-  /** When the next may begin, by `performance.now()`. */
+  /** When the next may start, by `performance.now()`. */
   restUntil: number;
 }
-const seenOf = perContext((): { known: Known | null; look: Look | null } => ({ known: null, look: null }));
+const sharedOf = perContext((): { state: QueueState | null; round: SharedRound | null } => ({
+  state: null,
+  round: null,
+}));
 
 /**
- * Decides once for all who ask before it begins; after that the next one follows, with a rest in proportion to what it
- * cost.
+ * Decides once for every reader that asks before it starts. Readers that ask later share the next round, which waits
+ * in proportion to what this one cost.
  */
-function look(ctx: Ctx): Promise<{ input: Input; round: Round }> {
-  const seen = seenOf(ctx);
-  const before = seen.look;
-  if (before && !before.begun) return before.found;
+function decideShared(ctx: Ctx): Promise<{ input: Input; round: Round }> {
+  const shared = sharedOf(ctx);
+  const previous = shared.round;
+  if (previous && !previous.started) return previous.found;
   const rested = async () => {
-    await before?.found.catch(() => null);
-    const rest = (before?.restUntil ?? 0) - performance.now();
+    await previous?.found.catch(() => null);
+    const rest = (previous?.restUntil ?? 0) - performance.now();
     if (rest > 0) await Bun.sleep(rest);
   };
-  const made: Look = {
-    begun: false,
+  const made: SharedRound = {
+    started: false,
     restUntil: 0,
     found: rested().then(async () => {
-      made.begun = true;
-      const began = performance.now();
+      made.started = true;
+      const start = performance.now();
       try {
         return await decide(ctx);
       } finally {
         const now = performance.now();
-        made.restUntil = now + (now - began) * (1 / SHARE - 1);
+        made.restUntil = now + (now - start) * (1 / SHARE - 1);
       }
     }),
   };
-  seen.look = made;
+  shared.round = made;
   return made.found;
 }
 
-/** The newest round, decided anew when it is old or something changed (nothing is carried out here). */
-export async function newest(ctx: Ctx): Promise<Known> {
+/** The newest round, decided again when it is old or something changed. Nothing is carried out. */
+export async function newestRound(ctx: Ctx): Promise<QueueState> {
   const { last } = queueCarry(ctx);
   const now = ctx.clock.now();
-  const { input, round } = last && Math.abs(now - last.input.now) < FRESH_MS ? last : await look(ctx);
-  const seen = seenOf(ctx);
-  const made: Known = { input, round, foretold: seen.known?.foretold ?? null };
-  seen.known = made;
+  const { input, round } = last && Math.abs(now - last.input.now) < FRESH_MS ? last : await decideShared(ctx);
+  const shared = sharedOf(ctx);
+  const made: QueueState = { input, round, forecast: shared.state?.forecast ?? null };
+  shared.state = made;
   return made;
 }
 
-/**
- * Whether predictions still say something: they are young, and nothing changed since or making them takes too long to
- * do it again already.
- */
-function holds(foretold: Foretold, now: number, version: number): boolean {
-  const age = Math.abs(now - foretold.at);
-  if (age >= FORETOLD_MS) return false;
-  if (foretold.version === version || foretold.took === null) return true;
-  return foretold.took > QUICK_MS && age < foretold.took / SHARE;
+/** Whether a forecast is still usable: recent, and either up to date or too expensive to repeat yet. */
+function isUsable(forecast: Forecast, now: number, version: number): boolean {
+  const age = Math.abs(now - forecast.at);
+  if (age >= FORECAST_MS) return false;
+  if (forecast.version === version || forecast.took === null) return true;
+  return forecast.took > QUICK_MS && age < forecast.took / SHARE;
 }
 
-/** Predictions; made anew when they are old, or when they are of a queue without the job that is asked for. */
-export function foretell(ctx: Ctx, state: Known, jobId?: string): Promise<Map<string, Prediction>> {
+/** Predicted starts by job; computed again when they are old, or when they do not include `jobId`. */
+export function forecastStarts(ctx: Ctx, state: QueueState, jobId?: string): Promise<Map<string, Prediction>> {
   const now = ctx.clock.now();
   const { version } = queueCarry(ctx);
-  const { foretold } = state;
-  if (foretold && holds(foretold, now, version) && (jobId === undefined || foretold.jobs.has(jobId)))
-    return foretold.found;
-  const began = performance.now();
+  const { forecast } = state;
+  if (forecast && isUsable(forecast, now, version) && (jobId === undefined || forecast.jobs.has(jobId)))
+    return forecast.found;
+  const start = performance.now();
   const found = predictGently(state.input, state.round.order, () => Bun.sleep(0));
-  const made: Foretold = { at: now, version, jobs: new Set(state.round.order), found, took: null };
-  state.foretold = made;
-  // A failure is told to whoever waits for it, and the next one tries again.
+  const made: Forecast = { at: now, version, jobs: new Set(state.round.order), found, took: null };
+  state.forecast = made;
+  // Every waiting reader gets the failure; the next reader tries again.
   found
     .catch(() => null)
     .finally(() => {
-      made.took = performance.now() - began;
+      made.took = performance.now() - start;
     });
   return found;
 }

@@ -1,6 +1,6 @@
 /**
- * The one loop that moves jobs: validated data, free slots, attempts to look after. It holds nothing that a restart
- * would lose.
+ * The loop that moves jobs forward: it settles validated data, starts queued jobs and supervises attempts. A restart
+ * loses none of its state.
  */
 import { eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
@@ -13,23 +13,23 @@ import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
 import { openQueue, runQueue } from "./runner.ts";
 
-/** The queue is looked at at least this often. */
+/** Longest time between two rounds of the queue, in milliseconds. */
 const ROUND_MS = 2000;
 
 export interface PipelineOptions {
-  /** Longest pause between looks while something is going on, and while nothing is. */
+  /** Longest pause between passes while jobs are active, and while none is. */
   activeMs?: number;
   idleMs?: number;
-  /** How often what providers run is compared with what the database knows. */
+  /** How often the work that providers run is compared with the database. */
   sweepMs?: number;
-  /** How long work that belongs to no live attempt is left alone before it is ended. */
+  /** How long work without a live attempt may run before it is ended. */
   orphanGraceMs?: number;
 }
 
 /**
- * Starts the loop: adopts what ran before a restart, then reacts to `job.changed` and `dataset.changed` at once and
- * looks around regularly.
- * @returns stops the loop and waits for what is under way
+ * Starts the loop. It adopts attempts that ran before a restart, reacts to events on the bus at once, and passes over
+ * all jobs regularly.
+ * @returns stops the loop and waits for the work in progress
  */
 export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {
   const { activeMs = 500, idleMs = 5000, sweepMs = 5000, orphanGraceMs = 30_000 } = options;
@@ -46,11 +46,11 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
   const busy = new Set<string>();
   let wake = () => {};
   let woken = false;
-  /** A job succeeded (perhaps before a restart) and may want its result file. */
+  /** A job succeeded (perhaps before a restart) and may need its result file. */
   let resultsDue = true;
   let sweptAt = Number.NEGATIVE_INFINITY;
   const queue = openQueue(ctx);
-  /** Something happened that a round of the queue may answer; and when the next one is due by itself. */
+  /** A change calls for a round of the queue; without one, the next is due at `nextRound`. */
   let queueDue = true;
   let nextRound = 0;
   let lastLive = 0;
@@ -64,7 +64,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     ctx.bus.on("job.changed", ({ state, kind, jobId }) => {
       resultsDue ||= state === "succeeded";
       if (state === "failed" && kind === "train")
-        aside(`advice ${jobId}`, "looking for what would fit", () => adviseShort(ctx, jobId));
+        aside(`advice ${jobId}`, "searching for settings that fit", () => adviseShort(ctx, jobId));
       hint();
     }),
     ctx.bus.on("dataset.changed", hint),
@@ -73,7 +73,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     queue.stop,
   ];
 
-  /** Runs `work` beside the loop, at most once at a time for each `id`; a failure is logged and looked at again. */
+  /** Runs `work` beside the loop, at most once at a time for each `id`. A failure is logged and retried. */
   function aside(id: string, what: string, work: () => Promise<void>): void {
     if (busy.has(id)) return;
     busy.add(id);
@@ -96,23 +96,23 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     }
   }
 
-  /** One look at everything; true when something is going on. */
-  async function look(): Promise<boolean> {
+  /** One pass over all jobs; true when any of them is active. */
+  async function pass(): Promise<boolean> {
     const jump = await followClock();
     supervisor.startedAt += jump;
     if (jump !== 0) {
       supervisor.askAgainAt.clear();
-      queueDue = true; // the next round was planned by the clock of before
+      queueDue = true; // the next round was planned by the old clock
     }
     const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
-    for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
+    for (const row of validating) aside(row.id, "settling the data of a job", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live) {
-      aside(attempt.id, "looking after a job", () => tend(ctx, supervisor, row, attempt));
+      aside(attempt.id, "supervising a job", () => tend(ctx, supervisor, row, attempt));
       if (row.progress.first_batch?.state === "told")
         aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
     }
-    // Work that went, and time that passed, are no events: a round every second or so finds them.
+    // No event reports work that disappeared or time that passed. A round every two seconds finds both.
     if (queueDue || live.length !== lastLive || ctx.clock.now() >= nextRound) {
       queueDue = false;
       lastLive = live.length;
@@ -128,7 +128,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     }
     if (resultsDue) {
       resultsDue = false;
-      aside("results", "keeping a job's result file", () => keepResults(ctx));
+      aside("results", "writing a result file", () => keepResults(ctx));
     }
     if (ctx.clock.monotonic() - sweptAt > sweepMs) {
       sweptAt = ctx.clock.monotonic();
@@ -140,18 +140,18 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
   }
 
   async function loop(): Promise<void> {
-    // One process owns the data directory, so a lease found at the start is of a server that is no more.
+    // One process owns the data directory, so a lease found at the start belongs to a server that has ended.
     await guarded("clearing old leases", async () => {
       await ctx.write((tx) => tx.update(job).set({ leaseToken: null, leaseUntil: 0 }).where(isNotNull(job.leaseToken)));
     });
     while (!stop.signal.aborted && !ctx.signal.aborted) {
       woken = false;
       let active = true;
-      await guarded("a look at the jobs", async () => {
-        active = await look();
+      await guarded("a pass over the jobs", async () => {
+        active = await pass();
       });
       if (woken) {
-        // A burst of hints is one look; what they were about has been committed.
+        // A burst of hints leads to one pass; what they announce has been committed.
         await Bun.sleep(5);
         continue;
       }

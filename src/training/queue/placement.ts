@@ -1,5 +1,4 @@
-/** Changes the place of a job that waits or runs, for its owner or an administrator. */
-
+/** Changes the scheduling options of a waiting or running job, for its owner or an administrator. */
 import { eq } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { isFinal } from "../../contract/job.ts";
@@ -10,11 +9,12 @@ import type { JobRow } from "../jobs/model.ts";
 import { placementOf } from "../jobs/placement.ts";
 import type { QueueChange } from "../jobs/placement-model.ts";
 import { changed, jobIn, note } from "../jobs/transitions.ts";
-import { queueCarry, unsettle } from "./runner.ts";
+import { invalidateRound, queueCarry } from "./runner.ts";
 
 /**
- * A job whose place `actor` may see and change: of its organization, for administrators any. @throws AppError
- * `job_not_found`
+ * A job whose scheduling options `actor` may change: any job of the actor's organization, and every job for
+ * administrators.
+ * @throws AppError `job_not_found`
  */
 export async function placedJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
   const [row] = await ctx.db.select().from(job).where(eq(job.id, id)).limit(1);
@@ -23,7 +23,8 @@ export async function placedJob(ctx: Ctx, actor: Actor, id: string): Promise<Job
 }
 
 /**
- * Changes the place of a job that has not ended. Members change jobs of their organization, administrators any.
+ * Changes the scheduling options of a job that has not ended. Members change jobs of their organization, administrators
+ * change any job.
  * @throws AppError `job_not_found`, `job_ended`, and those of `placementOf`
  */
 export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: QueueChange): Promise<JobRow> {
@@ -31,22 +32,18 @@ export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: Q
     const before = await jobIn(tx, id);
     if (!before || (before.org !== actor.org && actor.role !== "admin")) throw notFound("job", id.slice(0, 100));
     if (isFinal(before.state))
-      throw new AppError(
-        "invalid",
-        "job_ended",
-        `Job ${id} is ${before.state}: it has no place in the queue any more.`,
-      );
+      throw new AppError("invalid", "job_ended", `Job ${id} is ${before.state}: it is no longer in the queue.`);
     const placement = placementOf(ctx, actor, change, before);
     const [after] = await tx.update(job).set(placement).where(eq(job.id, id)).returning();
     if (!after) throw notFound("job", id);
     await audit(tx, ctx, actor, "job.queue", id, { ...change });
     if (placement.priority !== undefined && placement.priority !== before.priority)
-      await note(tx, ctx, before, `Its priority was changed from ${before.priority} to ${placement.priority}`);
+      await note(tx, ctx, before, `Priority changed from ${before.priority} to ${placement.priority}`);
     return { row: after, message: changed(after, after.state) };
   });
   const carry = queueCarry(ctx);
   carry.changed.add(id);
-  unsettle(carry);
+  invalidateRound(carry);
   ctx.bus.emit("job.changed", message.event as never);
   return row;
 }

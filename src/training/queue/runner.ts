@@ -1,6 +1,6 @@
 /**
- * Carries out the scheduler's rounds: begins jobs under their leases, asks running ones to make room, and tells the
- * others what they wait for.
+ * Carries out the scheduler's rounds: starts jobs under their leases, preempts running ones, and stores why the others
+ * wait.
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -12,23 +12,23 @@ import { jobIn, move, note } from "../jobs/transitions.ts";
 import { schedule } from "../scheduler/round.ts";
 import type { Input, Round, Yield } from "../scheduler/types.ts";
 import { newQueueCarry, type QueueCarry, readInput } from "./snapshot.ts";
-import { waitWords } from "./wait-messages.ts";
+import { waitMessage } from "./wait-messages.ts";
 
-/** Jobs at the front of the queue whose reason is also kept on their row. */
-const TOLD = 100;
+/** Jobs at the front of the queue whose reason for waiting is stored on their row. */
+const MAX_STORED_REASONS = 100;
 
 interface QueueRun {
   carry: QueueCarry;
-  /** Reasons that were written to rows in the last round, by job. */
-  told: ReadonlyMap<string, string>;
+  /** Reasons that the last round wrote to rows, by job. */
+  reasons: ReadonlyMap<string, string>;
 }
-const runOf = perContext((): QueueRun => ({ carry: newQueueCarry(), told: new Map() }));
+const runOf = perContext((): QueueRun => ({ carry: newQueueCarry(), reasons: new Map() }));
 
-/** What the scheduler of this server carries from round to round. */
+/** State that the scheduler of this server carries from round to round. */
 export const queueCarry = (ctx: Ctx): QueueCarry => runOf(ctx).carry;
 
-/** What was decided and foretold may hold no longer: whoever looks next has it decided anew. */
-export function unsettle(carry: QueueCarry): void {
+/** Marks the last round and its forecast as out of date, so that the next reader decides again. */
+export function invalidateRound(carry: QueueCarry): void {
   carry.last = null;
   carry.version++;
 }
@@ -44,20 +44,20 @@ export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input
   }
   carry.states = states;
   const decided = { input, round: schedule(input) };
-  // What changed while it read may not be in it.
+  // A change during the read may be missing from the result.
   carry.last = carry.version === version ? decided : null;
   return decided;
 }
 
-const YIELD_WORDS: Record<Yield["cause"], string> = {
-  priority: "It makes room for a job of higher priority: a checkpoint is saved, then it waits in the queue",
-  window: "Its hours are over: a checkpoint is saved, then it waits for the next ones",
-  drain: "Its host is drained: a checkpoint is saved, then it goes on elsewhere or waits",
-  quota: "Its team's GPU-hours of this month are used up: a checkpoint is saved, then it waits for the next month",
+const PREEMPTION_NOTES: Record<Yield["cause"], string> = {
+  priority: "Preempted by a job of higher priority: it saves a checkpoint, then waits in the queue",
+  window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
+  drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
+  quota: "Its team has used up its GPU-hours of this month: it saves a checkpoint, then waits for the next month",
 };
 
-/** Asks running jobs to save and let go. Their trainers hear of it with their next answer; nothing is killed. */
-async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
+/** Asks running jobs to save a checkpoint and release their GPUs, with the next reply to their trainers. */
+async function preempt(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
   if (yields.length === 0) return;
   const messages = await ctx.write(async (tx) => {
     const found: BusMessage[] = [];
@@ -77,7 +77,7 @@ async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
         createdBy: "system",
         createdAt: ctx.clock.now(),
       });
-      await note(tx, ctx, row, YIELD_WORDS[cause]);
+      await note(tx, ctx, row, PREEMPTION_NOTES[cause]);
       found.push(message);
     }
     return found;
@@ -85,26 +85,23 @@ async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
   emitAll(ctx.bus, messages);
 }
 
-/**
- * Keeps the reasons of the first jobs on their rows, where a page of one job finds them; only those that changed are
- * written.
- */
-async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Round }): Promise<void> {
+/** Stores why the first jobs wait on their rows, for the pages of these jobs; writes only reasons that changed. */
+async function storeReasons(ctx: Ctx, { input, round }: { input: Input; round: Round }): Promise<void> {
   const hosts = new Map(input.capacity.hosts.map((host) => [host.id, host]));
   const jobs = new Map(input.queued.map((one) => [one.id, one]));
-  const told: { id: string; org: string; waiting: string }[] = [];
-  for (const id of round.order.slice(0, TOLD)) {
+  const reasons: { id: string; org: string; waiting: string }[] = [];
+  for (const id of round.order.slice(0, MAX_STORED_REASONS)) {
     const [one, wait] = [jobs.get(id), round.waits.get(id)];
-    // While it is tried again its row holds what the provider said.
+    // Before a retry the row holds the provider's answer.
     if (!one || !wait || wait.code === "retry") continue;
-    told.push({ id, org: one.team, waiting: waitWords(one, wait, hosts, null) });
+    reasons.push({ id, org: one.team, waiting: waitMessage(one, wait, hosts, null) });
   }
   const run = runOf(ctx);
-  const news = told.filter(({ id, waiting }) => run.told.get(id) !== waiting);
-  run.told = new Map(told.map(({ id, waiting }) => [id, waiting]));
-  if (news.length === 0) return;
+  const changed = reasons.filter(({ id, waiting }) => run.reasons.get(id) !== waiting);
+  run.reasons = new Map(reasons.map(({ id, waiting }) => [id, waiting]));
+  if (changed.length === 0) return;
   await ctx.write(async (tx) => {
-    for (const { id, waiting } of news) {
+    for (const { id, waiting } of changed) {
       const row = await jobIn(tx, id);
       if (row?.state !== "queued" || row.progress.waiting === waiting) continue;
       await tx
@@ -113,10 +110,10 @@ async function tellReasons(ctx: Ctx, { input, round }: { input: Input; round: Ro
         .where(and(eq(job.id, id), eq(job.state, "queued")));
     }
   });
-  for (const { id, org } of news) ctx.bus.emit("job.progress", { org, jobId: id });
+  for (const { id, org } of changed) ctx.bus.emit("job.progress", { org, jobId: id });
 }
 
-/** Where a decision points: the host's provider, or all providers of its kind that must be asked. */
+/** Where a decision places a job: on the host's provider, or on any provider of its kind that must be asked. */
 function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[]): Target {
   const chosen = input.capacity.hosts.find((host) => host.id === hostId);
   if (!chosen?.ask) {
@@ -129,13 +126,13 @@ function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[
 }
 
 /**
- * One round: reads, decides, carries out. Network calls lie outside of transactions, and what was decided counts only
- * under the lease of the job, in the state it was decided for.
+ * One round: reads, decides, carries out. Network calls run outside of transactions. A decision applies only under the
+ * job's lease, and only while the job is in the state it was decided for.
  */
 export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promise<Round> {
   const { input, round } = await decide(ctx, carry);
   carry.reservations = round.reservations;
-  await askToYield(ctx, round.yields);
+  await preempt(ctx, round.yields);
   for (const { jobId, hostId, gpus } of round.starts) {
     if (ctx.signal.aborted) return round;
     carry.changed.add(jobId);
@@ -144,16 +141,16 @@ export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promi
   }
   for (const [jobId, wait] of round.waits) {
     if (wait.code !== "never" || ctx.signal.aborted) continue;
-    // The last word is the providers' own.
+    // The providers themselves have the final say.
     carry.changed.add(jobId);
     if ((await begin(ctx, jobId, { providers: ctx.compute.list(), hostId: null, gpus: [] }, track)) === "never")
       await failUnrunnable(ctx, jobId);
   }
-  await tellReasons(ctx, { input, round });
+  await storeReasons(ctx, { input, round });
   return round;
 }
 
-/** Starts with nothing carried over and learns of every change; `stop` ends the listening. */
+/** Starts with empty state and follows every change on the bus until `stop` is called. */
 export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
   const carry = newQueueCarry();
   runOf(ctx).carry = carry;
@@ -161,9 +158,9 @@ export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
     ctx.bus.on("job.changed", ({ jobId, state }) => {
       carry.changed.add(jobId);
       if (state !== "queued") carry.noRent.delete(jobId);
-      unsettle(carry);
+      invalidateRound(carry);
     }),
-    ctx.bus.on("hosts.changed", () => unsettle(carry)),
+    ctx.bus.on("hosts.changed", () => invalidateRound(carry)),
   ];
   return { carry, stop: () => stops.forEach((stop) => void stop()) };
 }

@@ -1,6 +1,6 @@
 /**
- * What the scheduler looks at, read from the database: capacity, running work, the queue and what teams used. A long
- * queue is mirrored and only its changes are read.
+ * Reads the scheduler's input from the database: capacity, running work, the queue and the usage of teams. A long queue
+ * is mirrored in memory, and only its changes are read.
  */
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
@@ -29,18 +29,18 @@ import {
 import { decayed, monthOf, newUsageBook, readUsage, type UsageBook } from "./usage.ts";
 
 const HOUR = 3_600_000;
-/** A longer queue is read as a whole only now and then, and by its changes in between. */
+/** A queue of this length or more is read in full every `READ_ALL_MS`, and by its changes in between. */
 const MIRROR_FROM = 500;
 const READ_ALL_MS = 30_000;
 /**
- * How long a job waits for the work of its last attempt to be gone. A provider that cannot say so for longer does not
- * hold it up: the old attempt's token is refused anyway.
+ * How long a job waits for the work of its last attempt to terminate. After that it starts even if the provider cannot
+ * confirm it: the token of the old attempt is refused anyway.
  */
 const GONE_WAIT_MS = 600_000;
-/** Work that is over may take so long to be gone. */
+/** How long ended work may take to terminate. */
 const LEAVING: Span = { low: 0, high: 60_000 };
 
-/** What the scheduler carries from round to round; lost at a restart without harm. */
+/** State that the scheduler carries from round to round; a restart may lose it. */
 export interface QueueCarry {
   queued: Map<string, Job>;
   /** Jobs to read again. */
@@ -48,12 +48,12 @@ export interface QueueCarry {
   readAllAt: number;
   usage: UsageBook;
   reservations: Reservation[];
-  /** Jobs that providers which must be asked can never run. */
+  /** Jobs that no provider of rented machines can ever run. */
   noRent: Set<string>;
   last: { input: Input; round: Round } | null;
-  /** Goes up when something changed that a round may answer differently. */
+  /** Incremented by every change that may lead to a different round. */
   version: number;
-  /** States of the hosts at the last look: one falls silent by time alone. */
+  /** States of the hosts in the last round: a host becomes unreachable without any event. */
   states: string;
 }
 
@@ -127,7 +127,7 @@ function jobOf(row: Row, carry: QueueCarry): Job {
   };
 }
 
-/** Brings the mirror of the queue up to date. */
+/** Updates the mirror of the queue. */
 async function readQueued(ctx: Ctx, carry: QueueCarry): Promise<void> {
   const now = ctx.clock.monotonic();
   if (carry.queued.size < MIRROR_FROM || now - carry.readAllAt > READ_ALL_MS) {
@@ -172,7 +172,7 @@ function leftOf(row: RunningRow, estimate: Span, now: number): Span {
   return { low: Math.max(0, estimate.low - ran), high: Math.max(60_000, estimate.high - ran) };
 }
 
-/** Work that holds something, whether its job still counts or not. */
+/** Work that holds capacity, whether its attempt still counts or not. */
 async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>) {
   const now = ctx.clock.now();
   const rows =
@@ -189,7 +189,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
   );
   const running = rows.map((row): Running => {
     const one = jobOf(row, carry);
-    // What a job holds is what its need said when it began; an attempt that is over is asked nothing more.
+    // An attempt that is over can no longer be asked to save.
     const open = row.endedAt === null;
     const named = `${row.provider}.${row.offerId}`;
     const hostId = hosts.has(named) ? named : hosts.has(row.provider) ? row.provider : null;
@@ -207,18 +207,18 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
 }
 
 /**
- * Everything work can run on: machines as the inventory has them, this machine's processes, and providers that must be
- * asked.
+ * All capacity: hosts of the inventory, processes of this machine, and providers of rented machines that must be asked
+ * for offers. Hosts come before providers.
  */
 async function readCapacity(ctx: Ctx): Promise<Capacity> {
   const now = ctx.clock.now();
   const rows = await ctx.db.select().from(host).orderBy(asc(host.provider), asc(host.name), asc(host.id));
-  const cards = await ctx.db
+  const gpus = await ctx.db
     .select({ hostId: gpu.hostId, uuid: gpu.uuid, model: gpu.model, memoryMb: gpu.memoryMb, shares: gpu.shares })
     .from(gpu)
     .where(isNull(gpu.lostAt))
     .orderBy(gpu.hostId, gpu.position, gpu.uuid);
-  const byHost: Map<string, Gpu[]> = Map.groupBy(cards, (card) => card.hostId);
+  const byHost: Map<string, Gpu[]> = Map.groupBy(gpus, (one) => one.hostId);
   const own = { train: ctx.config.train_slots, serve: ctx.config.serve_slots };
   const pools: Record<string, typeof own> = { local: own };
   const hosts: Host[] = [];
@@ -264,7 +264,6 @@ async function readCapacity(ctx: Ctx): Promise<Capacity> {
         pool: local ? "local" : null,
       });
   }
-  // What must be asked comes after what is known.
   return { pools, hosts: [...hosts.filter((one) => !one.ask), ...hosts.filter((one) => one.ask)] };
 }
 

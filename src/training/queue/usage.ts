@@ -1,6 +1,6 @@
 /**
- * What every team used: read once from the ledger and then only what was added. For fair shares older use counts less,
- * for quotas the calendar month counts.
+ * Usage by team: the ledger is read once, and then only what was added. Fair share gives older usage less weight;
+ * quotas count the calendar month.
  */
 import { sql } from "drizzle-orm";
 import { usageLine } from "../../db/schema/billing.ts";
@@ -9,18 +9,18 @@ import { CPU_WEIGHT } from "../scheduler/order.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** Use counts half after so long. */
+/** Days after which usage counts half. */
 const HALF_LIFE_DAYS = 7;
-/** Older use is not looked at: it counts less than a two-hundredth. */
+/** Older usage is ignored: it counts less than 1/200. */
 const KEEP_DAYS = 8 * HALF_LIFE_DAYS;
 
-/** First moment of the calendar month (UTC) that `at` lies in, or of one `after` it. */
+/** First moment of the calendar month (UTC) of `at`, or of the month that is `after` months later. */
 export function monthOf(at: number, after = 0): number {
   const date = new Date(at);
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + after, 1);
 }
 
-/** GPU-hours by organization; work without GPUs counts a little toward shares and nothing toward quotas. */
+/** GPU-hours by organization. Work without GPUs counts a little toward fair share and nothing toward quotas. */
 export interface UsageBook {
   /** Last row of the ledger that was read. */
   row: number;
@@ -44,12 +44,12 @@ function add(book: UsageBook, { org, at, gpus, durationMs }: Line): void {
   book.days.set(org, days);
   const day = Math.floor(at / DAY);
   days.set(day, (days.get(day) ?? 0) + ((gpus || CPU_WEIGHT) * durationMs) / HOUR);
-  // Only what lies in this month of a run that began in the last one.
+  // Of a run that began last month, only the part in this month counts.
   const inMonth = Math.max(0, at - Math.max(book.month, at - durationMs));
   book.months.set(org, (book.months.get(org) ?? 0) + (gpus * inMonth) / HOUR);
 }
 
-/** Reads what the ledger gained since the last time; everything when the month is a new one. */
+/** Reads what was added to the ledger since the last call, or everything when a new month began. */
 export async function readUsage(db: Db, book: UsageBook, now: number): Promise<void> {
   const month = monthOf(now);
   if (book.month !== month) Object.assign(book, { ...newUsageBook(), month });
@@ -64,7 +64,7 @@ export async function readUsage(db: Db, book: UsageBook, now: number): Promise<v
   }
 }
 
-/** A team's use with what is older counting less: half after a week, a quarter after two. */
+/** A team's usage with exponential decay: half the weight after one week, a quarter after two. */
 export function decayed(book: UsageBook, org: string, now: number): number {
   let sum = 0;
   for (const [day, hours] of book.days.get(org) ?? []) {

@@ -1,12 +1,12 @@
-/** Why a job waits, as a sentence for people. */
+/** Explains in one sentence why a job waits. */
 import { formatExact, plural } from "../../lib/text/format.ts";
 import type { Host, Job, Wait } from "../scheduler/types.ts";
 
 const gpus = (job: Job) => plural(job.wants.gpus, "GPU");
 const size = ({ wants }: Job) => (wants.gpuMemoryMb > 0 ? ` of ${Math.ceil(wants.gpuMemoryMb / 1000)} GB or more` : "");
 
-/** @param retry what an earlier try to begin it was answered */
-export function waitWords(
+/** @param retry the answer to an earlier try to start the job, if any */
+export function waitMessage(
   job: Job,
   wait: Wait,
   hosts: ReadonlyMap<string, Pick<Host, "pool">>,
@@ -15,31 +15,31 @@ export function waitWords(
   const until = wait.until === null ? "" : ` until ${formatExact(wait.until)}`;
   switch (wait.code) {
     case "ending":
-      return "Waiting for the work of its last attempt to be gone";
+      return "Waiting for its last attempt to terminate";
     case "retry":
-      return retry ?? `Waiting${until} before it is tried again`;
+      return retry ?? `Waiting${until} before the next try`;
     case "not_before":
-      return `Not to begin before ${formatExact(wait.until ?? 0)}, as was asked`;
+      return `Scheduled not to start before ${formatExact(wait.until ?? 0)}`;
     case "window":
-      return `Waiting for its hours (${job.window?.from} to ${job.window?.until}, ${job.window?.tz})${wait.until === null ? "" : `: they begin ${formatExact(wait.until)}`}`;
+      return `Waiting for its time window (${job.window?.from} to ${job.window?.until}, ${job.window?.tz})${wait.until === null ? "" : `, which opens ${formatExact(wait.until)}`}`;
     case "quota_gpus":
-      return "The team holds as many GPUs as it may at once; it begins when one of its jobs ends";
+      return "The team has reached its GPU limit; the job starts when another job of the team ends";
     case "quota_gpus_never":
-      return `It asks for ${gpus(job)}, more than its team may hold at once. Ask an administrator to raise the quota`;
+      return `It needs ${gpus(job)}, more than the team's GPU limit. Ask an administrator to raise the limit`;
     case "quota_hours":
-      return `The team's GPU-hours of this month are used or promised; they begin anew ${formatExact(wait.until ?? 0)}`;
+      return `The team's GPU-hours of this month are used or reserved; the next month begins ${formatExact(wait.until ?? 0)}`;
     case "hosts_away":
-      return "Every host that could run it is cordoned, drained or silent";
+      return "Every host that could run it is cordoned, draining or unreachable";
     case "never":
-      return "Nothing here can run it; the providers are asked";
+      return "No machine here can run it; asking the providers";
     case "reserved":
-      return "There is room, but it is kept for a larger job that waits longer";
+      return "The free capacity is reserved for a larger job that has waited longer";
     case "capacity":
-      if (wait.madeWay) return "A job of lower priority saves a checkpoint to make room for it";
+      if (wait.madeWay) return "A job of lower priority is saving a checkpoint to release its GPUs for this job";
       if (job.wants.gpus > 0)
-        return `Waiting for ${gpus(job)}${size(job)}${wait.host ? `; they are kept for it on ${wait.host}` : ""}`;
+        return `Waiting for ${gpus(job)}${size(job)}${wait.host ? `, reserved on ${wait.host}` : ""}`;
       return hosts.size === 0
-        ? "No machine takes work"
+        ? "No machine accepts work"
         : job.kind === "serve"
           ? "Waiting for a free endpoint slot on this machine"
           : "Waiting for a free slot on this machine";

@@ -1,18 +1,18 @@
 /**
- * Successive halving as it works without waiting (asynchronous, "stopping" variant of ASHA, arXiv:1810.05934): whoever
- * comes to a rung is compared with those that came there before, and goes on, as it is, or is stopped. Pure.
+ * Asynchronous successive halving (the "stopping" variant of ASHA, arXiv:1810.05934): a trial that reaches a rung is
+ * compared with the trials that reached it earlier, and either continues or is stopped. Pure.
  */
 
-/** Rungs at most; with eta 3 the first one is at an eighty-first of the steps. */
-const MOST = 4;
+/** Most rungs of a sweep. With eta 3 the first rung is at 1/81 of the steps. */
+const MAX_RUNGS = 4;
 
-/** How many rungs a sweep of so many trials has: each leaves one in `eta`, until one is left. */
+/** Number of rungs for a sweep of `trials`. Each rung keeps one trial in `eta`, until one is left. */
 export const rungCount = (trials: number, eta: number): number =>
-  Math.min(MOST, Math.floor(Math.log(trials) / Math.log(eta) + 1e-9));
+  Math.min(MAX_RUNGS, Math.floor(Math.log(trials) / Math.log(eta) + 1e-9));
 
 /**
- * Steps at which a training of `steps` is compared: a part of 1/eta, 1/eta², … of them, the first one dividing all
- * others, so that evaluations every so many steps come by at each. Trainings too short for a rung have fewer.
+ * Steps at which a training of `steps` is compared: 1/eta, 1/eta², … of its steps. All are multiples of the first, so
+ * that periodic evaluations hit each of them. A training that is too short has fewer rungs.
  */
 export function rungsOf(steps: number, rungs: number, eta: number): number[] {
   for (let levels = rungs; levels > 0; levels--) {
@@ -22,8 +22,8 @@ export function rungsOf(steps: number, rungs: number, eta: number): number[] {
   return [];
 }
 
-/** Whether a trial with `value` goes on behind a rung where `before` were seen, and its place among all of them. */
-export function judge(
+/** The rank of a trial with `value` at a rung where the values `before` were seen, and whether it continues. */
+export function rankAtRung(
   value: number,
   before: readonly number[],
   eta: number,

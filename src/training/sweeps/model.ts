@@ -1,6 +1,5 @@
-/** What callers send and see of sweeps. */
+/** Requests and answers of the sweeps API. */
 import * as v from "valibot";
-import type { Decision, Space, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { sweep, trial } from "../../db/schema/sweeps.ts";
 import { nameText } from "../../lib/text/names.ts";
 import { TrainRequest } from "../plan/request.ts";
@@ -8,12 +7,12 @@ import { TrainRequest } from "../plan/request.ts";
 export type SweepRow = typeof sweep.$inferSelect;
 export type TrialRow = typeof trial.$inferSelect;
 
-/** Trials of one sweep at most. */
-export const MOST_TRIALS = 100;
-const MOST_PARALLEL = 16;
-const MOST_FIELDS = 6;
+/** Limits of one sweep. */
+export const MAX_TRIALS = 100;
+const MAX_PARALLEL = 16;
+const MAX_FIELDS = 6;
 
-/** Fields of a training request that can be tried with several values. */
+/** Fields of a training request that a sweep can vary. */
 export const FIELDS = [
   "learning_rate",
   "learning_rate_multiplier",
@@ -64,34 +63,46 @@ const finite = v.pipe(v.number("must be a number"), v.finite("must be a finite n
 const Values = v.pipe(
   v.array(v.union([finite, v.boolean(), v.pipe(v.string(), v.minLength(1), v.maxLength(200))])),
   v.minLength(1, "needs at least one value"),
-  v.maxLength(MOST_TRIALS, `has at most ${MOST_TRIALS} values`),
+  v.maxLength(MAX_TRIALS, `has at most ${MAX_TRIALS} values`),
 );
 const Range = v.pipe(
   v.strictObject({
     min: finite,
     max: finite,
     scale: v.optional(v.picklist(["linear", "log"], "must be linear or log"), "linear"),
-    /** How many a grid takes. */
+    /** Number of values in a grid. */
     points: v.optional(whole(2, 20), 3),
   }),
   v.check(({ min, max }) => min < max, "needs a min below its max"),
   v.check(({ min, scale }) => scale === "linear" || min > 0, "needs a min above 0 with the scale log"),
 );
+const TRIAL_STATES = [
+  "waiting",
+  "running",
+  "succeeded",
+  "stopped",
+  "failed",
+  "cancelled",
+  "refused",
+] as const satisfies TrialRow["state"][];
+const SWEEP_STATES = ["running", "stopping", "succeeded", "failed", "cancelled"] as const satisfies SweepRow["state"][];
+
 const seed = v.optional(whole(0, 2_147_483_647), 42);
-const trials = whole(1, MOST_TRIALS);
+const trials = whole(1, MAX_TRIALS);
 
 export const CreateSweep = v.strictObject({
   name: v.optional(v.nullable(nameText(200))),
-  /** What every trial begins from. */
+  /** The training request that all trials share. */
   training: TrainRequest,
   /** By field: a list of values, or a range. */
   space: v.pipe(
     v.record(v.picklist(FIELDS, `must be one of ${FIELDS.join(", ")}`), v.union([Values, Range])),
     v.check((space) => Object.keys(space).length > 0, "needs at least one field"),
-    v.check((space) => Object.keys(space).length <= MOST_FIELDS, `has at most ${MOST_FIELDS} fields`),
+    v.check((space) => Object.keys(space).length <= MAX_FIELDS, `has at most ${MAX_FIELDS} fields`),
   ),
   /**
-   * `grid`: every combination. `random`: draws by the seed. `halving`: the same, and the worse ones are stopped early.
+   * `grid`: every combination. `random`: draws by the seed. `halving`: like `random`, and the worse trials are stopped
+   * early.
    */
   strategy: v.optional(
     v.variant("type", [
@@ -102,73 +113,106 @@ export const CreateSweep = v.strictObject({
     { type: "grid" },
   ),
   /**
-   * What trials are compared by; left out: the loss on held-out rows (the reward of reinforcement), or of training
-   * without such rows.
+   * The metric that trials are compared by. Default: the loss on validation rows (the reward for reinforcement
+   * learning), or of training without validation rows.
    */
-  metric: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^(eval|train)\/[a-z_]{1,60}$/, "is no metric")))),
+  metric: v.optional(
+    v.nullable(v.pipe(v.string(), v.regex(/^(eval|train)\/[a-z_]{1,60}$/, "must be a metric such as eval/loss"))),
+  ),
   direction: v.optional(v.nullable(v.picklist(["min", "max"], "must be min or max"))),
-  /** Trials in the queue or at work at a time; the others wait without holding up anybody. */
-  parallel: v.optional(whole(1, MOST_PARALLEL), 2),
+  /** Most trials that are queued or running at a time. The others wait outside the queue. */
+  parallel: v.optional(whole(1, MAX_PARALLEL), 2),
 });
 export type CreateSweep = v.InferOutput<typeof CreateSweep>;
 
-export interface TrialView {
-  number: number;
-  values: TrialValues;
-  state: TrialRow["state"];
-  /** Why it was refused, stopped or failed. */
-  reason: string | null;
-  job_id: string | null;
-  model: string | null;
-  step: number | null;
-  total_steps: number | null;
-  /** The metric at its end; while it trains, as it was last reported. */
-  score: number | null;
-  seconds: number | null;
-  cost_usd: number | null;
-  rungs: number[];
-  decisions: Decision[];
-}
+const range = v.nullable(v.tuple([v.number(), v.number()]));
+const direction = v.picklist(["min", "max"]);
+const values = v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]));
 
-export interface SweepView {
-  object: "sweep";
-  id: string;
-  name: string;
-  state: SweepRow["state"];
-  error: string | null;
-  training: Record<string, unknown>;
-  space: Space;
-  strategy: SweepRequest["strategy"];
-  metric: string;
-  direction: "min" | "max";
-  parallel: number;
-  counts: { trials: number; ended: number; succeeded: number };
-  /** Number of the best trial that was trained to its end. */
-  best: number | null;
-  trials: TrialView[];
-  created_by: string;
-  created_at: number;
-  finished_at: number | null;
-}
+const DecisionView = v.strictObject({
+  rung: v.number(),
+  step: v.number(),
+  value: v.number(),
+  rank: v.number(),
+  of: v.number(),
+  kept: v.boolean(),
+  at: v.number(),
+});
 
-export interface PlannedTrial {
-  number: number;
-  values: TrialValues;
-  refused: string | null;
-  steps: number | null;
-  seconds_range: [low: number, high: number] | null;
-  memory_mb: number | null;
-  rungs: number[];
-}
+/**
+ * A trial. `reason` says why it was refused, stopped or failed. `score` is the final metric, or the last reported one
+ * while it trains.
+ */
+const TrialView = v.strictObject({
+  number: v.number(),
+  values,
+  state: v.picklist(TRIAL_STATES),
+  reason: v.nullable(v.string()),
+  job_id: v.nullable(v.string()),
+  model: v.nullable(v.string()),
+  step: v.nullable(v.number()),
+  total_steps: v.nullable(v.number()),
+  score: v.nullable(v.number()),
+  seconds: v.nullable(v.number()),
+  cost_usd: v.nullable(v.number()),
+  rungs: v.array(v.number()),
+  decisions: v.array(DecisionView),
+});
+export type TrialView = v.InferOutput<typeof TrialView>;
 
-/** What a sweep would do and take. */
-export interface SweepPlan {
-  object: "sweep.plan";
-  metric: string;
-  direction: "min" | "max";
-  trials: PlannedTrial[];
-  refused: number;
-  /** Of all trials after each other, at least and at most; stopping trials early makes the least less. */
-  seconds_range: [low: number, high: number] | null;
-  cost_range_usd: [low: number, high: number] | null;
-}
+const StrategyView = v.variant("type", [
+  v.strictObject({ type: v.literal("grid") }),
+  v.strictObject({ type: v.literal("random"), trials: v.number(), seed: v.number() }),
+  v.strictObject({ type: v.literal("halving"), trials: v.number(), seed: v.number(), eta: v.number() }),
+]);
+const RangeView = v.strictObject({
+  min: v.number(),
+  max: v.number(),
+  scale: v.picklist(["linear", "log"]),
+  points: v.number(),
+});
+
+/** A sweep. `best` is the number of the best trial that completed its training. */
+export const SweepView = v.strictObject({
+  object: v.literal("sweep"),
+  id: v.string(),
+  name: v.string(),
+  state: v.picklist(SWEEP_STATES),
+  error: v.nullable(v.string()),
+  training: v.record(v.string(), v.unknown()),
+  space: v.record(v.string(), v.union([v.array(v.union([v.string(), v.number(), v.boolean()])), RangeView])),
+  strategy: StrategyView,
+  metric: v.string(),
+  direction,
+  parallel: v.number(),
+  counts: v.strictObject({ trials: v.number(), ended: v.number(), succeeded: v.number() }),
+  best: v.nullable(v.number()),
+  trials: v.array(TrialView),
+  created_by: v.string(),
+  created_at: v.number(),
+  finished_at: v.nullable(v.number()),
+});
+export type SweepView = v.InferOutput<typeof SweepView>;
+
+const PlannedTrial = v.strictObject({
+  number: v.number(),
+  values,
+  refused: v.nullable(v.string()),
+  steps: v.nullable(v.number()),
+  seconds_range: range,
+  memory_mb: v.nullable(v.number()),
+  rungs: v.array(v.number()),
+});
+export type PlannedTrial = v.InferOutput<typeof PlannedTrial>;
+
+/** What a sweep would do. The ranges are lower and upper bounds for all trials in sequence. */
+export const SweepPlan = v.strictObject({
+  object: v.literal("sweep.plan"),
+  metric: v.string(),
+  direction,
+  trials: v.array(PlannedTrial),
+  refused: v.number(),
+  seconds_range: range,
+  cost_range_usd: range,
+});
+export type SweepPlan = v.InferOutput<typeof SweepPlan>;

@@ -1,20 +1,15 @@
-/**
- * What a sweep would do: its trials, each planned as the job it would be, and what they take together. Changes nothing.
- */
-import type { SweepRequest, TrialValues } from "../../contract/sweep.ts";
+/** Plans a sweep: its trials, each planned as a training job, with their total time and cost. Changes nothing. */
+import type { Strategy, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import type { TrainPlan } from "../plan/plan.ts";
 import { parseTrainRequest } from "../plan/request.ts";
 import { planTrainJob } from "../plan/service.ts";
 import { rungCount, rungsOf } from "./halving.ts";
-import { type CreateSweep, MOST_TRIALS, type PlannedTrial, type SweepPlan } from "./model.ts";
+import { type CreateSweep, MAX_TRIALS, type PlannedTrial, type SweepPlan } from "./model.ts";
 import { gridSize, trialsOf } from "./space.ts";
 
-/**
- * What a trial's job is asked for: the request of all, with the trial's values, and evaluations where its rungs need
- * them.
- */
+/** The training request of a trial: the shared request with the trial's values, and evaluations at its rungs. */
 export function trainingOf(
   request: Pick<SweepRequest, "training" | "name" | "metric">,
   number: number,
@@ -36,80 +31,94 @@ export function trainingOf(
   };
 }
 
-/** The name a sweep has when nobody gave it one. */
+/** The name of a sweep, made from its training or its fields when it has none. */
 const nameOf = (body: CreateSweep) =>
   (body.name || body.training.name || `Sweep of ${Object.keys(body.space).join(", ")}`).slice(0, 120);
 
-interface Planned extends SweepPlan {
-  request: SweepRequest;
-}
+type Planned = SweepPlan & { request: SweepRequest };
 
-/** Metric and direction: as asked for, or by what the first trial learns. */
+/** Metric and direction: as requested, or chosen by the method and data of the first trial. */
 function comparedBy(body: CreateSweep, plan: TrainPlan): Pick<SweepRequest, "metric" | "direction"> {
   const { method, dataset, validation } = plan.spec;
-  const held = dataset.holdout_rows > 0 || validation !== null;
+  const validated = dataset.holdout_rows > 0 || validation !== null;
   const metric =
     body.metric ??
-    (method.type === "grpo" ? (held ? "eval/reward" : "train/reward") : held ? "eval/loss" : "train/loss");
-  if (metric.startsWith("eval/") && !held)
+    (method.type === "grpo" ? (validated ? "eval/reward" : "train/reward") : validated ? "eval/loss" : "train/loss");
+  if (metric.startsWith("eval/") && !validated)
     throw new AppError(
       "invalid",
       "no_holdout_rows",
-      `This data has no held-out rows, so there is no ${metric}. Compare by train/loss, or make a version with a hold-out share.`,
+      `This data has no validation rows, so there is no ${metric}. Compare by train/loss, or create a version with a validation split.`,
       { param: "metric" },
     );
   return { metric, direction: body.direction ?? (/loss|perplexity/.test(metric) ? "min" : "max") };
 }
 
-/**
- * Plans every trial. One that is refused says why; the others go on.
- * @throws AppError when there would be too many, or none that can be trained
- */
-export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<Planned> {
-  const { space, strategy, training } = body;
+/** @throws AppError `priority_too_high`, `too_many_trials` */
+function requireAllowed(actor: Actor, { space, strategy, training }: CreateSweep): void {
   if (typeof training.priority === "number" && training.priority > 0 && actor.role !== "admin")
     throw new AppError(
       "forbidden",
       "priority_too_high",
-      "Priorities above 0 are given by administrators. Use -100 to 0, or ask one.",
-      {
-        param: "training.priority",
-      },
+      "Only administrators set priorities above 0. Use -100 to 0, or ask an administrator.",
+      { param: "training.priority" },
     );
   const size = strategy.type === "grid" ? gridSize(space) : strategy.trials;
-  if (size > MOST_TRIALS)
+  if (size > MAX_TRIALS)
     throw new AppError(
       "invalid",
       "too_many_trials",
-      `This would be ${size} trials, more than ${MOST_TRIALS}. Name fewer values, or draw some at random.`,
+      `This sweep would have ${size} trials; the limit is ${MAX_TRIALS}. Use fewer values, or random draws.`,
       { param: "space" },
     );
+}
+
+/** The plan of a trial, or why it is refused. */
+type TrialPlan = { plan: TrainPlan; refused: null } | { plan: null; refused: AppError };
+
+/** @param offers whether the plan includes the offers of providers, which cost time to ask for */
+async function planTrial(
+  ctx: Ctx,
+  actor: Actor,
+  request: Record<string, unknown>,
+  offers: boolean,
+): Promise<TrialPlan> {
+  try {
+    const plan = await planTrainJob(ctx, actor, parseTrainRequest(request), { offers });
+    if (!plan.ready)
+      throw new AppError("conflict", "dataset_not_ready", "The data is still being validated. Try again in a moment.", {
+        param: "training.training_file",
+      });
+    return { plan, refused: null };
+  } catch (error) {
+    if (!(error instanceof AppError) || !["invalid", "unprocessable"].includes(error.kind)) throw error;
+    return { plan: null, refused: error };
+  }
+}
+
+/**
+ * Plans every trial. A refused trial says why and does not affect the others.
+ * @throws AppError when there are too many trials, or none that can be trained
+ */
+export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<Planned> {
+  requireAllowed(actor, body);
+  const { space, strategy, training, parallel } = body;
   const all = trialsOf(space, strategy);
   const base = { training: { ...training }, name: nameOf(body), metric: "" };
-  const plans: { plan: TrainPlan | null; refused: AppError | null }[] = [];
+  const plans: TrialPlan[] = [];
   let priced: TrainPlan | null = null;
   for (const [n, values] of all.entries()) {
-    try {
-      const plan = await planTrainJob(ctx, actor, parseTrainRequest(trainingOf(base, n + 1, values)), {
-        offers: priced === null,
-      });
-      if (!plan.ready)
-        throw new AppError("conflict", "dataset_not_ready", "The data is still being checked. Try again in a moment.", {
-          param: "training.training_file",
-        });
-      priced ??= plan;
-      plans.push({ plan, refused: null });
-    } catch (error) {
-      if (!(error instanceof AppError) || !["invalid", "unprocessable"].includes(error.kind)) throw error;
-      plans.push({ plan: null, refused: error });
-    }
+    const planned = await planTrial(ctx, actor, trainingOf(base, n + 1, values), priced === null);
+    priced ??= planned.plan;
+    plans.push(planned);
   }
   if (!priced)
-    throw plans[0]?.refused ?? new AppError("invalid", "no_trials", "There is nothing to try.", { param: "space" });
+    throw (
+      plans[0]?.refused ?? new AppError("invalid", "no_trials", "The sweep has no values to vary.", { param: "space" })
+    );
   const compared = comparedBy(body, priced);
-  const request: SweepRequest = { ...base, ...compared, space: body.space, strategy, parallel: body.parallel };
-  const going = plans.filter(({ plan }) => plan).length;
-  const rungs = strategy.type === "halving" ? rungCount(going, strategy.eta) : 0;
+  const accepted = plans.filter(({ plan }) => plan).length;
+  const rungs = strategy.type === "halving" ? rungCount(accepted, strategy.eta) : 0;
   const trials = plans.map(
     ({ plan, refused }, n): PlannedTrial => ({
       number: n + 1,
@@ -125,23 +134,26 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
     object: "sweep.plan",
     ...compared,
     trials,
-    refused: all.length - going,
-    ...together(trials, priced, request),
-    request,
+    refused: all.length - accepted,
+    ...totalsOf(trials, priced, strategy),
+    request: { ...base, ...compared, space, strategy, parallel },
   };
 }
 
-/** Time and cost of all trials: each to its end, or with halving at least as if every rung left its best at once. */
-function together(
+/**
+ * Time and cost of all trials. The upper bound trains each to the end; with halving, the lower bound stops all but the
+ * best at every rung.
+ */
+function totalsOf(
   trials: PlannedTrial[],
   priced: TrainPlan,
-  { strategy }: SweepRequest,
+  strategy: Strategy,
 ): Pick<SweepPlan, "seconds_range" | "cost_range_usd"> {
   const known = trials.filter((one) => one.seconds_range);
   if (known.length === 0) return { seconds_range: null, cost_range_usd: null };
   const share = (one: PlannedTrial) => {
     if (strategy.type !== "halving" || !one.rungs.length || !one.steps) return 1;
-    // Of eta trials one goes on at each rung: what an average trial runs of its steps.
+    // At each rung one trial in eta continues. This sums the fraction of its steps that an average trial runs.
     let [left, done, before] = [1, 0, 0];
     for (const rung of [...one.rungs, one.steps]) {
       done += (left * (rung - before)) / one.steps;

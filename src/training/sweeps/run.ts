@@ -1,6 +1,6 @@
 /**
- * What makes sweeps go on: takes over how trials ended, compares them at their rungs, and starts the next ones. All of
- * it is found again after a restart.
+ * Advances sweeps: records how trials ended, compares them at their rungs, and starts the next ones. All state is in
+ * the database, so a restart loses nothing.
  */
 
 import { and, asc, eq, inArray, sql } from "drizzle-orm";
@@ -10,21 +10,22 @@ import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError } from "../../errors.ts";
+import { ordinal } from "../../lib/text/format.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { cancelJob } from "../jobs/service.ts";
 import { parseTrainRequest } from "../plan/request.ts";
 import { createTrainJob } from "../plan/service.ts";
-import { judge } from "./halving.ts";
+import { rankAtRung } from "./halving.ts";
 import type { SweepRow, TrialRow } from "./model.ts";
 import { trainingOf } from "./plan.ts";
 
-/** News of metrics come often: at most one look in so many milliseconds. */
-const LOOK_MS = 500;
-const LIMIT = 200;
+/** Metrics arrive often, so sweeps are advanced at most once in this many milliseconds. */
+const ADVANCE_MS = 500;
+const MAX_SWEEPS = 200;
 
 type Pair = { trial: TrialRow; run: JobRow | null };
 
-async function change(ctx: Ctx, of: TrialRow, patch: Partial<TrialRow>): Promise<void> {
+async function update(ctx: Ctx, of: TrialRow, patch: Partial<TrialRow>): Promise<void> {
   await ctx.write((tx) =>
     tx
       .update(trial)
@@ -34,7 +35,7 @@ async function change(ctx: Ctx, of: TrialRow, patch: Partial<TrialRow>): Promise
   Object.assign(of, patch);
 }
 
-/** The metric of a run at the first step from `step` on where it was reported; null before. */
+/** The first value of a metric at or after `step`; null while there is none. */
 async function valueFrom(ctx: Ctx, jobId: string, metric: string, step: number): Promise<number | null> {
   const [found] = await ctx.db.all<{ value: number | null }>(sql`
     select p.value as value from point p join series s on s.id = p.series_id
@@ -42,7 +43,7 @@ async function valueFrom(ctx: Ctx, jobId: string, metric: string, step: number):
   return found?.value ?? null;
 }
 
-/** The score of a run: the best it had where the best checkpoint became the model, else the last. */
+/** The score of a run: its best value where the best checkpoint became the model, else its last value. */
 async function scoreOf(ctx: Ctx, run: JobRow, { metric, direction }: SweepRequest): Promise<number | null> {
   const keepsBest =
     run.spec.kind === "train" && run.spec.hyperparameters.keep_best === true && metric.startsWith("eval/");
@@ -53,7 +54,7 @@ async function scoreOf(ctx: Ctx, run: JobRow, { metric, direction }: SweepReques
   return found?.value ?? null;
 }
 
-/** Compares a trial with the others at every rung it has come to since; the first one it does not pass ends it. */
+/** Compares a trial with the others at every rung it has newly reached, and stops it at the first that it fails. */
 async function compareAtRungs(ctx: Ctx, actor: Actor, request: SweepRequest, one: Pair, all: Pair[]): Promise<void> {
   const { trial: own, run } = one;
   if (request.strategy.type !== "halving" || !run) return;
@@ -65,29 +66,29 @@ async function compareAtRungs(ctx: Ctx, actor: Actor, request: SweepRequest, one
     const before = all.flatMap(({ trial: { decisions } }) =>
       decisions.filter((made) => made.rung === rung).map((made) => made.value),
     );
-    const found = judge(value, before, eta, request.direction);
+    const found = rankAtRung(value, before, eta, request.direction);
     const decision: Decision = { rung, step, value, ...found, at: ctx.clock.now() };
     const over = isFinal(run.state);
     const stop = !found.kept && !over;
-    await change(ctx, own, {
+    await update(ctx, own, {
       decisions: [...own.decisions, decision],
       ...(stop
         ? {
             state: "stopped" as const,
             score: value,
-            reason: `At step ${step} it was ${found.rank}. of ${found.of} by ${request.metric} (${value.toPrecision(4)}); one in ${eta} goes on.`,
+            reason: `Stopped at step ${step}: ${ordinal(found.rank)} of ${found.of} by ${request.metric} (${value.toPrecision(4)}). One in ${eta} continues.`,
           }
         : {}),
     });
     if (stop) {
-      await cancelled(ctx, actor, run);
+      await cancelRun(ctx, actor, run);
       return;
     }
   }
 }
 
-/** Cancels a job; that it has ended meanwhile is as good. */
-async function cancelled(ctx: Ctx, actor: Actor, run: JobRow): Promise<void> {
+/** Cancels a job, unless it has ended in the meantime. */
+async function cancelRun(ctx: Ctx, actor: Actor, run: JobRow): Promise<void> {
   try {
     await cancelJob(ctx, actor, run.id);
   } catch (error) {
@@ -95,17 +96,17 @@ async function cancelled(ctx: Ctx, actor: Actor, run: JobRow): Promise<void> {
   }
 }
 
-/** Takes over how the job of a trial ended. */
-async function takeOver(ctx: Ctx, request: SweepRequest, { trial: own, run }: Pair): Promise<void> {
+/** Records how the job of a trial ended. */
+async function recordEnd(ctx: Ctx, request: SweepRequest, { trial: own, run }: Pair): Promise<void> {
   if (own.state !== "running" || !run || !isFinal(run.state)) return;
   const state = run.state as "succeeded" | "failed" | "cancelled";
   const reason =
     state === "failed" ? (run.error?.message ?? null) : state === "cancelled" ? "Its job was cancelled." : null;
-  await change(ctx, own, { state, reason, score: await scoreOf(ctx, run, request) });
+  await update(ctx, own, { state, reason, score: await scoreOf(ctx, run, request) });
 }
 
-/** Makes the job of a waiting trial. It is recognized when the server stopped between making it and writing it down. */
-async function begin(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Promise<void> {
+/** Creates the job of a waiting trial. The key finds it again if the server stopped before the trial was updated. */
+async function startTrial(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Promise<void> {
   const { request } = row;
   const asked = trainingOf(request, own.number, own.values, own.rungs);
   const metadata = {
@@ -117,11 +118,11 @@ async function begin(ctx: Ctx, actor: Actor, row: SweepRow, own: TrialRow): Prom
     const made = await createTrainJob(ctx, actor, parseTrainRequest({ ...asked, metadata }), {
       idempotencyKey: `${row.id}:${own.number}`,
     });
-    await change(ctx, own, { state: "running", jobId: made.id });
+    await update(ctx, own, { state: "running", jobId: made.id });
   } catch (error) {
-    // A busy disk passes; what is wrong with the request does not.
+    // A busy disk is temporary; a bad request is not.
     if (!(error instanceof AppError) || error.kind === "unavailable" || error.kind === "internal") throw error;
-    await change(ctx, own, { state: "failed", reason: error.message });
+    await update(ctx, own, { state: "failed", reason: error.message });
   }
 }
 
@@ -136,16 +137,16 @@ async function finish(ctx: Ctx, row: SweepRow, all: Pair[]): Promise<void> {
       .set({
         state,
         finishedAt: ctx.clock.now(),
-        error: failed ? `No trial was trained to its end.${reason ? ` The first one failed: ${reason}` : ""}` : null,
+        error: failed ? `No trial completed its training.${reason ? ` The first failure: ${reason}` : ""}` : null,
       })
       .where(eq(sweep.id, row.id)),
   );
   ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state });
 }
 
-/** One look at one sweep. */
-async function lookAfter(ctx: Ctx, row: SweepRow): Promise<void> {
-  // Its jobs are those of whoever made it, priorities included: those were checked when it was made.
+/** Advances one sweep as far as possible now. */
+async function advance(ctx: Ctx, row: SweepRow): Promise<void> {
+  // Its jobs belong to the sweep's creator. Priorities were checked when the sweep was created.
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
   const all: Pair[] = await ctx.db
     .select({ trial, run: job })
@@ -157,59 +158,59 @@ async function lookAfter(ctx: Ctx, row: SweepRow): Promise<void> {
   for (const one of all)
     if (one.trial.state === "running") {
       await compareAtRungs(ctx, actor, row.request, one, all);
-      await takeOver(ctx, row.request, one);
+      await recordEnd(ctx, row.request, one);
     }
   for (const { trial: own, run } of all) {
-    // One that was stopped here is asked again: the server may have ended between writing that down and saying it.
+    // A stopped trial is canceled again: the server may have ended between the decision and the cancellation.
     const unwanted = own.state === "stopped" || (own.state === "running" && row.state === "stopping");
-    if (unwanted && run && run.state !== "stopping" && !isFinal(run.state)) await cancelled(ctx, actor, run);
+    if (unwanted && run && run.state !== "stopping" && !isFinal(run.state)) await cancelRun(ctx, actor, run);
   }
-  // A stopped trial holds its machine until its work is gone.
+  // A stopped trial holds its machine until its job has ended.
   const busy = () =>
     all.filter(({ trial: own, run }) => own.jobId && (own.state === "running" || (run && !isFinal(run.state))));
   for (const { trial: own } of all)
     if (row.state === "running" && own.state === "waiting" && busy().length < row.request.parallel)
-      await begin(ctx, actor, row, own);
+      await startTrial(ctx, actor, row, own);
   const after = JSON.stringify(all.map(({ trial: one }) => [one.state, one.jobId, one.decisions.length]));
   if (after !== before) ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state: row.state });
   if (busy().length === 0 && all.every(({ trial: own }) => own.state !== "waiting")) await finish(ctx, row, all);
 }
 
-/** One look at all sweeps that go on; returns whether any is to be compared at rungs. */
-async function lookAtAll(ctx: Ctx): Promise<boolean> {
+/** Advances all live sweeps; returns whether any of them uses halving. */
+async function advanceAll(ctx: Ctx): Promise<boolean> {
   const rows = await ctx.db
     .select()
     .from(sweep)
     .where(inArray(sweep.state, ["running", "stopping"]))
-    .limit(LIMIT);
+    .limit(MAX_SWEEPS);
   for (const row of rows)
-    await lookAfter(ctx, row).catch((cause) => {
-      if (!ctx.signal.aborted) ctx.log("error", "a sweep could not be looked after", { sweep: row.id, cause });
+    await advance(ctx, row).catch((cause) => {
+      if (!ctx.signal.aborted) ctx.log("error", "a sweep could not be advanced", { sweep: row.id, cause });
     });
   return rows.some((row) => row.request.strategy.type === "halving");
 }
 
-/** Looks after sweeps whenever trainings change, until stopped. */
+/** Advances sweeps whenever trainings change, until the returned function is called. */
 export function startSweeps(ctx: Ctx): () => void {
   let stopped = false;
   let halving = false;
   let timer: Timer | null = null;
   let running: Promise<void> = Promise.resolve();
-  const go = () => {
+  const run = () => {
     running = running
       .then(async () => {
-        if (!stopped) halving = await lookAtAll(ctx);
+        if (!stopped) halving = await advanceAll(ctx);
       })
       .catch((cause) => {
-        if (!stopped) ctx.log("error", "sweeps could not be looked after", { cause });
+        if (!stopped) ctx.log("error", "sweeps could not be advanced", { cause });
       });
   };
   const soon = () => {
     if (stopped || timer) return;
     timer = setTimeout(() => {
       timer = null;
-      go();
-    }, LOOK_MS);
+      run();
+    }, ADVANCE_MS);
     timer.unref();
   };
   const offs = [
@@ -223,7 +224,7 @@ export function startSweeps(ctx: Ctx): () => void {
       if (event.state === "running" || event.state === "stopping") soon();
     }),
   ];
-  go();
+  run();
   return () => {
     stopped = true;
     if (timer) clearTimeout(timer);

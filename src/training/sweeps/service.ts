@@ -1,7 +1,4 @@
-/**
- * Sweeps: a training request tried with several values, each trial an ordinary training job. Here they are made, read
- * and cancelled.
- */
+/** Creates, reads and cancels sweeps: one training request with varied values, each trial an ordinary training job. */
 import { and, asc, desc, eq, inArray, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
@@ -15,12 +12,12 @@ import { newId } from "../../lib/ids.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
 import { planSweep } from "./plan.ts";
 
-/** Trials of a sweep that are over, whatever came of them. */
-const OVER: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled", "refused"];
+/** Final states of a trial. */
+const ENDED: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled", "refused"];
 
 /**
- * Starts a sweep: its trials are stored, and join the queue `parallel` at a time.
- * @throws AppError as planning does, and `quota_exceeded`
+ * Starts a sweep: stores its trials, which join the queue `parallel` at a time.
+ * @throws AppError like `planSweep`, and `quota_exceeded`
  */
 export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<SweepView> {
   const plan = await planSweep(ctx, actor, body);
@@ -65,7 +62,7 @@ async function rowOf(ctx: Ctx, actor: Actor, id: string): Promise<SweepRow> {
   return row;
 }
 
-/** The better end of scores first; trials without one last. */
+/** Orders by score, best first; trials without a score come last. */
 export const byScore =
   (direction: "min" | "max") =>
   (a: { score: number | null }, b: { score: number | null }): number =>
@@ -83,7 +80,7 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     .where(eq(trial.sweepId, row.id))
     .orderBy(asc(trial.number));
   const { request } = row;
-  const now = await newestScores(
+  const scores = await newestScores(
     ctx,
     rows.flatMap(({ trial: one }) => (one.state === "running" && one.jobId ? [one.jobId] : [])),
     request.metric,
@@ -106,14 +103,14 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
       model,
       step: progress.step ?? null,
       total_steps: progress.total_steps ?? null,
-      score: one.score ?? now.get(one.jobId ?? "") ?? null,
+      score: one.score ?? scores.get(one.jobId ?? "") ?? null,
       seconds: usage ? usage.durationMs / 1000 : null,
       cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
       rungs: one.rungs,
       decisions: one.decisions,
     };
   });
-  const whole = trials.filter((one) => one.state === "succeeded" && one.score !== null);
+  const completed = trials.filter((one) => one.state === "succeeded" && one.score !== null);
   const seconds = (ms: number) => Math.floor(ms / 1000);
   return {
     object: "sweep",
@@ -129,10 +126,10 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     parallel: request.parallel,
     counts: {
       trials: trials.length,
-      ended: trials.filter((one) => OVER.includes(one.state)).length,
+      ended: trials.filter((one) => ENDED.includes(one.state)).length,
       succeeded: trials.filter((one) => one.state === "succeeded").length,
     },
-    best: whole.sort(byScore(request.direction))[0]?.number ?? null,
+    best: completed.sort(byScore(request.direction))[0]?.number ?? null,
     trials,
     created_by: row.createdBy,
     created_at: seconds(row.createdAt),
@@ -140,7 +137,7 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
   };
 }
 
-/** The metric of jobs as they reported it last. */
+/** The last reported value of a metric, by job. */
 async function newestScores(ctx: Ctx, jobs: string[], metric: string): Promise<Map<string, number>> {
   if (jobs.length === 0) return new Map();
   const found = await ctx.db.all<{ job: string; value: number | null }>(sql`
@@ -153,7 +150,7 @@ export async function getSweep(ctx: Ctx, actor: Actor, id: string): Promise<Swee
   return view(ctx, actor, await rowOf(ctx, actor, id));
 }
 
-/** Sweeps, newest first; one more than `limit` to tell whether there is another page. */
+/** Sweeps, newest first; one more than `limit` shows that there is another page. */
 export async function listSweeps(
   ctx: Ctx,
   actor: Actor,
@@ -176,7 +173,7 @@ export async function listSweeps(
 }
 
 /**
- * Cancels what has not ended: waiting trials at once, jobs at work as cancelling a job does. What was saved stays.
+ * Cancels all trials that have not ended: waiting ones at once, running ones like any job. Saved checkpoints stay.
  * @throws AppError `sweep_ended`
  */
 export async function cancelSweep(ctx: Ctx, actor: Actor, id: string): Promise<SweepView> {
@@ -188,10 +185,10 @@ export async function cancelSweep(ctx: Ctx, actor: Actor, id: string): Promise<S
       .where(and(eq(sweep.id, id), eq(sweep.state, "running")))
       .returning({ id: sweep.id });
     if (stopped.length === 0)
-      throw new AppError("invalid", "sweep_ended", `Sweep ${id} is ${row.state}: there is nothing to cancel.`);
+      throw new AppError("invalid", "sweep_ended", `Sweep ${id} is ${row.state} and can no longer be canceled.`);
     await tx
       .update(trial)
-      .set({ state: "cancelled", reason: "The sweep was cancelled before it began." })
+      .set({ state: "cancelled", reason: "The sweep was canceled before this trial started." })
       .where(and(eq(trial.sweepId, id), inArray(trial.state, ["waiting"])));
     await audit(tx, ctx, actor, "sweep.cancel", id, { name: row.name });
   });

@@ -1,7 +1,7 @@
-/** Which values a sweep tries: the grid, or draws that depend on the seed alone. Pure. */
+/** The values of a sweep's trials: a grid, or random draws that depend only on the seed. Pure. */
 import type { Space, Strategy, TrialValue, TrialValues, ValueRange } from "../../contract/sweep.ts";
 
-/** Fields whose numbers may have a fraction; all others are whole. */
+/** Fields with fractional numbers; all other fields are whole numbers. */
 const FRACTIONS = new Set([
   "learning_rate",
   "learning_rate_multiplier",
@@ -18,10 +18,10 @@ const FRACTIONS = new Set([
   "weight_decay",
   "max_grad_norm",
 ]);
-/** Draws of a value that was drawn before are drawn again, at most so often. */
+/** Draws per trial before a space without further combinations is given up. */
 const DRAWS = 50;
 
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
+/** Numbers in [0, 1) that depend only on the seed (mulberry32). */
 function generator(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -32,22 +32,20 @@ function generator(seed: number): () => number {
   };
 }
 
-/**
- * The number at `share` of a range, 0 = its beginning; with four digits, which is as much as anybody can tell apart.
- */
+/** The number at `share` (0 to 1) of a range, rounded to four significant digits. */
 function within(field: string, { min, max, scale }: ValueRange, share: number): number {
   const value = scale === "log" ? min * (max / min) ** share : min + (max - min) * share;
   return FRACTIONS.has(field) ? Number(value.toPrecision(4)) : Math.round(value);
 }
 
-/** Every value of a field that a grid tries, each once. */
+/** The distinct values of a field in a grid. */
 function gridValues(field: string, values: Space[string]): TrialValue[] {
   if (Array.isArray(values)) return [...new Set(values)];
   const last = Math.max(1, values.points - 1);
   return [...new Set(Array.from({ length: values.points }, (_, n) => within(field, values, n / last)))];
 }
 
-/** How many trials a grid has, before it is made. */
+/** Number of trials in a grid, without building it. */
 export const gridSize = (space: Space): number =>
   Object.entries(space).reduce((product, [field, values]) => product * gridValues(field, values).length, 1);
 
@@ -78,6 +76,6 @@ function drawn(space: Space, trials: number, seed: number): TrialValues[] {
   return [...made.values()];
 }
 
-/** The trials of a sweep in their order, each combination once; fewer than asked for where a space has no more. */
+/** The trials of a sweep in order, each combination once. A small space may have fewer than requested. */
 export const trialsOf = (space: Space, strategy: Strategy): TrialValues[] =>
   strategy.type === "grid" ? grid(space) : drawn(space, strategy.trials, strategy.seed);

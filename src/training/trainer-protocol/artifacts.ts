@@ -1,55 +1,34 @@
 /**
- * Artifacts: files a trainer uploads in resumable parts; checked, hashed, and made to count by a manifest that is
- * written last.
+ * Artifacts: files that a trainer uploads in resumable parts. They are checked and hashed, and become valid when the
+ * manifest is written last.
  */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
 import type { FileEntry } from "../../contract/spec.ts";
-import type { ArtifactCompleted, ArtifactOpened } from "../../contract/trainer.ts";
-import type { Ctx } from "../../ctx.ts";
+import type { ArtifactCompleted, ArtifactOpen, ArtifactOpened } from "../../contract/trainer.ts";
+import { type Ctx, perContext } from "../../ctx.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { isSafePath, manifestHash, sha256File } from "../../lib/disk/manifest.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { newId } from "../../lib/ids.ts";
+import { createInTurn } from "../../lib/in-turn.ts";
 import { addCheckpoint, artifactDir } from "../../models/tuned/service.ts";
 import { addEvent } from "../metrics/events.ts";
 import { badFile, contentProblem, headProblem, KINDS_TEXT, kindOf } from "./content.ts";
 import { removeDirectory, removeFile, sizeOf, syncTree, writeManifest, writePart } from "./disk.ts";
+import { OpenRequest } from "./model.ts";
 import { prune } from "./prune.ts";
 import type { Trainer } from "./token.ts";
 
 type ArtifactRow = typeof artifact.$inferSelect;
 
 const MANIFEST = "manifest.json";
-const MAX_FILES = 200;
-const MAX_FILE_BYTES = 256 * 1024 ** 3;
-/** Artifacts of one attempt that may be open at once. */
+/** Most open artifacts of an attempt. */
 const MAX_OPEN = 8;
-
-const measured = v.union([v.pipe(v.number(), v.finite()), v.picklist(["NaN", "Infinity", "-Infinity"])]);
-const OpenSchema = v.object({
-  kind: v.picklist(["checkpoint", "adapter", "model", "merged", "gguf", "report"]),
-  step: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-  metrics: v.pipe(
-    v.record(v.pipe(v.string(), v.maxLength(200)), measured),
-    v.check((metrics) => Object.keys(metrics).length <= 500, "at most 500 metrics"),
-  ),
-  files: v.pipe(
-    v.array(
-      v.object({
-        path: v.pipe(v.string(), v.maxLength(500)),
-        size: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_FILE_BYTES)),
-        sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-      }),
-    ),
-    v.minLength(1),
-    v.maxLength(MAX_FILES),
-  ),
-});
 
 function checkList(kind: string, files: FileEntry[]): void {
   const seen = new Set<string>();
@@ -57,18 +36,18 @@ function checkList(kind: string, files: FileEntry[]): void {
     if (!isSafePath(path) || path.split("/").some((segment) => segment.startsWith(".")))
       throw badFile(
         path.slice(0, 200),
-        "a path is made of plain names ([A-Za-z0-9._-], not beginning with a dot)",
+        "a path consists of plain names ([A-Za-z0-9._-], not starting with a dot)",
         "bad_path",
       );
-    if (!kindOf(path)) throw badFile(path, `only ${KINDS_TEXT} files are taken`);
-    if (path.toLowerCase() === MANIFEST) throw badFile(path, "this name is kept for the server's own list of files");
-    if (seen.has(path.toLowerCase())) throw badFile(path, "named twice");
+    if (!kindOf(path)) throw badFile(path, `only ${KINDS_TEXT} files are accepted`);
+    if (path.toLowerCase() === MANIFEST) throw badFile(path, "this name is reserved for the server's manifest");
+    if (seen.has(path.toLowerCase())) throw badFile(path, "listed twice");
     seen.add(path.toLowerCase());
-    if (size === 0 && kindOf(path) !== "text" && kindOf(path) !== "jsonl") throw badFile(path, "an empty file");
+    if (size === 0 && kindOf(path) !== "text" && kindOf(path) !== "jsonl") throw badFile(path, "the file is empty");
   }
   for (const path of seen)
     for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1))
-      if (seen.has(path.slice(0, at))) throw badFile(path, "lies under the name of another file");
+      if (seen.has(path.slice(0, at))) throw badFile(path, "the path is below another file");
   const weights = files.some((file) => kindOf(file.path) === (kind === "gguf" ? "gguf" : "safetensors"));
   if (kind !== "report" && !weights)
     throw new AppError("unprocessable", "no_weights", `An artifact of kind ${kind} needs a file with weights.`, {
@@ -86,33 +65,41 @@ async function offsets(ctx: Ctx, row: ArtifactRow): Promise<ArtifactOpened["file
   );
 }
 
-/** Artifacts being opened, by attempt: one at a time, so that a repeated request finds the first one's row. */
-const turns = new Map<string, Promise<unknown>>();
+/** Requests about the same artifact run one at a time, so that a repeated request finds the rows of the first. */
+const inTurnOf = perContext(createInTurn);
 
-async function inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-  const before = turns.get(key) ?? Promise.resolve();
-  const mine = before.catch(() => {}).then(work);
-  turns.set(key, mine);
-  try {
-    return await mine;
-  } finally {
-    if (turns.get(key) === mine) turns.delete(key);
-  }
-}
-
-/** Opens an artifact, or finds the same one again. @throws AppError 400, 422 (paths, kinds), 507 */
-export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): Promise<ArtifactOpened> {
-  const parsed = v.safeParse(OpenSchema, body);
+/** The request as a list of fields. @throws AppError 400 with the field, 422 (paths, kinds) */
+function readOpen(body: unknown): ArtifactOpen {
+  const parsed = v.safeParse(OpenRequest, body);
   if (!parsed.success) {
     const param = v.getDotPath(parsed.issues[0]);
     throw new AppError("invalid", "invalid_value", `Invalid '${param ?? "body"}': ${parsed.issues[0].message}`, {
       param,
     });
   }
-  const { kind, step, metrics, files } = parsed.output;
-  checkList(kind, files);
+  checkList(parsed.output.kind, parsed.output.files);
+  return parsed.output;
+}
+
+/** @throws AppError `disk_full` (507), `too_many_uploads` (429) */
+async function requireSpace(ctx: Ctx, attemptId: string, bytes: number): Promise<void> {
+  requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes, bytes);
+  const open = await ctx.db
+    .select({ id: artifact.id })
+    .from(artifact)
+    .where(and(eq(artifact.attemptId, attemptId), eq(artifact.status, "uploading")))
+    .limit(MAX_OPEN);
+  if (open.length >= MAX_OPEN)
+    throw new AppError("rate_limited", "too_many_uploads", `Complete one of the ${MAX_OPEN} open artifacts first.`, {
+      retryAfterS: 5,
+    });
+}
+
+/** Opens an artifact, or returns the same one again. @throws AppError 400, 422 (paths, kinds), 429, 507 */
+export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): Promise<ArtifactOpened> {
+  const { kind, step, metrics, files } = readOpen(body);
   const { id: attemptId, jobId, org } = trainer;
-  return inTurn(attemptId, async () => {
+  return inTurnOf(ctx)(attemptId, async () => {
     const hash = manifestHash(files);
     const own = and(eq(artifact.attemptId, attemptId), eq(artifact.kind, kind), eq(artifact.step, step));
     const [same] = await ctx.db
@@ -124,16 +111,7 @@ export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): P
       return { artifact_id: same.id, complete: same.status === "complete", files: await offsets(ctx, same) };
 
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
-    requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes, bytes);
-    const open = await ctx.db
-      .select({ id: artifact.id })
-      .from(artifact)
-      .where(and(eq(artifact.attemptId, attemptId), eq(artifact.status, "uploading")))
-      .limit(MAX_OPEN);
-    if (open.length >= MAX_OPEN)
-      throw new AppError("rate_limited", "too_many_uploads", `Complete one of the ${MAX_OPEN} open artifacts first.`, {
-        retryAfterS: 5,
-      });
+    await requireSpace(ctx, attemptId, bytes);
     const row: ArtifactRow = {
       id: newId("artifact"),
       org,
@@ -151,7 +129,7 @@ export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): P
     };
     await mkdir(artifactDir(ctx, row.id), { recursive: true, mode: 0o700 });
     await ctx.write(async (tx) => {
-      // One that was pruned or found damaged makes room for its own repetition.
+      // A repeated upload replaces an artifact that was pruned or found damaged.
       if (same) await tx.delete(artifact).where(eq(artifact.id, same.id));
       await tx.insert(artifact).values(row);
     });
@@ -170,11 +148,11 @@ async function ownArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<Arti
   return row;
 }
 
-/** A part that does not begin where the file ends; the answer's `offset` says where that is. */
+/** A part that does not start at the end of the file. The answer has the current size as `offset`. */
 export class WrongOffset extends AppError {
   readonly offset: number;
   constructor(offset: number) {
-    super("conflict", "wrong_offset", `The file has ${offset} bytes so far; send the part that begins there.`, {
+    super("conflict", "wrong_offset", `The file has ${offset} bytes so far. Send the part that starts there.`, {
       param: "offset",
     });
     this.offset = offset;
@@ -182,8 +160,8 @@ export class WrongOffset extends AppError {
 }
 
 /**
- * Appends a part to a file. The first part must look like what the file's name says.
- * @returns the size of the file now
+ * Appends a part to a file. The first part must match the file's extension.
+ * @returns the new size of the file
  * @throws WrongOffset (409), AppError 404, 413 (longer than declared), 422, 507
  */
 export async function putPart(
@@ -199,17 +177,15 @@ export async function putPart(
   if (!entry) throw notFound("artifact_file", path.slice(0, 200));
   if (row.status === "complete") throw new WrongOffset(entry.size);
   const target = join(artifactDir(ctx, id), entry.path);
-  return inTurn(`${id}/${path}`, async () => {
+  return inTurnOf(ctx)(`${id}/${path}`, async () => {
     const have = await sizeOf(target);
     if (offset !== have) throw new WrongOffset(have);
     if (offset + bytes.byteLength > entry.size)
       throw new AppError(
         "too_large",
         "file_too_long",
-        `${path} was declared with ${entry.size} bytes; this part goes beyond.`,
-        {
-          param: path,
-        },
+        `${path} was declared with ${entry.size} bytes; this part exceeds that.`,
+        { param: path },
       );
     const kind = kindOf(path);
     if (offset === 0 && bytes.byteLength > 0 && kind) {
@@ -223,19 +199,19 @@ export async function putPart(
   });
 }
 
-async function requireWhole(directory: string, file: FileEntry): Promise<void> {
+async function requireComplete(directory: string, file: FileEntry): Promise<void> {
   const target = join(directory, file.path);
   const have = await sizeOf(target);
   if (have !== file.size)
-    throw badFile(file.path, `${have} of ${file.size} bytes have arrived; send the rest first`, "incomplete_file");
+    throw badFile(file.path, `${have} of ${file.size} bytes were received; send the rest first`, "incomplete_file");
   if (file.size === 0) await writePart(target, 0, new Uint8Array());
   const kind = kindOf(file.path);
   const problem =
     (await sha256File(target)) !== file.sha256
-      ? "the bytes that arrived do not have the declared sha256; send the file again"
+      ? "the received bytes do not match the declared sha256; send the file again"
       : kind && (await contentProblem(target, kind, file.size));
   if (!problem) return;
-  // The next upload of this file begins anew.
+  // The next upload of this file starts at 0.
   await removeFile(target);
   throw badFile(file.path, problem);
 }
@@ -245,17 +221,47 @@ async function reply(db: Db, row: ArtifactRow): Promise<ArtifactCompleted> {
   return { artifact_id: row.id, checkpoint_id: point?.id ?? null, model: point?.model ?? null };
 }
 
+/** Marks an artifact as complete, with its checkpoint and event, in one transaction. */
+function storeCompleted(ctx: Ctx, trainer: Trainer, row: ArtifactRow): Promise<ArtifactCompleted> {
+  const { spec, org, jobId } = trainer;
+  const now = ctx.clock.now();
+  return ctx.write(async (tx) => {
+    await tx.update(artifact).set({ status: "complete", completedAt: now }).where(eq(artifact.id, row.id));
+    if (row.kind !== "checkpoint" || spec.kind !== "train") return reply(tx, row);
+    const { step, metrics } = row;
+    const point = await addCheckpoint(tx, {
+      jobId,
+      org,
+      artifactId: row.id,
+      step,
+      metrics,
+      model: spec.output_model,
+      at: now,
+    });
+    await addEvent(tx, {
+      jobId,
+      attemptId: trainer.id,
+      type: "checkpoint",
+      step,
+      message: `Checkpoint of step ${step} saved`,
+      data: { checkpoint_id: point.id, model: point.model, bytes: row.bytes },
+      at: now,
+    });
+    return { artifact_id: row.id, checkpoint_id: point.id, model: point.model };
+  });
+}
+
 /**
- * Makes an artifact count: every file is hashed and looked into, then the manifest is written, then the rows. Repeating
- * it answers the same.
+ * Completes an artifact: checks and hashes every file, then writes the manifest, then the rows. Repeating it returns
+ * the same answer.
  * @throws AppError 404, 422 naming the file, 507
  */
 export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<ArtifactCompleted> {
-  return inTurn(id, async () => {
+  return inTurnOf(ctx)(id, async () => {
     const row = await ownArtifact(ctx, trainer, id);
     if (row.status === "complete") return reply(ctx.db, row);
     const directory = artifactDir(ctx, id);
-    for (const file of row.files) await requireWhole(directory, file);
+    for (const file of row.files) await requireComplete(directory, file);
     await syncTree(directory, row.files);
     await writeManifest(join(directory, MANIFEST), {
       version: 1,
@@ -268,32 +274,8 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       manifest_hash: row.manifestHash,
     });
     ctx.failPoint("artifact.checked");
+    const done = await storeCompleted(ctx, trainer, row);
     const { spec, org, jobId } = trainer;
-    const now = ctx.clock.now();
-    const done = await ctx.write(async (tx) => {
-      await tx.update(artifact).set({ status: "complete", completedAt: now }).where(eq(artifact.id, id));
-      if (row.kind !== "checkpoint" || spec.kind !== "train") return reply(tx, row);
-      const { step, metrics } = row;
-      const point = await addCheckpoint(tx, {
-        jobId,
-        org,
-        artifactId: id,
-        step,
-        metrics,
-        model: spec.output_model,
-        at: now,
-      });
-      await addEvent(tx, {
-        jobId,
-        attemptId: trainer.id,
-        type: "checkpoint",
-        step,
-        message: `Checkpoint of step ${step} saved`,
-        data: { checkpoint_id: point.id, model: point.model, bytes: row.bytes },
-        at: now,
-      });
-      return { artifact_id: id, checkpoint_id: point.id, model: point.model };
-    });
     if (done.checkpoint_id) {
       ctx.bus.emit("checkpoint.added", { org, jobId, checkpointId: done.checkpoint_id, step: row.step });
       if (spec.kind === "train")

@@ -1,10 +1,10 @@
-/** Reads the bodies of trainers: parts of artifacts as bytes, everything else as JSON. */
+/** Reads request bodies of trainers: parts of artifacts as bytes, everything else as JSON. */
 import { MAX_PART_BYTES } from "../../contract/trainer.ts";
 import { AppError } from "../../errors.ts";
 import * as body from "../../lib/body.ts";
 import { parseJson } from "../../lib/text/json.ts";
 
-/** A row of a dataset may be nested 100 levels deep, and trainers send rows back inside their own objects. */
+/** Rows of a dataset may be nested 100 levels deep, and trainers send them inside their own objects. */
 const MAX_DEPTH = 128;
 
 /** The whole body as bytes. @throws AppError `body_too_large` (413) */
@@ -13,7 +13,7 @@ export function readBytes(request: Request, max = MAX_PART_BYTES): Promise<Uint8
 }
 
 /**
- * The body as JSON. What a tokenizer broke in it (half a surrogate pair, NUL) is U+FFFD.
+ * The body as JSON. Characters that a tokenizer has split (half a surrogate pair) and NUL become U+FFFD.
  * @throws AppError `body_not_json`, `body_too_deep` (400), `body_too_large` (413), `wrong_content_type` (415)
  */
 export async function readJson(request: Request, max = MAX_PART_BYTES): Promise<unknown> {

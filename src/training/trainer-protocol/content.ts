@@ -1,6 +1,6 @@
 /**
- * Looks into uploaded files before they count: safetensors, JSON, JSONL, GGUF and plain text, and nothing that could
- * run. Nothing is ever unpickled.
+ * Checks uploaded files before they count: safetensors, JSON, JSONL, GGUF and plain text. Executable content is refused
+ * and nothing is ever unpickled.
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { AppError } from "../../errors.ts";
@@ -8,7 +8,7 @@ import { AppError } from "../../errors.ts";
 type FileKind = "safetensors" | "json" | "jsonl" | "gguf" | "text";
 
 const MiB = 1024 ** 2;
-/** Largest file of each kind that is read as a whole or line by line. */
+/** Limits in bytes for content that is read into memory. */
 const MAX_JSON = 64 * MiB;
 const MAX_TEXT = 16 * MiB;
 const MAX_LINE = 16 * MiB;
@@ -24,19 +24,19 @@ const KINDS: Record<string, FileKind> = {
   jinja: "text",
 };
 
-/** The kind a path's ending stands for; null when files of that kind are not taken. */
+/** The kind of a file by its extension; null when such files are not accepted. */
 export function kindOf(path: string): FileKind | null {
   return KINDS[/\.([a-z0-9]+)$/.exec(path)?.[1] ?? ""] ?? null;
 }
 
 export const KINDS_TEXT = `.${Object.keys(KINDS).join(", .")}`;
 
-/** The 422 for a file that is not taken; names it. */
+/** The error 422 for a refused file, with its name. */
 export function badFile(path: string, why: string, code = "bad_artifact_file"): AppError {
   return new AppError("unprocessable", code, `${path}: ${why}`, { param: path });
 }
 
-/** Size of an element, in bits, of every type the safetensors format knows. */
+/** Bits per element of every safetensors type. */
 const DTYPE_BITS: Record<string, number> = {
   BOOL: 8,
   U8: 8,
@@ -60,29 +60,26 @@ const DTYPE_BITS: Record<string, number> = {
   U64: 64,
 };
 
-/**
- * What is wrong with the first bytes of a file of this kind; null when nothing is. Told with the first part already.
- */
+/** The problem with the first bytes of a file of this kind, or null. Checked with the first part. */
 export function headProblem(kind: FileKind, head: Uint8Array, size: number): string | null {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const text = (from: number, to: number) => new TextDecoder("latin1").decode(head.subarray(from, to));
-  if (text(0, 2) === "PK") return "this is a zip archive (PyTorch's pickle format among them), which is never taken";
-  if (head[0] === 0x80 && (head[1] ?? 0) >= 2 && (head[1] ?? 0) <= 5)
-    return "this is a Python pickle, which is never taken";
+  if (text(0, 2) === "PK") return "zip archives, including PyTorch's pickle format, are not accepted";
+  if (head[0] === 0x80 && (head[1] ?? 0) >= 2 && (head[1] ?? 0) <= 5) return "Python pickles are not accepted";
   if (kind === "safetensors") {
     if (size < 10 || head.byteLength < 9) return "too short for a safetensors file";
     const length = view.getBigUint64(0, true);
     if (length > BigInt(Math.min(MAX_HEADER, size - 8)))
-      return "not a safetensors file: its header does not fit into it";
-    if (head[8] !== 0x7b) return "not a safetensors file: its header is not JSON";
+      return "not a safetensors file: the header is longer than the file";
+    if (head[8] !== 0x7b) return "not a safetensors file: the header is not JSON";
   }
   if (kind === "gguf") {
     if (head.byteLength < 24 || text(0, 4) !== "GGUF") return "not a GGUF file";
     const version = view.getUint32(4, true);
-    if (version < 2 || version > 3) return `GGUF version ${version} is not known`;
+    if (version < 2 || version > 3) return `GGUF version ${version} is not supported`;
   }
   if ((kind === "json" || kind === "jsonl" || kind === "text") && head.includes(0))
-    return "it holds zero bytes, so it is no text";
+    return "not a text file: it contains zero bytes";
   return null;
 }
 
@@ -101,9 +98,9 @@ function parse(bytes: Uint8Array): unknown {
   return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
 }
 
-/** Tensors must lie one after the other, without gap or overlap, and fill the file to its last byte. */
+/** Tensors must follow one another without gaps or overlaps, and fill the file to its last byte. */
 function tensorProblem(header: unknown, dataBytes: number): string | null {
-  if (typeof header !== "object" || header === null || Array.isArray(header)) return "its header is not an object";
+  if (typeof header !== "object" || header === null || Array.isArray(header)) return "the header is not an object";
   const spans: { name: string; from: number; to: number }[] = [];
   for (const [name, entry] of Object.entries(header as Record<string, unknown>)) {
     if (name === "__metadata__") continue;
@@ -112,13 +109,12 @@ function tensorProblem(header: unknown, dataBytes: number): string | null {
     if (bits === undefined) return `tensor ${name.slice(0, 100)} has an unknown type`;
     const dims = Array.isArray(shape) ? shape : null;
     if (!dims?.every((one) => Number.isSafeInteger(one) && one >= 0))
-      return `tensor ${name.slice(0, 100)} has no shape`;
+      return `tensor ${name.slice(0, 100)} has no valid shape`;
     const [from, to] = Array.isArray(offsets) ? offsets : [];
     if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to) || from < 0 || to < from || to > dataBytes)
-      return `tensor ${name.slice(0, 100)} lies outside the file`;
+      return `tensor ${name.slice(0, 100)} is outside the file`;
     const bytes = (dims.reduce((product: number, one: number) => product * one, 1) * bits) / 8;
-    if (bytes !== to - from)
-      return `tensor ${name.slice(0, 100)} has ${to - from} bytes where its shape needs ${bytes}`;
+    if (bytes !== to - from) return `tensor ${name.slice(0, 100)} has ${to - from} bytes, but its shape needs ${bytes}`;
     spans.push({ name, from, to });
   }
   spans.sort((a, b) => a.from - b.from || a.to - b.to);
@@ -127,7 +123,7 @@ function tensorProblem(header: unknown, dataBytes: number): string | null {
     if (span.from !== end) return `tensor ${span.name.slice(0, 100)} leaves a gap or overlaps another`;
     end = span.to;
   }
-  return end === dataBytes ? null : `${dataBytes - end} bytes at its end belong to no tensor`;
+  return end === dataBytes ? null : `${dataBytes - end} bytes at the end belong to no tensor`;
 }
 
 async function linesProblem(file: FileHandle, size: number): Promise<string | null> {
@@ -160,8 +156,8 @@ async function linesProblem(file: FileHandle, size: number): Promise<string | nu
 }
 
 /**
- * What is wrong with a whole file on disk, in words; null when its content is what its name says.
- * Memory: the header of safetensors, one line of JSONL, all of JSON and text (bounded).
+ * The problem with a complete file on disk; null when its content matches its extension. Reads into memory the header
+ * of safetensors, one line of JSONL, or all of a JSON or text file (bounded).
  */
 export async function contentProblem(path: string, kind: FileKind, size: number): Promise<string | null> {
   const file = await open(path, "r");
@@ -176,15 +172,15 @@ export async function contentProblem(path: string, kind: FileKind, size: number)
     if (kind === "jsonl") return await linesProblem(file, size);
     if (kind === "gguf") return null;
     const max = kind === "json" ? MAX_JSON : MAX_TEXT;
-    if (size > max) return `larger than ${max} bytes, the most that is read of such a file`;
+    if (size > max) return `larger than ${max} bytes, the limit for such a file`;
     const bytes = await readAt(file, size, 0);
     if (kind === "json") parse(bytes);
-    else if (bytes.includes(0)) return "it holds zero bytes, so it is no text";
+    else if (bytes.includes(0)) return "not a text file: it contains zero bytes";
     else new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     return null;
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof RangeError) return "it is not valid JSON";
-    if (error instanceof TypeError) return "it is not valid UTF-8";
+    if (error instanceof SyntaxError || error instanceof RangeError) return "not valid JSON";
+    if (error instanceof TypeError) return "not valid UTF-8";
     throw error;
   } finally {
     await file.close();

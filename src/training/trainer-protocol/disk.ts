@@ -1,6 +1,6 @@
 /**
- * Writing uploads to disk so that a power cut, a full disk or a killed server leaves nothing half-done that looks
- * whole.
+ * Writes uploads to disk so that a power failure, a full disk or a killed server leaves no incomplete file that looks
+ * complete.
  */
 import { type FileHandle, open, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -8,7 +8,7 @@ import { writeFailure } from "../../lib/disk/reserve.ts";
 
 const codeOf = (error: unknown) => (error as { code?: string } | null)?.code ?? "";
 
-/** Size of a file in bytes; 0 when there is none. */
+/** Size of a file in bytes; 0 when it does not exist. */
 export async function sizeOf(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
@@ -26,7 +26,7 @@ async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): 
 }
 
 /**
- * Writes a part at `offset`; what was written of a part that fails is taken back.
+ * Writes a part at `offset`. When that fails, the file is truncated to `offset`.
  * @throws AppError `disk_full` (507)
  */
 export async function writePart(path: string, offset: number, bytes: Uint8Array): Promise<void> {
@@ -55,7 +55,7 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** Waits until every file, and every directory naming one, is on disk. */
+/** Waits until all files and their directories are on disk. */
 export async function syncTree(root: string, files: readonly { path: string }[]): Promise<void> {
   const directories = new Set([root]);
   for (const { path } of files) {
@@ -66,7 +66,8 @@ export async function syncTree(root: string, files: readonly { path: string }[])
 }
 
 /**
- * Writes JSON under a temporary name, waits for the disk, then gives it its name. @throws AppError `disk_full` (507)
+ * Writes JSON to a temporary file, waits for the disk, then renames it.
+ * @throws AppError `disk_full` (507)
  */
 export async function writeManifest(path: string, value: unknown): Promise<void> {
   const draft = `${path}.tmp`;
@@ -86,12 +87,12 @@ export async function writeManifest(path: string, value: unknown): Promise<void>
   }
 }
 
-/** Removes a file if it is there. */
+/** Removes a file, if it exists. */
 export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
-/** Removes a directory with all it holds, if it is there. */
+/** Removes a directory with its content, if it exists. */
 export async function removeDirectory(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }

@@ -1,12 +1,9 @@
-/**
- * Checks event batches of trainers by hand-written tests rather than a schema library: they are the hottest input of
- * the server.
- */
+/** Checks event batches of trainers with hand-written code, because they are the server's most frequent requests. */
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import { AppError } from "../../errors.ts";
 import { isEngineAddress } from "../../lib/upstream.ts";
 
-/** Events of one request; the body limit alone would let a million empty ones through. */
+/** Most events of one request. The body limit alone would allow a million empty ones. */
 const MAX_EVENTS = 20_000;
 const MAX_KEYS = 500;
 const MAX_STEP = 2 ** 48;
@@ -19,9 +16,9 @@ const text =
   (value) =>
     typeof value === "string" && value.length <= max;
 const oneOf =
-  (...words: string[]): Check =>
+  (...options: string[]): Check =>
   (value) =>
-    words.includes(value as string);
+    options.includes(value as string);
 const number: Check = (value) => typeof value === "number" && Number.isFinite(value);
 const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MAX_STEP;
 const flag: Check = (value) => typeof value === "boolean";
@@ -42,7 +39,7 @@ const messages: Check = (value) =>
   value.every((one) => object(one) && text(100)(one.role) && maybe(text(MAX_TEXT))(one.content));
 
 const MAX_TEXT = 1 << 20;
-/** Sequences of a first batch. */
+/** Most sequences of a first batch. */
 const MAX_ECHOED = 256;
 const HASH = /^[0-9a-f]{64}$/;
 const KEY = /^[A-Za-z0-9][A-Za-z0-9_./:@ -]{0,199}$/;
@@ -61,7 +58,7 @@ const echoed: Check = (value) =>
   value.length <= MAX_ECHOED &&
   value.every((one) => object(one) && count(one.row_id) && typeof one.hash === "string" && HASH.test(one.hash));
 
-/** Fields of each type of event and what they must be. Fields not named here are let through and ignored. */
+/** Checks for the fields of each type of event. Other fields are ignored. */
 const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
   phase: [
     ["phase", text(100)],
@@ -150,25 +147,27 @@ function bad(param: string, message: string): AppError {
 
 /**
  * The events of a `POST /events` body.
- * @throws AppError `bad_event` naming the event's place and field
+ * @throws AppError `bad_event` with the index and field of the event
  */
 export function readEvents(body: unknown): TrainerEvent[] {
   const events = (body as Fields | null)?.events;
   if (!Array.isArray(events)) throw bad("events", "`events` must be a list.");
   if (events.length > MAX_EVENTS)
-    throw new AppError("too_large", "too_many_events", `At most ${MAX_EVENTS} events a request.`, { param: "events" });
+    throw new AppError("too_large", "too_many_events", `A request may have at most ${MAX_EVENTS} events.`, {
+      param: "events",
+    });
   for (const [index, event] of events.entries()) {
     if (!object(event)) throw bad(`events[${index}]`, `events[${index}] must be an object.`);
     const { seq, at, type } = event as Fields;
     if (!Number.isSafeInteger(seq) || (seq as number) < 1)
-      throw bad(`events[${index}].seq`, `events[${index}].seq must be a whole number from 1.`);
+      throw bad(`events[${index}].seq`, `events[${index}].seq must be a whole number of at least 1.`);
     if (!Number.isSafeInteger(at)) throw bad(`events[${index}].at`, `events[${index}].at must be whole milliseconds.`);
     const fields = Object.hasOwn(TYPES, String(type)) ? TYPES[type as TrainerEvent["type"]] : undefined;
     if (!fields)
       throw bad(`events[${index}].type`, `events[${index}].type is not one of ${Object.keys(TYPES).join(", ")}.`);
     for (const [field, check] of fields) {
       if (!check((event as Fields)[field]))
-        throw bad(`events[${index}].${field}`, `events[${index}].${field} is not what a ${type} event needs.`);
+        throw bad(`events[${index}].${field}`, `events[${index}].${field} is not valid in an event of type ${type}.`);
     }
   }
   return events as TrainerEvent[];

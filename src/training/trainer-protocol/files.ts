@@ -1,4 +1,4 @@
-/** Sends files of the server's own choosing, with HTTP ranges so that a broken download goes on where it stopped. */
+/** Sends files with HTTP ranges, so that an interrupted download can resume. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { notFound } from "../../errors.ts";
@@ -9,9 +9,7 @@ interface Span {
   to: number;
 }
 
-/**
- * One byte range of a header against a size; null for no (or an unusable form of) range, `bad` when it lies outside.
- */
+/** The byte range of a `Range` header; null without a supported range, `bad` when it is outside the file. */
 function rangeOf(header: string | null, size: number): Span | "bad" | null {
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "");
   if (!match || (!match[1] && !match[2])) return null;
@@ -33,7 +31,7 @@ async function* pieces(files: { path: string; size: number }[], span: Span): Asy
 }
 
 /**
- * An answer with the content of `paths`, one after the other.
+ * A response with the concatenated content of `paths`.
  * @throws AppError `file_not_found` when one is missing
  */
 export async function fileResponse(request: Request, paths: string[], type: string): Promise<Response> {

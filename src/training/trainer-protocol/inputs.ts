@@ -1,11 +1,8 @@
-/**
- * What a trainer reads besides its spec: model and adapter files by input name, the checkpoint to go on from, and the
- * rows of its data.
- */
+/** What a trainer reads: its spec, model and adapter files by input name, the checkpoint to resume, and its data. */
 import { eq } from "drizzle-orm";
 import type { FileEntry, JobSpec } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
-import type { Ctx } from "../../ctx.ts";
+import { type Ctx, perContext } from "../../ctx.ts";
 import { splitPath } from "../../data/datasets/service.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
@@ -15,10 +12,10 @@ import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
 import { artifactDir, newestCheckpoint } from "../../models/tuned/service.ts";
 import type { Trainer } from "./token.ts";
 
-/** Seconds between signs of life, and events of one batch, as told to trainers. */
+/** Seconds between heartbeats, and most events of one batch, as reported to trainers. */
 const HEARTBEAT_S = 15;
 const MAX_BATCH_EVENTS = 1000;
-/** Files of a checkpoint that only going on with training needs. */
+/** Files of a checkpoint that are needed only to resume training. */
 const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state.json", "best.safetensors"]);
 
 interface Input {
@@ -26,10 +23,7 @@ interface Input {
   files: FileEntry[];
 }
 
-/**
- * Whether the trainer reads the server's files in place; a container is shown models and adapters, and fetches the
- * rest.
- */
+/** Whether the trainer reads the server's files in place. A container has models and adapters mounted, nothing else. */
 async function reachOf(ctx: Ctx, trainer: Trainer): Promise<{ inputs: boolean; resume: boolean }> {
   const plugin = ctx.compute.get(trainer.provider)?.plugin;
   const [row] = await ctx.db.select({ offer: attempt.offer }).from(attempt).where(eq(attempt.id, trainer.id)).limit(1);
@@ -43,13 +37,13 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
     throw new AppError(
       "invalid",
       "base_model_missing",
-      `The base model ${spec.base_model.id} is no longer installed. Install it again and start the job anew.`,
+      `The base model ${spec.base_model.id} is no longer installed. Install it again and create the job again.`,
     );
   if (row.hash !== spec.base_model.hash)
     throw new AppError(
       "invalid",
       "base_model_changed",
-      `The base model ${spec.base_model.id} was replaced by another revision after this job was made. Start the job anew.`,
+      `The base model ${spec.base_model.id} was replaced by another revision after this job was created. Create the job again.`,
     );
   return { directory: baseModelDir(ctx, row.id), files: row.files };
 }
@@ -57,17 +51,14 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
 async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, artifactId)).limit(1);
   if (row?.status !== "complete" || row.org !== trainer.org)
-    throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} are no longer there.`);
+    throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} no longer exist.`);
   return {
     directory: artifactDir(ctx, row.id),
     files: row.files.filter((file) => !RESUME_ONLY.has(file.path)),
   };
 }
 
-/**
- * The inputs of a job by name: `base`, and `start` (train), `adapter` (evaluate, export) or the names its spec gives
- * (serve).
- */
+/** A job's inputs by name: `base`, and `start` (train), `adapter` (evaluate, export) or names of its spec (serve). */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
@@ -88,8 +79,8 @@ interface Resume extends Input {
   step: number;
 }
 
-/** The checkpoint each attempt was told to go on from: found once, since finding one reads and hashes all of it. */
-const told = lruOf<Resume>(1000);
+/** The checkpoint that each attempt resumes, cached because finding one reads and hashes all of it. */
+const resumes = perContext(() => lruOf<Resume>(1000));
 
 async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   if (trainer.kind !== "train") return null;
@@ -98,13 +89,11 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
   if (!row) return null;
   const resume = { checkpointId: newest.id, step: newest.step, directory: artifactDir(ctx, row.id), files: row.files };
-  told.set(trainer.id, resume);
+  resumes(ctx).set(trainer.id, resume);
   return resume;
 }
 
-/**
- * The answer to `GET /spec`. Also notes from which step the attempt goes on, so that ingestion drops what lies beyond.
- */
+/** The reply to `GET /spec`. Also stores the step at which the attempt resumes, so that later points are dropped. */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
@@ -135,22 +124,22 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
   };
 }
 
-/** Where one listed file of an input lies; anything not listed does not exist. @throws AppError `input_not_found` */
+/** The path of a listed file of an input. Other files do not exist. @throws AppError `input_not_found` */
 export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<string> {
-  const resume = name === "resume" ? (told.get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
+  const resume = name === "resume" ? (resumes(ctx).get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
   const input = name === "resume" ? resume : (await inputsOf(ctx, trainer)).get(name);
   const file = input?.files.find((one) => one.path === path);
   if (!input || !file) throw notFound("input", `${name}/${path}`.slice(0, 300));
   return `${input.directory}/${file.path}`;
 }
 
-/** Files that together are a split of the job's data, in order. @throws AppError `split_not_found` */
+/** The files of a split of the job's data, in order. @throws AppError `split_not_found` */
 export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] {
   const { spec } = trainer;
   if (spec.kind === "train" || spec.kind === "evaluate") {
     if (split === "train" || split === "holdout") return [splitPath(ctx, spec.dataset.version_id, split)];
     const validation = spec.kind === "train" ? spec.validation : spec.split === "validation" ? spec.dataset : null;
-    // A file given for validation is validated like any other, hold-out split included: here all its rows count.
+    // A validation file is split like any other file, but all its rows are used for validation.
     if (split === "validation" && validation)
       return [splitPath(ctx, validation.version_id, "train"), splitPath(ctx, validation.version_id, "holdout")];
   }

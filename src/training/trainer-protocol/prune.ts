@@ -1,4 +1,4 @@
-/** Makes room: old checkpoints beyond the number to keep. */
+/** Removes old checkpoints beyond the number to keep. */
 import { and, desc, eq, inArray, isNull, ne } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
@@ -8,10 +8,7 @@ import { removeDirectory } from "./disk.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
-/**
- * What checkpoints are compared by, less being better: the loss on hold-out rows, or the reward of the answers to them
- * turned round.
- */
+/** The value that checkpoints are compared by (lower is better): the validation loss, or the negative reward. */
 const lossOf = ({ metrics }: CheckpointRow) => {
   const { "eval/loss": loss, "eval/reward": reward } = metrics;
   if (typeof loss === "number") return loss;
@@ -19,9 +16,9 @@ const lossOf = ({ metrics }: CheckpointRow) => {
 };
 
 /**
- * Drops checkpoints of a job beyond the `keep` newest, files and all. One that a model, endpoint or live job names
- * stays, so does with `best` the one that did best on hold-out rows, and `fresh`, the artifact whose hashes were
- * checked just now: a whole checkpoint always remains.
+ * Removes the checkpoints of a job beyond the `keep` newest, with their files. It keeps checkpoints that a model,
+ * endpoint or live job uses, with `best` the best one on validation rows, and `fresh`, the artifact that was just
+ * verified, so that one valid checkpoint always remains.
  */
 export async function prune(
   ctx: Ctx,
@@ -30,12 +27,12 @@ export async function prune(
 ): Promise<void> {
   const rows = await ctx.db.select().from(checkpoint).where(eq(checkpoint.jobId, jobId)).orderBy(desc(checkpoint.step));
   const lowest = Math.min(...rows.map(lossOf));
-  const stays = (row: (typeof rows)[number]) =>
+  const isKept = (row: (typeof rows)[number]) =>
     row.artifactId === options.fresh || (options.best && Number.isFinite(lowest) && lossOf(row) === lowest);
-  const old = rows.slice(Math.max(1, options.keep)).filter((row) => !stays(row));
+  const old = rows.slice(Math.max(1, options.keep)).filter((row) => !isKept(row));
   const used = old[0] ? await artifactsInUse(ctx, old[0].org, old) : new Set<string>();
   const drop = old.filter((row) => !used.has(row.artifactId));
-  // Files of a checkpoint whose step was saved again: nothing leads to them any more.
+  // Files of checkpoints whose step was saved again, which nothing refers to.
   const orphans = await ctx.db
     .select({ id: artifact.id, org: artifact.org })
     .from(artifact)
@@ -51,8 +48,11 @@ export async function prune(
     )
     .limit(100);
   const named = orphans[0] ? await artifactsInUse(ctx, orphans[0].org, []) : new Set<string>();
-  const gone = [...drop.map((row) => row.artifactId), ...orphans.map((row) => row.id).filter((id) => !named.has(id))];
-  if (gone.length === 0) return;
+  const removed = [
+    ...drop.map((row) => row.artifactId),
+    ...orphans.map((row) => row.id).filter((id) => !named.has(id)),
+  ];
+  if (removed.length === 0) return;
   await ctx.write(async (tx) => {
     if (drop.length > 0)
       await tx.delete(checkpoint).where(
@@ -61,7 +61,7 @@ export async function prune(
           drop.map((row) => row.id),
         ),
       );
-    await tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, gone));
+    await tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, removed));
   });
-  for (const id of gone) await removeDirectory(artifactDir(ctx, id));
+  for (const id of removed) await removeDirectory(artifactDir(ctx, id));
 }

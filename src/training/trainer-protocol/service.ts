@@ -1,5 +1,4 @@
-/** What this room does without being asked: unfinished uploads of attempts that are over are removed. */
-
+/** Removes unfinished uploads of attempts that have ended. */
 import { and, eq, inArray, or } from "drizzle-orm";
 import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -8,7 +7,7 @@ import { artifact } from "../../db/schema/models.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
 import { removeDirectory } from "./disk.ts";
 
-/** Removes unfinished uploads of attempts that have ended: of one job, or of all. Returns how many. */
+/** Removes unfinished uploads of ended attempts, of one job or of all. Returns their number. */
 export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> {
   const rows = await ctx.db
     .select({ id: artifact.id })
@@ -30,12 +29,14 @@ export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> 
   return ids.length;
 }
 
-/** Sweeps once now, and a job's uploads whenever its state changes. Returns the function that stops it. */
+/** Cleans up all jobs now, and a job whenever its state changes, until the returned function is called. */
 export function startTrainers(ctx: Ctx): () => void {
-  const sweep = (jobId?: string) =>
-    void dropUnfinished(ctx, jobId).catch((cause) => ctx.log("error", "unfinished uploads not removed", { cause }));
-  sweep();
+  const cleanUp = (jobId?: string) =>
+    void dropUnfinished(ctx, jobId).catch((cause) =>
+      ctx.log("error", "unfinished uploads could not be removed", { cause }),
+    );
+  cleanUp();
   return ctx.bus.on("job.changed", ({ kind, state, jobId }) => {
-    if (kind !== "serve" && state !== "running" && state !== "starting") sweep(jobId);
+    if (kind !== "serve" && state !== "running" && state !== "starting") cleanUp(jobId);
   });
 }

@@ -85,7 +85,7 @@ def sample_tokens(
     temperature: float,
     top_p: float,
     seed: int | None,
-    cancelled: Callable[[], bool] = lambda: False,
+    is_canceled: Callable[[], bool] = lambda: False,
 ) -> Iterator[int]:
     """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy.
 
@@ -100,7 +100,7 @@ def sample_tokens(
     for piece in pieces[:-1]:
         with torch.inference_mode():
             causal.base_model(input_ids=torch.tensor([piece], device=device), past_key_values=cache, use_cache=True)
-        if cancelled():
+        if is_canceled():
             return
     ids = torch.tensor([pieces[-1]], device=device)
     for _ in range(max_new_tokens):
@@ -109,7 +109,7 @@ def sample_tokens(
             out = causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             token = pick(out.logits[0, -1].float(), temperature, top_p, generator)
         yield token
-        if token in end_ids or cancelled():
+        if token in end_ids or is_canceled():
             return
         ids = torch.tensor([[token]], device=device)
 

@@ -128,7 +128,7 @@ class Engine:
             self._peft.delete_adapter(old)
 
     def unload_adapter(self, name: str) -> bool:
-        """Unloads an adapter; False when there is none of that name."""
+        """Unloads an adapter; False when no adapter has that name."""
         return self.call(lambda: self._unload(name))
 
     def _unload(self, name: str) -> bool:
@@ -181,7 +181,7 @@ class Engine:
             temperature=item.temperature,
             top_p=item.top_p,
             seed=item.seed,
-            cancelled=item.cancelled.is_set,
+            is_canceled=item.cancelled.is_set,
         )
         for token in tokens:
             if item.cancelled.is_set():

@@ -12,7 +12,7 @@ import {
   placeField,
   placeForm,
   postedPlace,
-  wishesOfForm,
+  optionsOfForm,
 } from "../queue/form.ts";
 
 /** Fields of the form that are numbers or choices and may be left to `auto`. */
@@ -198,7 +198,7 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
     suffix: form.name || null,
     method: form.method === "auto" ? null : form.method,
     evaluate_after: form.evaluate,
-    ...wishesOfForm(form.place),
+    ...optionsOfForm(form.place),
   };
   const problems: Record<string, string> = {};
   if (form.grader.trim() && knows(form.method, "grader")) {

@@ -1,11 +1,11 @@
-/** The forms of the queue's pages as requests and back: empty text means "not wished". */
+/** Converts the forms of the queue's pages to requests and back. An empty field means "not set". */
 import * as v from "valibot";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { QueueChange } from "../../../src/training/jobs/placement-model.ts";
 import { ShareChange } from "../../../src/training/queue/model.ts";
-import type { TeamView } from "../../../src/training/queue/service.ts";
+import type { TeamView } from "../../../src/training/queue/teams.ts";
 
-/** What the form holds, as typed. */
+/** Scheduling options as typed into the form. */
 export interface PlaceForm {
   priority: string;
   not_before: string;
@@ -13,7 +13,7 @@ export interface PlaceForm {
   from: string;
   until: string;
   tz: string;
-  /** Days on which the hours begin, `0` (Sunday) to `6`; none = every day. */
+  /** Days on which the window opens, `0` (Sunday) to `6`; an empty list = every day. */
   days: string[];
 }
 
@@ -25,7 +25,7 @@ export const PLACE_FIELDS = {
   from: text,
   until: text,
   tz: text,
-  // One checkbox sends a text, several a list.
+  // One checkbox sends a string, several send a list.
   days: v.optional(
     v.pipe(
       v.union([
@@ -40,7 +40,7 @@ export const PLACE_FIELDS = {
 export const PlaceBody = v.strictObject(PLACE_FIELDS);
 export const ShareBody = v.strictObject({ weight: text, max_gpus: text, gpu_hours_per_month: text });
 
-/** Milliseconds as a datetime-local field has them, in UTC. */
+/** A time in milliseconds as the value of a datetime-local field, in UTC. */
 const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
 
 export const EMPTY_PLACE: PlaceForm = {
@@ -53,7 +53,7 @@ export const EMPTY_PLACE: PlaceForm = {
   days: [],
 };
 
-/** The form of a job's place as it is. */
+/** The form with the current scheduling options of a job. */
 export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadline" | "window">): PlaceForm {
   const { priority, startAfter, deadline, window } = row;
   return {
@@ -69,11 +69,11 @@ export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadlin
 
 const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);
 
-/** Field of the form behind a field of the request: a window as a whole is wrong where it ends. */
+/** Form field for a field of the request. An error about the whole window is shown at its end time. */
 export const placeField = (path: string): string =>
   path === "window" ? "until" : path.replace(/^window\.(\w+).*/, "$1");
 
-/** The fields of a posted form that are about its place. */
+/** The scheduling options among the fields of a posted form. */
 export const postedPlace = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
   priority,
   not_before,
@@ -84,7 +84,7 @@ export const postedPlace = ({ priority, not_before, deadline, from, until, tz, d
   days,
 });
 
-/** What a wrong request says, by field of the form. */
+/** Validation messages by field of the form. */
 function problemsOf(issues: readonly v.BaseIssue<unknown>[]): Record<string, string> {
   const problems: Record<string, string> = {};
   for (const issue of issues) {
@@ -94,13 +94,13 @@ function problemsOf(issues: readonly v.BaseIssue<unknown>[]): Record<string, str
   return problems;
 }
 
-/** Numbers as people type them; what is none stays text, and the schema says so. */
+/** Parses a typed number. Other text stays text, and the schema refuses it. */
 const number = (value: string) => (value.trim() === "" ? null : Number.isNaN(Number(value)) ? value : Number(value));
-/** A datetime-local text in UTC; seconds may be there. */
+/** A datetime-local value as a UTC time, with or without seconds. */
 const moment = (value: string) => (value === "" ? null : `${value}Z`);
 
-/** The wishes a form stands for, not yet checked. */
-export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
+/** The scheduling options of a form as fields of a request, not yet validated. */
+export function optionsOfForm(form: PlaceForm): Record<string, unknown> {
   const some = form.days.length > 0 && form.days.length < 7;
   const hours = form.from !== "" || form.until !== "" || some;
   return {
@@ -119,17 +119,17 @@ export function wishesOfForm(form: PlaceForm): Record<string, unknown> {
 }
 
 /**
- * What a form changes. Only fields that differ from what holds are sent: a moment that has passed meanwhile, or seconds
- * that the form does not show, stay as they are.
- * @returns `change` null when nothing differs
+ * The change that a form requests. Only fields that differ from the current options are sent, so a time that has passed
+ * or seconds that the form does not show stay as they are.
+ * @returns `change` is null when nothing differs
  */
 export function placeRequest(
   form: PlaceForm,
-  holds: PlaceForm,
+  current: PlaceForm,
 ): { change: QueueChange | null } | { problems: Record<string, string> } {
-  const before = wishesOfForm(holds);
-  const differs = Object.entries(wishesOfForm(form)).filter(
-    ([name, wish]) => JSON.stringify(wish) !== JSON.stringify(before[name]),
+  const before = optionsOfForm(current);
+  const differs = Object.entries(optionsOfForm(form)).filter(
+    ([name, option]) => JSON.stringify(option) !== JSON.stringify(before[name]),
   );
   if (differs.length === 0) return { change: null };
   const parsed = v.safeParse(QueueChange, Object.fromEntries(differs));

@@ -1,7 +1,8 @@
-/** The queue: who runs where, who waits for what, and what teams are due. */
+/** The queue: what runs where, what waits for what, and the share of each team. */
 
 import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
-import type { QueueView, RunningView, TeamView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
+import type { QueueView, RunningView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
+import type { TeamView } from "../../../src/training/queue/teams.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
@@ -10,9 +11,9 @@ import { Empty } from "../../parts/notice.tsx";
 import { liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { Timeline } from "./timeline.tsx";
-import { exactly, hoursWords, soon } from "./words.ts";
+import { exactly, soon, windowText } from "./words.ts";
 
-export interface QueueProps {
+interface QueueProps {
   view: QueueView;
   admin: boolean;
 }
@@ -24,7 +25,7 @@ const KINDS: Record<string, string> = {
   export: "export",
 };
 
-/** The page of a job; administrators see no more of other teams' jobs than their place. */
+/** The page of a job. Of other teams' jobs, administrators get only the scheduling options. */
 const pathOf = (work: WorkView) => `/${work.own ? "jobs" : "queue"}/${encodeURIComponent(work.id ?? "")}`;
 
 function Name({ work }: { work: WorkView }) {
@@ -44,7 +45,7 @@ function Name({ work }: { work: WorkView }) {
 const Late = () => (
   <span class="late bad-text">
     <Icon name="warn" />
-    too late for its deadline
+    will miss its deadline
   </span>
 );
 
@@ -60,24 +61,24 @@ function Start({ work }: { work: WaitingView }) {
   );
 }
 
-function Wishes({ work }: { work: WaitingView }) {
-  const wishes = [
+function Options({ work }: { work: WaitingView }) {
+  const options = [
     work.priority === 0 ? null : `priority ${work.priority}`,
     work.deadline === null ? null : `by ${formatExact(work.deadline).slice(0, 16)} UTC`,
     work.notBefore === null ? null : `not before ${formatExact(work.notBefore).slice(0, 16)} UTC`,
-    hoursWords(work.window),
+    windowText(work.window),
   ].filter((one) => one !== null);
-  if (wishes.length === 0) return <span class="muted">–</span>;
-  return wishes.map((wish) => <span class="wish small">{wish}</span>);
+  if (options.length === 0) return <span class="muted">–</span>;
+  return options.map((option) => <span class="option small">{option}</span>);
 }
 
-/** Why it waits, and behind what of one's own. */
+/** Why a job waits, with links to the jobs it waits for. */
 function Why({ row, view }: { row: WaitingView; view: QueueView }) {
   const known = new Map([...view.running, ...view.waiting].map((one) => [one.id, one]));
   const behind = (row.waiting?.jobs ?? []).flatMap((id) => known.get(id) ?? []).slice(0, 3);
   return (
     <>
-      {row.waiting?.message ?? "It begins now"}
+      {row.waiting?.message ?? "Starting now"}
       {behind.length > 0 ? (
         <span class="sub behind">
           behind
@@ -98,15 +99,15 @@ function NothingWaits({ own }: { own: boolean }) {
       <Empty
         slim
         icon="clock"
-        title={own ? "None of your team's work waits" : "Nothing waits"}
+        title={own ? "Your team has no waiting work" : "No waiting work"}
         action={
           <a class="button" href="/jobs/new" data-new>
             New job
           </a>
         }
       >
-        What is started now begins as soon as a machine that can run it is free. When all are busy it waits here and
-        says for what, and when it should begin: higher priorities first, then the team that used less than it is due.
+        New work starts as soon as a machine that can run it is free. Until then it waits here, with the reason and the
+        predicted start. Higher priorities run first, then the team furthest below its fair share.
       </Empty>
     </div>
   );
@@ -130,8 +131,8 @@ function Waiting({ view, admin }: QueueProps) {
               { key: "position", label: "#", tight: true, render: (row) => <span class="num">{row.position}</span> },
               { key: "name", label: "Work", name: true, render: (row) => <WaitingName row={row} /> },
               { key: "why", label: "Waits for", wide: true, render: (row) => <Why row={row} view={view} /> },
-              { key: "start", label: "Should begin", render: (row) => <Start work={row} /> },
-              { key: "wishes", label: "Asked for", wide: true, render: (row) => <Wishes work={row} /> },
+              { key: "start", label: "Predicted start", render: (row) => <Start work={row} /> },
+              { key: "options", label: "Scheduling options", wide: true, render: (row) => <Options work={row} /> },
               { key: "since", label: "Queued", wide: true, render: (row) => <Time at={row.since} /> },
               {
                 key: "change",
@@ -142,7 +143,7 @@ function Waiting({ view, admin }: QueueProps) {
                 render: (row) =>
                   row.id && (row.own || admin) ? (
                     <a class="button small" href={`/queue/${row.id}`}>
-                      Change<span class="visually-hidden"> the place of {row.name}</span>
+                      Change<span class="visually-hidden"> the scheduling options of {row.name}</span>
                     </a>
                   ) : null,
               },
@@ -161,7 +162,7 @@ function Waiting({ view, admin }: QueueProps) {
   );
 }
 
-/** On phones, where there is no column for it, why it waits stands under the name. */
+/** The name of waiting work. Phones have no column for the reason, so it is shown below the name. */
 function WaitingName({ row }: { row: WaitingView }) {
   return (
     <>
@@ -171,7 +172,7 @@ function WaitingName({ row }: { row: WaitingView }) {
   );
 }
 
-/** Rows of work that runs; the timeline and the hosts' pages show the rest. */
+/** Most rows of running work; the timeline and the hosts' pages show the rest. */
 const MOST_RUNNING = 100;
 
 function Running({ view }: QueueProps) {
@@ -182,14 +183,14 @@ function Running({ view }: QueueProps) {
   const where = (row: RunningView) => {
     const host = row.host === null ? undefined : hosts.get(row.host);
     if (!host) return <span class="muted">not placed yet</span>;
-    const cards = row.uuids.map((uuid) => host.gpus.indexOf(uuid)).filter((n) => n >= 0);
-    return cards.length > 0 ? `${host.name}, GPU ${cards.sort((a, b) => a - b).join(", ")}` : host.name;
+    const numbers = row.uuids.map((uuid) => host.gpus.indexOf(uuid)).filter((n) => n >= 0);
+    return numbers.length > 0 ? `${host.name}, GPU ${numbers.sort((a, b) => a - b).join(", ")}` : host.name;
   };
   return (
     <section class="stack tight">
       <h2>Running</h2>
       {view.running.length === 0 ? (
-        <p class="muted">Nothing runs.</p>
+        <p class="muted">No running work.</p>
       ) : (
         <Table
           label="Running work"
@@ -200,12 +201,12 @@ function Running({ view }: QueueProps) {
             { key: "where", label: "Where", wide: true, render: where },
             {
               key: "ends",
-              label: "Should end",
+              label: "Predicted end",
               render: (row) =>
                 row.yielding ? (
-                  "saves a checkpoint and lets go"
+                  "saving a checkpoint, then released"
                 ) : row.kind === "serve" ? (
-                  <span class="muted">when it is stopped</span>
+                  <span class="muted">when stopped</span>
                 ) : (
                   <>
                     <span class="when" title={exactly(row.ends)}>
@@ -219,7 +220,7 @@ function Running({ view }: QueueProps) {
           ]}
         />
       )}
-      {more > 0 ? <p class="xs muted">{plural(more, "job")} more: the hosts' own pages show them.</p> : null}
+      {more > 0 ? <p class="xs muted">{plural(more, "more job")} on the pages of the hosts.</p> : null}
     </section>
   );
 }
@@ -229,20 +230,19 @@ const most = (value: number | null, unit: string) => (value === null ? "" : ` of
 function Teams({ teams, admin }: { teams: TeamView[]; admin: boolean }) {
   return (
     <section class="stack tight">
-      <h2>{admin ? "Teams" : "Your team"}</h2>
+      <h2>{admin ? "Fair share by team" : "Your team's fair share"}</h2>
       <p class="muted small">
-        Where work of several teams waits, the team that used less for its weight goes first. What was used counts less
-        from day to day.
+        When several teams wait, the team with the least usage for its share weight runs first. Older usage counts less.
       </p>
       <Table
-        label="Teams and what they are due"
+        label="Fair share by team"
         rows={teams}
         still
         rowId={(row) => row.id}
         columns={[
           { key: "name", label: "Team", name: true, render: (row) => row.name },
-          { key: "weight", label: "Weight", end: true, render: (row) => formatNumber(row.weight, 2) },
-          { key: "gpus", label: "GPUs now", end: true, render: (row) => `${row.gpusNow}${most(row.maxGpus, "")}` },
+          { key: "weight", label: "Share weight", end: true, render: (row) => formatNumber(row.weight, 2) },
+          { key: "gpus", label: "GPUs in use", end: true, render: (row) => `${row.gpusNow}${most(row.maxGpus, "")}` },
           {
             key: "month",
             label: "GPU-hours this month",
@@ -261,7 +261,7 @@ function Teams({ teams, admin }: { teams: TeamView[]; admin: boolean }) {
                   tight: true,
                   render: (row: TeamView) => (
                     <a class="button small" href={`/admin/teams/${row.id}`}>
-                      Change<span class="visually-hidden"> the share of {row.name}</span>
+                      Change<span class="visually-hidden"> the share and limits of {row.name}</span>
                     </a>
                   ),
                 },
@@ -273,19 +273,19 @@ function Teams({ teams, admin }: { teams: TeamView[]; admin: boolean }) {
   );
 }
 
-/** The page in one sentence. */
+/** A one-sentence summary of the queue. */
 function Summary({ view }: { view: QueueView }) {
   const all = new Set(view.hosts.flatMap((host) => host.gpus));
   const busy = new Set(view.running.flatMap((one) => one.uuids).filter((uuid) => all.has(uuid)));
   const late = view.waiting.filter((one) => one.late).length;
   return (
     <p>
-      <strong>{view.running.length === 0 ? "Nothing runs" : `${formatInteger(view.running.length)} running`}</strong>
+      <strong>{`${formatInteger(view.running.length)} running`}</strong>
       {", "}
-      <strong>{view.total === 0 ? "nothing waits" : `${formatInteger(view.total)} waiting`}</strong>
+      <strong>{`${formatInteger(view.total)} waiting`}</strong>
       {view.total > 0 ? ` (${formatInteger(view.own)} of your team)` : null}
-      {late > 0 ? `, ${formatInteger(late)} too late for a deadline` : null}
-      {all.size > 0 ? `; ${formatInteger(busy.size)} of ${plural(all.size, "GPU")} at work` : null}.
+      {late > 0 ? `, ${formatInteger(late)} missing a deadline` : null}
+      {all.size > 0 ? `; ${formatInteger(busy.size)} of ${plural(all.size, "GPU")} in use` : null}.
     </p>
   );
 }
@@ -315,7 +315,7 @@ export function QueuePage(props: QueueProps) {
         <Filters fragment="queue">
           <FilterSelect
             name="mine"
-            label="Whose work"
+            label="Team"
             options={[
               ["", "All teams"],
               ["true", "My team"],

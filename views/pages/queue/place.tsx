@@ -1,6 +1,7 @@
-/** The place of one job in the queue, and the share of one team: small forms of their own. */
+/** The forms for the scheduling options of a job and for the share and limits of a team. */
 
-import type { TeamView, WaitingView } from "../../../src/training/queue/service.ts";
+import type { WaitingView } from "../../../src/training/queue/service.ts";
+import type { TeamView } from "../../../src/training/queue/teams.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
@@ -13,15 +14,15 @@ import { exactly, soon } from "./words.ts";
 interface PlaceProps {
   job: { id: string; name: string; state: string; queuedAt: number | null };
   waiting: Pick<WaitingView, "position" | "waiting" | "start" | "late"> | null;
-  /** It is the asker's team's. */
+  /** The job belongs to the user's own team. */
   own: boolean;
   admin: boolean;
   form: PlaceForm;
-  /** What is wrong, by field; `_` belongs to none. */
+  /** Validation messages by field; `_` for the whole form. */
   problems: Record<string, string>;
 }
 
-/** `name` of a moment in UTC. */
+/** A field for a time in UTC. */
 function Moment(props: {
   name: "not_before" | "deadline";
   label: string;
@@ -50,7 +51,7 @@ const DAYS = [
   ["0", "Sun"],
 ] as const;
 
-/** Fields of a job's place; the new-job form has the same. */
+/** Fields for scheduling options; the new-job form has the same. */
 export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" | "problems" | "admin">) {
   return (
     <>
@@ -65,28 +66,28 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
         error={problems.priority}
         hint={
           admin
-            ? "-100 to 100. Work of a higher priority goes first, and may ask what runs to save a checkpoint and make room."
-            : "-100 to 0: a lower one lets others go first. Above 0 an administrator gives it."
+            ? "-100 to 100. Work of a higher priority starts first and may preempt running training, which saves a checkpoint."
+            : "-100 to 0. Work of a lower priority starts later. Only administrators set priorities above 0."
         }
       />
       <div class="fields">
         <Moment
           name="not_before"
           label="Not before"
-          hint="It waits until then. UTC."
+          hint="Earliest start, in UTC."
           value={form.not_before}
           error={problems.not_before}
         />
         <Moment
           name="deadline"
           label="Deadline"
-          hint="It goes before other work of its team when time gets short. UTC."
+          hint="In UTC. When time runs short, the job starts before other work of its team."
           value={form.deadline}
           error={problems.deadline}
         />
       </div>
       <fieldset>
-        <legend>Only within these hours</legend>
+        <legend>Time window</legend>
         <div class="fields">
           <Field
             id="field-from"
@@ -103,7 +104,7 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
           <TextField name="tz" label="Time zone" value={form.tz} placeholder="Europe/Berlin" error={problems.tz} />
         </div>
         <fieldset class="row days">
-          <legend class="visually-hidden">Days on which they begin</legend>
+          <legend class="visually-hidden">Days on which the window opens</legend>
           {DAYS.map(([value, label]) => (
             <label class="check">
               <input type="checkbox" name="days" value={value} checked={form.days.includes(value)} />
@@ -113,15 +114,16 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
         </fieldset>
         {problems.days ? <p class="xs bad-text">{problems.days}</p> : null}
         <p class="xs muted">
-          At their end it saves a checkpoint and waits for the next ones. Leave both times empty for all day; no day
-          ticked is every day, and a night counts to the day it begins on.
+          The job runs only within the window. When the window closes, it saves a checkpoint and waits for the next one.
+          Leave both times empty for no window. Without a selected day, the window opens every day. A window over
+          midnight belongs to the day on which it opens.
         </p>
       </fieldset>
     </>
   );
 }
 
-export function PlacePage({ job, waiting, own, admin, form, problems }: PlaceProps) {
+export function SchedulingPage({ job, waiting, own, admin, form, problems }: PlaceProps) {
   const { now } = usePage();
   const path = `/queue/${encodeURIComponent(job.id)}`;
   return (
@@ -129,7 +131,7 @@ export function PlacePage({ job, waiting, own, admin, form, problems }: PlacePro
       <div class="split">
         <section class="panel">
           <header>
-            <h2>Its place in the queue</h2>
+            <h2>Scheduling options</h2>
           </header>
           <form method="post" action={path} class="body form">
             {problems._ ? (
@@ -153,14 +155,14 @@ export function PlacePage({ job, waiting, own, admin, form, problems }: PlacePro
             rows={[
               own
                 ? ["Job", <a href={`/jobs/${encodeURIComponent(job.id)}`}>{job.name}</a>]
-                : ["Job", job.name, "Another team's: administrators change its place alone."],
+                : ["Job", job.name, "Belongs to another team. You can change only its scheduling options."],
               ["Queued", <Time at={job.queuedAt} />],
               waiting && ["Position", waiting.position],
               waiting?.waiting ? ["Waits for", waiting.waiting.message] : null,
               waiting && [
-                "Should begin",
+                "Predicted start",
                 <span title={exactly(waiting.start)}>{soon(waiting.start, now)}</span>,
-                waiting.late ? "Later than its deadline." : (waiting.start.why ?? undefined),
+                waiting.late ? "It will miss its deadline." : (waiting.start.why ?? undefined),
               ],
             ]}
           />
@@ -182,31 +184,31 @@ export function TeamPage({ team, form, problems }: TeamProps) {
     <Layout title={team.name} crumbs={[{ label: "Queue", href: "/queue" }]}>
       <section class="panel narrow-page">
         <header>
-          <h2>What this team is due</h2>
+          <h2>Share and limits</h2>
         </header>
         <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
           <TextField
             {...number}
             name="weight"
-            label="Weight"
+            label="Share weight"
             value={form.weight}
             required
             error={problems.weight}
-            hint="A team of weight 2 is due twice as much as one of weight 1 when both have work waiting."
+            hint="A team of weight 2 gets twice the share of a team of weight 1 while both have waiting work."
           />
           <TextField
             {...number}
             name="max_gpus"
-            label="GPUs at once"
+            label="GPU limit"
             value={form.max_gpus}
             placeholder="no limit"
             error={problems.max_gpus}
-            hint={`It holds ${team.gpusNow} now. A lower limit ends nothing that runs.`}
+            hint={`${team.gpusNow} in use now. A lower limit does not stop running work.`}
           />
           <TextField
             {...number}
             name="gpu_hours_per_month"
-            label="GPU-hours a month"
+            label="GPU-hours per month"
             value={form.gpu_hours_per_month}
             placeholder="no limit"
             error={problems.gpu_hours_per_month}

@@ -1,4 +1,4 @@
-/** Pages of the queue: the timeline with what waits and why, one job's place, and one team's share. */
+/** Page routes of the queue: the timeline and its tables, the scheduling options of a job, and the share of a team. */
 
 import { Elysia } from "elysia";
 import * as v from "valibot";
@@ -9,100 +9,116 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { QueueQuery } from "../../../src/training/queue/model.ts";
 import { changeQueued, placedJob } from "../../../src/training/queue/placement.ts";
-import { queueFacts, setShare, viewQueue } from "../../../src/training/queue/service.ts";
-import { PlaceBody, placeForm, placeRequest, ShareBody, shareForm, shareRequest } from "./form.ts";
-import { QueueBody, QueuePage, type QueueProps } from "./page.tsx";
-import { PlacePage, TeamPage } from "./place.tsx";
+import { queueFacts, viewQueue } from "../../../src/training/queue/service.ts";
+import { setShare, type TeamView } from "../../../src/training/queue/teams.ts";
+import {
+  PlaceBody,
+  type PlaceForm,
+  placeForm,
+  placeRequest,
+  ShareBody,
+  type ShareForm,
+  shareForm,
+  shareRequest,
+} from "./form.ts";
+import { QueueBody, QueuePage } from "./page.tsx";
+import { SchedulingPage, TeamPage } from "./place.tsx";
 
+const SAVED = "Saved. The new order of the queue is in effect.";
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
-/** As in the API; an empty filter is none. */
+/** As in the API, but an empty filter counts as no filter. */
 const Query = v.object({ ...QueueQuery.entries, mine: v.optional(v.picklist(["true", "false", ""])) });
 
-export const queuePages = (ctx: Ctx) => {
-  const queueProps = async (actor: Actor, query: v.InferOutput<typeof Query>): Promise<QueueProps> => ({
-    view: await viewQueue(ctx, actor, { limit: query.limit, after: query.after, mine: query.mine === "true" }),
-    admin: actor.role === "admin",
+interface RequestContext {
+  request: Request;
+  actor: Actor;
+}
+
+async function queuePage(ctx: Ctx, { request, actor }: RequestContext, query: v.InferOutput<typeof Query>) {
+  const { limit, after, mine } = query;
+  const view = await viewQueue(ctx, actor, { limit, after, mine: mine === "true" });
+  const props = { view, admin: actor.role === "admin" };
+  return html(pageOf(ctx, request, actor), <QueuePage {...props} />, {
+    fragments: { queue: () => <QueueBody {...props} /> },
   });
+}
 
-  const placeProps = async (actor: Actor, id: string) => {
-    const job = await placedJob(ctx, actor, id);
-    const waiting = await queueFacts(ctx, actor, job);
-    return { job, waiting, own: job.org === actor.org, admin: actor.role === "admin" };
-  };
+async function schedulingProps(ctx: Ctx, actor: Actor, id: string) {
+  const job = await placedJob(ctx, actor, id);
+  const waiting = await queueFacts(ctx, actor, job);
+  return { job, waiting, own: job.org === actor.org, admin: actor.role === "admin" };
+}
 
-  const teamOf = async (actor: Actor, id: string) => {
-    requireAdmin(actor);
-    const { teams } = await viewQueue(ctx, actor, { limit: 1 });
-    const team = teams.find((one) => one.id === id);
-    if (!team) throw notFound("organization", id);
-    return team;
-  };
+async function schedulingPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
+  const props = await schedulingProps(ctx, actor, id);
+  const { job, own } = props;
+  if (isFinal(job.state))
+    return redirect(request, own ? `/jobs/${job.id}` : "/queue", "The job has ended and is no longer in the queue.");
+  return html(pageOf(ctx, request, actor), <SchedulingPage {...props} form={placeForm(job)} problems={{}} />);
+}
 
-  return new Elysia({ name: "queue.pages", seed: ctx.installation, detail: { hide: true } })
+/** The form again as typed, with messages beside its fields. */
+async function schedulingProblems(
+  ctx: Ctx,
+  { request, actor }: RequestContext,
+  id: string,
+  form: PlaceForm,
+  problems: Record<string, string>,
+) {
+  const props = await schedulingProps(ctx, actor, id);
+  return html(pageOf(ctx, request, actor), <SchedulingPage {...props} form={form} problems={problems} />, {
+    status: 422,
+  });
+}
+
+async function saveScheduling(ctx: Ctx, context: RequestContext, id: string, form: PlaceForm) {
+  const { request, actor } = context;
+  const read = placeRequest(form, placeForm(await placedJob(ctx, actor, id)));
+  if ("problems" in read) return schedulingProblems(ctx, context, id, form, read.problems);
+  if (!read.change) return redirect(request, "/queue", "Nothing was changed.");
+  try {
+    await changeQueued(ctx, actor, id, read.change);
+  } catch (error) {
+    if (!(error instanceof AppError) || !error.param) throw error;
+    return schedulingProblems(ctx, context, id, form, { [error.param]: error.message });
+  }
+  return redirect(request, "/queue", SAVED);
+}
+
+async function teamOf(ctx: Ctx, actor: Actor, id: string): Promise<TeamView> {
+  requireAdmin(actor);
+  const { teams } = await viewQueue(ctx, actor, { limit: 1 });
+  const team = teams.find((one) => one.id === id);
+  if (!team) throw notFound("organization", id);
+  return team;
+}
+
+async function teamPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
+  const team = await teamOf(ctx, actor, id);
+  return html(pageOf(ctx, request, actor), <TeamPage team={team} form={shareForm(team)} problems={{}} />);
+}
+
+async function saveTeam(ctx: Ctx, { request, actor }: RequestContext, id: string, form: ShareForm) {
+  const read = shareRequest(form);
+  if ("problems" in read) {
+    const props = { team: await teamOf(ctx, actor, id), form, problems: read.problems };
+    return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: 422 });
+  }
+  await setShare(ctx, actor, id, read.change);
+  return redirect(request, "/queue", SAVED);
+}
+
+export const queuePages = (ctx: Ctx) =>
+  new Elysia({ name: "queue.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get(
-      "/queue",
-      async ({ request, actor, query }) => {
-        const of = await queueProps(actor, query);
-        return html(pageOf(ctx, request, actor), <QueuePage {...of} />, {
-          fragments: { queue: () => <QueueBody {...of} /> },
-        });
-      },
-      { query: Query },
-    )
-    .get(
-      "/queue/:id",
-      async ({ request, actor, params }) => {
-        const props = await placeProps(actor, params.id);
-        const { job, own } = props;
-        if (isFinal(job.state))
-          return redirect(request, own ? `/jobs/${job.id}` : "/queue", "It has ended: it has no place in the queue.");
-        return html(pageOf(ctx, request, actor), <PlacePage {...props} form={placeForm(job)} problems={{}} />);
-      },
-      { params: Id },
-    )
-    .post(
-      "/queue/:id",
-      async ({ request, actor, params, body }) => {
-        const again = async (problems: Record<string, string>) => {
-          const props = await placeProps(actor, params.id);
-          return html(pageOf(ctx, request, actor), <PlacePage {...props} form={body} problems={problems} />, {
-            status: 422,
-          });
-        };
-        const read = placeRequest(body, placeForm(await placedJob(ctx, actor, params.id)));
-        if ("problems" in read) return again(read.problems);
-        if (!read.change) return redirect(request, "/queue", "Nothing was changed.");
-        try {
-          await changeQueued(ctx, actor, params.id, read.change);
-        } catch (error) {
-          if (!(error instanceof AppError) || !error.param) throw error;
-          return again({ [error.param]: error.message });
-        }
-        return redirect(request, "/queue", "Saved. The queue is ordered anew.");
-      },
-      { params: Id, body: PlaceBody },
-    )
-    .get(
-      "/admin/teams/:id",
-      async ({ request, actor, params }) => {
-        const team = await teamOf(actor, params.id);
-        const props = { team, form: shareForm(team), problems: {} };
-        return html(pageOf(ctx, request, actor), <TeamPage {...props} />);
-      },
-      { params: Id },
-    )
-    .post(
-      "/admin/teams/:id",
-      async ({ request, actor, params, body }) => {
-        const read = shareRequest(body);
-        if ("problems" in read) {
-          const props = { team: await teamOf(actor, params.id), form: body, problems: read.problems };
-          return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: 422 });
-        }
-        await setShare(ctx, actor, params.id, read.change);
-        return redirect(request, "/queue", "Saved. The queue is ordered anew.");
-      },
-      { params: Id, body: ShareBody },
-    );
-};
+    .get("/queue", (context) => queuePage(ctx, context, context.query), { query: Query })
+    .get("/queue/:id", (context) => schedulingPage(ctx, context, context.params.id), { params: Id })
+    .post("/queue/:id", (context) => saveScheduling(ctx, context, context.params.id, context.body), {
+      params: Id,
+      body: PlaceBody,
+    })
+    .get("/admin/teams/:id", (context) => teamPage(ctx, context, context.params.id), { params: Id })
+    .post("/admin/teams/:id", (context) => saveTeam(ctx, context, context.params.id, context.body), {
+      params: Id,
+      body: ShareBody,
+    });

@@ -1,6 +1,6 @@
 /**
- * The queue as a timeline: a lane for each GPU or slot with what runs on it, a lane for each waiting job with the time
- * it should begin. The tables below say the same in words.
+ * The queue as a timeline: a lane for each GPU or slot with its running work, and a lane for each waiting job with its
+ * predicted start. The tables below show the same as text.
  */
 
 import { formatDuration, plural } from "../../../src/lib/text/format.ts";
@@ -10,7 +10,7 @@ import { soon } from "./words.ts";
 const HOUR = 3_600_000;
 const SHORTEST = HOUR;
 const LONGEST = 7 * 24 * HOUR;
-/** Part of the width that lies in the past. */
+/** Fraction of the width that shows the past. */
 const PAST = 0.14;
 const MOST_LANES = 48;
 const MOST_WAITING = 16;
@@ -23,11 +23,11 @@ interface Lane {
 interface Machine {
   host: HostView;
   lanes: Lane[];
-  /** Lanes that do not fit. */
+  /** Number of lanes that do not fit. */
   more: number;
 }
 
-/** Jobs without GPUs laid into as few lanes as hold them. */
+/** Lanes for jobs without GPUs, and for the slots that are free. */
 function slotLanes(host: HostView, work: RunningView[]): Lane[] {
   const busy = work.map((one, n) => ({ label: one.kind === "serve" ? "Endpoint" : `Slot ${n + 1}`, work: [one] }));
   const free = Math.max(0, (host.slots ?? 0) - work.filter((one) => one.kind !== "serve").length);
@@ -40,12 +40,12 @@ function machinesOf({ hosts, running }: QueueView): Machine[] {
     .filter((host) => !host.ask || running.some((one) => one.host === host.id))
     .map((host) => {
       const here = running.filter((one) => one.host === host.id);
-      const cards = host.gpus.map((uuid, n) => ({
+      const gpus = host.gpus.map((uuid, n) => ({
         label: `GPU ${n}`,
         work: here.filter((one) => one.uuids.includes(uuid)),
       }));
       const lanes = [
-        ...cards,
+        ...gpus,
         ...slotLanes(
           host,
           here.filter((one) => one.uuids.length === 0),
@@ -57,11 +57,11 @@ function machinesOf({ hosts, running }: QueueView): Machine[] {
     });
 }
 
-/** From where to where the timeline goes. */
+/** The time range of the timeline. */
 function spanOf({ now, running, waiting }: QueueView): { from: number; until: number } {
   const ends = [
     ...running.flatMap(({ ends }) => [ends.earliest, ends.latest]),
-    // Latest starts may lie far off; what goes beyond the edge is cut there.
+    // Latest starts may be far off, so they do not count; bars are cut at the edge.
     ...waiting.slice(0, MOST_WAITING).map(({ start }) => start.earliest),
   ].filter((at) => at !== null);
   const ahead = Math.min(LONGEST, Math.max(SHORTEST, ...ends.map((at) => (at - now) * 1.15)));
@@ -93,7 +93,7 @@ function Bar(props: {
   );
 }
 
-/** What runs: whole until it ends at the earliest, pale until it ends at the latest, open where nobody knows. */
+/** Running work: solid until its earliest end, pale until its latest end, and open-ended where that is unknown. */
 function Work({
   work,
   at,
@@ -107,19 +107,19 @@ function Work({
 }) {
   const { ends } = work;
   const sure = Math.max(now, ends.earliest ?? now);
-  const end = ends.latest ?? until;
-  const over = ends.latest === null ? "its end is not known" : `ends ${soon(ends, now)}`;
-  const title = `${nameOf(work)}, ${over}${work.yielding ? "; it saves a checkpoint and lets go" : ""}`;
+  const latest = ends.latest ?? until;
+  const end = ends.latest === null ? "end unknown" : `ends ${soon(ends, now)}`;
+  const title = `${nameOf(work)}, ${end}${work.yielding ? "; saving a checkpoint" : ""}`;
   const kind = work.yielding ? "yielding" : work.own ? "own" : "other";
   return (
     <>
-      {end > sure ? <Bar from={work.since} until={end} at={at} kind={`${kind} maybe`} title={title} /> : null}
+      {latest > sure ? <Bar from={work.since} until={latest} at={at} kind={`${kind} maybe`} title={title} /> : null}
       <Bar from={work.since} until={sure} at={at} kind={kind} title={title} name={nameOf(work)} />
     </>
   );
 }
 
-/** From its earliest start to its latest; open where nobody knows how late it may be. */
+/** Waiting work, from its earliest to its latest start; open-ended where the latest start is unknown. */
 function Wait({
   work,
   at,
@@ -133,11 +133,11 @@ function Wait({
 }) {
   const { earliest, latest } = work.start;
   const words = soon(work.start, now);
-  const title = `${nameOf(work)}: begins ${words}`;
-  if (earliest === null || words === "not known")
+  const title = `${nameOf(work)}: starts ${words}`;
+  if (earliest === null || words === "unknown")
     return (
       <text x={`${at(now) + 1}%`} y="15" class="quiet">
-        start not known
+        start unknown
       </text>
     );
   return (
@@ -151,25 +151,25 @@ function Wait({
   );
 }
 
-/** What the bars mean, of those that are there. */
+/** The key to the kinds of bars that are shown. */
 function Key({ running, waiting }: QueueView) {
   const own = running.some((one) => one.own && !one.yielding);
   const other = running.some((one) => !one.own && !one.yielding);
   const open = waiting.some(({ start }) => start.earliest !== null && start.latest === null);
   const kinds: [string, string, boolean][] = [
-    ["own", "your team's", own],
-    ["other", "another team's", other],
-    ["yielding", "saves and lets go", running.some((one) => one.yielding)],
+    ["own", "your team", own],
+    ["other", "another team", other],
+    ["yielding", "saving a checkpoint", running.some((one) => one.yielding)],
     ["own maybe", "may still run", own || other],
-    ["wait", "should begin", waiting.some((one) => !one.late && one.start.latest !== null)],
-    ["wait open", "at the earliest from here", open],
-    ["wait late", "too late for its deadline", waiting.some((one) => one.late)],
+    ["wait", "predicted start", waiting.some((one) => !one.late && one.start.latest !== null)],
+    ["wait open", "earliest start", open],
+    ["wait late", "will miss its deadline", waiting.some((one) => one.late)],
   ];
-  const there = kinds.filter(([, , is]) => is);
-  if (there.length === 0) return null;
+  const shown = kinds.filter(([, , isShown]) => isShown);
+  if (shown.length === 0) return null;
   return (
     <ul class="key xs muted">
-      {there.map(([kind, label]) => (
+      {shown.map(([kind, label]) => (
         <li>
           <svg width="18" height="10" class={kind} aria-hidden="true">
             <rect x="0.5" y="0.5" width="17" height="9" rx="2" />
@@ -181,7 +181,7 @@ function Key({ running, waiting }: QueueView) {
   );
 }
 
-/** Lines of a lane that every lane shares: where now is. */
+/** The line in every lane that marks the current time. */
 function Now({ x }: { x: number }) {
   return <line x1={`${x}%`} x2={`${x}%`} y1="0" y2="100%" class="now" />;
 }
@@ -212,7 +212,7 @@ function Lanes({ view }: { view: QueueView }) {
     <div
       class="timeline"
       role="img"
-      aria-label="What runs where until when, and when waiting jobs should begin; the tables below say it in words"
+      aria-label="Running work with predicted ends, and waiting work with predicted starts; the tables below show the same as text"
     >
       <div class="lane scale">
         <span />
@@ -247,12 +247,12 @@ function Lanes({ view }: { view: QueueView }) {
           ))}
         </>
       ))}
-      {more > 0 ? <p class="xs muted">{plural(more, "lane")} more: the hosts' own pages show each GPU.</p> : null}
+      {more > 0 ? <p class="xs muted">{plural(more, "more lane")} on the pages of the hosts.</p> : null}
       {waiting.length > 0 ? (
         <>
           <div class="lane head">
             <strong>Waiting</strong>
-            <span class="xs muted">when each should begin</span>
+            <span class="xs muted">predicted start</span>
           </div>
           {waiting.map((work) => (
             <div class="lane">

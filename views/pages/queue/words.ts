@@ -1,4 +1,4 @@
-/** How the queue's pages speak of times to come. */
+/** Formats predicted times and time windows for the queue's pages. */
 import { formatDuration, formatExact } from "../../../src/lib/text/format.ts";
 
 const MINUTE = 60_000;
@@ -10,23 +10,23 @@ interface Range {
   why?: string | null;
 }
 
-/** Rounded to what can be known: seconds, minutes, and from three hours on whole hours. */
+/** A duration rounded to the precision of a forecast: seconds, minutes, and whole hours from three hours on. */
 function rough(ms: number): string {
   const unit = ms < MINUTE ? 1000 : ms < 3 * HOUR ? MINUTE : HOUR;
   return formatDuration((Math.round(ms / unit) * unit) / 1000);
 }
 
-/** `now`, `in 12 min`, `in 2 h to 5 h`, `in 2 h at the earliest`, `not known`. */
+/** `now`, `in 12 min`, `in 2 h to 5 h`, `in 2 h at the earliest`, `unknown`. */
 export function soon({ earliest, latest }: Range, now: number): string {
-  if (earliest === null) return "not known";
+  if (earliest === null) return "unknown";
   const [low, high] = [Math.max(0, earliest - now), latest === null ? null : Math.max(0, latest - now)];
-  if (high === null) return low < MINUTE ? "not known" : `in ${rough(low)} at the earliest`;
+  if (high === null) return low < MINUTE ? "unknown" : `in ${rough(low)} at the earliest`;
   if (high < MINUTE) return "now";
   if (low < MINUTE) return `within ${rough(high)}`;
   return rough(low) === rough(high) ? `in ${rough(low)}` : `in ${rough(low)} to ${rough(high)}`;
 }
 
-/** The same as exact times, for titles. */
+/** The range as exact times, for titles. */
 export function exactly({ earliest, latest, why }: Range): string {
   if (why) return why;
   if (earliest === null || latest === null) return "";
@@ -36,8 +36,8 @@ export function exactly({ earliest, latest, why }: Range): string {
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /** `Mon to Fri`, `Mon, Fri`; empty for every day. */
-function daysWords(days: number[] = []): string {
-  // From Monday on: 0 is Sunday in requests.
+function daysText(days: number[] = []): string {
+  // Weeks begin on Monday here; in requests 0 is Sunday.
   const at = [...new Set(days)].map((day) => (day + 6) % 7).sort();
   const [first = 0, last = 0] = [at[0], at.at(-1)];
   if (at.length > 2 && last - first === at.length - 1) return `${DAYS[first]} to ${DAYS[last]}`;
@@ -45,7 +45,7 @@ function daysWords(days: number[] = []): string {
 }
 
 /** `22:00 to 06:00 Europe/Berlin, Mon to Fri`. */
-export function hoursWords(window: { from: string; until: string; tz: string; days?: number[] } | null): string | null {
+export function windowText(window: { from: string; until: string; tz: string; days?: number[] } | null): string | null {
   if (!window) return null;
-  return [`${window.from} to ${window.until} ${window.tz}`, daysWords(window.days)].filter(Boolean).join(", ");
+  return [`${window.from} to ${window.until} ${window.tz}`, daysText(window.days)].filter(Boolean).join(", ");
 }

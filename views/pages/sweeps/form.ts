@@ -1,11 +1,11 @@
-/** The form of a new sweep: what is typed in it as the request it means, or what is wrong with it. */
+/** The form of a new sweep: converts the typed fields to a request, or to validation messages. */
 import * as v from "valibot";
 import type { TrialValue } from "../../../src/contract/sweep.ts";
 import { parseJsonText } from "../../../src/lib/text/json.ts";
 import { wellFormedJson } from "../../../src/lib/text/well-formed.ts";
 import { CreateSweep, FIELDS } from "../../../src/training/sweeps/model.ts";
 
-/** Lines of fields with values. */
+/** Lines of the form, each for one field and its values. */
 const LINES = 4;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const lines = <T extends v.GenericSchema>(schema: T, name: string) =>
@@ -25,7 +25,7 @@ export const SweepFormBody = v.strictObject({
 });
 
 export interface SweepForm {
-  /** The training request as JSON; goes through the form unseen. */
+  /** The training request as JSON, in a hidden field. */
   training: string;
   name: string;
   strategy: "grid" | "random" | "halving";
@@ -52,7 +52,7 @@ export function formOf(body: Record<string, unknown>): SweepForm {
   };
 }
 
-/** A form for trainings like this one, with the value most often tried. */
+/** A new form for a training, which varies the learning rate. */
 export const firstForm = (training: Record<string, unknown>): SweepForm => ({
   training: JSON.stringify(training),
   name: "",
@@ -76,7 +76,7 @@ function typedValue(word: string): TrialValue {
 
 const RANGE = /^(\S+)\s+to\s+(\S+?)(?:\s+(log|linear))?$/i;
 
-/** `1e-4, 3e-4`, or `1e-5 to 1e-3` (with `log` or `linear` behind it; else by how far apart they are). */
+/** Parses `1e-4, 3e-4`, or `1e-5 to 1e-3` with an optional `log` or `linear`. By default the range sets the scale. */
 function valuesOf(typed: string): unknown {
   const range = RANGE.exec(typed.trim());
   if (range) {
@@ -93,20 +93,20 @@ function valuesOf(typed: string): unknown {
 
 const wholeOf = (typed: string, otherwise: number) => (typed === "" ? otherwise : Number(typed));
 
-/** The request a form means, or problems by the name of the control (`""` = the whole). */
+/** The request of a form, or validation messages by the name of the control (`""` = the whole form). */
 export function requestOf(form: SweepForm): { request: CreateSweep } | { problems: Record<string, string> } {
   let training: unknown;
   try {
     training = parseJsonText(wellFormedJson(form.training));
   } catch {
-    return { problems: { "": "The training this sweep begins from is missing. Begin again from a job." } };
+    return { problems: { "": "The training of this sweep is missing. Start again from a job." } };
   }
   const space: Record<string, unknown> = {};
   for (const [n, { field, values }] of form.lines.entries()) {
     if (!field) continue;
-    if (!(FIELDS as readonly string[]).includes(field)) return { problems: { [`values_${n}`]: "Choose a field." } };
-    if (field in space) return { problems: { [`values_${n}`]: "This field is named above already." } };
-    if (!values) return { problems: { [`values_${n}`]: "Name at least one value." } };
+    if (!(FIELDS as readonly string[]).includes(field)) return { problems: { [`values_${n}`]: "Select a field." } };
+    if (field in space) return { problems: { [`values_${n}`]: "This field is already listed above." } };
+    if (!values) return { problems: { [`values_${n}`]: "Enter at least one value." } };
     space[field] = valuesOf(values);
   }
   const { strategy } = form;
@@ -130,7 +130,7 @@ export function requestOf(form: SweepForm): { request: CreateSweep } | { problem
     const control = first === "space" ? (line >= 0 ? `values_${line}` : "values_0") : (second ?? first ?? "");
     const deep = issue.issues?.find((one) => one.kind === "validation") ?? issue;
     problems[control] ??=
-      first === "training" ? `The training has a wrong '${second}': ${deep.message}.` : `It ${deep.message}.`;
+      first === "training" ? `Invalid '${second}' in the training: ${deep.message}.` : `The field ${deep.message}.`;
   }
   return { problems };
 }

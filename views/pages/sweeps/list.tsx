@@ -1,4 +1,4 @@
-/** The list of sweeps: what was tried, how far each is, and what won. */
+/** The list of sweeps with their progress and best values. */
 import type { Listed } from "../../../src/lib/page.ts";
 import type { SweepView } from "../../../src/training/sweeps/model.ts";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -27,7 +27,7 @@ const COLUMNS: Column<SweepView>[] = [
   { key: "ended", label: "Trials", end: true, render: (row) => `${row.counts.ended} of ${row.counts.trials}` },
   { key: "best", label: "Best", end: true, wide: true, render: (row) => scoreOf(bestOf(row)?.score ?? null) },
   { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
-  { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
+  { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
 const LIST: ListKind<SweepView> = {
@@ -47,8 +47,8 @@ const LIST: ListKind<SweepView> = {
         </a>
       }
     >
-      Which learning rate, which rank? A sweep trains with every value, or with some drawn at random, and shows what
-      won. Set up a training, then press “Try several values”; or press it on the page of a job that has ended.
+      A sweep trains with several values of a hyperparameter, such as the learning rate, and shows the best. Press
+      “Sweep” in the form of a new training job, or on the page of a job that has ended.
     </Empty>
   ),
 };

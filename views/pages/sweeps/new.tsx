@@ -1,4 +1,4 @@
-/** A new sweep: which values, how they are tried, and every trial with what it takes before anything starts. */
+/** A new sweep: values, search strategy, and a plan of all trials with time and cost before anything starts. */
 import { formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import { FIELDS, type PlannedTrial, type SweepPlan } from "../../../src/training/sweeps/model.ts";
 import { Layout } from "../../layout.tsx";
@@ -16,17 +16,17 @@ interface NewSweepProps {
   problems: Record<string, string>;
 }
 
-/** Rows of the plan that are shown; the rest is a number. */
+/** Most rows of the plan that are shown. */
 const SHOWN = 30;
 
 function Lines({ form, problems }: NewSweepProps) {
   return (
     <fieldset class="stack tight">
-      <legend>What is tried</legend>
+      <legend>Values</legend>
       {form.lines.map(({ field, values }, n) => (
         <div class="sweep-line">
           <select name={`field_${n}`} aria-label={`Field ${n + 1}`}>
-            <option value="">{n ? "no other field" : "choose a field"}</option>
+            <option value="">{n ? "no other field" : "select a field"}</option>
             {FIELDS.map((name) => (
               <option value={name} selected={name === field}>
                 {name}
@@ -51,18 +51,19 @@ function Lines({ form, problems }: NewSweepProps) {
         </div>
       ))}
       <p class="muted small">
-        Values with commas, or a range: <code>1e-5 to 1e-3</code>. A grid takes three of a range; draws take any of it.
+        Comma-separated values, or a range such as <code>1e-5 to 1e-3</code>. A grid uses three values of a range;
+        random draws use the whole range.
       </p>
     </fieldset>
   );
 }
 
-function Ways({ form, problems }: NewSweepProps) {
+function Search({ form, problems }: NewSweepProps) {
   const drawn = form.strategy !== "grid";
   return (
     <>
       <fieldset class="stack tight">
-        <legend>How</legend>
+        <legend>Search strategy</legend>
         {Object.entries(STRATEGIES).map(([key, [title, about]]) => (
           <label class="check">
             <input type="radio" name="strategy" value={key} checked={form.strategy === key} />
@@ -89,23 +90,24 @@ function Ways({ form, problems }: NewSweepProps) {
         {form.strategy === "halving" ? (
           <TextField
             name="eta"
-            label="One in so many goes on"
+            label="Reduction factor (eta)"
             value={form.eta}
             error={problems.eta}
             inputmode="numeric"
+            hint="At each rung, one trial in eta continues"
           />
         ) : null}
         <TextField
           name="parallel"
-          label="At a time"
+          label="Parallel trials"
           value={form.parallel}
           error={problems.parallel}
           inputmode="numeric"
-          hint="Trials in the queue at once; the others hold up nobody"
+          hint="Most trials that are queued or running at a time"
         />
         <TextField
           name="metric"
-          label="Compared by"
+          label="Metric"
           value={form.metric}
           error={problems.metric}
           placeholder="auto"
@@ -137,35 +139,35 @@ function Trials({ plan }: { plan: SweepPlan | null }) {
     return (
       <section class="panel">
         <Empty slim icon="compare" title="No plan yet">
-          Name values, and every trial is listed here with what it takes.
+          Enter values to see every trial with its time and cost.
         </Empty>
       </section>
     );
-  const going = plan.trials.length - plan.refused;
+  const accepted = plan.trials.length - plan.refused;
   const range = plan.seconds_range;
   const cost = plan.cost_range_usd;
   return (
     <section class="panel" aria-labelledby="plan-title">
       <header>
-        <h2 id="plan-title">{plural(going, "trial")}</h2>
+        <h2 id="plan-title">{plural(accepted, "trial")}</h2>
       </header>
       <div class="body stack">
         {plan.refused ? (
-          <Notice kind="warn">{`${plural(plan.refused, "combination")} cannot be trained and will be left out; each says why below.`}</Notice>
+          <Notice kind="warn">{`${plural(plan.refused, "combination")} cannot be trained and will be skipped. The reasons are below.`}</Notice>
         ) : null}
         <KeyValue
           rows={[
-            ["Compared by", `${plan.metric}, ${plan.direction === "min" ? "lower" : "higher"} is better`],
-            range && ["Work, all trials", `${formatDuration(range[0])} to ${formatDuration(range[1])}`],
+            ["Metric", `${plan.metric}, ${plan.direction === "min" ? "lower" : "higher"} is better`],
+            range && ["Time, all trials", `${formatDuration(range[0])} to ${formatDuration(range[1])}`],
             cost && ["Cost", `${formatMoney(cost[0])} to ${formatMoney(cost[1])}`],
           ]}
         />
         <button type="submit" class="button primary block">
           <Icon name="play" />
-          Start the sweep
+          Start sweep
         </button>
         <button type="submit" class="button block only-without-script" formaction="/sweeps/plan">
-          Show the trials
+          Show trials
         </button>
       </div>
       <Table
@@ -180,13 +182,13 @@ function Trials({ plan }: { plan: SweepPlan | null }) {
   );
 }
 
-/** What every trial begins from, in a few words. */
-function Begins({ training }: { training: string }) {
+/** The shared training request, as pairs of fields and values. */
+function BaseTraining({ training }: { training: string }) {
   let given: [string, unknown][] = [];
   try {
     given = Object.entries(JSON.parse(training) as Record<string, unknown>);
   } catch {
-    // said as a problem of the whole form
+    // reported as a problem of the whole form
   }
   const rows = given.filter(
     ([, value]) => value !== null && value !== undefined && value !== "auto" && typeof value !== "object",
@@ -195,7 +197,7 @@ function Begins({ training }: { training: string }) {
     <details class="more">
       <summary>
         <Icon name="right" />
-        Every trial begins from this training
+        Base training of all trials
       </summary>
       <KeyValue rows={rows.map(([name, value]): [string, string] => [name, String(value)])} />
     </details>
@@ -228,8 +230,8 @@ export function NewSweepFormView(props: NewSweepProps) {
           ) : null}
           <TextField name="name" label="Name" value={form.name} placeholder="auto" maxlength={120} autocomplete="off" />
           <Lines {...props} />
-          <Ways {...props} />
-          <Begins training={form.training} />
+          <Search {...props} />
+          <BaseTraining training={form.training} />
         </div>
       </div>
       <aside>
@@ -240,7 +242,7 @@ export function NewSweepFormView(props: NewSweepProps) {
 }
 
 export const NewSweepPage = (props: NewSweepProps) => (
-  <Layout title="Try several values" crumbs={[{ label: "Sweeps", href: "/sweeps" }]}>
+  <Layout title="New sweep" crumbs={[{ label: "Sweeps", href: "/sweeps" }]}>
     <NewSweepFormView {...props} />
   </Layout>
 );

@@ -1,4 +1,4 @@
-/** Pages of sweeps: the list, a new one with its trials, and one with its curves and trials. */
+/** Page routes of sweeps: the list, the form of a new sweep, and the page of one sweep. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -19,118 +19,10 @@ import { NewSweepFormView, NewSweepPage } from "./new.tsx";
 import { SweepPage, SweepState } from "./show.tsx";
 
 const PAGE = 25;
-/** Curves drawn together: as many as there are colors. */
+/** Most curves in a chart: the number of its colors. */
 const CURVES = 6;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-
-/** The curves of the best trials so far. */
-async function curvesOf(ctx: Ctx, view: SweepView) {
-  const begun = view.trials.filter((one) => one.job_id !== null).sort(byScore(view.direction));
-  return Promise.all(
-    begun.slice(0, CURVES).map(async (one) => ({
-      trial: one,
-      series: await readSeries(ctx, one.job_id ?? "", { keys: [view.metric, "train/loss"], maxPoints: 500 }),
-    })),
-  );
-}
-
-export const sweepsPages = (ctx: Ctx) => {
-  /** The form with what it would do, or with what is wrong. */
-  const planned = async (actor: Actor, form: SweepForm) => {
-    const parsed = requestOf(form);
-    if ("problems" in parsed) return { form, plan: null as SweepPlan | null, problems: parsed.problems };
-    try {
-      return { form, plan: await planSweep(ctx, actor, parsed.request), problems: {} };
-    } catch (error) {
-      if (!(error instanceof AppError) || error.kind === "internal") throw error;
-      const control = error.param === "metric" ? "metric" : "";
-      return { form, plan: null, problems: { [control]: error.message } as Record<string, string> };
-    }
-  };
-  const again = async (request: Request, actor: Actor, form: SweepForm, status: number) => {
-    const props = await planned(actor, form);
-    return html(pageOf(ctx, request, actor), <NewSweepPage {...props} />, {
-      status: Object.keys(props.problems).length ? status : 200,
-      fragments: { "sweep-form": () => <NewSweepFormView {...props} /> },
-    });
-  };
-  return new Elysia({ name: "sweeps.pages", seed: ctx.installation, detail: { hide: true } })
-    .use(session(ctx))
-    .get(
-      "/sweeps",
-      async ({ request, actor, query }) => {
-        const of = listed(await listSweeps(ctx, actor, { after: query.after, search: query.q, limit: PAGE }), PAGE);
-        return html(pageOf(ctx, request, actor), <SweepsPage {...of} />, {
-          fragments: { sweeps: () => <SweepList {...of} /> },
-        });
-      },
-      { query: v.object({ after: text(100), q: text(100) }) },
-    )
-    .get(
-      "/sweeps/new",
-      async ({ request, actor, query }) => {
-        if (!query.training && !query.job) return redirect(request, "/jobs/new");
-        const given = query.job
-          ? (await getJob(ctx, actor, query.job)).request
-          : parseJsonText(wellFormedJson(query.training));
-        // What belongs to one job: its name, and the answers compared when it ends.
-        const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
-        return again(request, actor, firstForm(training), 200);
-      },
-      {
-        query: v.object({
-          job: text(100),
-          training: v.optional(
-            v.pipe(
-              v.string(),
-              v.maxLength(20_000),
-              v.check((value) => value === "" || isObject(value), "is no training request"),
-            ),
-            "",
-          ),
-        }),
-      },
-    )
-    .post("/sweeps/plan", ({ request, actor, body }) => again(request, actor, formOf(body), 200), {
-      body: SweepFormBody,
-    })
-    .post(
-      "/sweeps",
-      async ({ request, actor, body }) => {
-        const form = formOf(body);
-        const parsed = requestOf(form);
-        if ("problems" in parsed) return again(request, actor, form, 422);
-        try {
-          const made = await createSweep(ctx, actor, parsed.request);
-          return redirect(request, `/sweeps/${made.id}`, "Started. You can close this page; the sweep goes on.");
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind === "internal" || error.kind === "not_found") throw error;
-          return again(request, actor, form, 422);
-        }
-      },
-      { body: SweepFormBody },
-    )
-    .get(
-      "/sweeps/:id",
-      async ({ request, actor, params }) => {
-        const view = await getSweep(ctx, actor, params.id);
-        const props = { sweep: view, curves: await curvesOf(ctx, view) };
-        return html(pageOf(ctx, request, actor), <SweepPage {...props} />, {
-          fragments: { "sweep-state": () => <SweepState sweep={view} /> },
-        });
-      },
-      { params: Id, query: v.object({ sort: text(40) }) },
-    )
-    .post(
-      "/sweeps/:id/cancel",
-      async ({ request, actor, params }) => {
-        await cancelSweep(ctx, actor, params.id);
-        return redirect(request, `/sweeps/${params.id}`, "Cancelled. What trials saved stays.");
-      },
-      { params: Id },
-    );
-};
 
 function isObject(value: string): boolean {
   try {
@@ -140,3 +32,111 @@ function isObject(value: string): boolean {
     return false;
   }
 }
+
+const ListQuery = v.object({ after: text(100), q: text(100) });
+/** A new sweep starts from the request of a job, or from a training request as JSON. */
+const NewQuery = v.object({
+  job: text(100),
+  training: v.optional(
+    v.pipe(
+      v.string(),
+      v.maxLength(20_000),
+      v.check((value) => value === "" || isObject(value), "is not a training request"),
+    ),
+    "",
+  ),
+});
+
+/** The curves of the best trials so far. */
+async function curvesOf(ctx: Ctx, view: SweepView) {
+  const started = view.trials.filter((one) => one.job_id !== null).sort(byScore(view.direction));
+  return Promise.all(
+    started.slice(0, CURVES).map(async (one) => ({
+      trial: one,
+      series: await readSeries(ctx, one.job_id ?? "", { keys: [view.metric, "train/loss"], maxPoints: 500 }),
+    })),
+  );
+}
+
+interface RequestContext {
+  request: Request;
+  actor: Actor;
+}
+
+/** A form with its plan, or with validation messages. */
+async function planForm(ctx: Ctx, actor: Actor, form: SweepForm) {
+  const parsed = requestOf(form);
+  if ("problems" in parsed) return { form, plan: null as SweepPlan | null, problems: parsed.problems };
+  try {
+    return { form, plan: await planSweep(ctx, actor, parsed.request), problems: {} };
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    const control = error.param === "metric" ? "metric" : "";
+    return { form, plan: null, problems: { [control]: error.message } as Record<string, string> };
+  }
+}
+
+/** @param failure status of an answer with validation messages */
+async function formPage(ctx: Ctx, { request, actor }: RequestContext, form: SweepForm, failure: number) {
+  const props = await planForm(ctx, actor, form);
+  return html(pageOf(ctx, request, actor), <NewSweepPage {...props} />, {
+    status: Object.keys(props.problems).length ? failure : 200,
+    fragments: { "sweep-form": () => <NewSweepFormView {...props} /> },
+  });
+}
+
+async function listPage(ctx: Ctx, { request, actor }: RequestContext, query: v.InferOutput<typeof ListQuery>) {
+  const page = { after: query.after, search: query.q, limit: PAGE };
+  const rows = listed(await listSweeps(ctx, actor, page), PAGE);
+  return html(pageOf(ctx, request, actor), <SweepsPage {...rows} />, {
+    fragments: { sweeps: () => <SweepList {...rows} /> },
+  });
+}
+
+async function newPage(ctx: Ctx, context: RequestContext, query: v.InferOutput<typeof NewQuery>) {
+  if (!query.training && !query.job) return redirect(context.request, "/jobs/new");
+  const given = query.job
+    ? (await getJob(ctx, context.actor, query.job)).request
+    : parseJsonText(wellFormedJson(query.training));
+  // A sweep takes neither the name of the job nor the evaluation at its end.
+  const { name: _name, suffix: _suffix, evaluate_after: _after, ...training } = given as Record<string, unknown>;
+  return formPage(ctx, context, firstForm(training), 200);
+}
+
+async function create(ctx: Ctx, context: RequestContext, form: SweepForm) {
+  const parsed = requestOf(form);
+  if ("problems" in parsed) return formPage(ctx, context, form, 422);
+  try {
+    const made = await createSweep(ctx, context.actor, parsed.request);
+    return redirect(context.request, `/sweeps/${made.id}`, "Sweep started. It continues when you close this page.");
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal" || error.kind === "not_found") throw error;
+    return formPage(ctx, context, form, 422);
+  }
+}
+
+async function sweepPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
+  const sweep = await getSweep(ctx, actor, id);
+  const curves = await curvesOf(ctx, sweep);
+  return html(pageOf(ctx, request, actor), <SweepPage sweep={sweep} curves={curves} />, {
+    fragments: { "sweep-state": () => <SweepState sweep={sweep} /> },
+  });
+}
+
+async function cancel(ctx: Ctx, { request, actor }: RequestContext, id: string) {
+  await cancelSweep(ctx, actor, id);
+  return redirect(request, `/sweeps/${id}`, "Sweep canceled. Saved checkpoints stay.");
+}
+
+export const sweepsPages = (ctx: Ctx) =>
+  new Elysia({ name: "sweeps.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/sweeps", (context) => listPage(ctx, context, context.query), { query: ListQuery })
+    .get("/sweeps/new", (context) => newPage(ctx, context, context.query), { query: NewQuery })
+    .post("/sweeps/plan", (context) => formPage(ctx, context, formOf(context.body), 200), { body: SweepFormBody })
+    .post("/sweeps", (context) => create(ctx, context, formOf(context.body)), { body: SweepFormBody })
+    .get("/sweeps/:id", (context) => sweepPage(ctx, context, context.params.id), {
+      params: Id,
+      query: v.object({ sort: text(40) }),
+    })
+    .post("/sweeps/:id/cancel", (context) => cancel(ctx, context, context.params.id), { params: Id });

@@ -1,15 +1,15 @@
-/** Value against score, one small picture a field: which way is better is seen at once. */
+/** Scatter plots of score by value, one for each field of the sweep. */
 import { formatNumber } from "../../../src/lib/text/format.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { scoreOf, valuesOf } from "./words.ts";
 
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [320, 180, 52, 12, 10, 26];
-/** Values this far apart are laid out by their logarithm. */
+/** A range with this ratio of largest to smallest value gets a logarithmic axis. */
 const LOG_FROM = 20;
 
 type Dot = { trial: TrialView; x: number; y: number };
 
-/** Places of values from left to right, and what is written below. */
+/** Horizontal positions (0 to 1) of values, and the tick labels. */
 function axisOf(values: (string | number | boolean)[]) {
   const numbers = values.every((value) => typeof value === "number") ? (values as number[]) : null;
   if (!numbers) {
@@ -29,7 +29,7 @@ function axisOf(values: (string | number | boolean)[]) {
   return { at, ticks: some.map((value): [number, string] => [at(value), String(value)]) };
 }
 
-function Picture({ field, sweep, dots }: { field: string; sweep: SweepView; dots: TrialView[] }) {
+function Plot({ field, sweep, dots }: { field: string; sweep: SweepView; dots: TrialView[] }) {
   const axis = axisOf(dots.map((one) => one.values[field] ?? ""));
   const scores = dots.map((one) => one.score ?? 0);
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
@@ -43,7 +43,7 @@ function Picture({ field, sweep, dots }: { field: string; sweep: SweepView; dots
   }));
   return (
     <figure class="panel">
-      <h3>{`${field} and ${sweep.metric}`}</h3>
+      <h3>{`${sweep.metric} by ${field}`}</h3>
       <svg class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${sweep.metric} by ${field}`}>
         <path class="frame" d={`M${LEFT},${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} />
         {(high > low ? [low, high] : [low]).map((score) => (
@@ -51,9 +51,9 @@ function Picture({ field, sweep, dots }: { field: string; sweep: SweepView; dots
             {formatNumber(score, 3)}
           </text>
         ))}
-        {axis.ticks.map(([share, words]) => (
+        {axis.ticks.map(([share, label]) => (
           <text x={left(share)} y={HEIGHT - 8} class="middle">
-            {words}
+            {label}
           </text>
         ))}
         {placed.map(({ trial, x, y }) => (
@@ -71,7 +71,7 @@ function Picture({ field, sweep, dots }: { field: string; sweep: SweepView; dots
   );
 }
 
-/** Fields with two values or more, of trials that have a score; nothing before there are two. */
+/** One plot for each field with two or more values, once two trials have a score. */
 export function Scatter({ sweep }: { sweep: SweepView }) {
   const dots = sweep.trials.filter((one) => one.score !== null);
   const fields = Object.keys(sweep.space).filter((field) => new Set(dots.map((one) => one.values[field])).size > 1);
@@ -79,7 +79,7 @@ export function Scatter({ sweep }: { sweep: SweepView }) {
   return (
     <div class="scatters">
       {fields.map((field) => (
-        <Picture field={field} sweep={sweep} dots={dots} />
+        <Plot field={field} sweep={sweep} dots={dots} />
       ))}
     </div>
   );

@@ -1,5 +1,5 @@
-/** One sweep: which values won, by how much, and what every trial did. */
-import { formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
+/** One sweep: its best values, its curves and all its trials. */
+import { formatDuration, formatMoney, ordinal, plural } from "../../../src/lib/text/format.ts";
 import type { SeriesReply } from "../../../src/training/metrics/model.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
 import { usePage } from "../../context.ts";
@@ -16,7 +16,7 @@ import { bestOf, STRATEGIES, scoreOf, valuesOf } from "./words.ts";
 
 interface SweepProps {
   sweep: SweepView;
-  /** Of the best trials so far, in that order. */
+  /** Curves of the best trials so far, best first. */
   curves: { trial: TrialView; series: SeriesReply }[];
 }
 
@@ -77,7 +77,7 @@ function ordered(sweep: SweepView, sort: string): TrialView[] {
   });
 }
 
-/** What was decided about a trial at its rungs. */
+/** The results of a trial at its rungs. */
 function Decisions({ row }: { row: TrialView }) {
   if (row.decisions.length === 0) return null;
   return (
@@ -85,7 +85,7 @@ function Decisions({ row }: { row: TrialView }) {
       {row.decisions
         .map(
           (made) =>
-            `step ${made.step}: ${scoreOf(made.value)}, ${made.rank}. of ${made.of}${made.kept ? "" : ", stopped"}`,
+            `step ${made.step}: ${scoreOf(made.value)}, ${ordinal(made.rank)} of ${made.of}${made.kept ? "" : ", stopped"}`,
         )
         .join(" · ")}
     </span>
@@ -140,7 +140,7 @@ function columnsOf(sweep: SweepView): Column<TrialView>[] {
   ];
 }
 
-/** The part that moves: how far it is, what is best, and the trials. */
+/** The live part of the page: progress, best values and trials. */
 export function SweepState({ sweep }: { sweep: SweepView }) {
   const { url } = usePage();
   const best = bestOf(sweep);
@@ -162,13 +162,13 @@ export function SweepState({ sweep }: { sweep: SweepView }) {
         </Notice>
       ) : null}
       {isLive(sweep) ? (
-        <Progress fraction={trials ? ended / trials : 0} label={`${ended} of ${plural(trials, "trial")} over`} />
+        <Progress fraction={trials ? ended / trials : 0} label={`${ended} of ${plural(trials, "trial")} ended`} />
       ) : null}
       <Stats>
         <Stat label="State">
           <StateBadge state={sweep.state} />
         </Stat>
-        <Stat label="Trained to the end" note={stopped ? `${stopped} stopped early` : undefined}>
+        <Stat label="Completed trials" note={stopped ? `${stopped} stopped early` : undefined}>
           {`${succeeded} of ${trials}`}
         </Stat>
         <Stat label="Time, all trials">{formatDuration(time)}</Stat>
@@ -177,7 +177,7 @@ export function SweepState({ sweep }: { sweep: SweepView }) {
       <section class="panel" aria-labelledby="trials-title">
         <header>
           <h2 id="trials-title">Trials</h2>
-          <span class="muted small">{`${STRATEGIES[sweep.strategy.type][0]}, ${sweep.parallel} at a time`}</span>
+          <span class="muted small">{`${STRATEGIES[sweep.strategy.type][0]}, ${sweep.parallel} in parallel`}</span>
         </header>
         <Table
           label="Trials"
@@ -203,14 +203,14 @@ function Actions({ sweep }: { sweep: SweepView }) {
           label="Cancel sweep"
           icon={<Icon name="stop" />}
           title="Cancel this sweep?"
-          lost="Trials that train are stopped; those that wait never begin. What was saved, and trials that have ended, stay."
-          verb="Cancel the sweep"
+          lost="Running trials are stopped and waiting trials are not started. Saved checkpoints and ended trials stay."
+          verb="Cancel sweep"
         />
       ) : null}
       {best?.model ? (
         <ActionButton action="/deployments" class="primary" fields={{ model: best.model }}>
           <Icon name="deploy" />
-          Deploy the best
+          Deploy best model
         </ActionButton>
       ) : null}
     </div>
@@ -230,7 +230,7 @@ export function SweepPage({ sweep, curves }: SweepProps) {
     >
       <div class="stack">
         <p class="muted small">
-          <CopyId id={sweep.id} /> · made <Time at={sweep.created_at * 1000} />
+          <CopyId id={sweep.id} /> · created <Time at={sweep.created_at * 1000} />
           {` · ${sweep.direction === "min" ? "lower" : "higher"} ${sweep.metric} is better`}
         </p>
         <SweepState sweep={sweep} />

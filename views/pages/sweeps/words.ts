@@ -1,4 +1,4 @@
-/** Words and numbers the sweep pages share. */
+/** Text that the sweep pages share. */
 import type { TrialValues } from "../../../src/contract/sweep.ts";
 import { formatNumber } from "../../../src/lib/text/format.ts";
 import type { SweepView, TrialView } from "../../../src/training/sweeps/model.ts";
@@ -11,12 +11,12 @@ export const valuesOf = (values: TrialValues): string =>
 
 export const scoreOf = (score: number | null): string => (score === null ? "–" : formatNumber(score, 4));
 
-/** The best trial that was trained to its end. */
+/** The best completed trial. */
 export const bestOf = (sweep: SweepView): TrialView | null =>
   sweep.trials.find((one) => one.number === sweep.best) ?? null;
 
 export const STRATEGIES = {
   grid: ["Grid", "every combination of the values"],
-  random: ["Random", "as many combinations as you say, drawn by the seed"],
-  halving: ["Successive halving", "drawn like random; at a part of the steps the worse ones are stopped"],
+  random: ["Random", "a given number of combinations, drawn by the seed"],
+  halving: ["Successive halving", "random draws; the worse trials are stopped early"],
 } as const;

@@ -1,0 +1,74 @@
+/** The teams that share the queue: their share weight, their limits and what they use now. */
+import { eq } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { organization } from "../../db/schema/auth.ts";
+import { teamShare } from "../../db/schema/queue.ts";
+import { notFound } from "../../errors.ts";
+import type { Input } from "../scheduler/types.ts";
+import type { ShareChange } from "./model.ts";
+import { invalidateRound, queueCarry } from "./runner.ts";
+
+export interface TeamView {
+  id: string;
+  name: string;
+  weight: number;
+  /** GPU-hours, with older usage counting less. */
+  used: number;
+  usedThisMonth: number;
+  maxGpus: number | null;
+  monthGpuHours: number | null;
+  gpusNow: number;
+  running: number;
+  waiting: number;
+}
+
+/** The actor's own team, or all teams for administrators. `names` has every team's name by id. */
+export async function teamsOf(
+  ctx: Ctx,
+  actor: Actor,
+  input: Input,
+  names: ReadonlyMap<string, string>,
+): Promise<TeamView[]> {
+  const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
+  const ids = new Set([actor.org, ...(actor.role === "admin" ? [...names.keys()] : [])].filter((id) => names.has(id)));
+  const teams = new Map(input.teams.map((team) => [team.id, team]));
+  return [...ids].map((id) => {
+    const team = teams.get(id);
+    const running = input.running.filter((one) => one.job.team === id);
+    return {
+      id,
+      name: names.get(id) ?? id,
+      weight: shares.get(id)?.weight ?? 1,
+      used: team?.used ?? 0,
+      usedThisMonth: team?.usedThisMonth ?? 0,
+      maxGpus: shares.get(id)?.maxGpus ?? null,
+      monthGpuHours: shares.get(id)?.monthGpuHours ?? null,
+      gpusNow: running.reduce((sum, one) => sum + one.job.wants.gpus, 0),
+      running: running.length,
+      waiting: input.queued.filter((one) => one.team === id).length,
+    };
+  });
+}
+
+/** Sets a team's share weight and limits. Administrators only; audited. */
+export async function setShare(ctx: Ctx, actor: Actor, org: string, change: ShareChange): Promise<void> {
+  requireAdmin(actor);
+  await ctx.write(async (tx) => {
+    const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org));
+    if (!found) throw notFound("organization", org.slice(0, 100));
+    const set = {
+      ...(change.weight === undefined ? {} : { weight: change.weight }),
+      ...(change.max_gpus === undefined ? {} : { maxGpus: change.max_gpus }),
+      ...(change.gpu_hours_per_month === undefined ? {} : { monthGpuHours: change.gpu_hours_per_month }),
+      updatedAt: ctx.clock.now(),
+    };
+    await tx
+      .insert(teamShare)
+      .values({ org, ...set })
+      .onConflictDoUpdate({ target: teamShare.org, set });
+    await audit(tx, ctx, actor, "team.share", org, { ...change });
+  });
+  invalidateRound(queueCarry(ctx));
+  ctx.bus.emit("hosts.changed", { ids: [] });
+}

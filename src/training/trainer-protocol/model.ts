@@ -1,0 +1,89 @@
+/** Requests and answers of the trainer protocol as schemas; event batches are checked in events.ts. */
+import * as v from "valibot";
+import type { ArtifactCompleted, ArtifactOpened, EventsReply, SpecReply } from "../../contract/trainer.ts";
+import type { Graded } from "../../graders/training.ts";
+
+const MAX_FILES = 200;
+const MAX_FILE_BYTES = 256 * 1024 ** 3;
+/** Most samples of a request for grades. */
+const MAX_SAMPLES = 32;
+
+const measured = v.union([v.pipe(v.number(), v.finite()), v.picklist(["NaN", "Infinity", "-Infinity"])]);
+/** `POST /artifacts` */
+export const OpenRequest = v.object({
+  kind: v.picklist(["checkpoint", "adapter", "model", "merged", "gguf", "report"]),
+  step: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  metrics: v.pipe(
+    v.record(v.pipe(v.string(), v.maxLength(200)), measured),
+    v.check((metrics) => Object.keys(metrics).length <= 500, "at most 500 metrics"),
+  ),
+  files: v.pipe(
+    v.array(
+      v.object({
+        path: v.pipe(v.string(), v.maxLength(500)),
+        size: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_FILE_BYTES)),
+        sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+      }),
+    ),
+    v.minLength(1),
+    v.maxLength(MAX_FILES),
+  ),
+});
+
+/** `POST /grade` */
+export const GradeRequest = v.strictObject({
+  samples: v.pipe(
+    v.array(
+      v.strictObject({
+        item: v.record(v.string(), v.unknown()),
+        output: v.pipe(v.string(), v.maxLength(500_000, "must have at most 500,000 characters")),
+      }),
+    ),
+    v.minLength(1, "must have at least one sample"),
+    v.maxLength(MAX_SAMPLES, `must have at most ${MAX_SAMPLES} samples`),
+  ),
+});
+
+/** A schema of an answer that contract/trainer.ts declares. */
+type AnswerOf<T> = v.GenericSchema<unknown, T>;
+
+const fileEntry = v.strictObject({ path: v.string(), size: v.number(), sha256: v.string() });
+const inputFiles = { local_path: v.nullable(v.string()), files: v.array(fileEntry) };
+export const SpecAnswer = v.strictObject({
+  protocol: v.literal(1),
+  job_id: v.string(),
+  attempt_id: v.string(),
+  attempt: v.number(),
+  kind: v.picklist(["train", "evaluate", "serve", "export"]),
+  spec: v.custom<SpecReply["spec"]>((spec) => typeof spec === "object" && spec !== null),
+  inputs: v.record(v.string(), v.strictObject(inputFiles)),
+  resume: v.nullable(v.strictObject({ checkpoint_id: v.string(), step: v.number(), ...inputFiles })),
+  last_seq: v.number(),
+  heartbeat_s: v.number(),
+  max_batch_events: v.number(),
+}) satisfies AnswerOf<SpecReply>;
+
+export const EventsAnswer = v.strictObject({
+  last_seq: v.number(),
+  commands: v.array(v.strictObject({ id: v.string(), type: v.picklist(["cancel", "pause", "checkpoint"]) })),
+}) satisfies AnswerOf<EventsReply>;
+
+export const GradesAnswer = v.strictObject({
+  grades: v.array(
+    v.strictObject({ reward: v.number(), error: v.nullable(v.string()), again: v.optional(v.boolean()) }),
+  ),
+}) satisfies AnswerOf<{ grades: Graded[] }>;
+
+export const OpenedAnswer = v.strictObject({
+  artifact_id: v.string(),
+  complete: v.boolean(),
+  files: v.array(v.strictObject({ path: v.string(), offset: v.number() })),
+}) satisfies AnswerOf<ArtifactOpened>;
+
+export const PartAnswer = v.strictObject({ offset: v.number() });
+
+export const CompletedAnswer = v.strictObject({
+  artifact_id: v.string(),
+  checkpoint_id: v.nullable(v.string()),
+  model: v.nullable(v.string()),
+}) satisfies AnswerOf<ArtifactCompleted>;
