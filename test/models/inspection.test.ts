@@ -66,7 +66,7 @@ let lab: TestApp;
 const TRAINED = `
 import json, sys
 from pathlib import Path
-from finetune_trainer.training.inspection import end_ids_of, hash_of
+from finetune_trainer.training.inspection import end_ids_of, row_hash
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.data.rows import read_rows, tokenize
 base, kind, path, length, loss_on = sys.argv[1:]
@@ -76,7 +76,7 @@ tokens = tokenize(kind, tokenizer, rows, max_length=int(length), loss_on=loss_on
 found = {}
 for i, row_id in enumerate(tokens.row_ids):
     sides = [tokens.row(2 * i), tokens.row(2 * i + 1)] if kind == "preference" else [tokens.row(i)]
-    found.setdefault(str(row_id), []).extend(hash_of(*side) for side in sides)
+    found.setdefault(str(row_id), []).extend(row_hash(*side) for side in sides)
 print(json.dumps(found))
 `;
 async function trained(kind: RowType, maxLength: number, lossOn: string): Promise<Record<string, string[]>> {
