@@ -59,7 +59,7 @@ describe("where models may come from", () => {
     for (const path of tries) {
       const [status, message] = await refusal(path);
       expect([path, status]).toEqual([path, 400]);
-      expect(message).toContain(`${path} is not in a directory models may be imported from: ${root}.`);
+      expect(message).toContain(`${path} is outside the directories that models may be imported from: ${root}.`);
       expect(message).toContain("import_roots");
     }
     expect(await refusal(join(root, "absent"))).toEqual([400, expect.stringContaining("is not a directory")]);
@@ -93,7 +93,7 @@ describe("where models may come from", () => {
       const model = writeModel(join(root, `leads-out-${n}`));
       symlinkSync(target, join(model, "LICENSE"));
       const found = await imported(model, `leads-out-${n}`);
-      expect(found.error).toContain("LICENSE is a link that leads out");
+      expect(found.error).toContain("LICENSE is a link that is broken or leads out");
       expect(found.error).not.toContain(target);
       expect(existsSync(t.ctx.files.path("models", `leads-out-${n}`))).toBe(false);
     }
@@ -120,7 +120,7 @@ describe("what is shown of the disk", () => {
       );
     await store(error);
     expect((await read("good-2")).error).toBe(error);
-    expect((await read("good-2", "member")).error).toContain("An administrator of this installation sees the reason");
+    expect((await read("good-2", "member")).error).toContain("Administrators of this installation see the reason");
     await store("This model cannot be used. config.json is missing or without `model_type`.");
     expect((await read("good-2", "other")).error).toContain("config.json is missing");
   });

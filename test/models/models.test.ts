@@ -114,12 +114,12 @@ describe("import of a local directory", () => {
     [
       "a tensor outside the file",
       { "model.safetensors": safetensors({ a: { dtype: "BF16", shape: [2, 3], data_offsets: [4, 16] } }) },
-      "does not fit",
+      "does not match",
     ],
     [
       "an unknown number type",
       { "model.safetensors": safetensors({ a: { dtype: "PICKLE", shape: [2, 3], data_offsets: [0, 12] } }) },
-      "does not fit",
+      "does not match",
     ],
     [
       "a shard missing",

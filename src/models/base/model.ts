@@ -1,4 +1,4 @@
-/** What the models room takes and gives: request schemas, and rows as the API shows them. */
+/** Request schemas of base models, and their rows as the API shows them. */
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import type { baseModel, licenseAcceptance } from "../../db/schema/models.ts";
@@ -17,7 +17,7 @@ const ModelId = v.pipe(
 export const ImportHub = v.strictObject({
   source: v.literal("hub"),
   repo: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/, "must be owner/name")),
-  /** Branch, tag or commit; what it is now gets pinned. */
+  /** Branch, tag or commit; its current commit is pinned. */
   revision: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.\-/]{0,99}$/)), "main"),
   id: v.optional(ModelId),
 });
@@ -35,8 +35,8 @@ export const ImportLocal = v.strictObject({
 });
 export const ImportTuned = v.strictObject({
   source: v.literal("tuned"),
-  /** A model that was trained whole, or one whose adapter was exported as merged safetensors. */
-  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a tuned model, ft:…"), v.maxLength(400)),
+  /** A full fine-tuned model, or one whose adapter was exported as merged safetensors. */
+  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a fine-tuned model, ft:…"), v.maxLength(400)),
   id: v.optional(ModelId),
 });
 export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned]);
@@ -44,7 +44,7 @@ export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
 export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
 export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
 
-/** Licenses anyone may use without a signature. */
+/** Licenses that nobody has to accept. */
 const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
 
 /** True when a named person has to accept the license before first use. */
@@ -108,18 +108,18 @@ function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
   };
 }
 
-/** A path of a disk somewhere in a text. */
+/** An absolute path anywhere in a text. */
 const SERVER_PATH = /(^|[\s'"`(:=,])\/[^\s/]/;
 
-/** Why an install failed, for people who do not administer this machine: nothing of its disk. */
+/** Why an install failed, without paths of the server, for people who do not administer it. */
 function publicError(error: string | null): string | null {
   if (error === null || !SERVER_PATH.test(error)) return error;
-  return "The model could not be installed. An administrator of this installation sees the reason on this page.";
+  return "The model could not be installed. Administrators of this installation see the reason on this page.";
 }
 
 /**
  * A base model as the API shows it: the catalogue's entry, the installed row, or both.
- * @param viewer paths of the server's disk are for administrators; others see the name of an imported directory
+ * @param viewer only administrators see paths of the server; others see the name of an imported directory
  */
 export function baseModelView(
   entry: CatalogueEntry | null,

@@ -1,5 +1,6 @@
 /**
- * Where a model comes from and where it went: dataset version, run, checkpoints, artifacts, evaluations, deployments.
+ * Where a model comes from and where it is used: dataset version, run, checkpoints, artifacts, evaluations,
+ * deployments.
  */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { TrainSpec } from "../../contract/spec.ts";
@@ -16,8 +17,9 @@ const MAX = 100;
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 /**
- * The whole line of a tuned model or checkpoint; a base model has only itself and its deployments. At most 100 of each
- * kind.
+ * The lineage of a fine-tuned model or checkpoint; a base model only has itself and its deployments. At most 100 of
+ * each kind.
+ * @throws AppError `model_not_found`, `licence_required`
  */
 export async function modelLineage(ctx: Ctx, actor: Actor, name: string) {
   const found = await resolveModel(ctx, actor, name);

@@ -21,7 +21,7 @@ export function modelView(id: string, createdAtMs: number, ownedBy: string): Mod
   return { id, object: "model", created: seconds(createdAtMs), owned_by: ownedBy };
 }
 
-/** An artifact as the API shows it; files are fetched by their listed path. */
+/** An artifact as the API shows it; files are downloaded by their listed path. */
 export function artifactView(row: ArtifactRow) {
   return {
     object: "artifact" as const,
