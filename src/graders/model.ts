@@ -1,8 +1,8 @@
-/** OpenAI's graders as clients write them, and the answers of running and checking one. */
+/** OpenAI's graders as clients write them, and the answers of running and validating one. */
 import * as v from "valibot";
 import { filledName } from "../lib/text/names.ts";
 
-/** Largest source of a Python grader in bytes, as OpenAI has it. */
+/** Largest source of a Python grader in bytes; the same as OpenAI's limit. */
 const MAX_SOURCE_BYTES = 256 * 1024;
 /** Largest text with templates, in characters. */
 const MAX_TEXT = 200_000;
@@ -52,7 +52,7 @@ const Python = v.strictObject({
   image_tag: v.optional(v.pipe(v.string(), v.maxLength(128))),
 });
 
-/** A piece of a message. Images and sounds are known, so that they can be refused by name. */
+/** A content part of a message. Images and audio are in the schema so that they can be refused by name. */
 const Part = v.union([
   Text,
   v.strictObject({ type: v.picklist(["input_text", "output_text", "text"]), text: Text }),
@@ -116,7 +116,7 @@ const isOneGrader = (given: unknown) =>
 const Multi = v.strictObject({
   type: v.literal("multi"),
   name: Name,
-  /** By the names that `calculate_output` uses. OpenAI's schema file says one grader here; that is taken too. */
+  /** By the names that `calculate_output` uses. OpenAI's schema has a single grader here; that is accepted too. */
   graders: v.lazy((given) => (isOneGrader(given) ? Single : v.record(v.string(), Single))),
   calculate_output: v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(4000)),
 });
@@ -147,7 +147,7 @@ export function partsOf(grader: Grader): Record<string, SingleGrader> | null {
     : (graders as Record<string, SingleGrader>);
 }
 
-/** What can go wrong while grading, as OpenAI names it. */
+/** The errors of grading, with OpenAI's names. */
 interface GraderErrors {
   formula_parse_error: boolean;
   sample_parse_error: boolean;
@@ -189,22 +189,22 @@ export interface TokenUsage {
   cached_tokens: number;
 }
 
-/** What a grader gave for one sample. Never a throw for what the sample or a model did: that is told in `errors`. */
+/** The grade of one sample. Errors of the sample or of a model are in `errors`; they are not thrown. */
 export interface Grade {
-  /** Finite; 0 where `errors` says that there is none. */
+  /** Finite; 0 when there is an error. */
   reward: number;
   errors: GraderErrors;
-  /** What went wrong, in words, one line each. */
+  /** Error messages, one line each. */
   messages: string[];
   /** Rewards of the parts of a multi grader by name. */
   parts: Record<string, number>;
-  /** Tokens by the model that was asked. */
+  /** Tokens by model. */
   usage: Record<string, TokenUsage>;
   /** The model that answered last; null when none was asked. */
   sampledModel: string | null;
 }
 
-/** The answer of POST /v1/fine_tuning/alpha/graders/run. `seconds` the grading took. */
+/** The answer of POST /v1/fine_tuning/alpha/graders/run. `seconds`: duration of the grading. */
 export function runView(grader: Grader, grade: Grade, seconds: number) {
   const tokens = Object.values(grade.usage).reduce((sum, each) => sum + each.total_tokens, 0);
   return {

@@ -109,7 +109,7 @@ test("its container has every wall", async () => {
     request: "/data/run/graders/x.json",
     limits: PYTHON_LIMITS,
     user: settings.user,
-    walls: walls(settings),
+    isolation: walls(settings),
   });
   const broken = brokenWalls(container, "/data").filter((wall) => !wall.startsWith("another program"));
   expect(broken).toEqual([]);

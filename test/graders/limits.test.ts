@@ -3,7 +3,7 @@
  * field.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { Filling, MAX_FILLED, MAX_FILLED_TOGETHER, sampleOf, TemplateError } from "../../src/graders/template.ts";
+import { Filling, MAX_FILLED, MAX_FILLED_TOTAL, sampleOf, TemplateError } from "../../src/graders/template.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { check, graderCalls, multi } from "../support/graders.ts";
 import { readyBase } from "../support/models.ts";
@@ -31,12 +31,12 @@ describe("a template", () => {
   test("fills in up to its limit, and one character more is refused", () => {
     const fill = (a: string) => new Filling({ a }, sampleOf("")).fill("{{item.a}}!");
     expect(fill("x".repeat(MAX_FILLED - 1)).length).toBe(MAX_FILLED);
-    expect(() => fill("x".repeat(MAX_FILLED))).toThrow("filled in it is longer than 2 Mi characters");
+    expect(() => fill("x".repeat(MAX_FILLED))).toThrow("the filled text is longer than 2 Mi characters");
   });
 
   test("counts for all texts of a grader together", () => {
     const filling = new Filling({ a: "x".repeat(MAX_FILLED) }, sampleOf(""));
-    for (let n = 0; n < MAX_FILLED_TOGETHER / MAX_FILLED; n++) filling.fill("{{item.a}}");
+    for (let n = 0; n < MAX_FILLED_TOTAL / MAX_FILLED; n++) filling.fill("{{item.a}}");
     expect(() => filling.fill("!")).toThrow(TemplateError);
   });
 });
@@ -52,7 +52,7 @@ describe("a request", () => {
     expect((process.memoryUsage().rss - before) / 2 ** 20).toBeLessThan(100);
     const { error } = (await post("run", body)).body as { error: { message: string } };
     expect(error.message).toBe(
-      "Invalid template in 'grader.input.0.content.0.text': filled in it is longer than 2 Mi characters.",
+      "Invalid template in 'grader.input.0.content.0.text': the filled text is longer than 2 Mi characters.",
     );
   });
 

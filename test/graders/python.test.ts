@@ -26,7 +26,7 @@ const probe = await runner()({ source: "", check: true, sample: null, item: {} }
 );
 
 /** Words of the sandbox program, which is an argument of its processes. */
-const SANDBOX_MARK = "Runs one Python grader sandboxed";
+const SANDBOX_MARK = "Runs one Python grader in a sandbox";
 
 /** Grades with limits of its own; nothing here asks a model. */
 async function run(
