@@ -1,5 +1,6 @@
 /**
- * Templates of graders that become long texts: counted before they are joined, and refused with the name of their field.
+ * Templates of graders that become long texts: counted before they are joined, and refused with the name of their
+ * field.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Filling, MAX_FILLED, MAX_FILLED_TOTAL, sampleOf, TemplateError } from "../../src/graders/template.ts";
