@@ -5,7 +5,7 @@ import type { EvaluateResult, EvaluateSpec, SideScore } from "../../src/contract
 import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
 import { answer, evaluation } from "../../src/db/schema/evaluations.ts";
 import { job } from "../../src/db/schema/jobs.ts";
-import { startEvaluations, sweepEvaluations } from "../../src/evaluation/service.ts";
+import { startEvaluations, sweepEvaluations } from "../../src/evaluation/sweep.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { until } from "../support/live.ts";
 import { insertTuned, readyBase } from "../support/models.ts";

@@ -54,38 +54,52 @@ export function needsAcceptance(row: Pick<BaseModelRow, "id" | "source" | "licen
   return row.source === "hub" && !PERMISSIVE.has(row.license.toLowerCase());
 }
 
-export interface BaseModelView {
-  object: "base_model";
-  id: string;
-  name: string;
-  family: string | null;
-  publisher: string | null;
+/** A base model as the API shows it. `status` `available`: in the catalogue and not installed. Times in seconds. */
+export const BaseModelView = v.strictObject({
+  object: v.literal("base_model"),
+  id: v.string(),
+  name: v.string(),
+  family: v.nullable(v.string()),
+  publisher: v.nullable(v.string()),
   /** Repository on the hub, also accepted as an alias. */
-  hub: string | null;
-  default: boolean;
-  license: {
-    name: string;
-    url: string | null;
-    requires_acceptance: boolean;
-    accepted: boolean;
-    accepted_by: string | null;
-    accepted_at: number | null;
-  };
-  parameters: number | null;
-  context_length: number | null;
-  architecture: Record<string, unknown>;
-  template: string | null;
-  /** Where the numbers come from. */
-  source_url: string | null;
-  /** `available` is in the catalogue and not installed. */
-  status: "available" | "installing" | "ready" | "failed";
-  progress: InstallProgress | null;
-  error: string | null;
-  source: { kind: BaseModelRow["source"]; reference: string; revision: string } | null;
-  hash: string | null;
-  bytes: number | null;
-  created_at: number | null;
-}
+  hub: v.nullable(v.string()),
+  default: v.boolean(),
+  license: v.strictObject({
+    name: v.string(),
+    url: v.nullable(v.string()),
+    requires_acceptance: v.boolean(),
+    accepted: v.boolean(),
+    accepted_by: v.nullable(v.string()),
+    accepted_at: v.nullable(v.number()),
+  }),
+  parameters: v.nullable(v.number()),
+  context_length: v.nullable(v.number()),
+  architecture: v.record(v.string(), v.unknown()),
+  template: v.nullable(v.string()),
+  /** Where the numbers are published. */
+  source_url: v.nullable(v.string()),
+  status: v.picklist(["available", "installing", "ready", "failed"]),
+  progress: v.nullable(v.strictObject({ message: v.string(), fraction: v.nullable(v.number()) })),
+  error: v.nullable(v.string()),
+  source: v.nullable(
+    v.strictObject({
+      kind: v.picklist(["package", "local", "hub", "tuned"]),
+      reference: v.string(),
+      revision: v.string(),
+    }),
+  ),
+  hash: v.nullable(v.string()),
+  bytes: v.nullable(v.number()),
+  created_at: v.nullable(v.number()),
+});
+export type BaseModelView = v.InferOutput<typeof BaseModelView>;
+
+/** Every base model at once, without paging. */
+export const BaseModelList = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(BaseModelView),
+  has_more: v.literal(false),
+});
 
 export const seconds = (ms: number) => Math.floor(ms / 1000);
 

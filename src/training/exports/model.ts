@@ -1,4 +1,4 @@
-/** Exports as callers ask for and see them: the formats, how faithful each must be, and the view of one. */
+/** Exports in the API: the formats, the fidelity that each requires, and the view of one. */
 
 import * as v from "valibot";
 import type { Fidelity } from "../../contract/job.ts";
@@ -6,14 +6,14 @@ import { EXPORT_FORMATS, type ExportSpec } from "../../contract/spec.ts";
 
 export const FORMATS = EXPORT_FORMATS;
 export type Format = ExportSpec["format"];
-/** Formats that llama.cpp's `llama-quantize` writes: they need it on the machine. */
+/** The program of llama.cpp that writes the formats in `QUANTIZED`; it has to be installed on the machine. */
 export const QUANTIZER = "llama-quantize";
 export const QUANTIZED: readonly Format[] = ["gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"];
 
 /**
- * How far files may be from the trained model: mean Kullback-Leibler divergence in nats a token, and the share of
- * positions with the same likeliest token. Rounding alone stays far below (docs/user-guide.md has figures); a lost
- * scale or a wrong order of weights lies far above.
+ * Limits on the difference between an export and the trained model: mean Kullback-Leibler divergence in nats per token,
+ * and the share of positions with the same most likely token. Rounding stays far within them (docs/user-guide.md has
+ * figures); a lost scale or a wrong order of weights is far outside.
  */
 export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
   safetensors: { kl_mean: 0.01, top1_same: 0.95 },
@@ -24,11 +24,11 @@ export const LIMITS: Record<Format, ExportSpec["limits_of_fidelity"]> = {
   "gguf-q4_k_m": { kl_mean: 0.2, top1_same: 0.8 },
 };
 
-/** Whether a tuned model's own files are of a format: all of its weights, in the precision it was trained in. */
-export const isAlready = (of: { whole: boolean; precision: string }, format: Format): boolean =>
-  of.whole && of.precision === "float32" && format === "safetensors";
+/** Whether a fine-tuned model's own files already have a format: the full model in 32 bits. */
+export const isOwnFormat = (model: { whole: boolean; precision: string }, format: Format): boolean =>
+  model.whole && model.precision === "float32" && format === "safetensors";
 
-/** Types of models that can be written as GGUF; the trainer looks at tokenizer and positions too. */
+/** Model types that can be written as GGUF; the trainer also checks tokenizer and positions. */
 export const GGUF_TYPES = new Set(["llama", "mistral", "qwen2", "qwen3"]);
 
 export const CreateExport = v.strictObject({
@@ -37,12 +37,12 @@ export const CreateExport = v.strictObject({
 
 export interface ExportView {
   object: "model.export";
-  /** That of its job. */
+  /** The id of its job. */
   id: string;
   model: string;
   format: Format;
   state: string;
-  /** Null until its files were compared. */
+  /** Null until its files are compared. */
   fidelity: Fidelity | null;
   limits: ExportSpec["limits_of_fidelity"];
   artifact_id: string | null;

@@ -1,6 +1,6 @@
 /**
- * Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained
- * model does.
+ * Exports of fine-tuned models to other formats. Each export is a job; its files are published only when they answer
+ * like the trained model.
  */
 
 import { rm } from "node:fs/promises";
@@ -18,9 +18,18 @@ import { baseModelRef } from "../../models/base/service.ts";
 import { artifactDir, resolveModel } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
-import { type ExportView, FORMATS, type Format, GGUF_TYPES, isAlready, LIMITS, QUANTIZED, QUANTIZER } from "./model.ts";
+import {
+  type ExportView,
+  FORMATS,
+  type Format,
+  GGUF_TYPES,
+  isOwnFormat,
+  LIMITS,
+  QUANTIZED,
+  QUANTIZER,
+} from "./model.ts";
 
-/** Hold-out rows both models read. */
+/** Validation rows that both models read. */
 const PROMPTS = 16;
 const MAX_LIST = 50;
 
@@ -49,7 +58,7 @@ function view(row: JobRow, files: ArtifactRow | null): ExportView {
   };
 }
 
-/** Where programs are looked for, beside the server's own PATH; the trainer looks there too. */
+/** Directories that are searched for programs besides the server's own PATH; the trainer searches them too. */
 const PROGRAMS = "/usr/local/bin:/usr/bin";
 
 /** Formats that can be written on this machine. */
@@ -66,7 +75,7 @@ const filesOf = and(
 );
 
 /**
- * The exports of a tuned model, newest first, at most 50; deleted ones are left out. @throws AppError `model_not_found`
+ * The exports of a fine-tuned model, newest first, at most 50, without deleted ones. @throws AppError `model_not_found`
  */
 export async function listExports(ctx: Ctx, actor: Actor, model: string): Promise<ExportView[]> {
   const { id } = await resolveModel(ctx, actor, model);
@@ -97,7 +106,7 @@ export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<Exp
 }
 
 /**
- * Starts an export of a tuned model or checkpoint.
+ * Starts an export of a fine-tuned model or checkpoint.
  * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
  *   `quota_exceeded`
  */
@@ -107,7 +116,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     throw new AppError(
       "invalid",
       "not_tuned",
-      "Only tuned models are exported; a base model is there as files already.",
+      "Only fine-tuned models can be exported; the files of a base model exist already.",
       {
         param: "model",
       },
@@ -116,7 +125,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     throw new AppError(
       "invalid",
       "not_exportable",
-      "A reward model has a head of its own, which these formats cannot hold. Download its own files instead.",
+      "A reward model has a score head, which these formats do not support. Download its own files instead.",
       { param: "model" },
     );
   const type = String(found.base.architecture?.model_type ?? "");
@@ -131,7 +140,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     throw new AppError(
       "invalid",
       "no_quantizer",
-      `${format} is written by llama.cpp's ${QUANTIZER}, which is not on this machine. Install llama.cpp, or export gguf-q8_0.`,
+      `${format} needs llama.cpp's ${QUANTIZER}, which is not installed on this machine. Install llama.cpp, or export gguf-q8_0.`,
       { param: "format" },
     );
   const before = (await listExports(ctx, actor, name)).find(
@@ -141,7 +150,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     throw new AppError(
       "conflict",
       "export_exists",
-      `This model has an export of the format ${format} already: ${before.id}. Delete it to make it anew.`,
+      `This model already has an export in the format ${format}: ${before.id}. Delete it to export again.`,
       { param: "format" },
     );
   const [run] = found.jobId
@@ -149,11 +158,11 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     : [];
   const trained = run?.spec as TrainSpec | undefined;
   const precision = trained?.hyperparameters.precision ?? "float32";
-  if (isAlready({ whole: found.whole, precision }, format))
+  if (isOwnFormat({ whole: found.whole, precision }, format))
     throw new AppError(
       "invalid",
       "not_exportable",
-      "This model was trained whole: its files are these safetensors already, and load without the base. Download them on the model's page.",
+      "This is a full fine-tuned model: its own files are already these safetensors and load without the base. Download them on the model's page.",
       { param: "format" },
     );
   const base = baseModelRef(found.base);
@@ -174,7 +183,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       cpus: 1,
       max_price_per_hour: null,
       provider: null,
-      // Merged in 32 bits, and while it is saved there twice.
+      // Merged in 32 bits; two copies while it is saved.
       memory_mb: Math.ceil((base.parameters * 4 * 2.2) / 2 ** 20) + 1500,
       disk_mb: Math.ceil((base.parameters * 8) / 2 ** 20) + 1000,
     },
@@ -193,13 +202,13 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
 }
 
 /**
- * Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`,
+ * Deletes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`,
  * `export_running`
  */
 export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   const { job: row, artifact: files } = await rowOf(ctx, actor, id);
   if (!isFinal(row.state))
-    throw new AppError("conflict", "export_running", "This export is still under way; cancel its job first.");
+    throw new AppError("conflict", "export_running", "This export is still running; cancel its job first.");
   if (files?.status !== "complete") return;
   await ctx.write(async (tx) => {
     await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, files.id));

@@ -12,7 +12,7 @@ import { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import { listTuned } from "../../../src/models/tuned/list.ts";
 import { importTuned } from "../../../src/models/tuned/promote.ts";
 import { deleteModel } from "../../../src/models/tuned/service.ts";
-import { isAlready } from "../../../src/training/exports/model.ts";
+import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
 import { BaseModelPage, BaseModelState, BaseNext } from "./base.tsx";
 import { BaseList, ModelsPage, type ModelsProps, TunedList } from "./list.tsx";
@@ -98,7 +98,7 @@ export const modelsPages = (ctx: Ctx) => {
           <TunedModelPage
             lineage={lineage}
             exports={exports}
-            formats={formatsHere().filter((format) => !isAlready(lineage, format))}
+            formats={formatsHere().filter((format) => !isOwnFormat(lineage, format))}
             baseUrl={baseUrl}
             isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
           />,

@@ -1,7 +1,7 @@
 /** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
 import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
-import type { modelLineage } from "../../../src/models/tuned/lineage.ts";
+import type { LineageView } from "../../../src/models/tuned/model.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
@@ -13,10 +13,9 @@ import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
 
 import { Exports } from "./exports.tsx";
 
-type Lineage = Awaited<ReturnType<typeof modelLineage>>;
-type Checkpoint = Lineage["checkpoints"][number];
+type Checkpoint = LineageView["checkpoints"][number];
 
-function Line({ lineage }: { lineage: Lineage }) {
+function Line({ lineage }: { lineage: LineageView }) {
   const steps = [
     lineage.dataset
       ? {
@@ -155,7 +154,7 @@ const GRADED: Column<Checkpoint>[] = CHECKPOINTS.map((column) =>
       : column,
 );
 
-function Files({ lineage }: { lineage: Lineage }) {
+function Files({ lineage }: { lineage: LineageView }) {
   const shown = lineage.artifacts.find((row) => row.kind === "adapter" || row.kind === "model") ?? lineage.artifacts[0];
   if (!shown?.files.length)
     return (
@@ -189,7 +188,7 @@ answer = client.chat.completions.create(
 print(answer.choices[0].message.content)`;
 
 /** How a reward model is asked, once its files lie in a directory. */
-const scoring = ({ whole, base_model: base }: Lineage) =>
+const scoring = ({ whole, base_model: base }: LineageView) =>
   `from transformers import AutoModelForSequenceClassification, AutoTokenizer
 ${
   whole
@@ -207,7 +206,7 @@ tokens = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=Tr
 print(model(**tokens).logits.item())  # higher is better`;
 
 export function TunedModelPage(props: {
-  lineage: Lineage;
+  lineage: LineageView;
   exports: ExportView[];
   formats: readonly Format[];
   baseUrl: string;
