@@ -77,7 +77,6 @@ const Sampling = v.strictObject({
   max_completions_tokens: v.optional(v.nullable(whole(1, 1_000_000))),
   reasoning_effort: v.optional(v.nullable(v.picklist(["none", "minimal", "low", "medium", "high", "xhigh", "max"]))),
 });
-type Sampling = v.InferOutput<typeof Sampling>;
 
 const ScoreModel = v.strictObject({
   type: v.literal("score_model"),
@@ -148,22 +147,23 @@ export function partsOf(grader: Grader): Record<string, SingleGrader> | null {
 }
 
 /** The errors of grading, with OpenAI's names. */
-interface GraderErrors {
-  formula_parse_error: boolean;
-  sample_parse_error: boolean;
-  truncated_observation_error: boolean;
-  unresponsive_reward_error: boolean;
-  invalid_variable_error: boolean;
-  other_error: boolean;
-  python_grader_server_error: boolean;
-  python_grader_server_error_type: string | null;
-  python_grader_runtime_error: boolean;
-  python_grader_runtime_error_details: string | null;
-  model_grader_server_error: boolean;
-  model_grader_refusal_error: boolean;
-  model_grader_parse_error: boolean;
-  model_grader_server_error_details: string | null;
-}
+const GraderErrors = v.strictObject({
+  formula_parse_error: v.boolean(),
+  sample_parse_error: v.boolean(),
+  truncated_observation_error: v.boolean(),
+  unresponsive_reward_error: v.boolean(),
+  invalid_variable_error: v.boolean(),
+  other_error: v.boolean(),
+  python_grader_server_error: v.boolean(),
+  python_grader_server_error_type: v.nullable(v.string()),
+  python_grader_runtime_error: v.boolean(),
+  python_grader_runtime_error_details: v.nullable(v.string()),
+  model_grader_server_error: v.boolean(),
+  model_grader_refusal_error: v.boolean(),
+  model_grader_parse_error: v.boolean(),
+  model_grader_server_error_details: v.nullable(v.string()),
+});
+type GraderErrors = v.InferOutput<typeof GraderErrors>;
 
 export const noErrors = (): GraderErrors => ({
   formula_parse_error: false,
@@ -182,12 +182,13 @@ export const noErrors = (): GraderErrors => ({
   model_grader_server_error_details: null,
 });
 
-export interface TokenUsage {
-  prompt_tokens: number;
-  completion_tokens: number;
-  total_tokens: number;
-  cached_tokens: number;
-}
+const TokenUsage = v.strictObject({
+  prompt_tokens: v.number(),
+  completion_tokens: v.number(),
+  total_tokens: v.number(),
+  cached_tokens: v.number(),
+});
+export type TokenUsage = v.InferOutput<typeof TokenUsage>;
 
 /** The grade of one sample. Errors of the sample or of a model are in `errors`; they are not thrown. */
 export interface Grade {
@@ -204,8 +205,27 @@ export interface Grade {
   sampledModel: string | null;
 }
 
-/** The answer of POST /v1/fine_tuning/alpha/graders/run. `seconds`: duration of the grading. */
-export function runView(grader: Grader, grade: Grade, seconds: number) {
+/** The answer of POST /v1/fine_tuning/alpha/graders/run, as OpenAI's. `execution_time` in seconds. */
+export const GraderRunView = v.strictObject({
+  reward: v.number(),
+  metadata: v.strictObject({
+    name: v.string(),
+    type: v.string(),
+    errors: GraderErrors,
+    execution_time: v.number(),
+    scores: v.record(v.string(), v.number()),
+    token_usage: v.nullable(v.number()),
+    sampled_model_name: v.nullable(v.string()),
+    /** Error messages; absent when there are none. */
+    ftl: v.optional(v.strictObject({ messages: v.array(v.string()) })),
+  }),
+  sub_rewards: v.record(v.string(), v.number()),
+  model_grader_token_usage_per_model: v.record(v.string(), TokenUsage),
+});
+type GraderRunView = v.InferOutput<typeof GraderRunView>;
+
+/** The view of a grade. `seconds`: duration of the grading. */
+export function runView(grader: Grader, grade: Grade, seconds: number): GraderRunView {
   const tokens = Object.values(grade.usage).reduce((sum, each) => sum + each.total_tokens, 0);
   return {
     reward: grade.reward,

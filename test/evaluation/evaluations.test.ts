@@ -108,7 +108,7 @@ describe("after training", () => {
     expect([jobs.length, rows.map((row) => row.jobId)]).toEqual([1, [jobs[0]?.id ?? ""]]);
   });
 
-  test("nothing is made where nobody asked or no row was held out", async () => {
+  test("nothing is made where nobody asked or there are no validation rows", async () => {
     await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: false } });
     const dataset = {
       dataset_id: "ds_t",
@@ -149,7 +149,7 @@ describe("the outcome", () => {
       },
     });
     expect(done.comparison?.sentence).toStartWith(
-      "Better: 17 of 20 answers are exactly right after tuning, 2 before (+75.0 points",
+      "Better: 17 of 20 answers match exactly after fine-tuning, 2 before (+75.0 points",
     );
   });
 
@@ -215,7 +215,7 @@ describe("by hand", () => {
     });
   };
 
-  test("any model answers the held-out rows of any ready version; the base alone too", async () => {
+  test("any model answers the validation rows of any ready version; the base alone too", async () => {
     await version(10);
     const { id, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     for (const model of [`${id}:ckpt-step-10`, "tiny"]) {
@@ -242,7 +242,7 @@ describe("by hand", () => {
     ["an unknown model", async () => ({ model: "nothing", dataset: "dsv_x" }), 404, "model_not_found"],
     ["another's job", async () => ({ job: (await insertTuned(t.ctx, t.orgs.b)).jobId }), 404, "job_not_found"],
     [
-      "data without held-out rows",
+      "data without validation rows",
       async () => {
         await version(0);
         return { model: "tiny", dataset: "dsv_own" };

@@ -34,7 +34,7 @@ describe("the verdict", () => {
     const sure = compare(pairs(50, 5, 45), "pairs");
     expect([sure.verdict, sure.sentence]).toEqual([
       "better",
-      expect.stringContaining("45 of 50 pairs are in the right order"),
+      expect.stringContaining("45 of 50 pairs are ranked correctly"),
     ]);
     expect(compare(pairs(50, 0, 0, -0.5), "pairs").verdict).toBe("no_clear_difference");
   });

@@ -3,6 +3,7 @@
  * ends when it is idle.
  */
 import type { Subprocess } from "bun";
+import * as v from "valibot";
 import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
 import type { RowType } from "../../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
@@ -12,21 +13,22 @@ import { AppError } from "../../errors.ts";
  * One sequence of a row. `states` has one letter per token: `t` is in the loss, `c` is context only, `x` is truncated.
  * The counts include tokens that are not shown.
  */
-interface Sequence {
-  /** `chosen`, `rejected`, `good`, `bad`, `text`, or `row`. */
-  name: string;
-  pieces: string[];
-  states: string;
-  trains: number;
-  context: number;
-  cut: number;
+export const SequenceSchema = v.strictObject({
+  /** `chosen`, `rejected`, `good`, `bad`, `prompt`, `text`, or `row`. */
+  name: v.string(),
+  pieces: v.array(v.string()),
+  states: v.string(),
+  trains: v.number(),
+  context: v.number(),
+  cut: v.number(),
   /**
    * Hex SHA-256 of token ids and labels as they are trained on: one, several for a text in pieces, none when no token
    * is in the loss.
    */
-  hashes: string[];
-  warnings?: string[];
-}
+  hashes: v.array(v.string()),
+  warnings: v.optional(v.array(v.string())),
+});
+type Sequence = v.InferOutput<typeof SequenceSchema>;
 
 export interface SeenRow {
   row_id: number;

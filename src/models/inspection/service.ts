@@ -5,7 +5,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows, versionOf } from "../../data/datasets/service.ts";
 import { AppError } from "../../errors.ts";
 import { baseModelDir, baseModelRef, listCatalogue, requireReadyBase } from "../base/service.ts";
-import { inspectRows, type SeenRow } from "./process.ts";
+import { inspectRows, type SeenRow, SequenceSchema } from "./process.ts";
 
 const whole = (min: number, max: number) =>
   v.pipe(
@@ -28,6 +28,40 @@ export const SeenQuery = v.strictObject({
   limit: v.optional(whole(1, 20), 5),
 });
 export type SeenQuery = v.InferOutput<typeof SeenQuery>;
+
+/** A page of rows as a base model sees them. `last_id` is the cursor of the next page when `has_more`. */
+export const SeenPageView = v.strictObject({
+  object: v.literal("list"),
+  version_id: v.string(),
+  row_type: v.picklist(["chat", "preference", "unpaired", "text", "prompt"]),
+  base_model: v.string(),
+  max_length: v.number(),
+  loss_on: v.picklist(["completion", "all"]),
+  data: v.array(
+    v.strictObject({
+      object: v.literal("dataset.seen_row"),
+      id: v.number(),
+      sequences: v.array(SequenceSchema),
+    }),
+  ),
+  first_id: v.nullable(v.number()),
+  last_id: v.nullable(v.number()),
+  has_more: v.boolean(),
+});
+type SeenPageView = v.InferOutput<typeof SeenPageView>;
+
+export const seenPageView = (seen: Seen): SeenPageView => ({
+  object: "list",
+  version_id: seen.versionId,
+  row_type: seen.rowType,
+  base_model: seen.baseModel,
+  max_length: seen.maxLength,
+  loss_on: seen.lossOn,
+  data: seen.rows.map((row) => ({ object: "dataset.seen_row", id: row.row_id, sequences: row.sequences })),
+  first_id: seen.rows[0]?.row_id ?? null,
+  last_id: seen.next ?? seen.rows.at(-1)?.row_id ?? null,
+  has_more: seen.next !== null,
+});
 
 export interface Seen {
   versionId: string;

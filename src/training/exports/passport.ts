@@ -14,6 +14,7 @@ import { AppError } from "../../errors.ts";
 import { readPins } from "../../lib/requirements.ts";
 import { publicKey, signJson } from "../../lib/signed-json.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
+import type { PassportKey } from "./model.ts";
 
 const PURPOSE = "run passport";
 
@@ -94,10 +95,10 @@ export async function passportOf(ctx: Ctx, actor: Actor, name: string) {
 }
 
 /** The public key of the provenance signatures; keep it to verify them. */
-export function passportKey(ctx: Ctx) {
+export function passportKey(ctx: Ctx): PassportKey {
   return {
-    object: "passport_key" as const,
-    algorithm: "ed25519" as const,
+    object: "passport_key",
+    algorithm: "ed25519",
     installation: ctx.installation,
     public_key: publicKey(ctx.secret, PURPOSE),
   };
@@ -105,14 +106,10 @@ export function passportKey(ctx: Ctx) {
 
 const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
 
-/**
- * The model card of a fine-tuned model: Markdown with the header that model hubs read. @throws AppError
- * `model_not_found`, `not_tuned`
- */
-export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
-  const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
-  const { hyperparameters: h, method, dataset: data } = spec;
-  const settings: [string, unknown][] = [
+/** The rows of the card's table of settings. */
+function settingsOf(spec: TrainSpec, step: number | null): [string, unknown][] {
+  const { hyperparameters: h, method } = spec;
+  return [
     ["Method", method.type],
     ["Steps", spec.schedule.total_steps],
     ["Batch size", h.batch_size],
@@ -122,22 +119,35 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     ["Base model quantization", method.quantization ?? "none"],
     ["Adapter", JSON.stringify(method.adapter)],
     ["Seed", h.seed],
-    ["Checkpoint", point ? `step ${point.step}` : "-"],
+    ["Checkpoint", step === null ? "-" : `step ${step}`],
   ];
-  const scores = result?.tuned
-    ? [
-        "## Before and after",
-        "",
-        `On ${result.tuned.rows} validation rows:`,
-        "",
-        "| | base | fine-tuned |",
-        "|---|---|---|",
-        `| Exact match | ${percent(result.base.exact_match.mean)} | ${percent(result.tuned.exact_match.mean)} |`,
-        `| Loss | ${result.base.loss.mean.toFixed(4)} | ${result.tuned.loss.mean.toFixed(4)} |`,
-        "",
-      ]
-    : [];
-  const license = found.base.license;
+}
+
+/** The card's section with the scores of both sides; empty without an evaluation. */
+function scoresOf(result: EvaluateResult | null): string[] {
+  if (!result?.tuned) return [];
+  const { base, tuned } = result;
+  return [
+    "## Before and after",
+    "",
+    `On ${tuned.rows} validation rows:`,
+    "",
+    "| | base | fine-tuned |",
+    "|---|---|---|",
+    `| Exact match | ${percent(base.exact_match.mean)} | ${percent(tuned.exact_match.mean)} |`,
+    `| Loss | ${base.loss.mean.toFixed(4)} | ${tuned.loss.mean.toFixed(4)} |`,
+    "",
+  ];
+}
+
+/**
+ * The model card of a fine-tuned model: Markdown with the header that model hubs read.
+ * @throws AppError `model_not_found`, `not_tuned`
+ */
+export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
+  const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
+  const { method, dataset: data } = spec;
+  const { license } = found.base;
   return [
     "---",
     `license: ${license ?? "unknown"}`,
@@ -160,16 +170,16 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     "",
     "| | |",
     "|---|---|",
-    ...settings.map(([key, value]) => `| ${key} | ${value} |`),
+    ...settingsOf(spec, point?.step ?? null).map(([key, value]) => `| ${key} | ${value} |`),
     "",
-    ...scores,
+    ...scoresOf(result),
     "## License",
     "",
     `The license of the base model: ${license ?? "unknown"}.`,
     "",
     "## Provenance",
     "",
-    `Job ${run.id} on the installation ${ctx.installation}. The signed provenance document (\`passport\`) has the full specification.`,
+    `Job ${run.id} on the installation ${ctx.installation}. The signed provenance document has the full specification.`,
     "",
   ].join("\n");
 }

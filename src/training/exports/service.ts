@@ -2,20 +2,19 @@
  * Exports of fine-tuned models to other formats. Each export is a job; its files are published only when they answer
  * like the trained model.
  */
-
 import { rm } from "node:fs/promises";
 import { and, desc, eq, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import { isFinal } from "../../contract/job.ts";
-import type { ExportSpec, TrainSpec } from "../../contract/spec.ts";
+import type { BaseModelRef, ExportSpec, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { baseModelRef } from "../../models/base/service.ts";
-import { artifactDir, resolveModel } from "../../models/tuned/service.ts";
+import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
 import {
@@ -100,82 +99,80 @@ async function rowOf(ctx: Ctx, actor: Actor, id: string) {
   return row;
 }
 
+/** One export of `actor`'s organization. @throws AppError `export_not_found` */
 export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<ExportView> {
   const row = await rowOf(ctx, actor, id);
   return view(row.job, row.artifact);
 }
 
-/**
- * Starts an export of a fine-tuned model or checkpoint.
- * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
- *   `quota_exceeded`
- */
-export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
-  const found = await resolveModel(ctx, actor, name);
-  if (!found.adapter || !found.checkpointId)
-    throw new AppError(
-      "invalid",
+const refuse = (code: string, message: string, param: "model" | "format") =>
+  new AppError("invalid", code, message, { param });
+
+/** A model whose adapter or full model can be exported. @throws AppError `not_tuned`, `not_exportable` */
+function requireExportable(found: ResolvedModel) {
+  const { adapter, checkpointId } = found;
+  if (!adapter || !checkpointId)
+    throw refuse(
       "not_tuned",
       "Only fine-tuned models can be exported; the files of a base model exist already.",
-      {
-        param: "model",
-      },
+      "model",
     );
   if (found.method === "reward")
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "not_exportable",
       "A reward model has a score head, which these formats do not support. Download its own files instead.",
-      { param: "model" },
+      "model",
     );
+  return { model: found.id, checkpoint_id: checkpointId, artifact_id: adapter.artifactId };
+}
+
+/** @throws AppError `not_exportable`, `no_quantizer` when the format cannot be written for the model on this machine */
+function requireFormat(found: ResolvedModel, format: Format): void {
   const type = String(found.base.architecture?.model_type ?? "");
   if (format !== "safetensors" && type && !GGUF_TYPES.has(type))
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "not_exportable",
       `Models of type ${type} cannot be written as GGUF here; ${[...GGUF_TYPES].join(", ")} can. Export it as safetensors.`,
-      { param: "format" },
+      "format",
     );
   if (!formatsHere().includes(format))
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "no_quantizer",
       `${format} needs llama.cpp's ${QUANTIZER}, which is not installed on this machine. Install llama.cpp, or export gguf-q8_0.`,
-      { param: "format" },
+      "format",
     );
-  const before = (await listExports(ctx, actor, name)).find(
+}
+
+/** @throws AppError `export_exists` when an export in the format exists or is running */
+async function refuseDuplicate(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<void> {
+  const existing = (await listExports(ctx, actor, name)).find(
     (one) => one.format === format && (one.state === "succeeded" || !isFinal(one.state)),
   );
-  if (before)
+  if (existing)
     throw new AppError(
       "conflict",
       "export_exists",
-      `This model already has an export in the format ${format}: ${before.id}. Delete it to export again.`,
+      `This model already has an export in the format ${format}: ${existing.id}. Delete it to export again.`,
       { param: "format" },
     );
-  const [run] = found.jobId
-    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
-    : [];
-  const trained = run?.spec as TrainSpec | undefined;
-  const precision = trained?.hyperparameters.precision ?? "float32";
-  if (isOwnFormat({ whole: found.whole, precision }, format))
-    throw new AppError(
-      "invalid",
-      "not_exportable",
-      "This is a full fine-tuned model: its own files are already these safetensors and load without the base. Download them on the model's page.",
-      { param: "format" },
-    );
-  const base = baseModelRef(found.base);
-  const spec: ExportSpec = {
+}
+
+async function specOf(
+  ctx: Ctx,
+  source: { base: BaseModelRef; tuned: ExportSpec["tuned"]; trained: TrainSpec | null },
+  format: Format,
+): Promise<ExportSpec> {
+  const { base, tuned, trained } = source;
+  return {
     version: 1,
     kind: "export",
     base_model: base,
-    tuned: { model: found.id, checkpoint_id: found.checkpointId, artifact_id: found.adapter.artifactId },
+    tuned,
     format,
     dataset: trained?.dataset.holdout_rows ? trained.dataset : null,
     prompts: PROMPTS,
     limits_of_fidelity: LIMITS[format],
-    precision,
+    precision: precisionOf(trained),
     trainer: await trainerIdentity(ctx),
     need: {
       gpus: 0,
@@ -189,16 +186,41 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
     },
     limits: { queued_s: 7 * 86_400, no_progress_s: 3600, total_s: 86_400, max_attempts: 3 },
   };
+}
+
+const precisionOf = (trained: TrainSpec | null) => trained?.hyperparameters.precision ?? "float32";
+
+/**
+ * Starts an export of a fine-tuned model or checkpoint.
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
+ *   `quota_exceeded`
+ */
+export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
+  const found = await resolveModel(ctx, actor, name);
+  const tuned = requireExportable(found);
+  requireFormat(found, format);
+  await refuseDuplicate(ctx, actor, name, format);
+  const [run] = found.jobId
+    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
+    : [];
+  const trained = run ? (run.spec as TrainSpec) : null;
+  if (isOwnFormat({ whole: found.whole, precision: precisionOf(trained) }, format))
+    throw refuse(
+      "not_exportable",
+      "This is a full fine-tuned model: its own files are already these safetensors and load without the base. Download them on the model's page.",
+      "format",
+    );
+  const spec = await specOf(ctx, { base: baseModelRef(found.base), tuned, trained }, format);
   requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
-  const made = await createJob(ctx, actor, {
+  const created = await createJob(ctx, actor, {
     kind: "export",
     name: `${found.id} as ${format}`,
     spec,
     request: { model: found.id, format },
     parentId: found.jobId ?? undefined,
   });
-  await ctx.write((tx) => audit(tx, ctx, actor, "export.create", made.id, { model: found.id, format }));
-  return getExport(ctx, actor, made.id);
+  await ctx.write((tx) => audit(tx, ctx, actor, "export.create", created.id, { model: found.id, format }));
+  return getExport(ctx, actor, created.id);
 }
 
 /**
