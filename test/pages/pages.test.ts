@@ -71,7 +71,7 @@ describe("pages", () => {
 
   test("an evaluation shows both answers to a row, and only the wrong ones when asked so", async () => {
     const { text } = await get(`/evaluations/${idOf("eval_", 1)}`);
-    expect(text).toContain("The tuned model is better");
+    expect(text).toContain("The fine-tuned model is better");
     expect(text).toContain("sorry to hear that");
     expect(text).toContain("Tuned · right");
     const wrong = await get(`/evaluations/${idOf("eval_", 1)}?filter=both_wrong`, fragment("rows"));

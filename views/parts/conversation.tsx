@@ -1,10 +1,10 @@
 /**
- * A conversation as people read it: who says what, calls of tools and their answers, turns that are not learned from.
+ * A conversation for display: turns by role, tool calls and their results, and turns that are not in the loss.
  */
 import type { WireMessage } from "../../src/contract/trainer.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
-const WHO: Record<string, [string, IconName]> = {
+const ROLES: Record<string, [string, IconName]> = {
   system: ["System", "settings"],
   user: ["User", "user"],
   assistant: ["Assistant", "chat"],
@@ -28,10 +28,10 @@ function callsOf(message: WireMessage): ToolCall[] {
 }
 
 function Turn({ message }: { message: WireMessage }) {
-  const [who, icon] = WHO[message.role] ?? [message.role, "info" as const];
-  const unlearned = message.role === "assistant" && message.weight === 0;
+  const [who, icon] = ROLES[message.role] ?? [message.role, "info" as const];
+  const masked = message.role === "assistant" && message.weight === 0;
   return (
-    <div class={`turn ${message.role}${unlearned ? " unweighted" : ""}`}>
+    <div class={`turn ${message.role}${masked ? " unweighted" : ""}`}>
       <div class="who">
         <Icon name={icon} />
         {message.role === "tool" && message.name ? String(message.name) : who}
@@ -42,23 +42,23 @@ function Turn({ message }: { message: WireMessage }) {
             {String(message.content)}
           </div>
         ) : null}
-        {typeof message.refusal === "string" ? <div class="said muted">Refuses: {message.refusal}</div> : null}
+        {typeof message.refusal === "string" ? <div class="said muted">Refusal: {message.refusal}</div> : null}
         {callsOf(message).map((call) => (
           <div class="call">
             {call.name}({call.text})
           </div>
         ))}
-        {unlearned ? <small class="muted">Not learned from (weight 0)</small> : null}
+        {masked ? <small class="muted">Not in the loss (weight 0)</small> : null}
       </div>
     </div>
   );
 }
 
-/** Chat messages under each other. `tools` are names of functions the model may call. */
+/** Chat messages in order. `tools`: names of functions that the model may call. */
 export function Conversation({ messages, tools = [] }: { messages: WireMessage[]; tools?: string[] }) {
   return (
     <div class="talk">
-      {tools.length ? <p class="small muted">May call: {tools.join(", ")}</p> : null}
+      {tools.length ? <p class="small muted">Tools: {tools.join(", ")}</p> : null}
       {messages.map((message) => (
         <Turn message={message} />
       ))}

@@ -1,4 +1,4 @@
-/** Texts beside each other with what differs marked: expected against said, one run's settings against another's. */
+/** Texts side by side with their differences marked. */
 import type { ComponentChildren } from "preact";
 
 interface Piece {
@@ -6,14 +6,14 @@ interface Piece {
   text: string;
 }
 
-const MOST_WORDS = 400;
+const MAX_WORDS = 400;
 
-/** Word by word differences of two texts; very long texts are compared as wholes. */
+/** Word differences of two texts; very long texts are only compared as a whole. */
 export function diffWords(a: string, b: string): Piece[] {
   const left = a.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
   const right = b.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
   if (a === b) return [{ kind: "same", text: a }];
-  if (left.length > MOST_WORDS || right.length > MOST_WORDS)
+  if (left.length > MAX_WORDS || right.length > MAX_WORDS)
     return [
       { kind: "only_a", text: a },
       { kind: "only_b", text: b },
@@ -54,17 +54,17 @@ export function diffWords(a: string, b: string): Piece[] {
   return pieces;
 }
 
-/** Least share of equal text for marks to help; below it everything would be struck out. */
-const ALIKE = 0.35;
+/** Smallest share of equal text for which differences are marked; below it everything would be struck through. */
+const MIN_COMMON = 0.35;
 
 /**
- * `text` with what is missing from `expected` marked as removed and what is extra as added; plain when the two have
- * little in common.
+ * `text` with words that are missing marked as removed and extra words marked as added, compared with `expected`. Plain
+ * when the texts have little in common.
  */
 export function Diff({ expected, text }: { expected: string; text: string }) {
   const pieces = diffWords(expected, text);
   const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);
-  if (same < ALIKE * Math.max(expected.length, text.length)) return <>{text}</>;
+  if (same < MIN_COMMON * Math.max(expected.length, text.length)) return <>{text}</>;
   return (
     <>
       {pieces.map((piece) =>
