@@ -1,6 +1,6 @@
 /**
- * Evaluations: the base model and the fine-tuned model answer the same validation rows in a job of kind `evaluate`. They
- * are created, read and compared here.
+ * Evaluations: the base model and the fine-tuned model answer the same validation rows in a job of kind `evaluate`.
+ * They are created, read and compared here.
  */
 import { and, desc, eq, lt, or, sql } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";

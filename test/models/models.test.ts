@@ -268,8 +268,8 @@ describe("fine-tuned models and checkpoints", () => {
   ];
   test.each(damages)("the newest intact checkpoint is used when a later one is %s", async (_, damage) => {
     const { jobId, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { steps: [10, 20] });
-    const told: string[] = [];
-    const off = t.ctx.bus.on("checkpoint.invalid", (one) => told.push(one.checkpointId));
+    const announced: string[] = [];
+    const off = t.ctx.bus.on("checkpoint.invalid", (one) => announced.push(one.checkpointId));
     const stopNotes = startCheckpointNotes(t.ctx);
     const [older, newer] = checkpoints;
     if (!older || !newer) throw new Error("two checkpoints");
@@ -280,7 +280,7 @@ describe("fine-tuned models and checkpoints", () => {
     await t.ctx.write(async () => {});
     const [note] = await t.ctx.db.select().from(event).where(eq(event.jobId, jobId));
     expect(note).toMatchObject({ level: "warn", message: expect.stringContaining("step 20 is damaged") });
-    expect(told).toEqual([newer.id]);
+    expect(announced).toEqual([newer.id]);
     const [row] = await t.ctx.db.select().from(artifact).where(eq(artifact.id, newer.artifactId));
     expect(row?.status).toBe("invalid");
     expect((await t.request("GET", `/v1/models/${newer.model}`)).status).toBe(404);

@@ -42,8 +42,8 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
     const headers = { authorization: `Bearer ${live.key}` };
     const answer = await fetch(`${live.url}/v1/files`, { method: "POST", body: form, headers });
     const { id: file } = (await answer.json()) as { id: string };
-    const wishes = { model: "tiny", training_file: file, max_steps: 4, batch_size: 4, evaluate_after: false };
-    const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", wishes);
+    const body = { model: "tiny", training_file: file, max_steps: 4, batch_size: 4, evaluate_after: false };
+    const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", body);
     const done = await until(
       "the training",
       async () => {

@@ -29,7 +29,7 @@ interface Chat {
   choices: { message: { content: string } }[];
 }
 
-describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
+describe.skipIf(trainerMissing !== null)("a full fine-tuned model", () => {
   let live: Live;
   let file = "";
   let model = "";
@@ -149,7 +149,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
 
   test("is exported as GGUF, and as safetensors only when they differ from its own files", async () => {
     const path = `/v1/models/${encodeURIComponent(model)}/exports`;
-    await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("trained whole");
+    await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("full fine-tuned model");
     const { id } = await live.call<{ id: string }>("POST", path, { format: "gguf-q8_0" });
     await finished(id);
     const { data } = await live.call<{ data: ExportView[] }>("GET", path);
