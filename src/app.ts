@@ -57,7 +57,7 @@ import { openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
 import type { Db } from "./db/types.ts";
 import { startWalWatch } from "./db/wal.ts";
-import { startEvaluations } from "./evaluation/service.ts";
+import { startEvaluations } from "./evaluation/sweep.ts";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
 import { errorPage } from "./http/error-page.tsx";

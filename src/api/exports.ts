@@ -1,66 +1,101 @@
-/** JSON API of exports: tuned models as merged safetensors or GGUF, each with the report of its comparison. */
+/** JSON API of exports, model cards and provenance of fine-tuned models. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { CreateExport } from "../training/exports/model.ts";
+import {
+  CreateExport,
+  DeletedExport,
+  ExportList,
+  ExportView,
+  PassportKey,
+  PassportView,
+} from "../training/exports/model.ts";
 import { cardOf, passportKey, passportOf } from "../training/exports/passport.ts";
 import { createExport, deleteExport, getExport, listExports } from "../training/exports/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
 const tags = ["Exports"];
 
-export const exportsApi = (ctx: Ctx) =>
-  new Elysia({ name: "exports.api", prefix: "/v1", seed: ctx.installation })
+interface Request {
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+}
+
+function routes(ctx: Ctx) {
+  return {
+    create: ({ actor, params, body }: Request & { body: v.InferOutput<typeof CreateExport> }) =>
+      createExport(ctx, actor, params.id, body.format),
+    list: async ({ actor, params }: Request) => ({
+      object: "list" as const,
+      data: await listExports(ctx, actor, params.id),
+      has_more: false as const,
+    }),
+    retrieve: ({ actor, params }: Request) => getExport(ctx, actor, params.id),
+    remove: async ({ actor, params }: Request) => {
+      await deleteExport(ctx, actor, params.id);
+      return { id: params.id, object: "model.export" as const, deleted: true as const };
+    },
+    passport: ({ actor, params }: Request) => passportOf(ctx, actor, params.id),
+    key: () => passportKey(ctx),
+    card: async ({ actor, params }: Request) =>
+      new Response(await cardOf(ctx, actor, params.id), {
+        headers: { "content-type": "text/markdown; charset=utf-8" },
+      }),
+  };
+}
+
+export const exportsApi = (ctx: Ctx) => {
+  const { create, list, retrieve, remove, passport, key, card } = routes(ctx);
+  return new Elysia({ name: "exports.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .post("/models/:id/exports", async ({ actor, params, body }) => createExport(ctx, actor, params.id, body.format), {
+    .post("/models/:id/exports", create, {
       params: Id,
       body: CreateExport,
       detail: {
         tags,
-        summary: "Export a tuned model",
+        summary: "Export a fine-tuned model",
         description:
-          "Merges the adapter into its base and writes safetensors or GGUF. The files are read back and compared with the trained model before they are published; the report is `fidelity`.",
+          "Merges the adapter into its base and writes safetensors or GGUF. The files are compared with the trained model before they are published; the report is `fidelity`.",
+        responses: answers(ExportView),
       },
     })
-    .get(
-      "/models/:id/exports",
-      async ({ actor, params }) => ({
-        object: "list",
-        data: await listExports(ctx, actor, params.id),
-        has_more: false,
-      }),
-      { params: Id, detail: { tags, summary: "List the exports of a tuned model" } },
-    )
-    .get("/models/:id/passport", async ({ actor, params }) => passportOf(ctx, actor, params.id), {
+    .get("/models/:id/exports", list, {
+      params: Id,
+      detail: { tags, summary: "List the exports of a fine-tuned model", responses: answers(ExportList) },
+    })
+    .get("/models/:id/passport", passport, {
       params: Id,
       detail: {
         tags,
-        summary: "Retrieve the signed run passport of a tuned model",
+        summary: "Retrieve the signed provenance of a fine-tuned model",
         description:
-          "What the model is made of and how: data and base by hash, the whole specification, trainer and packages, figures, and the hashes of its files, signed with the installation's Ed25519 key.",
+          "How the model was created: base model and data by hash, the full specification, trainer and packages, scores, and the hashes of its files, signed with the installation's Ed25519 key.",
+        responses: answers(PassportView),
       },
     })
-    .get("/passport_key", () => passportKey(ctx), {
-      detail: { tags, summary: "The public key that run passports are signed with" },
+    .get("/passport_key", key, {
+      detail: {
+        tags,
+        summary: "Retrieve the public key of provenance signatures",
+        responses: answers(PassportKey),
+      },
     })
-    .get(
-      "/models/:id/card",
-      async ({ actor, params }) =>
-        new Response(await cardOf(ctx, actor, params.id), {
-          headers: { "content-type": "text/markdown; charset=utf-8" },
-        }),
-      { params: Id, detail: { tags, summary: "The model card of a tuned model, as Markdown" } },
-    )
-    .get("/exports/:id", async ({ actor, params }) => getExport(ctx, actor, params.id), {
+    .get("/models/:id/card", card, {
       params: Id,
-      detail: { tags, summary: "Retrieve an export with its files and its report" },
-    })
-    .delete(
-      "/exports/:id",
-      async ({ actor, params }) => {
-        await deleteExport(ctx, actor, params.id);
-        return { id: params.id, object: "model.export", deleted: true };
+      detail: {
+        tags,
+        summary: "Retrieve the model card of a fine-tuned model",
+        responses: answersType("text/markdown", "The model card with the header that model hubs read."),
       },
-      { params: Id, detail: { tags, summary: "Delete the files of an export" } },
-    );
+    })
+    .get("/exports/:id", retrieve, {
+      params: Id,
+      detail: { tags, summary: "Retrieve an export with its files and its report", responses: answers(ExportView) },
+    })
+    .delete("/exports/:id", remove, {
+      params: Id,
+      detail: { tags, summary: "Delete the files of an export", responses: answers(DeletedExport) },
+    });
+};

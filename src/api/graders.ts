@@ -1,42 +1,56 @@
-/** OpenAI's /v1/fine_tuning/alpha/graders: run a grader on one sample, and check one. */
+/** OpenAI's /v1/fine_tuning/alpha/graders: run a grader on one sample, and validate one. */
 import { Elysia } from "elysia";
-import type { Ctx } from "../ctx.ts";
+import type * as v from "valibot";
+import type { Actor, Ctx } from "../ctx.ts";
 import type { AskAs } from "../graders/judge.ts";
-import { RunGrader, ValidateGrader } from "../graders/model.ts";
+import { GraderRunView, RunGrader, ValidateGrader } from "../graders/model.ts";
 import { pythonRunner } from "../graders/python.ts";
 import { runGrader, validateGrader } from "../graders/service.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 
 const tags = ["Fine-tuning"];
 
-/** @param ask asks models as the person who grades; handed in, because models are served further on */
+interface Call<Body> {
+  actor: Actor;
+  body: Body;
+  request: Request;
+  server: { timeout(request: Request, seconds: number): void } | null;
+}
+
+function routes(ctx: Ctx, ask: AskAs) {
+  const services = { ask, python: pythonRunner(ctx) };
+  /** Starting a model or running Python for two minutes takes longer than an idle connection is kept. */
+  const keepOpen = ({ server, request }: Call<unknown>) => server?.timeout(request, 0);
+  return {
+    run: (call: Call<RunGrader>) => {
+      keepOpen(call);
+      return runGrader(ctx, call.actor, call.body, services, call.request.signal);
+    },
+    validate: (call: Call<v.InferOutput<typeof ValidateGrader>>) => {
+      keepOpen(call);
+      return validateGrader(ctx, call.actor, call.body.grader, services, call.request.signal);
+    },
+  };
+}
+
+/** @param ask asks models on behalf of a person; passed in, because serving comes after graders */
 export const gradersApi = (ctx: Ctx, ask: AskAs) => {
-  const parts = { ask, python: pythonRunner(ctx) };
+  const { run, validate } = routes(ctx, ask);
   return new Elysia({ name: "graders.api", prefix: "/v1/fine_tuning/alpha/graders", seed: ctx.installation })
     .use(session(ctx))
-    .post(
-      "/run",
-      ({ actor, body, request, server }) => {
-        // Models wake up and Python may think for two minutes: longer than a quiet connection is kept.
-        server?.timeout(request, 0);
-        return runGrader(ctx, actor, body, parts, request.signal);
+    .post("/run", run, {
+      body: RunGrader,
+      detail: {
+        tags,
+        summary: "Run a grader on one sample",
+        description:
+          "The same as OpenAI's. Errors of the sample, a model or Python code are in `metadata.errors`, with messages in `metadata.ftl.messages`.",
+        responses: answers(GraderRunView),
       },
-      {
-        body: RunGrader,
-        detail: {
-          tags,
-          summary: "Run a grader on one sample",
-          description:
-            "As OpenAI's. What the sample, a model or Python code did wrong is told in `metadata.errors`, in words in `metadata.ftl.messages`.",
-        },
-      },
-    )
-    .post(
-      "/validate",
-      ({ actor, body, request, server }) => {
-        server?.timeout(request, 0);
-        return validateGrader(ctx, actor, body.grader, parts, request.signal);
-      },
-      { body: ValidateGrader, detail: { tags, summary: "Check a grader without running it" } },
-    );
+    })
+    .post("/validate", validate, {
+      body: ValidateGrader,
+      detail: { tags, summary: "Validate a grader without running it", responses: answers(ValidateGrader) },
+    });
 };

@@ -1,40 +1,34 @@
-/** JSON API of the loss-mask inspector: which tokens of a row train, which are context, which are cut. */
+/** JSON API of the loss-mask inspector: which tokens of a row are in the loss, context only, or truncated. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { SeenQuery, seenRows } from "../models/inspection/service.ts";
+import { SeenPageView, SeenQuery, seenPageView, seenRows } from "../models/inspection/service.ts";
 
-export const inspectionApi = (ctx: Ctx) =>
-  new Elysia({ name: "inspection.api", prefix: "/v1/datasets", seed: ctx.installation }).use(session(ctx)).get(
-    "/:id/seen",
-    async ({ actor, params, query, request }) => {
-      const seen = await seenRows(ctx, actor, params.id, query, request.signal);
-      return {
-        object: "list" as const,
-        version_id: seen.versionId,
-        row_type: seen.rowType,
-        base_model: seen.baseModel,
-        max_length: seen.maxLength,
-        loss_on: seen.lossOn,
-        data: seen.rows.map((row) => ({
-          object: "dataset.seen_row" as const,
-          id: row.row_id,
-          sequences: row.sequences,
-        })),
-        first_id: seen.rows[0]?.row_id ?? null,
-        last_id: seen.next ?? seen.rows.at(-1)?.row_id ?? null,
-        has_more: seen.next !== null,
-      };
-    },
-    {
-      params: v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) }),
+const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
+
+interface Call {
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+  query: SeenQuery;
+  request: Request;
+}
+
+export const inspectionApi = (ctx: Ctx) => {
+  const list = async ({ actor, params, query, request }: Call) =>
+    seenPageView(await seenRows(ctx, actor, params.id, query, request.signal));
+  return new Elysia({ name: "inspection.api", prefix: "/v1/datasets", seed: ctx.installation })
+    .use(session(ctx))
+    .get("/:id/seen", list, {
+      params: Id,
       query: SeenQuery,
       detail: {
         tags: ["Datasets"],
-        summary: "See rows as a model sees them",
+        summary: "List rows as a model sees them",
         description:
-          "Every token with its text and its state: t trains, c is context, x is cut. By the tokenizer and chat template of a base model, and by the code that trains; `hashes` are of token ids and labels as they are trained on, which a trainer tells of its first batch.",
+          "Every token with its text and its state: t is in the loss, c is context only, x is truncated. Tokens come from the tokenizer and chat template of a base model and from the trainer's own code. `hashes` cover token ids and labels as they are trained on; trainers report the same hashes for their first batch.",
+        responses: answers(SeenPageView),
       },
-    },
-  );
+    });
+};

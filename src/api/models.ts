@@ -2,96 +2,149 @@
 import { join } from "node:path";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { importFromHub, importLocal, installBaseModel } from "../models/base/imports.ts";
-import { ImportRequest } from "../models/base/model.ts";
+import { BaseModelList, BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
 import { modelLineage } from "../models/tuned/lineage.ts";
-import { artifactView } from "../models/tuned/model.ts";
+import { ArtifactView, artifactView, DeletedModel, LineageView, ModelList, ModelView } from "../models/tuned/model.ts";
 import { importTuned } from "../models/tuned/promote.ts";
 import { artifactDir, deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
 
-/** Ids of models hold `:` and, from the hub, `/` (sent as `%2F`): one path segment, decoded after routing. */
+/** Model ids contain `:` and, from the hub, `/` (sent as `%2F`): one path segment, decoded after routing. */
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
 const models = { tags: ["Models"] };
 const bases = { tags: ["Base models"] };
 
-export const modelsApi = (ctx: Ctx) =>
-  new Elysia({ name: "models.api", prefix: "/v1", seed: ctx.installation })
+/** What every handler here uses of a request. */
+interface Request {
+  actor: Actor;
+  params: { id: string };
+}
+
+function modelRoutes(ctx: Ctx) {
+  return {
+    list: async ({ actor }: Pick<Request, "actor">) => ({
+      object: "list" as const,
+      data: await listModels(ctx, actor),
+    }),
+    retrieve: ({ actor, params }: Request) => retrieveModel(ctx, actor, params.id),
+    remove: async ({ actor, params }: Request) => {
+      await deleteModel(ctx, actor, params.id);
+      return { id: params.id, object: "model" as const, deleted: true as const };
+    },
+    lineage: ({ actor, params }: Request) => modelLineage(ctx, actor, params.id),
+  };
+}
+
+function baseRoutes(ctx: Ctx) {
+  return {
+    list: async ({ actor }: Pick<Request, "actor">) => ({
+      object: "list" as const,
+      data: await listCatalogue(ctx, actor),
+      has_more: false as const,
+    }),
+    retrieve: ({ actor, params }: Request) => describeBaseModel(ctx, actor, params.id),
+    install: ({ actor, params }: Request) => installBaseModel(ctx, actor, params.id),
+    accept: ({ actor, params }: Request) => acceptLicense(ctx, actor, params.id),
+    import: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof ImportRequest> }) => {
+      if (body.source === "hub") return importFromHub(ctx, actor, body);
+      return body.source === "tuned" ? importTuned(ctx, actor, body) : importLocal(ctx, actor, body);
+    },
+  };
+}
+
+function artifactRoutes(ctx: Ctx) {
+  return {
+    retrieve: async ({ actor, params }: Request) => artifactView(await getArtifact(ctx, actor, params.id)),
+    download: async ({ actor, params }: { actor: Actor; params: { id: string; "*": string } }) => {
+      const row = await getArtifact(ctx, actor, params.id);
+      // Only paths in the stored list are served, so no path of a request reaches the disk.
+      const file = row.files.find((one) => one.path === params["*"]);
+      if (!file) throw notFound("artifact_file", params["*"]);
+      const name = file.path.split("/").at(-1) ?? "file";
+      return new Response(Bun.file(join(artifactDir(ctx, row.id), file.path)), {
+        headers: {
+          "content-type": "application/octet-stream",
+          "content-disposition": `attachment; filename="${name}"`,
+          etag: `"${file.sha256}"`,
+          "x-content-type-options": "nosniff",
+        },
+      });
+    },
+  };
+}
+
+export const modelsApi = (ctx: Ctx) => {
+  const [model, base, artifact] = [modelRoutes(ctx), baseRoutes(ctx), artifactRoutes(ctx)];
+  return new Elysia({ name: "models.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get("/models", async ({ actor }) => ({ object: "list", data: await listModels(ctx, actor) }), {
-      detail: { ...models, summary: "List the models you can chat with" },
+    .get("/models", model.list, {
+      detail: { ...models, summary: "List the models you can chat with", responses: answers(ModelList) },
     })
-    .get("/models/:id", async ({ actor, params }) => retrieveModel(ctx, actor, params.id), {
+    .get("/models/:id", model.retrieve, {
       params: Id,
-      detail: { ...models, summary: "Retrieve a model or a checkpoint" },
+      detail: { ...models, summary: "Retrieve a model or a checkpoint", responses: answers(ModelView) },
     })
-    .delete(
-      "/models/:id",
-      async ({ actor, params }) => {
-        await deleteModel(ctx, actor, params.id);
-        return { id: params.id, object: "model", deleted: true };
+    .delete("/models/:id", model.remove, {
+      params: Id,
+      detail: { ...models, summary: "Delete a fine-tuned model", responses: answers(DeletedModel) },
+    })
+    .get("/models/:id/lineage", model.lineage, {
+      params: Id,
+      detail: {
+        ...models,
+        summary: "Where a model comes from and where it is used",
+        responses: answers(LineageView),
       },
-      { params: Id, detail: { ...models, summary: "Delete a tuned model" } },
-    )
-    .get("/models/:id/lineage", async ({ actor, params }) => modelLineage(ctx, actor, params.id), {
-      params: Id,
-      detail: { ...models, summary: "Where a model comes from and where it is used" },
     })
-    .get(
-      "/base_models",
-      async ({ actor }) => ({ object: "list", data: await listCatalogue(ctx, actor), has_more: false }),
-      {
-        detail: { ...bases, summary: "List the catalogue and the installed base models" },
+    .get("/base_models", base.list, {
+      detail: {
+        ...bases,
+        summary: "List the catalogue and the installed base models",
+        responses: answers(BaseModelList),
       },
-    )
-    .get("/base_models/:id", async ({ actor, params }) => describeBaseModel(ctx, actor, params.id), {
-      params: Id,
-      detail: { ...bases, summary: "Retrieve a base model" },
     })
-    .post("/base_models/:id/install", async ({ actor, params }) => installBaseModel(ctx, actor, params.id), {
+    .get("/base_models/:id", base.retrieve, {
       params: Id,
-      detail: { ...bases, summary: "Install a base model of the catalogue, in the background" },
+      detail: { ...bases, summary: "Retrieve a base model", responses: answers(BaseModelView) },
     })
-    .post("/base_models/:id/license", async ({ actor, params }) => acceptLicense(ctx, actor, params.id), {
+    .post("/base_models/:id/install", base.install, {
       params: Id,
-      detail: { ...bases, summary: "Accept the license of a base model for your organization" },
-    })
-    .post(
-      "/base_models/import",
-      async ({ actor, body }) =>
-        body.source === "hub"
-          ? importFromHub(ctx, actor, body)
-          : body.source === "tuned"
-            ? importTuned(ctx, actor, body)
-            : importLocal(ctx, actor, body),
-      {
-        body: ImportRequest,
-        detail: { ...bases, summary: "Import a base model from the hub, a local directory or a tuned model" },
+      detail: {
+        ...bases,
+        summary: "Install a base model of the catalogue, in the background",
+        responses: answers(BaseModelView),
       },
-    )
-    .get("/artifacts/:id", async ({ actor, params }) => artifactView(await getArtifact(ctx, actor, params.id)), {
-      params: Id,
-      detail: { ...models, summary: "List the files of an artifact" },
     })
-    .get(
-      "/artifacts/:id/content/*",
-      async ({ actor, params }) => {
-        const row = await getArtifact(ctx, actor, params.id);
-        // Only paths of the stored list are served, so no path of a request ever reaches the disk.
-        const file = row.files.find((one) => one.path === params["*"]);
-        if (!file) throw notFound("artifact_file", params["*"]);
-        const name = file.path.split("/").at(-1) ?? "file";
-        return new Response(Bun.file(join(artifactDir(ctx, row.id), file.path)), {
-          headers: {
-            "content-type": "application/octet-stream",
-            "content-disposition": `attachment; filename="${name}"`,
-            etag: `"${file.sha256}"`,
-            "x-content-type-options": "nosniff",
-          },
-        });
+    .post("/base_models/:id/license", base.accept, {
+      params: Id,
+      detail: {
+        ...bases,
+        summary: "Accept the license of a base model for your organization",
+        responses: answers(BaseModelView),
       },
-      { detail: { ...models, summary: "Download a file of an artifact" } },
-    );
+    })
+    .post("/base_models/import", base.import, {
+      body: ImportRequest,
+      detail: {
+        ...bases,
+        summary: "Import a base model from the hub, a local directory or a fine-tuned model",
+        responses: answers(BaseModelView),
+      },
+    })
+    .get("/artifacts/:id", artifact.retrieve, {
+      params: Id,
+      detail: { ...models, summary: "List the files of an artifact", responses: answers(ArtifactView) },
+    })
+    .get("/artifacts/:id/content/*", artifact.download, {
+      detail: {
+        ...models,
+        summary: "Download a file of an artifact",
+        responses: answersType("application/octet-stream", "The file."),
+      },
+    });
+};

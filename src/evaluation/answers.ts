@@ -1,4 +1,4 @@
-/** Reads the answers of both sides, row by row: what an evaluation is judged by and what its page shows. */
+/** Reads the answers of both sides row by row, for the verdict of an evaluation and for its page. */
 import { and, eq, gt, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import type { Ctx } from "../ctx.ts";
@@ -10,7 +10,7 @@ const base = alias(answer, "base_answer");
 const tuned = alias(answer, "tuned_answer");
 const sameRow = and(eq(tuned.jobId, base.jobId), eq(tuned.rowId, base.rowId), eq(tuned.side, "tuned"));
 
-/** The numbers of every row that both sides answered, by row id. */
+/** The numbers of every row that both sides answered, in order of row id. */
 export async function readPairs(ctx: Ctx, jobId: string): Promise<Pair[]> {
   return ctx.db
     .select({
@@ -44,7 +44,7 @@ function side(row: typeof answer.$inferSelect | null): AnswerView | null {
   return { output, exact, loss, token_accuracy: row.tokenAccuracy, tokens };
 }
 
-/** Answers side by side, by row id; one more than `limit`. While the job runs, `tuned` may still be missing. */
+/** Answers side by side in order of row id, one more than `limit`. `tuned` is null until that side has answered. */
 export async function readAnswers(
   ctx: Ctx,
   jobId: string,

@@ -1,10 +1,10 @@
 /**
- * Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a verdict in one
- * sentence.
+ * Compares two sides that answered the same rows: paired differences with bootstrap intervals, and a one-sentence
+ * verdict.
  */
 import { plural } from "../lib/text/format.ts";
 
-/** One row's numbers of both sides. Losses are means over the answer's `tokens`, in nats. */
+/** The numbers of both sides for one row. Losses are means over the answer's `tokens`, in nats. */
 export interface Pair {
   tokens: number;
   baseExact: boolean;
@@ -15,7 +15,7 @@ export interface Pair {
   tunedAccuracy: number | null;
 }
 
-/** Tuned minus base, with its 95% interval. */
+/** Tuned minus base, with its 95% confidence interval. */
 interface Difference {
   mean: number;
   low: number;
@@ -35,22 +35,22 @@ export interface Comparison {
   token_accuracy: Difference | null;
   loss: Difference | null;
   verdict: Verdict;
-  /** What decided the verdict. */
+  /** The metric that decided the verdict. */
   decided_by: "exact_match" | "loss" | null;
   sentence: string;
 }
 
 /**
- * What was judged: answers to be given word for word, pairs to be put in order (reward models), or texts whose tokens
- * are foretold.
+ * What an evaluation compares: answers (exact match), pairs to be ranked (reward models), or texts whose tokens are
+ * predicted.
  */
 export type Judged = "answers" | "pairs" | "texts";
 
 const RESAMPLES = 2000;
-/** Below this, no interval means anything. */
+/** Fewer rows give no meaningful interval. */
 const MIN_ROWS = 8;
 
-/** A small generator with a fixed seed, so that the same rows always give the same interval. */
+/** A small random number generator with a fixed seed, so that the same rows always give the same interval. */
 function generator(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -62,8 +62,9 @@ function generator(seed: number): () => number {
 }
 
 /**
- * Interval of a weighted mean of differences, by resampling whole rows (so both sides of a row stay together).
- * @param differences one a row; @param weights tokens a row, or all 1
+ * Interval of a weighted mean of differences. It resamples rows, so both sides of a row stay together.
+ * @param differences one per row
+ * @param weights tokens per row, or all 1
  */
 export function pairedInterval(differences: readonly number[], weights: readonly number[]): Difference {
   const n = differences.length;
@@ -103,7 +104,7 @@ function tokenDifference(
 const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value * 100).toFixed(1)}`;
 const nats = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`;
 
-/** Compares; exact answers decide where they differ clearly, else the loss does. */
+/** Compares both sides. Exact match decides when its difference is clear, else the loss does. */
 export function compare(pairs: readonly Pair[], judged: Judged = "answers"): Comparison {
   const count = (base: boolean, tuned: boolean) =>
     pairs.filter((pair) => pair.baseExact === base && pair.tunedExact === tuned).length;
@@ -137,7 +138,7 @@ function judge(
 ): Pick<Comparison, "verdict" | "decided_by" | "sentence"> {
   const { rows } = counts;
   const lossWords = (found: Difference) =>
-    `${nats(found.mean)} nats a token (95% interval ${nats(found.low)} to ${nats(found.high)})`;
+    `${nats(found.mean)} nats per token (95% interval ${nats(found.low)} to ${nats(found.high)})`;
   if (judged === "texts" && rows >= MIN_ROWS && loss) {
     const verdict = loss.high < 0 ? "better" : loss.low > 0 ? "worse" : "no_clear_difference";
     const word = { better: "Better", worse: "Worse", no_clear_difference: "No clear difference" }[verdict];
@@ -145,14 +146,14 @@ function judge(
   }
   const before = counts.broken + counts.both_right;
   const after = counts.fixed + counts.both_right;
-  const what = judged === "pairs" ? "pairs are in the right order" : "answers are exactly right";
+  const what = judged === "pairs" ? "pairs are ranked correctly" : "answers match exactly";
   const scores =
-    judged === "texts" ? plural(rows, "text") : `${after} of ${rows} ${what} after tuning, ${before} before`;
+    judged === "texts" ? plural(rows, "text") : `${after} of ${rows} ${what} after fine-tuning, ${before} before`;
   if (rows < MIN_ROWS)
     return {
       verdict: "too_few_rows",
       decided_by: null,
-      sentence: `Too few rows to tell: ${scores}. Hold out at least ${MIN_ROWS} rows, better 50.`,
+      sentence: `Too few rows for a verdict: ${scores}. Use at least ${MIN_ROWS} validation rows, preferably 50.`,
     };
   if (exact.low > 0 || exact.high < 0)
     return {
@@ -160,12 +161,12 @@ function judge(
       decided_by: "exact_match",
       sentence: `${exact.low > 0 ? "Better" : "Worse"}: ${scores} (${points(exact.mean)} points, 95% interval ${points(exact.low)} to ${points(exact.high)}).`,
     };
-  // The losses of a reward model and of its base are of different kinds.
+  // The loss of a reward model cannot be compared with the loss of its base.
   if (judged === "answers" && loss && (loss.high < 0 || loss.low > 0))
     return {
       verdict: loss.high < 0 ? "better" : "worse",
       decided_by: "loss",
-      sentence: `${loss.high < 0 ? "Better" : "Worse"} by loss: ${lossWords(loss)}; in exact answers there is no clear difference (${after} after, ${before} before).`,
+      sentence: `${loss.high < 0 ? "Better" : "Worse"} by loss: ${lossWords(loss)}; exact match shows no clear difference (${after} after, ${before} before).`,
     };
   return {
     verdict: "no_clear_difference",

@@ -1,6 +1,6 @@
 /**
- * Grades one sample: pure but for two tools handed in, one that asks models and one that runs Python. The endpoint uses
- * it, and so can anything that trains.
+ * Grades one sample. Pure except for two tools that are passed in: one asks models, one runs Python. Used by the
+ * endpoint and by training.
  */
 import { FormulaError, parseFormula } from "./formula.ts";
 import { type Ask, askLabel, askScore, type Judgement } from "./judge.ts";
@@ -9,7 +9,7 @@ import type { RunPython } from "./python.ts";
 import { MAX_COMPARED, similarity } from "./similarity.ts";
 import { Filling, type Sample, TemplateError } from "./template.ts";
 
-/** What is graded: the row and what the model said to it. */
+/** The row and the model's output that are graded. */
 interface Subject {
   item: Record<string, unknown>;
   sample: Sample;
@@ -30,7 +30,7 @@ const gradeOf = (reward: number): Grade => ({
   sampledModel: null,
 });
 
-/** A grade of 0 with what went wrong. */
+/** A grade of 0 with its errors. */
 function failed(errors: Partial<Grade["errors"]>, message: string): Grade {
   return { ...gradeOf(0), errors: { ...noErrors(), ...errors }, messages: [message] };
 }
@@ -63,11 +63,11 @@ async function gradePython(source: string, { item, sample }: Subject, tools: Gra
       { python_grader_runtime_error: true, python_grader_runtime_error_details: verdict.runtime },
       verdict.runtime,
     );
-  const said = "server" in verdict ? verdict.server : "The sandbox gave no result.";
-  return failed({ python_grader_server_error: true, python_grader_server_error_type: said }, said);
+  const reason = "server" in verdict ? verdict.server : "The sandbox returned no result.";
+  return failed({ python_grader_server_error: true, python_grader_server_error_type: reason }, reason);
 }
 
-/** A sample on its way through a grader, or through all graders of a multi grader. */
+/** A sample that passes through a grader, or through all graders of a multi grader. */
 interface Work extends Subject {
   filling: Filling;
 }
@@ -80,10 +80,10 @@ async function gradeSingle(grader: SingleGrader, subject: Work, tools: GraderToo
     case "text_similarity": {
       const [input, reference] = [text(grader.input), text(grader.reference)];
       const cut = [input, reference].map((each) => each.slice(0, MAX_COMPARED));
-      const alike = similarity(grader.evaluation_metric, cut[0] ?? "", cut[1] ?? "");
-      if (alike === null)
-        return failed({ other_error: true }, "cosine needs a model of embeddings, which is not here.");
-      const grade = gradeOf(alike);
+      const score = similarity(grader.evaluation_metric, cut[0] ?? "", cut[1] ?? "");
+      if (score === null)
+        return failed({ other_error: true }, "cosine needs an embedding model, and this installation has none.");
+      const grade = gradeOf(score);
       if (input.length > MAX_COMPARED || reference.length > MAX_COMPARED) {
         grade.errors.truncated_observation_error = true;
         grade.messages.push(`Only the first ${MAX_COMPARED} characters were compared.`);
@@ -111,8 +111,8 @@ async function gradeSafely(grader: SingleGrader, subject: Work, tools: GraderToo
   }
 }
 
-/** The flags of both: true where either is, and the first words there are. */
-function together(all: Grade["errors"], one: Grade["errors"]): Grade["errors"] {
+/** The union of two sets of errors: flags that are true in either, and the first details. */
+function mergeErrors(all: Grade["errors"], one: Grade["errors"]): Grade["errors"] {
   const merged = Object.entries(all).map(([name, value]) => [name, value || one[name as keyof Grade["errors"]]]);
   return Object.fromEntries(merged) as unknown as Grade["errors"];
 }
@@ -120,13 +120,13 @@ function together(all: Grade["errors"], one: Grade["errors"]): Grade["errors"] {
 async function gradeMulti(grader: MultiGrader, parts: Record<string, SingleGrader>, subject: Work, tools: GraderTools) {
   const all = gradeOf(0);
   const names = Object.keys(parts);
-  // One after the other: several graders that ask the same model would only stand in each other's way.
+  // One after the other: graders that ask the same model would only wait for each other.
   for (const name of names) {
-    // Comparing long texts takes a while; others have their turn in between.
-    await new Promise((go) => setImmediate(go));
+    // Comparing long texts takes a while; other work of the server runs in between.
+    await new Promise((resolve) => setImmediate(resolve));
     const grade = await gradeSafely(parts[name] as SingleGrader, subject, tools);
     all.parts[name] = grade.reward;
-    all.errors = together(all.errors, grade.errors);
+    all.errors = mergeErrors(all.errors, grade.errors);
     all.messages.push(...grade.messages.map((message) => `${name}: ${message}`));
     all.sampledModel = grade.sampledModel ?? all.sampledModel;
     for (const [model, used] of Object.entries(grade.usage)) {
@@ -152,9 +152,9 @@ async function gradeMulti(grader: MultiGrader, parts: Record<string, SingleGrade
 }
 
 /**
- * Grades one sample. What the sample, the model asked or the grader's Python did wrong is told in the grade, with a
- * reward of 0; a part of a multi grader that failed counts as 0 in its formula.
- * @throws AppError when the sandbox for Python cannot be had, when too much waits, or when the asker is over a limit
+ * Grades one sample. Errors of the sample, of a model or of the grader's Python are in the grade, with a reward of 0. A
+ * part of a multi grader that failed counts as 0 in its formula.
+ * @throws AppError when there is no sandbox for Python, when too many graders wait, or when the caller exceeds a limit
  */
 export function grade(grader: Grader, subject: Subject, tools: GraderTools): Promise<Grade> {
   const work = { ...subject, filling: new Filling(subject.item, subject.sample) };

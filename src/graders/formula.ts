@@ -1,6 +1,6 @@
 /**
- * The formula that makes one reward of several (`0.8 * accuracy + 0.2 * min(length, 1)`): a small parser of its own, so
- * that nothing is ever run as code.
+ * The formula that combines several rewards into one (`0.8 * accuracy + 0.2 * min(length, 1)`): a small parser, so that
+ * nothing runs as code.
  */
 
 const FUNCTIONS: Record<string, { least: number; most: number; of: (...args: number[]) => number }> = {
@@ -16,7 +16,7 @@ const FUNCTIONS: Record<string, { least: number; most: number; of: (...args: num
 const MAX_DEPTH = 64;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** What is wrong with a formula, or with a value it came to. */
+/** An error in a formula, or in the value that it computes. */
 export class FormulaError extends Error {}
 
 type Formula = (values: Record<string, number>) => number;
@@ -35,7 +35,7 @@ function tokensOf(source: string): Token[] {
     const found = pattern.exec(source);
     if (!found?.[1]) {
       const at = from + (/^\s*/.exec(source.slice(from))?.[0].length ?? 0);
-      throw new FormulaError(`"${source[at]}" at character ${at + 1} is not understood`);
+      throw new FormulaError(`"${source[at]}" at character ${at + 1} is not valid in a formula`);
     }
     tokens.push({ text: found[1], at: pattern.lastIndex - found[1].length });
   }
@@ -48,9 +48,10 @@ function divide(a: number, b: number): number {
 }
 
 /**
- * Reads a formula over the names given. Binding as in mathematics: ^ before * and / before + and -; ^ from the right.
- * @returns a function of the names' values, finite or a FormulaError
- * @throws FormulaError saying where and what
+ * Parses a formula over the given names. Precedence as in mathematics: ^, then * and /, then + and -; ^ is
+ * right-associative.
+ * @returns a function of the values by name; it returns a finite number or throws a FormulaError
+ * @throws FormulaError with the position and the problem
  */
 export function parseFormula(source: string, names: readonly string[]): Formula {
   const tokens = tokensOf(source);
@@ -61,12 +62,12 @@ export function parseFormula(source: string, names: readonly string[]): Formula 
   const fail = (): never => {
     const token = tokens[next];
     throw new FormulaError(
-      token ? `"${token.text}" at character ${token.at + 1} is out of place` : "it ends too early",
+      token ? `"${token.text}" at character ${token.at + 1} is not expected here` : "it is incomplete",
     );
   };
 
   function nested(inner: () => Formula): Formula {
-    if (++depth > MAX_DEPTH) throw new FormulaError(`it is nested deeper than ${MAX_DEPTH}`);
+    if (++depth > MAX_DEPTH) throw new FormulaError(`it is nested deeper than ${MAX_DEPTH} levels`);
     const made = inner();
     depth--;
     return made;
@@ -75,12 +76,14 @@ export function parseFormula(source: string, names: readonly string[]): Formula 
   function called(name: string): Formula {
     const known = FUNCTIONS[name];
     if (!known || !Object.hasOwn(FUNCTIONS, name))
-      throw new FormulaError(`"${name}" is no function; there are ${Object.keys(FUNCTIONS).join(", ")}`);
+      throw new FormulaError(`"${name}" is not a function; the functions are ${Object.keys(FUNCTIONS).join(", ")}`);
     const args = [nested(sum)];
     while (take(",")) args.push(nested(sum));
     if (!take(")")) fail();
     if (args.length < known.least || args.length > known.most)
-      throw new FormulaError(`${name} takes ${known.most === 1 ? "one value" : "values"}, it was given ${args.length}`);
+      throw new FormulaError(
+        `${name} takes ${known.most === 1 ? "one value" : `up to ${known.most} values`}, but ${args.length} were given`,
+      );
     return (values) => known.of(...args.map((each) => each(values)));
   }
 
@@ -99,7 +102,7 @@ export function parseFormula(source: string, names: readonly string[]): Formula 
     }
     if (take("(")) return called(token.text);
     if (!names.includes(token.text))
-      throw new FormulaError(`"${token.text}" is no grader here; there are ${names.join(", ")}`);
+      throw new FormulaError(`"${token.text}" is not one of the graders: ${names.join(", ")}`);
     return (values) => values[token.text] ?? 0;
   }
 
@@ -135,10 +138,10 @@ export function parseFormula(source: string, names: readonly string[]): Formula 
   if (next < tokens.length) fail();
   return (values) => {
     const result = formula(values);
-    if (!Number.isFinite(result)) throw new FormulaError(`it comes to ${result}`);
+    if (!Number.isFinite(result)) throw new FormulaError(`the result is ${result}`);
     return result;
   };
 }
 
-/** True for a name a formula can use for a grader. */
+/** True for a name that a formula can use for a grader. */
 export const isUsableName = (name: string) => NAME.test(name) && name.length <= 64 && !Object.hasOwn(FUNCTIONS, name);

@@ -1,34 +1,34 @@
-/** Graders that ask a model: the conversation sent to it, its answer as strict JSON, and a bounded number of tries. */
+/** Graders that ask a model: the conversation, the answer parsed as strict JSON, and a bounded number of tries. */
 import type { Actor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { readUpTo } from "../lib/body.ts";
 import type { GraderMessage, LabelModelGrader, ScoreModelGrader, TokenUsage } from "./model.ts";
 import type { Filling } from "./template.ts";
 
-/** Sends a chat completion the way clients do and gives its answer; throws the AppErrors clients get. */
+/** Sends a chat completion request the way clients do; throws the AppErrors that clients get. */
 export type Ask = (body: Record<string, unknown>, signal: AbortSignal) => Promise<Response>;
 
-/** Asks a model as `actor`, the way that person's own requests do: same rights, same limits, same usage rows. */
+/** The same on behalf of `actor`: with that person's permissions, limits and usage rows. */
 export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
 
-/** Times a model is asked until its answer can be read. */
+/** Tries until an answer can be parsed. */
 const TRIES = 3;
-/** Waking a model and answering; longer is given up. */
+/** Timeout of one try, including the start of the model. */
 const ANSWER_MS = 5 * 60_000;
-/** Tokens of an answer unless the grader says. */
+/** Tokens of an answer unless the grader sets a limit. */
 const MAX_TOKENS = 512;
-/** Characters of an answer that are looked at, for each token asked for; more than any tokenizer has on average. */
+/** Characters of an answer that are read per requested token; more than any tokenizer has on average. */
 const CHARS_PER_TOKEN = 8;
-/** Bytes of an engine's reply for each character of its answer, and beside them: escapes, and what else is told. */
+/** Bytes of an engine's reply per character of the answer (escapes), and the bytes of all other fields. */
 const BYTES_PER_CHAR = 6;
 const REPLY_BYTES = 100_000;
 
-/** What came of asking. `value`: a score or a label; null where `fault` says why there is none. */
+/** The outcome of asking a model. `value`: a score or a label; null where `fault` has the reason. */
 export interface Judgement<T> {
   value: T | null;
   fault: { kind: "server" | "refusal" | "parse"; message: string } | null;
   usage: TokenUsage;
-  /** The model as it names itself in answers. */
+  /** The model's name in its own answers. */
   model: string;
 }
 
@@ -48,16 +48,19 @@ function textOf(content: GraderMessage["content"], filling: Filling): string {
     .join("\n");
 }
 
-/** The conversation for the model, the demand for JSON at its end. @throws TemplateError */
-function conversation(input: GraderMessage[], demand: string, filling: Filling): ChatMessage[] {
+/** The conversation for the model, with the instruction to answer in JSON at the end. @throws TemplateError */
+function conversation(input: GraderMessage[], instruction: string, filling: Filling): ChatMessage[] {
   const messages = input.map(({ role, content }) => ({
-    // Templates of open models know no developer.
+    // Chat templates of open models have no developer role.
     role: role === "developer" ? "system" : role,
     content: textOf(content, filling),
   }));
   const last = messages.at(-1);
-  if (last?.role === "user") last.content += `\n\n${demand}`;
-  else messages.push({ role: "user", content: demand });
+  if (last?.role === "user")
+    last.content += `
+
+${instruction}`;
+  else messages.push({ role: "user", content: instruction });
   return messages;
 }
 
@@ -68,31 +71,40 @@ interface Reply {
   error?: { message?: unknown };
 }
 
-/** The text of a reply, and nothing beyond `most` bytes of it. */
-async function textWithin(reply: Response, most: number): Promise<string> {
-  const { bytes } = await readUpTo(reply.body, most);
+/** The text of a reply, cut after `maxBytes` bytes. */
+async function readText(reply: Response, maxBytes: number): Promise<string> {
+  const { bytes } = await readUpTo(reply.body, maxBytes);
   return new TextDecoder().decode(bytes);
 }
 
-async function asked(ask: Ask, body: Record<string, unknown>, most: number, signal: AbortSignal): Promise<Reply> {
+async function requestAnswer(
+  ask: Ask,
+  body: Record<string, unknown>,
+  maxChars: number,
+  signal: AbortSignal,
+): Promise<Reply> {
   const stop = new AbortController();
-  const leave = () => stop.abort();
-  // A timer that is taken back: AbortSignal.timeout would live on for its whole time.
-  const timer = setTimeout(leave, ANSWER_MS);
-  signal.addEventListener("abort", leave, { once: true });
+  const abort = () => stop.abort();
+  // A timer that can be cleared: AbortSignal.timeout would stay alive until it fires.
+  const timer = setTimeout(abort, ANSWER_MS);
+  signal.addEventListener("abort", abort, { once: true });
   let reply: Response;
   let text: string;
   try {
     signal.throwIfAborted();
     reply = await ask(body, stop.signal);
-    text = await textWithin(reply, REPLY_BYTES + most * BYTES_PER_CHAR);
+    text = await readText(reply, REPLY_BYTES + maxChars * BYTES_PER_CHAR);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", leave);
+    signal.removeEventListener("abort", abort);
   }
   signal.throwIfAborted();
   if (stop.signal.aborted)
-    throw new AppError("unavailable", "engine_timeout", `No answer within ${ANSWER_MS / 60_000} minutes.`);
+    throw new AppError(
+      "unavailable",
+      "engine_timeout",
+      `The model did not answer within ${ANSWER_MS / 60_000} minutes.`,
+    );
   let parsed: Reply;
   try {
     parsed = JSON.parse(text) as Reply;
@@ -102,31 +114,32 @@ async function asked(ask: Ask, body: Record<string, unknown>, most: number, sign
     });
   }
   if (reply.ok) return parsed;
-  const said = typeof parsed.error?.message === "string" ? parsed.error.message : `it answered ${reply.status}`;
-  throw new AppError("unavailable", "engine_refused", `The model's engine refused the request: ${said}`);
+  const reason = typeof parsed.error?.message === "string" ? parsed.error.message : `it answered ${reply.status}`;
+  throw new AppError("unavailable", "engine_refused", `The model's engine refused the request: ${reason}`);
 }
 
-type Read<T> = { value: T } | { problem: string };
+type Parsed<T> = { value: T } | { problem: string };
 
-/** What a grader wants of the model beyond its messages. */
-interface Wanted<T> {
-  demand: string;
-  /** The value in an answer, or why it holds none. */
-  read: (answer: string) => Read<T>;
+/** The answer that a grader expects. */
+interface Expected<T> {
+  /** Instruction to answer in JSON. */
+  instruction: string;
+  /** The value in an answer, or why there is none. */
+  parse: (answer: string) => Parsed<T>;
 }
 
 async function judge<T>(
   grader: ScoreModelGrader | LabelModelGrader,
-  { demand, read }: Wanted<T>,
+  { instruction, parse }: Expected<T>,
   filling: Filling,
   ask: Ask,
   signal: AbortSignal,
 ): Promise<Judgement<T>> {
   const usage: TokenUsage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0, cached_tokens: 0 };
-  const messages = conversation(grader.input, demand, filling);
+  const messages = conversation(grader.input, instruction, filling);
   const { max_completions_tokens, ...given } = grader.sampling_params ?? {};
   const tokens = max_completions_tokens ?? MAX_TOKENS;
-  const longest = tokens * CHARS_PER_TOKEN;
+  const maxChars = tokens * CHARS_PER_TOKEN;
   const sampling = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
   let model = grader.model;
   const fault = (kind: "server" | "refusal" | "parse", message: string): Judgement<T> => ({
@@ -140,10 +153,10 @@ async function judge<T>(
     let reply: Reply;
     try {
       const body = { model: grader.model, messages, ...sampling, max_completion_tokens: tokens };
-      reply = await asked(ask, body, longest, signal);
+      reply = await requestAnswer(ask, body, maxChars, signal);
     } catch (error) {
       signal.throwIfAborted();
-      // A limit on the asker is not the grader's fault: the whole request is to be sent again later.
+      // A rate limit of the caller is not an error of the grader: the caller sends the whole request again later.
       if (error instanceof AppError && error.kind !== "rate_limited") return fault("server", error.message);
       throw error;
     }
@@ -155,14 +168,15 @@ async function judge<T>(
     const choice = reply.choices?.[0];
     const refusal = choice?.message?.refusal;
     if (typeof refusal === "string" && refusal) return fault("refusal", refusal.slice(0, 500));
-    if (choice?.finish_reason === "content_filter") return fault("refusal", "The model's answer was held back.");
-    const answer = typeof choice?.message?.content === "string" ? choice.message.content.slice(0, longest) : "";
-    const found = read(answer);
+    if (choice?.finish_reason === "content_filter")
+      return fault("refusal", "The model's answer was withheld by a content filter.");
+    const answer = typeof choice?.message?.content === "string" ? choice.message.content.slice(0, maxChars) : "";
+    const found = parse(answer);
     if ("value" in found) return { value: found.value, fault: null, usage, model };
-    problem = `${found.problem}. It answered: ${answer.slice(0, 300) || "nothing"}`;
+    problem = `${found.problem}. The answer was: ${answer.slice(0, 300) || "(empty)"}`;
     messages.push(
-      { role: "assistant", content: answer.slice(0, 2000) || "(nothing)" },
-      { role: "user", content: `That cannot be read: ${found.problem}. ${demand}` },
+      { role: "assistant", content: answer.slice(0, 2000) || "(empty)" },
+      { role: "user", content: `That answer cannot be parsed: ${found.problem}. ${instruction}` },
     );
   }
   return fault("parse", `After ${TRIES} tries: ${problem}`);
@@ -170,7 +184,7 @@ async function judge<T>(
 
 const FENCE = "```";
 
-/** The JSON of an answer, a fence of code around it taken off; undefined when it is not JSON. */
+/** The JSON of an answer without a code fence around it; undefined when it is not JSON. */
 function jsonOf(answer: string): unknown {
   let text = answer.trim();
   if (text.length >= 2 * FENCE.length && text.startsWith(FENCE) && text.endsWith(FENCE)) {
@@ -195,15 +209,15 @@ export function askScore(
   signal: AbortSignal,
 ): Promise<Judgement<number>> {
   const [low = 0, high = 1] = grader.range ?? [0, 1];
-  const demand = `Answer with JSON alone, nothing before or after it: {"result": NUMBER}, where NUMBER is from ${low} to ${high}.`;
-  const read = (answer: string): Read<number> => {
+  const instruction = `Answer with JSON alone, nothing before or after it: {"result": NUMBER}, where NUMBER is from ${low} to ${high}.`;
+  const parse = (answer: string): Parsed<number> => {
     const value = field(jsonOf(answer), "result");
     if (typeof value !== "number" || !Number.isFinite(value))
-      return { problem: 'it is no JSON of the form {"result": NUMBER}' };
-    if (value < low || value > high) return { problem: `${value} is not from ${low} to ${high}` };
+      return { problem: 'it is not JSON of the form {"result": NUMBER}' };
+    if (value < low || value > high) return { problem: `${value} is not between ${low} and ${high}` };
     return { value };
   };
-  return judge(grader, { demand, read }, filling, ask, signal);
+  return judge(grader, { instruction, parse }, filling, ask, signal);
 }
 
 /** Asks for one of the grader's labels. @throws TemplateError */
@@ -214,11 +228,11 @@ export function askLabel(
   signal: AbortSignal,
 ): Promise<Judgement<string>> {
   const labels = JSON.stringify(grader.labels);
-  const demand = `Answer with JSON alone, nothing before or after it: {"label": LABEL}, where LABEL is one of ${labels}.`;
-  const read = (answer: string): Read<string> => {
+  const instruction = `Answer with JSON alone, nothing before or after it: {"label": LABEL}, where LABEL is one of ${labels}.`;
+  const parse = (answer: string): Parsed<string> => {
     const value = field(jsonOf(answer), "label") ?? answer.trim();
     if (typeof value === "string" && grader.labels.includes(value)) return { value };
-    return { problem: `it is no JSON of the form {"label": LABEL} with one of ${labels}` };
+    return { problem: `it is not JSON of the form {"label": LABEL} with one of ${labels}` };
   };
-  return judge(grader, { demand, read }, filling, ask, signal);
+  return judge(grader, { instruction, parse }, filling, ask, signal);
 }

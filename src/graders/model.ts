@@ -1,8 +1,8 @@
-/** OpenAI's graders as clients write them, and the answers of running and checking one. */
+/** OpenAI's graders as clients write them, and the answers of running and validating one. */
 import * as v from "valibot";
 import { filledName } from "../lib/text/names.ts";
 
-/** Largest source of a Python grader in bytes, as OpenAI has it. */
+/** Largest source of a Python grader in bytes; the same as OpenAI's limit. */
 const MAX_SOURCE_BYTES = 256 * 1024;
 /** Largest text with templates, in characters. */
 const MAX_TEXT = 200_000;
@@ -52,7 +52,7 @@ const Python = v.strictObject({
   image_tag: v.optional(v.pipe(v.string(), v.maxLength(128))),
 });
 
-/** A piece of a message. Images and sounds are known, so that they can be refused by name. */
+/** A content part of a message. Images and audio are in the schema so that they can be refused by name. */
 const Part = v.union([
   Text,
   v.strictObject({ type: v.picklist(["input_text", "output_text", "text"]), text: Text }),
@@ -77,7 +77,6 @@ const Sampling = v.strictObject({
   max_completions_tokens: v.optional(v.nullable(whole(1, 1_000_000))),
   reasoning_effort: v.optional(v.nullable(v.picklist(["none", "minimal", "low", "medium", "high", "xhigh", "max"]))),
 });
-type Sampling = v.InferOutput<typeof Sampling>;
 
 const ScoreModel = v.strictObject({
   type: v.literal("score_model"),
@@ -116,7 +115,7 @@ const isOneGrader = (given: unknown) =>
 const Multi = v.strictObject({
   type: v.literal("multi"),
   name: Name,
-  /** By the names that `calculate_output` uses. OpenAI's schema file says one grader here; that is taken too. */
+  /** By the names that `calculate_output` uses. OpenAI's schema has a single grader here; that is accepted too. */
   graders: v.lazy((given) => (isOneGrader(given) ? Single : v.record(v.string(), Single))),
   calculate_output: v.pipe(v.string(), v.minLength(1, "must not be empty"), v.maxLength(4000)),
 });
@@ -147,23 +146,24 @@ export function partsOf(grader: Grader): Record<string, SingleGrader> | null {
     : (graders as Record<string, SingleGrader>);
 }
 
-/** What can go wrong while grading, as OpenAI names it. */
-interface GraderErrors {
-  formula_parse_error: boolean;
-  sample_parse_error: boolean;
-  truncated_observation_error: boolean;
-  unresponsive_reward_error: boolean;
-  invalid_variable_error: boolean;
-  other_error: boolean;
-  python_grader_server_error: boolean;
-  python_grader_server_error_type: string | null;
-  python_grader_runtime_error: boolean;
-  python_grader_runtime_error_details: string | null;
-  model_grader_server_error: boolean;
-  model_grader_refusal_error: boolean;
-  model_grader_parse_error: boolean;
-  model_grader_server_error_details: string | null;
-}
+/** The errors of grading, with OpenAI's names. */
+const GraderErrors = v.strictObject({
+  formula_parse_error: v.boolean(),
+  sample_parse_error: v.boolean(),
+  truncated_observation_error: v.boolean(),
+  unresponsive_reward_error: v.boolean(),
+  invalid_variable_error: v.boolean(),
+  other_error: v.boolean(),
+  python_grader_server_error: v.boolean(),
+  python_grader_server_error_type: v.nullable(v.string()),
+  python_grader_runtime_error: v.boolean(),
+  python_grader_runtime_error_details: v.nullable(v.string()),
+  model_grader_server_error: v.boolean(),
+  model_grader_refusal_error: v.boolean(),
+  model_grader_parse_error: v.boolean(),
+  model_grader_server_error_details: v.nullable(v.string()),
+});
+type GraderErrors = v.InferOutput<typeof GraderErrors>;
 
 export const noErrors = (): GraderErrors => ({
   formula_parse_error: false,
@@ -182,30 +182,50 @@ export const noErrors = (): GraderErrors => ({
   model_grader_server_error_details: null,
 });
 
-export interface TokenUsage {
-  prompt_tokens: number;
-  completion_tokens: number;
-  total_tokens: number;
-  cached_tokens: number;
-}
+const TokenUsage = v.strictObject({
+  prompt_tokens: v.number(),
+  completion_tokens: v.number(),
+  total_tokens: v.number(),
+  cached_tokens: v.number(),
+});
+export type TokenUsage = v.InferOutput<typeof TokenUsage>;
 
-/** What a grader gave for one sample. Never a throw for what the sample or a model did: that is told in `errors`. */
+/** The grade of one sample. Errors of the sample or of a model are in `errors`; they are not thrown. */
 export interface Grade {
-  /** Finite; 0 where `errors` says that there is none. */
+  /** Finite; 0 when there is an error. */
   reward: number;
   errors: GraderErrors;
-  /** What went wrong, in words, one line each. */
+  /** Error messages, one line each. */
   messages: string[];
   /** Rewards of the parts of a multi grader by name. */
   parts: Record<string, number>;
-  /** Tokens by the model that was asked. */
+  /** Tokens by model. */
   usage: Record<string, TokenUsage>;
   /** The model that answered last; null when none was asked. */
   sampledModel: string | null;
 }
 
-/** The answer of POST /v1/fine_tuning/alpha/graders/run. `seconds` the grading took. */
-export function runView(grader: Grader, grade: Grade, seconds: number) {
+/** The answer of POST /v1/fine_tuning/alpha/graders/run, as OpenAI's. `execution_time` in seconds. */
+export const GraderRunView = v.strictObject({
+  reward: v.number(),
+  metadata: v.strictObject({
+    name: v.string(),
+    type: v.string(),
+    errors: GraderErrors,
+    execution_time: v.number(),
+    scores: v.record(v.string(), v.number()),
+    token_usage: v.nullable(v.number()),
+    sampled_model_name: v.nullable(v.string()),
+    /** Error messages; absent when there are none. */
+    ftl: v.optional(v.strictObject({ messages: v.array(v.string()) })),
+  }),
+  sub_rewards: v.record(v.string(), v.number()),
+  model_grader_token_usage_per_model: v.record(v.string(), TokenUsage),
+});
+type GraderRunView = v.InferOutput<typeof GraderRunView>;
+
+/** The view of a grade. `seconds`: duration of the grading. */
+export function runView(grader: Grader, grade: Grade, seconds: number): GraderRunView {
   const tokens = Object.values(grade.usage).reduce((sum, each) => sum + each.total_tokens, 0);
   return {
     reward: grade.reward,

@@ -1,6 +1,6 @@
 /**
- * Runs the source of Python graders walled off: in a container where a Docker engine is configured, else in namespaces
- * of this machine, else not at all.
+ * Runs the source of Python graders in a sandbox: a container where a Docker engine is configured, else namespaces of
+ * this machine, else not at all.
  */
 import { readyTrainerEnvironment } from "../compute/environment/install.ts";
 import { findPython } from "../compute/environment/python.ts";
@@ -21,12 +21,12 @@ import {
 /** Runs a job. @throws AppError `sandbox_unavailable`, `graders_busy` */
 export type RunPython = (job: PythonJob, signal: AbortSignal) => Promise<Verdict>;
 
-/** Runs a job when it is `actor`'s turn. */
+/** The same for `actor`: the job waits for that person's turn. */
 export type RunPythonAs = (actor: Actor, ...rest: Parameters<RunPython>) => ReturnType<RunPython>;
 
-/** Seconds beyond its own limit after which the sandbox itself is ended. */
+/** Seconds beyond the grader's own limit after which the sandbox is killed. */
 const SLACK_S = 15;
-const ASK_AGAIN_MS = 60_000;
+const INTERPRETER_TTL_MS = 60_000;
 
 async function runInNamespaces(
   ctx: Ctx,
@@ -38,7 +38,7 @@ async function runInNamespaces(
   if (process.platform !== "linux") return { sandbox: "this system has no Linux namespaces" };
   const child = Bun.spawn([python, "-I", "-B", "-c", sandboxSource], {
     cwd: "/",
-    // Nothing of the server's own environment.
+    // Nothing from the server's own environment.
     env: { LANG: "C.UTF-8" },
     stdin: new Blob([requestOf(job, limits, "namespaces", [ctx.files.root])]),
     stdout: "pipe",
@@ -47,36 +47,38 @@ async function runInNamespaces(
     killSignal: "SIGKILL",
     timeout: (limits.seconds + SLACK_S) * 1000,
   });
-  const [printed, complaint, exitCode] = await Promise.all([
+  const [printed, stderr, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
     child.exited,
   ]);
   signal.throwIfAborted();
-  return verdictOf(exitCode, printed, complaint);
+  return verdictOf(exitCode, printed, stderr);
 }
 
 function unavailable(reasons: string[]): AppError {
   return new AppError(
     "unprocessable",
     "sandbox_unavailable",
-    `Python graders cannot be run here, because their code cannot be walled off: ${reasons.join("; ")}. Configure a Docker engine with the trainer image (FTL_PROVIDERS=docker), or let the server's user make user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0; Debian: sysctl kernel.unprivileged_userns_clone=1).`,
+    `Python graders cannot run here, because there is no sandbox for their code: ${reasons.join("; ")}. Configure a Docker engine with the trainer image (FTL_PROVIDERS=docker), or allow the server's user to create user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0; Debian: sysctl kernel.unprivileged_userns_clone=1).`,
     { param: "grader" },
   );
 }
 
-/** A runner for `ctx`: a few at once in the whole server, the rest wait, and people take turns. */
+/** A runner of Python graders: a few run at once in the whole server, the rest wait, and people take turns. */
 export function pythonRunner(ctx: Ctx, limits: PythonLimits = PYTHON_LIMITS): RunPythonAs {
   let interpreter: { path: Promise<string>; until: number } | null = null;
 
-  /** The trainer environment's Python, because graders may import what it has; else any Python of this machine. */
+  /**
+   * The Python of the trainer environment, because graders may import its packages; else any Python of this machine.
+   */
   function python(): Promise<string> {
     const now = ctx.clock.monotonic();
     if (interpreter && now < interpreter.until) return interpreter.path;
     const path = readyTrainerEnvironment(ctx.config, ctx.files)
       .catch(() => null)
       .then(async (ready) => ready?.python ?? (await findPython(ctx.config.python)).path);
-    interpreter = { path, until: now + ASK_AGAIN_MS };
+    interpreter = { path, until: now + INTERPRETER_TTL_MS };
     path.catch(() => {
       interpreter = null;
     });

@@ -1,4 +1,4 @@
-/** Runs and checks graders for somebody: models are asked as that person, and what they may not see does not exist. */
+/** Runs and checks graders on behalf of a person, with that person's access to models. */
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { resolveChatModel } from "../models/tuned/service.ts";
@@ -9,15 +9,15 @@ import type { RunPython, RunPythonAs } from "./python.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader } from "./validate.ts";
 
-/** What graders need of the rest of the house. */
-interface GraderParts {
+/** Tools that graders use. */
+interface GradingServices {
   ask: AskAs;
   python: RunPythonAs;
 }
 
 const MAX_ITEM_DEPTH = 64;
 
-/** Depth of nesting, without recursion: a row may be nested deeper than the stack is. */
+/** Whether a value is nested too deep. Without recursion, because a row may be nested deeper than the stack allows. */
 function tooDeep(value: unknown): boolean {
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
@@ -32,39 +32,40 @@ const modelCheck = (ctx: Ctx, actor: Actor) => async (name: string) => {
 };
 
 /**
- * Grades one sample now.
- * @throws AppError 400 naming the field for a grader or row that cannot work; what the sample, a model or Python code
- * did wrong is in the answer's `metadata.errors`
+ * Grades one sample. Errors of the sample, a model or Python code are in the answer's `metadata.errors`.
+ * @throws AppError 400 that names the field of a grader or row that cannot be used
  */
 export async function runGrader(
   ctx: Ctx,
   actor: Actor,
   request: RunGrader,
-  parts: GraderParts,
+  parts: GradingServices,
   signal: AbortSignal,
 ): Promise<ReturnType<typeof runView>> {
   const item = request.item ?? {};
   if (tooDeep(item))
-    throw new AppError("invalid", "invalid_value", `item is nested deeper than ${MAX_ITEM_DEPTH}.`, { param: "item" });
+    throw new AppError("invalid", "invalid_value", `item is nested deeper than ${MAX_ITEM_DEPTH} levels.`, {
+      param: "item",
+    });
   const sample = sampleOf(request.model_sample);
   if (tooDeep(sample.output_json)) delete sample.output_json;
   await checkGrader(request.grader, { model: modelCheck(ctx, actor), filledFrom: { item, sample } });
-  const begun = ctx.clock.monotonic();
+  const startedAt = ctx.clock.monotonic();
   const tools = {
     ask: (...rest: Parameters<Ask>) => parts.ask(actor, ...rest),
     python: (...rest: Parameters<RunPython>) => parts.python(actor, ...rest),
     signal,
   };
   const graded = await grade(request.grader, { item, sample }, tools);
-  return runView(request.grader, graded, (ctx.clock.monotonic() - begun) / 1000);
+  return runView(request.grader, graded, (ctx.clock.monotonic() - startedAt) / 1000);
 }
 
-/** Checks a grader without running it. @throws AppError naming the field */
+/** Checks a grader without running it. @throws AppError that names the field */
 export async function validateGrader(
   ctx: Ctx,
   actor: Actor,
   grader: Grader,
-  parts: GraderParts,
+  parts: GradingServices,
   signal: AbortSignal,
 ): Promise<{ grader: Grader }> {
   const python = async (source: string) => {

@@ -1,14 +1,13 @@
 /**
- * How alike two texts are, from 0 to 1: the measures of text_similarity graders, each as its well-known Python
- * implementation computes it.
+ * The metrics of text_similarity graders, 0 to 1, each computed like its well-known Python implementation.
  */
 import { stemmer } from "stemmer";
 import type { Metric } from "./model.ts";
 
-/** Longest text compared, in characters: the common part of two texts takes time by their product. */
+/** Longest text that is compared, in characters: the time grows with the product of both lengths. */
 export const MAX_COMPARED = 20_000;
 
-/** Words and punctuation as mteval-13a parts them, which BLEU is defined on (sacrebleu's default). */
+/** Words and punctuation as mteval-13a splits them, which BLEU is defined on (sacrebleu's default). */
 function tokens13a(text: string): string[] {
   const line = text
     .replaceAll("<skipped>", "")
@@ -28,8 +27,7 @@ function tokens13a(text: string): string[] {
 }
 
 /**
- * Words as ROUGE parts them: lower case, letters and digits (of every script; rouge-score knows those of English
- * alone).
+ * Words as ROUGE splits them: lower case, letters and digits of every script (rouge-score only handles English ones).
  */
 const wordsOf = (text: string) =>
   text
@@ -75,7 +73,7 @@ function bleu(input: string, reference: string): number {
   return brevity * Math.exp(logs / order);
 }
 
-/** Google-BLEU as in NLTK: matching runs of 1 to 4 words over the larger number of runs. */
+/** Google-BLEU as in NLTK: matching n-grams of 1 to 4 words divided by the larger number of n-grams. */
 function gleu(input: string, reference: string): number {
   const [said, wanted] = [tokens13a(input), tokens13a(reference)];
   let same = 0;
@@ -89,7 +87,7 @@ function gleu(input: string, reference: string): number {
   return all === 0 ? 0 : same / all;
 }
 
-/** Pairs words that are alike, from the end of both texts, and takes them out of what is left. */
+/** Matches equal words from the end of both texts and removes them from both maps. */
 function pair(said: Map<number, string>, wanted: Map<number, string>, pairs: [number, number][]): void {
   const places = new Map<string, number[]>();
   for (const [at, word] of wanted) {
@@ -106,7 +104,7 @@ function pair(said: Map<number, string>, wanted: Map<number, string>, pairs: [nu
   }
 }
 
-/** METEOR as in NLTK with exact words and Porter stems; synonyms would need WordNet, which is not here. */
+/** METEOR as in NLTK with exact words and Porter stems; synonyms would need WordNet, which is not available here. */
 function meteor(input: string, reference: string): number {
   const indexed = (text: string) => new Map(tokens13a(text).map((word, at) => [at, word.toLowerCase()]));
   const [said, wanted] = [indexed(input), indexed(reference)];
@@ -127,11 +125,11 @@ function meteor(input: string, reference: string): number {
   return (1 - 0.5 * (chunks / pairs.length) ** 3) * mean;
 }
 
-/** Places in one word of bits: few enough that sums stay whole numbers of 32 bits, which are the quick ones. */
+/** Positions per machine word: few enough that sums stay 32-bit integers, which are fast. */
 const BITS = 30;
 const ALL = 2 ** BITS - 1;
 
-/** Length of the longest common subsequence: a word of places of `a` at a time (Hyyrö 2004). */
+/** Length of the longest common subsequence, one word of positions of `a` at a time (Hyyrö 2004). */
 function commonLength(a: string[], b: string[]): number {
   const size = Math.ceil(a.length / BITS);
   const places = new Map<string, Int32Array>();
@@ -159,14 +157,14 @@ function commonLength(a: string[], b: string[]): number {
   return length;
 }
 
-/** The share of characters in common, as rapidfuzz' `fuzz.ratio` has it. */
+/** The share of common characters, like rapidfuzz's `fuzz.ratio`. */
 function fuzzy(input: string, reference: string): number {
   const [said, wanted] = [[...input], [...reference]];
   const all = said.length + wanted.length;
   return all === 0 ? 1 : (2 * commonLength(said, wanted)) / all;
 }
 
-/** The harmonic mean of precision and recall. */
+/** F1: the harmonic mean of precision and recall. */
 function balance(same: number, inSaid: number, inWanted: number): number {
   if (same === 0) return 0;
   const [precision, recall] = [same / inSaid, same / inWanted];
@@ -185,7 +183,7 @@ function rougeL(input: string, reference: string): number {
 
 type Measure = (input: string, reference: string) => number;
 
-/** Every measure but cosine, which needs a model of embeddings. */
+/** Every metric but cosine, which needs an embedding model. */
 const MEASURES: Record<Exclude<Metric, "cosine">, Measure> = {
   fuzzy_match: fuzzy,
   bleu,
@@ -200,8 +198,8 @@ const MEASURES: Record<Exclude<Metric, "cosine">, Measure> = {
 };
 
 /**
- * How alike `input` is to `reference`, 0 to 1; null when the measure is not to be had here. Texts beyond MAX_COMPARED
- * are the caller's to refuse.
+ * Similarity of `input` to `reference`, 0 to 1; null for a metric that is not available. The caller truncates texts to
+ * MAX_COMPARED.
  */
 export function similarity(metric: Metric, input: string, reference: string): number | null {
   return metric === "cosine" ? null : MEASURES[metric](input, reference);

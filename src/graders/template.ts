@@ -1,40 +1,40 @@
 /**
- * Templates of graders: `{{item.question}}`, `{{ sample.output_json.steps[0] }}`. Paths and text only; nothing in them
- * is run.
+ * Templates of graders: `{{item.question}}`, `{{ sample.output_json.steps[0] }}`. They hold only paths and text and run
+ * no code.
  */
 
-/** What the model said, as graders see it. */
+/** The model's output in the form that graders use. */
 export interface Sample {
   output_text: string;
   /** The output as JSON; absent when it is not JSON. */
   output_json?: unknown;
-  /** Calls of tools, each as chat answers hold them. */
+  /** Tool calls in the form of chat completions. */
   output_tools: unknown[];
-  /** The choices of the chat answer. */
+  /** The choices of the chat completion. */
   choices: unknown[];
 }
 
 const SAMPLE_NAMES = ["output_text", "output_json", "output_tools", "choices"];
 const MAX_PATHS = 200;
 const MAX_DEPTH = 32;
-/** Longest text that a template becomes, and all texts that one grader fills in for one sample, in characters. */
+/** Largest filled template, and the largest total of all templates of a grader for one sample, in characters. */
 export const MAX_FILLED = 2 * 2 ** 20;
-export const MAX_FILLED_TOGETHER = 8 * 2 ** 20;
+export const MAX_FILLED_TOTAL = 8 * 2 ** 20;
 
 interface Slot {
   /** As written, for messages. */
   text: string;
   keys: string[];
 }
-/** Texts and slots in turn, beginning and ending with a text. */
+/** Texts and slots alternate; the first and the last is a text. */
 interface Template {
   texts: string[];
   slots: Slot[];
 }
 
 /**
- * What is wrong with a template or its values. `kind`: `syntax` is the grader's fault, `item` the row's, `sample` the
- * model's, `size` that of grader, row and sample together.
+ * An error in a template or its values. `kind` is the cause: `syntax` is the grader, `item` the row, `sample` the
+ * model's output, `size` the combination of all three.
  */
 export class TemplateError extends Error {
   constructor(
@@ -51,20 +51,20 @@ function slotOf(inner: string): Slot {
   const text = inner.trim();
   const shown = `{{${inner.slice(0, 100)}}}`;
   if (!PATH.test(text))
-    throw new TemplateError("syntax", `${shown} is no path. Write {{item.NAME}} or {{sample.output_text}}`);
+    throw new TemplateError("syntax", `${shown} is not a valid path. Write {{item.NAME}} or {{sample.output_text}}`);
   const keys = text.replace(/\[(\d+)\]/g, ".$1").split(".");
-  if (keys.length > MAX_DEPTH) throw new TemplateError("syntax", `${shown} is deeper than ${MAX_DEPTH} names`);
+  if (keys.length > MAX_DEPTH) throw new TemplateError("syntax", `${shown} is deeper than ${MAX_DEPTH} levels`);
   const [root, first] = keys;
   if (root !== "item" && root !== "sample")
-    throw new TemplateError("syntax", `${shown} begins with neither "item" nor "sample", the only names there are`);
+    throw new TemplateError("syntax", `${shown} must begin with "item" or "sample"`);
   if (root === "item" && first === undefined)
     throw new TemplateError("syntax", `${shown} names no field. Write {{item.NAME}}`);
   if (root === "sample" && !SAMPLE_NAMES.includes(first ?? ""))
-    throw new TemplateError("syntax", `${shown} is unknown; a sample has ${SAMPLE_NAMES.join(", ")}`);
+    throw new TemplateError("syntax", `${shown} does not exist; a sample has ${SAMPLE_NAMES.join(", ")}`);
   return { text, keys };
 }
 
-/** Reads a template. @throws TemplateError of kind `syntax` */
+/** Parses a template. @throws TemplateError of kind `syntax` */
 export function parseTemplate(source: string): Template {
   const texts: string[] = [];
   const slots: Slot[] = [];
@@ -74,7 +74,7 @@ export function parseTemplate(source: string): Template {
     if (open === -1) break;
     const close = source.indexOf("}}", open + 2);
     if (close === -1)
-      throw new TemplateError("syntax", `"${source.slice(open, open + 40)}" opens a template and never closes it`);
+      throw new TemplateError("syntax", `"${source.slice(open, open + 40)}" opens a template that is never closed`);
     texts.push(source.slice(at, open));
     slots.push(slotOf(source.slice(open + 2, close)));
     if (slots.length > MAX_PATHS) throw new TemplateError("syntax", `there are more than ${MAX_PATHS} templates`);
@@ -106,16 +106,18 @@ function lookUp({ text, keys }: Slot, item: Record<string, unknown>, sample: Sam
 
 const mib = (characters: number) => `${characters / 2 ** 20} Mi characters`;
 
-/** Where templates are filled from, and how much more may be filled in. */
+/** The values that templates are filled with, and the characters that may still be filled in. */
 export class Filling {
-  private left = MAX_FILLED_TOGETHER;
+  private left = MAX_FILLED_TOTAL;
 
   constructor(
     private readonly item: Record<string, unknown>,
     private readonly sample: Sample,
   ) {}
 
-  /** The pieces of a template filled in, counted while they are made: nothing is joined before its length is known. */
+  /**
+   * The pieces of a filled template. They are counted as they are created, so the limit applies before they are joined.
+   */
   private *pieces({ texts, slots }: Template, valueIn: (slot: Slot) => unknown): Generator<string> {
     let length = 0;
     for (const [n, text] of texts.entries()) {
@@ -124,26 +126,23 @@ export class Filling {
       const filled = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
       length += filled.length + text.length;
       this.left -= filled.length + text.length;
-      if (length > MAX_FILLED) throw new TemplateError("size", `filled in it is longer than ${mib(MAX_FILLED)}`);
+      if (length > MAX_FILLED) throw new TemplateError("size", `the filled text is longer than ${mib(MAX_FILLED)}`);
       if (this.left < 0)
-        throw new TemplateError(
-          "size",
-          `the grader's texts filled in are longer than ${mib(MAX_FILLED_TOGETHER)} together`,
-        );
+        throw new TemplateError("size", `the grader's filled texts are longer than ${mib(MAX_FILLED_TOTAL)} in total`);
       yield filled;
       yield text;
     }
   }
 
-  /** Fills a template in: texts as they are, everything else as JSON. @throws TemplateError of any kind */
+  /** Fills a template: strings as they are, other values as JSON. @throws TemplateError of any kind */
   fill(source: string): string {
     const valueIn = (slot: Slot) => lookUp(slot, this.item, this.sample);
     return [...this.pieces(parseTemplate(source), valueIn)].join("");
   }
 
   /**
-   * Checks the template's paths into the row, and its length. What the sample lacks counts as nothing: that is told
-   * when it is graded.
+   * Checks the template's paths into the row, and its length. Fields that the sample lacks count as empty text: grading
+   * reports them.
    * @throws TemplateError of kind `item` or `size`
    */
   check(template: Template): void {
@@ -159,13 +158,13 @@ export class Filling {
   }
 }
 
-/** A model's output as graders see it: its text, and the same as JSON when it is. */
+/** The sample of a model's output: its text, and the parsed JSON when it is JSON. */
 export function sampleOf(text: string): Sample {
   const sample: Sample = { output_text: text, output_tools: [], choices: [] };
   try {
     sample.output_json = JSON.parse(text) as unknown;
   } catch {
-    // Then there is no output_json, which a template that wants it says.
+    // Without output_json: a template that uses it reports that.
   }
   return sample;
 }

@@ -1,6 +1,6 @@
 /**
- * Graders that reward a training's answers: held against models and rows before anything is launched, then run for the
- * trainer.
+ * Graders that reward the answers of a training run: checked against models and rows before the launch, then run for
+ * the trainer.
  */
 import * as v from "valibot";
 import type { FrozenGrader } from "../contract/spec.ts";
@@ -16,24 +16,24 @@ import { PYTHON_LIMITS } from "./sandbox.ts";
 import { sampleOf } from "./template.ts";
 import { checkGrader, rowCheck } from "./validate.ts";
 
-/** Rows of each split whose fields are looked at; a grader that fails on later ones is counted while training. */
-const LOOKED_AT = 1000;
+/** Rows of each split that a grader is checked on; failures on later rows are counted during training. */
+const CHECKED_ROWS = 1000;
 const PAGE = 200;
 
-/** Samples graded side by side for one job, so that no job has all of a model's or the sandbox's places. */
+/** Samples graded at once for one job, so that no job occupies a whole model or all sandboxes. */
 const AT_ONCE = 4;
-/** How long one request may take; what is not graded by then counts as failed. Shorter than the trainer waits. */
+/** Timeout of one request; samples not graded by then count as failed. Shorter than the trainer's own timeout. */
 const REQUEST_MS = 10 * 60_000;
-/** A grader that is run thousands of times must answer sooner than one that is tried once. */
+/** Timeout of Python in training: a grader that runs thousands of times has to be faster than one that runs once. */
 const SECONDS = 20;
 
-/** The grader of a spec; what is frozen was checked when the job was made. */
+/** The grader of a spec. A frozen grader was checked when the job was created. */
 const graderOf = (frozen: FrozenGrader): Grader => v.parse(Grader, frozen);
 
 /**
  * Checks a grader, and its templates against the first rows of a version.
  * @param versionId null while the data is not known
- * @throws AppError with `param` beginning with `grader`
+ * @throws AppError with a `param` that begins with `grader`
  */
 export async function checkTrainGrader(
   ctx: Ctx,
@@ -50,7 +50,7 @@ export async function checkTrainGrader(
   const check = rowCheck(grader);
   for (const split of ["train", "holdout"] as const) {
     let after = -1;
-    for (let seen = 0; seen < LOOKED_AT; seen += PAGE) {
+    for (let seen = 0; seen < CHECKED_ROWS; seen += PAGE) {
       const { rows } = await readRows(ctx, actor, versionId, { split, after, limit: PAGE });
       for (const row of rows as { id: number; item?: Record<string, unknown> }[]) {
         check(row.item ?? {}, `row ${row.id}`);
@@ -62,8 +62,7 @@ export async function checkTrainGrader(
 }
 
 /**
- * Has Python compile the source of a grader that is written in it. @throws AppError `invalid_source`,
- * `sandbox_unavailable`
+ * Compiles the source of a Python grader. @throws AppError `invalid_source`, `sandbox_unavailable`
  */
 export async function compileTrainGrader(ctx: Ctx, actor: Actor, frozen: FrozenGrader): Promise<void> {
   const run = pythonRunner(ctx);
@@ -76,7 +75,7 @@ export async function compileTrainGrader(ctx: Ctx, actor: Actor, frozen: FrozenG
   await checkGrader(graderOf(frozen), { model: async () => {}, python });
 }
 
-/** A grade as the trainer gets it. `error`: why the grader failed; `again`: it may do better soon. */
+/** A grade in the form that the trainer gets. `error`: why the grader failed; `again`: a retry may succeed. */
 export interface Graded {
   reward: number;
   error: string | null;
@@ -84,7 +83,7 @@ export interface Graded {
 }
 
 /**
- * What the model's answer lacks is worth 0 and no failure of the grader; a long text cut for comparison is none either.
+ * Errors that are not a failure of the grader: an answer that lacks a field is worth 0, and a long text is truncated.
  */
 const HARMLESS = new Set(["sample_parse_error", "truncated_observation_error"]);
 
@@ -92,12 +91,12 @@ function gradedOf({ reward, errors, messages }: Grade): Graded {
   const failed = Object.entries(errors).some(([name, value]) => value === true && !HARMLESS.has(name));
   if (!failed && Number.isFinite(reward)) return { reward, error: null };
   const again = errors.model_grader_server_error || errors.python_grader_server_error;
-  const error = (messages[0] ?? "the grader gave no finite number").slice(0, 1000);
+  const error = (messages[0] ?? "the grader returned no finite number").slice(0, 1000);
   return { reward: 0, error, ...(again ? { again } : {}) };
 }
 
 /**
- * A function that grades answers of a training as its owner: a few at a time, and never without end.
+ * Creates a function that grades answers of a training run on behalf of its owner: a few at a time, with a timeout.
  * @returns grades in the order of the samples. @throws AppError `graders_busy`, `sandbox_unavailable`, limits of the
  *   owner
  */
@@ -111,7 +110,7 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
   ): Promise<Graded[]> => {
     const grader = graderOf(frozen);
     const deadline = AbortSignal.timeout(REQUEST_MS);
-    // One that cannot be graded ends the others: the trainer sends all of them again.
+    // An error that stops one sample stops all of them: the trainer sends the whole request again.
     const stop = new AbortController();
     const tools: GraderTools = {
       ask: (...rest: Parameters<Ask>) => ask(actor, ...rest),
@@ -140,7 +139,7 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
   };
 }
 
-/** What a grader makes of an answer to the first row of a version. */
+/** The grade of an answer to the first row of a version. */
 export interface Tried {
   rowId: number;
   reward: number;
@@ -148,8 +147,8 @@ export interface Tried {
 }
 
 /**
- * A function that tries a grader on an answer to the first training row, as the person who asks. @throws AppError
- * naming the grader's field
+ * Creates a function that tries a grader on an answer to the first training row, on behalf of the caller. @throws
+ * AppError that names the grader's field
  */
 export function createTrying(ctx: Ctx, ask: AskAs) {
   const grading = createGrading(ctx, ask);

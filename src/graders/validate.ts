@@ -1,6 +1,6 @@
 /**
- * What a grader's schema cannot say: templates, formulas, names, models and measures held against what there is, each
- * fault with the path of its field.
+ * Checks of a grader beyond its schema: templates, formulas, names, models and metrics. Every error names the path of
+ * its field.
  */
 import { AppError } from "../errors.ts";
 import { FormulaError, isUsableName, parseFormula } from "./formula.ts";
@@ -22,13 +22,13 @@ function* textsOfMessage({ content }: GraderMessage, path: string): Generator<[s
     else
       throw invalid(
         "unsupported_content",
-        `Graders of this installation send text alone; ${part.type} cannot be sent to its models.`,
+        `Graders of this installation send only text; ${part.type} is not supported.`,
         `${at}.type`,
       );
   }
 }
 
-/** Every text with templates in a grader, with the path of its field. @throws AppError for images and sounds */
+/** Every text with templates in a grader, with the path of its field. @throws AppError for images and audio */
 function* textsOf(grader: SingleGrader, path: string): Generator<[string, string]> {
   if (grader.type === "string_check" || grader.type === "text_similarity") {
     yield [`${path}.input`, grader.input];
@@ -39,7 +39,7 @@ function* textsOf(grader: SingleGrader, path: string): Generator<[string, string
 
 function checkLabels(labels: string[], passing: string[], path: string): void {
   if (new Set(labels).size !== labels.length)
-    throw invalid("invalid_value", "Every label may be there once.", `${path}.labels`);
+    throw invalid("invalid_value", "Every label must be unique.", `${path}.labels`);
   const foreign = passing.findIndex((label) => !labels.includes(label));
   if (foreign >= 0)
     throw invalid(
@@ -49,13 +49,13 @@ function checkLabels(labels: string[], passing: string[], path: string): void {
     );
 }
 
-/** What the checks ask of the installation. */
+/** Checks that need the installation. */
 interface Checks {
-  /** Throws unless the asker may chat with the model. */
+  /** Throws unless the caller may chat with the model. */
   model: (name: string) => Promise<void>;
-  /** Why Python cannot compile a source; null when it can. Left out when it is about to be run anyway. */
+  /** Why Python cannot compile a source; null when it can. Absent when the source is about to run anyway. */
   python?: (source: string) => Promise<string | null>;
-  /** The row and sample that templates will be filled from, when they are known. */
+  /** The row and sample that fill the templates, when they are known. */
   filledFrom?: { item: Record<string, unknown>; sample: Sample };
 }
 
@@ -72,7 +72,7 @@ async function checkSingle(grader: SingleGrader, path: string, checks: Checks, f
   if (grader.type === "text_similarity" && grader.evaluation_metric === "cosine")
     throw invalid(
       "unsupported_metric",
-      "cosine compares embeddings, and this installation serves no model of embeddings. Use fuzzy_match, bleu, gleu, meteor or rouge.",
+      "cosine compares embeddings, and this installation serves no embedding model. Use fuzzy_match, bleu, gleu, meteor or rouge.",
       `${path}.evaluation_metric`,
     );
   if (grader.type === "python") {
@@ -90,7 +90,7 @@ async function checkSingle(grader: SingleGrader, path: string, checks: Checks, f
   }
 }
 
-/** @throws AppError with `param` naming the field, as a path from `grader` */
+/** Checks a grader. @throws AppError with the path of the field, from `grader`, in `param` */
 export async function checkGrader(grader: Grader, checks: Checks): Promise<void> {
   const { filledFrom } = checks;
   const filling = filledFrom ? new Filling(filledFrom.item, filledFrom.sample) : null;
@@ -98,12 +98,12 @@ export async function checkGrader(grader: Grader, checks: Checks): Promise<void>
   const parts = partsOf(grader) ?? {};
   const names = Object.keys(parts);
   if (names.length === 0 || names.length > MAX_GRADERS)
-    throw invalid("invalid_value", `A multi grader has 1 to ${MAX_GRADERS} graders.`, "grader.graders");
+    throw invalid("invalid_value", `A multi grader must have 1 to ${MAX_GRADERS} graders.`, "grader.graders");
   for (const name of names)
     if (!isUsableName(name))
       throw invalid(
         "invalid_name",
-        `calculate_output cannot use "${name.slice(0, 100)}": names are made of letters, digits and _, begin with no digit, and are no function's.`,
+        `calculate_output cannot use the name "${name.slice(0, 100)}": use letters, digits and _, no leading digit, and not the name of a function.`,
         `grader.graders.${name.slice(0, 100)}`,
       );
   try {
@@ -122,8 +122,9 @@ export async function checkGrader(grader: Grader, checks: Checks): Promise<void>
 }
 
 /**
- * What each text of a grader wants of a row: a check that throws for a row that lacks a field, or makes a text too
- * long. @throws AppError naming the field of the grader
+ * Creates a check of rows against the templates of a grader. It throws for a row that lacks a field or makes a text too
+ * long.
+ * @throws AppError that names the field of the grader
  */
 export function rowCheck(grader: Grader): (item: Record<string, unknown>, where: string) => void {
   const parts = grader.type === "multi" ? (partsOf(grader) ?? {}) : {};

@@ -1,11 +1,11 @@
-/** Evaluations over HTTP: made by hand and after training, judged by their rows, read side by side. */
+/** Evaluations over HTTP: created by hand and after training, compared by rows, read side by side. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { EvaluateResult, EvaluateSpec, SideScore } from "../../src/contract/spec.ts";
 import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
 import { answer, evaluation } from "../../src/db/schema/evaluations.ts";
 import { job } from "../../src/db/schema/jobs.ts";
-import { startEvaluations, sweepEvaluations } from "../../src/evaluation/service.ts";
+import { startEvaluations, sweepEvaluations } from "../../src/evaluation/sweep.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { until } from "../support/live.ts";
 import { insertTuned, readyBase } from "../support/models.ts";
@@ -40,7 +40,7 @@ type View = {
   comparison: { verdict: string; fixed: number; broken: number; sentence: string } | null;
 };
 
-/** Stores answers: `right` says for each row who answered exactly. */
+/** Stores answers; `right` has for each row the sides that match exactly. */
 async function insertAnswers(jobId: string, right: [base: boolean, tuned: boolean][]) {
   const rows = right.flatMap(([base, tuned], rowId) =>
     (["base", "tuned"] as const).map((side) => ({
@@ -70,7 +70,7 @@ async function finish(jobId: string) {
 }
 
 describe("after training", () => {
-  test("a job that asked for it gets exactly one, with its own data, checkpoint and numbers", async () => {
+  test("a job that requests one gets exactly one, with its own data, checkpoint and settings", async () => {
     const stop = startEvaluations(t.ctx);
     const { jobId, id, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
     t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId, kind: "train", state: "succeeded" });
@@ -98,7 +98,7 @@ describe("after training", () => {
     stop();
   });
 
-  test("a stop between job and evaluation row makes no second job", async () => {
+  test("a stop between job and evaluation row does not create a second job", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
     await sweepEvaluations(t.ctx);
     await t.ctx.write((tx) => tx.delete(evaluation));
@@ -108,7 +108,7 @@ describe("after training", () => {
     expect([jobs.length, rows.map((row) => row.jobId)]).toEqual([1, [jobs[0]?.id ?? ""]]);
   });
 
-  test("nothing is made where nobody asked or no row was held out", async () => {
+  test("nothing is created when it is not requested or there are no validation rows", async () => {
     await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: false } });
     const dataset = {
       dataset_id: "ds_t",
@@ -125,7 +125,7 @@ describe("after training", () => {
 });
 
 describe("the outcome", () => {
-  test("is judged from the rows and shown with both scores once the job is done", async () => {
+  test("is computed from the rows and shown with both scores when the job is done", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a);
     const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId, max_rows: 10 } });
     expect(made).toMatchObject({ object: "evaluation", status: "queued", result: null, comparison: null });
@@ -149,11 +149,11 @@ describe("the outcome", () => {
       },
     });
     expect(done.comparison?.sentence).toStartWith(
-      "Better: 17 of 20 answers are exactly right after tuning, 2 before (+75.0 points",
+      "Better: 17 of 20 answers match exactly after fine-tuning, 2 before (+75.0 points",
     );
   });
 
-  test("rows are read by kind, in order, in pages", async () => {
+  test("rows are filtered, ordered and paged", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a);
     const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
     await insertAnswers(made.job_id, [
@@ -182,7 +182,7 @@ describe("the outcome", () => {
     });
   });
 
-  test("rows of the base alone are there while the tuned side still answers", async () => {
+  test("rows of the base are listed while the fine-tuned side still answers", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a);
     const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
     await insertAnswers(made.job_id, [[true, true]]);
@@ -215,7 +215,7 @@ describe("by hand", () => {
     });
   };
 
-  test("any model answers the held-out rows of any ready version; the base alone too", async () => {
+  test("any model answers the validation rows of any ready version; the base alone too", async () => {
     await version(10);
     const { id, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     for (const model of [`${id}:ckpt-step-10`, "tiny"]) {
@@ -227,7 +227,7 @@ describe("by hand", () => {
     }
   });
 
-  test("data made only to test with is answered whole", async () => {
+  test("every row of test data is answered", async () => {
     await version(0);
     const asked = { model: "tiny", dataset: "dsv_own", split: "all", max_rows: 5000 };
     const made = await t.json<View>("POST", "/v1/evaluations", { body: asked });
@@ -242,7 +242,7 @@ describe("by hand", () => {
     ["an unknown model", async () => ({ model: "nothing", dataset: "dsv_x" }), 404, "model_not_found"],
     ["another's job", async () => ({ job: (await insertTuned(t.ctx, t.orgs.b)).jobId }), 404, "job_not_found"],
     [
-      "data without held-out rows",
+      "data without validation rows",
       async () => {
         await version(0);
         return { model: "tiny", dataset: "dsv_own" };

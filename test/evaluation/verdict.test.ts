@@ -1,4 +1,4 @@
-/** Paired comparison of two sides: the verdict and how far its interval can be trusted. */
+/** Paired comparison of two sides: the verdict and the coverage of its interval. */
 import { describe, expect, test } from "bun:test";
 import { compare, type Pair, pairedInterval } from "../../src/evaluation/statistics.ts";
 
@@ -30,16 +30,16 @@ describe("the verdict", () => {
     expect(made.sentence).not.toContain("NaN");
   });
 
-  test("of a reward model is about pairs, and nothing else decides", () => {
+  test("of a reward model depends only on pairs", () => {
     const sure = compare(pairs(50, 5, 45), "pairs");
     expect([sure.verdict, sure.sentence]).toEqual([
       "better",
-      expect.stringContaining("45 of 50 pairs are in the right order"),
+      expect.stringContaining("45 of 50 pairs are ranked correctly"),
     ]);
     expect(compare(pairs(50, 0, 0, -0.5), "pairs").verdict).toBe("no_clear_difference");
   });
 
-  test("of texts is by loss alone", () => {
+  test("of texts depends only on loss", () => {
     const found = [-0.5, 0.5, 0].map((loss) => compare(pairs(50, 10, 10, loss), "texts"));
     expect(found.map(({ verdict, decided_by }) => [verdict, decided_by])).toEqual([
       ["better", "loss"],
@@ -50,7 +50,7 @@ describe("the verdict", () => {
     expect(compare(pairs(5, 0, 0, -0.5), "texts").verdict).toBe("too_few_rows");
   });
 
-  test("the interval holds the true difference about as often as it says", () => {
+  test("the interval contains the true difference about as often as stated", () => {
     let seed = 12345;
     const random = () => {
       seed = (seed * 1103515245 + 12345) % 2147483648;

@@ -1,4 +1,4 @@
-/** Python graders in containers of a real Docker Engine: the same walls by other means, and nothing left behind. */
+/** Python graders in containers of a real Docker Engine: the same limits as in namespaces, and nothing left behind. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     docker: { hosts: "skip" in docker ? "" : docker.address, image, shm_mb: 64 },
   });
   beforeAll(async () => {
-    // No Python of this machine: what answers is the container.
+    // Without a Python on this machine, only the container can answer.
     const config = { providers: ["docker"], provider_settings: settings(BASE_IMAGE) };
     t = await createTestApp({ config: { ...config, trainer_env: null, python: "/nowhere/python3" } });
   }, 120_000);
@@ -38,14 +38,14 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     `${head}\ndef grade(sample, item):\n    ${body.split("\n").join("\n    ")}\n`;
   const said = async (source: string, limits: Partial<PythonLimits> = {}) => JSON.stringify(await run(source, limits));
 
-  test("gives its number, over HTTP too", async () => {
+  test("returns its number, over HTTP too", async () => {
     expect(await run(grader('return len(sample["output_text"]) + item["w"]'), {}, { w: 1 })).toEqual({ reward: 3 });
     const body = { grader: { type: "python", name: "p", source: grader("return 0.25") }, model_sample: "x" };
     const found = await t.json("POST", "/v1/fine_tuning/alpha/graders/run", { body });
     expect(found.reward).toBe(0.25);
   }, 60_000);
 
-  test("runs against the same walls", async () => {
+  test("has the same limits", async () => {
     expect(await said(grader('socket.create_connection(("1.1.1.1", 53), 2)', "import socket"))).toContain("Permission");
     expect(await said(grader('raise Exception(",".join(os.listdir("/sys/class/net")))', "import os"))).toContain(
       "Exception: lo",
@@ -61,7 +61,7 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     );
   }, 120_000);
 
-  test("threads are bounded, and nothing is believed about the sandbox but from its watcher", async () => {
+  test("threads are bounded, and only the watcher can report on the sandbox", async () => {
     const threads = grader(
       "stop, n = threading.Event(), 0\ntry:\n    while n < 3000:\n        threading.Thread(target=stop.wait).start()\n        n += 1\nexcept RuntimeError:\n    pass\nstop.set()\nreturn n",
       "import threading\nthreading.stack_size(32768)",
@@ -71,12 +71,12 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     expect(reward).toBeLessThan(64);
     const text = JSON.stringify('{"sandbox": "gone"}\n');
     expect(await run(grader(`os.write(3, ${text}.encode())\nos._exit(70)`, "import os"))).toHaveProperty("runtime");
-    // The watcher's own output is not open to the grader, nor does a signal end it.
+    // The grader cannot write to the watcher's output, and no signal ends the watcher.
     expect(await said(grader(`open("/proc/1/fd/1", "w").write(${text})`))).toContain("PermissionError");
     expect(await run(grader("os.kill(1, signal.SIGINT)\nreturn 1", "import os, signal"))).toEqual({ reward: 1 });
   }, 120_000);
 
-  test("leaves no container and no request behind", async () => {
+  test("leaves neither a container nor a request behind", async () => {
     if ("skip" in docker) return;
     const filters = { label: [`ft.grader=${t.ctx.installation}`] };
     expect(await docker.engine.docker.listContainers({ all: true, filters })).toEqual([]);
@@ -84,7 +84,7 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
     expect(existsSync(folder) ? readdirSync(folder) : null).toEqual([]);
   });
 
-  test("without the image or an interpreter it is refused with both reasons", async () => {
+  test("without an image and an interpreter it is refused with both reasons", async () => {
     const config = { providers: ["docker"], provider_settings: settings("none/such:1") };
     const other = await createTestApp({ config: { ...config, trainer_env: null, python: "/nowhere/python3" } });
     const body = { grader: { type: "python", name: "p", source: grader("return 1") }, model_sample: "x" };
@@ -96,7 +96,7 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
   }, 60_000);
 });
 
-test("its container has every wall", async () => {
+test("its container is isolated", async () => {
   const { walls } = await import("../../plugins/docker/container.ts");
   const { default: plugin } = await import("../../plugins/docker/index.ts");
   const { readSettings } = await import("../../plugins/docker/settings.ts");
@@ -109,7 +109,7 @@ test("its container has every wall", async () => {
     request: "/data/run/graders/x.json",
     limits: PYTHON_LIMITS,
     user: settings.user,
-    walls: walls(settings),
+    isolation: walls(settings),
   });
   const broken = brokenWalls(container, "/data").filter((wall) => !wall.startsWith("another program"));
   expect(broken).toEqual([]);

@@ -1,4 +1,4 @@
-/** Graders over HTTP, from templates to formulas: what each gives, and what is said of every kind of mistake. */
+/** Graders over HTTP, from templates to formulas: the reward of each type, and the error of every kind of mistake. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { parseFormula } from "../../src/graders/formula.ts";
 import { type Metric, noErrors } from "../../src/graders/model.ts";
@@ -71,7 +71,7 @@ describe("templates", () => {
     expect(await refusal("run", body)).toEqual([400, "invalid_template", "grader.graders.exact.reference"]);
   });
 
-  test("what is missing is said, with what there is", async () => {
+  test("a missing field is named, with the fields that exist", async () => {
     const { body } = await post("run", {
       grader: check("eq", "{{item.labl}}", "x"),
       model_sample: "",
@@ -82,7 +82,7 @@ describe("templates", () => {
     );
   });
 
-  test("a sample that is not what the template wants is the sample's fault, told in the flags", async () => {
+  test("a sample that does not fit the template sets the sample's error flag", async () => {
     const wants = check("eq", "{{sample.output_json.answer}}", "4");
     const text = await run(wants, "four");
     expect([text.reward, text.metadata.errors.sample_parse_error]).toEqual([0, true]);
@@ -94,7 +94,7 @@ describe("templates", () => {
 });
 
 describe("text_similarity", () => {
-  test(`gives what the reference implementations give (${golden.from.slice(0, 40)}…)`, () => {
+  test(`equals the reference implementations (${golden.from.slice(0, 40)}…)`, () => {
     let compared = 0;
     for (const { input, reference, scores } of golden.pairs)
       for (const [metric, wanted] of Object.entries(scores)) {
@@ -105,7 +105,7 @@ describe("text_similarity", () => {
     expect(compared).toBeGreaterThan(200);
   });
 
-  test("the longest common part of random texts is what the table of the textbook says", () => {
+  test("the longest common subsequence of random texts equals the textbook algorithm", () => {
     let state = 7;
     const chance = (below: number) => {
       state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -138,7 +138,7 @@ describe("text_similarity", () => {
     expect(await refusal("validate", { grader: alike("cosine") })).toEqual(refused as [number, string, string]);
   });
 
-  test("texts beyond the limit are cut, which is said, and take little time", async () => {
+  test("texts beyond the limit are truncated, which is reported, and take little time", async () => {
     const found = await run(alike("fuzzy_match", "ba".repeat(MAX_COMPARED)), "ab".repeat(MAX_COMPARED));
     expect(found.reward).toBeCloseTo(1, 3);
     expect(found.metadata.errors.truncated_observation_error).toBe(true);
@@ -150,18 +150,18 @@ describe("multi", () => {
   const exact = check("eq", "{{sample.output_text}}", "{{item.wanted}}");
   const item = { wanted: "fuzzy wuzzy was a bear" };
 
-  test("one reward of several, each of them told", async () => {
+  test("combines several rewards into one and reports each", async () => {
     const found = await run(multi({ exact, close: alike("fuzzy_match") }, "0.25 * exact + 0.75*close"), "fuzzy", item);
     expect(found.reward).toBeCloseTo(0.75 * ((2 * 5) / 27), 9);
     expect(found.sub_rewards).toEqual({ exact: 0, close: (2 * 5) / 27 });
     expect(found.metadata).toMatchObject({ type: "multi", scores: found.sub_rewards });
   });
 
-  test("a single grader is taken under its own name, as OpenAI's schema file has it", async () => {
+  test("a single grader is accepted under its own name, as in OpenAI's schema", async () => {
     expect((await run(multi(exact, "2 * check"), "fuzzy wuzzy was a bear", item)).reward).toBe(2);
   });
 
-  test("a part that fails counts as nothing, and is named", async () => {
+  test("a part that fails counts as 0 and is named", async () => {
     const json = check("eq", "{{sample.output_json.x}}", "1");
     const found = await run(multi({ exact, json }, "exact + json"), "fuzzy wuzzy was a bear", item);
     expect([found.reward, found.metadata.errors.sample_parse_error]).toEqual([1, true]);
@@ -234,15 +234,15 @@ describe("mistakes name their field", () => {
     ],
     ["no graders", { grader: multi({}, "1") }, "grader.graders", "invalid_value"],
     [
-      "a name a formula cannot use",
+      "a name that a formula cannot use",
       { grader: multi({ "my grader": good }, "1") },
       "grader.graders.my grader",
       "invalid_name",
     ],
     ["a function's name", { grader: multi({ max: good }, "1") }, "grader.graders.max", "invalid_name"],
-    ["a foreign field", { grader: good, items: {} }, "items", "unknown_parameter"],
-    ["a model nobody has", { grader: { ...judge, model: "nope" } }, "grader.model", "model_not_found"],
-    ["a range that is none", { grader: { ...judge, range: [1, 0] } }, "grader.range", "invalid_value"],
+    ["an unknown field", { grader: good, items: {} }, "items", "unknown_parameter"],
+    ["a model that does not exist", { grader: { ...judge, model: "nope" } }, "grader.model", "model_not_found"],
+    ["a range that is reversed", { grader: { ...judge, range: [1, 0] } }, "grader.range", "invalid_value"],
     [
       "a temperature out of bounds",
       { grader: { ...judge, sampling_params: { temperature: 3 } } },
@@ -250,12 +250,12 @@ describe("mistakes name their field", () => {
       "invalid_value",
     ],
     [
-      "a foreign passing label",
+      "a passing label that is not a label",
       { grader: { ...labels, passing_labels: ["good", "fine"] } },
       "grader.passing_labels.1",
       "invalid_value",
     ],
-    ["a label twice", { grader: { ...labels, labels: ["good", "good"] } }, "grader.labels", "invalid_value"],
+    ["a duplicate label", { grader: { ...labels, labels: ["good", "good"] } }, "grader.labels", "invalid_value"],
     [
       "an image",
       { grader: { ...judge, input: [{ role: "user", content: [{ type: "input_image", image_url: "x" }] }] } },
@@ -269,7 +269,7 @@ describe("mistakes name their field", () => {
       "invalid_template",
     ],
     [
-      "a source too long",
+      "a source that is too long",
       { grader: { type: "python", name: "p", source: "#".repeat(256 * 1024) } },
       "grader.source",
       "invalid_value",
@@ -278,7 +278,7 @@ describe("mistakes name their field", () => {
     expect(await refusal("validate", body)).toEqual([400, code, param]);
   });
 
-  test("rows nested deeper than any stack, and samples too", async () => {
+  test("rows and samples nested deeper than the stack are refused or ignored", async () => {
     const deep = `${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`;
     const raw = `{"grader":${JSON.stringify(good)},"model_sample":"x","item":${deep}}`;
     const headers = { "content-type": "application/json" };
@@ -288,7 +288,7 @@ describe("mistakes name their field", () => {
     expect(found.metadata.errors.sample_parse_error).toBe(true);
   });
 
-  test("a sound grader comes back as it was sent", async () => {
+  test("a valid grader is returned as it was sent", async () => {
     for (const grader of [good, alike("meteor"), judge, labels]) {
       const { status, body } = await post("validate", { grader });
       expect([status, body]).toEqual([200, { grader }]);
@@ -299,7 +299,7 @@ describe("mistakes name their field", () => {
   });
 });
 
-test("the API's description holds every grader, and no reference that leads nowhere", async () => {
+test("the OpenAPI document has every grader, and no dangling reference", async () => {
   const document = await t.json<{ paths: Record<string, unknown> }>("GET", "/openapi.json");
   const text = JSON.stringify(document.paths[`${PATH}/run`]);
   for (const type of ["string_check", "text_similarity", "score_model", "label_model", "python", "multi"])

@@ -1,5 +1,5 @@
 /**
- * Graders that ask models: through the gateway, as the one who grades, with every kind of answer an engine can give.
+ * Graders that ask models: through the gateway, on behalf of the caller, with every kind of answer of an engine.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -54,7 +54,7 @@ describe("models that grade", () => {
   };
   const label = { ...score, type: "label_model", range: undefined, labels: ["good", "bad"], passing_labels: ["good"] };
 
-  test("are asked through the gateway, as the one who grades, and counted", async () => {
+  test("are asked through the gateway on behalf of the caller, and their tokens are counted", async () => {
     answers = ['{"result": 7.5}'];
     const found = await run(score, "Rom", { w: "Rome" });
     expect([found.reward, found.metadata.token_usage, found.metadata.sampled_model_name]).toEqual([7.5, 15, "tiny"]);
@@ -80,7 +80,7 @@ describe("models that grade", () => {
     ["JSON in a fence", ['```json\n{"result": 3}\n```'], 3, 1, null],
     ["a second try", ["I would say 3", '{"result": 3}'], 3, 2, null],
     ["a score out of range, then one within", ['{"result": 11}', '{"result": 10}'], 10, 2, null],
-    ["words to the end", ["three"], 0, 3, "model_grader_parse_error"],
+    ["words in every try", ["three"], 0, 3, "model_grader_parse_error"],
     ["a number in quotes", ['{"result": "3"}'], 0, 3, "model_grader_parse_error"],
     ["a refusal", [{ role: "assistant", content: null, refusal: "I will not." }], 0, 1, "model_grader_refusal_error"],
     [
@@ -101,7 +101,7 @@ describe("models that grade", () => {
     expect(found.metadata.token_usage).toBe(flag === "model_grader_server_error" ? 0 : 15 * asked);
   });
 
-  test("an answer of 100,000 line breaks after a fence holds nobody up, and is read as far as it was asked for", async () => {
+  test("an answer of 100,000 line breaks after a fence is parsed quickly, and only up to the requested length", async () => {
     const held = async (given: object, answer: string) => {
       answers = [answer];
       let [longest, last] = [0, performance.now()];
@@ -119,7 +119,7 @@ describe("models that grade", () => {
     expect(hostile.longest).toBeLessThan(500);
     const fenced = `\`\`\`json\n{"result": 3}${" ".repeat(1000)}\n\`\`\``;
     expect((await held({ max_completions_tokens: 200 }, fenced)).reward).toBe(3);
-    // 100 tokens are at most 800 characters: the end of the fence is not among them.
+    // 100 tokens are at most 800 characters: the end of the fence comes later.
     expect((await held({ max_completions_tokens: 100 }, fenced)).reward).toBe(0);
   });
 
@@ -127,7 +127,7 @@ describe("models that grade", () => {
     ["a passing label", '{"label": "good"}', 1, null],
     ["another label", '{"label": "bad"}', 0, null],
     ["a label as bare text", "good", 1, null],
-    ["a label that is none", '{"label": "fine"}', 0, "model_grader_parse_error"],
+    ["a label that does not exist", '{"label": "fine"}', 0, "model_grader_parse_error"],
   ])("label_model: %s", async (_, answer, reward, flag) => {
     answers = [answer];
     const found = await run(label, "Rom", { w: "Rome" });
@@ -135,13 +135,13 @@ describe("models that grade", () => {
     expect(Object.entries(found.metadata.errors).find(([, value]) => value === true)?.[0] ?? null).toBe(flag);
   });
 
-  test("two of them in a multi grader add their tokens up", async () => {
+  test("the tokens of two of them in a multi grader are added up", async () => {
     answers = ['{"result": 4}', '{"label": "good"}'];
     const found = await run(multi({ score, label }, "score / 10 * label"), "x", { w: "y" });
     expect([found.reward, found.metadata.token_usage]).toEqual([0.4, 30]);
   });
 
-  test("another organization's tuned model does not exist, and its engine is not asked", async () => {
+  test("another organization's fine-tuned model does not exist, and its engine is not asked", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     const body = { grader: { ...score, model: id }, model_sample: "x", item: { w: "y" } };
     expect(await refusal("run", body, "other")).toEqual([400, "model_not_found", "grader.model"]);

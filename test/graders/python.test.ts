@@ -1,6 +1,6 @@
 /**
- * Python graders in namespaces of this machine: what they can do, and every wall they run against. Skipped where the
- * system makes no such namespaces.
+ * Python graders in namespaces of this machine: what they can do, and every limit of their sandbox. Skipped where the
+ * system does not allow such namespaces.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { until } from "../support/live.ts";
 import { contractMissing, contractProblems } from "../support/openai-contract.ts";
 
 const app = await createTestApp();
-/** Runs Python as one person, with limits of its own. */
+/** Runs Python on behalf of one person, with the given limits. */
 const runner =
   (limits: Partial<PythonLimits> = {}): RunPython =>
   (...rest) =>
@@ -25,10 +25,10 @@ const probe = await runner()({ source: "", check: true, sample: null, item: {} }
   (error: Error) => error.message,
 );
 
-/** Words of the sandbox program, which is an argument of its processes. */
-const SANDBOX_MARK = "Runs one Python grader sandboxed";
+/** Part of the sandbox program, which is an argument of its processes. */
+const SANDBOX_MARK = "Runs one Python grader in a sandbox";
 
-/** Grades with limits of its own; nothing here asks a model. */
+/** Grades with the given limits; nothing here asks a model. */
 async function run(
   source: string,
   limits: Partial<PythonLimits> = {},
@@ -68,7 +68,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
   });
   afterAll(() => server.stop(true));
 
-  test("gets the sample and the row, and gives a number", async () => {
+  test("gets the sample and the row, and returns a number", async () => {
     const source = grader('return len(sample["output_text"]) + sample["output_json"]["x"] + item["w"] / 2');
     expect((await run(source, {}, { w: 1 }, '{"x": 2}')).reward).toBe(10.5);
     expect((await run(grader("return True"))).reward).toBe(1);
@@ -106,7 +106,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     expect(error.message).toContain("line 1");
   });
 
-  test("validate runs nothing of the source", async () => {
+  test("validate does not run the source", async () => {
     const run = runner({ seconds: 10 });
     const job = { source: "while True: pass", check: true, sample: null, item: {} };
     expect(await run(job, new AbortController().signal)).toEqual({ fine: true });
@@ -120,9 +120,13 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     ],
     ["a text instead of a number", grader('return "0.5"'), "grade returned str; it must return a number."],
     ["nothing", grader("pass"), "grade returned NoneType; it must return a number."],
-    ["no finite number", grader('return float("nan")'), "grade returned nan; it must return a finite number."],
-    ["no grade", "x = 1", "The source defines no function grade(sample, item)."],
-    ["a grade of another kind", "def grade(): return 1", "takes 0 positional arguments"],
+    [
+      "a number that is not finite",
+      grader('return float("nan")'),
+      "grade returned nan; it must return a finite number.",
+    ],
+    ["no grade function", "x = 1", "The source defines no function grade(sample, item)."],
+    ["a grade function with another signature", "def grade(): return 1", "takes 0 positional arguments"],
     ["an end of the process", grader("os._exit(3)", "import os"), "exit code 3 without a result"],
     ["a crash", grader("ctypes.string_at(0)", "import ctypes"), "ended by signal 11"],
     ["SystemExit", grader("raise SystemExit(2)"), "SystemExit: 2"],
@@ -136,7 +140,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     ["loops when it is loaded", "while True: pass"],
     ["prints without end", grader('while True: print("x" * 10_000)')],
     [
-      "holds on to everything",
+      "uses all memory",
       grader("while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass"),
     ],
   ])("one that %s is stopped at its limit", async (_, source) => {
@@ -157,7 +161,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     );
   });
 
-  test("the scratch is bounded, and gone afterwards", async () => {
+  test("/tmp is bounded, and deleted afterwards", async () => {
     const write = grader('with open("/tmp/x", "wb") as f:\n    for _ in range(100): f.write(b"a" * 10**6)\nreturn 1');
     expect(await failure(write, { diskBytes: 20 * 2 ** 20 })).toMatch(/No space left|File too large/);
     const many = grader('for n in range(40):\n    with open(f"/tmp/{n}", "wb") as f: f.write(b"a" * 10**6)\nreturn 1');
@@ -167,7 +171,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     ).toBeLessThanOrEqual(1);
   });
 
-  test("the network is out of reach, this machine's included", async () => {
+  test("the network cannot be reached, not even on this machine", async () => {
     const port = server.port ?? 0;
     const connect = (to: string) => grader(`socket.create_connection(${to}, 2)\nreturn 1`, "import socket");
     expect(await failure(connect(`("127.0.0.1", ${port})`))).toContain("PermissionError");
@@ -184,7 +188,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     expect(asked).toBe(0);
   });
 
-  test("the server's data and the machine's files are not there", async () => {
+  test("the server's data and the machine's files are hidden", async () => {
     expect(existsSync(join(app.dir, "lab.db"))).toBe(true);
     for (const path of [
       join(app.dir, "lab.db"),
@@ -206,20 +210,20 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     expect(await failure(socket)).toContain("FileNotFoundError");
   });
 
-  test("the environment holds nothing of the server's", async () => {
+  test("the environment has nothing from the server", async () => {
     const source = grader('raise Exception(",".join(sorted(os.environ)))', "import os");
     expect(await failure(source)).toEndWith("Exception: HOME,LANG,OMP_NUM_THREADS,OPENBLAS_NUM_THREADS,TMPDIR");
   });
 
-  test("what Python is made of cannot be written", async () => {
-    // Where the server is root the grader is not, and its rights end before the disk's do.
+  test("Python's own files cannot be written", async () => {
+    // Also where the server is root, the grader is not, and cannot write.
     const refused = /Read-only file system|Permission denied/;
     expect(await failure(grader('open(os.__file__, "a")', "import os"))).toMatch(refused);
     for (const path of ["/new", "/dev/new", "/usr/new"])
       expect(await failure(grader(`open("${path}", "w")`))).toMatch(refused);
   });
 
-  test("other processes, programs and rights are out of reach", async () => {
+  test("other processes, programs and privileges cannot be reached", async () => {
     const refused = "Operation not permitted";
     expect(await failure(grader("os.fork()", "import os"))).toContain(refused);
     expect(await failure(grader('subprocess.run(["/bin/true"])', "import subprocess"))).toContain("Error");
@@ -240,7 +244,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     ).toBe(1);
   });
 
-  test("a verdict the source writes itself is only ever a number or an error", async () => {
+  test("a verdict that the source writes itself is never more than a number or an error", async () => {
     const forge = (text: string) => grader(`os.write(3, ${JSON.stringify(text)}.encode())\nos._exit(0)`, "import os");
     expect((await run(forge('{"reward": 1e999}'))).errors.python_grader_runtime_error).toBe(true);
     expect((await run(forge('{"reward": "x", "runtime": 5}'))).errors.python_grader_runtime_error).toBe(true);
@@ -251,7 +255,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
   });
 
   test.each([
-    ["alone", `{"sandbox": "gone"}`],
+    ["by itself", `{"sandbox": "gone"}`],
     ["beside a reward", `{"sandbox": "there are no namespaces", "reward": 1}`],
     ["in a list", `["sandbox"]`],
   ])("says nothing about the sandbox: %s", async (_, text) => {
@@ -263,7 +267,7 @@ describe.skipIf(probe !== null)(`a python grader${probe ? ` (skipped: ${probe})`
     expect(found.metadata).toMatchObject({ errors: { python_grader_runtime_error: true } });
   });
 
-  test("has nothing open but its own input, output and result", async () => {
+  test("has no open files but its own input, output and result", async () => {
     const open = grader(
       "found = []\nfor n in range(256):\n    try:\n        os.fstat(n)\n        found.append(n)\n    except OSError:\n        pass\nraise Exception(found)",
       "import os",
@@ -290,12 +294,12 @@ def grade(sample, item):
     const { reward } = await run(source);
     expect(reward).toBeGreaterThanOrEqual(32);
     expect(reward).toBeLessThanOrEqual(64);
-    // Its threads come to an end with it, and those of others do not count.
+    // Its threads end with it, and threads of others do not count.
     const all = await Promise.all([run(source), run(source), run(source)]);
     for (const each of all) expect(each.reward).toBeGreaterThanOrEqual(32);
   });
 
-  test("is not root, also where the server is", async () => {
+  test("is not root, even where the server is", async () => {
     const ids = grader("raise Exception(os.getuid(), os.geteuid(), os.getgid())", "import os");
     expect(await failure(ids)).toMatch(/Exception: \(100[01], 100[01], 1000\)/);
     expect(
@@ -303,18 +307,21 @@ def grade(sample, item):
     ).toContain("Operation not permitted");
   });
 
-  test("people take turns, and one who asks too often is refused in words", async () => {
+  test("people take turns, and one who asks too often is refused with a reason", async () => {
     const bounds = { slots: 1, maxWaiting: 8, maxWaitingEach: 3, code: "graders_busy", what: "Python graders" };
     const other = await createTestApp({ ctx: { turns: { ...app.ctx.turns, graders: createFairQueue(bounds) } } });
     const ended: string[] = [];
-    const body = { grader: { type: "python", name: "p", source: grader("return 1") }, model_sample: "x" };
+    const body = {
+      grader: { type: "python", name: "p", source: grader("time.sleep(0.3)\nreturn 1", "import time") },
+      model_sample: "x",
+    };
     const ask = async (as: "admin" | "member") => {
       const answer = await other.request("POST", "/v1/fine_tuning/alpha/graders/run", { as, body });
       if (answer.ok) ended.push(as);
       return answer;
     };
     const first = ask("member");
-    await until("the first runs", async () => other.ctx.turns.graders.counts().running === 1);
+    await until("the first runs", async () => other.ctx.turns.graders.counts().running === 1, 10_000, 5);
     const many = [ask("member"), ask("member"), ask("member"), ask("member")];
     const over = await Promise.race(many);
     const { error } = (await over.json()) as { error: { code: string; message: string } };
@@ -325,14 +332,14 @@ def grade(sample, item):
     await other.close();
   });
 
-  test("more at once than there are places wait for their turn", async () => {
+  test("graders beyond the number of slots wait for their turn", async () => {
     const python = runner();
     const job = (n: number) => ({ source: grader(`return ${n}`), check: false, sample: sampleOf(""), item: {} });
     const all = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => python(job(n), new AbortController().signal)));
     expect(all).toEqual([1, 2, 3, 4, 5, 6].map((reward) => ({ reward })));
   });
 
-  test("an asker that leaves ends it", async () => {
+  test("a caller that disconnects ends it", async () => {
     const leave = new AbortController();
     const python = runner();
     const job = { source: "while True: pass", check: false, sample: sampleOf(""), item: {} };
@@ -354,7 +361,7 @@ def grade(sample, item):
   });
 });
 
-test("where no sandbox can be had the grader is refused, with the reason and what to do", async () => {
+test("without a sandbox the grader is refused, with the reason and what to do", async () => {
   const other = await createTestApp({ config: { trainer_env: null, python: "/nowhere/python3" } });
   const body = { grader: { type: "python", name: "p", source: "def grade(s, i): return 1" }, model_sample: "x" };
   const answer = await other.request("POST", "/v1/fine_tuning/alpha/graders/run", { body });

@@ -1,4 +1,4 @@
-/** Import from the hub, against a small hub on this machine that can break off, lie and lead astray. */
+/** Import from the hub, against a small hub on this machine that breaks connections, sends wrong data and redirects. */
 import { afterAll, beforeEach, expect, test } from "bun:test";
 import { redirectAllowed } from "../../src/models/base/hub.ts";
 import { installEnded } from "../../src/models/base/install.ts";
@@ -11,7 +11,7 @@ const sha256 = (bytes: Uint8Array) => new Bun.CryptoHasher("sha256").update(byte
 const gitBlob = (text: string) => new Bun.CryptoHasher("sha1").update(`blob ${text.length}\0${text}`).digest("hex");
 
 let seen: { path: string; range: string | null; authorization: string | null }[] = [];
-/** What this hub does wrong: given the path, an answer of its own or null. */
+/** The misbehavior of this hub: a response for the path, or null for the correct one. */
 let trick: (path: string, request: Request) => Response | null = () => null;
 let extra: string[] = [];
 let license: unknown = "apache-2.0";
@@ -78,7 +78,7 @@ const fetchModel = async (t: TestApp, body = {}) => {
   return t.json<View>("GET", "/v1/base_models/small");
 };
 
-test("pins the commit behind a branch, fetches the files a model needs, checks their hashes", async () => {
+test("pins the commit behind a branch, downloads the files that a model needs, checks their hashes", async () => {
   extra = ["pytorch_model.bin", "modeling_small.py", "onnx/model.onnx"];
   const t = await app();
   const model = await fetchModel(t);
@@ -98,7 +98,7 @@ test("pins the commit behind a branch, fetches the files a model needs, checks t
   expect(await t.json("GET", "/v1/base_models/acme%2Fsmall")).toMatchObject({ id: "small" });
 });
 
-test("goes on where a broken connection stopped", async () => {
+test("resumes after a broken connection", async () => {
   let broken = 0;
   trick = (path, request) => {
     if (!path.startsWith("/store/") || request.headers.has("range")) return null;
@@ -122,22 +122,22 @@ test("goes on where a broken connection stopped", async () => {
 
 const lies: [string, (path: string) => Response | null, string][] = [
   [
-    "a file other than the one described",
+    "a file with another hash",
     (path) => (path.startsWith("/store/") ? new Response(new Uint8Array(big.length)) : null),
-    "did not arrive as the hub describes it",
+    "does not match the size or hash that the hub lists",
   ],
   [
-    "a small file changed on the way",
+    "a small file with another hash",
     (path) =>
       path.endsWith("/config.json")
         ? new Response('{"model_type":"llamb","num_hidden_layers":1,"hidden_size":8,"num_attention_heads":2}')
         : null,
-    "did not arrive",
+    "does not match the size or hash",
   ],
   [
-    "more bytes than described",
+    "more bytes than listed",
     (path) => (path.startsWith("/store/") ? new Response(new Uint8Array(big.length + 1)) : null),
-    "longer than the hub said",
+    "longer than the hub lists",
   ],
   [
     "a redirect into this network",
@@ -150,7 +150,11 @@ const lies: [string, (path: string) => Response | null, string][] = [
     (path) => (path.endsWith("/model.safetensors") ? Response.redirect("http://127.0.0.1:1/x", 302) : null),
     "not one of its own addresses",
   ],
-  ["redirects in a circle", (path) => (path.startsWith("/store/") ? Response.redirect(path, 302) : null), "in circles"],
+  [
+    "endless redirects",
+    (path) => (path.startsWith("/store/") ? Response.redirect(path, 302) : null),
+    "redirected more than 5 times",
+  ],
 ];
 test.each(lies)("refuses %s", async (_, wrong, says) => {
   trick = wrong;
@@ -159,7 +163,7 @@ test.each(lies)("refuses %s", async (_, wrong, says) => {
   expect(model.error).toContain(says);
 });
 
-test("only the hub itself and its file hosts over HTTPS may be led to", () => {
+test("redirects are allowed only to the hub itself and, over HTTPS, to its file hosts", () => {
   const home = new URL("https://huggingface.co");
   const cases: [string, boolean][] = [
     ["https://huggingface.co/x", true],
@@ -183,8 +187,8 @@ test("the access token is sent to the hub", async () => {
 
 const refusals: [string, number, number, string][] = [
   ["a gated model", 403, 403, "hub_access"],
-  ["an unknown one", 404, 404, "hub_not_found"],
-  ["a hub in trouble", 500, 503, "hub_unreachable"],
+  ["an unknown model", 404, 404, "hub_not_found"],
+  ["a hub that fails", 500, 503, "hub_unreachable"],
 ];
 test.each(refusals)("says what to do about %s", async (_, answers, status, code) => {
   trick = () => new Response("{}", { status: answers });
@@ -193,7 +197,7 @@ test.each(refusals)("says what to do about %s", async (_, answers, status, code)
   expect([reply.status, (await reply.json()).error.code]).toEqual([status, code]);
 });
 
-test("a repository with pickles alone is refused before anything is fetched", async () => {
+test("a repository with only pickles is refused before any download", async () => {
   trick = (path) =>
     path.startsWith("/api/")
       ? Response.json({ sha: COMMIT, siblings: [{ rfilename: "pytorch_model.bin" }, { rfilename: "config.json" }] })
@@ -203,7 +207,7 @@ test("a repository with pickles alone is refused before anything is fetched", as
   expect([reply.status, (await reply.json()).error.message]).toEqual([400, expect.stringContaining("pickled")]);
 });
 
-test("a license that is not a free one waits for a person", async () => {
+test("a license that is not permissive has to be accepted by a person", async () => {
   license = "llama3.2";
   const t = await app();
   expect(await fetchModel(t)).toMatchObject({
@@ -212,7 +216,7 @@ test("a license that is not a free one waits for a person", async () => {
   });
 });
 
-test("an empty hub_url means never reach out, and says so", async () => {
+test("with an empty hub_url the hub is never contacted, and the error says so", async () => {
   const t = await app({ hub_url: "" });
   const reply = await t.request("POST", "/v1/base_models/import", { body: { source: "hub", repo: "acme/small" } });
   expect([reply.status, (await reply.json()).error.code, seen.length]).toEqual([503, "hub_disabled", 0]);

@@ -1,6 +1,6 @@
 /**
- * Import of models by path: only from directories the administrator named, links resolved, nothing of the disk shown to
- * others, templates tried first.
+ * Import of models by path: only from the configured directories, with links resolved; paths of the server are hidden
+ * from members; chat templates are tried first.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -52,20 +52,20 @@ describe("where models may come from", () => {
     expect(await imported(join(dir, "alias", "good"), "good-2")).toMatchObject({ status: "ready" });
   });
 
-  test("any other is refused in the same words whether it exists or not, naming the setting", async () => {
+  test("any other path is refused with the same message whether it exists or not, and the setting is named", async () => {
     const outside = writeModel(join(dir, "outside"));
     symlinkSync(outside, join(root, "way-out"));
     const tries = [outside, join(dir, "nothing"), "/etc", `${root}/../outside`, `${root}-other`, join(root, "way-out")];
     for (const path of tries) {
       const [status, message] = await refusal(path);
       expect([path, status]).toEqual([path, 400]);
-      expect(message).toContain(`${path} is not in a directory models may be imported from: ${root}.`);
+      expect(message).toContain(`${path} is outside the directories that models may be imported from: ${root}.`);
       expect(message).toContain("import_roots");
     }
     expect(await refusal(join(root, "absent"))).toEqual([400, expect.stringContaining("is not a directory")]);
   });
 
-  test("without the setting it is the folder `import` of the data directory", async () => {
+  test("the default is the folder `import` of the data directory", async () => {
     const plain = await createTestApp({ config: { import_roots: [] } });
     const body = { source: "local", directory: writeModel(join(plain.dir, "import", "mine")), id: "mine" };
     await plain.json("POST", "/v1/base_models/import", { body });
@@ -76,13 +76,13 @@ describe("where models may come from", () => {
     await plain.close();
   });
 
-  test("the setting takes absolute paths, separated by commas", () => {
+  test("the setting accepts absolute paths, separated by commas", () => {
     const roots = (text: string) => loadConfig({ data_dir: dir }, { FTL_IMPORT_ROOTS: text }).import_roots;
     expect(roots("/a b/c, /d")).toEqual(["/a b/c", "/d"]);
     expect(() => roots("models")).toThrow('Setting "import_roots.0": must be absolute');
   });
 
-  test("a link of a model leads to a file in the roots only", async () => {
+  test("a link in a model may only lead to a file in the roots", async () => {
     const shared = join(root, "blobs");
     mkdirSync(shared);
     writeFileSync(join(shared, "license"), "free");
@@ -93,15 +93,15 @@ describe("where models may come from", () => {
       const model = writeModel(join(root, `leads-out-${n}`));
       symlinkSync(target, join(model, "LICENSE"));
       const found = await imported(model, `leads-out-${n}`);
-      expect(found.error).toContain("LICENSE is a link that leads out");
+      expect(found.error).toContain("LICENSE is a link that is broken or leads out");
       expect(found.error).not.toContain(target);
       expect(existsSync(t.ctx.files.path("models", `leads-out-${n}`))).toBe(false);
     }
   });
 });
 
-describe("what is shown of the disk", () => {
-  test("administrators see the path, members of any organization its last name only", async () => {
+describe("paths of the server", () => {
+  test("administrators see the full path, members of any organization only its last part", async () => {
     expect((await read("good")).source.reference).toBe(join(root, "good"));
     for (const as of ["member", "other"] as const) {
       expect((await read("good", as)).source.reference).toBe("good");
@@ -120,13 +120,13 @@ describe("what is shown of the disk", () => {
       );
     await store(error);
     expect((await read("good-2")).error).toBe(error);
-    expect((await read("good-2", "member")).error).toContain("An administrator of this installation sees the reason");
+    expect((await read("good-2", "member")).error).toContain("Administrators of this installation see the reason");
     await store("This model cannot be used. config.json is missing or without `model_type`.");
     expect((await read("good-2", "other")).error).toContain("config.json is missing");
   });
 });
 
-describe("what a model may bring", () => {
+describe("files of a model", () => {
   const config = { model_type: "llama", num_hidden_layers: 1 };
   const map = { AutoModel: "m.M" };
   const nested: [string, Record<string, unknown>][] = [
@@ -140,7 +140,7 @@ describe("what a model may bring", () => {
     expect(found).toMatchObject({ status: "failed", error: expect.stringContaining("auto_map") });
   });
 
-  test("a token called auto_map in a vocabulary is none", async () => {
+  test("a token called auto_map in a vocabulary is allowed", async () => {
     const tokenizer = JSON.stringify({ version: "1.0", model: { type: "BPE", vocab: { auto_map: 7 }, merges: [] } });
     expect(await imported(writeModel(join(root, "token"), { "tokenizer.json": tokenizer }), "token")).toMatchObject({
       status: "ready",
@@ -161,8 +161,8 @@ describe("what a model may bring", () => {
       { "tokenizer_config.json": JSON.stringify({ chat_template: [{ name: "tool_use", template: loops(3, "") }] }) },
       "could not be rendered",
     ],
-    ["writes without measure", { "chat_template.jinja": loops(1, "x".repeat(100)) }, "10000000 characters"],
-    ["is longer than any", { "chat_template.jinja": "x".repeat(1_000_001) }, "longer than"],
+    ["writes without end", { "chat_template.jinja": loops(1, "x".repeat(100)) }, "10000000 characters"],
+    ["is too long", { "chat_template.jinja": "x".repeat(1_000_001) }, "longer than"],
   ];
   test.each(templates)("a chat template that %s is refused with the reason", async (name, files, says) => {
     const id = `tpl-${templates.findIndex(([one]) => one === name)}`;
@@ -172,7 +172,7 @@ describe("what a model may bring", () => {
     expect(existsSync(t.ctx.files.path("models", id))).toBe(false);
   });
 
-  test("one that refuses a role is taken", async () => {
+  test("one that refuses a role is accepted", async () => {
     const template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}ok";
     expect(
       await imported(writeModel(join(root, "strict"), { "chat_template.jinja": template }), "strict"),

@@ -1,4 +1,4 @@
-/** The loss-mask inspector: what it shows is what is trained on, for rows of every type; over HTTP and as a page. */
+/** The loss-mask inspector: it shows exactly what is trained on, for rows of every type; over HTTP and as a page. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
@@ -62,7 +62,7 @@ interface Page {
 const datasets = {} as Record<RowType, { id: string; version: string }>;
 let lab: TestApp;
 
-/** The rows by the functions that make the training's own tokens, hashed as the inspector says it does. */
+/** The rows tokenized by the trainer's own functions, with the inspector's hash. */
 const TRAINED = `
 import json, sys
 from pathlib import Path
@@ -124,19 +124,19 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
       }
     }, 60_000);
 
-  test("answers are learned, weight 0 and questions are read, the rest is cut", async () => {
+  test("answers are in the loss; prompts and weight 0 are context; the rest is truncated", async () => {
     const [first, second, third] = (await seen("chat", "&max_length=100")).data.map(({ sequences }) => sequences[0]);
-    const learned = (one: Sequence | undefined) =>
+    const inLoss = (one: Sequence | undefined) =>
       one?.pieces.filter((_, index) => one.states[index] === "t").join("") ?? "";
-    expect(learned(first)).toBe("red<|im_end|>");
-    expect(learned(second)).toBe("green, it is<|im_end|>");
+    expect(inLoss(first)).toBe("red<|im_end|>");
+    expect(inLoss(second)).toBe("green, it is<|im_end|>");
     expect(second?.pieces.join("")).toContain("zwei 😀");
     expect([third?.trains, (third?.cut ?? 0) > 0]).toEqual([0, true]);
     const all = (await seen("chat", "&loss_on=all")).data[0]?.sequences[0];
     expect([all?.context, all?.cut]).toEqual([1, 0]);
   });
 
-  test("pairs show both sides, marked answers the last one, texts every token", async () => {
+  test("pairs show both sides, unpaired rows the last answer, texts every token", async () => {
     const names = async (kind: RowType) => (await seen(kind)).data[0]?.sequences.map(({ name }) => name);
     expect(await names("preference")).toEqual(["chosen", "rejected"]);
     expect(await names("unpaired")).toEqual(["good"]);
@@ -151,7 +151,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     expect(text?.pieces.join("")).toContain("Näher, mein 😀, zu dir");
   });
 
-  test("the page marks them, and keeps what was asked when it cannot", async () => {
+  test("the page marks the tokens, and keeps the form when the query is invalid", async () => {
     const path = `/datasets/${datasets.chat.id}/seen`;
     const page = await (await lab.request("GET", path, { headers: { accept: "text/html" } })).text();
     expect(page).toContain("<mark>");
@@ -160,7 +160,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     expect(wrong).toContain("must be at least 8");
   });
 
-  test("a job whose first batch is the stored rows goes on, one that learns from something else is stopped", async () => {
+  test("a job continues when its first batch matches the stored rows, and fails when it does not", async () => {
     const dataset = { dataset_id: datasets.preference.id, version_id: datasets.preference.version };
     const spec = trainSpec({
       dataset: { ...trainSpec().dataset, ...dataset, row_type: "preference" },
@@ -169,10 +169,10 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     const rows = (await seen("preference", "&max_length=128")).data.flatMap(({ id, sequences }) =>
       sequences.flatMap(({ hashes }) => hashes.map((hash) => ({ row_id: id, hash }))),
     );
-    const state = async (told: typeof rows) => {
+    const state = async (reported: typeof rows) => {
       const trainer = await makeTrainer(lab, { spec });
-      cpSync(TINY_MODEL, baseModelDir(lab.ctx, "tiny"), { recursive: true }); // the trainer of the test puts another there
-      await trainer.send([{ type: "first_batch", step: 1, rows: told }]);
+      cpSync(TINY_MODEL, baseModelDir(lab.ctx, "tiny"), { recursive: true }); // makeTrainer installs another model
+      await trainer.send([{ type: "first_batch", step: 1, rows: reported }]);
       const [job] = await lab.ctx.db.select().from(jobs).where(eq(jobs.id, trainer.jobId));
       const [which] = await lab.ctx.db.select().from(attempts).where(eq(attempts.id, trainer.attemptId));
       if (job && which) await compareFirstBatch(lab.ctx, job, which);
@@ -187,17 +187,17 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
       refused: 200,
     });
     const swapped = rows.map((row, n) => (n === 2 ? { ...row, hash: rows[0]?.hash ?? "" } : row));
-    for (const [told, words] of [
+    for (const [reported, words] of [
       [swapped, /row 2 reaches the model otherwise/],
       [[{ ...rows[0], row_id: 9 }] as typeof rows, /a row 9 that the data does not have/],
     ] as const) {
-      const job = await state(told);
+      const job = await state(reported);
       expect([job.state, job.error?.code, job.refused]).toEqual(["failed", "first_batch_differs", 410]);
       expect(job.error?.message).toMatch(words);
     }
   });
 
-  test("people take turns, and one who asks too often is refused in words", async () => {
+  test("people take turns, and one who asks too often is refused with a reason", async () => {
     const path = `/v1/datasets/${datasets.chat.id}/seen?base_model=tiny`;
     const queue = lab.ctx.turns.inspection;
     const gate = Promise.withResolvers<void>();
@@ -219,7 +219,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     expect(order.slice(0, 2)).toEqual(["member", "admin 200"]);
   });
 
-  test("nobody sees another organization's rows, and bad questions are answered by field", async () => {
+  test("nobody sees another organization's rows, and invalid queries name the field", async () => {
     const path = `/v1/datasets/${datasets.chat.id}/seen`;
     expect((await lab.request("GET", path, { as: "otherAdmin" })).status).toBe(404);
     for (const [query, status] of [

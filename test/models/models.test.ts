@@ -1,4 +1,4 @@
-/** Base models, licenses, tuned models and checkpoints over HTTP. */
+/** Base models, licenses, fine-tuned models and checkpoints over HTTP. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -49,7 +49,7 @@ const importDirectory = async (directory: string, id: string) => {
 };
 
 describe("the catalogue", () => {
-  test("parameters follow from the architecture numbers of every entry", () => {
+  test("the parameter count of every entry follows from its architecture numbers", () => {
     for (const m of CATALOGUE) {
       const q = m.heads * m.headDim;
       const kv = m.kvHeads * m.headDim;
@@ -61,7 +61,7 @@ describe("the catalogue", () => {
     }
   });
 
-  test("is listed with license, numbers and state, the default first named", async () => {
+  test("is listed with license, numbers and state, the default first", async () => {
     const { data } = await t.json<{ data: (Base & { default: boolean })[] }>("GET", "/v1/base_models");
     expect(data.filter((one) => one.default).map((one) => one.id)).toEqual(["smollm2-135m-instruct"]);
     expect(data.find((one) => one.id === "llama-3.2-1b-instruct")).toMatchObject({
@@ -87,7 +87,7 @@ describe("import of a local directory", () => {
     expect(row?.action).toBe("base_model.install");
   });
 
-  test("a hub cache, which is made of links to files, is followed", async () => {
+  test("links of a hub cache are followed", async () => {
     const blobs = writeModel(join(dir, "blobs"));
     const links = join(dir, "links");
     mkdirSync(links);
@@ -105,7 +105,7 @@ describe("import of a local directory", () => {
     ["no tokenizer", { "tokenizer.json": null }, "tokenizer.json"],
     ["no config", { "config.json": null }, "config.json"],
     ["config that is not JSON", { "config.json": "{" }, "not valid JSON"],
-    ["weights cut short", { "model.safetensors": safetensors().slice(0, -4) }, "incomplete"],
+    ["truncated weights", { "model.safetensors": safetensors().slice(0, -4) }, "incomplete"],
     [
       "weights with a header longer than the file",
       { "model.safetensors": new Uint8Array([255, 255, 255, 255, 255, 255, 255, 127]) },
@@ -114,12 +114,12 @@ describe("import of a local directory", () => {
     [
       "a tensor outside the file",
       { "model.safetensors": safetensors({ a: { dtype: "BF16", shape: [2, 3], data_offsets: [4, 16] } }) },
-      "does not fit",
+      "does not match",
     ],
     [
       "an unknown number type",
       { "model.safetensors": safetensors({ a: { dtype: "PICKLE", shape: [2, 3], data_offsets: [0, 12] } }) },
-      "does not fit",
+      "does not match",
     ],
     [
       "a shard missing",
@@ -135,7 +135,7 @@ describe("import of a local directory", () => {
     expect(await Bun.file(t.ctx.files.path("models", id, "config.json")).exists()).toBe(false);
   });
 
-  test("a failed one can be tried again, a ready one is not overwritten", async () => {
+  test("a failed import can be tried again, a ready model is not overwritten", async () => {
     rmSync(join(dir, "bad-0", "pytorch_model.bin"));
     expect(await importDirectory(join(dir, "bad-0"), "bad-0")).toMatchObject({ status: "ready" });
     const again = await t.request("POST", "/v1/base_models/import", {
@@ -144,7 +144,7 @@ describe("import of a local directory", () => {
     expect(again.status).toBe(409);
   });
 
-  test("members may not name paths of the server; bad ids and paths are refused", async () => {
+  test("members may not import from paths of the server; invalid ids and paths are refused", async () => {
     const body = { source: "local", directory: join(dir, "good"), id: "mine" };
     expect((await t.request("POST", "/v1/base_models/import", { as: "member", body })).status).toBe(403);
     const tuned = { source: "tuned", model: "ft:good:org:x:1" };
@@ -154,14 +154,14 @@ describe("import of a local directory", () => {
       expect((await t.request("POST", "/v1/base_models/import", { body: { ...body, ...wrong } })).status).toBe(400);
   });
 
-  test("an install cut off by a stop of the server is failed and says so", async () => {
+  test("an install that a stop of the server interrupted is marked as failed, with the reason", async () => {
     await readyBase(t.ctx, "halfway");
     await t.ctx.write((tx) => tx.run("update base_model set status = 'installing' where id = 'halfway'"));
     await recoverInstalls(t.ctx);
     expect(await t.json("GET", "/v1/base_models/halfway")).toMatchObject({ status: "failed" });
   });
 
-  test("a prepared directory takes the place of a download", async () => {
+  test("a prepared directory replaces the download", async () => {
     const prepared = join(dir, "prepared");
     writeModel(join(prepared, "smollm2-135m-instruct"));
     const other = await createTestApp({ config: { prepared_models: prepared } });
@@ -176,7 +176,7 @@ describe("import of a local directory", () => {
 });
 
 describe("licenses", () => {
-  test("one that asks for acceptance is asked for by name before use, for each organization", async () => {
+  test("a license that needs acceptance has to be accepted before use, in each organization", async () => {
     await readyBase(t.ctx, "llama-3.2-1b-instruct", "Llama 3.2 Community License");
     const use = (as: "admin" | "other") =>
       requireReadyBase(t.ctx, t.actor(as), "meta-llama/Llama-3.2-1B-Instruct").then(
@@ -195,7 +195,7 @@ describe("licenses", () => {
     });
   });
 
-  test("unknown and missing models say which are ready and what to do", async () => {
+  test("errors for unknown and missing models name the ready ones and the next step", async () => {
     const wrong = (name: string) => requireReadyBase(t.ctx, t.actor("admin"), name).catch((error) => error);
     expect(await wrong("gpt-4o-mini")).toMatchObject({
       code: "model_not_found",
@@ -210,8 +210,8 @@ describe("licenses", () => {
   });
 });
 
-describe("tuned models and checkpoints", () => {
-  test("are listed, found with raw and escaped colons, kept from others, and deleted", async () => {
+describe("fine-tuned models and checkpoints", () => {
+  test("are listed, found with raw and escaped colons, hidden from others, and deleted", async () => {
     await readyBase(t.ctx, "tiny");
     const { id } = await insertTuned(t.ctx, t.orgs.a);
     const { data } = await t.json<{ data: { id: string; object: string; created: number; owned_by: string }[] }>(
@@ -232,21 +232,21 @@ describe("tuned models and checkpoints", () => {
     expect((await t.request("GET", `/v1/models/${id}`)).status).toBe(404);
   });
 
-  test("a model id from the hub with a slash in it arrives as %2F", async () => {
+  test("a model id with a slash is requested with %2F", async () => {
     const { id } = await insertTuned(t.ctx, t.orgs.a, { id: "ft:meta/llama-3:org:sfx:abc", base: "tiny" });
     expect(await t.json("GET", "/v1/models/ft:meta%2Fllama-3:org:sfx:abc:ckpt-step-20")).toMatchObject({
       id: `${id}:ckpt-step-20`,
     });
   });
 
-  test("pages of checkpoints go from the newest step down", async () => {
+  test("checkpoints are paged from the newest step down", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a, { steps: [5, 10, 15] });
     const first = await listCheckpoints(t.ctx, jobId, { limit: 2 });
     const rest = await listCheckpoints(t.ctx, jobId, { after: first[1]?.id, limit: 2 });
     expect([...first, ...rest].map((row) => row.step)).toEqual([15, 10, 5]);
   });
 
-  test("a step saved again after a resume takes the older one's place", async () => {
+  test("a step saved again after a resume replaces the older one", async () => {
     const jobId = await insertJob(t.ctx, {
       org: t.orgs.a,
       kind: "train",
@@ -262,14 +262,14 @@ describe("tuned models and checkpoints", () => {
   });
 
   const damages: [string, (path: string) => void][] = [
-    ["cut short", (path) => writeFileSync(path, "{")],
+    ["truncated", (path) => writeFileSync(path, "{")],
     ["changed at the same length", (path) => writeFileSync(path, '{"step":99}')],
     ["missing", (path) => rmSync(path)],
   ];
-  test.each(damages)("the newest whole checkpoint is used when a later one is %s", async (_, damage) => {
+  test.each(damages)("the newest intact checkpoint is used when a later one is %s", async (_, damage) => {
     const { jobId, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { steps: [10, 20] });
-    const told: string[] = [];
-    const off = t.ctx.bus.on("checkpoint.invalid", (one) => told.push(one.checkpointId));
+    const announced: string[] = [];
+    const off = t.ctx.bus.on("checkpoint.invalid", (one) => announced.push(one.checkpointId));
     const stopNotes = startCheckpointNotes(t.ctx);
     const [older, newer] = checkpoints;
     if (!older || !newer) throw new Error("two checkpoints");
@@ -280,13 +280,13 @@ describe("tuned models and checkpoints", () => {
     await t.ctx.write(async () => {});
     const [note] = await t.ctx.db.select().from(event).where(eq(event.jobId, jobId));
     expect(note).toMatchObject({ level: "warn", message: expect.stringContaining("step 20 is damaged") });
-    expect(told).toEqual([newer.id]);
+    expect(announced).toEqual([newer.id]);
     const [row] = await t.ctx.db.select().from(artifact).where(eq(artifact.id, newer.artifactId));
     expect(row?.status).toBe("invalid");
     expect((await t.request("GET", `/v1/models/${newer.model}`)).status).toBe(404);
   });
 
-  test("lineage leads from the model back to its run and base and on to its files", async () => {
+  test("lineage shows the run, the base and the files of a model", async () => {
     const { id, jobId, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     const line = await t.json<{ artifacts: { id: string }[] }>("GET", `/v1/models/${id}/lineage`);
     expect(line).toMatchObject({
@@ -298,7 +298,7 @@ describe("tuned models and checkpoints", () => {
     expect(line.artifacts.map((one) => one.id)).toEqual(checkpoints.map((one) => one.artifactId).reverse());
   });
 
-  test("files of an artifact are fetched by listed path only", async () => {
+  test("files of an artifact are downloaded only by their listed path", async () => {
     const { checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     const at = `/v1/artifacts/${checkpoints[0]?.artifactId}/content`;
     const file = await t.request("GET", `${at}/trainer_state.json`);

@@ -71,12 +71,12 @@ describe("pages", () => {
 
   test("an evaluation shows both answers to a row, and can filter for wrong ones", async () => {
     const { text } = await get(`/evaluations/${idOf("eval_", 1)}`);
-    expect(text).toContain("The tuned model is better");
+    expect(text).toContain("The fine-tuned model is better");
     expect(text).toContain("sorry to hear that");
-    expect(text).toContain("Tuned · right");
+    expect(text).toContain("Fine-tuned · correct");
     const wrong = await get(`/evaluations/${idOf("eval_", 1)}?filter=both_wrong`, fragment("rows"));
-    expect(wrong.text).toContain("Tuned · wrong");
-    expect(wrong.text).not.toContain("Tuned · right");
+    expect(wrong.text).toContain("Fine-tuned · wrong");
+    expect(wrong.text).not.toContain("Fine-tuned · correct");
   });
 
   test("text from users is always escaped", async () => {

@@ -1,6 +1,6 @@
 /**
- * Exports with a real trainer: a tuned model becomes files that are compared, listed, downloaded and deleted; and what
- * cannot be exported says why.
+ * Exports with a real trainer: a fine-tuned model is exported, compared, listed, downloaded and deleted; what cannot be
+ * exported is refused with the reason.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { ExportView } from "../../src/training/exports/model.ts";
@@ -42,8 +42,8 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
     const headers = { authorization: `Bearer ${live.key}` };
     const answer = await fetch(`${live.url}/v1/files`, { method: "POST", body: form, headers });
     const { id: file } = (await answer.json()) as { id: string };
-    const wishes = { model: "tiny", training_file: file, max_steps: 4, batch_size: 4, evaluate_after: false };
-    const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", wishes);
+    const body = { model: "tiny", training_file: file, max_steps: 4, batch_size: 4, evaluate_after: false };
+    const { id } = await live.call<{ id: string }>("POST", "/v1/jobs", body);
     const done = await until(
       "the training",
       async () => {
@@ -60,7 +60,7 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
     ["safetensors", ["config.json", "model.safetensors", "tokenizer.json"]],
     ["gguf-q8_0", ["model-q8_0.gguf"]],
   ] as const)
-    test(`a tuned model as ${format} is compared, listed and downloaded`, async () => {
+    test(`a fine-tuned model as ${format} is compared, listed and downloaded`, async () => {
       const begun = await live.call<ExportView>("POST", path(), { format });
       expect(begun).toMatchObject({ object: "model.export", model, format, fidelity: null });
       expect(await refusal("POST", path(), { format })).toEqual([409, "export_exists", "format"]);
@@ -76,7 +76,7 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
       }
     }, 180_000);
 
-  test("an export is deleted with its files, and can be made again", async () => {
+  test("an export is deleted with its files, and can be created again", async () => {
     const { data } = await live.call<{ data: ExportView[] }>("GET", path());
     expect(data.map((one) => one.format).sort()).toEqual(["gguf-q8_0", "safetensors"]);
     const gone = data.find((one) => one.format === "safetensors") as ExportView;
@@ -86,7 +86,7 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
     expect(left.data.map((one) => one.format)).toEqual(["gguf-q8_0"]);
   });
 
-  test("what cannot be exported says why", async () => {
+  test("what cannot be exported is refused with the reason", async () => {
     expect(await refusal("POST", path(), { format: "exe" })).toEqual([400, "invalid_type", "format"]);
     if (!Bun.which("llama-quantize"))
       expect(await refusal("POST", path(), { format: "gguf-q4_k_m" })).toEqual([400, "no_quantizer", "format"]);

@@ -1,6 +1,6 @@
 /**
- * Full fine-tuning through a running server: the whole model is listed, evaluated, served, chats under its name beside
- * its base, and begins another run.
+ * Full fine-tuning through a running server: the full model is listed, evaluated, served, chats under its name next to
+ * its base, and starts another run.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { EvaluateResult, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
@@ -29,7 +29,7 @@ interface Chat {
   choices: { message: { content: string } }[];
 }
 
-describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
+describe.skipIf(trainerMissing !== null)("a full fine-tuned model", () => {
   let live: Live;
   let file = "";
   let model = "";
@@ -80,7 +80,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
   }, 60_000);
   afterAll(() => live.close());
 
-  test("is listed with files that make a model by themselves", async () => {
+  test("is listed with the files of a full model", async () => {
     const job = await train({ adapter: "full", precision: "float32", evaluate_after: true });
     expect(job.spec.method.adapter).toEqual({ type: "full" });
     model = job.model ?? "";
@@ -91,18 +91,18 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     expect(names).toContain("config.json");
     expect(names).toContain("tokenizer.json");
     const path = `/v1/models/${encodeURIComponent(model)}/passport`;
-    const papers = JSON.stringify(await live.call("GET", path));
-    expect(papers).toContain(whole?.id ?? "no model");
+    const provenance = JSON.stringify(await live.call("GET", path));
+    expect(provenance).toContain(whole?.id ?? "no model");
     const { data } = await live.call<{ data: { id: string }[] }>("GET", "/v1/models");
     expect(data.map(({ id }) => id)).toContain(model);
   }, 150_000);
 
-  test("is evaluated beside the base it came from", async () => {
+  test("is evaluated next to its base", async () => {
     const result = await until("the evaluation", async () => (await lineage()).evaluations[0]?.result, 90_000);
     expect(result.tuned?.loss.mean).toBeLessThan(result.base.loss.mean - 1);
   }, 100_000);
 
-  test("answers under its name, and its base under its own", async () => {
+  test("answers under its own name, and so does its base", async () => {
     const tuned = await says(model);
     const base = await says("tiny");
     expect(tuned).not.toBe(base);
@@ -112,7 +112,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     expect(specs.filter(({ whole }) => !whole)).toHaveLength(1);
   }, 130_000);
 
-  test("begins another run, which is whole as well", async () => {
+  test("is continued by another run, which gives a full model as well", async () => {
     const job = await train({ model, max_steps: 2, precision: "bfloat16", evaluate_after: false });
     further = job.model ?? "";
     expect(job.spec.start?.model).toBe(model);
@@ -122,7 +122,7 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     await expect(live.call("POST", "/v1/jobs", { ...begun, lora_r: 8 })).rejects.toThrow("lora_r");
   }, 130_000);
 
-  test("becomes a base model, on which adapters are trained", async () => {
+  test("is promoted to a base model, on which adapters are trained", async () => {
     const asked = { source: "tuned", model, id: "tiny-whole" };
     await live.call("POST", "/v1/base_models/import", asked);
     const base = await until(
@@ -147,9 +147,9 @@ describe.skipIf(trainerMissing !== null)("a model trained whole", () => {
     await live.call("POST", "/v1/base_models/import", adapter);
   }, 130_000);
 
-  test("is exported as GGUF, and as safetensors only where these are others than its own", async () => {
+  test("is exported as GGUF, and as safetensors only when they differ from its own files", async () => {
     const path = `/v1/models/${encodeURIComponent(model)}/exports`;
-    await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("trained whole");
+    await expect(live.call("POST", path, { format: "safetensors" })).rejects.toThrow("full fine-tuned model");
     const { id } = await live.call<{ id: string }>("POST", path, { format: "gguf-q8_0" });
     await finished(id);
     const { data } = await live.call<{ data: ExportView[] }>("GET", path);

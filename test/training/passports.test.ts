@@ -1,4 +1,4 @@
-/** Run passports: complete, signed, checked without a server, and worthless after one changed byte. */
+/** Signed provenance: complete, verified without a server, and invalid after one changed byte. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -44,8 +44,8 @@ beforeAll(async () => {
 });
 afterAll(() => t.close());
 
-describe("a run passport", () => {
-  test("holds what the model is made of, with the hashes of its files", () => {
+describe("the provenance of a model", () => {
+  test("has base model, data, settings and the hashes of its files", () => {
     expect(passport).toMatchObject({
       object: "model.passport",
       installation: t.ctx.installation,
@@ -58,13 +58,13 @@ describe("a run passport", () => {
     });
   });
 
-  test("is valid under the installation's key, and under no other", async () => {
+  test("is valid only with the installation's key", async () => {
     const { public_key } = await t.json<{ public_key: string }>("GET", "/v1/passport_key");
     expect(signatureProblem(passport, public_key)).toBeNull();
     expect(signatureProblem(passport, Buffer.alloc(32, 1).toString("base64"))).toBe("it was signed with another key");
   });
 
-  test("is worthless after any one byte of it was changed", () => {
+  test("is invalid after any byte is changed", () => {
     let tried = 0;
     const end = text.indexOf('"signature"');
     for (let at = 0; at < end; at += 7) {
@@ -73,7 +73,7 @@ describe("a run passport", () => {
       try {
         document = JSON.parse(changed);
       } catch {
-        continue; // no JSON is no passport
+        continue; // not valid JSON
       }
       expect([at, signatureProblem(document) === null]).toEqual([at, false]);
       tried++;
@@ -87,7 +87,7 @@ describe("a run passport", () => {
     expect(tried).toBeGreaterThan(50);
   });
 
-  test("is checked by the command line without a server", async () => {
+  test("is verified by the command line without a server", async () => {
     const file = join(t.ctx.files.root, "passport.json");
     const run = (path: string, ...more: string[]) =>
       Bun.spawnSync([process.execPath, join(ROOT, "src/main.ts"), "passport", "verify", path, ...more]);
@@ -100,7 +100,7 @@ describe("a run passport", () => {
     expect(run(join(t.ctx.files.root, "none.json")).exitCode).toBe(2);
   });
 
-  test("the card tells people the same", async () => {
+  test("the model card has the same facts", async () => {
     const answer = await t.request("GET", `/v1/models/${name}/card`);
     const card = await answer.text();
     expect(answer.headers.get("content-type")).toContain("text/markdown");

@@ -1,9 +1,9 @@
 /**
- * Base models this product knows by name: license, size, architecture and where each comes from. Numbers are those of
+ * The base models that this product knows by name: license, size, architecture and source. The numbers are those of
  * the model's own config on the hub.
  */
 
-/** How a family writes a conversation; the exact template always comes from the model's own files. */
+/** The chat template family, for display; the template itself always comes from the model's files. */
 type TemplateFamily = "chatml" | "llama3" | "mistral" | "smollm3";
 
 export interface CatalogueEntry {
@@ -14,10 +14,10 @@ export interface CatalogueEntry {
   publisher: string;
   /** Repository on the Hugging Face hub; also accepted as an alias of the id. */
   hub: string;
-  /** SPDX name, or the license's own. */
+  /** SPDX identifier, or the name that the license gives itself. */
   license: string;
   licenseUrl: string;
-  /** The license asks for acceptance by a named person before first use. */
+  /** A named person has to accept the license before first use. */
   acceptance: boolean;
   parameters: number;
   layers: number;
@@ -31,11 +31,11 @@ export interface CatalogueEntry {
   /** Tokens. */
   context: number;
   template: TemplateFamily;
-  /** Where these numbers are published. */
+  /** URL where these numbers are published. */
   source: string;
 }
 
-/** The embedded default: installs from a Python package, without the hub. */
+/** The default model: it is installed from a Python package, without the hub. */
 export const DEFAULT_BASE_MODEL = "smollm2-135m-instruct";
 
 type Numbers = [
@@ -94,7 +94,7 @@ const QWEN_RESEARCH = {
   acceptance: true,
 } as const;
 
-// parameters, layers, hidden, intermediate, heads, key/value heads, head size, vocabulary, tied, context
+// Numbers in the order of `Numbers`: parameters, layers, hidden, intermediate, heads, key/value heads, head size, …
 export const CATALOGUE: readonly CatalogueEntry[] = [
   entry("HuggingFaceTB/SmolLM2-135M-Instruct", SMOLLM, [134515008, 30, 576, 1536, 9, 3, 64, 49152, true, 8192]),
   entry("HuggingFaceTB/SmolLM2-360M-Instruct", SMOLLM, [361821120, 32, 960, 2560, 15, 5, 64, 49152, true, 8192]),
@@ -203,7 +203,7 @@ const byName = new Map(
   ]),
 );
 
-/** The entry with this id or hub name, in any letter case; null when unknown. */
+/** The entry with this id or hub name, ignoring case; null when there is none. */
 export function findCatalogue(name: string): CatalogueEntry | null {
   return byName.get(name.toLowerCase()) ?? null;
 }

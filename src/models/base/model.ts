@@ -1,4 +1,4 @@
-/** What the models room takes and gives: request schemas, and rows as the API shows them. */
+/** Request schemas of base models, and their rows as the API shows them. */
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import type { baseModel, licenseAcceptance } from "../../db/schema/models.ts";
@@ -17,7 +17,7 @@ const ModelId = v.pipe(
 export const ImportHub = v.strictObject({
   source: v.literal("hub"),
   repo: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/, "must be owner/name")),
-  /** Branch, tag or commit; what it is now gets pinned. */
+  /** Branch, tag or commit; its current commit is pinned. */
   revision: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.\-/]{0,99}$/)), "main"),
   id: v.optional(ModelId),
 });
@@ -35,8 +35,8 @@ export const ImportLocal = v.strictObject({
 });
 export const ImportTuned = v.strictObject({
   source: v.literal("tuned"),
-  /** A model that was trained whole, or one whose adapter was exported as merged safetensors. */
-  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a tuned model, ft:…"), v.maxLength(400)),
+  /** A full fine-tuned model, or one whose adapter was exported as merged safetensors. */
+  model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a fine-tuned model, ft:…"), v.maxLength(400)),
   id: v.optional(ModelId),
 });
 export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned]);
@@ -44,7 +44,7 @@ export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
 export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
 export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
 
-/** Licenses anyone may use without a signature. */
+/** Licenses that nobody has to accept. */
 const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);
 
 /** True when a named person has to accept the license before first use. */
@@ -54,38 +54,52 @@ export function needsAcceptance(row: Pick<BaseModelRow, "id" | "source" | "licen
   return row.source === "hub" && !PERMISSIVE.has(row.license.toLowerCase());
 }
 
-export interface BaseModelView {
-  object: "base_model";
-  id: string;
-  name: string;
-  family: string | null;
-  publisher: string | null;
+/** A base model as the API shows it. `status` `available`: in the catalogue and not installed. Times in seconds. */
+export const BaseModelView = v.strictObject({
+  object: v.literal("base_model"),
+  id: v.string(),
+  name: v.string(),
+  family: v.nullable(v.string()),
+  publisher: v.nullable(v.string()),
   /** Repository on the hub, also accepted as an alias. */
-  hub: string | null;
-  default: boolean;
-  license: {
-    name: string;
-    url: string | null;
-    requires_acceptance: boolean;
-    accepted: boolean;
-    accepted_by: string | null;
-    accepted_at: number | null;
-  };
-  parameters: number | null;
-  context_length: number | null;
-  architecture: Record<string, unknown>;
-  template: string | null;
-  /** Where the numbers come from. */
-  source_url: string | null;
-  /** `available` is in the catalogue and not installed. */
-  status: "available" | "installing" | "ready" | "failed";
-  progress: InstallProgress | null;
-  error: string | null;
-  source: { kind: BaseModelRow["source"]; reference: string; revision: string } | null;
-  hash: string | null;
-  bytes: number | null;
-  created_at: number | null;
-}
+  hub: v.nullable(v.string()),
+  default: v.boolean(),
+  license: v.strictObject({
+    name: v.string(),
+    url: v.nullable(v.string()),
+    requires_acceptance: v.boolean(),
+    accepted: v.boolean(),
+    accepted_by: v.nullable(v.string()),
+    accepted_at: v.nullable(v.number()),
+  }),
+  parameters: v.nullable(v.number()),
+  context_length: v.nullable(v.number()),
+  architecture: v.record(v.string(), v.unknown()),
+  template: v.nullable(v.string()),
+  /** Where the numbers are published. */
+  source_url: v.nullable(v.string()),
+  status: v.picklist(["available", "installing", "ready", "failed"]),
+  progress: v.nullable(v.strictObject({ message: v.string(), fraction: v.nullable(v.number()) })),
+  error: v.nullable(v.string()),
+  source: v.nullable(
+    v.strictObject({
+      kind: v.picklist(["package", "local", "hub", "tuned"]),
+      reference: v.string(),
+      revision: v.string(),
+    }),
+  ),
+  hash: v.nullable(v.string()),
+  bytes: v.nullable(v.number()),
+  created_at: v.nullable(v.number()),
+});
+export type BaseModelView = v.InferOutput<typeof BaseModelView>;
+
+/** Every base model at once, without paging. */
+export const BaseModelList = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(BaseModelView),
+  has_more: v.literal(false),
+});
 
 export const seconds = (ms: number) => Math.floor(ms / 1000);
 
@@ -108,18 +122,18 @@ function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
   };
 }
 
-/** A path of a disk somewhere in a text. */
+/** An absolute path anywhere in a text. */
 const SERVER_PATH = /(^|[\s'"`(:=,])\/[^\s/]/;
 
-/** Why an install failed, for people who do not administer this machine: nothing of its disk. */
+/** Why an install failed, without paths of the server, for people who do not administer it. */
 function publicError(error: string | null): string | null {
   if (error === null || !SERVER_PATH.test(error)) return error;
-  return "The model could not be installed. An administrator of this installation sees the reason on this page.";
+  return "The model could not be installed. Administrators of this installation see the reason on this page.";
 }
 
 /**
  * A base model as the API shows it: the catalogue's entry, the installed row, or both.
- * @param viewer paths of the server's disk are for administrators; others see the name of an imported directory
+ * @param viewer only administrators see paths of the server; others see the name of an imported directory
  */
 export function baseModelView(
   entry: CatalogueEntry | null,

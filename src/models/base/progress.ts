@@ -1,10 +1,10 @@
-/** Progress of a model being installed: kept in its row, written at most twice a second, and told on the bus. */
+/** Progress of an install: stored in the model's row at most twice a second, and announced on the bus. */
 import { eq } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { baseModel } from "../../db/schema/models.ts";
 
-/** What the row's `progress` column holds, as JSON. `fraction` 0 to 1, null when unknown. */
+/** The JSON in the row's `progress` column. `fraction` is 0 to 1, null when unknown. */
 export interface InstallProgress {
   message: string;
   fraction: number | null;
@@ -12,7 +12,10 @@ export interface InstallProgress {
 
 export type Report = (message: string, fraction?: number | null) => void;
 
-/** A reporter for model `id`: never waits for the database, drops what comes too fast, except a new message. */
+/**
+ * A reporter for model `id`. It never waits for the database, and drops updates that come too fast unless their
+ * headline is new.
+ */
 export function progressReporter(ctx: Ctx, id: string): Report {
   let last = Number.NEGATIVE_INFINITY;
   let lastMessage = "";
@@ -39,7 +42,7 @@ export function progressReporter(ctx: Ctx, id: string): Report {
   };
 }
 
-/** Megabytes for people: `12.3 MB`. */
+/** A size for display: `12.3 MB` or `1.25 GB`. */
 export function megabytes(bytes: number): string {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }

@@ -1,6 +1,5 @@
 /**
- * Base models and their licenses, checkpoints of runs, and the tuned models made of them: what everything else asks
- * about a model.
+ * Base models of this installation and the acceptance of their licenses.
  */
 import { and, eq, or } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
@@ -14,7 +13,7 @@ import { type BaseModelRow, type BaseModelView, baseModelView, needsAcceptance }
 
 export const MAX_LIST = 1000;
 
-/** The catalogue and every other model of this installation, as `actor`'s organization sees them. */
+/** The catalogue and every other base model of this installation, as `actor`'s organization sees them. */
 export async function listCatalogue(ctx: Ctx, actor: Actor): Promise<BaseModelView[]> {
   const rows = await ctx.db.select().from(baseModel).orderBy(baseModel.createdAt).limit(MAX_LIST);
   const accepted = await ctx.db
@@ -33,7 +32,7 @@ export async function listCatalogue(ctx: Ctx, actor: Actor): Promise<BaseModelVi
   return [...known, ...others];
 }
 
-/** One base model as the API shows it, installed or only listed. */
+/** One base model as the API shows it, installed or only in the catalogue. @throws AppError `base_model_not_found` */
 export async function describeBaseModel(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
   const entry = findCatalogue(name);
   const row = await getBaseModel(ctx, name);
@@ -61,19 +60,19 @@ async function acceptanceOf(ctx: Ctx, org: string, id: string) {
   return row ?? null;
 }
 
-/** @throws AppError `licence_required` when nobody of the organization has accepted the license yet */
+/** @throws AppError `licence_required` when nobody in the organization has accepted the license yet */
 export async function requireLicense(ctx: Ctx, actor: Actor, row: Pick<BaseModelRow, "id" | "source" | "license">) {
   if (!needsAcceptance(row) || (await acceptanceOf(ctx, actor.org, row.id))) return;
   throw new AppError(
     "forbidden",
     "licence_required",
-    `${row.id} comes under the ${row.license}. Someone of your organization has to accept it first: on the Models page, or POST /v1/base_models/${row.id}/license.`,
+    `${row.id} is licensed under the ${row.license}. Someone in your organization has to accept it first: on the Models page, or with POST /v1/base_models/${row.id}/license.`,
     { param: "model" },
   );
 }
 
 /**
- * The base model that `name` (id or hub name) stands for, ready for use.
+ * The ready base model with the id or hub name `name`.
  * @throws AppError `model_not_found`, `model_not_installed` (param `model`) or `licence_required`
  */
 export async function requireReadyBase(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelRow> {
@@ -98,7 +97,7 @@ export async function requireReadyBase(ctx: Ctx, actor: Actor, name: string): Pr
     );
   }
   const id = row?.id ?? entry?.id ?? name;
-  const now =
+  const problem =
     row?.status === "installing"
       ? "is being installed"
       : row?.status === "failed"
@@ -107,12 +106,12 @@ export async function requireReadyBase(ctx: Ctx, actor: Actor, name: string): Pr
   throw new AppError(
     "invalid",
     "model_not_installed",
-    `${id} ${now}. See the Models page, or POST /v1/base_models/${id}/install.`,
+    `${id} ${problem}. See the Models page, or POST /v1/base_models/${id}/install.`,
     { param: "model" },
   );
 }
 
-/** The base model as a frozen spec names it. The row must be ready. */
+/** The reference to a base model in a frozen spec. The row must be ready. */
 export function baseModelRef(row: BaseModelRow): BaseModelRef {
   return {
     id: row.id,
@@ -131,7 +130,7 @@ export function baseModelDir(ctx: Ctx, id: string): string {
 /** Records that `actor` accepts the license of `name` for the organization; repeating it changes nothing. */
 export async function acceptLicense(ctx: Ctx, actor: Actor, name: string): Promise<BaseModelView> {
   const { id, license } = await describeBaseModel(ctx, actor, name);
-  if (actor.via === "system") throw new AppError("forbidden", "person_required", "A license is accepted by a person.");
+  if (actor.via === "system") throw new AppError("forbidden", "person_required", "Only a person can accept a license.");
   await ctx.write(async (tx) => {
     const row = {
       id: newId("audit"),
@@ -152,6 +151,7 @@ export async function acceptLicense(ctx: Ctx, actor: Actor, name: string): Promi
   return describeBaseModel(ctx, actor, id);
 }
 
+/** `owned_by` of a base model in OpenAI's model object: its publisher. */
 export function ownerOf(row: BaseModelRow): string {
   return findCatalogue(row.id)?.publisher ?? "local";
 }

@@ -1,39 +1,41 @@
 /**
- * What a model sees of rows, by the trainer's own code: one Python process that is kept while somebody looks, and ended
- * afterwards.
+ * Shows rows as a model sees them, with the trainer's own code: one Python process that is kept while it is used and
+ * ends when it is idle.
  */
 import type { Subprocess } from "bun";
+import * as v from "valibot";
 import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
 import type { RowType } from "../../contract/spec.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 
 /**
- * One sequence of a row. `states` has a letter a token: `t` trains, `c` is context, `x` is cut; counts are of all
- * tokens, also of those not shown.
+ * One sequence of a row. `states` has one letter per token: `t` is in the loss, `c` is context only, `x` is truncated.
+ * The counts include tokens that are not shown.
  */
-interface Sequence {
-  /** `chosen`, `rejected`, `good`, `bad`, `text`, or `row`. */
-  name: string;
-  pieces: string[];
-  states: string;
-  trains: number;
-  context: number;
-  cut: number;
+export const SequenceSchema = v.strictObject({
+  /** `chosen`, `rejected`, `good`, `bad`, `prompt`, `text`, or `row`. */
+  name: v.string(),
+  pieces: v.array(v.string()),
+  states: v.string(),
+  trains: v.number(),
+  context: v.number(),
+  cut: v.number(),
   /**
-   * Hex sha256 over token ids and labels as they are trained on: one, several for a text in pieces, none when nothing
-   * is learned.
+   * Hex SHA-256 of token ids and labels as they are trained on: one, several for a text in pieces, none when no token
+   * is in the loss.
    */
-  hashes: string[];
-  warnings?: string[];
-}
+  hashes: v.array(v.string()),
+  warnings: v.optional(v.array(v.string())),
+});
+type Sequence = v.InferOutput<typeof SequenceSchema>;
 
 export interface SeenRow {
   row_id: number;
   sequences: Sequence[];
 }
 
-interface Looking {
+interface InspectRequest {
   /** Directory of the base model. */
   base: string;
   row_type: RowType;
@@ -52,8 +54,8 @@ interface Helper {
   reader: ReadableStreamDefaultReader<Uint8Array>;
   idle: Timer | null;
 }
-/** By data directory, interpreter and trainer sources. One ends with this process: its standard input does. */
-const helpers = new Map<string, Helper>();
+/** Helpers by interpreter and trainer sources. Each ends with the server. */
+const helpersOf = perContext(() => new Map<string, Helper>());
 
 async function helperFor(ctx: Ctx): Promise<Helper> {
   const ready = await readyTrainerEnvironment(ctx.config, ctx.files);
@@ -61,18 +63,21 @@ async function helperFor(ctx: Ctx): Promise<Helper> {
     throw new AppError(
       "unavailable",
       "trainer_environment_missing",
-      "The trainer's Python environment is not installed yet, and it is the trainer that shows what a model sees. `finetune-lab doctor --install` makes it; so does the first training job.",
+      "The trainer's Python environment is not installed yet, and rows are shown with the trainer's code. Install it with `finetune-lab doctor --install`, or start a training job.",
     );
-  const key = `${ctx.files.root} ${ready.python} ${ready.trainerDir}`;
+  const helpers = helpersOf(ctx);
+  const key = `${ready.python} ${ready.trainerDir}`;
   const running = helpers.get(key);
   if (running) return running;
   const child = Bun.spawn([ready.python, "-m", "finetune_trainer.training.inspection"], {
     cwd: ready.trainerDir,
-    // Nothing of the server's own environment, and nothing is fetched.
+    // Nothing of the server's own environment, and no downloads.
     env: { LANG: "C.UTF-8", HF_HUB_OFFLINE: "1", HF_HOME: ctx.files.path("tmp"), TOKENIZERS_PARALLELISM: "false" },
     stdin: "pipe",
     stdout: "pipe",
     stderr: "ignore",
+    signal: ctx.signal,
+    killSignal: "SIGKILL",
   });
   const helper: Helper = { child, reader: child.stdout.getReader(), idle: null };
   helpers.set(key, helper);
@@ -83,8 +88,8 @@ async function helperFor(ctx: Ctx): Promise<Helper> {
   return helper;
 }
 
-/** The next line the helper prints. @throws Error when it ends, says too much, or takes too long */
-async function lineOf({ child, reader }: Helper): Promise<string> {
+/** The next line that the helper prints. @throws Error when it ends, prints too much, or takes too long */
+async function readLine({ child, reader }: Helper): Promise<string> {
   const timer = setTimeout(() => child.kill("SIGKILL"), ANSWER_MS);
   const parts: Uint8Array[] = [];
   let size = 0;
@@ -102,13 +107,13 @@ async function lineOf({ child, reader }: Helper): Promise<string> {
   }
 }
 
-async function ask(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
+async function ask(ctx: Ctx, request: InspectRequest): Promise<SeenRow[]> {
   const helper = await helperFor(ctx);
   if (helper.idle) clearTimeout(helper.idle);
   try {
-    helper.child.stdin.write(`${JSON.stringify(looking)}\n`);
+    helper.child.stdin.write(`${JSON.stringify(request)}\n`);
     await helper.child.stdin.flush();
-    const answer = JSON.parse(await lineOf(helper)) as { rows?: SeenRow[]; error?: string };
+    const answer = JSON.parse(await readLine(helper)) as { rows?: SeenRow[]; error?: string };
     if (!answer.rows)
       throw new AppError("unprocessable", "rows_not_shown", `The trainer cannot show these rows: ${answer.error}`);
     return answer.rows;
@@ -123,17 +128,16 @@ async function ask(ctx: Ctx, looking: Looking): Promise<SeenRow[]> {
 }
 
 /**
- * Rows as a model sees them. One question at a time, because answers come in the order of the questions; people take
- * turns.
- * @param asker who looks; null for the server itself, which is never refused
+ * Rows as a model sees them. One request at a time, because the helper answers in order; people take turns.
+ * @param asker who asks; null for the server itself, which is never refused
  * @throws AppError `trainer_environment_missing`, `rows_not_shown`, `inspection_failed`, `inspection_busy`
  */
 export function inspectRows(
   ctx: Ctx,
-  looking: Looking,
+  request: InspectRequest,
   asker: Actor | null = null,
   signal?: AbortSignal,
 ): Promise<SeenRow[]> {
   const key = asker && `${asker.org}/${asker.userId}`;
-  return ctx.turns.inspection.run(key, () => ask(ctx, looking), signal);
+  return ctx.turns.inspection.run(key, () => ask(ctx, request), signal);
 }

@@ -1,4 +1,4 @@
-/** The list of tuned models as the models page shows it: searched and paged on the server. */
+/** The list of fine-tuned models on the models page, searched and paged on the server. */
 import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
@@ -12,16 +12,16 @@ export interface TunedModelItem {
   base: string;
   jobId: string;
   step: number;
-  /** Hold-out loss of the checkpoint the model stands on; null when it was not measured. */
+  /** Validation loss of the model's checkpoint; null when it was not measured. */
   evalLoss: number | null;
   createdAt: number;
-  /** State of its newest endpoint. */
+  /** State of the newest endpoint. */
   deployment: string | null;
 }
 
 /**
- * One page of the organization's tuned models, newest first. `after` is the last id of the page before, `search` a part
- * of the id.
+ * One page of the organization's fine-tuned models, newest first.
+ * @param query `after` is the last id of the previous page, `search` a part of the id
  */
 export async function listTuned(
   ctx: Ctx,

@@ -1,4 +1,4 @@
-/** Looks up tuned models and checkpoints by the name a client sends. */
+/** Looks up fine-tuned models and checkpoints by the name that a client sends. */
 import { and, desc, eq, isNull, sql } from "drizzle-orm";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -6,10 +6,10 @@ import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 
-/** Names of checkpoints end like this. */
+/** The end of a checkpoint's name. */
 export const CHECKPOINT_SUFFIX = /:ckpt-step-\d+$/;
 
-/** The 404 for a model name that means nothing to the asker. */
+/** The 404 for a model that does not exist or that the caller may not see. */
 export function unknownModel(name: string): AppError {
   return new AppError(
     "not_found",
@@ -19,7 +19,7 @@ export function unknownModel(name: string): AppError {
   );
 }
 
-/** The newest files of a tuned model with its adapter merged in; null when none were made, or they were deleted. */
+/** The newest merged export of a fine-tuned model; null when there is none, or its files were deleted. */
 export async function mergedArtifact(ctx: Ctx, org: string, model: string): Promise<string | null> {
   const [row] = await ctx.db
     .select({ id: artifact.id })
@@ -46,9 +46,9 @@ interface Tuned {
   jobId: string;
   createdAt: number;
   baseModelId: string;
-  /** How it was trained; null when its job is no longer known. */
+  /** Training method; null when its job no longer exists. */
   method: MethodName | null;
-  /** Its files are a whole model rather than an adapter for its base. */
+  /** Its files are a full model, not an adapter for its base. */
   whole: boolean;
 }
 
@@ -56,7 +56,7 @@ const whole = sql`json_extract(${job.spec}, '$.method.adapter.type') is 'full'`.
 const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')`;
 
 /**
- * The tuned model or checkpoint called `name` in `org`; null when the name is not that of a tuned one.
+ * The fine-tuned model or checkpoint called `name` in `org`; null when the name does not start with `ft:`.
  * @throws AppError `model_not_found`
  */
 export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tuned | null> {

@@ -1,14 +1,14 @@
-/** Promotes a fine-tuned model to a base model: its merged files are installed under a name of their own. */
+/** Promotes a fine-tuned model to a base model: installs its merged files under a new id. */
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { beginInstall, freeId, refuseTaken } from "../base/imports.ts";
+import { beginInstall, idFromName, refuseTaken } from "../base/imports.ts";
 import type { BaseModelView, ImportTunedRequest } from "../base/model.ts";
 import { mergedArtifact } from "./lookup.ts";
 import { artifactDir, resolveChatModel } from "./service.ts";
 
 /**
- * Makes a tuned model a base model, which everyone on this installation may then use: one that was trained whole, or
- * the merged safetensors of an adapter. Administrators only. @throws AppError `model_not_found`, `not_whole`
+ * Promotes a full fine-tuned model, or the merged safetensors of an adapter, to a base model that everyone on this
+ * installation may use. Administrators only. @throws AppError `model_not_found`, `not_whole`
  */
 export async function importTuned(
   ctx: Ctx,
@@ -22,10 +22,10 @@ export async function importTuned(
     throw new AppError(
       "conflict",
       "not_whole",
-      `${found.id.slice(0, 200)} is an adapter. Export it as merged safetensors on its page first; those files become the base model.`,
+      `${found.id.slice(0, 200)} is an adapter. Export it as merged safetensors first, on its page; those files become the base model.`,
       { param: "model" },
     );
-  const id = request.id ?? freeId(found.id.slice("ft:".length));
+  const id = request.id ?? idFromName(found.id.slice("ft:".length));
   await refuseTaken(ctx, id);
   const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
   const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId), roots: [] };

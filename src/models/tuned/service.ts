@@ -1,4 +1,4 @@
-/** Checkpoints of runs and the fine-tuned models created from them: what everything else asks about a model. */
+/** Checkpoints of runs, and the fine-tuned models created from them. */
 import { and, desc, eq, isNull, lt } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { MethodName } from "../../contract/spec.ts";
@@ -13,14 +13,14 @@ import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service
 import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./lookup.ts";
 import { type ArtifactRow, type CheckpointRow, type ModelRow, type ModelView, modelView } from "./model.ts";
 
-/** Directory of an artifact's files. */
+/** Directory of the files of an artifact. */
 export function artifactDir(ctx: Ctx, artifactId: string): string {
   return ctx.files.path("artifacts", artifactId);
 }
 
 /**
- * Stores a checkpoint whose artifact is complete, in the caller's transaction. The same step saved again after a resume
- * takes the older one's place under the same id.
+ * Stores a checkpoint whose artifact is complete, in the caller's transaction. When the same step is saved again after
+ * a resume, it replaces the older one under the same id.
  * @param model id of the run's output model
  */
 export async function addCheckpoint(
@@ -47,7 +47,7 @@ export async function addCheckpoint(
   return row;
 }
 
-/** Stores the tuned model of a run that succeeded, in the caller's transaction. Emit `model.created` after commit. */
+/** Stores the model of a run that succeeded, in the caller's transaction. Emit `model.created` after the commit. */
 export async function createModel(
   tx: Db,
   values: {
@@ -68,7 +68,7 @@ export async function createModel(
     .onConflictDoUpdate({ target: model.id, set: { checkpointId: row.checkpointId, deletedAt: null } });
 }
 
-/** Checkpoints of a run, newest step first. `after` is the id of the last one seen. */
+/** Checkpoints of a run, newest step first. `after` is the last id of the previous page. */
 export async function listCheckpoints(
   ctx: Ctx,
   jobId: string,
@@ -90,8 +90,8 @@ export async function listCheckpoints(
 }
 
 /**
- * The newest checkpoint of a run that is whole: manifest, sizes and hashes are checked on disk again. One that is not
- * is marked, told on the bus as `checkpoint.invalid`, and the one before it is tried.
+ * The newest intact checkpoint of a run. Manifest, sizes and hashes are checked on disk again. A damaged checkpoint is
+ * marked and announced on the bus as `checkpoint.invalid`, and the previous one is tried.
  */
 export async function newestCheckpoint(ctx: Ctx, jobId: string): Promise<CheckpointRow | null> {
   const rows = await ctx.db
@@ -105,7 +105,7 @@ export async function newestCheckpoint(ctx: Ctx, jobId: string): Promise<Checkpo
     const reason = await artifactProblem(ctx, row.artifact);
     if (reason === null) return row.checkpoint;
     const { id: checkpointId, org, step } = row.checkpoint;
-    ctx.log("warn", "checkpoint is damaged, the one before it is used", {
+    ctx.log("warn", "checkpoint is damaged, the previous one is used", {
       job: jobId,
       checkpoint: checkpointId,
       reason,
@@ -116,13 +116,13 @@ export async function newestCheckpoint(ctx: Ctx, jobId: string): Promise<Checkpo
   return null;
 }
 
-/** What is wrong with a complete artifact on disk, in words; null when it is whole. */
+/** Describes what is wrong with the files of a complete artifact; null when they are intact. */
 export async function artifactProblem(ctx: Ctx, row: ArtifactRow): Promise<string | null> {
-  if (manifestHash(row.files) !== row.manifestHash) return "the manifest does not fit its hash";
+  if (manifestHash(row.files) !== row.manifestHash) return "the manifest does not match its hash";
   return listProblem(artifactDir(ctx, row.id), row.files);
 }
 
-/** An artifact of `actor`'s organization. */
+/** A complete artifact of `actor`'s organization. @throws AppError `artifact_not_found` */
 export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<ArtifactRow> {
   const [row] = await ctx.db
     .select()
@@ -134,8 +134,8 @@ export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<A
 }
 
 /**
- * What a model name stands for. `adapter` is null for a base model; of one that is `whole` it names the files of all
- * weights.
+ * The model behind a name. `adapter` is null for a base model; for a full fine-tuned model (`whole`) it names the files
+ * of the full model.
  */
 export interface ResolvedModel {
   /** The canonical id. */
@@ -145,13 +145,14 @@ export interface ResolvedModel {
   checkpointId: string | null;
   jobId: string | null;
   createdAt: number;
-  /** How the tuned side was trained. */
+  /** Training method of the fine-tuned side. */
   method: MethodName | null;
   whole: boolean;
 }
 
 /**
- * Finds what `name` means to `actor`: a base model, a tuned model `ft:…`, or a checkpoint `ft:…:ckpt-step-N`.
+ * Finds the model that `actor` calls `name`: a base model, a fine-tuned model `ft:…`, or a checkpoint
+ * `ft:…:ckpt-step-N`.
  * @throws AppError `model_not_found` (404), `licence_required`
  */
 export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
@@ -166,20 +167,20 @@ export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promis
 
 const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
 
-/** The same for models that are to answer. @throws AppError `not_a_chat_model` for reward models too */
+/** The same for models that can chat. @throws AppError `not_a_chat_model` for reward models */
 export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
   const resolved = await resolveModel(ctx, actor, name);
   if (resolved.method === "reward")
     throw new AppError(
       "invalid",
       "not_a_chat_model",
-      `${resolved.id.slice(0, 200)} is a reward model: it scores answers and cannot give any.`,
+      `${resolved.id.slice(0, 200)} is a reward model: it scores answers and cannot chat.`,
       { param: "model" },
     );
   return resolved;
 }
 
-/** A tuned model's row. */
+/** The row of a fine-tuned model. @throws AppError `model_not_found` */
 async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
   const [row] = await ctx.db
     .select()
@@ -191,8 +192,8 @@ async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
 }
 
 /**
- * Every model `actor` may chat with, in OpenAI's form: ready base models, then tuned ones, newest first (at most
- * 1,000).
+ * Every model that `actor` may chat with, in OpenAI's form: ready base models, then fine-tuned ones, newest first (at
+ * most 1,000 each).
  */
 export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
   const bases = await ctx.db
@@ -213,20 +214,20 @@ export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
   ];
 }
 
-/** One model in OpenAI's form; checkpoints are found too. */
+/** One model or checkpoint in OpenAI's form. */
 export async function retrieveModel(ctx: Ctx, actor: Actor, name: string): Promise<ModelView> {
   const found = await resolveModel(ctx, actor, name);
   return modelView(found.id, found.createdAt, found.adapter ? actor.org : ownerOf(found.base));
 }
 
-/** Takes a tuned model out of use; its run and checkpoints stay. Base models are not deleted this way. */
+/** Deletes a fine-tuned model; its run and checkpoints stay. @throws AppError `model_not_deletable` for other models */
 export async function deleteModel(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   if (!id.startsWith("ft:") || CHECKPOINT_SUFFIX.test(id)) {
     await resolveModel(ctx, actor, id);
     throw new AppError(
       "invalid",
       "model_not_deletable",
-      "Only tuned models can be deleted, neither base models nor single checkpoints.",
+      "Only fine-tuned models can be deleted, not base models or single checkpoints.",
       { param: "model" },
     );
   }

@@ -1,4 +1,6 @@
-/** A tuned model's papers: the passport, which says signed what it is made of and how, and the card for people. */
+/**
+ * Model card and provenance of a fine-tuned model: a signed document of how it was created, and Markdown for people.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { and, desc, eq, inArray, sql } from "drizzle-orm";
@@ -12,28 +14,34 @@ import { AppError } from "../../errors.ts";
 import { readPins } from "../../lib/requirements.ts";
 import { publicKey, signJson } from "../../lib/signed-json.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
+import type { PassportKey } from "./model.ts";
 
 const PURPOSE = "run passport";
 
 /**
- * The pinned packages of the trainer of this build; null for runs of another one, whose environment is named by its
- * hash alone.
+ * The pinned packages of this build's trainer; null for runs of another build, whose environment is only known by its
+ * hash.
  */
 function packagesOf(spec: TrainSpec): string[] | null {
   if (spec.trainer.version !== assetsHash("trainer").slice(0, 16)) return null;
   const pins = ["requirements-torch.txt", "requirements.txt"].flatMap((name) =>
     readPins(readFileSync(join(assetPath("trainer"), name), "utf8")),
   );
-  // What only some platforms get is left out: which of it was there is not known here.
+  // Packages for some platforms only are left out: the platform of the run is not known here.
   return pins.filter(({ marker }) => marker === null).map(({ name, version }) => `${name}==${version}`);
 }
 
-/** Everything the papers tell, read from the database. @throws AppError `model_not_found`, `not_tuned` */
+/** The facts of model card and provenance. @throws AppError `model_not_found`, `not_tuned` */
 async function factsOf(ctx: Ctx, actor: Actor, name: string) {
   const found = await resolveModel(ctx, actor, name);
   const [run] = found.jobId ? await ctx.db.select().from(job).where(eq(job.id, found.jobId)).limit(1) : [];
   if (!found.checkpointId || run?.spec.kind !== "train")
-    throw new AppError("invalid", "not_tuned", "Only models that were tuned here have papers.", { param: "model" });
+    throw new AppError(
+      "invalid",
+      "not_tuned",
+      "Only models that were fine-tuned here have a model card and provenance.",
+      { param: "model" },
+    );
   const [point] = await ctx.db.select().from(checkpoint).where(eq(checkpoint.id, found.checkpointId)).limit(1);
   const exported = ctx.db
     .select({ id: job.id })
@@ -62,7 +70,7 @@ async function factsOf(ctx: Ctx, actor: Actor, name: string) {
   };
 }
 
-/** The signed passport of a tuned model or checkpoint. @throws AppError `model_not_found`, `not_tuned` */
+/** The signed provenance of a fine-tuned model or checkpoint. @throws AppError `model_not_found`, `not_tuned` */
 export async function passportOf(ctx: Ctx, actor: Actor, name: string) {
   const { found, run, spec, point, files, result } = await factsOf(ctx, actor, name);
   const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
@@ -86,11 +94,11 @@ export async function passportOf(ctx: Ctx, actor: Actor, name: string) {
   });
 }
 
-/** The key passports are signed with, to be kept by whoever checks them. */
-export function passportKey(ctx: Ctx) {
+/** The public key of the provenance signatures; keep it to verify them. */
+export function passportKey(ctx: Ctx): PassportKey {
   return {
-    object: "passport_key" as const,
-    algorithm: "ed25519" as const,
+    object: "passport_key",
+    algorithm: "ed25519",
     installation: ctx.installation,
     public_key: publicKey(ctx.secret, PURPOSE),
   };
@@ -98,39 +106,48 @@ export function passportKey(ctx: Ctx) {
 
 const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
 
+/** The rows of the card's table of settings. */
+function settingsOf(spec: TrainSpec, step: number | null): [string, unknown][] {
+  const { hyperparameters: h, method } = spec;
+  return [
+    ["Method", method.type],
+    ["Steps", spec.schedule.total_steps],
+    ["Batch size", h.batch_size],
+    ["Learning rate", `${h.learning_rate}, ${h.scheduler}`],
+    ["Max sequence length", `${h.max_length} tokens`],
+    ["Precision", h.precision],
+    ["Base model quantization", method.quantization ?? "none"],
+    ["Adapter", JSON.stringify(method.adapter)],
+    ["Seed", h.seed],
+    ["Checkpoint", step === null ? "-" : `step ${step}`],
+  ];
+}
+
+/** The card's section with the scores of both sides; empty without an evaluation. */
+function scoresOf(result: EvaluateResult | null): string[] {
+  if (!result?.tuned) return [];
+  const { base, tuned } = result;
+  return [
+    "## Before and after",
+    "",
+    `On ${tuned.rows} validation rows:`,
+    "",
+    "| | base | fine-tuned |",
+    "|---|---|---|",
+    `| Exact match | ${percent(base.exact_match.mean)} | ${percent(tuned.exact_match.mean)} |`,
+    `| Loss | ${base.loss.mean.toFixed(4)} | ${tuned.loss.mean.toFixed(4)} |`,
+    "",
+  ];
+}
+
 /**
- * The card of a tuned model as Markdown with the header that model hubs read. @throws AppError `model_not_found`,
- * `not_tuned`
+ * The model card of a fine-tuned model: Markdown with the header that model hubs read.
+ * @throws AppError `model_not_found`, `not_tuned`
  */
 export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
   const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
-  const { hyperparameters: h, method, dataset: data } = spec;
-  const settings: [string, unknown][] = [
-    ["Method", method.type],
-    ["Steps", spec.schedule.total_steps],
-    ["Batch", h.batch_size],
-    ["Learning rate", `${h.learning_rate}, ${h.scheduler}`],
-    ["Longest row", `${h.max_length} tokens`],
-    ["Precision", h.precision],
-    ["Quantized base", method.quantization ?? "none"],
-    ["Adapter", JSON.stringify(method.adapter)],
-    ["Seed", h.seed],
-    ["Checkpoint", point ? `step ${point.step}` : "-"],
-  ];
-  const scores = result?.tuned
-    ? [
-        "## Before and after",
-        "",
-        `On ${result.tuned.rows} held-out rows:`,
-        "",
-        "| | base | tuned |",
-        "|---|---|---|",
-        `| Exact match | ${percent(result.base.exact_match.mean)} | ${percent(result.tuned.exact_match.mean)} |`,
-        `| Loss | ${result.base.loss.mean.toFixed(4)} | ${result.tuned.loss.mean.toFixed(4)} |`,
-        "",
-      ]
-    : [];
-  const license = found.base.license;
+  const { method, dataset: data } = spec;
+  const { license } = found.base;
   return [
     "---",
     `license: ${license ?? "unknown"}`,
@@ -143,26 +160,26 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     "",
     `# ${found.id}`,
     "",
-    `${spec.base_model.id} (revision ${spec.base_model.revision}), tuned by ${method.type}.`,
+    `${spec.base_model.id} (revision ${spec.base_model.revision}), fine-tuned with ${method.type}.`,
     "",
     "## Data",
     "",
-    `${data.train_rows} rows to train on, ${data.holdout_rows} held out. Content hash \`${data.hash}\`.`,
+    `${data.train_rows} training rows, ${data.holdout_rows} validation rows. Content hash \`${data.hash}\`.`,
     "",
     "## Training",
     "",
     "| | |",
     "|---|---|",
-    ...settings.map(([key, value]) => `| ${key} | ${value} |`),
+    ...settingsOf(spec, point?.step ?? null).map(([key, value]) => `| ${key} | ${value} |`),
     "",
-    ...scores,
+    ...scoresOf(result),
     "## License",
     "",
-    `That of the base model: ${license ?? "not known"}.`,
+    `The license of the base model: ${license ?? "unknown"}.`,
     "",
-    "## Papers",
+    "## Provenance",
     "",
-    `Run ${run.id} of the installation ${ctx.installation}; the run passport holds the whole specification, signed.`,
+    `Job ${run.id} on the installation ${ctx.installation}. The signed provenance document has the full specification.`,
     "",
   ].join("\n");
 }

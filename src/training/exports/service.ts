@@ -1,26 +1,34 @@
 /**
- * Tuned models as files of other formats: each export is a job whose files count only when they answer as the trained
- * model does.
+ * Exports of fine-tuned models to other formats. Each export is a job; its files are published only when they answer
+ * like the trained model.
  */
-
 import { rm } from "node:fs/promises";
 import { and, desc, eq, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import { isFinal } from "../../contract/job.ts";
-import type { ExportSpec, TrainSpec } from "../../contract/spec.ts";
+import type { BaseModelRef, ExportSpec, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { baseModelRef } from "../../models/base/service.ts";
-import { artifactDir, resolveModel } from "../../models/tuned/service.ts";
+import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
-import { type ExportView, FORMATS, type Format, GGUF_TYPES, isAlready, LIMITS, QUANTIZED, QUANTIZER } from "./model.ts";
+import {
+  type ExportView,
+  FORMATS,
+  type Format,
+  GGUF_TYPES,
+  isOwnFormat,
+  LIMITS,
+  QUANTIZED,
+  QUANTIZER,
+} from "./model.ts";
 
-/** Hold-out rows both models read. */
+/** Validation rows that both models read. */
 const PROMPTS = 16;
 const MAX_LIST = 50;
 
@@ -49,7 +57,7 @@ function view(row: JobRow, files: ArtifactRow | null): ExportView {
   };
 }
 
-/** Where programs are looked for, beside the server's own PATH; the trainer looks there too. */
+/** Directories that are searched for programs besides the server's own PATH; the trainer searches them too. */
 const PROGRAMS = "/usr/local/bin:/usr/bin";
 
 /** Formats that can be written on this machine. */
@@ -66,7 +74,7 @@ const filesOf = and(
 );
 
 /**
- * The exports of a tuned model, newest first, at most 50; deleted ones are left out. @throws AppError `model_not_found`
+ * The exports of a fine-tuned model, newest first, at most 50, without deleted ones. @throws AppError `model_not_found`
  */
 export async function listExports(ctx: Ctx, actor: Actor, model: string): Promise<ExportView[]> {
   const { id } = await resolveModel(ctx, actor, model);
@@ -91,82 +99,80 @@ async function rowOf(ctx: Ctx, actor: Actor, id: string) {
   return row;
 }
 
+/** One export of `actor`'s organization. @throws AppError `export_not_found` */
 export async function getExport(ctx: Ctx, actor: Actor, id: string): Promise<ExportView> {
   const row = await rowOf(ctx, actor, id);
   return view(row.job, row.artifact);
 }
 
-/**
- * Starts an export of a tuned model or checkpoint.
- * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
- *   `quota_exceeded`
- */
-export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
-  const found = await resolveModel(ctx, actor, name);
-  if (!found.adapter || !found.checkpointId)
-    throw new AppError(
-      "invalid",
+const refuse = (code: string, message: string, param: "model" | "format") =>
+  new AppError("invalid", code, message, { param });
+
+/** A model whose adapter or full model can be exported. @throws AppError `not_tuned`, `not_exportable` */
+function requireExportable(found: ResolvedModel) {
+  const { adapter, checkpointId } = found;
+  if (!adapter || !checkpointId)
+    throw refuse(
       "not_tuned",
-      "Only tuned models are exported; a base model is there as files already.",
-      {
-        param: "model",
-      },
+      "Only fine-tuned models can be exported; the files of a base model exist already.",
+      "model",
     );
   if (found.method === "reward")
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "not_exportable",
-      "A reward model has a head of its own, which these formats cannot hold. Download its own files instead.",
-      { param: "model" },
+      "A reward model has a score head, which these formats do not support. Download its own files instead.",
+      "model",
     );
+  return { model: found.id, checkpoint_id: checkpointId, artifact_id: adapter.artifactId };
+}
+
+/** @throws AppError `not_exportable`, `no_quantizer` when the format cannot be written for the model on this machine */
+function requireFormat(found: ResolvedModel, format: Format): void {
   const type = String(found.base.architecture?.model_type ?? "");
   if (format !== "safetensors" && type && !GGUF_TYPES.has(type))
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "not_exportable",
       `Models of type ${type} cannot be written as GGUF here; ${[...GGUF_TYPES].join(", ")} can. Export it as safetensors.`,
-      { param: "format" },
+      "format",
     );
   if (!formatsHere().includes(format))
-    throw new AppError(
-      "invalid",
+    throw refuse(
       "no_quantizer",
-      `${format} is written by llama.cpp's ${QUANTIZER}, which is not on this machine. Install llama.cpp, or export gguf-q8_0.`,
-      { param: "format" },
+      `${format} needs llama.cpp's ${QUANTIZER}, which is not installed on this machine. Install llama.cpp, or export gguf-q8_0.`,
+      "format",
     );
-  const before = (await listExports(ctx, actor, name)).find(
+}
+
+/** @throws AppError `export_exists` when an export in the format exists or is running */
+async function refuseDuplicate(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<void> {
+  const existing = (await listExports(ctx, actor, name)).find(
     (one) => one.format === format && (one.state === "succeeded" || !isFinal(one.state)),
   );
-  if (before)
+  if (existing)
     throw new AppError(
       "conflict",
       "export_exists",
-      `This model has an export of the format ${format} already: ${before.id}. Delete it to make it anew.`,
+      `This model already has an export in the format ${format}: ${existing.id}. Delete it to export again.`,
       { param: "format" },
     );
-  const [run] = found.jobId
-    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
-    : [];
-  const trained = run?.spec as TrainSpec | undefined;
-  const precision = trained?.hyperparameters.precision ?? "float32";
-  if (isAlready({ whole: found.whole, precision }, format))
-    throw new AppError(
-      "invalid",
-      "not_exportable",
-      "This model was trained whole: its files are these safetensors already, and load without the base. Download them on the model's page.",
-      { param: "format" },
-    );
-  const base = baseModelRef(found.base);
-  const spec: ExportSpec = {
+}
+
+async function specOf(
+  ctx: Ctx,
+  source: { base: BaseModelRef; tuned: ExportSpec["tuned"]; trained: TrainSpec | null },
+  format: Format,
+): Promise<ExportSpec> {
+  const { base, tuned, trained } = source;
+  return {
     version: 1,
     kind: "export",
     base_model: base,
-    tuned: { model: found.id, checkpoint_id: found.checkpointId, artifact_id: found.adapter.artifactId },
+    tuned,
     format,
     dataset: trained?.dataset.holdout_rows ? trained.dataset : null,
     prompts: PROMPTS,
     limits_of_fidelity: LIMITS[format],
-    precision,
+    precision: precisionOf(trained),
     trainer: await trainerIdentity(ctx),
     need: {
       gpus: 0,
@@ -174,32 +180,57 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       cpus: 1,
       max_price_per_hour: null,
       provider: null,
-      // Merged in 32 bits, and while it is saved there twice.
+      // Merged in 32 bits; two copies while it is saved.
       memory_mb: Math.ceil((base.parameters * 4 * 2.2) / 2 ** 20) + 1500,
       disk_mb: Math.ceil((base.parameters * 8) / 2 ** 20) + 1000,
     },
     limits: { queued_s: 7 * 86_400, no_progress_s: 3600, total_s: 86_400, max_attempts: 3 },
   };
+}
+
+const precisionOf = (trained: TrainSpec | null) => trained?.hyperparameters.precision ?? "float32";
+
+/**
+ * Starts an export of a fine-tuned model or checkpoint.
+ * @throws AppError `model_not_found`, `not_tuned`, `not_exportable`, `no_quantizer`, `export_exists`, `disk_full`,
+ *   `quota_exceeded`
+ */
+export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
+  const found = await resolveModel(ctx, actor, name);
+  const tuned = requireExportable(found);
+  requireFormat(found, format);
+  await refuseDuplicate(ctx, actor, name, format);
+  const [run] = found.jobId
+    ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, found.jobId)).limit(1)
+    : [];
+  const trained = run ? (run.spec as TrainSpec) : null;
+  if (isOwnFormat({ whole: found.whole, precision: precisionOf(trained) }, format))
+    throw refuse(
+      "not_exportable",
+      "This is a full fine-tuned model: its own files are already these safetensors and load without the base. Download them on the model's page.",
+      "format",
+    );
+  const spec = await specOf(ctx, { base: baseModelRef(found.base), tuned, trained }, format);
   requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
-  const made = await createJob(ctx, actor, {
+  const created = await createJob(ctx, actor, {
     kind: "export",
     name: `${found.id} as ${format}`,
     spec,
     request: { model: found.id, format },
     parentId: found.jobId ?? undefined,
   });
-  await ctx.write((tx) => audit(tx, ctx, actor, "export.create", made.id, { model: found.id, format }));
-  return getExport(ctx, actor, made.id);
+  await ctx.write((tx) => audit(tx, ctx, actor, "export.create", created.id, { model: found.id, format }));
+  return getExport(ctx, actor, created.id);
 }
 
 /**
- * Removes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`,
+ * Deletes the files of a finished export; its report stays with its job. @throws AppError `export_not_found`,
  * `export_running`
  */
 export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   const { job: row, artifact: files } = await rowOf(ctx, actor, id);
   if (!isFinal(row.state))
-    throw new AppError("conflict", "export_running", "This export is still under way; cancel its job first.");
+    throw new AppError("conflict", "export_running", "This export is still running; cancel its job first.");
   if (files?.status !== "complete") return;
   await ctx.write(async (tx) => {
     await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, files.id));

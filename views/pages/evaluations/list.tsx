@@ -1,4 +1,4 @@
-/** The list of evaluations: which comparisons there are and what each found. */
+/** The list of evaluations with their results. */
 
 import type { EvaluationView } from "../../../src/evaluation/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
@@ -25,7 +25,7 @@ const COLUMNS: Column<EvaluationView>[] = [
           <>
             {row.result ? (
               <span class="narrow">
-                {exact(row.result.base)} → {exact(row.result.tuned)} exact ·{" "}
+                {exact(row.result.base)} → {exact(row.result.tuned)} exact match ·{" "}
               </span>
             ) : null}
             {row.error?.message ?? row.comparison?.sentence}
@@ -34,10 +34,10 @@ const COLUMNS: Column<EvaluationView>[] = [
       />
     ),
   },
-  { key: "base", label: "Base, exact", end: true, wide: true, render: (row) => exact(row.result?.base) },
-  { key: "tuned", label: "Tuned, exact", end: true, wide: true, render: (row) => exact(row.result?.tuned) },
+  { key: "base", label: "Base exact match", end: true, wide: true, render: (row) => exact(row.result?.base) },
+  { key: "tuned", label: "Fine-tuned exact match", end: true, wide: true, render: (row) => exact(row.result?.tuned) },
   { key: "state", label: "State", render: (row) => <StateBadge state={row.status} /> },
-  { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
+  { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
 const LIST: ListKind<EvaluationView> = {
@@ -57,8 +57,8 @@ const LIST: ListKind<EvaluationView> = {
         </a>
       }
     >
-      When a job succeeds, base and tuned model answer rows they have never seen, side by side. The result appears here
-      by itself.
+      When a training job succeeds, the base model and the fine-tuned model answer the validation rows. The results
+      appear here.
     </Empty>
   ),
 };

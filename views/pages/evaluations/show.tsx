@@ -1,4 +1,4 @@
-/** One evaluation: is the tuned model really better, and where does it win or lose. */
+/** The page of an evaluation: verdict, scores of both sides, and their answers side by side. */
 import { isFinal } from "../../../src/contract/job.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
 import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/evaluation/model.ts";
@@ -18,10 +18,10 @@ interface EvaluationProps {
 }
 
 const VERDICTS = {
-  better: ["ok", "The tuned model is better"],
+  better: ["ok", "The fine-tuned model is better"],
   no_clear_difference: ["info", "No clear difference"],
-  worse: ["bad", "The tuned model is worse"],
-  too_few_rows: ["warn", "Too few rows to tell"],
+  worse: ["bad", "The fine-tuned model is worse"],
+  too_few_rows: ["warn", "Too few rows for a verdict"],
 } as const;
 
 const over = (found: { low: number; high: number }, show: (value: number) => string) =>
@@ -37,7 +37,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   const number = (value: number) => formatNumber(value);
   const { judged } = evaluation;
   const exact = {
-    name: judged === "pairs" ? "Pairs in the right order" : "Exact match",
+    name: judged === "pairs" ? "Pairs ranked correctly" : "Exact match",
     of: (side: typeof base) => percent(side.exact_match.mean),
     range: (side: typeof base) => over(side.exact_match, percent),
   };
@@ -54,7 +54,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
       range: (side: typeof base) => over(side.token_accuracy, percent),
     },
     {
-      name: "Loss (nats a token)",
+      name: "Loss (nats per token)",
       of: (side: typeof base) => number(side.loss.mean),
       range: (side: typeof base) => over(side.loss, number),
     },
@@ -69,7 +69,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   return (
     <>
       <Notice kind={kind} title={title}>
-        {comparison?.sentence ?? "There is no tuned side to compare with."}
+        {comparison?.sentence ?? "There is no fine-tuned side to compare with."}
       </Notice>
       <Stats>
         <Stat label={first.name} big note={tuned ? `base: ${first.of(base)}` : undefined}>
@@ -77,13 +77,13 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
         </Stat>
         {comparison && judged !== "texts" ? (
           <>
-            <Stat label="Fixed" note="wrong before, right now">
+            <Stat label="Improved" note="wrong before, correct now">
               {comparison.fixed}
             </Stat>
-            <Stat label="Broken" note="right before, wrong now">
+            <Stat label="Regressed" note="correct before, wrong now">
               {comparison.broken}
             </Stat>
-            <Stat label="Both right">{comparison.both_right}</Stat>
+            <Stat label="Both correct">{comparison.both_right}</Stat>
             <Stat label="Both wrong">{comparison.both_wrong}</Stat>
           </>
         ) : null}
@@ -105,13 +105,13 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           },
           {
             key: "tuned",
-            label: "Tuned",
+            label: "Fine-tuned",
             end: true,
             render: (row) => (tuned ? <strong>{row.of(tuned)}</strong> : "–"),
           },
           {
             key: "tuned-range",
-            label: "Tuned, interval",
+            label: "Fine-tuned, interval",
             hideLabel: true,
             wide: true,
             render: (row) => <span class="muted small">{tuned ? row.range(tuned) : ""}</span>,
@@ -139,8 +139,8 @@ export function EvaluationState({ evaluation }: Pick<EvaluationProps, "evaluatio
             <Progress
               label="Rows answered"
               fraction={typeof fraction === "number" ? fraction : null}
-              left={String(evaluation.progress.phase ?? "Waiting for its turn").replaceAll("_", " ")}
-              right="Goes on when you leave this page"
+              left={String(evaluation.progress.phase ?? "Queued").replaceAll("_", " ")}
+              right="Continues when you leave this page"
             />
           </div>
         </div>
@@ -155,15 +155,15 @@ function Side({ side, expected }: { side: AnswerView | null; expected: string })
   return side.exact ? <span>{side.output}</span> : <Diff expected={expected} text={side.output} />;
 }
 
-const mark = (side: AnswerView | null) => (side ? (side.exact ? " · right" : " · wrong") : "");
+const mark = (side: AnswerView | null) => (side ? (side.exact ? " · correct" : " · wrong") : "");
 
 function Row({ row }: { row: AnswerRowView }) {
-  const asked = (row.prompt as WireMessage[]).filter((message) => message.role !== "system").at(-1);
+  const question = (row.prompt as WireMessage[]).filter((message) => message.role !== "system").at(-1);
   return (
     <li class="panel" id={`row-${row.row_id}`}>
       <header>
-        <h2 class="small clip" dir="auto" title={String(asked?.content ?? "")}>
-          {String(asked?.content ?? "")}
+        <h2 class="small clip" dir="auto" title={String(question?.content ?? "")}>
+          {String(question?.content ?? "")}
         </h2>
         <span class="tag">row {row.row_id}</span>
       </header>
@@ -172,7 +172,7 @@ function Row({ row }: { row: AnswerRowView }) {
           sides={[
             { title: "Expected", body: row.expected },
             { title: `Base${mark(row.base)}`, body: <Side side={row.base} expected={row.expected} /> },
-            { title: `Tuned${mark(row.tuned)}`, body: <Side side={row.tuned} expected={row.expected} /> },
+            { title: `Fine-tuned${mark(row.tuned)}`, body: <Side side={row.tuned} expected={row.expected} /> },
           ]}
         />
       </div>
@@ -182,26 +182,26 @@ function Row({ row }: { row: AnswerRowView }) {
 
 export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
   const c = evaluation.comparison;
-  // A failed evaluation that answered nothing has nothing to filter.
+  // A failed evaluation without answers has nothing to filter.
   if (evaluation.error && rows.items.length === 0) return <section id="rows" />;
   return (
     <section id="rows" class="stack">
       <Tabs
-        label="Which rows"
+        label="Rows"
         name="filter"
         fragment="rows"
         tabs={[
           { key: "all", label: "All rows" },
           { key: "changed", label: "Changed" },
-          { key: "fixed", label: "Fixed", count: c?.fixed },
-          { key: "broken", label: "Broken", count: c?.broken },
+          { key: "fixed", label: "Improved", count: c?.fixed },
+          { key: "broken", label: "Regressed", count: c?.broken },
           { key: "both_wrong", label: "Both wrong", count: c?.both_wrong },
-          { key: "both_right", label: "Both right", count: c?.both_right },
+          { key: "both_right", label: "Both correct", count: c?.both_right },
         ]}
       />
       {rows.items.length === 0 ? (
-        <Empty slim icon="scale" title="No rows here">
-          {evaluation.result ? "No answer falls into this group." : "Answers appear as they are given."}
+        <Empty slim icon="scale" title="No rows">
+          {evaluation.result ? "No answers in this group." : "Answers appear while the job runs."}
         </Empty>
       ) : (
         <>
@@ -228,7 +228,7 @@ export function EvaluationPage(props: EvaluationProps) {
         evaluation.tuned_model ? (
           <>
             <a class="button" href={`/models/${encodeURIComponent(evaluation.tuned_model)}`}>
-              The model
+              View model
             </a>
             {evaluation.error ? (
               <ActionButton action="/evaluations" class="primary" fields={{ model: evaluation.tuned_model }}>
@@ -248,9 +248,9 @@ export function EvaluationPage(props: EvaluationProps) {
         <EvaluationState evaluation={evaluation} />
         <EvaluationRows {...props} />
         <p class="small muted">
-          Made <Time at={evaluation.created_at * 1000} /> by job{" "}
-          <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Differences are marked against the expected
-          answer: removed words are struck, added ones highlighted.
+          Created <Time at={evaluation.created_at * 1000} /> by job{" "}
+          <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Answers are compared with the expected answer:
+          missing words are struck through, added words are highlighted.
         </p>
       </div>
     </Layout>

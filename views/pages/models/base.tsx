@@ -1,4 +1,4 @@
-/** One base model: is it ready, what is it, may we use it. */
+/** The page of a base model: status, architecture, origin and license. */
 import { formatBytes, formatCount, formatInteger } from "../../../src/lib/text/format.ts";
 import type { BaseModelView } from "../../../src/models/base/model.ts";
 import { usePage } from "../../context.ts";
@@ -21,23 +21,25 @@ function License({ row }: { row: BaseModelView }) {
           <>
             {" · "}
             <a href={license.url} rel="noreferrer">
-              Read it
+              Read the license
             </a>
           </>
         ) : null}
       </p>
       {!license.requires_acceptance ? (
-        <p class="muted small">Free to use; nobody has to accept anything first.</p>
+        <p class="muted small">This license does not have to be accepted.</p>
       ) : license.accepted ? (
         <p class="muted small">
-          Accepted by {license.accepted_by} <Time at={license.accepted_at ? license.accepted_at * 1000 : null} />. The
-          audit log keeps the record.
+          Accepted by {license.accepted_by} <Time at={license.accepted_at ? license.accepted_at * 1000 : null} />, as
+          recorded in the audit log.
         </p>
       ) : (
         <form class="form" method="post" action={`/models/${encodeURIComponent(row.id)}/license`}>
           <label class="check">
             <input type="checkbox" name="accept" value="yes" required />
-            <span>I have read the license and accept it for my organization. My name and the time are recorded.</span>
+            <span>
+              I have read the license and accept it for my organization. My account and the time are recorded.
+            </span>
           </label>
           <div class="row">
             <button type="submit" class="button primary">
@@ -65,7 +67,7 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
             label={`Installing ${row.name}`}
             fraction={row.progress?.fraction ?? null}
             left={row.progress?.message ?? "Starting"}
-            right="Goes on when you leave this page"
+            right="Continues when you leave this page"
           />
         </div>
       ) : null}
@@ -76,8 +78,8 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
         <Stat label="Context length" note="tokens">
           {formatInteger(row.context_length)}
         </Stat>
-        <Stat label="On disk">{row.bytes ? formatBytes(row.bytes) : "–"}</Stat>
-        <Stat label="Tuned from it">
+        <Stat label="Size on disk">{row.bytes ? formatBytes(row.bytes) : "–"}</Stat>
+        <Stat label="Fine-tuned models">
           <a href={`/models?q=${encodeURIComponent(`ft:${row.id}:`)}`}>Show</a>
         </Stat>
       </Stats>
@@ -85,7 +87,7 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
   );
 }
 
-/** The next step; it changes when an installation ends. */
+/** The next action; it changes when the installation ends. */
 export function BaseNext({ row }: { row: BaseModelView }) {
   const { url } = usePage();
   return (
@@ -137,26 +139,24 @@ export function BaseModelPage({ row }: { row: BaseModelView }) {
         <div class="columns">
           <section class="panel padded stack tight">
             <h2>Architecture</h2>
-            <KeyValue rows={[...numbers, ["Chat template", row.template ?? "as shipped with the tokenizer"]]} />
+            <KeyValue rows={[...numbers, ["Chat template", row.template ?? "from the tokenizer"]]} />
             {row.source_url ? (
               <p class="small">
                 <a href={row.source_url} rel="noreferrer">
-                  <Icon name="right" /> Where these numbers are published
+                  <Icon name="right" /> Source of these numbers
                 </a>
               </p>
             ) : null}
           </section>
           <section class="panel padded stack tight">
-            <h2>Origin</h2>
+            <h2>Source</h2>
             <KeyValue
               rows={[
-                ["Id", <CopyId id={row.id} full />, "What a client sends as model"],
-                row.hub ? ["Also known as", row.hub] : null,
-                row.source
-                  ? ["Came from", `${row.source.kind}: ${row.source.reference}`]
-                  : ["Came from", "not installed yet"],
+                ["Id", <CopyId id={row.id} full />, "The `model` in requests"],
+                row.hub ? ["Alias", row.hub] : null,
+                row.source ? ["Source", `${row.source.kind}: ${row.source.reference}`] : ["Source", "not installed"],
                 row.source ? ["Revision", <CopyId id={row.source.revision} />] : null,
-                row.hash ? ["Hash of all files", <CopyId id={row.hash} />] : null,
+                row.hash ? ["Manifest hash", <CopyId id={row.hash} />] : null,
               ]}
             />
           </section>

@@ -1,4 +1,4 @@
-/** A tuned model as files of other formats: what there is, how faithful it is, and making another. */
+/** The export section of a fine-tuned model's page: existing exports with their fidelity, and a form for another. */
 import { type Fidelity, isFinal } from "../../../src/contract/job.ts";
 import { formatBytes, formatPercent } from "../../../src/lib/text/format.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
@@ -9,38 +9,35 @@ import { StateBadge } from "../../parts/state.tsx";
 import { KeyValue, Time } from "../../parts/value.tsx";
 
 const ABOUT: Record<Format, [title: string, about: string]> = {
-  safetensors: ["Merged safetensors", "One whole model for transformers, vLLM and others, without an adapter"],
-  "gguf-f16": ["GGUF, 16 bits", "One file for llama.cpp, Ollama and LM Studio"],
-  "gguf-q8_0": ["GGUF, 8 bits (Q8_0)", "Half the size, nearly the same answers"],
-  "gguf-q6_k": ["GGUF, 6 bits (Q6_K)", "Two fifths of the size, close to the same answers"],
-  "gguf-q5_k_m": ["GGUF, 5 bits (Q5_K_M)", "A third of the size, answers differ now and then"],
-  "gguf-q4_k_m": ["GGUF, 4 bits (Q4_K_M)", "Under a third of the size, for laptops and phones"],
+  safetensors: ["Merged safetensors", "the full model for transformers, vLLM and others"],
+  "gguf-f16": ["GGUF, 16 bits", "for llama.cpp, Ollama and LM Studio"],
+  "gguf-q8_0": ["GGUF, 8 bits (Q8_0)", "half the size, nearly the same answers"],
+  "gguf-q6_k": ["GGUF, 6 bits (Q6_K)", "two fifths of the size, similar answers"],
+  "gguf-q5_k_m": ["GGUF, 5 bits (Q5_K_M)", "a third of the size, answers sometimes differ"],
+  "gguf-q4_k_m": ["GGUF, 4 bits (Q4_K_M)", "under a third of the size, for laptops and phones"],
 };
 const small = (value: number) => (value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : value.toPrecision(2));
 
 function Report({ fidelity, limits }: { fidelity: Fidelity; limits: ExportView["limits"] }) {
-  const same = (value: boolean) => (value ? "the same" : "other than trained");
+  const same = (value: boolean) => (value ? "identical" : "different");
   return (
     <details class="more">
       <summary>
         <Icon name="right" />
-        {`Compared with the trained model: ${formatPercent(fidelity.top1_same)} the same word, ${small(fidelity.kl_mean)} nats apart`}
+        {`Verified: the export answers like the trained model (${formatPercent(fidelity.top1_same)} same next token, KL ${small(fidelity.kl_mean)})`}
       </summary>
       <KeyValue
         rows={[
-          ["Read by both", `${fidelity.prompts} prompts, ${fidelity.positions} positions`],
-          ["Same likeliest token", formatPercent(fidelity.top1_same), `at least ${formatPercent(limits.top1_same)}`],
+          ["Compared on", `${fidelity.prompts} prompts, ${fidelity.positions} positions`],
+          ["Same most likely token", formatPercent(fidelity.top1_same), `at least ${formatPercent(limits.top1_same)}`],
           [
-            "Divergence",
-            `${small(fidelity.kl_mean)} nats a token, ${small(fidelity.kl_max)} at most`,
+            "KL divergence",
+            `${small(fidelity.kl_mean)} nats per token, max ${small(fidelity.kl_max)}`,
             `mean of at most ${limits.kl_mean}`,
           ],
-          [
-            "Log-probability of that token",
-            `${small(fidelity.logprob_mean)} apart, ${small(fidelity.logprob_max)} at most`,
-          ],
-          ["Tokens of a text", same(fidelity.tokens_same)],
-          ["Tokens that end an answer", same(fidelity.stop_tokens_same)],
+          ["Log probability difference", `mean ${small(fidelity.logprob_mean)}, max ${small(fidelity.logprob_max)}`],
+          ["Tokenization", same(fidelity.tokens_same)],
+          ["Stop tokens", same(fidelity.stop_tokens_same)],
           ["Chat template", same(fidelity.template_same)],
         ]}
       />
@@ -48,17 +45,17 @@ function Report({ fidelity, limits }: { fidelity: Fidelity; limits: ExportView["
   );
 }
 
-function One({ row, path }: { row: ExportView; path: string }) {
+function ExportPanel({ row, path }: { row: ExportView; path: string }) {
   const [title] = ABOUT[row.format];
-  const under = !isFinal(row.state);
+  const running = !isFinal(row.state);
   return (
     <section class="panel" aria-label={title}>
       <header>
         <h3>{title}</h3>
         <StateBadge state={row.state} />
-        {under ? (
+        {running ? (
           <a class="button small" href={`/jobs/${row.id}`}>
-            Watch it
+            View job
           </a>
         ) : null}
         {row.state === "succeeded" ? (
@@ -68,15 +65,15 @@ function One({ row, path }: { row: ExportView; path: string }) {
             label="Delete"
             buttonClass="button small"
             title="Delete these files?"
-            lost="The files are removed from this server. The model and its adapter stay, and they can be made again."
-            verb="Delete the files"
+            lost="The files are deleted from this server. The model and its adapter stay, and you can create the export again."
+            verb="Delete files"
           />
         ) : null}
       </header>
       <div class="body stack">
         {row.error ? (
-          <Notice kind="bad" title="Nothing was published">
-            {row.error.message} <a href={`/jobs/${row.id}`}>See the job</a>
+          <Notice kind="bad" title="The export failed">
+            {row.error.message} <a href={`/jobs/${row.id}`}>View job</a>
           </Notice>
         ) : null}
         {row.files.length ? (
@@ -97,26 +94,26 @@ function One({ row, path }: { row: ExportView; path: string }) {
         ) : null}
         {row.fidelity ? <Report fidelity={row.fidelity} limits={row.limits} /> : null}
         <span class="xs muted">
-          Begun <Time at={row.created_at * 1000} />
+          Started <Time at={row.created_at * 1000} />
         </span>
       </div>
     </section>
   );
 }
 
-/** `exports` newest first; `formats` are those that can be made here of this model. */
+/** `exports`: newest first; `formats`: those that this model can be exported to on this machine. */
 export function Exports(props: { model: string; whole: boolean; exports: ExportView[]; formats: readonly Format[] }) {
   const { model, whole, exports, formats } = props;
   const path = `/models/${encodeURIComponent(model)}`;
-  const there = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
-  const left = formats.filter((format) => !there.includes(format));
+  const existing = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
+  const available = formats.filter((format) => !existing.includes(format));
   return (
     <section class="stack tight" id="exports" aria-labelledby="exports-title">
-      <h2 id="exports-title">Take it elsewhere</h2>
+      <h2 id="exports-title">Export</h2>
       <p class="muted small">
         {whole
-          ? "Every weight was trained: the files above are a whole model for transformers and vLLM already. Other forms of it are read back and must answer as it does before they count."
-          : "The adapter merged into its base. The files are read back and must answer as the trained model does before they count."}
+          ? "Full fine-tuning: the files above already load in transformers and vLLM. Exports to other formats are verified against the trained model."
+          : "Merges the adapter into its base model. Every export is verified against the trained model."}
       </p>
       <p class="small">
         <a href={`/v1${path}/card`} download="README.md">
@@ -124,28 +121,28 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
         </a>
         {" · "}
         <a href={`/v1${path}/passport`} download="passport.json">
-          Run passport
+          Provenance (signed)
         </a>{" "}
-        <span class="muted">(what it is made of and how, signed by this installation)</span>
+        <span class="muted">(base model, data, settings and file hashes)</span>
       </p>
       {exports.length ? (
-        exports.map((row) => <One row={row} path={path} />)
+        exports.map((row) => <ExportPanel row={row} path={path} />)
       ) : (
-        <Empty slim icon="file" title="No files yet">
+        <Empty slim icon="file" title="No exports yet">
           {whole
-            ? "Make one GGUF file for llama.cpp and Ollama."
-            : "Make them for transformers and vLLM, or as one GGUF file for llama.cpp and Ollama."}
+            ? "Create a GGUF file for llama.cpp and Ollama."
+            : "Create safetensors for transformers and vLLM, or a GGUF file for llama.cpp and Ollama."}
         </Empty>
       )}
-      {left.length ? (
+      {available.length ? (
         <form method="post" action={`${path}/exports`} class="row">
           <select name="format" aria-label="Format">
-            {left.map((format) => (
+            {available.map((format) => (
               <option value={format}>{`${ABOUT[format][0]}: ${ABOUT[format][1]}`}</option>
             ))}
           </select>
           <button type="submit" class="button">
-            Make the files
+            Create export
           </button>
         </form>
       ) : null}

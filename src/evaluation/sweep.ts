@@ -1,0 +1,85 @@
+/** Automatic evaluations: starts those that training jobs request, and stores the results of finished ones. */
+import { and, eq, gt, isNull, sql } from "drizzle-orm";
+import { isEvaluateResult } from "../contract/job.ts";
+import type { TrainSpec } from "../contract/spec.ts";
+import { type Ctx, systemActor } from "../ctx.ts";
+import { evaluation } from "../db/schema/evaluations.ts";
+import { job } from "../db/schema/jobs.ts";
+import { createEvaluation } from "./service.ts";
+
+/** Finished training jobs older than this get no automatic evaluation. */
+const SWEEP_BACK_MS = 30 * 86_400_000;
+const SWEEP_LIMIT = 50;
+
+/**
+ * Starts the evaluations that training jobs request and stores results, on every change until the returned function is
+ * called.
+ */
+export function startEvaluations(ctx: Ctx): () => void {
+  let stopped = false;
+  let running: Promise<void> = Promise.resolve();
+  const sweep = () => {
+    running = running
+      .then(() => (stopped ? undefined : sweepEvaluations(ctx)))
+      .catch((cause) => {
+        if (!stopped) ctx.log("error", "evaluations could not be swept", { cause });
+      });
+  };
+  const off = ctx.bus.on("job.changed", (change) => {
+    if (change.kind === "train" ? change.state === "succeeded" : change.kind === "evaluate") sweep();
+  });
+  sweep();
+  return () => {
+    stopped = true;
+    off();
+  };
+}
+
+/**
+ * One pass: stores the results of finished evaluate jobs, and starts the evaluations that finished training jobs
+ * request.
+ */
+export async function sweepEvaluations(ctx: Ctx): Promise<void> {
+  await storeResults(ctx);
+  await startRequested(ctx);
+}
+
+async function storeResults(ctx: Ctx): Promise<void> {
+  const ended = await ctx.db
+    .select({ id: evaluation.id, org: evaluation.org, result: job.result })
+    .from(evaluation)
+    .innerJoin(job, eq(job.id, evaluation.jobId))
+    .where(and(isNull(evaluation.result), eq(job.state, "succeeded")))
+    .limit(SWEEP_LIMIT);
+  for (const row of ended) {
+    if (!isEvaluateResult(row.result)) continue;
+    const result = row.result;
+    await ctx.write((tx) => tx.update(evaluation).set({ result }).where(eq(evaluation.id, row.id)));
+    ctx.bus.emit("evaluation.changed", { org: row.org, evaluationId: row.id });
+  }
+}
+
+async function startRequested(ctx: Ctx): Promise<void> {
+  const requested = await ctx.db
+    .select({ id: job.id, org: job.org, createdBy: job.createdBy, spec: job.spec })
+    .from(job)
+    .leftJoin(evaluation, eq(evaluation.trainJobId, job.id))
+    .where(
+      and(
+        eq(job.state, "succeeded"),
+        eq(job.kind, "train"),
+        gt(job.finishedAt, ctx.clock.now() - SWEEP_BACK_MS),
+        sql`json_extract(${job.spec}, '$.evaluate_after') = 1`,
+        isNull(evaluation.id),
+      ),
+    )
+    .limit(SWEEP_LIMIT);
+  for (const row of requested) {
+    const spec = row.spec as TrainSpec;
+    if (!spec.validation && spec.dataset.holdout_rows === 0) continue;
+    const actor = { ...systemActor(row.org), userId: row.createdBy };
+    await createEvaluation(ctx, actor, { trainJobId: row.id, automatic: true }).catch((cause) =>
+      ctx.log("warn", "the evaluation after a training job could not be started", { job: row.id, cause }),
+    );
+  }
+}
