@@ -209,7 +209,7 @@ describe("a job's place", () => {
   test("above 0 is given by administrators alone", async () => {
     const { status, text } = await post(`/queue/${waitingJob(5)}`, { ...nothing, priority: "10" }, "member");
     expect(status).toBe(422);
-    expect(text).toContain("Priorities above 0 are given by administrators");
+    expect(text).toContain("Only administrators can set a priority above 0");
   });
 
   test("is none for a job that has ended", async () => {

@@ -7,7 +7,13 @@ import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
-import { expireQueued, liveAttempts, type SupervisorState, sweepOrphans, tend } from "../attempts/supervise.ts";
+import {
+  expireQueued,
+  liveAttempts,
+  type SupervisorState,
+  superviseAttempt,
+  sweepOrphans,
+} from "../attempts/supervise.ts";
 import { adviseShort } from "../plan/oom-advice.ts";
 import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
@@ -108,7 +114,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     for (const row of validating) aside(row.id, "settling a job's data", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live) {
-      aside(attempt.id, "looking after a job", () => tend(ctx, supervisor, row, attempt));
+      aside(attempt.id, "looking after a job", () => superviseAttempt(ctx, supervisor, row, attempt));
       if (row.progress.first_batch?.state === "told")
         aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
     }
