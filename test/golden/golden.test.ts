@@ -1,6 +1,6 @@
 /**
- * Golden files: a training request and the facts it meets in, the frozen numbers out. `UPDATE_GOLDEN=1 bun test
- * test/golden` writes them anew.
+ * Golden files: from a training request and its facts to the frozen settings. `UPDATE_GOLDEN=1 bun test test/golden`
+ * rewrites them.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -8,8 +8,8 @@ import { grid } from "../../bench/memory-grid.ts";
 import { PUBLISHED } from "../../bench/memory-published.ts";
 import type { TrainSpec } from "../../src/contract/spec.ts";
 import { type Facts, resolveAuto } from "../../src/training/plan/defaults.ts";
-import { type ModelShape, memoryParts, PROCESSOR_MARGIN, totalMb } from "../../src/training/plan/memory.ts";
-import { CARD_MARGIN } from "../../src/training/plan/parallelism.ts";
+import { CPU_MARGIN, type ModelShape, memoryParts, totalMb } from "../../src/training/plan/memory.ts";
+import { GPU_MARGIN } from "../../src/training/plan/parallelism.ts";
 
 const MODELS: Record<string, ModelShape> = {
   tiny: {
@@ -48,7 +48,7 @@ const at = (share: number) => {
 describe("runs on processors", () => {
   for (const one of off)
     test(`${one.name}: what is planned is enough, and not half again too much`, () => {
-      expect((1 + one.off) * PROCESSOR_MARGIN).toBeGreaterThanOrEqual(1);
+      expect((1 + one.off) * CPU_MARGIN).toBeGreaterThanOrEqual(1);
       expect(one.off).toBeLessThan(0.3);
     });
 
@@ -64,7 +64,7 @@ describe("runs on GPUs that others published", () => {
       const estimate = totalMb(memoryParts(model, run)) / 1024;
       expect(estimate / gib).toBeGreaterThan(5 / 6);
       expect(estimate / gib).toBeLessThan(4 / 3);
-      expect((estimate * CARD_MARGIN) / gib).toBeGreaterThan(0.95);
+      expect((estimate * GPU_MARGIN) / gib).toBeGreaterThan(0.95);
     });
 });
 

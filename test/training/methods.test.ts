@@ -89,7 +89,7 @@ describe("the method", () => {
     ["preference", { loss: "exo_pair", label_smoothing: 0 }, "label_smoothing", "above 0"],
     ["preference", { loss: "perfect" }, "loss", "Invalid"],
     ["preference", { beta: 0 }, "beta", "greater than 0"],
-    ["chat", { beta: 0.1 }, "beta", "means nothing to the method 'sft'"],
+    ["chat", { beta: 0.1 }, "beta", "does not apply to the method 'sft'"],
     ["unpaired", { batch_size: 1 }, "batch_size", "at least 2"],
     ["chat", { adapter: "full", quantization: "nf4" }, "quantization", "frozen"],
     ["chat", { adapter: "full", lora_r: 8 }, "lora_r", "has none"],

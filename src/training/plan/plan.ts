@@ -1,41 +1,41 @@
-/** A plan: what a training would do and need before anything starts, and how clients see it. */
+/** A plan: what a training would do and need before it starts, and its view for clients. */
 import type { TrainSpec } from "../../contract/spec.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
 
-/** Everything a run would do and need. */
+/** Everything that a run would do and need. */
 export interface TrainPlan {
   spec: TrainSpec;
-  /** False while the data is still being validated: then rows, steps and tokens are not known yet. */
+  /** False while the data is being validated; rows, steps and tokens are unknown until then. */
   ready: boolean;
-  /** Why each `auto` became what it is, by request field. */
+  /** The reason for each value that was `auto`, by request field. */
   reasons: Record<string, string>;
   steps: number;
   tokens: number | null;
-  /** Whether `tokens` was counted to the last row or estimated from the first. */
+  /** Whether `tokens` was counted over all rows or estimated from the first ones. */
   tokensExact: boolean;
   seconds: number | null;
-  /** The same at least and at most. */
+  /** The range of `seconds`. */
   secondsRange: [low: number, high: number] | null;
   secondsBasis: "history" | "default";
-  /** Finished runs here that the time rests on. */
+  /** Finished runs that the time estimate is based on. */
   secondsRuns: number;
   memoryMb: number;
   memory: MemoryPlan;
-  /** Runs here that corrected the memory formula, and how many of them ran out of memory. */
+  /** Runs that corrected the memory formula, and how many of them ran out of memory. */
   memoryRuns: number;
-  memoryShort: number;
+  outOfMemoryRuns: number;
   rowsCut: number | null;
   /** Tokens of the longest row; null while they are not counted. */
   longest: number | null;
-  /** What providers offer for it; null when nobody asked them. */
+  /** The providers' offers; null when they were not asked. */
   offers: PlannedOffer[] | null;
   /** Titles of providers that did not answer in time. */
-  silent: string[];
-  /** The smallest change with which it fits the best of the offers, when it fits none. */
+  unanswered: string[];
+  /** When the run fits no offer: the smallest change that makes it fit the best one. */
   suggestion: Suggestion | null;
-  /** Worth knowing; nothing here stops the job. */
+  /** Messages that do not prevent the job. */
   warnings: string[];
 }
 
@@ -43,7 +43,7 @@ function suggestionView({ change, words, effect, memoryMb }: Suggestion) {
   return { change, words, effect, memory_mb: memoryMb };
 }
 
-/** A machine a planned run could have. */
+/** The view of an offer. */
 function offerView(one: PlannedOffer) {
   return {
     provider: one.provider,
@@ -65,7 +65,7 @@ function offerView(one: PlannedOffer) {
   };
 }
 
-/** A plan: what a job would do and take. `reasons` say why each `auto` became what it is. */
+/** The view of a plan. `reasons` has the reason for each value that was `auto`. */
 export function planView(plan: TrainPlan) {
   return {
     object: "job.plan" as const,
@@ -88,10 +88,10 @@ export function planView(plan: TrainPlan) {
       processes: plan.memory.processes,
       correction: plan.memory.factor,
       runs: plan.memoryRuns,
-      runs_out_of_memory: plan.memoryShort,
+      runs_out_of_memory: plan.outOfMemoryRuns,
     },
     offers: plan.offers?.map(offerView) ?? null,
-    providers_without_answer: plan.silent,
+    providers_without_answer: plan.unanswered,
     suggestion: plan.suggestion && suggestionView(plan.suggestion),
     longest_row: plan.longest,
     rows_cut: plan.rowsCut,

@@ -14,7 +14,7 @@ import {
   superviseAttempt,
   sweepOrphans,
 } from "../attempts/supervise.ts";
-import { adviseShort } from "../plan/oom-advice.ts";
+import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
 import { openQueue, runQueue } from "./runner.ts";
@@ -70,7 +70,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     ctx.bus.on("job.changed", ({ state, kind, jobId }) => {
       resultsDue ||= state === "succeeded";
       if (state === "failed" && kind === "train")
-        aside(`advice ${jobId}`, "looking for what would fit", () => adviseShort(ctx, jobId));
+        aside(`advice ${jobId}`, "looking for what would fit", () => adviseOutOfMemory(ctx, jobId));
       hint();
     }),
     ctx.bus.on("dataset.changed", hint),

@@ -49,9 +49,9 @@ function pieces({ memory }: TrainPlan): Piece[] {
 }
 
 /** What the runs of before did to the figure, in a sentence. */
-function learned({ memory, memoryRuns, memoryShort }: TrainPlan): string {
+function learned({ memory, memoryRuns, outOfMemoryRuns }: TrainPlan): string {
   if (memoryRuns === 0) return "By the formula; no finished run of this kind here yet corrects it.";
-  const short = memoryShort ? `, ${plural(memoryShort, "run")} of them out of memory` : "";
+  const short = outOfMemoryRuns ? `, ${plural(outOfMemoryRuns, "run")} of them out of memory` : "";
   return `The formula times ${formatNumber(memory.factor, 2)}, from ${plural(memoryRuns, "finished run")} here${short}.`;
 }
 

@@ -80,7 +80,7 @@ function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): strin
 }
 
 export function PlanOffers({ plan }: { plan: TrainPlan }) {
-  const { offers, silent } = plan;
+  const { offers, unanswered } = plan;
   if (offers === null) return null;
   return (
     <section class="stack tight" aria-labelledby="plan-offers">
@@ -117,11 +117,11 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
         </ul>
       ) : (
         <p class="small muted">
-          {silent.length ? "Nobody who answered" : "No provider"} offers{" "}
+          {unanswered.length ? "Nobody who answered" : "No provider"} offers{" "}
           {plan.spec.need.gpus > 0 ? "such GPUs" : "a machine"} now; the job would wait.
         </p>
       )}
-      {silent.length ? <p class="xs muted">No answer in time from {silent.join(", ")}.</p> : null}
+      {unanswered.length ? <p class="xs muted">No answer in time from {unanswered.join(", ")}.</p> : null}
       {plan.suggestion ? <MakeItFit suggestion={plan.suggestion} /> : null}
     </section>
   );
