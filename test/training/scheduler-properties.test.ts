@@ -86,9 +86,9 @@ function checkRound(input: Input, round: Round): void {
     if (gpus.length > 0 && team?.monthGpuHours) expect(team.usedThisMonth).toBeLessThan(team.monthGpuHours);
   }
   const running = new Map(input.running.map((one) => [one.job.id, one]));
-  for (const { jobId, cause, forJob } of round.yields) {
+  for (const { jobId, cause, forJob } of round.preemptions) {
     const one = running.get(jobId);
-    expect(one?.yieldable && !one.yielding).toBe(true);
+    expect(one?.preemptible && !one.preempting).toBe(true);
     if (cause === "priority") expect(jobs.get(forJob ?? "")?.priority).toBeGreaterThan(one?.job.priority ?? 0);
   }
   // Every job is told what it waits for, or begins.
@@ -128,7 +128,7 @@ describe("whatever comes", () => {
           schedule({ ...input, queued: input.queued.toReversed(), teams: input.teams.toReversed() }),
         ];
         expect(back.starts).toEqual(there.starts);
-        expect(back.yields).toEqual(there.yields);
+        expect(back.preemptions).toEqual(there.preemptions);
         return there;
       };
       simulate({ capacity, teams, plans: plans.slice(0, 50), policy: backwards });

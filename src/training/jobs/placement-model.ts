@@ -1,7 +1,7 @@
 /** Scheduling options of a job: priority, earliest start, time window and deadline. */
 import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
-import { knownZone } from "../scheduler/window.ts";
+import { isTimeZone } from "../scheduler/window.ts";
 
 /** Range of priorities. 0 is normal; only administrators may set a higher one. */
 const PRIORITY = { lowest: -100, normal: 0, highest: 100 } as const;
@@ -33,7 +33,7 @@ const Window = v.pipe(
     tz: v.pipe(
       v.string(),
       v.maxLength(60),
-      v.check(knownZone, "must be an IANA time zone such as Europe/Berlin or UTC"),
+      v.check(isTimeZone, "must be an IANA time zone such as Europe/Berlin or UTC"),
     ),
     days: v.optional(
       v.pipe(

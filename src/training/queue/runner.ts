@@ -10,7 +10,7 @@ import { randomChars } from "../../lib/ids.ts";
 import { begin, failUnrunnable, type Target, type Track } from "../attempts/launch.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
 import { schedule } from "../scheduler/round.ts";
-import type { Input, Round, Yield } from "../scheduler/types.ts";
+import type { Input, Preemption, Round } from "../scheduler/types.ts";
 import { newQueueCarry, type QueueCarry, readInput } from "./snapshot.ts";
 import { waitWords } from "./wait-messages.ts";
 
@@ -49,7 +49,7 @@ export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input
   return decided;
 }
 
-const YIELD_WORDS: Record<Yield["cause"], string> = {
+const YIELD_WORDS: Record<Preemption["cause"], string> = {
   priority: "It makes room for a job of higher priority: a checkpoint is saved, then it waits in the queue",
   window: "Its hours are over: a checkpoint is saved, then it waits for the next ones",
   drain: "Its host is drained: a checkpoint is saved, then it goes on elsewhere or waits",
@@ -57,11 +57,11 @@ const YIELD_WORDS: Record<Yield["cause"], string> = {
 };
 
 /** Asks running jobs to save and let go. Their trainers hear of it with their next answer; nothing is killed. */
-async function askToYield(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
-  if (yields.length === 0) return;
+async function askToYield(ctx: Ctx, preemptions: readonly Preemption[]): Promise<void> {
+  if (preemptions.length === 0) return;
   const messages = await ctx.write(async (tx) => {
     const found: BusMessage[] = [];
-    for (const { jobId, cause } of yields) {
+    for (const { jobId, cause } of preemptions) {
       const row = await jobIn(tx, jobId);
       if (row?.state !== "running") continue;
       const message = await move(tx, row, "pausing", { yieldFor: cause });
@@ -135,7 +135,7 @@ function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[
 export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promise<Round> {
   const { input, round } = await decide(ctx, carry);
   carry.reservations = round.reservations;
-  await askToYield(ctx, round.yields);
+  await askToYield(ctx, round.preemptions);
   for (const { jobId, hostId, gpus } of round.starts) {
     if (ctx.signal.aborted) return round;
     carry.changed.add(jobId);

@@ -9,7 +9,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { teamShare } from "../../db/schema/queue.ts";
 import { notFound } from "../../errors.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { allowForOthers, MOST_JOBS, type Prediction } from "../scheduler/forecast.ts";
+import { allowForOthers, MAX_JOBS, type Prediction } from "../scheduler/forecast.ts";
 import type { Input, Job, Running, WaitCode } from "../scheduler/types.ts";
 import { foretell, type Known, newest } from "./forecasts.ts";
 import type { ShareChange } from "./model.ts";
@@ -126,7 +126,7 @@ function rangeOf(state: Known, id: string, found: Prediction | undefined): Start
     const after = (at: number | null) => (at === null ? null : Math.max(at, least));
     return { earliest: after(prediction.low), latest: after(prediction.high), why: prediction.why };
   }
-  const far = state.round.order.indexOf(id) >= MOST_JOBS;
+  const far = state.round.order.indexOf(id) >= MAX_JOBS;
   const why = far ? "Too many jobs are before it to say." : "It came just now: this is known in a moment.";
   return { earliest: null, latest: null, why };
 }
@@ -258,7 +258,7 @@ function runningView(one: Running, now: number) {
     host: one.hostId,
     uuids: [...one.gpus],
     since: one.startedAt,
-    yielding: one.yielding,
+    yielding: one.preempting,
     ends,
     deadline,
     late: deadline !== null && (ends.earliest ?? now) > deadline,

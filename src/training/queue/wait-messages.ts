@@ -35,7 +35,7 @@ export function waitWords(
     case "reserved":
       return "There is room, but it is kept for a larger job that waits longer";
     case "capacity":
-      if (wait.madeWay) return "A job of lower priority saves a checkpoint to make room for it";
+      if (wait.preempts) return "A job of lower priority saves a checkpoint to make room for it";
       if (job.wants.gpus > 0)
         return `Waiting for ${gpus(job)}${size(job)}${wait.host ? `; they are kept for it on ${wait.host}` : ""}`;
       return hosts.size === 0
