@@ -1,6 +1,6 @@
 /**
- * The frozen job spec: the only thing trainer, evaluation, deployment and "reproduce" ever read. Written once when a
- * job is created.
+ * The frozen job spec: written once when a job is created, and the only input of trainer, evaluation, deployment and
+ * "reproduce".
  */
 
 export const SPEC_VERSION = 1;
@@ -35,15 +35,14 @@ export interface DatasetRef {
 
 /**
  * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a
- * rejected answer. `unpaired`: a conversation whose last answer is marked good or bad. `text`: plain text. `prompt`: a
- * conversation to be answered, with the fields that graders name.
+ * rejected answer. `unpaired`: a conversation whose last answer has a label, good or bad. `text`: plain text.
+ * `prompt`: a conversation to be answered, with the fields that graders name.
  */
 export type RowType = "chat" | "preference" | "unpaired" | "text" | "prompt";
 
 /**
- * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means
- * all, n means the top n layers alone. `dora` learns direction and magnitude of the weights apart. Both are false where
- * they are left out.
+ * LoRA settings. The scale is alpha / r, with `rslora` alpha / sqrt(r). `layers`: null = all, n = only the top n.
+ * `dora` learns direction and magnitude of the weights separately. `rslora` and `dora` are false when absent.
  */
 export interface LoraSettings {
   type: "lora";
@@ -56,69 +55,69 @@ export interface LoraSettings {
   dora?: boolean;
 }
 
-/** No adapter: every weight of the model is trained, and the result is a whole model of the base's size. */
+/** Full fine-tuning: every weight is trained, and the result is a full model of the base model's size. */
 export interface FullSettings {
   type: "full";
 }
 export type AdapterSettings = LoraSettings | FullSettings;
 
-/** What every method has. An absent `quantization` is none. */
+/** Settings of all methods. `quantization`: absent = none. */
 interface AnyMethod {
   adapter: AdapterSettings;
   quantization?: Quantization;
 }
 
-/** How the frozen base's weights are held: as `precision` says, in 4 bits (NF4) or in 8 (LLM.int8()). */
+/** Quantization of the frozen base model: none (weights in `precision`), 4 bits (NF4) or 8 bits (LLM.int8()). */
 export type Quantization = "none" | "nf4" | "int8";
 
-/** Names and meanings are those of TRL's DPOConfig. */
+/** As defined by TRL's DPOConfig. */
 export const DPO_LOSSES = [
   ...(["sigmoid", "hinge", "ipo", "robust", "exo_pair"] as const),
   ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
 ] as const;
 
-/** How GRPO's loss is summed over answers of different lengths; names and meanings are those of TRL's GRPOConfig. */
+/** How GRPO's loss is aggregated over completions of different lengths, as defined by TRL's GRPOConfig. */
 export const GRPO_LOSSES = ["grpo", "dr_grpo", "bnpo", "dapo"] as const;
 
 /**
- * What gives answers their reward: a grader as OpenAI's API has them (docs/graders.md), checked when the job was made.
+ * The grader that rewards completions, as in OpenAI's API (docs/graders.md); validated when the job was created.
  */
 export type FrozenGrader = { type: string; name: string } & Record<string, unknown>;
 
-/** How the learning rate goes on after the warm-up; names and meanings are those of transformers. */
+/** Learning rate schedule after the warm-up, as defined by transformers. */
 export const SCHEDULERS = [
   ...(["linear", "cosine", "constant"] as const),
   ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
 ] as const;
 
-/** How the weights change. One entry a method. */
+/** The training method, one entry per method. */
 export type MethodSettings = AnyMethod &
   (
     | {
         /** Supervised fine-tuning on chat rows. */
         type: "sft";
-        /** `completion`: loss on assistant turns with weight 1 only; `all`: on every token. */
+        /** `completion`: loss only on assistant turns with weight 1. `all`: loss on all tokens. */
         loss_on: "completion" | "all";
       }
-    /** Continued pre-training on text rows: loss on every token. */
+    /** Continued pre-training on text rows, with loss on all tokens. */
     | { type: "pretrain" }
     /**
-     * Direct preference optimization on preference rows. `beta`: how strongly it is held to the model it began from.
+     * Direct preference optimization on preference rows. `beta`: strength of the constraint to the reference model.
      */
     | { type: "dpo"; loss: (typeof DPO_LOSSES)[number]; beta: number; label_smoothing: number }
-    /** Odds-ratio preference optimization: no reference model. `beta` weighs the odds-ratio term. */
+    /** Odds-ratio preference optimization, without a reference model. `beta`: weight of the odds-ratio term. */
     | { type: "orpo"; beta: number }
-    /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and of bad answers. */
+    /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and bad answers. */
     | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
     /**
-     * A reward model from preference rows: the result scores answers and cannot chat. `center` holds the mean reward
-     * near zero.
+     * A reward model from preference rows: the result scores answers and cannot chat. `center`: strength of centering
+     * the mean reward at zero.
      */
     | { type: "reward"; center: number }
     /**
-     * Group-relative policy optimization on prompt rows: the model answers each prompt `num_generations` times at
-     * `temperature`, each answer at most `max_completion_length` tokens long, and learns from those that the grader
-     * rewards above the others. `beta`: how strongly it is held to the model it began from.
+     * Group-relative policy optimization on prompt rows: the model generates `num_generations` completions per prompt
+     * at `temperature`, with at most `max_completion_length` tokens each, and learns from those that the grader rewards
+     * above the others. `beta`: strength of the constraint to the reference model.
      */
     | {
         type: "grpo";
@@ -132,15 +131,15 @@ export type MethodSettings = AnyMethod &
   );
 export type MethodName = MethodSettings["type"];
 
-/** What computes attention; names are those of transformers. */
+/** Attention implementations, as named by transformers. */
 export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;
 
-/** Every number the trainer uses, all resolved: nothing is `auto` here. */
+/** All hyperparameters of the trainer, resolved; none is `auto`. */
 export interface Hyperparameters {
   n_epochs: number;
-  /** Stops here even when the epochs are not done; null = by epochs. */
+  /** Stops at this step even if epochs are left; null = by epochs. */
   max_steps: number | null;
-  /** Rows of one optimizer step (per_device x accumulation x processes). */
+  /** Rows per optimizer step (per_device x accumulation x processes). */
   batch_size: number;
   per_device_batch_size: number;
   gradient_accumulation: number;
@@ -150,38 +149,37 @@ export interface Hyperparameters {
   weight_decay: number;
   max_grad_norm: number;
   /**
-   * Longest row in tokens; longer rows are cut at the end. With GRPO a prompt with its answer; longer prompts are left
-   * out.
+   * Max sequence length in tokens; longer rows are truncated at the end. For GRPO, prompt and completion together;
+   * longer prompts are skipped.
    */
   max_length: number;
   seed: number;
   precision: "float32" | "bfloat16";
   gradient_checkpointing: boolean;
-  /** NEFTune: strength of the noise on the embeddings while training; absent = none. */
+  /** NEFTune: strength of the noise on embeddings during training; absent = none. */
   neftune_alpha?: number;
-  /** Rows are laid end to end up to `max_length`, each attending to itself alone; absent = false. */
+  /** Several rows share a sequence of `max_length`, without attention between them; absent = false. */
   packing?: boolean;
   /**
-   * The rows of a batch are computed as one sequence, each attending to itself alone, instead of being padded; absent =
-   * false.
+   * The rows of a batch are computed as one sequence instead of padded, without attention between them; absent = false.
    */
   padding_free?: boolean;
-  /** Ends the run after so many evaluations in a row without a better eval loss; absent = never. */
+  /** Ends the run after this number of consecutive evaluations without a better eval loss; absent = never. */
   early_stopping?: number;
-  /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */
+  /** Load best checkpoint at end: the one with the best eval loss (GRPO: reward), not the last; absent = false. */
   keep_best?: boolean;
   /** Absent = sdpa. */
   attention?: (typeof ATTENTIONS)[number];
-  /** Liger's kernels in the model's layers; absent = false. */
+  /** Uses Liger kernels in the model's layers; absent = false. */
   liger_kernel?: boolean;
-  /** The model's layers are compiled by torch; absent = false. */
+  /** Compiles the model's layers with torch.compile; absent = false. */
   torch_compile?: boolean;
 }
 
 /**
- * How many processes train together and what they share. `ddp`: gradients, each holds the whole model. `fsdp`, `zero3`:
- * weights, gradients and optimizer lie in parts on all. `zero2`: gradients and optimizer do. `single` is one process. A
- * GPU each, or processors (ddp) when `need.gpus` is 0.
+ * Number of processes and parallelism strategy. `single`: one process. `ddp`: a full model per process. `fsdp`, `zero3`:
+ * weights, gradients and optimizer are sharded. `zero2`: gradients and optimizer are sharded. Each process has a GPU, or
+ * runs on CPUs (ddp) when `need.gpus` is 0.
  */
 export interface ParallelPlan {
   processes: number;
@@ -195,16 +193,16 @@ export interface Schedule {
   eval_every: number;
   save_every: number;
   keep_checkpoints: number;
-  /** Hold-out rows answered at each checkpoint. */
+  /** Validation rows to generate samples for at each checkpoint. */
   sample_rows: number;
-  /** Hold-out rows used for eval/loss during training. */
+  /** Validation rows for eval/loss during training. */
   eval_rows: number;
   sample_max_tokens: number;
 }
 
 /**
- * What runs the job: hash of the trainer's sources, name of its set of packages, and the id of the image for providers
- * of containers (absent = none was installed).
+ * The trainer of a job: hash of its sources, name of its package set, and image id for container providers (absent =
+ * no image was installed).
  */
 export interface TrainerRef {
   version: string;
@@ -219,13 +217,13 @@ export interface Need {
   cpus: number;
   memory_mb: number;
   disk_mb: number;
-  /** Ceiling in USD per hour; null = free offers only need apply no ceiling. */
+  /** Maximum price in USD per hour; null = no limit. */
   max_price_per_hour: number | null;
-  /** Only this provider, when the user named one. */
+  /** The provider that the user selected; null = any. */
   provider: string | null;
   /**
-   * What the memory formula alone says it takes where it computes; what is asked for is corrected by runs of before and
-   * has a margin.
+   * Memory on the computing device by the formula alone; the other fields include the correction by earlier runs and a
+   * margin.
    */
   formula_mb?: number;
 }
@@ -246,18 +244,18 @@ export interface TrainSpec {
   validation: DatasetRef | null;
   method: MethodSettings;
   /**
-   * The tuned model or checkpoint whose adapter, or whole weights, the run goes on from; absent = the base alone. Its
-   * files are the input `start`.
+   * The fine-tuned model or checkpoint that the run continues from; absent = the base model. Its files are the input
+   * `start`.
    */
   start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;
-  /** Absent in specs of before there was a choice: one process. */
+  /** Absent in old specs: one process. */
   parallel?: ParallelPlan;
   suffix: string | null;
-  /** Model id given to the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
+  /** Id of the resulting model, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
   output_model: string;
-  /** Answer hold-out rows with base and tuned model when training ends. */
+  /** Whether base and fine-tuned model are evaluated on the validation rows after training. */
   evaluate_after: boolean;
   trainer: TrainerRef;
   need: Need;
@@ -268,7 +266,7 @@ export interface EvaluateSpec {
   version: typeof SPEC_VERSION;
   kind: "evaluate";
   base_model: BaseModelRef;
-  /** The tuned side; null = the base alone. */
+  /** The fine-tuned model; null = the base model only. */
   tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
   dataset: DatasetRef;
   split: "holdout" | "train" | "validation";
@@ -276,7 +274,7 @@ export interface EvaluateSpec {
   max_new_tokens: number;
   batch_size: number;
   precision: "float32" | "bfloat16";
-  /** The base's weights as the tuned side was trained on them; absent = none. */
+  /** Quantization of the base model, as in training; absent = none. */
   quantization?: Quantization;
   seed: number;
   trainer: TrainerRef;
@@ -288,21 +286,20 @@ export interface ServeSpec {
   version: typeof SPEC_VERSION;
   kind: "serve";
   base_model: BaseModelRef;
-  /** Adapters by the name a request uses; `input` names the entry in `inputs`. */
+  /** Adapters by their name in requests; `input` is the entry in `inputs`. */
   adapters: { name: string; artifact_id: string; input: string }[];
-  /** A model that was trained whole, served in place of the base; then there are no adapters. */
+  /** A full fine-tuned model that is served instead of the base model; then there are no adapters. */
   whole?: { name: string; artifact_id: string; input: string };
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
-  /** Part of each GPU's memory the engine may fill; 0.9 where it is left out. */
+  /** Share of each GPU's memory for the engine; absent = 0.9. */
   gpu_memory_fraction?: number;
   trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }
 
-/** A tuned model as files of a format, which must answer as the trained model does. */
-/** Formats of exports; the k-quants are written by llama.cpp's own tool. */
+/** Export formats; the k-quants are written by llama.cpp's own tool. */
 export const EXPORT_FORMATS = [
   "safetensors",
   "gguf-f16",
@@ -311,17 +308,18 @@ export const EXPORT_FORMATS = [
   "gguf-q5_k_m",
   "gguf-q4_k_m",
 ] as const;
+/** An export of a fine-tuned model, which must answer like the trained model. */
 export interface ExportSpec {
   version: typeof SPEC_VERSION;
   kind: "export";
   base_model: BaseModelRef;
   tuned: { model: string; checkpoint_id: string; artifact_id: string };
   format: (typeof EXPORT_FORMATS)[number];
-  /** Its hold-out rows are what both are asked; null = general questions. */
+  /** Dataset whose validation rows are used for the comparison; null = general questions. */
   dataset: DatasetRef | null;
-  /** At most so many of them. */
+  /** Maximum number of rows to compare. */
   prompts: number;
-  /** Beyond these nothing is published: nats a token, and a share of positions. */
+  /** An export beyond these limits is rejected: nats per token, and share of positions. */
   limits_of_fidelity: { kl_mean: number; top1_same: number };
   precision: "float32" | "bfloat16";
   trainer: TrainerRef;
@@ -332,7 +330,7 @@ export interface ExportSpec {
 export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec | ExportSpec;
 export type JobKind = "train" | "evaluate" | "serve" | "export";
 
-/** One side of an evaluation: means with 95% confidence intervals. Losses in nats a token. */
+/** Scores of one model in an evaluation: means with 95% confidence intervals. Losses in nats per token. */
 export interface SideScore {
   rows: number;
   tokens: number;
@@ -340,7 +338,7 @@ export interface SideScore {
   perplexity: number;
   token_accuracy: { mean: number; low: number; high: number };
   exact_match: { mean: number; low: number; high: number; count: number };
-  /** Rows whose chosen answer is likelier a token than the rejected one; rows of other types have none. */
+  /** Share of preference pairs whose chosen answer is more likely per token; absent for other rows. */
   preference?: { mean: number; low: number; high: number };
 }
 

@@ -1,17 +1,17 @@
-/** What a sweep is asked for and what it writes down: as it is stored, sent and shown. */
+/** The request of a sweep and its decisions, as stored, sent and shown. */
 
 export type TrialValue = string | number | boolean;
-/** Fields of a training request with the values of one trial. */
+/** Values of one trial, by field of the training request. */
 export type TrialValues = Record<string, TrialValue>;
 
-/** Numbers from `min` to `max`; a grid takes `points` of them. */
+/** Numbers from `min` to `max`; a grid uses `points` of them. */
 export interface ValueRange {
   min: number;
   max: number;
   scale: "linear" | "log";
   points: number;
 }
-/** By field of a training request: the values to try. */
+/** Values to try, by field of the training request. */
 export type Space = Record<string, TrialValue[] | ValueRange>;
 
 export type Strategy =
@@ -21,23 +21,23 @@ export type Strategy =
 
 export interface SweepRequest {
   name: string;
-  /** The training request every trial begins from. */
+  /** The training request that every trial is based on. */
   training: Record<string, unknown>;
   space: Space;
   strategy: Strategy;
-  /** A metric of the trainings, such as `eval/loss`. */
+  /** Metric of the training runs to optimize, such as `eval/loss`. */
   metric: string;
   direction: "min" | "max";
-  /** Trials in the queue or at work at a time. */
+  /** Maximum number of trials queued or running at the same time. */
   parallel: number;
 }
 
-/** What was found of a trial at a rung, and what followed. Times in milliseconds. */
+/** The decision about a trial at a rung. Times in milliseconds. */
 export interface Decision {
   rung: number;
   step: number;
   value: number;
-  /** Its place among the trials that had reached the rung by then, 1 = best, and how many those were. */
+  /** Rank among the trials that had reached the rung, 1 = best, and their number. */
   rank: number;
   of: number;
   kept: boolean;

@@ -252,7 +252,7 @@ test("a waiting job's page says what it waits for, and where to change that", as
   expect(text).toContain("Should begin");
   expect(text).toContain(`/queue/${waitingJob(1)}`);
   expect(text).toContain("Nothing here can run it");
-  expect(text).toContain("Nothing that is known of would let it begin.");
+  expect(text).toContain("No known event would allow this job to start.");
 });
 
 test("a job run again with changes keeps its priority, hours, days and GPUs", async () => {

@@ -107,7 +107,7 @@ export function historyEvents(jobId: string, steps: number, now: number): (typeo
     [
       "phase",
       at(0) - 4000,
-      "Sending the longest rows ahead: 8 x 512 tokens, the longest rows, before anything is trained",
+      "Memory test (longest batches): 8 x 512 tokens, the longest rows, before anything is trained",
     ],
     ["canary", at(0) - 1500, "The longest rows (8 x 512 tokens) took 1840 MB"],
     ["phase", at(0) - 1000, "Training: 135 steps on cpu, 2 threads, bfloat16"],
