@@ -88,7 +88,7 @@ test("a run that made no model loses all its checkpoints, files first to last, a
   expect((await t.json<{ data: unknown[] }>("GET", `/v1/jobs/${id}/checkpoints`)).data).toEqual([]);
   expect((await t.json("GET", `/v1/jobs/${id}`)).state).toBe("cancelled");
   const page = await (await t.request("GET", `/jobs/${id}`)).text();
-  expect(page).toContain("Files were deleted: 2 checkpoints");
+  expect(page).toContain("Files deleted: 2 checkpoints");
   expect(page).not.toContain("Delete the files of this run?");
   expect(await clear(id)).toMatchObject({ checkpoints: 0, bytes: 0 });
 });

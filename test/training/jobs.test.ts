@@ -195,7 +195,7 @@ describe("lists", () => {
     const marked = await create({ metadata: { color: "green", "odd key'": 'a"b' } });
     const list = async (query: string) =>
       (await lab.json<{ data: FineTuningJob[] }>("GET", `${JOBS}?limit=100&${query}`)).data;
-    expect((await list("metadata%5Bcolour%5D=green")).map((one) => one.id)).toEqual([marked.id]);
+    expect((await list("metadata%5Bcolor%5D=green")).map((one) => one.id)).toEqual([marked.id]);
     expect(
       (await list(`metadata[${encodeURIComponent("odd key'")}]=${encodeURIComponent('a"b')}`)).map((one) => one.id),
     ).toEqual([marked.id]);

@@ -1,8 +1,75 @@
 /** A plan: what a training would do and need before it starts, and its view for clients. */
+import * as v from "valibot";
 import type { TrainSpec } from "../../contract/spec.ts";
+import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
+
+const text = v.string();
+const number = v.number();
+const range = v.nullable(v.tuple([number, number]));
+
+/** The smallest change that makes the run fit: request fields to set, and the memory it then needs in MiB. */
+const SuggestionView = v.strictObject({
+  change: v.record(text, v.unknown()),
+  words: text,
+  effect: v.picklist(["same", "quality"]),
+  memory_mb: number,
+});
+
+/** One machine that a provider offers. Ranges are [low, high]. */
+const OfferView = v.strictObject({
+  provider: text,
+  location: text,
+  gpus: number,
+  gpu: v.nullable(text),
+  cpus: number,
+  memory_mb: number,
+  needed_mb: number,
+  fits: v.boolean(),
+  available: v.boolean(),
+  starts_in_s: number,
+  price_per_hour_usd: number,
+  seconds_range: range,
+  cost_range_usd: range,
+  basis: v.picklist(["history", "default"]),
+  runs: number,
+  suggestion: v.nullable(SuggestionView),
+});
+
+/** What a training job would do and need. `reasons` has the reason for each value that was `auto`. */
+export const PlanView = v.strictObject({
+  object: v.literal("job.plan"),
+  ready: v.boolean(),
+  spec: SPEC_SCHEMAS.train,
+  reasons: v.record(text, text),
+  steps: number,
+  tokens: v.nullable(number),
+  tokens_exact: v.boolean(),
+  seconds: v.nullable(number),
+  seconds_basis: v.picklist(["history", "default"]),
+  seconds_range: range,
+  seconds_runs: number,
+  memory_mb: number,
+  memory: v.strictObject({
+    device: v.picklist(["cpu", "gpu"]),
+    total_mb: number,
+    parts_mb: v.record(text, number),
+    margin_mb: number,
+    processes: number,
+    correction: number,
+    runs: number,
+    runs_out_of_memory: number,
+  }),
+  offers: v.nullable(v.array(OfferView)),
+  providers_without_answer: v.array(text),
+  suggestion: v.nullable(SuggestionView),
+  longest_row: v.nullable(number),
+  rows_cut: v.nullable(number),
+  warnings: v.array(text),
+});
+export type PlanView = v.InferOutput<typeof PlanView>;
 
 /** Everything that a run would do and need. */
 export interface TrainPlan {
@@ -39,12 +106,12 @@ export interface TrainPlan {
   warnings: string[];
 }
 
-function suggestionView({ change, words, effect, memoryMb }: Suggestion) {
-  return { change, words, effect, memory_mb: memoryMb };
+function suggestionView({ change, words, effect, memoryMb }: Suggestion): v.InferOutput<typeof SuggestionView> {
+  return { change: { ...change }, words, effect, memory_mb: memoryMb };
 }
 
 /** The view of an offer. */
-function offerView(one: PlannedOffer) {
+function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
   return {
     provider: one.provider,
     location: one.location,
@@ -66,9 +133,9 @@ function offerView(one: PlannedOffer) {
 }
 
 /** The view of a plan. `reasons` has the reason for each value that was `auto`. */
-export function planView(plan: TrainPlan) {
+export function planView(plan: TrainPlan): PlanView {
   return {
-    object: "job.plan" as const,
+    object: "job.plan",
     ready: plan.ready,
     spec: plan.spec,
     reasons: plan.reasons,
