@@ -85,7 +85,7 @@ describe.skipIf(!hasBrowser)("the job page", () => {
 
   test("what was unfolded stays unfolded while the page moves", async () => {
     await b.page.goto(`${b.base}/jobs/new`);
-    await b.page.click("text=Every number");
+    await b.page.click("text=Hyperparameters");
     const answer = b.page.waitForResponse((response) => response.url().endsWith("/jobs/plan"));
     await b.page.fill("[name=name]", "unfolded");
     await answer;

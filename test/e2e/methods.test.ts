@@ -43,7 +43,7 @@ async function upload(name: string, lines: string): Promise<void> {
 
 /** Fills numbers of the form, starts the job and waits for its end. */
 async function train(numbers: Record<string, string>, choices: Record<string, string> = {}): Promise<void> {
-  await page.getByText("Every number").click();
+  await page.getByText("Hyperparameters").click();
   for (const [name, value] of Object.entries(numbers)) await page.fill(`[name=${name}]`, value);
   for (const [name, value] of Object.entries(choices)) await page.selectOption(`[name=${name}]`, value);
   await page.locator("#plan dt", { hasText: "Steps" }).waitFor();
@@ -103,7 +103,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     expect(first).toBeCloseTo(Math.LN2, 2); // where model and reference are the same
     expect(last).toBeLessThan(0.4);
     expect((await metrics("train/reward_margin")).at(-1)).toBeGreaterThan(0.5);
-    const [, before, after] = /Better answer preferred(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
+    const [, before, after] = /Preference accuracy(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
     expect(Number(after)).toBe(100);
     expect(Number(before)).toBeLessThanOrEqual(100);
   }, 900_000);

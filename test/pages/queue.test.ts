@@ -249,7 +249,7 @@ describe("a team's share", () => {
 
 test("a waiting job's page says what it waits for, and where to change that", async () => {
   const { text } = await get(`/jobs/${waitingJob(1)}`);
-  expect(text).toContain("Should begin");
+  expect(text).toContain("Predicted start");
   expect(text).toContain(`/queue/${waitingJob(1)}`);
   expect(text).toContain("Nothing here can run it");
   expect(text).toContain("No known event would allow this job to start.");

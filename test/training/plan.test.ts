@@ -342,7 +342,7 @@ describe("the smallest change that makes it fit", () => {
     expect(error.advice).toStartWith("Smallest change that makes it fit: set the per-device batch size");
     expect(Object.keys(error.suggestion)).toEqual(["per_device_batch_size"]);
     const page = await (await lab.request("GET", `/jobs/${id}`)).text();
-    const href = /href="(\/jobs\/new\?[^"]+)"[^>]*><[^>]*>[\s\S]{0,200}Change it and run/.exec(page)?.[1] ?? "";
+    const href = /href="(\/jobs\/new\?[^"]+)"[^>]*><[^>]*>[\s\S]{0,200}Apply change and run/.exec(page)?.[1] ?? "";
     const form = await (await lab.request("GET", href.replaceAll("&amp;", "&"))).text();
     expect(form).toMatch(/name="per_device_batch_size"[^>]*value="[1-4]"/);
     await room(200_000);
@@ -381,10 +381,10 @@ describe("the smallest change that makes it fit", () => {
     const form = { data: fileId, model: "tiny", method: "auto", ...SHAPE, batch_size: "8", max_length: "512" };
     const page = await (await lab.request("POST", "/jobs/plan", { form })).text();
     const value = /name="change" value="([^"]+)"/.exec(page)?.[1]?.replaceAll("&amp;", "&") ?? "";
-    expect(page).toContain("The smallest change that makes it fit");
+    expect(page).toContain("Smallest change that makes it fit");
     const [name, first] = [...new URLSearchParams(value)][0] ?? [];
     const after = await (await lab.request("POST", "/jobs/plan", { form: { ...form, change: value } })).text();
-    expect(after).not.toContain("The smallest change that makes it fit");
+    expect(after).not.toContain("Smallest change that makes it fit");
     expect(after).toMatch(
       new RegExp(`name="${name}"[^>]*value="${first}"|name="${name}"[\\s\\S]{0,600}value="${first}" selected`),
     );
@@ -397,7 +397,7 @@ describe("the smallest change that makes it fit", () => {
       const lasting = await openBrowser(lab);
       const { page } = lasting;
       await page.goto(`${lasting.base}/jobs/new?model=tiny&data=${fileId}`);
-      await page.getByText("Every number").click();
+      await page.getByText("Hyperparameters").click();
       for (const [name, value] of [
         ["batch_size", "8"],
         ["max_length", "512"],
@@ -405,7 +405,7 @@ describe("the smallest change that makes it fit", () => {
         await page.fill(`[name=${name}]`, value);
       await page.selectOption("[name=loss_on]", "all");
       await page.selectOption("[name=precision]", "float32");
-      const button = page.getByRole("button", { name: "Change it" });
+      const button = page.getByRole("button", { name: "Apply change" });
       await button.waitFor();
       expect(await page.locator(".memory-bar").getAttribute("aria-label")).toContain("Activations");
       await button.click();
