@@ -1,11 +1,11 @@
-/** The job's state table over every pair, and what people may ask in each state. */
+/** The state table of jobs for every pair of states, and the actions that each state allows. */
 
 import { describe, expect, test } from "bun:test";
 import { isFinal, JOB_STATES, type JobState } from "../../src/contract/job.ts";
 import { REASONS, reasonOfExit, stateAfter } from "../../src/training/jobs/failures.ts";
 import { type Action, actionTarget, canMove, openaiStatus } from "../../src/training/jobs/state.ts";
 
-/** Written out once more by hand, in another form than the code's: a column a target. */
+/** The legal transitions, written in another form than in the code. */
 const LEGAL = `
 validating>queued validating>failed validating>cancelled
 queued>starting queued>paused queued>failed queued>cancelled
@@ -28,7 +28,7 @@ describe("the state table", () => {
     expect(JOB_STATES.filter(isFinal)).toEqual(["succeeded", "failed", "cancelled"]);
   });
 
-  test("every state leads to an end", () => {
+  test("every state leads to a final state", () => {
     for (const start of JOB_STATES) {
       const seen = new Set<JobState>([start]);
       for (const at of seen) for (const to of JOB_STATES) if (canMove(at, to)) seen.add(to);
@@ -51,7 +51,7 @@ const ACTIONS: Record<Action, Partial<Record<JobState, JobState>>> = {
   checkpoint: { running: "running" },
 };
 
-describe("what may be asked", () => {
+describe("actions", () => {
   for (const action of Object.keys(ACTIONS) as Action[])
     for (const state of JOB_STATES)
       test(`${action} of a ${state} job ${ACTIONS[action][state] ? `leads to ${ACTIONS[action][state]}` : "is refused"}`, () => {
@@ -61,7 +61,7 @@ describe("what may be asked", () => {
       });
 });
 
-describe("what follows the end of an attempt", () => {
+describe("after a failed attempt", () => {
   const end = (reason: keyof typeof REASONS, retry = true, failures = 1) => ({
     reason,
     retry,
@@ -105,7 +105,7 @@ describe("what follows the end of an attempt", () => {
   });
 });
 
-test("OpenAI's clients see only statuses they know, and paused", () => {
+test("OpenAI's clients get only statuses they know, and paused", () => {
   const known = ["validating_files", "queued", "running", "succeeded", "failed", "cancelled", "paused"];
   for (const state of JOB_STATES) expect(known).toContain(openaiStatus(state));
   expect(openaiStatus("stopping")).toBe("running");
