@@ -167,7 +167,7 @@ export function fromOpenAI(body: CreateFineTuningJob): {
   return { request: parseTrainRequest(request, paramOf), paramOf };
 }
 
-/** The metadata filter of a list: pairs, null for jobs without metadata (`metadata=null`, `metadata=`), or undefined. */
+/** The metadata filter of a list: pairs, null for jobs without metadata (`metadata=null`), or undefined. */
 export function metadataFilter(url: string): Record<string, string> | null | undefined {
   const { searchParams } = new URL(url);
   const pairs: Record<string, string> = {};

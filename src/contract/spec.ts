@@ -177,9 +177,9 @@ export interface Hyperparameters {
 }
 
 /**
- * Number of processes and parallelism strategy. `single`: one process. `ddp`: a full model per process. `fsdp`, `zero3`:
- * weights, gradients and optimizer are sharded. `zero2`: gradients and optimizer are sharded. Each process has a GPU, or
- * runs on CPUs (ddp) when `need.gpus` is 0.
+ * Number of processes and parallelism strategy. `single`: one process. `ddp`: a full model per process. `fsdp` and
+ * `zero3`: sharded weights, gradients and optimizer. `zero2`: sharded gradients and optimizer. Each process has a GPU,
+ * or runs on CPUs (ddp) when `need.gpus` is 0.
  */
 export interface ParallelPlan {
   processes: number;

@@ -204,7 +204,7 @@ describe.skipIf(!hasBrowser)("without a script", () => {
       await b.page.goto(`${b.base}/jobs/${trainer.jobId}?log=read`);
       expect(await b.page.textContent("#log-lines")).toContain("a line to read");
       await b.page.click("text=Checkpoint now");
-      expect(await b.page.textContent("#toasts")).toContain("checkpoint is saved");
+      expect(await b.page.textContent("#toasts")).toContain("A checkpoint will be saved");
       await b.page.click("[popovertarget=confirm-cancel]");
       await b.page.click("text=Cancel this job");
       expect(await b.page.textContent("#job-badge")).toContain("Stopping");

@@ -1,6 +1,6 @@
 /**
- * Load best checkpoint at end: the checkpoint with the lowest eval loss is not pruned, becomes the model, and is the one
- * that is evaluated.
+ * Load best checkpoint at end: the checkpoint with the lowest eval loss is not pruned, becomes the model, and is
+ * evaluated.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";

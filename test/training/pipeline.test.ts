@@ -166,7 +166,7 @@ describe("when an attempt fails", () => {
     const id = await lab.train("fail.nan_loss");
     const done = await lab.reached(id, "failed");
     expect(done.attempts).toBe(1);
-    expect(done.error).toMatchObject({ code: "nan_loss", message: "the fake trainer was told to fail" });
+    expect(done.error).toMatchObject({ code: "nan_loss", message: "the fake trainer failed on request" });
     expect(done.error?.advice).toContain("learning rate");
     const seen = await lab.json<{ status: string; error: unknown }>("GET", `/v1/fine_tuning/jobs/${id}`);
     expect(seen).toMatchObject({ status: "failed", error: { code: "nan_loss", param: null } });

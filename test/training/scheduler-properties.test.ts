@@ -180,8 +180,8 @@ describe("random weeks", () => {
         // The gang's team has used far more, so that only its reservation makes it next.
         teams: [aTeam("small"), aTeam("big", { used: 10_000 })],
         look(input, round) {
-          const told = round.waits.get("z-gang")?.at?.high;
-          if (told !== null && told !== undefined && promised === null) promised = input.now + told;
+          const latest = round.waits.get("z-gang")?.at?.high;
+          if (latest !== null && latest !== undefined && promised === null) promised = input.now + latest;
           lent += round.starts.filter((one) => one.backfills === "z-gang").length;
         },
       });

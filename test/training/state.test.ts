@@ -5,26 +5,27 @@ import { isFinal, JOB_STATES, type JobState } from "../../src/contract/job.ts";
 import { REASONS, reasonOfExit, stateAfter } from "../../src/training/jobs/failures.ts";
 import { type Action, actionTarget, canMove, openaiStatus } from "../../src/training/jobs/state.ts";
 
-/** The legal transitions, written in another form than in the code. */
-const LEGAL = `
-validating>queued validating>failed validating>cancelled
-queued>starting queued>paused queued>failed queued>cancelled
-starting>running starting>queued starting>pausing starting>stopping starting>failed
-running>succeeded running>failed running>queued running>pausing running>stopping
-pausing>paused pausing>queued pausing>succeeded pausing>failed pausing>stopping
-paused>queued paused>cancelled
-stopping>cancelled`
-  .trim()
-  .split(/\s+/);
+/** The legal transitions by target, written in another form than in the code. */
+const LEGAL: Partial<Record<JobState, string>> = {
+  queued: "validating starting running pausing paused",
+  starting: "queued",
+  running: "starting",
+  pausing: "starting running",
+  paused: "queued pausing",
+  stopping: "starting running pausing",
+  succeeded: "running pausing",
+  failed: "validating queued starting running pausing",
+  cancelled: "validating queued paused stopping",
+};
 
 describe("the state table", () => {
   for (const from of JOB_STATES)
     for (const to of JOB_STATES) {
-      const legal = LEGAL.includes(`${from}>${to}`);
+      const legal = LEGAL[to]?.split(" ").includes(from) ?? false;
       test(`${from} to ${to} is ${legal ? "legal" : "refused"}`, () => expect(canMove(from, to)).toBe(legal));
     }
 
-  test("exactly succeeded, failed and cancelled are final", () => {
+  test("exactly three states are final", () => {
     expect(JOB_STATES.filter(isFinal)).toEqual(["succeeded", "failed", "cancelled"]);
   });
 

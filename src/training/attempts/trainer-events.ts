@@ -154,7 +154,7 @@ async function finished(
   });
 }
 
-/** Marks the attempt, and a starting job, as running. @returns the job's row and the messages to emit after the commit */
+/** Marks the attempt, and a starting job, as running. @returns the job's row, and messages to emit after the commit */
 async function markRunning(
   tx: Db,
   ctx: Ctx,

@@ -116,7 +116,7 @@ export function launchReason(word: string | null | undefined): EndReason {
   return word && Object.hasOwn(REASONS, word) ? (word as EndReason) : "launch_failed";
 }
 
-/** The reason of an exit that no event explained. `code`: as in WorkStatus, null = unknown. `word`: from the provider. */
+/** The reason of an exit that no event explained. `code`: exit code, null = unknown. `word`: the provider's reason. */
 export function reasonOfExit(kind: JobKind, code: number | null, word: string | null): EndReason {
   const match = EXIT_TEXTS.find(([text]) => word?.includes(text));
   if (match) return match[1];
