@@ -30,6 +30,11 @@ describe("a window", () => {
     expect(new Date(closesAt(berlin, at("2026-10-24T21:00:00Z")) ?? 0).toISOString()).toBe("2026-10-25T05:00:00.000Z");
   });
 
+  test("is checked at fractions of a millisecond too, which forecasts use", () => {
+    expect(isOpen(berlin, at("2026-11-02T21:00:00Z") + 0.4)).toBe(true);
+    expect(opensAt(berlin, at("2026-11-02T12:00:00Z") + 0.4)).toBe(at("2026-11-02T21:00:00Z"));
+  });
+
   const early = (until: string): DailyWindow => ({ from: "02:30", until, tz: "Europe/Berlin" });
 
   test("that starts in the hour the clocks skip opens when they change", () => {

@@ -36,7 +36,7 @@ function momentOf(date: Temporal.PlainDate, time: string, tz: string): number {
 /** The openings of a window that end after `at`, in order, for the next two weeks. */
 function* openings(window: DailyWindow, at: number): Generator<Opening> {
   const { from, until, tz, days } = window;
-  const today = Temporal.Instant.fromEpochMilliseconds(at).toZonedDateTimeISO(tz).toPlainDate();
+  const today = Temporal.Instant.fromEpochMilliseconds(Math.floor(at)).toZonedDateTimeISO(tz).toPlainDate();
   for (let ahead = -1; ahead <= DAYS_AHEAD; ahead++) {
     const date = today.add({ days: ahead });
     if (days && !days.includes(date.dayOfWeek % 7)) continue;
