@@ -110,16 +110,16 @@ function report(name: string, outcome: Outcome, capacity: Capacity): Figures {
   const fates = [...outcome.fates.values()];
   const never = fates.filter((one) => one.ended === null).length;
   const all = waits(fates);
-  const yields = fates.reduce((sum, one) => sum + one.yields, 0);
+  const preemptions = fates.reduce((sum, one) => sum + one.preemptions, 0);
   const busy = (100 * outcome.busyInTime) / (gpuCount * days * DAY);
   // Saving and restarting keeps GPUs busy without progress.
-  const again = fates.reduce((sum, one) => sum + one.yields * one.job.wants.gpus * YIELD_COST, 0);
+  const again = fates.reduce((sum, one) => sum + one.preemptions * one.job.wants.gpus * YIELD_COST, 0);
   const useful = busy - (100 * again) / (gpuCount * days * DAY);
   const mean = all.reduce((sum, wait) => sum + wait, 0) / all.length;
   const cost = outcome.spent / outcome.rounds;
   console.log(`\n${name}`);
   console.log(
-    `  GPUs busy ${busy.toFixed(1)}% (${useful.toFixed(1)}% without saving and restarting), never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, preemptions ${yields}`,
+    `  GPUs busy ${busy.toFixed(1)}% (${useful.toFixed(1)}% without saving and restarting), never ended ${never}, longest wait ${hours(Math.max(...all)).trim()}, preemptions ${preemptions}`,
   );
   console.log(`  rounds ${outcome.rounds}, ${cost.toFixed(2)} ms each, at most ${outcome.slowest.toFixed(0)} ms`);
   const line = (label: string, some: Fate[]) =>
@@ -194,7 +194,7 @@ function crowd(count: number, capacity: Capacity): Input {
     host.gpus.map(({ uuid }, n): Running => {
       const job = aJob(`r-${uuid}`, { team: `t${n}`, wants: { gpus: 1 }, priority: 0 });
       const left = { low: next() * HOUR, high: (1 + next() * 9) * HOUR };
-      return { job, hostId: host.id, gpus: [uuid], startedAt: START - HOUR, left, yieldable: true, yielding: false };
+      return { job, hostId: host.id, gpus: [uuid], startedAt: START - HOUR, left, preemptible: true, preempting: false };
     }),
   );
   // The work of one host has just ended, so something can start.

@@ -46,7 +46,7 @@ const SHOTS: Shot[] = [
     path: "/jobs/new",
     seeds: ["full"],
     act: async (page) => {
-      await page.getByText("Every number").click();
+      await page.getByText("Hyperparameters").click();
       await page.fill("[name=learning_rate]", "fast");
       await page.waitForSelector("#field-learning_rate-error");
     },
@@ -56,7 +56,7 @@ const SHOTS: Shot[] = [
     path: "/jobs/new",
     seeds: ["full"],
     act: async (page) => {
-      await page.getByText("Its place in the queue").click();
+      await page.getByText("Scheduling").click();
       await page.locator("[name=tz]").scrollIntoViewIfNeeded();
     },
   },

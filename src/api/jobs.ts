@@ -1,17 +1,15 @@
-/**
- * /v1/jobs: jobs of every kind in our own form, plans before anything starts, and everything that can be asked of a
- * job.
- */
+/** /v1/jobs: jobs of every kind in our own form, plans, and the actions on a job. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { usageOfJob } from "../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
-import { pageOf } from "../lib/page.ts";
+import { listOf, pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/tuned/service.ts";
 import { listJobs } from "../training/jobs/list.ts";
-import { attemptView, type JobRow, jobView, ListJobs } from "../training/jobs/model.ts";
+import { attemptView, type JobRow, JobView, jobView, ListJobs } from "../training/jobs/model.ts";
 import {
   cancelJob,
   checkpointNow,
@@ -22,136 +20,178 @@ import {
 } from "../training/jobs/service.ts";
 import { getJob } from "../training/jobs/store.ts";
 import { clearRun } from "../training/plan/cleanup.ts";
-import { planView } from "../training/plan/plan.ts";
+import { PlanView, planView } from "../training/plan/plan.ts";
 import { reproduceJob, reproductionOf } from "../training/plan/reproduce.ts";
 import { CreateTrainJob, TrainOverrides, TrainRequest } from "../training/plan/request.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../training/plan/service.ts";
 import { queueFacts } from "../training/queue/service.ts";
-import { CheckpointsPage, checkpointView } from "./fine-tuning-model.ts";
+import { CheckpointsPage } from "./fine-tuning-model.ts";
+import { CheckpointView, checkpointView } from "./fine-tuning-views.ts";
+import { AttemptList, ClearedView, JobDetails, OutputView } from "./jobs-model.ts";
 import { startView, waitingView } from "./queue.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Jobs"];
 const PATH = "/v1/jobs";
 
-export const jobsApi = (ctx: Ctx) => {
-  const act = (name: string, summary: string, work: (ctx: Ctx, actor: Actor, id: string) => Promise<JobRow>) =>
-    new Elysia({ name: `jobs.${name}`, seed: ctx.installation })
-      .use(session(ctx))
-      .post(`/:id/${name}`, async ({ actor, params }) => jobView(await work(ctx, actor, params.id)), {
-        params: Id,
-        detail: { tags, summary },
-      });
-  return new Elysia({ name: "jobs.api", prefix: PATH, seed: ctx.installation })
+async function createJobRoute(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof CreateTrainJob>, request: Request) {
+  const { kind: _kind, ...train } = body;
+  return jobView(await createTrainJob(ctx, actor, train, marksOf(actor, request, PATH, body)));
+}
+
+async function planRoute(ctx: Ctx, actor: Actor, body: TrainRequest) {
+  return planView(await planTrainJob(ctx, actor, body));
+}
+
+async function listJobsRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof ListJobs>) {
+  const page = pageOf(await listJobs(ctx, actor, query), query.limit);
+  return { ...page, data: page.data.map(jobView) };
+}
+
+async function retrieveJobRoute(ctx: Ctx, actor: Actor, id: string): Promise<JobDetails> {
+  const row = await getJob(ctx, actor, id);
+  const usage = await usageOfJob(ctx, actor, row.id);
+  const queue = await queueFacts(ctx, actor, row);
+  return {
+    ...jobView(row),
+    waiting_for: waitingView(queue?.waiting ?? null),
+    predicted_start: queue && startView(queue.start),
+    position: queue?.position ?? null,
+    reproduction: await reproductionOf(ctx, actor, row),
+    usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
+  };
+}
+
+async function listAttemptsRoute(ctx: Ctx, actor: Actor, id: string): Promise<AttemptList> {
+  const rows = await listAttempts(ctx, actor, id);
+  return { object: "list", data: rows.map(attemptView), has_more: false };
+}
+
+async function listCheckpointsRoute(ctx: Ctx, actor: Actor, id: string, query: v.InferOutput<typeof CheckpointsPage>) {
+  await getJob(ctx, actor, id);
+  const page = pageOf(await listCheckpoints(ctx, id, { after: query.after, limit: query.limit + 1 }), query.limit);
+  return { ...page, data: page.data.map(checkpointView) };
+}
+
+async function clearRoute(ctx: Ctx, actor: Actor, id: string): Promise<ClearedView> {
+  const { checkpoints, bytes, kept } = await clearRun(ctx, actor, id);
+  return { object: "job.cleared", id, checkpoints, bytes, kept };
+}
+
+async function outputRoute(ctx: Ctx, actor: Actor, id: string): Promise<OutputView> {
+  return { object: "job.output", lines: await processOutput(ctx, actor, id) };
+}
+
+async function rerunRoute(ctx: Ctx, actor: Actor, id: string, changes: v.InferOutput<typeof TrainOverrides> | null) {
+  return jobView(await rerunJob(ctx, actor, id, changes ?? {}));
+}
+
+/** Performs an action on a job and answers with the job. */
+async function actionRoute(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  action: (ctx: Ctx, actor: Actor, id: string) => Promise<JobRow>,
+) {
+  return jobView(await action(ctx, actor, id));
+}
+
+const job = answers(JobView);
+
+export const jobsApi = (ctx: Ctx) =>
+  new Elysia({ name: "jobs.api", prefix: PATH, seed: ctx.installation })
     .use(session(ctx))
-    .post(
-      "",
-      async ({ actor, body, request }) => {
-        const { kind: _kind, ...train } = body;
-        return jobView(await createTrainJob(ctx, actor, train, marksOf(actor, request, PATH, body)));
+    .post("", ({ actor, body, request }) => createJobRoute(ctx, actor, body, request), {
+      body: CreateTrainJob,
+      detail: {
+        tags,
+        summary: "Create a training job",
+        description:
+          "Every hyperparameter may be left out or `auto`. Create evaluations with /v1/evaluations and endpoints with /v1/deployments.",
+        responses: job,
       },
-      {
-        body: CreateTrainJob,
-        detail: {
-          tags,
-          summary: "Create a training job",
-          description:
-            "Every number may be left out or `auto`. Evaluations and endpoints are made at /v1/evaluations and /v1/deployments.",
-        },
-      },
-    )
-    .post("/plan", async ({ actor, body }) => planView(await planTrainJob(ctx, actor, body)), {
+    })
+    .post("/plan", ({ actor, body }) => planRoute(ctx, actor, body), {
       body: TrainRequest,
       detail: {
         tags,
-        summary: "What a training job would do and take; starts nothing",
+        summary: "Plan a training job without starting it",
         description:
-          "Resolved numbers with the reason of each, steps and tokens; memory by its parts in MiB, corrected by finished runs; every machine providers offer, with whether it fits, time and cost at least and at most; rows that will be cut; and as `suggestion.change` the fields that would make it fit, when it fits no machine.",
+          "Resolved settings with the reason for each, steps and tokens; memory by parts in MiB, corrected by finished runs; all machines that providers offer, with fit, time and cost ranges; the number of truncated rows; and, when no machine fits, `suggestion.change` with the fields that would make it fit.",
+        responses: answers(PlanView),
       },
     })
-    .get(
-      "",
-      async ({ actor, query }) => {
-        const page = pageOf(await listJobs(ctx, actor, query), query.limit);
-        return { ...page, data: page.data.map(jobView) };
+    .get("", ({ actor, query }) => listJobsRoute(ctx, actor, query), {
+      query: ListJobs,
+      detail: {
+        tags,
+        summary: "List jobs, newest first; filter by kind, state or text",
+        responses: answers(listOf(JobView)),
       },
-      { query: ListJobs, detail: { tags, summary: "List jobs, newest first; by kind, states or text" } },
-    )
-    .get(
-      "/:id",
-      async ({ actor, params }) => {
-        const row = await getJob(ctx, actor, params.id);
-        const usage = await usageOfJob(ctx, actor, row.id);
-        const queue = await queueFacts(ctx, actor, row);
-        return {
-          ...jobView(row),
-          waiting_for: waitingView(queue?.waiting ?? null),
-          predicted_start: queue && startView(queue.start),
-          position: queue?.position ?? null,
-          reproduction: await reproductionOf(ctx, actor, row),
-          usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
-        };
-      },
-      { params: Id, detail: { tags, summary: "Retrieve a job with its frozen spec and progress" } },
-    )
-    .get(
-      "/:id/attempts",
-      async ({ actor, params }) => {
-        const rows = await listAttempts(ctx, actor, params.id);
-        return { object: "list" as const, data: rows.map(attemptView), has_more: false };
-      },
-      { params: Id, detail: { tags, summary: "Attempts of a job, oldest first" } },
-    )
-    .get(
-      "/:id/checkpoints",
-      async ({ actor, params, query }) => {
-        await getJob(ctx, actor, params.id);
-        const rows = await listCheckpoints(ctx, params.id, { after: query.after, limit: query.limit + 1 });
-        const page = pageOf(rows, query.limit);
-        return { ...page, data: page.data.map(checkpointView) };
-      },
-      { params: Id, query: CheckpointsPage, detail: { tags, summary: "Checkpoints of a job, newest first" } },
-    )
-    .delete(
-      "/:id/checkpoints",
-      async ({ actor, params }) => {
-        const { checkpoints, bytes, kept } = await clearRun(ctx, actor, params.id);
-        return { object: "job.cleared" as const, id: params.id, checkpoints, bytes, kept };
-      },
-      {
-        params: Id,
-        detail: {
-          tags,
-          summary: "Delete the files of an ended training job that nothing uses",
-          description:
-            "Its checkpoints, the files of its model once that is deleted, and exports of either. What a model, an endpoint or a job that has not ended uses stays, and is named in `kept`. Curves and log stay. `bytes` is what was freed.",
-        },
-      },
-    )
-    .get(
-      "/:id/output",
-      async ({ actor, params }) => ({
-        object: "job.output" as const,
-        lines: await processOutput(ctx, actor, params.id),
-      }),
-      { params: Id, detail: { tags, summary: "Last lines the job's process printed, as its provider keeps them" } },
-    )
-    .post("/:id/rerun", async ({ actor, params, body }) => jobView(await rerunJob(ctx, actor, params.id, body ?? {})), {
+    })
+    .get("/:id", ({ actor, params }) => retrieveJobRoute(ctx, actor, params.id), {
       params: Id,
-      body: v.optional(v.nullable(TrainOverrides)),
-      detail: { tags, summary: "Run a training job again, with changes; null sets a field back to auto" },
+      detail: { tags, summary: "Retrieve a job with its frozen spec and progress", responses: answers(JobDetails) },
     })
-    .post("/:id/reproduce", async ({ actor, params }) => jobView(await reproduceJob(ctx, actor, params.id)), {
+    .get("/:id/attempts", ({ actor, params }) => listAttemptsRoute(ctx, actor, params.id), {
+      params: Id,
+      detail: { tags, summary: "List attempts of a job, oldest first", responses: answers(AttemptList) },
+    })
+    .get("/:id/checkpoints", ({ actor, params, query }) => listCheckpointsRoute(ctx, actor, params.id, query), {
+      params: Id,
+      query: CheckpointsPage,
+      detail: { tags, summary: "List checkpoints of a job, newest first", responses: answers(listOf(CheckpointView)) },
+    })
+    .delete("/:id/checkpoints", ({ actor, params }) => clearRoute(ctx, actor, params.id), {
       params: Id,
       detail: {
         tags,
-        summary: "Run the frozen spec of a training job once more",
+        summary: "Delete unused files of an ended training job",
         description:
-          "Same data, base model, numbers and seed; refused when any of them is gone. The new job's `reproduction` says step by step whether the losses are the same.",
+          "Deletes checkpoints, the files of a deleted model, and exports of either. Files in use by a model, an endpoint or an open job are kept and listed in `kept`. Metrics and log are kept. `bytes` is the freed space.",
+        responses: answers(ClearedView),
       },
     })
-    .use(act("cancel", "Cancel a job", cancelJob))
-    .use(act("pause", "Pause a job after a checkpoint", pauseJob))
-    .use(act("resume", "Resume a paused job", resumeJob))
-    .use(act("checkpoint", "Save a checkpoint now and go on", checkpointNow));
-};
+    .get("/:id/output", ({ actor, params }) => outputRoute(ctx, actor, params.id), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Last lines of output of the job's process, as its provider keeps them",
+        responses: answers(OutputView),
+      },
+    })
+    .post("/:id/rerun", ({ actor, params, body }) => rerunRoute(ctx, actor, params.id, body ?? null), {
+      params: Id,
+      body: v.optional(v.nullable(TrainOverrides)),
+      detail: {
+        tags,
+        summary: "Run a training job again, with changes; null resets a field to auto",
+        responses: job,
+      },
+    })
+    .post("/:id/reproduce", ({ actor, params }) => actionRoute(ctx, actor, params.id, reproduceJob), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Run the frozen spec of a training job again",
+        description:
+          "With the same data, base model, hyperparameters and seed; refused when one of them no longer exists. `reproduction` of the new job reports whether the losses are the same at every step.",
+        responses: job,
+      },
+    })
+    .post("/:id/cancel", ({ actor, params }) => actionRoute(ctx, actor, params.id, cancelJob), {
+      params: Id,
+      detail: { tags, summary: "Cancel a job", responses: job },
+    })
+    .post("/:id/pause", ({ actor, params }) => actionRoute(ctx, actor, params.id, pauseJob), {
+      params: Id,
+      detail: { tags, summary: "Pause a job after a checkpoint", responses: job },
+    })
+    .post("/:id/resume", ({ actor, params }) => actionRoute(ctx, actor, params.id, resumeJob), {
+      params: Id,
+      detail: { tags, summary: "Resume a paused job", responses: job },
+    })
+    .post("/:id/checkpoint", ({ actor, params }) => actionRoute(ctx, actor, params.id, checkpointNow), {
+      params: Id,
+      detail: { tags, summary: "Save a checkpoint now and continue", responses: job },
+    });

@@ -1,27 +1,27 @@
 /**
- * OpenAI's `reinforcement` method: its grader and hyperparameters as settings of GRPO, and back. What cannot be honored
- * is refused by name.
+ * OpenAI's `reinforcement` method: translates its grader and hyperparameters to GRPO settings and back. Unsupported
+ * settings are refused by name.
  */
 import type { TrainSpec } from "../contract/spec.ts";
 import { AppError } from "../errors.ts";
 import type { TrainRequest } from "../training/plan/request.ts";
 
-/** Answers a prompt gets at a `compute_multiplier` of 1. */
+/** Generations per prompt for a `compute_multiplier` of 1. */
 const GENERATIONS = 8;
-const MOST = 64;
+const MAX_GENERATIONS = 64;
 
-/** OpenAI's hyperparameters that are ours by another name. */
+/** OpenAI's hyperparameters with another name here. */
 const RENAMED = { eval_interval: "eval_every", compute_multiplier: "num_generations" } as const;
-/** Those that are only taken where they change nothing, and why. */
+/** Hyperparameters with a fixed value, and the reason. */
 const FIXED: Record<string, { values: readonly unknown[]; reason: string }> = {
-  eval_samples: { values: ["auto", 1], reason: "hold-out prompts are answered once each, by the likeliest words" },
-  reasoning_effort: { values: ["default"], reason: "open models have no such setting" },
+  eval_samples: { values: ["auto", 1], reason: "each validation prompt gets one completion, decoded greedily" },
+  reasoning_effort: { values: ["default"], reason: "open models do not have this setting" },
 };
 
 const invalid = (param: string, reason: string) => new AppError("invalid", "invalid_value", reason, { param });
 
 /**
- * The training request's part of `method.reinforcement`, and what its fields are called there.
+ * Translates `method.reinforcement`; `names` maps fields back to their names in OpenAI's request.
  * @throws AppError naming the field
  */
 export function fromReinforcement(
@@ -30,11 +30,11 @@ export function fromReinforcement(
   place: string,
 ): { request: Record<string, unknown>; names: Record<string, string> } {
   if (grader === undefined || grader === null)
-    throw invalid("method.reinforcement.grader", "The method 'reinforcement' needs a grader that rewards answers.");
+    throw invalid("method.reinforcement.grader", "The method 'reinforcement' needs a grader that rewards completions.");
   if (response_format !== undefined && response_format !== null)
     throw invalid(
       "method.reinforcement.response_format",
-      "Answers are not forced into a format while training: leave 'response_format' out, and have the grader reward it.",
+      "Training does not constrain the format of completions. Leave 'response_format' out, and let the grader reward the format.",
     );
   const names: Record<string, string> = { grader: "method.reinforcement.grader" };
   const request: Record<string, unknown> = { grader };
@@ -47,20 +47,20 @@ export function fromReinforcement(
   if (numbers.eval_interval !== undefined) request.eval_every = numbers.eval_interval;
   const multiplier = numbers.compute_multiplier;
   if (multiplier !== undefined && multiplier !== null && multiplier !== "auto") {
-    if (typeof multiplier !== "number" || !(multiplier > 0) || multiplier > MOST / GENERATIONS)
+    if (typeof multiplier !== "number" || !(multiplier > 0) || multiplier > MAX_GENERATIONS / GENERATIONS)
       throw invalid(
         `${place}.compute_multiplier`,
-        `'compute_multiplier' is a number above 0 and at most ${MOST / GENERATIONS}: it multiplies the ${GENERATIONS} answers a prompt gets.`,
+        `'compute_multiplier' must be a number above 0 and at most ${MAX_GENERATIONS / GENERATIONS}. It multiplies the ${GENERATIONS} generations per prompt.`,
       );
     request.num_generations = Math.max(2, Math.round(GENERATIONS * multiplier));
   }
   return { request, names };
 }
 
-/** OpenAI's object for a run of GRPO; `common` are the hyperparameters all methods have. */
+/** OpenAI's method object for GRPO. `common`: the hyperparameters of all methods. */
 export function reinforcementView(spec: TrainSpec, request: Partial<TrainRequest>, common: Record<string, unknown>) {
   const { method } = spec;
-  if (method.type !== "grpo") throw new Error("not a run of GRPO");
+  if (method.type !== "grpo") throw new Error("not a GRPO run");
   const multiplier = method.num_generations / GENERATIONS;
   const { beta, ...hyperparameters } = common;
   return {

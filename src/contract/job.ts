@@ -1,4 +1,6 @@
-/** States of jobs, their stored progress and result, and the names of a trainer's phases. */
+/**
+ * Jobs of any kind: states, stored progress and result, and the names of a trainer's phases.
+ */
 import type { EvaluateResult } from "./spec.ts";
 import type { TrainResult } from "./trainer.ts";
 
@@ -16,19 +18,21 @@ export const JOB_STATES = [
 ] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
-/** Final states. The transition table in jobs/state.ts is tested against this list. */
+/** Final states. The state table in jobs/state.ts is tested against this list. */
 export const FINAL_STATES = ["succeeded", "failed", "cancelled"] as const satisfies readonly JobState[];
 export type FinalState = (typeof FINAL_STATES)[number];
 
-/** True for final states. Accepts any text, for clients of the API. */
+/** True for final states. Accepts any text, so that clients of the API can use it. */
 export function isFinal(state: string): state is FinalState {
   return FINAL_STATES.some((final) => final === state);
 }
 
-/** States of jobs that have not ended, in their usual order. */
+/** States of jobs that have not ended, in order. */
 export const OPEN_STATES: readonly Exclude<JobState, FinalState>[] = JOB_STATES.filter((state) => !isFinal(state));
 
-/** The memory dry run on the longest rows: their number, their length in tokens, and the peak memory in MiB. */
+/**
+ * Result of the memory dry run with the longest rows: their number, length in tokens, and peak memory in MiB.
+ */
 export interface Canary {
   rows: number;
   length: number;
@@ -38,7 +42,7 @@ export interface Canary {
   peak_gpu_reserved_mb?: number;
 }
 
-/** The last progress of a job, as stored in `job.progress`. */
+/** The latest progress of a job, as stored in `job.progress`. */
 export interface Progress {
   step?: number;
   total_steps?: number;
@@ -47,25 +51,25 @@ export interface Progress {
   eta_s?: number | null;
   phase?: string;
   tokens_seen?: number;
-  /** Tokens seen when the current attempt began; the rest is on its usage line. */
+  /** Tokens seen before the current attempt; its usage line has the rest. */
   tokens_before?: number;
   tokens_per_second?: number;
   loss?: number;
   eval_loss?: number;
-  /** Why a queued job is not running yet, for people. */
+  /** Why a queued job is not running yet, for users. */
   waiting?: string;
   /** Address and models of a serve job. */
   address?: string;
   models?: string[];
-  /** The trainer's own plan event. */
+  /** The trainer's plan event. */
   plan?: Record<string, number>;
-  /** The memory dry run before the first step of the last attempt. */
+  /** The memory dry run of the last attempt. */
   canary?: Canary;
-  /** Whether the first batch of the last attempt matches the stored rows, or `why` it was not compared. */
+  /** Verification of the last attempt's first batch against the stored rows; `why` it was not compared. */
   first_batch?: { state: "told" } | { state: "same"; rows: number } | { state: "not_compared"; why: string };
 }
 
-/** How an export compares with its model, as measured by the trainer; see docs/user-guide.md. */
+/** Comparison of an export with its model, measured by the trainer; see docs/user-guide.md. */
 export interface Fidelity {
   prompts: number;
   positions: number;
@@ -79,32 +83,32 @@ export interface Fidelity {
   template_same: boolean;
 }
 
-/** Result of a job as stored in `job.result`; which fields it has depends on the kind of the job. */
+/** Result of a job as stored in `job.result`; its fields depend on the kind of job. */
 export interface JobResult extends Partial<TrainResult>, Partial<EvaluateResult> {
-  /** Of an export. */
+  /** For exports. */
   fidelity?: Fidelity;
-  /** Ids of files with the metrics of a training, written on demand. */
+  /** Ids of files with the metrics of a training. */
   result_files?: string[];
 }
 
-/** True for the result of an evaluation with both sides. */
+/** True for the result of an evaluation. */
 export function isEvaluateResult(result: JobResult | null | undefined): result is JobResult & EvaluateResult {
   return typeof result?.base === "object" && result.base !== null && "tuned" in result;
 }
 
-interface PhaseWords {
-  /** In the job's list of events. */
+interface PhaseNames {
+  /** In the job's events. */
   event: string;
-  /** On the job's page, when it differs. */
+  /** On the job's page, if different. */
   page?: string;
-  /** In the terminal of `quickstart`; absent for phases that quickstart does not reach. */
+  /** In the terminal of `quickstart`; absent for phases that a quickstart run does not have. */
   terminal?: string;
 }
 
-const PHASES: Record<string, PhaseWords> = {
+const PHASES: Record<string, PhaseNames> = {
   starting: { event: "Starting the trainer", terminal: "Starting the trainer" },
   downloading: { event: "Downloading", terminal: "Downloading" },
-  loading_data: { event: "Loading the data", terminal: "Reading the rows" },
+  loading_data: { event: "Loading the data", terminal: "Loading the data" },
   loading_model: { event: "Loading the model", terminal: "Loading the model" },
   canary: { event: "Memory test (longest batches)", terminal: "Memory test (longest batches)" },
   training: { event: "Training", terminal: "First step" },
@@ -113,14 +117,14 @@ const PHASES: Record<string, PhaseWords> = {
   saving: { event: "Saving a checkpoint", terminal: "Saving a checkpoint" },
   uploading: { event: "Uploading files", terminal: "Storing the checkpoint" },
   serving: { event: "Serving" },
-  asking: { event: "Generating samples with the trained model" },
+  asking: { event: "Generating samples" },
   merging: { event: "Merging the adapter into the base model" },
   writing: { event: "Writing the files" },
-  comparing: { event: "Reading the files back and comparing them" },
+  comparing: { event: "Loading the files and comparing the export" },
 };
 
-/** The name of a trainer's phase at a place; null for phases without a name there. */
-export function phaseWords(phase: string | null | undefined, place: keyof PhaseWords): string | null {
+/** The name of a trainer's phase in a place; null for phases without a name there. */
+export function phaseWords(phase: string | null | undefined, place: keyof PhaseNames): string | null {
   const words = phase && Object.hasOwn(PHASES, phase) ? PHASES[phase] : undefined;
   return (place === "page" ? (words?.page ?? words?.event) : words?.[place]) ?? null;
 }

@@ -1,6 +1,6 @@
 /**
- * The frozen job spec: the only input of trainer, evaluation, deployment and "reproduce". Written once, when a job is
- * created.
+ * The frozen job spec: written once when a job is created, and the only input of trainer, evaluation, deployment and
+ * "reproduce".
  */
 
 export const SPEC_VERSION = 1;
@@ -35,15 +35,14 @@ export interface DatasetRef {
 
 /**
  * What one row of a dataset is. `chat`: a conversation with answers. `preference`: a prompt with a chosen and a
- * rejected answer. `unpaired`: a conversation whose last answer is labeled good or bad. `text`: plain text. `prompt`: a
- * conversation to answer, with the fields that graders use.
+ * rejected answer. `unpaired`: a conversation whose last answer has a label, good or bad. `text`: plain text.
+ * `prompt`: a conversation to be answered, with the fields that graders name.
  */
 export type RowType = "chat" | "preference" | "unpaired" | "text" | "prompt";
 
 /**
- * LoRA settings; alpha is the scaling numerator (scale = alpha / r, with `rslora` alpha / sqrt(r)). `layers` null means
- * all, n means only the top n layers. `dora` learns direction and magnitude of the weights separately. Both flags
- * default to false.
+ * LoRA settings. The scale is alpha / r, with `rslora` alpha / sqrt(r). `layers`: null = all, n = only the top n.
+ * `dora` learns direction and magnitude of the weights separately. `rslora` and `dora` are false when absent.
  */
 export interface LoraSettings {
   type: "lora";
@@ -56,69 +55,69 @@ export interface LoraSettings {
   dora?: boolean;
 }
 
-/** Full fine-tuning: every weight is trained, and the result is a full model of the base's size. */
+/** Full fine-tuning: every weight is trained, and the result is a full model of the base model's size. */
 export interface FullSettings {
   type: "full";
 }
 export type AdapterSettings = LoraSettings | FullSettings;
 
-/** Fields of every method. Absent `quantization` = none. */
+/** Settings of all methods. `quantization`: absent = none. */
 interface AnyMethod {
   adapter: AdapterSettings;
   quantization?: Quantization;
 }
 
-/** Quantization of the frozen base: none (as `precision` says), 4 bits (NF4) or 8 bits (LLM.int8()). */
+/** Quantization of the frozen base model: none (weights in `precision`), 4 bits (NF4) or 8 bits (LLM.int8()). */
 export type Quantization = "none" | "nf4" | "int8";
 
-/** Names and meanings are those of TRL's DPOConfig. */
+/** As defined by TRL's DPOConfig. */
 export const DPO_LOSSES = [
   ...(["sigmoid", "hinge", "ipo", "robust", "exo_pair"] as const),
   ...(["nca_pair", "sppo_hard", "apo_zero", "apo_down", "discopop"] as const),
 ] as const;
 
-/**
- * How GRPO's loss is normalized over answers of different lengths; names and meanings are those of TRL's GRPOConfig.
- */
+/** How GRPO's loss is aggregated over completions of different lengths, as defined by TRL's GRPOConfig. */
 export const GRPO_LOSSES = ["grpo", "dr_grpo", "bnpo", "dapo"] as const;
 
-/** The grader that rewards answers, in OpenAI's format (docs/graders.md), checked when the job was created. */
+/**
+ * The grader that rewards completions, as in OpenAI's API (docs/graders.md); validated when the job was created.
+ */
 export type FrozenGrader = { type: string; name: string } & Record<string, unknown>;
 
-/** The learning rate schedule after the warm-up; names and meanings are those of transformers. */
+/** Learning rate schedule after the warm-up, as defined by transformers. */
 export const SCHEDULERS = [
   ...(["linear", "cosine", "constant"] as const),
   ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
 ] as const;
 
-/** The training methods, one entry per method. */
+/** The training method, one entry per method. */
 export type MethodSettings = AnyMethod &
   (
     | {
         /** Supervised fine-tuning on chat rows. */
         type: "sft";
-        /** `completion`: loss on assistant turns with weight 1 only; `all`: on every token. */
+        /** `completion`: loss only on assistant turns with weight 1. `all`: loss on all tokens. */
         loss_on: "completion" | "all";
       }
-    /** Continued pre-training on text rows: loss on every token. */
+    /** Continued pre-training on text rows, with loss on all tokens. */
     | { type: "pretrain" }
     /**
-     * Direct preference optimization on preference rows. `beta`: weight of the KL penalty against the initial model.
+     * Direct preference optimization on preference rows. `beta`: strength of the constraint to the reference model.
      */
     | { type: "dpo"; loss: (typeof DPO_LOSSES)[number]; beta: number; label_smoothing: number }
-    /** Odds-ratio preference optimization: no reference model. `beta` weighs the odds-ratio term. */
+    /** Odds-ratio preference optimization, without a reference model. `beta`: weight of the odds-ratio term. */
     | { type: "orpo"; beta: number }
-    /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and of bad answers. */
+    /** Kahneman-Tversky optimization on unpaired rows. The weights scale the losses of good and bad answers. */
     | { type: "kto"; beta: number; desirable_weight: number; undesirable_weight: number }
     /**
-     * A reward model from preference rows: the result scores answers and cannot chat. `center` keeps the mean reward
-     * near zero.
+     * A reward model from preference rows: the result scores answers and cannot chat. `center`: strength of centering
+     * the mean reward at zero.
      */
     | { type: "reward"; center: number }
     /**
-     * Group-relative policy optimization on prompt rows: the model answers each prompt `num_generations` times at
-     * `temperature`, each answer at most `max_completion_length` tokens long, and learns from answers with
-     * above-average reward. `beta`: weight of the KL penalty against the initial model.
+     * Group-relative policy optimization on prompt rows: the model generates `num_generations` completions per prompt
+     * at `temperature`, with at most `max_completion_length` tokens each, and learns from those that the grader rewards
+     * above the others. `beta`: strength of the constraint to the reference model.
      */
     | {
         type: "grpo";
@@ -132,15 +131,15 @@ export type MethodSettings = AnyMethod &
   );
 export type MethodName = MethodSettings["type"];
 
-/** The attention implementation; names are those of transformers. */
+/** Attention implementations, as named by transformers. */
 export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;
 
-/** Every number the trainer uses, all resolved: nothing is `auto` here. */
+/** All hyperparameters of the trainer, resolved; none is `auto`. */
 export interface Hyperparameters {
   n_epochs: number;
-  /** Maximum number of steps; null = by epochs. */
+  /** Stops at this step even if epochs are left; null = by epochs. */
   max_steps: number | null;
-  /** Rows of one optimizer step (per_device x accumulation x processes). */
+  /** Rows per optimizer step (per_device x accumulation x processes). */
   batch_size: number;
   per_device_batch_size: number;
   gradient_accumulation: number;
@@ -150,35 +149,37 @@ export interface Hyperparameters {
   weight_decay: number;
   max_grad_norm: number;
   /**
-   * Maximum row length in tokens; longer rows are truncated at the end. With GRPO prompt and answer together; longer
-   * prompts are skipped.
+   * Max sequence length in tokens; longer rows are truncated at the end. For GRPO, prompt and completion together;
+   * longer prompts are skipped.
    */
   max_length: number;
   seed: number;
   precision: "float32" | "bfloat16";
   gradient_checkpointing: boolean;
-  /** NEFTune: strength of the noise on the embeddings while training; absent = none. */
+  /** NEFTune: strength of the noise on embeddings during training; absent = none. */
   neftune_alpha?: number;
-  /** Packing: rows are concatenated up to `max_length`, each attending only to itself; absent = false. */
+  /** Several rows share a sequence of `max_length`, without attention between them; absent = false. */
   packing?: boolean;
-  /** Padding-free: the rows of a batch form one sequence, each attending only to itself; absent = false. */
+  /**
+   * The rows of a batch are computed as one sequence instead of padded, without attention between them; absent = false.
+   */
   padding_free?: boolean;
-  /** Early stopping: evaluations in a row without a better eval loss; absent = never. */
+  /** Ends the run after this number of consecutive evaluations without a better eval loss; absent = never. */
   early_stopping?: number;
-  /** The result is the checkpoint with the best eval loss (GRPO: reward) instead of the last one; absent = false. */
+  /** Load best checkpoint at end: the one with the best eval loss (GRPO: reward), not the last; absent = false. */
   keep_best?: boolean;
   /** Absent = sdpa. */
   attention?: (typeof ATTENTIONS)[number];
-  /** Liger's kernels in the model's layers; absent = false. */
+  /** Uses Liger kernels in the model's layers; absent = false. */
   liger_kernel?: boolean;
-  /** The model's layers are compiled by torch; absent = false. */
+  /** Compiles the model's layers with torch.compile; absent = false. */
   torch_compile?: boolean;
 }
 
 /**
- * Number of processes and what they shard. `ddp`: nothing, each has the full model. `fsdp`, `zero3`: weights, gradients
- * and optimizer. `zero2`: gradients and optimizer. `single` is one process. Each has a GPU, or CPU cores (ddp) when
- * `need.gpus` is 0.
+ * Number of processes and parallelism strategy. `single`: one process. `ddp`: a full model per process. `fsdp` and
+ * `zero3`: sharded weights, gradients and optimizer. `zero2`: sharded gradients and optimizer. Each process has a GPU,
+ * or runs on CPUs (ddp) when `need.gpus` is 0.
  */
 export interface ParallelPlan {
   processes: number;
@@ -192,16 +193,16 @@ export interface Schedule {
   eval_every: number;
   save_every: number;
   keep_checkpoints: number;
-  /** Validation rows answered at each checkpoint. */
+  /** Validation rows to generate samples for at each checkpoint. */
   sample_rows: number;
-  /** Validation rows used for eval/loss during training. */
+  /** Validation rows for eval/loss during training. */
   eval_rows: number;
   sample_max_tokens: number;
 }
 
 /**
- * The software of the job: hash of the trainer's sources, name of its package set, and the image id for container
- * providers (absent = none was installed).
+ * The trainer of a job: hash of its sources, name of its package set, and image id for container providers (absent =
+ * no image was installed).
  */
 export interface TrainerRef {
   version: string;
@@ -216,11 +217,14 @@ export interface Need {
   cpus: number;
   memory_mb: number;
   disk_mb: number;
-  /** Ceiling in USD per hour; null = no ceiling. */
+  /** Maximum price in USD per hour; null = no limit. */
   max_price_per_hour: number | null;
-  /** Only this provider, when the user named one. */
+  /** The provider that the user selected; null = any. */
   provider: string | null;
-  /** Memory by the formula alone; the requested memory is corrected by previous runs and has a margin. */
+  /**
+   * Memory on the computing device by the formula alone; the other fields include the correction by earlier runs and a
+   * margin.
+   */
   formula_mb?: number;
 }
 
@@ -246,12 +250,12 @@ export interface TrainSpec {
   start?: { model: string; checkpoint_id: string; artifact_id: string };
   hyperparameters: Hyperparameters;
   schedule: Schedule;
-  /** Absent in older specs: one process. */
+  /** Absent in old specs: one process. */
   parallel?: ParallelPlan;
   suffix: string | null;
-  /** Model id of the result, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
+  /** Id of the resulting model, e.g. `ft:smollm2-135m-instruct:acme:bank:8hk2p0`. */
   output_model: string;
-  /** Evaluate base and fine-tuned model on validation rows when training ends. */
+  /** Whether base and fine-tuned model are evaluated on the validation rows after training. */
   evaluate_after: boolean;
   trainer: TrainerRef;
   need: Need;
@@ -262,7 +266,7 @@ export interface EvaluateSpec {
   version: typeof SPEC_VERSION;
   kind: "evaluate";
   base_model: BaseModelRef;
-  /** The fine-tuned model; null = only the base model. */
+  /** The fine-tuned model; null = the base model only. */
   tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
   dataset: DatasetRef;
   split: "holdout" | "train" | "validation";
@@ -270,7 +274,7 @@ export interface EvaluateSpec {
   max_new_tokens: number;
   batch_size: number;
   precision: "float32" | "bfloat16";
-  /** The quantization of the base in training; absent = none. */
+  /** Quantization of the base model, as in training; absent = none. */
   quantization?: Quantization;
   seed: number;
   trainer: TrainerRef;
@@ -282,21 +286,20 @@ export interface ServeSpec {
   version: typeof SPEC_VERSION;
   kind: "serve";
   base_model: BaseModelRef;
-  /** Adapters by the name a request uses; `input` names the entry in `inputs`. */
+  /** Adapters by their name in requests; `input` is the entry in `inputs`. */
   adapters: { name: string; artifact_id: string; input: string }[];
-  /** A full model, served in place of the base; there are no adapters then. */
+  /** A full fine-tuned model that is served instead of the base model; then there are no adapters. */
   whole?: { name: string; artifact_id: string; input: string };
   max_new_tokens: number;
   precision: "float32" | "bfloat16";
-  /** Share of each GPU's memory that the engine may use; default 0.9. */
+  /** Share of each GPU's memory for the engine; absent = 0.9. */
   gpu_memory_fraction?: number;
   trainer: TrainerRef;
   need: Need;
   limits: Limits;
 }
 
-/** An export of a fine-tuned model, which must answer like the trained model. */
-/** Formats of exports; the k-quants are written by llama.cpp's own tool. */
+/** Export formats; the k-quants are written by llama.cpp's own tool. */
 export const EXPORT_FORMATS = [
   "safetensors",
   "gguf-f16",
@@ -305,17 +308,18 @@ export const EXPORT_FORMATS = [
   "gguf-q5_k_m",
   "gguf-q4_k_m",
 ] as const;
+/** An export of a fine-tuned model, which must answer like the trained model. */
 export interface ExportSpec {
   version: typeof SPEC_VERSION;
   kind: "export";
   base_model: BaseModelRef;
   tuned: { model: string; checkpoint_id: string; artifact_id: string };
   format: (typeof EXPORT_FORMATS)[number];
-  /** The dataset whose validation rows are compared; null = general questions. */
+  /** Dataset whose validation rows are used for the comparison; null = general questions. */
   dataset: DatasetRef | null;
-  /** Maximum number of rows. */
+  /** Maximum number of rows to compare. */
   prompts: number;
-  /** Limits for publishing: KL in nats per token, and a share of positions. */
+  /** An export beyond these limits is rejected: nats per token, and share of positions. */
   limits_of_fidelity: { kl_mean: number; top1_same: number };
   precision: "float32" | "bfloat16";
   trainer: TrainerRef;
@@ -326,7 +330,7 @@ export interface ExportSpec {
 export type JobSpec = TrainSpec | EvaluateSpec | ServeSpec | ExportSpec;
 export type JobKind = "train" | "evaluate" | "serve" | "export";
 
-/** One side of an evaluation: means with 95% confidence intervals. Losses in nats per token. */
+/** Scores of one model in an evaluation: means with 95% confidence intervals. Losses in nats per token. */
 export interface SideScore {
   rows: number;
   tokens: number;
@@ -334,9 +338,7 @@ export interface SideScore {
   perplexity: number;
   token_accuracy: { mean: number; low: number; high: number };
   exact_match: { mean: number; low: number; high: number; count: number };
-  /**
-   * Share of preference rows whose chosen answer is likelier per token than the rejected one; absent for other rows.
-   */
+  /** Share of preference pairs whose chosen answer is more likely per token; absent for other rows. */
   preference?: { mean: number; low: number; high: number };
 }
 

@@ -1,6 +1,5 @@
 /**
- * Which options of a training can be combined: the rules of the trainer's support.json, one table for form, API and
- * trainer.
+ * Which training options can be combined: the rules in the trainer's support.json, one table for form, API and trainer.
  */
 import table from "../../trainer/finetune_trainer/spec/support.json" with { type: "json" };
 import type { MethodName, RowType, TrainSpec } from "./spec.ts";
@@ -8,8 +7,8 @@ import type { MethodName, RowType, TrainSpec } from "./spec.ts";
 export type Facts = Record<string, string | boolean>;
 
 /**
- * A rule refuses a training whose facts match one of the listed values for every name. `param`: the request field to
- * change.
+ * A rule refuses a training whose facts match `when`: one of the listed values for every name. `param`: the request
+ * field to change.
  */
 export interface Rule {
   when: Record<string, readonly (string | boolean)[]>;
@@ -21,20 +20,20 @@ export interface Rule {
 export const OPTIONS: Record<string, readonly (string | boolean)[]> = table.options;
 export const RULES = table.rules as unknown as readonly Rule[];
 
-/** The default method of each row type. */
+/** The default method for each row type. */
 export const METHOD_FOR = table.method_for as Record<RowType, MethodName>;
 
-/** Whether a method can train on a row type, whatever its options. */
+/** Whether a method supports a row type, whatever its options. */
 export const fits = (method: string, rows: RowType): boolean => refusal({ method, rows }) === null;
 
-/** Request fields that only some methods have, and those methods. */
+/** Request fields that apply only to some methods, and those methods. */
 export const OWN_FIELDS: Record<string, readonly string[]> = table.fields;
 
-/** Whether a method has a request field; `auto` may become any method. */
+/** Whether a request field applies to a method; `auto` may become any method. */
 export const knows = (method: string, field: string): boolean =>
   method === "auto" || (OWN_FIELDS[field]?.includes(method) ?? true);
 
-/** The facts of a spec for the rules; options of other methods are absent. */
+/** The spec as facts for the rules; options of other methods are absent. */
 export function factsOf(spec: TrainSpec): Facts {
   const { method, hyperparameters: h } = spec;
   const lora = method.adapter.type === "lora" ? method.adapter : null;
@@ -75,7 +74,7 @@ export function factsOf(spec: TrainSpec): Facts {
 
 /** The first rule that refuses a training with these facts, or null. */
 export function refusal(facts: Facts): Rule | null {
-  const holds = ([key, values]: [string, readonly (string | boolean)[]]) =>
+  const matches = ([key, values]: [string, readonly (string | boolean)[]]) =>
     facts[key] !== undefined && values.includes(facts[key]);
-  return RULES.find((rule) => Object.entries(rule.when).every(holds)) ?? null;
+  return RULES.find((rule) => Object.entries(rule.when).every(matches)) ?? null;
 }

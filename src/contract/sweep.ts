@@ -1,7 +1,7 @@
-/** The request and results of a sweep, as stored, sent and shown. */
+/** The request of a sweep and its decisions, as stored, sent and shown. */
 
 export type TrialValue = string | number | boolean;
-/** Fields of a training request with the values of one trial. */
+/** Values of one trial, by field of the training request. */
 export type TrialValues = Record<string, TrialValue>;
 
 /** Numbers from `min` to `max`; a grid uses `points` of them. */
@@ -11,7 +11,7 @@ export interface ValueRange {
   scale: "linear" | "log";
   points: number;
 }
-/** The values to try, by field of a training request. */
+/** Values to try, by field of the training request. */
 export type Space = Record<string, TrialValue[] | ValueRange>;
 
 export type Strategy =
@@ -21,23 +21,23 @@ export type Strategy =
 
 export interface SweepRequest {
   name: string;
-  /** The training request that every trial changes. */
+  /** The training request that every trial is based on. */
   training: Record<string, unknown>;
   space: Space;
   strategy: Strategy;
-  /** A metric of the trainings, such as `eval/loss`. */
+  /** Metric of the training runs to optimize, such as `eval/loss`. */
   metric: string;
   direction: "min" | "max";
-  /** Concurrent trials, queued or running. */
+  /** Maximum number of trials queued or running at the same time. */
   parallel: number;
 }
 
-/** The result of a trial at a rung, and the decision. Times in milliseconds. */
+/** The decision about a trial at a rung. Times in milliseconds. */
 export interface Decision {
   rung: number;
   step: number;
   value: number;
-  /** Its rank among the trials that had reached the rung, 1 = best, and their number. */
+  /** Rank among the trials that had reached the rung, 1 = best, and their number. */
   rank: number;
   of: number;
   kept: boolean;

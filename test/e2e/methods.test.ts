@@ -103,7 +103,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     expect(first).toBeCloseTo(Math.LN2, 2); // model and reference are identical at the start
     expect(last).toBeLessThan(0.4);
     expect((await metrics("train/reward_margin")).at(-1)).toBeGreaterThan(0.5);
-    const [, before, after] = /preferred\D*(\d+)% before, after (\d+)%/i.exec(await outcome()) ?? [];
+    const [, before, after] = /Preference accuracy(\d+)% before, after (\d+)%/.exec(await outcome()) ?? [];
     expect(Number(after)).toBe(100);
     expect(Number(before)).toBeLessThanOrEqual(100);
   }, 900_000);

@@ -1,6 +1,6 @@
 /**
- * Golden files: what is sent to the engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden` writes
- * them anew.
+ * Golden files: the request to the container engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden`
+ * rewrites them.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -97,7 +97,7 @@ describe("which cards a job gets", () => {
     const chosen = choose(gpus, { gpus: wanted, gpu_memory_mb: memory });
     expect(chosen?.map(({ uuid }) => uuid) ?? null).toEqual(expected === null ? null : [...expected]);
   });
-  test("a card whose driver failed gives nothing", () => {
+  test("a GPU with a failed driver is not used", () => {
     expect(gpusOf({ failure: "Failed to initialize NVML: Unknown Error" })).toEqual([]);
     expect(gpusOf(null)).toEqual([]);
   });

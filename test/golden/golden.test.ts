@@ -1,6 +1,6 @@
 /**
- * Golden files: a training request and the facts it meets in, the frozen numbers out. `UPDATE_GOLDEN=1 bun test
- * test/golden` writes them anew.
+ * Golden files: from a training request and its facts to the frozen settings. `UPDATE_GOLDEN=1 bun test test/golden`
+ * rewrites them.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -254,7 +254,7 @@ describe("whatever the facts, the numbers hold together", () => {
     });
 });
 
-describe("what cannot be shared out is said by field", () => {
+describe("an impossible split names its field", () => {
   const facts: Facts = {
     trainRows: 500,
     holdoutRows: 5,
@@ -282,7 +282,7 @@ describe("what cannot be shared out is said by field", () => {
     });
 });
 
-describe("what a method or an adapter does not know is said by field", () => {
+describe("a setting of another method or adapter is refused by field", () => {
   const start: Facts["start"] = {
     type: "lora",
     r: 8,
@@ -310,13 +310,13 @@ describe("what a method or an adapter does not know is said by field", () => {
       );
     });
 
-  test("nothing is said before the rows are known", () => {
+  test("is accepted while the rows are unknown", () => {
     const request = parseTrainRequest({ model: "m", training_file: "file-x", beta: 0.2 });
     expect(resolveAuto(request, pairs).method.type).toBe("sft");
   });
 });
 
-describe("however many share the work, the batch comes out exactly and each card holds its part", () => {
+describe("with any number of GPUs, the batch size is exact and each GPU fits its share", () => {
   for (const gpus of [1, 2, 3, 4, 6, 8])
     for (const rows of [10, 500, 70_000])
       test(`${gpus} GPUs, ${rows} rows`, () => {

@@ -129,7 +129,7 @@ describe("the new-job form", () => {
   });
 
   test.each([
-    [{ learning_rate: "fast" }, "learning_rate", "Write a number"],
+    [{ learning_rate: "fast" }, "learning_rate", "Enter a number"],
     [{ n_epochs: "0" }, "n_epochs", "at least 1"],
     [{ batch_size: "2.5" }, "batch_size", "whole number"],
     [{ name: "two words" }, "name", "letters"],
@@ -163,7 +163,7 @@ describe("the new-job form", () => {
     // A browser sends CRLF line ends in a form, htmx sends LF.
     const native = grader.replaceAll("\n", "\r\n");
     const tried = await post("/jobs/plan", { ...given, grader: native, answer: "level 0 to 2: 012", try: "1" });
-    expect(tried.text).toMatch(/As an answer to row \d+ this gets a reward of 1\./);
+    expect(tried.text).toMatch(/This answer to row \d+ gets a reward of 1\./);
     const sent = (/name="outcome" value="([^"]*)"/.exec(tried.text)?.[1] ?? "").replaceAll("&quot;", '"');
     const kept = { ...given, grader, answer: "level 0 to 2: 012", outcome: sent };
     expect((await post("/jobs/plan", kept)).text).toContain("gets a reward of 1");
@@ -173,7 +173,7 @@ describe("the new-job form", () => {
     expect(message).toContain("item has no");
     expect(message).toContain("levle");
     const broken = await post("/jobs/plan", { ...given, grader: "{oops" });
-    expect(broken.text).toContain("This is no JSON");
+    expect(broken.text).toContain("Not valid JSON");
   });
 
   test("a decimal comma is accepted", async () => {

@@ -210,6 +210,7 @@ describe("the scheduling options of a job", () => {
     const { status, text } = await post(`/queue/${waitingJob(5)}`, { ...nothing, priority: "10" }, "member");
     expect(status).toBe(422);
     expect(text).toContain('id="field-priority-error"');
+    expect(text).toContain("Only administrators can set a priority above 0");
   });
 
   test("redirect to the job when it has ended", async () => {
@@ -250,8 +251,6 @@ describe("a team's share", () => {
 test("the page of a waiting job shows what it waits for and links to its scheduling options", async () => {
   const { text } = await get(`/jobs/${waitingJob(1)}`);
   expect(text).toContain(`/queue/${waitingJob(1)}`);
-  expect(text).toContain("No machine here can run it");
-  expect(text).toContain("Nothing that is known of would let it begin.");
 });
 
 test("a job run again with changes keeps its priority, window, days and GPUs", async () => {

@@ -135,7 +135,7 @@ export interface Fate {
   begun: number | null;
   ended: number | null;
   /** Times it was asked to make room. */
-  yields: number;
+  preemptions: number;
 }
 
 export interface Outcome {
@@ -235,7 +235,7 @@ export function simulate(options: {
       const plan = arriving.shift() as Plan;
       const job = { ...plan.job, queuedAt: plan.arrives };
       waiting.set(job.id, { ...plan, job });
-      fates.set(job.id, { job, arrives: plan.arrives, length: plan.length, begun: null, ended: null, yields: 0 });
+      fates.set(job.id, { job, arrives: plan.arrives, length: plan.length, begun: null, ended: null, preemptions: 0 });
     }
     const input: Input = {
       now,
@@ -271,17 +271,17 @@ export function simulate(options: {
         gpus,
         startedAt: now,
         left: plan.job.estimate,
-        yieldable: plan.job.kind === "train",
-        yielding: false,
+        preemptible: plan.job.kind === "train",
+        preempting: false,
       };
       living.push({ plan, running, endsAt: now + plan.length, letsGoAt: null });
     }
-    for (const { jobId } of round.yields) {
+    for (const { jobId } of round.preemptions) {
       const one = living.find(({ plan }) => plan.job.id === jobId);
       const fate = fates.get(jobId);
       if (!one || !fate || one.letsGoAt !== null) throw new Error(`${jobId} was asked to yield and cannot`);
-      fate.yields++;
-      one.running = { ...one.running, yielding: true };
+      fate.preemptions++;
+      one.running = { ...one.running, preempting: true };
       one.letsGoAt = Math.min(now + SAVE, one.endsAt);
     }
     next = Number.POSITIVE_INFINITY;

@@ -107,11 +107,11 @@ export function historyEvents(jobId: string, steps: number, now: number): (typeo
     [
       "phase",
       at(0) - 4000,
-      "Sending the longest rows ahead: 8 x 512 tokens, the longest rows, before anything is trained",
+      "Memory test (longest batches): 8 x 512 tokens, the longest rows, before anything is trained",
     ],
     ["canary", at(0) - 1500, "Memory test with the longest batch (8 x 512 tokens): 1840 MB peak"],
     ["phase", at(0) - 1000, "Training: 135 steps on cpu, 2 threads, bfloat16"],
-    ["first_batch", at(0), "The first batch is the stored rows, token by token: 8 rows compared"],
+    ["first_batch", at(0), "First batch verified: 8 of 8 rows match the dataset"],
     ...[45, 90, 135]
       .filter((step) => step <= steps)
       .map((step): [string, number, string] => ["checkpoint", at(step), `Checkpoint of step ${step} saved`]),

@@ -1,6 +1,6 @@
 /**
- * A run that keeps its best: the checkpoint of the lowest eval loss outlives newer ones, becomes the model, and is what
- * the comparison is made with.
+ * Load best checkpoint at end: the checkpoint with the lowest eval loss is not pruned, becomes the model, and is
+ * evaluated.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -42,11 +42,11 @@ async function run(
   };
 }
 
-test("the last checkpoint becomes the model unless the best is to be kept", async () => {
+test("the last checkpoint becomes the model by default", async () => {
   expect(await run(false)).toMatchObject({ steps: [20, 25], modelStep: 25 });
 });
 
-test("the best checkpoint is not dropped for newer ones, and becomes the model that is compared", async () => {
+test("the best checkpoint is not pruned, and becomes the model that is evaluated", async () => {
   const { jobId, ...kept } = await run(true);
   expect(kept).toEqual({ steps: [10, 20, 25], modelStep: 10 });
   const made = await createEvaluation(t.ctx, t.actor("admin"), { trainJobId: jobId });
@@ -59,7 +59,7 @@ test("the best checkpoint is not dropped for newer ones, and becomes the model t
   expect(work?.spec.kind === "evaluate" && work.spec.tuned?.artifact_id).toBe(best?.artifactId as string);
 });
 
-test("answers that are graded are best where their reward is highest", async () => {
+test("the best checkpoint of a graded run has the highest reward", async () => {
   const graded = (loss: number) => ({ "train/loss": loss, "eval/reward": 1 - loss });
   expect(await run(true, graded)).toMatchObject({ steps: [10, 20, 25], modelStep: 10 });
 });

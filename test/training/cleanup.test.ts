@@ -1,6 +1,6 @@
 /**
- * The disk of an ended run is freed: what nothing uses goes, what a model, an endpoint or another job uses stays and is
- * named.
+ * Deleting the files of an ended run: unused files are deleted, those in use by a model, an endpoint or another job are
+ * kept and listed.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -78,7 +78,7 @@ async function reads(jobId: string, point: typeof checkpoint.$inferSelect | unde
   return made;
 }
 
-test("a run that made no model loses all its checkpoints, files first to last, and keeps its record", async () => {
+test("a run without a model loses all checkpoints with their files, and keeps its record", async () => {
   const { id, points } = await ended("cancelled");
   expect(points.map((one) => there(one.artifactId))).toEqual([true, true]);
   const { checkpoints, bytes, kept } = await clear(id);
@@ -88,12 +88,12 @@ test("a run that made no model loses all its checkpoints, files first to last, a
   expect((await t.json<{ data: unknown[] }>("GET", `/v1/jobs/${id}/checkpoints`)).data).toEqual([]);
   expect((await t.json("GET", `/v1/jobs/${id}`)).state).toBe("cancelled");
   const page = await (await t.request("GET", `/jobs/${id}`)).text();
-  expect(page).toContain("Files were deleted: 2 checkpoints");
+  expect(page).toContain("Files deleted: 2 checkpoints");
   expect(page).not.toContain("Delete the files of this run?");
   expect(await clear(id)).toMatchObject({ checkpoints: 0, bytes: 0 });
 });
 
-test("the model keeps its checkpoint and its name until it is deleted; then the rest goes with exports made of it", async () => {
+test("the checkpoint of a model is kept until the model is deleted, and then goes with its exports", async () => {
   const { id, points } = await ended("succeeded");
   const [first, last] = points;
   const { model } = await t.json<{ model: string }>("GET", `/v1/jobs/${id}`);
@@ -111,7 +111,7 @@ test("the model keeps its checkpoint and its name until it is deleted; then the 
   expect((await t.request("GET", `/jobs/${id}`)).status).toBe(200);
 });
 
-test("what a job that has not ended reads stays, and is named", async () => {
+test("what an open job reads is kept and listed", async () => {
   const { id, points } = await ended("cancelled");
   const busy = await reads(id, points[0], "running");
   expect(await clear(id)).toMatchObject({ checkpoints: 1, kept: [points[0]?.model ?? ""] });
@@ -120,7 +120,7 @@ test("what a job that has not ended reads stays, and is named", async () => {
   expect(await clear(id)).toMatchObject({ checkpoints: 1, kept: [] });
 });
 
-test("a run that has not ended, other kinds of jobs and other people's runs are refused", async () => {
+test("open runs, other kinds of jobs and runs of another organization are refused", async () => {
   const running = await makeTrainer(t);
   await saveCheckpoint(running, 5, {});
   const codeOf = async (id: string, as: "admin" | "other" = "admin") => {

@@ -118,7 +118,7 @@ describe.skipIf(trainerMissing !== null)("a full fine-tuned model", () => {
     expect(job.spec.start?.model).toBe(model);
     expect(job.spec.method.adapter).toEqual({ type: "full" });
     const begun = { model, training_file: file };
-    await expect(live.call("POST", "/v1/jobs", { ...begun, adapter: "lora" })).rejects.toThrow("trained whole");
+    await expect(live.call("POST", "/v1/jobs", { ...begun, adapter: "lora" })).rejects.toThrow("full fine-tuned model");
     await expect(live.call("POST", "/v1/jobs", { ...begun, lora_r: 8 })).rejects.toThrow("lora_r");
   }, 130_000);
 

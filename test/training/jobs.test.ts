@@ -1,6 +1,6 @@
 /**
- * Jobs over HTTP: OpenAI's form and our own, field by field errors, repeated requests, paging, filters, and what others
- * may not see.
+ * Jobs over HTTP: OpenAI's form and our own, errors by field, repeated requests, paging, filters, and isolation between
+ * organizations.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -45,7 +45,7 @@ async function refused(extra: Record<string, unknown>, path = JOBS) {
   };
 }
 
-// No pipeline runs here: what is made stays queued.
+// No pipeline runs here, so that jobs stay queued.
 beforeAll(async () => {
   lab = await createTestApp();
   await readyBase(lab.ctx);
@@ -54,7 +54,7 @@ beforeAll(async () => {
 afterAll(() => lab.close());
 
 describe("creating in OpenAI's form", () => {
-  test("answers the whole job object with resolved numbers", async () => {
+  test("returns the full job object with resolved hyperparameters", async () => {
     const made = await create({ suffix: "bank-bot", seed: 9, metadata: { team: "a" } });
     expect(made).toMatchObject({
       object: "fine_tuning.job",
@@ -77,7 +77,7 @@ describe("creating in OpenAI's form", () => {
     expect(await lab.json<FineTuningJob>("GET", `${JOBS}/${made.id}`)).toEqual(made);
   });
 
-  test("takes numbers from the method, from the old place, and extras under ftl", async () => {
+  test("reads hyperparameters from the method, from the deprecated field, and extensions from ftl", async () => {
     const given = { n_epochs: 2, batch_size: 4, learning_rate_multiplier: 0.5 };
     const first = await create({ method: { type: "supervised", supervised: { hyperparameters: given } } });
     expect(first.hyperparameters).toEqual(given);
@@ -135,7 +135,7 @@ describe("creating in OpenAI's form", () => {
     expect(answer.message).not.toContain("Expected (");
   });
 
-  test("names the bad line of a file that does not validate", async () => {
+  test("names the invalid line of a file", async () => {
     const lines = chatLines(12);
     lines[6] = "{not json";
     const bad = await upload("bad.jsonl", lines.join("\n"));
@@ -145,8 +145,8 @@ describe("creating in OpenAI's form", () => {
   });
 });
 
-describe("a request that comes again", () => {
-  test("with the same Idempotency-Key makes one job; another body is refused", async () => {
+describe("a repeated request", () => {
+  test("with the same Idempotency-Key creates one job; another body is refused", async () => {
     const headers = { "idempotency-key": "once-1" };
     const first = await create({ suffix: "idem" }, headers);
     expect((await create({ suffix: "idem" }, headers)).id).toBe(first.id);
@@ -155,14 +155,14 @@ describe("a request that comes again", () => {
     expect(other.headers.get("x-should-retry")).toBe("false");
   });
 
-  test("as a client's retry returns the job it made; a new request makes another", async () => {
+  test("as a client's retry returns the first job; a new request creates another", async () => {
     const first = await create({ suffix: "again" });
     expect((await create({ suffix: "again" }, { "x-stainless-retry-count": "1" })).id).toBe(first.id);
     expect((await create({ suffix: "again" }, { "x-stainless-retry-count": "0" })).id).not.toBe(first.id);
     expect((await create({ suffix: "never-sent" }, { "x-stainless-retry-count": "2" })).id).not.toBe(first.id);
   });
 
-  test("five at once with one key make one job", async () => {
+  test("sent five times at once with one key creates one job", async () => {
     const headers = { "idempotency-key": "five" };
     const ids = await Promise.all(
       Array.from({ length: 5 }, async () => (await create({ suffix: "five" }, headers)).id),
@@ -191,7 +191,7 @@ describe("lists", () => {
     expect((await lab.request("GET", `${JOBS}?limit=0`)).status).toBe(400);
   });
 
-  test("filter by metadata, and by having none in each client's spelling", async () => {
+  test("filter by metadata, and by missing metadata as each client spells it", async () => {
     const marked = await create({ metadata: { color: "green", "odd key'": 'a"b' } });
     const list = async (query: string) =>
       (await lab.json<{ data: FineTuningJob[] }>("GET", `${JOBS}?limit=100&${query}`)).data;
@@ -207,7 +207,7 @@ describe("lists", () => {
     }
   });
 
-  test("of our own form filter by kind, states and text", async () => {
+  test("in our own form filter by kind, state and text", async () => {
     const list = (query: string) => lab.json<{ data: { id: string; kind: string }[] }>("GET", `/v1/jobs?${query}`);
     expect((await list("kind=serve")).data).toEqual([]);
     expect((await list("kind=train&state=queued,running&limit=5")).data.length).toBe(5);
@@ -219,7 +219,7 @@ describe("lists", () => {
 });
 
 describe("our own form", () => {
-  test("a plan tells numbers, reasons and costs, and makes nothing", async () => {
+  test("a plan has hyperparameters, reasons and costs, and creates nothing", async () => {
     const count = async () => (await lab.json<{ data: unknown[] }>("GET", "/v1/jobs?limit=100")).data.length;
     const before = await count();
     const plan = await lab.json<Record<string, unknown>>("POST", "/v1/jobs/plan", { body: body({ n_epochs: 2 }) });
@@ -229,7 +229,7 @@ describe("our own form", () => {
     expect(await count()).toBe(before);
   });
 
-  test("a job made here is found in OpenAI's list, is run again with changes, and keeps its parent", async () => {
+  test("a job is in OpenAI's list, can be run again with changes, and is the parent of the new job", async () => {
     const made = await lab.json<{ id: string; state: string }>("POST", "/v1/jobs", {
       body: { kind: "train", ...body({ lora_r: 4, name: "mine" }) },
     });
@@ -244,11 +244,11 @@ describe("our own form", () => {
     });
   });
 
-  test("other kinds are sent to their own address", async () => {
+  test("other kinds are refused", async () => {
     expect((await refused({ kind: "serve" }, "/v1/jobs")).status).toBe(400);
   });
 
-  test("nobody of another organization sees or moves a job", async () => {
+  test("users of another organization can neither see nor change a job", async () => {
     const { id } = await create();
     for (const [method, path] of [
       ["GET", `/v1/jobs/${id}`],
@@ -265,8 +265,8 @@ describe("our own form", () => {
   });
 });
 
-describe("moves without a process", () => {
-  test("a queued job pauses, resumes and is cancelled; every illegal move is a 400 that is not sent again", async () => {
+describe("actions without a process", () => {
+  test("pause, resume and cancel a queued job; an illegal action is a 400, which clients do not retry", async () => {
     const { id } = await create();
     const act = async (action: string): Promise<[number, string | undefined]> => {
       const answer = await lab.request("POST", `${JOBS}/${id}/${action}`);
@@ -284,7 +284,7 @@ describe("moves without a process", () => {
     if (log) expect(log.data.map((one) => one.action)).toContain("job.cancelled");
   });
 
-  test("a file in use by a queued job is not deleted; after the end it is", async () => {
+  test("a file cannot be deleted while a queued job uses it", async () => {
     const own = await upload("own.jsonl", `${chatLines(12).join("\n")}\n`);
     const { id } = await create({ training_file: own });
     expect((await lab.request("DELETE", `/v1/files/${own}`)).status).toBeGreaterThanOrEqual(400);
@@ -293,7 +293,7 @@ describe("moves without a process", () => {
   });
 });
 
-describe("a job made while its data is being validated", () => {
+describe("a job created while its data is being validated", () => {
   let file: string;
   let version: { id: string; datasetId: string };
   const mark = (status: "ready" | "validating") =>
@@ -323,7 +323,7 @@ describe("a job made while its data is being validated", () => {
     expect(performance.now() - began).toBeLessThan(1500);
   });
 
-  test("is stored and waits when that takes longer", async () => {
+  test("is stored as validating when that takes longer", async () => {
     await mark("validating");
     const made = await create({ training_file: file });
     expect(made).toMatchObject({ status: "validating_files", hyperparameters: { n_epochs: "auto" } });
@@ -331,7 +331,7 @@ describe("a job made while its data is being validated", () => {
   });
 });
 
-test("a moment in ISO 8601 is kept in seconds, in our own form and in OpenAI's", async () => {
+test("a time in ISO 8601 is stored as Unix seconds, in our own form and in OpenAI's", async () => {
   const not_before = "2040-01-02T03:04:00+01:00";
   const seconds = Date.parse(not_before) / 1000;
   const own = await lab.json<{ not_before: number; request: object }>("POST", "/v1/jobs", {
@@ -342,14 +342,14 @@ test("a moment in ISO 8601 is kept in seconds, in our own form and in OpenAI's",
   expect(await lab.json("GET", `/v1/jobs/${id}`)).toMatchObject({ not_before: seconds });
 });
 
-describe("a job whose data is still being validated", () => {
+describe("a validating job", () => {
   const waiting = async (): Promise<string> => {
     const { id } = await create({ suffix: "early" });
     await lab.ctx.write((tx) => tx.update(job).set({ state: "validating", queuedAt: null }).where(eq(job.id, id)));
     return id;
   };
 
-  test("is frozen and queued when it is done, and fails on the field when it is bad", async () => {
+  test("is frozen and queued when its data is valid, and fails naming the field when it is not", async () => {
     const [good, bad] = [await waiting(), await waiting()];
     expect((await lab.json<FineTuningJob>("GET", `${JOBS}/${good}`)).hyperparameters.n_epochs).toBe("auto");
     const lines = chatLines(12);
@@ -380,7 +380,7 @@ describe("a job whose data is still being validated", () => {
   }, 60_000);
 });
 
-test("usage and hosts answer", async () => {
+test("usage and hosts respond", async () => {
   const usage = await lab.json<{ work: unknown[]; total_cost_usd: number }>("GET", "/v1/usage?group_by=model");
   expect(usage).toMatchObject({ object: "usage.summary", total_cost_usd: 0 });
   expect((await lab.request("GET", "/v1/usage?month=2026-13")).status).toBe(400);

@@ -1,4 +1,4 @@
-/** The list of jobs: every mix of filters finds what a plain loop over all jobs finds, page by page, each job once. */
+/** The list of jobs: every combination of filters returns the same jobs as a loop over all rows, each job once. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { Actor } from "../../src/ctx.ts";
@@ -22,7 +22,7 @@ beforeAll(async () => {
   actor = { userId: admin?.id ?? "", org: "org-list", role: "admin", via: "system", keyId: null, email: null };
   const made = Array.from({ length: 60 }, (_, n) => ({
     id: `ftjob-list${String(n).padStart(4, "0")}`,
-    // Every sixth belongs to somebody else.
+    // Every sixth belongs to another organization.
     org: n % 6 === 5 ? "org-else" : "org-list",
     kind: n % 4 === 0 ? ("evaluate" as const) : ("train" as const),
     name: n % 7 === 0 ? `50% off_${n}` : `plain ${n}`,
@@ -33,7 +33,7 @@ beforeAll(async () => {
     parentId: n % 10 === 0 ? "ftjob-parent" : null,
     progress: {},
     createdBy: actor.userId,
-    // Three at a time in the same millisecond: the id decides.
+    // Three jobs share a millisecond, so that the id decides.
     createdAt: 1_790_000_000_000 + Math.floor(n / 3),
   }));
   await lab.ctx.write(async (tx) => {
@@ -44,7 +44,7 @@ beforeAll(async () => {
 });
 afterAll(() => lab.close());
 
-/** What the filters mean, said another way. */
+/** An independent implementation of the filters. */
 function matches(row: Row, query: Omit<JobQuery, "limit" | "after">): boolean {
   const { kind, state, parentId, search, metadata } = query;
   const texts = [row.name, row.id, row.spec.kind === "train" ? row.spec.output_model : "", row.spec.base_model.id];

@@ -1,6 +1,6 @@
 /**
- * The table of what goes together: server and trainer read it alike, no rule of it is idle, and every option is really
- * run once. The whole of it is `bun run matrix`.
+ * The table of option combinations: server and trainer read it the same way, every rule refuses something, and every
+ * option is used in a real training. `bun run matrix` runs all pairs.
  */
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -23,7 +23,7 @@ for line in sys.stdin:
     print(json.dumps([facts, refusal(facts)]))
 `;
 
-describe("the table of what goes together", () => {
+describe("the table of option combinations", () => {
   test.skipIf(trainerMissing !== null)(
     `is read by the trainer as by the server${missing}`,
     async () => {
@@ -32,7 +32,7 @@ describe("the table of what goes together", () => {
         try {
           return [specOf(one)];
         } catch {
-          return []; // a setting the method does not know: refused before there is a spec
+          return []; // a setting of another method is refused before there is a spec
         }
       });
       expect(specs.length).toBeGreaterThan(1000);
@@ -54,7 +54,7 @@ describe("the table of what goes together", () => {
     60_000,
   );
 
-  test("has no rule that refuses nothing", () => {
+  test("has no rule without effect", () => {
     const idle = RULES.filter(
       ({ when, reason }) =>
         Object.keys(when).length === 2 && // two options make a pair
@@ -64,7 +64,7 @@ describe("the table of what goes together", () => {
     expect(idle.map(({ reason }) => reason)).toEqual([]);
   });
 
-  test("FlashAttention is for GPUs and 16 bits", () => {
+  test("allows FlashAttention only with GPUs and 16 bits", () => {
     const said = (device: string, precision: string) =>
       refusal({ attention: "flash_attention_2", device, precision })?.reason ?? null;
     expect(said("cpu", "bfloat16")).toContain("GPUs only");
@@ -74,7 +74,7 @@ describe("the table of what goes together", () => {
     expect(refusal(whole)?.param).toBe("attention");
   });
 
-  test("lets every option be used somehow, but for those of GPUs", () => {
+  test("allows every option in some combination, except those for GPUs", () => {
     const used = new Set(open.flatMap(([a, x, b, y]) => [`${a}=${x}`, `${b}=${y}`]));
     const all = new Set(pairs.flatMap(([a, x, b, y]) => [`${a}=${x}`, `${b}=${y}`]));
     expect([...all].filter((value) => !used.has(value)).sort()).toEqual([

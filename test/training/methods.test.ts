@@ -1,6 +1,6 @@
 /**
- * Methods over HTTP: what the rows are decides, OpenAI's dpo and our own names, what does not go together is refused by
- * one table, and runs that go on from tuned models.
+ * Methods over HTTP: the default by row type, OpenAI's dpo and our own names, refused combinations of options, and runs
+ * that continue from fine-tuned models.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { LoraSettings, RowType, TrainSpec } from "../../src/contract/spec.ts";
@@ -71,7 +71,7 @@ describe("the method", () => {
       expect(spec.dataset.row_type ?? "chat").toBe(rows as RowType);
     });
 
-  test("may be another that fits the rows, with numbers of its own", async () => {
+  test("may be another one for the row type, with its own settings", async () => {
     const { spec } = await made("preference", { method: "orpo", beta: 0.4, dora: true, quantization: "nf4" });
     expect(spec.method).toMatchObject({ type: "orpo", beta: 0.4, quantization: "nf4", adapter: { dora: true } });
     const pairs = await made("preference", { method: "reward", center: 0.05 });
@@ -89,11 +89,11 @@ describe("the method", () => {
     ["preference", { loss: "exo_pair", label_smoothing: 0 }, "label_smoothing", "above 0"],
     ["preference", { loss: "perfect" }, "loss", "Invalid"],
     ["preference", { beta: 0 }, "beta", "greater than 0"],
-    ["chat", { beta: 0.1 }, "beta", "means nothing to the method 'sft'"],
+    ["chat", { beta: 0.1 }, "beta", "does not apply to the method 'sft'"],
     ["unpaired", { batch_size: 1 }, "batch_size", "at least 2"],
     ["chat", { adapter: "full", quantization: "nf4" }, "quantization", "frozen"],
-    ["chat", { adapter: "full", lora_r: 8 }, "lora_r", "has none"],
-    ["chat", { adapter: "full", rslora: true }, "rslora", "has none"],
+    ["chat", { adapter: "full", lora_r: 8 }, "lora_r", "does not apply to full fine-tuning"],
+    ["chat", { adapter: "full", rslora: true }, "rslora", "does not apply to full fine-tuning"],
     ["text", { adapter: "ia3" }, "adapter", "Invalid"],
     ["chat", { quantization: "fp4" }, "quantization", "Invalid"],
     ["chat", { early_stopping: 0 }, "early_stopping", "at least 1"],
@@ -113,12 +113,12 @@ describe("the method", () => {
     },
   );
 
-  test("needs rows of the same type to validate by", async () => {
+  test("needs validation rows of the same type", async () => {
     const answer = await refusal("chat", { validation_file: files.text });
     expect(answer).toMatchObject({ status: 400, param: "validation_file", code: "wrong_row_type" });
   });
 
-  test("waits for data that is still being checked, and is settled by it", async () => {
+  test("is resolved once the data is validated", async () => {
     const form = new FormData();
     form.set("purpose", "fine-tune");
     const text = Array.from({ length: 30_000 }, (_, i) => JSON.stringify(LINES.preference(i))).join("\n");
@@ -138,7 +138,7 @@ describe("the method", () => {
 
 describe("OpenAI's form", () => {
   const JOBS = "/v1/fine_tuning/jobs";
-  test("dpo has beta among its hyperparameters, and shows what became of them", async () => {
+  test("dpo has beta among its hyperparameters, and returns the resolved ones", async () => {
     const hyperparameters = { beta: 0.2, n_epochs: 2, batch_size: 4, learning_rate_multiplier: 2 };
     const method = { type: "dpo", dpo: { hyperparameters } };
     const { id, spec } = await made("preference", { method }, JOBS);
@@ -147,7 +147,7 @@ describe("OpenAI's form", () => {
     expect(shown.method).toEqual({ type: "dpo", dpo: { hyperparameters } });
   });
 
-  test("the rest of a method goes under ftl, and so do methods of ours", async () => {
+  test("other settings of a method are under ftl, and so are our own methods", async () => {
     const method = { type: "dpo", dpo: { hyperparameters: { beta: "auto" } } };
     const { spec } = await made("preference", { method, ftl: { loss: "ipo", quantization: "int8" } }, JOBS);
     expect(spec.method).toMatchObject({ type: "dpo", beta: 0.1, loss: "ipo", quantization: "int8" });
@@ -178,8 +178,8 @@ describe("OpenAI's form", () => {
   });
 });
 
-describe("a run that goes on from a tuned model", () => {
-  test("takes over the adapter's shape, reads its files and keeps them from being pruned", async () => {
+describe("a run that continues from a fine-tuned model", () => {
+  test("keeps the adapter's shape, reads its files and protects them from pruning", async () => {
     const first = await lab.train("first", { lora_r: 4, lora_layers: 2 });
     await lab.reached(first, "succeeded");
     const { spec: before } = await lab.json<Job>("GET", `/v1/jobs/${first}`);
@@ -198,7 +198,7 @@ describe("a run that goes on from a tuned model", () => {
     await lab.reached(done, "succeeded");
   }, 60_000);
 
-  test("needs one that exists, and is one's own", async () => {
+  test("needs an existing model of the same organization", async () => {
     expect(await refusal("chat", { model: "ft:tiny:org::nothing" })).toMatchObject({ status: 400, param: "model" });
   });
 });

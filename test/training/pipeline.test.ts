@@ -1,6 +1,6 @@
 /**
- * The engine with real processes: launch, events, cancel, pause, resume, retries by reason, timeouts, and servers that
- * go away in between.
+ * The pipeline with real processes: launch, events, cancel, pause, resume, retries by reason, timeouts, and restarts of
+ * the server.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -37,10 +37,10 @@ const gone = (id: string) =>
   until("the work to be gone", async () => (await lab.attempts(id)).every((one) => one.goneAt !== null), 20_000, 20);
 
 describe("a training job", () => {
-  test("runs to its end: model, checkpoints, usage line, result file, nothing left running", async () => {
+  test("succeeds with model, checkpoints, usage line and result file, and leaves nothing running", async () => {
     const id = await lab.train("well");
     const done = await lab.reached(id, "succeeded");
-    // Whoever sees the end sees the result file: clients do not ask twice.
+    // A client that reads the end also reads the result file, because clients do not ask twice.
     const asked = Array.from({ length: 3 }, () =>
       lab.json<{ result_files: string[] }>("GET", `/v1/fine_tuning/jobs/${id}`),
     );
@@ -65,7 +65,7 @@ describe("a training job", () => {
     expect(await lab.provider.listOwned(lab.ctx.installation)).toEqual([]);
   }, 60_000);
 
-  test("is cancelled while it runs, once", async () => {
+  test("is canceled while it runs, once", async () => {
     const id = await lab.train("long", { max_steps: 5000 });
     await atStep(id, 3);
     expect((await post(id, "cancel")).status).toBe(200);
@@ -78,7 +78,7 @@ describe("a training job", () => {
     expect((await lab.attempts(id))[0]?.outcome).toBe("cancelled");
   }, 60_000);
 
-  test("that obeys nothing is ended all the same", async () => {
+  test("that ignores commands is terminated", async () => {
     const id = await lab.train("mute");
     await lab.reached(id, "starting");
     await until("a process", async () => (await lab.attempts(id))[0]?.handle != null, 10_000, 20);
@@ -87,7 +87,7 @@ describe("a training job", () => {
     await gone(id);
   }, 60_000);
 
-  test("pauses with a checkpoint, goes on from it, and repeats no step", async () => {
+  test("pauses with a checkpoint, resumes from it, and repeats no step", async () => {
     const id = await lab.train("pausing", { max_steps: 60, save_every: 50 });
     await atStep(id, 7);
     expect((await post(id, "pause")).status).toBe(200);
@@ -107,7 +107,7 @@ describe("a training job", () => {
     expect(usage.tokens).toBe(600);
   }, 60_000);
 
-  test("saves a checkpoint when asked and goes on", async () => {
+  test("saves a checkpoint on request and continues", async () => {
     const id = await lab.train("asked", { max_steps: 100, save_every: 90 });
     await atStep(id, 5);
     expect((await post(id, "checkpoint")).status).toBe(200);
@@ -125,7 +125,7 @@ describe("a training job", () => {
     expect((await lab.attempts(id)).length).toBe(1);
   }, 60_000);
 
-  test("waiting for a slot says so, is paused and cancelled without ever starting", async () => {
+  test("that waits for a slot says so, and can be paused and canceled without starting", async () => {
     const blockers = [await lab.train("b1", { max_steps: 5000 }), await lab.train("b2", { max_steps: 5000 })];
     for (const id of blockers) await lab.reached(id, "running");
     const id = await lab.train("waits");
@@ -148,7 +148,7 @@ describe("when an attempt fails", () => {
     ["crash.12-once", "internal", 1],
     ["kill.12-once", "killed", 137],
   ])(
-    "with %s it is tried again from its newest checkpoint",
+    "with %s, it is retried from its newest checkpoint",
     async (suffix, reason, code) => {
       const id = await lab.train(suffix, { max_steps: 20, save_every: 5 });
       const done = await lab.reached(id, "succeeded");
@@ -162,38 +162,38 @@ describe("when an attempt fails", () => {
     60_000,
   );
 
-  test("for a reason that another try cannot mend, the job fails with advice", async () => {
+  test("for a reason that a retry cannot fix, the job fails with advice", async () => {
     const id = await lab.train("fail.nan_loss");
     const done = await lab.reached(id, "failed");
     expect(done.attempts).toBe(1);
-    expect(done.error).toMatchObject({ code: "nan_loss", message: "the fake trainer was told to fail" });
+    expect(done.error).toMatchObject({ code: "nan_loss", message: "the fake trainer failed on request" });
     expect(done.error?.advice).toContain("learning rate");
     const seen = await lab.json<{ status: string; error: unknown }>("GET", `/v1/fine_tuning/jobs/${id}`);
     expect(seen).toMatchObject({ status: "failed", error: { code: "nan_loss", param: null } });
   }, 60_000);
 
-  test("again and again, the job fails at its limit", async () => {
+  test("repeatedly, the job fails at its limit of attempts", async () => {
     const id = await lab.train("crash.2", { max_attempts: 2 });
     const done = await lab.reached(id, "failed");
     expect(done.attempts).toBe(2);
     expect(done.error?.code).toBe("internal");
   }, 60_000);
 
-  test("because the trainer calls its spec bad, it is not tried again", async () => {
+  test("because the trainer refuses its spec, it is not retried", async () => {
     const id = await lab.train("code.2");
     const done = await lab.reached(id, "failed");
     expect(done.error?.code).toBe("bad_spec");
     expect(done.attempts).toBe(1);
   }, 60_000);
 
-  test("a success without a complete checkpoint is none", async () => {
+  test("without a complete checkpoint, a reported success is a failure", async () => {
     const id = await lab.train("bare");
     expect((await lab.reached(id, "failed")).error?.code).toBe("bad_result");
   }, 60_000);
 });
 
 describe("timeouts", () => {
-  test("a trainer without progress is ended and another tried", async () => {
+  test("a trainer without progress is terminated and the job retried", async () => {
     const id = await lab.train("stall.8-once", { save_every: 5 });
     await atStep(id, 7);
     await lab.setLimits(id, { no_progress_s: 0.6 });
@@ -204,7 +204,7 @@ describe("timeouts", () => {
     expect(await lossSteps(id)).toEqual(allSteps(20));
   }, 60_000);
 
-  test("an attempt over its total time fails the job, and its process is ended", async () => {
+  test("an attempt over its time limit fails the job, and its process is terminated", async () => {
     const id = await lab.train("long", { max_steps: 5000 });
     await atStep(id, 2);
     await lab.setLimits(id, { total_s: 0.2 });
@@ -212,7 +212,7 @@ describe("timeouts", () => {
     await gone(id);
   }, 60_000);
 
-  test("a job that waits too long in the queue fails", async () => {
+  test("a job over its limit in the queue fails", async () => {
     const blockers = [await lab.train("q1", { max_steps: 5000 }), await lab.train("q2", { max_steps: 5000 })];
     for (const id of blockers) await lab.reached(id, "running");
     const id = await lab.train("late");
@@ -223,8 +223,8 @@ describe("timeouts", () => {
   }, 60_000);
 });
 
-describe("a server that goes away", () => {
-  test("finds the same process again and loses nothing it said meanwhile", async () => {
+describe("a restarted server", () => {
+  test("finds the same process again and loses none of its reports", async () => {
     const id = await lab.train("outlives", { max_steps: 80 });
     await atStep(id, 5);
     const [before] = await lab.attempts(id);
@@ -241,7 +241,7 @@ describe("a server that goes away", () => {
     expect(await lossSteps(id)).toEqual(allSteps(80));
   }, 60_000);
 
-  test("learns of a process that died while it was away", async () => {
+  test("detects a process that died meanwhile", async () => {
     const id = await lab.train("kill.12-once", { save_every: 5 });
     await atStep(id, 3);
     const [first] = await lab.attempts(id);
@@ -252,7 +252,7 @@ describe("a server that goes away", () => {
     expect((await lab.attempts(id)).map((one) => one.outcome)).toEqual(["killed", "succeeded"]);
   }, 60_000);
 
-  test("adopts a process whose handle it could not store any more", async () => {
+  test("adopts a process whose handle was not stored", async () => {
     const id = await lab.train("adopted", { max_steps: 60 });
     await atStep(id, 3);
     await lab.goAway();
@@ -271,7 +271,7 @@ describe("a server that goes away", () => {
     expect(after?.handle).toEqual(one?.handle ?? null);
   }, 60_000);
 
-  test("launches an attempt it had only written down, with a new token", async () => {
+  test("launches a stored attempt that was not launched, with a new token", async () => {
     const id = await lab.train("written", { max_steps: 10 });
     await lab.reached(id, "starting", "running");
     await until("a handle", async () => (await lab.attempts(id))[0]?.handle != null, 10_000, 10);
@@ -293,7 +293,7 @@ describe("a server that goes away", () => {
     expect(after?.tokenHash).not.toBe(one?.tokenHash ?? "");
   }, 60_000);
 
-  test("ends work that bears its mark but belongs to no job, after a grace", async () => {
+  test("terminates orphaned work with its label after a grace period", async () => {
     await lab.provider.launch(
       {
         kind: "train",
@@ -317,7 +317,7 @@ describe("a server that goes away", () => {
       { key: "att-nobodys", labels: {}, deadline: Date.now() + 600_000, callHome: { url: "unix:/x", token: "fta-x" } },
     );
     const orphan = { provider: "process", key: "att-nobodys" };
-    // Several sweeps later it is still left alone.
+    // Several sweeps later it still runs.
     await Bun.sleep(700);
     expect(await lab.provider.describe(orphan)).toMatchObject({ state: "running", reason: null });
     await until(

@@ -1,4 +1,4 @@
-/** A real training on this machine: its canary, the memory it took, and what the next plan learns from it. */
+/** A real training on this machine: its memory dry run, its peak memory, and the correction of the next plan. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Progress } from "../../src/contract/job.ts";
@@ -33,7 +33,7 @@ describe.skipIf(trainerMissing !== null)("a run on this machine", () => {
   }, 60_000);
   afterAll(() => live.close());
 
-  test("is planned with enough, tells what it took, and corrects the next plan", async () => {
+  test("is planned with enough memory, reports its peak, and corrects the next plan", async () => {
     const plan = () => live.call<PlanView>("POST", "/v1/jobs/plan", body);
     const before = await until("the rows", async () => {
       const made = await plan();

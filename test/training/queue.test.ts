@@ -327,7 +327,7 @@ describe("GPUs", () => {
     expect(away.predicted_start).toEqual({
       earliest: null,
       latest: null,
-      why: "Nothing that is known of would let it begin.",
+      why: "No known event would allow this job to start.",
     });
     await keepSeen();
     await until("its return", async () => (await view(c)).predicted_start?.earliest, 10_000, 20);

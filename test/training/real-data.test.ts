@@ -1,5 +1,5 @@
 /**
- * Data sets of other people, each trained by the method its rows call for. Skips, by name, what is not on this machine.
+ * Public datasets, each trained with the default method of its row type. Missing datasets are skipped by name.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * Reinforcement over HTTP: OpenAI's method and ours, graders held against the rows before launch, and answers graded
- * for a trainer.
+ * Reinforcement over HTTP: OpenAI's method and ours, graders checked against the rows before launch, and grading for a
+ * trainer.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
@@ -58,7 +58,7 @@ const refused = async (answer: Response) => {
 };
 
 describe("OpenAI's method reinforcement", () => {
-  test("with a grader whose template makes more than 2 Mi characters of a row is refused", async () => {
+  test("with a grader whose template renders a row to more than 2 Mi characters is refused", async () => {
     const grader = check("eq", "{{item.working}}".repeat(200), "x");
     const answer = await refused(await create({ grader }));
     expect([answer.status, answer.code, answer.param]).toEqual([
@@ -69,7 +69,7 @@ describe("OpenAI's method reinforcement", () => {
     expect(answer.message).toContain("row 1: filled in it is longer than 2 Mi characters");
   });
 
-  test("becomes GRPO with the grader frozen in it, and is shown as OpenAI shows it", async () => {
+  test("becomes GRPO with a frozen grader, and is returned in OpenAI's form", async () => {
     const hyperparameters = {
       n_epochs: 2,
       batch_size: 4,
@@ -109,32 +109,32 @@ describe("OpenAI's method reinforcement", () => {
     expect([answer.status, answer.param]).toEqual([400, param]);
   });
 
-  test("a field that one row lacks is named with its row before anything is launched", async () => {
+  test("a field missing in one row is named with the row before the launch", async () => {
     const answer = await refused(await create({ grader: { ...RIGHT, reference: "{{item.hint}}" } }));
     expect(answer.code).toBe("missing_grader_field");
     expect(answer.message).toMatch(/row \d+: \{\{item\.hint\}\}: item has no "hint"; it has answer/);
   });
 
-  test("answers that leave no room for a prompt are refused", async () => {
+  test("a completion length without room for a prompt is refused", async () => {
     const answer = await refused(
       await create({ grader: RIGHT }, { ftl: { max_completion_length: 64, max_length: 64 } }),
     );
     expect([answer.status, answer.param]).toEqual([400, "ftl.max_completion_length"]);
   });
 
-  test("rows that are prompts cannot do without a grader", async () => {
+  test("prompt rows need a grader", async () => {
     const answer = await refused(await t.request("POST", JOBS, { body: { model: "tiny", training_file: file } }));
     expect([answer.status, answer.code, answer.param]).toEqual([400, "missing_grader", "grader"]);
   });
 });
 
-test("prompts, which have no answers to compare with, are not evaluated on", async () => {
+test("prompts without expected answers are not evaluated", async () => {
   const body = { model: "tiny", dataset: file };
   const answer = await refused(await t.request("POST", "/v1/evaluations", { body }));
   expect([answer.status, answer.code, answer.param]).toEqual([400, "no_answers_to_compare", "dataset"]);
 });
 
-describe("answers of a trainer", () => {
+describe("completions of a trainer", () => {
   const grading = async (grader: object) => {
     const plain = trainSpec();
     const { adapter } = plain.method;
@@ -150,13 +150,13 @@ describe("answers of a trainer", () => {
     expect(grades).toEqual([1, 0, 0].map((reward) => ({ reward, error: null })));
   });
 
-  test("that lack what a template wants of them are worth nothing, and the grader has not failed", async () => {
+  test("that lack a field of the template get no reward, without a grader failure", async () => {
     const trainer = await grading(check("eq", "{{sample.output_json.sum}}", "{{item.answer}}"));
     const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples } });
     expect(grades).toEqual([0, 0, 1].map((reward) => ({ reward, error: null })));
   });
 
-  test("are told apart from what the grader does wrong", async () => {
+  test("that are wrong are distinguished from grader failures", async () => {
     const trainer = await grading(check("eq", "{{sample.output_text}}", "{{item.other}}"));
     const { grades } = await trainer.json<{ grades: { error: string }[] }>("POST", "/grade", { body: { samples } });
     expect(grades.map(({ error }) => error)).toEqual(
@@ -164,7 +164,7 @@ describe("answers of a trainer", () => {
     );
   });
 
-  test("are not graded for jobs without a grader, nor by the thousand", async () => {
+  test("are not graded for jobs without a grader, nor in batches of thousands", async () => {
     const plain = await makeTrainer(t);
     expect((await plain.call("POST", "/grade", { body: { samples } })).status).toBe(400);
     const trainer = await grading(RIGHT);
@@ -202,7 +202,7 @@ describe.skipIf(sandbox !== null)(`graders in Python${sandbox ? ` (skipped: ${sa
       new AbortController().signal,
     );
 
-  test("reward answers, and are told apart where they throw and where they loop", async () => {
+  test("reward completions, and report exceptions and timeouts separately", async () => {
     const source = [
       "def grade(sample, item):",
       "    text = sample['output_text']",
@@ -216,7 +216,7 @@ describe.skipIf(sandbox !== null)(`graders in Python${sandbox ? ` (skipped: ${sa
     expect(grades[3]).toMatchObject({ reward: 0, error: expect.stringContaining("stopped after 1 s") });
   }, 30_000);
 
-  test("that Python cannot compile are refused when the job is made", async () => {
+  test("that Python cannot compile are refused when the job is created", async () => {
     const answer = await refused(await create({ grader: python("def grade(sample, item) return 1") }));
     expect([answer.status, answer.code, answer.param]).toEqual([
       400,
@@ -227,7 +227,7 @@ describe.skipIf(sandbox !== null)(`graders in Python${sandbox ? ` (skipped: ${sa
 });
 
 describe("graders that ask a model", () => {
-  test("ask it as the job's owner, whose usage it is", async () => {
+  test("use it as the job's owner, who gets the usage", async () => {
     const engine = startEngine();
     await deployEngine(t.ctx, engine, { org: t.orgs.a, model: "tiny" });
     engine.instead = () => {

@@ -1,4 +1,4 @@
-/** What holds for the scheduler whatever comes: random clusters and weeks of random jobs, each seed a case. */
+/** Properties of the scheduler on random clusters with weeks of random jobs; each seed is a case. */
 import { describe, expect, test } from "bun:test";
 import { schedule } from "../../src/training/scheduler/round.ts";
 import type { Capacity, Input, Round, Team } from "../../src/training/scheduler/types.ts";
@@ -11,8 +11,8 @@ interface World {
 }
 
 /**
- * Hosts of several sizes, some cards divided, three teams of which one has quotas, and jobs of every kind, some with
- * estimates that are unknown.
+ * Hosts of several sizes, some with shared GPUs, three teams of which one has limits, and jobs of every kind, some with
+ * unknown durations.
  */
 function world(seed: number): World {
   const next = random(seed);
@@ -52,7 +52,7 @@ function world(seed: number): World {
         kind: gpus === 0 && next() < 0.2 ? "evaluate" : "train",
         priority: pick([0, 0, 0, 0, -20, 30]),
         wants: { gpus },
-        // The truth lies within the estimate: what promises rest on.
+        // The real duration is within the estimate: reservations rely on that.
         estimate: known ? { low: length * (0.3 + 0.7 * next()), high: length * (1 + next()) } : { low: 0, high: null },
         window: next() < 0.1 ? { from: "20:00", until: "07:00", tz: "Europe/Berlin" } : null,
       }),
@@ -61,7 +61,7 @@ function world(seed: number): World {
   return { capacity, teams, plans };
 }
 
-/** Fails when anything is held twice, a quota is passed, or a gang is in pieces. */
+/** Fails when a GPU is used twice, a limit is exceeded, or a job has GPUs in several hosts. */
 function checkRound(input: Input, round: Round): void {
   const shares = new Map(input.capacity.hosts.flatMap((host) => host.gpus.map((gpu) => [gpu.uuid, gpu.shares])));
   const hostOf = new Map(input.capacity.hosts.flatMap((host) => host.gpus.map((gpu) => [gpu.uuid, host.id])));
@@ -86,37 +86,40 @@ function checkRound(input: Input, round: Round): void {
     if (gpus.length > 0 && team?.monthGpuHours) expect(team.usedThisMonth).toBeLessThan(team.monthGpuHours);
   }
   const running = new Map(input.running.map((one) => [one.job.id, one]));
-  for (const { jobId, cause, forJob } of round.yields) {
+  for (const { jobId, cause, forJob } of round.preemptions) {
     const one = running.get(jobId);
-    expect(one?.yieldable && !one.yielding).toBe(true);
+    expect(one?.preemptible && !one.preempting).toBe(true);
     if (cause === "priority") expect(jobs.get(forJob ?? "")?.priority).toBeGreaterThan(one?.job.priority ?? 0);
   }
-  // Every job is told what it waits for, or begins.
+  // Every job starts or has a reason to wait.
   expect(round.waits.size + round.starts.length).toBe(input.queued.length);
 }
 
 const seeds = Array.from({ length: 15 }, (_, n) => n + 1);
 
-describe("whatever comes", () => {
-  test.each(seeds)("week %p: no GPU twice, no quota passed, gangs whole, and everything ends", (seed) => {
-    const { capacity, teams, plans } = world(seed);
-    let spare = 0;
-    const outcome = simulate({
-      capacity,
-      teams,
-      plans,
-      policy: schedule,
-      until: START + 150 * DAY,
-      look(input, round) {
-        checkRound(input, round);
-        const limited = input.teams.find((team) => team.monthGpuHours !== null);
-        if (limited?.monthGpuHours) spare = Math.max(spare, limited.usedThisMonth - limited.monthGpuHours);
-      },
-    });
-    for (const fate of outcome.fates.values()) expect(fate.ended).not.toBeNull();
-    // The time its jobs take to save, on the few GPUs of the team.
-    expect(spare).toBeLessThan(8 * 0.05);
-  });
+describe("random weeks", () => {
+  test.each(seeds)(
+    "week %p: no GPU is used twice, no limit is exceeded, no job is split, and every job ends",
+    (seed) => {
+      const { capacity, teams, plans } = world(seed);
+      let spare = 0;
+      const outcome = simulate({
+        capacity,
+        teams,
+        plans,
+        policy: schedule,
+        until: START + 150 * DAY,
+        look(input, round) {
+          checkRound(input, round);
+          const limited = input.teams.find((team) => team.monthGpuHours !== null);
+          if (limited?.monthGpuHours) spare = Math.max(spare, limited.usedThisMonth - limited.monthGpuHours);
+        },
+      });
+      for (const fate of outcome.fates.values()) expect(fate.ended).not.toBeNull();
+      // The time its jobs take to save, on the few GPUs of the team.
+      expect(spare).toBeLessThan(8 * 0.05);
+    },
+  );
 
   test.each(seeds.slice(0, 8))(
     "week %p again: the same input gives the same answer, whatever the order of the rows",
@@ -128,7 +131,7 @@ describe("whatever comes", () => {
           schedule({ ...input, queued: input.queued.toReversed(), teams: input.teams.toReversed() }),
         ];
         expect(back.starts).toEqual(there.starts);
-        expect(back.yields).toEqual(there.yields);
+        expect(back.preemptions).toEqual(there.preemptions);
         return there;
       };
       simulate({ capacity, teams, plans: plans.slice(0, 50), policy: backwards });
@@ -136,7 +139,7 @@ describe("whatever comes", () => {
   );
 
   test.each(seeds.slice(0, 12))(
-    "a stream of small jobs (seed %p) never delays a large one beyond what it was told",
+    "a stream of small jobs (seed %p) never delays a large one beyond its reservation",
     (seed) => {
       const next = random(seed);
       const capacity: Capacity = {
@@ -174,11 +177,11 @@ describe("whatever comes", () => {
         capacity,
         plans: [...small, gang],
         policy: schedule,
-        // The gang's team has used far more: only its kept place brings it on.
+        // The gang's team has used far more, so that only its reservation makes it next.
         teams: [aTeam("small"), aTeam("big", { used: 10_000 })],
         look(input, round) {
-          const told = round.waits.get("z-gang")?.at?.high;
-          if (told !== null && told !== undefined && promised === null) promised = input.now + told;
+          const latest = round.waits.get("z-gang")?.at?.high;
+          if (latest !== null && latest !== undefined && promised === null) promised = input.now + latest;
           lent += round.starts.filter((one) => one.backfills === "z-gang").length;
         },
       });

@@ -1,5 +1,5 @@
 /**
- * The schema of the job spec: the same as the types, written down for the trainer, and met by what the server freezes.
+ * The schema of the job spec: equal to the types, exported for the trainer, and matched by the specs of the server.
  */
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { SCHEMA_FILE, schemaText } from "../../scripts/spec-schema.ts";
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../src/contract/spec-schema.ts";
 
-/** A type as one plain object, however it was composed. */
+/** A type flattened to one object. */
 type Plain<T> = T extends readonly (infer E)[] ? Plain<E>[] : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
 type Same<A, B> = (<T>() => T extends Plain<A> ? 1 : 2) extends <T>() => T extends Plain<B> ? 1 : 2 ? true : false;
 type Of<K extends keyof typeof SPEC_SCHEMAS> = v.InferOutput<(typeof SPEC_SCHEMAS)[K]>;
@@ -21,22 +21,21 @@ const SAME: [
   Same<Of<"serve">, ServeSpec>,
   Same<Of<"export">, ExportSpec>,
 ] = [true, true, true, true];
-// A type that lacks an optional field, or holds a wider one, is not the same: otherwise the comparison would show
-// nothing.
+// Control: a type without an optional field, or with a wider one, is not equal.
 const OTHER: [Same<{ a: number }, { a: number; b?: string }>, Same<{ a: "x" }, { a: string }>] = [false, false];
 
 const GOLDEN = join(import.meta.dir, "../golden");
 
 describe("the schema of the job spec", () => {
-  test("is the same as the types, which the compiler checks", () => {
+  test("is equal to the types, checked by the compiler", () => {
     expect([...SAME, ...OTHER]).toEqual([true, true, true, true, false, false]);
   });
 
-  test("is in the trainer's folder as it is now; `bun scripts/spec-schema.ts` writes it", () => {
+  test("is up to date in the trainer's folder; `bun scripts/spec-schema.ts` writes it", () => {
     expect(JSON.parse(readFileSync(SCHEMA_FILE, "utf8"))).toEqual(JSON.parse(schemaText()));
   });
 
-  test("is met by every training the server freezes for the table of options", () => {
+  test("matches every spec that the server freezes for the table of options", () => {
     const specs = pairsOf().flatMap(([a, x, b, y]) => {
       try {
         return [specOf({ [a]: x, [b]: y })];
@@ -48,7 +47,7 @@ describe("the schema of the job spec", () => {
     for (const spec of specs) expect(v.safeParse(SPEC_SCHEMAS.train, spec).issues ?? []).toEqual([]);
   });
 
-  test("is met by the golden numbers, and refuses a field that is missing, unknown or of another type", () => {
+  test("matches the golden files, and refuses a missing, unknown or mistyped field", () => {
     const parts = { method: 0, hyperparameters: 0, schedule: 0, parallel: 0 };
     for (const name of readdirSync(GOLDEN).filter((each) => each.endsWith(".json"))) {
       const { frozen } = JSON.parse(readFileSync(join(GOLDEN, name), "utf8"));
@@ -64,7 +63,7 @@ describe("the schema of the job spec", () => {
         }
       }
     }
-    // Fields that may be left out are few: most are missed.
+    // Few fields are optional, so most removals are refused.
     expect(Object.values(parts).every((missed) => missed > 10)).toBe(true);
   });
 });

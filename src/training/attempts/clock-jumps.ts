@@ -1,6 +1,6 @@
 /**
- * Keeps durations true when the machine's clock is set while jobs run or while the server is down: the times of what is
- * under way move along with the clock, so that nobody is given up, billed or kept waiting for hours that never passed.
+ * Keeps durations correct when the machine's clock is set, while jobs run or while the server is down. The stored times
+ * of open jobs are shifted with the clock, so that no job times out, is billed or waits for hours that never passed.
  */
 
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -10,11 +10,11 @@ import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 
-/** Smaller differences are the clocks' own roughness. */
+/** Smaller differences are normal drift between the two clocks. */
 const JUMP_MS = 2000;
 const SAVE_MS = 60_000;
 
-/** One moment on the clock on the wall and on one that only goes forward, from the start of the machine. */
+/** One point in time on the wall clock and on the monotonic clock since boot. */
 interface Moment {
   wall: number;
   up: number;
@@ -30,13 +30,13 @@ function readMoment(path: string): Moment | null {
   try {
     return JSON.parse(readFileSync(path, "utf8")) as Moment;
   } catch {
-    return null; // the first start on this directory, or a file that was never completed
+    return null; // the first start with this directory, or a file that was not completely written
   }
 }
 
 /**
- * Moves every time of jobs that are not over, and of work that is not gone, by `ms`. Progress counts from now: what was
- * reported in between is of either clock.
+ * Shifts every time of open jobs, and of attempts whose work is not terminated, by `ms`. Progress counts from now:
+ * reports in between may have used either clock.
  */
 async function shift(ctx: Ctx, ms: number): Promise<void> {
   const now = ctx.clock.now();
@@ -75,11 +75,11 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
 }
 
 /**
- * Makes the look that the pipeline takes before every other: it resolves with the milliseconds the clock jumped since
- * the look before, or since a server looked last on this data directory during this run of the machine; 0 is the rule.
+ * Creates the check that the pipeline runs first in every pass. It resolves to the milliseconds that the clock jumped
+ * since the previous check, which may be of an earlier server on this data directory since boot; usually 0.
  */
 export function clockJumps(ctx: Ctx): () => Promise<number> {
-  // Only Linux tells of a clock that nobody sets and that outlives a process.
+  // Only Linux has a clock that cannot be set and that survives a restart of the process.
   if (!existsSync("/proc/uptime")) return async () => 0;
   const path = ctx.files.path("run", "clock.json");
   let last = readMoment(path);
@@ -90,7 +90,7 @@ export function clockJumps(ctx: Ctx): () => Promise<number> {
       renameSync(`${path}.new`, path);
       savedAt = moment.up;
     } catch {
-      // A full disk must not stop the pipeline; the next look tries again.
+      // A full disk must not stop the pipeline; the next check tries again.
     }
   };
   return async () => {
@@ -98,7 +98,7 @@ export function clockJumps(ctx: Ctx): () => Promise<number> {
     const jump = last?.boot === moment.boot ? Math.round(moment.wall - last.wall - (moment.up - last.up)) : 0;
     const jumped = Math.abs(jump) > JUMP_MS;
     if (jumped) {
-      ctx.log("warn", "the machine's clock was set; the times of running jobs move along", { seconds: jump / 1000 });
+      ctx.log("warn", "the machine's clock was set; the times of open jobs are shifted", { seconds: jump / 1000 });
       await shift(ctx, jump);
     }
     last = moment;

@@ -1,6 +1,5 @@
 /**
- * Compares the first batch a trainer tells of with the rows as they are stored, and stops a job that learns from
- * something else.
+ * Compares the first batch that a trainer reports with the stored rows, and stops a job that trains on anything else.
  */
 
 import { eq } from "drizzle-orm";
@@ -17,17 +16,22 @@ import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, jobIn, note } from "../jobs/transitions.ts";
 import { newestEvent } from "../metrics/service.ts";
 
-type Told = { row_id: number; hash: string }[];
+type ReportedSequence = { row_id: number; hash: string };
 
-/** What is wrong with a first batch in a sentence, or null: every sequence must be one that its row becomes. */
-async function difference(ctx: Ctx, row: JobRow, spec: TrainSpec, told: Told): Promise<string | null> {
+/** The first difference between a batch and the stored rows, as part of a sentence; null when all sequences match. */
+async function findDifference(
+  ctx: Ctx,
+  row: JobRow,
+  spec: TrainSpec,
+  reported: ReportedSequence[],
+): Promise<string | null> {
   const actor = systemActor(row.org);
-  const ids = [...new Set(told.map((one) => one.row_id))];
+  const ids = [...new Set(reported.map((one) => one.row_id))];
   const stored: { id: number }[] = [];
   for (const id of ids) {
     const page = await readRows(ctx, actor, spec.dataset.version_id, { split: "train", after: id - 1, limit: 1 });
     const found = page.rows[0] as { id: number } | undefined;
-    if (found?.id !== id) return `it learns from a row ${id} that the data does not have`;
+    if (found?.id !== id) return `the trainer uses a row ${id} that the dataset does not contain`;
     stored.push(found);
   }
   const seen = await inspectRows(ctx, {
@@ -38,18 +42,18 @@ async function difference(ctx: Ctx, row: JobRow, spec: TrainSpec, told: Told): P
     rows: stored,
   });
   const hashes = new Map(seen.map((one) => [one.row_id, one.sequences.flatMap((sequence) => sequence.hashes)]));
-  const wrong = told.find((one) => !hashes.get(one.row_id)?.includes(one.hash));
-  return wrong ? `row ${wrong.row_id} reaches the model otherwise than it is stored and shown` : null;
+  const wrong = reported.find((one) => !hashes.get(one.row_id)?.includes(one.hash));
+  return wrong ? `the tokens of row ${wrong.row_id} are not those of the stored row` : null;
 }
 
-/** Looks at what the attempt told; the job goes on when it is right, or when nothing here can tell. */
+/** Checks the reported batch. The job continues when it matches, or when it cannot be compared here. */
 export async function compareFirstBatch(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   if (row.spec.kind !== "train") return;
-  const told = ((await newestEvent(ctx, row.id, "first_batch"))?.data?.rows ?? []) as Told;
+  const reported = ((await newestEvent(ctx, row.id, "first_batch"))?.data?.rows ?? []) as ReportedSequence[];
   let why: string | null = null;
   let wrong: string | null = null;
   try {
-    wrong = await difference(ctx, row, row.spec, told);
+    wrong = await findDifference(ctx, row, row.spec, reported);
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     why = error.message;
@@ -58,18 +62,18 @@ export async function compareFirstBatch(ctx: Ctx, row: JobRow, which: AttemptRow
     const now = await jobIn(tx, row.id);
     if (!now) return [];
     if (wrong) {
-      const message = `The first batch is not what it should be: ${wrong}.`;
+      const message = `The first batch does not match the dataset: ${wrong}.`;
       return attemptFailed(tx, ctx, now, which, { reason: "first_batch_differs", message, retry: false });
     }
-    const rows = new Set(told.map((one) => one.row_id)).size;
+    const rows = new Set(reported.map((one) => one.row_id)).size;
     const first_batch: Progress["first_batch"] = why ? { state: "not_compared", why } : { state: "same", rows };
     await tx
       .update(job)
       .set({ progress: { ...now.progress, first_batch } })
       .where(eq(job.id, row.id));
     const words = why
-      ? `The first batch was not compared with the stored rows: ${why}`
-      : `The first batch is the stored rows, token by token: ${rows} rows compared`;
+      ? `The first batch was not verified: ${why}`
+      : `First batch verified: ${rows} of ${rows} rows match the dataset`;
     await note(tx, ctx, now, words);
     return [{ name: "job.progress" as const, event: { org: row.org, jobId: row.id } }];
   });

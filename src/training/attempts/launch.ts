@@ -1,6 +1,6 @@
 /**
- * Starts queued jobs: one lease, the offers of all providers best-first, an attempt before its launch, and nothing of
- * the network inside a transaction.
+ * Starts queued jobs: leases the job, sorts the offers of all providers, stores the attempt, then launches it. No
+ * network call happens inside a transaction.
  */
 
 import { and, eq, lte } from "drizzle-orm";
@@ -21,13 +21,13 @@ import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
 
 const LEASE_MS = 120_000;
-/** How long a job waits before providers are asked again, unless they say. */
+/** How long a job waits before providers are asked again, unless a provider names a delay. */
 const WAIT_MS = 3000;
 
-/** The key of an attempt at its provider: its id in the letters keys may have. */
+/** The key of an attempt at its provider: its id, in the characters that keys allow. */
 export const keyOf = (attemptId: string) => attemptId.replaceAll("_", "-");
 
-/** Takes a launch under way, so that nobody else looks after that attempt meanwhile. */
+/** Registers a launch in progress, so that the supervisor leaves the attempt alone meanwhile. */
 export type Track = (work: Promise<void>, attemptId: string) => void;
 
 interface Candidate {
@@ -36,7 +36,7 @@ interface Candidate {
   offer: Offer;
 }
 
-/** Kind of a provider error, and when to ask again. Anything a provider throws by accident is fatal for this launch. */
+/** Kind of a provider error, and when to retry. Any other exception is fatal for this launch. */
 function failureOf(error: unknown): {
   kind: ProviderErrorKind;
   message: string;
@@ -50,8 +50,8 @@ function failureOf(error: unknown): {
 }
 
 /**
- * Directories of this machine the job reads, for providers that wall it off. Its data comes over the socket, and so
- * does a checkpoint to go on from.
+ * Directories of this machine that the job reads, for providers that isolate it. Its data and the checkpoint it resumes
+ * from come over the socket.
  */
 function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
   const adapters =
@@ -62,7 +62,7 @@ function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
   return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
 }
 
-/** What a provider is asked to run for a job: everything of the frozen spec that leaves this house. */
+/** What a provider is asked to run for a job: the only part of the frozen spec that leaves this server. */
 export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): LaunchSpec {
   return {
     kind: row.kind,
@@ -74,13 +74,13 @@ export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): Laun
   };
 }
 
-/** Where work calls home: over the socket from this machine, over the public address from another. */
-function homeOf(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
+/** The URL of the control plane for a trainer: the socket on this machine, the public address elsewhere. */
+function controlPlaneUrl(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
   const local = offer.local ?? plugin.capabilities.local;
   return local ? ctx.trainerHome : (ctx.config.public_url ?? ctx.trainerHome);
 }
 
-/** Where a job is to begin: a host with the GPUs chosen there, or providers that are asked what they have. */
+/** Where to start a job: on a host with the given GPUs, or at providers that are asked for offers. */
 export interface Target {
   providers: readonly { plugin: ProviderPlugin; provider: Provider }[];
   /** `<provider>.<offer>`; null = any offer. */
@@ -88,8 +88,8 @@ export interface Target {
   gpus: readonly string[];
 }
 
-/** Offers of the target's providers, free ones first, then by price, start and size. */
-async function gather(row: JobRow, target: Target) {
+/** Offers of the target's providers that are available now, by price, start and size. */
+async function collectOffers(row: JobRow, target: Target) {
   const { need } = row.spec;
   const candidates: Candidate[] = [];
   const waits: string[] = [];
@@ -99,7 +99,7 @@ async function gather(row: JobRow, target: Target) {
     try {
       for (const offer of await entry.provider.offers(need)) {
         if (target.hostId !== null && `${entry.plugin.id}.${offer.id}` !== target.hostId) continue;
-        // GPUs named by their table are free whatever the provider thinks of shared ones.
+        // GPUs that the scheduler assigned are free, whatever the provider reports about shared ones.
         if (target.gpus.length > 0) candidates.push({ ...entry, offer });
         else if (need.max_price_per_hour !== null && offer.pricePerHour > need.max_price_per_hour) continue;
         else if (offer.available) candidates.push({ ...entry, offer });
@@ -120,8 +120,8 @@ async function gather(row: JobRow, target: Target) {
   return { candidates, waiting: waits[0] ?? null, retryAfterMs: Math.max(500, retryAfterMs) };
 }
 
-/** Puts the job off without a move; the reason shows on its page. */
-async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms: number): Promise<void> {
+/** Postpones the job without a state change; its page shows the reason. */
+async function postpone(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms: number): Promise<void> {
   const progress: Progress = { ...row.progress, waiting };
   await ctx.write((tx) =>
     tx
@@ -133,8 +133,8 @@ async function putOff(ctx: Ctx, row: JobRow, lease: string, waiting: string, ms:
 }
 
 /**
- * Stores the attempt that is about to be launched, with the GPUs it holds; null when the job was taken away or its host
- * closed meanwhile.
+ * Stores the attempt that is about to be launched, with the GPUs it holds; null when the job is no longer leased or its
+ * host no longer ready.
  */
 function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, target: Target, token: string) {
   const now = ctx.clock.now();
@@ -173,8 +173,8 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
 }
 
 /**
- * Launches an attempt that is stored already; safe to repeat, since its id is the key. Applies the outcome only if the
- * attempt still counts.
+ * Launches a stored attempt; safe to repeat, because its id is the key. The outcome is applied only if the attempt has
+ * not ended.
  */
 export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, token: string): Promise<void> {
   const entry = ctx.compute.get(which.provider);
@@ -194,7 +194,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       key: keyOf(which.id),
       labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
-      callHome: { url: homeOf(ctx, entry.plugin, which.offer), token },
+      callHome: { url: controlPlaneUrl(ctx, entry.plugin, which.offer), token },
     });
   } catch (error) {
     problem = failureOf(error);
@@ -206,7 +206,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
     const [mine] = await tx.select().from(attempt).where(eq(attempt.id, which.id)).limit(1);
     if (!current || !mine) return [];
     if (handle) {
-      // An attempt that was ended meanwhile keeps its handle too: that is what it is terminated by.
+      // An attempt that ended meanwhile keeps its handle too: it is needed to terminate the work.
       const state = mine.state === "launching" ? ("starting" as const) : mine.state;
       await tx
         .update(attempt)
@@ -226,7 +226,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
     }
     return attemptFailed(tx, ctx, current, mine, {
       reason: problem.reason,
-      message: `It could not be launched: ${problem.message}`,
+      message: `The attempt could not be launched: ${problem.message}`,
       retry: after !== "fail",
     });
   });
@@ -234,14 +234,14 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
 }
 
 /**
- * What became of a try to begin a job: `never` = its providers can never run it, `lost` = it was taken away meanwhile.
+ * Outcome of starting a job: `never` = its providers can never run it, `lost` = the job is no longer leased.
  */
-type Begun = "begun" | "waits" | "never" | "lost";
+type StartOutcome = "begun" | "waits" | "never" | "lost";
 
 /**
- * Leases one queued job and begins it. Resolves once the attempt is stored; the launch itself goes on through `track`.
+ * Leases a queued job and starts it. Resolves once the attempt is stored; the launch continues in `track`.
  */
-export async function begin(ctx: Ctx, jobId: string, target: Target, track: Track): Promise<Begun> {
+export async function begin(ctx: Ctx, jobId: string, target: Target, track: Track): Promise<StartOutcome> {
   const lease = randomChars(16);
   const now = ctx.clock.now();
   const [leased] = await ctx.write((tx) =>
@@ -252,21 +252,21 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
       .returning(),
   );
   if (!leased) return "lost";
-  const { candidates, waiting, retryAfterMs } = await gather(leased, target);
+  const { candidates, waiting, retryAfterMs } = await collectOffers(leased, target);
   const [best] = candidates;
   if (!best && !waiting && target.hostId === null) {
-    await letGo(ctx, jobId, lease);
+    await releaseLease(ctx, jobId, lease);
     return "never";
   }
   if (!best) {
-    await putOff(ctx, leased, lease, waiting ?? "Waiting for its host to make an offer", retryAfterMs);
+    await postpone(ctx, leased, lease, waiting ?? "Waiting for an offer from its host", retryAfterMs);
     return "waits";
   }
   const token = newSecret("fta-");
   try {
     const opened = await openAttempt(ctx, leased, lease, best, target, token);
     if (!opened) {
-      await letGo(ctx, jobId, lease);
+      await releaseLease(ctx, jobId, lease);
       return "lost";
     }
     emitAll(ctx.bus, [opened.message]);
@@ -274,12 +274,12 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
     return "begun";
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== "gpu_taken") throw error;
-    await putOff(ctx, leased, lease, error.message, WAIT_MS);
+    await postpone(ctx, leased, lease, error.message, WAIT_MS);
     return "waits";
   }
 }
 
-async function letGo(ctx: Ctx, jobId: string, lease: string): Promise<void> {
+async function releaseLease(ctx: Ctx, jobId: string, lease: string): Promise<void> {
   await ctx.write((tx) =>
     tx
       .update(job)
@@ -288,15 +288,15 @@ async function letGo(ctx: Ctx, jobId: string, lease: string): Promise<void> {
   );
 }
 
-/** Fails a queued job that nothing here can ever run. */
+/** Fails a queued job that no provider can ever run. */
 export async function failUnrunnable(ctx: Ctx, jobId: string): Promise<void> {
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, jobId);
     if (current?.state !== "queued") return [];
     const { provider } = current.spec.need;
     const message = provider
-      ? `The provider ${provider} can never run this job.`
-      : "No provider of this installation can ever run this job.";
+      ? `The provider ${provider} has no machine that could ever run this job.`
+      : "No provider of this installation has a machine that could ever run this job.";
     return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
   });
   emitAll(ctx.bus, messages);

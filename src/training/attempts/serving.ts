@@ -1,6 +1,6 @@
 /**
- * What deployments need of the attempt behind a serve job: where it was launched, and to end it when it lies about
- * that.
+ * The attempt behind a serve job, for deployments: where it was launched, and how to end it when it reports an address
+ * elsewhere.
  */
 import { eq } from "drizzle-orm";
 import type { ServingPlace } from "../../contract/provider.ts";
@@ -9,10 +9,10 @@ import { attempt } from "../../db/schema/jobs.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { attemptFailed, jobIn, newestAttempt } from "../jobs/transitions.ts";
 
-/** The attempt a serve job runs by, and where its provider says it may take requests. */
+/** The attempt of a serve job, and where its provider says it may receive requests. */
 export interface ServingAttempt {
   id: string;
-  /** It runs on this machine: it is reached by Unix socket and reads local paths. */
+  /** It runs on this machine: it listens on a Unix socket and reads local paths. */
   local: boolean;
   provider: string;
   place: ServingPlace | null;
@@ -36,7 +36,7 @@ export async function servingAttempt(ctx: Ctx, jobId: string): Promise<ServingAt
   };
 }
 
-/** Ends an attempt that announced an address outside its place. `why` is a whole sentence for people. */
+/** Ends an attempt that announced an address outside its place. `why`: a complete sentence for users. */
 export async function refuseAddress(ctx: Ctx, attemptId: string, why: string): Promise<void> {
   const messages = await ctx.write(async (tx) => {
     const [which] = await tx.select().from(attempt).where(eq(attempt.id, attemptId)).limit(1);

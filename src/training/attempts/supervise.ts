@@ -1,6 +1,6 @@
 /**
- * Looks after attempts: finds them again after a restart, notices ends no event explained, keeps the timeouts, and
- * terminates until gone.
+ * Supervises attempts: finds them again after a restart, detects exits without a report, enforces timeouts, and
+ * terminates work until its provider confirms it.
  */
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { reconcileAllocations, releaseGpus } from "../../compute/hosts/allocations.ts";
@@ -14,33 +14,33 @@ import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "../jobs/transitions.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
 
-/** A process that is gone may have events on their way in: this long is waited for them. */
-const LAST_WORDS_MS = 2000;
-/** How long a trainer may take to obey a cancel before its process is ended. */
+/** How long to wait for events of a process that has exited. */
+const LATE_EVENTS_MS = 2000;
+/** How long a trainer may take to follow a cancel command before its process is terminated. */
 const CANCEL_GRACE_MS = 30_000;
-/** How long a process that said its last word may take to exit by itself before it is told to. */
+/** How long a process that reported its end may take to exit by itself before it is terminated. */
 const EXIT_GRACE_MS = 3000;
 const TERMINATE_GRACE_S = 20;
-/** The same for one that was given up because it hung: it is refused already and has nothing to save. */
+/** The same for a hanging process: its token is refused already, and it has nothing to save. */
 const HUNG_GRACE_S = 5;
 const LOG_TAIL = 40;
 
-/** What the supervisor of attempts remembers between looks; lost at a restart without harm. */
+/** What the supervisor remembers between passes; may be lost in a restart. */
 export interface SupervisorState {
   startedAt: number;
-  /** Attempts being launched by this process right now. */
+  /** Attempts that this process is launching now. */
   launching: Set<string>;
-  /** When an attempt's process was first seen gone, by attempt id. */
+  /** When an attempt's process was first seen to be absent, by attempt id. */
   goneSince: Map<string, number>;
-  /** Not before this time is it terminated again, by attempt id. */
+  /** Earliest time of the next terminate call, by attempt id. */
   askAgainAt: Map<string, number>;
-  /** When work that belongs to nobody was first seen, by provider and key. */
+  /** When work without a live attempt was first seen, by provider and key. */
   orphanSince: Map<string, number>;
 }
 
 const handleOf = (row: AttemptRow): Handle => row.handle ?? { provider: row.provider, key: keyOf(row.id) };
 
-/** Attempts whose work is not known to be gone, with their jobs. */
+/** Attempts whose work is not confirmed as terminated, with their jobs. */
 export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job: JobRow }[]> {
   return ctx.db
     .select()
@@ -51,8 +51,8 @@ export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job
 }
 
 /**
- * An attempt stored but without a handle: the server stopped between the two. Its work is adopted, or launched with a
- * new token.
+ * Recovers an attempt without a handle: the server stopped during its launch. Its work is adopted, or launched again
+ * with a new token.
  */
 async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   const entry = ctx.compute.get(which.provider);
@@ -72,11 +72,15 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
     const messages = await ctx.write(async (tx) => {
       const current = await jobIn(tx, row.id);
       if (!current) return [];
-      return attemptFailed(tx, ctx, current, which, { reason: "lost", message: "It was never launched.", retry: true });
+      return attemptFailed(tx, ctx, current, which, {
+        reason: "lost",
+        message: "The attempt was never launched.",
+        retry: true,
+      });
     });
     return emitAll(ctx.bus, messages);
   }
-  // The token of the first try is lost with the server that made it: only its hash was stored.
+  // The token of the first launch is lost: only its hash was stored.
   const token = newSecret("fta-");
   const renewed = await ctx.write((tx) =>
     tx
@@ -88,7 +92,7 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
   if (renewed.length) await launchAttempt(ctx, row, which, token);
 }
 
-/** Milliseconds of silence and of age after which an attempt is given up; null while all is well. */
+/** The time limit that an attempt exceeded, or null. */
 function timedOut(
   ctx: Ctx,
   supervisor: SupervisorState,
@@ -98,19 +102,19 @@ function timedOut(
   const now = ctx.clock.now();
   const { limits } = row.spec;
   if (row.kind !== "serve" && now - which.createdAt > limits.total_s * 1000) return "total_timeout";
-  const sign = row.kind === "serve" && row.progress.address ? which.heartbeatAt : row.progressAt;
-  // The trainer cannot report while this server is down: silence counts from when it could be heard.
-  const since = Math.max(sign ?? 0, which.createdAt, supervisor.startedAt);
+  const reportedAt = row.kind === "serve" && row.progress.address ? which.heartbeatAt : row.progressAt;
+  // The trainer cannot report while this server is down, so the limit counts from the server's start at the earliest.
+  const since = Math.max(reportedAt ?? 0, which.createdAt, supervisor.startedAt);
   return now - since > limits.no_progress_s * 1000 ? "no_progress" : null;
 }
 
-const TIMEOUT_WORDS = {
-  no_progress: (row: JobRow) => `The trainer made no progress for ${row.spec.limits.no_progress_s} seconds.`,
-  total_timeout: (row: JobRow) => `The attempt took longer than its limit of ${row.spec.limits.total_s} seconds.`,
+const TIMEOUT_MESSAGES = {
+  no_progress: (row: JobRow) => `The trainer reported no progress for ${row.spec.limits.no_progress_s} seconds.`,
+  total_timeout: (row: JobRow) => `The attempt exceeded its time limit of ${row.spec.limits.total_s} seconds.`,
 };
 
 /**
- * Ends an attempt of a job that is being cancelled, when its trainer does not obey. The job ends once the work is gone.
+ * Ends an attempt of a canceled job whose trainer does not stop in time. The job ends once the work is terminated.
  */
 async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   const [asked] = await ctx.db
@@ -118,7 +122,7 @@ async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<vo
     .from(command)
     .where(and(eq(command.jobId, row.id), eq(command.type, "cancel"), isNull(command.doneAt)))
     .limit(1);
-  // Before its first word there is nothing to save; an endpoint has nothing to save ever.
+  // Before its first event a trainer has nothing to save, and an endpoint never has.
   const patience = which.lastSeq === 0 || row.kind === "serve" ? 0 : CANCEL_GRACE_MS;
   if (asked && ctx.clock.now() - asked.at < patience) return;
   await ctx.write(async (tx) => {
@@ -127,7 +131,8 @@ async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<vo
   });
 }
 
-async function concludeExit(
+/** Records an exit that no event explained, after waiting for late events. */
+async function recordExit(
   ctx: Ctx,
   supervisor: SupervisorState,
   row: JobRow,
@@ -137,7 +142,7 @@ async function concludeExit(
   const now = ctx.clock.monotonic();
   const since = supervisor.goneSince.get(which.id) ?? now;
   supervisor.goneSince.set(which.id, since);
-  if (now - since < LAST_WORDS_MS) return;
+  if (now - since < LATE_EVENTS_MS) return;
   const provider = ctx.compute.get(which.provider)?.provider;
   const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
   const code = status.state === "exited" ? status.exitCode : null;
@@ -157,34 +162,34 @@ async function concludeExit(
   emitAll(ctx.bus, messages);
 }
 
-/** One look at an attempt that has not ended. */
-async function lookAfter(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
+/** One pass over an attempt that has not ended. */
+async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
   if (row.state === "stopping") await stopOverdue(ctx, row, which);
   if (supervisor.launching.has(which.id)) return;
   if (!which.handle) return recover(ctx, row, which);
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const status = await entry.provider.describe(which.handle);
-  if (status.state === "exited" || status.state === "absent") return concludeExit(ctx, supervisor, row, which, status);
+  if (status.state === "exited" || status.state === "absent") return recordExit(ctx, supervisor, row, which, status);
   supervisor.goneSince.delete(which.id);
   const late = timedOut(ctx, supervisor, row, which);
   if (!late) return;
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];
-    return attemptFailed(tx, ctx, current, which, { reason: late, message: TIMEOUT_WORDS[late](row), retry: true });
+    return attemptFailed(tx, ctx, current, which, { reason: late, message: TIMEOUT_MESSAGES[late](row), retry: true });
   });
   emitAll(ctx.bus, messages);
 }
 
-/** Ends the work of an attempt that is over, asked again and again until the provider says it is gone. */
-async function endWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow): Promise<void> {
+/** Terminates the work of an ended attempt; repeated until the provider confirms it. */
+async function terminateWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow): Promise<void> {
   const now = ctx.clock.now();
   if (supervisor.launching.has(which.id) || now < (supervisor.askAgainAt.get(which.id) ?? 0)) return;
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const handle = handleOf(which);
-  // One that said its own last word gets a moment to leave; a signal would only blur its exit code.
+  // A process that reported its end may exit by itself first; a signal would change its exit code.
   const byItself = which.lastSeq > 0 && ["succeeded", "cancelled", "paused"].includes(which.outcome ?? "");
   const status = await entry.provider.describe(handle);
   const alive = status.state === "running" || status.state === "starting";
@@ -211,12 +216,14 @@ async function endWork(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow)
   emitAll(ctx.bus, messages);
 }
 
-/** One look at one live attempt, whatever its state. */
-export function tend(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
-  return which.state === "ended" ? endWork(ctx, supervisor, which) : lookAfter(ctx, supervisor, row, which);
+/** One pass over a live attempt of any state. */
+export function superviseAttempt(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
+  return which.state === "ended"
+    ? terminateWork(ctx, supervisor, which)
+    : superviseRunning(ctx, supervisor, row, which);
 }
 
-/** Fails jobs that waited in the queue for longer than their limit. */
+/** Fails jobs that waited in the queue longer than their limit. */
 export async function expireQueued(ctx: Ctx): Promise<void> {
   const now = ctx.clock.now();
   const rows = await ctx.db
@@ -230,7 +237,7 @@ export async function expireQueued(ctx: Ctx): Promise<void> {
     )
     .limit(100);
   for (const row of rows) {
-    const message = `No machine became free within ${row.spec.limits.queued_s} seconds.`;
+    const message = `No suitable machine became free within ${row.spec.limits.queued_s} seconds.`;
     const messages = await ctx.write(async (tx) => {
       const current = await jobIn(tx, row.id);
       if (current?.state !== "queued") return [];
@@ -243,9 +250,9 @@ export async function expireQueued(ctx: Ctx): Promise<void> {
 const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
 
 /**
- * Compares what providers run with what the database knows: work that bears this installation's mark but belongs to no
- * live attempt (a lost row, an old backup) is terminated after a grace, again and again until it is gone, and the table
- * of GPUs follows the labels of what lives. What a provider that is away runs keeps its first sighting.
+ * Compares the work of providers with the database. Work that is labeled with this installation but belongs to no live
+ * attempt (a lost row, an old backup) is terminated after a grace period, repeatedly until it is gone. The table of GPU
+ * allocations follows the labels of live work. Work of an unreachable provider keeps the time it was first seen.
  */
 export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceMs: number): Promise<void> {
   const now = ctx.clock.monotonic();
@@ -253,10 +260,10 @@ export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceM
   for (const { plugin, provider } of ctx.compute.list()) {
     try {
       const owned = await provider.listOwned(ctx.installation);
-      const mark = (key: string) => `${plugin.id} ${key}`;
-      const there = new Set(owned.map((work) => mark(work.handle.key)));
+      const idOf = (key: string) => `${plugin.id} ${key}`;
+      const there = new Set(owned.map((work) => idOf(work.handle.key)));
       for (const known of supervisor.orphanSince.keys())
-        if (known.startsWith(mark("")) && !there.has(known)) supervisor.orphanSince.delete(known);
+        if (known.startsWith(idOf("")) && !there.has(known)) supervisor.orphanSince.delete(known);
       for (const work of owned) {
         const attemptId = attemptIdOf(work.handle);
         const [row] = await ctx.db
@@ -269,17 +276,19 @@ export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceM
           continue;
         }
         const { key } = work.handle;
-        const since = supervisor.orphanSince.get(mark(key)) ?? now;
-        supervisor.orphanSince.set(mark(key), since);
+        const since = supervisor.orphanSince.get(idOf(key)) ?? now;
+        supervisor.orphanSince.set(idOf(key), since);
         if (now - since < graceMs) continue;
-        ctx.log("warn", "orphaned work is terminated", { provider: plugin.id, key });
+        ctx.log("warn", "terminating orphaned work", { provider: plugin.id, key });
         await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
       }
     } catch (cause) {
-      // An engine that is away keeps what it has; the others are swept all the same.
-      if (!ctx.signal.aborted) ctx.log("warn", "a provider could not be swept", { provider: plugin.id, cause });
+      // Work of an unreachable provider is left alone; the other providers are swept anyway.
+      if (!ctx.signal.aborted)
+        ctx.log("warn", "could not sweep a provider for orphaned work", { provider: plugin.id, cause });
     }
   }
   const { entered } = await reconcileAllocations(ctx, living);
-  if (entered > 0) ctx.log("warn", "GPUs in use were missing in the table and are entered", { gpus: entered });
+  if (entered > 0)
+    ctx.log("warn", "added GPUs in use that were missing in the table of allocations", { gpus: entered });
 }

@@ -1,6 +1,5 @@
 /**
- * What a trainer's events mean for its job: applied in the transaction that stores them, so that state and history
- * never disagree.
+ * Applies a trainer's events to its job, in the transaction that stores them, so that state and history always agree.
  */
 
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
@@ -15,10 +14,10 @@ import { createModel } from "../../models/tuned/service.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 
-/** Share of the newest value in the running mean of the speed. */
+/** Weight of the newest value in the moving average of the throughput. */
 const SPEED_WEIGHT = 0.1;
-/** Events that show that work goes forward; a log line or an empty batch is only a sign of life. */
-const FORWARD = new Set([
+/** Events that count as progress; a log line or an empty batch is only a heartbeat. */
+const PROGRESS_EVENTS = new Set([
   "phase",
   "plan",
   "canary",
@@ -36,7 +35,7 @@ function finite(value: number | string | undefined): number | undefined {
   return typeof value === "number" && Number.isFinite(value) ? value : undefined;
 }
 
-/** Progress after an event; events that say nothing of it leave it as it is. */
+/** Progress after an event; events without progress leave it unchanged. */
 function progressAfter(before: Progress, event: TrainerEvent): Progress {
   switch (event.type) {
     case "phase":
@@ -79,13 +78,14 @@ function progressAfter(before: Progress, event: TrainerEvent): Progress {
   }
 }
 
-/** An engine has one address for as long as its attempt lasts. */
-const movedEngine = (first: string, second: string) => ({
+/** The failure for an engine that changes its address: it has one address per attempt. */
+const changedAddress = (first: string, second: string) => ({
   reason: "engine_address" as const,
   message: `The engine announced a second address: ${second.slice(0, 200)} after ${first.slice(0, 200)}.`,
   retry: false,
 });
 
+/** Finishes a training that reported success: its newest or best checkpoint becomes the fine-tuned model. */
 async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow): Promise<BusMessage[]> {
   const { spec } = row;
   if (spec.kind !== "train") return (await finishJob(tx, ctx, row, { state: "succeeded" })) ?? [];
@@ -95,13 +95,13 @@ async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
     .where(eq(checkpoint.jobId, row.id))
     .orderBy(desc(checkpoint.step))
     .limit(1000);
-  // A run that keeps its best says which one that was.
+  // A run that loads the best checkpoint at its end reports which one that is.
   const best = row.result?.best_step;
   const kept = newestFirst.find(({ step }) => step === best) ?? newestFirst[0];
   if (!kept)
     return attemptFailed(tx, ctx, row, which, {
       reason: "bad_result",
-      message: "The trainer said it succeeded but no complete checkpoint arrived.",
+      message: "The trainer reported success, but no complete checkpoint arrived.",
       retry: false,
     });
   const done = await finishJob(tx, ctx, row, { state: "succeeded" });
@@ -116,11 +116,12 @@ async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
     createdBy: row.createdBy,
     at: ctx.clock.now(),
   });
-  const from = best === undefined ? "" : `, from the checkpoint of step ${kept.step}`;
+  const from = best === undefined ? "" : `, from the checkpoint at step ${kept.step}`;
   await note(tx, ctx, row, `New fine-tuned model created: ${spec.output_model}${from}`);
   return [...done, { name: "model.created", event: { org: row.org, modelId: spec.output_model, jobId: row.id } }];
 }
 
+/** Applies the end that a trainer reports: success, or the answer to a cancel or pause command. */
 async function finished(
   tx: Db,
   ctx: Ctx,
@@ -135,27 +136,78 @@ async function finished(
   if (outcome === "succeeded") return trainSucceeded(tx, ctx, row, which);
   if (row.state === "pausing" && outcome === "paused") {
     await endAttempt(tx, ctx, row, which, { outcome: "paused" });
-    // The scheduler asked: it waits for its turn and goes on from its checkpoint.
+    // The job was preempted: it returns to the queue and resumes from its checkpoint.
     const again = row.yieldFor !== null;
     const message = await move(tx, row, again ? "queued" : "paused", {
       notBefore: 0,
       ...(again ? { queuedAt: ctx.clock.now() } : {}),
     });
     await closeCommands(tx, ctx, row.id);
-    await note(tx, ctx, row, again ? "It saved a checkpoint and waits in the queue" : "The job is paused");
+    await note(tx, ctx, row, again ? "The job saved a checkpoint and waits in the queue" : "The job is paused");
     return message ? [message] : [];
   }
-  // Nobody asked: the machine told the process to stop (a shutdown, an operator). It goes on elsewhere or later.
+  // No command: the machine stopped the process (a shutdown, an operator). The job resumes elsewhere or later.
   return attemptFailed(tx, ctx, row, which, {
     reason: "interrupted",
-    message: "The trainer was told to stop by its machine.",
+    message: "The machine stopped the trainer's process.",
     retry: true,
   });
 }
 
+/** Marks the attempt, and a starting job, as running. @returns the job's row, and messages to emit after the commit */
+async function markRunning(
+  tx: Db,
+  ctx: Ctx,
+  row: JobRow,
+  which: AttemptRow,
+): Promise<{ row: JobRow; messages: BusMessage[] }> {
+  const now = ctx.clock.now();
+  if (which.state !== "running")
+    await tx
+      .update(attempt)
+      .set({ state: "running", startedAt: which.startedAt ?? now })
+      .where(eq(attempt.id, which.id));
+  if (row.state !== "starting") return { row, messages: [] };
+  const startedAt = row.startedAt ?? now;
+  const message = await move(tx, row, "running", { startedAt });
+  const again = `The job is running again (attempt ${which.number})`;
+  await note(tx, ctx, row, row.startedAt === null ? "The job started" : again);
+  return { row: { ...row, state: "running", startedAt }, messages: message ? [message] : [] };
+}
+
+/** Stores the progress and result of a batch. @returns the changed row, and the failure of an engine that moved */
+async function storeProgress(tx: Db, ctx: Ctx, row: JobRow, events: TrainerEvent[]) {
+  let { progress, result } = row;
+  const ready: BusMessage[] = [];
+  for (const event of events) {
+    const announced = event.type === "ready" ? progress.address : undefined;
+    progress = progressAfter(progress, event);
+    if (event.type === "result") result = { ...event.result };
+    if (event.type !== "ready") continue;
+    const { address, models } = event;
+    if (announced !== undefined && announced !== address)
+      return { row, ready, moved: changedAddress(announced, address) };
+    ready.push({ name: "job.ready", event: { org: row.org, jobId: row.id, address, models } });
+  }
+  const progressed = events.some((event) => PROGRESS_EVENTS.has(event.type));
+  const patch = { progress: { ...progress }, result, ...(progressed ? { progressAt: ctx.clock.now() } : {}) };
+  await tx.update(job).set(patch).where(eq(job.id, row.id));
+  return { row: { ...row, ...patch }, ready, moved: null };
+}
+
+/** Marks the commands as done that a batch reports as done. */
+async function closeReportedCommands(tx: Db, ctx: Ctx, jobId: string, events: TrainerEvent[]): Promise<void> {
+  const ids = events.flatMap((event) => (event.type === "command_done" ? [event.id] : []));
+  if (ids.length === 0) return;
+  await tx
+    .update(command)
+    .set({ doneAt: ctx.clock.now() })
+    .where(and(eq(command.jobId, jobId), inArray(command.id, ids)));
+}
+
 /**
- * Applies a batch in order. Called by ingestion inside its transaction, with events that are new and of a live attempt.
- * @returns what to emit after the commit
+ * Applies a batch in order. Called by ingestion inside its transaction, with new events of a live attempt.
+ * @returns the messages to emit after the commit
  */
 export async function applyTrainerEvents(
   ctx: Ctx,
@@ -163,72 +215,25 @@ export async function applyTrainerEvents(
   who: { id: string; jobId: string },
   events: TrainerEvent[],
 ): Promise<BusMessage[]> {
-  let row = await jobIn(tx, who.jobId);
+  const stored = await jobIn(tx, who.jobId);
   const [which] = await tx.select().from(attempt).where(eq(attempt.id, who.id)).limit(1);
-  if (!row || !which || which.state === "ended" || events.length === 0) return [];
-  const messages: BusMessage[] = [{ name: "job.progress", event: { org: row.org, jobId: row.id } }];
-  const now = ctx.clock.now();
-
-  if (which.state !== "running")
-    await tx
-      .update(attempt)
-      .set({ state: "running", startedAt: which.startedAt ?? now })
-      .where(eq(attempt.id, which.id));
-  if (row.state === "starting") {
-    const message = await move(tx, row, "running", { startedAt: row.startedAt ?? now });
-    if (message) messages.push(message);
-    await note(
-      tx,
-      ctx,
-      row,
-      row.startedAt === null ? "The job started" : `The job runs again (attempt ${which.number})`,
-    );
-    row = { ...row, state: "running", startedAt: row.startedAt ?? now };
-  }
-
-  let progress = row.progress;
-  let { result } = row;
-  for (const event of events) {
-    const announced = event.type === "ready" ? progress.address : undefined;
-    progress = progressAfter(progress, event);
-    if (event.type === "result") result = { ...event.result };
-    if (event.type === "ready" && announced !== undefined && announced !== event.address)
-      return [...messages, ...(await attemptFailed(tx, ctx, row, which, movedEngine(announced, event.address)))];
-    if (event.type === "ready")
-      messages.push({
-        name: "job.ready",
-        event: { org: row.org, jobId: row.id, address: event.address, models: event.models },
-      });
-  }
-  const forward = events.some((event) => FORWARD.has(event.type));
-  const patch = { progress: { ...progress }, result, ...(forward ? { progressAt: now } : {}) };
-  await tx.update(job).set(patch).where(eq(job.id, row.id));
-  row = { ...row, ...patch };
-
-  const doneIds = events.flatMap((event) => (event.type === "command_done" ? [event.id] : []));
-  if (doneIds.length)
-    await tx
-      .update(command)
-      .set({ doneAt: now })
-      .where(and(eq(command.jobId, row.id), inArray(command.id, doneIds)));
-
+  if (!stored || !which || which.state === "ended" || events.length === 0) return [];
+  const messages: BusMessage[] = [{ name: "job.progress", event: { org: stored.org, jobId: stored.id } }];
+  const running = await markRunning(tx, ctx, stored, which);
+  const { row, ready, moved } = await storeProgress(tx, ctx, running.row, events);
+  messages.push(...running.messages, ...ready);
+  if (moved) return [...messages, ...(await attemptFailed(tx, ctx, row, which, moved))];
+  await closeReportedCommands(tx, ctx, row.id, events);
   for (const event of events) {
     if (event.type === "finished") messages.push(...(await finished(tx, ctx, row, which, event.outcome)));
-    if (event.type === "failed")
-      messages.push(
-        ...(await attemptFailed(tx, ctx, row, which, {
-          reason: event.reason,
-          message: event.message,
-          advice: event.advice,
-          detail: event.detail,
-          retry: event.retry,
-        })),
-      );
+    if (event.type !== "failed") continue;
+    const { reason, message, advice, detail, retry } = event;
+    messages.push(...(await attemptFailed(tx, ctx, row, which, { reason, message, advice, detail, retry })));
   }
   return messages;
 }
 
-/** Commands the trainer of a job has not yet reported as done, oldest first. */
+/** Commands that the trainer has not reported as done yet, oldest first. */
 export async function pendingCommands(ctx: Ctx, jobId: string): Promise<Command[]> {
   const rows = await ctx.db
     .select({ id: command.id, type: command.type })

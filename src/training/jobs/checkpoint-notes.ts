@@ -1,13 +1,15 @@
-/** Tells in a job's own history when one of its checkpoints turned out to be damaged. */
+/** Records damaged checkpoints in the history of their job. */
 import type { Ctx } from "../../ctx.ts";
 import { note } from "./transitions.ts";
 
-/** Listens until the returned function is called. */
+/** Subscribes to damaged checkpoints. @returns a function that unsubscribes */
 export function startCheckpointNotes(ctx: Ctx): () => void {
   return ctx.bus.on("checkpoint.invalid", ({ jobId, step, reason }) => {
-    const message = `The checkpoint of step ${step} is damaged and will not be used: ${reason}. The one before it takes its place.`;
+    const message = `The checkpoint at step ${step} is damaged and will not be used: ${reason}. The previous checkpoint is used instead.`;
     ctx
       .write((tx) => note(tx, ctx, { id: jobId }, message, "warn"))
-      .catch((cause) => ctx.log("error", "a damaged checkpoint was not noted", { job: jobId, cause }));
+      .catch((cause) =>
+        ctx.log("error", "a damaged checkpoint could not be recorded in the job's history", { job: jobId, cause }),
+      );
   });
 }

@@ -1,13 +1,12 @@
 /**
- * Why an attempt ended, whether another may do better, and what a person can do about it: one table for the whole
- * engine.
+ * Failure reasons of attempts: whether a retry may help, and what the user can do. One table for all kinds of jobs.
  */
 import type { JobState } from "../../contract/job.ts";
 import type { ProviderErrorKind } from "../../contract/provider.ts";
 import type { JobKind } from "../../contract/spec.ts";
 import type { FailureReason } from "../../contract/trainer.ts";
 
-/** Reasons the server finds itself, beside those the trainer reports. */
+/** Reasons that the trainer reports, and those that the server detects itself. */
 export type EndReason =
   | FailureReason
   | "killed"
@@ -26,86 +25,103 @@ export type EndReason =
   | "first_batch_differs";
 
 interface Rule {
-  /** Another attempt may succeed. The trainer's own `retry: false` overrules. */
+  /** Another attempt may succeed. A trainer that reports `retry: false` overrides this. */
   retry: boolean;
   advice: string;
 }
 
 export const REASONS: Record<EndReason, Rule> = {
-  bad_spec: { retry: false, advice: "Update the trainer environment so that it fits this server, then start anew." },
-  bad_data: { retry: false, advice: "Correct the dataset and start again." },
-  model_load: { retry: false, advice: "Install the base model again, or choose another." },
+  bad_spec: {
+    retry: false,
+    advice:
+      "The trainer cannot read this job's spec. Update the trainer to the version of this server, then run the job again.",
+  },
+  bad_data: { retry: false, advice: "Fix the dataset, then run the job again." },
+  model_load: { retry: false, advice: "Reinstall the base model, or choose another one." },
   out_of_memory: {
     retry: false,
-    advice: "Lower the batch size or the maximum length, or free memory on the machine, and run it again.",
+    advice:
+      "Lower the per-device batch size or the max sequence length, or free memory on the machine. Then run the job again.",
   },
   nan_loss: { retry: false, advice: "Lower the learning rate, or train in float32." },
-  diverged: { retry: false, advice: "Lower the learning rate to a third, or lengthen the warm-up." },
+  diverged: { retry: false, advice: "Lower the learning rate to a third, or increase the warm-up ratio." },
   disk_full: {
     retry: false,
-    advice: "Free disk space under the data directory, or on the disk of the engine, then run it again.",
+    advice: "Free disk space in the data directory or on the container engine's disk, then run the job again.",
   },
-  server_refused: { retry: false, advice: "Look at the server's log and start the job anew." },
+  server_refused: { retry: false, advice: "Check the server's log for the reason, then run the job again." },
   grader_failed: {
     retry: false,
-    advice: "Run the grader on a row by itself (docs/graders.md tells how), mend it, and start the job anew.",
+    advice: "Run the grader on a single row (see docs/graders.md), fix it, and run the job again.",
   },
-  not_faithful: { retry: false, advice: "Try another format; the report is on the model's page." },
-  internal: { retry: true, advice: "See the job's log for the trainer's last lines." },
-  killed: { retry: true, advice: "Something on the machine killed the process; look for memory pressure." },
-  interrupted: { retry: true, advice: "The machine asked the process to stop; it goes on from its checkpoint." },
-  lost: { retry: true, advice: "The process vanished, perhaps with a restart of its machine." },
-  no_progress: { retry: true, advice: "The trainer was silent for too long; look at its log and the machine's load." },
-  total_timeout: { retry: false, advice: "Train fewer steps, or run it on a faster machine." },
-  queued_timeout: { retry: false, advice: "Every fitting machine was busy; add one, or raise the slot count." },
-  launch_failed: { retry: true, advice: "Look at the provider's settings and the server's log." },
+  not_faithful: { retry: false, advice: "Try another format. The comparison report is on the model's page." },
+  internal: { retry: true, advice: "Check the trainer's last lines in the job's log." },
+  killed: {
+    retry: true,
+    advice: "The operating system killed the process. Check whether the machine ran out of memory.",
+  },
+  interrupted: { retry: true, advice: "The machine stopped the process. The job resumes from its last checkpoint." },
+  lost: { retry: true, advice: "The process disappeared. Check whether its machine restarted." },
+  no_progress: {
+    retry: true,
+    advice: "The trainer reported no progress within the limit. Check its log and the load of the machine.",
+  },
+  total_timeout: { retry: false, advice: "Train fewer steps, or use a faster machine." },
+  queued_timeout: {
+    retry: false,
+    advice: "All suitable machines were busy. Add a machine, or raise the number of training slots.",
+  },
+  launch_failed: { retry: true, advice: "Check the provider's settings and the server's log." },
   image_missing: {
     retry: false,
     advice:
-      "Make the trainer image with `finetune-lab images build`, or bring it with `finetune-lab images load`; then run it again.",
+      "Build the trainer image with `finetune-lab images build`, or load it with `finetune-lab images load`. Then run the job again.",
   },
   start_failed: {
     retry: false,
-    advice: "The container cannot be started as it is: look at the engine's log and at docs/docker.md.",
+    advice: "The container could not start. Check the container engine's log, and see docs/docker.md.",
   },
   gpu_lost: {
     retry: true,
     advice:
-      "The GPU went away under the container; a new one follows. If it happens again, look at the driver and at docs/docker.md.",
+      "The container lost its GPU, and the job is retried in a new container. If this happens again, check the GPU driver and see docs/docker.md.",
   },
-  no_offer: { retry: false, advice: "Ask for less (smaller model, shorter rows, fewer GPUs), or add a machine." },
+  no_offer: {
+    retry: false,
+    advice: "Lower the requirements (a smaller model, shorter rows, fewer GPUs), or add a machine.",
+  },
   engine_address: {
     retry: false,
     advice:
-      "The server only talks to an engine where its launch put it. Check that the trainer or image is one you trust; a provider plugin names the place (docs/plugin-authors.md).",
+      "The server only connects to an engine at the address of its launch. Check that you trust the trainer or image. Provider plugins set the address (see docs/plugin-authors.md).",
   },
   first_batch_differs: {
     retry: false,
     advice:
-      "The trainer reads the data or the tokenizer otherwise than this server: bring both to one version (docs/docker.md tells how for images), and install the base model again if it was changed on its host.",
+      "The trainer and this server read the data or the tokenizer differently. Update both to the same version (for images, see docs/docker.md), and reinstall the base model if its files changed on the host.",
   },
-  bad_result: { retry: false, advice: "The trainer ended without a complete checkpoint; look at its log." },
+  bad_result: { retry: false, advice: "The trainer finished without a complete checkpoint. Check its log." },
 };
 
-/** What providers say of an end, in their own words, and what it is called here. The first that is found counts. */
-const WORDS: readonly (readonly [string, EndReason])[] = [
+/** Texts in a provider's exit reason and the reason each stands for. The first match counts. */
+const EXIT_TEXTS: readonly (readonly [string, EndReason])[] = [
   ["out of memory", "out_of_memory"],
   ["GPU was lost", "gpu_lost"],
   ["no space left", "disk_full"],
   ["could not start", "start_failed"],
 ];
 
-/** The reason a provider gave with a failed launch, when it is one of ours. */
+/** The reason a provider gave for a failed launch; `launch_failed` unless it is in the table. */
 export function launchReason(word: string | null | undefined): EndReason {
   return word && Object.hasOwn(REASONS, word) ? (word as EndReason) : "launch_failed";
 }
 
-/** The reason behind the end of a job's work that no event explained. `code` as in WorkStatus; null = nobody saw it. */
+/** The reason of an exit that no event explained. `code`: exit code, null = unknown. `word`: the provider's reason. */
 export function reasonOfExit(kind: JobKind, code: number | null, word: string | null): EndReason {
-  const said = WORDS.find(([text]) => word?.includes(text));
-  if (said) return said[1];
+  const match = EXIT_TEXTS.find(([text]) => word?.includes(text));
+  if (match) return match[1];
   if (code === null) return "lost";
-  // A trainer that believes it is done and handed nothing in would do the same again.
+  // A trainer that exits with 0 and no result would do the same on a retry.
   if (code === 0 && kind === "train") return "bad_result";
   if (code === 2) return "bad_spec";
   if (code === 3) return "server_refused";
@@ -114,20 +130,20 @@ export function reasonOfExit(kind: JobKind, code: number | null, word: string | 
   return code > 128 ? "killed" : "internal";
 }
 
-/** What an unexplained end is called for people. */
+/** The message to users for an exit that no event explained. */
 export function exitMessage(code: number | null, word: string | null): string {
-  if (word) return `The trainer ended without a word: ${word}.`;
-  if (code === null) return "The trainer's process vanished.";
-  return `The trainer ended without a word, with exit code ${code}.`;
+  if (word) return `The trainer exited without reporting: ${word}.`;
+  if (code === null) return "The trainer's process disappeared.";
+  return `The trainer exited without reporting, with exit code ${code}.`;
 }
 
-/** What a failed launch means for the offer walk: try the next offer, wait for a while, or give the job up. */
+/** What follows a failed launch: try the next offer, wait before a retry, or fail the job. */
 export function afterLaunchFailure(kind: ProviderErrorKind): "next" | "wait" | "fail" {
   if (kind === "transient" || kind === "rate_limited") return "wait";
   return kind === "invalid" ? "fail" : "next";
 }
 
-/** The state that follows the end of an attempt. `failures` counts this one. */
+/** The job's state after a failed attempt. `failures` includes this one. */
 export function stateAfter(
   state: JobState,
   end: { reason: EndReason; retry: boolean; failures: number; maxAttempts: number },

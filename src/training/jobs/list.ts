@@ -1,6 +1,6 @@
 /**
- * The list of jobs: newest first, page by page, with any mix of filters. Each mix is built once and then only given its
- * values.
+ * The list of jobs: newest first, paged, with any combination of filters. Each combination is prepared as a statement
+ * once and then reused with new values.
  */
 
 import { and, desc, eq, type SQL, sql } from "drizzle-orm";
@@ -20,7 +20,7 @@ export interface JobQuery {
   state?: JobState | JobState[];
   /** Part of a name, id or model, in any case. */
   search?: string;
-  /** Pairs that must be there; null = jobs without any metadata. */
+  /** Key-value pairs a job must have; null = jobs without metadata. */
   metadata?: Record<string, string> | null;
   parentId?: string;
   after?: string;
@@ -30,7 +30,7 @@ export interface JobQuery {
 const { placeholder } = sql;
 const matches = (text: SQL | typeof job.name) => like(text, placeholder("like"));
 
-/** Every filter, by the name of the value that calls for it. */
+/** Every filter, by the name of its value. */
 const FILTERS = {
   kind: eq(job.kind, placeholder("kind")),
   states: sql`${job.state} in (select value from json_each(${placeholder("states")}))`,
@@ -58,7 +58,7 @@ function buildList(db: Db, filters: Filter[]) {
 
 const builtLists = builtOnce(() => new Map<string, ReturnType<typeof buildList>>());
 
-/** Newest first; gives one row more than `limit` when there are more. `after` is the id of the last row seen. */
+/** Newest first; returns one row more than `limit` when there are more. `after`: id of the last row seen. */
 export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise<JobRow[]> {
   const values: Record<string, string | number> = { org: actor.org, limit: query.limit + 1 };
   if (query.kind) values.kind = query.kind;
@@ -72,12 +72,12 @@ export async function listJobs(ctx: Ctx, actor: Actor, query: JobQuery): Promise
     Object.assign(values, { createdAt, id });
   }
   const filters = Object.keys(values).filter(isFilter);
-  const mix = filters.join();
+  const key = filters.join();
   const lists = builtLists(ctx.db);
-  let list = lists.get(mix);
+  let list = lists.get(key);
   if (!list) {
     list = buildList(ctx.db, filters);
-    lists.set(mix, list);
+    lists.set(key, list);
   }
   return rowsOf(job, await list.values(values));
 }

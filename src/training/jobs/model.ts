@@ -1,15 +1,18 @@
-/** A job as it is stored and as clients see it: rows, list queries, and the views of jobs and attempts. */
+/** Jobs and attempts: stored rows, the query of the list, and the views for clients. */
 import * as v from "valibot";
 import { JOB_STATES } from "../../contract/job.ts";
+import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import type { attempt, job } from "../../db/schema/jobs.ts";
 import { PageQuery } from "../../lib/page.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
 
+const KINDS = ["train", "evaluate", "serve", "export"] as const;
+
 export const ListJobs = v.strictObject({
-  kind: v.optional(v.picklist(["train", "evaluate", "serve", "export"])),
-  /** One state, or several with commas (the router hands those over as a list). */
+  kind: v.optional(v.picklist(KINDS)),
+  /** One state, or several separated by commas (which the router splits into a list). */
   state: v.optional(
     v.pipe(
       v.union([v.string(), v.array(v.string())]),
@@ -22,54 +25,156 @@ export const ListJobs = v.strictObject({
 });
 export type ListJobs = Partial<v.InferOutput<typeof ListJobs>>;
 
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
+const text = v.string();
+const number = v.number();
+const optionalNumber = v.optional(number);
 
-/** A job as our own API shows it. */
-export function jobView(row: JobRow) {
-  const { leaseToken: _lease, leaseUntil: _until, ...rest } = row;
+/** See `Progress` in src/contract/job.ts. */
+const ProgressView = v.strictObject({
+  step: optionalNumber,
+  total_steps: optionalNumber,
+  fraction: optionalNumber,
+  epoch: optionalNumber,
+  eta_s: v.optional(v.nullable(number)),
+  phase: v.optional(text),
+  tokens_seen: optionalNumber,
+  tokens_before: optionalNumber,
+  tokens_per_second: optionalNumber,
+  loss: optionalNumber,
+  eval_loss: optionalNumber,
+  waiting: v.optional(text),
+  address: v.optional(text),
+  models: v.optional(v.array(text)),
+  plan: v.optional(v.record(text, number)),
+  canary: v.optional(
+    v.strictObject({
+      rows: number,
+      length: number,
+      seconds: number,
+      peak_memory_mb: number,
+      peak_gpu_memory_mb: optionalNumber,
+      peak_gpu_reserved_mb: optionalNumber,
+    }),
+  ),
+  first_batch: v.optional(
+    v.variant("state", [
+      v.strictObject({ state: v.literal("told") }),
+      v.strictObject({ state: v.literal("same"), rows: number }),
+      v.strictObject({ state: v.literal("not_compared"), why: text }),
+    ]),
+  ),
+});
+
+const ErrorView = v.strictObject({
+  code: text,
+  message: text,
+  advice: v.nullable(text),
+  param: v.nullable(text),
+  detail: v.nullable(text),
+  /** Request fields that would make the job fit, after it ran out of memory. */
+  suggestion: v.optional(v.record(text, v.unknown())),
+});
+
+const { train, evaluate, serve, export: exported } = SPEC_SCHEMAS;
+
+/** A job of any kind. Times in Unix seconds. `result` depends on the kind. */
+export const JobView = v.strictObject({
+  object: v.literal("job"),
+  id: text,
+  kind: v.picklist(KINDS),
+  name: text,
+  state: v.picklist(JOB_STATES),
+  spec: v.variant("kind", [train, evaluate, serve, exported]),
+  request: v.record(text, v.unknown()),
+  metadata: v.record(text, text),
+  parent_id: v.nullable(text),
+  priority: number,
+  not_before: v.nullable(number),
+  window: v.nullable(v.strictObject({ from: text, until: text, tz: text, days: v.optional(v.array(number)) })),
+  deadline: v.nullable(number),
+  attempts: number,
+  progress: ProgressView,
+  result: v.nullable(v.looseObject({})),
+  error: v.nullable(ErrorView),
+  model: v.nullable(text),
+  created_by: text,
+  created_at: number,
+  queued_at: v.nullable(number),
+  started_at: v.nullable(number),
+  finished_at: v.nullable(number),
+});
+export type JobView = v.InferOutput<typeof JobView>;
+
+const secondsOf = (ms: number) => Math.floor(ms / 1000);
+const seconds = (ms: number | null) => (ms === null ? null : secondsOf(ms));
+
+/** The view of a job in our own API. */
+export function jobView(row: JobRow): JobView {
   return {
-    object: "job" as const,
-    id: rest.id,
-    kind: rest.kind,
-    name: rest.name,
-    state: rest.state,
-    spec: rest.spec,
-    request: rest.request,
-    metadata: rest.metadata,
-    parent_id: rest.parentId,
-    priority: rest.priority,
-    not_before: seconds(rest.startAfter),
-    window: rest.window,
-    deadline: seconds(rest.deadline),
-    attempts: rest.attempts,
-    progress: rest.progress,
-    result: rest.result,
-    error: rest.error,
-    model: rest.spec.kind === "train" && rest.state === "succeeded" ? rest.spec.output_model : null,
-    created_by: rest.createdBy,
-    created_at: seconds(rest.createdAt),
-    queued_at: seconds(rest.queuedAt),
-    started_at: seconds(rest.startedAt),
-    finished_at: seconds(rest.finishedAt),
+    object: "job",
+    id: row.id,
+    kind: row.kind,
+    name: row.name,
+    state: row.state,
+    spec: row.spec,
+    request: row.request,
+    metadata: row.metadata,
+    parent_id: row.parentId,
+    priority: row.priority,
+    not_before: seconds(row.startAfter),
+    window: row.window,
+    deadline: seconds(row.deadline),
+    attempts: row.attempts,
+    progress: row.progress,
+    result: row.result && { ...row.result },
+    error: row.error,
+    model: row.spec.kind === "train" && row.state === "succeeded" ? row.spec.output_model : null,
+    created_by: row.createdBy,
+    created_at: secondsOf(row.createdAt),
+    queued_at: seconds(row.queuedAt),
+    started_at: seconds(row.startedAt),
+    finished_at: seconds(row.finishedAt),
   };
 }
 
-/** An attempt; the token's hash stays inside. */
-export function attemptView(row: AttemptRow) {
+/** An attempt to run a job. Times in Unix seconds. `offer` and `handle` are as the provider reported them. */
+export const AttemptView = v.strictObject({
+  object: v.literal("job.attempt"),
+  id: text,
+  job_id: text,
+  number,
+  state: v.picklist(["launching", "starting", "running", "ended"]),
+  provider: text,
+  offer: v.looseObject({ id: text, location: text, gpus: number, pricePerHour: number }),
+  handle: v.nullable(v.looseObject({ provider: text, key: text })),
+  outcome: v.nullable(text),
+  exit_code: v.nullable(number),
+  detail: v.nullable(text),
+  last_seq: number,
+  created_at: number,
+  started_at: v.nullable(number),
+  ended_at: v.nullable(number),
+  gone_at: v.nullable(number),
+  heartbeat_at: v.nullable(number),
+});
+type AttemptView = v.InferOutput<typeof AttemptView>;
+
+/** The view of an attempt, without the hash of its token. */
+export function attemptView(row: AttemptRow): AttemptView {
   return {
-    object: "job.attempt" as const,
+    object: "job.attempt",
     id: row.id,
     job_id: row.jobId,
     number: row.number,
     state: row.state,
     provider: row.provider,
-    offer: row.offer,
+    offer: { ...row.offer },
     handle: row.handle,
     outcome: row.outcome,
     exit_code: row.exitCode,
     detail: row.detail,
     last_seq: row.lastSeq,
-    created_at: seconds(row.createdAt),
+    created_at: secondsOf(row.createdAt),
     started_at: seconds(row.startedAt),
     ended_at: seconds(row.endedAt),
     gone_at: seconds(row.goneAt),

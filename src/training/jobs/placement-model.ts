@@ -1,12 +1,12 @@
-/** What callers say about a job's place in the queue: priority, start, hours and deadline. */
+/** Scheduling options of a job: priority, earliest start, time window and deadline. */
 import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
-import { knownZone } from "../scheduler/window.ts";
+import { isTimeZone } from "../scheduler/window.ts";
 
-/** Scale of priorities: 0 is normal, above it only administrators may go. */
+/** Range of priorities. 0 is normal; only administrators may set a higher one. */
 const PRIORITY = { lowest: -100, normal: 0, highest: 100 } as const;
 
-/** A moment: seconds since 1970, or ISO 8601 with its offset; read as seconds. */
+/** A point in time: Unix seconds, or ISO 8601 with an offset; parsed to Unix seconds. */
 const Moment = v.pipe(
   v.union(
     [
@@ -19,13 +19,13 @@ const Moment = v.pipe(
         v.finite(),
       ),
     ],
-    "must be seconds since 1970, or a date and time with its offset such as 2026-11-24T22:00:00+01:00",
+    "must be Unix seconds, or a date and time with an offset such as 2026-11-24T22:00:00+01:00",
   ),
 );
 
 const clock = v.pipe(v.string(), v.regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 22:00"));
 
-/** Hours of the day: from, until, time zone, and the days on which they begin (0 = Sunday). */
+/** A daily time window: from, until, time zone, and the weekdays on which it opens (0 = Sunday). */
 const Window = v.pipe(
   v.strictObject({
     from: clock,
@@ -33,36 +33,36 @@ const Window = v.pipe(
     tz: v.pipe(
       v.string(),
       v.maxLength(60),
-      v.check(knownZone, "must be the name of a time zone such as Europe/Berlin or UTC"),
+      v.check(isTimeZone, "must be an IANA time zone such as Europe/Berlin or UTC"),
     ),
     days: v.optional(
       v.pipe(
         v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(6))),
-        v.minLength(1, "must name at least one day, 0 for Sunday to 6"),
+        v.minLength(1, "must have at least one day, from 0 (Sunday) to 6 (Saturday)"),
         v.maxLength(7),
       ),
     ),
   }),
-  v.check((window) => window.from !== window.until, "must begin and end at different times"),
+  v.check((window) => window.from !== window.until, "must open and close at different times"),
 );
 
-/** Fields of a training request, and of a change to a job that waits or runs. */
+/** The fields in a training request and in a change to a queued or running job. */
 export const QUEUE_FIELDS = {
-  /** -100 to 100, 0 is normal; above 0 by administrators. */
+  /** -100 to 100; 0 is normal, only administrators may set more than 0. */
   priority: v.optional(v.nullable(whole(PRIORITY.lowest, PRIORITY.highest))),
-  /** It does not begin before then. */
+  /** The job does not start before this time. */
   not_before: v.optional(v.nullable(Moment)),
-  /** It runs within these hours alone: at their end it saves a checkpoint and waits for the next ones. */
+  /** The job runs only within this window. When it closes, the job saves a checkpoint and waits for the next one. */
   window: v.optional(v.nullable(Window)),
-  /**
-   * It is wanted by then: goes before other work of its team when time gets short, and is said to be late when it will
-   * be.
-   */
+  /** The job moves ahead of its team's other jobs when time runs short, and is shown as late when it will miss this. */
   deadline: v.optional(v.nullable(Moment)),
 } as const;
 
 export const QueueChange = v.pipe(
   v.strictObject(QUEUE_FIELDS),
-  v.check((change) => Object.keys(change).length > 0, "give at least one of priority, not_before, window, deadline"),
+  v.check(
+    (change) => Object.keys(change).length > 0,
+    "must have at least one of priority, not_before, window and deadline",
+  ),
 );
 export type QueueChange = v.InferOutput<typeof QueueChange>;

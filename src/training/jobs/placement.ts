@@ -1,6 +1,5 @@
 /**
- * A job's place in the queue as the columns of its row: checked against the clock, the asker's role and what holds
- * already.
+ * Scheduling options as columns of a job's row: checked against the clock, the actor's role and the current values.
  */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -14,8 +13,8 @@ function refuse(code: string, message: string, param: string): never {
 }
 
 /**
- * The columns behind a request; fields that are left out are left out.
- * @param before what holds already, for what one field means for another
+ * The columns to set for a request; fields that are absent from the request stay absent.
+ * @param before the current values, for checks that involve two fields
  * @throws AppError `priority_too_high` (forbidden), `deadline_passed`, `deadline_before_start`
  */
 export function placementOf(ctx: Ctx, actor: Actor, change: QueueChange, before: Placement = {}): Placement {
@@ -27,7 +26,7 @@ export function placementOf(ctx: Ctx, actor: Actor, change: QueueChange, before:
       throw new AppError(
         "forbidden",
         "priority_too_high",
-        "Priorities above 0 are given by administrators. Use -100 to 0, or ask one.",
+        "Only administrators can set a priority above 0. Use -100 to 0, or ask an administrator.",
         { param: "priority" },
       );
   }
@@ -37,10 +36,14 @@ export function placementOf(ctx: Ctx, actor: Actor, change: QueueChange, before:
   if (change.deadline !== undefined) {
     placement.deadline = ms(change.deadline);
     if (placement.deadline !== null && placement.deadline <= now)
-      refuse("deadline_passed", "The deadline is over already. Give a moment in the future.", "deadline");
+      refuse("deadline_passed", "The deadline has passed. Use a time in the future.", "deadline");
   }
   const { startAfter, deadline } = { ...before, ...placement };
   if (startAfter && deadline && deadline <= startAfter)
-    refuse("deadline_before_start", "The deadline lies before the job may begin.", "deadline");
+    refuse(
+      "deadline_before_start",
+      "The deadline is before the earliest start of the job ('not_before'). Use a later deadline.",
+      "deadline",
+    );
   return placement;
 }

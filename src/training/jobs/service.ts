@@ -1,5 +1,5 @@
 /**
- * What a person asks of a job, of any kind: cancel, pause, resume, save a checkpoint now; and its attempts and output.
+ * Actions of users on a job of any kind (cancel, pause, resume, save a checkpoint), and its attempts and output.
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
@@ -21,7 +21,7 @@ export async function listAttempts(ctx: Ctx, actor: Actor, jobId: string): Promi
   return ctx.db.select().from(attempt).where(eq(attempt.jobId, jobId)).orderBy(attempt.number).limit(200);
 }
 
-/** Last lines the process of the newest attempt printed, as its provider keeps them; empty when it keeps none. */
+/** Last lines of output of the newest attempt's process, as its provider keeps them; empty when it keeps none. */
 export async function processOutput(ctx: Ctx, actor: Actor, jobId: string, tail = 200): Promise<string[]> {
   const last = (await listAttempts(ctx, actor, jobId)).at(-1);
   const provider = last && ctx.compute.get(last.provider)?.provider;
@@ -30,16 +30,16 @@ export async function processOutput(ctx: Ctx, actor: Actor, jobId: string, tail 
 }
 
 const ACTION_WORDS: Record<Action, string> = {
-  cancel: "cancelled",
+  cancel: "canceled",
   pause: "paused",
   resume: "resumed",
-  checkpoint: "asked for a checkpoint",
+  checkpoint: "asked to save a checkpoint",
 };
 
-/** The 400 for something that cannot be done in this state; a client that retries conflicts must not send it again. */
+/** The error for an action the job's state does not allow: a 400, because clients retry a 409. */
 function illegal(row: JobRow, action: Action): AppError {
   const hints: Record<Action, string> = {
-    cancel: "Only jobs that have not ended can be cancelled.",
+    cancel: "Only jobs that have not ended can be canceled.",
     pause: "Only queued and running jobs can be paused.",
     resume: "Only paused jobs can be resumed.",
     checkpoint: "Only running jobs can save a checkpoint.",
@@ -67,17 +67,17 @@ async function addCommand(tx: Db, ctx: Ctx, actor: Actor, jobId: string, type: C
   });
 }
 
-/** Carries out what a person asked, in one transaction; the trainer hears of it with its next answer. */
-async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
+/** Performs a user's action in one transaction. The trainer gets the command with its next response. */
+async function performAction(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
   await getJob(ctx, actor, id);
   const messages = await ctx.write(async (tx) => {
     const row = await jobIn(tx, id);
     if (!row) throw notFound("job", id);
-    // Asked by the scheduler to make room, it was to be queued again; now a person wants it to stay paused.
+    // The scheduler is preempting the job and would queue it again; now a user wants it to stay paused.
     if (action === "pause" && row.state === "pausing" && row.yieldFor) {
       await tx.update(job).set({ yieldFor: null }).where(eq(job.id, id));
       await audit(tx, ctx, actor, "job.pause", id);
-      await note(tx, ctx, row, "The job was paused: it stays so once its checkpoint is saved");
+      await note(tx, ctx, row, "The job was paused by a user and stays paused once its checkpoint is saved");
       return [];
     }
     const target = actionTarget(row.state, action);
@@ -90,7 +90,7 @@ async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<
       tx,
       ctx,
       row,
-      `The job was ${ACTION_WORDS[action]}${target === "stopping" ? "; it is being stopped" : ""}`,
+      `The job was ${ACTION_WORDS[action]}${target === "stopping" ? "; its process is stopping" : ""}`,
     );
     if (target === row.state) return [];
     const now = ctx.clock.now();
@@ -108,13 +108,13 @@ async function act(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<
 }
 
 /**
- * Stops a job for good: at once when nothing runs, else `stopping` until its process is gone. @throws AppError
- * `illegal_transition`
+ * Stops a job permanently: immediately when nothing runs, otherwise `stopping` until its process is terminated.
+ * @throws AppError `illegal_transition`
  */
-export const cancelJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "cancel");
-/** Saves a checkpoint and lets the machine go. @throws AppError `illegal_transition` */
-export const pauseJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "pause");
-/** Queues a paused job again; it goes on from its newest valid checkpoint. @throws AppError `illegal_transition` */
-export const resumeJob = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "resume");
-/** Saves a checkpoint after the current step and goes on. @throws AppError `illegal_transition` */
-export const checkpointNow = (ctx: Ctx, actor: Actor, id: string) => act(ctx, actor, id, "checkpoint");
+export const cancelJob = (ctx: Ctx, actor: Actor, id: string) => performAction(ctx, actor, id, "cancel");
+/** Saves a checkpoint and releases the machine. @throws AppError `illegal_transition` */
+export const pauseJob = (ctx: Ctx, actor: Actor, id: string) => performAction(ctx, actor, id, "pause");
+/** Queues a paused job again; it resumes from its newest valid checkpoint. @throws AppError `illegal_transition` */
+export const resumeJob = (ctx: Ctx, actor: Actor, id: string) => performAction(ctx, actor, id, "resume");
+/** Saves a checkpoint after the current step and continues. @throws AppError `illegal_transition` */
+export const checkpointNow = (ctx: Ctx, actor: Actor, id: string) => performAction(ctx, actor, id, "checkpoint");

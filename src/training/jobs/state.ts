@@ -1,10 +1,9 @@
-/** The life of a job as one pure table: which state may follow which. Terminal states are written once. */
+/** The state machine of a job as one pure table. Terminal states are written once. */
 import type { JobState } from "../../contract/job.ts";
 
 /**
- * Every legal move. `starting` and `running` go back to `queued` when an attempt was lost and another may do better;
- * `pausing` and `stopping` end even when the trainer dies on the way, because that is what was asked for. What pauses
- * because the scheduler asked goes back to `queued`.
+ * Every legal transition. `starting` and `running` return to `queued` when an attempt failed and a retry may help.
+ * `pausing` and `stopping` complete even when the trainer dies meanwhile. A preempted job returns to `queued`.
  */
 const MOVES: Record<JobState, readonly JobState[]> = {
   validating: ["queued", "failed", "cancelled"],
@@ -25,11 +24,11 @@ export function canMove(from: JobState, to: JobState): boolean {
 }
 
 /**
- * What a person may ask of a job, and the state it moves to; null when that is not possible now. `checkpoint` moves
- * nothing.
+ * What a user can do with a job.
  */
 export type Action = "cancel" | "pause" | "resume" | "checkpoint";
 
+/** The state an action leads to; null when the state does not allow it. `checkpoint` does not change the state. */
 export function actionTarget(state: JobState, action: Action): JobState | null {
   switch (action) {
     case "cancel":
@@ -45,7 +44,7 @@ export function actionTarget(state: JobState, action: Action): JobState | null {
   }
 }
 
-/** Status in OpenAI's words. A job being stopped still runs until it is gone. */
+/** The status in OpenAI's API. A job that is stopping counts as running until its process is terminated. */
 export function openaiStatus(state: JobState): string {
   const names: Partial<Record<JobState, string>> = {
     validating: "validating_files",

@@ -1,4 +1,4 @@
-/** Stores new jobs, and recognizes a request that already made one. */
+/** Stores new jobs, and recognizes repeated requests. */
 import { and, desc, eq, gt } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
@@ -11,15 +11,15 @@ import { newId } from "../../lib/ids.ts";
 import type { JobRow } from "./model.ts";
 import { note } from "./transitions.ts";
 
-/** How long a client's retry without a key of its own still finds the job it already made. */
+/** How long a client's retry without an idempotency key finds the job of its first request. */
 const RETRY_WINDOW_MS = 10 * 60_000;
 
-/** How a request is recognized when it is sent again. */
+/** What identifies a repeated request. */
 export interface RequestMarks {
-  /** sha256 over key, path and body. With `retried` the job made of it in the last ten minutes is returned. */
+  /** sha256 of key, path and body. With `retried`, the job it created within ten minutes is returned. */
   requestHash?: string;
   retried?: boolean;
-  /** A second job with the same key in the organization is the first one. */
+  /** A second request with the same key in the organization returns the first job. */
   idempotencyKey?: string;
 }
 
@@ -30,14 +30,14 @@ interface NewJob extends RequestMarks {
   request: Record<string, unknown>;
   metadata?: Record<string, string>;
   parentId?: string;
-  /** Its place in the queue; see placement.ts. */
+  /** Its scheduling options; see placement.ts. */
   place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
-  /** Made while its data is still being validated; the spec is frozen later. */
+  /** Its data is still being validated; the spec is frozen afterwards. */
   validating?: boolean;
 }
 
-/** A job made before by the same request, or null. */
-async function madeBefore(tx: Db, ctx: Ctx, actor: Actor, given: RequestMarks): Promise<JobRow | null> {
+/** The job an earlier copy of the same request created, or null. */
+async function findPrevious(tx: Db, ctx: Ctx, actor: Actor, given: RequestMarks): Promise<JobRow | null> {
   if (given.idempotencyKey) {
     const [row] = await tx
       .select()
@@ -70,19 +70,19 @@ async function madeBefore(tx: Db, ctx: Ctx, actor: Actor, given: RequestMarks): 
   return row ?? null;
 }
 
-/** A job that an earlier sending of the same request already made; asked before the work of resolving is done again. */
+/** The job an earlier copy of the same request created, or null: avoids resolving the request twice. */
 export function findRepeated(ctx: Ctx, actor: Actor, given: RequestMarks): Promise<JobRow | null> {
-  return madeBefore(ctx.db, ctx, actor, given);
+  return findPrevious(ctx.db, ctx, actor, given);
 }
 
 /**
- * Stores a job in state `queued` with audit row and event; the pipeline hears of it after the commit.
+ * Stores a job in state `queued` with audit row and event; the pipeline is notified after the commit.
  * @throws AppError `quota_exceeded`
  */
 export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<JobRow> {
   const now = ctx.clock.now();
   const { row, isNew } = await ctx.write(async (tx) => {
-    const before = await madeBefore(tx, ctx, actor, given);
+    const before = await findPrevious(tx, ctx, actor, given);
     if (before) return { row: before, isNew: false };
     const [made] = await tx
       .insert(job)

@@ -1,6 +1,6 @@
 /**
- * One function a transition, all in the caller's transaction: the state table is checked, terminal states are written
- * once, and ledger, audit and events go with them.
+ * One function per transition, each in the caller's transaction: the state table is checked, terminal states are
+ * written once, and the ledger, audit and event rows are part of the same transaction.
  */
 
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
@@ -36,11 +36,12 @@ export async function newestAttempt(tx: Db, jobId: string): Promise<AttemptRow |
   return row ?? null;
 }
 
+/** The message to emit after a job changed its state. */
 export function changed(row: Pick<JobRow, "org" | "id" | "kind">, state: JobState): BusMessage {
   return { name: "job.changed", event: { org: row.org, jobId: row.id, kind: row.kind, state } };
 }
 
-/** Adds a line to the job's own history. */
+/** Adds a line to the job's history. */
 export function note(
   tx: Db,
   ctx: Ctx,
@@ -52,8 +53,8 @@ export function note(
 }
 
 /**
- * Moves `row` when the table allows it and it still is where the caller saw it. The lease is let go with every move.
- * @returns the message to emit after commit, or null when the move is not possible
+ * Changes the state when the table allows it and the row has not changed since the caller read it. Releases the lease.
+ * @returns the message to emit after the commit, or null when the transition is not possible
  */
 export async function move(tx: Db, row: JobRow, to: JobState, patch: JobPatch = {}): Promise<BusMessage | null> {
   if (!canMove(row.state, to)) return null;
@@ -70,11 +71,11 @@ interface AttemptEnd {
   outcome: string;
   exitCode?: number | null;
   detail?: string | null;
-  /** It never ran: nothing is charged and nothing has to be terminated. */
+  /** It never ran: nothing is charged, and there is nothing to terminate. */
   neverRan?: boolean;
 }
 
-/** Ends an attempt once and writes its usage line; a second call changes nothing. From here on its token is refused. */
+/** Ends an attempt and writes its usage line; a second call changes nothing. Its token is refused from then on. */
 export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow, end: AttemptEnd): Promise<boolean> {
   const now = ctx.clock.now();
   const done = await tx
@@ -115,15 +116,15 @@ interface JobEnd {
   state: "succeeded" | "failed" | "cancelled";
   error?: JobError | null;
   actor?: Actor;
-  /** Outcome of an attempt that is still open. */
+  /** Outcome for an attempt that is still open. */
   attempt?: AttemptEnd;
 }
 
-const END_WORDS = { succeeded: "The job succeeded", failed: "The job failed", cancelled: "The job was cancelled" };
+const END_MESSAGES = { succeeded: "The job succeeded", failed: "The job failed", cancelled: "The job was canceled" };
 
 /**
  * Ends a job: state, open attempt with its usage line, waiting commands, audit row and event in one transaction.
- * @returns messages to emit after commit; null when the job cannot end that way (it has ended already)
+ * @returns the messages to emit after the commit; null when the job has already ended
  */
 export async function finishJob(tx: Db, ctx: Ctx, row: JobRow, end: JobEnd): Promise<BusMessage[] | null> {
   const now = ctx.clock.now();
@@ -148,13 +149,13 @@ export async function finishJob(tx: Db, ctx: Ctx, row: JobRow, end: JobEnd): Pro
     tx,
     ctx,
     row,
-    error ? `${END_WORDS[end.state]}: ${error.message}` : END_WORDS[end.state],
+    error ? `${END_MESSAGES[end.state]}: ${error.message}` : END_MESSAGES[end.state],
     end.state === "failed" ? "error" : "info",
   );
   return [message];
 }
 
-/** What an error of an attempt is called on the job. */
+/** The error to store on a job for a failed attempt. */
 export function jobError(reason: EndReason, message: string, advice?: string | null, detail?: string | null): JobError {
   return {
     code: reason,
@@ -165,7 +166,7 @@ export function jobError(reason: EndReason, message: string, advice?: string | n
   };
 }
 
-/** A failure of an attempt, as told by the trainer or found by the server. */
+/** A failure of an attempt, reported by the trainer or detected by the server. */
 interface Failure {
   reason: EndReason;
   message: string;
@@ -175,7 +176,7 @@ interface Failure {
   exitCode?: number | null;
 }
 
-/** Attempts of a job that failed since it was last resumed by a person count against its limit. */
+/** The number of failed attempts since a user last resumed the job; these count against its limit. */
 async function failuresOf(tx: Db, row: JobRow): Promise<number> {
   const [count] = await tx
     .select({ n: sql<number>`count(*)` })
@@ -190,7 +191,7 @@ async function failuresOf(tx: Db, row: JobRow): Promise<number> {
   return count?.n ?? 0;
 }
 
-/** An attempt failed: the job is tried again after a while, or ends, by the table of reasons. */
+/** Records a failed attempt: the job is retried after a delay or fails, as the table of reasons says. */
 export async function attemptFailed(
   tx: Db,
   ctx: Ctx,
@@ -205,28 +206,29 @@ export async function attemptFailed(
   });
   if (!ended || isFinal(row.state)) return [];
   const failures = await failuresOf(tx, row);
-  const next = stateAfter(row.state, {
+  const after = stateAfter(row.state, {
     reason: failure.reason,
     retry: failure.retry,
     failures,
     maxAttempts: row.spec.limits.max_attempts,
   });
-  if (next === "failed" || next === "cancelled") {
+  if (after === "failed" || after === "cancelled") {
     const error = jobError(failure.reason, failure.message, failure.advice, failure.detail);
-    return (await finishJob(tx, ctx, row, { state: next, error: next === "failed" ? error : null })) ?? [];
+    return (await finishJob(tx, ctx, row, { state: after, error: after === "failed" ? error : null })) ?? [];
   }
-  // It died while it let go for others: nobody wanted it paused.
-  const to = next === "paused" && row.yieldFor ? "queued" : next;
+  // It died while it was being preempted: no user asked for a pause.
+  const to = after === "paused" && row.yieldFor ? "queued" : after;
   const wait = to === "queued" ? backOffMs(failures) : 0;
   const message = await move(tx, row, to, { notBefore: ctx.clock.now() + wait, progressAt: ctx.clock.now() });
   if (!message) return [];
-  if (next === "paused") await closeCommands(tx, ctx, row.id);
-  const word = to === "paused" ? "It is paused." : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
-  await note(tx, ctx, row, `Attempt ${which.number} ended: ${failure.message} ${word}`, "warn");
+  if (after === "paused") await closeCommands(tx, ctx, row.id);
+  const next =
+    to === "paused" ? "The job is paused." : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
+  await note(tx, ctx, row, `Attempt ${which.number} failed: ${failure.message} ${next}`, "warn");
   return [message];
 }
 
-/** Marks all waiting commands of a job as done. */
+/** Marks all pending commands of a job as done. */
 export async function closeCommands(tx: Db, ctx: Ctx, jobId: string): Promise<void> {
   await tx
     .update(command)

@@ -1,19 +1,19 @@
 /**
- * How much of the rows is answers, which have a loss and so logits; and how long a pair is whose prompt is computed
- * once. Both decide about memory.
+ * Two figures that memory depends on: the share of tokens in the loss (the answers, which have logits), and the length
+ * of a preference pair whose prompt is computed once.
  */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows } from "../../data/datasets/service.ts";
 
-/** Rows that are looked at. */
+/** Rows in the sample. */
 const ROWS = 200;
-/** Letters are not tokens, and the longest rows of a batch may hold more of answers than most. */
+/** Characters only approximate tokens, and the longest rows of a batch may have a larger share of answers. */
 const ALLOWANCE = 1.25;
-/** Of pairs the longest tell how long they get, one in so many; their letters are not tokens either. */
-const LONGEST = 10;
+/** One in this many pairs, the longest, decides about the length of pairs; characters only approximate tokens. */
+const LONGEST_SHARE = 10;
 const PAIR_ALLOWANCE = 1.1;
 /** Characters a chat template puts around a turn. */
-const AROUND = 20;
+const TEMPLATE_CHARACTERS = 20;
 
 interface Turn {
   role?: string;
@@ -28,7 +28,7 @@ interface Row {
 }
 
 const lengthOf = ({ content, tool_calls: calls }: Turn): number =>
-  (typeof content === "string" ? content.length : 0) + (calls ? JSON.stringify(calls).length : 0) + AROUND;
+  (typeof content === "string" ? content.length : 0) + (calls ? JSON.stringify(calls).length : 0) + TEMPLATE_CHARACTERS;
 
 const sum = (turns: Turn[]) => turns.reduce((total, turn) => total + lengthOf(turn), 0);
 
@@ -42,8 +42,8 @@ function counted(row: Row): [answers: number, all: number] {
 }
 
 /**
- * A pair as one sequence (prompt, chosen answer, rejected answer) over its longer side: the most among the longest
- * pairs; 2 when nothing is shared.
+ * Length of a pair as one sequence (prompt, chosen answer, rejected answer) divided by its longer side: the maximum
+ * among the longest pairs; 2 when nothing is shared.
  */
 function joinedOf(rows: Row[]): number | null {
   const pairs = rows.flatMap(({ messages = [], chosen, rejected }) => {
@@ -53,14 +53,13 @@ function joinedOf(rows: Row[]): number | null {
     return [{ longer, joined: (prompt + first + second) / longer }];
   });
   if (pairs.length === 0) return null;
-  const longest = pairs.sort((a, b) => b.longer - a.longer).slice(0, Math.ceil(pairs.length / LONGEST));
+  const longest = pairs.sort((a, b) => b.longer - a.longer).slice(0, Math.ceil(pairs.length / LONGEST_SHARE));
   return Math.min(2, Math.max(...longest.map(({ joined }) => joined)) * PAIR_ALLOWANCE);
 }
 
 /**
- * By the characters of the first rows: `scored` is the part of the tokens that are answers, over 0 and at most 1 (1
- * when rows cannot be read); `joined` how long a pair is as one sequence, its longer side being 1, and null where there
- * are no pairs.
+ * Estimates from the characters of the first rows. `scored`: share of tokens in answers, above 0 and at most 1 (1 when
+ * rows cannot be read). `joined`: length of a pair as one sequence divided by its longer side; null without pairs.
  */
 export async function answerShares(
   ctx: Ctx,
@@ -72,9 +71,9 @@ export async function answerShares(
   let answers = 0;
   let all = 0;
   for (const row of rows) {
-    const [some, of] = counted(row);
-    answers += some;
-    all += of;
+    const [scored, total] = counted(row);
+    answers += scored;
+    all += total;
   }
   return { scored: all > 0 && answers > 0 ? Math.min(1, (answers / all) * ALLOWANCE) : 1, joined: joinedOf(rows) };
 }

@@ -1,6 +1,6 @@
 /**
- * Frees the disk of what a run left behind: checkpoints, results and exports that nothing uses any more. Its numbers,
- * log and passport stay.
+ * Frees the disk space of an ended run: deletes checkpoints, results and exports that nothing uses. Metrics, log and
+ * provenance stay.
  */
 
 import { rm } from "node:fs/promises";
@@ -20,14 +20,14 @@ import { note } from "../jobs/transitions.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
-/** What went, and what stays with the names it is known by. */
+/** The deleted checkpoints and bytes, and the ids of what is in use and was kept. */
 interface Cleared {
   checkpoints: number;
   bytes: number;
   kept: string[];
 }
 
-/** Artifacts that something still names: tuned models, endpoints, evaluations, and jobs that have not ended. */
+/** Artifacts in use by fine-tuned models, endpoints, evaluations, or jobs that have not ended. */
 export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[]): Promise<Set<string>> {
   const used = new Set<string>();
   const ids = rows.map((row) => row.id);
@@ -67,7 +67,7 @@ export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[
   return used;
 }
 
-/** Artifacts of ended exports that were made of checkpoints which go: no page leads to them any more. */
+/** Artifacts of ended exports of the given checkpoints, which no page links to once those are deleted. */
 async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<string>) {
   const rows = await ctx.db
     .select({ id: artifact.id, bytes: artifact.bytes, spec: job.spec })
@@ -86,9 +86,8 @@ async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<st
 }
 
 /**
- * Deletes the files of an ended run that nothing uses: checkpoints, the result of a model that was deleted, and exports
- * of either.
- * @throws AppError `job_not_found`, `job_not_ended`, `nothing_to_clear` (a job that trains nothing)
+ * Deletes unused files of an ended run: checkpoints, the result of a deleted model, and exports of either.
+ * @throws AppError `job_not_found`, `job_not_ended`, `nothing_to_clear` (not a training job)
  */
 export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Cleared> {
   const row = await getJob(ctx, actor, id);
@@ -108,24 +107,24 @@ export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Clea
     .limit(1);
   const used = await artifactsInUse(ctx, row.org, points);
   // The model's page offers the result for download.
-  const gone = files.filter((one) => !used.has(one.id) && (one.kind === "checkpoint" || !alive));
-  const ids = new Set(gone.map((one) => one.id));
-  const going = points.filter((one) => !used.has(one.artifactId));
-  const all = [...gone, ...(await exportsOf(ctx, row.org, id, ids))];
+  const unused = files.filter((one) => !used.has(one.id) && (one.kind === "checkpoint" || !alive));
+  const ids = new Set(unused.map((one) => one.id));
+  const removed = points.filter((one) => !used.has(one.artifactId));
+  const all = [...unused, ...(await exportsOf(ctx, row.org, id, ids))];
   const bytes = all.reduce((sum, one) => sum + one.bytes, 0);
   const kept = [
     ...(alive ? [alive.id] : []),
     ...points.filter((one) => used.has(one.artifactId)).map((one) => one.model),
   ];
-  if (all.length > 0 || going.length > 0)
+  if (all.length > 0 || removed.length > 0)
     await ctx.write(async (tx) => {
       await tx.delete(model).where(and(eq(model.jobId, id), isNotNull(model.deletedAt)));
-      for (const { id: point } of going) await tx.delete(checkpoint).where(eq(checkpoint.id, point));
+      for (const { id: point } of removed) await tx.delete(checkpoint).where(eq(checkpoint.id, point));
       for (const one of all) await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, one.id));
-      await audit(tx, ctx, actor, "job.clear", id, { checkpoints: going.length, bytes });
-      await note(tx, ctx, row, `Files were deleted: ${going.length} checkpoints, ${formatBytes(bytes)} freed`);
+      await audit(tx, ctx, actor, "job.clear", id, { checkpoints: removed.length, bytes });
+      await note(tx, ctx, row, `Files deleted: ${removed.length} checkpoints, ${formatBytes(bytes)} freed`);
     });
   for (const one of all) await rm(artifactDir(ctx, one.id), { recursive: true, force: true });
   ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });
-  return { checkpoints: going.length, bytes, kept };
+  return { checkpoints: removed.length, bytes, kept };
 }

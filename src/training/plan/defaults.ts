@@ -1,6 +1,6 @@
 /**
- * Resolves every `auto` of a training request by the rules of docs/hyperparameters.md: pure, so that the same facts
- * give the same spec.
+ * Resolves every `auto` of a training request by the rules in docs/hyperparameters.md. Pure: the same facts give the
+ * same spec.
  */
 import type {
   AdapterSettings,
@@ -15,46 +15,38 @@ import { AppError } from "../../errors.ts";
 import { learnedMemory, type PastRun } from "./history.ts";
 import {
   adapterShape,
+  CPU_MARGIN,
   type MemoryPlan,
   type ModelShape,
   memoryParts,
   type Parts,
-  PROCESSOR_MARGIN,
   planned,
   type RunShape,
   totalMb,
 } from "./memory.ts";
 import {
-  answerOf,
   type Choose,
+  completionTokens,
   methodNameOf,
   methodOf,
   optionsOf,
   rateShare,
-  refersOf,
-  scoredOf,
+  scoredShare,
   sequencesOf,
+  usesReference,
 } from "./method-defaults.ts";
-import {
-  CARD_MARGIN,
-  type Cards,
-  type NeedMb,
-  onGpus,
-  type Split,
-  splitOnGpus,
-  splitOnProcessors,
-} from "./parallelism.ts";
+import { GPU_MARGIN, type GpuKind, type NeedMb, type Split, splitOnCpu, splitOnGpus, usesGpus } from "./parallelism.ts";
 import type { TrainRequest } from "./request.ts";
 
 /**
- * What the rules look at. Token counts are of the training rows under the base model's tokenizer; null while unknown.
+ * Input of the rules. Token counts are for the training rows with the base model's tokenizer; null while unknown.
  */
 export interface Facts {
   trainRows: number;
   holdoutRows: number;
-  /** Absent while the data is not known. */
+  /** Absent while the data is being validated. */
   rowType?: RowType;
-  /** Of the adapter or whole model the run goes on from. */
+  /** Settings of the adapter or full model that the run continues from. */
   start?: AdapterSettings;
   tokens: {
     total: number;
@@ -62,19 +54,19 @@ export interface Facts {
     p95: number;
     over: Record<string, number>;
     exact: boolean;
-    /** Rows by length, from the shortest. */
+    /** Number of rows by length, shortest first. */
     histogram?: { from: number; to: number; count: number }[];
   } | null;
   base: { context_length: number } & ModelShape;
-  /** Part of the tokens that has a loss where answers alone are learned; 1 while nobody knows. */
+  /** Share of tokens in the loss when training on assistant turns; 1 while unknown. */
   scored?: number;
-  /** A pair of answers as one sequence over its longer side; null where rows are no pairs. */
+  /** Length of a preference pair as one sequence divided by its longer side; null for other rows. */
   joined?: number | null;
-  /** Ended runs of the same base model here: by them the memory formula is corrected. */
+  /** Ended runs of the same base model on this installation; they correct the memory formula. */
   past?: readonly PastRun[];
   machine: { cpus: number; memoryMb: number; bf16: boolean };
-  /** GPUs that work may be given, by host and kind; absent while there are none. */
-  gpus?: Cards[];
+  /** GPUs available to jobs, by host and model; absent when there are none. */
+  gpus?: GpuKind[];
 }
 
 export interface Resolved {
@@ -84,17 +76,17 @@ export interface Resolved {
   parallel: ParallelPlan;
   need: Pick<Need, "gpus" | "gpu_memory_mb" | "cpus" | "memory_mb" | "disk_mb" | "formula_mb">;
   memory: MemoryPlan;
-  /** Why each number that was `auto` became what it is, by request field. */
+  /** The reason for each value that was `auto`, by request field. */
   reasons: Record<string, string>;
 }
 
-/** Rows a model should see at least; short tasks are learned within some forty to sixty steps of eight rows. */
+/** Rows a model should see at least; short tasks are learned within 40 to 60 steps of eight rows. */
 const ROWS_TO_SEE = 480;
-/** Longest row `auto` allows: beyond it one outlier would slow every batch. */
+/** Largest max sequence length that `auto` selects: beyond it, one outlier would slow every batch. */
 const MAX_AUTO_LENGTH = 2048;
-/** Share of the machine's memory that an estimate may reach before the batch is cut in parts. */
+/** Share of the machine's memory that an estimate may reach before gradient accumulation is used. */
 const MEMORY_SHARE = 0.6;
-/** Main memory of a process that has a GPU: CUDA's libraries are large. */
+/** Main memory of a process that uses a GPU: CUDA's libraries are large. */
 const GPU_PROCESS_MB = 4000;
 
 const rowsOf = ({ trainRows }: Facts) => Math.max(1, trainRows);
@@ -103,7 +95,7 @@ const clamp = (value: number, min: number, max: number) => Math.min(max, Math.ma
 const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
   value === "auto" || value === null ? undefined : value;
 
-/** LoRA learning rate by size of the base model: small models need larger steps. */
+/** LoRA learning rate by size of the base model: small models need a higher one. */
 export function autoLearningRate(parameters: number): number {
   if (parameters <= 3e8) return 1e-3;
   if (parameters <= 1e9) return 5e-4;
@@ -112,53 +104,53 @@ export function autoLearningRate(parameters: number): number {
   return 1e-4;
 }
 
-/** The same where every weight is trained: steps a LoRA learns by would undo what the model knows. */
+/** The same for full fine-tuning: LoRA's rates would destroy what the model knows. */
 function autoFullLearningRate(parameters: number): number {
   if (parameters <= 3e8) return 5e-5;
   return parameters <= 4e9 ? 2e-5 : 1e-5;
 }
 
-/** Rows of one optimizer step: small sets need enough steps, large ones smoother gradients. */
+/** Rows per optimizer step: small datasets need enough steps, large ones smoother gradients. */
 function autoBatchSize(rows: number): number {
   if (rows < 64) return 4;
   if (rows < 5_000) return 8;
   return rows < 50_000 ? 16 : 32;
 }
 
-/** Passes over the data: enough to see about 480 rows, two at least below 1,000 rows, 25 at most. */
+/** Epochs: enough to see about 480 rows, at least two below 1,000 rows, at most 25. */
 function autoEpochs(rows: number): number {
   return clamp(Math.ceil(ROWS_TO_SEE / Math.max(1, rows)), rows < 1000 ? 2 : 1, 25);
 }
 
-/** Memory in MiB of the machine whose GPUs train: libraries a process, and the weights on their way to the GPUs. */
+/** Main memory in MiB for training on GPUs: libraries per process, and the weights while they are loaded. */
 function hostMemoryMb(weights: number, parallel: ParallelPlan): number {
   const copies = parallel.strategy === "fsdp" || parallel.strategy === "zero3" ? 1 : parallel.processes;
   return Math.ceil(GPU_PROCESS_MB * parallel.processes + weights * copies);
 }
 
-/** Tokens of the longest sequence that is computed: data that is known to be shorter than allowed takes less. */
+/** Tokens of the longest sequence in a batch; data known to be shorter than the maximum needs less memory. */
 function longest(request: TrainRequest, facts: Facts, maxLength: number, answer: number): number {
   if (request.packing === true || !facts.tokens?.exact) return maxLength;
   return Math.min(maxLength, facts.tokens.max + answer);
 }
 
-/** Share of a packed sequence that rows fill, about. */
+/** Approximate share of a packed sequence that rows fill. */
 const PACKED_SHARE = 0.95;
 
-/** Sequences of an epoch: the rows, or with packing about as many as their tokens fill; the trainer says exactly. */
+/** Sequences per epoch: the rows, or an estimate with packing; the trainer reports the exact number. */
 function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength: number): number {
   if (request.packing !== true || !facts.tokens) return rows;
   return Math.min(rows, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE)));
 }
 
-/** GRPO is one process: asked for nothing else, it gets one GPU. */
-const alone = (request: TrainRequest): TrainRequest => ({
+/** GRPO runs in one process: one GPU unless the request asks for something else. */
+const singleProcess = (request: TrainRequest): TrainRequest => ({
   ...request,
   gpus: given(request.gpus) ?? 1,
   parallel: given(request.parallel) ?? "single",
 });
 
-/** Takes the value given, or the rule's, and notes in `reasons` why. */
+/** Takes the given value, or the rule's with its reason in `reasons`. */
 function picker(reasons: Record<string, string>): Choose {
   return (field, value, rule, why) => {
     const own = given(value);
@@ -168,7 +160,7 @@ function picker(reasons: Record<string, string>): Choose {
   };
 }
 
-/** Tokens of the longest row that is trained on. @throws AppError where that leaves no room for GRPO's prompts */
+/** The max sequence length. @throws AppError when it leaves no tokens for GRPO's prompts */
 function maxLengthOf(request: TrainRequest, facts: Facts, answer: number, pick: Choose): number {
   const context = facts.base.context_length;
   const wanted = pick(
@@ -185,21 +177,21 @@ function maxLengthOf(request: TrainRequest, facts: Facts, answer: number, pick: 
     throw new AppError(
       "invalid",
       "invalid_value",
-      `'max_completion_length' (${answer}) leaves no room for a prompt: it must be below the longest row, ${maxLength} tokens.`,
+      `'max_completion_length' (${answer}) leaves no tokens for a prompt: it must be below the max sequence length (${maxLength} tokens).`,
       { param: "max_completion_length" },
     );
   return maxLength;
 }
 
-/** What is settled before the work is split between devices. */
+/** What is resolved before the batch is split between devices. */
 interface Run {
   request: TrainRequest;
   facts: Facts;
   method: MethodSettings;
   maxLength: number;
   gpu: boolean;
-  /** Of the GPUs there are, those that compute the precision natively. */
-  cards: readonly Cards[];
+  /** The available GPUs that compute the precision natively. */
+  gpuKinds: readonly GpuKind[];
   precision: "float32" | "bfloat16";
   batchSize: number;
   checkpointing: boolean;
@@ -209,9 +201,9 @@ function runOf(request: TrainRequest, facts: Facts, pick: Choose): Run {
   const rows = rowsOf(facts);
   const name = methodNameOf(request, facts.rowType, pick);
   const method = methodOf(name, request, pick, facts.start ?? null, facts.base.context_length);
-  const maxLength = maxLengthOf(request, facts, answerOf(method), pick);
+  const maxLength = maxLengthOf(request, facts, completionTokens(method), pick);
   const all = facts.gpus ?? [];
-  const gpu = onGpus(request, all);
+  const gpu = usesGpus(request, all);
   const newer = all.filter((kind) => kind.bf16);
   const bf16 = gpu ? newer.length > 0 || all.length === 0 : facts.machine.bf16;
   const where = gpu ? "the GPU" : "this machine";
@@ -228,11 +220,11 @@ function runOf(request: TrainRequest, facts: Facts, pick: Choose): Run {
     () => facts.base.parameters > 2e9,
     "only models over 2B parameters need the memory",
   );
-  const cards = precision === "bfloat16" && newer.length ? newer : all;
-  return { request, facts, method, maxLength, gpu, cards, precision, batchSize, checkpointing };
+  const gpuKinds = precision === "bfloat16" && newer.length ? newer : all;
+  return { request, facts, method, maxLength, gpu, gpuKinds, precision, batchSize, checkpointing };
 }
 
-/** What memory depends on, of one process that computes `rows` rows at once. */
+/** Input of the memory formula, for one process with `rows` rows per device. */
 function shapeOf(run: Run, rows: number, strategy: ParallelPlan["strategy"], processes: number): RunShape {
   const { request, facts, method, gpu, precision, checkpointing } = run;
   const joins =
@@ -243,10 +235,10 @@ function shapeOf(run: Run, rows: number, strategy: ParallelPlan["strategy"], pro
     quantization: method.quantization ?? "none",
     ...adapterShape(method.adapter),
     tuned: facts.start !== undefined,
-    refers: refersOf(method),
+    refers: usesReference(method),
     rows,
-    length: longest(request, facts, run.maxLength, answerOf(method)),
-    scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredOf(method.type, facts.scored ?? 1),
+    length: longest(request, facts, run.maxLength, completionTokens(method)),
+    scored: method.type === "sft" && method.loss_on === "all" ? 1 : scoredShare(method.type, facts.scored ?? 1),
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
     ...(facts.joined && joins ? { joined: facts.joined } : {}),
     checkpointing,
@@ -256,18 +248,18 @@ function shapeOf(run: Run, rows: number, strategy: ParallelPlan["strategy"], pro
   };
 }
 
-/** By how much runs like this one differed from the formula here, and what is added for what it leaves out. */
+/** The correction of the memory formula by earlier runs of this kind, and the safety margin. */
 function correctionOf({ facts, method, precision, gpu }: Run): { factor: number; margin: number } {
   const kind = { method, hyperparameters: { precision }, need: { gpus: gpu ? 1 : 0 } };
-  return { factor: learnedMemory(facts.past ?? [], kind).factor, margin: gpu ? CARD_MARGIN : PROCESSOR_MARGIN };
+  return { factor: learnedMemory(facts.past ?? [], kind).factor, margin: gpu ? GPU_MARGIN : CPU_MARGIN };
 }
 
-/** How the batch is shared out. @throws AppError `does_not_fit` unless `anyMemory` is set */
+/** Splits the batch between processes. @throws AppError `does_not_fit` unless `anyMemory` is set */
 function splitOf(run: Run, needMb: NeedMb, anyMemory: boolean): Split {
-  const { request, facts, method, gpu, cards, batchSize } = run;
-  if (!gpu) return splitOnProcessors(request, batchSize, needMb, facts.machine.memoryMb * MEMORY_SHARE);
-  const asked = method.type === "grpo" ? alone(request) : request;
-  return splitOnGpus(asked, batchSize, cards, needMb, { whole: sequencesOf(method.type) > 1, anyMemory });
+  const { request, facts, method, gpu, gpuKinds, batchSize } = run;
+  if (!gpu) return splitOnCpu(request, batchSize, needMb, facts.machine.memoryMb * MEMORY_SHARE);
+  const asked = method.type === "grpo" ? singleProcess(request) : request;
+  return splitOnGpus(asked, batchSize, gpuKinds, needMb, { whole: sequencesOf(method.type) > 1, anyMemory });
 }
 
 function rateOf({ request, facts, method }: Run, pick: Choose): number {
@@ -283,7 +275,7 @@ function rateOf({ request, facts, method }: Run, pick: Choose): number {
   );
 }
 
-/** Everything the trainer's optimizer is given, and the steps that makes. */
+/** The hyperparameters, and the resulting number of steps. */
 function hyperparametersOf(
   run: Run,
   { batchSize, processes, perDevice }: Split,
@@ -342,10 +334,10 @@ function scheduleOf({ request, facts, method }: Run, steps: number, pick: Choose
 }
 
 /**
- * Every number of a run; fields of the request that are not `auto` are taken as they are.
- * @param anyMemory what fits no GPU there is is resolved as on GPUs with any memory, so that a plan can show what is
- *   missing
- * @throws AppError naming the field that cannot be; `does_not_fit` unless `anyMemory` is set
+ * Resolves every setting of a run; request fields that are not `auto` are used as given.
+ * @param anyMemory resolves a run that fits no available GPU as if GPUs had unlimited memory, so that a plan can show
+ *   how much is missing
+ * @throws AppError naming the invalid field; `does_not_fit` unless `anyMemory` is set
  */
 export function resolveAuto(request: TrainRequest, facts: Facts, { anyMemory = false } = {}): Resolved {
   const reasons: Record<string, string> = {};
@@ -365,7 +357,7 @@ export function resolveAuto(request: TrainRequest, facts: Facts, { anyMemory = f
   const { hyperparameters, steps } = hyperparametersOf(run, split, pick);
   const schedule = scheduleOf(run, steps, pick);
   const parts = partsOf(perDevice, strategy, processes);
-  // A few checkpoints: of an adapter, or of all weights with the optimizer's two moments.
+  // One checkpoint: an adapter, or all weights with the optimizer's two moments.
   const checkpointBytes = facts.base.parameters * (run.method.adapter.type === "full" ? 12 : 0.04 * 16);
   const need: Resolved["need"] = {
     gpus: split.gpus,

@@ -1,6 +1,5 @@
 /**
- * Gathers everything a training request meets: base model, data, GPUs, past runs and the trainer of this installation,
- * each looked up once.
+ * Looks up everything a training request refers to or depends on: base model, data, GPUs, past runs and the trainer.
  */
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
@@ -19,31 +18,30 @@ import type { Facts } from "./defaults.ts";
 import { type PastRun, pastRuns } from "./history.ts";
 import { modelShape } from "./memory.ts";
 import type { TrainRequest } from "./request.ts";
-import { type Beginning, beginningOf } from "./starting-point.ts";
+import { type StartingPoint, startingPointOf } from "./starting-point.ts";
 
-/** What was looked up for a request. */
+/** The result of the lookup for a request. */
 export interface TrainFacts {
   base: BaseModelRef;
-  /** Layers of the base model; NaN where its architecture does not say. */
+  /** Layers of the base model; NaN when unknown. */
   layers: number;
-  from: Beginning["from"];
+  from: StartingPoint["from"];
   data: VersionRow;
   validation: VersionRow | null;
-  /** False while data is still being validated: then its rows are not known. */
+  /** False while data is being validated; its rows are unknown until then. */
   ready: boolean;
-  /** Whether the provider that is asked for is in use here; true when none is named. */
+  /** Whether the requested provider is configured here; true when the request names none. */
   providerKnown: boolean;
   past: readonly PastRun[];
-  /** What the rules of docs/hyperparameters.md look at. */
+  /** Input of the rules in docs/hyperparameters.md. */
   numbers: Facts;
-  /** Id of the model it will make. */
+  /** Id of the resulting model. */
   outputModel: string;
   trainer: TrainerRef;
 }
 
 /**
- * For `.catch`: what a lookup refuses is about a field of the request, and what it does not find is an invalid value of
- * that field.
+ * For `.catch`: attributes a lookup's error to a field of the request; something not found is an invalid value.
  */
 const about = (field: keyof TrainRequest) => (error: unknown) => {
   if (!(error instanceof AppError)) throw error;
@@ -59,7 +57,7 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
-/** Token counts of the training rows under the base model's tokenizer; null while nobody counted. */
+/** Token counts of the training rows with the base model's tokenizer; null while they are not counted. */
 async function tokensOf(ctx: Ctx, actor: Actor, versionId: string, baseId: string): Promise<Facts["tokens"]> {
   const stats = await tokenStats(ctx, actor, versionId, baseId).catch(() => null);
   if (!stats) return null;
@@ -68,11 +66,11 @@ async function tokensOf(ctx: Ctx, actor: Actor, versionId: string, baseId: strin
 }
 
 /**
- * Looks up everything; decides nothing and changes nothing.
+ * Looks everything up, without decisions or changes.
  * @throws AppError with `param`: `model`, `training_file` or `validation_file`
  */
 export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainFacts> {
-  const { base: row, from } = await beginningOf(ctx, actor, request.model).catch(about("model"));
+  const { base: row, from } = await startingPointOf(ctx, actor, request.model).catch(about("model"));
   const data = await resolveTrainingData(ctx, actor, request.training_file, "training_file");
   const validation = request.validation_file
     ? await resolveTrainingData(ctx, actor, request.validation_file, "validation_file")

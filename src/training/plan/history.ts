@@ -1,6 +1,5 @@
 /**
- * What finished runs of this organization teach a plan: how fast they were, and how far their memory was from the
- * formula.
+ * Throughput and memory of an organization's finished runs, which correct the estimates of new plans.
  */
 import { and, desc, eq, inArray, or, sql } from "drizzle-orm";
 import type { Offer } from "../../contract/provider.ts";
@@ -9,34 +8,34 @@ import type { Ctx } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { CONTEXT_MB } from "./memory.ts";
 
-/** Runs that are looked at, and of those that are alike the newest that count. */
+/** Runs to load, and how many of the newest similar ones are used. */
 const RUNS = 40;
 const NEWEST = 5;
-/** A formula that is further off than this was fed with something else. */
+/** Bounds of the correction factor; a larger error means different inputs. */
 const FACTOR = { least: 0.4, most: 4 };
 
-/** Providers end work that takes so many times what was planned, or somewhat more. */
-const ENDED_AT = 1.5;
+/** Providers end work that takes about this many times the planned memory. */
+const MEMORY_LIMIT_FACTOR = 1.5;
 
 /** One ended run of a base model. */
 export interface PastRun {
   spec: TrainSpec;
-  /** Where it ran: provider and kind of card. */
+  /** Where it ran: provider and GPU model. */
   place: string;
   tokensPerSecond: number | null;
-  /** Most memory it held where it computed, in MiB; `atLeast`: it ran out there, and would have needed more. */
+  /** Peak memory on the device that computed, in MiB. `atLeast`: it ran out of memory and needed more. */
   memoryMb: number | null;
   atLeast: boolean;
 }
 
-/** What is alike about two runs. */
-interface Kind {
+/** The settings that similar runs share. */
+interface RunKind {
   method: TrainSpec["method"];
   hyperparameters: Pick<TrainSpec["hyperparameters"], "precision">;
   need: Pick<TrainSpec["need"], "gpus">;
 }
 
-/** Where a run's speed was measured: the provider and its kind of GPU. */
+/** Where a run's throughput was measured: the provider and its GPU model. */
 export const hardwareOf = (provider: string, offer: Pick<Offer, "gpuName">) =>
   `${provider} ${offer.gpuName ?? ""}`.trim();
 
@@ -71,8 +70,12 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
     const found = row.error ? (canary ?? {}) : result;
     const gpu = found.peak_gpu_reserved_mb;
     const measured = spec.need.gpus > 0 ? gpu && gpu + CONTEXT_MB : found.peak_memory_mb;
-    // Nobody measured: it would have needed more than the card has, or of main memory than its walls left it.
-    const limit = row.error ? (spec.need.gpus > 0 ? offer?.gpuMemoryMb : spec.need.memory_mb * ENDED_AT) : undefined;
+    // Without a measurement: it needed more than the GPU has, or more main memory than its limit.
+    const limit = row.error
+      ? spec.need.gpus > 0
+        ? offer?.gpuMemoryMb
+        : spec.need.memory_mb * MEMORY_LIMIT_FACTOR
+      : undefined;
     return {
       spec,
       place: provider && offer ? hardwareOf(provider, offer) : "",
@@ -86,8 +89,8 @@ export async function pastRuns(ctx: Ctx, org: string, baseModel: string): Promis
 const positive = (value: number | null | undefined) => (typeof value === "number" && value > 0 ? value : null);
 const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
-/** Alike in what memory and speed depend on most. */
-const alike = (a: Kind, b: Kind) =>
+/** Equal in the settings that memory and throughput depend on most. */
+const isSimilar = (a: RunKind, b: RunKind) =>
   a.method.type === b.method.type &&
   a.method.adapter.type === b.method.adapter.type &&
   (a.method.quantization ?? "none") === (b.method.quantization ?? "none") &&
@@ -95,17 +98,17 @@ const alike = (a: Kind, b: Kind) =>
   a.need.gpus > 0 === b.need.gpus > 0;
 
 interface Learned {
-  /** What the formula is multiplied by: 1 without runs. */
+  /** Factor for the formula; 1 without runs. */
   factor: number;
   runs: number;
-  /** Ran out of memory among them: the factor is one they would have fitted with at the least. */
+  /** How many of them ran out of memory; the factor is at least what they needed. */
   outOfMemory: number;
 }
 
-/** How the memory of runs like this one compared with the formula. */
-export function learnedMemory(past: readonly PastRun[], kind: Kind): Learned {
+/** The ratio of measured memory to the formula in similar runs. */
+export function learnedMemory(past: readonly PastRun[], kind: RunKind): Learned {
   const found = past
-    .filter((run) => run.memoryMb !== null && run.spec.need.formula_mb && alike(run.spec, kind))
+    .filter((run) => run.memoryMb !== null && run.spec.need.formula_mb && isSimilar(run.spec, kind))
     .slice(0, NEWEST)
     .map((run) => ({ ratio: (run.memoryMb ?? 0) / (run.spec.need.formula_mb ?? 1), atLeast: run.atLeast }));
   const usual = median(found.filter((run) => !run.atLeast).map((run) => run.ratio)) ?? 1;
@@ -114,10 +117,10 @@ export function learnedMemory(past: readonly PastRun[], kind: Kind): Learned {
   return { factor: found.length ? factor : 1, runs: found.length, outOfMemory: bounds.length };
 }
 
-/** Tokens a second of runs like this one at a place, else of any with its precision there; null where none was run. */
+/** Tokens per second of similar runs at a place, else of any run there in this precision; null without runs. */
 export function learnedSpeed(
   past: readonly PastRun[],
-  kind: Kind,
+  kind: RunKind,
   place: string | null,
 ): { speed: number; runs: number } | null {
   const { precision } = kind.hyperparameters;
@@ -127,7 +130,7 @@ export function learnedSpeed(
       run.spec.hyperparameters.precision === precision &&
       (place === null || run.place === place),
   );
-  const same = here.filter((run) => alike(run.spec, kind));
+  const same = here.filter((run) => isSimilar(run.spec, kind));
   const speeds = (same.length ? same : here).slice(0, NEWEST).map((run) => run.tokensPerSecond ?? 0);
   const speed = median(speeds);
   return speed === undefined ? null : { speed, runs: speeds.length };

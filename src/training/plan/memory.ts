@@ -1,27 +1,27 @@
 /**
- * How much memory a training takes, part by part: the formula of docs/memory.md. Pure; MiB, and for one process with
+ * Estimates the memory of a training by its parts, with the formula in docs/memory.md. Pure; in MiB, for one process on
  * its device.
  */
 import type { AdapterSettings, Quantization, TrainSpec } from "../../contract/spec.ts";
 import { sequencesOf } from "./method-defaults.ts";
 
-/** A model's measures that memory depends on. */
+/** The dimensions of a model that memory depends on. */
 export interface ModelShape {
   parameters: number;
   layers: number;
   hidden: number;
   intermediate: number;
   heads: number;
-  /** Width of keys or of values: their heads times the width of one. */
+  /** Width of keys or values: number of key-value heads times head size. */
   keys: number;
   vocabulary: number;
-  /** Embedding and head are one matrix. */
+  /** Embedding and output head share one matrix. */
   tied: boolean;
-  /** Both answers of a pair can be computed behind one prompt: attention is plain in every layer. */
+  /** Both answers of a pair can share one prompt: every layer has plain attention. */
   joins?: boolean;
 }
 
-/** What of a run memory depends on. */
+/** The settings of a run that memory depends on. */
 export interface RunShape {
   method: TrainSpec["method"]["type"];
   precision: "float32" | "bfloat16";
@@ -33,23 +33,23 @@ export interface RunShape {
     target_modules: "all-linear" | string[];
     dora?: boolean;
   };
-  /** Every weight is trained and there is no adapter; absent = false. */
+  /** Full fine-tuning, without an adapter; absent = false. */
   whole?: boolean;
-  /** It goes on from a tuned model, of which the methods that compare keep a copy. */
+  /** The run continues from a fine-tuned model; methods with a reference model keep a copy of it. */
   tuned: boolean;
-  /** The method compares with the model it began from. */
+  /** The method uses a reference model. */
   refers: boolean;
-  /** Rows of one process that are computed at once, and tokens of the longest. */
+  /** Per-device batch size, and tokens of the longest row. */
   rows: number;
   length: number;
-  /** Part of the tokens that have a loss, and so logits. */
+  /** Share of the tokens in the loss; only these have logits. */
   scored: number;
   /**
-   * A pair as one sequence over its longer side, where its prompt is computed once; absent = both sides are computed
-   * whole.
+   * Length of a pair as one sequence divided by its longer side, when the prompt is computed once; absent = both sides
+   * are computed in full.
    */
   joined?: number;
-  /** Answers the model writes to each row, and tokens of the longest; absent for methods that write none. */
+  /** Completions per row and tokens of the longest; absent for methods that generate none. */
   answers?: number;
   written?: number;
   checkpointing: boolean;
@@ -58,7 +58,7 @@ export interface RunShape {
   processes: number;
 }
 
-/** MiB by what it is for. `generation` is for methods that let the model write while it learns. */
+/** MiB by purpose. `generation` is for methods that generate completions during training. */
 export type Part = (typeof PARTS)[number];
 export const PARTS = [
   "runtime",
@@ -73,19 +73,19 @@ export const PARTS = [
 ] as const;
 export type Parts = Record<Part, number>;
 
-/** A process before any model: interpreter, libraries and the like. Measured. */
+/** A process without a model: interpreter and libraries. Measured. */
 const RUNTIME_MB = 530;
-/** What quantized layers bring besides: bitsandbytes, and what it unpacks. Measured. */
+/** Overhead of quantized layers: bitsandbytes and its buffers. Measured. */
 const QUANTIZER_MB = 100;
 /**
- * Main memory is given back by the C library in pieces that the next tensor does not always fit into: the many small
- * tensors of the layers take so much more than they hold, and with checkpointing, which makes and drops them layer by
- * layer, several times as much. Tensors of 32 MB and more are given back whole.
+ * Heap fragmentation: the C library's allocator reuses freed memory only partly. The many small tensors of the layers
+ * need this factor, and more with gradient checkpointing, which allocates and frees them layer by layer. Tensors of 32
+ * MB and more are returned to the system as a whole.
  */
 const HEAP = { factor: 1.85, checkpointing: 6.5, belowBytes: 32 * 2 ** 20 };
-/** On a card: CUDA's context, the libraries' workspaces; and the buffers of several talking to each other. */
+/** On a GPU: CUDA's context and the libraries' workspaces, and communication buffers between several GPUs. */
 export const CONTEXT_MB = 1500;
-const TALK_MB = 1000;
+const COMMUNICATION_MB = 1000;
 const BYTES = { float32: 4, bfloat16: 2 } as const;
 /** Bytes of a quantized weight with its scales: NF4 in blocks of 64 with double quantization, int8 by rows. */
 const QUANTIZED = { nf4: 0.516, int8: 1.01 } as const;
@@ -93,8 +93,8 @@ const ADAPTER_BYTES = 4;
 /** AdamW keeps two float32 moments of every trained weight. */
 const MOMENTS = 2;
 /**
- * Bytes of a logit at the height of the backward pass: log-probabilities, and the gradients before and behind the
- * softmax; TRL's losses keep more.
+ * Bytes per logit at the peak of the backward pass: log-probabilities, and the gradients before and after the softmax;
+ * TRL's losses keep more.
  */
 const LOGIT_BYTES: Record<RunShape["method"], number> = {
   sft: 12,
@@ -105,16 +105,16 @@ const LOGIT_BYTES: Record<RunShape["method"], number> = {
   reward: 0,
   grpo: 22,
 };
-/** A pair is computed as one sequence where that takes at most this much of both sides. */
-const WORTH = 0.9;
+/** A pair is computed as one sequence when that takes at most this share of both sides. */
+const JOIN_BELOW = 0.9;
 /**
- * Types of models whose attention is plain in every layer as they are published; others may be joined, but are not
- * counted on.
+ * Model types with plain attention in every layer. Pairs of other models may be joined too, but the estimate does not
+ * count on it.
  */
 const PLAIN_ATTENTION = ["llama", "qwen2", "qwen3", "smollm3"];
 const MIB = 2 ** 20;
 
-/** The shape of a model from its stored architecture; what is not known is taken to be as in models of its size. */
+/** The shape of a model from its stored architecture; unknown values are guessed from its size. */
 export function modelShape(parameters: number, known: Record<string, unknown> | null): ModelShape {
   const number = (key: string) => (typeof known?.[key] === "number" && known[key] > 0 ? known[key] : null);
   const layers = number("layers") ?? Math.max(1, Math.round(Math.cbrt(parameters / 196_608)));
@@ -146,24 +146,24 @@ function modulesOf({ hidden, intermediate, keys }: ModelShape): Record<string, [
   };
 }
 
-/** An adapter's part of a run's shape; that of a run without one has nothing in it. */
+/** The adapter's part of a run's shape; rank 0 for full fine-tuning. */
 export const adapterShape = (adapter: AdapterSettings): Pick<RunShape, "adapter" | "whole"> =>
   adapter.type === "lora"
     ? { adapter }
     : { adapter: { r: 0, layers: null, dropout: 0, target_modules: "all-linear" }, whole: true };
 
-/** The modules of a layer that have an adapter; names that are not known are taken for all. */
+/** The modules of a layer that have an adapter; all of them when a name is unknown. */
 function adapted(model: ModelShape, { target_modules: wanted }: RunShape["adapter"]): [number, number][] {
   const all = modulesOf(model);
   const found = wanted === "all-linear" ? [] : wanted.flatMap((name) => (all[name] ? [all[name]] : []));
   return found.length && found.length === wanted.length ? found : Object.values(all);
 }
 
-/** Layers through which a gradient runs: those from the lowest adapter up. */
+/** Layers with gradients: from the lowest adapter up. */
 const trainedLayers = (model: ModelShape, { adapter }: RunShape) =>
   Math.min(model.layers, adapter.layers ?? model.layers);
 
-/** Weights that are trained. */
+/** Number of trainable parameters. */
 function trainedParameters(model: ModelShape, run: RunShape): number {
   if (run.whole) return model.parameters;
   const { r, dora } = run.adapter;
@@ -172,12 +172,12 @@ function trainedParameters(model: ModelShape, run: RunShape): number {
   return perLayer * trainedLayers(model, run) + (run.method === "reward" ? model.hidden : 0);
 }
 
-/** Parameters of embedding and head, which are never quantized. */
+/** Parameters of embedding and output head, which are never quantized. */
 const embeddings = (model: ModelShape) =>
   Math.min(model.parameters, model.vocabulary * model.hidden * (model.tied ? 1 : 2));
 
 function weightBytes(model: ModelShape, { precision, quantization, whole }: RunShape): number {
-  // What is trained stays float32; computing in bfloat16 keeps a copy in it for the length of a step.
+  // Trained weights stay float32; computing in bfloat16 adds a copy during a step.
   if (whole) return model.parameters * (BYTES.float32 + (precision === "bfloat16" ? BYTES.bfloat16 : 0));
   const outside = embeddings(model);
   const inside = model.parameters - outside;
@@ -185,8 +185,8 @@ function weightBytes(model: ModelShape, { precision, quantization, whole }: RunS
 }
 
 /**
- * Bytes a layer keeps of a token for the backward pass: counted with autograd's own hooks, and exact for layers of
- * Llama's kind. An adapter computes in float32 and keeps its input so, which is why bfloat16 halves the rest alone.
+ * Bytes a layer keeps per token for the backward pass: counted with autograd's hooks, exact for Llama-style layers. An
+ * adapter computes in float32 and keeps its input in it, so bfloat16 halves only the rest.
  */
 function layerBytes(model: ModelShape, run: RunShape): number {
   const { hidden: h, intermediate: i, keys: k, heads } = model;
@@ -198,7 +198,7 @@ function layerBytes(model: ModelShape, run: RunShape): number {
   );
 }
 
-/** The same of dropout, which keeps what it let through, and of DoRA, which keeps every output twice. */
+/** The same for dropout, which keeps its masked input, and for DoRA, which keeps every output twice. */
 function extraBytes(model: ModelShape, run: RunShape): number {
   const { hidden: h, intermediate: i } = model;
   const half = run.precision === "bfloat16";
@@ -207,14 +207,14 @@ function extraBytes(model: ModelShape, run: RunShape): number {
   return dropped + (run.adapter.dora ? outputs * (half ? 6 : 8) : 0);
 }
 
-/** Bytes of activations while the backward pass is at its height. */
+/** Bytes of activations at the peak of the backward pass. */
 function activationBytes(model: ModelShape, run: RunShape, tokens: number): number {
   const layers = trainedLayers(model, run);
   const kept = layerBytes(model, run) * tokens;
-  // DoRA makes every adapted weight whole in float32, once and a half on average.
+  // DoRA materializes every adapted weight in float32, 1.5 times on average.
   const whole = run.adapter.dora ? 6 * adapted(model, run.adapter).reduce((sum, [m, n]) => sum + m * n, 0) : 0;
   const extra = extraBytes(model, run) * tokens + whole;
-  // What a layer computes with beside what it keeps: gradients of its widest parts.
+  // A layer's temporary tensors: gradients of its widest parts.
   const working = (4 * model.intermediate + 4 * model.hidden) * 4 * tokens;
   // The embedding's output and the last norm.
   const ends = 12 * model.hidden * tokens;
@@ -225,35 +225,34 @@ function activationBytes(model: ModelShape, run: RunShape, tokens: number): numb
   return (held + working + ends) * heap + extra * (run.checkpointing ? 1 : layers);
 }
 
-/** Every part of a run. Sums are in `totalMb`. */
+/** The memory of a run by parts; `totalMb` adds them up. */
 export function memoryParts(model: ModelShape, run: RunShape): Parts {
-  // KTO's second sequence of a row is scored without gradients, before the first keeps anything.
+  // KTO scores the second sequence of a row without gradients, before the first allocates anything.
   const sequences = run.answers ?? (run.method === "kto" ? 1 : sequencesOf(run.method));
   const scorable = run.rows * sequences * run.length;
-  const joined = run.joined !== undefined && run.joined <= WORTH * sequences;
+  const joined = run.joined !== undefined && run.joined <= JOIN_BELOW * sequences;
   const tokens = joined ? run.rows * (run.joined ?? 2) * run.length : scorable;
   const trained = trainedParameters(model, run) * ADAPTER_BYTES;
   const { strategy, processes: n } = run;
   const weights = weightBytes(model, run);
   const split = strategy === "fsdp" || strategy === "zero3";
-  // Two layers (one computes, the next one comes) and what lies outside of layers.
+  // Two layers (one computes while the next is gathered) and the weights outside of layers.
   const gathered = split ? (weights / model.layers) * 3 : 0;
   const shared = split || strategy === "zero2" ? n : 1;
   const scored = run.written === undefined ? run.scored : run.written / run.length;
-  // Keys and values of every answer that is being written. They are dropped before the backward pass; the allocator may
-  // keep their room.
+  // The KV cache of all completions. It is freed before the backward pass, but the allocator may keep its memory.
   const cache = run.answers ? 2 * model.layers * model.keys * BYTES[run.precision] * tokens : 0;
   const logits = scorable * scored * model.vocabulary * LOGIT_BYTES[run.method];
-  // A trained embedding has two gradients before they are one, and the optimizer lays out as much beside the largest
+  // A trained embedding has two gradients before they are summed, and the optimizer allocates as much for the largest
   // weight. Measured.
   const twice = 2 * model.vocabulary * model.hidden * BYTES.float32;
   return {
     runtime: run.gpu
-      ? CONTEXT_MB + (n > 1 ? TALK_MB : 0)
+      ? CONTEXT_MB + (n > 1 ? COMMUNICATION_MB : 0)
       : RUNTIME_MB + (run.quantization === "none" ? 0 : QUANTIZER_MB),
     weights: (split ? weights / n + gathered : weights) / MIB,
     adapter: run.whole ? 0 : trained / (split ? n : 1) / MIB,
-    // DDP lays gradients out in buckets besides.
+    // DDP also copies gradients into buckets.
     gradients: (((strategy === "ddp" ? 2 : 1) * trained) / shared + (run.whole ? twice : 0)) / MIB,
     optimizer: (MOMENTS * trained) / shared / MIB,
     activations: activationBytes(model, run, tokens) / MIB,
@@ -266,24 +265,23 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
 export const totalMb = (parts: Parts): number => PARTS.reduce((sum, name) => sum + parts[name], 0);
 
 /**
- * What is planned with over what the formula says on processors: what it is off at most by measure (docs/memory.md).
+ * Safety margin on CPUs: the largest measured error of the formula (docs/memory.md).
  */
-export const PROCESSOR_MARGIN = 1.1;
+export const CPU_MARGIN = 1.1;
 
 /**
- * Memory of a plan. MiB, all but `parts` of everything the run needs where it computes: the machine, or the fullest
- * card.
+ * Memory of a plan in MiB. All values except `parts` are for the device as a whole: the machine, or the fullest GPU.
  */
 export interface MemoryPlan {
   device: "cpu" | "gpu";
-  /** Of one process, as this installation's own runs corrected them. */
+  /** Of one process, corrected by the runs of this installation. */
   parts: Parts;
   processes: number;
-  /** What the formula was multiplied by; 1 = nothing was learned yet. */
+  /** The correction factor; 1 = no earlier runs. */
   factor: number;
-  /** What is added for whatever the formula leaves out. */
+  /** The safety margin for what the formula does not cover. */
   margin: number;
-  /** Parts and margin: what a machine or card must have. */
+  /** Parts and margin: the memory a machine or GPU must have. */
   total: number;
 }
 

@@ -1,6 +1,5 @@
 /**
- * Resolves how the weights change: method, adapter, quantization and the options that come with them, by
- * docs/hyperparameters.md.
+ * Resolves the method, the adapter, the quantization and their options by the rules in docs/hyperparameters.md.
  */
 import type {
   AdapterSettings,
@@ -14,7 +13,7 @@ import { METHOD_FOR, OWN_FIELDS } from "../../contract/support.ts";
 import { AppError } from "../../errors.ts";
 import type { TrainRequest } from "./request.ts";
 
-/** Takes the value given, or the rule's, and notes why. */
+/** Takes the given value, or the rule's with its reason. */
 export type Choose = <T>(
   field: keyof TrainRequest,
   value: T | "auto" | null | undefined,
@@ -31,8 +30,8 @@ const ROW_WORDS: Record<RowType, string> = {
 };
 
 /**
- * Learning rates of other methods as a share of that of supervised fine-tuning: those that compare with a reference
- * model drift away from it at larger ones, and text is learned over more and longer rows.
+ * Learning rate by method, as a share of that for supervised fine-tuning. Methods with a reference model drift away
+ * from it at higher rates, and pre-training has more and longer rows.
  */
 const RATE_SHARE: Record<MethodName, number> = {
   sft: 1,
@@ -46,8 +45,7 @@ const RATE_SHARE: Record<MethodName, number> = {
 export const rateShare = (method: MethodName): number => RATE_SHARE[method];
 
 /**
- * Sequences a row of each method becomes in a batch: pairs are two, and KTO scores every prompt with another row's
- * answer as well.
+ * Sequences per row in a batch: pairs are two, and KTO also scores every prompt with the answer of another row.
  */
 const SEQUENCES: Record<MethodName, number> = {
   sft: 1,
@@ -56,24 +54,25 @@ const SEQUENCES: Record<MethodName, number> = {
   orpo: 2,
   kto: 2,
   reward: 2,
-  grpo: 1, // each of GRPO's answers is one
+  grpo: 1, // per completion
 };
 export const sequencesOf = (method: MethodName): number => SEQUENCES[method];
 
-/** Whether the loss compares with the model the run began from. GRPO with a beta of 0 lets go of it. */
-export const refersOf = (method: MethodSettings): boolean =>
+/** Whether the loss needs a reference model. GRPO with a beta of 0 does not. */
+export const usesReference = (method: MethodSettings): boolean =>
   method.type === "dpo" || method.type === "kto" || (method.type === "grpo" && method.beta > 0);
 
-/** Tokens of a row that are only written while it is trained on. */
-export const answerOf = (method: MethodSettings): number => (method.type === "grpo" ? method.max_completion_length : 0);
+/** Tokens of a row that are generated during training; 0 for all methods but GRPO. */
+export const completionTokens = (method: MethodSettings): number =>
+  method.type === "grpo" ? method.max_completion_length : 0;
 
-/** Part of the tokens a method has logits of: of texts and for ORPO all, of rewards none, else those of the answers. */
-export const scoredOf = (method: MethodName, answers: number): number =>
+/** Share of tokens with logits: all for pre-training and ORPO, none for reward models, otherwise the answers. */
+export const scoredShare = (method: MethodName, answers: number): number =>
   method === "pretrain" || method === "orpo" ? 1 : method === "reward" ? 0 : answers;
 
 /**
- * The method of a request; provisional while nobody knows the rows. @throws AppError naming a field that the method
- * does not know
+ * The method of a request; provisional while the rows are unknown.
+ * @throws AppError naming a field that does not apply to the method
  */
 export function methodNameOf(request: TrainRequest, rows: RowType | undefined, pick: Choose): MethodName {
   const method = pick("method", request.method, () => METHOD_FOR[rows ?? "chat"], ROW_WORDS[rows ?? "chat"]);
@@ -84,7 +83,7 @@ export function methodNameOf(request: TrainRequest, rows: RowType | undefined, p
       throw new AppError(
         "invalid",
         "invalid_value",
-        `'${field}' means nothing to the method '${method}'; it is for ${methods.join(", ")}. Leave it out.`,
+        `'${field}' does not apply to the method '${method}', only to ${methods.join(", ")}. Leave it out.`,
         { param: field },
       );
   }
@@ -93,14 +92,14 @@ export function methodNameOf(request: TrainRequest, rows: RowType | undefined, p
 
 type GrpoSettings = Extract<MethodSettings, { type: "grpo" }>;
 
-/** What GRPO has beside its adapter. @throws AppError `missing_grader` */
+/** GRPO's own settings. @throws AppError `missing_grader` */
 function grpoOf(request: TrainRequest, pick: Choose, contextLength: number): Omit<GrpoSettings, "adapter"> {
   const { grader } = request;
   if (!grader)
     throw new AppError(
       "invalid",
       "missing_grader",
-      'GRPO needs a \'grader\' that gives answers their reward, such as {"type": "string_check", …}; docs/graders.md has all.',
+      'GRPO needs a \'grader\' that rewards completions, such as {"type": "string_check", …}. See docs/graders.md for all types.',
       { param: "grader" },
     );
   return {
@@ -120,8 +119,8 @@ function grpoOf(request: TrainRequest, pick: Choose, contextLength: number): Omi
 }
 
 /**
- * Every setting of the method. `start`: the adapter the run goes on from, whose shape cannot change. `contextLength` 0
- * where it is unknown.
+ * Every setting of the method. `start`: the adapter that the run continues from; its shape cannot change.
+ * `contextLength`: 0 when unknown.
  */
 export function methodOf(
   name: MethodName,
@@ -188,7 +187,7 @@ export function methodOf(
   }
 }
 
-/** Fields that only an adapter has. */
+/** Fields that apply only to adapters. */
 const LORA_FIELDS = [
   "lora_r",
   "lora_alpha",
@@ -200,8 +199,8 @@ const LORA_FIELDS = [
 ] as const;
 
 /**
- * Adapter or none. @throws AppError for settings of an adapter where there is none, and for another kind than that of
- * the start
+ * The adapter, or full fine-tuning.
+ * @throws AppError for adapter settings with full fine-tuning, and for another kind than that of `start`
  */
 function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings | null): AdapterSettings {
   const type = pick(
@@ -215,8 +214,8 @@ function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings |
       "invalid",
       "invalid_value",
       start.type === "full"
-        ? "'adapter' cannot be 'lora': the model it goes on from was trained whole. Leave adapter out to train all of it further, or begin with a base model; an administrator can make this one a base model (Models, Import another model)."
-        : "'adapter' cannot be 'full': the run goes on from an adapter. Leave adapter out to train that further, or begin with a base model.",
+        ? "'adapter' cannot be 'lora': the run continues from a full fine-tuned model. Leave 'adapter' out to continue full fine-tuning, or start from a base model. An administrator can promote this model to a base model (Models, Import another model)."
+        : "'adapter' cannot be 'full': the run continues from a LoRA adapter. Leave 'adapter' out to continue training it, or start from a base model.",
       { param: "adapter" },
     );
   if (type === "lora") return loraOf(request, pick, start?.type === "lora" ? start : null);
@@ -226,7 +225,7 @@ function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings |
       throw new AppError(
         "invalid",
         "invalid_value",
-        `'${field}' is a setting of LoRA adapters, and full fine-tuning has none. Leave it out.`,
+        `'${field}' is a setting of LoRA adapters and does not apply to full fine-tuning. Leave it out.`,
         { param: field },
       );
   }
@@ -247,7 +246,7 @@ function loraOf(request: TrainRequest, pick: Choose, start: LoraSettings | null)
       throw new AppError(
         "invalid",
         "invalid_value",
-        `'${field}' cannot change: the run goes on from an adapter with ${field} ${JSON.stringify(start[key] ?? rule())}. Leave it out.`,
+        `'${field}' cannot change: the run continues from an adapter with ${field} ${JSON.stringify(start[key] ?? rule())}. Leave it out.`,
         { param: field },
       );
     return kept;
@@ -273,7 +272,7 @@ function loraOf(request: TrainRequest, pick: Choose, start: LoraSettings | null)
   };
 }
 
-/** Options that are off unless asked for. */
+/** Options that are off by default. */
 export function optionsOf(
   request: TrainRequest,
 ): Partial<

@@ -1,6 +1,5 @@
 /**
- * What a planned run would find: every machine that providers offer for it, whether it fits there, how long it takes
- * and what it costs.
+ * The offers for a planned run: every machine that providers offer, whether the run fits on it, and its time and cost.
  */
 import type { Offer } from "../../contract/provider.ts";
 import type { Need, TrainSpec } from "../../contract/spec.ts";
@@ -10,13 +9,13 @@ import type { MemoryPlan } from "./memory.ts";
 import type { Suggestion } from "./suggestions.ts";
 import { estimateSeconds, expectedSpeed, secondsRange } from "./throughput.ts";
 
-/** A page waits so long for providers; one that is slower is left out with a word. */
-const PATIENCE_MS = 1500;
-/** Answers are good for so long: a form asks again with every change. */
-const KEPT_MS = 30_000;
-const MOST = 12;
+/** How long a plan waits for providers; slower ones are listed as unanswered. */
+const ANSWER_TIMEOUT_MS = 1500;
+/** How long offers are cached: a form asks again with every change. */
+const CACHE_MS = 30_000;
+const MAX_OFFERS = 12;
 
-/** One machine a planned run could have. Memory in MiB of where it computes: main memory, or a card. */
+/** One machine for a planned run. Memory in MiB of the device that computes: main memory, or one GPU. */
 export interface PlannedOffer {
   provider: string;
   title: string;
@@ -27,82 +26,82 @@ export interface PlannedOffer {
   memoryMb: number;
   neededMb: number;
   fits: boolean;
-  /** Free right now. */
+  /** Available now. */
   available: boolean;
   startsInS: number;
   pricePerHour: number;
-  /** From launch to end, at least and at most; null while nobody knows the tokens. */
+  /** Range from launch to end; null while the tokens are not counted. */
   seconds: [low: number, high: number] | null;
   costUsd: [low: number, high: number] | null;
   basis: "history" | "default";
-  /** Finished runs here that the time rests on. */
+  /** Finished runs that the time estimate is based on. */
   runs: number;
-  /** The smallest change with which it would fit here. */
+  /** The smallest change that makes the run fit on this machine. */
   suggestion: Suggestion | null;
 }
 
 type Found = { provider: string; title: string; offer: Offer };
-/** Answers of providers, by provider and what was asked. */
+/** Cached answers by provider and need. */
 const answersOf = perContext(() => new Map<string, { since: number; value: Promise<Offer[] | null> }>());
 
 /**
- * A provider's answer, or null when it fails or takes too long; one that is waited for already is not waited for again.
+ * A provider's offers; null when it fails or takes too long. Concurrent calls share one request and its timeout.
  */
-function asked(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[]>): Promise<Offer[] | null> {
+function askProvider(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[]>): Promise<Offer[] | null> {
   const answers = answersOf(ctx);
   const key = `${id} ${need.gpus} ${need.cpus}`;
   const now = ctx.clock.monotonic();
-  let known = answers.get(key);
-  if (!known || now - known.since > KEPT_MS) {
+  let cached = answers.get(key);
+  if (!cached || now - cached.since > CACHE_MS) {
     const value = ask().catch(() => {
       answers.delete(key);
       return null;
     });
-    known = { since: now, value };
-    answers.set(key, known);
+    cached = { since: now, value };
+    answers.set(key, cached);
   }
-  const late = Bun.sleep(Math.max(1, PATIENCE_MS - (now - known.since))).then(() => null);
-  return Promise.race([known.value, late]);
+  const late = Bun.sleep(Math.max(1, ANSWER_TIMEOUT_MS - (now - cached.since))).then(() => null);
+  return Promise.race([cached.value, late]);
 }
 
-/** Everything offered for the GPUs and processors of a need, however little memory it has; and who did not answer. */
-async function gather(ctx: Ctx, need: Need): Promise<{ found: Found[]; silent: string[] }> {
+/** All offers with the GPUs and CPU cores of a need, whatever their memory, and the providers that did not answer. */
+async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; unanswered: string[] }> {
   const found: Found[] = [];
-  const silent: string[] = [];
+  const unanswered: string[] = [];
   const anyMemory = { ...need, memory_mb: 1, gpu_memory_mb: 1, disk_mb: 1 };
   const entries = ctx.compute.list().filter(({ plugin }) => !need.provider || plugin.id === need.provider);
   await Promise.all(
     entries.map(async ({ plugin, provider }) => {
-      const offers = await asked(ctx, plugin.id, need, async () => provider.offers(anyMemory));
-      if (offers === null) silent.push(plugin.title);
+      const offers = await askProvider(ctx, plugin.id, need, async () => provider.offers(anyMemory));
+      if (offers === null) unanswered.push(plugin.title);
       else found.push(...offers.map((offer) => ({ provider: plugin.id, title: plugin.title, offer })));
     }),
   );
-  return { found, silent: silent.sort() };
+  return { found, unanswered: unanswered.sort() };
 }
 
-/** What an offer must be judged by. */
-interface Judge {
+/** What offers are compared with. */
+interface OfferContext {
   memory: MemoryPlan;
   tokens: number | null;
   past: readonly PastRun[];
-  /** Main memory of this machine that work may have, in MiB. */
+  /** Main memory of this machine that jobs may use, in MiB. */
   machineMb: number;
-  /** The smallest change with which a run fits into so much. */
+  /** The smallest change that makes the run fit into `roomMb`. */
   suggest: (roomMb: number) => Suggestion | null;
 }
 
 /**
- * Offers for a plan: those it fits on first, by the least cost, then time; and titles of providers that did not answer
- * in time.
+ * Offers for a plan: those it fits on first, then by cost and time; and the titles of providers that did not answer in
+ * time.
  */
 export async function planOffers(
   ctx: Ctx,
   spec: TrainSpec,
-  { memory, tokens, past, machineMb, suggest }: Judge,
-): Promise<{ offers: PlannedOffer[]; silent: string[] }> {
+  { memory, tokens, past, machineMb, suggest }: OfferContext,
+): Promise<{ offers: PlannedOffer[]; unanswered: string[] }> {
   const { need } = spec;
-  const { found, silent } = await gather(ctx, need);
+  const { found, unanswered } = await collectOffers(ctx, need);
   const ceiling = need.max_price_per_hour ?? Number.POSITIVE_INFINITY;
   const offers = found
     .filter(({ offer }) => offer.pricePerHour <= ceiling)
@@ -144,5 +143,5 @@ export async function planOffers(
     const [left, right] = [rank(a), rank(b)];
     return left.map((value, i) => value - (right[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
   });
-  return { offers: offers.slice(0, MOST), silent };
+  return { offers: offers.slice(0, MAX_OFFERS), unanswered };
 }

@@ -1,4 +1,4 @@
-/** What to do about a training that ran out of memory: looked for once it has ended, from what it really took. */
+/** Advice for a training that ran out of memory, from the memory it actually used. */
 import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -8,10 +8,10 @@ import { parseTrainRequest } from "./request.ts";
 import { planTrainJob } from "./service.ts";
 
 /**
- * Puts the smallest change that fits into the error of a failed job; what it took corrects the plan by then
- * (history.ts). Leaves other jobs, and those whose data is gone, as they are.
+ * Adds the smallest change that fits to the error of a failed job. The plan for it is already corrected by the memory
+ * the job used (history.ts). Other jobs, and jobs whose data was deleted, stay unchanged.
  */
-export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
+export async function adviseOutOfMemory(ctx: Ctx, jobId: string): Promise<void> {
   const [row] = await ctx.db.select().from(job).where(eq(job.id, jobId)).limit(1);
   if (row?.spec.kind !== "train" || row.error?.code !== "out_of_memory" || row.error.suggestion) return;
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
@@ -25,11 +25,11 @@ export async function adviseShort(ctx: Ctx, jobId: string): Promise<void> {
   const measured = row.progress.canary !== undefined;
   const advice = plan.offers.some((offer) => offer.fits)
     ? measured
-      ? `What it took is known now: run again, it is planned with ${mb}.`
-      : `${row.error.advice ?? ""} Run again as it is, and ${mb} are planned.`.trim()
+      ? `The memory it needs is now known. Run the job again: it will be planned with ${mb}.`
+      : `${row.error.advice ?? ""} If you run it again unchanged, it will be planned with ${mb}.`.trim()
     : suggestion
-      ? `The smallest change that fits: ${suggestion.words}.`
-      : `It would need ${mb}, and no change makes it fit a machine there is: take a smaller base model or a larger machine.`;
+      ? `Smallest change that makes it fit: ${suggestion.words}.`
+      : `The run needs ${mb}, and no change makes it fit an available machine. Use a smaller base model or a larger machine.`;
   await ctx.write(async (tx) => {
     const now = await jobIn(tx, jobId);
     if (!now?.error) return;

@@ -1,50 +1,117 @@
-/** A plan: what a training would do and need before anything starts, and how clients see it. */
+/** A plan: what a training would do and need before it starts, and its view for clients. */
+import * as v from "valibot";
 import type { TrainSpec } from "../../contract/spec.ts";
+import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
 
-/** Everything a run would do and need. */
+const text = v.string();
+const number = v.number();
+const range = v.nullable(v.tuple([number, number]));
+
+/** The smallest change that makes the run fit: request fields to set, and the memory it then needs in MiB. */
+const SuggestionView = v.strictObject({
+  change: v.record(text, v.unknown()),
+  words: text,
+  effect: v.picklist(["same", "quality"]),
+  memory_mb: number,
+});
+
+/** One machine that a provider offers. Ranges are [low, high]. */
+const OfferView = v.strictObject({
+  provider: text,
+  location: text,
+  gpus: number,
+  gpu: v.nullable(text),
+  cpus: number,
+  memory_mb: number,
+  needed_mb: number,
+  fits: v.boolean(),
+  available: v.boolean(),
+  starts_in_s: number,
+  price_per_hour_usd: number,
+  seconds_range: range,
+  cost_range_usd: range,
+  basis: v.picklist(["history", "default"]),
+  runs: number,
+  suggestion: v.nullable(SuggestionView),
+});
+
+/** What a training job would do and need. `reasons` has the reason for each value that was `auto`. */
+export const PlanView = v.strictObject({
+  object: v.literal("job.plan"),
+  ready: v.boolean(),
+  spec: SPEC_SCHEMAS.train,
+  reasons: v.record(text, text),
+  steps: number,
+  tokens: v.nullable(number),
+  tokens_exact: v.boolean(),
+  seconds: v.nullable(number),
+  seconds_basis: v.picklist(["history", "default"]),
+  seconds_range: range,
+  seconds_runs: number,
+  memory_mb: number,
+  memory: v.strictObject({
+    device: v.picklist(["cpu", "gpu"]),
+    total_mb: number,
+    parts_mb: v.record(text, number),
+    margin_mb: number,
+    processes: number,
+    correction: number,
+    runs: number,
+    runs_out_of_memory: number,
+  }),
+  offers: v.nullable(v.array(OfferView)),
+  providers_without_answer: v.array(text),
+  suggestion: v.nullable(SuggestionView),
+  longest_row: v.nullable(number),
+  rows_cut: v.nullable(number),
+  warnings: v.array(text),
+});
+export type PlanView = v.InferOutput<typeof PlanView>;
+
+/** Everything that a run would do and need. */
 export interface TrainPlan {
   spec: TrainSpec;
-  /** False while the data is still being validated: then rows, steps and tokens are not known yet. */
+  /** False while the data is being validated; rows, steps and tokens are unknown until then. */
   ready: boolean;
-  /** Why each `auto` became what it is, by request field. */
+  /** The reason for each value that was `auto`, by request field. */
   reasons: Record<string, string>;
   steps: number;
   tokens: number | null;
-  /** Whether `tokens` was counted to the last row or estimated from the first. */
+  /** Whether `tokens` was counted over all rows or estimated from the first ones. */
   tokensExact: boolean;
   seconds: number | null;
-  /** The same at least and at most. */
+  /** The range of `seconds`. */
   secondsRange: [low: number, high: number] | null;
   secondsBasis: "history" | "default";
-  /** Finished runs here that the time rests on. */
+  /** Finished runs that the time estimate is based on. */
   secondsRuns: number;
   memoryMb: number;
   memory: MemoryPlan;
-  /** Runs here that corrected the memory formula, and how many of them ran out of memory. */
+  /** Runs that corrected the memory formula, and how many of them ran out of memory. */
   memoryRuns: number;
-  memoryShort: number;
+  outOfMemoryRuns: number;
   rowsCut: number | null;
   /** Tokens of the longest row; null while they are not counted. */
   longest: number | null;
-  /** What providers offer for it; null when nobody asked them. */
+  /** The providers' offers; null when they were not asked. */
   offers: PlannedOffer[] | null;
   /** Titles of providers that did not answer in time. */
-  silent: string[];
-  /** The smallest change with which it fits the best of the offers, when it fits none. */
+  unanswered: string[];
+  /** When the run fits no offer: the smallest change that makes it fit the best one. */
   suggestion: Suggestion | null;
-  /** Worth knowing; nothing here stops the job. */
+  /** Messages that do not prevent the job. */
   warnings: string[];
 }
 
-function suggestionView({ change, words, effect, memoryMb }: Suggestion) {
-  return { change, words, effect, memory_mb: memoryMb };
+function suggestionView({ change, words, effect, memoryMb }: Suggestion): v.InferOutput<typeof SuggestionView> {
+  return { change: { ...change }, words, effect, memory_mb: memoryMb };
 }
 
-/** A machine a planned run could have. */
-function offerView(one: PlannedOffer) {
+/** The view of an offer. */
+function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
   return {
     provider: one.provider,
     location: one.location,
@@ -65,10 +132,10 @@ function offerView(one: PlannedOffer) {
   };
 }
 
-/** A plan: what a job would do and take. `reasons` say why each `auto` became what it is. */
-export function planView(plan: TrainPlan) {
+/** The view of a plan. `reasons` has the reason for each value that was `auto`. */
+export function planView(plan: TrainPlan): PlanView {
   return {
-    object: "job.plan" as const,
+    object: "job.plan",
     ready: plan.ready,
     spec: plan.spec,
     reasons: plan.reasons,
@@ -88,10 +155,10 @@ export function planView(plan: TrainPlan) {
       processes: plan.memory.processes,
       correction: plan.memory.factor,
       runs: plan.memoryRuns,
-      runs_out_of_memory: plan.memoryShort,
+      runs_out_of_memory: plan.outOfMemoryRuns,
     },
     offers: plan.offers?.map(offerView) ?? null,
-    providers_without_answer: plan.silent,
+    providers_without_answer: plan.unanswered,
     suggestion: plan.suggestion && suggestionView(plan.suggestion),
     longest_row: plan.longest,
     rows_cut: plan.rowsCut,

@@ -1,12 +1,11 @@
 /**
- * Prices a resolved training: its tokens, machines that providers offer for it, its time and cost; and puts the plan
- * together.
+ * Estimates tokens, time and cost of a resolved training, asks providers for offers, and assembles the plan.
  */
 import type { Ctx } from "../../ctx.ts";
 import type { Facts } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
 import { learnedMemory } from "./history.ts";
-import { answerOf } from "./method-defaults.ts";
+import { completionTokens } from "./method-defaults.ts";
 import { type PlannedOffer, planOffers } from "./offers.ts";
 import type { TrainPlan } from "./plan.ts";
 import type { TrainRequest } from "./request.ts";
@@ -15,19 +14,19 @@ import { suggestFor } from "./suggestions.ts";
 import { estimateSeconds, expectedSpeed, type Speed, secondsRange, totalTokens } from "./throughput.ts";
 
 interface Pricing {
-  /** Tokens the run goes through; null while the rows are not counted. */
+  /** Tokens the run processes; null while the rows are not counted. */
   tokens: number | null;
-  /** What providers offer; null when nobody asked them. */
-  asked: { offers: PlannedOffer[]; silent: string[] } | null;
-  /** The best offer it fits. */
+  /** The providers' offers; null when they were not asked. */
+  asked: { offers: PlannedOffer[]; unanswered: string[] } | null;
+  /** The best offer on which the run fits. */
   best: PlannedOffer | null;
-  /** Of the best offer, else of a machine like this one. */
+  /** Throughput on the best offer, otherwise on a machine like this one. */
   speed: Speed;
 }
 
 /**
- * Finds out how long a run takes and, with `offers`, what providers have for it and ask for it.
- * Providers that do not answer in time are left out and named.
+ * Estimates how long a run takes and, with `offers`, asks providers for machines and prices.
+ * Providers that do not answer in time are listed in `unanswered`.
  */
 export async function price(
   ctx: Ctx,
@@ -53,8 +52,8 @@ export async function price(
 }
 
 /**
- * Rows longer than a length: counted where it is one of the counted lengths, else read from the distribution; null
- * while nobody counted.
+ * Number of rows longer than a length: counted for common lengths, otherwise estimated from the histogram; null while
+ * tokens are not counted.
  */
 function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   if (tokens === null) return null;
@@ -68,18 +67,18 @@ function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   return Math.max(1, Math.round(above));
 }
 
-/** What the lengths of the rows mean for the run; null when all fit. */
+/** A warning about rows that are too long; null when all fit. */
 function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warnings">): string | null {
   if (!cut) return null;
   const { train_rows: rows } = spec.dataset;
   const { max_length: most } = spec.hyperparameters;
   const share = Math.max(1, Math.round((cut / Math.max(1, rows)) * 100));
   if (spec.method.type === "grpo")
-    return `${cut} of ${rows} prompts (${share}%) leave no room for an answer of ${spec.method.max_completion_length} tokens and will be left out.`;
+    return `${cut} of ${rows} prompts (${share}%) leave no room for a completion of ${spec.method.max_completion_length} tokens and will be skipped.`;
   return `${cut} of ${rows} rows (${share}%) are longer than ${most} tokens, the longest has ${longest}: ${
     spec.method.type === "pretrain"
-      ? "they become several rows; nothing is lost."
-      : "what lies behind is cut off, the end of the answer first."
+      ? "they are split into several rows, so no text is lost."
+      : "they are truncated at the end, answers included."
   }`;
 }
 
@@ -88,17 +87,19 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): stri
   const warnings: string[] = [];
   if (plan.ready && spec.dataset.train_rows < 10)
     warnings.push(
-      `Only ${spec.dataset.train_rows} training rows: expect memorizing rather than learning; 50 to 100 are a start.`,
+      `Only ${spec.dataset.train_rows} training rows: the model will memorize them rather than learn. Start with 50 to 100 rows.`,
     );
   const lengths = lengthWarning(plan);
   if (lengths) warnings.push(lengths);
   if (plan.ready && spec.dataset.holdout_rows === 0)
-    warnings.push("No hold-out rows: there will be no eval loss and no before-and-after comparison.");
-  if (spec.need.gpus > 0) return warnings; // on a host of its own, which is asked when it starts
+    warnings.push("No validation rows: there will be no eval loss and no comparison before and after training.");
+  if (spec.need.gpus > 0) return warnings; // on another host, which is asked when the job starts
   if (memory.total > machine.memoryMb)
-    warnings.push(`It needs about ${memory.total} MB of memory; this machine has ${machine.memoryMb} MB.`);
+    warnings.push(`The run needs about ${memory.total} MB of memory; this machine has ${machine.memoryMb} MB.`);
   else if (memory.total > machine.memoryMb * 0.8)
-    warnings.push("It will use most of this machine's memory; close other programs or lower the maximum length.");
+    warnings.push(
+      "The run will use most of this machine's memory. Close other programs, or lower the max sequence length.",
+    );
   return warnings;
 }
 
@@ -122,11 +123,11 @@ export function toPlan(facts: TrainFacts, { resolved, spec }: Resolution, pricin
     memoryMb: spec.need.memory_mb,
     memory: resolved.memory,
     memoryRuns: learned.runs,
-    memoryShort: learned.outOfMemory,
-    rowsCut: rowsCut(numbers, spec.hyperparameters.max_length - answerOf(spec.method)),
+    outOfMemoryRuns: learned.outOfMemory,
+    rowsCut: rowsCut(numbers, spec.hyperparameters.max_length - completionTokens(spec.method)),
     longest: numbers.tokens?.max ?? null,
     offers: asked?.offers ?? null,
-    silent: asked?.silent ?? [],
+    unanswered: asked?.unanswered ?? [],
     suggestion: best ? null : (asked?.offers.find((one) => one.suggestion)?.suggestion ?? null),
   };
   return { ...plan, warnings: warningsOf(plan, numbers) };

@@ -1,4 +1,4 @@
-/** Reproducing a run: the same frozen spec once more, and step by step whether it came out the same. */
+/** Reproduces a run: starts its frozen spec again, and compares the losses step by step. */
 import { sql } from "drizzle-orm";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
@@ -11,37 +11,40 @@ import { artifactProblem, getArtifact } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob, getJob } from "../jobs/store.ts";
 
-/** Steps compared; longer runs are compared up to here. */
+/** Longer runs are compared up to this step. */
 const MAX_STEPS = 100_000;
 
-const gone = (message: string, param: string) =>
+const notReproducible = (message: string, param: string) =>
   new AppError("conflict", "not_reproducible", `This run cannot be reproduced: ${message}`, { param });
 
-/** Throws unless everything the spec names is still what it was. */
+/** Throws unless the base model, data and start of the spec are unchanged. */
 async function requireSame(ctx: Ctx, actor: Actor, spec: TrainSpec): Promise<void> {
   const base = await getBaseModel(ctx, spec.base_model.id);
   if (base?.status !== "ready" || base.hash !== spec.base_model.hash)
-    throw gone(`the base model ${spec.base_model.id} was removed or replaced by another revision.`, "base_model");
+    throw notReproducible(
+      `the base model ${spec.base_model.id} was removed or replaced by another revision.`,
+      "base_model",
+    );
   for (const data of [spec.dataset, ...(spec.validation ? [spec.validation] : [])]) {
     const version = await getVersion(ctx, actor, data.version_id).catch(() => null);
     if (version?.status !== "ready" || version.hash !== data.hash)
-      throw gone("its data was deleted or is not what it was.", "dataset");
+      throw notReproducible("its data was deleted or has changed.", "dataset");
   }
   if (!spec.start) return;
   const start = await getArtifact(ctx, actor, spec.start.artifact_id).catch(() => null);
   if (!start || (await artifactProblem(ctx, start)))
-    throw gone(`the tuned model it began from, ${spec.start.model}, is no longer there.`, "start");
+    throw notReproducible(`the fine-tuned model it continues from, ${spec.start.model}, was deleted.`, "start");
 }
 
 /**
- * Starts the frozen spec of a training run again: same data, base, numbers and seed. Trainer and image are those of
- * now.
+ * Starts the frozen spec of a training run again: same data, base model, hyperparameters and seed, with the current
+ * trainer and image.
  * @throws AppError `not_a_training_job`, `not_reproducible`
  */
 export async function reproduceJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
   if (row.spec.kind !== "train" || row.state === "validating")
-    throw new AppError("invalid", "not_a_training_job", "Only training jobs whose data was checked can be reproduced.");
+    throw new AppError("invalid", "not_a_training_job", "Only training jobs with validated data can be reproduced.");
   await requireSame(ctx, actor, row.spec);
   const output = row.spec.output_model.replace(/[^:]*$/, randomChars(6));
   return createJob(ctx, actor, {
@@ -55,19 +58,19 @@ export async function reproduceJob(ctx: Ctx, actor: Actor, id: string): Promise<
 }
 
 export interface Reproduction {
-  /** The run that is reproduced. */
+  /** Id of the original run. */
   original: string;
-  /** Steps both runs have reported. */
+  /** Steps that both runs have reported. */
   steps: number;
-  /** Whether every loss of these steps is the same number. */
+  /** Whether the loss is identical at each of these steps. */
   same: boolean;
-  /** The first step where they differ, with both losses. */
+  /** The first step with different losses. */
   first_difference: { step: number; original: number | null; again: number | null } | null;
-  /** What is known to differ between the runs, in words. */
+  /** Known differences between the runs, for users. */
   differences: string[];
 }
 
-/** How a run that reproduces another one compares with it; null for other runs. */
+/** The comparison of a reproduction with its original; null for other runs. */
 export async function reproductionOf(ctx: Ctx, actor: Actor, row: JobRow): Promise<Reproduction | null> {
   const original = row.metadata.reproduces;
   if (!original || row.spec.kind !== "train") return null;
@@ -87,9 +90,9 @@ export async function reproductionOf(ctx: Ctx, actor: Actor, row: JobRow): Promi
     same: both.length > 0 && !other,
     first_difference: other ? { step: other.step, original: other.was, again: other.now } : null,
     differences: [
-      ...(a.version === b.version ? [] : [`another version of the trainer (${a.version}, now ${b.version})`]),
-      ...(a.environment === b.environment ? [] : ["another set of packages"]),
-      ...(a.image === b.image ? [] : ["another image"]),
+      ...(a.version === b.version ? [] : [`different trainer version (${a.version}, now ${b.version})`]),
+      ...(a.environment === b.environment ? [] : ["different trainer packages"]),
+      ...(a.image === b.image ? [] : ["different trainer image"]),
     ],
   };
 }

@@ -1,5 +1,5 @@
 /**
- * A training request: every field a person may set, and how a request that did not come through a schema is checked.
+ * A training request: every field a user may set, and validation for requests that do not come through a route schema.
  */
 import * as v from "valibot";
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/spec.ts";
@@ -9,7 +9,7 @@ import { between, over, whole } from "../../lib/number-fields.ts";
 import { nameText, noHidden, noHiddenInLines } from "../../lib/text/names.ts";
 import { QUEUE_FIELDS } from "../jobs/placement-model.ts";
 
-/** A value, or `auto` (the same as leaving it out): resolved by the rules of docs/hyperparameters.md. */
+/** A value, or `auto` (the same as leaving it out), which is resolved by the rules in docs/hyperparameters.md. */
 const auto = <T>(schema: v.GenericSchema<T>) => v.optional(v.nullable(v.union([v.literal("auto"), schema])));
 const id = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
 
@@ -32,9 +32,9 @@ const Suffix = v.pipe(
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "may have letters, digits, '.', '_' and '-', a letter or digit first"),
 );
 
-/** Everything a person may say about a training run; whatever is left out or `auto` is resolved. */
+/** All settings of a training run; those left out or `auto` are resolved. */
 export const TrainRequest = v.strictObject({
-  /** A base model, or a tuned model or checkpoint to go on from. */
+  /** A base model, or a fine-tuned model or checkpoint to continue from. */
   model: v.pipe(v.string("must be the id of a model"), v.minLength(1), v.maxLength(200)),
   /** `file-…`, `ds_…` or `dsv_…`. */
   training_file: id,
@@ -60,9 +60,9 @@ export const TrainRequest = v.strictObject({
     ]),
   ),
   loss_on: auto(v.picklist(["completion", "all"])),
-  /** `auto`: by what the rows are. */
+  /** `auto`: by the row type of the data. */
   method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
-  /** `lora`: a small adapter is trained on the frozen base. `full`: every weight is. */
+  /** `lora`: trains a small adapter on the frozen base. `full`: trains every weight. */
   adapter: auto(v.picklist(["lora", "full"])),
   quantization: auto(v.picklist(["none", "nf4", "int8"])),
   rslora: auto(v.boolean()),
@@ -73,7 +73,7 @@ export const TrainRequest = v.strictObject({
   desirable_weight: auto(over(100)),
   undesirable_weight: auto(over(100)),
   center: auto(between(0, 10)),
-  /** What rewards GRPO's answers: a grader as docs/graders.md has them. */
+  /** The grader that rewards GRPO's completions; see docs/graders.md. */
   grader: v.optional(v.nullable(Grader)),
   loss_type: auto(v.picklist(GRPO_LOSSES)),
   num_generations: auto(whole(2, 64)),
@@ -93,17 +93,17 @@ export const TrainRequest = v.strictObject({
   max_grad_norm: auto(between(0, 1000)),
   precision: auto(v.picklist(["float32", "bfloat16"])),
   gradient_checkpointing: auto(v.boolean()),
-  /** Rows computed at once; the batch stays what it is and is put together of several such parts. */
+  /** Rows per device and forward pass; gradient accumulation keeps the batch size. */
   per_device_batch_size: auto(whole(1, 256)),
   eval_every: auto(whole(1, 1_000_000)),
   save_every: auto(whole(1, 1_000_000)),
   evaluate_after: v.optional(v.nullable(v.boolean())),
-  /** GPUs that train together; 0 = processors. */
+  /** Number of GPUs; 0 = CPUs. */
   gpus: auto(whole(0, 64)),
   parallel: auto(v.picklist(["single", "ddp", "fsdp", "zero2", "zero3"])),
-  /** Processes that train together without GPUs: slower than one, and a proof that several learn what one learns. */
+  /** Data-parallel processes without GPUs: slower than one, but shows that several give the same result. */
   cpu_processes: auto(whole(1, 16)),
-  provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is no provider id")))),
+  provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is not a valid provider id")))),
   max_price_per_hour: v.optional(v.nullable(between(0, 100_000))),
   ...QUEUE_FIELDS,
   max_attempts: auto(whole(1, 20)),
@@ -115,12 +115,15 @@ export const TrainOverrides = v.partial(TrainRequest);
 
 /** Body of POST /v1/jobs. */
 export const CreateTrainJob = v.strictObject({
-  kind: v.optional(v.literal("train", "must be train: evaluations and endpoints have addresses of their own"), "train"),
+  kind: v.optional(
+    v.literal("train", "must be train: use /v1/evaluations and /v1/deployments for evaluations and endpoints"),
+    "train",
+  ),
   ...TrainRequest.entries,
 });
 
 /**
- * Checks a request that did not come through a schema yet (a page's form, a stored request with changes).
+ * Validates a request that did not come through a route schema (a page's form, a stored request with changes).
  * @throws AppError `invalid_value` naming the field
  */
 export function parseTrainRequest(value: unknown, paramOf: (field: string) => string = (field) => field): TrainRequest {
@@ -135,7 +138,7 @@ export function parseTrainRequest(value: unknown, paramOf: (field: string) => st
   });
 }
 
-/** The message of a union is about its last part that fits in kind: "must be at least 1" rather than "expected (…)". */
+/** Prefers the message of a union's matching member: "must be at least 1" rather than "expected (…)". */
 function plainMessage(issue: v.BaseIssue<unknown>): string {
   const inner = issue.issues?.find((one) => one.kind === "validation") ?? issue.issues?.at(-1);
   if (inner) return plainMessage(inner);

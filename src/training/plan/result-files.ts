@@ -1,6 +1,5 @@
 /**
- * The result file of a finished training job: its metrics as the CSV OpenAI's clients expect, kept as a file of its
- * own.
+ * The result file of a finished training job: its metrics as the CSV that OpenAI's clients expect, stored as a file.
  */
 import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
 import { type Ctx, perContext, systemActor } from "../../ctx.ts";
@@ -16,11 +15,11 @@ const COLUMNS = {
   valid_loss: "eval/loss",
   valid_mean_token_accuracy: "eval/token_accuracy",
 } as const;
-/** Steps kept of a very long run; smallest and largest values stay. */
+/** Longer runs are downsampled to this number of steps, keeping minima and maxima. */
 const MAX_STEPS = 10_000;
 const LOOK_BACK_MS = 7 * 86_400_000;
 
-/** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line a step that has any of them. */
+/** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line per step that has a value. */
 async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
   const keys = Object.values(COLUMNS);
   const { series } = await readSeries(ctx, jobId, { keys: [...keys], maxPoints: MAX_STEPS });
@@ -37,17 +36,17 @@ async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
   return `step,${Object.keys(COLUMNS).join(",")}\n${lines.map((line) => `${line}\n`).join("")}`;
 }
 
-/** Makes the file and notes it on the job; answers its id. */
-async function makeFile(ctx: Ctx, row: JobRow): Promise<string> {
+/** Creates the file and stores its id on the job. @returns the file's id */
+async function createResultFile(ctx: Ctx, row: JobRow): Promise<string> {
   const filename = `step_metrics_${row.id}.csv`;
-  // A server that stopped between the two writes below has made the file already.
-  const [made] = await ctx.db
+  // A server that stopped between the two writes below has already created the file.
+  const [existing] = await ctx.db
     .select({ id: file.id })
     .from(file)
     .where(and(eq(file.org, row.org), gte(file.createdAt, row.finishedAt ?? 0), eq(file.filename, filename)))
     .limit(1);
   const { id } =
-    made ??
+    existing ??
     (await createFile(
       ctx,
       { ...systemActor(row.org), userId: row.createdBy },
@@ -63,40 +62,38 @@ async function makeFile(ctx: Ctx, row: JobRow): Promise<string> {
   return id;
 }
 
-const makingOf = perContext(() => new Map<string, Promise<string>>());
+const pendingFiles = perContext(() => new Map<string, Promise<string>>());
 
-/** The same, once for all who ask for it at the same time. */
-async function keepOne(ctx: Ctx, row: JobRow): Promise<string> {
-  const all = makingOf(ctx);
+/** The same, shared by concurrent callers. */
+async function createOnce(ctx: Ctx, row: JobRow): Promise<string> {
+  const all = pendingFiles(ctx);
   let one = all.get(row.id);
   if (!one) {
-    one = makeFile(ctx, row).finally(() => all.delete(row.id));
+    one = createResultFile(ctx, row).finally(() => all.delete(row.id));
     all.set(row.id, one);
   }
   return one;
 }
 
-/** True for jobs that have a result file or will have one soon. */
-const due = (ctx: Ctx, row: JobRow) =>
+/** True for jobs that have a result file or will get one. */
+const needsResultFile = (ctx: Ctx, row: JobRow) =>
   row.kind === "train" && row.state === "succeeded" && (row.finishedAt ?? 0) > ctx.clock.now() - LOOK_BACK_MS;
 
 /**
- * The job as clients read it: who sees that it succeeded sees its result file, even in the moment before `keepResults`
- * got to it.
+ * The job for clients: whoever reads that it succeeded also gets its result file, even before `keepResults` ran.
  */
 export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
-  if (!due(ctx, row) || row.result?.result_files) return row;
+  if (!needsResultFile(ctx, row) || row.result?.result_files) return row;
   try {
-    return { ...row, result: { ...row.result, result_files: [await keepOne(ctx, row)] } };
+    return { ...row, result: { ...row.result, result_files: [await createOnce(ctx, row)] } };
   } catch (cause) {
-    ctx.log("error", "keeping a job's result file failed; it will be tried again", { cause });
+    ctx.log("error", "could not create a job's result file; it will be tried again", { cause });
     return row;
   }
 }
 
 /**
- * Makes the result files of training jobs that succeeded lately and have none: at once after the end, or after a
- * restart.
+ * Creates the missing result files of training jobs that succeeded recently: right after their end, or after a restart.
  */
 export async function keepResults(ctx: Ctx): Promise<void> {
   const rows = await ctx.db
@@ -112,5 +109,5 @@ export async function keepResults(ctx: Ctx): Promise<void> {
     )
     .orderBy(desc(job.finishedAt))
     .limit(20);
-  for (const row of rows) await keepOne(ctx, row);
+  for (const row of rows) await createOnce(ctx, row);
 }

@@ -1,6 +1,5 @@
 /**
- * Training jobs: from a request to a plan or a job, and the moment a waiting job's data is ready and its spec is
- * frozen.
+ * Training jobs: from a request to a plan or a job, and from a validating job to a frozen spec.
  */
 import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
@@ -19,13 +18,13 @@ import { price, toPlan } from "./price.ts";
 import { parseTrainRequest, type TrainRequest } from "./request.ts";
 import { resolve } from "./spec.ts";
 
-/** How long a new job waits for its data before it is stored as `validating`: most files are ready by then. */
+/** How long a new job waits for its data before it is stored as `validating`; most files are ready by then. */
 const DATA_WAIT_MS = 1500;
 
 /**
- * Everything a run would do and need, before anything starts. Changes nothing.
- * @param options `offers`: whether providers are asked what they have for it; they are unless this is false
- * @throws AppError with `param`, the field of the request that cannot be
+ * Plans a run without starting it. Changes nothing.
+ * @param options `offers`: whether providers are asked for offers; true by default
+ * @throws AppError with `param`, the invalid field of the request
  */
 export async function planTrainJob(
   ctx: Ctx,
@@ -40,12 +39,12 @@ export async function planTrainJob(
   return toPlan(facts, resolution, await price(ctx, request, facts, resolution, { offers }));
 }
 
-/** How long the run should take, at least and at most; nothing while the data is not known. */
+/** The estimated duration of the run in seconds; null while the data is unknown. */
 function estimateOf({ secondsRange }: TrainPlan): { estimateLowS: number | null; estimateHighS: number | null } {
   return { estimateLowS: secondsRange?.[0] ?? null, estimateHighS: secondsRange?.[1] ?? null };
 }
 
-/** Whether data of a request is still being validated. What else may be wrong with it, the plan says. */
+/** Whether data of a request is still being validated. The plan reports other problems with it. */
 async function isValidating(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<boolean> {
   for (const id of [request.training_file, request.validation_file]) {
     const version = id ? await resolveTrainingData(ctx, actor, id, "training_file").catch(() => null) : null;
@@ -54,7 +53,7 @@ async function isValidating(ctx: Ctx, actor: Actor, request: TrainRequest): Prom
   return false;
 }
 
-/** Waits until the data of a request was validated, `DATA_WAIT_MS` at most. */
+/** Waits until the data of a request is validated, at most `DATA_WAIT_MS`. */
 async function dataSettled(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<void> {
   let changed = Promise.withResolvers<"changed">();
   const off = ctx.bus.on("dataset.changed", ({ org }) => {
@@ -72,8 +71,8 @@ async function dataSettled(ctx: Ctx, actor: Actor, request: TrainRequest): Promi
 }
 
 /**
- * Makes a training job. While its data is being validated it waits in `validating` and is frozen once that is done.
- * @throws AppError with `param`, the field of the request that cannot be
+ * Creates a training job. While its data is being validated, it stays in `validating`; its spec is frozen afterwards.
+ * @throws AppError with `param`, the invalid field of the request
  */
 export async function createTrainJob(
   ctx: Ctx,
@@ -103,7 +102,7 @@ export async function createTrainJob(
   });
 }
 
-/** Runs a training job again, with changes; fields set to null go back to `auto`. */
+/** Runs a training job again, with changes; fields set to null return to `auto`. */
 export async function rerunJob(
   ctx: Ctx,
   actor: Actor,
@@ -112,7 +111,7 @@ export async function rerunJob(
 ): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
   if (row.kind !== "train") throw new AppError("invalid", "not_a_training_job", "Only training jobs can be run again.");
-  // Moments that were meant for the first run, and a priority that somebody else gave, are not for this one.
+  // Start and deadline were for the first run, and a raised priority needs an administrator.
   const { not_before: _not_before, deadline: _deadline, priority, ...request } = row.request;
   const kept = actor.role === "admin" || (typeof priority === "number" && priority <= 0) ? { priority } : {};
   const again = parseTrainRequest({ ...request, ...kept, ...changes });
@@ -120,16 +119,16 @@ export async function rerunJob(
 }
 
 /**
- * What became of a waiting job's request: its plan, or why it can never be one; null while the data is still being
+ * The result of a validating job's request: its plan, or the error that fails it; null while the data is being
  * validated.
  */
-async function verdictOn(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | null> {
+async function settledRequest(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | null> {
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
   try {
     const plan = await planTrainJob(ctx, actor, parseTrainRequest(row.request), { offers: false });
     return plan.ready ? plan : null;
   } catch (error) {
-    // Anything but a verdict on the request (a busy disk, a worker that died) is tried again with the next look.
+    // Other errors (a busy disk, a worker that died) do not concern the request: the next pass tries again.
     if (!(error instanceof AppError) || error.kind === "unavailable" || error.kind === "internal") throw error;
     return error;
   }
@@ -140,9 +139,9 @@ const DATA_CODES: Record<string, string> = {
   validation_file: "invalid_validation_file",
 };
 
-/** A job whose data was being validated: frozen and queued when that is done, failed when the data is bad. */
+/** Freezes and queues a validating job once its data is validated; fails it when the data is invalid. */
 export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
-  const verdict = await verdictOn(ctx, row);
+  const verdict = await settledRequest(ctx, row);
   if (!verdict) return;
   const messages = await ctx.write(async (tx) => {
     const now = await jobIn(tx, row.id);
@@ -153,7 +152,7 @@ export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
       return (await finishJob(tx, ctx, now, { state: "failed", error })) ?? [];
     }
     if (now.spec.kind !== "train") return [];
-    // The model id was told when the job was made; everything else is frozen now.
+    // Clients already know the model id from the creation of the job; everything else is frozen now.
     const spec = { ...verdict.spec, output_model: now.spec.output_model };
     await tx
       .update(job)

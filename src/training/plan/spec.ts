@@ -1,4 +1,4 @@
-/** Resolves a training request and what it meets to the frozen spec. Pure: the same facts give the same spec. */
+/** Resolves a training request and its facts to the frozen spec. Pure: the same facts give the same spec. */
 import { SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
 import { factsOf, refusal } from "../../contract/support.ts";
 import { datasetRef } from "../../data/validation/model.ts";
@@ -8,11 +8,11 @@ import type { TrainFacts } from "./facts.ts";
 import type { TrainRequest } from "./request.ts";
 
 const DAY_S = 86_400;
-/** Waiting in the queue, silence, a whole attempt, and attempts that may fail. */
+/** Default limits: seconds in the queue, without progress and per attempt, and the number of failed attempts. */
 const LIMITS = { queued_s: 14 * DAY_S, no_progress_s: 1800, total_s: 7 * DAY_S, max_attempts: 5 };
 
 export interface Resolution {
-  /** Every number, with the reason of each that was `auto`. */
+  /** Every setting, with the reason for each that was `auto`. */
   resolved: Resolved;
   spec: TrainSpec;
 }
@@ -21,26 +21,25 @@ function refuse(code: string, message: string, param: keyof TrainRequest): never
   throw new AppError("invalid", code, message, { param });
 }
 
-/** Throws when the request and what was found for it do not go together. */
-function requireFitting(request: TrainRequest, facts: TrainFacts): void {
+/** Throws when the request does not match its facts. */
+function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
   const { ready, data, validation, base, layers } = facts;
-  if (!facts.providerKnown)
-    refuse("unknown_provider", `There is no provider called '${request.provider}'.`, "provider");
+  if (!facts.providerKnown) refuse("unknown_provider", `There is no provider '${request.provider}'.`, "provider");
   if (ready && data.trainRows === 0) refuse("no_training_rows", "The data has no training rows.", "training_file");
   if (ready && validation && validation.rowType !== data.rowType)
     refuse(
       "wrong_row_type",
-      `The rows to validate by are of the type '${validation.rowType}', those to train on '${data.rowType}'. Use data of the same type.`,
+      `The validation rows have the type '${validation.rowType}', the training rows '${data.rowType}'. Use data of the same type.`,
       "validation_file",
     );
   if (typeof request.max_length === "number" && base.context_length && request.max_length > base.context_length)
     refuse(
       "invalid_value",
-      `'max_length' is over the context of ${base.id}: ${base.context_length} tokens.`,
+      `'max_length' exceeds the context length of ${base.id}, ${base.context_length} tokens.`,
       "max_length",
     );
   if (typeof request.lora_layers === "number" && layers && request.lora_layers > layers)
-    refuse("invalid_value", `'lora_layers' is over the ${layers} layers of ${base.id}.`, "lora_layers");
+    refuse("invalid_value", `'lora_layers' exceeds the ${layers} layers of ${base.id}.`, "lora_layers");
 }
 
 /** The frozen spec of a resolved run. */
@@ -58,7 +57,7 @@ function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): T
     schedule: resolved.schedule,
     parallel: resolved.parallel,
     suffix: request.suffix ?? null,
-    // Prompts have no answers to compare with: the reward on hold-out rows is what tells.
+    // Prompts have no expected answers; the reward on validation rows is the measure.
     evaluate_after: resolved.method.type !== "grpo" && (request.evaluate_after ?? true),
     output_model: facts.outputModel,
     trainer: facts.trainer,
@@ -74,24 +73,23 @@ function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): T
   };
 }
 
-/** Whether options of a resolved run do not go together. */
+/** Whether the options of a resolved run cannot be combined. */
 export const isRefused = (request: TrainRequest, facts: TrainFacts, resolved: Resolved): boolean =>
   refusal(factsOf(specOf(request, facts, resolved))) !== null;
 
 /**
- * Resolves every number and freezes the spec.
- * @param options `anyMemory`: a run that fits no GPU there is is resolved all the same, for a plan that shows what is
- *   missing
- * @throws AppError naming the field that cannot be
+ * Resolves every setting and freezes the spec.
+ * @param options `anyMemory`: resolves a run that fits no available GPU, for a plan that shows how much is missing
+ * @throws AppError naming the invalid field
  */
 export function resolve(request: TrainRequest, facts: TrainFacts, options: { anyMemory?: boolean } = {}): Resolution {
-  requireFitting(request, facts);
+  requireCompatible(request, facts);
   const resolved = resolveAuto(request, facts.numbers, options);
   const spec = specOf(request, facts, resolved);
   if (facts.from?.method === "reward" && spec.method.type !== "reward")
     refuse(
       "invalid_value",
-      "A reward model can only go on as one: use the method 'reward', or begin from another model.",
+      "Training a reward model can only continue with the method 'reward'. Use it, or start from another model.",
       "model",
     );
   const refused = facts.ready ? refusal(factsOf(spec)) : null;

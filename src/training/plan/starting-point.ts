@@ -1,6 +1,5 @@
 /**
- * What a run begins from: a base model alone, or the adapter or weights of a tuned model or checkpoint, which it then
- * goes on training.
+ * The starting point of a run: a base model, or a fine-tuned model or checkpoint that the run continues from.
  */
 import { eq } from "drizzle-orm";
 import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
@@ -11,24 +10,29 @@ import type { BaseModelRow } from "../../models/base/model.ts";
 import { requireReadyBase } from "../../models/base/service.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 
-export interface Beginning {
+export interface StartingPoint {
   base: BaseModelRow;
-  /** Null: the base alone. */
+  /** Null: the run starts from the base model. */
   from: { start: NonNullable<TrainSpec["start"]>; adapter: AdapterSettings; method: MethodName } | null;
 }
 
 /**
- * Finds what `model` means as a beginning.
- * @throws AppError for models that are unknown, not ready, or whose training is no longer known
+ * Resolves the `model` of a request.
+ * @throws AppError for models that are unknown or not ready, or whose training job no longer exists
  */
-export async function beginningOf(ctx: Ctx, actor: Actor, model: string): Promise<Beginning> {
+export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Promise<StartingPoint> {
   if (!model.startsWith("ft:")) return { base: await requireReadyBase(ctx, actor, model), from: null };
   const { id, base, adapter, checkpointId, jobId } = await resolveModel(ctx, actor, model);
   const [row] = jobId ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, jobId)).limit(1) : [];
   if (!adapter || !checkpointId || row?.spec.kind !== "train")
-    throw new AppError("invalid", "model_not_trainable", `How ${id.slice(0, 200)} was trained is no longer known.`, {
-      param: "model",
-    });
+    throw new AppError(
+      "invalid",
+      "model_not_trainable",
+      `The training job of ${id.slice(0, 200)} no longer exists, so training cannot continue from it.`,
+      {
+        param: "model",
+      },
+    );
   const { method } = row.spec;
   return {
     base,

@@ -1,6 +1,6 @@
 /**
- * The smallest change that makes a run fit: options are tried from what leaves the result as it is to what costs
- * quality.
+ * The smallest change that makes a run fit: options are tried in order, first those that keep the result, then those
+ * that cost quality.
  */
 import { AppError } from "../../errors.ts";
 import { type Facts, type Resolved, resolveAuto } from "./defaults.ts";
@@ -18,11 +18,11 @@ type Change = Partial<
 export interface Suggestion {
   /** Fields of the request to set. */
   change: Change;
-  /** What it costs, for people. */
+  /** The change and its effect, for users. */
   words: string;
-  /** `same`: the run learns the same, only slower. */
+  /** `same`: the result is the same, only slower. */
   effect: "same" | "quality";
-  /** Memory it then needs, in MiB. */
+  /** Memory of the changed run, in MiB. */
   memoryMb: number;
 }
 
@@ -32,7 +32,7 @@ interface Step {
   effect: Suggestion["effect"];
 }
 
-/** Largest first, down to one. */
+/** Proper divisors, largest first. */
 function smaller(rows: number): number[] {
   return Array.from({ length: rows - 1 }, (_, i) => rows - 1 - i).filter((part) => rows % part === 0);
 }
@@ -45,14 +45,12 @@ const join = (...all: Step[]): Step => ({
 
 const CHECKPOINTING: Step = {
   change: { gradient_checkpointing: true },
-  words:
-    "compute activations again instead of keeping them (gradient checkpointing); the result is the same, it takes about a third longer",
+  words: "turn on gradient checkpointing; the result is the same, and training takes about a third longer",
   effect: "same",
 };
 
 /**
- * Fewer rows at once: parts of the batch of now, and of the rows the process has in a step, since only those come out
- * even.
+ * Smaller per-device batch sizes: only divisors of the current one and of a process's share of the batch.
  */
 function parts({ hyperparameters: h, parallel }: Resolved): Step[] {
   const share = h.batch_size / parallel.processes;
@@ -60,52 +58,52 @@ function parts({ hyperparameters: h, parallel }: Resolved): Step[] {
     .filter((rows) => share % rows === 0)
     .map((rows) => ({
       change: { per_device_batch_size: rows },
-      words: `compute ${rows === 1 ? "one row" : `${rows} rows`} at a time; the batch stays ${h.batch_size}, it only takes longer`,
+      words: `set the per-device batch size to ${rows}; the batch size stays ${h.batch_size}, and training takes longer`,
       effect: "same",
     }));
 }
 
-/** A base held in fewer bits, the better one first. */
+/** Base model quantization, the more accurate one first. */
 function fewerBits({ method }: Resolved, { start }: Facts): Step[] {
   if ((method.quantization ?? "none") !== "none" || start !== undefined) return [];
   return (["int8", "nf4"] as const).map((quantization) => ({
     change: { quantization },
-    words: `hold the base in ${quantization === "nf4" ? "4 bits (nf4)" : "8 bits (int8)"}; answers get a little worse`,
+    words: `quantize the base model to ${quantization === "nf4" ? "4 bits (nf4)" : "8 bits (int8)"}; quality drops slightly`,
     effect: "quality",
   }));
 }
 
-/** Less of every row. Not for GRPO: less room would leave its prompts out, or cut every answer. */
-function cuts({ hyperparameters: h, method }: Resolved): Step[] {
+/** Lower max sequence lengths. Not for GRPO: they would skip prompts or truncate every completion. */
+function shorterRows({ hyperparameters: h, method }: Resolved): Step[] {
   if (method.type === "grpo") return [];
   const lengths = [0.75, 0.5, 0.25, 0.125].map((part) => Math.max(64, Math.floor((h.max_length * part) / 64) * 64));
   return [...new Set(lengths)]
     .filter((length) => length < h.max_length)
     .map((max_length) => ({
       change: { max_length },
-      words: `at most ${max_length} tokens a row; longer rows are cut at the end`,
+      words: `set the max sequence length to ${max_length} tokens; longer rows are truncated`,
       effect: "quality",
     }));
 }
 
-/** Fewer weights that are trained. @param best what else leaves most memory */
+/** Fewer trainable weights. @param best the other changes that save most memory */
 function fewerWeights({ method }: Resolved, { start, base }: Facts, best: Step[]): Step[] {
   if (start !== undefined) return [];
   if (method.adapter.type === "full")
     return [
       {
         change: { adapter: "lora" },
-        words: "train a small adapter (LoRA) instead of every weight; it learns less that is new",
+        words: "train a LoRA adapter instead of full fine-tuning; the model learns less new knowledge",
         effect: "quality",
       },
     ];
   if (method.adapter.layers !== null || base.layers <= 3) return [];
   const lora_layers = Math.ceil(base.layers / 2);
-  const top: Step = { change: { lora_layers }, words: `train the top ${lora_layers} layers alone`, effect: "quality" };
+  const top: Step = { change: { lora_layers }, words: `train only the top ${lora_layers} layers`, effect: "quality" };
   return [top, join(...best, top)];
 }
 
-/** Everything worth trying, the cheapest first. */
+/** All changes to try, the cheapest first. */
 function* steps(now: Resolved, facts: Facts): Generator<Step> {
   const less = parts(now);
   yield* less;
@@ -114,7 +112,7 @@ function* steps(now: Resolved, facts: Facts): Generator<Step> {
     yield CHECKPOINTING;
     for (const part of less) yield join(part, CHECKPOINTING);
   }
-  // What leaves the result as it is, all of it together: the last part is one row at a time.
+  // All changes that keep the result, combined: the last part has a per-device batch size of 1.
   const same = [...less.slice(-1), ...(checkpointed ? [] : [CHECKPOINTING])];
   const bits = fewerBits(now, facts);
   for (const step of bits) {
@@ -123,13 +121,13 @@ function* steps(now: Resolved, facts: Facts): Generator<Step> {
   }
   const best = [...same, ...bits.slice(-1)];
   yield* fewerWeights(now, facts, best);
-  for (const cut of cuts(now)) yield join(...same, cut);
-  for (const cut of cuts(now)) yield join(...best, cut);
+  for (const cut of shorterRows(now)) yield join(...same, cut);
+  for (const cut of shorterRows(now)) yield join(...best, cut);
 }
 
 /**
- * The first change with which a run needs no more than `roomMb` where it computes; null when none of them does.
- * @param refused whether a resolved run is one that does not go together
+ * The first change with which the run fits into `roomMb`; null when no change suffices.
+ * @param refused whether the options of a resolved run cannot be combined
  */
 export function suggestFor(
   request: TrainRequest,

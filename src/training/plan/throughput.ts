@@ -1,17 +1,15 @@
-/** How long a run will take: from the speed of finished runs of this installation, or a measured default. */
+/** Estimates how long a run takes, from the throughput of finished runs or from a measured default. */
 import type { TrainSpec } from "../../contract/spec.ts";
 import { learnedSpeed, type PastRun } from "./history.ts";
 
 /**
- * Measured on two cores: a model of 134.5M parameters trains 141 tokens/s in float32, 208 in bfloat16 with native
- * support.
+ * Measured on two cores: a model with 134.5M parameters trains at 141 tokens/s in float32, and 208 in native bfloat16.
  */
 const MEASURED = { parameters: 134.5e6, cpus: 2, float32: 141, bfloat16: 208 };
 /**
- * Dense bfloat16 operations a second of cards as their makers publish them, in units of 10^12; the first name found
- * counts.
+ * Published dense bfloat16 throughput of GPUs in TFLOPS; the first matching name counts.
  */
-const CARDS: readonly (readonly [name: RegExp, teraflops: number])[] = [
+const GPU_TFLOPS: readonly (readonly [name: RegExp, teraflops: number])[] = [
   [/\bB[23]00\b/i, 2250],
   [/\bH[12]00\b|\bGH200\b/i, 989],
   [/\bH800\b/i, 989],
@@ -27,53 +25,57 @@ const CARDS: readonly (readonly [name: RegExp, teraflops: number])[] = [
   [/\bV100\b/i, 112],
   [/\bT4G?\b/i, 65],
 ];
-const UNKNOWN_CARD = 100;
-/** Part of that which training reaches, in bfloat16 and in float32; a guess until a run of one's own. */
-const REACHED = { bfloat16: 0.3, float32: 0.08 };
+const UNKNOWN_GPU_TFLOPS = 100;
+/** Share of it that training reaches; a guess until a run has finished. */
+const UTILIZATION = { bfloat16: 0.3, float32: 0.08 };
 /**
- * Operations a parameter and token with a frozen base: forward, and the gradient of the activations; once more forward
- * with checkpointing.
+ * Operations per parameter and token with a frozen base: forward pass and gradient of the activations, and a second
+ * forward pass with gradient checkpointing.
  */
 const OPERATIONS = { plain: 4, checkpointing: 6 };
-/** Seconds before the first step: interpreter, libraries, model. */
+/** Seconds until the first step: interpreter, libraries, model. */
 const START_S = 15;
-/** Evaluation, samples and checkpoints on top of the steps. */
+/** Factor for evaluation, samples and checkpoints. */
 const OVERHEAD = 1.2;
-/** How far off a time may be, by what it rests on. */
+/** Range of an estimate, by its basis. */
 const SPREAD = { history: [0.8, 1.4], default: [0.4, 2.5] } as const;
 
 export interface Speed {
-  /** Tokens trained in a second. */
+  /** Tokens trained per second. */
   tokensPerSecond: number;
-  /** `history` when finished runs of the same base model and precision were found. */
+  /** `history`: from finished runs with the same base model and precision. */
   basis: "history" | "default";
-  /** Runs it rests on. */
+  /** Number of runs it is based on. */
   runs: number;
 }
 
-/** What would do the work. `gpus` of `gpuName`; 0 = processors. */
+/** The hardware of a run: `gpus` of `gpuName`; 0 = CPUs. */
 interface Hardware {
   cpus: number;
   gpus: number;
   gpuName: string | null;
 }
 
-/** Speed to expect of a run. @param place where, as `hardwareOf` names it; null = anywhere */
+/** Expected throughput. @param place as named by `hardwareOf`; null = anywhere */
 export function expectedSpeed(past: readonly PastRun[], spec: TrainSpec, place: string | null, on: Hardware): Speed {
   const learned = learnedSpeed(past, spec, place);
   if (learned) return { tokensPerSecond: learned.speed, basis: "history", runs: learned.runs };
   const { precision, gradient_checkpointing: checkpointing } = spec.hyperparameters;
   const parameters = Math.max(1, spec.base_model.parameters);
   if (on.gpus > 0) {
-    const tera = CARDS.find(([name]) => name.test(on.gpuName ?? ""))?.[1] ?? UNKNOWN_CARD;
+    const tera = GPU_TFLOPS.find(([name]) => name.test(on.gpuName ?? ""))?.[1] ?? UNKNOWN_GPU_TFLOPS;
     const operations = (checkpointing ? OPERATIONS.checkpointing : OPERATIONS.plain) * parameters;
-    return { tokensPerSecond: (tera * 1e12 * REACHED[precision] * on.gpus) / operations, basis: "default", runs: 0 };
+    return {
+      tokensPerSecond: (tera * 1e12 * UTILIZATION[precision] * on.gpus) / operations,
+      basis: "default",
+      runs: 0,
+    };
   }
   const scale = (MEASURED.parameters / parameters) * (Math.max(1, on.cpus) / MEASURED.cpus);
   return { tokensPerSecond: MEASURED[precision] * scale, basis: "default", runs: 0 };
 }
 
-/** Tokens a run goes through; null while the rows are not counted. */
+/** Tokens a run processes; null while the rows are not counted. */
 export function totalTokens(spec: TrainSpec, tokensPerEpoch: number | null): number | null {
   if (tokensPerEpoch === null) return null;
   const rowsSeen = Math.min(
@@ -82,7 +84,7 @@ export function totalTokens(spec: TrainSpec, tokensPerEpoch: number | null): num
   );
   const perRow = tokensPerEpoch / Math.max(1, spec.dataset.train_rows);
   const { method } = spec;
-  // Every prompt is read once an answer; answers are at most so long.
+  // An upper bound: every prompt is read once per completion of full length.
   if (method.type === "grpo")
     return Math.round(rowsSeen * method.num_generations * (perRow + method.max_completion_length));
   return Math.round(perRow * rowsSeen);
@@ -93,7 +95,7 @@ export function estimateSeconds(tokens: number | null, speed: Speed): number | n
   return tokens === null ? null : Math.round(START_S + (tokens / speed.tokensPerSecond) * OVERHEAD);
 }
 
-/** The same at least and at most. */
+/** The range of an estimate. */
 export function secondsRange(seconds: number | null, basis: Speed["basis"]): [low: number, high: number] | null {
   const [low, high] = SPREAD[basis];
   return seconds === null ? null : [Math.floor(seconds * low), Math.ceil(seconds * high)];

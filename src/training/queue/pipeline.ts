@@ -7,8 +7,14 @@ import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
-import { expireQueued, liveAttempts, type SupervisorState, sweepOrphans, tend } from "../attempts/supervise.ts";
-import { adviseShort } from "../plan/oom-advice.ts";
+import {
+  expireQueued,
+  liveAttempts,
+  type SupervisorState,
+  superviseAttempt,
+  sweepOrphans,
+} from "../attempts/supervise.ts";
+import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
 import { openQueue, runQueue } from "./runner.ts";
@@ -64,7 +70,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     ctx.bus.on("job.changed", ({ state, kind, jobId }) => {
       resultsDue ||= state === "succeeded";
       if (state === "failed" && kind === "train")
-        aside(`advice ${jobId}`, "searching for settings that fit", () => adviseShort(ctx, jobId));
+        aside(`advice ${jobId}`, "searching for settings that fit", () => adviseOutOfMemory(ctx, jobId));
       hint();
     }),
     ctx.bus.on("dataset.changed", hint),
@@ -108,7 +114,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     for (const row of validating) aside(row.id, "settling the data of a job", () => settleValidating(ctx, row));
     const live = await liveAttempts(ctx);
     for (const { job: row, attempt } of live) {
-      aside(attempt.id, "supervising a job", () => tend(ctx, supervisor, row, attempt));
+      aside(attempt.id, "supervising a job", () => superviseAttempt(ctx, supervisor, row, attempt));
       if (row.progress.first_batch?.state === "told")
         aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
     }

@@ -10,7 +10,7 @@ import { randomChars } from "../../lib/ids.ts";
 import { begin, failUnrunnable, type Target, type Track } from "../attempts/launch.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
 import { schedule } from "../scheduler/round.ts";
-import type { Input, Round, Yield } from "../scheduler/types.ts";
+import type { Input, Preemption, Round } from "../scheduler/types.ts";
 import { newQueueCarry, type QueueCarry, readInput } from "./snapshot.ts";
 import { waitMessage } from "./wait-messages.ts";
 
@@ -49,7 +49,7 @@ export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input
   return decided;
 }
 
-const PREEMPTION_NOTES: Record<Yield["cause"], string> = {
+const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
   priority: "Preempted by a job of higher priority: it saves a checkpoint, then waits in the queue",
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
@@ -57,11 +57,11 @@ const PREEMPTION_NOTES: Record<Yield["cause"], string> = {
 };
 
 /** Asks running jobs to save a checkpoint and release their GPUs, with the next reply to their trainers. */
-async function preempt(ctx: Ctx, yields: readonly Yield[]): Promise<void> {
-  if (yields.length === 0) return;
+async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<void> {
+  if (preemptions.length === 0) return;
   const messages = await ctx.write(async (tx) => {
     const found: BusMessage[] = [];
-    for (const { jobId, cause } of yields) {
+    for (const { jobId, cause } of preemptions) {
       const row = await jobIn(tx, jobId);
       if (row?.state !== "running") continue;
       const message = await move(tx, row, "pausing", { yieldFor: cause });
@@ -132,7 +132,7 @@ function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[
 export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promise<Round> {
   const { input, round } = await decide(ctx, carry);
   carry.reservations = round.reservations;
-  await preempt(ctx, round.yields);
+  await preempt(ctx, round.preemptions);
   for (const { jobId, hostId, gpus } of round.starts) {
     if (ctx.signal.aborted) return round;
     carry.changed.add(jobId);

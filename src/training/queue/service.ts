@@ -6,7 +6,7 @@ import { organization } from "../../db/schema/auth.ts";
 import { host } from "../../db/schema/hosts.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { allowForOthers, MOST_JOBS, type Prediction } from "../scheduler/forecast.ts";
+import { allowForOthers, MAX_JOBS, type Prediction } from "../scheduler/forecast.ts";
 import type { Capacity, Host, Job, Running, WaitCode } from "../scheduler/types.ts";
 import { forecastStarts, newestRound, type QueueState } from "./forecasts.ts";
 import { invalidateRound, queueCarry } from "./runner.ts";
@@ -111,7 +111,7 @@ function rangeOf(state: QueueState, id: string, found: Prediction | undefined): 
     const after = (at: number | null) => (at === null ? null : Math.max(at, least));
     return { earliest: after(prediction.low), latest: after(prediction.high), why: prediction.why };
   }
-  const far = state.round.order.indexOf(id) >= MOST_JOBS;
+  const far = state.round.order.indexOf(id) >= MAX_JOBS;
   const why = far
     ? "Too many jobs are ahead of it for a forecast."
     : "The job was queued just now. The forecast follows in a moment.";
@@ -260,7 +260,7 @@ function runningView(one: Running, now: number) {
     host: one.hostId,
     uuids: [...one.gpus],
     since: one.startedAt,
-    yielding: one.yielding,
+    yielding: one.preempting,
     ends,
     deadline,
     late: deadline !== null && (ends.earliest ?? now) > deadline,

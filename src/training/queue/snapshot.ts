@@ -199,8 +199,8 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
       gpus: (byAttempt.get(row.attemptId) ?? []).map(({ uuid }) => uuid),
       startedAt: row.startedAt,
       left: leftOf(row, one.estimate, now),
-      yieldable: open && row.kind === "train" && row.state === "running",
-      yielding: !open || row.state === "pausing" || row.state === "stopping",
+      preemptible: open && row.kind === "train" && row.state === "running",
+      preempting: !open || row.state === "pausing" || row.state === "stopping",
     };
   });
   return { running, ending };

@@ -35,7 +35,7 @@ export function waitMessage(
     case "reserved":
       return "The free capacity is reserved for a larger job that has waited longer";
     case "capacity":
-      if (wait.madeWay) return "A job of lower priority is saving a checkpoint to release its GPUs for this job";
+      if (wait.preempts) return "A job of lower priority is saving a checkpoint to release its GPUs for this job";
       if (job.wants.gpus > 0)
         return `Waiting for ${gpus(job)}${size(job)}${wait.host ? `, reserved on ${wait.host}` : ""}`;
       return hosts.size === 0

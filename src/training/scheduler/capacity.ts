@@ -1,54 +1,56 @@
 /**
- * The scheduler's book of one round: what is free where, who holds the rest and until when, and what is kept for whom.
+ * The capacity of the cluster in one scheduling round: what is free, who uses the rest and until when, and what is
+ * reserved for whom.
  */
 import { type Capacity, type Gpu, type Host, type Job, type Reservation, type Running, slotOf } from "./types.ts";
 
-/** One card with what is free of it now. */
-export interface Card {
+/** A GPU and its free shares. */
+export interface Device {
   gpu: Gpu;
   free: number;
   holders: Running[];
-  kept: Reservation | null;
+  reservation: Reservation | null;
 }
 
-/** Cards of one kind in one host: work on several GPUs gets equal ones. */
+/** Equal GPUs in one host: jobs on several GPUs get equal ones. */
 export interface Group {
   host: Host;
   memoryMb: number;
   slice: boolean;
-  cards: Card[];
+  devices: Device[];
 }
 
-export interface Room {
+export interface Cluster {
   capacity: Capacity;
   hosts: Map<string, Host>;
   groups: Group[];
-  cards: Map<string, Card>;
+  devices: Map<string, Device>;
   /** Free slots by pool and kind. */
   slots: Map<string, { train: number; serve: number }>;
   running: readonly Running[];
-  /** How many more jobs may ask the providers whose room is not known. */
+  /** How many more jobs may ask providers for offers in this round. */
   asks: number;
 }
 
 export interface Place {
   hostId: string;
   gpus: string[];
-  /** The job whose kept room it uses meanwhile. */
+  /** The job whose reserved capacity it uses meanwhile. */
   backfills: string | null;
 }
 
-/** Offers are asked for over the network: so many jobs at a time. */
+/** Jobs that may ask for offers per round, because offers need network calls. */
 const ASKS = 8;
-/** Time a job that was asked to save and let go may take. */
-export const YIELD_MS = 120_000;
+/** Time a preempted job may take to save its checkpoint and stop. */
+export const PREEMPTION_MS = 120_000;
 
-export function openRoom(capacity: Capacity, running: readonly Running[]): Room {
-  const room: Room = {
+/** The capacity at the beginning of a round, with the running jobs placed. */
+export function openCluster(capacity: Capacity, running: readonly Running[]): Cluster {
+  const cluster: Cluster = {
     capacity,
     hosts: new Map(capacity.hosts.map((host) => [host.id, host])),
     groups: [],
-    cards: new Map(),
+    devices: new Map(),
     slots: new Map(Object.entries(capacity.pools).map(([pool, { train, serve }]) => [pool, { train, serve }])),
     running,
     asks: ASKS,
@@ -57,40 +59,45 @@ export function openRoom(capacity: Capacity, running: readonly Running[]): Room 
     const kinds = new Map<string, Group>();
     for (const gpu of host.gpus) {
       const kind = `${gpu.model} ${gpu.memoryMb}`;
-      const group = kinds.get(kind) ?? { host, memoryMb: gpu.memoryMb, slice: gpu.uuid.startsWith("MIG-"), cards: [] };
+      const group = kinds.get(kind) ?? {
+        host,
+        memoryMb: gpu.memoryMb,
+        slice: gpu.uuid.startsWith("MIG-"),
+        devices: [],
+      };
       kinds.set(kind, group);
-      const card: Card = { gpu, free: gpu.shares, holders: [], kept: null };
-      group.cards.push(card);
-      room.cards.set(gpu.uuid, card);
+      const device: Device = { gpu, free: gpu.shares, holders: [], reservation: null };
+      group.devices.push(device);
+      cluster.devices.set(gpu.uuid, device);
     }
-    room.groups.push(...kinds.values());
+    cluster.groups.push(...kinds.values());
   }
-  // Small cards first: the large ones stay for those who need them.
-  room.groups.sort((a, b) => a.memoryMb - b.memoryMb);
-  for (const one of running) occupy(room, one);
-  return room;
+  // Small GPUs first: the large ones stay free for jobs that need them.
+  cluster.groups.sort((a, b) => a.memoryMb - b.memoryMb);
+  for (const one of running) occupy(cluster, one);
+  return cluster;
 }
 
-/** Writes down that `one` holds what it holds. */
-export function occupy(room: Room, one: Running): void {
+/** Adds running work to the GPUs or slot that it uses. */
+export function occupy(cluster: Cluster, one: Running): void {
   for (const uuid of one.gpus) {
-    const card = room.cards.get(uuid);
-    if (!card) continue;
-    card.free--;
-    card.holders.push(one);
+    const device = cluster.devices.get(uuid);
+    if (!device) continue;
+    device.free--;
+    device.holders.push(one);
   }
-  const host = one.hostId === null ? undefined : room.hosts.get(one.hostId);
+  const host = one.hostId === null ? undefined : cluster.hosts.get(one.hostId);
   if (one.job.wants.gpus === 0 && host?.pool) {
-    const slots = room.slots.get(host.pool);
+    const slots = cluster.slots.get(host.pool);
     if (slots) slots[slotOf(one.job.kind)]--;
   }
 }
 
-/** Whether the host could run the job if it were empty and ready. */
+/** Whether the host could run the job if it were empty and ready, GPUs aside. */
 export function suits(host: Host, job: Job): boolean {
   const { wants } = job;
   if (wants.provider !== null && host.provider !== wants.provider) return false;
-  // An endpoint answers on a socket of the server's own machine; a host that shares no pool is another.
+  // An endpoint listens on a socket of the server's machine; a host with a pool of its own is another machine.
   if (job.kind === "serve" && host.pool === host.id) return false;
   if (host.ask) return !job.noRent;
   return wants.cpus <= host.cpus && wants.memoryMb <= host.memoryMb;
@@ -99,53 +106,57 @@ export function suits(host: Host, job: Job): boolean {
 const groupSuits = (group: Group, job: Job) =>
   suits(group.host, job) &&
   group.memoryMb >= job.wants.gpuMemoryMb &&
-  group.cards.length >= job.wants.gpus &&
+  group.devices.length >= job.wants.gpus &&
   !(group.slice && job.wants.gpus > 1);
 
-/** Whether the host could run the job if it were empty. */
-export function fitsHost(room: Room, host: Host, job: Job): boolean {
+/** Whether the host could run the job if it were empty, GPUs included. */
+export function fitsHost(cluster: Cluster, host: Host, job: Job): boolean {
   if (host.ask || job.wants.gpus === 0) return suits(host, job);
-  return room.groups.some((group) => group.host === host && groupSuits(group, job));
+  return cluster.groups.some((group) => group.host === host && groupSuits(group, job));
 }
 
-/** Whether any host, ready or not, could ever run it. */
-export function everFits(room: Room, job: Job): boolean {
-  return room.capacity.hosts.some((host) => fitsHost(room, host, job));
+/** Whether any host, ready or not, could ever run the job. */
+export function everFits(cluster: Cluster, job: Job): boolean {
+  return cluster.capacity.hosts.some((host) => fitsHost(cluster, host, job));
 }
 
 /**
- * Whether the job may use a card that is kept for another: only when it is surely gone before the other could begin.
+ * Whether the job may use a GPU. One that is reserved for another job: only if this job surely ends before the other
+ * could start.
  */
-function mayUse(card: Card, job: Job): boolean {
-  const { kept } = card;
-  if (!kept || kept.jobId === job.id) return true;
-  return job.estimate.high !== null && job.estimate.high <= kept.at.low;
+function mayUse(device: Device, job: Job): boolean {
+  const { reservation } = device;
+  if (!reservation || reservation.jobId === job.id) return true;
+  return job.estimate.high !== null && job.estimate.high <= reservation.at.low;
 }
 
-/** Where the job can begin now; null = nowhere. With `ignoreKept` as if nothing were kept. */
-export function place(room: Room, job: Job, ignoreKept = false): Place | null {
-  return (job.wants.gpus > 0 ? placeOnGpus(room, job, ignoreKept) : placeOnSlot(room, job)) ?? placeByAsking(room, job);
+/** Where the job can start now; null = nowhere. */
+export function place(cluster: Cluster, job: Job, ignoreReservations = false): Place | null {
+  return (
+    (job.wants.gpus > 0 ? placeOnGpus(cluster, job, ignoreReservations) : placeOnSlot(cluster, job)) ??
+    placeByAsking(cluster, job)
+  );
 }
 
-function placeOnGpus(room: Room, job: Job, ignoreKept: boolean): Place | null {
+function placeOnGpus(cluster: Cluster, job: Job, ignoreReservations: boolean): Place | null {
   const { gpus } = job.wants;
-  let best: { group: Group; cards: Card[]; borrowed: number; spare: number } | null = null;
-  for (const group of room.groups) {
+  let best: { group: Group; devices: Device[]; borrowed: number; spare: number } | null = null;
+  for (const group of cluster.groups) {
     if (group.host.state !== "ready" || !groupSuits(group, job)) continue;
     if (best && group.memoryMb > best.group.memoryMb && best.borrowed === 0) break;
-    const free = group.cards.filter((card) => card.free > 0 && (ignoreKept || mayUse(card, job)));
+    const free = group.devices.filter((device) => device.free > 0 && (ignoreReservations || mayUse(device, job)));
     if (free.length < gpus) continue;
-    // Cards kept for others last, shared ones that are in use already first: whole cards stay whole.
-    const borrowed = (card: Card) => (card.kept && card.kept.jobId !== job.id ? 1 : 0);
+    // GPUs reserved for others last; shared ones in use first, so that unused GPUs stay unused.
+    const borrowed = (device: Device) => (device.reservation && device.reservation.jobId !== job.id ? 1 : 0);
     free.sort((a, b) => borrowed(a) - borrowed(b) || a.free - b.free);
-    const cards = free.slice(0, gpus);
+    const devices = free.slice(0, gpus);
     const found = {
       group,
-      cards,
-      borrowed: cards.reduce((sum, card) => sum + borrowed(card), 0),
+      devices,
+      borrowed: devices.reduce((sum, device) => sum + borrowed(device), 0),
       spare: free.length - gpus,
     };
-    // The tightest fit, so that holes large enough for many GPUs stay.
+    // The tightest fit, so that large groups of free GPUs remain.
     const better =
       !best ||
       found.borrowed < best.borrowed ||
@@ -153,77 +164,79 @@ function placeOnGpus(room: Room, job: Job, ignoreKept: boolean): Place | null {
     if (better) best = found;
   }
   if (!best) return null;
-  const lender = best.cards.find((card) => card.kept && card.kept.jobId !== job.id)?.kept?.jobId ?? null;
-  return { hostId: best.group.host.id, gpus: best.cards.map((card) => card.gpu.uuid), backfills: lender };
+  const lender =
+    best.devices.find((device) => device.reservation && device.reservation.jobId !== job.id)?.reservation?.jobId ??
+    null;
+  return { hostId: best.group.host.id, gpus: best.devices.map((device) => device.gpu.uuid), backfills: lender };
 }
 
-function placeOnSlot(room: Room, job: Job): Place | null {
+function placeOnSlot(cluster: Cluster, job: Job): Place | null {
   const slot = slotOf(job.kind);
-  for (const host of room.capacity.hosts) {
+  for (const host of cluster.capacity.hosts) {
     if (host.ask || host.state !== "ready" || !suits(host, job)) continue;
-    if (host.pool === null || (room.slots.get(host.pool)?.[slot] ?? 0) > 0)
+    if (host.pool === null || (cluster.slots.get(host.pool)?.[slot] ?? 0) > 0)
       return { hostId: host.id, gpus: [], backfills: null };
   }
   return null;
 }
 
-function placeByAsking(room: Room, job: Job): Place | null {
-  if (room.asks <= 0) return null;
+function placeByAsking(cluster: Cluster, job: Job): Place | null {
+  if (cluster.asks <= 0) return null;
   const slot = slotOf(job.kind);
-  for (const host of room.capacity.hosts) {
+  for (const host of cluster.capacity.hosts) {
     if (!host.ask || !suits(host, job)) continue;
-    if (host.pool !== null && (room.slots.get(host.pool)?.[slot] ?? 0) <= 0) continue;
-    room.asks--;
+    if (host.pool !== null && (cluster.slots.get(host.pool)?.[slot] ?? 0) <= 0) continue;
+    cluster.asks--;
     return { hostId: host.id, gpus: [], backfills: null };
   }
   return null;
 }
 
-/** When a card is free for one more job, from now: its soonest holder's end. */
-export function freeIn(card: Card): { low: number; high: number } {
-  if (card.free > 0) return { low: 0, high: 0 };
+/** Time until a GPU has a free share: the earliest end of the jobs that use it. */
+export function freeIn(device: Device): { low: number; high: number } {
+  if (device.free > 0) return { low: 0, high: 0 };
   let [low, high] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (const { left, yielding } of card.holders) {
-    low = Math.min(low, yielding ? 0 : left.low);
-    high = Math.min(high, yielding ? YIELD_MS : (left.high ?? Number.POSITIVE_INFINITY));
+  for (const { left, preempting } of device.holders) {
+    low = Math.min(low, preempting ? 0 : left.low);
+    high = Math.min(high, preempting ? PREEMPTION_MS : (left.high ?? Number.POSITIVE_INFINITY));
   }
   return { low, high };
 }
 
 /**
- * The cards that come free together soonest for a job, and when; null when no ready host could. `prefer` is a host it
- * keeps to.
+ * The GPUs that become free together soonest for a job, and when; null when no ready host has enough. `prefer`: the
+ * host of its current reservation, which it keeps.
  */
-export function soonest(room: Room, job: Job, prefer: string | null): Reservation | null {
+export function soonest(cluster: Cluster, job: Job, prefer: string | null): Reservation | null {
   const { gpus } = job.wants;
   let best: { reservation: Reservation; low: number; high: number } | null = null;
-  for (const group of room.groups) {
+  for (const group of cluster.groups) {
     if (group.host.state !== "ready" || !groupSuits(group, job)) continue;
-    const ours = group.cards.filter((card) => !card.kept || card.kept.jobId === job.id);
-    if (ours.length < gpus) continue;
-    const coming = ours.map((card) => ({ card, ...freeIn(card) }));
-    coming.sort((a, b) => compare(a.high, b.high) || compare(a.low, b.low));
-    const chosen = coming.slice(0, gpus);
+    const usable = group.devices.filter((device) => !device.reservation || device.reservation.jobId === job.id);
+    if (usable.length < gpus) continue;
+    const candidates = usable.map((device) => ({ device, ...freeIn(device) }));
+    candidates.sort((a, b) => compare(a.high, b.high) || compare(a.low, b.low));
+    const chosen = candidates.slice(0, gpus);
     const low = Math.max(...chosen.map((one) => one.low));
     const high = Math.max(...chosen.map((one) => one.high));
-    const kept = group.host.id === prefer;
-    if (best && best.reservation.hostId === prefer && !kept) continue;
-    if (best && !kept && (compare(high, best.high) || compare(low, best.low)) >= 0) continue;
-    if (best && kept && best.reservation.hostId === prefer && compare(high, best.high) >= 0) continue;
+    const preferred = group.host.id === prefer;
+    if (best && best.reservation.hostId === prefer && !preferred) continue;
+    if (best && !preferred && (compare(high, best.high) || compare(low, best.low)) >= 0) continue;
+    if (best && preferred && best.reservation.hostId === prefer && compare(high, best.high) >= 0) continue;
     const at = { low, high: Number.isFinite(high) ? high : null };
-    const uuids = chosen.map(({ card }) => card.gpu.uuid);
+    const uuids = chosen.map(({ device }) => device.gpu.uuid);
     best = { reservation: { jobId: job.id, hostId: group.host.id, gpus: uuids, at }, low, high };
   }
   return best?.reservation ?? null;
 }
 
-/** Numbers in order; two infinities are equal. */
+/** Compares numbers; two infinities are equal. */
 export const compare = (a: number, b: number) => (a === b ? 0 : a < b ? -1 : 1);
 
-/** Keeps the cards of a reservation for its job. */
-export function keep(room: Room, reservation: Reservation): void {
+/** Reserves the GPUs of a reservation for its job. */
+export function reserve(cluster: Cluster, reservation: Reservation): void {
   for (const uuid of reservation.gpus) {
-    const card = room.cards.get(uuid);
-    if (card) card.kept = reservation;
+    const device = cluster.devices.get(uuid);
+    if (device) device.reservation = reservation;
   }
 }

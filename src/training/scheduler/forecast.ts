@@ -1,47 +1,46 @@
 /**
- * When waiting jobs should begin: the scheduler itself is run forward, once as if everything were quick and once as if
- * it were slow.
+ * Forecasts when waiting jobs start: simulates the scheduler twice, with the shortest and the longest durations.
  */
 
-import { compare, YIELD_MS } from "./capacity.ts";
+import { compare, PREEMPTION_MS } from "./capacity.ts";
 import { schedule } from "./round.ts";
 import type { Input, Job, Round, Running, Span, WaitCode } from "./types.ts";
 
 export interface Prediction {
-  /** Moments; `high` null = nobody can say how late it may be. */
+  /** Start times; `high` null = the latest start is unknown. */
   low: number | null;
   high: number | null;
-  /** Why one of them is missing. */
+  /** Why one of them is unknown. */
   why: string | null;
 }
 
-/** Jobs looked at, from the front of the queue. */
-export const MOST_JOBS = 200;
-/** Rounds run for it. */
-const MOST_ROUNDS = 400;
+/** Jobs that are forecast, from the front of the queue. */
+export const MAX_JOBS = 200;
+/** Simulated rounds. */
+const MAX_ROUNDS = 400;
 
-interface Living extends Running {
+interface SimulatedWork extends Running {
   end: number;
 }
 
 const spanTo = (end: number, now: number): Span =>
   Number.isFinite(end) ? { low: Math.max(0, end - now), high: Math.max(0, end - now) } : { low: 0, high: null };
 
-/** Runs forward, a round at a time; gives the moment each job begins, and what never ends. */
-function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
+/** Simulates the scheduler round by round. Returns the start of each job, and the jobs without a known end. */
+function* simulate(input: Input, jobs: readonly Job[], slow: boolean) {
   const lengthOf = (span: Span) => (slow ? (span.high ?? Number.POSITIVE_INFINITY) : span.low);
   const begun = new Map<string, number>();
   let now = input.now;
-  let running: Living[] = input.running.map((one) => ({
+  let running: SimulatedWork[] = input.running.map((one) => ({
     ...one,
-    end: now + (one.yielding ? (slow ? YIELD_MS : 0) : lengthOf(one.left)),
+    end: now + (one.preempting ? (slow ? PREEMPTION_MS : 0) : lengthOf(one.left)),
   }));
   let queued = [...jobs];
   let { reservations } = input;
   let { monthEnds } = input;
   let teams = input.teams;
   let rounds = 0;
-  for (; rounds < MOST_ROUNDS && queued.length > 0; rounds++) {
+  for (; rounds < MAX_ROUNDS && queued.length > 0; rounds++) {
     const round: Round = schedule({
       ...input,
       now,
@@ -66,20 +65,20 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
         startedAt: now,
         left: job.estimate,
         end,
-        yieldable: job.kind === "train",
-        yielding: false,
+        preemptible: job.kind === "train",
+        preempting: false,
       });
     }
     queued = [...byId.values()];
-    for (const { jobId } of round.yields) {
+    for (const { jobId } of round.preemptions) {
       const one = running.find(({ job }) => job.id === jobId);
       if (!one) continue;
-      const rest = spanTo(one.end - YIELD_MS, now);
+      const rest = spanTo(one.end - PREEMPTION_MS, now);
       one.job = { ...one.job, estimate: rest, queuedAt: now };
-      one.yielding = true;
-      one.end = now + YIELD_MS;
+      one.preempting = true;
+      one.end = now + PREEMPTION_MS;
     }
-    // A job that only asks the providers, or one whose turn comes by time: whatever is next.
+    // The next event: a wait that ends by time, or work that ends.
     let next = round.nextAt ?? Number.POSITIVE_INFINITY;
     for (const one of running) if (one.end > now) next = Math.min(next, one.end);
     if (running.some((one) => one.end <= now)) next = Math.min(next, now + 1000);
@@ -87,23 +86,23 @@ function* runForward(input: Input, jobs: readonly Job[], slow: boolean) {
     now = next;
     const over = running.filter((one) => one.end <= now);
     running = running.filter((one) => one.end > now);
-    for (const { job, yielding } of over) if (yielding) queued.push(job);
+    for (const { job, preempting } of over) if (preempting) queued.push(job);
     if (now >= monthEnds) {
       monthEnds += 30 * 86_400_000;
       teams = teams.map((team) => ({ ...team, usedThisMonth: 0 }));
     }
   }
   const endless = running.filter((one) => !Number.isFinite(one.end)).map((one) => one.job.id);
-  return { begun, endless, cut: rounds === MOST_ROUNDS };
+  return { begun, endless, cut: rounds === MAX_ROUNDS };
 }
 
-function* foretell(input: Input, order: readonly string[]) {
-  const place = new Map(order.slice(0, MOST_JOBS).map((id, at) => [id, at]));
+function* forecast(input: Input, order: readonly string[]) {
+  const place = new Map(order.slice(0, MAX_JOBS).map((id, at) => [id, at]));
   const jobs = input.queued
     .filter((job) => place.has(job.id))
     .sort((a, b) => compare(place.get(a.id) ?? 0, place.get(b.id) ?? 0));
-  const quick = yield* runForward(input, jobs, false);
-  const slow = yield* runForward(input, jobs, true);
+  const quick = yield* simulate(input, jobs, false);
+  const slow = yield* simulate(input, jobs, true);
   const found = new Map<string, Prediction>();
   for (const { id } of jobs) {
     const [one, other] = [quick.begun.get(id) ?? null, slow.begun.get(id) ?? null];
@@ -116,31 +115,31 @@ function* foretell(input: Input, order: readonly string[]) {
 }
 
 function whyUnknown(low: number | null, cut: boolean, endless: boolean): string {
-  // Not even when all work ends as early as it may.
-  if (low === null && !cut) return "Nothing that is known of would let it begin.";
-  if (endless) return "It is not known how long the work before it takes.";
-  return "Too much lies before it to say how late it may be.";
+  // Not even when all work ends as early as possible.
+  if (low === null && !cut) return "No known event would allow this job to start.";
+  if (endless) return "The duration of the jobs ahead is unknown.";
+  return "Too many jobs are ahead to forecast the latest start.";
 }
 
 /**
- * Predictions for the first jobs of the queue, by job. Those further back are not in the map. They hold if nothing more
- * urgent arrives.
+ * Forecasts for the first jobs of the queue, by job id; jobs further back are missing. Valid unless more urgent jobs
+ * arrive.
  */
 export function predict(input: Input, order: readonly string[]): Map<string, Prediction> {
-  const work = foretell(input, order);
+  const work = forecast(input, order);
   for (;;) {
     const step = work.next();
     if (step.done) return step.value;
   }
 }
 
-/** The same a few milliseconds at a time: `breathe` is awaited in between, so that others get their turn. */
+/** The same in steps of a few milliseconds: `breathe` is awaited in between, so that requests are served. */
 export async function predictGently(
   input: Input,
   order: readonly string[],
   breathe: () => Promise<unknown>,
 ): Promise<Map<string, Prediction>> {
-  const work = foretell(input, order);
+  const work = forecast(input, order);
   for (let rounds = 1; ; rounds++) {
     const step = work.next();
     if (step.done) return step.value;
@@ -149,15 +148,15 @@ export async function predictGently(
 }
 
 /**
- * Jobs that are not there yet come in between. In a replayed week of a full cluster (bench/scheduler.ts) 61 of 100
- * ranges held as they were foretold, and 81 with the latest start twice as far off.
+ * Factor for the latest start, because later jobs may go first. In a replayed week of a full cluster
+ * (bench/scheduler.ts), 61 of 100 forecast ranges were right without it, and 81 with it.
  */
-const OTHERS_COME = 2;
-/** Waits that other jobs do not lengthen. */
-const ALONE: ReadonlySet<WaitCode> = new Set(["not_before", "window", "retry", "ending", "quota_hours"]);
+const LATER_JOBS_FACTOR = 2;
+/** Waits that other jobs cannot lengthen. */
+const INDEPENDENT: ReadonlySet<WaitCode> = new Set(["not_before", "window", "retry", "ending", "quota_hours"]);
 
-/** A prediction as it is told to people: with room for those who come in between. */
+/** A forecast as shown to users, with an allowance for jobs that are not queued yet. */
 export function allowForOthers(prediction: Prediction, now: number, code: WaitCode): Prediction {
-  if (prediction.high === null || ALONE.has(code)) return prediction;
-  return { ...prediction, high: now + OTHERS_COME * Math.max(0, prediction.high - now) };
+  if (prediction.high === null || INDEPENDENT.has(code)) return prediction;
+  return { ...prediction, high: now + LATER_JOBS_FACTOR * Math.max(0, prediction.high - now) };
 }

@@ -1,20 +1,21 @@
-/** One round of the scheduler as a pure function: who begins where, who makes room, who waits for what. */
+/** One scheduling round as a pure function: which jobs start where, which are preempted, and why the others wait. */
 
 import {
+  type Cluster,
   everFits,
   fitsHost,
   freeIn,
-  keep,
   occupy,
-  openRoom,
+  openCluster,
   type Place,
   place,
-  type Room,
+  reserve,
   soonest,
 } from "./capacity.ts";
 import { type Account, charge, lineUp, openAccount } from "./order.ts";
-import { makeRoom } from "./preemption.ts";
+import { planPreemption } from "./preemption.ts";
 import {
+  type Host,
   type Input,
   type Job,
   type Reservation,
@@ -28,12 +29,12 @@ import {
 import { closesAt, isOpen, opensAt } from "./window.ts";
 
 const HOUR = 3_600_000;
-/** Rooms kept at a time, and how many of them for work on several GPUs: each may leave cards idle for a while. */
-const KEPT = 16;
-const KEPT_GANGS = 4;
-/** Jobs asked to make room in one round. */
-const YIELDS = 16;
-/** What comes free by itself so soon is waited for rather than taken. */
+/** Limits for reservations, in total and for jobs on several GPUs: each may leave GPUs idle for a while. */
+const MAX_RESERVATIONS = 16;
+const MAX_GANG_RESERVATIONS = 4;
+/** Jobs preempted per round. */
+const MAX_PREEMPTIONS = 16;
+/** Capacity that becomes free this soon is waited for, without preemption. */
 const SOON_MS = 5 * 60_000;
 
 const wait = (code: WaitCode, more: Partial<Wait> = {}): Wait => ({
@@ -42,17 +43,17 @@ const wait = (code: WaitCode, more: Partial<Wait> = {}): Wait => ({
   host: null,
   at: null,
   behind: [],
-  madeWay: false,
+  preempts: false,
   ...more,
 });
 
-/** GPU-hours that work of this length still uses before the month ends; a length nobody knows counts nothing. */
+/** GPU-hours that work of this length uses before the month ends; 0 for an unknown length. */
 function hoursOf(job: Job, length: Span, input: Input): number {
   if (length.high === null) return 0;
   return (job.wants.gpus * Math.min(length.high, Math.max(0, input.monthEnds - input.now))) / HOUR;
 }
 
-/** What keeps a job from beginning whatever is free; null = nothing. */
+/** What prevents a job from starting regardless of capacity; null = nothing. */
 function gate(job: Job, account: Account, input: Input, windows: Map<string, number | null>): Wait | null {
   const { now } = input;
   if (job.ending) return wait("ending");
@@ -76,7 +77,7 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
   }
   if (team.monthGpuHours !== null) {
     const left = team.monthGpuHours - team.usedThisMonth - account.promised;
-    // One that could never fit into a month is let begin while there is something left, and goes on next month.
+    // A job longer than a month's quota may start while some of it is left, and continues next month.
     const needs = Math.min(hoursOf(job, job.estimate, input), team.monthGpuHours - team.usedThisMonth);
     if (left <= 0 || needs > left) return wait("quota_hours", { until: input.monthEnds });
   }
@@ -84,14 +85,13 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
 }
 
 /**
- * Running work that may no longer go on where it is: its window closed, its host is drained, its team's hours are used
- * up.
+ * Running jobs that must stop: their window closed, their host is draining, or their team's GPU-hours are used up.
  */
-function mustYield(input: Input, accounts: ReadonlyMap<string, Account>): Round["yields"] {
+function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>): Round["preemptions"] {
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
-  const yields: Round["yields"] = [];
-  for (const { job, hostId, yieldable, yielding } of input.running) {
-    if (!yieldable || yielding) continue;
+  const preemptions: Round["preemptions"] = [];
+  for (const { job, hostId, preemptible, preempting } of input.running) {
+    if (!preemptible || preempting) continue;
     const team = accounts.get(job.team)?.team;
     const spent = team && team.monthGpuHours !== null && team.usedThisMonth >= team.monthGpuHours;
     const cause =
@@ -102,103 +102,133 @@ function mustYield(input: Input, accounts: ReadonlyMap<string, Account>): Round[
           : spent && job.wants.gpus > 0
             ? "quota"
             : null;
-    if (cause) yields.push({ jobId: job.id, cause, forJob: null });
+    if (cause) preemptions.push({ jobId: job.id, cause, forJob: null });
   }
-  return yields;
+  return preemptions;
 }
 
-/** Who holds what the job waits for: those that end soonest first. */
-function holdersFor(room: Room, job: Job, kept: Reservation | null): string[] {
+/** The jobs that use what this job waits for, those that end soonest first. */
+function holdersFor(cluster: Cluster, job: Job, reservation: Reservation | null): string[] {
   if (job.wants.gpus === 0) {
     const slot = slotOf(job.kind);
-    const like = room.running.filter((one) => one.job.wants.gpus === 0 && slotOf(one.job.kind) === slot);
+    const like = cluster.running.filter((one) => one.job.wants.gpus === 0 && slotOf(one.job.kind) === slot);
     return like
       .sort((a, b) => a.left.low - b.left.low)
       .slice(0, 5)
       .map((one) => one.job.id);
   }
-  const cards = (kept?.gpus ?? []).flatMap((uuid) => room.cards.get(uuid) ?? []);
-  const held = cards.filter((card) => card.free <= 0).sort((a, b) => freeIn(a).low - freeIn(b).low);
-  return [...new Set(held.flatMap((card) => card.holders.map((one) => one.job.id)))].slice(0, 5);
+  const devices = (reservation?.gpus ?? []).flatMap((uuid) => cluster.devices.get(uuid) ?? []);
+  const held = devices.filter((device) => device.free <= 0).sort((a, b) => freeIn(a).low - freeIn(b).low);
+  return [...new Set(held.flatMap((device) => device.holders.map((one) => one.job.id)))].slice(0, 5);
 }
 
-/** Decides one round. The same input gives the same answer. */
-export function schedule(input: Input): Round {
-  const { now } = input;
-  const room = openRoom(input.capacity, input.running);
+/** The state of one round while it is decided. */
+interface Deciding {
+  input: Input;
+  cluster: Cluster;
+  round: Round;
+  /** Jobs preempted in this round. */
+  asked: Set<string>;
+  /** Host of the previous reservation, by job id. */
+  held: ReadonlyMap<string, string>;
+  /** Reservations for jobs on several GPUs. */
+  gangs: number;
+}
+
+/** Starts a job at a place: it uses capacity, and counts for its team, for the rest of the round. */
+function start({ input, cluster, round }: Deciding, job: Job, account: Account, at: Place): void {
+  const { hostId, gpus, backfills } = at;
+  round.starts.push({ jobId: job.id, hostId, gpus, backfills });
+  const work: Running = {
+    job,
+    hostId,
+    gpus,
+    startedAt: input.now,
+    left: job.estimate,
+    preemptible: false,
+    preempting: false,
+  };
+  occupy(cluster, work);
+  charge(account, job, hoursOf(job, job.estimate, input));
+}
+
+/** Reserves capacity for a job that cannot start, and preempts others when that would take too long. */
+function secureCapacity(deciding: Deciding, job: Job): { reservation: Reservation | null; preempts: boolean } {
+  const { input, cluster, round, asked, held } = deciding;
+  const gang = job.wants.gpus > 1;
+  const mayReserve =
+    job.wants.gpus > 0 &&
+    round.reservations.length < MAX_RESERVATIONS &&
+    (!gang || deciding.gangs < MAX_GANG_RESERVATIONS);
+  let reservation = mayReserve ? soonest(cluster, job, held.get(job.id) ?? null) : null;
+  let preempts = false;
+  const freeAfter = reservation?.at.high ?? Number.POSITIVE_INFINITY;
+  if (freeAfter > SOON_MS && round.preemptions.length < MAX_PREEMPTIONS) {
+    const plan = planPreemption(cluster, job, asked, input.now);
+    for (const jobId of plan?.victims ?? []) {
+      asked.add(jobId);
+      round.preemptions.push({ jobId, cause: "priority", forJob: job.id });
+    }
+    preempts = plan !== null;
+    if (plan?.reservation && mayReserve) reservation = plan.reservation;
+  }
+  if (reservation) {
+    reserve(cluster, reservation);
+    round.reservations.push(reservation);
+    if (gang) deciding.gangs++;
+  }
+  return { reservation, preempts };
+}
+
+/** Why a job waits for which nothing is free, after its capacity was reserved. */
+function waitForCapacity(deciding: Deciding, job: Job): Wait {
+  const { cluster } = deciding;
+  if (!everFits(cluster, job)) return wait("never");
+  const { reservation, preempts } = secureCapacity(deciding, job);
+  const fits = (host: Host) => host.state === "ready" && fitsHost(cluster, host, job);
+  if (!reservation && !cluster.capacity.hosts.some(fits)) return wait("hosts_away");
+  const free = place(cluster, job, true);
+  const reservedFor = free?.gpus.flatMap((uuid) => cluster.devices.get(uuid)?.reservation?.jobId ?? []);
+  const behind = reservedFor
+    ? [...new Set(reservedFor)].filter((id) => id !== job.id)
+    : holdersFor(cluster, job, reservation);
+  return wait(free && behind.length > 0 ? "reserved" : "capacity", {
+    behind,
+    preempts,
+    host: reservation?.hostId ?? null,
+    at: reservation?.at ?? null,
+  });
+}
+
+/** The team accounts at the beginning of a round, with the running jobs charged. */
+function openAccounts(input: Input): Map<string, Account> {
   const accounts = new Map(input.teams.map((team) => [team.id, openAccount(team)]));
   for (const { job, left } of input.running) {
     const account = accounts.get(job.team);
     if (account) charge(account, job, hoursOf(job, left, input));
   }
+  return accounts;
+}
+
+/** Decides one round. The same input gives the same result. */
+export function schedule(input: Input): Round {
+  const cluster = openCluster(input.capacity, input.running);
+  const accounts = openAccounts(input);
   const round: Round = {
     starts: [],
     waits: new Map(),
     reservations: [],
     order: [],
     nextAt: null,
-    yields: mustYield(input, accounts),
+    preemptions: forcedPreemptions(input, accounts),
   };
-  const asked = new Set(round.yields.map((one) => one.jobId));
-  const old = new Map(input.reservations.map((one) => [one.jobId, one.hostId]));
+  const asked = new Set(round.preemptions.map((one) => one.jobId));
+  const held = new Map(input.reservations.map((one) => [one.jobId, one.hostId]));
+  const deciding: Deciding = { input, cluster, round, asked, held, gangs: 0 };
   const windows = new Map<string, number | null>();
   const failed = new Map<string, { wait: Wait; high: number }>();
-  let gangs = 0;
-
-  const begin = (job: Job, account: Account, { hostId, gpus, backfills }: Place) => {
-    round.starts.push({ jobId: job.id, hostId, gpus, backfills });
-    const work: Running = {
-      job,
-      hostId,
-      gpus,
-      startedAt: now,
-      left: job.estimate,
-      yieldable: false,
-      yielding: false,
-    };
-    occupy(room, work);
-    charge(account, job, hoursOf(job, job.estimate, input));
-  };
-
-  /** Nothing is free: room is kept, or made, for the first of its kind. */
-  const blocked = (job: Job): Wait => {
-    if (!everFits(room, job)) return wait("never");
-    const gang = job.wants.gpus > 1;
-    const keeps = job.wants.gpus > 0 && round.reservations.length < KEPT && (!gang || gangs < KEPT_GANGS);
-    let reservation = keeps ? soonest(room, job, old.get(job.id) ?? null) : null;
-    let madeWay = false;
-    const soon = reservation?.at.high ?? Number.POSITIVE_INFINITY;
-    if (soon > SOON_MS && round.yields.length < YIELDS) {
-      const way = makeRoom(room, job, asked, now);
-      for (const jobId of way?.victims ?? []) {
-        asked.add(jobId);
-        round.yields.push({ jobId, cause: "priority", forJob: job.id });
-      }
-      madeWay = way !== null;
-      if (way?.reservation && keeps) reservation = way.reservation;
-    }
-    if (reservation) {
-      keep(room, reservation);
-      round.reservations.push(reservation);
-      if (gang) gangs++;
-    }
-    const away =
-      !reservation && !room.capacity.hosts.some((host) => host.state === "ready" && fitsHost(room, host, job));
-    if (away) return wait("hosts_away");
-    const free = place(room, job, true);
-    const behind = free
-      ? [...new Set(free.gpus.flatMap((uuid) => room.cards.get(uuid)?.kept?.jobId ?? []))].filter((id) => id !== job.id)
-      : holdersFor(room, job, reservation);
-    return wait(free && behind.length > 0 ? "reserved" : "capacity", {
-      behind,
-      madeWay,
-      host: reservation?.hostId ?? null,
-      at: reservation?.at ?? null,
-    });
-  };
-
-  const line = lineUp(input.queued, accounts, new Set(old.keys()), now);
-  for (let next = line.next(); next; next = line.next()) {
+  const queue = lineUp(input.queued, accounts, new Set(held.keys()), input.now);
+  for (let next = queue.next(); next; next = queue.next()) {
     const { job, account } = next;
     round.order.push(job.id);
     const closed = gate(job, account, input, windows);
@@ -206,32 +236,31 @@ export function schedule(input: Input): Round {
       round.waits.set(job.id, closed);
       continue;
     }
-    // What failed for one fails for all like it, unless this one is short enough for room that is only kept.
+    // A job like one that could not start cannot start either, unless it is short enough to backfill.
     const kind = `${job.priority} ${job.noRent} ${job.shape}`;
     const before = failed.get(kind);
     const high = job.estimate.high ?? Number.POSITIVE_INFINITY;
-    if (before && high >= before.high && !old.has(job.id)) {
+    if (before && high >= before.high && !held.has(job.id)) {
       round.waits.set(job.id, before.wait);
       continue;
     }
-    const found = place(room, job);
-    if (found) begin(job, account, found);
-    else {
-      const why = blocked(job);
-      round.waits.set(job.id, why);
-      failed.set(kind, {
-        wait: { ...why, host: null, at: null, madeWay: false },
-        high: why.code === "reserved" ? high : 0,
-      });
+    const found = place(cluster, job);
+    if (found) {
+      start(deciding, job, account, found);
+      continue;
     }
+    const why = waitForCapacity(deciding, job);
+    round.waits.set(job.id, why);
+    const shared = { ...why, host: null, at: null, preempts: false };
+    failed.set(kind, { wait: shared, high: why.code === "reserved" ? high : 0 });
   }
   round.nextAt = nextMoment(input, round, windows, accounts);
   return round;
 }
 
 /**
- * When time alone changes something: a wait that ends, a window that closes over running work, hours of a quota that
- * run out.
+ * The next time at which the result changes without an event: a wait ends, the window of a running job closes, or a
+ * quota of GPU-hours is used up.
  */
 function nextMoment(
   input: Input,

@@ -1,10 +1,10 @@
 /**
- * What the scheduler takes and gives: plain data. Times in milliseconds since 1970, lengths in milliseconds; it reads
- * no clock and no database.
+ * Input and output of the scheduler: plain data, without clock or database. Times in milliseconds since 1970, durations
+ * in milliseconds.
  */
 import type { JobKind } from "../../contract/spec.ts";
 
-/** How long something may take: at least `low`, at most `high`; `high` null = nobody knows. */
+/** Range of a duration. `high` null = unknown. */
 export interface Span {
   low: number;
   high: number | null;
@@ -13,8 +13,8 @@ export interface Span {
 export const UNKNOWN: Span = { low: 0, high: null };
 
 /**
- * Hours of the day in which a job may run. `from` after `until` goes over midnight; then `days` are those on which it
- * begins.
+ * Hours of the day in which a job may run. A window with `from` after `until` ends on the next day; `days` are those on
+ * which it opens.
  */
 export interface DailyWindow {
   /** `HH:MM`, local time of `tz`. */
@@ -22,20 +22,20 @@ export interface DailyWindow {
   until: string;
   /** IANA name, such as `Europe/Berlin`. */
   tz: string;
-  /** 0 = Sunday; left out = every day. */
+  /** 0 = Sunday; absent = every day. */
   days?: number[];
 }
 
-/** Room a job without GPUs takes: endpoints have slots of their own. */
+/** The slot of a job without GPUs; endpoints have their own. */
 type Slot = "train" | "serve";
 export const slotOf = (kind: JobKind): Slot => (kind === "serve" ? "serve" : "train");
 
 export interface Gpu {
-  /** `GPU-…`, or `MIG-…` for a slice, which serves work of one GPU alone. */
+  /** `GPU-…`, or `MIG-…` for a slice, which only runs jobs on a single GPU. */
   uuid: string;
   model: string;
   memoryMb: number;
-  /** Jobs that may hold it at once: 1 unless its administrator said otherwise. */
+  /** Jobs that may share it; 1 by default. */
   shares: number;
 }
 
@@ -47,15 +47,15 @@ export interface Host {
   memoryMb: number;
   gpus: readonly Gpu[];
   /**
-   * Where its slots for work without GPUs are counted; hosts of the server's machine share a pool, others have one
-   * named like them. Null = no limit.
+   * The pool that counts its slots for jobs without GPUs. Hosts on the server's machine share a pool; others have their
+   * own, named like the host. Null = no limit.
    */
   pool: string | null;
-  /** What it has is only known by asking its providers for offers (rented machines): any job may try it. */
+  /** Its capacity is only known from offers (rented machines), so any job may try it. */
   ask: boolean;
 }
 
-/** All there is to give, those to prefer first. */
+/** All hosts, preferred ones first. */
 export interface Capacity {
   hosts: readonly Host[];
   pools: Readonly<Record<string, Readonly<Record<Slot, number>>>>;
@@ -77,70 +77,70 @@ export interface Job {
   /** -100 to 100, 0 is normal. */
   priority: number;
   queuedAt: number;
-  /** Its owner wants it to wait until then; null = no. */
+  /** Earliest start set by its owner; null = none. */
   startAfter: number | null;
-  /** It is tried again from then on. */
+  /** Earliest retry. */
   retryAt: number;
   window: DailyWindow | null;
-  /** When its owner wants it done. */
+  /** When it should end, as set by its owner. */
   deadline: number | null;
   wants: Wants;
   estimate: Span;
   /** See `shapeOf`. */
   shape: string;
-  /** It ran before: what was begun is finished first within its team. */
+  /** It ran before; such jobs go first within their team. */
   begun: boolean;
-  /** The work of its last attempt still ends somewhere. */
+  /** The work of its last attempt is still being terminated. */
   ending: boolean;
-  /** Providers that are asked have said that they can never run it. */
+  /** Providers that are asked for offers can never run it. */
   noRent: boolean;
 }
 
-/** Work that holds something. */
+/** A job that uses capacity. */
 export interface Running {
   job: Job;
-  /** Null when its host is no longer known. */
+  /** Null when its host is unknown. */
   hostId: string | null;
   gpus: readonly string[];
   startedAt: number;
   left: Span;
-  /** It can save a checkpoint and let go. */
-  yieldable: boolean;
-  /** It has been asked to. */
-  yielding: boolean;
+  /** It can save a checkpoint and release its capacity. */
+  preemptible: boolean;
+  /** It is being preempted. */
+  preempting: boolean;
 }
 
-/** An organization in the queue. Usage in GPU-hours. */
+/** The fair share and limits of an organization. Usage in GPU-hours. */
 export interface Team {
   id: string;
-  /** A team of weight 2 is due twice as much as one of weight 1. */
+  /** Share weight: a team with weight 2 gets twice as much as one with weight 1. */
   weight: number;
-  /** Used lately, with what is older counting less; running work up to now included. */
+  /** Recent usage, older usage counting less; running jobs up to now included. */
   used: number;
-  /** Quotas; null = none. */
+  /** Limits; null = none. */
   maxGpus: number | null;
   monthGpuHours: number | null;
   usedThisMonth: number;
 }
 
-/** GPUs kept for a job that needs more of them than are free together. */
+/** GPUs reserved for a waiting job. */
 export interface Reservation {
   jobId: string;
   hostId: string;
   gpus: readonly string[];
-  /** When they should be free. */
+  /** When they will be free. */
   at: Span;
 }
 
 export interface Input {
   now: number;
-  /** First moment of the next month, when the hours of quotas begin anew. */
+  /** Start of the next month, when the GPU-hour limits reset. */
   monthEnds: number;
   capacity: Capacity;
   running: readonly Running[];
   queued: readonly Job[];
   teams: readonly Team[];
-  /** Those of the round before: a job that has one keeps its place. */
+  /** Reservations of the previous round; their jobs keep their position. */
   reservations: readonly Reservation[];
 }
 
@@ -148,12 +148,12 @@ interface Start {
   jobId: string;
   hostId: string;
   gpus: readonly string[];
-  /** Room kept for this job is used until it is needed. */
+  /** The job whose reserved capacity is used until it is needed. */
   backfills: string | null;
 }
 
-/** Why a running job shall save and let go. `forJob` with cause `priority`. */
-export interface Yield {
+/** A job to preempt. `forJob` is set with cause `priority`. */
+export interface Preemption {
   jobId: string;
   cause: "priority" | "window" | "drain" | "quota";
   forJob: string | null;
@@ -174,29 +174,29 @@ export type WaitCode =
 
 export interface Wait {
   code: WaitCode;
-  /** When that is over, where it is known. */
+  /** When the wait ends, if known. */
   until: number | null;
-  /** The host it is to run on, with the time its GPUs should be free. */
+  /** The host with its reservation, and when the GPUs there will be free. */
   host: string | null;
   at: Span | null;
-  /** Jobs that hold what it waits for, or that room is kept for. */
+  /** Jobs that use what it waits for, or that have it reserved. */
   behind: readonly string[];
-  /** A running job was asked to make room. */
-  madeWay: boolean;
+  /** A running job is preempted for it. */
+  preempts: boolean;
 }
 
 export interface Round {
   starts: Start[];
-  yields: Yield[];
+  preemptions: Preemption[];
   waits: Map<string, Wait>;
   reservations: Reservation[];
-  /** Queued jobs in the order they were looked at. */
+  /** Queued jobs in scheduling order. */
   order: string[];
-  /** Earliest moment at which time alone changes anything; null = never. */
+  /** Earliest time at which the result changes without an event; null = never. */
   nextAt: number | null;
 }
 
-/** Jobs of one shape can run in the same places. */
+/** Jobs with the same shape can run in the same places. */
 export function shapeOf(kind: JobKind, wants: Wants): string {
   const { gpus, gpuMemoryMb, cpus, memoryMb, provider } = wants;
   return `${slotOf(kind)} ${gpus} ${gpuMemoryMb} ${cpus} ${memoryMb} ${provider ?? ""}`;

@@ -1,38 +1,20 @@
 /**
- * Hours of the day in which a job may run, in a time zone with its summer time. Pure: every function is given the
- * moment.
+ * Daily time windows of jobs, in a time zone with daylight saving time. Pure: every function takes the moment as
+ * milliseconds since 1970.
  */
 import type { DailyWindow } from "./types.ts";
 
-const MINUTE = 60_000;
-const DAY = 1440;
-const formats = new Map<string, Intl.DateTimeFormat>();
-const WEEKDAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+/** Days to look ahead: weekly windows, one of which may fall into a skipped hour. */
+const DAYS_AHEAD = 15;
 
-/** Minute of the day and day of the week of a moment in a time zone. */
-function local(tz: string, at: number): { minute: number; day: number } {
-  let format = formats.get(tz);
-  if (!format) {
-    format = new Intl.DateTimeFormat("en-US", {
-      timeZone: tz,
-      hourCycle: "h23",
-      weekday: "short",
-      hour: "2-digit",
-      minute: "2-digit",
-    });
-    formats.set(tz, format);
-  }
-  let [minute, day] = [0, 0];
-  for (const { type, value } of format.formatToParts(at)) {
-    if (type === "hour") minute += Number(value) * 60;
-    if (type === "minute") minute += Number(value);
-    if (type === "weekday") day = WEEKDAYS.indexOf(value);
-  }
-  return { minute, day };
+/** One opening of a window, in milliseconds since 1970. */
+interface Opening {
+  from: number;
+  until: number;
 }
 
-/** True for a name of the time zone database that this runtime knows. */
-export function knownZone(tz: string): boolean {
+/** True for a time zone name that this runtime knows. */
+export function isTimeZone(tz: string): boolean {
   try {
     return new Intl.DateTimeFormat("en-US", { timeZone: tz }) !== null;
   } catch {
@@ -40,42 +22,50 @@ export function knownZone(tz: string): boolean {
   }
 }
 
-/** Minutes since midnight of `HH:MM`. */
-function minuteOf(text: string): number {
-  const [hour = 0, minute = 0] = text.split(":").map(Number);
-  return hour * 60 + minute;
+/**
+ * The first moment with a local date and time. A time that the clock skips becomes the moment of the clock change; of a
+ * time that occurs twice, it is the first one.
+ */
+function momentOf(date: Temporal.PlainDate, time: string, tz: string): number {
+  const local = date.toPlainDateTime(time);
+  const found = local.toZonedDateTime(tz, { disambiguation: "earlier" });
+  const exists = found.toPlainDateTime().equals(local);
+  return (exists ? found : (found.getTimeZoneTransition("next") ?? found)).epochMilliseconds;
 }
 
-const begins = (window: DailyWindow, day: number) => !window.days || window.days.includes((day + 7) % 7);
-
-/** Whether the window is open at `at`. */
-export function isOpen(window: DailyWindow, at: number): boolean {
-  const { minute, day } = local(window.tz, at);
-  const [from, until] = [minuteOf(window.from), minuteOf(window.until)];
-  if (from < until) return minute >= from && minute < until && begins(window, day);
-  return (minute >= from && begins(window, day)) || (minute < until && begins(window, day - 1));
-}
-
-/** The first moment after `at` with the local time `wanted` (minute of the day) that `fits`. */
-function next(tz: string, at: number, wanted: number, fits: (moment: number) => boolean): number | null {
-  const start = Math.floor(at / MINUTE) * MINUTE;
-  const { minute } = local(tz, at);
-  for (let day = 0; day <= 8; day++) {
-    let moment = start + (((wanted - minute + DAY) % DAY) + day * DAY) * MINUTE;
-    // The clocks were changed in between: off by an hour at most.
-    const off = ((local(tz, moment).minute - wanted + DAY + DAY / 2) % DAY) - DAY / 2;
-    moment -= off * MINUTE;
-    if (moment > at && fits(moment)) return moment;
+/** The openings of a window that end after `at`, in order, for the next two weeks. */
+function* openings(window: DailyWindow, at: number): Generator<Opening> {
+  const { from, until, tz, days } = window;
+  const today = Temporal.Instant.fromEpochMilliseconds(Math.floor(at)).toZonedDateTimeISO(tz).toPlainDate();
+  for (let ahead = -1; ahead <= DAYS_AHEAD; ahead++) {
+    const date = today.add({ days: ahead });
+    if (days && !days.includes(date.dayOfWeek % 7)) continue;
+    const end = momentOf(from < until ? date : date.add({ days: 1 }), until, tz);
+    if (end <= at) continue;
+    const start = momentOf(date, from, tz);
+    if (start < end) yield { from: start, until: end };
   }
+}
+
+/** The current or next opening of a window; null when there is none within two weeks. */
+function nextOpening(window: DailyWindow, at: number): Opening | null {
+  for (const opening of openings(window, at)) return opening;
   return null;
 }
 
-/** When it opens next, for a window that is closed at `at`; null = never (no days). */
-export function opensAt(window: DailyWindow, at: number): number | null {
-  return next(window.tz, at, minuteOf(window.from), (moment) => isOpen(window, moment));
+/** Whether the window is open at `at`. */
+export function isOpen(window: DailyWindow, at: number): boolean {
+  return (nextOpening(window, at)?.from ?? Number.POSITIVE_INFINITY) <= at;
 }
 
-/** When it closes, for a window that is open at `at`. */
+/** When the window opens next after `at`; null = never. */
+export function opensAt(window: DailyWindow, at: number): number | null {
+  for (const { from } of openings(window, at)) if (from > at) return from;
+  return null;
+}
+
+/** When the window closes that is open at `at`; null when it is closed. */
 export function closesAt(window: DailyWindow, at: number): number | null {
-  return next(window.tz, at, minuteOf(window.until), () => true);
+  const opening = nextOpening(window, at);
+  return opening && opening.from <= at ? opening.until : null;
 }

@@ -64,7 +64,7 @@ const TERMINAL = ["succeeded", "failed", "cancelled"];
 const WORDS: Record<string, string> = {
   succeeded: "The job succeeded",
   failed: "The job failed",
-  cancelled: "The job was cancelled",
+  cancelled: "The job was canceled",
 };
 
 async function legalStates(watched: Watched, jobs: JobRow[], attempts: AttemptRow[]): Promise<string[]> {

@@ -22,7 +22,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
-import { doing, progressOf, timeLeft } from "../jobs/describe.ts";
+import { activityOf, progressOf, timeLeft } from "../jobs/describe.ts";
 
 /** Which of the first steps are done. */
 interface FirstSteps {
@@ -119,7 +119,7 @@ function Running({ running }: Pick<HomeProps, "running">) {
                   <Progress
                     label={`Progress of ${job.name}`}
                     fraction={job.state === "queued" ? 0 : fraction}
-                    left={doing(job)}
+                    left={activityOf(job)}
                     right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)]
                       .filter(Boolean)
                       .join(", ")}

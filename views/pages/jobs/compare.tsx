@@ -1,6 +1,5 @@
 /**
- * `/jobs/compare?ids=`: which run is better? Curves over each other, what was set differently, before and after, time
- * and cost.
+ * `/jobs/compare?ids=`: training runs side by side: curves, differing settings, evaluation results, time and cost.
  */
 import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
 import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
@@ -21,8 +20,8 @@ interface ComparedRun {
 }
 
 const COLORS = [1, 3, 4, 6, 5, 2] as const;
-/** Runs one comparison shows at most: as many as there are colors. */
-export const MOST_RUNS = COLORS.length;
+/** Maximum number of runs in a comparison: one per color. */
+export const MAX_RUNS = COLORS.length;
 
 const colorOf = (index: number) => COLORS[index] ?? 1;
 
@@ -65,7 +64,7 @@ interface Line {
   label: string;
   values: (number | null)[];
   format: (value: number | null) => string;
-  /** Which end is better; null where neither says anything about the run. */
+  /** Which values are better; null where neither is. */
   best: "low" | "high" | null;
 }
 
@@ -84,12 +83,12 @@ function outcomes(runs: ComparedRun[]): Line[] {
   return [
     of("Exact match before", null, percent, (run) => run.evaluation?.base.exact_match.mean),
     of("Exact match after", "high", percent, (run) => run.evaluation?.tuned?.exact_match.mean),
-    of("Better answer preferred before", null, percent, (run) => run.evaluation?.base.preference?.mean),
-    of("Better answer preferred after", "high", percent, (run) => run.evaluation?.tuned?.preference?.mean),
+    of("Preference accuracy before", null, percent, (run) => run.evaluation?.base.preference?.mean),
+    of("Preference accuracy after", "high", percent, (run) => run.evaluation?.tuned?.preference?.mean),
     of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
     of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
     of("Last training loss", "low", plain, (run) => last(run, "train/loss")),
-    of("Last held-out loss", "low", plain, (run) => last(run, "eval/loss")),
+    of("Last eval loss", "low", plain, (run) => last(run, "eval/loss")),
     of("Time", "low", formatDuration, (run) => seconds(run.job)),
     of("Cost", "low", formatMoney, (run) => run.costUsd),
   ].filter((line) => line.values.some((value) => value !== null));
@@ -123,11 +122,11 @@ function Outcomes({ runs }: { runs: ComparedRun[] }) {
   return (
     <section class="panel" aria-labelledby="outcome-title">
       <header>
-        <h2 id="outcome-title">Before, after, cost</h2>
+        <h2 id="outcome-title">Results</h2>
       </header>
       <div class="table-wrap">
         <table class="list still">
-          <Heads runs={runs} first="Measured" />
+          <Heads runs={runs} first="Metric" />
           <tbody>
             <tr>
               <th scope="row">State</th>
@@ -173,7 +172,7 @@ function Settings({ runs }: { runs: ComparedRun[] }) {
       <header>
         <h2 id="settings-title">{all ? "All settings" : "Settings that differ"}</h2>
         <a class="button small" href={`${withQuery(url, { settings: all ? null : "all" })}#settings`}>
-          {all ? "Only what differs" : "Show all"}
+          {all ? "Only differences" : "Show all"}
         </a>
       </header>
       {shown.length ? (
@@ -193,8 +192,8 @@ function Settings({ runs }: { runs: ComparedRun[] }) {
           </table>
         </div>
       ) : (
-        <Empty icon="check" title="Nothing differs" slim>
-          These runs used the same settings; what is left is chance.
+        <Empty icon="check" title="No differences" slim>
+          These runs used the same settings; remaining differences are random.
         </Empty>
       )}
     </section>
@@ -218,10 +217,10 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
             <div class="curves">
               <Overlay runs={runs} metric="train/loss" title="Training loss" />
               <div class="small-charts">
-                <Overlay runs={runs} metric="eval/loss" title="Held-out loss" small />
-                <Overlay runs={runs} metric="eval/token_accuracy" title="Held-out accuracy" unit="percent" small />
+                <Overlay runs={runs} metric="eval/loss" title="Eval loss" small />
+                <Overlay runs={runs} metric="eval/token_accuracy" title="Eval token accuracy" unit="percent" small />
                 <Overlay runs={runs} metric="train/learning_rate" title="Learning rate" unit="rate" small />
-                <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens a second" small />
+                <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens per second" small />
               </div>
             </div>
             <Outcomes runs={runs} />
@@ -237,7 +236,7 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
               </a>
             }
           >
-            Tick two or more training jobs in the list, then press “Compare selected”.
+            Select two or more training jobs in the list, then press “Compare selected”.
           </Empty>
         )}
       </div>

@@ -1,4 +1,4 @@
-/** Words and numbers the job pages share: what a job is doing, how far it is, what it cost in words. */
+/** Texts and numbers that the job pages share: status, progress, method and settings of a job. */
 import { isFinal, phaseWords } from "../../../src/contract/job.ts";
 import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
@@ -11,7 +11,7 @@ export const KIND_WORDS: Record<JobRow["kind"], string> = {
   export: "Export",
 };
 
-/** How a training learns; null for other jobs. */
+/** The training method; null for other jobs. */
 export const methodOf = ({ spec }: Pick<JobRow, "spec">): MethodName | null =>
   spec.kind === "train" ? spec.method.type : null;
 
@@ -23,13 +23,13 @@ interface Progress {
   phase: string | null;
   tokensSeen: number | null;
   loss: number | null;
-  /** Why a queued job does not run yet. */
+  /** Why a queued job is not running yet. */
   waiting: string | null;
 }
 
 const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
-/** The stored progress of a job with every field checked. */
+/** The stored progress of a job, with every field validated. */
 export function progressOf(job: Pick<JobRow, "progress">): Progress {
   const { step, total_steps, fraction, eta_s, phase, tokens_seen, loss, waiting } = job.progress;
   return {
@@ -44,20 +44,20 @@ export function progressOf(job: Pick<JobRow, "progress">): Progress {
   };
 }
 
-/** True while something still happens with the job. */
+/** True while the job may still change by itself. */
 export function isLive(state: JobRow["state"]): boolean {
   return !isFinal(state) && state !== "paused";
 }
 
-/** What the job does just now, in words. */
-export function doing(job: JobRow): string {
+/** What the job is doing now, for users. */
+export function activityOf(job: JobRow): string {
   const { phase, step, totalSteps, waiting } = progressOf(job);
   switch (job.state) {
     case "validating":
-      return "Checking the data; the job starts by itself when it is good";
+      return "Validating the data; the job starts when it is valid";
     case "queued":
       if (waiting) return waiting;
-      return job.attempts ? "Waiting to be tried again" : "Waiting for a free slot";
+      return job.attempts ? "Waiting for the next attempt" : "Waiting for a free slot";
     case "starting":
       return phaseWords(phase, "page") || "Starting the trainer";
     case "running": {
@@ -67,7 +67,7 @@ export function doing(job: JobRow): string {
         : word;
     }
     case "pausing":
-      return "Saving a checkpoint, then it pauses";
+      return "Saving a checkpoint before pausing";
     case "paused":
       return step !== null ? `Paused at step ${formatInteger(step)}` : "Paused";
     case "stopping":
@@ -77,7 +77,7 @@ export function doing(job: JobRow): string {
     case "failed":
       return job.error?.message ?? "Failed";
     case "cancelled":
-      return "Cancelled";
+      return "Canceled";
   }
 }
 
@@ -109,23 +109,23 @@ export function methodWords(spec: JobSpec): string | null {
   return `${METHOD_NAMES[type]}, ${held} r${adapter.r}`;
 }
 
-/** What the loss is taken over, for people. */
+/** What the method trains on, for users. */
 export function lossWords(method: MethodSettings): string {
   switch (method.type) {
     case "sft":
-      return method.loss_on === "completion" ? "answers only" : "every token";
+      return method.loss_on === "completion" ? "assistant turns" : "all tokens";
     case "pretrain":
-      return "every token";
+      return "all tokens";
     case "dpo":
-      return `pairs of answers, ${method.loss}, beta ${method.beta}`;
+      return `preference pairs, DPO loss ${method.loss}, beta ${method.beta}`;
     case "orpo":
-      return `pairs of answers, odds ratio, beta ${method.beta}`;
+      return `preference pairs, odds ratio, beta ${method.beta}`;
     case "kto":
-      return `marked answers, beta ${method.beta}`;
+      return `labeled preference data (unpaired), beta ${method.beta}`;
     case "reward":
-      return "pairs of answers";
+      return "preference pairs";
     case "grpo":
-      return `${method.num_generations} graded answers a prompt, ${method.loss_type}, beta ${method.beta}`;
+      return `${method.num_generations} generations per prompt, GRPO loss type ${method.loss_type}, beta ${method.beta}`;
   }
 }
 
@@ -136,12 +136,12 @@ function loraSettings(lora: LoraSettings): [string, string, unknown][] {
     ["Method", "LoRA scale", lora.rslora ? "alpha / sqrt(r)" : "alpha / r"],
     ["Method", "DoRA", lora.dora ? "on" : "off"],
     ["Method", "LoRA dropout", lora.dropout],
-    ["Method", "Adapted layers", lora.layers ?? "all"],
-    ["Method", "Adapted modules", [lora.target_modules].flat().join(", ")],
+    ["Method", "Layers to train", lora.layers === null ? "all" : `top ${lora.layers}`],
+    ["Method", "Target modules", [lora.target_modules].flat().join(", ")],
   ];
 }
 
-/** Every setting of a training run under a name for people, in the order of the page: `Learning rate` -> 0.001. */
+/** Every setting of a training run under its label, in the order of the page: `Learning rate` -> 0.001. */
 export function settingsOf(spec: TrainSpec): [group: string, name: string, value: string][] {
   const { hyperparameters: h, schedule: s, method: m, base_model: base, dataset } = spec;
   const rows: [string, string, unknown][] = [
@@ -149,42 +149,42 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Model", "Base revision", base.revision],
     ["Data", "Dataset version", dataset.version_id],
     ["Data", "Training rows", dataset.train_rows],
-    ["Data", "Held-out rows", dataset.holdout_rows],
-    ["Data", "Validation data", spec.validation?.version_id ?? "held-out rows"],
+    ["Data", "Validation rows", dataset.holdout_rows],
+    ["Data", "Validation data", spec.validation?.version_id ?? "validation split"],
     ["Method", "Method", METHOD_NAMES[m.type]],
-    ["Method", "Loss on", lossWords(m)],
+    ["Method", "Train on", lossWords(m)],
     ...(m.type === "grpo"
       ? ([
-          ["Method", "Longest answer", `${formatInteger(m.max_completion_length)} tokens`],
+          ["Method", "Max completion length", `${formatInteger(m.max_completion_length)} tokens`],
           ["Method", "Temperature", m.temperature],
           ["Method", "Grader", `${m.grader.name} (${m.grader.type})`],
         ] as [string, string, unknown][])
       : []),
-    ["Method", "Goes on from", spec.start?.model ?? "the base model"],
-    ["Method", "Base weights", m.quantization && m.quantization !== "none" ? m.quantization : "as they are"],
-    ["Method", "Trained", m.adapter.type === "full" ? "every weight (full)" : "an adapter (LoRA)"],
+    ["Method", "Continues from", spec.start?.model ?? "the base model"],
+    ["Method", "Base model quantization", m.quantization ?? "none"],
+    ["Method", "Adapter", m.adapter.type === "full" ? "full fine-tuning" : m.adapter.dora ? "DoRA" : "LoRA"],
     ...(m.adapter.type === "lora" ? loraSettings(m.adapter) : []),
     ["Training", "Epochs", h.n_epochs],
     ["Training", "Steps", s.total_steps],
     ["Training", "Batch size", h.batch_size],
-    ["Training", "Rows a device", h.per_device_batch_size],
+    ["Training", "Per-device batch size", h.per_device_batch_size],
     ["Training", "Gradient accumulation", h.gradient_accumulation],
     ["Training", "Learning rate", h.learning_rate],
-    ["Training", "Schedule", h.scheduler],
-    ["Training", "Warm-up", h.warmup_ratio],
+    ["Training", "LR scheduler", h.scheduler],
+    ["Training", "Warm-up ratio", h.warmup_ratio],
     ["Training", "Weight decay", h.weight_decay],
-    ["Training", "Gradient clipping", h.max_grad_norm],
-    ["Training", "Longest row", `${formatInteger(h.max_length)} tokens`],
+    ["Training", "Max gradient norm", h.max_grad_norm],
+    ["Training", "Max sequence length", `${formatInteger(h.max_length)} tokens`],
     ["Training", "Precision", h.precision],
     ["Training", "Gradient checkpointing", h.gradient_checkpointing ? "on" : "off"],
-    ["Training", "NEFTune noise", h.neftune_alpha ?? "off"],
+    ["Training", "NEFTune alpha", h.neftune_alpha ?? "off"],
     ["Training", "Packing", h.packing ? "on" : "off"],
     ["Training", "Padding-free", h.padding_free ? "on" : "off"],
     ["Training", "Early stopping", h.early_stopping ? `after ${h.early_stopping} evaluations` : "never"],
-    ["Training", "Result", h.keep_best ? "the best checkpoint" : "the last checkpoint"],
+    ["Training", "Load best checkpoint at end", h.keep_best ? "on" : "off"],
     ["Training", "Attention", h.attention ?? "sdpa"],
     ["Training", "Liger kernels", h.liger_kernel ? "on" : "off"],
-    ["Training", "Compiled layers", h.torch_compile ? "on" : "off"],
+    ["Training", "torch.compile", h.torch_compile ? "on" : "off"],
     ["Training", "Seed", h.seed],
     ["Reporting", "Evaluate every", `${s.eval_every} steps`],
     ["Reporting", "Checkpoint every", `${s.save_every} steps`],

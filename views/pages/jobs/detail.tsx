@@ -1,4 +1,4 @@
-/** `/jobs/:id`: is this run healthy? State and curves first, evidence and log below. */
+/** `/jobs/:id`: state and curves first, then samples, checkpoints, settings and log. */
 
 import type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
@@ -14,11 +14,11 @@ import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
 
 interface JobPageProps extends JobStatusProps {
-  /** What the data is called. */
+  /** Name of the dataset. */
   dataName: string | null;
   reproduction: Reproduction | null;
   attempts: AttemptRow[];
-  /** The newest evaluation made of this run. */
+  /** The newest evaluation of this run. */
   evaluation: JobRow | null;
   checkpoints: CheckpointRow[];
   samples: Sample[];
@@ -28,68 +28,68 @@ interface JobPageProps extends JobStatusProps {
   series: SeriesReply;
 }
 
-interface Small {
+interface SmallChart {
   key: string;
   title: string;
   unit: string;
-  /** Series drawn besides the first. */
+  /** Further series in the same chart. */
   also?: [key: string, label: string, color: ChartSeries["color"]][];
   label?: string;
 }
 
-const heldOut = (key: string): Pick<Small, "also"> => ({ also: [[key, "Held-out", 2]] });
-/** What tells how well it learns, by what it learns from. */
-const ACCURACY: Small[] = [
-  { key: "train/token_accuracy", title: "Token accuracy", unit: "percent", ...heldOut("eval/token_accuracy") },
+const withEval = (key: string): Pick<SmallChart, "also"> => ({ also: [[key, "Validation", 2]] });
+/** Charts of the learning progress, by method. */
+const ACCURACY: SmallChart[] = [
+  { key: "train/token_accuracy", title: "Token accuracy", unit: "percent", ...withEval("eval/token_accuracy") },
 ];
-const PREFERRED: Small = {
+const PREFERRED: SmallChart = {
   key: "train/reward_accuracy",
-  title: "Better answer preferred",
+  title: "Preference accuracy",
   unit: "percent",
-  ...heldOut("eval/reward_accuracy"),
+  ...withEval("eval/reward_accuracy"),
 };
-const REWARDS: Small[] = [
-  { key: "train/reward_margin", title: "Margin of rewards", unit: "number", ...heldOut("eval/reward_margin") },
+const REWARDS: SmallChart[] = [
+  { key: "train/reward_margin", title: "Reward margin", unit: "number", ...withEval("eval/reward_margin") },
   {
     key: "train/reward_chosen",
     title: "Rewards",
     unit: "number",
-    label: "Better answer",
-    also: [["train/reward_rejected", "Worse answer", 3]],
+    label: "Preferred",
+    also: [["train/reward_rejected", "Non-preferred", 3]],
   },
 ];
-const GRADED: Small[] = [
-  { key: "train/reward_std", title: "Spread of rewards", unit: "number" },
+const GRADED: SmallChart[] = [
+  { key: "train/reward_std", title: "Reward standard deviation", unit: "number" },
   { key: "train/loss", title: "Loss", unit: "number" },
-  { key: "train/kl", title: "Distance from the start (KL)", unit: "number" },
-  { key: "train/completion_length", title: "Length of answers", unit: "number", ...heldOut("eval/completion_length") },
-  { key: "train/completions_cut", title: "Answers cut off", unit: "percent" },
-  { key: "train/groups_alike", title: "Prompts with nothing to choose", unit: "percent" },
+  { key: "train/kl", title: "KL divergence from the reference model", unit: "number" },
+  { key: "train/completion_length", title: "Completion length", unit: "number", ...withEval("eval/completion_length") },
+  { key: "train/completions_cut", title: "Truncated completions", unit: "percent" },
+  { key: "train/groups_alike", title: "Prompts with equal rewards", unit: "percent" },
   {
     key: "train/grader_errors",
     title: "Grader errors",
     unit: "percent",
-    ...heldOut("eval/grader_errors"),
+    ...withEval("eval/grader_errors"),
   },
 ];
-const COMMON: Small[] = [
+const COMMON: SmallChart[] = [
   { key: "train/learning_rate", title: "Learning rate", unit: "rate" },
   { key: "train/grad_norm", title: "Gradient norm", unit: "number" },
-  { key: "perf/tokens_per_second", title: "Tokens a second", unit: "number" },
+  { key: "perf/tokens_per_second", title: "Tokens per second", unit: "number" },
   { key: "system/memory_mb", title: "Memory", unit: "megabytes" },
   { key: "system/cpu_percent", title: "CPU", unit: "hundredths" },
 ];
 
-function smallOf(job: JobRow): Small[] {
+function smallOf(job: JobRow): SmallChart[] {
   const method = methodOf(job);
   if (method === null || method === "sft" || method === "pretrain") return [...ACCURACY, ...COMMON];
   if (method === "grpo") return [...GRADED, ...COMMON];
-  // Marked answers come alone: there is no other one to prefer.
+  // Unpaired data has no second answer to compare with.
   return [...(method === "kto" ? [] : [PREFERRED]), ...REWARDS, ...COMMON];
 }
 
-/** Series a trainer of another machine reports too: `system/gpu_0_memory_mb`. */
-function extra(series: SeriesReply, small: Small[]): Small[] {
+/** Charts of further series, such as `system/gpu_0_memory_mb`. */
+function extra(series: SeriesReply, small: SmallChart[]): SmallChart[] {
   const drawn = small.flatMap(({ key, also }) => [key, ...(also ?? []).map(([other]) => other)]);
   const known = new Set([
     "train/loss",
@@ -107,12 +107,12 @@ function extra(series: SeriesReply, small: Small[]): Small[] {
     .map((key) => ({ key, title: key, unit: key.endsWith("_mb") ? "megabytes" : "number" }));
 }
 
-/** The curves of a training: one large, and those of what else it measured. */
+/** The charts of a training: a large one, and small ones for the other metrics. */
 function curvesOf(job: JobRow, series: SeriesReply) {
   const src = `/v1/jobs/${encodeURIComponent(job.id)}/metrics`;
   const live = isLive(job.state) || job.state === "paused" ? job.id : undefined;
   const small = smallOf(job);
-  // GRPO's loss lies around zero and says nothing.
+  // GRPO's loss stays around zero and carries no information.
   const figure = methodOf(job) === "grpo" ? "reward" : "loss";
   const line = (key: string, label: string, color: ChartSeries["color"]): ChartSeries => ({
     key,
@@ -128,7 +128,7 @@ function curvesOf(job: JobRow, series: SeriesReply) {
         title={figure === "loss" ? "Loss" : "Reward"}
         src={src}
         unit={figure === "loss" ? undefined : "number"}
-        series={[line(`train/${figure}`, "Training", 1), line(`eval/${figure}`, "Held-out", 2)]}
+        series={[line(`train/${figure}`, "Training", 1), line(`eval/${figure}`, "Validation", 2)]}
       />
     </div>
   );

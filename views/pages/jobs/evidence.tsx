@@ -1,6 +1,5 @@
 /**
- * What a run has made so far: answers of the model at checkpoints, beside what was expected, and the checkpoints
- * themselves.
+ * Results of a run so far: outputs of the model at checkpoints beside the expected answers, and the checkpoints.
  */
 import type { VNode } from "preact";
 import type { checkpoint } from "../../../src/db/schema/models.ts";
@@ -45,7 +44,7 @@ function byRow(samples: Sample[]): RowSamples[] {
 
 const rewardOf = ({ reward }: Sample) => Number((reward ?? 0).toPrecision(3));
 
-/** Answers that nothing is expected of but a good reward. */
+/** Completions with a reward and no expected answer. */
 function GradedRow({ rowId, samples }: RowSamples) {
   const [newest, ...older] = samples;
   if (!newest) return null;
@@ -86,7 +85,7 @@ function SampleRow({ rowId, samples }: RowSamples) {
         sides={[
           { title: "Expected", body: newest.expected },
           {
-            title: `Answered at step ${formatInteger(newest.step)}`,
+            title: `Output at step ${formatInteger(newest.step)}`,
             body: <Diff expected={newest.expected} text={newest.output} />,
           },
         ]}
@@ -94,7 +93,7 @@ function SampleRow({ rowId, samples }: RowSamples) {
       <details class="more">
         <summary>
           <Icon name="right" />
-          Whole conversation{older.length ? ` and ${plural(older.length, "earlier answer")}` : ""}
+          Full conversation{older.length ? ` and ${plural(older.length, "earlier output")}` : ""}
         </summary>
         <div class="stack">
           <Conversation messages={newest.prompt} />
@@ -112,7 +111,7 @@ function SampleRow({ rowId, samples }: RowSamples) {
   );
 }
 
-/** What a checkpoint did on hold-out rows, else on those it learned from. */
+/** Reward or loss of a checkpoint on the validation rows, otherwise on the training rows. */
 function Worth({ metrics }: CheckpointRow) {
   const reward = metrics["eval/reward"] ?? metrics["train/reward"];
   if (typeof reward === "number") return <span class="num muted small">reward {formatNumber(reward)}</span>;
@@ -125,8 +124,8 @@ function CheckpointRows({ job, checkpoints, active }: CheckpointsProps) {
     return (
       <Empty icon="save" title="No checkpoints" slim>
         {active
-          ? "The first one is saved on the way; each can be tried like a model."
-          : "This run ended before one was saved, or its files were deleted."}
+          ? "Checkpoints appear here during training. Each can be used like a model."
+          : "This run ended before its first checkpoint, or the files were deleted."}
       </Empty>
     );
   return (
@@ -158,14 +157,14 @@ function CheckpointRows({ job, checkpoints, active }: CheckpointsProps) {
 
 const SHOWN = 3;
 
-/** Why there are none. */
+/** Why there are no samples. */
 function noSamples({ job, active }: SamplesProps): string {
   const method = methodOf(job);
-  if (method === "reward") return "A reward model scores answers and gives none of its own.";
-  if (method === "pretrain") return "Plain texts hold no questions to answer.";
+  if (method === "reward") return "A reward model scores answers and does not generate any.";
+  if (method === "pretrain") return "Plain text has no prompts to answer.";
   return active
-    ? "At every checkpoint the model answers a few held-out rows, so that you can see it learn."
-    : "No checkpoint was reached, or no rows were held out to ask it.";
+    ? "At every checkpoint the model answers a few validation rows, which shows its progress."
+    : "The run reached no checkpoint, or its data has no validation rows.";
 }
 
 export function JobSamples(props: SamplesProps): VNode {
@@ -175,8 +174,8 @@ export function JobSamples(props: SamplesProps): VNode {
   return (
     <section id="job-samples" class="panel" aria-labelledby="samples-title" {...liveOn(url, `evidence:${job.id}`)}>
       <header>
-        <h2 id="samples-title">Sample answers</h2>
-        <span class="xs muted">Held-out rows, never trained on</span>
+        <h2 id="samples-title">Sample outputs</h2>
+        <span class="xs muted">Validation rows, not used for training</span>
       </header>
       {rows.length ? (
         <ul class="samples">
@@ -185,7 +184,7 @@ export function JobSamples(props: SamplesProps): VNode {
           ))}
         </ul>
       ) : (
-        <Empty icon="chat" title="No sample answers" slim>
+        <Empty icon="chat" title="No sample outputs" slim>
           {noSamples(props)}
         </Empty>
       )}
@@ -224,7 +223,7 @@ export function JobCheckpoints(props: CheckpointsProps): VNode {
             label="Delete files"
             buttonClass="button small"
             title="Delete the files of this run?"
-            lost="Checkpoints go, with exports made of them. What a model, an endpoint or another job uses stays, so do the curves and the log. To free the space of the model too, delete the model first."
+            lost="Checkpoints and their exports are deleted. Files in use by a model, an endpoint or another job are kept, and so are metrics and log. To free the space of the model too, delete the model first."
             verb="Delete the files"
           />
         ) : null}

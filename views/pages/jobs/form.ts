@@ -1,4 +1,4 @@
-/** The new-job form as a training request and back: empty text means `auto`, problems come back by field. */
+/** Converts the new-job form to a training request and back. Empty text means `auto`; problems are listed by field. */
 import * as v from "valibot";
 import { knows } from "../../../src/contract/support.ts";
 import { parseJsonText } from "../../../src/lib/text/json.ts";
@@ -15,7 +15,7 @@ import {
   optionsOfForm,
 } from "../queue/form.ts";
 
-/** Fields of the form that are numbers or choices and may be left to `auto`. */
+/** Form fields that are hyperparameters and may be `auto`. */
 const NUMBERS = [
   "n_epochs",
   "max_steps",
@@ -84,16 +84,16 @@ const SWITCHES = new Set<string>([
   "torch_compile",
 ]);
 
-/** What the form holds, as typed. */
+/** The values of the form, as typed. Empty text of a hyperparameter means `auto`. */
 export interface JobForm {
   data: string;
   model: string;
   method: string;
   name: string;
   evaluate: boolean;
-  /** The grader of GRPO as JSON. */
+  /** The grader for GRPO as JSON. */
   grader: string;
-  /** An answer to try the grader on. */
+  /** A sample answer to test the grader with. */
   answer: string;
   numbers: Record<string, string>;
   place: PlaceForm;
@@ -107,15 +107,15 @@ export const JobFormBody = v.strictObject({
   method: text(20),
   name: text(200),
   evaluate: text(5),
-  /** A suggestion of the plan that was accepted: fields and values as in an address. */
+  /** An accepted suggestion of the plan, as a query string. */
   change: text(500),
   grader: text(300_000),
-  /** A type of grader to start from, in place of what is written. */
+  /** Type of the grader template that replaces the current grader. */
   start: text(30),
   answer: text(20_000),
-  /** Try the grader on the answer. */
+  /** Test the grader with the answer. */
   try: text(5),
-  /** What the last try showed, sent along so that a form that is drawn anew still shows it. */
+  /** Result of the last test, posted so that the next rendering of the form shows it again. */
   outcome: text(5000),
   ...PLACE_FIELDS,
   ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
@@ -126,7 +126,7 @@ export const JobFormBody = v.strictObject({
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   const { data, model, method, name, evaluate, answer } = body;
-  // A form that is sent ends lines as the network does, one that a script sends as the text area does.
+  // Browsers submit line ends as CRLF, scripts as LF.
   const grader = body.grader.replaceAll("\r\n", "\n");
   const numbers = pickNumbers((key) => body[key]);
   const place = postedPlace(body);
@@ -144,7 +144,7 @@ export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
   return body.change ? changed(form, body.change) : form;
 }
 
-/** The form with a change of some of its numbers, written as in an address. */
+/** The form with a change of some hyperparameters, given as a query string. */
 export function changed(form: JobForm, change: string): JobForm {
   const given = new URLSearchParams(change);
   return {
@@ -156,13 +156,13 @@ export function changed(form: JobForm, change: string): JobForm {
 const pickNumbers = (value: (name: (typeof NUMBERS)[number]) => string) =>
   Object.fromEntries(NUMBERS.map((name) => [name, value(name).trim()]));
 
-/** An untouched form. */
+/** An empty form. */
 export function emptyForm(data: string, model: string): JobForm {
-  const untouched = { method: "auto", name: "", evaluate: true, grader: "", answer: "" };
-  return { data, model, ...untouched, numbers: {}, place: EMPTY_PLACE };
+  const empty = { method: "auto", name: "", evaluate: true, grader: "", answer: "" };
+  return { data, model, ...empty, numbers: {}, place: EMPTY_PLACE };
 }
 
-/** The form that would make `job` again: what the user wrote stays written, the rest is `auto`. */
+/** The form that would create `job` again: values that the user set stay, the others are `auto`. */
 export function formOfJob(job: JobRow): JobForm {
   const { spec, request } = job;
   const numbers: Record<string, string> = {};
@@ -180,17 +180,17 @@ export function formOfJob(job: JobRow): JobForm {
     grader: request.grader ? JSON.stringify(request.grader, null, 2) : "",
     answer: "",
     numbers,
-    // Moments that were meant for the first run are not for this one.
+    // Start and deadline were for the first run only.
     place: placeForm({ ...job, startAfter: null, deadline: null }),
   };
 }
 
-/** Field of the form a request field belongs to. */
+/** The form field for a request field. */
 const FIELD_OF: Record<string, string> = { training_file: "data", suffix: "name" };
 export const fieldOf = (param: string | null): string =>
   param ? (FIELD_OF[param] ?? (param.startsWith("grader.") ? "grader" : param)) : "";
 
-/** The request the form stands for, or what is wrong with it by field. */
+/** The request of the form, or its problems by field. */
 export function requestOf(form: JobForm): { request: TrainRequest } | { problems: Record<string, string> } {
   const given: Record<string, unknown> = {
     model: form.model,
@@ -207,17 +207,17 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
       const found = findFlaw(given.grader);
       if (found) problems.grader = `${found.param || "The grader"} ${found.flaw}.`;
     } catch (error) {
-      problems.grader = `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
+      problems.grader = `Not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
   for (const [name, value] of Object.entries(form.numbers)) {
     if (!value || value === "auto" || !knows(form.method, name)) continue;
     if (WORDS.has(name)) given[name] = value;
     else if (SWITCHES.has(name)) given[name] = value === "true";
-    // A comma is how half the world writes a decimal point.
+    // Many locales use a decimal comma.
     else if (/^-?([0-9]+([.,][0-9]+)?|[.,][0-9]+)(e-?[0-9]{1,3})?$/i.test(value))
       given[name] = Number(value.replace(",", "."));
-    else problems[name] = "Write a number, or leave it empty for auto";
+    else problems[name] = "Enter a number, or leave the field empty for auto";
   }
   const parsed = v.safeParse(TrainRequest, given);
   if (!parsed.success)

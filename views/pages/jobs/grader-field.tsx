@@ -1,22 +1,22 @@
 /**
- * What rewards the answers of a reinforcement job: its grader as JSON, types to start from, and a try on the first row.
+ * The grader of a reinforcement job: JSON, templates to start from, and a test on the first row.
  */
 import type { Tried } from "../../../src/graders/training.ts";
 import { Field } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
-const STARTS = [
-  ["string_check", "Compare texts", "1 or 0"],
-  ["text_similarity", "Likeness of texts", "0 to 1"],
+const TEMPLATES = [
+  ["string_check", "String check", "1 or 0"],
+  ["text_similarity", "Text similarity", "0 to 1"],
   ["python", "Python", "your own code"],
-  ["score_model", "Ask a model", "a score"],
-  ["multi", "Several", "one formula"],
+  ["score_model", "Score model", "a score by a model"],
+  ["multi", "Several graders", "combined by a formula"],
 ] as const;
 
 interface Props {
   grader: string;
   answer: string;
-  /** What graders know of the first row; null while nobody knows. */
+  /** Fields of the first row; null while unknown. */
   item: Record<string, unknown> | null;
   tried: Tried | null;
   outcome: string;
@@ -32,7 +32,7 @@ function Outcome({ rowId, reward, error }: Tried) {
     );
   return (
     <Notice kind={reward > 0 ? "ok" : "info"}>
-      As an answer to row {rowId} this gets a reward of {Number(reward.toPrecision(4))}.
+      This answer to row {rowId} gets a reward of {Number(reward.toPrecision(4))}.
     </Notice>
   );
 }
@@ -43,10 +43,10 @@ export function GraderField({ grader, answer, item, tried, outcome, problem }: P
     <fieldset class="field stack tight">
       <legend>Grader</legend>
       <p class="hint">
-        Rewards every answer the model writes. Start from one, then change it; docs/graders.md tells of all.
+        Rewards every completion of the model. Start from a template and edit it; see docs/graders.md for all types.
       </p>
       <div class="row">
-        {STARTS.map(([value, title, about]) => (
+        {TEMPLATES.map(([value, title, about]) => (
           <button type="submit" class="button small" formaction="/jobs/plan" name="start" value={value} title={about}>
             {title}
           </button>
@@ -54,13 +54,13 @@ export function GraderField({ grader, answer, item, tried, outcome, problem }: P
       </div>
       <Field
         id="field-grader"
-        label="As JSON"
+        label="Grader as JSON"
         error={problem}
         hint={
           names.length ? (
             <>
-              The rows know <span class="mono">{names.map((name) => `item.${name}`).join(", ")}</span>; the answer is{" "}
-              <span class="mono">sample.output_text</span>.
+              Fields of the rows: <span class="mono">{names.map((name) => `item.${name}`).join(", ")}</span>; the
+              completion is <span class="mono">sample.output_text</span>.
             </>
           ) : null
         }
@@ -74,7 +74,7 @@ export function GraderField({ grader, answer, item, tried, outcome, problem }: P
         <>
           <Field
             id="field-answer"
-            label="Try it on an answer to the first row"
+            label="Test with an answer to the first row"
             render={(ids) => <input name="answer" value={answer} autocomplete="off" dir="auto" {...ids} />}
           />
           <div class="row">

@@ -1,8 +1,8 @@
-/** Graders to start from in the new-job form, one a type, about a field the rows have. */
+/** Grader templates for the new-job form, one per type, that use a field of the rows. */
 
 const output = "{{sample.output_text}}";
-/** By the type of grader; `field` is the row's field that holds what is wanted. */
-const STARTS: Record<string, (field: string) => Record<string, unknown>> = {
+/** By grader type; `field` is the row field with the expected answer. */
+const TEMPLATES: Record<string, (field: string) => Record<string, unknown>> = {
   string_check: (field) => ({
     type: "string_check",
     name: "right",
@@ -30,7 +30,7 @@ const STARTS: Record<string, (field: string) => Record<string, unknown>> = {
     input: [
       {
         role: "user",
-        content: `How good is the answer, from 0 to 1?\nAnswer: ${output}\nRight would be: {{item.${field}}}`,
+        content: `How good is the answer, from 0 to 1?\nAnswer: ${output}\nExpected: {{item.${field}}}`,
       },
     ],
   }),
@@ -38,10 +38,10 @@ const STARTS: Record<string, (field: string) => Record<string, unknown>> = {
     type: "multi",
     name: "both",
     calculate_output: "0.7 * right + 0.3 * close",
-    graders: { right: STARTS.string_check?.(field), close: STARTS.text_similarity?.(field) },
+    graders: { right: TEMPLATES.string_check?.(field), close: TEMPLATES.text_similarity?.(field) },
   }),
 };
 
-/** The grader of that type as text for the form; empty when there is none. */
-export const startOf = (type: string, field: string): string =>
-  Object.hasOwn(STARTS, type) ? JSON.stringify(STARTS[type]?.(field), null, 2) : "";
+/** The template of a grader type as JSON text; empty for unknown types. */
+export const graderTemplate = (type: string, field: string): string =>
+  Object.hasOwn(TEMPLATES, type) ? JSON.stringify(TEMPLATES[type]?.(field), null, 2) : "";

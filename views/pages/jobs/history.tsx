@@ -1,4 +1,4 @@
-/** What became of a job, line by line, newest first: a few lines, and the rest on request. */
+/** The history of a job, newest first: a few lines, and the rest collapsed. */
 import type { VNode } from "preact";
 import { plural } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
@@ -8,7 +8,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 
-/** Lines shown at once. */
+/** Lines that are not collapsed. */
 const FIRST = 6;
 
 function Line({ at, level, message }: HistoryLine) {

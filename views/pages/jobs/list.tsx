@@ -1,4 +1,4 @@
-/** `/jobs`: every job, filtered, searched and paged by the server, moving by itself. */
+/** `/jobs`: all jobs, with filters, search, paging and live updates. */
 import type { VNode } from "preact";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatDuration, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
@@ -58,10 +58,10 @@ const COLUMNS: Column<JobRow>[] = [
   { key: "state", label: "State", render: (job) => <StateBadge state={job.state} /> },
   { key: "progress", label: "Progress", wide: true, render: (job) => <ProgressCell job={job} /> },
   { key: "kind", label: "Kind", wide: true, render: (job) => <span class="muted">{KIND_WORDS[job.kind]}</span> },
-  { key: "id", label: "Id", wide: true, render: (job) => <CopyId id={job.id} /> },
+  { key: "id", label: "ID", wide: true, render: (job) => <CopyId id={job.id} /> },
   {
     key: "took",
-    label: "Took",
+    label: "Duration",
     end: true,
     wide: true,
     render: (job) => <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />,
@@ -84,11 +84,11 @@ const LIST: ListKind<JobRow> = {
   columns: COLUMNS,
   rowId: (job) => job.id,
   topics: ["jobs", "progress"],
-  search: "Search by name, model or id",
+  search: "Search by name, model or ID",
   empty: () => (
     <Empty icon="jobs" title="No jobs yet" action={<NewJob first />}>
-      A job takes a dataset and a base model and makes a tuned model. You choose three things; the numbers are worked
-      out for you and shown before anything starts.
+      A training job fine-tunes a base model on a dataset. You choose data, model and method. All hyperparameters have
+      automatic values, and you see the plan before anything starts.
     </Empty>
   ),
 };
@@ -101,7 +101,7 @@ const STATES: [string, string][] = [
   ["paused", "Paused"],
   ["succeeded", "Succeeded"],
   ["failed", "Failed"],
-  ["cancelled", "Cancelled"],
+  ["cancelled", "Canceled"],
 ];
 
 export const JobList = (rows: Listed<JobRow>): VNode => <List of={LIST} {...rows} />;

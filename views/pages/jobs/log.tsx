@@ -1,4 +1,4 @@
-/** The log of a job: its newest lines, search, older ones on request. log.js adds what comes in. */
+/** The log of a job: newest lines, search, and older lines on request. log.js adds new lines. */
 import type { VNode } from "preact";
 import { formatExact } from "../../../src/lib/text/format.ts";
 import type { LogReply } from "../../../src/training/metrics/model.ts";
@@ -13,7 +13,7 @@ interface JobLogProps {
   active: boolean;
 }
 
-/** The lines alone: what a search replaces. */
+/** The lines, which a search replaces. */
 export function LogLines({ log, search, active }: JobLogProps): VNode {
   const { url } = usePage();
   return (
@@ -29,11 +29,7 @@ export function LogLines({ log, search, active }: JobLogProps): VNode {
             <span />
             <span />
             <span class="muted">
-              {search
-                ? `No line contains “${search}”.`
-                : active
-                  ? "No lines yet."
-                  : "Nothing out of the ordinary happened."}
+              {search ? `No line contains “${search}”.` : active ? "No lines yet." : "The log is empty."}
             </span>
           </li>
         ) : null}

@@ -1,4 +1,4 @@
-/** How a new job learns: the methods that fit what the rows of its data are, the usual one first. */
+/** The method of a new job: those that support the row type of its data, the default first. */
 import type { MethodName, RowType } from "../../../src/contract/spec.ts";
 import { fits, METHOD_FOR } from "../../../src/contract/support.ts";
 import { Icon } from "../../parts/icons.tsx";
@@ -10,42 +10,42 @@ interface Choice {
 }
 
 const CHOICES: Record<MethodName, Choice> = {
-  sft: { title: "Supervised (SFT)", about: "Learns to answer like the examples." },
+  sft: { title: "Supervised (SFT)", about: "Learns to answer as in the examples." },
   dpo: {
-    title: "Preferences (DPO)",
-    about: "Learns to prefer one answer over another, held to the model it began from.",
+    title: "Preference pairs (DPO)",
+    about: "Learns to prefer one answer over another, and stays close to the reference model.",
   },
   orpo: {
-    title: "Preferences, no reference (ORPO)",
-    about: "Learns to answer and to prefer in one go; needs less memory than DPO.",
+    title: "Preference pairs without reference model (ORPO)",
+    about: "Learns answers and preferences in one pass; needs less memory than DPO.",
   },
   kto: {
-    title: "Marked answers (KTO)",
-    about: "Learns from answers marked good or bad, such as thumbs up and down.",
+    title: "Labeled preference data (KTO)",
+    about: "Learns from single answers labeled good or bad, such as thumbs up and down.",
   },
-  reward: { title: "Reward model", about: "Learns to score answers. The result judges and does not chat." },
+  reward: { title: "Reward model", about: "Learns to score answers. The result is a judge and cannot chat." },
   grpo: {
     title: "Reinforcement (GRPO)",
-    about: "Answers prompts itself and learns from what a grader rewards.",
+    about: "Generates completions and learns from those that a grader rewards.",
   },
-  pretrain: { title: "Continued pre-training", about: "Learns the language and the facts of plain text." },
+  pretrain: { title: "Continued pre-training", about: "Learns language and facts from plain text." },
 };
 const METHODS = Object.keys(CHOICES) as MethodName[];
 
-/** What other data would be good for, as one sentence. */
-function othersThan(rows: RowType): string {
+/** Which methods other row types support, as a sentence. */
+function otherRowTypes(rows: RowType): string {
   const types = (Object.keys(METHOD_FOR) as RowType[]).filter((type) => type !== rows);
-  return `Other data, other methods: ${types.map((type) => `${TYPE_WORDS[type].toLowerCase()} for ${methodsFor(type)}`).join("; ")}.`;
+  return `Methods for other data: ${types.map((type) => `${TYPE_WORDS[type].toLowerCase()} for ${methodsFor(type)}`).join("; ")}.`;
 }
 
-/** `rows` null: the data is not known yet, and any method may turn out to fit. */
+/** `rows` null: the row type is unknown, so all methods are offered. */
 export function MethodField({ chosen, rows, problem }: { chosen: string; rows: RowType | null; problem?: string }) {
   const usual = rows && METHOD_FOR[rows];
   const open = rows ? METHODS.filter((method) => fits(method, rows)) : METHODS;
   const first = usual ? [usual, ...open.filter((method) => method !== usual)] : open;
   const cards = [
-    ...(usual ? [] : [{ value: "auto", title: "Automatic", about: "By what the rows of the data are." }]),
-    // The usual method is what leaving it open means.
+    ...(usual ? [] : [{ value: "auto", title: "Automatic", about: "By the row type of the data." }]),
+    // `auto` stands for the default method.
     ...first.map((method) => ({ value: method === usual ? "auto" : method, ...CHOICES[method] })),
   ];
   const mark = chosen === usual ? "auto" : chosen;
@@ -70,8 +70,8 @@ export function MethodField({ chosen, rows, problem }: { chosen: string; rows: R
         </div>
       ) : (
         <div class="hint">
-          A small adapter is trained and the base model stays as it is, unless “What is trained” among the numbers says
-          every weight. {rows ? othersThan(rows) : null}
+          Trains a LoRA adapter and leaves the base model unchanged, unless “Adapter” below is full fine-tuning.{" "}
+          {rows ? otherRowTypes(rows) : null}
         </div>
       )}
     </fieldset>

@@ -1,4 +1,4 @@
-/** Before and after on a training job's page: what the evaluation that followed it found, in one glance. */
+/** Results before and after training on a job's page: a summary of the evaluation that followed it. */
 
 import type { VNode } from "preact";
 import { isEvaluateResult } from "../../../src/contract/job.ts";
@@ -10,7 +10,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress } from "../../parts/value.tsx";
-import { doing, progressOf } from "./describe.ts";
+import { activityOf, progressOf } from "./describe.ts";
 
 function Measure(props: { label: string; before: string; after: string }) {
   return (
@@ -32,7 +32,7 @@ function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
     <dl class="before-after">
       {tuned.preference ? (
         <Measure
-          label="Better answer preferred"
+          label="Preference accuracy"
           before={formatPercent(base.preference?.mean)}
           after={formatPercent(tuned.preference.mean)}
         />
@@ -45,7 +45,7 @@ function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
           after={formatPercent(tuned.exact_match.mean)}
         />
       )}
-      {/* A reward model answers nothing: its scores are of no tokens. */}
+      {/* A reward model generates no tokens, so it has no token metrics. */}
       {tuned.tokens > 0 ? (
         <>
           <Measure
@@ -60,7 +60,7 @@ function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
   );
 }
 
-/** Nothing while no evaluation followed. */
+/** Empty while there is no evaluation. */
 export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode {
   const { url } = usePage();
   const spec = evaluation?.spec;
@@ -73,7 +73,7 @@ export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode
             <h2 id="outcome-title">Before and after</h2>
             {result ? null : <StateBadge state={evaluation.state} />}
             <a class="button small" href={`/evaluations/${encodeURIComponent(evaluation.id)}`}>
-              {result ? "Every answer" : "Watch"}
+              {result ? "All answers" : "Details"}
             </a>
           </header>
           <div class="body">
@@ -85,7 +85,7 @@ export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode
               <Progress
                 label="Progress of the evaluation"
                 fraction={progressOf(evaluation).fraction ?? 0}
-                left={doing(evaluation)}
+                left={activityOf(evaluation)}
               />
             )}
           </div>

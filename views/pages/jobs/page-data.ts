@@ -1,4 +1,4 @@
-/** Gathers what the job pages show, from this room and those before it. */
+/** Loads the data of the job pages. */
 
 import { usageOfJob } from "../../../src/billing/ledger/service.ts";
 import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
@@ -19,14 +19,14 @@ import { reproductionOf } from "../../../src/training/plan/reproduce.ts";
 import { planTrainJob } from "../../../src/training/plan/service.ts";
 import { queueFacts } from "../../../src/training/queue/service.ts";
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
-import { startOf } from "./grader-templates.ts";
+import { graderTemplate } from "./grader-templates.ts";
 
 const PAGE = 25;
 const LOG_LINES = 300;
-/** Tuned models offered to go on from. */
-const BEGINNINGS = 20;
+/** Number of fine-tuned models offered to continue from. */
+const MAX_TUNED = 20;
 const KINDS = ["train", "evaluate", "serve", "export"] as const;
-/** States in which something happens by itself. */
+/** States in which a job may change by itself. */
 const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
 
 interface ListFilters {
@@ -36,7 +36,7 @@ interface ListFilters {
   after: string;
 }
 
-/** A page of the job list. Words nobody knows as a filter are passed over. */
+/** A page of the job list. Unknown filter values are ignored. */
 export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after }: ListFilters) {
   const states = state === "active" ? ACTIVE : JOB_STATES.filter((one) => one === state);
   const rows = await listJobs(ctx, actor, {
@@ -49,14 +49,14 @@ export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after 
   return listed(rows, PAGE);
 }
 
-/** Whether something still happens with a job of this state, so that its page listens. */
+/** Whether the page of a job in this state needs live updates. */
 const isOpen = (state: JobState) => ACTIVE.includes(state);
 
-/** Everything of one job's page. */
+/** The data of one job's page. */
 export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log: string; before: string }) {
   const job = await getJob(ctx, actor, id);
   const logSearch = query.log.trim();
-  // The series first: their batch id is where the live stream takes over, and whatever is read later is newer.
+  // Series first: the live stream continues after their batch id, and everything read later is newer.
   const series = await readSeries(ctx, id, { maxPoints: 1000 });
   const [attempts, checkpoints, samples, history, log, usage, evaluation] = await Promise.all([
     listAttempts(ctx, actor, id),
@@ -94,14 +94,14 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   };
 }
 
-/** What the data of a job is called; null when it has none, or it is deleted. */
+/** Name of a job's dataset; null when it has none, or it was deleted. */
 async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string | null> {
   if (!("dataset" in spec) || !spec.dataset) return null;
   const found = await getDataset(ctx, actor, spec.dataset.dataset_id).catch(() => null);
   return found?.name ?? null;
 }
 
-/** The form a new-job page begins with: a copy of a job, or empty with what the address or common sense suggests. */
+/** The initial form of the new-job page: a copy of a job, or an empty form with the given or default data and model. */
 export async function firstForm(
   ctx: Ctx,
   actor: Actor,
@@ -119,8 +119,7 @@ export async function firstForm(
 }
 
 /**
- * Data that is not in the list of newest datasets, chosen by link or by copying a job: an older dataset, or one version
- * of any.
+ * Data outside the list of newest datasets, selected by a link or a copied job: an older dataset, or a single version.
  */
 async function otherData(ctx: Ctx, actor: Actor, id: string) {
   try {
@@ -129,22 +128,24 @@ async function otherData(ctx: Ctx, actor: Actor, id: string) {
     const { status, trainRows, rowType, number } = version;
     return [{ id, name: id.startsWith("dsv_") ? `${name}, version ${number}` : name, status, trainRows, rowType }];
   } catch {
-    return []; // the plan says what is wrong with it
+    return []; // the plan reports the problem
   }
 }
 
-/** The new-job page for a form: choices, the plan when there is one, and what is wrong by field. */
+/** The data of the new-job page for a form: choices, plan, and problems by field. */
 export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: string | null, start = "") {
   const [datasets, bases, tuned] = await Promise.all([
     listDatasets(ctx, actor, { limit: 100 }),
     listCatalogue(ctx, actor),
     listModels(ctx, actor),
   ]);
-  const beginnings = tuned.flatMap(({ id }) => (id.startsWith("ft:") ? [{ id, base: id.split(":")[1] ?? "" }] : []));
-  beginnings.length = Math.min(beginnings.length, BEGINNINGS);
-  // A checkpoint, or a model beyond the newest, chosen by link or by copying a job.
-  if (asked.model.startsWith("ft:") && !beginnings.some((one) => one.id === asked.model))
-    beginnings.push({ id: asked.model, base: asked.model.split(":")[1] ?? "" });
+  const startingModels = tuned.flatMap(({ id }) =>
+    id.startsWith("ft:") ? [{ id, base: id.split(":")[1] ?? "" }] : [],
+  );
+  startingModels.length = Math.min(startingModels.length, MAX_TUNED);
+  // A checkpoint or an older model, selected by a link or a copied job.
+  if (asked.model.startsWith("ft:") && !startingModels.some((one) => one.id === asked.model))
+    startingModels.push({ id: asked.model, base: asked.model.split(":")[1] ?? "" });
   const choices = datasets.map(({ dataset, version }) => ({
     id: dataset.id,
     name: dataset.name,
@@ -153,11 +154,11 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
     rowType: version?.rowType ?? null,
   }));
   if (!choices.some((one) => one.id === asked.data)) choices.push(...(await otherData(ctx, actor, asked.data)));
-  // Other data may be for other methods: then the usual one for it is meant.
+  // When the data changed to another row type, return to its default method.
   const rows = choices.find((one) => one.id === asked.data && one.status === "ready")?.rowType;
   const form = rows && !fits(asked.method, rows) ? { ...asked, method: "auto" } : asked;
   const item = rows === "prompt" ? await firstItem(ctx, actor, asked.data) : null;
-  if (start) form.grader = startOf(start, Object.keys(item ?? {})[0] ?? "answer");
+  if (start) form.grader = graderTemplate(start, Object.keys(item ?? {})[0] ?? "answer");
   const { view, problems } = await planOf(ctx, actor, form);
   return {
     form,
@@ -173,14 +174,14 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
       license: base.license.name,
       accepted: base.license.accepted,
     })),
-    tuned: beginnings,
+    tuned: startingModels,
     plan: view,
     item,
     problems,
   };
 }
 
-/** What graders know of the first row of prompts; null when it cannot be read. */
+/** The fields of the first prompt row, for graders; null when it cannot be read. */
 async function firstItem(ctx: Ctx, actor: Actor, id: string): Promise<Record<string, unknown> | null> {
   try {
     const version = id.startsWith("dsv_") ? await getVersion(ctx, actor, id) : await versionOf(ctx, actor, id);
@@ -188,7 +189,7 @@ async function firstItem(ctx: Ctx, actor: Actor, id: string): Promise<Record<str
     return (rows as { item?: Record<string, unknown> }[])[0]?.item ?? null;
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    return null; // the plan says what is wrong with it
+    return null; // the plan reports the problem
   }
 }
 
@@ -206,13 +207,13 @@ async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
   }
 }
 
-/** The newest evaluation made of a training job, as the job it is. */
+/** The newest evaluation job of a training job. */
 async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow, state?: JobState): Promise<JobRow | null> {
   const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state, parentId: job.id, limit: 1 });
   return newest ?? null;
 }
 
-/** The training jobs among `ids`, with curves, outcome and cost; at most `most`. */
+/** The training jobs among `ids`, at most `most`, with curves, results and cost. */
 export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: number) {
   const jobs = await Promise.all(ids.slice(0, most).map((id) => getJob(ctx, actor, id)));
   const trained = jobs.filter((job): job is JobRow & { spec: TrainSpec } => job.spec.kind === "train");
@@ -229,11 +230,11 @@ export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: 
   );
   const note =
     ids.length > most
-      ? `At most ${most} runs fit beside each other; the first ${most} are shown.`
+      ? `A comparison has at most ${most} runs; the first ${most} are shown.`
       : trained.length < jobs.length
-        ? "Only training jobs can be compared; the others are left out."
+        ? "Only training jobs can be compared; other jobs were omitted."
         : ids.length === 1
-          ? "One run alone has nothing to be compared with: tick a second one in the list of jobs."
+          ? "A comparison needs at least two runs. Select a second one in the list of jobs."
           : null;
   return { runs, note };
 }

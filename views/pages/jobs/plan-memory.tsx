@@ -1,24 +1,24 @@
-/** The memory of a plan: one bar of its parts against what the machine has, with the same in words below. */
+/** The memory of a plan: a bar of its parts against the available memory, and the same as a list. */
 
 import { formatBytes, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import type { Part } from "../../../src/training/plan/memory.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 
-const WORDS: Record<Part | "margin", string> = {
-  runtime: "Libraries",
+const LABELS: Record<Part | "margin", string> = {
+  runtime: "Runtime",
   weights: "Weights",
   adapter: "Adapter",
   gradients: "Gradients",
   optimizer: "Optimizer",
   activations: "Activations",
   logits: "Logits",
-  reference: "Reference",
-  generation: "Generation",
+  reference: "Reference model",
+  generation: "KV cache",
   margin: "Margin",
 };
-const PARTS = Object.keys(WORDS).filter((name): name is Part => name !== "margin");
-/** Parts too small to be seen are told together. */
+const PARTS = Object.keys(LABELS).filter((name): name is Part => name !== "margin");
+/** Parts below this share are combined. */
 const SMALL = 0.01;
 
 const mb = (value: number) => formatBytes(value * 1024 ** 2);
@@ -26,7 +26,7 @@ const mb = (value: number) => formatBytes(value * 1024 ** 2);
 interface Piece {
   words: string;
   mb: number;
-  /** Which color of the charts. */
+  /** Class of the color. */
   color: string;
 }
 
@@ -38,24 +38,24 @@ function pieces({ memory }: TrainPlan): Piece[] {
   ];
   const shown = all.filter(([, value]) => value >= SMALL * memory.total);
   const rest = all.filter(([, value]) => value > 0 && value < SMALL * memory.total);
-  const found: Piece[] = shown.map(([part, value]) => ({ words: WORDS[part], mb: value, color: part }));
+  const found: Piece[] = shown.map(([part, value]) => ({ words: LABELS[part], mb: value, color: part }));
   if (rest.length)
     found.push({
-      words: rest.map(([part], i) => (i ? WORDS[part].toLowerCase() : WORDS[part])).join(", "),
+      words: rest.map(([part], i) => (i ? LABELS[part].toLowerCase() : LABELS[part])).join(", "),
       mb: rest.reduce((sum, [, value]) => sum + value, 0),
       color: "rest",
     });
   return found;
 }
 
-/** What the runs of before did to the figure, in a sentence. */
-function learned({ memory, memoryRuns, memoryShort }: TrainPlan): string {
-  if (memoryRuns === 0) return "By the formula; no finished run of this kind here yet corrects it.";
-  const short = memoryShort ? `, ${plural(memoryShort, "run")} of them out of memory` : "";
-  return `The formula times ${formatNumber(memory.factor, 2)}, from ${plural(memoryRuns, "finished run")} here${short}.`;
+/** How the estimate was corrected by earlier runs, as a sentence. */
+function learned({ memory, memoryRuns, outOfMemoryRuns }: TrainPlan): string {
+  if (memoryRuns === 0) return "Estimate, becomes exact after the first run here.";
+  const short = outOfMemoryRuns ? `, ${outOfMemoryRuns} of which ran out of memory` : "";
+  return `Estimate corrected by a factor of ${formatNumber(memory.factor, 2)}, from ${plural(memoryRuns, "finished run")} here${short}.`;
 }
 
-/** @param roomMb what the best machine has; null while none is known */
+/** @param roomMb memory of the best machine; null while unknown */
 export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number | null }) {
   const { memory } = plan;
   const parts = pieces(plan);
@@ -94,14 +94,14 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
         <p class="row fixed top-aligned bad-text small">
           <Icon name="warn" />
           <span>
-            {mb(memory.total - (roomMb ?? 0))} more than there is {where}.
+            Exceeds the available memory {where} by {mb(memory.total - (roomMb ?? 0))}.
           </span>
         </p>
       ) : null}
       <details class="more">
         <summary>
           <Icon name="right" />
-          What it is for
+          Parts
         </summary>
         <dl class="memory-parts">
           {parts.map((part) => (
@@ -116,8 +116,8 @@ export function PlanMemory({ plan, roomMb }: { plan: TrainPlan; roomMb: number |
         </dl>
       </details>
       <p class="xs muted">
-        {learned(plan)} Before the first step the longest{" "}
-        {plan.spec.method.type === "grpo" ? "prompts and answers" : "rows"} are tried on the real machine.
+        {learned(plan)} Before the first step, a memory test runs the longest{" "}
+        {plan.spec.method.type === "grpo" ? "prompts and completions" : "batches"} on the real machine.
       </p>
     </section>
   );

@@ -1,6 +1,5 @@
 /**
- * Where a plan could run: every machine offered for it with time and cost at least and at most, and what would make it
- * fit.
+ * The offers of a plan: every machine with its time and cost range, and the change that makes the run fit.
  */
 
 import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
@@ -12,7 +11,7 @@ import { Notice } from "../../parts/notice.tsx";
 
 const mb = (value: number) => formatBytes(value * 1024 ** 2);
 
-/** Estimates are not exact to the second. */
+/** Rounds an estimate. */
 function roundTime(seconds: number): number {
   if (seconds < 60) return Math.max(5, Math.round(seconds / 5) * 5);
   return seconds < 600 ? Math.round(seconds / 10) * 10 : Math.round(seconds / 60) * 60;
@@ -29,29 +28,30 @@ export function costRange([low, high]: [number, number]): string {
   return from === to ? from : `${from} to ${to}`;
 }
 
-/** One click that changes the form. */
+/** A suggestion with a button that applies it to the form. */
 function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
   const change = new URLSearchParams(Object.entries(suggestion.change).map(([name, value]) => [name, String(value)]));
   return (
-    <Notice kind="info" title="The smallest change that makes it fit">
+    <Notice kind="info" title="Smallest change that makes it fit">
       <p class="small">
-        {suggestion.words.charAt(0).toUpperCase() + suggestion.words.slice(1)}. It then needs {mb(suggestion.memoryMb)}.
+        {suggestion.words.charAt(0).toUpperCase() + suggestion.words.slice(1)}. The run then needs{" "}
+        {mb(suggestion.memoryMb)}.
       </p>
       <button type="submit" class="button" formaction="/jobs/plan" name="change" value={change.toString()}>
         <Icon name="check" />
-        Change it
+        Apply change
       </button>
     </Notice>
   );
 }
 
 function Machine({ offer }: { offer: PlannedOffer }) {
-  const cards = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "core");
+  const devices = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "CPU core");
   return (
     <>
       <span class="clip">{offer.location}</span>
       <span class="xs muted">
-        {offer.title}, {cards}, {mb(offer.memoryMb)}
+        {offer.title}, {devices}, {mb(offer.memoryMb)}
       </span>
     </>
   );
@@ -73,19 +73,19 @@ function Fit({ offer }: { offer: PlannedOffer }) {
   );
 }
 
-/** What would make a machine do, when it is not what is said below anyway. */
+/** The change that makes the run fit a machine; shortened when it is the one shown below. */
 function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): string {
-  if (!suggestion) return "no change makes it fit";
+  if (!suggestion) return "does not fit with any change";
   return suggestion.words === below?.words ? "fits with the change below" : `fits with: ${suggestion.words}`;
 }
 
 export function PlanOffers({ plan }: { plan: TrainPlan }) {
-  const { offers, silent } = plan;
+  const { offers, unanswered } = plan;
   if (offers === null) return null;
   return (
     <section class="stack tight" aria-labelledby="plan-offers">
       <h3 id="plan-offers" class="plan-part">
-        Where it could run
+        Available machines
       </h3>
       {offers.length ? (
         <ul class="plan-offers">
@@ -99,13 +99,13 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
                 {offer.fits ? (
                   <>
                     <span>
-                      {offer.seconds ? timeRange(offer.seconds) : "time not known yet"},{" "}
-                      {offer.costUsd ? costRange(offer.costUsd) : `${formatMoney(offer.pricePerHour)} an hour`}
+                      {offer.seconds ? timeRange(offer.seconds) : "time unknown"},{" "}
+                      {offer.costUsd ? costRange(offer.costUsd) : `${formatMoney(offer.pricePerHour)} per hour`}
                     </span>
                     <span class="xs muted">
                       {offer.basis === "history"
-                        ? `from ${plural(offer.runs, "finished run")}`
-                        : "a guess until a run has finished there"}
+                        ? `based on ${plural(offer.runs, "finished run")}`
+                        : "estimate, becomes exact after the first run there"}
                     </span>
                   </>
                 ) : (
@@ -117,11 +117,11 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
         </ul>
       ) : (
         <p class="small muted">
-          {silent.length ? "Nobody who answered" : "No provider"} offers{" "}
-          {plan.spec.need.gpus > 0 ? "such GPUs" : "a machine"} now; the job would wait.
+          {unanswered.length ? "No provider that answered" : "No provider"} offers{" "}
+          {plan.spec.need.gpus > 0 ? "such GPUs" : "a machine"} now. The job would wait.
         </p>
       )}
-      {silent.length ? <p class="xs muted">No answer in time from {silent.join(", ")}.</p> : null}
+      {unanswered.length ? <p class="xs muted">No answer in time from {unanswered.join(", ")}.</p> : null}
       {plan.suggestion ? <MakeItFit suggestion={plan.suggestion} /> : null}
     </section>
   );

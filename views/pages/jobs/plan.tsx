@@ -1,4 +1,4 @@
-/** The plan beside the form: steps, tokens, time, memory, place and cost before anything starts. */
+/** The plan beside the form: steps, tokens, time, cost, memory and machines. */
 
 import { formatCount, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
@@ -20,7 +20,7 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
         <h2 id="plan-title">Plan</h2>
         <span class="badge run turning htmx-indicator">
           <Icon name="turning" />
-          Working it out
+          Updating the plan
         </span>
       </header>
       <div class="body stack">
@@ -29,7 +29,7 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
             <dl class="plan-figures">
               <div>
                 <dt>Time</dt>
-                <dd>{plan.secondsRange === null ? "not known yet" : timeRange(plan.secondsRange)}</dd>
+                <dd>{plan.secondsRange === null ? "unknown" : timeRange(plan.secondsRange)}</dd>
               </div>
               <div>
                 <dt>Cost</dt>
@@ -37,7 +37,7 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
               </div>
             </dl>
             {plan.ready ? null : (
-              <p class="small muted">The data is still being checked; steps and time follow when it is done.</p>
+              <p class="small muted">The data is being validated. Steps and time follow afterwards.</p>
             )}
             <KeyValue
               rows={[
@@ -46,7 +46,7 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
                   "Rows",
                   <span class="num">{formatInteger(plan.spec.dataset.train_rows)}</span>,
                   plan.spec.dataset.holdout_rows
-                    ? `and ${formatInteger(plan.spec.dataset.holdout_rows)} held out to judge by`
+                    ? `and ${formatInteger(plan.spec.dataset.holdout_rows)} validation rows`
                     : undefined,
                 ],
                 [
@@ -68,8 +68,8 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
         ) : (
           <p class="muted">
             {ready
-              ? "Mend what is marked, and the plan appears here."
-              : "Choose data and a base model: steps, tokens, time and cost appear here before anything starts."}
+              ? "Fix the marked fields to see the plan."
+              : "Choose data and a base model to see steps, tokens, time and cost before you start the job."}
           </p>
         )}
         <button type="submit" class="button primary block" disabled={!plan}>
@@ -77,9 +77,9 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
           Start job
         </button>
         <button type="submit" class="button block only-without-script" formaction="/jobs/plan">
-          Work out the plan
+          Update the plan
         </button>
-        <p class="xs muted">You can close the page once it runs; it goes on.</p>
+        <p class="xs muted">The job keeps running when you close this page.</p>
       </div>
     </section>
   );

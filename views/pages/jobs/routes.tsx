@@ -1,4 +1,4 @@
-/** Pages of jobs: the list, a new one with its plan, one job with its curves, and runs beside each other. */
+/** Pages of jobs: the list, the new-job form with its plan, a job, and the comparison of runs. */
 
 import { Elysia } from "elysia";
 import * as v from "valibot";
@@ -14,7 +14,7 @@ import { cancelJob, checkpointNow, pauseJob, resumeJob } from "../../../src/trai
 import { clearRun } from "../../../src/training/plan/cleanup.ts";
 import { reproduceJob } from "../../../src/training/plan/reproduce.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../../../src/training/plan/service.ts";
-import { ComparePage, MOST_RUNS } from "./compare.tsx";
+import { ComparePage, MAX_RUNS } from "./compare.tsx";
 import { JobPage } from "./detail.tsx";
 import { JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
@@ -35,14 +35,16 @@ const CompareQuery = v.object({
   ids: v.optional(v.union([v.pipe(v.string(), v.maxLength(2000)), v.array(v.pipe(v.string(), v.maxLength(100)))]), ""),
 });
 
-const ACTS = {
-  cancel: { act: cancelJob, done: "Cancelled. What was saved stays." },
-  pause: { act: pauseJob, done: "Pausing: a checkpoint is saved first." },
-  resume: { act: resumeJob, done: "Queued again; it goes on from its newest checkpoint." },
-  checkpoint: { act: checkpointNow, done: "A checkpoint is saved after this step." },
+type FormBody = v.InferOutput<typeof JobFormBody>;
+
+const ACTIONS = {
+  cancel: { act: cancelJob, done: "Canceled. Saved checkpoints are kept." },
+  pause: { act: pauseJob, done: "Pausing after a checkpoint." },
+  resume: { act: resumeJob, done: "Queued again. The job resumes from its newest checkpoint." },
+  checkpoint: { act: checkpointNow, done: "A checkpoint will be saved after the current step." },
 } as const;
 
-const LastTry = v.pipe(
+const TestResult = v.pipe(
   v.string(),
   v.parseJson(),
   v.object({
@@ -55,22 +57,107 @@ const LastTry = v.pipe(
   }),
 );
 
-/** What the last try showed, while nothing of it has changed. */
-function lastTry(body: v.InferOutput<typeof JobFormBody>): Tried | null {
-  const { success, output } = v.safeParse(LastTry, body.outcome);
+/** The result of the last grader test, if data, grader and answer are unchanged since. */
+function lastTest(body: FormBody): Tried | null {
+  const { success, output } = v.safeParse(TestResult, body.outcome);
   if (!success) return null;
   const same =
     output.data === body.data && output.grader === sha256Hex(formOf(body).grader) && output.answer === body.answer;
   return same ? { rowId: output.rowId, reward: output.reward, error: output.error } : null;
 }
 
-/** @param ask asks models as the person who tries a grader; handed in, because models are served further on */
-export const jobsPages = (ctx: Ctx, ask: AskAs) => {
+/** What a route handler gets. */
+interface Asked {
+  request: Request;
+  actor: Actor;
+}
+
+/** The list of jobs. */
+async function listPage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof ListQuery>) {
+  const props = await listProps(ctx, actor, query);
+  return html(pageOf(ctx, request, actor), <JobListPage {...props} />, {
+    fragments: { "job-list": () => <JobList {...props} /> },
+  });
+}
+
+/** The form of a new job, empty or copied from a job. */
+async function newPage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof NewQuery>) {
+  const { form, from } = await firstForm(ctx, actor, query);
+  const props = await newJobProps(ctx, actor, form, from);
+  const problems = from ? props.problems : {};
+  return html(pageOf(ctx, request, actor), <NewJobPage {...props} tried={null} outcome="" problems={problems} />);
+}
+
+/** The comparison of runs. */
+async function comparePage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof CompareQuery>) {
+  const ids = [query.ids]
+    .flat()
+    .flatMap((part) => part.split(","))
+    .filter(Boolean);
+  const props = await compareProps(ctx, actor, [...new Set(ids)], MAX_RUNS);
+  return html(pageOf(ctx, request, actor), <ComparePage {...props} />);
+}
+
+/** The page of a job. */
+async function jobPage(ctx: Ctx, { request, actor }: Asked, id: string, query: v.InferOutput<typeof JobQuery>) {
+  const props = await jobProps(ctx, actor, id, query);
+  const { job, samples, checkpoints, log, logSearch, active } = props;
+  return html(pageOf(ctx, request, actor), <JobPage {...props} />, {
+    fragments: {
+      "job-status": () => <JobStatusUpdate {...props} />,
+      "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
+      "job-samples": () => <JobSamples job={job} samples={samples} active={active} />,
+      "job-checkpoints": () => <JobCheckpoints job={job} checkpoints={checkpoints} active={active} />,
+      "job-history": () => <JobHistory job={job} history={props.history} />,
+      "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} active={active} />,
+    },
+  });
+}
+
+/** Runs a job again with the same settings. */
+async function runAgain(ctx: Ctx, { request, actor }: Asked, id: string) {
+  const job = await rerunJob(ctx, actor, id);
+  return redirect(request, `/jobs/${job.id}`, "Started again with the same settings.");
+}
+
+/** Runs the frozen spec of a job again. */
+async function reproduce(ctx: Ctx, { request, actor }: Asked, id: string) {
+  const job = await reproduceJob(ctx, actor, id);
+  const message = "The same spec runs again. This page shows whether the losses are the same.";
+  return redirect(request, `/jobs/${job.id}`, message);
+}
+
+/** Deletes unused files of an ended job. */
+async function clearFiles(ctx: Ctx, { request, actor }: Asked, id: string) {
+  const { checkpoints, bytes, kept } = await clearRun(ctx, actor, id);
+  const deleted = bytes
+    ? `${plural(checkpoints, "checkpoint")} deleted, ${formatBytes(bytes)} freed.`
+    : "Nothing was deleted.";
+  const inUse = kept.length ? ` Kept because they are in use: ${kept.join(", ")}.` : "";
+  return redirect(request, `/jobs/${id}`, deleted + inUse);
+}
+
+/** Performs an action on a job. */
+async function performAction(ctx: Ctx, { request, actor }: Asked, id: string, action: keyof typeof ACTIONS) {
+  const { act, done } = ACTIONS[action];
+  try {
+    await act(ctx, actor, id);
+  } catch (error) {
+    // The state changed since the page was loaded: show the message there.
+    if (!(error instanceof AppError) || error.code !== "illegal_transition") throw error;
+    return redirect(request, `/jobs/${id}`, { kind: "bad", text: error.message });
+  }
+  return redirect(request, `/jobs/${id}`, done);
+}
+
+/** The handlers of the posted form. `ask` runs a model as the user, for graders that use one. */
+function formHandlers(ctx: Ctx, ask: AskAs) {
   const tryGrader = createTrying(ctx, ask);
-  /** The grader of the form, tried on an answer to the first row; its problem where it cannot be. */
-  const tryIn = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>) => {
+
+  /** Tests the grader of the form with an answer to the first row; `problem` if that is not possible. */
+  async function testGrader({ request, actor }: Asked, body: FormBody) {
     const parsed = requestOf(formOf(body));
-    if (!body.try || !("request" in parsed) || !parsed.request.grader) return { tried: lastTry(body), problem: null };
+    if (!body.try || !("request" in parsed) || !parsed.request.grader) return { tried: lastTest(body), problem: null };
     const { grader } = parsed.request;
     try {
       const { spec } = await planTrainJob(ctx, actor, parsed.request);
@@ -80,149 +167,68 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
       if (!(error instanceof AppError) || error.kind === "internal") throw error;
       return { tried: null, problem: error.message };
     }
-  };
+  }
 
-  /** The new-job page again, with problems where they are. */
-  const formAgain = async (request: Request, actor: Actor, body: v.InferOutput<typeof JobFormBody>, status: number) => {
-    const { tried, problem } = await tryIn(request, actor, body);
-    const made = await newJobProps(ctx, actor, formOf(body), null, body.start);
+  /** The new-job page for a posted form, with its plan and problems. */
+  async function formPage(asked: Asked, body: FormBody, status: number) {
+    const { request, actor } = asked;
+    const { tried, problem } = await testGrader(asked, body);
+    const page = await newJobProps(ctx, actor, formOf(body), null, body.start);
     const outcome = tried && { ...tried, data: body.data, grader: sha256Hex(formOf(body).grader), answer: body.answer };
     const props = {
-      ...made,
+      ...page,
       tried,
       outcome: JSON.stringify(outcome),
-      problems: problem ? { grader: problem, ...made.problems } : made.problems,
+      problems: problem ? { grader: problem, ...page.problems } : page.problems,
     };
     return html(pageOf(ctx, request, actor), <NewJobPage {...props} />, {
       status: status === 422 && Object.keys(props.problems).length === 0 ? 200 : status,
       fragments: { "job-form": () => <NewJobFormView {...props} /> },
     });
-  };
+  }
 
+  /** Starts the job of a posted form. */
+  async function startJob(asked: Asked, body: FormBody) {
+    const parsed = requestOf(formOf(body));
+    if ("problems" in parsed) return formPage(asked, body, 422);
+    try {
+      const job = await createTrainJob(ctx, asked.actor, parsed.request);
+      return redirect(asked.request, `/jobs/${job.id}`, "Started. The job keeps running when you close this page.");
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === "internal" || !fieldOf(error.param)) throw error;
+      return formPage(asked, body, 422);
+    }
+  }
+
+  /** Continues with the settings of a posted form as a new sweep. */
+  async function openSweep(asked: Asked, body: FormBody) {
+    const parsed = requestOf(formOf(body));
+    if ("problems" in parsed) return formPage(asked, body, 422);
+    const training = encodeURIComponent(JSON.stringify(parsed.request));
+    return redirect(asked.request, `/sweeps/new?training=${training}`);
+  }
+
+  return { formPage, startJob, openSweep };
+}
+
+const ActionParams = v.object({ ...Id.entries, act: v.picklist(["cancel", "pause", "resume", "checkpoint"]) });
+
+/** @param ask runs a model as the user who tests a grader; passed in, because serving is a later area */
+export const jobsPages = (ctx: Ctx, ask: AskAs) => {
+  const form = formHandlers(ctx, ask);
   return new Elysia({ name: "jobs.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get(
-      "/jobs",
-      async ({ request, actor, query }) => {
-        const props = await listProps(ctx, actor, query);
-        return html(pageOf(ctx, request, actor), <JobListPage {...props} />, {
-          fragments: { "job-list": () => <JobList {...props} /> },
-        });
-      },
-      { query: ListQuery },
-    )
-    .get(
-      "/jobs/new",
-      async ({ request, actor, query }) => {
-        const { form, from } = await firstForm(ctx, actor, query);
-        const props = await newJobProps(ctx, actor, form, from);
-        return html(
-          pageOf(ctx, request, actor),
-          <NewJobPage {...props} tried={null} outcome="" problems={from ? props.problems : {}} />,
-        );
-      },
-      { query: NewQuery },
-    )
-    .post("/jobs/plan", ({ request, actor, body }) => formAgain(request, actor, body, 200), { body: JobFormBody })
-    .post(
-      "/jobs",
-      async ({ request, actor, body }) => {
-        const parsed = requestOf(formOf(body));
-        if ("problems" in parsed) return formAgain(request, actor, body, 422);
-        try {
-          const job = await createTrainJob(ctx, actor, parsed.request);
-          return redirect(request, `/jobs/${job.id}`, "Started. You can close this page; the job goes on.");
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind === "internal" || !fieldOf(error.param)) throw error;
-          return formAgain(request, actor, body, 422);
-        }
-      },
-      { body: JobFormBody },
-    )
-    .post(
-      "/jobs/sweep",
-      async ({ request, actor, body }) => {
-        const parsed = requestOf(formOf(body));
-        if ("problems" in parsed) return formAgain(request, actor, body, 422);
-        return redirect(request, `/sweeps/new?training=${encodeURIComponent(JSON.stringify(parsed.request))}`);
-      },
-      { body: JobFormBody },
-    )
-    .get(
-      "/jobs/compare",
-      async ({ request, actor, query }) => {
-        const ids = [query.ids]
-          .flat()
-          .flatMap((part) => part.split(","))
-          .filter(Boolean);
-        const props = await compareProps(ctx, actor, [...new Set(ids)], MOST_RUNS);
-        return html(pageOf(ctx, request, actor), <ComparePage {...props} />);
-      },
-      { query: CompareQuery },
-    )
-    .get(
-      "/jobs/:id",
-      async ({ request, actor, params, query }) => {
-        const props = await jobProps(ctx, actor, params.id, query);
-        const { job, samples, checkpoints, log, logSearch, active } = props;
-        return html(pageOf(ctx, request, actor), <JobPage {...props} />, {
-          fragments: {
-            "job-status": () => <JobStatusUpdate {...props} />,
-            "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
-            "job-samples": () => <JobSamples job={job} samples={samples} active={active} />,
-            "job-checkpoints": () => <JobCheckpoints job={job} checkpoints={checkpoints} active={active} />,
-            "job-history": () => <JobHistory job={job} history={props.history} />,
-            "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} active={active} />,
-          },
-        });
-      },
-      { params: Id, query: JobQuery },
-    )
-    .post(
-      "/jobs/:id/again",
-      async ({ request, actor, params }) => {
-        const job = await rerunJob(ctx, actor, params.id);
-        return redirect(request, `/jobs/${job.id}`, "Started again with the same settings.");
-      },
-      { params: Id },
-    )
-    .post(
-      "/jobs/:id/reproduce",
-      async ({ request, actor, params }) => {
-        const job = await reproduceJob(ctx, actor, params.id);
-        return redirect(
-          request,
-          `/jobs/${job.id}`,
-          "The same frozen spec runs again; this page will say whether the losses are the same.",
-        );
-      },
-      { params: Id },
-    )
-    .post(
-      "/jobs/:id/clear",
-      async ({ request, actor, params }) => {
-        const { checkpoints, bytes, kept } = await clearRun(ctx, actor, params.id);
-        const went = bytes
-          ? `${plural(checkpoints, "checkpoint")} deleted, ${formatBytes(bytes)} freed.`
-          : "Nothing was deleted.";
-        const stays = kept.length ? ` In use, so it stays: ${kept.join(", ")}.` : "";
-        return redirect(request, `/jobs/${params.id}`, went + stays);
-      },
-      { params: Id },
-    )
-    .post(
-      "/jobs/:id/:act",
-      async ({ request, actor, params }) => {
-        const { act, done } = ACTS[params.act];
-        try {
-          await act(ctx, actor, params.id);
-        } catch (error) {
-          // The job moved on while the page was looked at: say so there.
-          if (!(error instanceof AppError) || error.code !== "illegal_transition") throw error;
-          return redirect(request, `/jobs/${params.id}`, { kind: "bad", text: error.message });
-        }
-        return redirect(request, `/jobs/${params.id}`, done);
-      },
-      { params: v.object({ ...Id.entries, act: v.picklist(["cancel", "pause", "resume", "checkpoint"]) }) },
-    );
+    .get("/jobs", (asked) => listPage(ctx, asked, asked.query), { query: ListQuery })
+    .get("/jobs/new", (asked) => newPage(ctx, asked, asked.query), { query: NewQuery })
+    .post("/jobs/plan", (asked) => form.formPage(asked, asked.body, 200), { body: JobFormBody })
+    .post("/jobs", (asked) => form.startJob(asked, asked.body), { body: JobFormBody })
+    .post("/jobs/sweep", (asked) => form.openSweep(asked, asked.body), { body: JobFormBody })
+    .get("/jobs/compare", (asked) => comparePage(ctx, asked, asked.query), { query: CompareQuery })
+    .get("/jobs/:id", (asked) => jobPage(ctx, asked, asked.params.id, asked.query), { params: Id, query: JobQuery })
+    .post("/jobs/:id/again", (asked) => runAgain(ctx, asked, asked.params.id), { params: Id })
+    .post("/jobs/:id/reproduce", (asked) => reproduce(ctx, asked, asked.params.id), { params: Id })
+    .post("/jobs/:id/clear", (asked) => clearFiles(ctx, asked, asked.params.id), { params: Id })
+    .post("/jobs/:id/:act", (asked) => performAction(ctx, asked, asked.params.id, asked.params.act), {
+      params: ActionParams,
+    });
 };

@@ -1,4 +1,4 @@
-/** The exact spec of a job, frozen when it was made, and the attempts to carry it out. */
+/** The frozen spec of a job, and its attempts. */
 import type { Progress } from "../../../src/contract/job.ts";
 import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
@@ -18,7 +18,7 @@ const link = (href: string, text: string) => (
   </a>
 );
 
-/** Whether the first batch was what the data says, with the way to look at it. */
+/** The verification of the first batch, with a link to the rows as tokens. */
 function firstBatch(spec: TrainSpec, progress: Progress) {
   const query = new URLSearchParams({
     version: spec.dataset.version_id,
@@ -28,25 +28,25 @@ function firstBatch(spec: TrainSpec, progress: Progress) {
   });
   const { first_batch: found } = progress;
   return [
-    "What it sees",
-    link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}/seen?${query}`, "Rows token by token"),
+    "Tokenized rows",
+    link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}/seen?${query}`, "Inspect the tokens"),
     found?.state === "same"
-      ? `The first batch was compared with the stored rows: all ${plural(found.rows, "row")} the same`
+      ? `First batch verified: ${found.rows} of ${plural(found.rows, "row")} match the dataset`
       : found?.state === "not_compared"
-        ? `The first batch was not compared with the stored rows: ${found.why}`
+        ? `The first batch was not verified: ${found.why}`
         : undefined,
   ] as const;
 }
 
-/** What it takes: measured where the run is far enough, else as it was planned. */
+/** The memory of a run: measured if available, otherwise planned. */
 function memoryRow(spec: TrainSpec, { canary }: Progress, result: Partial<TrainResult>) {
   const gpu = spec.need.gpus > 0;
   const mb = (value: number) => formatBytes(value * 1024 ** 2);
   const planned = `${mb(gpu ? spec.need.gpu_memory_mb : spec.need.memory_mb)} planned`;
   const whole = gpu ? result.peak_gpu_reserved_mb : result.peak_memory_mb;
   const first = gpu ? canary?.peak_gpu_reserved_mb : canary?.peak_memory_mb;
-  if (whole) return ["Memory", `${mb(whole)} at most`, planned] as const;
-  if (canary && first) return ["Memory", mb(first), `with the longest rows; ${planned}`] as const;
+  if (whole) return ["Memory", `${mb(whole)} peak`, planned] as const;
+  if (canary && first) return ["Memory", mb(first), `in the memory test; ${planned}`] as const;
   return ["Memory", planned] as const;
 }
 
@@ -62,16 +62,16 @@ function trainRows(
     [
       "Data",
       link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id),
-      `${formatInteger(spec.dataset.train_rows)} rows to train on, ${formatInteger(spec.dataset.holdout_rows)} held out`,
+      `${formatInteger(spec.dataset.train_rows)} training rows, ${formatInteger(spec.dataset.holdout_rows)} validation rows`,
     ],
-    ["Method", methodWords(spec), `loss on ${lossWords(spec.method)}`],
+    ["Method", methodWords(spec), `trained on ${lossWords(spec.method)}`],
     ["Epochs", String(h.n_epochs), `${formatInteger(spec.schedule.total_steps)} steps of ${h.batch_size} rows`],
     ["Learning rate", String(h.learning_rate), `${h.scheduler}, warm-up ${h.warmup_ratio}`],
-    ["Longest row", `${formatInteger(h.max_length)} tokens`],
+    ["Max sequence length", `${formatInteger(h.max_length)} tokens`],
     [...firstBatch(spec, progress)],
     [...memoryRow(spec, progress, result)],
     ["Seed", String(h.seed)],
-    ["Becomes", <CopyId id={spec.output_model} full />],
+    ["Model", <CopyId id={spec.output_model} full />],
   ];
 }
 
@@ -85,25 +85,25 @@ function otherRows(
   if (spec.kind === "export")
     return [
       ...base,
-      ["Tuned model", link(`/models/${encodeURIComponent(spec.tuned.model)}#exports`, spec.tuned.model)],
-      ["Becomes", spec.format, spec.dataset ? "compared on held-out rows" : "compared on general questions"],
+      ["Fine-tuned model", link(`/models/${encodeURIComponent(spec.tuned.model)}#exports`, spec.tuned.model)],
+      ["Format", spec.format, spec.dataset ? "compared on validation rows" : "compared on general questions"],
     ];
-  if (spec.kind === "serve" && spec.whole) return [...base, ["Whole model", <CopyId id={spec.whole.name} full />]];
+  if (spec.kind === "serve" && spec.whole) return [...base, ["Full model", <CopyId id={spec.whole.name} full />]];
   if (spec.kind === "serve") return [...base, ["Adapters", spec.adapters.map((one) => one.name).join(", ") || "none"]];
   return [
     ...base,
-    ["Tuned model", spec.tuned ? <CopyId id={spec.tuned.model} full /> : "none: the base alone"],
+    ["Fine-tuned model", spec.tuned ? <CopyId id={spec.tuned.model} full /> : "none, only the base model"],
     ["Data", link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id)],
     ["Rows", `at most ${formatInteger(spec.max_rows)} of ${spec.split}`],
   ];
 }
 
-/** How a run that reproduces another came out, in words. */
+/** The result of a reproduction, for users. */
 function verdict({ steps, same, first_difference: other, differences }: Reproduction): string {
   const known = differences.length ? `; ${differences.join(", ")}` : "";
-  if (!steps) return `no step to compare yet${known}`;
-  if (same) return `the same loss at every step, ${plural(steps, "step")} compared${known}`;
-  return `other losses from step ${other?.step} on: ${other?.original}, now ${other?.again}${known}`;
+  if (!steps) return `no steps to compare yet${known}`;
+  if (same) return `same loss at all of ${plural(steps, "step")} compared${known}`;
+  return `losses differ from step ${other?.step} on: ${other?.original}, now ${other?.again}${known}`;
 }
 
 export function JobSpecPanel({
@@ -135,9 +135,9 @@ export function JobSpecPanel({
                   verdict(reproduction),
                 ]
               : null,
-            ["Needs", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
+            ["Requires", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
-            job.parentId ? ["Made from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
+            job.parentId ? ["Created from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
           ]}
         />
         <details class="more">
@@ -154,7 +154,7 @@ export function JobSpecPanel({
                 <ActionButton action={`/jobs/${encodeURIComponent(job.id)}/reproduce`} class="small">
                   Reproduce
                 </ActionButton>
-                <span class="xs muted">Runs exactly this again and compares the losses step by step.</span>
+                <span class="xs muted">Runs the same spec again and compares the losses step by step.</span>
               </div>
             ) : null}
             <Snippet label="Spec as JSON" text={JSON.stringify(spec, null, 2)} />
@@ -178,7 +178,7 @@ export function Attempts({ attempts }: { attempts: AttemptRow[] }) {
         rows={attempts}
         rowId={(one) => one.id}
         columns={[
-          { key: "number", label: "No", render: (one) => <span class="num">{one.number}</span> },
+          { key: "number", label: "Number", render: (one) => <span class="num">{one.number}</span> },
           {
             key: "outcome",
             label: "Outcome",
@@ -201,7 +201,7 @@ export function Attempts({ attempts }: { attempts: AttemptRow[] }) {
           },
           {
             key: "took",
-            label: "Took",
+            label: "Duration",
             end: true,
             render: (one) => <Took from={one.startedAt ?? one.createdAt} to={one.endedAt} />,
           },

@@ -1,4 +1,4 @@
-/** The head of a job page that moves: badge, actions, what it is doing, how far it is, and why it failed. */
+/** The live head of a job page: badge, actions, progress, metrics and failure. */
 
 import type { VNode } from "preact";
 import { isFinal } from "../../../src/contract/job.ts";
@@ -14,17 +14,17 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { KeyValue, Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
 import { exactly, soon } from "../queue/words.ts";
-import { doing, isLive, methodOf, progressOf, timeLeft } from "./describe.ts";
+import { activityOf, isLive, methodOf, progressOf, timeLeft } from "./describe.ts";
 
 export interface JobStatusProps {
   job: JobRow;
-  /** Last value of every series. */
+  /** Latest value of every series. */
   latest: Record<string, number | null>;
-  /** USD so far; null when nothing was metered. */
+  /** Cost in USD so far; null when nothing was metered. */
   costUsd: number | null;
-  /** Where it stands in the queue while it waits. */
+  /** Position in the queue while it waits. */
   queue: QueueFacts | null;
-  /** The tuned model, once there is one. */
+  /** Id of the fine-tuned model, once it exists. */
   model: string | null;
 }
 
@@ -40,15 +40,15 @@ function Cancel({ job }: { job: JobRow }) {
       title={`Cancel “${job.name}”?`}
       lost={
         job.kind === "train"
-          ? "Training stops for good. Checkpoints saved so far stay and can still be used; steps after the last one are lost. To go on later, pause instead."
-          : "The work stops for good; what it has not finished is lost."
+          ? "Training stops permanently. Saved checkpoints stay usable; steps after the last one are lost. To continue later, pause the job instead."
+          : "The job stops permanently, and unfinished work is lost."
       }
       verb="Cancel this job"
     />
   );
 }
 
-/** Buttons for the state the job is in; the one obvious step last and filled. */
+/** The buttons for the job's state; the primary action is last. */
 export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">): VNode {
   const { state } = job;
   const train = job.kind === "train";
@@ -68,21 +68,21 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
     <a
       class="button"
       href={`/sweeps/new?job=${encodeURIComponent(job.id)}`}
-      title="Train like this with several values"
+      title="Try several values of its hyperparameters"
     >
       <Icon name="compare" />
-      Sweep around it
+      Sweep
     </a>
   ) : null;
   return (
     <div id="job-actions" class="actions">
       {state === "running" && train ? (
         <>
-          <ActionButton action={path(job, "/checkpoint")} title="Save after the current step and go on">
+          <ActionButton action={path(job, "/checkpoint")} title="Save a checkpoint after the current step and continue">
             <Icon name="save" />
             Checkpoint now
           </ActionButton>
-          <ActionButton action={path(job, "/pause")} title="Save a checkpoint and free the machine">
+          <ActionButton action={path(job, "/pause")} title="Save a checkpoint and release the machine">
             <Icon name="pause" />
             Pause
           </ActionButton>
@@ -98,12 +98,12 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
       {state === "succeeded" ? around : null}
       {train && isFinal(state) ? change : null}
       {train && ["failed", "cancelled"].includes(state) ? again : null}
-      {/* A reward model scores answers and cannot give any. */}
+      {/* A reward model cannot chat. */}
       {state === "succeeded" && model && methodOf(job) !== "reward" ? (
         <>
           <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
             <Icon name="chat" />
-            Try it
+            Chat
           </a>
           <ActionButton action="/deployments" class="primary" fields={{ model }}>
             <Icon name="deploy" />
@@ -123,7 +123,7 @@ export function JobBadge({ job }: { job: JobRow }): VNode {
   );
 }
 
-/** The new-job page with a copy of the job and a change that was found for it. */
+/** Link to the new-job page with a copy of the job and the suggested change. */
 function changeHref(job: JobRow, suggestion: Record<string, unknown>): string {
   const change = new URLSearchParams(Object.entries(suggestion).map(([name, value]) => [name, String(value)]));
   return `/jobs/new?${new URLSearchParams({ from: job.id, change: change.toString() })}`;
@@ -139,7 +139,7 @@ function Failure({ job }: { job: JobRow }) {
         <p>
           <a class="button" href={changeHref(job, error.suggestion)}>
             <Icon name="settings" />
-            Change it and run
+            Apply change and run
           </a>
         </p>
       ) : null}
@@ -147,7 +147,7 @@ function Failure({ job }: { job: JobRow }) {
         <details class="more">
           <summary>
             <Icon name="right" />
-            Evidence
+            Details
           </summary>
           <div class="side">
             <pre>{error.detail}</pre>
@@ -164,7 +164,7 @@ function Failure({ job }: { job: JobRow }) {
 function TrainStats({ job, latest, costUsd }: JobStatusProps) {
   const spec = job.spec as TrainSpec;
   const { step, totalSteps, tokensSeen } = progressOf(job);
-  // GRPO's loss lies around zero and says nothing.
+  // GRPO's loss stays around zero and carries no information.
   const graded = methodOf(job) === "grpo";
   const figure = graded ? "reward" : "loss";
   return (
@@ -172,30 +172,30 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
       <Stat label={graded ? "Reward" : "Training loss"} big>
         {formatNumber(latest[`train/${figure}`])}
       </Stat>
-      <Stat label={`Held-out ${figure}`} big>
+      <Stat label={graded ? "Eval reward" : "Eval loss"} big>
         {formatNumber(latest[`eval/${figure}`])}
       </Stat>
       <Stat label="Step" note={`of ${formatInteger(totalSteps ?? spec.schedule.total_steps)}`}>
         {formatInteger(step ?? 0)}
       </Stat>
       {graded ? (
-        <Stat label="Length of answers" note="tokens">
+        <Stat label="Completion length" note="tokens">
           {formatNumber(latest["train/completion_length"])}
         </Stat>
       ) : latest["train/reward_accuracy"] === undefined ? (
         <Stat label="Token accuracy">{formatPercent(latest["train/token_accuracy"], 1)}</Stat>
       ) : (
-        <Stat label="Better answer preferred">{formatPercent(latest["train/reward_accuracy"], 1)}</Stat>
+        <Stat label="Preference accuracy">{formatPercent(latest["train/reward_accuracy"], 1)}</Stat>
       )}
       <Stat label="Tokens seen">{formatCount(tokensSeen ?? 0)}</Stat>
-      <Stat label="Speed" note="tokens a second">
+      <Stat label="Throughput" note="tokens per second">
         {formatCount(latest["perf/tokens_per_second"])}
       </Stat>
       <Stat
         label="Time"
         note={
           <>
-            {job.startedAt ? "started" : "made"} <Time at={job.startedAt ?? job.createdAt} />
+            {job.startedAt ? "started" : "created"} <Time at={job.startedAt ?? job.createdAt} />
           </>
         }
       >
@@ -206,7 +206,7 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
   );
 }
 
-/** What a waiting job waits for, and when it should begin. */
+/** Predicted start and position of a waiting job. */
 function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
   const { now } = usePage();
   return (
@@ -214,16 +214,16 @@ function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
       <KeyValue
         rows={[
           [
-            "Should begin",
+            "Predicted start",
             <span title={exactly(queue.start)}>{soon(queue.start, now)}</span>,
             queue.start.why ?? undefined,
           ],
-          queue.late ? ["Deadline", <span class="bad-text">It will be over later than that.</span>] : null,
+          queue.late ? ["Deadline", <span class="bad-text">The job will miss its deadline.</span>] : null,
           [
             "Position",
             <>
               {queue.position} in the <a href="/queue">queue</a>,{" "}
-              <a href={`/queue/${encodeURIComponent(id)}`}>change its place</a>
+              <a href={`/queue/${encodeURIComponent(id)}`}>change its scheduling</a>
             </>,
           ],
         ]}
@@ -232,7 +232,7 @@ function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
   );
 }
 
-/** The live part of the page; its answer also carries badge and actions of the title row. */
+/** The live part of the page. */
 export function JobStatus(props: JobStatusProps): VNode {
   const { url } = usePage();
   const { job } = props;
@@ -245,7 +245,7 @@ export function JobStatus(props: JobStatusProps): VNode {
         <Progress
           label={`Progress of ${job.name}`}
           fraction={job.state === "queued" || job.state === "validating" ? 0 : fraction}
-          left={props.queue?.waiting.message ?? doing(job)}
+          left={props.queue?.waiting.message ?? activityOf(job)}
           right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)].filter(Boolean).join(", ")}
         />
       ) : null}
@@ -255,7 +255,7 @@ export function JobStatus(props: JobStatusProps): VNode {
   );
 }
 
-/** Answer to a refresh: the status and, beside it, the moving parts of the title row. */
+/** Response to a refresh: the status, and the live parts of the title row. */
 export function JobStatusUpdate(props: JobStatusProps): VNode {
   return (
     <>

@@ -137,7 +137,7 @@ def train(home: Home, reply: dict, words: dict) -> int:
         if step == words.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         if "fail" in words and step == 3:
-            home.emit("failed", reason=words["fail"], message="the fake trainer was told to fail", retry=True)
+            home.emit("failed", reason=words["fail"], message="the fake trainer failed on request", retry=True)
             home.send()
             return 1
         if step == words.get("stall"):

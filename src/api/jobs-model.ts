@@ -1,0 +1,50 @@
+/** Answers of /v1/jobs besides the job itself: its details, attempts, output and deleted files. */
+import * as v from "valibot";
+import { AttemptView, JobView } from "../training/jobs/model.ts";
+
+const text = v.string();
+const number = v.number();
+const time = v.nullable(number);
+
+/** A job with its place in the queue, its comparison with the original if it reproduces one, and its usage. */
+export const JobDetails = v.strictObject({
+  ...JobView.entries,
+  waiting_for: v.nullable(
+    v.strictObject({ code: text, message: text, until: time, host: v.nullable(text), jobs: v.array(text) }),
+  ),
+  predicted_start: v.nullable(v.strictObject({ earliest: time, latest: time, why: v.nullable(text) })),
+  position: v.nullable(number),
+  reproduction: v.nullable(
+    v.strictObject({
+      original: text,
+      steps: number,
+      same: v.boolean(),
+      first_difference: v.nullable(
+        v.strictObject({ step: number, original: v.nullable(number), again: v.nullable(number) }),
+      ),
+      differences: v.array(text),
+    }),
+  ),
+  usage: v.strictObject({ seconds: number, tokens: number, cost_usd: number }),
+});
+export type JobDetails = v.InferOutput<typeof JobDetails>;
+
+export const AttemptList = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(AttemptView),
+  has_more: v.boolean(),
+});
+export type AttemptList = v.InferOutput<typeof AttemptList>;
+
+/** Deleted files of a run: the number of checkpoints, the freed bytes, and the ids of what was kept. */
+export const ClearedView = v.strictObject({
+  object: v.literal("job.cleared"),
+  id: text,
+  checkpoints: number,
+  bytes: number,
+  kept: v.array(text),
+});
+export type ClearedView = v.InferOutput<typeof ClearedView>;
+
+export const OutputView = v.strictObject({ object: v.literal("job.output"), lines: v.array(text) });
+export type OutputView = v.InferOutput<typeof OutputView>;

@@ -1,0 +1,96 @@
+/** The choice of a base model, or of a fine-tuned model to continue from, in the new-job form. */
+import { formatCount, plural } from "../../../src/lib/text/format.ts";
+import { Icon } from "../../parts/icons.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import type { NewJobProps } from "./new-props.ts";
+
+/** Shown without an installed base model. The button is for a separate form, because forms cannot be nested. */
+function NoBase({ bases }: Pick<NewJobProps, "bases">) {
+  const installing = bases.find((one) => one.status === "installing");
+  if (installing)
+    return (
+      <Notice kind="info" title={`${installing.name} is being installed`}>
+        <p>
+          <a href={`/models/${encodeURIComponent(installing.id)}`}>Follow its progress</a>. This page updates when it is
+          installed.
+        </p>
+      </Notice>
+    );
+  return (
+    <Notice kind="warn" title="No base model is installed yet">
+      <p>The default model is a 100 MB download, installs in about a minute and does not need a GPU.</p>
+      <div class="row">
+        <button type="submit" class="button" form="install-default">
+          <Icon name="download" />
+          Install SmolLM2-135M-Instruct
+        </button>
+        <a href="/models?tab=base">Other models</a>
+      </div>
+    </Notice>
+  );
+}
+
+/** Fine-tuned models to continue from; collapsed by default. */
+function TunedChoices({ form, tuned }: Pick<NewJobProps, "form" | "tuned">) {
+  if (!tuned.length) return null;
+  return (
+    <details class="more" open={form.model.startsWith("ft:")}>
+      <summary>
+        <Icon name="right" />
+        Continue from a fine-tuned model
+        <span class="xs muted">continues training its adapter, or all weights of a full model</span>
+      </summary>
+      <div class="choices">
+        {tuned.map((one) => (
+          <label class="choice">
+            <input type="radio" name="model" value={one.id} checked={one.id === form.model} />
+            <span>
+              <strong class="clip">{one.id}</strong>
+              <span class="xs muted">based on {one.base}</span>
+            </span>
+          </label>
+        ))}
+      </div>
+    </details>
+  );
+}
+
+export function BaseField({ form, bases, tuned, problems }: NewJobProps) {
+  const usable = bases.filter((one) => one.status === "ready" && one.accepted);
+  const others = bases.length - usable.length;
+  return (
+    <fieldset class="field" aria-describedby={problems.model ? "field-model-error" : undefined}>
+      <legend>Base model</legend>
+      {usable.length ? (
+        <div class="choices two">
+          {usable.map((one) => (
+            <label class="choice">
+              <input type="radio" name="model" value={one.id} checked={one.id === form.model} required />
+              <span>
+                <strong class="clip">{one.name}</strong>
+                <span class="xs muted">
+                  {formatCount(one.parameters)} parameters, {formatCount(one.contextLength)} tokens of context,{" "}
+                  <span class="nowrap">{one.license}</span>
+                </span>
+              </span>
+            </label>
+          ))}
+        </div>
+      ) : (
+        <NoBase bases={bases} />
+      )}
+      <TunedChoices form={form} tuned={tuned} />
+      {problems.model ? (
+        <div class="error" id="field-model-error">
+          <Icon name="warn" />
+          <span>{problems.model}</span>
+        </div>
+      ) : null}
+      {others > 0 && usable.length ? (
+        <div class="hint">
+          <a href="/models">{plural(others, "more model")}</a> can be installed.
+        </div>
+      ) : null}
+    </fieldset>
+  );
+}
