@@ -3,7 +3,7 @@
  * two whole conversations.
  */
 import { isObject, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
-import { type Part, pairRow, partConversations } from "../rows/pairs.ts";
+import { type Part, pairRow, splitConversations } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Message } from "../rows/types.ts";
 import { optionalText, type RowFormat } from "./format.ts";
@@ -53,7 +53,7 @@ function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
 /** Two whole conversations. A prompt beside them says nothing more when it is how they begin. */
 function readWhole(row: JsonObject, names: [string, string], problems: Problems) {
   const [chosen, rejected] = names.map((name) => readSide(row[name], "assistant", name, problems)) as [Part, Part];
-  const { shared, ...parts } = partConversations(chosen, rejected);
+  const { shared, ...parts } = splitConversations(chosen, rejected);
   const told = new Set(shared.map((turn) => turn.content));
   for (const name of PROMPTS)
     if (typeof row[name] === "string" && problems.rowErrors() === 0 && !told.has(row[name]))

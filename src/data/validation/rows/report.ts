@@ -1,6 +1,6 @@
 /**
- * The shape of a validation report and of token statistics: what the worker writes, the database keeps and the pages
- * show.
+ * The validation report and the token statistics of a dataset version: the worker creates them, the database stores
+ * them, the API and the pages show them.
  */
 
 import type { RowType } from "../../../contract/spec.ts";
@@ -8,18 +8,18 @@ import type { RowType } from "../../../contract/spec.ts";
 export type Severity = "error" | "warning" | "info";
 
 /**
- * One place where a problem was seen. `line` counts from 1 in the uploaded file; `path` is the field, such as
+ * One occurrence of a problem. `line` counts from 1 in the uploaded file; `path` is the field, such as
  * `messages[2].role`.
  */
 interface ProblemSample {
   line: number;
   path: string;
-  /** At most 160 characters of what was found there. */
+  /** At most 160 characters of the value found there. */
   sample: string;
   detail: string;
 }
 
-/** All occurrences of one kind of problem: the true count and the first few places. */
+/** All occurrences of one kind of problem: the exact count and the first ten samples. */
 export interface Problem {
   code: string;
   severity: Severity;
@@ -29,7 +29,7 @@ export interface Problem {
   samples: ProblemSample[];
 }
 
-/** Counts by size: `from` is inclusive, `to` exclusive. */
+/** One bar of a histogram: `from` is inclusive, `to` exclusive. */
 export interface Bucket {
   from: number;
   to: number;
@@ -37,8 +37,7 @@ export interface Bucket {
 }
 
 /**
- * Minimum, mean, median and so on of one number a row. Percentiles come from narrow buckets and are within 10% of the
- * true value.
+ * Minimum, mean, percentiles and histogram of one number per row. Percentiles are within 10% of the exact value.
  */
 export interface Spread {
   total: number;
@@ -50,7 +49,7 @@ export interface Spread {
   histogram: Bucket[];
 }
 
-/** A proposed or asked-for column mapping of CSV data, with the first cells to look at. */
+/** The columns of a CSV file, a proposed mapping, and the first rows as a preview. */
 export interface CsvPreview {
   columns: string[];
   delimiter: string;
@@ -58,7 +57,7 @@ export interface CsvPreview {
   first_rows: string[][];
 }
 
-/** What one validation found. Bounded: a fixed number of codes, ten samples each. */
+/** The result of one validation. Its size is bounded: a fixed number of problem codes with ten samples each. */
 export interface Report {
   format: string | null;
   row_type: RowType;
@@ -67,22 +66,22 @@ export interface Report {
   rows: number;
   bad_rows: number;
   blank_lines: number;
-  /** Bad rows were left out on request. */
+  /** Bad rows were left out, as requested. */
   bad_rows_left_out: boolean;
   encoding: { bom: boolean; line_endings: "lf" | "crlf" | "mixed" };
   roles: Record<string, number>;
-  /** Of a preference row: the prompt with the longer of its answers. Plain text has no turns. */
+  /** Turns per row. A preference row counts its prompt with the longer answer; plain text has no turns. */
   turns: Spread;
   characters: Spread;
   rows_with_tools: number;
   tool_calls: number;
-  /** Assistant turns that carry weight 0. */
+  /** Assistant turns with weight 0. */
   untrained_turns: number;
-  /** Rows marked good and bad; absent when rows carry no marks. */
+  /** Rows labeled good and bad; absent when rows have no labels. */
   labels?: { good: number; bad: number };
   /** Rows equal to an earlier one; `complete` is false when the file has more distinct rows than the table holds. */
   duplicates: { rows: number; complete: boolean };
-  /** Fields that are not part of the format and were dropped, with how many rows had them (the first 20 names). */
+  /** Unknown fields that were ignored, each with the number of rows that have it (the first 20 names). */
   ignored_fields: Record<string, number>;
   split: { seed: number; holdout_fraction: number; train_rows: number; holdout_rows: number };
   problems: Problem[];
@@ -92,14 +91,14 @@ export interface Report {
 }
 
 /**
- * Token counts of a version under one base model's own tokenizer and chat template. `tokens` are those the model reads:
- * of a preference row the prompt with either answer. All else is about lengths of rows, and a preference row is as long
- * as the longer of the two.
+ * Token counts of a version with one base model's tokenizer and chat template. `tokens` counts every token the model
+ * reads: for a preference row, the prompt twice, once with each answer. All other numbers are row lengths; the length
+ * of a preference row is the prompt with the longer answer.
  */
 export interface TokenStats {
-  /** False: an estimate from the first rows, scaled up. */
+  /** False for an estimate from the first rows, scaled to all rows. */
   exact: boolean;
-  /** Rows the numbers stand for, and rows really counted. */
+  /** Rows the numbers cover, and rows that were actually counted. */
   rows: number;
   counted_rows: number;
   tokens: number;
@@ -108,9 +107,9 @@ export interface TokenStats {
   p50: number;
   p95: number;
   histogram: Bucket[];
-  /** Rows longer than each length: these would be cut. */
+  /** For each max sequence length, the number of rows that would be truncated. */
   over: Record<string, number>;
-  /** Rows the chat template refused, with the first reason. */
+  /** Rows that the chat template rejected, with the first reason. */
   failed_rows: number;
   failure: string | null;
 }
