@@ -136,7 +136,7 @@ function jsonShortcuts(
 ): Shortcut[] {
   const lines = container === "jsonl";
   if (!format.layout) return [];
-  const layout = { ...format.layout, onlyWithMore: lines && format.layout.onlyWithMore };
+  const layout = { ...format.layout, onlyWithExtra: lines && format.layout.onlyWithExtra };
   const known = format.fields.union(TELLING_FIELDS);
   const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
   if (lines && format.name === "chat")

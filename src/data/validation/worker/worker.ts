@@ -1,6 +1,6 @@
 /**
- * The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry
- * of its own in the binary, beside main.ts.
+ * The worker thread for one task: validate a file, count tokens, or test chat templates. It is a separate entry point of
+ * the binary, in addition to main.ts.
  */
 
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
@@ -15,7 +15,7 @@ export type WorkerTask =
   | ({ type: "tokens" } & TokenTask)
   | ({ type: "templates" } & TemplateTask);
 export type WorkerAnswer =
-  /** Bytes read by a validation, rows counted by a count, conversations rendered. */
+  /** Bytes read, rows counted, or conversations rendered, depending on the task. */
   | { type: "progress"; done: number }
   | { type: "validated"; outcome: ValidateOutcome }
   | { type: "counted"; stats: TokenStats }
