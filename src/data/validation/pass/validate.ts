@@ -8,7 +8,7 @@ import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createTextRows } from "../fast-path/text-row.ts";
 import { type CsvMapping, csvConverter, csvPreview, isObvious, mappingFault } from "../formats/csv.ts";
 import { createCsvRows } from "../formats/csv-bytes.ts";
-import { type Container, detectContainer, detectFormat, TELLING_FIELDS } from "../formats/detect.ts";
+import { type Container, detectContainer, detectFormat, TYPE_FIELDS } from "../formats/detect.ts";
 import type { RowFormat } from "../formats/format.ts";
 import { createHashSet } from "../rows/duplicates.ts";
 import { createProblems, failureText, type ProblemCode, type Problems } from "../rows/problems.ts";
@@ -137,7 +137,7 @@ function jsonShortcuts(
   const lines = container === "jsonl";
   if (!format.layout) return [];
   const layout = { ...format.layout, onlyWithExtra: lines && format.layout.onlyWithExtra };
-  const known = format.fields.union(TELLING_FIELDS);
+  const known = format.fields.union(TYPE_FIELDS);
   const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
   if (lines && format.name === "chat")
     shortcuts.unshift({
