@@ -9,7 +9,7 @@ import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
-import type { ValidateOutcome } from "./pass/validate.ts";
+import type { ValidateOutcome } from "./pass/task.ts";
 import { runInWorker, WorkerFailure } from "./worker/host.ts";
 import type { WorkerAnswer, WorkerTask } from "./worker/worker.ts";
 

@@ -3,8 +3,9 @@
  * the binary, in addition to main.ts.
  */
 
+import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
-import { type ValidateOutcome, type ValidateTask, validateFile } from "../pass/validate.ts";
+import { validateFile } from "../pass/validate.ts";
 import type { TokenStats } from "../rows/report.ts";
 import { checkTemplates, type TemplateTask } from "./template-check.ts";
 
