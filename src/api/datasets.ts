@@ -19,19 +19,9 @@ import {
   type VersionSettings,
   versionView,
 } from "../data/datasets/model.ts";
-import {
-  addRow,
-  createDataset,
-  createVersion,
-  deleteDataset,
-  getDataset,
-  listDatasets,
-  listVersions,
-  readRows,
-  tokenStats,
-  updateDataset,
-  versionOf,
-} from "../data/datasets/service.ts";
+import { addRow, readRows, tokenStats } from "../data/datasets/rows.ts";
+import { createDataset, deleteDataset, getDataset, listDatasets, updateDataset } from "../data/datasets/service.ts";
+import { createVersion, listVersions, versionOf } from "../data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
 import { getFile, keepFile } from "../data/files/service.ts";
 import type { VersionOptions } from "../data/validation/records.ts";

@@ -9,7 +9,7 @@ import { bf16Supported, trainerIdentity } from "../compute/providers/registry.ts
 import { isEvaluateResult } from "../contract/job.ts";
 import type { DatasetRef, EvaluateSpec, RowType, TrainSpec } from "../contract/spec.ts";
 import { type Actor, type Ctx, perContext, systemActor } from "../ctx.ts";
-import { resolveTrainingData } from "../data/datasets/service.ts";
+import { resolveTrainingData } from "../data/datasets/training-data.ts";
 import { datasetRef } from "../data/validation/model.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";

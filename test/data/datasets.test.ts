@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
-import { resolveTrainingData, splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
+import { resolveTrainingData } from "../../src/data/datasets/training-data.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { AppError } from "../../src/errors.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";

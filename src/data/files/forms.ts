@@ -1,6 +1,4 @@
-/**
- * Reads what uploads come as: a multipart form in any order of fields, or the raw bytes with the fields in the query.
- */
+/** Reads upload requests: a multipart form with fields in any order, or raw bytes with the fields in the query. */
 import { rm } from "node:fs/promises";
 import * as v from "valibot";
 import { requireRoom } from "../../accounts/quotas/service.ts";
@@ -24,10 +22,9 @@ const RAW_TYPE =
 
 /**
  * Stores the one file of an upload request under a temporary name.
- * @param field name of the file field of a form
- * @param limit most bytes of the file
- * @param org whose quota must have room for what the request says it sends; none when the bytes are counted already
- * @param raw take a body that is no form when the query names a `filename`
+ * @param options `field`: name of the form field with the file; `limit`: maximum bytes of the file; `org`: the
+ *   organization whose quota must have space for the announced bytes, absent when they are already counted; `raw`:
+ *   accept a body that is not a form when the query has a `filename`
  * @throws AppError `unsupported_content_type`, `file_missing`, `quota_exceeded`, `disk_full`, and those of `receive`
  */
 export async function readUpload(
@@ -36,7 +33,7 @@ export async function readUpload(
   options: { field: string; limit: number; raw: boolean; org?: string },
 ): Promise<UploadForm> {
   const declared = Number(request.headers.get("content-length") ?? 0);
-  // Refused before the first byte is read; 1 MiB is left for the other fields of a form.
+  // Rejects before reading the first byte. 1 MiB is allowed for the other fields of a form.
   if (declared > options.limit + 1024 ** 2) throw tooLarge(options.limit, options.field);
   if (options.org) await requireRoom(ctx, options.org, declared);
   requireDisk(ctx.files.path("tmp"), ctx.config.disk_reserve_bytes, declared);
@@ -54,7 +51,7 @@ export async function readUpload(
     throw new AppError(
       "unsupported_media",
       "unsupported_content_type",
-      `Send multipart/form-data with a field "${options.field}"${options.raw ? `, or the bytes alone as ${RAW} with ?filename= in the address` : ""}; this was ${type?.slice(0, 100) ?? "without a content type"}.`,
+      `Send multipart/form-data with a field "${options.field}"${options.raw ? `, or the raw bytes as ${RAW} with ?filename= in the URL` : ""}. The content type of this request was ${type?.slice(0, 100) ?? "missing"}.`,
     );
   }
   return readForm(ctx, request, boundary, options);
@@ -77,7 +74,7 @@ async function readForm(
     for await (const part of readMultipart(request.body, boundary)) {
       if (part.name !== options.field) fields[part.name] = await partText(part);
       else if (found)
-        throw new AppError("invalid", "one_file_only", "Send one file a request.", { param: options.field });
+        throw new AppError("invalid", "one_file_only", "Send one file per request.", { param: options.field });
       else
         found = {
           received: await receive(ctx, part.body, options.limit, options),
@@ -92,7 +89,7 @@ async function readForm(
   }
 }
 
-/** Plain values and `name[key]` fields as one object, so that a schema can read a form like a JSON body. */
+/** Plain and `name[key]` fields as one object, so that one schema fits a form and a JSON body. */
 export function nested(fields: Record<string, string>): Record<string, unknown> {
   const out: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   for (const [name, value] of Object.entries(fields)) {
@@ -111,7 +108,7 @@ export function nested(fields: Record<string, string>): Record<string, unknown> 
   return out;
 }
 
-/** The value a schema makes of input. @throws AppError `invalid_value`, `invalid_text` naming the field */
+/** Parses input with a schema. @throws AppError `invalid_value`, `invalid_text` with the name of the field */
 export function parseWith<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
   checkText(input);
   const parsed = v.safeParse(schema, input);

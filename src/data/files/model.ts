@@ -1,5 +1,4 @@
-/** What callers send and see of files: valibot schemas and OpenAI's file object. */
-
+/** Requests and answers of files: valibot schemas and OpenAI's file object. */
 import * as v from "valibot";
 import type { file } from "../../db/schema/datasets.ts";
 import { id, seconds, whole } from "../../lib/request-fields.ts";

@@ -1,5 +1,4 @@
-/** What callers send and see of uploads in parts: valibot schemas and OpenAI's upload object. */
-
+/** Requests and answers of multipart uploads: valibot schemas and OpenAI's upload object. */
 import * as v from "valibot";
 import type { upload, uploadPart } from "../../db/schema/datasets.ts";
 import { id, seconds, whole } from "../../lib/request-fields.ts";

@@ -3,7 +3,7 @@
  * once. Both decide about memory.
  */
 import type { Actor, Ctx } from "../../ctx.ts";
-import { readRows } from "../../data/datasets/service.ts";
+import { readRows } from "../../data/datasets/rows.ts";
 
 /** Rows that are looked at. */
 const ROWS = 200;

@@ -5,18 +5,11 @@ import * as v from "valibot";
 import { assetPath } from "../../../src/assets.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, versionView } from "../../../src/data/datasets/model.ts";
-import {
-  createVersion,
-  deleteDataset,
-  getDataset,
-  listDatasets,
-  listVersions,
-  readRows,
-  resolveTrainingData,
-  tokenStats,
-  versionOf,
-} from "../../../src/data/datasets/service.ts";
+import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
+import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
+import { resolveTrainingData } from "../../../src/data/datasets/training-data.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
+import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
 import { createFile, getFile, keepFile } from "../../../src/data/files/service.ts";
 import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
