@@ -1,4 +1,5 @@
 /** Cursor paging in OpenAI's form: `{object: "list", data, first_id, last_id, has_more}`. */
+import * as v from "valibot";
 
 interface Page<T> {
   object: "list";
@@ -32,3 +33,13 @@ export function pageOf<T extends { id: string }>(rows: T[], limit: number): Page
     has_more: rows.length > limit,
   };
 }
+
+/** The schema of a page of `item`, as `pageOf` makes it. */
+export const listOf = <T extends v.GenericSchema>(item: T) =>
+  v.strictObject({
+    object: v.literal("list"),
+    data: v.array(item),
+    first_id: v.nullable(v.string()),
+    last_id: v.nullable(v.string()),
+    has_more: v.boolean(),
+  });
