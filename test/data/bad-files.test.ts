@@ -43,7 +43,7 @@ const whole: { name: string; content: string | Uint8Array; filename?: string; co
     content: `[${chatLine(1)}, ${chatLine(2)}`,
     filename: "a.json",
     code: "broken_array",
-    word: "broken",
+    word: "malformed",
   },
   {
     name: "a CSV with a quote never closed",

@@ -309,7 +309,7 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
     { name: "pairs", row: LINES.trl?.(1) ?? {}, code: "other_type", path: "", detail: "a preference row" },
   ].map((fault) => ({ kind: "text", ...fault })),
   ...[
-    { name: "a mark", row: LINES.marked?.(1) ?? {}, code: "other_type", path: "", detail: "a marked answer row" },
+    { name: "a mark", row: LINES.marked?.(1) ?? {}, code: "other_type", path: "", detail: "a labeled preference row" },
     {
       name: "a second answer beside a conversation",
       row: { ...LINES.chat?.(1), rejected: "no" },

@@ -4,13 +4,13 @@ import { totalmem } from "node:os";
 import { join } from "node:path";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../../assets.ts";
-import type { ProviderPlugin } from "../../contract/provider.ts";
 import type { TrainerRef } from "../../contract/spec.ts";
 import { type ComputeRegistry, type Ctx, perContext } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { readyTrainerEnvironment } from "../environment/install.ts";
 import { type PinnedImage, pinnedImages, type Role } from "../images/service.ts";
 import { createHost } from "./host.ts";
+import type { ProviderView } from "./model.ts";
 import { loadPlugins, type PluginProblem } from "./plugins.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
@@ -143,14 +143,6 @@ export function bf16Supported(): boolean {
     }
   }
   return bf16;
-}
-
-export interface ProviderView {
-  object: "provider";
-  id: string;
-  title: string;
-  kind: ProviderPlugin["kind"];
-  capabilities: ProviderPlugin["capabilities"];
 }
 
 /** The providers in use. */

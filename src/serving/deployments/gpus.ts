@@ -1,5 +1,5 @@
 /** How many GPUs an endpoint gets, of how much memory, and which part of it: pure. */
-import type { CardGroup } from "../../compute/hosts/cards.ts";
+import type { GpuGroup } from "../../compute/hosts/gpu-groups.ts";
 import { AppError } from "../../errors.ts";
 
 /** Part of a card vLLM may fill; the rest is the driver's and for fragments. */
@@ -25,7 +25,7 @@ interface ServingGpus {
  * @param parameters of the base model
  * @throws AppError `no_gpu`, `gpu_too_small`: what is there, and what to do
  */
-export function gpusForServing(parameters: number, groups: CardGroup[]): ServingGpus {
+export function gpusForServing(parameters: number, groups: GpuGroup[]): ServingGpus {
   const own = groups.filter((group) => group.local);
   if (own.length === 0)
     throw new AppError(

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
-import { cardsOf } from "../../compute/hosts/cards.ts";
+import { gpuGroups } from "../../compute/hosts/gpu-groups.ts";
 import { bf16Supported, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -81,7 +81,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   const ready = data.status === "ready" && (!validation || validation.status === "ready");
   const base = baseModelRef(row);
   const past = await pastRuns(ctx, actor.org, base.id);
-  const cards = await cardsOf(ctx, request.provider ?? null);
+  const cards = await gpuGroups(ctx, request.provider ?? null);
   const shares = ready && data.rowType !== "text" ? await answerShares(ctx, actor, data.id) : {};
   return {
     base,

@@ -1,5 +1,5 @@
 /** GPUs as cards: who holds them, how full, how warm. */
-import type { GpuView } from "../../../src/compute/hosts/service.ts";
+import type { GpuView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes, formatNumber } from "../../../src/lib/text/format.ts";
 import { Progress } from "../../parts/value.tsx";
 

@@ -1,5 +1,5 @@
 /** One host: its cards, its curves, and the switches of an administrator. */
-import type { HostView } from "../../../src/compute/hosts/service.ts";
+import type { HostView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";

@@ -1,5 +1,5 @@
 /** Hosts: are my machines well used, and what runs where. */
-import type { HostView } from "../../../src/compute/hosts/service.ts";
+import type { HostView } from "../../../src/compute/hosts/model.ts";
 import {
   formatBytes,
   formatDuration,

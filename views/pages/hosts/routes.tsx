@@ -1,7 +1,7 @@
 /** Pages of hosts: all of them with what runs, and one with its cards, curves and switches. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { HostId, Hours } from "../../../src/compute/hosts/model.ts";
+import { HostId, SamplesQuery } from "../../../src/compute/hosts/model.ts";
 import {
   changeHost,
   forgetHost,
@@ -88,7 +88,7 @@ export const computePages = (ctx: Ctx) => {
           fragments: { host: () => <HostBody {...of} /> },
         });
       },
-      { params: HostId, query: Hours },
+      { params: HostId, query: SamplesQuery },
     )
     .get(
       "/hosts/:id/curves",
@@ -106,7 +106,10 @@ export const computePages = (ctx: Ctx) => {
           },
         };
       },
-      { params: HostId, query: v.object({ ...Hours.entries, keys: v.optional(v.pipe(v.string(), v.maxLength(200))) }) },
+      {
+        params: HostId,
+        query: v.object({ ...SamplesQuery.entries, keys: v.optional(v.pipe(v.string(), v.maxLength(200))) }),
+      },
     )
     .post(
       "/hosts/:id/state",
