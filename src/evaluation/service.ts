@@ -200,7 +200,7 @@ async function planForModel(
         : null,
     dataset: datasetRef(version),
     split: request.allRows ? "validation" : "holdout",
-    precision: spec?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32"),
+    precision: spec?.hyperparameters.precision ?? (bf16Supported(ctx) ? "bfloat16" : "float32"),
     quantization: spec?.method.quantization,
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,

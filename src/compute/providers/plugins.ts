@@ -1,6 +1,6 @@
 /**
- * Finds and checks provider plugins: the bundled ones and folders in the data directory. One that fails says at which
- * stage; the rest go on.
+ * Loads and checks provider plugins: the bundled ones, and folders in the data directory. A plugin that fails is
+ * reported with the stage, and does not affect the others.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { BUNDLED } from "../../../plugins/index.ts";
 import { PROVIDER_CONTRACT, type ProviderPlugin } from "../../contract/provider.ts";
 
-/** Where loading stopped. */
+/** The stage at which loading failed. */
 type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
 
 export interface PluginProblem {
@@ -69,31 +69,31 @@ function checkManifest(value: unknown): ProviderPlugin {
     throw new StageError(
       "manifest",
       `${v.getDotPath(issue) ?? "default export"}: ${issue.message}`,
-      "Export the manifest as default, in the form of plugins/template.",
+      "Export the manifest as default; see plugins/template.",
     );
   }
   if (parsed.output.contract !== PROVIDER_CONTRACT)
     throw new StageError(
       "contract",
-      `it speaks provider contract ${parsed.output.contract}; this host speaks ${PROVIDER_CONTRACT}`,
-      "Install the release of the plugin that fits this version of Fine-Tune Lab.",
+      `it uses provider contract ${parsed.output.contract}, but this server supports ${PROVIDER_CONTRACT}`,
+      "Install a release of the plugin for this version of Fine-Tune Lab.",
     );
   return value as ProviderPlugin;
 }
 
-/** `config.json` beside the plugin, with the manifest's defaults; values of the wrong type are refused by name. */
+/** Reads `config.json` in the plugin folder, with defaults from the manifest. Wrong types are refused by name. */
 function readConfig(folder: string, plugin: ProviderPlugin): Record<string, unknown> {
   const path = join(folder, "config.json");
   let given: Record<string, unknown> = {};
   try {
     if (existsSync(path)) given = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
   } catch {
-    throw new StageError("config", `${path} is not valid JSON`, "Mend the file.");
+    throw new StageError("config", `${path} is not valid JSON`, "Fix the file.");
   }
   return checkConfig(plugin, given, path);
 }
 
-/** The given values with the manifest's defaults; `path` is where a person finds them. */
+/** The given values with the manifest's defaults. `path` names their source in messages. */
 function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, path: string): Record<string, unknown> {
   const config: Record<string, unknown> = {};
   for (const field of plugin.config) {
@@ -112,12 +112,13 @@ function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, pat
 }
 
 /**
- * Loads one plugin folder: `index.ts` or `index.js` inside, optional `config.json`. Throws StageError.
- * The module runs with the server's rights: only an administrator may put folders there.
+ * Loads one plugin folder with `index.ts` or `index.js` and an optional `config.json`. The module runs with the server's
+ * permissions, so only an administrator may add folders.
+ * @throws StageError
  */
 async function loadFolder(folder: string): Promise<LoadedPlugin> {
   const entry = ["index.ts", "index.js"].map((name) => join(folder, name)).find((path) => existsSync(path));
-  if (!entry) throw new StageError("folder", "there is no index.ts in it", "Copy the whole plugin folder.");
+  if (!entry) throw new StageError("folder", "the folder has no index.ts or index.js", "Copy the whole plugin folder.");
   let module: { default?: unknown };
   try {
     module = (await import(pathToFileURL(entry).href)) as { default?: unknown };
@@ -125,14 +126,14 @@ async function loadFolder(folder: string): Promise<LoadedPlugin> {
     throw new StageError(
       "import",
       text(error),
-      "A plugin imports types of the contract, node: modules and its own files.",
+      "A plugin can import only types of the contract, node: modules and its own files.",
     );
   }
   const plugin = checkManifest(module.default);
   return { plugin, bundled: false, config: readConfig(folder, plugin) };
 }
 
-/** As `loadFolder`, for one folder anywhere on disk; a failure comes back as its problem. */
+/** Loads a plugin folder from any path. Returns a failure as a problem. */
 export async function loadPluginFolder(
   folder: string,
   name: string,
@@ -140,12 +141,12 @@ export async function loadPluginFolder(
   try {
     return { loaded: await loadFolder(folder) };
   } catch (error) {
-    const known = error instanceof StageError ? error : new StageError("import", text(error), "See the log.");
+    const known = error instanceof StageError ? error : new StageError("import", text(error), "See the server log.");
     return { problem: { plugin: name, stage: known.stage, message: known.message, remedy: known.remedy } };
   }
 }
 
-/** Which bundled plugins are used, the preferred first, and their settings by id. */
+/** The bundled plugins to use, in order of preference, and their settings by id. */
 interface BundledUse {
   providers: readonly string[];
   provider_settings: Readonly<Record<string, Record<string, unknown>>>;
@@ -156,14 +157,17 @@ function loadBundled(id: string, use: BundledUse): LoadedPlugin {
   const plugin = BUNDLED.find((one) => one.id === id);
   const all = BUNDLED.map((one) => one.id).join(", ");
   if (!plugin)
-    throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
+    throw new StageError(
+      "manifest",
+      "there is no bundled provider with this name",
+      `The setting providers accepts: ${all}.`,
+    );
   const config = checkConfig(plugin, use.provider_settings[id] ?? {}, "the setting provider_settings");
   return { plugin: checkManifest(plugin), bundled: true, config };
 }
 
 /**
- * The bundled plugins in use and those below `folder`, in order of name; a third party cannot take a bundled plugin's
- * id.
+ * Loads the bundled plugins in use, and the plugins in `folder` by name. A plugin cannot reuse the id of a bundled one.
  */
 export async function loadPlugins(
   folder: string,
@@ -192,8 +196,8 @@ export async function loadPlugins(
       problems.push({
         plugin: name,
         stage: "manifest",
-        message: `the id "${answer.loaded.plugin.id}" is taken`,
-        remedy: "Give the plugin an id of its own.",
+        message: `the id "${answer.loaded.plugin.id}" is already in use`,
+        remedy: "Give the plugin a unique id.",
       });
     else {
       taken.add(answer.loaded.plugin.id);

@@ -51,7 +51,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
   const trained = run?.spec as TrainSpec | undefined;
   const image = inferenceImage(ctx);
   const gpus = image?.engine === "vllm" ? gpusForServing(base.parameters, await gpuGroups(ctx, null)) : null;
-  const bf16 = gpus?.bf16 ?? bf16Supported();
+  const bf16 = gpus?.bf16 ?? bf16Supported(ctx);
   const precision = gpus && !bf16 ? "float32" : (trained?.hyperparameters.precision ?? (bf16 ? "bfloat16" : "float32"));
   const bytes = base.parameters * (precision === "float32" ? 4 : 2);
   return {

@@ -99,7 +99,11 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
       holdoutRows: data.holdoutRows,
       tokens: ready ? await tokensOf(ctx, actor, data.id, row.id) : null,
       base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
-      machine: { cpus: availableParallelism(), memoryMb: Math.floor(memoryLimit() / 2 ** 20), bf16: bf16Supported() },
+      machine: {
+        cpus: availableParallelism(),
+        memoryMb: Math.floor(memoryLimit() / 2 ** 20),
+        bf16: bf16Supported(ctx),
+      },
       ...(cards.length ? { gpus: cards } : {}),
       ...shares,
       past,
