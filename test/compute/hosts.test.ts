@@ -135,7 +135,7 @@ describe("what providers report", () => {
     await store();
     clock.advance(61_000);
     expect(await free()).toEqual([]);
-    expect(await get()).toMatchObject({ state: "silent", problem: "It does not answer." });
+    expect(await get()).toMatchObject({ state: "silent", problem: "The host is unreachable." });
     await store({ problem: "connect ECONNREFUSED 10.0.0.4:2376" });
     expect(await get()).toMatchObject({ state: "silent", problem: "connect ECONNREFUSED 10.0.0.4:2376" });
   });

@@ -78,20 +78,20 @@ describe("MIG", () => {
     });
   });
 
-  test("slices without a name are told, and never given to work", () => {
+  test("slices without a name are a problem, and no job gets them", () => {
     const reading = readNvidiaSmi(read("a100-sxm4.xml"), read("mig-list-7.txt"));
     expect(reading?.gpus).toEqual([]);
     expect(reading?.problems).toEqual(["4 MIG slices of GPU 0 have no name in nvidia-smi -L and cannot be used."]);
   });
 
-  test("a card in MIG mode without slices is told", () => {
+  test("a GPU in MIG mode without slices is a problem", () => {
     const bare = read("a100-sxm4.xml").replace(
       /<mig_devices>[\s\S]*<\/mig_devices>/,
       "<mig_devices>None</mig_devices>",
     );
     const reading = readNvidiaSmi(bare, read("mig-list.txt"));
     expect([reading?.gpus, reading?.problems.length]).toEqual([[], 1]);
-    expect(reading?.problems[0]).toContain("make slices");
+    expect(reading?.problems[0]).toContain("create slices");
   });
 });
 

@@ -55,7 +55,7 @@ describe.skipIf(skip !== null)(`the main road${skip ? ` (skipped: ${skip})` : ""
     await page.setInputFiles("#upload-file", join(live.dir, "bank.jsonl"));
     await page.waitForURL(/\/datasets\/ds_/);
     await page.getByText("Ready", { exact: true }).first().waitFor();
-    await page.locator("#state").getByText("to train on").first().waitFor();
+    await page.locator("#state").getByText("training rows").first().waitFor();
     expect(await page.textContent("#rows")).toContain("Answer with JSON.");
   });
 

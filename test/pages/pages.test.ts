@@ -63,7 +63,7 @@ describe("pages", () => {
     expect(plain).toContain("Tokens in all");
     expect(plain).toContain("Turn the customer");
     const noted = await dataset(1);
-    expect(noted).toMatch(/The row equals an earlier one\.[\s\S]{0,200}25 rows/);
+    expect(noted).toMatch(/Duplicate row\.[\s\S]{0,200}25 rows/);
     expect(noted).toContain("Tokens are not counted");
     expect(noted).toContain("See the base models");
     expect(await dataset(3)).toMatch(/Not valid JSON[\s\S]{0,1600}>7</);

@@ -11,7 +11,7 @@ import { SeenQuery, seenRows } from "../../../src/models/inspection/service.ts";
 import { SeenList, SeenPage, type SeenProps } from "./seen.tsx";
 
 const text = v.optional(v.pipe(v.string(), v.maxLength(200)), "");
-/** As a form sends it: empty fields are there. */
+/** The query as a form sends it, with empty fields. */
 const Query = v.object({
   base: text,
   version: text,
@@ -45,7 +45,7 @@ async function propsOf(
   };
   if (!parsed.success) {
     const [issue] = parsed.issues;
-    return { ...choices, form, seen: null, problem: `The longest row ${issue.message}.` };
+    return { ...choices, form, seen: null, problem: `The max sequence length ${issue.message}.` };
   }
   try {
     return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output, signal), problem: null };
@@ -55,14 +55,23 @@ async function propsOf(
   }
 }
 
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+
+interface Call {
+  request: Request;
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+  query: v.InferOutput<typeof Query>;
+}
+
+async function showInspector(ctx: Ctx, { request, actor, params, query }: Call) {
+  const props = await propsOf(ctx, actor, params.id, query, request.signal);
+  return html(pageOf(ctx, request, actor), <SeenPage {...props} />, {
+    fragments: { seen: () => <SeenList {...props} /> },
+  });
+}
+
 export const inspectionPages = (ctx: Ctx) =>
-  new Elysia({ name: "inspection.pages", seed: ctx.installation, detail: { hide: true } }).use(session(ctx)).get(
-    "/datasets/:id/seen",
-    async ({ request, actor, params, query }) => {
-      const props = await propsOf(ctx, actor, params.id, query, request.signal);
-      return html(pageOf(ctx, request, actor), <SeenPage {...props} />, {
-        fragments: { seen: () => <SeenList {...props} /> },
-      });
-    },
-    { params: v.object({ id: v.pipe(v.string(), v.maxLength(100)) }), query: Query },
-  );
+  new Elysia({ name: "inspection.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/datasets/:id/seen", (call) => showInspector(ctx, call), { params: Id, query: Query });

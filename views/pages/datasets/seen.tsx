@@ -1,5 +1,4 @@
-/** What the model sees: rows as tokens, and what of them is learned, only read, or cut. */
-
+/** The loss-mask inspector: rows as tokens that are in the loss, context only (masked), or truncated. */
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { Seen } from "../../../src/models/inspection/service.ts";
 import { usePage } from "../../context.ts";
@@ -21,10 +20,10 @@ const STATES = { t: "trains", c: "context", x: "cut" } as const;
 type State = keyof typeof STATES;
 
 const NAMES: Record<string, string> = {
-  chosen: "With the better answer",
-  rejected: "With the worse answer",
-  good: "Marked good",
-  bad: "Marked bad",
+  chosen: "With the chosen answer",
+  rejected: "With the rejected answer",
+  good: "Labeled good",
+  bad: "Labeled bad",
 };
 
 /** Runs of tokens of one state, in order. */
@@ -39,7 +38,7 @@ function runsOf({ pieces, states }: Sequence): { state: State; pieces: string[] 
   return runs;
 }
 
-/** A line break is shown as one, and by a sign: it is a token too. */
+/** Shows a line break also as a sign, because it is a token. */
 const shown = (piece: string) => piece.replaceAll("\n", "↵\n");
 
 function Tokens({ sequence }: { sequence: Sequence }) {
@@ -50,7 +49,7 @@ function Tokens({ sequence }: { sequence: Sequence }) {
         return state === "t" ? (
           <mark>{tokens}</mark>
         ) : state === "x" ? (
-          <del title="Beyond the longest row">{tokens}</del>
+          <del title="Beyond the max sequence length">{tokens}</del>
         ) : (
           <span class="context">{tokens}</span>
         );
@@ -63,8 +62,8 @@ function Counts({ sequence }: { sequence: Sequence }) {
   const { trains, context, cut } = sequence;
   return (
     <span class="small muted">
-      {plural(trains, "token")} trained on, {formatInteger(context)} only read
-      {cut ? `, ${formatInteger(cut)} cut` : ""}
+      {plural(trains, "token")} in the loss, {formatInteger(context)} context only
+      {cut ? `, ${formatInteger(cut)} truncated` : ""}
     </span>
   );
 }
@@ -78,8 +77,8 @@ export function SeenList({ seen, problem }: SeenProps) {
         </Notice>
       ) : null}
       {seen && seen.rows.length === 0 ? (
-        <Empty slim icon="search" title="No rows here">
-          Nothing was held out.
+        <Empty slim icon="search" title="No rows">
+          There is no validation split.
         </Empty>
       ) : null}
       {seen?.rows.map((row) => (
@@ -96,10 +95,10 @@ export function SeenList({ seen, problem }: SeenProps) {
               <div class="body stack">
                 {sequence.name === "prompt" && !sequence.cut ? (
                   <p class="small muted">
-                    The model writes answers to this while it trains; what it writes is learned.
+                    The model generates completions for this prompt during training, and learns from them.
                   </p>
                 ) : sequence.trains === 0 ? (
-                  <Notice kind="warn">Nothing of this row is learned: it is left out of the training.</Notice>
+                  <Notice kind="warn">No token of this row contributes to the loss, so training skips it.</Notice>
                 ) : null}
                 {sequence.warnings?.map((warning) => (
                   <Notice kind="warn">{warning}</Notice>
@@ -126,7 +125,7 @@ export function SeenList({ seen, problem }: SeenProps) {
 export function SeenPage(props: SeenProps) {
   const { dataset, bases, form, seen } = props;
   const { url } = usePage();
-  // The one that was taken stands first, so that it is shown as chosen when the address names none.
+  // The base model in use comes first, so that it is selected when the URL names none.
   const ordered = bases.toSorted((a, b) => Number(b.id === seen?.baseModel) - Number(a.id === seen?.baseModel));
   return (
     <Layout
@@ -138,26 +137,26 @@ export function SeenPage(props: SeenProps) {
     >
       <div class="stack loose">
         <p class="muted">
-          Rows as the trainer hands them to the model: by its tokenizer, its chat template and the trainer's own code.{" "}
+          Rows as the trainer passes them to the model: with its tokenizer, its chat template and the trainer's code.{" "}
           <span class="seen legend">
             <mark>
-              <span>learned</span>
+              <span>in the loss</span>
             </mark>{" "}
             <span class="context">
-              <span>only read</span>
+              <span>context only</span>
             </span>{" "}
             <del>
-              <span>cut</span>
+              <span>truncated</span>
             </del>
           </span>
         </p>
         <Tabs
-          label="Which part"
+          label="Split"
           name="split"
           fragment="seen"
           tabs={[
             { key: "train", label: "Training rows" },
-            { key: "holdout", label: "Held out" },
+            { key: "holdout", label: "Validation rows" },
           ]}
         />
         <Filters fragment="seen">
@@ -166,15 +165,15 @@ export function SeenPage(props: SeenProps) {
           {seen?.rowType === "chat" || !seen ? (
             <FilterSelect
               name="loss"
-              label="Loss on"
+              label="Train on"
               options={[
-                ["completion", "answers only"],
-                ["all", "every token"],
+                ["completion", "assistant turns"],
+                ["all", "all tokens"],
               ]}
             />
           ) : null}
           <label class="field">
-            <span class="small muted">Longest row, in tokens</span>
+            <span class="small muted">Max sequence length, in tokens</span>
             <input
               name="length"
               inputmode="numeric"
