@@ -1,4 +1,4 @@
-/** The explicit list of providers that come with Fine-Tune Lab. */
+/** The bundled providers of Fine-Tune Lab. */
 import type { ProviderPlugin } from "../src/contract/provider.ts";
 import dockerPlugin from "./docker/index.ts";
 import processPlugin from "./process/index.ts";

@@ -98,7 +98,7 @@ export async function runInContainer(
   slackS: number,
   signal: AbortSignal,
 ): Promise<Verdict | NoSandbox> {
-  const [{ default: plugin }, { readSettings }, { walls }, { unframe }] = await Promise.all([
+  const [{ default: plugin }, { readSettings }, { isolation }, { unframe }] = await Promise.all([
     import("../../plugins/docker/index.ts"),
     import("../../plugins/docker/settings.ts"),
     import("../../plugins/docker/container.ts"),
@@ -141,7 +141,7 @@ export async function runInContainer(
         request,
         limits,
         user: settings.user,
-        walls: walls(settings),
+        isolation: walls(settings),
       }),
     );
     await container.start();

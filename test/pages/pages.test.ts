@@ -60,7 +60,7 @@ describe("pages", () => {
   test("a dataset shows its rows, its problems with their lines, and why tokens are not counted", async () => {
     const dataset = async (n: number) => (await get(`/datasets/${idOf("ds_", n)}`)).text;
     const plain = await dataset(0);
-    expect(plain).toContain("Tokens in all");
+    expect(plain).toContain("Total tokens");
     expect(plain).toContain("Turn the customer");
     const noted = await dataset(1);
     expect(noted).toMatch(/Duplicate row\.[\s\S]{0,200}25 rows/);
