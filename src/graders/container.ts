@@ -141,7 +141,7 @@ export async function runInContainer(
         request,
         limits,
         user: settings.user,
-        isolation: walls(settings),
+        walls: isolation(settings),
       }),
     );
     await container.start();

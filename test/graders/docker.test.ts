@@ -109,7 +109,7 @@ test("its container is fully isolated", async () => {
     request: "/data/run/graders/x.json",
     limits: PYTHON_LIMITS,
     user: settings.user,
-    isolation: walls(settings),
+    walls: isolation(settings),
   });
   const broken = brokenWalls(container, "/data").filter((wall) => !wall.startsWith("another program"));
   expect(broken).toEqual([]);

@@ -16,7 +16,7 @@ import type { ValidateOutcome, ValidateTask } from "./task.ts";
 /** Converts a common row without parsing it, and stores its counts in `Plan.counts`; null when it needs the check. */
 type TakeRow = (bytes: Buffer, start: number, end: number) => RowRange | null;
 
-export interface Shortcut {
+interface Shortcut {
   take: TakeRow;
   /** Consecutive rows that this shortcut did not take. */
   misses: number;
