@@ -14,8 +14,8 @@ async function step(what: string, argv: string[], advice: string): Promise<void>
   if ((await child.exited) !== 0) giveUp(`${what}: failed. ${advice}`);
 }
 
-await step("Format and lint (biome)", [bin("biome"), "ci", "."], "`bun run format` mends what can be mended.");
-await step("Types (tsc)", [bin("tsc"), "--noEmit"], "Mend the errors above.");
+await step("Format and lint (biome)", [bin("biome"), "ci", "."], "`bun run format` fixes most of it.");
+await step("Types (tsc)", [bin("tsc"), "--noEmit"], "Fix the errors above.");
 await step("Architecture", [process.execPath, "test", "test/architecture.test.ts"], "The rules are in that file.");
 const tests = Bun.spawn([process.execPath, join(ROOT, "scripts/test.ts")], {
   cwd: ROOT,

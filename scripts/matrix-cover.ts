@@ -166,8 +166,8 @@ export function outcomes([a, x, b, y]: Pair): Outcome {
     if (reason === null) return { kind: "runs", example: whole };
     reasons.push(reason);
   }
-  const told = reasons.filter((reason) => !reason.startsWith("'"));
-  return { kind: "refused", reason: told[0] ?? reasons[0] ?? "" };
+  const plain = reasons.filter((reason) => !reason.startsWith("'"));
+  return { kind: "refused", reason: plain[0] ?? reasons[0] ?? "" };
 }
 
 /** The open pairs of every value with the first method it goes with: what a short look takes instead of all. */

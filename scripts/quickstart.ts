@@ -1,6 +1,6 @@
 /**
  * `bun run quickstart [options]`: installs the JavaScript packages, then runs `finetune-lab quickstart` from the
- * sources. `--help` tells the options.
+ * sources. `--help` lists the options.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

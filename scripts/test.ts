@@ -19,7 +19,7 @@ import {
 
 const HELP = `bun run test [--prepare] [FILE | AREA…]
 
-Prepares and runs every test of the project. Everything it makes lies in .cache/ and is used again the next time:
+Prepares and runs every test of the project. Everything it creates is in .cache/ and is reused the next time:
   1. JavaScript packages (bun install)
   2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names a ready one), and DeepSpeed beside it
   3. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
@@ -102,7 +102,9 @@ async function makeDeepSpeed(python: string): Promise<void> {
   });
 }
 
-/** Starts the engine the Docker tests use and makes their images; what to tell the tests, and how to end it. */
+/**
+ * Starts the engine of the Docker tests and builds their images; returns their environment and a function to stop it.
+ */
 async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> {
   say("Starting a Docker Engine for the tests");
   const { testDocker } = await import("../test/support/docker.ts");
@@ -252,7 +254,7 @@ async function main(args: string[]): Promise<number> {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
     return 2;
   }
-  say("Preparing the tests; what is made here lies in .cache/ and is used again");
+  say("Preparing the tests; files are in .cache/ and are reused");
   installPackages();
   const { python, directory } = await trainerEnvironment();
   linkInCache("trainer-env", directory);

@@ -6,8 +6,8 @@ export class KnownHostsError extends Error {}
 const same = (a: Buffer, b: Buffer) => a.length === b.length && timingSafeEqual(a, b);
 
 /**
- * True when a known_hosts pattern matches this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards are not
- * supported.
+ * True when a known_hosts pattern matches this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards are
+ * not supported.
  */
 function names(pattern: string, host: string, port: number): boolean {
   const wanted = port === 22 ? host : `[${host}]:${port}`;

@@ -1,4 +1,6 @@
-/** Local directories that are mounted into a container: real paths below the data root, readable by the container user. */
+/**
+ * Local directories that are mounted into a container: real paths below the data root, readable by the container user.
+ */
 import { chmod, lstat, mkdir, readdir, realpath, rm } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import type { LaunchSpec, ProviderHost } from "../../src/contract/provider.ts";
@@ -18,8 +20,8 @@ async function below(root: string, path: string): Promise<string | null> {
 }
 
 /**
- * Makes `path` readable for all users. Only containers can reach it, because the data root above it has mode 0700. Links
- * are not followed.
+ * Makes `path` readable for all users. Only containers can reach it, because the data root above it has mode 0700.
+ * Links are not followed.
  */
 async function makeReadable(path: string): Promise<void> {
   const found = await lstat(path);
@@ -67,7 +69,9 @@ export async function localFiles(host: ProviderHost, spec: LaunchSpec, key: stri
   return { socketDir, inputs, scratch } satisfies Order["local"];
 }
 
-/** Deletes the files of a launch. Files of the container user that cannot be deleted stay, with a warning in the log. */
+/**
+ * Deletes the files of a launch. Files of the container user that cannot be deleted stay, with a warning in the log.
+ */
 export async function forget(host: ProviderHost, key: string): Promise<void> {
   await rm(join(host.dataDir, key), { recursive: true, force: true }).catch((cause) =>
     host.log("warn", "files of a container could not be deleted", { key, cause }),

@@ -49,7 +49,9 @@ export async function createDirectory(host: ProviderHost, plan: LaunchFile): Pro
   }
 }
 
-/** Deletes a launch. It is renamed first, because a partly deleted directory would look like a launch before its start. */
+/**
+ * Deletes a launch. It is renamed first, because a partly deleted directory would look like a launch before its start.
+ */
 export async function removeDirectory(host: ProviderHost, key: string): Promise<void> {
   const old = join(host.dataDir, `.old-${crypto.randomUUID()}`);
   await rename(directoryOf(host, key), old).catch(() => {});

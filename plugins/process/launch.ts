@@ -87,7 +87,8 @@ export async function launch(parts: Parts, spec: LaunchSpec, context: LaunchCont
   const trainer = await host.trainer();
   const directory = directoryOf(host, key);
   const created = await createDirectory(host, planOf(parts, trainer, spec, context));
-  // A directory without a start is from a server that was killed in between. The launcher's lock prevents a second start.
+  // A directory without a start is from a server that was killed in between. The launcher's lock prevents a second
+  // start.
   if (!created && (await readJson(join(directory, "started.json")))) return handleOf(host, key);
   const env = environmentOf(host, trainer, spec, context);
   // An endpoint runs for a long time and may use another engine, so it does not use the warm launcher.

@@ -1,5 +1,6 @@
 /**
- * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, also while no server runs.
+ * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, also while no server
+ * runs.
  */
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";

@@ -1,4 +1,6 @@
-/** Terminates one launch: SIGTERM to its process group, SIGKILL at the deadline, and deletion of its files after exit. */
+/**
+ * Terminates one launch: SIGTERM to its process group, SIGKILL at the deadline, and deletion of its files after exit.
+ */
 import { join } from "node:path";
 import type { Handle, ProviderHost, TerminateResult } from "../../src/contract/provider.ts";
 import { DEFAULT_GRACE_S, killDeadline } from "../shared/kill-deadline.ts";

@@ -168,7 +168,7 @@ describe("requests that are refused", () => {
       code: "file_not_found",
     },
     {
-      name: "more than half held out",
+      name: "a validation split of more than half",
       send: () => sendDataset(lab, chatLine(1), "a.jsonl", "holdout_fraction=0.6"),
       status: 400,
       code: "invalid_value",

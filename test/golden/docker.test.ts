@@ -1,6 +1,6 @@
 /**
- * Golden files: what is sent to the engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden` writes
- * them anew.
+ * Golden files: the requests to the engine for one launch of each kind. `UPDATE_GOLDEN=1 bun test test/golden` updates
+ * them.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

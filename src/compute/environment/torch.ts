@@ -1,4 +1,6 @@
-/** Selects the PyTorch build for a machine, so that a machine without an NVIDIA GPU does not download CUDA libraries. */
+/**
+ * Selects the PyTorch build for a machine, so that a machine without an NVIDIA GPU does not download CUDA libraries.
+ */
 import { readFileSync, rmSync } from "node:fs";
 import { AppError } from "../../errors.ts";
 import { readPins } from "../../lib/requirements.ts";
@@ -14,8 +16,8 @@ export const TORCH_REQUIREMENTS = "requirements-torch.txt";
 export type TorchVariant = "cpu" | "cuda";
 
 /**
- * True on Linux, where PyTorch without CUDA is not the file on PyPI. The requirements files have no hashes for it, so it
- * is installed in a separate step by version. On other systems, the file on PyPI is used and checked.
+ * True on Linux, where PyTorch without CUDA is not the file on PyPI. The requirements files have no hashes for it, so
+ * it is installed in a separate step by version. On other systems, the file on PyPI is used and checked.
  */
 export const needsCpuIndex = (variant: TorchVariant): boolean => variant === "cpu" && process.platform === "linux";
 
@@ -55,7 +57,8 @@ export function bringsCuda(report: PipReport): boolean {
 
 /**
  * pip arguments that install torch without CUDA on Linux. The version is pinned, but not the file. A dry run of pip,
- * which reads only metadata, checks whether the configured index has a CPU wheel; otherwise PyTorch's CPU index is used.
+ * which reads only metadata, checks whether the configured index has a CPU wheel; otherwise PyTorch's CPU index is
+ * used.
  * @throws AppError `index_unreachable`, `cpu_torch_unreachable`
  */
 export async function cpuTorchArguments(

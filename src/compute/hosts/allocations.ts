@@ -69,8 +69,8 @@ export async function releaseGpus(tx: Db, attemptId: string): Promise<void> {
 }
 
 /**
- * Reconciles the table with reality: releases allocations of terminated attempts, and re-enters the GPUs that the labels
- * of running work name, so that no second job gets them.
+ * Reconciles the table with reality: releases allocations of terminated attempts, and re-enters the GPUs that the
+ * labels of running work name, so that no second job gets them.
  */
 export async function reconcileAllocations(
   ctx: Ctx,

@@ -112,8 +112,8 @@ function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, pat
 }
 
 /**
- * Loads one plugin folder with `index.ts` or `index.js` and an optional `config.json`. The module runs with the server's
- * permissions, so only an administrator may add folders.
+ * Loads one plugin folder with `index.ts` or `index.js` and an optional `config.json`. The module runs with the
+ * server's permissions, so only an administrator may add folders.
  * @throws StageError
  */
 async function loadFolder(folder: string): Promise<LoadedPlugin> {

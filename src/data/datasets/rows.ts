@@ -73,8 +73,9 @@ export async function addRow(
 }
 
 /**
- * Token counts of a version's training rows with the tokenizer and chat template of a base model. The first call returns
- * an estimate from the first rows within seconds. The exact count follows in the background and emits `dataset.changed`.
+ * Token counts of a version's training rows with the tokenizer and chat template of a base model. The first call
+ * returns an estimate from the first rows within seconds. The exact count follows in the background and emits
+ * `dataset.changed`.
  * @param baseModelId id of an installed base model
  * @throws AppError `version_not_ready`, `base_model_not_ready`, `tokens_not_counted`
  */

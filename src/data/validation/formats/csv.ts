@@ -1,4 +1,6 @@
-/** CSV rows with a column mapping: proposes a mapping from the header, checks a given one, and converts cells to rows. */
+/**
+ * CSV rows with a column mapping: proposes a mapping from the header, checks a given one, and converts cells to rows.
+ */
 import type { Problems } from "../rows/problems.ts";
 import type { CsvPreview } from "../rows/report.ts";
 import type { ChatRow, Checked } from "../rows/types.ts";

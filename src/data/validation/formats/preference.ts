@@ -34,7 +34,9 @@ export function readSide(
 const isConversation = (value: unknown): boolean =>
   Array.isArray(value) && isObject(value[0]) && value[0].role !== "assistant" && value[0].role !== "tool";
 
-/** The prompt, with `input` appended to `instruction` and `system` in front. Without a prompt field, it has no turns. */
+/**
+ * The prompt, with `input` appended to `instruction` and `system` in front. Without a prompt field, it has no turns.
+ */
 function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   const name = PROMPTS.find((each) => row[each] !== undefined && row[each] !== null);
   const system = optionalText(row, "system", problems);

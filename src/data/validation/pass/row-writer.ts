@@ -154,8 +154,8 @@ function splitRows(
     let removed = 0;
     let entry = 0;
     for (const span of [...chosen, { start: size, end: size }]) {
-      // Index entries before this validation row move back by the bytes removed so far. An entry for the row itself then
-      // points to the row after it.
+      // Index entries before this validation row move back by the bytes removed so far. An entry for the row itself
+      // then points to the row after it.
       for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
         trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
       copy(train, at, span.start);

@@ -9,8 +9,8 @@ const CR = 13;
 const QUOTE = 34;
 
 /**
- * Records end at a line break outside quotes. A quote opens a cell only at its beginning. Empty lines are passed on with
- * start equal to end.
+ * Records end at a line break outside quotes. A quote opens a cell only at its beginning. Empty lines are passed on
+ * with start equal to end.
  */
 export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);

@@ -26,7 +26,9 @@ function readJson(path: string): Record<string, unknown> {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>) : {};
 }
 
-/** All templates of the model: from the template file, and from the tokenizer configuration (one, or several by name). */
+/**
+ * All templates of the model: from the template file, and from the tokenizer configuration (one, or several by name).
+ */
 function templatesOf(dir: string): string[] {
   const jinja = join(dir, "chat_template.jinja");
   const found: unknown[] = existsSync(jinja) ? [readFileSync(jinja, "utf8")] : [];

@@ -1,6 +1,6 @@
 /**
- * The worker thread for one task: validate a file, count tokens, or test chat templates. It is a separate entry point of
- * the binary, in addition to main.ts.
+ * The worker thread for one task: validate a file, count tokens, or test chat templates. It is a separate entry point
+ * of the binary, in addition to main.ts.
  */
 
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
