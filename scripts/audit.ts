@@ -1,6 +1,6 @@
 /**
  * `bun run audit [--strict]`: asks the npm registry and the OSV database for known vulnerabilities of every pinned
- * package; what could not be asked is named as not checked.
+ * package; packages that could not be checked are listed.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

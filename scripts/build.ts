@@ -10,10 +10,10 @@ import type { BunPlugin } from "bun";
 import { EMBEDDED, VERSION } from "../src/assets.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
-/** Every module that runs in a worker is an entry of its own; it keeps its path below src. */
+/** Modules that run in a worker are separate entry points, with their path below src. */
 const ENTRIES = ["src/main.ts", ...new Bun.Glob("src/**/worker.ts").scanSync(ROOT)].map((path) => join(ROOT, path));
 
-/** Targets by Bun's name: the package that holds libSQL's native code there. */
+/** The package with libSQL's native code by Bun target. */
 const TARGETS: Record<string, string> = {
   "bun-linux-x64": "@libsql/linux-x64-gnu",
   "bun-linux-arm64": "@libsql/linux-arm64-gnu",

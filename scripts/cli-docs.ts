@@ -1,4 +1,4 @@
-/** `bun run docs:cli`: writes docs/cli.md from the verbs themselves; a test holds the file against them. */
+/** `bun run docs:cli`: generates docs/cli.md from the CLI verbs; a test checks that it is up to date. */
 import { join } from "node:path";
 import { type Verb, verbHelp } from "../src/cli/command.ts";
 import { VERBS } from "../src/cli/verbs.ts";

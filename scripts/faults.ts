@@ -14,7 +14,7 @@ Runs the tests of test/faults, one file after the other, and prints what was inj
   --write  puts the table into docs/faults.md
 Needs what \`bun run test --prepare\` makes: run that once before. Rows that cannot run on this machine say why.`;
 
-/** Files whose long forms wait for ten minutes: begun first. */
+/** Files with long tests that wait for ten minutes; they start first. */
 const LONG = ["test/faults/docker.test.ts", "test/faults/durability.test.ts"];
 
 const DOCS = join(ROOT, "docs/faults.md");
@@ -28,7 +28,7 @@ function readReport(path: string): RowReport[] {
     .map((line) => JSON.parse(line) as RowReport);
 }
 
-/** Runs one file; a file that fails without a failed row (it does not load, its set-up fails) is a row of its own. */
+/** Runs one file. A file that fails without a failed row (for example, it does not load) becomes a failed row. */
 async function runFile(file: string, report: string, full: boolean): Promise<RowReport[]> {
   rmSync(report, { force: true });
   const models = join(CACHE, "models/tiny");
@@ -121,7 +121,7 @@ async function main(args: string[]): Promise<number> {
     }
     rmSync(report, { force: true });
   };
-  // The long forms mostly wait: two at a time.
+  // The long tests mostly wait, so two run at a time.
   await Promise.all(full ? [lane(0), lane(1)] : [lane(0)]);
   const table = tableOf(rows);
   process.stdout.write(`${table}\n`);

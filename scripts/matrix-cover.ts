@@ -1,6 +1,6 @@
 /**
- * Which trainings show every pair of options: what the table says of each pair, and few trainings that have all the
- * open ones in them.
+ * Covers every pair of training options: the verdict of the support table for each pair, and a small set of trainings
+ * that includes all supported pairs.
  */
 import type { TrainSpec } from "../src/contract/spec.ts";
 import { factsOf, knows, METHOD_FOR, OPTIONS, refusal } from "../src/contract/support.ts";
@@ -10,7 +10,7 @@ import { modelShape } from "../src/training/plan/memory.ts";
 import { parseTrainRequest } from "../src/training/plan/request.ts";
 
 type Value = string | boolean;
-/** Options that are chosen, by name; the others are the usual ones. */
+/** The chosen options by name; all others have defaults. */
 export type Chosen = Record<string, Value>;
 type Pair = [a: string, x: Value, b: string, y: Value];
 export type Outcome =
@@ -137,7 +137,7 @@ export function specOf(chosen: Chosen): TrainSpec {
   return spec;
 }
 
-/** Why these options do not go together, or null. */
+/** The reason why these options cannot be combined, or null. */
 function refusedFor(chosen: Chosen): string | null {
   const method = String(pick(chosen, "method"));
   const stray = Object.keys(chosen).find((option) => !knows(method, option));
@@ -153,7 +153,7 @@ function settle(chosen: Chosen): Chosen {
   return {};
 }
 
-/** What becomes of a pair: it is run by the first method that knows both options, or refused by every one. */
+/** The verdict of a pair: run by the first method with both options, or refused by all methods. */
 export function outcomes([a, x, b, y]: Pair): Outcome {
   if (ON_GPUS.has(x) || ON_GPUS.has(y)) return { kind: "elsewhere" };
   const given = { [a]: x, [b]: y };

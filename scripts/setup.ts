@@ -4,17 +4,17 @@ import { join, resolve } from "node:path";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 
 export const ROOT = resolve(import.meta.dir, "..");
-/** Everything made for this checkout and not under version control. */
+/** The folder for generated files that are not under version control. */
 export const CACHE = join(ROOT, ".cache");
 
 const started = performance.now();
 
-/** A line for people, with the seconds since the start. */
+/** Prints a message with the seconds since the start. */
 export function say(text: string): void {
   process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s] ${text}\n`);
 }
 
-/** Ends the script with a reason and what to do. */
+/** Ends the script with a reason and a remedy. */
 export function giveUp(text: string): never {
   say(text);
   process.exit(1);
@@ -106,7 +106,7 @@ export async function maintainerTool(name: string): Promise<string> {
   return program;
 }
 
-/** Lets `.cache/<name>` point at `target`, for programs that look there. */
+/** Creates the link `.cache/<name>` to `target`. */
 export function linkInCache(name: string, target: string): void {
   const link = join(CACHE, name);
   mkdirSync(CACHE, { recursive: true });
@@ -114,15 +114,15 @@ export function linkInCache(name: string, target: string): void {
   if (!existsSync(link) && resolve(link) !== resolve(target)) symlinkSync(target, link);
 }
 
-/** Things a script of this project may need and does not make itself. */
+/** Requirements of scripts that other commands install. */
 type Need = "trainer environment" | "tiny model" | "SmolLM2 model" | "Chromium" | "binary" | "node" | "python3";
 
 const PREPARE = "`bun run test --prepare` makes it";
 
-/** The directory of the trainer's Python environment, as tests and benchmarks use it; it need not be there. */
+/** The directory of the trainer's Python environment, as tests and benchmarks use it; it may not exist. */
 export const trainerEnvironmentPath = (): string => process.env.FTL_TRAINER_ENV ?? join(CACHE, "trainer-env");
 
-/** The directory of a model that the test command makes; it need not be there. */
+/** The directory of a model that the test command makes; it may not exist. */
 export function modelPath(name: "tiny" | "smollm2"): string {
   const [given, folder] = {
     tiny: [process.env.FTL_TEST_TINY_MODEL, "tiny"] as const,
@@ -131,7 +131,7 @@ export function modelPath(name: "tiny" | "smollm2"): string {
   return given ?? join(CACHE, "models", folder);
 }
 
-/** What is missing of `need`, and the command that makes it; null when it is there. */
+/** The missing part of `need` and the command that installs it; null when nothing is missing. */
 function missing(need: Need): string | null {
   const file = (path: string, remedy: string) => (existsSync(path) ? null : `no ${need} (${path}): ${remedy}`);
   switch (need) {
@@ -156,7 +156,7 @@ function missing(need: Need): string | null {
   }
 }
 
-/** Ends the script unless everything it needs is there; all gaps are named at once, each with its remedy. */
+/** Ends the script when a requirement is missing. Lists all missing requirements with their remedies. */
 export function needs(...wanted: Need[]): void {
   const gaps = wanted.map(missing).filter((gap) => gap !== null);
   if (gaps.length > 0) giveUp(`This cannot run yet:\n${gaps.map((gap) => `  ${gap}`).join("\n")}`);

@@ -1,5 +1,5 @@
 /**
- * `bun run test`: makes everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last.
+ * `bun run test`: installs everything the tests need, runs them all, and prints `N passed, N failed, N skipped` last.
  * Arguments name files or areas to run alone.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -38,7 +38,7 @@ interface Counts {
   skipped: number;
 }
 
-/** More failed files than this are no accident of a loaded machine. */
+/** With more failed files than this, the load of the machine is not the cause. */
 const MOST_AGAIN = 5;
 
 /** Adds up the suites of a JUnit report; a runner that left none counts as one failure. */

@@ -223,14 +223,14 @@ describe("cookies", () => {
     const page = await site.request("GET", "/jobs", { headers: { ...headers, authorization, cookie } });
     const text = await page.text();
     expect(text).toContain('data-theme="dark"');
-    expect(text).toContain("sample dataset was added");
+    expect(text).toContain("sample dataset is here");
     expect(set(page)[0]).toStartWith(`${prefix}flash=; Path=/; Max-Age=0`);
     // A cookie under the other name may be another program's: it is not read.
     const other = prefix ? cookie.replaceAll("__Host-", "") : cookie.replaceAll(/(theme|flash)/g, "__Host-$1");
     const foreign = await site.request("GET", "/jobs", { headers: { ...headers, authorization, cookie: other } });
     const shown = await foreign.text();
     expect(shown).not.toContain('data-theme="dark"');
-    expect(shown).not.toContain("sample dataset was added");
+    expect(shown).not.toContain("sample dataset is here");
     const out = await site.request("POST", "/logout", { form: {}, headers: { ...headers, authorization, cookie } });
     expect(out.status).toBe(303);
     expect(set(out)[0]).toStartWith(`${prefix}ftl-session-`);

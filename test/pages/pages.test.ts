@@ -66,7 +66,7 @@ describe("pages", () => {
     expect(noted).toMatch(/Duplicate row\.[\s\S]{0,200}25 rows/);
     expect(noted).toContain("Tokens are not counted");
     expect(noted).toContain("See the base models");
-    expect(await dataset(3)).toMatch(/Not valid JSON[\s\S]{0,1600}>7</);
+    expect(await dataset(3)).toMatch(/Invalid JSON[\s\S]{0,1600}>7</);
   });
 
   test("an evaluation shows both answers to a row, and only the wrong ones when asked so", async () => {

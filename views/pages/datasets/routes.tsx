@@ -2,16 +2,14 @@
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { assetPath } from "../../../src/assets.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, versionView } from "../../../src/data/datasets/model.ts";
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
 import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
-import { resolveTrainingData } from "../../../src/data/datasets/training-data.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
 import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
-import { createFile, getFile, keepFile } from "../../../src/data/files/service.ts";
+import { getFile, keepFile } from "../../../src/data/files/service.ts";
 import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
 import { SPLITS } from "../../../src/data/validation/model.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
@@ -151,15 +149,6 @@ const handlers = (ctx: Ctx) => ({
     server?.timeout(request, 0);
     return redirect(request, await receiveDataset(ctx, actor, request));
   },
-  async addSample({ request, actor }: Call) {
-    const file = await createFile(ctx, actor, {
-      filename: "support-messages.jsonl",
-      purpose: "fine-tune",
-      body: Bun.file(assetPath("examples/support-messages.jsonl")).stream(),
-    });
-    const version = await resolveTrainingData(ctx, actor, file.id, "file");
-    return redirect(request, `/datasets/${version.datasetId}`, "The sample dataset was added.");
-  },
   async show({ request, actor, params, query }: OnDataset & { query: v.InferOutput<typeof ShowQuery> }) {
     const of = await propsOf(ctx, actor, params.id, query);
     return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
@@ -203,7 +192,6 @@ export const datasetsPages = (ctx: Ctx) => {
     .get("/datasets", route.list, { query: ListQuery })
     .put("/datasets/upload", route.uploadByScript, { parse: "none" })
     .post("/datasets/upload", route.upload, { parse: "none" })
-    .post("/datasets/sample", route.addSample)
     .get("/datasets/:id", route.show, { params: Id, query: ShowQuery })
     .post("/datasets/:id/versions", route.createVersion, { params: Id, body: VersionForm })
     .post("/datasets/:id/delete", route.delete, { params: Id, body: DeleteForm });
