@@ -37,13 +37,13 @@ describe("addresses of engines", () => {
   test.each([
     ["", "list of engines is empty"],
     ["http://engine:2375", "not a valid engine address"],
-    ["tcp://engine:2375", "gives root to everybody"],
+    ["tcp://engine:2375", "gives root access to everyone"],
     ["tcp://engine:2376?certs=/nowhere", "cannot be read"],
     ["ssh://lab@engine?key=KEY", "no host key"],
     ["ssh://engine?key=KEY&host_key=FINGERPRINT", "has no user"],
     ["ssh://lab@engine?host_key=FINGERPRINT", "no private key"],
     ["ssh://lab@engine?key=KEY&host_key=MD5:aa", "must have the form SHA256"],
-    ["ssh://lab@engine?key=KEY&known_hosts=KNOWN", "has no key of engine"],
+    ["ssh://lab@engine?key=KEY&known_hosts=KNOWN", "has no key for engine"],
     ["unix:///a.sock unix:///b.sock", "Two engines have the name"],
   ])("%p is refused: %s", (address, words) => {
     const text = address
