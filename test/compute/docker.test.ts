@@ -192,7 +192,11 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     // A stand-in answers for vLLM: what is tested is its socket, its scratch and its end in a closed container.
     const STAND_IN = join(import.meta.dir, "../../trainer/tests/stand_in/vllm");
     const context = mkdtempSync(join(tmpdir(), "ftl-stand-in-"));
-    const lines = [`FROM ${image}`, "COPY vllm /opt/trainer/src/vllm", "ENV FTL_ENGINE=vllm STAND_IN_FILE=/tmp/received"];
+    const lines = [
+      `FROM ${image}`,
+      "COPY vllm /opt/trainer/src/vllm",
+      "ENV FTL_ENGINE=vllm STAND_IN_FILE=/tmp/received",
+    ];
     writeFileSync(join(context, "Dockerfile"), [...lines, "LABEL ft.role=inference"].join("\n"));
     const files = readdirSync(STAND_IN, { recursive: true })
       .map(String)

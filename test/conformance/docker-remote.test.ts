@@ -78,8 +78,8 @@ describe("addresses of engines", () => {
     }
     const pinned = hostKeyCheck("gpu1", 22, { fingerprint, knownHosts: null });
     expect([pinned(KEY), pinned(OTHER)]).toEqual([true, false]);
-    expect(() => check("gpu1", 2222, `gpu1 ssh-ed25519 ${line}`)).toThrow("no key of gpu1");
-    expect(() => check("gpu1", 22, `@revoked gpu1 ssh-ed25519 ${line}`)).toThrow("no key of gpu1");
+    expect(() => check("gpu1", 2222, `gpu1 ssh-ed25519 ${line}`)).toThrow("no key for gpu1");
+    expect(() => check("gpu1", 22, `@revoked gpu1 ssh-ed25519 ${line}`)).toThrow("no key for gpu1");
   });
 });
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe } from "bun:test";
 import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { until } from "../support/live.ts";
 import { type Bench, startBench } from "./support/bench.ts";
-import { FULL, row, type Outcome } from "./support/row.ts";
+import { FULL, type Outcome, row } from "./support/row.ts";
 import { dieAt, onlyAttempt, same, sharedRows } from "./support/shared-rows.ts";
 
 let bench: Bench;

@@ -4,7 +4,7 @@ import type { FailPoint } from "../../../src/lib/fail-points.ts";
 import { until } from "../../support/live.ts";
 import type { AttemptView, Bench } from "./bench.ts";
 import { noStarving } from "./hands.ts";
-import { FULL, type Row, row, type Outcome } from "./row.ts";
+import { FULL, type Outcome, type Row, row } from "./row.ts";
 
 export function same(what: string, before: unknown, after: unknown): void {
   if (before !== after) throw new Error(`${what}: ${before} before, ${after} after`);
