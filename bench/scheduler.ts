@@ -194,7 +194,15 @@ function crowd(count: number, capacity: Capacity): Input {
     host.gpus.map(({ uuid }, n): Running => {
       const job = aJob(`r-${uuid}`, { team: `t${n}`, wants: { gpus: 1 }, priority: 0 });
       const left = { low: next() * HOUR, high: (1 + next() * 9) * HOUR };
-      return { job, hostId: host.id, gpus: [uuid], startedAt: START - HOUR, left, preemptible: true, preempting: false };
+      return {
+        job,
+        hostId: host.id,
+        gpus: [uuid],
+        startedAt: START - HOUR,
+        left,
+        preemptible: true,
+        preempting: false,
+      };
     }),
   );
   // The work of one host has just ended, so something can start.

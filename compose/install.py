@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def install(python: str, *arguments: str, index: str = "") -> None:
-    """Runs pip inside the new environment, for wheels alone; its failure ends the build."""
+    """Runs pip in the new environment, only for wheels. A failure ends the build."""
     argv = [python, "-m", "pip", "install", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     argv += ["--only-binary", ":all:"]
     if any(WHEELS.glob("*.whl")):
@@ -26,19 +26,19 @@ def install(python: str, *arguments: str, index: str = "") -> None:
 
 
 def main(target: str) -> None:
-    """Torch first: its index differs, and what comes after must not replace it."""
-    # One release of Python needs older pins.
+    """Installs torch first, because it has another index and must not be replaced later."""
+    # Python 3.10 needs older versions.
     pins = HERE / ("requirements-py310.txt" if sys.version_info[:2] <= (3, 10) else "requirements.txt")
     torch_pins = HERE / "requirements-torch.txt"
     torch = re.search(r"^torch==[^\s;\\]+", torch_pins.read_text(), re.MULTILINE)
     if torch is None:
-        sys.exit("the requirements name no pinned torch")
+        sys.exit("the requirements have no pinned torch")
     venv.create(target, with_pip=True, symlinks=True)
     python = f"{target}/bin/python"
     files = ["-r", str(pins)]
     if os.environ.get("TORCH", "cpu") == "cpu":
-        # The build without CUDA is another file than PyPI's, and the requirements hold no hash of it: its version alone
-        # is pinned.
+        # The build without CUDA is not the file on PyPI, and the requirements have no hash for it. Only its version is
+        # pinned.
         beside = any(WHEELS.glob("torch-*+cpu*.whl"))
         install(python, "--no-deps", torch.group(), index="none" if beside else CPU_INDEX)
     else:

@@ -92,7 +92,7 @@ const SHOTS: Shot[] = [
     name: "datasets-formats",
     path: "/datasets",
     seeds: ["full"],
-    act: (page) => page.getByText("How rows look").click(),
+    act: (page) => page.getByText("Accepted formats").click(),
   },
   { name: "dataset-failed", path: `/datasets/${nth("ds_", 3)}`, seeds: ["full", "failing"] },
   { name: "dataset-columns", path: `/datasets/${nth("ds_", 5)}`, seeds: ["full"] },

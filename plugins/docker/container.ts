@@ -1,59 +1,58 @@
 /**
- * What is asked of the engine for one launch, as data: every container is walled off the same way, whatever the job
- * says.
+ * The container of one launch, as data for the engine. Every container has the same isolation, regardless of the job.
  */
 import { basename } from "node:path";
 import type Docker from "dockerode";
 import type { LaunchContext, LaunchSpec } from "../../src/contract/provider.ts";
 import type { Settings } from "./settings.ts";
 
-/** Where things lie inside. */
+/** Paths in the container. */
 const SOCKET_DIR = "/run/finetune-lab";
 const SCRATCH = "/scratch";
 const TRAINER = ["python3", "-m", "finetune_trainer"];
 const TMP_MB = 256;
 const MIN_SCRATCH_MB = 256;
-/** A need is an estimate: a container may take half as much again, and what an interpreter with its libraries takes. */
+/** The memory limit: the estimated need plus 50%, and the memory of a Python interpreter with its libraries. */
 const MEMORY_SLACK = 1.5;
 const MEMORY_BASE_MB = 1536;
-/** Largest single file that a server of answers may write; its scratch lies on this machine's disk. */
+/** Maximum size of a file that an endpoint can write, because its scratch is on the disk of this machine. */
 const SERVE_FILE_BYTES = 256 * 2 ** 20;
 
 export const LABEL = {
   managed: "ft.managed",
   installation: "ft.installation",
   key: "ft.key",
-  /** A few digits of the token's hash: tells a launch of this attempt from one whose token no longer counts. */
+  /** The start of the token's hash, to detect a container with an expired token. */
   token: "ft.token",
   gpus: "ft.gpus",
-  /** Prefix of the labels the host gave. */
+  /** Prefix of the labels from the server. */
   given: "ft.label.",
 } as const;
 
-/** What a launch is made of, all of it checked and looked up before. */
+/** The checked inputs of a launch. */
 export interface Order {
   installation: string;
   settings: Settings;
   spec: LaunchSpec;
   context: LaunchContext;
-  /** Id of the image, as the engine knows it. */
+  /** Id of the image on the engine. */
   image: string;
   machine: { cpus: number; memoryMb: number };
-  /** UUIDs of GPUs or MIG slices for this container alone. */
+  /** UUIDs of the GPUs or MIG slices of this container. */
   gpus: string[];
-  /** Local work: directories below the data root, real paths. Null on another machine. */
+  /** Real paths of directories below the data root; null on a remote host. */
   local: {
-    /** The directory that holds the server's socket for trainers and nothing else; null when there is none. */
+    /** The directory with only the server's socket for trainers; null when it does not exist. */
     socketDir: string | null;
     inputs: string[];
-    /** For servers of answers: the directory their socket lies in, under the same path on both sides. */
+    /** The directory with the socket of an endpoint, mounted at the same path. */
     scratch: string | null;
   } | null;
 }
 
 export const tokenMark = (token: string) => new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 16);
 
-/** The container's name: the same for the same key, so that the engine itself refuses a second one. */
+/** The name of the container. It depends only on the key, so that the engine refuses a second container. */
 export const nameOf = (installation: string, key: string) => `ftl-${installation}-${key}`;
 
 const bind = (path: string, target: string, readOnly: boolean): Docker.MountSettings => ({
@@ -81,7 +80,7 @@ function scratchOf({ settings, spec, local, gpus }: Order) {
     };
     return { path: SCRATCH, memoryMb: 0, mounts: [volume] };
   }
-  // Kernels compiled for a GPU at run time are loaded from here; nothing else needs to run from scratch.
+  // Only GPU kernels that are compiled at run time need to be executable in scratch.
   const exec = gpus.length > 0 ? "exec" : "noexec";
   const [uid, gid] = settings.user.split(":");
   const tmpfs = { [SCRATCH]: `rw,nosuid,nodev,${exec},size=${mb}m,mode=0700,uid=${uid},gid=${gid}` };
@@ -93,7 +92,7 @@ function ulimits(order: Order): { Name: string; Soft: number; Hard: number }[] {
   return [
     limit("core", 0),
     ...(order.local?.scratch ? [limit("fsize", SERVE_FILE_BYTES)] : []),
-    // NCCL pins memory and wants deep stacks; a single GPU needs neither.
+    // NCCL needs pinned memory and a large stack; a single GPU does not use it.
     ...(order.gpus.length > 1 ? [limit("memlock", -1), limit("stack", 67_108_864)] : []),
   ];
 }
@@ -105,7 +104,7 @@ function environment(order: Order, scratch: string): string[] {
     LANG: "C.UTF-8",
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
-    // Where the NVIDIA runtime is the engine's default, images of CUDA would be given every card.
+    // With NVIDIA as the default runtime, CUDA images would get all GPUs.
     ...(order.gpus.length ? { NVIDIA_DRIVER_CAPABILITIES: "compute,utility" } : { NVIDIA_VISIBLE_DEVICES: "void" }),
     ...order.spec.env,
     HOME: scratch,
@@ -113,19 +112,19 @@ function environment(order: Order, scratch: string): string[] {
     FTL_HOME_URL: home,
     FTL_ATTEMPT_TOKEN: token,
     FTL_SCRATCH: scratch,
-    // The server may run as another user than the container; the directory around the socket keeps everybody else out.
+    // The server and the container can have different users. The directory of the socket keeps out all others.
     ...(order.local?.scratch ? { FTL_SOCKET_MODE: "666" } : {}),
   };
   return Object.entries(variables).map(([name, value]) => `${name}=${value}`);
 }
 
-/** The GPUs of a container, by UUID: an index names another card after a driver was loaded anew. */
+/** The GPUs of a container by UUID, because indexes can change when the driver is reloaded. */
 export function deviceRequests(gpus: string[]): Docker.DeviceRequest[] {
   return gpus.length ? [{ Driver: "nvidia", DeviceIDs: gpus, Capabilities: [["gpu"]] }] : [];
 }
 
-/** Walls every container has, the probe for GPUs included. */
-export function walls(settings: Settings): Docker.HostConfig & { CgroupnsMode: "private" } {
+/** The isolation of every container, including the GPU probe. */
+export function isolation(settings: Settings): Docker.HostConfig & { CgroupnsMode: "private" } {
   const [uid, gid] = settings.user.split(":");
   return {
     NetworkMode: "none",
@@ -140,25 +139,25 @@ export function walls(settings: Settings): Docker.HostConfig & { CgroupnsMode: "
     OomKillDisable: false,
     Init: true,
     RestartPolicy: { Name: "no" },
-    // Exit code and output would be gone before anybody read them.
+    // Otherwise the exit code and the output would be lost.
     AutoRemove: false,
     LogConfig: { Type: "json-file", Config: { "max-size": `${Math.ceil(settings.logMb / 2)}m`, "max-file": "2" } },
     Tmpfs: { "/tmp": `rw,nosuid,nodev,noexec,size=${TMP_MB}m,mode=0700,uid=${uid},gid=${gid}` },
   };
 }
 
-/** The body of `POST /containers/create`. Pure: the same order always gives the same container. */
+/** The body of `POST /containers/create`. The same order always gives the same container. */
 export function containerFor(order: Order): Docker.ContainerCreateOptions {
   const { settings, spec, context, machine, local } = order;
   const scratch = scratchOf(order);
   const wanted = Math.ceil(spec.need.memory_mb * MEMORY_SLACK) + MEMORY_BASE_MB + scratch.memoryMb + settings.shmMb;
   const memory = Math.min(wanted, machine.memoryMb) * 2 ** 20;
   const given = Object.entries(context.labels).map(([name, value]) => [`${LABEL.given}${name}`, value]);
-  const wall = walls(settings);
+  const isolated = isolation(settings);
   return {
     name: nameOf(order.installation, context.key),
     Image: order.image,
-    // The whole command is the entry point: no image can put a shell in front of it.
+    // The full command is the entry point, so that the image cannot add a shell.
     Entrypoint: spec.argv ?? TRAINER,
     Cmd: [],
     User: settings.user,
@@ -179,15 +178,15 @@ export function containerFor(order: Order): Docker.ContainerCreateOptions {
       [LABEL.gpus]: order.gpus.join(","),
     },
     HostConfig: {
-      ...wall,
+      ...isolated,
       NetworkMode: local ? "none" : settings.network,
       Memory: memory,
-      // No swap: a trainer that swaps stands still and takes the machine with it.
+      // No swap: swapping would block the trainer and slow down the whole machine.
       MemorySwap: memory,
       NanoCpus: Math.min(settings.cpus || machine.cpus, machine.cpus) * 1e9,
       Ulimits: ulimits(order),
       DeviceRequests: deviceRequests(order.gpus),
-      Tmpfs: { ...wall.Tmpfs, ...scratch.tmpfs },
+      Tmpfs: { ...isolated.Tmpfs, ...scratch.tmpfs },
       Mounts: [
         ...(local?.socketDir ? [bind(local.socketDir, SOCKET_DIR, true)] : []),
         ...(local?.inputs ?? []).map((path) => bind(path, path, true)),

@@ -1,7 +1,7 @@
-/** Finds the NVIDIA GPUs of an engine's machine with a container that runs nvidia-smi, and picks free ones by UUID. */
+/** Finds the NVIDIA GPUs of an engine with a container that runs nvidia-smi, and selects free ones by UUID. */
 import type Docker from "dockerode";
 import type { HostReport } from "../../src/contract/provider.ts";
-import { LABEL, walls } from "./container.ts";
+import { isolation, LABEL } from "./container.ts";
 import type { Settings } from "./settings.ts";
 import { unframe } from "./status.ts";
 
@@ -14,7 +14,7 @@ export interface Gpu {
 
 const PROBE = "ft.probe";
 const PROBE_TIMEOUT_S = 60;
-/** Prints one JSON object: what nvidia-smi said, or its complaint. Python, since images have no shell for us. */
+/** Prints the output of nvidia-smi, or its failure, as one JSON object. Python, because images may have no shell. */
 const SOURCE = `import json, subprocess
 def run(*argv):
     done = subprocess.run(["nvidia-smi", *argv], capture_output=True, text=True, timeout=40)
@@ -23,7 +23,7 @@ def run(*argv):
 try: print(json.dumps({"xml": run("-q", "-x"), "list": run("-L")}))
 except Exception as problem: print(json.dumps({"failure": str(problem)}))`;
 
-/** What is sent to the engine for a probe: walled off as any container, with all GPUs and no files. */
+/** The container of a probe: isolated like any other container, with all GPUs and without files. */
 export function probeContainer(installation: string, settings: Settings): Docker.ContainerCreateOptions {
   return {
     name: `ftl-${installation}-probe-${crypto.randomUUID().slice(0, 8)}`,
@@ -35,7 +35,7 @@ export function probeContainer(installation: string, settings: Settings): Docker
     Env: ["NVIDIA_DRIVER_CAPABILITIES=utility", "NVIDIA_VISIBLE_DEVICES=all"],
     Labels: { [PROBE]: installation },
     HostConfig: {
-      ...walls(settings),
+      ...isolation(settings),
       Memory: 512 * 2 ** 20,
       MemorySwap: 512 * 2 ** 20,
       DeviceRequests: [{ Driver: "nvidia", Count: -1, Capabilities: [["gpu"]] }],
@@ -52,7 +52,7 @@ async function removeProbes(docker: Docker, installation: string): Promise<void>
       .catch(() => {});
 }
 
-/** Runs the probe. Null when the engine has no NVIDIA runtime at all. */
+/** Runs the probe; null when the engine has no NVIDIA runtime. */
 export async function probe(docker: Docker, installation: string, settings: Settings): Promise<HostReport["nvidia"]> {
   const info = (await docker.info()) as { Runtimes?: object; DiscoveredDevices?: { ID?: string }[] };
   const cdi = (info.DiscoveredDevices ?? []).some((device) => device.ID?.startsWith("nvidia.com/gpu"));
@@ -72,23 +72,23 @@ export async function probe(docker: Docker, installation: string, settings: Sett
   }
 }
 
-/** The text of the first element of that name that holds text alone; empty when there is none. */
+/** The text of the first element with this name; empty when there is none or it has child elements. */
 function tag(xml: string, name: string): string {
   const from = xml.indexOf(`<${name}>`) + name.length + 2;
   const to = xml.indexOf("<", from);
   return from > name.length + 1 && xml.startsWith(`</${name}>`, to) ? xml.slice(from, to).trim() : "";
 }
 
-/** What work can be given: whole cards, and the slices of cards that are divided. */
+/** The usable GPUs: full GPUs, and the MIG slices of partitioned ones. */
 export function gpusOf(nvidia: HostReport["nvidia"]): Gpu[] {
   if (!nvidia || "failure" in nvidia) return [];
-  const cards = nvidia.xml.split(/<gpu id=/).slice(1);
-  return cards.flatMap((card): Gpu[] => {
-    const uuid = tag(card, "uuid");
-    const name = tag(card, "product_name");
-    const total = Number(/<fb_memory_usage>\s*<total>(\d+) MiB/.exec(card)?.[1] ?? 0);
+  const elements = nvidia.xml.split(/<gpu id=/).slice(1);
+  return elements.flatMap((element): Gpu[] => {
+    const uuid = tag(element, "uuid");
+    const name = tag(element, "product_name");
+    const total = Number(/<fb_memory_usage>\s*<total>(\d+) MiB/.exec(element)?.[1] ?? 0);
     if (!uuid || total === 0) return [];
-    if (tag(card, "current_mig") !== "Enabled") return [{ uuid, name, memoryMb: total }];
+    if (tag(element, "current_mig") !== "Enabled") return [{ uuid, name, memoryMb: total }];
     return slices(nvidia.list, uuid).map(({ profile, uuid: slice }) => ({
       uuid: slice,
       name: `${name} ${profile}`,
@@ -97,10 +97,10 @@ export function gpusOf(nvidia: HostReport["nvidia"]): Gpu[] {
   });
 }
 
-/** The slices that `nvidia-smi -L` prints below one card. */
-function slices(list: string, card: string): { profile: string; uuid: string }[] {
+/** The slices that `nvidia-smi -L` prints below a GPU. */
+function slices(list: string, parent: string): { profile: string; uuid: string }[] {
   const lines = list.split("\n");
-  const at = lines.findIndex((line) => line.includes(`UUID: ${card}`));
+  const at = lines.findIndex((line) => line.includes(`UUID: ${parent}`));
   const end = lines.findIndex((line, i) => i > at && line.startsWith("GPU "));
   return lines.slice(at + 1, end < 0 ? undefined : end).flatMap((line) => {
     const [, profile, uuid] = /^\s*MIG (\S+)\s.*\(UUID: (MIG-[^()]+)\)/.exec(line) ?? [];
@@ -108,7 +108,7 @@ function slices(list: string, card: string): { profile: string; uuid: string }[]
   });
 }
 
-/** UUIDs that live containers of this installation hold, by their labels: the engine itself keeps no account. */
+/** UUIDs of the GPUs of running containers, from their labels, because the engine does not track GPUs. */
 export async function gpusInUse(docker: Docker, installation: string): Promise<Set<string>> {
   const filters = { label: [`${LABEL.installation}=${installation}`], status: ["created", "running", "paused"] };
   const containers = await docker.listContainers({ all: true, filters });
@@ -116,17 +116,17 @@ export async function gpusInUse(docker: Docker, installation: string): Promise<S
 }
 
 /**
- * The cards one launch gets: enough memory, of one kind, the smallest that fits. Null when there are not so many. A
- * slice serves single-GPU work alone.
+ * Selects the GPUs of a launch: one model, enough memory, the smallest that fits. Null when there are too few. A MIG
+ * slice is only for single-GPU work.
  */
 export function choose(gpus: readonly Gpu[], need: { gpus: number; gpu_memory_mb: number }): Gpu[] | null {
   if (need.gpus === 0) return [];
-  const kinds = new Map<string, Gpu[]>();
+  const models = new Map<string, Gpu[]>();
   for (const gpu of gpus) {
     if (gpu.memoryMb < need.gpu_memory_mb || (need.gpus > 1 && gpu.uuid.startsWith("MIG-"))) continue;
-    kinds.set(gpu.name, [...(kinds.get(gpu.name) ?? []), gpu]);
+    models.set(gpu.name, [...(models.get(gpu.name) ?? []), gpu]);
   }
-  const fitting = [...kinds.values()].filter((kind) => kind.length >= need.gpus);
+  const fitting = [...models.values()].filter((same) => same.length >= need.gpus);
   fitting.sort((a, b) => (a[0]?.memoryMb ?? 0) - (b[0]?.memoryMb ?? 0));
   return fitting[0]?.slice(0, need.gpus) ?? null;
 }

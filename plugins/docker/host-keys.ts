@@ -1,4 +1,4 @@
-/** Checks the key an SSH server shows against a fingerprint or a known_hosts file; what is not known is refused. */
+/** Checks the host key of an SSH server against a fingerprint or a known_hosts file. Unknown keys are refused. */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
 export class KnownHostsError extends Error {}
@@ -6,8 +6,8 @@ export class KnownHostsError extends Error {}
 const same = (a: Buffer, b: Buffer) => a.length === b.length && timingSafeEqual(a, b);
 
 /**
- * True when a host pattern of known_hosts names this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards
- * are not followed.
+ * True when a known_hosts pattern matches this host: plain, `[host]:port`, or hashed (`|1|salt|hash`). Wildcards are
+ * not supported.
  */
 function names(pattern: string, host: string, port: number): boolean {
   const wanted = port === 22 ? host : `[${host}]:${port}`;
@@ -17,9 +17,7 @@ function names(pattern: string, host: string, port: number): boolean {
   return pattern.toLowerCase() === wanted.toLowerCase();
 }
 
-/**
- * Keys that a known_hosts text holds for a host. Revoked keys are left out, certificate authorities are not understood.
- */
+/** The keys of a host in a known_hosts text, without revoked keys. Certificate authorities are not supported. */
 function knownKeys(text: string, host: string, port: number): Buffer[] {
   return text.split("\n").flatMap((line) => {
     const [patterns, type, key] = line.trim().split(/\s+/);
@@ -29,9 +27,9 @@ function knownKeys(text: string, host: string, port: number): Buffer[] {
 }
 
 /**
- * The verifier for one host.
- * @returns a function that says whether a key (in wire form) is the host's
- * @throws KnownHostsError when nothing is known of the host: such a connection could never be trusted
+ * Creates the host key check of one host.
+ * @returns a function that checks a key in wire format
+ * @throws KnownHostsError when no key of the host is known
  */
 export function hostKeyCheck(
   host: string,
@@ -40,9 +38,9 @@ export function hostKeyCheck(
 ): (key: Buffer) => boolean {
   const keys = known.knownHosts === null ? [] : knownKeys(known.knownHosts, host, port);
   const fingerprint = known.fingerprint === null ? null : /^SHA256:([A-Za-z0-9+/]{43})=?$/.exec(known.fingerprint)?.[1];
-  if (fingerprint === undefined) throw new KnownHostsError(`The host key of ${host} is not of the form SHA256:….`);
+  if (fingerprint === undefined) throw new KnownHostsError(`The host key of ${host} must have the form SHA256:….`);
   if (fingerprint === null && keys.length === 0)
-    throw new KnownHostsError(`The file of known hosts has no key of ${host}.`);
+    throw new KnownHostsError(`The known_hosts file has no key for ${host}.`);
   return (key) => {
     const shown = createHash("sha256").update(key).digest();
     if (fingerprint !== null && same(shown, Buffer.from(fingerprint, "base64"))) return true;

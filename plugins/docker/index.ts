@@ -1,4 +1,4 @@
-/** Containers on Docker engines: of this machine without any network, of other machines over TLS or SSH. */
+/** Runs containers on Docker engines: local ones without network, remote ones over TLS or SSH. */
 import type { ProviderPlugin } from "../../src/contract/provider.ts";
 import { createDockerProvider } from "./provider.ts";
 
@@ -12,7 +12,7 @@ const plugin: ProviderPlugin = {
     {
       name: "hosts",
       label: "Engines",
-      help: "Addresses parted by spaces: unix:///var/run/docker.sock, tcp://HOST:2376?certs=DIR, ssh://USER@HOST?key=FILE&known_hosts=FILE; NAME= before one names it.",
+      help: "Addresses separated by spaces: unix:///var/run/docker.sock, tcp://HOST:2376?certs=DIR, ssh://USER@HOST?key=FILE&known_hosts=FILE; NAME= before an address gives it a name.",
       type: "string",
       required: false,
       default: "unix:///var/run/docker.sock",
@@ -20,23 +20,23 @@ const plugin: ProviderPlugin = {
     {
       name: "image",
       label: "Trainer image",
-      help: "Image for jobs that name none, by id (sha256:…), digest or tag; `finetune-lab images build` makes one.",
+      help: "Image for jobs without a pinned image: an id (sha256:…), digest or tag. Build it with `finetune-lab images build`.",
       type: "string",
       required: false,
       default: "finetune-lab/trainer",
     },
     {
       name: "user",
-      label: "User inside",
-      help: "UID:GID that trainers run as; never 0.",
+      label: "Container user",
+      help: "UID:GID of trainers; neither can be 0.",
       type: "string",
       required: false,
       default: "1000:1000",
     },
     {
       name: "cpus",
-      label: "Processors",
-      help: "Most processors one container may use; 0 = all of its machine.",
+      label: "CPU cores",
+      help: "Maximum CPU cores per container; 0 for all cores of the machine.",
       type: "integer",
       required: false,
       default: 0,
@@ -44,7 +44,7 @@ const plugin: ProviderPlugin = {
     {
       name: "pids",
       label: "Processes",
-      help: "Most processes and threads in one container, 64 to 65536.",
+      help: "Maximum processes and threads per container, 64 to 65536.",
       type: "integer",
       required: false,
       default: 2048,
@@ -52,7 +52,7 @@ const plugin: ProviderPlugin = {
     {
       name: "shm_mb",
       label: "Shared memory",
-      help: "MB of /dev/shm; data loaders and NCCL need more than Docker's own 64.",
+      help: "MB of /dev/shm; data loaders and NCCL need more than Docker's default of 64.",
       type: "integer",
       required: false,
       default: 1024,
@@ -60,7 +60,7 @@ const plugin: ProviderPlugin = {
     {
       name: "log_mb",
       label: "Log size",
-      help: "MB of output kept of one container; older output is dropped.",
+      help: "MB of output to keep per container; older output is dropped.",
       type: "integer",
       required: false,
       default: 20,
@@ -68,7 +68,7 @@ const plugin: ProviderPlugin = {
     {
       name: "scratch_on_disk",
       label: "Scratch on disk",
-      help: "Keeps scratch in a volume with a size limit instead of memory; the engine's disk must be XFS mounted with pquota.",
+      help: "Puts scratch in a volume with a size limit, not in memory. The engine's disk must be XFS mounted with pquota.",
       type: "boolean",
       required: false,
       default: false,
@@ -76,7 +76,7 @@ const plugin: ProviderPlugin = {
     {
       name: "network",
       label: "Network",
-      help: "Network for containers on other machines, which call home over HTTPS; made when missing. Local containers never have one.",
+      help: "Network of containers on remote hosts, which connect to the server over HTTPS. It is created when missing. Local containers have no network.",
       type: "string",
       required: false,
       default: "finetune-lab",

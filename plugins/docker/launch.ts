@@ -1,4 +1,4 @@
-/** Starts one container for a launch: its image, its GPUs, its files and, on another machine, its network. */
+/** Starts the container of a launch with its image, GPUs, files and, on a remote host, its network. */
 import type { Handle, LaunchContext, LaunchSpec, Offer, ProviderHost } from "../../src/contract/provider.ts";
 import { containerFor, LABEL, type Order, tokenMark } from "./container.ts";
 import type { Engine } from "./engines.ts";
@@ -13,10 +13,10 @@ const PINNED = /^(sha256:[0-9a-f]{64}|[a-z0-9][A-Za-z0-9._/:-]{0,180}@sha256:[0-
 const GPU_UUID = /^(GPU|MIG)-[A-Za-z0-9/-]{8,80}$/;
 const CREATE_MS = 60_000;
 
-/** The image's id on that engine. Jobs name theirs by digest or id, so that it cannot change under them. */
+/** The id of the image on the engine. Jobs refer to images by digest or id, so that they cannot change. */
 async function imageId({ host, settings }: Parts, engine: Engine, spec: LaunchSpec): Promise<string> {
   if (spec.image !== null && !PINNED.test(spec.image))
-    throw host.error("invalid", "A job names its image by id or digest.", { reason: "image_missing" });
+    throw host.error("invalid", "A job must refer to its image by id or digest.", { reason: "image_missing" });
   const name = spec.image ?? settings.image;
   try {
     return (await within(engine.docker.getImage(name).inspect())).Id;
@@ -38,14 +38,14 @@ async function ensureNetwork(engine: Engine, settings: Settings): Promise<void> 
       Name: settings.network,
       Driver: "bridge",
       CheckDuplicate: true,
-      // Jobs of different people must not see each other.
+      // Jobs of different users must not reach each other.
       Options: { "com.docker.network.bridge.enable_icc": "false" },
       Labels: { [LABEL.managed]: "true" },
     }),
   );
 }
 
-/** Creates and starts the container. One that does not start is removed. */
+/** Creates and starts the container, and removes it when the start fails. */
 async function start(host: ProviderHost, engine: Engine, order: Order): Promise<void> {
   await on(host, engine, async () => {
     const container = await within(engine.docker.createContainer(containerFor(order)), CREATE_MS);
@@ -61,11 +61,11 @@ async function start(host: ProviderHost, engine: Engine, order: Order): Promise<
 function namedGpus(host: ProviderHost, spec: LaunchSpec): string[] {
   const gpus = spec.need.gpus === 0 ? [] : (spec.gpus ?? []);
   if (gpus.length !== spec.need.gpus || !gpus.every((uuid) => GPU_UUID.test(uuid)))
-    throw host.error("invalid", `The job needs ${spec.need.gpus} GPUs by UUID; it was given: ${gpus.join(", ")}`);
+    throw host.error("invalid", `The job needs ${spec.need.gpus} GPUs by UUID, but got: ${gpus.join(", ") || "none"}`);
   return gpus;
 }
 
-/** Starts with the GPUs the host named, which may share one GPU; with free ones of the engine when it named none. */
+/** Starts with the GPUs that the server allocated, or with free GPUs of the engine. */
 async function startWithGpus(parts: Parts, engine: Engine, order: Omit<Order, "gpus">): Promise<void> {
   const { host, machines } = parts;
   const { spec } = order;
@@ -73,16 +73,16 @@ async function startWithGpus(parts: Parts, engine: Engine, order: Omit<Order, "g
   await host.inTurn(`gpus ${engine.id}`, async () => {
     const free = await on(host, engine, () => machines.freeGpus(engine));
     const gpus = choose(free, spec.need);
-    if (!gpus) throw host.error("no_capacity", `${engine.id} has no ${spec.need.gpus} free GPUs that fit.`);
+    if (!gpus) throw host.error("no_capacity", `${engine.id} does not have ${spec.need.gpus} suitable free GPUs.`);
     await start(host, engine, { ...order, gpus: gpus.map(({ uuid }) => uuid) });
   });
 }
 
-/** What another machine cannot do is refused; what it needs is created. */
+/** Checks that the work can run on a remote host, and creates the network. */
 async function prepareRemote({ host, settings }: Parts, engine: Engine, spec: LaunchSpec, context: LaunchContext) {
   if (context.callHome.url.startsWith("unix:"))
-    throw host.error("invalid", "Containers on other machines call home over HTTPS: set public_url.");
-  if (spec.kind === "serve") throw host.error("invalid", "Endpoints run on the server's own machine only.");
+    throw host.error("invalid", "Containers on remote hosts connect to the server over HTTPS: set public_url.");
+  if (spec.kind === "serve") throw host.error("invalid", "Endpoints can run only on the server's own machine.");
   await on(host, engine, () => ensureNetwork(engine, settings));
 }
 
@@ -109,7 +109,7 @@ async function launchOn(parts: Parts, engine: Engine, spec: LaunchSpec, context:
 }
 
 /**
- * Starts `spec` on the engine of `offer`, or finds the container its key already has.
+ * Starts `spec` on the engine of `offer`, or finds the container that this key already has.
  * @throws ProviderFailure `invalid`, `no_capacity`, `transient`
  */
 export async function launch(parts: Parts, spec: LaunchSpec, offer: Offer, context: LaunchContext): Promise<Handle> {
@@ -119,11 +119,11 @@ export async function launch(parts: Parts, spec: LaunchSpec, offer: Offer, conte
   if (spec.argv?.length === 0) throw host.error("invalid", "argv must name a program.");
   return host.inTurn(`key ${key}`, async () => {
     const engine = settings.engines.find(({ id }) => id === offer.id);
-    if (!engine) throw host.error("invalid", `There is no engine called "${offer.id}".`);
+    if (!engine) throw host.error("invalid", `There is no engine with the name "${offer.id}".`);
     const found = await lookUp(host, engine, key);
     const same = found?.info.Config.Labels[LABEL.token] === tokenMark(context.callHome.token);
     if (found && same && found.info.State.Status !== "created") return handleOf(host, engine, key);
-    // Left by a server that died in between: never started, or holding a token that no longer counts.
+    // Left by a server that was killed in between: never started, or with an expired token.
     if (found && (await remove(host, found)) === "later")
       throw host.error("transient", "A container of this key is still being removed.", { retryAfterS: 1 });
     return launchOn(parts, engine, spec, context);

@@ -1,11 +1,11 @@
-/** What the engines' machines are: size, GPUs, whether they answer. Looked up rarely, since it is asked for often. */
+/** The machines of the engines: size, GPUs and reachability, with a short cache. */
 
 import { statfsSync } from "node:fs";
 import { freemem, loadavg } from "node:os";
 import type { HostReport, Offer, ProviderHost } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
 import type { Engine } from "./engines.ts";
-import { EngineSilent, engineFailure } from "./errors.ts";
+import { EngineTimeout, engineFailure } from "./errors.ts";
 import { choose, type Gpu, gpusInUse, gpusOf, probe } from "./gpus.ts";
 import type { Settings } from "./settings.ts";
 
@@ -15,11 +15,11 @@ const CALL_MS = 20_000;
 const PING_MS = 5000;
 const mb = (bytes: number) => Math.floor(bytes / 2 ** 20);
 
-/** An engine call that must answer in time. The call itself goes on unheard. */
+/** Adds a timeout to an engine call. The call itself is not canceled. */
 export function within<T>(call: Promise<T>, ms = CALL_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new EngineSilent(`no answer within ${ms / 1000} s`)), ms);
+    timer = setTimeout(() => reject(new EngineTimeout(`no answer within ${ms / 1000} s`)), ms);
   });
   return Promise.race([call, late]).finally(() => clearTimeout(timer));
 }
@@ -30,17 +30,17 @@ interface Machine {
   memoryMb: number;
 }
 
-interface Kept<T> {
+interface Cached<T> {
   at: number;
   value: T;
 }
 
-/** Looks machines up for one provider. */
+/** Creates the machine lookup of one provider. */
 export function machineLookup(host: ProviderHost, settings: Settings) {
-  const infos = new Map<string, Kept<Machine>>();
-  const cards = new Map<string, Kept<HostReport["nvidia"]>>();
+  const infos = new Map<string, Cached<Machine>>();
+  const readings = new Map<string, Cached<HostReport["nvidia"]>>();
 
-  async function kept<T>(store: Map<string, Kept<T>>, id: string, ms: number, look: () => Promise<T>): Promise<T> {
+  async function cached<T>(store: Map<string, Cached<T>>, id: string, ms: number, look: () => Promise<T>): Promise<T> {
     const known = store.get(id);
     if (known && host.clock.now() - known.at < ms) return known.value;
     const value = await look();
@@ -49,15 +49,15 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
   }
 
   const machine = (engine: Engine): Promise<Machine> =>
-    kept(infos, engine.id, INFO_FOR_MS, async () => {
+    cached(infos, engine.id, INFO_FOR_MS, async () => {
       const info = (await within(engine.docker.info())) as { Name: string; NCPU: number; MemTotal: number };
       return { name: info.Name, cpus: info.NCPU, memoryMb: mb(info.MemTotal) };
     });
 
   const nvidia = (engine: Engine, maxAgeMs = GPUS_FOR_MS) =>
-    kept(cards, engine.id, maxAgeMs, () => probe(engine.docker, host.installation, settings));
+    cached(readings, engine.id, maxAgeMs, () => probe(engine.docker, host.installation, settings));
 
-  /** GPUs of the machine that no live container of ours holds. */
+  /** GPUs of the machine that no running container of this installation uses. */
   async function freeGpus(engine: Engine): Promise<Gpu[]> {
     const all = gpusOf(await nvidia(engine));
     const used = await within(gpusInUse(engine.docker, host.installation));
@@ -65,7 +65,7 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
   }
 
   async function offer(engine: Engine, need: Need): Promise<Offer | null> {
-    // What is known of it may be older than its going away; a launch there would only fail.
+    // The cache may be older than an outage, so check that the engine answers.
     await within(engine.docker.ping(), PING_MS);
     const { name, cpus, memoryMb } = await machine(engine);
     if (need.cpus > cpus || need.memory_mb > memoryMb) return null;
@@ -88,21 +88,21 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
     };
   }
 
-  /** Where a need could be met, in the order of the list of hosts. */
+  /** Offers for a need, in the order of the configured hosts. */
   async function offers(need: Need): Promise<Offer[]> {
     const found: Offer[] = [];
-    let away: unknown = null;
+    let failure: unknown = null;
     const answers = await Promise.allSettled(settings.engines.map((engine) => offer(engine, need)));
     for (const [i, answer] of answers.entries()) {
       const engine = settings.engines[i] as Engine;
       if (answer.status === "fulfilled") found.push(...(answer.value ? [answer.value] : []));
       else {
-        away = engineFailure(host, engine, answer.reason);
-        host.log("warn", "an engine makes no offers", { host: engine.id, cause: answer.reason });
+        failure = engineFailure(host, engine, answer.reason);
+        host.log("warn", "an engine could not be queried for offers", { host: engine.id, cause: answer.reason });
       }
     }
-    // "Can never run this" may only be said when every machine was asked.
-    if (found.length === 0 && away) throw away;
+    // An empty list means "can never run this", which is certain only when all engines answered.
+    if (found.length === 0 && failure) throw failure;
     return found;
   }
 

@@ -1,4 +1,4 @@
-/** What every method of the Docker provider works with, and how it finds and removes the container of a launch. */
+/** The parts that all methods of the Docker provider share: find and remove the container of a launch. */
 import type Docker from "dockerode";
 import type { Handle, ProviderHost } from "../../src/contract/provider.ts";
 import { LABEL, nameOf } from "./container.ts";
@@ -24,7 +24,7 @@ const KEY = /^[a-z0-9-]{1,64}$/;
 
 export const isKey = (key: string) => KEY.test(key);
 
-/** Runs engine calls; what they throw becomes an error of the contract. */
+/** Runs engine calls, and turns their errors into errors of the contract. */
 export async function on<T>(host: ProviderHost, engine: Engine, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -44,7 +44,7 @@ export function lookUp(host: ProviderHost, engine: Engine, key: string): Promise
     const container = engine.docker.getContainer(nameOf(host.installation, key));
     try {
       const info = await within(container.inspect());
-      // A container of that name without our label is not ours to touch.
+      // A container with this name but without the label is not from this provider.
       return info.Config.Labels[LABEL.key] === key ? { engine, container, info } : null;
     } catch (error) {
       if (httpStatus(error) === 404) return null;
@@ -53,7 +53,7 @@ export function lookUp(host: ProviderHost, engine: Engine, key: string): Promise
   });
 }
 
-/** The container behind a handle. A handle of an engine that is no longer configured has none. */
+/** The container of a handle; null also when its engine is no longer configured. */
 export async function find({ host, settings }: Parts, handle: Handle): Promise<Found | null> {
   if (!isKey(handle.key)) return null;
   const { engines } = settings;

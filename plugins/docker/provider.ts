@@ -11,7 +11,7 @@ import { terminate } from "./terminate.ts";
 
 const OOM_EVENTS_MS = 5000;
 
-/** Creates the provider; `config` as the manifest describes it. */
+/** Creates the provider with the configuration of the manifest. */
 export function createDockerProvider(host: ProviderHost, config: Record<string, unknown>): Provider {
   const { settings, problems } = readSettings(config);
   const machines = machineLookup(host, settings);
@@ -34,13 +34,13 @@ export function createDockerProvider(host: ProviderHost, config: Record<string, 
   };
 }
 
-/** What tells why a container ended, asked for only when it is needed. */
+/** The data that explains why a container failed, fetched only when needed. */
 function evidenceOf(host: ProviderHost, { engine, container, info }: Found): Evidence {
   return {
     tail: () => within(lastLines(container, TAIL_LINES)).catch(() => []),
     async oomEvent() {
       const since = Math.floor(Date.parse(info.State.StartedAt) / 1000);
-      // Events of the future would be waited for.
+      // With an end in the future, the request would wait.
       const until = host.clock.now() / 1000;
       const filters = { container: [info.Id], event: ["oom"] };
       try {
@@ -63,7 +63,7 @@ async function listOwned({ host, settings }: Parts, installation: string): Promi
     }),
   );
   const failed = lists.find((list) => list.status === "rejected");
-  // What one engine holds can be swept while another is unreachable; when all are, nothing is known.
+  // The result may be partial when one engine is unreachable; it fails only when all are.
   if (failed && lists.every((list) => list.status === "rejected")) throw failed.reason;
   return lists.flatMap((list) => (list.status === "rejected" ? [] : list.value));
 }

@@ -1,6 +1,5 @@
 /**
- * The provider's configuration, read once: engines and the limits every container gets. What is wrong is told field by
- * field.
+ * The settings of the Docker provider: engines, and the limits of every container. Problems are reported per field.
  */
 import { type Engine, readEngines } from "./engines.ts";
 
@@ -9,7 +8,7 @@ export interface Settings {
   image: string;
   /** `UID:GID`, neither of them 0. */
   user: string;
-  /** 0 = all of the machine. */
+  /** CPU cores; 0 for all cores of the machine. */
   cpus: number;
   pids: number;
   shmMb: number;
@@ -30,13 +29,13 @@ const BOUNDS = [
   ["shm_mb", 64, 1_048_576],
   ["log_mb", 1, 10_240],
 ] as const;
-/** As Docker writes references; a leading dash or white space is none. */
+/** A Docker image reference. */
 const IMAGE = /^[a-z0-9][A-Za-z0-9._/:@-]{0,254}$/;
 const NETWORK = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$/;
-/** Names of networks that mean something else to the engine: sharing the host's network, or another container's. */
+/** Network names with a special meaning for the engine. */
 const RESERVED_NETWORKS = new Set(["host", "none", "container", "default"]);
 
-/** Reads `config` as the manifest describes it. The settings are usable only when there are no problems. */
+/** Reads the configuration. The settings are valid only without problems. */
 export function readSettings(config: Record<string, unknown>): { settings: Settings; problems: FieldProblem[] } {
   const problems: FieldProblem[] = [];
   const problem = (field: string, message: string, remedy: string) => problems.push({ field, message, remedy });
@@ -51,11 +50,11 @@ export function readSettings(config: Record<string, unknown>): { settings: Setti
   for (const { message, remedy } of read.problems) problem("hosts", message, remedy);
   const [image, user, network] = [config.image, config.user, config.network].map((value) => String(value ?? ""));
   if (!IMAGE.test(image ?? ""))
-    problem("image", "This is no name of an image.", "Write NAME:TAG, NAME@sha256:… or sha256:….");
+    problem("image", "This is not a valid image name.", "Use NAME:TAG, NAME@sha256:… or sha256:….");
   if (!/^[1-9]\d{0,9}:[1-9]\d{0,9}$/.test(user ?? ""))
-    problem("user", "Trainers need a user and a group that are not root.", "Write numbers, such as 1000:1000.");
+    problem("user", "Trainers need a user and a group other than root.", "Use numbers, such as 1000:1000.");
   if (!NETWORK.test(network ?? "") || RESERVED_NETWORKS.has(network ?? ""))
-    problem("network", "This is no name for a network of our own.", "Write letters, digits, dots and dashes.");
+    problem("network", "This is not a valid network name.", "Use letters, digits, dots and dashes.");
   return {
     settings: {
       engines: read.engines,

@@ -1,21 +1,21 @@
 /**
- * Reads how a container does, and, when it ended, why: from the engine's record, its events and the last lines it
- * printed.
+ * Reads the status of a container, and the reason for its exit from the engine's record, its events and its last output
+ * lines.
  */
 import type Docker from "dockerode";
 import type { WorkStatus } from "../../src/contract/provider.ts";
 
-/** How long a container may stay created and not started before the launch counts as broken off. */
+/** After this time, a created container that was not started counts as a failed launch. */
 const START_WINDOW_MS = 60_000;
 export const TAIL_LINES = 60;
 
 export const ABSENT: WorkStatus = { state: "absent", exitCode: null, reason: null, startedAt: null, endedAt: null };
 
-/** Lines that tell a lost GPU: the driver went away under a running container, or the card fell off. */
+/** Output lines that indicate a lost GPU: the driver was unloaded, or the GPU fell off the bus. */
 const GPU_LOST =
   /Failed to initialize NVML|Unable to determine the device handle|GPU is lost|fallen off the bus|no CUDA-capable device is detected|uncorrectable ECC error|CUDA error: (unspecified launch failure|an illegal instruction|device-side assert.*Xid)/i;
 const DISK_FULL = /no space left on device/i;
-/** How the init inside a container says that there is nothing to start. */
+/** Output lines of a container whose program cannot be started. */
 const NOT_STARTED = /exec .{0,500} failed: |executable file not found|No module named '?finetune_trainer/;
 
 /** Milliseconds since 1970; the engine writes the year 1 for "never". */
@@ -24,10 +24,10 @@ function time(text: string | undefined): number | null {
   return at > 0 ? at : null;
 }
 
-/** Things only asked for when a container ended badly. */
+/** Data that is fetched only when a container failed. */
 export interface Evidence {
   tail(): Promise<string[]>;
-  /** True when the engine saw the kernel kill something inside for want of memory. */
+  /** True when the engine recorded an out-of-memory kill in the container. */
   oomEvent(): Promise<boolean>;
 }
 
@@ -63,7 +63,7 @@ export async function statusOf(
   if (State.Status === "created") {
     const broken = State.Error || now - (time(container.Created) ?? now) > START_WINDOW_MS;
     if (!broken) return { ...ABSENT, state: "starting" };
-    const reason = `could not start: ${State.Error || "it was made and never started"}`;
+    const reason = `could not start: ${State.Error || "it was created but never started"}`;
     return { ...ABSENT, state: "exited", exitCode: State.Error ? State.ExitCode : null, reason };
   }
   if (State.Status !== "exited" && State.Status !== "dead")
@@ -77,7 +77,7 @@ export async function statusOf(
   };
 }
 
-/** Output as the engine frames it (8 bytes of stream and length before each piece), as text. */
+/** The text of framed engine output (8 bytes of stream and length before each piece). */
 export function unframe(framed: Buffer): string {
   const pieces: Buffer[] = [];
   for (let at = 0; at + 8 <= framed.length; ) {

@@ -1,4 +1,4 @@
-/** Ends one container: asks it, kills it at the deadline, and removes it with its files once it has stopped. */
+/** Terminates one container: SIGTERM, SIGKILL at the deadline, and removal with its files after it stopped. */
 import { join } from "node:path";
 import type { Handle, TerminateResult } from "../../src/contract/provider.ts";
 import { DEFAULT_GRACE_S, killDeadline } from "../shared/kill-deadline.ts";
@@ -9,10 +9,10 @@ import { type Found, find, isKey, type Parts, remove } from "./parts.ts";
 
 const AGAIN: TerminateResult = { gone: false, againAfterS: 0.2 };
 
-/** Sends a signal; a container that ended or was removed in between needs none. */
+/** Sends a signal. A container that stopped or was removed in the meantime needs none. */
 async function signal({ host }: Parts, { engine, container, info }: Found, name: "SIGTERM" | "SIGKILL"): Promise<void> {
   try {
-    // A paused container takes no signal.
+    // A paused container receives no signals.
     if (info.State.Paused) await within(container.unpause());
     await within(container.kill({ signal: name }));
   } catch (error) {
@@ -20,7 +20,7 @@ async function signal({ host }: Parts, { engine, container, info }: Found, name:
   }
 }
 
-/** One step toward the end of the work; call it again until it is gone. */
+/** Takes one step of the termination. Call it again until the work is gone. */
 export async function terminate(
   parts: Parts,
   handle: Handle,

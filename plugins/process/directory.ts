@@ -1,4 +1,4 @@
-/** The directory of one launch: made in one step, named after its key, and the source of its handle. */
+/** The directory of one launch: created atomically, named after the key, and the source of the handle. */
 import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Handle, ProviderHost } from "../../src/contract/provider.ts";
@@ -6,7 +6,7 @@ import type { Settings } from "./settings.ts";
 import { type LaunchFile, readJson, type StartedFile } from "./state.ts";
 import type { Warm } from "./warm.ts";
 
-/** What every method of the provider works with. */
+/** The parts that all methods of the provider share. */
 export interface Parts {
   host: ProviderHost;
   settings: Settings;
@@ -21,7 +21,7 @@ export const isKey = (key: string) => KEY.test(key);
 
 export const directoryOf = (host: ProviderHost, key: string) => join(host.dataDir, key);
 
-/** The handle of `key`: the same after any restart, once the process has started. */
+/** The handle of `key`. Once the process has started, it is the same after every restart. */
 export async function handleOf(host: ProviderHost, key: string): Promise<Handle> {
   const started = await readJson<StartedFile>(join(directoryOf(host, key), "started.json"));
   const { pid = null, launcher_pid = null, warm = false } = started ?? {};
@@ -30,9 +30,9 @@ export async function handleOf(host: ProviderHost, key: string): Promise<Handle>
 }
 
 /**
- * Creates the directory of a launch in one step.
- * @returns false when it was there already
- * @throws ProviderFailure `transient` when the disk refuses
+ * Creates the directory of a launch atomically.
+ * @returns false when it already exists
+ * @throws ProviderFailure `transient` on a disk error
  */
 export async function createDirectory(host: ProviderHost, plan: LaunchFile): Promise<boolean> {
   const staging = join(host.dataDir, `.new-${crypto.randomUUID()}`);
@@ -49,7 +49,9 @@ export async function createDirectory(host: ProviderHost, plan: LaunchFile): Pro
   }
 }
 
-/** Removes a launch. It is renamed first: a half-removed directory must not look like a launch that never started. */
+/**
+ * Deletes a launch. It is renamed first, because a partly deleted directory would look like a launch before its start.
+ */
 export async function removeDirectory(host: ProviderHost, key: string): Promise<void> {
   const old = join(host.dataDir, `.old-${crypto.randomUUID()}`);
   await rename(directoryOf(host, key), old).catch(() => {});

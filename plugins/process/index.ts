@@ -1,6 +1,6 @@
 /**
- * The embedded default provider: runs the trainer as a detached process of this machine that outlives the server and is
- * found again.
+ * The default provider: runs the trainer as a detached process of this machine. The process survives a restart of the
+ * server, which finds it again.
  */
 import type { ProviderPlugin } from "../../src/contract/provider.ts";
 import { createProcessProvider } from "./provider.ts";
@@ -15,7 +15,7 @@ const plugin: ProviderPlugin = {
     {
       name: "log_bytes",
       label: "Log size",
-      help: "Bytes of output kept of one process; older output is dropped.",
+      help: "Bytes of output to keep per process; older output is dropped.",
       type: "integer",
       required: false,
       default: 8 * 1024 * 1024,
@@ -23,15 +23,15 @@ const plugin: ProviderPlugin = {
     {
       name: "nice",
       label: "Niceness of training",
-      help: "0 to 19; higher leaves more of the processor to everything else, the server included.",
+      help: "0 to 19. A higher value leaves more CPU time to other processes, including the server.",
       type: "integer",
       required: false,
       default: 5,
     },
     {
       name: "warm_s",
-      label: "Ready for the next job",
-      help: "Seconds that a trainer with its libraries loaded (about 500 MB) waits for the next job, which then begins seconds earlier; 0 for none.",
+      label: "Warm trainer",
+      help: "Seconds that a trainer with loaded libraries (about 500 MB) waits for the next job, which then starts seconds earlier; 0 to disable.",
       type: "integer",
       required: false,
       default: 600,

@@ -1,4 +1,4 @@
-/** Starts one launch: its directory, its environment, then a warm launcher when one is ready, else a new one. */
+/** Starts one launch: directory, environment, and the warm launcher if it is ready, otherwise a new one. */
 import { rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Handle, LaunchContext, LaunchSpec, ProviderHost } from "../../src/contract/provider.ts";
@@ -7,7 +7,7 @@ import { createDirectory, directoryOf, handleOf, isKey, type Parts } from "./dir
 import launcherSource from "./launcher.py" with { type: "text" };
 import { type LaunchFile, readJson } from "./state.ts";
 
-/** Where programs are found; nothing of the server's own environment is passed on. */
+/** PATH of the work; nothing of the server's environment is passed on. */
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 interface Trainer {
@@ -15,7 +15,7 @@ interface Trainer {
   dir: string;
 }
 
-/** Writes the launcher's source to disk once per version; returns its path. */
+/** Writes the launcher's source to disk, once per version; returns its path. */
 export async function launcherOnDisk(host: ProviderHost): Promise<string> {
   const hash = new Bun.CryptoHasher("sha256").update(launcherSource).digest("hex").slice(0, 16);
   const path = join(host.dataDir, `launcher-${hash}.py`);
@@ -59,7 +59,7 @@ function environmentOf(host: ProviderHost, trainer: Trainer, spec: LaunchSpec, c
   };
 }
 
-/** Runs a launcher of its own for the directory; what it could not start does not stay behind. */
+/** Runs a new launcher for the directory. Deletes the directory when the launcher fails. */
 async function runLauncher(parts: Parts, trainer: Trainer, directory: string, env: Record<string, string>) {
   const { host } = parts;
   const launcher = Bun.spawn([trainer.python, "-I", await parts.launcherPath(), directory], {
@@ -76,7 +76,7 @@ async function runLauncher(parts: Parts, trainer: Trainer, directory: string, en
 }
 
 /**
- * Starts `spec` under the key of `context`, or finds what that key already started.
+ * Starts `spec` with the key of `context`, or finds the work that this key already started.
  * @throws ProviderFailure `invalid` for a bad key or argv, `transient` and `fatal` when it cannot be started
  */
 export async function launch(parts: Parts, spec: LaunchSpec, context: LaunchContext): Promise<Handle> {
@@ -87,10 +87,11 @@ export async function launch(parts: Parts, spec: LaunchSpec, context: LaunchCont
   const trainer = await host.trainer();
   const directory = directoryOf(host, key);
   const created = await createDirectory(host, planOf(parts, trainer, spec, context));
-  // A directory that never started is left by a server that died in between; the launcher's lock keeps it single.
+  // A directory without a start is from a server that was killed in between. The launcher's lock prevents a second
+  // start.
   if (!created && (await readJson(join(directory, "started.json")))) return handleOf(host, key);
   const env = environmentOf(host, trainer, spec, context);
-  // An endpoint runs for long, and another engine may serve it: it starts without the warm launcher.
+  // An endpoint runs for a long time and may use another engine, so it does not use the warm launcher.
   if (spec.argv === null && spec.kind !== "serve") {
     warm.freeMemory(spec.need.memory_mb * 2 ** 20);
     if (await warm.launch(trainer, directory, env)) return handleOf(host, key);

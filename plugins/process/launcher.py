@@ -1,10 +1,11 @@
-"""Keeps watch over one piece of work: starts it detached, bounds its log, and writes down how it ended even when no
-server is there to see it.
+"""Supervises one piece of work: starts it detached, bounds its log, and records its exit, also while no server runs.
 
-Usage: python -I launcher.py STATE_DIR. Reads STATE_DIR/launch.json; the work inherits this program's environment. Standard library only.
-With --warm SOURCES_DIR it has the trainer's libraries ready before there is work: it says `ready`, then starts a piece of work for each
-line `{"directory", "env"}` it reads by forking itself, answers each with a line, and ends with its standard input.
-Files: started.json (written by the work itself just before exec), exit.json (last word), output.log and output.1.log, lock (held while watching).
+Usage: python -I launcher.py STATE_DIR. Reads STATE_DIR/launch.json. The work inherits the environment of this program,
+which uses only the standard library.
+With --warm SOURCES_DIR, it loads the trainer's libraries before there is work and prints `ready`. For each line
+`{"directory", "env"}` on standard input, it forks a launcher and answers with a line. It exits with its standard input.
+Files: started.json (written by the work just before exec), exit.json (the result), output.log and output.1.log, lock
+(held while the work runs).
 """
 
 import ctypes
@@ -22,7 +23,7 @@ TICK_S = 0.2
 
 
 def write_json(directory: str, name: str, value: dict) -> None:
-    """Puts a complete file in place or none: written beside, flushed to disk, renamed."""
+    """Writes a file atomically: to a temporary file, flushed to disk, then renamed."""
     temporary = os.path.join(directory, f".{name}.{os.getpid()}")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
         json.dump(value, handle)
@@ -32,19 +33,19 @@ def write_json(directory: str, name: str, value: dict) -> None:
 
 
 def start_time(pid: int) -> int:
-    """Clock ticks since boot at which `pid` started: with the pid it names a process for good, reuse or not."""
+    """Start time of `pid` in clock ticks since boot. With the pid, it identifies a process even when pids are reused."""
     with open(f"/proc/{pid}/stat") as handle:
         return int(handle.read().rpartition(")")[2].split()[19])
 
 
 def boot_id() -> str:
-    """Names this boot of the machine; start times of two boots are not comparable."""
+    """Identifies the boot of the machine, because start times of different boots are not comparable."""
     with open("/proc/sys/kernel/random/boot_id") as handle:
         return handle.read().strip()
 
 
 def oom_kills() -> int:
-    """How often the kernel killed for want of memory so far; 0 where it does not say."""
+    """Number of out-of-memory kills by the kernel so far; 0 when unknown."""
     for path, word in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
         try:
             with open(path) as handle:
@@ -57,7 +58,7 @@ def oom_kills() -> int:
 
 
 def children() -> list:
-    """Living children of this program; as a subreaper it inherits what the work left behind."""
+    """Running children of this program. As a subreaper, it inherits the leftover processes of the work."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -72,8 +73,7 @@ def children() -> list:
 
 
 def become_work(directory: str, plan: dict, ours: list, run) -> None:
-    """In the forked child: own session, limits, `started.json`, then exec, or `run` where it is given. Never returns.
-    """
+    """In the forked child: creates a session, sets limits, writes started.json, then calls exec or `run`. Never returns."""
     try:
         os.setsid()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -82,7 +82,7 @@ def become_work(directory: str, plan: dict, ours: list, run) -> None:
         if plan["nice"]:
             os.nice(plan["nice"])
         try:
-            # When memory runs out the kernel should take the work, not the server.
+            # When memory runs out, the kernel should kill the work, not the server.
             with open("/proc/self/oom_score_adj", "w") as handle:
                 handle.write("500")
         except OSError:
@@ -100,7 +100,7 @@ def become_work(directory: str, plan: dict, ours: list, run) -> None:
         }
         write_json(directory, "started.json", started)
         if run is not None:
-            for descriptor in ours:  # an exec closes them
+            for descriptor in ours:  # without exec, they stay open
                 os.close(descriptor)
             ctypes.CDLL(None).prctl(PR_SET_NAME, b"ftl-trainer", 0, 0, 0)  # its command line is that of the warm launcher
             os._exit(in_process(run))
@@ -112,7 +112,7 @@ def become_work(directory: str, plan: dict, ours: list, run) -> None:
 
 
 def in_process(run) -> int:
-    """The exit code of the trainer's own main function."""
+    """The exit code of the trainer's main function."""
     try:
         code = run()
     except SystemExit as stop:
@@ -128,7 +128,7 @@ def in_process(run) -> int:
 
 
 def trim(directory: str, limit: int) -> None:
-    """Moves a log over half its limit to output.1.log and starts it anew; the work appends on undisturbed."""
+    """Copies a log over half its limit to output.1.log and truncates it. The work continues to append."""
     path = os.path.join(directory, "output.log")
     try:
         if os.path.getsize(path) <= limit // 2:
@@ -142,11 +142,11 @@ def trim(directory: str, limit: int) -> None:
             os.rename(temporary, os.path.join(directory, "output.1.log"))
             handle.truncate(0)
     except OSError:
-        pass  # a full disk must not end the watch
+        pass  # a full disk must not end the launcher
 
 
 def reap(pid: int):
-    """Collects what ended, inherited orphans too; (status, usage) once that was the work itself."""
+    """Reaps exited children and inherited orphans. Returns (status, usage) when the work itself exited."""
     while True:
         try:
             done, status, usage = os.wait4(-1, os.WNOHANG)
@@ -159,8 +159,8 @@ def reap(pid: int):
 
 
 def end_group(pid: int, number: int) -> None:
-    """Signals the work's group. Repeated by the caller: in its first moments the work has no group yet, or still
-    ignores the signal."""
+    """Signals the process group of the work. The caller repeats it, because right after the start the work has no
+    group or ignores the signal."""
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
@@ -168,13 +168,14 @@ def end_group(pid: int, number: int) -> None:
 
 
 def watch(directory: str, plan: dict, begun: int, lock: int, run) -> None:
-    """Starts the work and waits for its end; then everything it left running is killed and exit.json is written."""
+    """Starts the work and waits for its end, then kills its leftover processes and writes exit.json."""
     kills_before = oom_kills()
     pid = os.fork()
     if pid == 0:
         become_work(directory, plan, [begun, lock], run)
-    os.close(begun)  # the work's copy closes when it is what it is to be: only then does the first process see the end of the pipe
-    # Counted on a clock that nobody sets: the wall clock may jump while the work runs.
+    # The copy of the work closes on exec. Then the first process sees the end of the pipe.
+    os.close(begun)
+    # Uses the monotonic clock, because the wall clock can jump.
     time_over = time.monotonic() + (plan["deadline"] / 1000 - time.time())
     reason = None
     kill_at = None
@@ -208,14 +209,14 @@ def watch(directory: str, plan: dict, begun: int, lock: int, run) -> None:
             write_json(directory, "exit.json", record)
             return
         except FileNotFoundError:
-            return  # the directory was removed: nobody asks any more
+            return  # the directory was deleted, so the result is not needed
         except OSError:
-            time.sleep(1)  # disk full: the last word is worth waiting for
+            time.sleep(1)  # full disk: try again until the result is stored
 
 
 def launch(directory: str, run=None) -> int:
-    """Detaches by the double fork, takes the lock, and watches. The first process returns once the work has begun or
-    cannot."""
+    """Detaches with a double fork, takes the lock, and supervises. The first process returns when the work has started
+    or failed to start."""
     ready, begun = os.pipe()
     if (first := os.fork()) > 0:
         os.close(begun)
@@ -228,7 +229,7 @@ def launch(directory: str, run=None) -> int:
         os._exit(0)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # From here on nobody reads this program's output: it goes where the work's goes.
+    # From here on, the output of this program goes to the log of the work.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     log = os.open(os.path.join(directory, "output.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
@@ -239,7 +240,7 @@ def launch(directory: str, run=None) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os._exit(0)  # another one watches already
+        os._exit(0)  # another launcher has the lock
     if os.path.exists(os.path.join(directory, "started.json")):
         os._exit(0)
     with open(os.path.join(directory, "launch.json")) as handle:
@@ -249,15 +250,15 @@ def launch(directory: str, run=None) -> int:
 
 
 def stay_warm(sources: str) -> int:
-    """Loads the trainer, then forks a launcher for every line of standard input until that ends."""
+    """Loads the trainer, then forks a launcher for each line of standard input."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries print what they like
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     sys.path.insert(0, sources)
     from finetune_trainer.launch import warm
 
     run = warm.prepare()
     print("ready", file=answers, flush=True)
-    # Read without a buffer: what is left in one would be there in every fork.
+    # Reads without a buffer, because every fork would inherit its content.
     while line := read_line(0):
         asked = json.loads(line)
         if (first := os.fork()) == 0:
@@ -271,7 +272,7 @@ def stay_warm(sources: str) -> int:
 
 
 def read_line(descriptor: int) -> bytes:
-    """The next line, or nothing at the end."""
+    """The next line; empty at the end."""
     line = b""
     while not line.endswith(b"\n"):
         if not (byte := os.read(descriptor, 1)):

@@ -1,11 +1,11 @@
-/** The last lines of a launch's output, read from the end of its log files. */
+/** Reads the last lines of output of a launch from its log files. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Bytes read of each of the two files. */
+/** Bytes to read from each of the two files. */
 const READ_BYTES = 256 * 1024;
 
-/** At most `tail` lines of the work in `directory`, oldest first; none when there is no log. */
+/** The last `tail` lines of the work in `directory`, oldest first; empty without a log. */
 export async function lastLines(directory: string, tail: number): Promise<string[]> {
   const parts = await Promise.all(
     ["output.1.log", "output.log"].map((name) => lastBytes(join(directory, name), READ_BYTES)),

@@ -1,4 +1,4 @@
-/** What this machine is and how it does: for the list of hosts. */
+/** Reports the hardware and load of this machine for the list of hosts. */
 import { readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, freemem, hostname, loadavg, totalmem } from "node:os";
 import type { HostReport } from "../../src/contract/provider.ts";
@@ -7,20 +7,20 @@ const NVIDIA_TIMEOUT_MS = 20_000;
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const mb = (bytes: number) => Math.floor(bytes / 2 ** 20);
 
-/** Memory this process' control group or machine grants, in bytes. */
+/** Memory limit of this process in bytes: of its cgroup, or of the machine. */
 function memoryLimit(): number {
   try {
     const text = readFileSync("/sys/fs/cgroup/memory.max", "utf8").trim();
     if (/^\d+$/.test(text)) return Math.min(Number(text), totalmem());
   } catch {
-    // No control group of version 2: the machine's own memory counts.
+    // Without cgroup v2, the memory of the machine is the limit.
   }
   return totalmem();
 }
 
 async function run(argv: string[]): Promise<{ ok: boolean; output: string }> {
   const child = Bun.spawn(argv, {
-    // Nothing of the server's own environment.
+    // Nothing of the server's environment.
     env: { PATH: SYSTEM_PATH, LANG: "C.UTF-8" },
     stdout: "pipe",
     stderr: "pipe",
@@ -32,7 +32,7 @@ async function run(argv: string[]): Promise<{ ok: boolean; output: string }> {
     new Response(child.stderr).text(),
     child.exited,
   ]);
-  // It prints its complaints on either stream.
+  // nvidia-smi writes errors to either stream.
   return code === 0
     ? { ok: true, output: out }
     : { ok: false, output: `${out}\n${err}`.trim() || `no answer (${child.signalCode ?? `exit code ${code}`})` };
@@ -47,7 +47,7 @@ async function nvidia(): Promise<HostReport["nvidia"]> {
   return list.ok ? { xml: xml.output, list: list.output } : { failure: list.output };
 }
 
-/** @param dataDir a directory on the disk whose room counts */
+/** @param dataDir a directory on the disk to report */
 export async function thisMachine(dataDir: string): Promise<HostReport> {
   const disk = statfsSync(dataDir);
   const memory = memoryLimit();

@@ -1,6 +1,6 @@
 /**
- * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, whether or not a server
- * was running.
+ * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, also while no server
+ * runs.
  */
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
@@ -52,7 +52,7 @@ async function validate(host: ProviderHost, problems: SettingProblem[]): ReturnT
   return problems.length ? { ok: false, problems } : { ok: true };
 }
 
-/** This machine as the one offer, when it is large enough. */
+/** This machine as the only offer, if it is large enough. */
 function offersOf(need: Need): Offer[] {
   const memoryMb = Math.floor(totalmem() / 2 ** 20);
   const cpus = availableParallelism();

@@ -1,4 +1,4 @@
-/** The process provider's configuration: its numbers, their defaults and their bounds. */
+/** The settings of the process provider, with defaults and bounds. */
 
 export interface Settings {
   /** Bytes of output kept per process. */
@@ -15,7 +15,7 @@ export interface SettingProblem {
   remedy: string;
 }
 
-/** Reads the configuration as the manifest describes it; every value out of bounds is a problem. */
+/** Reads the configuration; each value out of bounds is a problem. */
 export function readSettings(config: Record<string, unknown>): { settings: Settings; problems: SettingProblem[] } {
   const settings = {
     logBytes: Number(config.log_bytes ?? 8 * 1024 * 1024),

@@ -1,12 +1,12 @@
-/** One launched process as it is on disk: the files the launcher writes, and what they say about the process now. */
+/** The state of one launch on disk: the files that the launcher writes, and the status derived from them. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { WorkStatus } from "../../src/contract/provider.ts";
 
-/** How long a launcher may take from its directory to `started.json`. */
+/** The longest time from the creation of the directory to `started.json`. */
 const START_WINDOW_MS = 15_000;
 
-/** Written by the provider before anything runs. Holds no secret: those go through the environment alone. */
+/** Written by the provider before the start. It has no secrets: these are passed only in the environment. */
 export interface LaunchFile {
   key: string;
   labels: Record<string, string>;
@@ -20,7 +20,7 @@ export interface LaunchFile {
   created_at: number;
 }
 
-/** Written by the process itself just before exec; pid, start time and boot name it beyond any reuse of the pid. */
+/** Written by the process just before exec. PID, start time and boot id identify it even when the PID is reused. */
 export interface StartedFile {
   pid: number;
   start_time: number;
@@ -28,7 +28,7 @@ export interface StartedFile {
   launcher_pid: number;
   launcher_start_time: number;
   at: number;
-  /** Started by a launcher that had the libraries loaded. */
+  /** Started by the warm launcher. */
   warm?: boolean;
 }
 
@@ -38,7 +38,7 @@ interface ExitFile {
   at: number;
 }
 
-/** A JSON file, or null when it is not there (or not readable as JSON: then it was never completed). */
+/** A JSON file; null when it is missing or incomplete. */
 export async function readJson<T>(path: string): Promise<T | null> {
   try {
     return JSON.parse(await readFile(path, "utf8")) as T;
@@ -62,7 +62,7 @@ async function alive(pid: number, startTime: number, bootId: string): Promise<bo
   return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim() === bootId;
 }
 
-/** True while the very process that `started` names lives. */
+/** True while the process of `started` is alive. */
 export function workAlive(started: StartedFile): Promise<boolean> {
   return alive(started.pid, started.start_time, started.boot_id);
 }
@@ -79,7 +79,7 @@ function exited(exit: ExitFile, started: StartedFile | null): WorkStatus {
   };
 }
 
-/** What the directory of a launch says now; works without the launcher too, when that was killed. */
+/** The status of a launch from its directory. It also works when the launcher was killed. */
 export async function readStatus(directory: string, now: number): Promise<WorkStatus> {
   const launch = await readJson<LaunchFile>(join(directory, "launch.json"));
   if (!launch) return ABSENT;
@@ -90,7 +90,7 @@ export async function readStatus(directory: string, now: number): Promise<WorkSt
   if (!started) return now - launch.created_at < START_WINDOW_MS ? { ...ABSENT, state: "starting" } : ABSENT;
   const running: WorkStatus = { ...ABSENT, state: "running", startedAt: started.at };
   if (await workAlive(started)) return running;
-  // The process is gone. A living launcher is about to write how it ended, after ending what was left behind.
+  // The process exited. A running launcher ends leftover processes and then writes the exit file.
   if (await alive(started.launcher_pid, started.launcher_start_time, started.boot_id)) return running;
   const late = await readJson<ExitFile>(exitPath);
   if (late) return exited(late, started);

@@ -1,4 +1,6 @@
-/** Ends one launch: asks its process group, kills it at the deadline, and removes its files once it has exited. */
+/**
+ * Terminates one launch: SIGTERM to its process group, SIGKILL at the deadline, and deletion of its files after exit.
+ */
 import { join } from "node:path";
 import type { Handle, ProviderHost, TerminateResult } from "../../src/contract/provider.ts";
 import { DEFAULT_GRACE_S, killDeadline } from "../shared/kill-deadline.ts";
@@ -10,11 +12,11 @@ async function signalGroup(started: StartedFile, signal: "SIGTERM" | "SIGKILL"):
   try {
     process.kill(-started.pid, signal);
   } catch {
-    // Ended between the look and the signal.
+    // The process exited before the signal.
   }
 }
 
-/** One step toward the end of the work; call it again until it is gone. */
+/** Takes one step of the termination. Call it again until the work is gone. */
 export async function terminate(
   host: ProviderHost,
   { key }: Handle,

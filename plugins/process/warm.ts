@@ -1,17 +1,16 @@
 /**
- * A launcher with the trainer's libraries loaded before there is work: a job that finds it ready takes its first step
- * seconds earlier.
+ * Keeps a launcher with the trainer's libraries loaded, so that the next job takes its first step seconds earlier.
  */
 import { freemem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Subprocess } from "bun";
 import type { ProviderHost } from "../../src/contract/provider.ts";
 
-/** What it takes while it waits is half of this; the rest is for the work. */
+/** Memory for the launcher and the work; the launcher uses half of it. */
 const MEMORY_BYTES = 2 ** 30;
 const ANSWER_MS = 10_000;
-/** After one that failed or could not be had. */
-const AGAIN_MS = 60_000;
+/** Delay after a failed start. */
+const RETRY_MS = 60_000;
 
 interface Trainer {
   python: string;
@@ -19,26 +18,24 @@ interface Trainer {
 }
 
 export interface Warm {
-  /** Work is likely soon: has a launcher made ready in the background, or keeps the one there is. */
+  /** Call when work is likely soon: starts a launcher in the background, or keeps the current one longer. */
   expect(): void;
-  /**
-   * Lets the ready launcher start `directory` with `env`; false when there is none for this trainer, or it could not.
-   */
+  /** Starts `directory` with `env` in the ready launcher; false without a launcher for this trainer, or on failure. */
   launch(trainer: Trainer, directory: string, env: Record<string, string>): Promise<boolean>;
-  /** Ends the ready launcher when work of `bytes` leaves no memory for it. */
+  /** Ends the launcher when work with `bytes` of memory needs its memory. */
   freeMemory(bytes: number): void;
 }
 
 interface Launcher extends Trainer {
   child: Subprocess<"pipe", "pipe", "ignore">;
   ready: boolean;
-  /** Launches it was asked for and has not answered. */
+  /** Requested launches without an answer so far. */
   asked: Map<string, (ok: boolean) => void>;
 }
 
 /**
- * @param seconds how long one is kept without work; 0 = there is never one
- * @param launcherPath the launcher's Python source on the disk
+ * @param seconds how long a launcher is kept without work; 0 disables it
+ * @param launcherPath path of the launcher's Python source
  */
 export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () => Promise<string>): Warm {
   let current: Launcher | null = null;
@@ -50,7 +47,7 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
     if (current === launcher) current = null;
     for (const answer of launcher.asked.values()) answer(false);
     launcher.asked.clear();
-    // The launches of it go on: they are processes of their own.
+    // Its launches continue, because they are separate processes.
     launcher.child.kill("SIGKILL");
   }
 
@@ -61,10 +58,10 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
   }
 
   async function listen(launcher: Launcher): Promise<void> {
-    const words = new TextDecoder();
+    const decoder = new TextDecoder();
     let rest = "";
     for await (const part of launcher.child.stdout) {
-      const lines = (rest + words.decode(part, { stream: true })).split("\n");
+      const lines = (rest + decoder.decode(part, { stream: true })).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
         if (line === "ready") launcher.ready = true;
@@ -75,14 +72,14 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
         }
       }
     }
-    if (!launcher.ready) notBefore = host.clock.now() + AGAIN_MS;
+    if (!launcher.ready) notBefore = host.clock.now() + RETRY_MS;
     end(launcher);
   }
 
   async function make(): Promise<void> {
     const trainer = await host.readyTrainer();
     if (!trainer || host.signal.aborted) {
-      notBefore = host.clock.now() + AGAIN_MS;
+      notBefore = host.clock.now() + RETRY_MS;
       return;
     }
     const child = Bun.spawn([trainer.python, "-IuB", await launcherPath(), "--warm", trainer.dir], {
@@ -111,8 +108,8 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
       making = true;
       make()
         .catch((cause) => {
-          notBefore = host.clock.now() + AGAIN_MS;
-          host.log("warn", "no launcher was made ready", { cause });
+          notBefore = host.clock.now() + RETRY_MS;
+          host.log("warn", "the warm launcher could not be started", { cause });
         })
         .finally(() => {
           making = false;

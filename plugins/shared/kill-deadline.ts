@@ -1,23 +1,23 @@
 /**
- * When work that was asked to end will be killed: written beside the work, so that a restarted server keeps the same
- * deadline.
+ * The kill deadline of work after a request to terminate. It is stored with the work, so that a restarted server keeps
+ * it.
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Seconds between the request to end and the kill, unless the host names another number. */
+/** Default seconds between the request to terminate and the kill. */
 export const DEFAULT_GRACE_S = 30;
 
 interface KillDeadline {
   /** Milliseconds since 1970. */
   at: number;
-  /** The work had already been asked to end by then, or earlier. */
+  /** Termination was already requested with this or an earlier deadline. */
   asked: boolean;
 }
 
 /**
- * The deadline of the work whose files lie in `directory`. A shorter grace period moves it forward; a longer one never
- * moves it back.
+ * The kill deadline of the work in `directory`. A shorter grace period makes it earlier; a longer one does not make it
+ * later.
  * @param now milliseconds since 1970
  */
 export async function killDeadline(directory: string, now: number, graceS: number): Promise<KillDeadline> {

@@ -1,10 +1,10 @@
 /**
- * A provider of rented machines: the calls below are of a simple REST API; put your provider's in their place, then run
- * `finetune-lab plugin check` on this folder.
+ * A template for a provider of rented machines with a simple REST API. Replace the calls with those of your provider,
+ * then run `finetune-lab plugin check` on this folder.
  */
 import type { Handle, Offer, Provider, ProviderHost, ProviderPlugin, WorkStatus } from "../../src/contract/provider.ts";
 
-/** A machine as the provider's API tells it. Times in milliseconds since 1970. */
+/** A machine in the provider's API. Times in milliseconds since 1970. */
 interface Instance {
   id: string;
   name: string;
@@ -16,7 +16,7 @@ interface Instance {
 }
 
 function create(host: ProviderHost, config: Record<string, unknown>): Provider {
-  /** One call to the provider's API; what goes wrong becomes one of the kinds the scheduler understands. */
+  /** Calls the provider's API, and classifies errors by the kinds of the contract. */
   async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
     let answer: Response;
     try {
@@ -27,20 +27,20 @@ function create(host: ProviderHost, config: Record<string, unknown>): Provider {
         signal: AbortSignal.any([host.signal, AbortSignal.timeout(30_000)]),
       });
     } catch (cause) {
-      throw host.error("transient", "The provider could not be reached.", { cause });
+      throw host.error("transient", "The provider is unreachable.", { cause });
     }
     if (answer.ok) return (await answer.json()) as T;
     if (answer.status === 401 || answer.status === 403) throw host.error("auth", "The API key was refused.");
     if (answer.status === 429) {
       const retryAfterS = Number(answer.headers.get("retry-after") ?? 10);
-      throw host.error("rate_limited", "The provider wants fewer requests.", { retryAfterS });
+      throw host.error("rate_limited", "The provider has a rate limit.", { retryAfterS });
     }
-    if (answer.status === 503) throw host.error("no_capacity", "The provider has no such machine free now.");
+    if (answer.status === 503) throw host.error("no_capacity", "The provider has no free machine of this type.");
     if (answer.status >= 500) throw host.error("transient", `The provider answered ${answer.status}.`);
     throw host.error("invalid", `The provider answered ${answer.status}: ${(await answer.text()).slice(0, 200)}`);
   }
 
-  /** The name carries installation and key: that is how a launch repeated after a crash finds the first one. */
+  /** The name contains installation and key, so that a launch repeated after a crash finds the first machine. */
   const nameOf = (key: string) => `ftl-${host.installation}-${key}`;
 
   async function find(key: string): Promise<Instance | null> {
@@ -57,7 +57,7 @@ function create(host: ProviderHost, config: Record<string, unknown>): Provider {
         return { ok: true };
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        const remedy = "Make a key in the provider's console, and check the address.";
+        const remedy = "Create a key in the provider's console, and check the address.";
         return { ok: false, problems: [{ field: "api_key", message, remedy }] };
       }
     },
@@ -74,8 +74,8 @@ function create(host: ProviderHost, config: Record<string, unknown>): Provider {
     async launch(spec, offer, context) {
       if (!/^[a-z0-9-]{1,64}$/.test(context.key))
         throw host.error("invalid", "A launch key is 1 to 64 of a-z, 0-9 and -.");
-      // This API refuses a second machine of one name and answers with the first. If yours does not, use its own
-      // idempotency token; a look before the start alone is a race.
+      // This API refuses a second machine with the same name, and returns the first. If your API does not, use its
+      // idempotency token; a lookup before the start is a race.
       const { instance } = await call<{ instance: Instance }>("POST", "/instances", {
         name: nameOf(context.key),
         type: offer.id,
@@ -129,7 +129,7 @@ const plugin: ProviderPlugin = {
     {
       name: "api_url",
       label: "Address",
-      help: "Where the provider's API answers.",
+      help: "URL of the provider's API.",
       type: "string",
       required: true,
       default: "https://api.example.com/v1",

@@ -1,6 +1,4 @@
-/**
- * JSON API of datasets: made of an uploaded file or with the upload itself; versions, reports, rows and token counts.
- */
+/** /v1/datasets: datasets from an uploaded file or with the upload itself; versions, reports, rows and token counts. */
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
@@ -9,40 +7,55 @@ import {
   AddRow,
   CreateDataset,
   CreateVersion,
+  DatasetView,
+  DeletedDataset,
   datasetView,
+  ReportView,
+  RowList,
   RowsQuery,
+  rowListView,
   TokensQuery,
+  TokensView,
   tokensView,
   UpdateDataset,
   VersionQuery,
   type VersionSettings,
+  VersionView,
   versionView,
 } from "../data/datasets/model.ts";
-import {
-  addRow,
-  createDataset,
-  createVersion,
-  deleteDataset,
-  getDataset,
-  listDatasets,
-  listVersions,
-  readRows,
-  tokenStats,
-  updateDataset,
-  versionOf,
-} from "../data/datasets/service.ts";
+import { addRow, readRows, tokenStats } from "../data/datasets/rows.ts";
+import { createDataset, deleteDataset, getDataset, listDatasets, updateDataset } from "../data/datasets/service.ts";
+import { createVersion, listVersions, versionOf } from "../data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
 import { getFile, keepFile } from "../data/files/service.ts";
 import type { VersionOptions } from "../data/validation/records.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { bodyTooLarge, readBytes } from "../lib/body.ts";
-import { PageQuery, pageOf } from "../lib/page.ts";
+import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 import { parseJson } from "../lib/text/json.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
+const DeleteQuery = v.strictObject({ keep_file: v.optional(v.picklist(["true", "false"])) });
 const tags = ["Datasets"];
 const MAX_JSON = 1024 ** 2;
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
+
+const CREATE_HELP =
+  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `mapping[prompt]`, `mapping[completion]`; or the raw bytes with `?filename=`.';
+const ADD_ROW_HELP =
+  "A row of OpenAI chat JSONL, for versions with chat rows only. The new version has the rows of the newest version, this row at the end, and the same settings. The old version does not change.";
+
+interface Call {
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+}
+type With<Name extends "query" | "body", S extends v.GenericSchema> = Call & Record<Name, v.InferOutput<S>>;
+interface Upload {
+  actor: Actor;
+  request: Request;
+  server: { timeout(request: Request, seconds: number): void } | null;
+}
 
 const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions => ({
   mapping: given.mapping,
@@ -51,14 +64,14 @@ const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions 
   skipBad: given.skip_bad,
 });
 
-/** A body of JSON. The route reads bodies itself, because the same address also takes files. */
+/** Reads a JSON body. The route parses bodies itself, because it also accepts files. */
 async function readJson(request: Request): Promise<unknown> {
   const tooLarge = () => bodyTooLarge(MAX_JSON, "Upload data as multipart/form-data.");
   return parseJson(await readBytes(request, MAX_JSON, tooLarge));
 }
 
-/** A dataset of `{"file_id": …}`, or of the file that comes with the request. */
-async function create(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
+/** Creates a dataset from `{"file_id": …}` or from the file in the request; returns its id. */
+async function createFrom(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
   const type = request.headers.get("content-type") ?? "";
   const raw = new URL(request.url).searchParams.has("filename");
   if (/^application\/json\s*(;|$)/i.test(type) && !raw) {
@@ -66,147 +79,142 @@ async function create(ctx: Ctx, actor: Actor, request: Request): Promise<string>
     const { file_id: fileId, name, description } = body;
     return (await createDataset(ctx, actor, { fileId, name, description, ...settings(body) })).id;
   }
-  const form = await readUpload(ctx, request, {
-    field: "file",
-    limit: ctx.config.max_upload_bytes,
-    raw: true,
-    org: actor.org,
-  });
+  const limit = ctx.config.max_upload_bytes;
+  const form = await readUpload(ctx, request, { field: "file", limit, raw: true, org: actor.org });
   try {
     const body = parseWith(UploadFields, nested(form.fields));
-    const made = await keepFile(
-      ctx,
-      actor,
-      form.received,
-      { filename: form.filename, purpose: "fine-tune" },
-      { name: body.name, description: body.description, ...settings(body) },
-    );
-    return made.dataset?.id ?? "";
+    const file = { filename: form.filename, purpose: "fine-tune" };
+    const options = { name: body.name, description: body.description, ...settings(body) };
+    return (await keepFile(ctx, actor, form.received, file, options)).dataset?.id ?? "";
   } finally {
     await rm(form.received.path, { force: true });
   }
 }
 
-async function view(ctx: Ctx, actor: Actor, id: string) {
+async function view(ctx: Ctx, actor: Actor, id: string): Promise<DatasetView> {
   const row = await getDataset(ctx, actor, id);
   const version = await versionOf(ctx, actor, id);
   const source = version.fileId ? await getFile(ctx, actor, version.fileId).catch(() => null) : null;
-  return { ...datasetView(row, null), version: versionView(version, source?.bytes ?? null) };
+  return datasetView(row, version, source?.bytes ?? null);
 }
 
-export const datasetsApi = (ctx: Ctx) =>
-  new Elysia({ name: "datasets.api", prefix: "/v1/datasets", seed: ctx.installation })
+const datasetHandlers = (ctx: Ctx) => ({
+  async create({ actor, request, server }: Upload) {
+    server?.timeout(request, 0);
+    return view(ctx, actor, await createFrom(ctx, actor, request));
+  },
+  async list({ actor, query }: { actor: Actor; query: v.InferOutput<typeof PageQuery> }) {
+    const rows = await listDatasets(ctx, actor, query);
+    const views = rows.map((row) => datasetView(row.dataset, row.version));
+    return pageOf(views, query.limit);
+  },
+  get: ({ actor, params }: Call) => view(ctx, actor, params.id),
+  async update({ actor, params, body }: With<"body", typeof UpdateDataset>) {
+    await updateDataset(ctx, actor, params.id, body);
+    return view(ctx, actor, params.id);
+  },
+  async delete({
+    actor,
+    params,
+    query,
+  }: With<"query", typeof DeleteQuery>): Promise<v.InferOutput<typeof DeletedDataset>> {
+    await deleteDataset(ctx, actor, params.id, query.keep_file === "true");
+    return { id: params.id, object: "dataset", deleted: true };
+  },
+});
+
+const versionHandlers = (ctx: Ctx) => ({
+  async list({ actor, params }: Call) {
+    const views = (await listVersions(ctx, actor, params.id)).map((row) => versionView(row));
+    return pageOf(views, views.length);
+  },
+  async create({ actor, params, body }: With<"body", typeof CreateVersion>) {
+    return versionView(await createVersion(ctx, actor, params.id, { fileId: body.file_id, ...settings(body) }));
+  },
+  async report({
+    actor,
+    params,
+    query,
+  }: With<"query", typeof VersionQuery>): Promise<v.InferOutput<typeof ReportView>> {
+    const version = await versionOf(ctx, actor, params.id, query.version);
+    return { object: "dataset.report", version: versionView(version), report: version.report };
+  },
+  async rows({ actor, params, query }: With<"query", typeof RowsQuery>) {
+    const version = await versionOf(ctx, actor, params.id, query.version);
+    return rowListView(await readRows(ctx, actor, version.id, query));
+  },
+  async addRow({ actor, params, body }: With<"body", typeof AddRow>) {
+    return versionView(await addRow(ctx, actor, params.id, body));
+  },
+  async tokens({ actor, params, query }: With<"query", typeof TokensQuery>) {
+    const version = await versionOf(ctx, actor, params.id, query.version);
+    return tokensView(version.id, query.base_model, await tokenStats(ctx, actor, version.id, query.base_model));
+  },
+});
+
+export const datasetsApi = (ctx: Ctx) => {
+  const datasets = datasetHandlers(ctx);
+  const versions = versionHandlers(ctx);
+  return new Elysia({ name: "datasets.api", prefix: "/v1/datasets", seed: ctx.installation })
     .use(session(ctx))
-    .post(
-      "",
-      async ({ actor, request, server }) => {
-        server?.timeout(request, 0);
-        return view(ctx, actor, await create(ctx, actor, request));
-      },
-      {
-        parse: "none",
-        detail: {
-          tags,
-          summary: "Create a dataset",
-          description:
-            'JSON `{"file_id": …}` for a file that is here; or multipart/form-data with `file` and perhaps `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `mapping[prompt]`, `mapping[completion]`; or the raw bytes with `?filename=`.',
-        },
-      },
-    )
-    .get(
-      "",
-      async ({ actor, query }) => {
-        const rows = await listDatasets(ctx, actor, query);
-        return pageOf(
-          rows.map((row) => datasetView(row.dataset, row.version)),
-          query.limit,
-        );
-      },
-      { query: PageQuery, detail: { tags, summary: "List datasets, newest first" } },
-    )
-    .get("/:id", ({ actor, params }) => view(ctx, actor, params.id), {
-      params: Id,
-      detail: { tags, summary: "Retrieve a dataset with its newest version" },
+    .post("", datasets.create, {
+      parse: "none",
+      detail: { tags, summary: "Create a dataset", description: CREATE_HELP, responses: answers(DatasetView) },
     })
-    .post(
-      "/:id",
-      async ({ actor, params, body }) => {
-        await updateDataset(ctx, actor, params.id, body);
-        return view(ctx, actor, params.id);
+    .get("", datasets.list, {
+      query: PageQuery,
+      detail: { tags, summary: "List datasets, newest first", responses: answers(listOf(DatasetView)) },
+    })
+    .get("/:id", datasets.get, {
+      params: Id,
+      detail: { tags, summary: "Retrieve a dataset with its newest version", responses: answers(DatasetView) },
+    })
+    .post("/:id", datasets.update, {
+      params: Id,
+      body: UpdateDataset,
+      detail: { tags, summary: "Change the name or description of a dataset", responses: answers(DatasetView) },
+    })
+    .delete("/:id", datasets.delete, {
+      params: Id,
+      query: DeleteQuery,
+      detail: { tags, summary: "Delete a dataset, its rows and its file", responses: answers(DeletedDataset) },
+    })
+    .get("/:id/versions", versions.list, {
+      params: Id,
+      detail: { tags, summary: "List versions, newest first", responses: answers(listOf(VersionView)) },
+    })
+    .post("/:id/versions", versions.create, {
+      params: Id,
+      body: CreateVersion,
+      detail: {
+        tags,
+        summary: "Create a version with another mapping or split, or without bad rows",
+        responses: answers(VersionView),
       },
-      { params: Id, body: UpdateDataset, detail: { tags, summary: "Rename or describe a dataset" } },
-    )
-    .delete(
-      "/:id",
-      async ({ actor, params, query }) => {
-        await deleteDataset(ctx, actor, params.id, query.keep_file === "true");
-        return { id: params.id, object: "dataset" as const, deleted: true };
-      },
-      {
-        params: Id,
-        query: v.strictObject({ keep_file: v.optional(v.picklist(["true", "false"])) }),
-        detail: { tags, summary: "Delete a dataset, its rows and its uploaded file" },
-      },
-    )
-    .get(
-      "/:id/versions",
-      async ({ actor, params }) => {
-        const rows = await listVersions(ctx, actor, params.id);
-        return pageOf(
-          rows.map((row) => versionView(row)),
-          rows.length,
-        );
-      },
-      { params: Id, detail: { tags, summary: "List versions, newest first" } },
-    )
-    .post(
-      "/:id/versions",
-      async ({ actor, params, body }) =>
-        versionView(await createVersion(ctx, actor, params.id, { fileId: body.file_id, ...settings(body) })),
-      {
-        params: Id,
-        body: CreateVersion,
-        detail: { tags, summary: "Make a version with another mapping, split, or without its bad rows" },
-      },
-    )
-    .get(
-      "/:id/report",
-      async ({ actor, params, query }) => {
-        const version = await versionOf(ctx, actor, params.id, query.version);
-        return { object: "dataset.report" as const, version: versionView(version), report: version.report };
-      },
-      { params: Id, query: VersionQuery, detail: { tags, summary: "Retrieve the validation report" } },
-    )
-    .get(
-      "/:id/rows",
-      async ({ actor, params, query }) => {
-        const version = await versionOf(ctx, actor, params.id, query.version);
-        const page = await readRows(ctx, actor, version.id, query);
-        return {
-          object: "list" as const,
-          data: page.rows,
-          first_id: page.rows[0]?.id ?? null,
-          last_id: page.next ?? page.rows.at(-1)?.id ?? null,
-          has_more: page.next !== null,
-        };
-      },
-      { params: Id, query: RowsQuery, detail: { tags, summary: "Page through the rows of a version" } },
-    )
-    .post("/:id/rows", async ({ actor, params, body }) => versionView(await addRow(ctx, actor, params.id, body)), {
+    })
+    .get("/:id/report", versions.report, {
+      params: Id,
+      query: VersionQuery,
+      detail: { tags, summary: "Retrieve the validation report", responses: answers(ReportView) },
+    })
+    .get("/:id/rows", versions.rows, {
+      params: Id,
+      query: RowsQuery,
+      detail: { tags, summary: "List the rows of a version", responses: answers(RowList) },
+    })
+    .post("/:id/rows", versions.addRow, {
       params: Id,
       body: AddRow,
       detail: {
         tags,
         summary: "Add a row, as a new version",
-        description:
-          "A row of OpenAI chat JSONL, for versions of chat rows only. The new version has the rows of the newest one and this row at the end, and its settings; the old version stays as it is.",
+        description: ADD_ROW_HELP,
+        responses: answers(VersionView),
       },
     })
-    .get(
-      "/:id/tokens",
-      async ({ actor, params, query }) => {
-        const version = await versionOf(ctx, actor, params.id, query.version);
-        return tokensView(version.id, query.base_model, await tokenStats(ctx, actor, version.id, query.base_model));
-      },
-      { params: Id, query: TokensQuery, detail: { tags, summary: "Count tokens under a base model" } },
-    );
+    .get("/:id/tokens", versions.tokens, {
+      params: Id,
+      query: TokensQuery,
+      detail: { tags, summary: "Count tokens with a base model", responses: answers(TokensView) },
+    });
+};

@@ -1,63 +1,111 @@
-/** GET /v1/hosts and /v1/providers: where work can run, how it does, and an administrator's switches. */
+/** /v1/hosts, /v1/gpus and /v1/providers: where jobs can run, the state of these machines, and their administration. */
 import { Elysia } from "elysia";
-import { ChangeGpu, ChangeHost, GpuId, HostId, Hours } from "../compute/hosts/model.ts";
+import * as v from "valibot";
+import {
+  ChangeGpu,
+  ChangeHost,
+  DeletedHost,
+  GpuId,
+  GpuShares,
+  HostId,
+  HostView,
+  SamplePoint,
+  SamplesQuery,
+} from "../compute/hosts/model.ts";
 import { changeHost, forgetHost, getHost, listHosts, readSamples, setShares } from "../compute/hosts/service.ts";
+import { ProviderView } from "../compute/providers/model.ts";
 import { listProviders } from "../compute/providers/registry.ts";
-import type { Ctx } from "../ctx.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 
 const tags = ["Hosts"];
 
-export const computeApi = (ctx: Ctx) =>
-  new Elysia({ name: "compute.api", prefix: "/v1", seed: ctx.installation })
+/** A list that is always complete. */
+const completeListOf = <T extends v.GenericSchema>(item: T) =>
+  v.strictObject({ object: v.literal("list"), data: v.array(item), has_more: v.literal(false) });
+const completeList = <T>(data: T[]) => ({ object: "list" as const, data, has_more: false as const });
+
+interface Call {
+  actor: Actor;
+  params: v.InferOutput<typeof HostId>;
+}
+
+const handlers = (ctx: Ctx) => ({
+  list: async ({ actor }: { actor: Actor }) => completeList(await listHosts(ctx, actor)),
+  get: ({ actor, params }: Call) => getHost(ctx, actor, params.id),
+  change: ({ actor, params, body }: Call & { body: v.InferOutput<typeof ChangeHost> }) =>
+    changeHost(ctx, actor, params.id, body),
+  async delete({ actor, params }: Call): Promise<v.InferOutput<typeof DeletedHost>> {
+    await forgetHost(ctx, actor, params.id);
+    return { object: "host", id: params.id, deleted: true };
+  },
+  samples: async ({ actor, params, query }: Call & { query: v.InferOutput<typeof SamplesQuery> }) =>
+    completeList(await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours)),
+  async setShares(call: {
+    actor: Actor;
+    params: v.InferOutput<typeof GpuId>;
+    body: v.InferOutput<typeof ChangeGpu>;
+  }): Promise<v.InferOutput<typeof GpuShares>> {
+    const { uuid } = call.params;
+    const { shares } = call.body;
+    await setShares(ctx, call.actor, uuid, shares);
+    return { object: "gpu", uuid, shares };
+  },
+  providers: () => completeList(listProviders(ctx)),
+});
+
+export const computeApi = (ctx: Ctx) => {
+  const route = handlers(ctx);
+  return new Elysia({ name: "compute.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get(
-      "/hosts",
-      async ({ actor }) => ({ object: "list" as const, data: await listHosts(ctx, actor), has_more: false }),
-      { detail: { summary: "Machines work can run on, with their GPUs, load and free room", tags } },
-    )
-    .get("/hosts/:id", async ({ actor, params }) => getHost(ctx, actor, params.id), {
-      params: HostId,
-      detail: { summary: "Retrieve a host", tags },
+    .get("/hosts", route.list, {
+      detail: {
+        tags,
+        summary: "List hosts with their GPUs, load and free capacity",
+        responses: answers(completeListOf(HostView)),
+      },
     })
-    .post("/hosts/:id", async ({ actor, params, body }) => changeHost(ctx, actor, params.id, body), {
+    .get("/hosts/:id", route.get, {
+      params: HostId,
+      detail: { tags, summary: "Retrieve a host", responses: answers(HostView) },
+    })
+    .post("/hosts/:id", route.change, {
       params: HostId,
       body: ChangeHost,
-      detail: { summary: "Cordon, drain or take up a host, or set its maintenance window (administrators)", tags },
+      detail: {
+        tags,
+        summary: "Cordon, drain or resume a host, or set its maintenance window (administrators)",
+        responses: answers(HostView),
+      },
     })
-    .delete(
-      "/hosts/:id",
-      async ({ actor, params }) => {
-        await forgetHost(ctx, actor, params.id);
-        return { object: "host" as const, id: params.id, deleted: true };
+    .delete("/hosts/:id", route.delete, {
+      params: HostId,
+      detail: {
+        tags,
+        summary: "Remove a host that no longer exists (administrators)",
+        responses: answers(DeletedHost),
       },
-      { params: HostId, detail: { summary: "Remove a host that is no more (administrators)", tags } },
-    )
-    .get(
-      "/hosts/:id/samples",
-      async ({ actor, params, query }) => ({
-        object: "list" as const,
-        data: await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours),
-        has_more: false,
-      }),
-      {
-        params: HostId,
-        query: Hours,
-        detail: { summary: "Utilization, memory, temperature and power over time", tags },
+    })
+    .get("/hosts/:id/samples", route.samples, {
+      params: HostId,
+      query: SamplesQuery,
+      detail: {
+        tags,
+        summary: "Utilization, memory, temperature and power over time",
+        responses: answers(completeListOf(SamplePoint)),
       },
-    )
-    .post(
-      "/gpus/:uuid",
-      async ({ actor, params, body }) => {
-        await setShares(ctx, actor, params.uuid, body.shares);
-        return { object: "gpu" as const, uuid: params.uuid, shares: body.shares };
+    })
+    .post("/gpus/:uuid", route.setShares, {
+      params: GpuId,
+      body: ChangeGpu,
+      detail: {
+        tags,
+        summary: "Set how many jobs can share a GPU (administrators)",
+        responses: answers(GpuShares),
       },
-      {
-        params: GpuId,
-        body: ChangeGpu,
-        detail: { summary: "Say how many jobs may share a GPU (administrators)", tags },
-      },
-    )
-    .get("/providers", () => ({ object: "list" as const, data: listProviders(ctx), has_more: false }), {
-      detail: { summary: "Providers in use", tags },
+    })
+    .get("/providers", route.providers, {
+      detail: { tags, summary: "List providers", responses: answers(completeListOf(ProviderView)) },
     });
+};

@@ -3,7 +3,7 @@ import { and, eq } from "drizzle-orm";
 import { bf16Supported } from "../compute/providers/registry.ts";
 import type { DatasetRef, EvaluateSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { resolveTrainingData } from "../data/datasets/service.ts";
+import { resolveTrainingData } from "../data/datasets/training-data.ts";
 import { datasetRef } from "../data/validation/model.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
@@ -87,7 +87,7 @@ export async function planForModel(
         : null,
     dataset: datasetRef(version),
     split: request.allRows ? "validation" : "holdout",
-    precision: spec?.hyperparameters.precision ?? (bf16Supported() ? "bfloat16" : "float32"),
+    precision: spec?.hyperparameters.precision ?? (bf16Supported(ctx) ? "bfloat16" : "float32"),
     quantization: spec?.method.quantization,
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,

@@ -90,7 +90,7 @@ async function removeLeftovers(ctx: Ctx, docker: Docker): Promise<void> {
 
 /** The parts of the docker provider that graders use; null when no local engine is configured. Loaded on first use. */
 async function localDocker(ctx: Ctx) {
-  const [{ default: plugin }, { readSettings }, { walls }, { unframe }] = await Promise.all([
+  const [{ default: plugin }, { readSettings }, { isolation }, { unframe }] = await Promise.all([
     import("../../plugins/docker/index.ts"),
     import("../../plugins/docker/settings.ts"),
     import("../../plugins/docker/container.ts"),
@@ -99,7 +99,7 @@ async function localDocker(ctx: Ctx) {
   const defaults = Object.fromEntries(plugin.config.map((field) => [field.name, field.default]));
   const { settings } = readSettings({ ...defaults, ...ctx.config.provider_settings.docker });
   const engine = settings.engines.find(({ local }) => local);
-  return engine ? { engine, settings, isolation: walls(settings), unframe } : null;
+  return engine ? { engine, settings, isolation: isolation(settings), unframe } : null;
 }
 
 /** Writes the request where the container's user can read it. @returns the id of the run and the path of the file */

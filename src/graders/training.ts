@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import type { FrozenGrader } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { readRows } from "../data/datasets/service.ts";
+import { readRows } from "../data/datasets/rows.ts";
 import { AppError } from "../errors.ts";
 import { resolveChatModel } from "../models/tuned/service.ts";
 import { type GraderTools, grade } from "./engine.ts";

@@ -30,7 +30,7 @@ test.each([
   expect(repositoryOf(reference)).toBe(repository);
 });
 
-test("the digests of bases lie beside the pinned images and are kept when an image is pinned", () => {
+test("the digests of base images are stored with the pinned images, and pinning an image keeps them", () => {
   const files = { root: mkdtempSync(join(scratch, "pins-")) };
   pinBase(files, "debian:12-slim", A);
   pinImage(files, "trainer", { id: B, tag: "t", variant: "cpu", version: "1", created_at: 1 });

@@ -178,7 +178,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
   beforeAll(async () => {
     if ("skip" in docker) return;
     dir = mkdtempSync(join(tmpdir(), "ftl-images-"));
-    // A small image with our label: the road is the same as for the large one.
+    // A small image with our label takes the same code path as the large one.
     const tar = join(dir, "small.tar");
     writeFileSync(join(dir, "hello"), "hello");
     await runProgram(["tar", "-C", dir, "-cf", tar, "hello"]);
@@ -255,7 +255,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     expect(said.err).toContain("python3");
   }, 60_000);
 
-  test("an inference image is built for vLLM and told apart; one whose base lacks it fails verification", async () => {
+  test("an inference image for vLLM is built and recognized; one whose base lacks vLLM fails verification", async () => {
     const fresh = join(dir, "vllm");
     mkdirSync(fresh);
     const words = [
@@ -290,7 +290,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     expect(pinnedImages({ root: dir }).trainer?.id).toBe(id);
   }, 180_000);
 
-  test("a tag is not pulled, and a registry that does not answer is an error", () => {
+  test("a tag is not pulled, and an unreachable registry is an error", () => {
     expect(run("pull", "finetune-lab/trainer:latest", "--data", dir)).toMatchObject({ code: 2 });
     const gone = run("pull", `127.0.0.1:1/x@sha256:${"0".repeat(64)}`, "--data", dir);
     expect(gone.code).toBe(1);

@@ -1,6 +1,6 @@
 /**
- * A property: whatever a user puts into a job, the container asked for is walled off, sees nothing outside the data
- * directory, and runs no shell.
+ * A property test: for any input of a user, the container is isolated, has no access outside the data directory, and
+ * runs no shell.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, realpathSync } from "node:fs";

@@ -134,7 +134,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     expect((await attempts(id)).map((one) => one.outcome)).toEqual(["succeeded"]);
   }, 300_000);
 
-  test("paused and resumed, it goes on from its checkpoint in another container", async () => {
+  test("paused and resumed, it resumes from its checkpoint in another container", async () => {
     const { id } = await train({ max_steps: 600, save_every: 200, evaluate_after: false });
     await stepOver(id, 2);
     await live.call("POST", `/v1/jobs/${id}/pause`);
@@ -187,12 +187,16 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     expect(writable.map(({ Source }) => Source.startsWith(join(live.dir, "plugins/.data-docker/")))).toEqual([true]);
   }, 300_000);
 
-  test("vLLM's process starts, is reached and ends within the same walls", async () => {
+  test("vLLM's process starts, is reached and ends with the same isolation", async () => {
     if ("skip" in docker) return;
     // A stand-in answers for vLLM: what is tested is its socket, its scratch and its end in a closed container.
     const STAND_IN = join(import.meta.dir, "../../trainer/tests/stand_in/vllm");
     const context = mkdtempSync(join(tmpdir(), "ftl-stand-in-"));
-    const lines = [`FROM ${image}`, "COPY vllm /opt/trainer/src/vllm", "ENV FTL_ENGINE=vllm STAND_IN_FILE=/tmp/told"];
+    const lines = [
+      `FROM ${image}`,
+      "COPY vllm /opt/trainer/src/vllm",
+      "ENV FTL_ENGINE=vllm STAND_IN_FILE=/tmp/received",
+    ];
     writeFileSync(join(context, "Dockerfile"), [...lines, "LABEL ft.role=inference"].join("\n"));
     const files = readdirSync(STAND_IN, { recursive: true })
       .map(String)

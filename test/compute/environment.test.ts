@@ -121,7 +121,7 @@ describe("which PyTorch", () => {
     expect(args).toEqual(["--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0"]);
   });
 
-  test("where that cannot be reached either, nothing is downloaded and the ways on are told", async () => {
+  test("when that is not reachable either, nothing is downloaded and the message has the remedies", async () => {
     const error = await failure(cpuTorchArguments(cudaOnly(false), "torch==2.13.0", join(place, "report.json")));
     expect(error.code).toBe("cpu_torch_unreachable");
     expect(error.message).toContain("--torch cuda");
@@ -158,7 +158,7 @@ describe("pip's lines as progress", () => {
 });
 
 describe("the lock between two installers", () => {
-  test("is held against another process and falls when that one is killed", async () => {
+  test("is held by one process, and released when that process is killed", async () => {
     const path = join(place, "install.lock");
     const source = JSON.stringify(join(import.meta.dir, "../../src/lib/disk/file-lock.ts"));
     const script = `const { tryFileLock } = await import(${source}); globalThis.held = tryFileLock(${JSON.stringify(path)}); console.log("held"); setInterval(() => {}, 1000);`;

@@ -1,10 +1,10 @@
-/** Hosts and GPUs: what providers report is kept, watched, switched, and never given to two jobs at once. */
+/** Hosts and GPUs: reports are stored, hosts are administered, and a GPU is never allocated to two jobs at once. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { allocateGpus, freeGpus, reconcileAllocations, releaseGpus } from "../../src/compute/hosts/allocations.ts";
-import { lookAtHosts, storeReport } from "../../src/compute/hosts/inventory.ts";
-import type { HostView } from "../../src/compute/hosts/service.ts";
+import { pollHosts, storeReport } from "../../src/compute/hosts/inventory.ts";
+import type { HostView } from "../../src/compute/hosts/model.ts";
 import type { HostReport } from "../../src/contract/provider.ts";
 import { hostSample } from "../../src/db/schema/hosts.ts";
 import { attempt } from "../../src/db/schema/jobs.ts";
@@ -71,7 +71,7 @@ async function attemptOf(id: string, goneAt: number | null = null) {
 }
 
 describe("what providers report", () => {
-  test("becomes a host with its cards, and their curves", async () => {
+  test("becomes a host with its GPUs, and their samples", async () => {
     await store();
     clock.advance(15_000);
     await store({ nvidia: { xml: recording("tesla-t4.xml").replace(">0 %<", ">93 %<"), list: "" } });
@@ -99,7 +99,7 @@ describe("what providers report", () => {
     expect(own.data[0]).toMatchObject({ utilization: 25, memory_used_mb: 4000 });
   });
 
-  test("a peak survives in a long curve", async () => {
+  test("a peak stays visible over a long time span", async () => {
     await store();
     const now = clock.now();
     const samples = Array.from({ length: 2000 }, (_, n) => ({
@@ -117,7 +117,7 @@ describe("what providers report", () => {
     expect(Math.max(...curve.data.map((point) => point.utilization))).toBe(100);
   });
 
-  test("a card that is no longer told of is lost and not given away; it comes back", async () => {
+  test("a GPU that is no longer reported is lost and not allocated; it comes back", async () => {
     await store();
     expect(await free()).toEqual([[T4, 1]]);
     await store({ nvidia: { failure: "Unable to determine the device handle for GPU 0000:02:00.0: GPU is lost." } });
@@ -131,11 +131,11 @@ describe("what providers report", () => {
     expect((await get()).problem).toBeNull();
   });
 
-  test("a host that falls silent takes no work, and says so", async () => {
+  test("an unreachable host gets no jobs, and shows it", async () => {
     await store();
     clock.advance(61_000);
     expect(await free()).toEqual([]);
-    expect(await get()).toMatchObject({ state: "silent", problem: "It does not answer." });
+    expect(await get()).toMatchObject({ state: "silent", problem: "The host is unreachable." });
     await store({ problem: "connect ECONNREFUSED 10.0.0.4:2376" });
     expect(await get()).toMatchObject({ state: "silent", problem: "connect ECONNREFUSED 10.0.0.4:2376" });
   });
@@ -149,10 +149,10 @@ describe("what providers report", () => {
   });
 });
 
-describe("switches", () => {
+describe("administration", () => {
   const change = (body: unknown) => t.json<HostView>("POST", "/v1/hosts/docker.one", { as: "admin", body });
 
-  test("a cordoned or draining host gives no GPU; taken up again it does", async () => {
+  test("a cordoned or draining host offers no GPU; a ready one does", async () => {
     await store();
     for (const state of ["cordoned", "draining"]) {
       expect(await change({ state, note: "fans" })).toMatchObject({ state, note: "fans" });
@@ -162,23 +162,23 @@ describe("switches", () => {
     expect(await free()).toEqual([[T4, 1]]);
   });
 
-  test("a maintenance window drains the host when it begins and takes it up when it ends", async () => {
+  test("a maintenance window drains the host at its start and makes it ready at its end", async () => {
     await store();
     const from = clock.now() + 3_600_000;
     await change({ maintenance: { from, until: from + 600_000 }, note: "driver" });
-    await lookAtHosts(t.ctx);
+    await pollHosts(t.ctx);
     expect((await get()).state).toBe("ready");
     clock.advance(3_600_000);
     await store();
-    await lookAtHosts(t.ctx);
+    await pollHosts(t.ctx);
     expect(await get()).toMatchObject({ state: "draining", note: "driver" });
     clock.advance(600_000);
     await store();
-    await lookAtHosts(t.ctx);
+    await pollHosts(t.ctx);
     expect(await get()).toMatchObject({ state: "ready", note: null, maintenance: null });
   });
 
-  test("a window that makes no sense is refused", async () => {
+  test("an invalid window is refused", async () => {
     await store();
     const now = clock.now();
     for (const maintenance of [
@@ -200,7 +200,7 @@ describe("switches", () => {
 });
 
 describe("allocations", () => {
-  test("one card is never given to two jobs, and all of a list or none", async () => {
+  test("a GPU is never allocated to two jobs, and a list is allocated in full or not at all", async () => {
     const a100 = { xml: recording("a100-sxm4.xml"), list: recording("mig-list.txt") };
     await store({ nvidia: a100 });
     const slices = (await free()).map(([uuid]) => uuid as string);
@@ -214,7 +214,7 @@ describe("allocations", () => {
     expect(await free()).toHaveLength(4);
   });
 
-  test("who holds a card is named to its own team only", async () => {
+  test("the job that holds a GPU is visible only to its own team", async () => {
     await store();
     const owner = await attemptOf("att_1");
     await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));
@@ -223,7 +223,7 @@ describe("allocations", () => {
     expect(foreign.gpus[0]?.held_by).toEqual([{ id: null, name: null }]);
   });
 
-  test("a card shared by two takes two and no third", async () => {
+  test("a GPU with two shares accepts two jobs and no third", async () => {
     await store();
     await t.json("POST", `/v1/gpus/${T4}`, { as: "admin", body: { shares: 2 } });
     for (const id of ["att_1", "att_2"]) {
@@ -235,7 +235,7 @@ describe("allocations", () => {
     expect(error.code).toBe("gpu_taken");
   });
 
-  test("labels of living work win over the table, and what is gone lets go", async () => {
+  test("labels of running work override the table, and terminated work releases its GPUs", async () => {
     await store();
     const gone = await attemptOf("att_gone", 5);
     await t.ctx.write((tx) => allocateGpus(tx, 1, gone, [T4]));

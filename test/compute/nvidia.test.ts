@@ -1,4 +1,4 @@
-/** What `nvidia-smi` printed on real machines, from drivers 418 to 595, is read as it was meant. */
+/** The output of `nvidia-smi` on real machines, with drivers 418 to 595, is parsed correctly. */
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ const CARDS: Record<string, (string | number | null)[]> = {
   "tesla-t4.xml": ["515.105.01", "Tesla T4", 15360, 1032, 0, 40, 26.78, 70, 0],
 };
 
-describe("cards", () => {
+describe("GPUs", () => {
   test.each(Object.entries(CARDS))("%s", (file, expected) => {
     const reading = readNvidiaSmi(read(file), "");
     const gpu = reading?.gpus[0];
@@ -46,7 +46,7 @@ describe("cards", () => {
     expect(files.sort()).toEqual(Object.keys(CARDS).sort());
   });
 
-  test("several cards keep their order", () => {
+  test("several GPUs keep their order", () => {
     const one = read("tesla-t4.xml");
     const card = /<gpu [\s\S]*<\/gpu>/.exec(one)?.[0] ?? "";
     const two = one.replace(card, `${card}\n${card.replaceAll("GPU-d37e67a5", "GPU-ffffffff")}`);
@@ -58,7 +58,7 @@ describe("cards", () => {
 });
 
 describe("MIG", () => {
-  test("slices take the place of their card, named by uuid and profile", () => {
+  test("slices replace their GPU, with UUID and profile", () => {
     const reading = readNvidiaSmi(read("a100-sxm4.xml"), read("mig-list.txt"));
     expect(reading?.problems).toEqual([]);
     expect(reading?.gpus).toHaveLength(4);
@@ -78,20 +78,20 @@ describe("MIG", () => {
     });
   });
 
-  test("slices without a name are told, and never given to work", () => {
+  test("slices without a name are a problem, and no job gets them", () => {
     const reading = readNvidiaSmi(read("a100-sxm4.xml"), read("mig-list-7.txt"));
     expect(reading?.gpus).toEqual([]);
     expect(reading?.problems).toEqual(["4 MIG slices of GPU 0 have no name in nvidia-smi -L and cannot be used."]);
   });
 
-  test("a card in MIG mode without slices is told", () => {
+  test("a GPU in MIG mode without slices is a problem", () => {
     const bare = read("a100-sxm4.xml").replace(
       /<mig_devices>[\s\S]*<\/mig_devices>/,
       "<mig_devices>None</mig_devices>",
     );
     const reading = readNvidiaSmi(bare, read("mig-list.txt"));
     expect([reading?.gpus, reading?.problems.length]).toEqual([[], 1]);
-    expect(reading?.problems[0]).toContain("make slices");
+    expect(reading?.problems[0]).toContain("create slices");
   });
 });
 
@@ -104,7 +104,7 @@ describe("failures", () => {
     expect(failure.remedy.length).toBeGreaterThan(20);
   });
 
-  test("a document that breaks off is no reading", () => {
+  test("an incomplete document gives no reading", () => {
     expect(readNvidiaSmi(read("tesla-t4.xml").slice(0, 900), "")).toBeNull();
   });
 });

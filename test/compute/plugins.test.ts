@@ -72,7 +72,7 @@ beforeAll(async () => {
     mkdirSync(files.path("plugins", name));
     for (const [file, text] of Object.entries(contents)) writeFileSync(files.path("plugins", name, file), text);
   }
-  // What `plugin new` gives, without its key: told, not used.
+  // The result of `plugin new` without its key: reported, not loaded.
   cpSync(join(import.meta.dir, "../../plugins/template"), files.path("plugins", "template"), { recursive: true });
   compute = await openCompute({
     installation: "test",

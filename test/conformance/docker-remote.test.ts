@@ -35,16 +35,16 @@ describe("addresses of engines", () => {
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
   test.each([
-    ["", "No engine is named"],
-    ["http://engine:2375", "is no address"],
-    ["tcp://engine:2375", "gives root to everybody"],
+    ["", "list of engines is empty"],
+    ["http://engine:2375", "not a valid engine address"],
+    ["tcp://engine:2375", "gives root access to everyone"],
     ["tcp://engine:2376?certs=/nowhere", "cannot be read"],
     ["ssh://lab@engine?key=KEY", "no host key"],
     ["ssh://engine?key=KEY&host_key=FINGERPRINT", "has no user"],
     ["ssh://lab@engine?host_key=FINGERPRINT", "no private key"],
-    ["ssh://lab@engine?key=KEY&host_key=MD5:aa", "not of the form SHA256"],
-    ["ssh://lab@engine?key=KEY&known_hosts=KNOWN", "has no key of engine"],
-    ["unix:///a.sock unix:///b.sock", "Two engines are called"],
+    ["ssh://lab@engine?key=KEY&host_key=MD5:aa", "must have the form SHA256"],
+    ["ssh://lab@engine?key=KEY&known_hosts=KNOWN", "has no key for engine"],
+    ["unix:///a.sock unix:///b.sock", "Two engines have the name"],
   ])("%p is refused: %s", (address, words) => {
     const text = address
       .replace("KEY", join(dir, "key"))
@@ -78,8 +78,8 @@ describe("addresses of engines", () => {
     }
     const pinned = hostKeyCheck("gpu1", 22, { fingerprint, knownHosts: null });
     expect([pinned(KEY), pinned(OTHER)]).toEqual([true, false]);
-    expect(() => check("gpu1", 2222, `gpu1 ssh-ed25519 ${line}`)).toThrow("no key of gpu1");
-    expect(() => check("gpu1", 22, `@revoked gpu1 ssh-ed25519 ${line}`)).toThrow("no key of gpu1");
+    expect(() => check("gpu1", 2222, `gpu1 ssh-ed25519 ${line}`)).toThrow("no key for gpu1");
+    expect(() => check("gpu1", 22, `@revoked gpu1 ssh-ed25519 ${line}`)).toThrow("no key for gpu1");
   });
 });
 

@@ -100,7 +100,7 @@ print(json.dumps({
     });
   }, 60_000);
 
-  test("work that takes more memory than its limit is told as out of memory, not as a kill by somebody", async () => {
+  test("work that exceeds its memory limit ends as out of memory, not as killed", async () => {
     const hog = "data = []\nwhile True: data.append(bytearray(16 * 2**20))";
     await withWork(hog, async (handle, make, tools) => {
       const status = await untilState(make(), tools, handle, ["exited"]);
@@ -129,7 +129,7 @@ print(json.dumps({
     ["Failed to initialize NVML: Unknown Error", "gpu_lost", true],
     ["OSError: [Errno 28] No space left on device", "disk_full", false],
   ] as const)(
-    "a trainer whose last words are %p ended for the reason %s",
+    "a trainer with the last stderr lines %p ended for the reason %s",
     async (words, reason, retry) => {
       await withWork(
         `import sys; print(${JSON.stringify(words)}, file=sys.stderr); sys.exit(1)`,

@@ -88,7 +88,7 @@ describe.skipIf(trainerMissing !== null)(
       expect(Number(group)).toBe(Number(handle.pid)); // a session of its own
       const second = await start(made);
       expect(second.warm).toBe(true);
-      const next = provider(); // the server is started anew: its launcher is gone, the work is not
+      const next = provider(); // a restarted server: its launcher is gone, the work still runs
       expect((await next.describe(handle)).state).toBe("running");
       expect((await next.listOwned("warm")).map((one) => one.handle.key).sort()).toContain(handle.key);
       await end(next, second, 0);

@@ -43,7 +43,7 @@ const whole: { name: string; content: string | Uint8Array; filename?: string; co
     content: `[${chatLine(1)}, ${chatLine(2)}`,
     filename: "a.json",
     code: "broken_array",
-    word: "broken",
+    word: "malformed",
   },
   {
     name: "a CSV with a quote never closed",
@@ -168,7 +168,7 @@ describe("requests that are refused", () => {
       code: "file_not_found",
     },
     {
-      name: "more than half held out",
+      name: "a validation split of more than half",
       send: () => sendDataset(lab, chatLine(1), "a.jsonl", "holdout_fraction=0.6"),
       status: 400,
       code: "invalid_value",

@@ -32,7 +32,7 @@ interface Case {
 }
 const cases: Case[] = [
   { name: "text that is not JSON", line: "this is not json", code: "not_json", detail: "column 1" },
-  { name: "a missing quote", line: '{"messages": [{"role": "user}]}', code: "not_json", detail: "never closed" },
+  { name: "a missing quote", line: '{"messages": [{"role": "user}]}', code: "not_json", detail: "not closed" },
   { name: "a comma too many", line: '{"messages": [],}', code: "not_json", detail: "column 17" },
   { name: "a list instead of an object", line: "[1, 2]", code: "not_object" },
   {

@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
-import { resolveTrainingData, splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
+import { resolveTrainingData } from "../../src/data/datasets/training-data.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { AppError } from "../../src/errors.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -53,7 +54,7 @@ describe("versions", () => {
     expect(held(c.version.id)).not.toEqual(held(a.version.id));
   });
 
-  test("train and hold-out together are all rows, once each and in order", async () => {
+  test("the training and the validation split together have all rows, once each and in order", async () => {
     const { version } = await upload(lines.join("\n"), "holdout_fraction=0.25");
     const [train, held] = [canonical(version.id), canonical(version.id, "holdout")];
     expect([train.length, held.length]).toEqual([150, 50]);
@@ -73,7 +74,7 @@ describe("versions", () => {
     expect(canonical(version.id).some((row) => held.has(text(row)))).toBe(false);
   });
 
-  test("nothing is held out when that is asked for, and a lone row is trained on", async () => {
+  test("a validation split of 0 is empty, and a single row is for training", async () => {
     expect((await upload(lines.join("\n"), "holdout_fraction=0")).version).toMatchObject({
       train_rows: 200,
       holdout_rows: 0,
@@ -223,7 +224,7 @@ describe("adding a row", () => {
     expect((await add(dataset.id, row, "other")).status).toBe(404);
   });
 
-  test("two at once lose no row: one is told to try again", async () => {
+  test("two at once lose no row: one has to try again", async () => {
     const { dataset } = await validated(lab, chatLines(12).join("\n"));
     const statuses = (await Promise.all([add(dataset.id, row), add(dataset.id, row)])).map((each) => each.status);
     expect(statuses.sort()).toEqual([200, 409]);

@@ -83,7 +83,7 @@ describe("a data worker", () => {
     child.send(order);
     await child.exited;
     expect(child.signalCode).toBe("SIGKILL");
-    expect(said.at(-1)).toEqual({ type: "failed", code: "ENOMEM", message: "it took more than 40 MB of memory" });
+    expect(said.at(-1)).toEqual({ type: "failed", code: "ENOMEM", message: "it used more than 40 MB of memory" });
   });
 });
 

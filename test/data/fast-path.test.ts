@@ -135,7 +135,7 @@ describe("rows of texts", () => {
       const counts = noCounts();
       const rows = createRowCheck(format, short);
       const made = createTextRows(
-        { ...format.layout, onlyWithMore: false },
+        { ...format.layout, onlyWithExtra: false },
         format.fields,
         counts,
         rows.noteIgnored,

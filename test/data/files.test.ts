@@ -287,7 +287,7 @@ describe("uploads", () => {
     });
   });
 
-  test("a cancelled upload takes no part and leaves no bytes", async () => {
+  test("a canceled upload accepts no part and leaves no bytes", async () => {
     const made = await begin(5);
     await part(made.id, "hello");
     expect(await lab.json<{ status: string }>("POST", `/v1/uploads/${made.id}/cancel`)).toMatchObject({

@@ -1,6 +1,6 @@
 /** Every accepted format over HTTP, and CSV whose columns have to be mapped: all become the one chat form. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { resolveTrainingData } from "../../src/data/datasets/service.ts";
+import { resolveTrainingData } from "../../src/data/datasets/training-data.ts";
 import type { AppError } from "../../src/errors.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { type CanonicalRow, canonicalRows, settled, validated } from "../support/datasets.ts";

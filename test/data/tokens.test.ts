@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { validated } from "../support/datasets.ts";
 import { TRAINER_ENV, until } from "../support/live.ts";

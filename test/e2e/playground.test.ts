@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
-import { splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser, type TestBrowser } from "../support/browser.ts";
 import { canonicalRows, chatLines, settled, validated } from "../support/datasets.ts";

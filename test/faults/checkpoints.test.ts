@@ -1,5 +1,5 @@
 /**
- * The newest checkpoint is damaged, or its trainer dies while it saves: the run goes on from the one before, and says
+ * The newest checkpoint is damaged, or its trainer dies while it saves: the run resumes from the previous one, and says
  * so.
  */
 import { afterAll, beforeAll, describe } from "bun:test";
@@ -51,7 +51,7 @@ describe("the newest checkpoint", () => {
       {
         row: number,
         fault: `the newest checkpoint ${fault}`,
-        expected: "resumed from the one before; an event says so",
+        expected: "resumed from the previous one; an event says so",
       },
       () => bench,
       async () => {
@@ -64,17 +64,17 @@ describe("the newest checkpoint", () => {
         await bench.call("POST", `/v1/jobs/${id}/resume`);
         await bench.reached(id, "succeeded");
         const from = await wentOnFrom(id);
-        if (from !== before?.step) throw new Error(`it went on from step ${from}, not ${before?.step}`);
-        const told = (await bench.notes(id)).find(
+        if (from !== before?.step) throw new Error(`it resumed from step ${from}, not ${before?.step}`);
+        const noted = (await bench.notes(id)).find(
           (note) => note.includes(`step ${newest?.step}`) && /damaged|not be used|invalid|passed over/i.test(note),
         );
-        if (!told) throw new Error(`no event tells of it: ${(await bench.notes(id)).join(" | ")}`);
-        return { times: 1, seen: `went on from step ${from} of ${newest?.step}: "${told}"` };
+        if (!noted) throw new Error(`no event reports it: ${(await bench.notes(id)).join(" | ")}`);
+        return { times: 1, seen: `resumed from step ${from} of ${newest?.step}: "${noted}"` };
       },
     );
 
   row(
-    { row: "17d", fault: "every checkpoint is damaged", expected: "begins anew, says so, and ends well" },
+    { row: "17d", fault: "every checkpoint is damaged", expected: "starts from the beginning, says so, and succeeds" },
     () => bench,
     async () => {
       const id = await bench.train("talk-damaged", { max_steps: 40 });
@@ -86,7 +86,7 @@ describe("the newest checkpoint", () => {
       await bench.call("POST", `/v1/jobs/${id}/resume`);
       await bench.reached(id, "succeeded");
       const from = await wentOnFrom(id);
-      if (from !== 0) throw new Error(`it went on from step ${from}`);
+      if (from !== 0) throw new Error(`it resumed from step ${from}`);
       return { times: all.length, seen: `${all.length} checkpoints passed over, began at step 1, succeeded` };
     },
   );
@@ -95,7 +95,7 @@ describe("the newest checkpoint", () => {
     {
       row: "18",
       fault: "kill -9 of the trainer in the middle of uploading a checkpoint",
-      expected: "goes on from the one before; nothing half-done is left",
+      expected: "resumes from the previous one; nothing incomplete is left",
     },
     () => bench,
     async () => {
@@ -104,7 +104,7 @@ describe("the newest checkpoint", () => {
         const id = await bench.train("talk-savekill.10-once");
         await bench.reached(id, "succeeded");
         const from = await wentOnFrom(id);
-        if (from !== 5) throw new Error(`it went on from step ${from}, not 5`);
+        if (from !== 5) throw new Error(`it resumed from step ${from}, not 5`);
         const ends = (await bench.attempts(id)).map((one) => one.outcome).join();
         if (ends !== "killed,succeeded") throw new Error(`attempts: ${ends}`);
         await until("the half-done upload to be gone", async () => {
@@ -112,7 +112,7 @@ describe("the newest checkpoint", () => {
           return open.length === 0;
         });
       }
-      return { times, seen: "killed, then went on from step 5 of 10; the half-done upload is gone" };
+      return { times, seen: "killed, then resumed from step 5 of 10; the incomplete upload is gone" };
     },
   );
 });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe } from "bun:test";
 import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { until } from "../support/live.ts";
 import { type Bench, startBench } from "./support/bench.ts";
-import { FULL, row, type Told } from "./support/row.ts";
+import { FULL, type Outcome, row } from "./support/row.ts";
 import { dieAt, onlyAttempt, same, sharedRows } from "./support/shared-rows.ts";
 
 let bench: Bench;
@@ -39,7 +39,7 @@ describe("the server is killed", () => {
   );
 
   const ends: { row: string; point: FailPoint; fault: string }[] = [
-    { row: "3b", point: "exit.stored", fault: "kill -9 after storing the end, before anyone was told" },
+    { row: "3b", point: "exit.stored", fault: "kill -9 after storing the end, before any notification" },
     { row: "3c", point: "terminate.before", fault: "kill -9 before the ended work is cleared away" },
     { row: "3d", point: "terminate.gone", fault: "kill -9 between clearing the work away and storing that" },
   ];
@@ -126,11 +126,11 @@ async function openStream(job: string): Promise<{ ended: Promise<void> }> {
   return { ended };
 }
 
-describe("the server is told to stop", () => {
+describe("the server is asked to stop", () => {
   row(
     { row: "4", fault: "SIGTERM with 50 open streams and 5 running jobs", expected: "ends within 10 s; jobs go on" },
     () => bench,
-    async (): Promise<Told> => {
+    async (): Promise<Outcome> => {
       const ids = await Promise.all(
         Array.from({ length: 5 }, (_, n) => bench.train(`talk-drain${n}`, { max_steps: 300, save_every: 100 })),
       );

@@ -122,7 +122,7 @@ describe("a run of the real trainer", () => {
     {
       row: "18r",
       fault: "kill -9 of the real trainer in the middle of a save",
-      expected: "goes on from the checkpoint before",
+      expected: "resumes from the previous checkpoint",
       skip,
       timeoutMs: 900_000,
     },
@@ -143,7 +143,7 @@ describe("a run of the real trainer", () => {
     {
       row: "17r",
       fault: "the newest checkpoint of the real trainer is truncated",
-      expected: "resumed from the one before",
+      expected: "resumed from the previous one",
       skip,
       timeoutMs: 900_000,
     },

@@ -1,6 +1,6 @@
 /**
- * The database is locked or held open by another program: writers wait or are told so, readers never notice, and the
- * log of writes stays bounded.
+ * The database is locked or held open by another program: writers wait or get an error, readers are not affected, and
+ * the log of writes stays bounded.
  */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { existsSync, statSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * The trainer, its connection or its machine fails: the server tells a slow one from a dead one, and never lets two of
- * them write.
+ * The trainer, its connection or its machine fails: the server distinguishes a slow trainer from a dead one, and never
+ * lets two of them write.
  */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { renameSync } from "node:fs";
@@ -101,7 +101,7 @@ describe("the way between trainer and server", () => {
     async () => {
       const id = await bench.train("mute");
       const token = bench.hands.token(await bench.workOf(id));
-      // Who asks for the spec begins anew: the sleeping trainer must have asked before anyone reports in its name.
+      // The test reports for the sleeping trainer, which must have requested the spec before.
       const asked = "SELECT 1 FROM attempt WHERE job_id = ? AND trim_step IS NOT NULL";
       await until("the spec to be asked for", async () => (await bench.rows(asked, [id])).length > 0);
       const total = FULL ? 3000 : 400;
@@ -187,7 +187,7 @@ describe("the work", () => {
 
   const bare: [string, string, string, string][] = [
     ["14", "bare", "the trainer says it succeeded and gave no adapter", "bad_result"],
-    ["14b", "bye", "the trainer exits with 0 without a word", "bad_result"],
+    ["14b", "bye", "the trainer exits with 0 without reporting", "bad_result"],
   ];
   for (const [number, suffix, fault, code] of bare)
     row(

@@ -96,8 +96,8 @@ describe.skipIf(skip !== null)(`a python grader in a container${skip ? ` (skippe
   }, 60_000);
 });
 
-test("its container is isolated", async () => {
-  const { walls } = await import("../../plugins/docker/container.ts");
+test("its container is fully isolated", async () => {
+  const { isolation } = await import("../../plugins/docker/container.ts");
   const { default: plugin } = await import("../../plugins/docker/index.ts");
   const { readSettings } = await import("../../plugins/docker/settings.ts");
   const { settings } = readSettings(Object.fromEntries(plugin.config.map((field) => [field.name, field.default])));
@@ -109,7 +109,7 @@ test("its container is isolated", async () => {
     request: "/data/run/graders/x.json",
     limits: PYTHON_LIMITS,
     user: settings.user,
-    isolation: walls(settings),
+    isolation: isolation(settings),
   });
   const broken = brokenWalls(container, "/data").filter((wall) => !wall.startsWith("another program"));
   expect(broken).toEqual([]);

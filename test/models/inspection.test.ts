@@ -4,7 +4,7 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import type { RowType } from "../../src/contract/spec.ts";
-import { splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
 import { attempt as attempts, job as jobs } from "../../src/db/schema/jobs.ts";
 import { baseModelDir } from "../../src/models/base/service.ts";
 import { compareFirstBatch } from "../../src/training/attempts/first-batch.ts";

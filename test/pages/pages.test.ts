@@ -60,13 +60,13 @@ describe("pages", () => {
   test("a dataset shows its rows, its problems with line numbers, and why tokens are not counted", async () => {
     const dataset = async (n: number) => (await get(`/datasets/${idOf("ds_", n)}`)).text;
     const plain = await dataset(0);
-    expect(plain).toContain("Tokens in all");
+    expect(plain).toContain("Total tokens");
     expect(plain).toContain("Turn the customer");
     const noted = await dataset(1);
-    expect(noted).toMatch(/The row equals an earlier one\.[\s\S]{0,200}25 rows/);
+    expect(noted).toMatch(/Duplicate row\.[\s\S]{0,200}25 rows/);
     expect(noted).toContain("Tokens are not counted");
     expect(noted).toContain("See the base models");
-    expect(await dataset(3)).toMatch(/Not valid JSON[\s\S]{0,1600}>7</);
+    expect(await dataset(3)).toMatch(/Invalid JSON[\s\S]{0,1600}>7</);
   });
 
   test("an evaluation shows both answers to a row, and can filter for wrong ones", async () => {

@@ -1,7 +1,7 @@
 /** How many GPUs an endpoint requests, and its frozen spec when the inference image is vLLM. */
 import { expect, test } from "bun:test";
 import docker from "../../plugins/docker/index.ts";
-import type { CardGroup } from "../../src/compute/hosts/cards.ts";
+import type { GpuGroup } from "../../src/compute/hosts/gpu-groups.ts";
 import { pinImage } from "../../src/compute/images/service.ts";
 import type { Provider } from "../../src/contract/provider.ts";
 import { gpu, host } from "../../src/db/schema/hosts.ts";
@@ -13,7 +13,7 @@ import { createTestApp } from "../support/app.ts";
 import { aJob, cluster } from "../support/cluster.ts";
 import { readyBase } from "../support/models.ts";
 
-const cards = (count: number, memoryMb: number, more: Partial<CardGroup> = {}): CardGroup => ({
+const cards = (count: number, memoryMb: number, more: Partial<GpuGroup> = {}): GpuGroup => ({
   count,
   memoryMb,
   bf16: true,
@@ -46,7 +46,7 @@ test.each([
     [cards(1, 15_360, { bf16: false }), cards(1, 81_559)],
     [1, 4758, 0.9, false],
   ],
-] as [string, number, CardGroup[], [number, number, number, boolean] | null][])(
+] as [string, number, GpuGroup[], [number, number, number, boolean] | null][])(
   "%s",
   (_, parameters, groups, expected) => {
     const found = () => gpusForServing(parameters, groups);

@@ -1,6 +1,6 @@
 /** Small helpers for tests of datasets: rows, uploads, waiting for validation. */
 import { readFileSync } from "node:fs";
-import { splitPath } from "../../src/data/datasets/service.ts";
+import { splitPath } from "../../src/data/datasets/rows.ts";
 import type { TestApp } from "./app.ts";
 
 /** One chat row as a line of JSON. */

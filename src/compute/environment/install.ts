@@ -1,6 +1,6 @@
 /**
- * Makes the trainer's Python environment: once per set of pinned packages, safe to repeat, to interrupt and to start
- * twice.
+ * Installs the trainer's Python environment, once per set of pinned packages. An installation can be repeated,
+ * interrupted, and started by two processes at once.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -24,20 +24,20 @@ import {
 } from "./torch.ts";
 
 export interface TrainerEnvironment {
-  /** The environment's interpreter. */
+  /** Path of the Python interpreter. */
   python: string;
-  /** Names the set of packages: requirements, Python version and PyTorch variant. */
+  /** Identifies the packages: requirements, Python version and PyTorch variant. */
   hash: string;
-  /** Directory that holds the package `finetune_trainer`; the working directory of trainers. */
+  /** Directory of the package `finetune_trainer`, and the working directory of trainers. */
   trainerDir: string;
-  /** Names the trainer's own sources. */
+  /** Identifies the trainer sources. */
   version: string;
 }
 
 type Settings = Pick<Config, "python" | "trainer_env" | "torch" | "environments_dir" | "disk_reserve_bytes">;
 
 const MARKER = "finetune-lab.json";
-/** Free bytes an installation needs, downloads included. */
+/** Free bytes for an installation, including downloads. */
 const NEEDS: Record<TorchVariant, number> = { cpu: 3e9, cuda: 12e9 };
 
 /** Unpacks the trainer sources of this build into the data directory. */
@@ -48,29 +48,29 @@ function unpackTrainer(files: Files): { trainerDir: string; version: string } {
   return { trainerDir, version };
 }
 
-/** The requirements of the trainer for this Python; one release of it needs older pins. */
+/** The requirements file of the trainer for this Python; Python 3.10 needs older versions. */
 export function requirementsName(python: Pick<Python, "minor">): string {
   return python.minor <= 10 ? "requirements-py310.txt" : "requirements.txt";
 }
 
-/** Where the environment for these settings is or will be. Starts Python once to learn its version. */
+/** The path and contents of the environment for these settings. Starts Python to get its version. */
 async function plan(config: Settings, files: Files) {
   const python = await findPython(config.python);
   const variant = await torchVariant(config.torch);
   const name = requirementsName(python);
   const read = (file: string) => readFileSync(join(assetPath("trainer"), file), "utf8");
   const [requirements, torch] = [read(name), read(TORCH_REQUIREMENTS)];
-  // Where PyTorch comes from another index, of its file only the version counts.
+  // When PyTorch comes from another index, only its version matters.
   const pinned = needsCpuIndex(variant) ? torchPin(torch) : torch;
-  const words = [requirements, pinned, `${python.major}.${python.minor}`, variant];
-  const hash = sha256Hex(words.join("\0")).slice(0, 16);
+  const identity = [requirements, pinned, `${python.major}.${python.minor}`, variant];
+  const hash = sha256Hex(identity.join("\0")).slice(0, 16);
   const folder = config.environments_dir ?? files.path("environments");
   return { python, variant, requirements, torch, hash, folder, directory: join(folder, hash) };
 }
 
 const interpreter = (directory: string) => join(directory, "bin", "python");
 
-/** The environment when it is ready to use, without making anything of it; null when it has to be made. */
+/** The environment if it is installed, otherwise null. */
 export async function readyTrainerEnvironment(config: Settings, files: Files): Promise<TrainerEnvironment | null> {
   if (config.trainer_env) return givenEnvironment(config.trainer_env, files);
   const { directory, hash } = await plan(config, files);
@@ -84,7 +84,7 @@ function givenEnvironment(directory: string, files: Files): TrainerEnvironment {
     throw new AppError(
       "invalid",
       "trainer_env_missing",
-      `The setting trainer_env names ${directory}, but there is no bin/python in it. Point it at a virtual environment with the packages of trainer/requirements.txt, or unset it.`,
+      `The setting trainer_env is ${directory}, but this directory has no bin/python. Set it to a virtual environment with the packages of trainer/requirements.txt, or unset it.`,
       { param: "trainer_env" },
     );
   const hash = `given-${sha256Hex(directory).slice(0, 10)}`;
@@ -92,9 +92,9 @@ function givenEnvironment(directory: string, files: Files): TrainerEnvironment {
 }
 
 /**
- * The trainer's environment, made first when needed (1.6 GB, a few minutes; later calls take milliseconds).
- * An installation that was cut off goes on where it stopped; a second process waits for the first.
- * @throws AppError with the remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`,
+ * The trainer environment. Installs it when needed (1.6 GB, a few minutes); later calls take milliseconds. An
+ * interrupted installation continues where it stopped; a second process waits for the first.
+ * @throws AppError with a remedy: `python_missing`, `venv_missing`, `index_unreachable`, `cpu_torch_unreachable`,
  *   `disk_full`, `pip_failed`, `package_refused`
  */
 export async function ensureTrainerEnvironment(
@@ -107,10 +107,10 @@ export async function ensureTrainerEnvironment(
   if (ready) return ready;
   const planned = await plan(config, files);
   mkdirSync(planned.folder, { recursive: true, mode: 0o700 });
-  const waiting = () => onProgress("Waiting: another process installs the trainer environment", null);
+  const waiting = () => onProgress("Waiting: another process is installing the trainer environment", null);
   return withFileLock(`${planned.directory}.lock`, waiting, signal, async () => {
-    const made = await readyTrainerEnvironment(config, files);
-    if (made) return made;
+    const installed = await readyTrainerEnvironment(config, files);
+    if (installed) return installed;
     await install(planned, config.disk_reserve_bytes, onProgress, signal);
     return { python: interpreter(planned.directory), hash: planned.hash, ...unpackTrainer(files) };
   });
@@ -128,9 +128,9 @@ async function install(
     throw new AppError(
       "no_space",
       "disk_full",
-      `The trainer environment needs ${NEEDS[variant] / 1e9} GB in ${planned.folder}, and ${(space / 1e9).toFixed(1)} GB are free beside the ${(reserve / 1e9).toFixed(1)} GB kept for the database. Free some space, or set FTL_ENVIRONMENTS_DIR to a directory on another disk.`,
+      `The trainer environment needs ${NEEDS[variant] / 1e9} GB in ${planned.folder}, but only ${(space / 1e9).toFixed(1)} GB are free in addition to the ${(reserve / 1e9).toFixed(1)} GB reserved for the database. Free some space, or set FTL_ENVIRONMENTS_DIR to a directory on another disk.`,
     );
-  onProgress(`Making a Python ${python.major}.${python.minor} environment in ${directory}`, 0);
+  onProgress(`Creating a Python ${python.major}.${python.minor} environment in ${directory}`, 0);
   const inside = await makeVenv(python, directory, signal);
   await refreshOldPip(inside, directory, signal);
   const [requirements, torch] = [join(directory, "requirements.txt"), join(directory, TORCH_REQUIREMENTS)];
@@ -138,7 +138,7 @@ async function install(
   writeFileSync(torch, planned.torch);
   const separate = needsCpuIndex(variant);
   if (separate) {
-    onProgress("Looking for a PyTorch without CUDA", 0.02);
+    onProgress("Looking for PyTorch without CUDA", 0.02);
     const report = join(directory, "report.json");
     const found = await cpuTorchArguments(inside, torchPin(planned.torch), report, signal);
     const span = { from: 0.03, to: 0.2, packages: 1 };
@@ -152,7 +152,7 @@ async function install(
   onProgress("The trainer environment is ready", 1);
 }
 
-/** pip before 22.3 cannot say what it would install; only such an old one is replaced, by the pinned one. */
+/** Replaces pip before 22.3 by the pinned version, because it has no installation report. */
 async function refreshOldPip(python: string, directory: string, signal?: AbortSignal): Promise<void> {
   const said = (await runLines([python, "-m", "pip", "--version"], { signal })).lines.at(-1) ?? "";
   const [, major, minor] = /^pip (\d+)\.(\d+)/.exec(said) ?? [];

@@ -1,47 +1,49 @@
 /**
- * Runs pip the one way this program does: every file must have a hash it was pinned with, nothing is built from source,
- * and pip sees nothing of the server's environment.
+ * Runs pip with strict options: every file must match its pinned hash, nothing is built from source, and pip gets a
+ * clean environment.
  */
 import { AppError } from "../../errors.ts";
 import { HASHED, type Ran, runLines } from "./python.ts";
 
-/** What is being done, and how much of it (0 to 1; null when unknown). */
+/** The current step, and the progress from 0 to 1 (null when unknown). */
 export type OnProgress = (message: string, fraction: number | null) => void;
 
 /**
- * The command that installs requirement files whose every line has hashes.
- * @param more options such as `--no-deps`, before the files
+ * The command that installs requirement files with hashes.
+ * @param more options before the files, such as `--no-deps`
  */
 export function installCommand(python: string, files: readonly string[], more: readonly string[] = []): string[] {
   const named = files.flatMap((file) => ["-r", file]);
   return [...pipInstall(python), ...HASHED, ...more, ...named];
 }
 
-/** `pip install` without questions, and without what it says about itself. */
+/** `pip install` without prompts, version checks and progress bars. */
 export function pipInstall(python: string): string[] {
   return [python, "-u", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"];
 }
 
-/** Refused files first: whoever reads it must not take it for a network that is down. */
+/**
+ * The error of a failed pip command. A hash mismatch is reported first, so that it is not taken for a network error.
+ */
 export function pipFailed({ lines }: Pick<Ran, "lines">): AppError {
   if (lines.some((line) => line.includes("DO NOT MATCH THE HASHES")))
     return new AppError(
       "unavailable",
       "package_refused",
-      `The package index serves a file that is not the one this program was released with, so nothing of it was installed. If you use an index or a mirror of your own, compare it with PyPI. pip said: ${lines.slice(-6).join(" ")}`,
+      `A file of the package index does not match the hash pinned in this release, so it was not installed. If you use your own index or mirror, compare it with PyPI. pip output: ${lines.slice(-6).join(" ")}`,
     );
   const errors = lines.filter((line) => line.startsWith("ERROR:"));
-  const said = (errors.length ? errors : lines).slice(-3).join(" ");
+  const output = (errors.length ? errors : lines).slice(-3).join(" ");
   return new AppError(
     "unavailable",
     "pip_failed",
-    `Installing the trainer's packages failed; running it again goes on where it stopped. pip said: ${said}`,
+    `Installing the trainer's packages failed. Run it again to continue where it stopped. pip output: ${output}`,
   );
 }
 
 /**
- * Runs a command of pip and turns its lines into short progress between two fractions. @throws AppError `pip_failed`,
- * `package_refused`
+ * Runs a pip command, and reports its output as progress within a span.
+ * @throws AppError `pip_failed`, `package_refused`
  */
 export async function runPip(
   argv: string[],
@@ -50,7 +52,7 @@ export async function runPip(
   signal?: AbortSignal,
 ): Promise<void> {
   const read = pipProgress(span);
-  let last: [string, number] = ["Asking the package index", span.from];
+  let last: [string, number] = ["Querying the package index", span.from];
   let since = performance.now();
   const timer = setInterval(
     () => onProgress(`${last[0]} (${Math.round((performance.now() - since) / 1000)} s)`, last[1]),
@@ -74,8 +76,8 @@ export async function runPip(
 }
 
 /**
- * Reader of pip's lines: each that says something new becomes a message and a fraction. Finding packages counts to 60%
- * of the span, unpacking them the rest.
+ * Parses the output of pip: a line with new information becomes a message and a fraction. Finding packages is 60% of
+ * the span, unpacking them the rest.
  */
 export function pipProgress(span: { from: number; to: number; packages: number }) {
   const width = span.to - span.from;
@@ -85,7 +87,7 @@ export function pipProgress(span: { from: number; to: number; packages: number }
     if (found) seen.add(found.toLowerCase());
     const fraction = span.from + width * 0.6 * Math.min(1, seen.size / span.packages);
     const download = /^\s*Downloading (\S+) \(([^)]+)\)/.exec(line);
-    // "torch-2.8.0-cp311-….whl" is shown without its version.
+    // Shows "torch-2.8.0-cp311-….whl" without its version.
     if (download) return [`Downloading ${download[1]?.split(/-\d/, 1)[0]} (${download[2]})`, fraction];
     if (line.startsWith("Installing collected packages"))
       return [

@@ -1,4 +1,4 @@
-/** Finds a Python on this machine, makes virtual environments, and runs its commands with their output line by line. */
+/** Finds Python on this machine, creates virtual environments, and runs commands with line-by-line output. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { assetPath } from "../../assets.ts";
@@ -10,9 +10,9 @@ import { clean } from "../../lib/text/redact.ts";
 const OLDEST_PYTHON = [3, 10] as const;
 const NEWEST_FIRST = ["python3.13", "python3.12", "python3.11", "python3.10", "python3.14"];
 
-/** Options of pip that take wheels alone: a source archive would run its own build code while it is installed. */
+/** pip options to install only wheels, because a source archive runs its build code during the installation. */
 export const WHEELS_ONLY = ["--only-binary", ":all:"] as const;
-/** And only those whose hash is in the requirement file. */
+/** pip options to install only wheels with a hash in the requirements file. */
 export const HASHED = ["--require-hashes", ...WHEELS_ONLY] as const;
 
 /** An interpreter: absolute path and version. */
@@ -29,8 +29,8 @@ export interface Ran {
 }
 
 /**
- * Runs a command without a shell, in a clean environment; `onLine` gets each line of standard output and error as it
- * comes.
+ * Runs a command without a shell, in a clean environment. `onLine` gets each line of standard output and error
+ * immediately.
  */
 export async function runLines(
   argv: string[],
@@ -83,8 +83,8 @@ async function probePython(command: string): Promise<Python | null> {
 const isNewEnough = (python: Python) => python.major === OLDEST_PYTHON[0] && python.minor >= OLDEST_PYTHON[1];
 
 /**
- * The Python to make environments with: the configured one, else `python3`, else a versioned name on PATH.
- * @throws AppError `python_missing` saying what was found and how to get one
+ * The Python for environments: the configured one, `python3`, or a versioned name on PATH.
+ * @throws AppError `python_missing` with the versions found and a remedy
  */
 export async function findPython(configured: string | null): Promise<Python> {
   const seen: string[] = [];
@@ -98,13 +98,13 @@ export async function findPython(configured: string | null): Promise<Python> {
   throw new AppError(
     "unavailable",
     "python_missing",
-    `Python 3.10 or newer is needed to train (${seen.join("; ") || "none was found on PATH"}). Install it (Debian, Ubuntu: apt-get install python3 python3-venv; macOS: brew install python) or name one with --python or FTL_PYTHON.`,
+    `Training needs Python 3.10 or newer (${seen.join("; ") || "none was found on PATH"}). Install it (Debian, Ubuntu: apt-get install python3 python3-venv; macOS: brew install python), or set its path with --python or FTL_PYTHON.`,
   );
 }
 
 const PIP_REQUIREMENTS = "requirements-pip.txt";
 
-/** Puts the pinned pip's requirement file into `directory`, where pip can read it, and returns its path. */
+/** Writes the requirements file of the pinned pip into `directory`, and returns its path. */
 export function writePipRequirements(directory: string): string {
   mkdirSync(directory, { recursive: true });
   const path = join(directory, PIP_REQUIREMENTS);
@@ -113,8 +113,8 @@ export function writePipRequirements(directory: string): string {
 }
 
 /**
- * Makes a virtual environment with pip at `directory` and returns its interpreter. One that works already is kept.
- * Debian ships Python without the module that puts pip into an environment, hence the ways around it.
+ * Creates a virtual environment with pip at `directory`, and returns its interpreter. A working environment is kept.
+ * Debian ships Python without ensurepip, so there are fallbacks.
  */
 export async function makeVenv(python: Python, directory: string, signal?: AbortSignal): Promise<string> {
   const inside = join(directory, "bin", "python");
@@ -123,7 +123,7 @@ export async function makeVenv(python: Python, directory: string, signal?: Abort
   if (await hasPip()) return inside;
   rmSync(directory, { recursive: true, force: true });
   const pip = join(directory, PIP_REQUIREMENTS);
-  const ways: string[][][] = [
+  const attempts: string[][][] = [
     [[python.path, "-m", "venv", directory]],
     [[python.path, "-m", "virtualenv", "--quiet", directory]],
     [
@@ -131,24 +131,24 @@ export async function makeVenv(python: Python, directory: string, signal?: Abort
       [python.path, "-m", "pip", "--python", inside, "install", "--quiet", "--no-input", ...HASHED, "-r", pip],
     ],
   ];
-  let said = "";
-  for (const way of ways) {
-    let good = true;
+  let output = "";
+  for (const commands of attempts) {
+    let succeeded = true;
     writePipRequirements(directory);
-    for (const argv of way) {
+    for (const argv of commands) {
       const ran = await runLines(argv, { signal });
       if (ran.code !== 0) {
-        good = false;
-        said ||= ran.lines.slice(-6).join(" ");
+        succeeded = false;
+        output ||= ran.lines.slice(-6).join(" ");
         break;
       }
     }
-    if (good && (await hasPip())) return inside;
+    if (succeeded && (await hasPip())) return inside;
     rmSync(directory, { recursive: true, force: true });
   }
   throw new AppError(
     "unavailable",
     "venv_missing",
-    `${python.path} cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv (or python${python.major}.${python.minor}-venv), then try again. It said: ${said || "nothing"}`,
+    `${python.path} cannot create a virtual environment. On Debian and Ubuntu, run apt-get install python3-venv (or python${python.major}.${python.minor}-venv), then try again. Output: ${output || "none"}`,
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Decides which PyTorch a machine gets, so that one without an NVIDIA card is not made to download gigabytes of CUDA.
+ * Selects the PyTorch build for a machine, so that a machine without an NVIDIA GPU does not download CUDA libraries.
  */
 import { readFileSync, rmSync } from "node:fs";
 import { AppError } from "../../errors.ts";
@@ -7,21 +7,21 @@ import { readPins } from "../../lib/requirements.ts";
 import { pipInstall } from "./pip.ts";
 import { runLines, WHEELS_ONLY } from "./python.ts";
 
-/** PyTorch's public index of wheels without CUDA. */
+/** The public index of PyTorch wheels without CUDA. */
 const CPU_INDEX = "https://download.pytorch.org/whl/cpu";
 
-/** PyTorch and the CUDA libraries it names, as PyPI has them, with hashes. */
+/** The requirements file with PyTorch and its CUDA libraries from PyPI, with hashes. */
 export const TORCH_REQUIREMENTS = "requirements-torch.txt";
 
 export type TorchVariant = "cpu" | "cuda";
 
 /**
- * True where PyTorch without CUDA is another file than PyPI's: on Linux. The requirement files hold no hashes of it,
- * so it is installed in a step of its own, by version; everywhere else PyPI's file is the one, and is checked.
+ * True on Linux, where PyTorch without CUDA is not the file on PyPI. The requirements files have no hashes for it, so
+ * it is installed in a separate step by version. On other systems, the file on PyPI is used and checked.
  */
 export const needsCpuIndex = (variant: TorchVariant): boolean => variant === "cpu" && process.platform === "linux";
 
-/** True when an NVIDIA driver answers here. */
+/** True when this machine has an NVIDIA driver and a GPU. */
 async function hasNvidiaGpu(): Promise<boolean> {
   const command = Bun.which("nvidia-smi");
   if (!command) return false;
@@ -29,25 +29,25 @@ async function hasNvidiaGpu(): Promise<boolean> {
   return ran?.code === 0 && ran.lines.some((line) => line.startsWith("GPU "));
 }
 
-/** What the setting `torch` means on this machine. */
+/** The PyTorch variant for the setting `torch` on this machine. */
 export async function torchVariant(setting: "auto" | "cpu" | "cuda"): Promise<TorchVariant> {
   if (setting !== "auto") return setting;
   return (await hasNvidiaGpu()) ? "cuda" : "cpu";
 }
 
-/** The pinned torch requirement (`torch==2.13.0`) of a requirement file. */
+/** The pinned torch requirement (`torch==2.13.0`) of a requirements file. */
 export function torchPin(requirements: string): string {
   const pin = readPins(requirements).find(({ name }) => name === "torch");
-  if (!pin) throw new Error("the requirements name no pinned torch");
+  if (!pin) throw new Error("the requirements have no pinned torch");
   return `torch==${pin.version}`;
 }
 
-/** One entry of pip's installation report, as far as it is used here. */
+/** The used part of pip's installation report. */
 interface PipReport {
   install: { metadata: { name: string; version: string; requires_dist?: string[] } }[];
 }
 
-/** True when the torch of this report brings NVIDIA's libraries along (they are gigabytes). */
+/** True when torch in this report depends on the CUDA libraries, which have several gigabytes. */
 export function bringsCuda(report: PipReport): boolean {
   const torch = report.install.find((entry) => entry.metadata.name.toLowerCase() === "torch");
   return (torch?.metadata.requires_dist ?? []).some(
@@ -56,9 +56,9 @@ export function bringsCuda(report: PipReport): boolean {
 }
 
 /**
- * pip arguments that install torch on Linux without CUDA: the version is pinned, the file is the index's word.
- * Asks pip first what it would take (a dry run of one package reads metadata only): a machine whose index already
- * serves a CPU wheel keeps it, all others are sent to PyTorch's CPU index.
+ * pip arguments that install torch without CUDA on Linux. The version is pinned, but not the file. A dry run of pip,
+ * which reads only metadata, checks whether the configured index has a CPU wheel; otherwise PyTorch's CPU index is
+ * used.
  * @throws AppError `index_unreachable`, `cpu_torch_unreachable`
  */
 export async function cpuTorchArguments(
@@ -76,7 +76,7 @@ export async function cpuTorchArguments(
       const report = JSON.parse(readFileSync(reportPath, "utf8")) as PipReport;
       if (!bringsCuda(report)) return [pin];
     }
-    // Settings without a retry: an unreachable index should say so in seconds, not minutes.
+    // Few retries, so that an unreachable index fails in seconds, not minutes.
     const cpu = ["--index-url", CPU_INDEX];
     const fromCpu = await ask([...cpu, "--retries", "1", "--timeout", "20"]);
     if (fromCpu.code === 0) return [...cpu, pin];
@@ -84,12 +84,12 @@ export async function cpuTorchArguments(
       throw new AppError(
         "unavailable",
         "index_unreachable",
-        `pip finds no ${pin}: no package index is reachable from here, or none has it. Check the network or pip's own settings (pip config list), or set FTL_TRAINER_ENV to an environment made elsewhere. pip said: ${ran.lines.slice(-2).join(" ")}`,
+        `pip cannot find ${pin}: no package index is reachable, or none has it. Check the network and the pip settings (pip config list), or set FTL_TRAINER_ENV to an existing environment. pip output: ${ran.lines.slice(-2).join(" ")}`,
       );
     throw new AppError(
       "unavailable",
       "cpu_torch_unreachable",
-      `The package index of this machine has PyTorch with CUDA only (several gigabytes), and ${CPU_INDEX} cannot be reached. Let this machine reach it, or accept the big download with --torch cuda, or set FTL_TRAINER_ENV to an environment made elsewhere.`,
+      `The package index of this machine has PyTorch only with CUDA (several gigabytes), and ${CPU_INDEX} is not reachable. Allow access to it, accept the large download with --torch cuda, or set FTL_TRAINER_ENV to an existing environment.`,
     );
   } finally {
     rmSync(reportPath, { force: true });

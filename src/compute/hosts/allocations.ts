@@ -1,21 +1,24 @@
-/** Who holds which GPU: our own table by UUID, because Docker keeps none; its key keeps two jobs off one share. */
+/**
+ * Allocations of GPUs to attempts, in a table by UUID, because Docker does not track them. The table's key prevents two
+ * jobs on one share.
+ */
 import { and, eq, inArray, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
-import { SILENT_MS } from "./inventory.ts";
+import { HEARTBEAT_TIMEOUT_MS } from "./inventory.ts";
 
 interface FreeGpu {
   uuid: string;
   model: string;
   memoryMb: number;
-  /** Shares nobody holds. */
+  /** Free shares. */
   free: number;
 }
 
-/** GPUs with room, by host: ready hosts that answer, cards that are there. */
+/** GPUs with free shares by host id: present GPUs of ready hosts with a recent heartbeat. */
 export async function freeGpus(ctx: Ctx, db: Db = ctx.db): Promise<Map<string, FreeGpu[]>> {
   const rows = await db
     .select({
@@ -27,7 +30,9 @@ export async function freeGpus(ctx: Ctx, db: Db = ctx.db): Promise<Map<string, F
     })
     .from(gpu)
     .innerJoin(host, eq(host.id, gpu.hostId))
-    .where(and(isNull(gpu.lostAt), eq(host.state, "ready"), sql`${host.seenAt} > ${ctx.clock.now() - SILENT_MS}`))
+    .where(
+      and(isNull(gpu.lostAt), eq(host.state, "ready"), sql`${host.seenAt} > ${ctx.clock.now() - HEARTBEAT_TIMEOUT_MS}`),
+    )
     .orderBy(gpu.hostId, gpu.position);
   const found = new Map<string, FreeGpu[]>();
   for (const { hostId, ...one } of rows) if (one.free > 0) found.set(hostId, [...(found.get(hostId) ?? []), one]);
@@ -35,8 +40,8 @@ export async function freeGpus(ctx: Ctx, db: Db = ctx.db): Promise<Map<string, F
 }
 
 /**
- * Gives every GPU in `uuids` to the attempt, or none of them.
- * @throws AppError `gpu_taken` when one has no share left
+ * Allocates a share of every GPU in `uuids` to the attempt, or of none.
+ * @throws AppError `gpu_taken` when a GPU has no free share
  */
 export async function allocateGpus(
   tx: Db,
@@ -45,27 +50,27 @@ export async function allocateGpus(
   uuids: readonly string[],
 ): Promise<void> {
   for (const uuid of uuids) {
-    const [card] = await tx.select({ shares: gpu.shares }).from(gpu).where(eq(gpu.uuid, uuid));
+    const [row] = await tx.select({ shares: gpu.shares }).from(gpu).where(eq(gpu.uuid, uuid));
     const held = await tx
       .select({ share: gpuAllocation.share })
       .from(gpuAllocation)
       .where(eq(gpuAllocation.gpuUuid, uuid));
     const taken = new Set(held.map((one) => one.share));
-    const share = Array.from({ length: card?.shares ?? 0 }, (_, n) => n).find((n) => !taken.has(n));
+    const share = Array.from({ length: row?.shares ?? 0 }, (_, n) => n).find((n) => !taken.has(n));
     if (share === undefined)
-      throw new AppError("conflict", "gpu_taken", `GPU ${uuid} is held by another job; this one waits for it.`);
+      throw new AppError("conflict", "gpu_taken", `GPU ${uuid} is in use by another job. This job waits for it.`);
     await tx.insert(gpuAllocation).values({ gpuUuid: uuid, share, ...owner, createdAt: now });
   }
 }
 
-/** Lets go of everything the attempt holds. */
+/** Releases all GPUs of the attempt. */
 export async function releaseGpus(tx: Db, attemptId: string): Promise<void> {
   await tx.delete(gpuAllocation).where(eq(gpuAllocation.attemptId, attemptId));
 }
 
 /**
- * Makes the table agree with the world: allocations of attempts that are gone are let go, and what the labels of living
- * work say it holds is entered again, so that no second job can be put beside it.
+ * Reconciles the table with reality: releases allocations of terminated attempts, and re-enters the GPUs that the
+ * labels of running work name, so that no second job gets them.
  */
 export async function reconcileAllocations(
   ctx: Ctx,
@@ -90,7 +95,7 @@ export async function reconcileAllocations(
           .from(gpuAllocation)
           .where(eq(gpuAllocation.gpuUuid, uuid));
         if (held.some((one) => one.attemptId === row.id)) continue;
-        // It runs there whatever the table says: it gets a share of its own, beyond the card's number if need be.
+        // The work already runs, so it gets a share of its own, even beyond the number of shares of the GPU.
         const share = 1 + Math.max(-1, ...held.map((one) => one.share));
         await tx
           .insert(gpuAllocation)

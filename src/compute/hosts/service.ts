@@ -1,4 +1,4 @@
-/** Hosts for people: what they are, how they do, and the switches an administrator has. */
+/** Hosts: their state, utilization and history, and the administration of hosts and GPUs. */
 import { and, asc, eq, gt, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
@@ -6,53 +6,11 @@ import { gpu, gpuAllocation, host, hostSample } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { slotsInUse } from "../providers/registry.ts";
-import { lookAtHosts, SILENT_MS } from "./inventory.ts";
+import { HEARTBEAT_TIMEOUT_MS, pollHosts } from "./inventory.ts";
+import type { HostView, SamplePoint } from "./model.ts";
 
 const MB = 2 ** 20;
 const MAX_HOSTS = 1000;
-
-export interface GpuView {
-  uuid: string;
-  position: number;
-  model: string;
-  memory_mb: number;
-  memory_used_mb: number | null;
-  /** Percent. */
-  utilization: number | null;
-  temperature_c: number | null;
-  power_w: number | null;
-  power_limit_w: number | null;
-  ecc_errors: number | null;
-  mig: { parent: string; profile: string | null } | null;
-  shares: number;
-  lost: boolean;
-  /** Work that holds it; `id` and `name` only of the asker's own organization. */
-  held_by: { id: string | null; name: string | null }[];
-}
-
-export interface HostView {
-  object: "host";
-  id: string;
-  provider: string;
-  name: string;
-  state: "ready" | "cordoned" | "draining" | "silent";
-  note: string | null;
-  /** Milliseconds since 1970. */
-  maintenance: { from: number; until: number } | null;
-  problem: string | null;
-  remedy: string | null;
-  seen_at: number;
-  driver: string | null;
-  cuda: string | null;
-  cpu: { cores: number; load: number | null };
-  memory: { total_bytes: number; free_bytes: number };
-  disk: { total_bytes: number; free_bytes: number };
-  gpus: GpuView[];
-  /** Work that runs there, of any organization. */
-  running: number;
-  /** Room for work on the processor of this machine; null where another rule holds. */
-  slots: { train: { used: number; total: number }; serve: { used: number; total: number } } | null;
-}
 
 type HostRow = typeof host.$inferSelect;
 
@@ -73,7 +31,7 @@ async function view(ctx: Ctx, actor: Actor, row: HostRow): Promise<HostView> {
         eq(sql`${attempt.provider} || '.' || json_extract(${attempt.offer}, '$.id')`, row.id),
       ),
     );
-  const silent = row.seenAt < ctx.clock.now() - SILENT_MS;
+  const silent = row.seenAt < ctx.clock.now() - HEARTBEAT_TIMEOUT_MS;
   return {
     object: "host",
     id: row.id,
@@ -85,7 +43,7 @@ async function view(ctx: Ctx, actor: Actor, row: HostRow): Promise<HostView> {
       row.maintenanceFrom !== null && row.maintenanceUntil !== null
         ? { from: row.maintenanceFrom, until: row.maintenanceUntil }
         : null,
-    problem: row.problem ?? (silent ? "It does not answer." : null),
+    problem: row.problem ?? (silent ? "The host is unreachable." : null),
     remedy: row.remedy,
     seen_at: row.seenAt,
     driver: row.driver,
@@ -124,18 +82,18 @@ async function localSlots(ctx: Ctx): Promise<NonNullable<HostView["slots"]>> {
   };
 }
 
-/** Every host, by provider and name; the first call ever looks at them. */
+/** All hosts by provider and name. Polls the hosts when none is known. */
 export async function listHosts(ctx: Ctx, actor: Actor): Promise<HostView[]> {
   const read = () => ctx.db.select().from(host).orderBy(asc(host.provider), asc(host.name)).limit(MAX_HOSTS);
   let rows = await read();
   if (rows.length === 0) {
-    await lookAtHosts(ctx);
+    await pollHosts(ctx);
     rows = await read();
   }
   return Promise.all(rows.map((row) => view(ctx, actor, row)));
 }
 
-/** @throws AppError when there is no such host */
+/** @throws AppError `host_not_found` */
 export async function getHost(ctx: Ctx, actor: Actor, id: string): Promise<HostView> {
   const [row] = await ctx.db.select().from(host).where(eq(host.id, id));
   if (!row) throw notFound("host", id);
@@ -144,19 +102,19 @@ export async function getHost(ctx: Ctx, actor: Actor, id: string): Promise<HostV
 
 type HostChange =
   | { state: "ready" | "cordoned" | "draining"; note?: string | null }
-  /** Milliseconds since 1970; null takes the window back. */
+  /** Milliseconds since 1970; null cancels the window. */
   | { maintenance: { from: number; until: number } | null; note?: string | null };
 
 /**
- * Cordons, drains, takes up again, or sets a maintenance window. Administrators only; audited.
- * @throws AppError for a window that ends before it begins or lies in the past
+ * Cordons, drains or resumes a host, or sets its maintenance window. Administrators only; audited.
+ * @throws AppError `window_invalid` for a window that ends before it begins or that is in the past
  */
 export async function changeHost(ctx: Ctx, actor: Actor, id: string, change: HostChange): Promise<HostView> {
   requireAdmin(actor);
   const set: Partial<HostRow> = change.note === undefined ? {} : { note: change.note };
   if ("state" in change) {
     set.state = change.state;
-    // Taken up by hand, it must not be drained again by the window it was drained for.
+    // Also cancels the window, which would drain the host again.
     if (change.state === "ready") Object.assign(set, { note: null, maintenanceFrom: null, maintenanceUntil: null });
   } else if (change.maintenance === null) Object.assign(set, { maintenanceFrom: null, maintenanceUntil: null });
   else {
@@ -165,7 +123,7 @@ export async function changeHost(ctx: Ctx, actor: Actor, id: string, change: Hos
       throw new AppError(
         "invalid",
         "window_invalid",
-        "The maintenance window must end after it begins, and in the future.",
+        "The maintenance window must end after it starts, and in the future.",
         {
           param: "until",
         },
@@ -181,7 +139,7 @@ export async function changeHost(ctx: Ctx, actor: Actor, id: string, change: Hos
   return getHost(ctx, actor, id);
 }
 
-/** Says how many jobs may hold one GPU at once. Administrators only; audited. */
+/** Sets how many jobs can share a GPU. Administrators only; audited. */
 export async function setShares(ctx: Ctx, actor: Actor, uuid: string, shares: number): Promise<void> {
   requireAdmin(actor);
   await ctx.write(async (tx) => {
@@ -192,12 +150,12 @@ export async function setShares(ctx: Ctx, actor: Actor, uuid: string, shares: nu
   ctx.bus.emit("hosts.changed", { ids: [] });
 }
 
-/** Removes a host that is no more (it comes back by itself when its provider reports it again). */
+/** Removes a host that no longer exists. It is added again when its provider reports it. */
 export async function forgetHost(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   requireAdmin(actor);
   const found = await getHost(ctx, actor, id);
   if (found.running > 0 || found.gpus.some((one) => one.held_by.length > 0))
-    throw new AppError("conflict", "host_in_use", "Work still runs on this host. Drain it first, then remove it.");
+    throw new AppError("conflict", "host_in_use", "Jobs still run on this host. Drain it first, then remove it.");
   await ctx.write(async (tx) => {
     await tx.delete(gpu).where(eq(gpu.hostId, id));
     await tx.delete(host).where(eq(host.id, id));
@@ -206,20 +164,11 @@ export async function forgetHost(ctx: Ctx, actor: Actor, id: string): Promise<vo
   ctx.bus.emit("hosts.changed", { ids: [id] });
 }
 
-interface SamplePoint {
-  /** Milliseconds since 1970: begin of the bucket. */
-  at: number;
-  utilization: number | null;
-  memory_used_mb: number | null;
-  temperature_c: number | null;
-  power_w: number | null;
-}
-
 const MAX_POINTS = 300;
 
 /**
- * Samples of a host, or of one of its GPUs, over the last `hours`, the highest value of each of 300 buckets at most:
- * peaks stay.
+ * Samples of a host, or of one of its GPUs, over the last `hours`: the highest value in each of at most 300 buckets, so
+ * that peaks stay visible.
  */
 export async function readSamples(
   ctx: Ctx,

@@ -1,12 +1,10 @@
-/**
- * The build context of an image as a tar stream: the embedded sources, and wheels from a directory, read file by file.
- */
+/** The build context of an image as a tar stream: the embedded sources, and wheels from a directory. */
 import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { assetPath, listAssets } from "../../assets.ts";
 
 const BLOCK = 512;
-/** A size field of eleven octal digits ends here. */
+/** The largest size that fits eleven octal digits. */
 const MAX_FILE = 8 * 1024 ** 3 - 1;
 const WHOLE = 4 * 1024 ** 2;
 
@@ -28,7 +26,7 @@ function block(name: string, size: number, type: Type): Buffer {
   octal(0, 108, 8);
   octal(0, 116, 8);
   octal(size, 124, 12);
-  // No time: the same sources give the same layers.
+  // A constant time, so that the same sources give the same layers.
   octal(0, 136, 12);
   field.write("        ", 148, "latin1");
   field.write(type, 156, "latin1");
@@ -40,12 +38,12 @@ function block(name: string, size: number, type: Type): Buffer {
 
 const padding = (size: number) => Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK);
 
-/** The header of one entry; a name over 100 bytes goes before it in a record of its own (pax). */
+/** The header of one entry. A name over 100 bytes is in a pax record before it. */
 function header(name: string, size: number, type: Type): Buffer {
   if (size > MAX_FILE) throw new Error(`${name} does not fit into a tar archive`);
   const plain = block(name, size, type);
   if (Buffer.byteLength(name) <= 100) return plain;
-  // A record begins with its own length in decimal digits, which count too.
+  // A record starts with its length in decimal digits, which includes these digits.
   const rest = ` path=${name}\n`;
   let length = Buffer.byteLength(rest);
   while (String(length).length + Buffer.byteLength(rest) !== length) length++;
@@ -53,13 +51,13 @@ function header(name: string, size: number, type: Type): Buffer {
   return Buffer.concat([block("pax", record.length, "x"), record, padding(record.length), plain]);
 }
 
-/** Files and folders as a tar stream; folders for every name that ends with a slash. */
+/** Folders and files as a tar stream. */
 export async function* tarOf(folders: readonly string[], entries: readonly Entry[]): AsyncGenerator<Uint8Array> {
   for (const name of folders) yield header(name, 0, "5");
   for (const { name, path, size } of entries) {
     yield header(name, size, "0");
     let seen = 0;
-    // What the program carries is small, and inside a binary only read whole.
+    // Embedded files are small, and a compiled binary can read them only as a whole.
     for await (const chunk of size < WHOLE ? [readFileSync(path)] : createReadStream(path)) {
       seen += (chunk as Buffer).length;
       yield chunk as Buffer;
@@ -71,8 +69,8 @@ export async function* tarOf(folders: readonly string[], entries: readonly Entry
 }
 
 /**
- * The context for both Dockerfiles.
- * @param wheels a directory of wheels to install from, or null
+ * The build context of both Dockerfiles.
+ * @param wheels a directory with wheels to install, or null
  */
 export function imageContext(wheels: string | null): { folders: string[]; entries: Entry[]; bytes: number } {
   const entry = (name: string, path: string): Entry => ({ name, path, size: statSync(path).size });

@@ -1,7 +1,4 @@
-/**
- * Runs the conformance cases over one plugin with host tools of their own; what `bun run conformance` and `plugin
- * check` print.
- */
+/** Runs the conformance cases against one plugin, for `bun run conformance` and `finetune-lab plugin check`. */
 import { CASES, type CaseResult, runCase } from "../../contract/conformance.ts";
 import type { ConformanceTools, ProviderFactory } from "../../contract/conformance-case.ts";
 import type { ProviderPlugin } from "../../contract/provider.ts";
@@ -11,9 +8,7 @@ import { randomChars } from "../../lib/ids.ts";
 import { createInTurn } from "../../lib/in-turn.ts";
 import { createHost, providerError } from "./host.ts";
 
-/**
- * The smallest need. Providers that rent machines are asked for one GPU; those of machines of one's own may have none.
- */
+/** The smallest need: one GPU for providers that rent machines, none for providers of local machines. */
 function needOf(plugin: ProviderPlugin, gpus?: number): Need {
   const wanted = gpus ?? (plugin.capabilities.gpus && plugin.kind === "machine" ? 1 : 0);
   return {
@@ -28,8 +23,9 @@ function needOf(plugin: ProviderPlugin, gpus?: number): Need {
 }
 
 /**
- * A factory and tools for `plugin`, keeping its state in `dataDir` across the providers made; `gpus` to ask for.
- * `python3` must be on PATH for local ones.
+ * A factory and tools for `plugin`. All providers of the factory share the state in `dataDir`. Local providers need
+ * `python3` on PATH.
+ * @param gpus number of GPUs to request
  */
 export function conformanceSetup(
   plugin: ProviderPlugin,
@@ -43,7 +39,7 @@ export function conformanceSetup(
     clock: systemClock,
     log: () => {},
     signal: new AbortController().signal,
-    // Providers made side by side stand for one server.
+    // Several providers of the factory act as one server.
     inTurn: createInTurn(),
     trainer: async () => {
       const python = Bun.which("python3");
@@ -68,7 +64,7 @@ export function conformanceSetup(
   };
 }
 
-/** A secret in this process' own environment: work started from here must not see it. */
+/** A secret in the environment of this process, which started work must not see. */
 function setCanary(): { name: string; value: string } {
   const name = "FTL_CONFORMANCE_CANARY";
   Bun.env[name] ??= `canary-${randomChars(24)}`;

@@ -1,28 +1,26 @@
-/**
- * Builds the tools a provider gets: everything it may touch of the world, named and bounded by its own id and folder.
- */
+/** Creates the tools of a provider, its only access to the server: each is limited to the provider's id and folder. */
 import { mkdirSync } from "node:fs";
 import type { ProviderErrorKind, ProviderFailure, ProviderHost } from "../../contract/provider.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createInTurn, type InTurn } from "../../lib/in-turn.ts";
 import type { Log } from "../../lib/log.ts";
 
-/** What the host tools are made of. */
+/** The parts of the host tools. */
 interface HostParts {
   installation: string;
   clock: Clock;
   log: Log;
   signal: AbortSignal;
   trainer: ProviderHost["trainer"];
-  /** Absent where nobody knows: there is none then. */
+  /** Absent when there is no trainer environment. */
   readyTrainer?: ProviderHost["readyTrainer"];
-  /** The server's data directory; the provider's own folder when there is no server. */
+  /** The server's data directory; by default the provider's own folder. */
   root?: string;
-  /** Shared by all providers of one plugin, where there are several. */
+  /** Shared by several providers of one plugin. */
   inTurn?: InTurn;
 }
 
-/** An error the scheduler understands; see the contract for the kinds. */
+/** An error that the scheduler handles by its kind; see the contract for the kinds. */
 export function providerError(
   kind: ProviderErrorKind,
   message: string,
@@ -33,12 +31,12 @@ export function providerError(
   return Object.assign(error, { providerErrorKind: kind, retryAfterS, reason });
 }
 
-/** True for errors made by `providerError`. */
+/** True for errors from `providerError`. */
 export function isProviderFailure(error: unknown): error is ProviderFailure {
   return error instanceof Error && "providerErrorKind" in error;
 }
 
-/** The tools for the provider called `id`; its own folder is `dataDir`, made when missing. */
+/** Creates the tools of the provider `id`. Its own folder is `dataDir`, which is created when missing. */
 export function createHost(id: string, dataDir: string, parts: HostParts): ProviderHost {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   return {

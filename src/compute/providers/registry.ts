@@ -1,31 +1,29 @@
-/** The providers in use, made from the loaded plugins, and what this machine has to offer. */
+/** The registry of providers from the loaded plugins, and the facts about this machine. */
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../../assets.ts";
-import type { ProviderPlugin } from "../../contract/provider.ts";
 import type { TrainerRef } from "../../contract/spec.ts";
 import { type ComputeRegistry, type Ctx, perContext } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { readyTrainerEnvironment } from "../environment/install.ts";
 import { type PinnedImage, pinnedImages, type Role } from "../images/service.ts";
 import { createHost } from "./host.ts";
+import type { ProviderView } from "./model.ts";
 import { loadPlugins, type PluginProblem } from "./plugins.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
-/** The registry with what the settings page wants to know besides. */
+/** The registry with the plugin problems for the settings page. */
 export interface Compute extends ComputeRegistry {
-  /** Plugins that could not be used, each with its stage. */
+  /** Plugins that could not be loaded, each with the stage that failed. */
   problems(): PluginProblem[];
 }
 
-/** What openCompute is made of: a context without database and registry. */
+/** The parts of a context that `openCompute` needs. */
 type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
 
-/**
- * Loads every plugin and makes its provider. Never throws for a bad plugin: it is left out, and told in `problems()`.
- */
+/** Loads every plugin and creates its provider. A plugin that fails is skipped and reported in `problems()`. */
 export async function openCompute(tools: ComputeTools): Promise<Compute> {
   const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
@@ -49,7 +47,7 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
       problem("create", error instanceof Error ? error.message : String(error), "Report it to the plugin's author.");
     }
   }
-  for (const found of problems) tools.log("warn", `plugin ${found.plugin} is not used`, { ...found });
+  for (const found of problems) tools.log("warn", `plugin ${found.plugin} was not loaded`, { ...found });
   return {
     get: (id) => entries.get(id) ?? null,
     list: () => [...entries.values()],
@@ -62,16 +60,15 @@ interface TrainerIdentity {
   environment: string;
 }
 
-/**
- * Finding out starts Python: what is ready stays so while the server runs, what is not is asked again after a while.
- */
+/** The cached identity, because finding it starts Python. It stays once the environment is ready. */
 const identityOf = perContext((): { known: { value: Promise<TrainerIdentity>; until: number } | null } => ({
   known: null,
 }));
-const ASK_AGAIN_MS = 15_000;
+const IDENTITY_TTL_MS = 15_000;
 
 /**
- * Names trainer sources, packages and image in frozen specs. Environment is `none` until it was made on this machine.
+ * Identifies the trainer sources, packages and image in a frozen spec. `environment` is `none` until the trainer
+ * environment is installed on this machine.
  */
 export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise<TrainerRef> {
   const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
@@ -79,7 +76,7 @@ export async function trainerIdentity(ctx: Ctx, role: Role = "trainer"): Promise
   return { ...(await environmentIdentity(ctx)), ...(image ? { image } : {}) };
 }
 
-/** The pinned image endpoints run in; null where no provider of containers is used, or none was pinned. */
+/** The pinned image for endpoints; null without a container provider or without a pinned image. */
 export function inferenceImage(ctx: Ctx): PinnedImage | null {
   const containers = ctx.compute.list().some(({ plugin }) => plugin.kind === "container");
   return (containers && pinnedImages(ctx.files).inference) || null;
@@ -89,7 +86,7 @@ function environmentIdentity(ctx: Ctx): Promise<TrainerIdentity> {
   const identity = identityOf(ctx);
   const now = ctx.clock.monotonic();
   if (identity.known && now < identity.known.until) return identity.known.value;
-  const entry = { value: findIdentity(ctx), until: now + ASK_AGAIN_MS };
+  const entry = { value: findIdentity(ctx), until: now + IDENTITY_TTL_MS };
   identity.known = entry;
   entry.value.then(({ environment }) => {
     if (environment !== "none") entry.until = Number.POSITIVE_INFINITY;
@@ -102,7 +99,7 @@ async function findIdentity(ctx: Ctx): Promise<TrainerIdentity> {
   return { version: ready?.version ?? assetsHash("trainer").slice(0, 16), environment: ready?.hash ?? "none" };
 }
 
-/** Work that counts against each slot kind of this machine now. */
+/** The number of training and endpoint slots of this machine in use. */
 export async function slotsInUse(ctx: Ctx): Promise<{ train: number; serve: number }> {
   const local = ctx.compute
     .list()
@@ -120,40 +117,27 @@ export async function slotsInUse(ctx: Ctx): Promise<{ train: number; serve: numb
   return { train: (row?.all ?? 0) - (row?.serve ?? 0), serve: row?.serve ?? 0 };
 }
 
-/** Memory this process' control group or machine grants, in bytes. */
+/** Memory limit of this process in bytes: of its cgroup, or of the machine. */
 export function memoryLimit(): number {
   try {
     const text = readFileSync("/sys/fs/cgroup/memory.max", "utf8").trim();
     if (/^\d+$/.test(text)) return Math.min(Number(text), totalmem());
   } catch {
-    // No control group of version 2: the machine's own memory counts.
+    // Without cgroup v2, the memory of the machine is the limit.
   }
   return totalmem();
 }
 
-let bf16: boolean | null = null;
-
-/** True when the processor multiplies bfloat16 natively; without it bfloat16 is slower than float32. */
-export function bf16Supported(): boolean {
-  if (bf16 === null) {
-    try {
-      bf16 = /^flags\s*:.*\b(amx_bf16|avx512_bf16)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
-    } catch {
-      bf16 = false;
-    }
+/** True when the CPU supports bfloat16 natively; otherwise bfloat16 is slower than float32. */
+export const bf16Supported = perContext((): boolean => {
+  try {
+    return /^flags\s*:.*\b(amx_bf16|avx512_bf16)\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+  } catch {
+    return false;
   }
-  return bf16;
-}
+});
 
-export interface ProviderView {
-  object: "provider";
-  id: string;
-  title: string;
-  kind: ProviderPlugin["kind"];
-  capabilities: ProviderPlugin["capabilities"];
-}
-
-/** The providers in use. */
+/** The loaded providers. */
 export function listProviders(ctx: Ctx): ProviderView[] {
   return ctx.compute.list().map(({ plugin }) => ({
     object: "provider",
@@ -164,7 +148,7 @@ export function listProviders(ctx: Ctx): ProviderView[] {
   }));
 }
 
-/** Plugins that were found and cannot be used, each with the stage it failed at and a remedy. */
+/** Plugins that could not be loaded, each with the stage that failed and a remedy. */
 export function pluginProblems(ctx: Ctx): PluginProblem[] {
   return "problems" in ctx.compute ? (ctx.compute as Compute).problems() : [];
 }

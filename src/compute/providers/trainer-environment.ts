@@ -1,4 +1,4 @@
-/** The trainer environment as providers ask for it: ready at once, or being made in the background while they wait. */
+/** Gives providers the trainer environment, and installs it in the background when it is missing. */
 import type { Config } from "../../config.ts";
 import type { ProviderHost } from "../../contract/provider.ts";
 import type { Files } from "../../lib/disk/files.ts";
@@ -6,61 +6,61 @@ import type { Log } from "../../lib/log.ts";
 import { ensureTrainerEnvironment, readyTrainerEnvironment, type TrainerEnvironment } from "../environment/install.ts";
 import { providerError } from "./host.ts";
 
-/** How long a failed installation is left alone before the next one. */
+/** Delay after a failed installation before the next one. */
 const RETRY_AFTER_MS = 60_000;
 
 interface EnvironmentKeeper {
   /** The host tool `trainer()` of providers. */
   trainer: ProviderHost["trainer"];
-  /** What is going on, for people; null when nothing is. */
+  /** The progress of the installation for display; null when none is running. */
   progress(): string | null;
 }
 
-/** Asks never block for the minutes an installation takes: it runs once in the background and later asks find it. */
+/** Creates the keeper. Requests do not block during an installation; they fail as transient until it is done. */
 export function keepEnvironment(config: Config, files: Files, log: Log, signal: AbortSignal): EnvironmentKeeper {
   let ready: TrainerEnvironment | null = null;
   let installing = false;
-  let word: string | null = null;
+  let status: string | null = null;
   let failed: { at: number; error: unknown } | null = null;
 
   async function install(): Promise<void> {
     installing = true;
-    let told = "";
+    let logged = "";
     try {
       ready = await ensureTrainerEnvironment(
         config,
         files,
         (message, fraction) => {
-          word = fraction === null ? message : `${message} (${Math.round(fraction * 100)}%)`;
-          if (message !== told) log("info", message);
-          told = message;
+          status = fraction === null ? message : `${message} (${Math.round(fraction * 100)}%)`;
+          if (message !== logged) log("info", message);
+          logged = message;
         },
         signal,
       );
       failed = null;
     } catch (error) {
       failed = { at: Date.now(), error };
-      log("error", "the trainer environment could not be made", { cause: error });
+      log("error", "the trainer environment could not be installed", { cause: error });
     } finally {
       installing = false;
-      word = null;
+      status = null;
     }
   }
 
   return {
-    progress: () => word,
+    progress: () => status,
     async trainer() {
       ready ??= installing ? null : await readyTrainerEnvironment(config, files);
       if (ready) return { python: ready.python, dir: ready.trainerDir };
       if (failed && Date.now() - failed.at < RETRY_AFTER_MS) {
         const message = failed.error instanceof Error ? failed.error.message : String(failed.error);
-        throw providerError("transient", `The trainer environment cannot be made: ${message}`, {
+        throw providerError("transient", `The trainer environment could not be installed: ${message}`, {
           retryAfterS: (failed.at + RETRY_AFTER_MS - Date.now()) / 1000,
           cause: failed.error,
         });
       }
       if (!installing) void install();
-      throw providerError("transient", word ?? "The trainer environment is being installed", { retryAfterS: 2 });
+      throw providerError("transient", status ?? "The trainer environment is being installed", { retryAfterS: 2 });
     },
   };
 }

@@ -1,7 +1,4 @@
-/**
- * The rows of a version as an upload again, with one more at the end: what a new version is made of when a row is
- * added.
- */
+/** Streams the rows of a version with one more row at the end, as the file of a new version. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "../../errors.ts";
@@ -15,8 +12,8 @@ const BRACE = 123;
 const COMMA = 44;
 
 /**
- * A row given as JSON, in canonical form.
- * @throws AppError `invalid_row` naming the field of the first fault
+ * The canonical form of a row given as JSON.
+ * @throws AppError `invalid_row` with the field of the first error
  */
 export function requireRow(given: { messages: unknown; tools?: unknown }): ChatRow {
   const problems = createProblems();
@@ -28,14 +25,14 @@ export function requireRow(given: { messages: unknown; tools?: unknown }): ChatR
   throw new AppError(
     "invalid",
     "invalid_row",
-    first ? `${first.message} ${place?.detail || first.advice}` : "This is no row.",
+    first ? `${first.message} ${place?.detail || first.advice}` : "The row is not valid.",
     {
       param: place?.path || "messages",
     },
   );
 }
 
-/** Lines of a file without their ends, each a copy. */
+/** The lines of a file without line breaks, each in a buffer that stays valid. */
 async function* linesOf(path: string): AsyncGenerator<Buffer> {
   const file = await open(path, "r");
   try {
@@ -46,7 +43,7 @@ async function* linesOf(path: string): AsyncGenerator<Buffer> {
       if (bytesRead === 0) return;
       const bytes = rest.length ? Buffer.concat([rest, chunk.subarray(0, bytesRead)]) : chunk.subarray(0, bytesRead);
       let at = 0;
-      // What was left over holds no line break: only the new bytes are looked through.
+      // The rest of the last chunk has no line break, so only the new bytes are searched.
       for (let stop = bytes.indexOf(LF, rest.length); stop >= 0; stop = bytes.indexOf(LF, at)) {
         yield bytes.subarray(at, stop);
         at = stop + 1;
@@ -64,7 +61,7 @@ interface Numbered {
   row: Buffer;
 }
 
-/** `{"id":12,"messages":…` as 12 and `{"messages":…`. */
+/** Splits `{"id":12,"messages":…` into 12 and `{"messages":…`. */
 async function* numbered(lines: AsyncGenerator<Buffer>): AsyncGenerator<Numbered> {
   for await (const line of lines) {
     const comma = line.indexOf(COMMA);
@@ -75,28 +72,28 @@ async function* numbered(lines: AsyncGenerator<Buffer>): AsyncGenerator<Numbered
 }
 
 /**
- * The rows of a version in the order of the file they came from, training and held-out ones together, and then `row`:
- * as OpenAI chat JSONL.
+ * The training and validation rows of a version in the order of the original file, followed by `row`, as OpenAI chat
+ * JSONL.
  * @param dir folder of a ready version
  */
 export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8Array> {
   const end = Buffer.from("\n");
   const train = numbered(linesOf(join(dir, "train.jsonl")));
-  const held = numbered(linesOf(join(dir, "holdout.jsonl")));
+  const holdout = numbered(linesOf(join(dir, "holdout.jsonl")));
   try {
-    let [a, b] = await Promise.all([train.next(), held.next()]);
+    let [a, b] = await Promise.all([train.next(), holdout.next()]);
     while (!a.done || !b.done) {
       if (!a.done && (b.done || a.value.id < b.value.id)) {
         yield a.value.row;
         a = await train.next();
       } else if (!b.done) {
         yield b.value.row;
-        b = await held.next();
+        b = await holdout.next();
       }
       yield end;
     }
     yield Buffer.from(`${JSON.stringify(row)}\n`);
   } finally {
-    await Promise.all([train.return(undefined), held.return(undefined)]);
+    await Promise.all([train.return(undefined), holdout.return(undefined)]);
   }
 }

@@ -1,16 +1,16 @@
-/** What callers send and see of files, uploads, datasets and versions: valibot schemas and the views of rows. */
-
+/** Requests and answers of datasets and versions: valibot schemas and the views of database rows. */
 import * as v from "valibot";
 import { pageLimit } from "../../lib/page.ts";
 import { id, seconds, text, whole } from "../../lib/request-fields.ts";
 import { filledName, linesText, nameText } from "../../lib/text/names.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
-import type { TokenStats } from "../validation/rows/report.ts";
+import { Report, TokenStats } from "../validation/rows/report.ts";
+import type { RowPage } from "./read-rows.ts";
 
 const share = v.pipe(
   v.union([v.number(), v.pipe(v.string(), v.regex(/^[0-9.]{1,20}$/, "must be a number"), v.transform(Number))]),
   v.minValue(0),
-  v.maxValue(0.5, "at most half of the rows can be held out"),
+  v.maxValue(0.5, "at most 0.5: half of the rows must stay for training"),
 );
 const truth = v.union([
   v.boolean(),
@@ -20,7 +20,7 @@ const truth = v.union([
   ),
 ]);
 
-/** How a version is made of a file. All have defaults. */
+/** Settings of a version. All have defaults. */
 export const VersionSettings = v.strictObject({
   mapping: v.optional(v.nullable(v.record(text(40), text(200)))),
   holdout_fraction: v.optional(v.nullable(share)),
@@ -38,7 +38,7 @@ export const UpdateDataset = v.strictObject({
   name: v.optional(filledName(200)),
   description: v.optional(linesText(2000)),
 });
-/** A row of OpenAI chat JSONL; what is in it is checked as that of a file. */
+/** A row of OpenAI chat JSONL. Its content is checked like a row of a file. */
 export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });
 export const RowsQuery = v.strictObject({
   version: v.optional(id),
@@ -50,11 +50,38 @@ export const RowsQuery = v.strictObject({
 export const VersionQuery = v.strictObject({ version: v.optional(id) });
 export const TokensQuery = v.strictObject({ base_model: text(200), version: v.optional(id) });
 
-/** A version without its report. `progress` is 0 to 1 while validating. */
-export function versionView(row: VersionRow, fileBytes: number | null = null) {
+/** A version without its report. Times in seconds since 1970. */
+export const VersionView = v.strictObject({
+  id: v.string(),
+  object: v.literal("dataset.version"),
+  dataset_id: v.string(),
+  number: v.number(),
+  status: v.picklist(["validating", "needs_mapping", "ready", "failed"]),
+  hash: v.nullable(v.string()),
+  file_id: v.nullable(v.string()),
+  format: v.nullable(v.string()),
+  row_type: v.picklist(["chat", "preference", "unpaired", "text", "prompt"]),
+  rows: v.number(),
+  train_rows: v.number(),
+  holdout_rows: v.number(),
+  bad_rows: v.number(),
+  seed: v.number(),
+  holdout_fraction: v.number(),
+  skip_bad: v.boolean(),
+  mapping: v.nullable(v.record(v.string(), v.string())),
+  error: v.nullable(v.string()),
+  /** 0 to 1 while validating, then 1. */
+  progress: v.number(),
+  created_at: v.number(),
+  finished_at: v.nullable(v.number()),
+});
+export type VersionView = v.InferOutput<typeof VersionView>;
+
+/** @param fileBytes size of the uploaded file, for the progress */
+export function versionView(row: VersionRow, fileBytes: number | null = null): VersionView {
   return {
     id: row.id,
-    object: "dataset.version" as const,
+    object: "dataset.version",
     dataset_id: row.datasetId,
     number: row.number,
     status: row.status,
@@ -76,22 +103,106 @@ export function versionView(row: VersionRow, fileBytes: number | null = null) {
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
   };
 }
-export type VersionView = ReturnType<typeof versionView>;
 
-export function datasetView(row: DatasetRow, newest: VersionRow | null) {
+/** A dataset with its newest version. */
+export const DatasetView = v.strictObject({
+  id: v.string(),
+  object: v.literal("dataset"),
+  name: v.string(),
+  description: v.string(),
+  created_at: v.number(),
+  created_by: v.string(),
+  version: v.nullable(VersionView),
+});
+export type DatasetView = v.InferOutput<typeof DatasetView>;
+
+/** @param fileBytes size of the newest version's file, for the progress */
+export function datasetView(row: DatasetRow, newest: VersionRow | null, fileBytes: number | null = null): DatasetView {
   return {
     id: row.id,
-    object: "dataset" as const,
+    object: "dataset",
     name: row.name,
     description: row.description,
     created_at: seconds(row.createdAt),
     created_by: row.createdBy,
-    version: newest ? versionView(newest) : null,
+    version: newest && versionView(newest, fileBytes),
   };
 }
-export type DatasetView = ReturnType<typeof datasetView>;
 
-/** Token counts of a version's training rows; `exact` is false while only the first rows were counted. */
-export function tokensView(versionId: string, baseModel: string, stats: TokenStats) {
-  return { object: "dataset.tokens" as const, version_id: versionId, base_model: baseModel, ...stats };
+export const DeletedDataset = v.strictObject({
+  id: v.string(),
+  object: v.literal("dataset"),
+  deleted: v.literal(true),
+});
+
+/** A version with its validation report; null while it is validated, and when the worker failed. */
+export const ReportView = v.strictObject({
+  object: v.literal("dataset.report"),
+  version: VersionView,
+  report: v.nullable(Report),
+});
+
+const message = v.strictObject({
+  role: v.picklist(["system", "user", "assistant", "tool"]),
+  content: v.string(),
+  weight: v.optional(v.picklist([0, 1])),
+  tool_calls: v.optional(
+    v.array(
+      v.strictObject({
+        id: v.string(),
+        type: v.literal("function"),
+        function: v.strictObject({ name: v.string(), arguments: v.string() }),
+      }),
+    ),
+  ),
+  tool_call_id: v.optional(v.string()),
+  name: v.optional(v.string()),
+});
+const chat = {
+  id: v.number(),
+  messages: v.array(message),
+  tools: v.optional(
+    v.array(v.strictObject({ type: v.literal("function"), function: v.looseObject({ name: v.string() }) })),
+  ),
+};
+
+/** A page of canonical rows. Pass `last_id` as `after` for the next page. */
+export const RowList = v.strictObject({
+  object: v.literal("list"),
+  data: v.array(
+    v.union([
+      v.strictObject(chat),
+      v.strictObject({ ...chat, chosen: v.array(message), rejected: v.array(message) }),
+      v.strictObject({ ...chat, label: v.boolean() }),
+      v.strictObject({ ...chat, item: v.record(v.string(), v.unknown()) }),
+      v.strictObject({ id: v.number(), text: v.string() }),
+    ]),
+  ),
+  first_id: v.nullable(v.number()),
+  last_id: v.nullable(v.number()),
+  has_more: v.boolean(),
+});
+type RowList = v.InferOutput<typeof RowList>;
+
+export function rowListView(page: RowPage): RowList {
+  return {
+    object: "list",
+    data: page.rows,
+    first_id: page.rows[0]?.id ?? null,
+    last_id: page.next ?? page.rows.at(-1)?.id ?? null,
+    has_more: page.next !== null,
+  };
+}
+
+/** Token counts of a version's training rows; `exact` is false for an estimate from the first rows. */
+export const TokensView = v.strictObject({
+  object: v.literal("dataset.tokens"),
+  version_id: v.string(),
+  base_model: v.string(),
+  ...TokenStats.entries,
+});
+type TokensView = v.InferOutput<typeof TokensView>;
+
+export function tokensView(versionId: string, baseModel: string, stats: TokenStats): TokensView {
+  return { object: "dataset.tokens", version_id: versionId, base_model: baseModel, ...stats };
 }

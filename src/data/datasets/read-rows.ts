@@ -1,4 +1,4 @@
-/** Pages through canonical rows on disk with the help of the sparse index; reads no more than it must. */
+/** Pages through canonical rows on disk. Uses the sparse index to read only what is needed. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Split } from "../validation/model.ts";
@@ -10,20 +10,20 @@ type NumberedRow = Row & { id: number };
 
 export interface RowPage {
   rows: NumberedRow[];
-  /** Pass as `after` for the next page; null at the end. */
+  /** The `after` of the next page; null at the end. */
   next: number | null;
 }
 
 const CHUNK = 1 << 18;
 const MAX_LINE = 1 << 30;
-/** A page ends early rather than hold more than this. */
+/** A page ends early at this size. */
 const PAGE_BYTES = 4 << 20;
-/** Bytes one search looks through before it answers with what it has. */
+/** A search returns the rows found so far after this many bytes. */
 const SEARCH_BYTES = 64 << 20;
 
 /**
  * Rows with an id above `after`, in order.
- * @param search only rows whose text contains this, without regard to case
+ * @param page `search`: only rows with this text, case-insensitive
  */
 export async function pageRows(
   dir: string,

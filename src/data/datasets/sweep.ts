@@ -1,7 +1,4 @@
-/**
- * What datasets do without being asked: validation and counting go on after a restart, and what is past its time is
- * removed.
- */
+/** Background work for datasets: resumes validation and token counts after a start, and deletes expired files. */
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { and, inArray, isNull, lte } from "drizzle-orm";
@@ -17,7 +14,7 @@ const EVERY_MS = 600_000;
 const DAY_MS = 86_400_000;
 const BATCH = 500;
 
-/** Deletes files whose time is over; one that a live job needs waits for the next round. */
+/** Deletes expired files. A file that an unfinished job needs is tried again in the next round. */
 async function expireFiles(ctx: Ctx): Promise<void> {
   const rows = await ctx.db
     .select()
@@ -34,8 +31,8 @@ async function expireFiles(ctx: Ctx): Promise<void> {
 }
 
 /**
- * Removes bodies that no row knows: a server was killed between receiving and recording them. Younger than a day they
- * are left alone.
+ * Deletes received files without a database row, which remain when the server is killed before it records them. Files
+ * younger than a day are kept.
  */
 async function removeStray(ctx: Ctx): Promise<void> {
   const old = async (path: string) => {
@@ -59,7 +56,7 @@ async function removeStray(ctx: Ctx): Promise<void> {
   }
 }
 
-/** Starts it all. @returns the function that stops it */
+/** Starts the background work. @returns a function that stops it */
 export function startDatasets(ctx: Ctx): () => void {
   const report = (cause: unknown) => {
     if (!ctx.signal.aborted) ctx.log("error", "a sweep over datasets failed", { cause });

@@ -1,11 +1,11 @@
-/** Which jobs trained on a dataset, for its page. */
+/** The jobs that use a dataset, for its page. */
 import { and, desc, eq, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 
 const MAX = 20;
 
-/** The newest jobs of the organization whose frozen spec names the dataset. */
+/** The newest training jobs of the organization that use the dataset. */
 export function jobsUsing(ctx: Ctx, actor: Actor, datasetId: string) {
   return ctx.db
     .select({ id: job.id, name: job.name, state: job.state, createdAt: job.createdAt })

@@ -1,5 +1,4 @@
-/** What callers send and see of files: valibot schemas and OpenAI's file object. */
-
+/** Requests and answers of files: valibot schemas and OpenAI's file object. */
 import * as v from "valibot";
 import type { file } from "../../db/schema/datasets.ts";
 import { id, seconds, whole } from "../../lib/request-fields.ts";
@@ -24,11 +23,24 @@ export const ListFiles = v.strictObject({
   after: v.optional(id),
 });
 
-/** OpenAI's file object. */
-export function fileView(row: FileRow) {
+/** OpenAI's file object. Times in seconds since 1970. */
+export const FileView = v.strictObject({
+  id: v.string(),
+  object: v.literal("file"),
+  bytes: v.number(),
+  created_at: v.number(),
+  expires_at: v.optional(v.number()),
+  filename: v.string(),
+  purpose: v.string(),
+  status: v.picklist(["uploaded", "processed", "error"]),
+  status_details: v.optional(v.string()),
+});
+type FileView = v.InferOutput<typeof FileView>;
+
+export function fileView(row: FileRow): FileView {
   return {
     id: row.id,
-    object: "file" as const,
+    object: "file",
     bytes: row.bytes,
     created_at: seconds(row.createdAt),
     ...(row.expiresAt === null ? {} : { expires_at: seconds(row.expiresAt) }),

@@ -1,4 +1,4 @@
-/** Files as uploaded: taken in one streaming pass, listed, and deleted when no live job needs them. */
+/** Uploaded files: receive them in one streaming pass, list them, and delete them when no unfinished job needs them. */
 import { rm } from "node:fs/promises";
 import { and, asc, desc, eq, gt, isNull, lt, or, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
@@ -27,12 +27,12 @@ interface NewFile {
   expiresAfterS?: number | null;
 }
 
-/** Purposes of files the server makes itself; the API takes none of them. */
-const OWN_PURPOSES: readonly string[] = ["fine-tune-results"];
+/** Purposes of files that the server creates. The API does not accept them. */
+const SERVER_PURPOSES: readonly string[] = ["fine-tune-results"];
 
 /** @throws AppError `invalid_purpose` */
 export function requirePurpose(purpose: string): asserts purpose is Purpose {
-  if (!(PURPOSES as readonly string[]).includes(purpose) && !OWN_PURPOSES.includes(purpose))
+  if (!(PURPOSES as readonly string[]).includes(purpose) && !SERVER_PURPOSES.includes(purpose))
     throw new AppError(
       "invalid",
       "invalid_purpose",
@@ -44,8 +44,8 @@ export function requirePurpose(purpose: string): asserts purpose is Purpose {
 }
 
 /**
- * Takes a body in one streaming pass. With purpose `fine-tune` it makes a dataset with version 1 by itself, and
- * validation starts.
+ * Receives a body in one streaming pass. With purpose `fine-tune`, it also creates a dataset with version 1 and starts
+ * validation.
  * @throws AppError `invalid_purpose`, `file_too_large`, `disk_full`, `quota_exceeded`
  */
 export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body: Body }): Promise<FileRow> {
@@ -55,10 +55,10 @@ export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body
 }
 
 /**
- * Makes a file of a received body.
- * @param options for the dataset that a fine-tune file makes; null when it makes none, because it is for a dataset that
- *   is there
- * @param also what else happens in the same transaction
+ * Stores a received body as a file.
+ * @param options settings of the dataset that a fine-tune file creates; null to create none, for a file of an existing
+ *   dataset
+ * @param also further writes in the same transaction
  */
 export async function keepFile(
   ctx: Ctx,
@@ -69,7 +69,7 @@ export async function keepFile(
   also: (tx: Db, fileId: string) => Promise<void> = async () => {},
 ): Promise<{ file: FileRow; dataset: DatasetRow | null }> {
   const id = newId("file");
-  const place = ctx.files.path("files", id);
+  const path = ctx.files.path("files", id);
   const now = ctx.clock.now();
   const row: FileRow = {
     id,
@@ -85,11 +85,11 @@ export async function keepFile(
     expiresAt: given.expiresAfterS ? now + given.expiresAfterS * 1000 : null,
     deletedAt: null,
   };
-  let made: DatasetRow | null = null;
+  let created: DatasetRow | null = null;
   try {
     requirePurpose(given.purpose);
-    await settleFile(received.path, place);
-    made = await ctx.write(async (tx) => {
+    await settleFile(received.path, path);
+    created = await ctx.write(async (tx) => {
       await tx.insert(file).values(row);
       await audit(tx, ctx, actor, "file.create", id, {
         filename: row.filename,
@@ -101,15 +101,15 @@ export async function keepFile(
       return row.purpose === "fine-tune" && options ? insertDataset(tx, ctx, actor, row, options) : null;
     });
   } catch (error) {
-    await Promise.all([rm(received.path, { force: true }), rm(place, { force: true })]);
+    await Promise.all([rm(received.path, { force: true }), rm(path, { force: true })]);
     throw error;
   }
   ctx.bus.emit("file.changed", { org: actor.org, fileId: id });
-  if (made) announce(ctx, made);
-  return { file: row, dataset: made };
+  if (created) announce(ctx, created);
+  return { file: row, dataset: created };
 }
 
-/** @throws AppError `file_not_found` also for a file of another organization, a deleted or an expired one */
+/** @throws AppError `file_not_found`, also for a file of another organization and a deleted or expired file */
 export async function getFile(ctx: Ctx, actor: Actor, id: string): Promise<FileRow> {
   const [row] = await ctx.db
     .select()
@@ -119,12 +119,12 @@ export async function getFile(ctx: Ctx, actor: Actor, id: string): Promise<FileR
   return row;
 }
 
-/** Path of a file's content as it was uploaded. */
+/** Path of the uploaded content of a file. */
 export function filePath(ctx: Ctx, id: string): string {
   return ctx.files.path("files", id);
 }
 
-/** Files by time of creation; at most `limit + 1` rows, so that the caller sees whether there are more. */
+/** Files by creation time; at most `limit + 1` rows, so that the caller knows whether there are more. */
 export async function listFiles(
   ctx: Ctx,
   actor: Actor,
@@ -151,21 +151,21 @@ export async function listFiles(
 }
 
 /**
- * Deletes a file and the datasets that were made of nothing else.
- * @throws AppError `file_in_use` while a job that is not over needs it
+ * Deletes a file and the datasets that have no other file.
+ * @throws AppError `file_in_use` while an unfinished job needs it
  */
 export async function deleteFile(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   await dropFile(ctx, actor, await getFile(ctx, actor, id));
 }
 
-/** Deletes a file by its row, expired ones too. */
+/** Deletes a file by its row, also an expired one. */
 export async function dropFile(ctx: Ctx, actor: Actor, row: FileRow): Promise<void> {
   const removed = await ctx.write((tx) => removeFile(tx, ctx, actor, row));
   await clearDisk(ctx, removed);
   ctx.bus.emit("file.changed", { org: row.org, fileId: row.id });
 }
 
-/** The database side of a deletion, in the caller's transaction. */
+/** Deletes a file from the database in the caller's transaction. */
 export async function removeFile(tx: Db, ctx: Ctx, actor: Actor, row: FileRow): Promise<Removed> {
   const versions = await tx
     .select({ id: datasetVersion.id, datasetId: datasetVersion.datasetId })

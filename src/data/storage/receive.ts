@@ -1,7 +1,4 @@
-/**
- * Receives bodies onto disk: hashed while they are written, bounded while they arrive, and either whole or not there at
- * all.
- */
+/** Writes request bodies to disk with a size limit and hashes them on the way. An incomplete body leaves no file. */
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Ctx } from "../../ctx.ts";
@@ -13,7 +10,7 @@ import { cutText } from "../../lib/text/well-formed.ts";
 
 export type Body = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
 
-/** A body that lies complete in the folder for temporary files. */
+/** A complete body in the folder for temporary files. */
 export interface Received {
   path: string;
   bytes: number;
@@ -24,14 +21,14 @@ export interface Received {
 
 const BLOCK = 1 << 20;
 
-/** The answer to a body over its limit. `field` is what the client called it. */
+/** The error for a body over the limit. `field` is its name in the request. */
 export function tooLarge(limit: number, field: string): AppError {
   return new AppError(
     "too_large",
     "file_too_large",
     field === "data"
-      ? `A part holds at most ${limit} bytes.`
-      : `The file is larger than the ${limit} bytes allowed here. Split it, or ask the administrator to raise max_upload_bytes.`,
+      ? `A part can have at most ${limit} bytes.`
+      : `The file exceeds the limit of ${limit} bytes. Split it, or ask the administrator to raise max_upload_bytes.`,
     { param: field },
   );
 }
@@ -51,8 +48,8 @@ async function* chunks(body: Body): AsyncGenerator<Uint8Array> {
 
 /**
  * Writes a body to a temporary file.
- * @param limit most bytes taken
- * @throws AppError `file_too_large`, `disk_full`, `upload_interrupted`; the file is gone then
+ * @param limit maximum size in bytes
+ * @throws AppError `file_too_large`, `disk_full`, `upload_interrupted`, after deleting the file
  */
 export async function receive(
   ctx: Ctx,
@@ -101,7 +98,7 @@ export async function receive(
   return { path, bytes, sha256: sha256.digest("hex"), md5: md5?.digest("hex") ?? null };
 }
 
-/** A client that left in mid-upload is no fault of the server. */
+/** The error for an upload during which the client disconnected. */
 function interrupted(error: unknown): unknown {
   const name = error instanceof Error ? error.name : "";
   if (name !== "AbortError" && !(error instanceof TypeError)) return error;
@@ -110,7 +107,7 @@ function interrupted(error: unknown): unknown {
   });
 }
 
-/** Moves a received file to its place for good: after a power cut it is there whole or not at all. */
+/** Moves a received file to its final path, durably: after a power failure it is complete or absent. */
 export async function settleFile(from: string, to: string): Promise<void> {
   await rename(from, to);
   const folder = await open(dirname(to), "r");
@@ -121,7 +118,7 @@ export async function settleFile(from: string, to: string): Promise<void> {
   }
 }
 
-/** A client's file name for display: no path, no hidden characters, at most 255 characters. */
+/** The file name of a client for display: without path and hidden characters, at most 255 characters. */
 export function cleanFilename(name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? "";
   return cutText(withoutHidden(last).trim(), 255) || "upload";

@@ -1,9 +1,8 @@
-/** What callers send and see of uploads in parts: valibot schemas and OpenAI's upload object. */
-
+/** Requests and answers of multipart uploads: valibot schemas and OpenAI's upload object. */
 import * as v from "valibot";
 import type { upload, uploadPart } from "../../db/schema/datasets.ts";
 import { id, seconds, whole } from "../../lib/request-fields.ts";
-import { ExpiresAfter, type FileRow, fileView, Purposes } from "../files/model.ts";
+import { ExpiresAfter, type FileRow, FileView, fileView, Purposes } from "../files/model.ts";
 
 export type UploadRow = typeof upload.$inferSelect;
 
@@ -22,11 +21,24 @@ export const CompleteUpload = v.strictObject({
   md5: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/i, "must be 32 hexadecimal digits")))),
 });
 
-/** OpenAI's upload object; `file` once it is completed. */
-export function uploadView(row: UploadRow, file: FileRow | null = null) {
+/** OpenAI's upload object, with `file` once it is completed. Times in seconds since 1970. */
+export const UploadView = v.strictObject({
+  id: v.string(),
+  object: v.literal("upload"),
+  bytes: v.number(),
+  created_at: v.number(),
+  filename: v.string(),
+  purpose: v.string(),
+  status: v.picklist(["pending", "completed", "cancelled", "expired"]),
+  expires_at: v.number(),
+  file: v.optional(FileView),
+});
+type UploadView = v.InferOutput<typeof UploadView>;
+
+export function uploadView(row: UploadRow, file: FileRow | null = null): UploadView {
   return {
     id: row.id,
-    object: "upload" as const,
+    object: "upload",
     bytes: row.bytes,
     created_at: seconds(row.createdAt),
     filename: row.filename,
@@ -37,6 +49,14 @@ export function uploadView(row: UploadRow, file: FileRow | null = null) {
   };
 }
 
-export function partView(row: PartRow) {
-  return { id: row.id, object: "upload.part" as const, created_at: seconds(row.createdAt), upload_id: row.uploadId };
+export const PartView = v.strictObject({
+  id: v.string(),
+  object: v.literal("upload.part"),
+  created_at: v.number(),
+  upload_id: v.string(),
+});
+type PartView = v.InferOutput<typeof PartView>;
+
+export function partView(row: PartRow): PartView {
+  return { id: row.id, object: "upload.part", created_at: seconds(row.createdAt), upload_id: row.uploadId };
 }

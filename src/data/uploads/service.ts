@@ -1,13 +1,13 @@
 /**
- * Multi-part uploads: parts arrive in any order and in parallel, and become one file in the order the client names at
- * the end.
+ * Uploads in parts: parts arrive in any order and in parallel. The client gives their order at the end, and they become
+ * one file.
  */
 import { createReadStream } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { and, eq, inArray, lte, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { file, upload, uploadPart } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -18,13 +18,13 @@ import type { PartRow, UploadRow } from "./model.ts";
 
 export const MAX_PART_BYTES = 64 * 1024 ** 2;
 const MAX_PARTS = 10_000;
-const LIFE_MS = 3_600_000;
+const LIFETIME_MS = 3_600_000;
 
-/** Uploads being put together in this process: a second request for the same one waits for the first. */
-const completing = new Map<string, Promise<unknown>>();
+/** Uploads that are being completed, by id: a second request for the same one waits for the first. */
+const completingOf = perContext(() => new Map<string, Promise<unknown>>());
 
 /**
- * Begins an upload. Its declared bytes count as stored until it is complete, cancelled or an hour old.
+ * Starts an upload. Its declared bytes count as stored until it is completed, canceled or an hour old.
  * @throws AppError `invalid_purpose`, `file_too_large`, `quota_exceeded`
  */
 export async function createUpload(
@@ -37,7 +37,7 @@ export async function createUpload(
     throw new AppError(
       "too_large",
       "file_too_large",
-      `${given.bytes} bytes are more than the ${ctx.config.max_upload_bytes} allowed here. Split the file, or ask the administrator to raise max_upload_bytes.`,
+      `${given.bytes} bytes exceed the limit of ${ctx.config.max_upload_bytes} bytes. Split the file, or ask the administrator to raise max_upload_bytes.`,
       { param: "bytes" },
     );
   const now = ctx.clock.now();
@@ -53,7 +53,7 @@ export async function createUpload(
     fileId: null,
     createdBy: actor.userId,
     createdAt: now,
-    expiresAt: now + LIFE_MS,
+    expiresAt: now + LIFETIME_MS,
   };
   await ctx.write(async (tx) => {
     await tx.insert(upload).values(row);
@@ -72,7 +72,7 @@ async function getUpload(ctx: Ctx, actor: Actor, id: string): Promise<UploadRow>
   return row;
 }
 
-/** An upload that still takes parts. @throws AppError `upload_not_pending` */
+/** An upload that still accepts parts. @throws AppError `upload_not_pending` */
 async function pendingUpload(ctx: Ctx, actor: Actor, id: string): Promise<UploadRow> {
   const row = await getUpload(ctx, actor, id);
   const expired = row.status === "pending" && row.expiresAt <= ctx.clock.now();
@@ -81,17 +81,17 @@ async function pendingUpload(ctx: Ctx, actor: Actor, id: string): Promise<Upload
     throw new AppError(
       "invalid",
       "upload_not_pending",
-      `Upload ${id} is ${expired ? "expired" : row.status}; it takes nothing more. Create a new upload.`,
+      `Upload ${id} is ${expired ? "expired" : row.status} and accepts no more parts. Create a new upload.`,
     );
   return row;
 }
 
-/** Takes a received body as one part. @throws AppError `part_empty`, `too_many_parts`, `upload_not_pending` */
+/** Adds a received body as one part. @throws AppError `part_empty`, `too_many_parts`, `upload_not_pending` */
 export async function addPart(ctx: Ctx, actor: Actor, id: string, received: Received): Promise<PartRow> {
   const of = await pendingUpload(ctx, actor, id);
   const row: PartRow = { id: newId("part"), uploadId: id, bytes: received.bytes, createdAt: ctx.clock.now() };
   try {
-    if (received.bytes === 0) throw new AppError("invalid", "part_empty", "The part has no bytes.", { param: "data" });
+    if (received.bytes === 0) throw new AppError("invalid", "part_empty", "The part is empty.", { param: "data" });
     await mkdir(ctx.files.path("uploads", id), { recursive: true, mode: 0o700 });
     await rename(received.path, ctx.files.path("uploads", id, row.id));
     await ctx.write(async (tx) => {
@@ -99,9 +99,9 @@ export async function addPart(ctx: Ctx, actor: Actor, id: string, received: Rece
         .select({ parts: sql<number>`count(*)`, bytes: sql<number>`coalesce(sum(${uploadPart.bytes}), 0)` })
         .from(uploadPart)
         .where(eq(uploadPart.uploadId, id));
-      // Parts sent twice are fine, but what lies here must stay bounded.
+      // A part may be sent twice, but the stored bytes must stay bounded.
       if ((sum?.parts ?? 0) >= MAX_PARTS || (sum?.bytes ?? 0) + row.bytes > of.bytes * 2 + MAX_PART_BYTES)
-        throw new AppError("invalid", "too_many_parts", "The parts are far more than the upload's declared bytes.", {
+        throw new AppError("invalid", "too_many_parts", "The parts exceed the declared bytes of the upload by far.", {
           param: "data",
         });
       const alive = await tx
@@ -121,7 +121,7 @@ export async function addPart(ctx: Ctx, actor: Actor, id: string, received: Rece
 }
 
 /**
- * Puts the parts together. Asking again after it was done gives the same file.
+ * Joins the parts to a file. A repeated request returns the same file.
  * @throws AppError `bytes_mismatch`, `md5_mismatch`, `unknown_part`
  */
 export async function completeUpload(
@@ -130,6 +130,7 @@ export async function completeUpload(
   id: string,
   given: { partIds: string[]; md5?: string | null },
 ): Promise<{ upload: UploadRow; file: FileRow }> {
+  const completing = completingOf(ctx);
   const before = completing.get(id) ?? Promise.resolve();
   const work = before
     .catch(() => {})
@@ -145,18 +146,18 @@ export async function completeUpload(
 async function completed(ctx: Ctx, actor: Actor, id: string) {
   const row = await getUpload(ctx, actor, id);
   if (row.status !== "completed" || !row.fileId) return null;
-  const [made] = await ctx.db.select().from(file).where(eq(file.id, row.fileId));
-  return made ? { upload: row, file: made } : null;
+  const [found] = await ctx.db.select().from(file).where(eq(file.id, row.fileId));
+  return found ? { upload: row, file: found } : null;
 }
 
-async function assemble(ctx: Ctx, actor: Actor, id: string, given: { partIds: string[]; md5?: string | null }) {
-  const of = await pendingUpload(ctx, actor, id);
+/** The parts in the order of `partIds`. @throws AppError `unknown_part`, `part_twice`, `bytes_mismatch` */
+async function orderedParts(ctx: Ctx, of: UploadRow, partIds: string[]): Promise<PartRow[]> {
   const parts = await ctx.db
     .select()
     .from(uploadPart)
-    .where(and(eq(uploadPart.uploadId, id), inArray(uploadPart.id, given.partIds)));
+    .where(and(eq(uploadPart.uploadId, of.id), inArray(uploadPart.id, partIds)));
   const known = new Map(parts.map((part) => [part.id, part]));
-  const order = given.partIds.map((partId) => {
+  const order = partIds.map((partId) => {
     const part = known.get(partId);
     if (!part)
       throw new AppError("invalid", "unknown_part", `The upload has no part '${partId.slice(0, 60)}'.`, {
@@ -165,15 +166,21 @@ async function assemble(ctx: Ctx, actor: Actor, id: string, given: { partIds: st
     return part;
   });
   if (known.size !== order.length)
-    throw new AppError("invalid", "part_twice", "A part is named twice.", { param: "part_ids" });
+    throw new AppError("invalid", "part_twice", "A part is listed twice.", { param: "part_ids" });
   const bytes = order.reduce((sum, part) => sum + part.bytes, 0);
   if (bytes !== of.bytes)
     throw new AppError(
       "invalid",
       "bytes_mismatch",
-      `The parts have ${bytes} bytes, but the upload was created with ${of.bytes}. Send the missing parts, or create the upload with the right number.`,
+      `The parts have ${bytes} bytes, but the upload was created with ${of.bytes}. Send the missing parts, or create a new upload with the correct size.`,
       { param: "part_ids" },
     );
+  return order;
+}
+
+async function assemble(ctx: Ctx, actor: Actor, id: string, given: { partIds: string[]; md5?: string | null }) {
+  const of = await pendingUpload(ctx, actor, id);
+  const order = await orderedParts(ctx, of, given.partIds);
   const received = await receive(ctx, joined(ctx, order), of.bytes, { md5: true });
   if (given.md5 && received.md5 !== given.md5.toLowerCase()) {
     await rm(received.path, { force: true });
@@ -184,7 +191,7 @@ async function assemble(ctx: Ctx, actor: Actor, id: string, given: { partIds: st
       { param: "md5" },
     );
   }
-  const { file: made } = await keepFile(
+  const { file: created } = await keepFile(
     ctx,
     actor,
     received,
@@ -195,7 +202,7 @@ async function assemble(ctx: Ctx, actor: Actor, id: string, given: { partIds: st
     },
   );
   await rm(ctx.files.path("uploads", id), { recursive: true, force: true });
-  return { upload: { ...of, status: "completed" as const, fileId: made.id }, file: made };
+  return { upload: { ...of, status: "completed" as const, fileId: created.id }, file: created };
 }
 
 async function* joined(ctx: Ctx, parts: PartRow[]): AsyncGenerator<Uint8Array> {
@@ -206,7 +213,7 @@ async function* joined(ctx: Ctx, parts: PartRow[]): AsyncGenerator<Uint8Array> {
       yield chunk as Uint8Array;
 }
 
-/** Cancels a pending upload and drops its parts. */
+/** Cancels a pending upload and deletes its parts. */
 export async function cancelUpload(ctx: Ctx, actor: Actor, id: string): Promise<UploadRow> {
   const row = await pendingUpload(ctx, actor, id);
   await ctx.write(async (tx) => {
@@ -227,13 +234,13 @@ async function endUploads(ctx: Ctx, ids: string[], status: "cancelled" | "expire
   for (const id of ids) await rm(ctx.files.path("uploads", id), { recursive: true, force: true });
 }
 
-/** Ends uploads whose hour is over. */
+/** Expires uploads after their lifetime of one hour. */
 export async function expireUploads(ctx: Ctx): Promise<void> {
   const rows = await ctx.db
     .select({ id: upload.id })
     .from(upload)
     .where(and(eq(upload.status, "pending"), lte(upload.expiresAt, ctx.clock.now())))
     .limit(1000);
-  const ids = rows.map((row) => row.id).filter((id) => !completing.has(id));
+  const ids = rows.map((row) => row.id).filter((id) => !completingOf(ctx).has(id));
   if (ids.length > 0) await endUploads(ctx, ids, "expired");
 }

@@ -1,4 +1,4 @@
-/** Rows of datasets and versions, and how the specification of a job refers to a version. */
+/** Database rows of datasets and versions, and the reference to a version in a job specification. */
 import type { DatasetRef } from "../../contract/spec.ts";
 import type { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import type { Report } from "./rows/report.ts";
@@ -20,7 +20,7 @@ export const DEFAULT_SEED = 42;
 
 export const MAX_SEED = 2_147_483_647;
 
-/** A version as specs name it. */
+/** The reference to a version in a job specification. */
 export function datasetRef(row: VersionRow): DatasetRef {
   return {
     dataset_id: row.datasetId,

@@ -1,6 +1,5 @@
 /**
- * Rows of datasets and versions as they are written, and what goes from disk with them: shared by files, uploads and
- * datasets.
+ * Inserts and deletes datasets and versions, with their files on disk. Shared by the files, uploads and datasets rooms.
  */
 import { rm } from "node:fs/promises";
 import { eq, getTableColumns, sql } from "drizzle-orm";
@@ -15,13 +14,13 @@ import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
 import { kickValidation, stopValidation } from "./service.ts";
 import { liveJobUsing } from "./use.ts";
 
-/** How a version is made; everything has a default. */
+/** Settings of a version. All have defaults. */
 export interface VersionOptions {
   mapping?: Record<string, string> | null;
-  /** Share held out, 0 to 0.5; 0.1 by default, and never more than 1,000 rows. */
+  /** Fraction of rows in the validation split, 0 to 0.5. The default is 0.1, with at most 1,000 rows. */
   holdoutFraction?: number | null;
   seed?: number | null;
-  /** Leave bad rows out instead of failing. */
+  /** Leave bad rows out, so that they do not fail the validation. */
   skipBad?: boolean | null;
 }
 export interface DatasetOptions extends VersionOptions {
@@ -30,11 +29,11 @@ export interface DatasetOptions extends VersionOptions {
 }
 
 const { report: _report, ...columns } = getTableColumns(datasetVersion);
-/** All columns of a version but its report. */
+/** All columns of a version except the report. */
 export const VERSION_COLUMNS = columns;
 
 /**
- * Writes a dataset with version 1 of `source`, which then waits for validation.
+ * Inserts a dataset with version 1 of the file `source`, which then waits for validation.
  * @throws AppError `quota_exceeded`
  */
 export async function insertDataset(
@@ -60,10 +59,10 @@ export async function insertDataset(
   return row;
 }
 
-/** What a file's rows are counted as until they are validated: the bytes of the file itself. */
+/** The storage that a version counts as before validation: the size of its file. */
 export const bytesOf = (fileId: string) => sql<number>`coalesce((select bytes from file where id = ${fileId}), 0)`;
 
-/** Writes a version that waits for validation; returns its id. */
+/** Inserts a version that waits for validation; returns its id. */
 export async function insertVersion(
   tx: Db,
   ctx: Ctx,
@@ -90,37 +89,37 @@ export async function insertVersion(
   return id;
 }
 
-/** The rows of a deleted dataset count no more. */
+/** Stops counting the rows of a deleted dataset as stored bytes. */
 export async function releaseRows(tx: Db, datasetId: string): Promise<void> {
   await tx.update(datasetVersion).set({ bytes: 0 }).where(eq(datasetVersion.datasetId, datasetId));
 }
 
-/** After the commit: tells listeners and starts validation. */
+/** To call after the commit: notifies listeners and starts validation. */
 export function announce(ctx: Ctx, row: DatasetRow): void {
   ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
   kickValidation(ctx);
 }
 
-/** What was removed from the database and still lies on disk. */
+/** Ids that were deleted from the database while their files are still on disk. */
 export interface Removed {
   files: string[];
   versions: string[];
   datasets: DatasetRow[];
 }
 
-/** @throws AppError `file_in_use` or `dataset_in_use` when a job that is not over needs one of `ids` */
+/** @throws AppError `file_in_use` or `dataset_in_use` when an unfinished job needs one of `ids` */
 export async function refuseInUse(tx: Db, noun: "file" | "dataset", id: string, ids: string[]): Promise<void> {
   const jobId = await liveJobUsing(tx, ids);
   if (jobId)
     throw new AppError(
       "conflict",
       `${noun}_in_use`,
-      `The ${noun} ${id} is used by job ${jobId}, which is not over. Cancel the job or wait for its end, then delete the ${noun}.`,
+      `The ${noun} ${id} is used by the unfinished job ${jobId}. Cancel the job or wait until it ends, then delete the ${noun}.`,
       { param: "id" },
     );
 }
 
-/** After the commit: removes what the rows stood for, and tells listeners. */
+/** To call after the commit: deletes the files on disk and notifies listeners. */
 export async function clearDisk(ctx: Ctx, removed: Removed): Promise<void> {
   for (const id of removed.versions) {
     stopValidation(ctx, id);

@@ -1,6 +1,6 @@
 /**
- * Validates waiting versions one after the other, driven by the table alone: what a stopped server left half done is
- * started again from the beginning.
+ * Validates waiting versions, oldest first. The queue is the database table alone, so a validation that was interrupted
+ * by a stop of the server starts again from the beginning.
  */
 import { existsSync } from "node:fs";
 import { readdir, rename, rm, stat } from "node:fs/promises";
@@ -9,18 +9,22 @@ import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
-import type { ValidateOutcome } from "./pass/validate.ts";
+import type { ValidateOutcome } from "./pass/task.ts";
 import { runInWorker, WorkerFailure } from "./worker/host.ts";
+import type { WorkerAnswer, WorkerTask } from "./worker/worker.ts";
 
-/** Two at once, so that a small file does not wait for a large one. */
+/** Validations in parallel: two, so that a small file does not wait for a large one. */
 const AT_ONCE = 2;
 const SILENCE_MS = 120_000;
 const PROGRESS_MS = 500;
-/** Before a version whose end could not be written (a full disk, say) is validated again. */
+/** Delay before a validation whose result could not be stored (for example, with a full disk) is repeated. */
 const RETRY_MS = 5000;
 const PART = ".part";
 
 type Waiting = Awaited<ReturnType<typeof nextWaiting>>;
+
+/** The result of a validation; without a report when the worker failed. */
+type Outcome = Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null };
 
 interface Queue {
   running: Map<string, AbortController>;
@@ -64,7 +68,7 @@ async function nextWaiting(ctx: Ctx, running: string[]) {
   return row ?? null;
 }
 
-/** Looks for waiting versions and starts them. Safe to call at any time, as often as one likes. */
+/** Starts the validation of waiting versions. Can be called at any time, any number of times. */
 export function kickValidation(ctx: Ctx): void {
   const queue = queueOf(ctx);
   if (queue.looking) {
@@ -111,43 +115,18 @@ export function stopValidation(ctx: Ctx, versionId: string): void {
 
 async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSignal) {
   const part = ctx.files.path("datasets", version.id + PART);
-  let told = 0;
-  let outcome: Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null };
+  let outcome: Outcome;
   try {
     if (!version.fileId || !existsSync(ctx.files.path("files", version.fileId)))
       throw new WorkerFailure("The uploaded file is gone.", "ENOENT");
-    const answer = await runInWorker(
-      {
-        type: "validate",
-        source: ctx.files.path("files", version.fileId),
-        filename: version.filename ?? "",
-        outDir: part,
-        mapping: version.mapping ?? null,
-        seed: version.seed,
-        holdoutFraction: version.holdoutPpm / 1e6,
-        skipBad: version.skipBad,
-        maxLineBytes: ctx.config.max_line_bytes,
-        diskReserve: ctx.config.disk_reserve_bytes,
-      },
-      {
-        signal,
-        silenceMs: SILENCE_MS,
-        onMessage: (message) => {
-          if (message.type !== "progress" || ctx.clock.monotonic() - told < PROGRESS_MS) return;
-          told = ctx.clock.monotonic();
-          void saveProgress(ctx, version, message.done);
-        },
-      },
-    );
-    if (answer.type !== "validated") throw new WorkerFailure("the worker gave another answer", null);
-    outcome = answer.outcome;
+    outcome = await runValidation(ctx, version, version.fileId, part, signal);
     if (outcome.status === "ready") {
       const place = ctx.files.path("datasets", version.id);
       await rm(place, { recursive: true, force: true });
       await rename(part, place);
     }
   } catch (error) {
-    // Stopped with the server: the row still says validating, so the next start does it again.
+    // The server is stopping. The row keeps the status "validating", so the next start validates it again.
     if (signal.aborted) return;
     outcome = { status: "failed", hash: null, error: failureOf(ctx, version.id, error), report: null };
   } finally {
@@ -156,13 +135,44 @@ async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSi
   await record(ctx, version, outcome);
 }
 
+/** Runs the worker process on the file, with its output in `outDir`. */
+async function runValidation(
+  ctx: Ctx,
+  version: NonNullable<Waiting>,
+  fileId: string,
+  outDir: string,
+  signal: AbortSignal,
+): Promise<ValidateOutcome> {
+  let savedAt = 0;
+  const onMessage = (message: WorkerAnswer) => {
+    if (message.type !== "progress" || ctx.clock.monotonic() - savedAt < PROGRESS_MS) return;
+    savedAt = ctx.clock.monotonic();
+    void saveProgress(ctx, version, message.done);
+  };
+  const task: WorkerTask = {
+    type: "validate",
+    source: ctx.files.path("files", fileId),
+    filename: version.filename ?? "",
+    outDir,
+    mapping: version.mapping ?? null,
+    seed: version.seed,
+    holdoutFraction: version.holdoutPpm / 1e6,
+    skipBad: version.skipBad,
+    maxLineBytes: ctx.config.max_line_bytes,
+    diskReserve: ctx.config.disk_reserve_bytes,
+  };
+  const answer = await runInWorker(task, { signal, silenceMs: SILENCE_MS, onMessage });
+  if (answer.type !== "validated") throw new WorkerFailure("the worker sent an unexpected answer", null);
+  return answer.outcome;
+}
+
 function failureOf(ctx: Ctx, versionId: string, error: unknown): string {
   const code = error instanceof WorkerFailure ? error.code : null;
   if (code === "ENOSPC" || code === "EDQUOT" || code === "disk_full")
-    return "The server's disk is full, so the rows could not be written. Free some space and make the version again.";
+    return "The server's disk is full, so the rows could not be written. Free some space, then create a new version.";
   if (code === "ENOENT") return "The uploaded file is gone. Upload it again.";
   ctx.log("error", "validation failed", { version: versionId, cause: error });
-  return "Validation stopped because of a fault of the server; its log holds the details. Make the version again.";
+  return "Validation failed because of a server error; the details are in the server log. Create a new version to retry.";
 }
 
 async function saveProgress(ctx: Ctx, version: NonNullable<Waiting>, bytesRead: number) {
@@ -176,18 +186,14 @@ async function saveProgress(ctx: Ctx, version: NonNullable<Waiting>, bytesRead: 
   }
 }
 
-/** Bytes of the files that lie directly in a folder. */
+/** Total bytes of the files directly in a folder. */
 async function sizeOfFolder(folder: string): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(folder)) bytes += (await stat(join(folder, name))).size;
   return bytes;
 }
 
-async function record(
-  ctx: Ctx,
-  version: NonNullable<Waiting>,
-  outcome: Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null },
-) {
+async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome) {
   const { report } = outcome;
   const fileId = version.fileId;
   const bytes = outcome.status === "ready" ? await sizeOfFolder(ctx.files.path("datasets", version.id)) : 0;
@@ -204,7 +210,7 @@ async function record(
         holdoutRows: report?.split.holdout_rows ?? 0,
         badRows: report?.bad_rows ?? 0,
         bytesRead: report?.bytes ?? 0,
-        // A dataset that was deleted just now has no rows.
+        // The dataset may have been deleted in the meantime.
         bytes: sql`(select case when deleted_at is null then ${bytes} else 0 end from dataset where id = ${version.datasetId})`,
         report,
         error: outcome.error,
@@ -212,7 +218,7 @@ async function record(
       })
       .where(and(eq(datasetVersion.id, version.id), eq(datasetVersion.status, "validating")))
       .returning({ id: datasetVersion.id });
-    // The file's own status follows its first validation, as clients that wait for it expect.
+    // The status of the file follows its first validation, because OpenAI clients wait for it.
     if (rows.length > 0 && fileId)
       await tx
         .update(file)
@@ -231,7 +237,7 @@ async function record(
   if (fileId) ctx.bus.emit("file.changed", { org: version.org, fileId });
 }
 
-/** Removes what a killed server left behind in the folder of canonical rows. */
+/** Deletes incomplete rows that a killed server left in the datasets folder. */
 export async function removeHalfDone(ctx: Ctx): Promise<void> {
   const folder = ctx.files.path("datasets");
   const { running } = queueOf(ctx);

@@ -1,6 +1,6 @@
 /**
- * Token counts as they are kept: an estimate within seconds, the exact numbers in the background, one full count at a
- * time.
+ * Counts the tokens of dataset versions and stores the counts: first an estimate within seconds, then the exact numbers
+ * in the background, one full count at a time.
  */
 import { existsSync } from "node:fs";
 import { and, eq, getTableColumns, isNull } from "drizzle-orm";
@@ -14,26 +14,26 @@ import type { TokenStats } from "./rows/report.ts";
 import { runInWorker } from "./worker/host.ts";
 
 const SAMPLE_ROWS = 200;
-/** A row that takes longer than this means that the template does not end. */
+/** When one row takes longer than this, the chat template does not terminate. */
 const SILENCE_MS = 10_000;
 
 interface Counting {
-  /** Counts of all rows, one after the other. */
+  /** The end of the queue of full counts, which run one at a time. */
   tail: Promise<void>;
   waiting: Set<string>;
-  /** Estimates under way: whoever asks meanwhile gets the same one. */
+  /** Running estimates; requests for the same one share it. */
   estimates: Map<string, Promise<TokenStats>>;
 }
 const countingOf = perContext((): Counting => ({ tail: Promise.resolve(), waiting: new Set(), estimates: new Map() }));
 
-/** What is known; counts the first rows when that is nothing, and has the rest counted when it is not everything. */
+/** The stored counts, or an estimate from the first rows. Queues a full count when the counts are not exact. */
 export async function statsOf(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
   const [base] = await ctx.db.select({ status: baseModel.status }).from(baseModel).where(eq(baseModel.id, baseModelId));
   if (base?.status !== "ready")
     throw new AppError(
       "invalid",
       "base_model_not_ready",
-      `The base model '${baseModelId.slice(0, 100)}' is not installed here, so its tokenizer is not known. Install it on the Models page.`,
+      `The base model '${baseModelId.slice(0, 100)}' is not installed, so its tokenizer is not available. Install it on the Models page.`,
       { param: "base_model" },
     );
   const [row] = await ctx.db
@@ -95,12 +95,12 @@ async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: 
     },
     { signal: ctx.signal, silenceMs: SILENCE_MS },
   );
-  if (answer.type !== "counted") throw new Error("the worker gave another answer");
+  if (answer.type !== "counted") throw new Error("the worker sent an unexpected answer");
   await store(ctx, version, baseModelId, answer.stats);
   return answer.stats;
 }
 
-/** Counts what was left at an estimate when the server stopped. */
+/** Queues full counts for the estimates that were stored before the server stopped. */
 export async function resumeCounts(ctx: Ctx): Promise<void> {
   const { report: _, ...columns } = getTableColumns(datasetVersion);
   const rows = await ctx.db

@@ -1,4 +1,4 @@
-/** Finds out whether a live job still needs a file or a dataset. */
+/** Checks whether an unfinished job needs a file or a dataset. */
 
 import { and, inArray, or, type SQL, sql } from "drizzle-orm";
 import { OPEN_STATES } from "../../contract/job.ts";
@@ -7,8 +7,7 @@ import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 
 /**
- * Where a job names its data: the frozen spec, and the request as it was written (a job that waits for validation has
- * no more).
+ * Where a job refers to its data: in the frozen spec, and in the request (a job that waits for validation has no spec).
  */
 const PLACES: [typeof job.spec | typeof job.request, string][] = [
   [job.spec, "$.dataset.file_id"],
@@ -21,7 +20,7 @@ const PLACES: [typeof job.spec | typeof job.request, string][] = [
   [job.request, "$.validation_file"],
 ];
 
-/** Id of a job that is not over and uses one of `ids` (file, dataset or version), or null. */
+/** Id of an unfinished job that uses one of `ids` (files, datasets or versions), or null. */
 export async function liveJobUsing(db: Db, ids: string[]): Promise<string | null> {
   if (ids.length === 0) return null;
   const list = sql`(select value from json_each(${sqlJson(ids)}))`;

@@ -2,7 +2,8 @@
 import * as v from "valibot";
 import type { RowType } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { readRows, versionOf } from "../../data/datasets/service.ts";
+import { readRows } from "../../data/datasets/rows.ts";
+import { versionOf } from "../../data/datasets/versions.ts";
 import { AppError } from "../../errors.ts";
 import { baseModelDir, baseModelRef, listCatalogue, requireReadyBase } from "../base/service.ts";
 import { inspectRows, type SeenRow, SequenceSchema } from "./process.ts";

@@ -1,5 +1,5 @@
 /** The number of GPUs of an endpoint, their memory, and the fraction of it to use. Pure. */
-import type { CardGroup } from "../../compute/hosts/cards.ts";
+import type { GpuGroup } from "../../compute/hosts/gpu-groups.ts";
 import { AppError } from "../../errors.ts";
 
 /** Fraction of GPU memory that vLLM may use; the rest is for the driver and for fragmentation. */
@@ -25,7 +25,7 @@ interface ServingGpus {
  * @param parameters of the base model
  * @throws AppError `no_gpu`, `gpu_too_small`; the message says what is available and what to do
  */
-export function gpusForServing(parameters: number, groups: CardGroup[]): ServingGpus {
+export function gpusForServing(parameters: number, groups: GpuGroup[]): ServingGpus {
   const own = groups.filter((group) => group.local);
   if (own.length === 0)
     throw new AppError(

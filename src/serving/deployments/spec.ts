@@ -3,7 +3,7 @@
  * or one full model.
  */
 import { eq } from "drizzle-orm";
-import { cardsOf } from "../../compute/hosts/cards.ts";
+import { gpuGroups } from "../../compute/hosts/gpu-groups.ts";
 import { bf16Supported, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { ServeSpec, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -51,8 +51,8 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     : [];
   const trained = run?.spec as TrainSpec | undefined;
   const image = inferenceImage(ctx);
-  const gpus = image?.engine === "vllm" ? gpusForServing(base.parameters, await cardsOf(ctx, null)) : null;
-  const bf16 = gpus?.bf16 ?? bf16Supported();
+  const gpus = image?.engine === "vllm" ? gpusForServing(base.parameters, await gpuGroups(ctx, null)) : null;
+  const bf16 = gpus?.bf16 ?? bf16Supported(ctx);
   const precision = gpus && !bf16 ? "float32" : (trained?.hyperparameters.precision ?? (bf16 ? "bfloat16" : "float32"));
   const bytes = base.parameters * (precision === "float32" ? 4 : 2);
   return {

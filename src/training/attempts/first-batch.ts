@@ -6,7 +6,7 @@ import { eq } from "drizzle-orm";
 import type { Progress } from "../../contract/job.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
-import { readRows } from "../../data/datasets/service.ts";
+import { readRows } from "../../data/datasets/rows.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";

@@ -3,7 +3,7 @@
  * of a preference pair whose prompt is computed once.
  */
 import type { Actor, Ctx } from "../../ctx.ts";
-import { readRows } from "../../data/datasets/service.ts";
+import { readRows } from "../../data/datasets/rows.ts";
 
 /** Rows in the sample. */
 const ROWS = 200;

@@ -3,11 +3,12 @@
  */
 import { availableParallelism } from "node:os";
 import { eq } from "drizzle-orm";
-import { cardsOf } from "../../compute/hosts/cards.ts";
+import { gpuGroups } from "../../compute/hosts/gpu-groups.ts";
 import { bf16Supported, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { resolveTrainingData, tokenStats } from "../../data/datasets/service.ts";
+import { tokenStats } from "../../data/datasets/rows.ts";
+import { resolveTrainingData } from "../../data/datasets/training-data.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
@@ -78,7 +79,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   const ready = data.status === "ready" && (!validation || validation.status === "ready");
   const base = baseModelRef(row);
   const past = await pastRuns(ctx, actor.org, base.id);
-  const cards = await cardsOf(ctx, request.provider ?? null);
+  const cards = await gpuGroups(ctx, request.provider ?? null);
   const shares = ready && data.rowType !== "text" ? await answerShares(ctx, actor, data.id) : {};
   return {
     base,
@@ -96,7 +97,11 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
       holdoutRows: data.holdoutRows,
       tokens: ready ? await tokensOf(ctx, actor, data.id, row.id) : null,
       base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
-      machine: { cpus: availableParallelism(), memoryMb: Math.floor(memoryLimit() / 2 ** 20), bf16: bf16Supported() },
+      machine: {
+        cpus: availableParallelism(),
+        memoryMb: Math.floor(memoryLimit() / 2 ** 20),
+        bf16: bf16Supported(ctx),
+      },
       ...(cards.length ? { gpus: cards } : {}),
       ...shares,
       past,

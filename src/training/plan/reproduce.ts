@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { getVersion } from "../../data/datasets/service.ts";
+import { getVersion } from "../../data/datasets/versions.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { getBaseModel } from "../../models/base/service.ts";

@@ -3,7 +3,7 @@
  */
 import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
-import { resolveTrainingData } from "../../data/datasets/service.ts";
+import { resolveTrainingData } from "../../data/datasets/training-data.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { checkTrainGrader, compileTrainGrader } from "../../graders/training.ts";

@@ -4,7 +4,7 @@
  */
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
-import { SILENT_MS } from "../../compute/hosts/inventory.ts";
+import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -248,7 +248,7 @@ async function readCapacity(ctx: Ctx): Promise<Capacity> {
           memoryMb: row.memoryMb,
           pool,
           ask: false,
-          state: row.seenAt < now - SILENT_MS ? "silent" : row.state,
+          state: row.seenAt < now - HEARTBEAT_TIMEOUT_MS ? "silent" : row.state,
           gpus: plugin.capabilities.gpus ? (byHost.get(row.id) ?? []) : [],
         });
       }

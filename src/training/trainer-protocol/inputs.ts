@@ -3,7 +3,7 @@ import { eq } from "drizzle-orm";
 import type { FileEntry, JobSpec } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
-import { splitPath } from "../../data/datasets/service.ts";
+import { splitPath } from "../../data/datasets/rows.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";

@@ -44,7 +44,7 @@ export interface Bench extends Live, Watched {
   fileId: string;
   /** Where trainers of this machine reach the server. */
   trainerSocket: string;
-  /** Starts a training job; `suffix` tells the scripted trainer what to do. */
+  /** Starts a training job; `suffix` controls the scripted trainer. */
   train(suffix: string, request?: Record<string, unknown>): Promise<string>;
   job(id: string): Promise<JobView>;
   attempts(id: string): Promise<AttemptView[]>;
@@ -199,7 +199,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
         ])
       ).map((row) => row.message),
     async writeSomething(name) {
-      // A user may have so many keys and no more; revoked ones stay written down.
+      // The number of keys per user is limited, and revoked keys count.
       const oldest = own.length >= 100 ? own[0] : undefined;
       if (oldest) {
         await live.call("DELETE", `/v1/keys/${oldest}`);

@@ -10,7 +10,7 @@ import { type Hands, STARVED_BYTES } from "./hands.ts";
 
 export const SCRIPTED_IMAGE = "ftl-test/scripted:latest";
 
-/** Runs the engine's command line. @throws Error with its last words */
+/** Runs the engine's command line. @throws Error with the last lines of its stderr */
 function engine(address: string, ...args: string[]): string {
   const run = Bun.spawnSync(["docker", "-H", address, ...args], { env: { ...process.env, DOCKER_BUILDKIT: "0" } });
   if (run.exitCode !== 0) throw new Error(`docker ${args.join(" ")}: ${run.stderr.toString().trim().slice(-400)}`);

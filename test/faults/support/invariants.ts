@@ -82,10 +82,10 @@ async function legalStates(watched: Watched, jobs: JobRow[], attempts: AttemptRo
     if (mine.length !== (terminal ? 1 : 0)) wrong.push(`I4 ${job.id} (${job.state}) ended ${mine.length} times`);
     if (terminal && mine[0]?.action !== `job.${job.state}`) wrong.push(`I4 ${job.id} ended as ${mine[0]?.action}`);
     const words = WORDS[job.state];
-    const told = said.filter(
+    const records = said.filter(
       (one) => one.job_id === job.id && words && (one.message === words || one.message.startsWith(`${words}:`)),
     );
-    if (terminal && told.length !== 1) wrong.push(`I4 the end of ${job.id} is told ${told.length} times`);
+    if (terminal && records.length !== 1) wrong.push(`I4 the end of ${job.id} is recorded ${records.length} times`);
     if (terminal !== (job.finished_at !== null))
       wrong.push(`I4 ${job.id} is ${job.state}, finished ${job.finished_at}`);
     const open = attempts.filter((one) => one.job_id === job.id && one.state !== "ended");

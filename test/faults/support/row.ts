@@ -33,7 +33,7 @@ export interface Row {
   skip?: string | null;
 }
 
-export interface Told {
+export interface Outcome {
   /** How often the fault was injected. */
   times: number;
   /** What was seen, in words: figures that were measured, not what was hoped for. */
@@ -49,7 +49,7 @@ function report(line: RowReport): void {
  * A test of one row. `inject` does the fault, checks what is special about it, and says what it saw; afterwards the
  * invariants are checked on what `watched` gives (null: this row has checked them itself, elsewhere).
  */
-export function row(about: Row, watched: () => Watched | null, inject: () => Promise<Told>): void {
+export function row(about: Row, watched: () => Watched | null, inject: () => Promise<Outcome>): void {
   const { skip = null, timeoutMs = 120_000 } = about;
   const name = `${about.row}: ${about.fault} -> ${about.expected}${skip ? ` (skipped: ${skip})` : ""}`;
   const base = { row: about.row, provider: about.provider ?? "process", fault: about.fault, expected: about.expected };
@@ -64,10 +64,10 @@ export function row(about: Row, watched: () => Watched | null, inject: () => Pro
       const from = performance.now();
       const seconds = () => Math.round((performance.now() - from) / 100) / 10;
       try {
-        const told = await inject();
+        const outcome = await inject();
         const target = watched();
         if (target) await checkInvariants(target);
-        report({ ...base, ...told, ok: true, seconds: seconds() });
+        report({ ...base, ...outcome, ok: true, seconds: seconds() });
       } catch (error) {
         const seen = error instanceof Error ? error.message : String(error);
         report({ ...base, times: 0, seen, ok: false, seconds: seconds() });

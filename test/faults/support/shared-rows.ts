@@ -4,7 +4,7 @@ import type { FailPoint } from "../../../src/lib/fail-points.ts";
 import { until } from "../../support/live.ts";
 import type { AttemptView, Bench } from "./bench.ts";
 import { noStarving } from "./hands.ts";
-import { FULL, type Row, row, type Told } from "./row.ts";
+import { FULL, type Outcome, type Row, row } from "./row.ts";
 
 export function same(what: string, before: unknown, after: unknown): void {
   if (before !== after) throw new Error(`${what}: ${before} before, ${after} after`);
@@ -56,7 +56,7 @@ export const endOfAttempt = (bench: Bench, id: string, number: number) =>
 
 /** Declares them for the server that `get` gives once it is there. */
 export function sharedRows(provider: string, get: () => Bench, skip: string | null): void {
-  const add = (about: Omit<Row, "provider" | "skip">, inject: (bench: Bench) => Promise<Told>, why = skip) =>
+  const add = (about: Omit<Row, "provider" | "skip">, inject: (bench: Bench) => Promise<Outcome>, why = skip) =>
     row({ ...about, provider, skip: why }, get, () => inject(get()));
 
   describe(`work of the provider ${provider}`, () => {

@@ -1,8 +1,8 @@
 /** Administration: people, plugins, the audit log and the state of the installation, as tabs of one page. */
 import type { AuditRow } from "../../../src/accounts/audit/service.ts";
 import type { UserRow } from "../../../src/accounts/organizations/model.ts";
+import type { ProviderView } from "../../../src/compute/providers/model.ts";
 import type { PluginProblem } from "../../../src/compute/providers/plugins.ts";
-import type { ProviderView } from "../../../src/compute/providers/registry.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm, Field, Tabs, TextField } from "../../parts/form.tsx";

@@ -1,4 +1,4 @@
-/** The list of datasets, and the place to drop a new file. */
+/** The list of datasets with the upload form. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
@@ -47,7 +47,7 @@ const COLUMNS: Column<DatasetView>[] = [
     label: "State",
     render: (row) =>
       row.version?.status === "validating" ? (
-        <Progress label={`Checking ${row.name}`} fraction={row.version.progress || null} left="Checking" />
+        <Progress label={`Validating ${row.name}`} fraction={row.version.progress || null} left="Validating" />
       ) : (
         <StateBadge state={row.version?.status ?? "failed"} />
       ),
@@ -68,8 +68,8 @@ const LIST: ListKind<DatasetView> = {
       title="No datasets yet"
       action={<ActionButton action="/datasets/sample">Add the sample dataset</ActionButton>}
     >
-      A dataset is a file of examples: what comes in, and the answer you want. Drop yours above, or start with the
-      sample: bank messages answered as strict JSON.
+      A dataset is a file of examples: prompts, and the answers you want. Upload your file above, or start with the
+      sample: bank messages answered in strict JSON.
     </Empty>
   ),
 };
@@ -82,14 +82,14 @@ interface Format {
   example: string;
 }
 
-/** Every format by what its rows are, with the methods they are for. */
+/** All accepted formats by row type, with the methods that use them. */
 function Formats({ formats }: { formats: readonly Format[] }) {
   const types = Object.keys(TYPE_WORDS) as RowType[];
   return (
     <details class="more">
       <summary>
         <Icon name="right" />
-        How rows look
+        Accepted formats
       </summary>
       <dl class="formats">
         {types.map((type) => (
@@ -107,7 +107,9 @@ function Formats({ formats }: { formats: readonly Format[] }) {
               ))}
             {type === "chat" ? (
               <dd>
-                <span class="small">CSV with a header line: you say which column is asked and which is answered</span>
+                <span class="small">
+                  CSV with a header line: you choose the columns of the prompt and the completion
+                </span>
               </dd>
             ) : null}
           </>
@@ -117,7 +119,7 @@ function Formats({ formats }: { formats: readonly Format[] }) {
   );
 }
 
-/** Where files are dropped or chosen. */
+/** The form to drop or choose files. */
 function UploadForm() {
   return (
     <form
@@ -133,9 +135,9 @@ function UploadForm() {
         <strong>Drop a file here, or choose one</strong>
       </label>
       <p class="small muted">
-        Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV; preference pairs, answers
-        marked good or bad, and plain text for other methods. Every line is checked, and one bad line does not hide the
-        next.
+        Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV. For other methods:
+        preference pairs, labeled preference data, prompts and plain text. Every row is checked, and all problems are
+        reported.
       </p>
       <input
         id="upload-file"

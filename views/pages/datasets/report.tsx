@@ -1,4 +1,4 @@
-/** The validation report: problems grouped with their places, what the rows look like, and how long they are. */
+/** The validation report: problems with their lines, statistics of the rows, and token counts. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
 import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
@@ -15,7 +15,7 @@ interface Bucket {
 
 const LOOK = {
   error: { tone: "bad-text", icon: "failed", word: "Error" },
-  warning: { tone: "warn-text", icon: "warn", word: "Remark" },
+  warning: { tone: "warn-text", icon: "warn", word: "Warning" },
   info: { tone: "muted", icon: "info", word: "Note" },
 } as const;
 
@@ -24,11 +24,11 @@ function Places({ problem }: { problem: Problem }) {
     <details class="more" open={problem.severity === "error" && problem.samples.length < 4}>
       <summary>
         <Icon name="right" />
-        {problem.count > problem.samples.length ? `The first ${problem.samples.length} places` : "Where"}
+        {problem.count > problem.samples.length ? `First ${problem.samples.length} rows` : "Show rows"}
       </summary>
       <Table
         still
-        label={`Places of: ${problem.message}`}
+        label={`Rows with: ${problem.message}`}
         rows={problem.samples}
         rowId={(row) => `${problem.code}-${row.line}-${row.path.replace(/\W/g, "_")}`}
         columns={[
@@ -73,14 +73,14 @@ function ProblemItem({ problem }: { problem: Problem }) {
   );
 }
 
-/** Everything validation noted, by kind, with the lines where it stands. */
+/** All problems by kind, with their lines. */
 export function Problems({ report }: { report: Report }) {
   const errors = report.problems.some((problem) => problem.severity === "error");
   return (
     <section class="panel" aria-labelledby="problems-title">
       <header>
-        <h2 id="problems-title">{errors ? "What to mend" : "Remarks"}</h2>
-        <span class="small muted">Line numbers are those of the file</span>
+        <h2 id="problems-title">{errors ? "Problems to fix" : "Warnings and notes"}</h2>
+        <span class="small muted">Line numbers of the uploaded file</span>
       </header>
       <ul>
         {report.problems.map((problem) => (
@@ -91,7 +91,7 @@ export function Problems({ report }: { report: Report }) {
   );
 }
 
-/** A histogram as bars, with the numbers as a table for those who read them. */
+/** A histogram as bars, with the numbers in a table. */
 export function Histogram({ title, buckets, unit }: { title: string; buckets: Bucket[]; unit: string }) {
   const most = Math.max(1, ...buckets.map((bucket) => bucket.count));
   const width = 100 / Math.max(1, buckets.length);
@@ -114,7 +114,7 @@ export function Histogram({ title, buckets, unit }: { title: string; buckets: Bu
       </svg>
       <figcaption class="row between small muted">
         <span class="num">{formatInteger(buckets[0]?.from ?? 0)}</span>
-        <span>{unit} a row</span>
+        <span>{unit} per row</span>
         <span class="num">{formatInteger(buckets.at(-1)?.to ?? 0)}</span>
       </figcaption>
       <details class="more">
@@ -143,7 +143,7 @@ export function Histogram({ title, buckets, unit }: { title: string; buckets: Bu
 }
 
 const present = (spread: { min: number; p50: number; p95: number; max: number }) =>
-  `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, half below ${formatInteger(spread.p50)}`;
+  `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, median ${formatInteger(spread.p50)}`;
 
 export function Facts({ report }: { report: Report }) {
   const ignored = Object.entries(report.ignored_fields);
@@ -153,10 +153,10 @@ export function Facts({ report }: { report: Report }) {
         ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
         report.split.train_rows > 0 && [
           "Split",
-          `${plural(report.split.train_rows, "row")} to train, ${formatInteger(report.split.holdout_rows)} held out (seed ${report.split.seed})`,
+          `${plural(report.split.train_rows, "training row")}, ${plural(report.split.holdout_rows, "validation row")} (seed ${report.split.seed})`,
         ],
-        report.row_type === "text" ? null : ["Turns a row", present(report.turns)],
-        ["Characters a row", present(report.characters)],
+        report.row_type === "text" ? null : ["Turns per row", present(report.turns)],
+        ["Characters per row", present(report.characters)],
         [
           "Roles",
           Object.entries(report.roles)
@@ -165,7 +165,7 @@ export function Facts({ report }: { report: Report }) {
             .join(", ") || null,
         ],
         report.labels
-          ? ["Marked", `${formatInteger(report.labels.good)} good, ${formatInteger(report.labels.bad)} bad`]
+          ? ["Labels", `${formatInteger(report.labels.good)} good, ${formatInteger(report.labels.bad)} bad`]
           : null,
         [
           "Rows with tools",
@@ -173,12 +173,12 @@ export function Facts({ report }: { report: Report }) {
             ? `${formatInteger(report.rows_with_tools)}, ${plural(report.tool_calls, "call")}`
             : null,
         ],
-        ["Turns not learned from", report.untrained_turns ? formatInteger(report.untrained_turns) : null],
-        ["Exact duplicates", `${formatInteger(report.duplicates.rows)}${report.duplicates.complete ? "" : " or more"}`],
+        ["Assistant turns with weight 0", report.untrained_turns ? formatInteger(report.untrained_turns) : null],
+        ["Duplicate rows", `${formatInteger(report.duplicates.rows)}${report.duplicates.complete ? "" : " or more"}`],
         ignored.length
-          ? ["Fields left out", ignored.map(([name, count]) => `${name} (${formatInteger(count)})`).join(", ")]
+          ? ["Ignored fields", ignored.map(([name, count]) => `${name} (${formatInteger(count)})`).join(", ")]
           : null,
-        ["Checked in", `${formatNumber(report.took_ms / 1000)} s`],
+        ["Validation time", `${formatNumber(report.took_ms / 1000)} s`],
       ]}
     />
   );
@@ -192,22 +192,22 @@ export function Tokens({ stats, baseModel, type }: { stats: TokenStats; baseMode
       <KeyValue
         rows={[
           [
-            "Tokens in all",
+            "Total tokens",
             `${stats.exact ? "" : "about "}${formatInteger(stats.tokens)}`,
             stats.exact
               ? `counted with the tokenizer of ${baseModel}`
-              : `estimated from ${plural(stats.counted_rows, "row")}; the exact count is on its way`,
+              : `estimated from ${plural(stats.counted_rows, "row")}; the exact count is running`,
           ],
           [
-            type === "preference" ? "A prompt with its longer answer" : "A row",
-            `half below ${formatInteger(stats.p50)}, 95% below ${formatInteger(stats.p95)}, longest ${formatInteger(stats.max)}`,
+            type === "preference" ? "Tokens per row (prompt with the longer answer)" : "Tokens per row",
+            `median ${formatInteger(stats.p50)}, 95th percentile ${formatInteger(stats.p95)}, longest ${formatInteger(stats.max)}`,
           ],
           ...over.map(([length, count]): [string, string] => [
             `Longer than ${formatInteger(Number(length))}`,
-            `${plural(count, "row")} would be ${type === "text" ? "split" : "cut"}`,
+            `${plural(count, "row")} would be ${type === "text" ? "split" : "truncated"}`,
           ]),
           stats.failed_rows
-            ? ["Refused by the template", plural(stats.failed_rows, "row"), stats.failure ?? undefined]
+            ? ["Rejected by the chat template", plural(stats.failed_rows, "row"), stats.failure ?? undefined]
             : null,
         ]}
       />

@@ -1,24 +1,15 @@
-/** Pages of datasets: the list with its drop zone, and one dataset with report, rows and versions. */
+/** Pages of datasets: the list with the upload form, and one dataset with report, rows and versions. */
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { assetPath } from "../../../src/assets.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, versionView } from "../../../src/data/datasets/model.ts";
-import {
-  createVersion,
-  deleteDataset,
-  getDataset,
-  listDatasets,
-  listVersions,
-  readRows,
-  resolveTrainingData,
-  tokenStats,
-  versionOf,
-} from "../../../src/data/datasets/service.ts";
+import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
+import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
+import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
-import { createFile, getFile, keepFile } from "../../../src/data/files/service.ts";
+import { getFile, keepFile } from "../../../src/data/files/service.ts";
 import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
 import { SPLITS } from "../../../src/data/validation/model.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
@@ -42,8 +33,8 @@ const ShowQuery = v.object({
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)), "0"),
 });
 
-/** Takes an uploaded file in and returns the page of the dataset it became. */
-async function take(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
+/** Stores an uploaded file as a dataset, and returns the path of its page. */
+async function receiveDataset(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
   const form = await readUpload(ctx, request, {
     field: "file",
     limit: ctx.config.max_upload_bytes,
@@ -58,6 +49,27 @@ async function take(ctx: Ctx, actor: Actor, request: Request): Promise<string> {
   }
 }
 
+/** Token counts, or the error for their absence: the page is useful without them. */
+async function countedTokens(ctx: Ctx, actor: Actor, versionId: string, baseModelId: string) {
+  try {
+    return await tokenStats(ctx, actor, versionId, baseModelId);
+  } catch (error) {
+    if (error instanceof AppError && error.kind !== "internal") return error;
+    throw error;
+  }
+}
+
+/** A page of rows; null when they cannot be read, because the page is useful without them. */
+async function rowsShown(ctx: Ctx, actor: Actor, versionId: string, query: v.InferOutput<typeof ShowQuery>) {
+  const { split, after, q } = query;
+  try {
+    return await readRows(ctx, actor, versionId, { split, after, limit: ROWS, search: q || undefined });
+  } catch (cause) {
+    ctx.log("error", "the rows of a dataset could not be read", { version: versionId, cause });
+    return null;
+  }
+}
+
 async function propsOf(
   ctx: Ctx,
   actor: Actor,
@@ -69,25 +81,8 @@ async function propsOf(
   const source = version.fileId ? await getFile(ctx, actor, version.fileId).catch(() => null) : null;
   const ready = version.status === "ready";
   const [base] = ready ? (await listModels(ctx, actor)).filter((model) => !model.id.startsWith("ft:")) : [];
-  const counted = base
-    ? await tokenStats(ctx, actor, version.id, base.id).catch((error: unknown) => {
-        // The rest of the page is worth showing without token counts, and says why there are none.
-        if (error instanceof AppError && error.kind !== "internal") return error;
-        throw error;
-      })
-    : null;
-  const found = ready
-    ? await readRows(ctx, actor, version.id, {
-        split: query.split,
-        after: query.after,
-        limit: ROWS,
-        search: query.q || undefined,
-      }).catch((cause) => {
-        // The rest of the page is worth showing when the rows cannot be read.
-        ctx.log("error", "the rows of a dataset could not be read", { version: version.id, cause });
-        return null;
-      })
-    : null;
+  const counted = base ? await countedTokens(ctx, actor, version.id, base.id) : null;
+  const found = ready ? await rowsShown(ctx, actor, version.id, query) : null;
   return {
     dataset,
     version: versionView(version, source?.bytes ?? null),
@@ -104,7 +99,7 @@ async function propsOf(
   };
 }
 
-/** The fields of the page's forms as settings of a version. */
+/** The form fields as settings of a version. */
 function versionSettings(body: Record<string, unknown>) {
   const fields = nested(
     Object.fromEntries(Object.entries(body).filter(([, value]) => value !== "")) as Record<string, string>,
@@ -116,98 +111,88 @@ function versionSettings(body: Record<string, unknown>) {
   );
 }
 
-export const datasetsPages = (ctx: Ctx) =>
-  new Elysia({ name: "datasets.pages", seed: ctx.installation, detail: { hide: true } })
-    .use(session(ctx))
-    .get(
-      "/datasets",
-      async ({ request, actor, query }) => {
-        const page = { after: query.after || undefined, search: query.q, limit: PAGE };
-        const rows = await listDatasets(ctx, actor, page);
-        const of = listed(
-          rows.map((row) => datasetView(row.dataset, row.version)),
-          PAGE,
-        );
-        return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} />, {
-          fragments: { datasets: () => <DatasetList {...of} /> },
-        });
+const ListQuery = v.object({ after: text(100), q: text(100) });
+const VersionForm = v.record(v.string(), v.pipe(v.string(), v.maxLength(500)));
+const DeleteForm = v.object({ confirm: text(300) });
+
+interface Call {
+  request: Request;
+  actor: Actor;
+}
+interface Upload extends Call {
+  server: { timeout(request: Request, seconds: number): void } | null;
+}
+interface OnDataset extends Call {
+  params: v.InferOutput<typeof Id>;
+}
+
+const handlers = (ctx: Ctx) => ({
+  async list({ request, actor, query }: Call & { query: v.InferOutput<typeof ListQuery> }) {
+    const page = { after: query.after || undefined, search: query.q, limit: PAGE };
+    const views = (await listDatasets(ctx, actor, page)).map((row) => datasetView(row.dataset, row.version));
+    const of = listed(views, PAGE);
+    return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} />, {
+      fragments: { datasets: () => <DatasetList {...of} /> },
+    });
+  },
+  /** Answers the upload script with JSON, also on errors, because it shows the message next to the file. */
+  async uploadByScript({ request, actor, server }: Upload) {
+    server?.timeout(request, 0);
+    try {
+      return Response.json({ url: await receiveDataset(ctx, actor, request) });
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      return Response.json(errorBody(error), { status: ERROR_TABLE[error.kind].status });
+    }
+  },
+  async upload({ request, actor, server }: Upload) {
+    server?.timeout(request, 0);
+    return redirect(request, await receiveDataset(ctx, actor, request));
+  },
+  async show({ request, actor, params, query }: OnDataset & { query: v.InferOutput<typeof ShowQuery> }) {
+    const of = await propsOf(ctx, actor, params.id, query);
+    return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
+      fragments: {
+        state: () => <DatasetState {...of} />,
+        rows: () => <DatasetRows {...of} />,
+        badge: () => <DatasetBadge {...of} />,
+        next: () => <DatasetNext {...of} />,
+        findings: () => <DatasetFindings {...of} />,
       },
-      { query: v.object({ after: text(100), q: text(100) }) },
-    )
-    .put(
-      "/datasets/upload",
-      async ({ request, actor, server }) => {
-        server?.timeout(request, 0);
-        try {
-          return Response.json({ url: await take(ctx, actor, request) });
-        } catch (error) {
-          // The script shows the message beside the file: always JSON here, never an error page.
-          if (!(error instanceof AppError)) throw error;
-          return Response.json(errorBody(error), { status: ERROR_TABLE[error.kind].status });
-        }
-      },
-      { parse: "none" },
-    )
-    .post(
-      "/datasets/upload",
-      async ({ request, actor, server }) => {
-        server?.timeout(request, 0);
-        return redirect(request, await take(ctx, actor, request));
-      },
-      { parse: "none" },
-    )
-    .post("/datasets/sample", async ({ request, actor }) => {
-      const file = await createFile(ctx, actor, {
-        filename: "support-messages.jsonl",
-        purpose: "fine-tune",
-        body: Bun.file(assetPath("examples/support-messages.jsonl")).stream(),
+    });
+  },
+  async createVersion({ request, actor, params, body }: OnDataset & { body: v.InferOutput<typeof VersionForm> }) {
+    try {
+      const given = versionSettings(body);
+      await createVersion(ctx, actor, params.id, {
+        mapping: given.mapping,
+        holdoutFraction: given.holdout_fraction,
+        seed: given.seed,
+        skipBad: given.skip_bad,
       });
-      const version = await resolveTrainingData(ctx, actor, file.id, "file");
-      return redirect(request, `/datasets/${version.datasetId}`, "The sample dataset is here.");
-    })
-    .get(
-      "/datasets/:id",
-      async ({ request, actor, params, query }) => {
-        const of = await propsOf(ctx, actor, params.id, query);
-        return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
-          fragments: {
-            state: () => <DatasetState {...of} />,
-            rows: () => <DatasetRows {...of} />,
-            badge: () => <DatasetBadge {...of} />,
-            next: () => <DatasetNext {...of} />,
-            findings: () => <DatasetFindings {...of} />,
-          },
-        });
-      },
-      { params: Id, query: ShowQuery },
-    )
-    .post(
-      "/datasets/:id/versions",
-      async ({ request, actor, params, body }) => {
-        try {
-          const given = versionSettings(body as Record<string, unknown>);
-          await createVersion(ctx, actor, params.id, {
-            mapping: given.mapping,
-            holdoutFraction: given.holdout_fraction,
-            seed: given.seed,
-            skipBad: given.skip_bad,
-          });
-          return redirect(request, `/datasets/${params.id}`);
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind === "internal") throw error;
-          return redirect(request, `/datasets/${params.id}`, { kind: "bad", text: error.message });
-        }
-      },
-      { params: Id, body: v.record(v.string(), v.pipe(v.string(), v.maxLength(500))) },
-    )
-    .post(
-      "/datasets/:id/delete",
-      async ({ request, actor, params, body }) => {
-        const row = await getDataset(ctx, actor, params.id);
-        if (body.confirm !== row.name)
-          throw new AppError("invalid", "not_confirmed", "Type the dataset's name to delete it.", { param: "confirm" });
-        await deleteDataset(ctx, actor, params.id);
-        return redirect(request, "/datasets", "The dataset is deleted.");
-      },
-      { params: Id, body: v.object({ confirm: text(300) }) },
-    );
+      return redirect(request, `/datasets/${params.id}`);
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === "internal") throw error;
+      return redirect(request, `/datasets/${params.id}`, { kind: "bad", text: error.message });
+    }
+  },
+  async delete({ request, actor, params, body }: OnDataset & { body: v.InferOutput<typeof DeleteForm> }) {
+    const row = await getDataset(ctx, actor, params.id);
+    if (body.confirm !== row.name)
+      throw new AppError("invalid", "not_confirmed", "Type the dataset's name to delete it.", { param: "confirm" });
+    await deleteDataset(ctx, actor, params.id);
+    return redirect(request, "/datasets", "The dataset was deleted.");
+  },
+});
+
+export const datasetsPages = (ctx: Ctx) => {
+  const route = handlers(ctx);
+  return new Elysia({ name: "datasets.pages", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/datasets", route.list, { query: ListQuery })
+    .put("/datasets/upload", route.uploadByScript, { parse: "none" })
+    .post("/datasets/upload", route.upload, { parse: "none" })
+    .get("/datasets/:id", route.show, { params: Id, query: ShowQuery })
+    .post("/datasets/:id/versions", route.createVersion, { params: Id, body: VersionForm })
+    .post("/datasets/:id/delete", route.delete, { params: Id, body: DeleteForm });
+};

@@ -1,4 +1,4 @@
-/** What one row of a dataset is: its name as a badge, the methods that learn from it, and how such a row looks. */
+/** The type of the rows of a dataset: its badge, the methods that use it, and the display of a row. */
 import type { ComponentChildren } from "preact";
 import type { MethodName, RowType } from "../../../src/contract/spec.ts";
 import { fits } from "../../../src/contract/support.ts";
@@ -7,7 +7,7 @@ import { Conversation } from "../../parts/conversation.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
 
-/** A row of any type, as it lies on disk. */
+/** A stored row of any type. */
 export interface RowItem {
   id: number;
   messages?: WireMessage[];
@@ -22,7 +22,7 @@ export interface RowItem {
 export const TYPE_WORDS: Record<RowType, string> = {
   chat: "Chat",
   preference: "Preference",
-  unpaired: "Marked answers",
+  unpaired: "Labeled preference",
   text: "Plain text",
   prompt: "Prompts",
 };
@@ -38,13 +38,13 @@ const METHODS: Record<MethodName, string> = {
   sft: "supervised fine-tuning (SFT)",
   dpo: "DPO",
   orpo: "ORPO",
-  reward: "a reward model",
+  reward: "reward models",
   kto: "KTO",
   pretrain: "continued pre-training",
-  grpo: "reinforcement with a grader (GRPO)",
+  grpo: "reinforcement fine-tuning with a grader (GRPO)",
 };
 
-const OR = new Intl.ListFormat("en-GB", { type: "disjunction" });
+const OR = new Intl.ListFormat("en-US", { type: "disjunction" });
 
 export function TypeBadge({ type }: { type: RowType }) {
   return (
@@ -55,13 +55,13 @@ export function TypeBadge({ type }: { type: RowType }) {
   );
 }
 
-/** The methods that learn from such rows, by the table that refuses the others: `DPO, ORPO or a reward model`. */
+/** The methods that support a row type, from the support table: `DPO, ORPO, or reward models`. */
 export const methodsFor = (type: RowType): string =>
   OR.format(
     (Object.keys(METHODS) as MethodName[]).filter((method) => fits(method, type)).map((method) => METHODS[method]),
   );
 
-/** An answer under a word that says what it is worth; the color only repeats it. */
+/** An answer with its rating as text and color. */
 function Answer({ good, word, messages }: { good: boolean; word: string; messages: WireMessage[] }) {
   return (
     <section class="answer">
@@ -82,13 +82,13 @@ const toolNames = (tools: unknown[] | undefined) =>
 
 const shown = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
 
-/** What a grader knows of a row, by the names its templates use. */
+/** The fields of a row that graders can use, with their template names. */
 function Item({ item }: { item: Record<string, unknown> }) {
   const rows = Object.entries(item).map(([name, value]): [string, string] => [`item.${name}`, shown(value)]);
   return rows.length ? <KeyValue rows={rows} /> : null;
 }
 
-/** What stands in one row. */
+/** The content of one row. */
 export function RowContent({ row }: { row: RowItem }): ComponentChildren {
   if (row.text !== undefined)
     return (

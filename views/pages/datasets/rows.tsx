@@ -1,4 +1,4 @@
-/** Rows of a dataset as people read them, with search and paging. */
+/** The rows of a dataset, with search and paging. */
 import { usePage } from "../../context.ts";
 import { Filters, Tabs } from "../../parts/form.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -18,20 +18,20 @@ export function DatasetRows({ rows }: { rows: RowsShown | null }) {
   return (
     <section id="rows" class="stack">
       <Tabs
-        label="Which part"
+        label="Split"
         name="split"
         fragment="rows"
         tabs={[
           { key: "train", label: "Training rows" },
-          { key: "holdout", label: "Held out" },
+          { key: "holdout", label: "Validation rows" },
         ]}
       />
-      <Filters fragment="rows" search={{ placeholder: "Search in the rows" }}>
+      <Filters fragment="rows" search={{ placeholder: "Search rows" }}>
         {rows.split === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
       </Filters>
       {rows.items.length === 0 ? (
-        <Empty slim icon="search" title="No rows here">
-          {url.searchParams.get("q") ? "No row holds these words." : "Nothing was held out."}
+        <Empty slim icon="search" title="No rows">
+          {url.searchParams.get("q") ? "No row matches the search." : "There is no validation split."}
         </Empty>
       ) : (
         <ul class="stack">

@@ -1,5 +1,4 @@
-/** One dataset: is my data good, what does it look like, what used it. */
-
+/** The page of one dataset: validation result, rows, versions, and the jobs that use it. */
 import type { VersionView } from "../../../src/data/datasets/model.ts";
 import type { DatasetRow, VersionRow } from "../../../src/data/validation/model.ts";
 import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
@@ -22,7 +21,7 @@ export interface DatasetProps {
   report: Report | null;
   versions: VersionRow[];
   tokens: { stats: TokenStats; baseModel: string } | null;
-  /** Why there are no token counts: a sentence, or `no_base_model`. */
+  /** The reason for missing token counts: a sentence, or `no_base_model`. */
   uncounted: string | null;
   rows: RowsShown | null;
   users: { id: string; name: string; state: string; createdAt: number }[];
@@ -34,22 +33,23 @@ function verdict({
   report,
 }: Pick<DatasetProps, "version" | "report">): ["ok" | "warn" | "bad" | "info", string, string] {
   if (version.status === "validating")
-    return ["info", "Being checked", "Every line is read once; problems appear here together."];
+    return ["info", "Validating", "Every row is checked. All problems appear here at the end."];
   if (version.status === "needs_mapping")
-    return ["warn", "Which column is what?", "Choose the columns below, and the rows are read."];
+    return ["warn", "Column mapping needed", "Choose the columns below to read the rows."];
   if (version.status === "failed") {
     const bad = version.bad_rows;
     if (!bad) return ["bad", "This file cannot be used", version.error ?? ""];
+    const all = bad + (report?.rows ?? 0);
     return [
       "bad",
-      `${plural(bad, "row")} ${bad === 1 ? "needs" : "need"} attention`,
-      "Mend them in the file and upload it again, or leave them out. Each is named below with its line.",
+      `Needs attention: ${formatInteger(bad)} of ${plural(all, "row")}`,
+      "Fix the rows listed below and upload the file again, or leave them out.",
     ];
   }
   const warnings = report?.problems.filter((problem) => problem.severity === "warning").length ?? 0;
-  const rows = `${plural(version.train_rows, "row")} to train on, ${formatInteger(version.holdout_rows)} held out for the comparison.`;
-  const fit = `Fit for ${methodsFor(version.row_type)}.`;
-  return ["ok", warnings ? `Ready, with ${plural(warnings, "remark")}` : "Ready", `${rows} ${fit}`];
+  const rows = `${plural(version.train_rows, "training row")}, ${plural(version.holdout_rows, "validation row")}.`;
+  const fit = `Supports ${methodsFor(version.row_type)}.`;
+  return ["ok", warnings ? `Ready, with ${plural(warnings, "warning")}` : "Ready", `${rows} ${fit}`];
 }
 
 function SkipBad({ dataset, version, report }: DatasetProps) {
@@ -57,10 +57,10 @@ function SkipBad({ dataset, version, report }: DatasetProps) {
   return (
     <div class="row">
       <ActionButton action={`/datasets/${dataset.id}/versions`} fields={{ skip_bad: "true" }} class="primary">
-        Leave the bad rows out
+        Leave out the bad rows
       </ActionButton>
       <span class="small muted">
-        Makes a new version of the {plural(report.rows, "good row")}. The file itself stays as it is.
+        Creates a new version with the {plural(report.rows, "good row")}. The file does not change.
       </span>
     </div>
   );
@@ -77,10 +77,10 @@ export function DatasetState(props: DatasetProps) {
       </Notice>
       {version.status === "validating" ? (
         <Progress
-          label="Checking the file"
+          label="Validating the file"
           fraction={version.progress}
-          left="Reading, checking, counting"
-          right="Goes on when you leave this page"
+          left="Validating"
+          right="Continues when you leave this page"
         />
       ) : null}
       <SkipBad {...props} />
@@ -94,12 +94,12 @@ export function DatasetState(props: DatasetProps) {
               <Stat label={tokens?.stats.exact === false ? "Tokens, estimated" : "Tokens"} note={tokens?.baseModel}>
                 {tokens ? formatInteger(tokens.stats.tokens) : "–"}
               </Stat>
-              <Stat label="To train on">{formatInteger(version.train_rows)}</Stat>
-              <Stat label="Held out">{formatInteger(version.holdout_rows)}</Stat>
+              <Stat label="Training rows">{formatInteger(version.train_rows)}</Stat>
+              <Stat label="Validation rows">{formatInteger(version.holdout_rows)}</Stat>
             </>
           ) : null}
           <Stat label="Bad rows">{formatInteger(report.bad_rows)}</Stat>
-          <Stat label="Duplicates">{formatInteger(report.duplicates.rows)}</Stat>
+          <Stat label="Duplicate rows">{formatInteger(report.duplicates.rows)}</Stat>
         </Stats>
       ) : null}
     </div>
@@ -110,8 +110,8 @@ function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | 
   const csv = report?.csv;
   if (!csv) return null;
   const fields: [string, string, boolean][] = [
-    ["prompt", "What comes in", true],
-    ["completion", "The answer to learn", true],
+    ["prompt", "Prompt", true],
+    ["completion", "Completion (the answer to learn)", true],
     ["system", "System message", false],
   ];
   return (
@@ -193,19 +193,19 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
           },
           { key: "rows", label: "Rows", end: true, render: (row) => formatInteger(row.rows) },
           { key: "state", label: "State", render: (row) => <StateBadge state={row.status} /> },
-          { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+          { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
         ]}
       />
       <details class="more body">
         <summary>
           <Icon name="right" />
-          Hold out other rows
+          Change the validation split
         </summary>
         <form class="form" method="post" action={`/datasets/${dataset.id}/versions`}>
           <div class="fields">
             <TextField
               name="holdout_percent"
-              label="Held out, percent"
+              label="Validation split, percent"
               type="number"
               value={String(Math.round(version.holdout_fraction * 100))}
               hint="0 to 50; at most 1,000 rows"
@@ -214,7 +214,7 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
           </div>
           <div class="row">
             <button type="submit" class="button">
-              Make a version
+              Create version
             </button>
           </div>
         </form>
@@ -224,23 +224,23 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
 }
 
 /** Newest jobs shown under "Used by". */
-const MOST_USERS = 8;
+const MAX_JOBS = 8;
 
 function Users({ users }: Pick<DatasetProps, "users">) {
   return (
     <section class="panel">
       <header>
         <h2>Used by</h2>
-        {users.length > MOST_USERS ? <span class="small muted">The newest {MOST_USERS} jobs</span> : null}
+        {users.length > MAX_JOBS ? <span class="small muted">The newest {MAX_JOBS} jobs</span> : null}
       </header>
       {users.length === 0 ? (
-        <Empty slim icon="jobs" title="No job yet">
-          Jobs that train on this data are listed here.
+        <Empty slim icon="jobs" title="No jobs yet">
+          Jobs that train on this dataset are listed here.
         </Empty>
       ) : (
         <Table
           label="Jobs that used this dataset"
-          rows={users.slice(0, MOST_USERS)}
+          rows={users.slice(0, MAX_JOBS)}
           rowId={(row) => row.id}
           columns={[
             {
@@ -250,7 +250,7 @@ function Users({ users }: Pick<DatasetProps, "users">) {
               render: (row) => <RowName href={`/jobs/${row.id}`} name={row.name} />,
             },
             { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
-            { key: "at", label: "Made", wide: true, render: (row) => <Time at={row.createdAt} /> },
+            { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
           ]}
         />
       )}
@@ -258,7 +258,7 @@ function Users({ users }: Pick<DatasetProps, "users">) {
   );
 }
 
-/** The badge and the next step beside the title; they change when validation ends. */
+/** The badge next to the title. It is updated when validation ends. */
 export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
   const { url } = usePage();
   return (
@@ -269,6 +269,7 @@ export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
   );
 }
 
+/** The next steps for a ready version. */
 export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
   const { url } = usePage();
   return (
@@ -287,14 +288,16 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
   );
 }
 
-/** Why rows are measured in characters, and how to have their tokens counted. */
+/** Explains why tokens are not counted, and what to do about it. */
 function Uncounted({ reason }: { reason: string }) {
   const none = reason === "no_base_model";
   return (
     <Notice kind={none ? "info" : "warn"} title="Tokens are not counted">
       <p>
-        {none ? "A tokenizer belongs to a base model, and none is installed yet." : reason.replace(/[^.!?]$/, "$&.")}{" "}
-        Lengths are shown in characters meanwhile.
+        {none
+          ? "Counting needs the tokenizer of a base model, and none is installed."
+          : reason.replace(/[^.!?]$/, "$&.")}{" "}
+        Lengths are shown in characters.
       </p>
       <p>
         <a href="/models?tab=base">{none ? "Install a base model" : "See the base models"}</a>
@@ -303,7 +306,7 @@ function Uncounted({ reason }: { reason: string }) {
   );
 }
 
-/** What validation found: all of it appears when validation ends. */
+/** The validation report. It appears when validation ends. */
 export function DatasetFindings(props: DatasetProps) {
   const { url } = usePage();
   const { report, tokens, uncounted, version } = props;
@@ -315,7 +318,7 @@ export function DatasetFindings(props: DatasetProps) {
         <div class="columns">
           <section class="panel">
             <header>
-              <h2>What is in it</h2>
+              <h2>Contents</h2>
             </header>
             <div class="body">
               <Facts report={report} />
@@ -375,7 +378,7 @@ export function DatasetPage(props: DatasetProps) {
             label="Delete this dataset"
             buttonClass="button danger"
             title="Delete this dataset?"
-            lost="Its file and all its versions are removed. Jobs that used it keep their models and numbers, but cannot be run again."
+            lost="The file and all versions are deleted. Jobs that used the dataset keep their models and metrics, but cannot run again."
             verb="Delete the dataset"
             typeName={dataset.name}
           />

@@ -2,7 +2,7 @@
  * `/`: running work, what needs attention, deployments and hosts; for a new user the steps to a first model.
  */
 import type { VNode } from "preact";
-import type { HostView } from "../../../src/compute/hosts/service.ts";
+import type { HostView } from "../../../src/compute/hosts/model.ts";
 import type { HomeSummary } from "../../../src/insights/analytics/model.ts";
 import type { Attention } from "../../../src/insights/home/model.ts";
 import {

@@ -1,16 +1,16 @@
-/** GPUs as cards: who holds them, how full, how warm. */
-import type { GpuView } from "../../../src/compute/hosts/service.ts";
+/** GPU tiles: jobs, memory, utilization and temperature. */
+import type { GpuView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes, formatNumber } from "../../../src/lib/text/format.ts";
 import { Progress } from "../../parts/value.tsx";
 
 const MB = 2 ** 20;
 const known = (value: number | null, text: (value: number) => string) => (value === null ? null : text(value));
 
-/** `GPU 0 · NVIDIA A100`, or the slice of it. */
+/** `GPU 0`, or `GPU 0, slice 1g.10gb`. */
 export const gpuName = (gpu: GpuView) =>
   gpu.mig ? `GPU ${gpu.position}, slice ${gpu.mig.profile ?? ""}` : `GPU ${gpu.position}`;
 
-function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
+function GpuTile({ gpu, model }: { gpu: GpuView; model: boolean }) {
   const facts = [
     known(gpu.utilization, (value) => `${formatNumber(value, 0)}% busy`),
     known(gpu.temperature_c, (value) => `${formatNumber(value, 0)} °C`),
@@ -39,7 +39,7 @@ function GpuCard({ gpu, model }: { gpu: GpuView; model: boolean }) {
           gpu.held_by.map((work, n) => (
             <>
               {n > 0 ? ", " : null}
-              {work.id ? <a href={`/jobs/${work.id}`}>{work.name}</a> : <span class="muted">another team's work</span>}
+              {work.id ? <a href={`/jobs/${work.id}`}>{work.name}</a> : <span class="muted">job of another team</span>}
             </>
           ))
         )}
@@ -53,7 +53,7 @@ export function Gpus({ gpus }: { gpus: GpuView[] }) {
   return (
     <div class="gpus">
       {gpus.map((gpu) => (
-        <GpuCard gpu={gpu} model={models.size > 1} />
+        <GpuTile gpu={gpu} model={models.size > 1} />
       ))}
     </div>
   );

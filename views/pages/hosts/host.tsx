@@ -1,5 +1,5 @@
-/** One host: its cards, its curves, and the switches of an administrator. */
-import type { HostView } from "../../../src/compute/hosts/service.ts";
+/** The page of one host: its GPUs, its charts, and the maintenance by administrators. */
+import type { HostView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -16,7 +16,7 @@ export interface HostProps {
   host: HostView;
   admin: boolean;
   hours: number;
-  /** What was wrong with the window that was asked for. */
+  /** The error of a submitted maintenance window. */
   error?: string | null;
 }
 
@@ -27,7 +27,7 @@ const SPANS = [
 ] as const;
 const COLORS = [1, 2, 3, 4, 5, 6] as const;
 const CURVES = [
-  { key: "utilization", title: "Busy", unit: "percent" },
+  { key: "utilization", title: "Utilization", unit: "percent" },
   { key: "memory_used_mb", title: "Memory", unit: "megabytes" },
   { key: "temperature_c", title: "Temperature, °C", unit: "number" },
   { key: "power_w", title: "Power, W", unit: "number" },
@@ -51,11 +51,11 @@ export function HostBody({ host }: HostProps) {
 function Curves({ host, hours }: HostProps) {
   const page = `/hosts/${encodeURIComponent(host.id)}`;
   const address = (gpu?: string) => `${page}/curves?hours=${hours}${gpu ? `&gpu=${encodeURIComponent(gpu)}` : ""}`;
-  const cards = host.gpus.filter((gpu) => !gpu.lost).slice(0, COLORS.length);
-  const shown = cards.length > 0 ? CURVES : CURVES.slice(0, 2);
+  const gpus = host.gpus.filter((gpu) => !gpu.lost).slice(0, COLORS.length);
+  const shown = gpus.length > 0 ? CURVES : CURVES.slice(0, 2);
   return (
     <section class="stack tight">
-      <h2 class="visually-hidden">Curves</h2>
+      <h2 class="visually-hidden">Charts</h2>
       <Tabs name="hours" label="Time span" tabs={SPANS.map(([key, label]) => ({ key, label }))} />
       <div class="host-curves">
         {shown.map((curve) => (
@@ -69,8 +69,8 @@ function Curves({ host, hours }: HostProps) {
               unit={curve.unit}
               src={address()}
               series={
-                cards.length > 0
-                  ? cards.map((gpu, n) => ({
+                gpus.length > 0
+                  ? gpus.map((gpu, n) => ({
                       key: curve.key,
                       label: gpuName(gpu),
                       color: COLORS[n] ?? 1,
@@ -86,8 +86,8 @@ function Curves({ host, hours }: HostProps) {
   );
 }
 
-/** The switches. Every one of them says what it does to work that runs. */
-function Switches({ host, error }: HostProps) {
+/** The maintenance window. */
+function Maintenance({ host, error }: HostProps) {
   const action = `/hosts/${encodeURIComponent(host.id)}`;
   return (
     <section class="panel">
@@ -96,8 +96,8 @@ function Switches({ host, error }: HostProps) {
       </header>
       <div class="body stack">
         <p class="small muted">
-          Draining lets training jobs save a checkpoint and go on elsewhere, or wait here until the host is taken up
-          again. A window does both by itself.
+          Draining stops jobs after a checkpoint. They resume on another host, or wait until this host is ready again. A
+          maintenance window drains the host at its start and makes it ready at its end.
         </p>
         <form method="post" action={`${action}/maintenance`} class="form">
           <div class="fields">
@@ -110,7 +110,7 @@ function Switches({ host, error }: HostProps) {
               <input id="until" name="until" type="datetime-local" required />
             </div>
             <div class="field">
-              <label for="note">What for</label>
+              <label for="note">Reason</label>
               <input id="note" name="note" maxlength={200} placeholder="driver update" />
             </div>
           </div>
@@ -120,16 +120,16 @@ function Switches({ host, error }: HostProps) {
               <span>{error}</span>
             </div>
           ) : null}
-          <p class="xs muted">Times in UTC, as the server's clock has them.</p>
+          <p class="xs muted">Times are in UTC.</p>
           <div class="row">
             <button type="submit" class="button">
-              Plan the window
+              Schedule
             </button>
           </div>
         </form>
         {host.maintenance ? (
           <ActionButton action={`${action}/maintenance`} class="plain" fields={{ from: "", until: "" }}>
-            Take the window back
+            Cancel the window
           </ActionButton>
         ) : null}
       </div>
@@ -156,7 +156,7 @@ function Shares({ host }: { host: HostView }) {
         },
         {
           key: "shares",
-          label: "Jobs at once",
+          label: "Shares",
           render: (gpu) => (
             <form method="post" action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row fixed">
               <input type="hidden" name="gpu" value={gpu.uuid} />
@@ -184,7 +184,7 @@ function Actions({ host }: { host: HostView }) {
   if (host.state === "cordoned" || host.state === "draining")
     return (
       <ActionButton action={action} class="primary" fields={{ state: "ready" }}>
-        Take up again
+        Make ready
       </ActionButton>
     );
   return (
@@ -195,11 +195,11 @@ function Actions({ host }: { host: HostView }) {
           action={`/hosts/${encodeURIComponent(host.id)}/forget`}
           label="Remove"
           title={`Remove ${host.name}?`}
-          lost="Its row and its GPUs leave the list. When it answers again it comes back by itself."
+          lost="The host and its GPUs are removed from the list. They are added again when the host is reachable."
           verb="Remove this host"
         />
       ) : null}
-      <ActionButton action={action} fields={{ state: "cordoned" }} title="No new work; what runs goes on">
+      <ActionButton action={action} fields={{ state: "cordoned" }} title="No new jobs; running jobs continue">
         Cordon
       </ActionButton>
       <ConfirmForm
@@ -208,7 +208,7 @@ function Actions({ host }: { host: HostView }) {
         fields={{ state: "draining" }}
         label="Drain"
         title={`Drain ${host.name}?`}
-        lost="It takes no new work. Training jobs that run there save a checkpoint and go on elsewhere, or wait; endpoints there stop."
+        lost="The host gets no new jobs. Its training jobs save a checkpoint, then resume on another host or wait. Its endpoints stop."
         verb="Drain this host"
       />
     </>
@@ -230,7 +230,7 @@ export function HostPage(props: HostProps) {
         <Curves {...props} />
         <div class="split">
           <div class="stack">
-            {admin ? <Switches {...props} /> : null}
+            {admin ? <Maintenance {...props} /> : null}
             {admin && host.gpus.length > 0 ? <Shares host={host} /> : null}
           </div>
           <aside class="panel body-only">
@@ -238,8 +238,8 @@ export function HostPage(props: HostProps) {
               rows={[
                 ["Id", <CopyId id={host.id} full />],
                 ["Provider", host.provider],
-                ["Work on it", String(host.running)],
-                ["Last seen", <Time at={host.seen_at} />],
+                ["Running jobs", String(host.running)],
+                ["Last heartbeat", <Time at={host.seen_at} />],
               ]}
             />
           </aside>

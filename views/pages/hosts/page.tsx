@@ -1,5 +1,5 @@
-/** Hosts: are my machines well used, and what runs where. */
-import type { HostView } from "../../../src/compute/hosts/service.ts";
+/** The page of all hosts: their utilization, and the running jobs. */
+import type { HostView } from "../../../src/compute/hosts/model.ts";
 import {
   formatBytes,
   formatDuration,
@@ -29,7 +29,7 @@ export interface WorkItem {
 export interface HostsProps {
   hosts: HostView[];
   running: WorkItem[];
-  /** Jobs of the team that wait. */
+  /** Number of queued jobs of the team. */
   waiting: number;
 }
 
@@ -47,8 +47,8 @@ function Slots({ label, used, total }: { label: string; used: number; total: num
   );
 }
 
-/** Where a host stands in one line: its cards or, without any, its processor. */
-function machineWords(host: HostView): string {
+/** The GPUs of a host in one line, or its CPU cores. */
+function machineText(host: HostView): string {
   const live = host.gpus.filter((gpu) => !gpu.lost);
   if (live.length === 0) return `${plural(host.cpu.cores, "core")}, no NVIDIA GPU`;
   const models = [...Map.groupBy(live, (gpu) => gpu.model)];
@@ -67,8 +67,8 @@ export function HostNotes({ host }: { host: HostView }) {
       {host.state === "cordoned" || host.state === "draining" ? (
         <Notice kind="info">
           {host.state === "cordoned"
-            ? "It takes no new work; what runs goes on."
-            : "It takes no new work; training jobs save a checkpoint and go on elsewhere."}
+            ? "This host gets no new jobs. Running jobs continue."
+            : "This host gets no new jobs. Its training jobs save a checkpoint and resume on another host."}
           {host.note ? ` ${host.note}` : null}
         </Notice>
       ) : null}
@@ -86,12 +86,12 @@ export function HostStats({ host }: { host: HostView }) {
   return (
     <Stats>
       {host.gpus.length > 0 ? (
-        <Stat label="GPUs" note={machineWords(host)}>
+        <Stat label="GPUs" note={machineText(host)}>
           {host.gpus.filter((gpu) => !gpu.lost).length}
         </Stat>
       ) : null}
-      <Stat label="Processor">{plural(host.cpu.cores, "core")}</Stat>
-      <Stat label="Load, one minute">{host.cpu.load === null ? "–" : formatNumber(host.cpu.load, 2)}</Stat>
+      <Stat label="CPU">{plural(host.cpu.cores, "core")}</Stat>
+      <Stat label="Load (1 min)">{host.cpu.load === null ? "–" : formatNumber(host.cpu.load, 2)}</Stat>
       <Stat
         label="Memory used"
         note={`${formatBytes(host.memory.free_bytes)} free of ${formatBytes(host.memory.total_bytes)}`}
@@ -151,19 +151,19 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
         <h2>Running</h2>
         {running.length === 0 ? (
           <div class="panel">
-            <Empty slim icon="hosts" title="Nothing runs">
-              Every slot is free.
+            <Empty slim icon="hosts" title="No running jobs">
+              All slots are free.
             </Empty>
           </div>
         ) : (
           <Table
-            label="Running work"
+            label="Running jobs"
             rows={running}
             rowId={(row) => row.id}
             columns={[
               {
                 key: "name",
-                label: "Work",
+                label: "Job",
                 name: true,
                 render: (row) => <RowName href={`/jobs/${row.id}`} name={row.name} sub={row.kind} />,
               },
@@ -189,8 +189,7 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
         )}
       </section>
       <p class="muted">
-        {waiting === 0 ? "Nothing waits." : `${plural(waiting, "job")} ${waiting === 1 ? "waits" : "wait"}.`}{" "}
-        <a href="/queue">What waits for what, and who runs where until when</a>
+        {waiting === 0 ? "No queued jobs." : `${plural(waiting, "queued job")}.`} <a href="/queue">Open the queue</a>
       </p>
     </div>
   );

@@ -1,7 +1,7 @@
-/** Pages of hosts: all of them with what runs, and one with its cards, curves and switches. */
+/** Pages of hosts: the list with the running jobs, and one host with its GPUs, charts and maintenance. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { HostId, Hours } from "../../../src/compute/hosts/model.ts";
+import { HostId, SamplesQuery } from "../../../src/compute/hosts/model.ts";
 import {
   changeHost,
   forgetHost,
@@ -59,95 +59,103 @@ const SharesForm = v.object({
     v.maxValue(16),
   ),
 });
-const DONE = { ready: "It takes work again.", cordoned: "It takes no new work.", draining: "It is being drained." };
+const DONE = {
+  ready: "The host is ready.",
+  cordoned: "The host gets no new jobs.",
+  draining: "The host is draining.",
+};
 
-/** A time as a datetime-local field gives it, read as UTC. */
+/** The value of a datetime-local field, read as UTC. */
 const utc = (text: string) => Date.parse(`${text}Z`);
 
-export const computePages = (ctx: Ctx) => {
-  const hostProps = async (actor: Actor, id: string, hours: number): Promise<HostProps> => ({
-    host: await getHost(ctx, actor, id),
-    admin: actor.role === "admin",
-    hours,
-  });
-  const pathOf = (id: string) => `/hosts/${encodeURIComponent(id)}`;
+const CurvesQuery = v.object({
+  ...SamplesQuery.entries,
+  keys: v.optional(v.pipe(v.string(), v.maxLength(200))),
+});
 
+interface Call {
+  request: Request;
+  actor: Actor;
+}
+interface OnHost extends Call {
+  params: v.InferOutput<typeof HostId>;
+}
+
+const pathOf = (id: string) => `/hosts/${encodeURIComponent(id)}`;
+
+async function hostProps(ctx: Ctx, actor: Actor, id: string, hours: number): Promise<HostProps> {
+  return { host: await getHost(ctx, actor, id), admin: actor.role === "admin", hours };
+}
+
+/** The window of a form, or null to cancel it. @throws AppError `window_invalid` */
+function windowOf({ from, until }: v.InferOutput<typeof WindowForm>) {
+  if (from === "" && until === "") return null;
+  const window = { from: utc(from), until: utc(until) };
+  if (Number.isFinite(window.from) && Number.isFinite(window.until)) return window;
+  throw new AppError("invalid", "window_invalid", "Enter the start and the end of the window as date and time.");
+}
+
+const handlers = (ctx: Ctx) => ({
+  async list({ request, actor }: Call) {
+    const of = await propsOf(ctx, actor);
+    return html(pageOf(ctx, request, actor), <HostsPage {...of} />, {
+      fragments: { hosts: () => <HostsBody {...of} /> },
+    });
+  },
+  async show({ request, actor, params, query }: OnHost & { query: v.InferOutput<typeof SamplesQuery> }) {
+    const of = await hostProps(ctx, actor, params.id, query.hours);
+    return html(pageOf(ctx, request, actor), <HostPage {...of} />, {
+      fragments: { host: () => <HostBody {...of} /> },
+    });
+  },
+  async curves({ actor, params, query }: OnHost & { query: v.InferOutput<typeof CurvesQuery> }) {
+    const points = await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours);
+    const curve = (read: (point: (typeof points)[number]) => number | null) => ({
+      points: points.map((point) => [Math.round(point.at / 1000), read(point)]),
+    });
+    return {
+      series: {
+        utilization: curve((point) => (point.utilization === null ? null : point.utilization / 100)),
+        memory_used_mb: curve((point) => point.memory_used_mb),
+        temperature_c: curve((point) => point.temperature_c),
+        power_w: curve((point) => point.power_w),
+      },
+    };
+  },
+  async setState({ request, actor, params, body }: OnHost & { body: v.InferOutput<typeof StateForm> }) {
+    await changeHost(ctx, actor, params.id, { state: body.state });
+    return redirect(request, pathOf(params.id), DONE[body.state]);
+  },
+  async setWindow({ request, actor, params, body }: OnHost & { body: v.InferOutput<typeof WindowForm> }) {
+    try {
+      const maintenance = windowOf(body);
+      await changeHost(ctx, actor, params.id, { maintenance, note: body.note || null });
+      return redirect(request, pathOf(params.id), maintenance ? "The window is scheduled." : "The window is canceled.");
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind !== "invalid") throw error;
+      const of = { ...(await hostProps(ctx, actor, params.id, 6)), error: error.message };
+      return html(pageOf(ctx, request, actor), <HostPage {...of} />, { status: ERROR_TABLE[error.kind].status });
+    }
+  },
+  async setShares({ request, actor, params, body }: OnHost & { body: v.InferOutput<typeof SharesForm> }) {
+    await setShares(ctx, actor, body.gpu, body.shares);
+    return redirect(request, pathOf(params.id), "Saved.");
+  },
+  async forget({ request, actor, params }: OnHost) {
+    await forgetHost(ctx, actor, params.id);
+    return redirect(request, "/hosts", "The host was removed.");
+  },
+});
+
+export const computePages = (ctx: Ctx) => {
+  const route = handlers(ctx);
   return new Elysia({ name: "compute.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/hosts", async ({ request, actor }) => {
-      const of = await propsOf(ctx, actor);
-      return html(pageOf(ctx, request, actor), <HostsPage {...of} />, {
-        fragments: { hosts: () => <HostsBody {...of} /> },
-      });
-    })
-    .get(
-      "/hosts/:id",
-      async ({ request, actor, params, query }) => {
-        const of = await hostProps(actor, params.id, query.hours);
-        return html(pageOf(ctx, request, actor), <HostPage {...of} />, {
-          fragments: { host: () => <HostBody {...of} /> },
-        });
-      },
-      { params: HostId, query: Hours },
-    )
-    .get(
-      "/hosts/:id/curves",
-      async ({ actor, params, query }) => {
-        const points = await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours);
-        const curve = (read: (point: (typeof points)[number]) => number | null) => ({
-          points: points.map((point) => [Math.round(point.at / 1000), read(point)]),
-        });
-        return {
-          series: {
-            utilization: curve((point) => (point.utilization === null ? null : point.utilization / 100)),
-            memory_used_mb: curve((point) => point.memory_used_mb),
-            temperature_c: curve((point) => point.temperature_c),
-            power_w: curve((point) => point.power_w),
-          },
-        };
-      },
-      { params: HostId, query: v.object({ ...Hours.entries, keys: v.optional(v.pipe(v.string(), v.maxLength(200))) }) },
-    )
-    .post(
-      "/hosts/:id/state",
-      async ({ request, actor, params, body }) => {
-        await changeHost(ctx, actor, params.id, { state: body.state });
-        return redirect(request, pathOf(params.id), DONE[body.state]);
-      },
-      { params: HostId, body: StateForm },
-    )
-    .post(
-      "/hosts/:id/maintenance",
-      async ({ request, actor, params, body }) => {
-        const none = body.from === "" && body.until === "";
-        const maintenance = none ? null : { from: utc(body.from), until: utc(body.until) };
-        try {
-          if (maintenance && !(Number.isFinite(maintenance.from) && Number.isFinite(maintenance.until)))
-            throw new AppError("invalid", "window_invalid", "Give both ends of the window as date and time.");
-          await changeHost(ctx, actor, params.id, { maintenance, note: body.note || null });
-        } catch (error) {
-          if (!(error instanceof AppError) || error.kind !== "invalid") throw error;
-          const of = { ...(await hostProps(actor, params.id, 6)), error: error.message };
-          return html(pageOf(ctx, request, actor), <HostPage {...of} />, { status: ERROR_TABLE[error.kind].status });
-        }
-        return redirect(request, pathOf(params.id), none ? "The window is taken back." : "The window is planned.");
-      },
-      { params: HostId, body: WindowForm },
-    )
-    .post(
-      "/hosts/:id/shares",
-      async ({ request, actor, params, body }) => {
-        await setShares(ctx, actor, body.gpu, body.shares);
-        return redirect(request, pathOf(params.id), "Saved.");
-      },
-      { params: HostId, body: SharesForm },
-    )
-    .post(
-      "/hosts/:id/forget",
-      async ({ request, actor, params }) => {
-        await forgetHost(ctx, actor, params.id);
-        return redirect(request, "/hosts", "Removed.");
-      },
-      { params: HostId },
-    );
+    .get("/hosts", route.list)
+    .get("/hosts/:id", route.show, { params: HostId, query: SamplesQuery })
+    .get("/hosts/:id/curves", route.curves, { params: HostId, query: CurvesQuery })
+    .post("/hosts/:id/state", route.setState, { params: HostId, body: StateForm })
+    .post("/hosts/:id/maintenance", route.setWindow, { params: HostId, body: WindowForm })
+    .post("/hosts/:id/shares", route.setShares, { params: HostId, body: SharesForm })
+    .post("/hosts/:id/forget", route.forget, { params: HostId });
 };

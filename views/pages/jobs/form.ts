@@ -7,12 +7,12 @@ import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { TrainRequest } from "../../../src/training/plan/request.ts";
 import {
   EMPTY_PLACE,
+  optionsOfForm,
   PLACE_FIELDS,
   type PlaceForm,
   placeField,
   placeForm,
   postedPlace,
-  optionsOfForm,
 } from "../queue/form.ts";
 
 /** Form fields that are hyperparameters and may be `auto`. */

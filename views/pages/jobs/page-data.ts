@@ -5,7 +5,9 @@ import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../../
 import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import { fits } from "../../../src/contract/support.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { getDataset, getVersion, listDatasets, readRows, versionOf } from "../../../src/data/datasets/service.ts";
+import { readRows } from "../../../src/data/datasets/rows.ts";
+import { getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
+import { getVersion, versionOf } from "../../../src/data/datasets/versions.ts";
 import { AppError } from "../../../src/errors.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listCatalogue } from "../../../src/models/base/service.ts";

@@ -1,8 +1,8 @@
-/** Puts canonical rows together from pieces of a file's bytes, without making texts of them in between. */
+/** Assembles canonical rows from byte ranges of a file, without decoding them. */
 import type { PlainRow } from "./plain-row.ts";
 import { ascii, QUOTE, UNITS } from "./text-bytes.ts";
 
-/** Roles a row made of texts may have. */
+/** The roles of a row without tools. */
 export type PlainRole = "system" | "user" | "assistant";
 
 const OPEN = ascii('{"messages":[');
@@ -12,7 +12,7 @@ const TURN: Record<PlainRole, Uint8Array> = {
   assistant: ascii('{"role":"assistant","content":"'),
 };
 const END_OF_TURN = ascii('"},');
-/** How `JSON.stringify` writes the ASCII characters. */
+/** The ASCII characters as `JSON.stringify` writes them. */
 const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
 const LINE_BREAK = ascii("\\n");
 
@@ -23,29 +23,29 @@ export interface RowRange {
   to: number;
 }
 
-/** A row in the making; finished, it stands until the next one begins. */
+/** A row under construction. When finished, it is valid until the next `begin`. */
 interface RowBytes extends RowRange {
-  /** @param room bytes the texts may take at most, and how many turns there are */
-  begin(room: number, turns: number): void;
+  /** @param maxBytes most bytes of all texts together */
+  begin(maxBytes: number, turns: number): void;
   /** Opens a turn; its texts follow. */
   turn(role: PlainRole): void;
-  /** Adds a text that is escaped already, counted as `units` characters. */
+  /** Adds a text that is already escaped and has `units` characters. */
   text(source: Uint8Array, from: number, to: number, units: number): void;
-  /** Adds a text that is not escaped yet. In a quoted cell of CSV every quote stands twice. */
+  /** Adds a text that is not escaped. In a quoted CSV cell, quotes are doubled. */
   cell(source: Uint8Array, from: number, to: number, quoted: boolean): void;
   lineBreak(): void;
   endTurn(): void;
   end(): void;
 }
 
-/** @param counts what the report counts about the row, kept while it is made */
+/** @param counts receives the counts of each row */
 export function createRowBytes(counts: PlainRow): RowBytes {
   const row: RowBytes = {
     bytes: Buffer.allocUnsafe(1 << 16),
     from: 0,
     to: 0,
-    begin(room, turns) {
-      const need = room + (turns + 1) * 64;
+    begin(maxBytes, turns) {
+      const need = maxBytes + (turns + 1) * 64;
       if (need > row.bytes.length) row.bytes = Buffer.allocUnsafe(need * 2);
       row.bytes.set(OPEN);
       row.to = OPEN.length;
@@ -94,7 +94,7 @@ export function createRowBytes(counts: PlainRow): RowBytes {
       row.to += END_OF_TURN.length;
     },
     end() {
-      // The comma after the last turn gives way.
+      // Overwrites the comma after the last turn.
       row.bytes[row.to - 1] = 93;
       row.bytes[row.to++] = 125;
     },

@@ -1,15 +1,12 @@
-/**
- * JSON texts by their bytes: where one ends, how long it is, and whether it is written as `JSON.stringify` would write
- * it.
- */
+/** Scans JSON strings as bytes: the end, the length, and whether `JSON.stringify` would write the same bytes. */
 
 export const QUOTE = 34;
 export const BACKSLASH = 92;
 
-/** The bytes of a text of ASCII characters. */
+/** The bytes of an ASCII text. */
 export const ascii = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 
-/** UTF-16 units a byte of valid UTF-8 stands for; 8 and above: it cannot stand in a JSON text as it is. */
+/** The number of UTF-16 units for each byte of valid UTF-8; 8 for bytes that end a run of plain characters. */
 export const UNITS = new Uint8Array(256);
 for (let byte = 0; byte < 256; byte++)
   UNITS[byte] =
@@ -18,7 +15,7 @@ for (let byte = 0; byte < 256; byte++)
 const SHORT = 2;
 const SLASH = 3;
 const UNICODE = 6;
-/** What follows a backslash; 0 is nothing that may. */
+/** Kinds of escapes by the byte after the backslash; 0 is not a valid escape. */
 const ESCAPE = new Uint8Array(256);
 for (const char of '"\\bfnrt') ESCAPE[char.charCodeAt(0)] = SHORT;
 ESCAPE["/".charCodeAt(0)] = SLASH;
@@ -42,7 +39,7 @@ function hex4(bytes: Uint8Array, at: number): number {
   return value;
 }
 
-/** Index after `\uXXXX`, or after both halves of a surrogate pair; -1 when it is broken or only half of one. */
+/** Index after `\uXXXX` or after a full surrogate pair; -1 for an invalid escape or half of a pair. */
 function afterUnicode(bytes: Uint8Array, at: number): number {
   const code = hex4(bytes, at + 2);
   if (code < 0 || (code >= 0xdc00 && code < 0xe000)) return -1;
@@ -52,17 +49,17 @@ function afterUnicode(bytes: Uint8Array, at: number): number {
   return low >= 0xdc00 && low < 0xe000 ? at + 12 : -1;
 }
 
-/** What `endOfText` finds out on its way; reused from text to text. */
+/** The result of `endOfText`. The object is reused for every text. */
 export interface TextFacts {
   /** Length in UTF-16 units, as `String.length` counts. */
   units: number;
-  /** False when `JSON.stringify` would write the same text with other bytes. */
+  /** False when `JSON.stringify` would write other bytes for the same text. */
   exact: boolean;
 }
 
 /**
  * @param bytes valid UTF-8; the text begins at `start`, after its opening quote, and must close before `end`
- * @returns index of the closing quote, or -1 when the text is broken or holds half of a surrogate pair
+ * @returns index of the closing quote, or -1 when the text is invalid or has half of a surrogate pair
  */
 export function endOfText(bytes: Uint8Array, start: number, end: number, facts: TextFacts): number {
   let units = 0;

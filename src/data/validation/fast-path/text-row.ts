@@ -1,31 +1,28 @@
 /**
- * Rewrites rows that are made of texts alone (Alpaca, prompt and completion, ShareGPT, chat with other fields beside
- * it) by their bytes: the texts are copied as they stand, nothing is parsed. Anything unusual is left to the full
- * check; a test holds the two against each other.
+ * Converts rows of texts (Alpaca, prompt and completion, ShareGPT, chat with extra fields) as bytes: the texts are
+ * copied unchanged and nothing is parsed. Unusual rows go to the full check. A test compares the results of both.
  */
 import type { PlainRow } from "./plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "./row-bytes.ts";
 import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
 
-/** Which fields of a row become which turns. */
+/** How the fields of a row map to turns. */
 export interface TextLayout {
   /** The system text; may be absent or empty. */
   system?: string;
-  /**
-   * One question and one answer. User texts are joined by a line break; those after the first may be absent or empty.
-   */
+  /** One question and one answer. User texts are joined by a line break; all except the first are optional. */
   pair?: { user: string[]; assistant: string };
-  /** Or a list of turns with exactly these two fields, in this order. */
+  /** A list of turns with exactly these two fields, in this order. */
   turns?: { field: string; role: string; text: string; roles: Record<string, PlainRole> };
-  /** Fields that say nothing, and of which nothing is said. */
+  /** Fields that are dropped without a warning. */
   silent?: string[];
-  /** Rows without fields too many are left to the full check, which keeps their bytes. */
-  onlyWithMore?: boolean;
+  /** Skip rows without extra fields: the full check stores their bytes unchanged. */
+  onlyWithExtra?: boolean;
 }
 
 const MAX_TURNS = 2048;
-const MAX_OTHERS = 20;
-/** Longer rows are rare; the full check takes them. */
+const MAX_EXTRA = 20;
+/** Longer rows are rare and go to the full check. */
 export const MAX_ROW = 1 << 20;
 const COMMA = 44;
 const COLON = 58;
@@ -34,10 +31,10 @@ const CLOSE_ARRAY = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
 
-/** Bytes numbers and words are made of. */
+/** The bytes of numbers and literals. */
 const SCALAR = new Set(ascii("0123456789+-.Eabcdefghijklmnopqrstuvwxyz"));
 
-/** Texts found in a row: where each lies and how long it is. */
+/** Byte ranges and lengths of the texts of a row. */
 interface Spans {
   from: number[];
   to: number[];
@@ -53,14 +50,14 @@ function skipSpace(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Index after a number, true, false or null (as far as its bytes tell), or -1. */
+/** Index after a number, true, false or null, or -1. The value itself is not checked. */
 function afterScalar(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   while (at < end && SCALAR.has(bytes[at] ?? 0)) at++;
   return at > start ? at : -1;
 }
 
-/** Which of `names` stands between `from` and the quote at `to`; -1 when none does. */
+/** Index of the name between `from` and the quote at `to` in `names`, or -1. */
 function nameAt(bytes: Uint8Array, from: number, to: number, names: readonly Uint8Array[]): number {
   for (let n = 0; n < names.length; n++) {
     const name = names[n] as Uint8Array;
@@ -71,7 +68,7 @@ function nameAt(bytes: Uint8Array, from: number, to: number, names: readonly Uin
 
 const facts: TextFacts = { units: 0, exact: true };
 
-/** Notes the text that begins after the quote at `quote` under `slot`. Returns the index after it, or -1. */
+/** Stores the text that begins after `quote` in `slot`. Returns the index after it, or -1. */
 function takeText(bytes: Uint8Array, quote: number, end: number, spans: Spans, slot: number): number {
   if (bytes[quote] !== QUOTE) return -1;
   const close = endOfText(bytes, quote + 1, end, facts);
@@ -82,7 +79,7 @@ function takeText(bytes: Uint8Array, quote: number, end: number, spans: Spans, s
   return close + 1;
 }
 
-/** Index of the quote that closes the name which begins at `start`, or -1. Escapes in names are not read here. */
+/** Index of the closing quote of the name at `start`, or -1. Names with escapes are not handled here. */
 function endOfName(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   while (at < end && bytes[at] !== QUOTE) {
@@ -92,14 +89,14 @@ function endOfName(bytes: Uint8Array, start: number, end: number): number {
   return at < end ? at : -1;
 }
 
-/** A field that becomes no turn. */
-interface Other {
+/** A field that is not part of a turn. */
+interface ExtraField {
   key: string;
   value: unknown;
   isSilent: boolean;
 }
 
-/** What a list of turns holds. */
+/** The texts and roles of a list of turns. */
 interface Turns extends Spans {
   role: PlainRole[];
   count: number;
@@ -111,7 +108,7 @@ function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]
   const roleNames = Object.keys(roles).map(ascii);
   const roleOf = Object.values(roles);
 
-  /** The start of the value of the field `name`, whose key is next; or -1. */
+  /** Start of the value of the field `name`, which must be the next key; or -1. */
   function startOfValue(bytes: Uint8Array, start: number, end: number, name: Uint8Array): number {
     const key = skipSpace(bytes, start) + 1;
     if (bytes[key - 1] !== QUOTE || !startsWith(bytes, key, name) || bytes[key + name.length] !== QUOTE) return -1;
@@ -151,49 +148,49 @@ function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]
 }
 
 /**
- * A reader for rows in `layout`.
- * @param known every field of the format; those that the layout does not name send a row to the full check
- * @param onMore told about fields that are not part of the format
- * @returns the canonical row, valid until the next call and counted in `counts`; null when the row is left to the full
+ * Creates a reader for rows in `layout`.
+ * @param known every field of the format; a row with one that the layout does not name goes to the full check
+ * @param onExtra called for each field that is not part of the format
+ * @returns the canonical row, valid until the next call, with its counts in `counts`; null when the row needs the full
  *   check
  */
 export function createTextRows(
   layout: TextLayout,
   known: ReadonlySet<string>,
   counts: PlainRow,
-  onMore: (key: string, value: unknown) => void,
+  onExtra: (key: string, value: unknown) => void,
 ): (bytes: Buffer, start: number, end: number) => RowRange | null {
   const { system, pair, turns: list } = layout;
-  // No key holds a control character: this name is never found.
+  // A key cannot contain a control character, so this name never matches.
   const texts = [system ?? "\0", ...(pair ? [...pair.user, pair.assistant] : [])];
   const names = [...texts, ...(list ? [list.field] : [])].map(ascii);
   const spans: Spans = { from: [], to: [], units: [] };
   const turns: Turns = { role: [], count: 0, from: [], to: [], units: [] };
   const readTurns = list ? createTurnReader(list, turns) : null;
   const row = createRowBytes(counts);
-  let others: Other[] = [];
+  let extra: ExtraField[] = [];
 
-  /** Reads the value of a field that becomes no turn. Returns the index after it, or -1. */
-  function takeOther(bytes: Buffer, keyFrom: number, keyTo: number, at: number, end: number): number {
+  /** Reads the value of an extra field. Returns the index after it, or -1. */
+  function takeExtra(bytes: Buffer, keyFrom: number, keyTo: number, at: number, end: number): number {
     const key = bytes.toString("utf8", keyFrom, keyTo);
     const isSilent = layout.silent?.includes(key) ?? false;
-    if ((known.has(key) && !isSilent) || others.length >= MAX_OTHERS) return -1;
-    if (others.some((other) => other.key === key)) return -1;
+    if ((known.has(key) && !isSilent) || extra.length >= MAX_EXTRA) return -1;
+    if (extra.some((field) => field.key === key)) return -1;
     const close = bytes[at] === QUOTE ? endOfText(bytes, at + 1, end, facts) + 1 : afterScalar(bytes, at, end);
     if (close <= 0) return -1;
     try {
-      others.push({ key, isSilent, value: JSON.parse(bytes.toString("utf8", at, close)) });
+      extra.push({ key, isSilent, value: JSON.parse(bytes.toString("utf8", at, close)) });
       return close;
     } catch {
       return -1;
     }
   }
 
-  /** Finds the fields of the object at `start`. False when there is anything unusual. */
+  /** Finds the fields of the object at `start`. False when the row is unusual. */
   function find(bytes: Buffer, start: number, end: number): boolean {
     spans.units.fill(-1);
     turns.count = 0;
-    if (others.length > 0) others = [];
+    if (extra.length > 0) extra = [];
     if (bytes[start] !== OPEN_OBJECT) return false;
     let at = start + 1;
     for (;;) {
@@ -206,9 +203,9 @@ export function createTextRows(
       if (bytes[at] !== COLON) return false;
       at = skipSpace(bytes, at + 1);
       const slot = nameAt(bytes, from, close, names);
-      if (slot < 0) at = takeOther(bytes, from, close, at, end);
+      if (slot < 0) at = takeExtra(bytes, from, close, at, end);
       else if (slot < texts.length) {
-        // A second field of this name: the full check says so.
+        // A duplicate key: the full check reports it.
         if ((spans.units[slot] ?? -1) >= 0) return false;
         at = takeText(bytes, at, end, spans, slot);
       } else at = turns.count === 0 && bytes[at] === OPEN_ARRAY && readTurns ? readTurns(bytes, at, end) : -1;
@@ -224,8 +221,8 @@ export function createTextRows(
     row.text(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
 
   return (bytes, start, end) => {
-    if (end - start > MAX_ROW || !find(bytes, start, end) || (layout.onlyWithMore && others.length === 0)) return null;
-    // Missing and empty texts are faults or warnings, and so is an end without an answer: the full check words them.
+    if (end - start > MAX_ROW || !find(bytes, start, end) || (layout.onlyWithExtra && extra.length === 0)) return null;
+    // Missing or empty texts and a missing answer at the end are problems, which the full check reports.
     if (pair ? !isGiven(1) || !isGiven(texts.length - 1) : turns.role[turns.count - 1] !== "assistant") return null;
     row.begin(end - start, turns.count + 3);
     if (isGiven(0)) {
@@ -252,7 +249,7 @@ export function createTextRows(
       row.endTurn();
     }
     row.end();
-    for (const { key, value, isSilent } of others) if (!isSilent) onMore(key, value);
+    for (const { key, value, isSilent } of extra) if (!isSilent) onExtra(key, value);
     return row;
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Alpaca rows: `instruction`, an optional `input` put under it, `output`; also the `system` and `history` fields in
- * common use.
+ * Alpaca rows: `instruction`, an optional `input` that is appended to it, and `output`; also the common `system` and
+ * `history` fields.
  */
 import type { JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";

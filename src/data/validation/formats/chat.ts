@@ -15,7 +15,7 @@ export const chatFormat: ChatFormat = {
       text: "content",
       roles: { system: "system", user: "user", assistant: "assistant" },
     },
-    onlyWithMore: true,
+    onlyWithExtra: true,
   },
   matches: (row) => "messages" in row,
   convert(row, problems) {

@@ -1,6 +1,4 @@
-/**
- * Prompt and completion pairs, as the completions models were tuned with: they become one user and one assistant turn.
- */
+/** Prompt and completion pairs of the legacy completions format: they become one user and one assistant turn. */
 import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";
 
 export const completionFormat: ChatFormat = {

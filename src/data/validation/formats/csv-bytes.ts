@@ -1,6 +1,6 @@
 /**
- * Rewrites records of CSV by their bytes, without making texts of the cells. Anything unusual is left to csv.ts; a test
- * holds the two against each other.
+ * Converts CSV records as bytes, without decoding the cells. Unusual records go to the full check in csv.ts. A test
+ * compares the results of both.
  */
 import type { PlainRow } from "../fast-path/plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "../fast-path/row-bytes.ts";
@@ -8,12 +8,12 @@ import { QUOTE } from "../fast-path/text-bytes.ts";
 import { MAX_ROW } from "../fast-path/text-row.ts";
 import type { CsvMapping } from "./csv.ts";
 
-/** Control characters become six bytes. */
-const WORST = 6;
+/** Most bytes of one escaped character (a control character). */
+const MAX_ESCAPED = 6;
 
 /**
- * A reader for records with these columns.
- * @returns the canonical row, valid until the next call and counted in `counts`; null when the record is left to the
+ * Creates a reader for records with these columns.
+ * @returns the canonical row, valid until the next call, with its counts in `counts`; null when the record needs the
  *   full check
  */
 export function createCsvRows(
@@ -31,7 +31,7 @@ export function createCsvRows(
   const quoted: boolean[] = [];
   const row = createRowBytes(counts);
 
-  /** Finds the cells; false when there are too few or too many, or quotes where none belong. */
+  /** Finds the cells. False for a wrong number of cells or misplaced quotes. */
   function find(bytes: Buffer, start: number, end: number): boolean {
     let at = start;
     for (let cell = 0; cell < columns.length; cell++) {
@@ -64,7 +64,7 @@ export function createCsvRows(
 
   return (bytes, start, end) => {
     if (end - start > MAX_ROW || !find(bytes, start, end) || !isGiven(prompt) || !isGiven(completion)) return null;
-    row.begin((end - start) * WORST, 3);
+    row.begin((end - start) * MAX_ESCAPED, 3);
     if (system >= 0 && isGiven(system)) put("system", bytes, system);
     put("user", bytes, prompt);
     put("assistant", bytes, completion);

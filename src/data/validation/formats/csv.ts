@@ -1,5 +1,5 @@
 /**
- * CSV rows with a column mapping: proposes one from the header, checks one the user gave, and turns cells into a row.
+ * CSV rows with a column mapping: proposes a mapping from the header, checks a given one, and converts cells to rows.
  */
 import type { Problems } from "../rows/problems.ts";
 import type { CsvPreview } from "../rows/report.ts";
@@ -7,7 +7,7 @@ import type { ChatRow, Checked } from "../rows/types.ts";
 import { guessDelimiter, scanCsv, splitCells } from "../scan/csv.ts";
 import { pairRow } from "./format.ts";
 
-/** Which column is what; `system` may be absent. */
+/** The column name of each field; `system` is optional. */
 export interface CsvMapping {
   prompt: string;
   completion: string;
@@ -51,8 +51,8 @@ const plain = (name: string) =>
     .replaceAll(/[^a-z0-9]+/g, "_");
 
 /**
- * The likeliest mapping by column names; with two columns left over, the first is the question and the second the
- * answer.
+ * The most likely mapping by column names. Columns that are left over become the prompt and the completion, in this
+ * order.
  */
 function proposeMapping(columns: string[]): Partial<CsvMapping> {
   const found: Partial<CsvMapping> = {};
@@ -67,7 +67,7 @@ function proposeMapping(columns: string[]): Partial<CsvMapping> {
   return Object.fromEntries(Object.entries(found).filter(([, column]) => column !== undefined));
 }
 
-/** True when the header says it all: the columns are called prompt and completion. */
+/** True when no mapping is needed, because columns are named prompt and completion. */
 export function isObvious(columns: string[]): boolean {
   return columns.includes("prompt") && columns.includes("completion");
 }
@@ -75,7 +75,8 @@ export function isObvious(columns: string[]): boolean {
 /** Why `mapping` does not fit `columns`, or null when it does. */
 export function mappingFault(mapping: Record<string, string>, columns: string[]): string | null {
   for (const [field, column] of Object.entries(mapping)) {
-    if (!Object.hasOwn(LIKELY, field)) return `"${field}" is no field: map prompt, completion and, if wanted, system`;
+    if (!Object.hasOwn(LIKELY, field))
+      return `"${field}" is not a field; the fields are prompt, completion and (optional) system`;
     if (!columns.includes(column)) return `there is no column "${column}"; the columns are ${columns.join(", ")}`;
   }
   for (const field of ["prompt", "completion"]) if (!mapping[field]) return `"${field}" needs a column`;
@@ -83,7 +84,7 @@ export function mappingFault(mapping: Record<string, string>, columns: string[])
   return null;
 }
 
-/** A row maker for cells in the order of `columns`. */
+/** Creates a function that converts cells, in the order of `columns`, to a row. */
 export function csvConverter(
   columns: string[],
   mapping: CsvMapping,
@@ -105,7 +106,7 @@ export function csvConverter(
   };
 }
 
-/** Reads the header of a CSV file and the first records under it. */
+/** Reads the header of a CSV file and the first records after it. */
 export function csvPreview(head: Buffer, whole: boolean, filename: string): CsvPreview {
   const stop = head.indexOf(10);
   const firstLine = head.toString("utf8", 0, stop < 0 ? head.length : stop);

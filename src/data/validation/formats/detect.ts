@@ -1,4 +1,4 @@
-/** Finds out what an uploaded file is from its first bytes: the container, the row format, or why it is refused. */
+/** Detects the container and the row format of an uploaded file from its first bytes, or the reason to reject it. */
 import type { RowType } from "../../../contract/spec.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
 import { createProblems, type ProblemCode } from "../rows/problems.ts";
@@ -19,8 +19,7 @@ import { textFormat } from "./text.ts";
 import { unpairedFormat } from "./unpaired.ts";
 
 /**
- * In the order they are looked for: what has a second answer or a mark beside a conversation is told before the
- * conversation alone.
+ * All formats in the order of detection. Conversations with a second answer or a label come before plain conversations.
  */
 export const FORMATS: RowFormat[] = [
   openaiPreferenceFormat,
@@ -35,8 +34,8 @@ export const FORMATS: RowFormat[] = [
   textFormat,
 ];
 
-/** Fields by which a row is of another type than its other fields say, so that none of them is ever left out unread. */
-export const TELLING_FIELDS: ReadonlySet<string> = new Set([
+/** Fields that change the type of a row. A row with one of them always gets the full check. */
+export const TYPE_FIELDS: ReadonlySet<string> = new Set([
   "chosen",
   "rejected",
   "chosen_messages",
@@ -54,7 +53,7 @@ const listOf = (type: RowType) =>
     .map((format) => `${format.title} (${format.example})`)
     .join("; ");
 
-/** One sentence naming everything that is accepted. */
+/** The list of accepted formats as one sentence. */
 const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("prompt")}; ${listOf("text")}.`;
 
 export type Container = "jsonl" | "json_array" | "csv";
@@ -64,7 +63,7 @@ interface Refusal {
   message: string;
 }
 
-/** First bytes of things people upload by mistake. */
+/** The first bytes of file types that are uploaded by mistake. */
 const MAGIC: [number[], string][] = [
   [[0x1f, 0x8b], "a gzip archive; unpack it first"],
   [[0x50, 0x4b, 0x03, 0x04], "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV"],
@@ -75,7 +74,7 @@ const MAGIC: [number[], string][] = [
   [[0x28, 0xb5, 0x2f, 0xfd], "a Zstandard archive; unpack it first"],
 ];
 
-/** The container of a file that begins with `head` (without byte order mark), or why there is none. */
+/** The container of a file that begins with `head` (without byte order mark), or the reason to reject it. */
 export function detectContainer(head: Buffer, filename: string): Container | Refusal {
   const magic = MAGIC.find(([bytes]) => bytes.every((byte, index) => head[index] === byte));
   if (magic) return { code: "unknown_format", message: `This is ${magic[1]}. ${ACCEPTED}` };
@@ -91,10 +90,10 @@ export function detectContainer(head: Buffer, filename: string): Container | Ref
   return { code: "unknown_format", message: `The format was not recognized. ${ACCEPTED}` };
 }
 
-/** The format a row looks meant for. */
+/** The format that a row most likely has. */
 export const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
 
-/** The first records of `head` as text; an unfinished last one is left out. */
+/** The first records of `head` as text, without an incomplete last one. */
 function firstRecords(head: Buffer, container: Container, delimiter: string): string[] {
   const records: string[] = [];
   const sink: RecordSink = {
@@ -110,7 +109,7 @@ function firstRecords(head: Buffer, container: Container, delimiter: string): st
   return records;
 }
 
-/** A vote a row, of the formats of the first good row's type; of all when no row is good. */
+/** The most frequent format among those with the row type of the first valid row; among all when no row is valid. */
 function elect(rows: JsonObject[]): RowFormat | null {
   const votes = new Map<RowFormat, number>();
   let type: RowType | null = null;
@@ -125,11 +124,11 @@ function elect(rows: JsonObject[]): RowFormat | null {
 }
 
 /**
- * The format most of the first rows are in; the first good one decides what type of rows the file has.
- * @returns the format, a refusal, or null when no row could be read (the pass will then say what is wrong with each)
+ * The most frequent format of the first rows. The first valid row decides the row type of the file.
+ * @returns the format, a refusal, or null when no row is valid JSON (validation then reports the fault of each row)
  */
 export function detectFormat(head: Buffer, container: Container, whole: boolean): RowFormat | Refusal | null {
-  // A file without a last line break is complete all the same.
+  // A line break at the end of the file is optional.
   const records = firstRecords(whole ? Buffer.concat([head, Buffer.from("\n")]) : head, container, ",");
   const rows = records.map(parseJson).filter(isObject);
   const best = elect(rows);
@@ -140,6 +139,6 @@ export function detectFormat(head: Buffer, container: Container, whole: boolean)
     .join(", ");
   return {
     code: "unknown_format",
-    message: `Rows with the fields ${keys || "(none)"} are in no known format. ${ACCEPTED}`,
+    message: `No accepted format has rows with the fields ${keys || "(none)"}. ${ACCEPTED}`,
   };
 }

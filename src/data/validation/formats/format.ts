@@ -1,6 +1,6 @@
 /**
- * What a row format is: how it is recognized and how one row of it becomes a canonical row. One file a format lies
- * beside this one.
+ * The interface of a row format: how its rows are recognized and converted to canonical rows. Each format has its own
+ * file in this folder.
  */
 import type { RowType } from "../../../contract/spec.ts";
 import type { TextLayout } from "../fast-path/text-row.ts";
@@ -10,18 +10,17 @@ import type { ChatRow, Checked, Row } from "../rows/types.ts";
 
 export interface RowFormat<R extends Row = Row> {
   name: string;
-  /** What its rows are. */
   type: RowType;
-  /** For people: what it is called and how a row looks. */
+  /** The name and an example row, for display. */
   title: string;
   example: string;
-  /** Row fields it knows; others are reported as ignored. */
+  /** The row fields of the format; others are reported as ignored. */
   fields: ReadonlySet<string>;
-  /** How its commonest rows are told by their bytes; see text-row.ts. Without it all rows are parsed. */
+  /** The layout of common rows for the byte fast path in text-row.ts. Without it, all rows are parsed. */
   layout?: TextLayout;
-  /** True when the row looks meant for this format, even if it is faulty. */
+  /** True when the row most likely has this format, even if it is faulty. */
   matches(row: JsonObject): boolean;
-  /** The canonical row, or null after noting why not. */
+  /** The canonical row, or null after reporting an error. */
   convert(row: JsonObject, problems: Problems): Checked<R> | null;
 }
 
@@ -30,7 +29,7 @@ export interface ChatFormat extends RowFormat<ChatRow> {
   layout: TextLayout;
 }
 
-/** The text of a required field; null after noting that it is missing or no text. */
+/** The text of a required field, or null after reporting that it is missing or not a string. */
 export function requireText(row: JsonObject, field: string, problems: Problems): string | null {
   const value = row[field];
   if (value === undefined || value === null) {
@@ -45,13 +44,13 @@ export function requireText(row: JsonObject, field: string, problems: Problems):
   return value;
 }
 
-/** The text of a field that may be absent, null or empty: then null. */
+/** The text of an optional field; null when it is absent, null or empty. */
 export function optionalText(row: JsonObject, field: string, problems: Problems): string | null {
   const value = row[field];
   return value === undefined || value === null || value === "" ? null : requireText(row, field, problems);
 }
 
-/** A row made of texts: optional system text, a question, an answer. Empty ones are noted. */
+/** A row of an optional system text, a question and an answer. Empty texts are reported. */
 export function pairRow(
   system: string | null,
   user: { text: string | null; path: string },

@@ -1,14 +1,11 @@
-/**
- * Preference rows as OpenAI's DPO has them: `input` with messages and tools, and a preferred and a non-preferred
- * output.
- */
+/** Preference rows in OpenAI's DPO format: `input` with messages and tools, a preferred and a non-preferred output. */
 import { isObject, type JsonObject, type Open } from "../rows/chat.ts";
 import { pairRow } from "../rows/pairs.ts";
 import type { RowFormat } from "./format.ts";
 import { readSide } from "./preference.ts";
 
 const INPUT = new Set(["messages", "tools", "parallel_tool_calls"]);
-/** The older name of each output stands second. */
+/** The current and the legacy name of each output. */
 const OUTPUTS = [
   ["preferred_output", "preferred_completion"],
   ["non_preferred_output", "non_preferred_completion"],

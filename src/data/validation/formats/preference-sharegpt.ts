@@ -1,6 +1,6 @@
 /**
- * Preference rows in ShareGPT's words: `conversations` that ask, `chosen` and `rejected` as one turn `{from, value}` or
- * a list of them.
+ * Preference rows in the ShareGPT format: `conversations` is the prompt; `chosen` and `rejected` are one turn
+ * `{from, value}` or a list of turns.
  */
 import { isObject, type Open, readMessages } from "../rows/chat.ts";
 import { type Part, pairRow } from "../rows/pairs.ts";
@@ -31,10 +31,10 @@ export const sharegptPreferenceFormat: RowFormat = {
   convert(row, problems) {
     const calls: Calls = { made: 0, open: [] };
     const open: Open = [];
-    const asked = readConversations(row, calls, problems);
-    const turns = asked && readMessages(asked, "conversations", problems, open);
+    const list = readConversations(row, calls, problems);
+    const turns = list && readMessages(list, "conversations", problems, open);
     const own = Array.isArray(row.conversations) ? row.conversations.length : 0;
-    const prompt: Part = { turns, path: "conversations", from: own - (asked?.length ?? own) };
+    const prompt: Part = { turns, path: "conversations", from: own - (list?.length ?? own) };
     const chosen = readAnswer(row.chosen, "chosen", calls, open, problems);
     const rejected = readAnswer(row.rejected, "rejected", calls, open, problems);
     return pairRow({ prompt, chosen, rejected }, row.tools, "tools", problems);

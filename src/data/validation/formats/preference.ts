@@ -1,17 +1,17 @@
 /**
- * Preference rows as TRL and the Hugging Face hub have them: `prompt`, `chosen` and `rejected` as texts or messages, or
- * two whole conversations.
+ * Preference rows in the TRL format, common on the Hugging Face Hub: `prompt`, `chosen` and `rejected` as texts or
+ * messages, or two complete conversations.
  */
 import { isObject, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
-import { type Part, pairRow, partConversations } from "../rows/pairs.ts";
+import { type Part, pairRow, splitConversations } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Message } from "../rows/types.ts";
 import { optionalText, type RowFormat } from "./format.ts";
 
-/** Names the prompt goes by; the first that is there is taken. */
+/** Field names of the prompt; the first one present is used. */
 const PROMPTS = ["prompt", "messages", "question", "instruction"] as const;
 
-/** A text as one turn of `role`, a message or a list of messages; null after noting that it is neither. */
+/** Reads a text (one turn of `role`), a message or a list of messages; `turns` is null after reporting an error. */
 export function readSide(
   value: unknown,
   role: "user" | "assistant",
@@ -30,12 +30,12 @@ export function readSide(
   return { turns: readMessages(isObject(value) ? [value] : value, path, problems, open), path };
 }
 
-/** A whole conversation: it does not begin with the answer. */
-const isWhole = (value: unknown): boolean =>
+/** True for a complete conversation, which does not begin with the answer. */
+const isConversation = (value: unknown): boolean =>
   Array.isArray(value) && isObject(value[0]) && value[0].role !== "assistant" && value[0].role !== "tool";
 
 /**
- * The prompt by whichever name, with `input` under `instruction` and `system` before it. An absent one has no turns.
+ * The prompt, with `input` appended to `instruction` and `system` in front. Without a prompt field, it has no turns.
  */
 function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   const name = PROMPTS.find((each) => row[each] !== undefined && row[each] !== null);
@@ -50,13 +50,13 @@ function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   return { ...part, from: -before.length };
 }
 
-/** Two whole conversations. A prompt beside them says nothing more when it is how they begin. */
-function readWhole(row: JsonObject, names: [string, string], problems: Problems) {
+/** Reads two complete conversations. An extra prompt field is ignored, with a warning if it is not their beginning. */
+function readConversationPair(row: JsonObject, names: [string, string], problems: Problems) {
   const [chosen, rejected] = names.map((name) => readSide(row[name], "assistant", name, problems)) as [Part, Part];
-  const { shared, ...parts } = partConversations(chosen, rejected);
-  const told = new Set(shared.map((turn) => turn.content));
+  const { shared, ...parts } = splitConversations(chosen, rejected);
+  const texts = new Set(shared.map((turn) => turn.content));
   for (const name of PROMPTS)
-    if (typeof row[name] === "string" && problems.rowErrors() === 0 && !told.has(row[name]))
+    if (typeof row[name] === "string" && problems.rowErrors() === 0 && !texts.has(row[name]))
       problems.add("ignored_field", name, row[name], "the conversations do not begin with it");
   return pairRow(parts, row.tools, "tools", problems);
 }
@@ -81,8 +81,9 @@ export const preferenceFormat: RowFormat = {
     ["chosen", "rejected", "chosen_messages", "rejected_messages"].some((key) => key in row),
   convert(row, problems) {
     if ("chosen_messages" in row || "rejected_messages" in row)
-      return readWhole(row, ["chosen_messages", "rejected_messages"], problems);
-    if (isWhole(row.chosen) || isWhole(row.rejected)) return readWhole(row, ["chosen", "rejected"], problems);
+      return readConversationPair(row, ["chosen_messages", "rejected_messages"], problems);
+    if (isConversation(row.chosen) || isConversation(row.rejected))
+      return readConversationPair(row, ["chosen", "rejected"], problems);
     const open: Open = [];
     const prompt = readPrompt(row, problems, open);
     const chosen = readSide(row.chosen, "assistant", "chosen", problems, [...open]);

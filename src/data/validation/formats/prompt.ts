@@ -1,26 +1,26 @@
 /**
- * Prompts to be answered and graded, as OpenAI's reinforcement fine-tuning takes them: `messages` that end with the
- * user's, and fields graders name.
+ * Prompt rows in the format of OpenAI's reinforcement fine-tuning: `messages` that end with a user message, and extra
+ * fields for graders.
  */
 import { finishRow, isObject, type JsonObject, readMessages } from "../rows/chat.ts";
 import { unweighted } from "../rows/pairs.ts";
 import { chatFormat } from "./chat.ts";
 import type { RowFormat } from "./format.ts";
 
-/** Fields that are the conversation's; all others are the grader's. */
+/** Fields of the conversation; all others are for graders. */
 const OWN = chatFormat.fields;
 const ENDS = new Set(["user", "tool", "function"]);
 
 const others = (row: JsonObject) => Object.keys(row).filter((key) => !OWN.has(key));
 
-/** What graders know of a row. A row as it is stored here has it under `item` already. */
+/** The fields for graders. A row in the stored form already has them in `item`. */
 function itemOf(row: JsonObject): Record<string, unknown> {
   const names = others(row);
   if (names.length === 1 && names[0] === "item" && isObject(row.item)) return row.item;
   return Object.fromEntries(names.map((name) => [name, row[name]]));
 }
 
-/** Any field may be named by a grader. */
+/** Accepts every field name, because graders can use any field. */
 class AnyField extends Set<string> {
   override has(): boolean {
     return true;
@@ -47,7 +47,7 @@ export const promptFormat: RowFormat = {
     if (messages.at(-1)?.role === "assistant") problems.add("prompt_answered", "messages", messages.at(-1)?.content);
     else if (!messages.some(({ role }) => role === "user")) problems.add("no_question", "messages", row.messages);
     if (problems.rowErrors() > 0) return null;
-    const asked = unweighted(messages, { turns: null, path: "messages" }, problems, false);
-    return { row: { messages: asked, ...(tools ? { tools } : {}), item: itemOf(row) }, same: false };
+    const prompt = unweighted(messages, { turns: null, path: "messages" }, problems, false);
+    return { row: { messages: prompt, ...(tools ? { tools } : {}), item: itemOf(row) }, same: false };
   },
 };

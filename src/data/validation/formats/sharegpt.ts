@@ -1,6 +1,6 @@
 /**
- * ShareGPT rows: `conversations` of `{from, value}`, with `function_call` and `observation` turns, a `system` text and
- * `tools`.
+ * ShareGPT rows: `conversations` with `{from, value}` turns, including `function_call` and `observation`, and optional
+ * `system` and `tools`.
  */
 import { checkMessages, finishRow, isObject, type JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
@@ -23,13 +23,13 @@ const ROLES: Record<string, string> = {
   function_call: "call",
 };
 
-/** Calls of tools so far, and the ids of those that wait for a result. */
+/** The number of tool calls so far, and the ids of those without a result. */
 export interface Calls {
   made: number;
   open: string[];
 }
 
-/** One turn in OpenAI's form; null after noting why not. */
+/** One turn in OpenAI's format, or null after reporting an error. */
 export function readTurn(source: unknown, path: string, calls: Calls, problems: Problems): unknown {
   if (!isObject(source)) {
     problems.add("wrong_type", path, source, "expected {from, value}");
@@ -64,7 +64,7 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
   return { role: "assistant", content: null, tool_calls: made, ...weight };
 }
 
-/** The turns of `conversations`, after those of `system`, in OpenAI's form; null after noting what is wrong. */
+/** The turns of `system` and `conversations` in OpenAI's format, or null after reporting an error. */
 export function readConversations(row: JsonObject, calls: Calls, problems: Problems): unknown[] | null {
   const { conversations, system } = row;
   if (!Array.isArray(conversations)) {

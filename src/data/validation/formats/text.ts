@@ -1,9 +1,7 @@
-/** Plain text rows, as continued pre-training reads them: `text`, perhaps with where it comes from. */
+/** Plain text rows for continued pre-training: `text`, optionally with metadata about its source. */
 import { type RowFormat, requireText } from "./format.ts";
 
-/**
- * Fields of public collections that say where a text comes from; the model never sees them, and that surprises nobody.
- */
+/** Metadata fields that public text collections have. They are not used for training and cause no warning. */
 const SOURCES = ["id", "meta", "metadata", "url", "source", "title", "timestamp", "date", "lang", "language"];
 const FIELDS = new Set(["text", ...SOURCES]);
 
@@ -15,7 +13,7 @@ export const textFormat: RowFormat = {
   fields: FIELDS,
   matches(row) {
     if (!("text" in row)) return false;
-    // A text beside a class or an answer is meant for something else.
+    // A text with other fields, such as a class or an answer, has another purpose.
     for (const key in row) if (!FIELDS.has(key)) return false;
     return true;
   },

@@ -1,6 +1,6 @@
 /**
- * Marked answers (KTO): a row of any chat format, or prompt and completion as messages, with a `label` that says
- * whether its last answer is good.
+ * Labeled preference data (unpaired, for KTO): a row of any chat format, or prompt and completion as messages, with a
+ * `label` that rates the last answer as good or bad.
  */
 import { finishRow, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
 import { unweighted } from "../rows/pairs.ts";
@@ -16,13 +16,12 @@ import { sharegptFormat } from "./sharegpt.ts";
 const CHATS = [chatFormat, completionFormat, sharegptFormat, alpacaFormat];
 
 /**
- * A label that can only be meant as one; other texts and numbers beside a conversation may be anything, such as a
- * class.
+ * True for a Boolean label, also as text. Other texts and numbers can have another meaning, such as a class.
  */
-const isMark = (value: unknown) =>
+const isBooleanLabel = (value: unknown) =>
   typeof value === "boolean" || (typeof value === "string" && /^(true|false)$/i.test(value));
 
-/** Prompt and completion of which one is a list of messages. */
+/** The conversation of prompt and completion when at least one is a list of messages. */
 function fromMessages(row: JsonObject, problems: Problems): ChatRow | null {
   const open: Open = [];
   const prompt = readSide(row.prompt, "user", "prompt", problems, open);
@@ -34,7 +33,7 @@ function fromMessages(row: JsonObject, problems: Problems): ChatRow | null {
   return finishRow(turns, row.tools, "tools", problems)?.row ?? null;
 }
 
-/** The conversation of a row, and the field its turns stand in. */
+/** The conversation of a row, and the field that has its turns. */
 function conversationOf(row: JsonObject, problems: Problems): { chat: ChatRow | null; path: string } {
   if (Array.isArray(row.prompt) || Array.isArray(row.completion))
     return { chat: fromMessages(row, problems), path: "completion" };
@@ -51,10 +50,10 @@ function conversationOf(row: JsonObject, problems: Problems): { chat: ChatRow | 
 export const unpairedFormat: RowFormat = {
   name: "unpaired",
   type: "unpaired",
-  title: "marked answers JSONL",
+  title: "labeled preference JSONL",
   example: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}], "label": true}',
   fields: new Set(["label", "kto_tag", ...CHATS.flatMap((format) => [...format.fields])]),
-  matches: (row) => ("kto_tag" in row || isMark(row.label)) && CHATS.some((format) => format.matches(row)),
+  matches: (row) => ("kto_tag" in row || isBooleanLabel(row.label)) && CHATS.some((format) => format.matches(row)),
   convert(row, problems) {
     const name = "kto_tag" in row ? "kto_tag" : "label";
     const label = row[name];
@@ -67,9 +66,9 @@ export const unpairedFormat: RowFormat = {
     else if (last.content.trim() === "" && !last.tool_calls) problems.add("no_answer", path, last);
     else if (chat.messages.length === 1) problems.add("no_prompt", path, last.content);
     if (problems.rowErrors() > 0) return null;
-    const asked = unweighted(chat.messages.slice(0, -1), { turns: null, path }, problems, false);
+    const prompt = unweighted(chat.messages.slice(0, -1), { turns: null, path }, problems, false);
     const answer = unweighted(chat.messages.slice(-1), { turns: null, path }, problems, true);
-    const messages = [...asked, ...answer];
+    const messages = [...prompt, ...answer];
     return { row: { messages, ...(chat.tools ? { tools: chat.tools } : {}), label }, same: false };
   },
 };

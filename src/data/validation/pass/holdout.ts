@@ -1,11 +1,11 @@
 /**
- * Chooses the hold-out rows while the file streams by: the rows with the smallest keys, where the key depends on
- * content and seed alone.
+ * Selects the validation split while the file streams: the rows with the smallest keys. A key depends only on the
+ * content of the row and the seed.
  */
 
 const MAX_HOLDOUT_ROWS = 1000;
 
-/** Where a canonical row lies: `end` includes the line break. */
+/** The byte range of a canonical row; `end` includes the line break. */
 export interface RowSpan {
   start: number;
   end: number;
@@ -13,11 +13,11 @@ export interface RowSpan {
 
 interface Group {
   key: number;
-  /** Null when more rows share the key than could ever be held out together. */
+  /** Null when more rows have the key than the validation split can hold. */
   spans: RowSpan[] | null;
 }
 
-/** A number of 53 bits mixed from the row's hash and the seed; equal rows get equal keys. */
+/** A 53-bit number from the row's hash and the seed. Equal rows get equal keys. */
 export function splitKey(lo: number, hi: number, seed: number): number {
   let a = (lo ^ seed) | 0;
   let b = (hi ^ Math.imul(seed, 0x85ebca6b)) | 0;
@@ -30,15 +30,15 @@ export function splitKey(lo: number, hi: number, seed: number): number {
   return (a >>> 0) * 2 ** 21 + ((b >>> 0) >>> 11);
 }
 
-/** How many of `rows` are held out: the share, at most 1,000, and never so many that nothing is left to train on. */
+/** Size of the validation split: the fraction of `rows`, at most 1,000, and at least one row is left for training. */
 function holdoutSize(rows: number, fraction: number): number {
   if (fraction <= 0 || rows < 2) return 0;
   return Math.min(MAX_HOLDOUT_ROWS, rows - 1, Math.max(1, Math.round(rows * fraction)));
 }
 
-/** Keeps the rows with the 1,000 smallest keys seen so far; equal rows stay together, so they fall on the same side. */
+/** Keeps the rows with the 1,000 smallest keys. Equal rows stay together, so they end up in the same split. */
 export function createHoldout() {
-  // A max-heap by key: the root is the first to go.
+  // A max-heap by key: the root is removed first.
   const heap: Group[] = [];
   const byKey = new Map<number, Group>();
 
@@ -91,7 +91,7 @@ export function createHoldout() {
         down();
       }
     },
-    /** The chosen rows in file order: at most `holdoutSize`, fewer when groups of equal rows do not fit. */
+    /** The validation rows in file order: at most `holdoutSize`, fewer when a group of equal rows does not fit. */
     choose(rows: number, fraction: number): RowSpan[] {
       const wanted = holdoutSize(rows, fraction);
       const chosen: RowSpan[] = [];

@@ -1,15 +1,15 @@
 /**
- * A slow, exact look at one JSON text: where it breaks, which key is doubled, how deep and how large it is. Used when
- * the fast parser failed or when in doubt.
+ * A slow, exact check of one JSON text: syntax errors, duplicate keys, depth and size. Used when the fast parser failed
+ * or the row is suspicious.
  */
 
 export const MAX_DEPTH = 100;
-/** Values one row may hold; a few megabytes of `[{},{},…` would otherwise take a hundred times their size in memory. */
+/** Most values in one row. Without the limit, a few megabytes of `[{},{},…` would use a hundred times more memory. */
 export const MAX_VALUES = 200_000;
 
 interface JsonFault {
   kind: "syntax" | "duplicate_key" | "too_nested";
-  /** Characters from the beginning, from 0. */
+  /** Character offset, from 0. */
   offset: number;
   detail: string;
 }
@@ -19,7 +19,7 @@ const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 const LITERAL = /true|false|null/y;
 const SPACE = /[ \t\r\n]*/y;
 
-/** Index after the closing quote of the string that begins at `from`, or -1 when it is not a complete JSON string. */
+/** Index after the closing quote of the string at `from`, or -1 when it is not a valid JSON string. */
 function endOfString(text: string, from: number): number {
   for (let at = from + 1; at < text.length; at++) {
     const code = text.charCodeAt(at);
@@ -35,7 +35,7 @@ function endOfString(text: string, from: number): number {
 
 type Frame = { keys: Set<string> | null };
 
-/** The first fault of `text`, or null. Does not recurse: depth costs nothing but is bounded. */
+/** The first fault of `text`, or null. Uses a stack of its own, so that deep nesting cannot overflow the call stack. */
 export function findFault(text: string): JsonFault | null {
   const stack: Frame[] = [];
   let at = 0;
@@ -64,8 +64,8 @@ export function findFault(text: string): JsonFault | null {
     const char = text[at];
     const frame = stack.at(-1);
     if (expect === "next") {
-      if (!frame) return char === undefined ? null : fault("there is text after the end of the value");
-      if (char === undefined) return fault(frame.keys ? "the object is never closed" : "the list is never closed");
+      if (!frame) return char === undefined ? null : fault("unexpected text after the end of the value");
+      if (char === undefined) return fault(frame.keys ? "the object is not closed" : "the list is not closed");
       if (char === ",") {
         at++;
         expect = frame.keys ? "key" : "value";
@@ -76,7 +76,7 @@ export function findFault(text: string): JsonFault | null {
       stack.pop();
       continue;
     }
-    if (char === undefined) return fault("the text ends too early");
+    if (char === undefined) return fault("unexpected end of the text");
     if (expect === "colon") {
       if (char !== ":") return fault("expected : after the key");
       at++;
@@ -95,7 +95,7 @@ export function findFault(text: string): JsonFault | null {
       const start = at;
       if (char !== '"') return fault("expected a key in double quotes");
       const end = endOfString(text, at);
-      if (end < 0) return fault("the key is not a complete string");
+      if (end < 0) return fault("the key is not a valid string");
       const key = JSON.parse(text.slice(at, end)) as string;
       at = end;
       if (frame?.keys?.has(key)) return fault(`"${key.slice(0, 60)}" appears twice`, "duplicate_key", start);
@@ -113,7 +113,7 @@ export function findFault(text: string): JsonFault | null {
     }
     if (char === '"') {
       const end = endOfString(text, at);
-      if (end < 0) return fault("the string is never closed or holds a forbidden character");
+      if (end < 0) return fault("the string is not closed or contains an invalid character");
       at = end;
     } else if (!take(NUMBER) && !take(LITERAL)) return fault(`unexpected ${JSON.stringify(char)}`);
     expect = "next";
@@ -124,8 +124,7 @@ const QUOTE = 34;
 const BACKSLASH = 92;
 
 /**
- * True when brackets outside strings go deeper, or are more, than a row may have. Reads bytes, so it is safe before
- * parsing.
+ * True when a record has more levels or values than allowed. It scans bytes, so it is safe to call before parsing.
  */
 export function isTooComplex(bytes: Buffer, start: number, end: number): boolean {
   let depth = 0;
@@ -145,7 +144,7 @@ export function isTooComplex(bytes: Buffer, start: number, end: number): boolean
   return false;
 }
 
-/** How many keys the objects of a parsed value have in all; -1 when it is nested too deeply. */
+/** Total number of keys in a parsed value; -1 when it is nested too deeply. */
 export function countKeys(value: unknown, depth = 0): number {
   if (typeof value !== "object" || value === null) return 0;
   if (depth >= MAX_DEPTH) return -1;

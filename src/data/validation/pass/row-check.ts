@@ -1,6 +1,6 @@
 /**
- * Turns the bytes of one record into a checked row: encoding, JSON, doubled keys, unknown fields, then the format's own
- * rules.
+ * Turns the bytes of one record into a checked row: encoding, JSON, duplicate keys, unknown fields, then the rules of
+ * the format.
  */
 import { isUtf8 } from "node:buffer";
 import { formatOf } from "../formats/detect.ts";
@@ -10,21 +10,20 @@ import type { Problems } from "../rows/problems.ts";
 import { type Checked, ROW_NAMES } from "../rows/types.ts";
 import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
 
-/** Types whose rows look like chat rows where they lack what makes them theirs: a mark, or a field for the grader. */
+/** Types whose rows look like chat rows when their own field is missing: the label, or the field for the grader. */
 const LIKE_CHAT = new Set(["unpaired", "prompt"]);
 
 /**
- * True when a row of a file in `format` is of another type. A row of marked answers that lacks its mark is a faulty
- * one, no chat row.
+ * True when a row has another type than `format`. A labeled row without its label is a faulty row, not a chat row.
  */
-const isOther = (found: RowFormat, format: RowFormat): boolean =>
+const hasOtherType = (found: RowFormat, format: RowFormat): boolean =>
   found.type !== format.type && !(LIKE_CHAT.has(format.type) && found.type === "chat");
 
-/** Records above this size are looked at by bytes before they are parsed. */
+/** Records above this size in bytes are checked for complexity before they are parsed. */
 const LARGE = 1 << 18;
 const IGNORED_NAMES = 20;
 
-/** A range of a buffer known to be valid UTF-8, so that records inside it need no look of their own. */
+/** A range of a buffer that is valid UTF-8, so that the records in it need no check. */
 export interface Valid {
   bytes: Buffer | null;
   from: number;
@@ -33,7 +32,7 @@ export interface Valid {
 
 const LF = 10;
 
-/** The lines that lie whole in a chunk, when all of them are valid: one check for hundreds of records. */
+/** The range of complete lines in a chunk if it is valid UTF-8: one check for hundreds of records. */
 export function validLines(chunk: Buffer): Valid {
   const from = chunk.indexOf(LF) + 1;
   const to = chunk.lastIndexOf(LF);
@@ -43,7 +42,7 @@ export function validLines(chunk: Buffer): Valid {
 export const isValid = (valid: Valid, bytes: Buffer, start: number, end: number): boolean =>
   valid.bytes === bytes && start >= valid.from && end <= valid.to;
 
-/** The text of a record; null after noting that it is not UTF-8. */
+/** The text of a record, or null after reporting invalid UTF-8. */
 export function decode(bytes: Buffer, start: number, end: number, problems: Problems, valid?: Valid): string | null {
   if ((valid && isValid(valid, bytes, start, end)) || isUtf8(bytes.subarray(start, end)))
     return bytes.toString("utf8", start, end);
@@ -58,8 +57,8 @@ export function decode(bytes: Buffer, start: number, end: number, problems: Prob
 }
 
 /**
- * Where UTF-8 breaks (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF); only ever asked about a
- * broken record.
+ * Index of the first byte that is not valid UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF).
+ * Called only for an invalid record.
  */
 function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
   let at = start;
@@ -73,14 +72,14 @@ function firstInvalidByte(bytes: Buffer, start: number, end: number): number {
 }
 
 /**
- * How often a key seems to begin: closing quotes followed by a colon. Never too low for texts written without a space
- * before the colon.
+ * Estimates the number of keys: closing quotes followed by a colon. The estimate is never too low for JSON without a
+ * space before the colon.
  */
 function apparentKeys(text: string): number {
   let count = 0;
   for (let at = text.indexOf('":'); at >= 0; at = text.indexOf('":', at + 2)) {
     const before = text.charCodeAt(at - 1);
-    // A backslash before it: the quote belongs to the text. A colon: an empty or colon-led text begins here.
+    // After a backslash, the quote is part of the text. After a colon, the quote opens a text.
     if (before !== 92 && before !== 58) count++;
   }
   return count;
@@ -97,7 +96,7 @@ function parse(text: string, problems: Problems): JsonObject | null {
       fault?.kind === "too_nested" ? "too_nested" : "not_json",
       "",
       text.slice(Math.max(0, offset - 60), offset + 60),
-      `column ${offset + 1}: ${fault?.detail ?? "not JSON"}`,
+      `column ${offset + 1}: ${fault?.detail ?? "invalid JSON"}`,
     );
     return null;
   }
@@ -123,8 +122,8 @@ function parse(text: string, problems: Problems): JsonObject | null {
 }
 
 /**
- * A checker for JSON records.
- * @param format the file's format; when null the first good row decides
+ * Creates a checker for JSON records.
+ * @param format the format of the file; when null, the first valid row decides
  */
 export function createRowCheck(format: RowFormat | null, problems: Problems) {
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
@@ -144,9 +143,9 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       return format;
     },
     ignored,
-    /** Notes a field that is not part of the format. */
+    /** Reports a field that is not part of the format. */
     noteIgnored,
-    /** The canonical row of a record without spaces around it, or null after noting why not. */
+    /** The canonical row of a record without surrounding spaces, or null after reporting an error. */
     check(bytes: Buffer, start: number, end: number, valid?: Valid): Checked | null {
       if (end - start > LARGE && isTooComplex(bytes, start, end)) {
         problems.add("too_nested", "", "", `more than ${MAX_DEPTH} levels or ${MAX_VALUES} values`);
@@ -162,7 +161,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
         problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
         return null;
       }
-      if (found && isOther(found, by)) {
+      if (found && hasOtherType(found, by)) {
         const detail = `a ${ROW_NAMES[found.type]} row (${found.title}) among ${ROW_NAMES[by.type]} rows`;
         problems.add("other_type", "", row, detail);
         return null;

@@ -1,4 +1,4 @@
-/** Writes canonical rows to disk in one pass, hashing them, and parts them into train and hold-out files at the end. */
+/** Writes and hashes canonical rows in one pass, and at the end splits them into training and validation files. */
 import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { diskGuard } from "../../../lib/disk/reserve.ts";
@@ -22,18 +22,18 @@ interface RowHash {
   hi: number;
 }
 
-/** xxHash64 of a text or of bytes: the same on every machine and in every version. */
+/** xxHash64 of the bytes of a row. It is the same on every machine and in every version. */
 export function hashRow(content: Uint8Array): RowHash {
   whole[0] = Bun.hash.xxHash64(content);
   return { lo: halves[0] ?? 0, hi: halves[1] ?? 0 };
 }
-/** The same 8 bytes as one number and as two: no arithmetic on big integers for every row. */
+/** The same 8 bytes as one 64-bit and two 32-bit numbers, to avoid BigInt arithmetic for every row. */
 const whole = new BigUint64Array(1);
 const halves = new Uint32Array(whole.buffer);
 
 /**
- * A writer into `dir`. Every row gets `"id"`: its number among the good rows, from 1.
- * The hash of the version covers the rows with their ids, and then the split settings.
+ * Creates a writer into `dir`. Every row gets an `id`: its number among the good rows, from 1.
+ * The hash of the version covers the rows with their ids, followed by the split settings.
  */
 export function createRowWriter(dir: string, seed: number, holdoutFraction: number, diskReserve: number) {
   const path = join(dir, "rows.tmp");
@@ -78,7 +78,7 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
     get rows() {
       return rows;
     },
-    /** Adds a row given as the bytes of a JSON object without spaces before its brace. */
+    /** Adds a row as the bytes of a JSON object, without spaces before its brace. */
     addBytes(bytes: Buffer, from: number, to: number, hash: RowHash) {
       const body = to - from - 1;
       const start = begin(body);
@@ -93,14 +93,14 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
       end(start, hash);
     },
     /**
-     * Parts the rows and returns what the version row needs. Afterwards, also after an error, the temporary file is
-     * gone.
+     * Splits the rows and returns the hash and the row counts. The temporary file is always deleted, also after an
+     * error.
      */
     finish(onProgress: () => void): { hash: string; trainRows: number; holdoutRows: number } {
       try {
         flush();
         const chosen = holdout.choose(rows, holdoutFraction);
-        part(fd, flushed, chosen, index, dir, guard, onProgress);
+        splitRows(fd, flushed, chosen, index, dir, guard, onProgress);
         const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
         const hash = hasher.update(settings).digest("hex");
         return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
@@ -108,7 +108,7 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
         this.drop();
       }
     },
-    /** Closes and removes the temporary file. An open file would hold its disk space for as long as the server runs. */
+    /** Closes and deletes the temporary file. While it is open, its disk space is not freed. */
     drop() {
       closeSync(fd);
       unlinkSync(path);
@@ -117,10 +117,10 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
 }
 
 /**
- * Copies the byte ranges between hold-out rows to train.jsonl and the rows themselves to holdout.jsonl, with an index
- * each.
+ * Copies the validation rows to holdout.jsonl and all byte ranges between them to train.jsonl, and writes an index for
+ * each file.
  */
-function part(
+function splitRows(
   source: number,
   size: number,
   chosen: RowSpan[],
@@ -140,7 +140,7 @@ function part(
   const copy = (target: number, start: number, end: number) => {
     for (let at = start; at < end; ) {
       const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
-      if (got === 0) throw new Error("the temporary row file is shorter than what was written to it");
+      if (got === 0) throw new Error("the temporary row file is shorter than expected");
       guard(got);
       writeAll(target, buffer, got);
       at += got;
@@ -149,17 +149,17 @@ function part(
   };
   try {
     const train = create("train.jsonl");
-    const held = create("holdout.jsonl");
+    const holdout = create("holdout.jsonl");
     let at = 0;
     let removed = 0;
     let entry = 0;
     for (const span of [...chosen, { start: size, end: size }]) {
-      // Index entries before this hold-out row move up by the bytes removed so far; one that points at the row itself
-      // points at what follows it.
+      // Index entries before this validation row move back by the bytes removed so far. An entry for the row itself
+      // then points to the row after it.
       for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
         trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
       copy(train, at, span.start);
-      copy(held, span.start, span.end);
+      copy(holdout, span.start, span.end);
       removed += span.end - span.start;
       at = span.end;
     }

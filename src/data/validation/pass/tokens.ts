@@ -1,4 +1,4 @@
-/** Counts tokens of canonical rows with a base model's own tokenizer and chat template. Runs in a worker. */
+/** Counts the tokens of canonical rows with the tokenizer and chat template of a base model. Runs in a worker. */
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
@@ -10,16 +10,16 @@ import { isPair, isText, type Message, type Row } from "../rows/types.ts";
 import { scanLines } from "../scan/lines.ts";
 
 export interface TokenTask {
-  /** Directory of the base model: tokenizer.json, tokenizer_config.json and perhaps chat_template.jinja. */
+  /** Directory of the base model: tokenizer.json, tokenizer_config.json and, optionally, chat_template.jinja. */
   modelDir: string;
-  /** The canonical rows. */
+  /** Path of the canonical rows. */
   rowsPath: string;
   rows: number;
-  /** Stop after so many rows and scale up; null counts them all. */
+  /** Count this many rows and scale the result to all rows; null counts all rows. */
   limit: number | null;
 }
 
-/** Lengths for which the rows that would be cut are counted. */
+/** The max sequence lengths for which truncated rows are counted. */
 const LENGTHS = [128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 const CHUNK = 1 << 20;
 const MAX_LINE = 1 << 30;
@@ -30,7 +30,7 @@ function readJson(path: string): Json {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Json) : {};
 }
 
-/** A special token's text: written as text or as an object with `content`. */
+/** The text of a special token, which is a string or an object with `content`. */
 function tokenText(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   const content = typeof value === "object" && value !== null ? (value as Json).content : undefined;
@@ -42,13 +42,13 @@ function templateSource(dir: string, config: Json): string {
   if (existsSync(path)) return readFileSync(path, "utf8");
   const { chat_template: template } = config;
   if (typeof template === "string") return template;
-  // Several named templates: the default one is what training uses.
+  // With several named templates, training uses the default one.
   const named = Array.isArray(template) ? (template as Json[]).find((entry) => entry.name === "default") : undefined;
   if (typeof named?.template === "string") return named.template;
   throw new Error("the base model has no chat template");
 }
 
-/** Messages as chat templates expect them: no training marks, tool arguments as objects. */
+/** Messages as chat templates expect them: without weights, and with tool arguments as objects. */
 function templateMessages(messages: Message[]): Json[] {
   return messages.map(({ weight: _, tool_calls: calls, ...turn }) => ({
     ...turn,
@@ -61,15 +61,15 @@ function templateMessages(messages: Message[]): Json[] {
   }));
 }
 
-/** Words a tokenizer meets again and again, with their tokens. */
+/** Limits of the word cache: entries, and characters of a word. */
 const MAX_WORDS = 200_000;
 const MAX_WORD_LENGTH = 64;
 
 /**
- * Lets the tokenizer's model work each word out once. Its own cache keeps the order of use on every look-up, which
- * takes half of the time of a long count; words are encoded one by one either way, so the tokens are the same.
+ * Adds a word cache to the tokenizer. The tokenizer's own LRU cache updates its order on every lookup, which takes half
+ * of the time of a long count. Words are encoded one at a time in both cases, so the tokens are the same.
  */
-function rememberWords(tokenizer: Tokenizer): void {
+function cacheWords(tokenizer: Tokenizer): void {
   const { model } = tokenizer;
   if (!model) return;
   const encode = model.encode.bind(model);
@@ -89,26 +89,26 @@ function rememberWords(tokenizer: Tokenizer): void {
   };
 }
 
-/** What a row costs in tokens: what the model reads of it in all, and the longest it reads at once. */
+/** The tokens of a row: all that the model reads, and the longest single sequence. */
 interface RowTokens {
   total: number;
   longest: number;
 }
 
 /**
- * A function from a canonical row to its tokens, exactly as the trainer tokenizes it: two sequences of a preference
- * row, one of any other.
+ * Creates a function that counts the tokens of a canonical row exactly as the trainer tokenizes it: two sequences for a
+ * preference row, one for all others.
  */
 function createCounter(modelDir: string): (row: Row) => RowTokens {
   const config = readJson(join(modelDir, "tokenizer_config.json"));
   const tokenizer = new Tokenizer(readJson(join(modelDir, "tokenizer.json")), config);
-  rememberWords(tokenizer);
+  cacheWords(tokenizer);
   const special: Json = {};
   for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
     const text = tokenText(config[name]);
     if (text !== undefined) special[name] = text;
   }
-  // Plain text needs no chat template, and a base model that was never taught to chat may have none.
+  // Created on first use: plain text needs no chat template, and some base models have none.
   let template: Template | null = null;
 
   function countTurns(messages: Message[], tools: Tool[] | undefined): number {
@@ -125,7 +125,7 @@ function createCounter(modelDir: string): (row: Row) => RowTokens {
 
   const end = tokenizer.token_to_id(String(special.eos_token));
 
-  /** The trainer puts the end token behind each text that has none. */
+  /** The trainer appends the end-of-sequence token to each text that does not end with it. */
   function countText(text: string): number {
     const { ids } = tokenizer.encode(text, { add_special_tokens: true });
     return ids.at(-1) === end ? ids.length : ids.length + 1;
@@ -142,7 +142,7 @@ function createCounter(modelDir: string): (row: Row) => RowTokens {
   };
 }
 
-/** Counts rows; tells after every one that it is alive. */
+/** Counts the rows of a task, and reports progress after each row. */
 export function countTokens(task: TokenTask, onProgress: (rows: number) => void): TokenStats {
   const count = createCounter(task.modelDir);
   const lengths = createSpread();

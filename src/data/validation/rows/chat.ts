@@ -1,4 +1,4 @@
-/** The canonical chat row and the check that turns any chat-shaped row into one, naming every fault by field path. */
+/** Turns any chat-shaped row into the canonical chat row, and reports every fault by its field path. */
 import type { Problems } from "./problems.ts";
 import { checkTools, readToolCalls, type ToolCall, toolCallFromFunction } from "./tools.ts";
 import type { ChatRow, Checked, Message, Role } from "./types.ts";
@@ -33,12 +33,12 @@ const KNOWN_MESSAGE_FIELDS = new Set([
   "function_call",
 ]);
 
-/** Ids of tool calls that have no result yet, in order. */
+/** Ids of tool calls without a result so far, in order. */
 export type Open = string[];
 
 /**
- * Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent or wrong (then
- * noted).
+ * Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent, or when it is
+ * wrong and was reported.
  */
 function textOf(content: unknown, path: string, problems: Problems): string | null {
   if (content === undefined || content === null) return null;
@@ -104,7 +104,7 @@ function assistantTurn(
 
 function toolTurn(source: JsonObject, turn: Message, path: string, problems: Problems, open: Open) {
   let id = typeof source.tool_call_id === "string" ? source.tool_call_id : undefined;
-  // A legacy function result has no id: it belongs to the oldest call without a result.
+  // A legacy function result has no id. It belongs to the oldest call without a result.
   if (id === undefined) id = open[0];
   const place = id === undefined ? -1 : open.indexOf(id);
   if (place < 0) problems.add("tool_without_call", `${path}.tool_call_id`, source.tool_call_id ?? "");
@@ -112,7 +112,7 @@ function toolTurn(source: JsonObject, turn: Message, path: string, problems: Pro
   if (id !== undefined) turn.tool_call_id = id;
 }
 
-/** One message of any accepted dialect as a canonical turn; null when it cannot be one. */
+/** One message of any accepted dialect as a canonical turn, or null when it is not a valid message. */
 function readMessage(source: unknown, path: string, problems: Problems, open: Open): Message | null {
   if (!isObject(source)) {
     problems.add("wrong_type", path, source, "expected a message object");
@@ -145,7 +145,7 @@ function readMessage(source: unknown, path: string, problems: Problems, open: Op
   return turn;
 }
 
-/** Only `role` and a text that needs no second look: by far the commonest message, so it is told apart cheaply. */
+/** True for a message with only `role` and valid text. Nearly all messages are like this, so the check is cheap. */
 function isPlain(message: unknown): message is Message {
   if (!isObject(message)) return false;
   let keys = 0;
@@ -166,9 +166,9 @@ export interface Turns {
 }
 
 /**
- * Reads a list of messages in any accepted dialect; what the turns add up to is the caller's to judge.
+ * Reads a list of messages in any accepted dialect. The caller checks the conversation as a whole.
  * @param path field path of the list in the file, for problems
- * @param open calls of earlier turns that wait for their results; those of these turns are added
+ * @param open tool calls of earlier turns without a result; the calls of these turns are added
  * @returns the canonical turns, or null when the row has errors
  */
 export function readMessages(list: unknown, path: string, problems: Problems, open: Open = []): Turns | null {
@@ -195,7 +195,7 @@ export function readMessages(list: unknown, path: string, problems: Problems, op
   return problems.rowErrors() > 0 ? null : { messages, same };
 }
 
-/** Checks the messages of a chat row: readable, with an assistant turn to learn from. Null when there were errors. */
+/** Checks the messages of a chat row: valid, and with an assistant turn to train on. Null when there are errors. */
 export function checkMessages(list: unknown, path: string, problems: Problems): Turns | null {
   if (Array.isArray(list) && list.length === 0) {
     problems.add("no_messages", path, list);
@@ -218,7 +218,7 @@ export function checkMessages(list: unknown, path: string, problems: Problems): 
   return problems.rowErrors() > 0 ? null : turns;
 }
 
-/** The canonical row of checked messages and raw tool definitions; null when the tools are wrong. */
+/** The canonical row of checked messages and raw tool definitions, or null when the tools are not valid. */
 export function finishRow(
   checked: Turns | null,
   tools: unknown,

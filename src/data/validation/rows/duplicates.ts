@@ -1,12 +1,12 @@
-/** A set of 64-bit row hashes in bounded memory, for counting exact duplicates in files of any size. */
+/** A set of 64-bit row hashes in bounded memory. It counts exact duplicates in files of any size. */
 
 const FIRST_SLOTS = 1 << 14;
 /** 4 million slots of 8 bytes: 32 MiB, enough for 3 million distinct rows. */
 const MAX_SLOTS = 1 << 22;
 
 /**
- * Two rows are taken as equal when 64 bits of their hash agree: at 3 million rows the chance of one mistake is below
- * one in a million.
+ * Two rows count as equal when their 64-bit hashes are equal. With 3 million rows, the chance of one wrong match is
+ * below one in a million.
  */
 export function createHashSet(maxSlots = MAX_SLOTS) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
@@ -39,7 +39,7 @@ export function createHashSet(maxSlots = MAX_SLOTS) {
   }
 
   return {
-    /** True when the pair was there before. A full table still finds the rows it holds, and says it is not complete. */
+    /** True when the pair was added before. A full table still finds the rows in it, and `complete` becomes false. */
     seen(lo: number, hi: number): boolean {
       const key = lo === 0 && hi === 0 ? 1 : lo;
       if (size * 4 >= slots * 3) {

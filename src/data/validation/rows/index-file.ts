@@ -1,13 +1,13 @@
 /**
- * A sparse index over a file of canonical rows: pairs of row id and byte offset, so that any page of a large file is
- * found with one short read.
+ * A sparse index over a file of canonical rows: pairs of row id and byte offset. One short read finds any page of a
+ * large file.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** One entry for so many rows. */
+/** Rows per index entry. */
 export const INDEX_EVERY = 256;
 
-/** Entries as they lie in the file: id, offset, id, offset … as little-endian doubles. */
+/** Entries in file order: id, offset, id, offset, … as little-endian doubles. */
 type RowIndex = Float64Array;
 
 export function writeIndex(path: string, entries: number[]): void {
@@ -19,7 +19,7 @@ export function readIndex(path: string): RowIndex {
   return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-/** Offset from which reading forward meets every row with an id above `after`. */
+/** Offset to start reading at so that no row with an id above `after` is missed. */
 export function offsetBefore(index: RowIndex, after: number): number {
   let low = 0;
   let high = index.length / 2;

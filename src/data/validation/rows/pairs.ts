@@ -1,33 +1,33 @@
 /**
- * Makes preference rows of a prompt and two answers, or of two conversations that begin alike, and says what is wrong
- * with them.
+ * Builds preference rows from a prompt and two answers, or from two conversations with the same beginning, and reports
+ * their faults.
  */
 import type { Turns } from "./chat.ts";
 import type { Problems } from "./problems.ts";
 import { checkTools } from "./tools.ts";
 import type { Checked, Message, PreferenceRow } from "./types.ts";
 
-/** Turns that were read, and where they stand. */
+/** Turns that were read, and the field they come from. */
 export interface Part {
   turns: Turns | null;
   /** The field. */
   path: string;
-  /** The field is one text or turn, so turns in it have no place of their own. */
+  /** The field is a single text or turn, so its path has no index. */
   isOne?: boolean;
-  /** Place of the first turn in the field's list; -1 when it comes from another field, such as `system`. */
+  /** Index of the first turn in the field's list; -1 when that turn comes from another field, such as `system`. */
   from?: number;
 }
 
-const place = ({ path, isOne, from = 0 }: Part, index: number) => (isOne ? path : `${path}[${from + index}]`);
+const pathOf = ({ path, isOne, from = 0 }: Part, index: number) => (isOne ? path : `${path}[${from + index}]`);
 
-/** Two turns are the same when all but their training marks is. */
+/** True when two turns differ at most in `weight`. */
 const sameTurn = (a: Message | undefined, b: Message | undefined): boolean =>
   a !== undefined &&
   b !== undefined &&
   a.content === b.content &&
   JSON.stringify({ ...a, weight: undefined }) === JSON.stringify({ ...b, weight: undefined });
 
-/** Turns without `weight`: outside chat rows an answer counts whole, so a 0 on it is worth a word. */
+/** The turns without `weight`. Outside chat rows every answer counts fully, so a weight of 0 on one is reported. */
 export function unweighted(messages: Message[], { path }: Part, problems: Problems, isAnswer: boolean): Message[] {
   if (messages.every((turn) => turn.weight === undefined)) return messages;
   return messages.map(({ weight, ...turn }) => {
@@ -36,27 +36,29 @@ export function unweighted(messages: Message[], { path }: Part, problems: Proble
   });
 }
 
-/** What is wrong with a prompt: nothing to answer, or an answer of its own at the end. */
+/** Reports a prompt that is empty or that ends with an answer. */
 function checkPrompt(messages: Message[], part: Part, problems: Problems): void {
   const last = messages.at(-1);
   if (!last || (part.isOne && last.content.trim() === "")) problems.add("no_prompt", part.path, last?.content);
-  else if (last.role === "assistant") problems.add("prompt_answered", place(part, messages.length - 1), last.content);
+  else if (last.role === "assistant") problems.add("prompt_answered", pathOf(part, messages.length - 1), last.content);
 }
 
 function checkAnswer(messages: Message[], part: Part, problems: Problems): void {
   const others = messages.findIndex(({ role }) => role !== "assistant" && role !== "tool");
   if (others >= 0) {
-    problems.add("answer_role", `${place(part, others)}.role`, messages[others]?.role);
+    problems.add("answer_role", `${pathOf(part, others)}.role`, messages[others]?.role);
     return;
   }
-  const said = messages.some((turn) => turn.role === "assistant" && (turn.content.trim() !== "" || turn.tool_calls));
-  if (!said) problems.add("no_answer", part.path, messages);
+  const answered = messages.some(
+    (turn) => turn.role === "assistant" && (turn.content.trim() !== "" || turn.tool_calls),
+  );
+  if (!answered) problems.add("no_answer", part.path, messages);
 }
 
 /**
  * The canonical row of a prompt and two answers.
  * @param tools raw tool definitions at `toolsPath`
- * @returns null after noting why there is none
+ * @returns null when the row has errors, which were reported
  */
 export function pairRow(
   parts: { prompt: Part; chosen: Part; rejected: Part },
@@ -68,7 +70,7 @@ export function pairRow(
   const [prompt, chosen, rejected] = [parts.prompt.turns, parts.chosen.turns, parts.rejected.turns];
   if (!list || !prompt || !chosen || !rejected || problems.rowErrors() > 0) return null;
   checkPrompt(prompt.messages, parts.prompt, problems);
-  // Conversations that share nothing have no answers to speak of.
+  // Conversations without a common beginning have no prompt, so their answers need no check.
   if (problems.rowErrors() > 0) return null;
   checkAnswer(chosen.messages, parts.chosen, problems);
   checkAnswer(rejected.messages, parts.rejected, problems);
@@ -87,10 +89,10 @@ export function pairRow(
 }
 
 /**
- * Parts two whole conversations where they begin to differ. The prompt ends before the first answer that is not shared,
- * so shared turns of the assistant right before that place belong to both answers.
+ * Splits two complete conversations where they start to differ: the common beginning is the prompt. Common assistant
+ * turns right before the difference belong to both answers.
  */
-export function partConversations(
+export function splitConversations(
   chosen: Part,
   rejected: Part,
 ): { prompt: Part; chosen: Part; rejected: Part; shared: Message[] } {

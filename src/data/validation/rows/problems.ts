@@ -1,7 +1,4 @@
-/**
- * Everything that can be wrong with a dataset, in words for people, and the bounded collector that groups what was
- * found.
- */
+/** Every problem that validation reports, as message and advice, and the bounded collector that groups them by kind. */
 import type { Problem, Report, Severity } from "./report.ts";
 
 interface Kind {
@@ -16,113 +13,122 @@ const info = (message: string): Kind => ({ severity: "info", message, advice: ""
 
 const PROBLEMS = {
   empty_file: error("The file is empty.", "Upload a file with at least one row."),
-  unknown_format: error("The format was not recognized.", "See the accepted formats in the message."),
-  other_type: error(
-    "The row is of another type than the first good row of the file.",
-    "Put rows of each type (chat, preference, marked answers, prompts, plain text) into a file of their own.",
+  unknown_format: error(
+    "The format was not recognized.",
+    "Use one of the accepted formats; the Datasets page shows an example of each.",
   ),
-  not_json: error("Not valid JSON.", "Write one complete JSON object on each line."),
+  other_type: error(
+    "The row type differs from that of the first valid row.",
+    "Upload each row type (chat, preference, labeled preference, prompts, plain text) as a separate file.",
+  ),
+  not_json: error("Invalid JSON.", "Write each row as one complete JSON object."),
   broken_array: error(
-    "The JSON array is broken here.",
-    "Mend the brackets and commas; rows after this place may be lost.",
+    "The JSON array is malformed.",
+    "Fix the brackets and commas. Rows after this point may not have been read.",
   ),
   not_object: error("The row is not a JSON object.", "Write each row as {…}."),
-  invalid_utf8: error("Not valid UTF-8.", "Save the file as UTF-8."),
+  invalid_utf8: error("Invalid UTF-8.", "Save the file with UTF-8 encoding."),
   line_too_long: error(
-    "The row is longer than this server accepts.",
+    "The row exceeds this server's size limit.",
     "Split it, or ask the administrator to raise max_line_bytes.",
   ),
-  too_nested: error("The row is nested too deeply or has too many values.", "Flatten it: at most 100 levels."),
-  duplicate_key: error("A key appears twice in one object.", "Keep one of them: which one counts is not defined."),
-  lone_surrogate: error("The text holds half of a surrogate pair.", "Remove the broken character (often a cut emoji)."),
-  missing_field: error("A required field is missing.", "Add it."),
-  wrong_type: error("The field has the wrong type.", "See the detail for what is expected."),
-  no_messages: error("The conversation has no messages.", "Write at least a user and an assistant turn."),
-  too_many_messages: error("The conversation has more than 2,048 messages.", "Split it."),
+  too_nested: error(
+    "The row is nested too deeply or has too many values.",
+    "Flatten it to at most 100 levels and 200,000 values.",
+  ),
+  duplicate_key: error("An object has the same key twice.", "Keep one: JSON does not define which value applies."),
+  lone_surrogate: error(
+    "The text contains half of a surrogate pair.",
+    "Remove the broken character. It is often an emoji that was cut in two.",
+  ),
+  missing_field: error("A required field is missing.", "Add the field."),
+  wrong_type: error("A field has the wrong type.", "The details show the expected type."),
+  no_messages: error("The conversation has no messages.", "Add at least one user and one assistant message."),
+  too_many_messages: error("The conversation has more than 2,048 messages.", "Split it into several rows."),
   unknown_role: error("Unknown role.", "Use system, developer, user, assistant or tool."),
   no_assistant: error(
-    "There is no assistant turn, so there is nothing to learn.",
-    "Add the answer as an assistant message.",
+    "The conversation has no assistant message, so there is nothing to learn.",
+    "Add the expected answer as an assistant message.",
   ),
   nothing_to_train: error(
-    "Every assistant turn has weight 0, so there is nothing to learn.",
-    "Give one turn weight 1.",
+    "Every assistant message has weight 0, so there is nothing to learn.",
+    "Set weight 1 on at least one assistant message.",
   ),
-  missing_content: error("The message has neither content nor tool calls.", "Write its text."),
-  unsupported_content: error("Only text content can be trained on here.", "Remove images, audio and files."),
-  bad_weight: error("`weight` must be 0 or 1.", "Use 0 (do not train on this turn) or 1."),
+  missing_content: error("The message has neither content nor tool calls.", "Add the content of the message."),
+  unsupported_content: error("Only text content is supported.", "Remove images, audio and files."),
+  bad_weight: error("`weight` must be 0 or 1.", "Use 1 to train on the message, or 0 to leave it out of the loss."),
   bad_tools: error(
-    "`tools` is not a list of function definitions.",
+    "`tools` is not a valid list of function definitions.",
     "Use [{type: 'function', function: {name, parameters}}].",
   ),
   bad_tool_call: error(
-    "A tool call is not complete.",
-    "Each needs a function name and arguments as a JSON object in text.",
+    "A tool call is incomplete.",
+    "Give each tool call a function name, and its arguments as a string that holds a JSON object.",
   ),
-  no_prompt: error("There is no prompt: nothing stands before the answer.", "Add what is to be answered."),
+  no_prompt: error("The row has no prompt.", "Add the messages that the answer replies to."),
   prompt_answered: error(
-    "The prompt ends with an assistant turn, so the answers have nothing to answer.",
-    "End it with a user or tool turn.",
+    "The prompt ends with an assistant message.",
+    "End the prompt with a user or tool message. The answer comes after it.",
   ),
-  no_question: error("No user asks anything.", "End the messages with a user turn."),
-  no_answer: error("The answer is empty, or has no assistant turn.", "Write what the assistant says."),
+  no_question: error("The prompt has no user message.", "End the messages with a user message."),
+  no_answer: error("The answer is empty or has no assistant message.", "Add the assistant's answer."),
   answer_role: error(
-    "An answer holds a turn that is neither the assistant's nor a tool's.",
-    "Put what comes before the answers into the prompt, the same for both.",
+    "An answer contains a message that is neither from the assistant nor from a tool.",
+    "Move the messages before the answers into the prompt, which both answers share.",
   ),
   same_answers: error(
-    "The preferred and the other answer are the same, so there is no preference to learn.",
-    "Change one of them, or leave the row out.",
+    "The chosen and the rejected answer are identical, so there is no preference to learn.",
+    "Change one of them, or remove the row.",
   ),
   bad_label: error(
-    "The label is neither true nor false.",
-    "Write true for a good answer and false for a bad one, without quotes.",
+    "The label is not a Boolean.",
+    "Use true for a good answer and false for a bad one, without quotes.",
   ),
   nothing_marked: error(
-    "The conversation does not end with an assistant turn, so the label marks nothing.",
-    "End it with the answer that is good or bad.",
+    "The conversation does not end with an assistant message, so the label has no answer to rate.",
+    "End the conversation with the answer that the label rates.",
   ),
-  empty_text: error("The text is empty.", "Write some text, or leave the row out."),
+  empty_text: error("The text is empty.", "Add text, or remove the row."),
   wrong_columns: error(
-    "The row has another number of columns than the header.",
-    "Quote cells that hold the delimiter or line breaks.",
+    "The number of columns differs from the header.",
+    "Quote cells that contain the delimiter or line breaks.",
   ),
-  unclosed_quote: error("A quoted cell is never closed.", "Close the quote; write a quote inside a cell twice."),
-  no_rows: error("There is no usable row.", "Mend the rows named above."),
-  too_few_rows: error("There are too few rows to hold some out and still train.", "Add rows, or hold none out."),
-  few_rows: warning("Fewer than 10 rows.", "50 to 100 good rows are a sensible start."),
-  empty_content: warning("The message is empty.", "Check that this is meant."),
+  unclosed_quote: error(
+    "A quoted cell is not closed.",
+    "Close the quote. Inside a quoted cell, write each quote as two quotes.",
+  ),
+  no_rows: error("The file has no usable rows.", "Fix the errors in this report."),
+  too_few_rows: error("There are too few rows for a validation split.", "Add rows, or set the validation split to 0."),
+  few_rows: warning("The dataset has fewer than 10 rows.", "50 to 100 good rows are a sensible start."),
+  empty_content: warning("The message is empty.", "Check that this is intended."),
   ends_without_assistant: warning(
-    "The conversation does not end with an assistant turn; what follows the last one is not trained on.",
-    "Check that this is meant.",
+    "The conversation does not end with an assistant message. Messages after the last one are not trained on.",
+    "Check that this is intended.",
   ),
-  ignored_field: warning(
-    "A field is not part of the format and was left out.",
-    "Check that it holds nothing the model should see.",
-  ),
+  ignored_field: warning("An unknown field was ignored.", "Check that it contains nothing the model should see."),
   weight_unused: warning(
-    "`weight` 0 is left out: answers that are compared or marked count whole.",
-    "Leave out the row if its answer should not count.",
+    "`weight` 0 has no effect in preference data: every answer counts fully.",
+    "Remove the row if its answer should not count.",
   ),
-  weight_ignored: warning("`weight` counts on assistant turns only.", "Remove it elsewhere."),
+  weight_ignored: warning("`weight` applies to assistant messages only.", "Remove it from other messages."),
   tool_without_call: warning(
-    "A tool result does not belong to an earlier call.",
+    "A tool result does not match an earlier tool call.",
     "Set tool_call_id to the id of the call.",
   ),
-  duplicate: warning("The row equals an earlier one.", "Remove repeated rows unless you mean to weigh them more."),
-  bom: info("The file begins with a byte order mark; it was skipped."),
-  crlf: info("Lines end with CR LF, as on Windows; this is accepted."),
-  bad_rows_left_out: info("Bad rows were left out, as asked for."),
+  duplicate: warning("Duplicate row.", "Remove repeated rows, unless they should count more than once."),
+  bom: info("The file starts with a byte order mark, which was skipped."),
+  crlf: info("Lines end with CRLF, as on Windows. This is accepted."),
+  bad_rows_left_out: info("Bad rows were left out, as requested."),
 } satisfies Record<string, Kind>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
 export interface Problems {
-  /** Where the next problems are: the line the row starts on. */
+  /** Starts a row: problems that follow are on `line`, the line on which the row starts. */
   at(line: number): void;
-  /** Notes one occurrence; `sample` may be anything and is cut. */
+  /** Records one occurrence. `sample` may be any value and is shortened. */
   add(code: ProblemCode, path?: string, sample?: unknown, detail?: string): void;
-  /** Errors noted since the last `at`. */
+  /** Errors recorded since the last `at`. */
   rowErrors(): number;
   count(code: ProblemCode): number;
   /** Errors first, then by count. */
@@ -132,7 +138,7 @@ export interface Problems {
 const SAMPLES = 10;
 const SAMPLE_CHARS = 160;
 
-/** At most 160 characters of any value, on one line, never failing on deep or odd values. */
+/** At most 160 characters of any value, on one line. Never throws. */
 function sampleOf(value: unknown): string {
   let text: string;
   if (typeof value === "string") text = value.slice(0, SAMPLE_CHARS * 2);
@@ -147,7 +153,7 @@ function sampleOf(value: unknown): string {
   return text.length > SAMPLE_CHARS ? `${text.slice(0, SAMPLE_CHARS - 1).toWellFormed()}…` : text;
 }
 
-/** A collector bounded by the number of codes times ten samples. */
+/** Creates a collector. It keeps at most ten samples per code. */
 export function createProblems(): Problems {
   const found = new Map<ProblemCode, Problem>();
   let line = 0;
@@ -183,12 +189,10 @@ export function createProblems(): Problems {
   };
 }
 
-/**
- * What failed, for a job's error message: the first three kinds of errors with the places of their first occurrences.
- */
+/** The error message of a failed validation: the first three kinds of errors, each with its first places. */
 export function failureText(report: Report): string {
   const errors = report.problems.filter((problem) => problem.severity === "error");
-  const told = errors.slice(0, 3).map((problem) => {
+  const sentences = errors.slice(0, 3).map((problem) => {
     const places = problem.samples.slice(0, 3).map((sample) => {
       const path = sample.path ? `, ${sample.path}` : "";
       return `line ${sample.line}${path}${sample.detail ? ` (${sample.detail})` : ""}`;
@@ -196,5 +200,5 @@ export function failureText(report: Report): string {
     const more = problem.count > places.length ? ` and ${problem.count - places.length} more` : "";
     return `${problem.message} ${places.length && problem.samples[0]?.line ? `At ${places.join("; ")}${more}.` : problem.advice}`;
   });
-  return told.join(" ");
+  return sentences.join(" ");
 }

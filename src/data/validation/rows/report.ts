@@ -1,116 +1,122 @@
 /**
- * The shape of a validation report and of token statistics: what the worker writes, the database keeps and the pages
- * show.
+ * The validation report and the token statistics of a dataset version: the worker creates them, the database stores
+ * them, the API and the pages show them. The worker imports only the types.
  */
+import * as v from "valibot";
 
-import type { RowType } from "../../../contract/spec.ts";
+const RowTypes = v.picklist(["chat", "preference", "unpaired", "text", "prompt"]);
+const count = v.number();
+const counts = v.record(v.string(), count);
 
-export type Severity = "error" | "warning" | "info";
+const Severity = v.picklist(["error", "warning", "info"]);
+export type Severity = v.InferOutput<typeof Severity>;
+
+/** All occurrences of one kind of problem: the exact count and the first ten samples. */
+const Problem = v.strictObject({
+  code: v.string(),
+  severity: Severity,
+  message: v.string(),
+  advice: v.string(),
+  count,
+  samples: v.array(
+    v.strictObject({
+      /** In the uploaded file, from 1; 0 for the file as a whole. */
+      line: v.number(),
+      /** The field, such as `messages[2].role`. */
+      path: v.string(),
+      /** At most 160 characters of the value found there. */
+      sample: v.string(),
+      detail: v.string(),
+    }),
+  ),
+});
+export type Problem = v.InferOutput<typeof Problem>;
+
+/** One bar of a histogram: `from` is inclusive, `to` exclusive. */
+const Bucket = v.strictObject({ from: v.number(), to: v.number(), count });
+export type Bucket = v.InferOutput<typeof Bucket>;
+
+/** Minimum, mean, percentiles and histogram of one number per row. Percentiles are within 10% of the exact value. */
+const Spread = v.strictObject({
+  total: v.number(),
+  min: v.number(),
+  max: v.number(),
+  mean: v.number(),
+  p50: v.number(),
+  p95: v.number(),
+  histogram: v.array(Bucket),
+});
+export type Spread = v.InferOutput<typeof Spread>;
+
+/** The columns of a CSV file, a proposed mapping, and the first rows as a preview. */
+const CsvPreview = v.strictObject({
+  columns: v.array(v.string()),
+  delimiter: v.string(),
+  proposed: v.record(v.string(), v.string()),
+  first_rows: v.array(v.array(v.string())),
+});
+export type CsvPreview = v.InferOutput<typeof CsvPreview>;
+
+/** The result of one validation. Its size is bounded: a fixed number of problem codes with ten samples each. */
+export const Report = v.strictObject({
+  format: v.nullable(v.string()),
+  row_type: RowTypes,
+  container: v.nullable(v.picklist(["jsonl", "json_array", "csv"])),
+  bytes: v.number(),
+  rows: count,
+  bad_rows: count,
+  blank_lines: count,
+  /** Bad rows were left out, as requested. */
+  bad_rows_left_out: v.boolean(),
+  encoding: v.strictObject({ bom: v.boolean(), line_endings: v.picklist(["lf", "crlf", "mixed"]) }),
+  roles: counts,
+  /** Turns per row. A preference row counts its prompt with the longer answer; plain text has no turns. */
+  turns: Spread,
+  characters: Spread,
+  rows_with_tools: count,
+  tool_calls: count,
+  /** Assistant turns with weight 0. */
+  untrained_turns: count,
+  /** Rows labeled good and bad; absent when rows have no labels. */
+  labels: v.optional(v.strictObject({ good: count, bad: count })),
+  /** Rows equal to an earlier one; `complete` is false when the file has more distinct rows than the table can hold. */
+  duplicates: v.strictObject({ rows: count, complete: v.boolean() }),
+  /** Unknown fields that were ignored, each with the number of rows that have it (the first 20 names). */
+  ignored_fields: counts,
+  split: v.strictObject({
+    seed: v.number(),
+    holdout_fraction: v.number(),
+    train_rows: count,
+    holdout_rows: count,
+  }),
+  problems: v.array(Problem),
+  csv: v.nullable(CsvPreview),
+  /** Duration of the pass in milliseconds. */
+  took_ms: v.number(),
+});
+export type Report = v.InferOutput<typeof Report>;
 
 /**
- * One place where a problem was seen. `line` counts from 1 in the uploaded file; `path` is the field, such as
- * `messages[2].role`.
+ * Token counts of a version with one base model's tokenizer and chat template. `tokens` counts every token the model
+ * reads: for a preference row, the prompt twice, once with each answer. All other numbers are row lengths; the length
+ * of a preference row is the prompt with the longer answer.
  */
-interface ProblemSample {
-  line: number;
-  path: string;
-  /** At most 160 characters of what was found there. */
-  sample: string;
-  detail: string;
-}
-
-/** All occurrences of one kind of problem: the true count and the first few places. */
-export interface Problem {
-  code: string;
-  severity: Severity;
-  message: string;
-  advice: string;
-  count: number;
-  samples: ProblemSample[];
-}
-
-/** Counts by size: `from` is inclusive, `to` exclusive. */
-export interface Bucket {
-  from: number;
-  to: number;
-  count: number;
-}
-
-/**
- * Minimum, mean, median and so on of one number a row. Percentiles come from narrow buckets and are within 10% of the
- * true value.
- */
-export interface Spread {
-  total: number;
-  min: number;
-  max: number;
-  mean: number;
-  p50: number;
-  p95: number;
-  histogram: Bucket[];
-}
-
-/** A proposed or asked-for column mapping of CSV data, with the first cells to look at. */
-export interface CsvPreview {
-  columns: string[];
-  delimiter: string;
-  proposed: Record<string, string>;
-  first_rows: string[][];
-}
-
-/** What one validation found. Bounded: a fixed number of codes, ten samples each. */
-export interface Report {
-  format: string | null;
-  row_type: RowType;
-  container: "jsonl" | "json_array" | "csv" | null;
-  bytes: number;
-  rows: number;
-  bad_rows: number;
-  blank_lines: number;
-  /** Bad rows were left out on request. */
-  bad_rows_left_out: boolean;
-  encoding: { bom: boolean; line_endings: "lf" | "crlf" | "mixed" };
-  roles: Record<string, number>;
-  /** Of a preference row: the prompt with the longer of its answers. Plain text has no turns. */
-  turns: Spread;
-  characters: Spread;
-  rows_with_tools: number;
-  tool_calls: number;
-  /** Assistant turns that carry weight 0. */
-  untrained_turns: number;
-  /** Rows marked good and bad; absent when rows carry no marks. */
-  labels?: { good: number; bad: number };
-  /** Rows equal to an earlier one; `complete` is false when the file has more distinct rows than the table holds. */
-  duplicates: { rows: number; complete: boolean };
-  /** Fields that are not part of the format and were dropped, with how many rows had them (the first 20 names). */
-  ignored_fields: Record<string, number>;
-  split: { seed: number; holdout_fraction: number; train_rows: number; holdout_rows: number };
-  problems: Problem[];
-  csv: CsvPreview | null;
-  /** Wall time of the pass in milliseconds. */
-  took_ms: number;
-}
-
-/**
- * Token counts of a version under one base model's own tokenizer and chat template. `tokens` are those the model reads:
- * of a preference row the prompt with either answer. All else is about lengths of rows, and a preference row is as long
- * as the longer of the two.
- */
-export interface TokenStats {
-  /** False: an estimate from the first rows, scaled up. */
-  exact: boolean;
-  /** Rows the numbers stand for, and rows really counted. */
-  rows: number;
-  counted_rows: number;
-  tokens: number;
-  max: number;
-  mean: number;
-  p50: number;
-  p95: number;
-  histogram: Bucket[];
-  /** Rows longer than each length: these would be cut. */
-  over: Record<string, number>;
-  /** Rows the chat template refused, with the first reason. */
-  failed_rows: number;
-  failure: string | null;
-}
+export const TokenStats = v.strictObject({
+  /** False for an estimate from the first rows, scaled to all rows. */
+  exact: v.boolean(),
+  /** Rows the numbers cover, and rows that were actually counted. */
+  rows: count,
+  counted_rows: count,
+  tokens: v.number(),
+  max: v.number(),
+  mean: v.number(),
+  p50: v.number(),
+  p95: v.number(),
+  histogram: v.array(Bucket),
+  /** For each max sequence length, the number of rows that would be truncated. */
+  over: counts,
+  /** Rows that the chat template rejected, with the first reason. */
+  failed_rows: count,
+  failure: v.nullable(v.string()),
+});
+export type TokenStats = v.InferOutput<typeof TokenStats>;

@@ -1,12 +1,12 @@
-/** Running totals, percentiles and a histogram of one number a row, in fixed memory. */
+/** Running total, percentiles and histogram of one number per row, in fixed memory. */
 import type { Bucket, Spread } from "./report.ts";
 
-/** Eight narrow buckets for every doubling: a percentile read from them is within 10% of the true one. */
+/** Narrow buckets per doubling. With eight, a percentile is within 10% of the exact value. */
 const PER_DOUBLING = 8;
 const SLOTS = 40 * PER_DOUBLING;
-/** Narrow buckets that make one of the histogram's; the first that needs few enough is taken. */
+/** Narrow buckets per histogram bar: the first width that needs at most `MAX_BARS` bars is used. */
 const WIDTHS = [1, 2, 4, PER_DOUBLING];
-const MOST_BUCKETS = 16;
+const MAX_BARS = 16;
 
 /** Collects numbers of at least 0. */
 export function createSpread() {
@@ -30,8 +30,7 @@ export function createSpread() {
   }
 
   /**
-   * Buckets from the smallest to the largest value seen: narrow ones when these lie close together, powers of two when
-   * they do not.
+   * Bars from the smallest to the largest value: narrow for a small range of values, powers of two for a wide one.
    */
   function histogram(): Bucket[] {
     const buckets: Bucket[] = [];
@@ -39,12 +38,12 @@ export function createSpread() {
     const first = slots.findIndex((many, slot) => slot > 0 && many > 0) - 1;
     const last = slots.findLastIndex((many) => many > 0) - 1;
     if (first < 0) return buckets;
-    const width = WIDTHS.find((each) => (last - first) / each < MOST_BUCKETS) ?? PER_DOUBLING;
+    const width = WIDTHS.find((each) => (last - first) / each < MAX_BARS) ?? PER_DOUBLING;
     for (let slot = first - (first % width); slot <= last; slot += width) {
       const [from, to] = [Math.ceil(2 ** (slot / PER_DOUBLING)), Math.ceil(2 ** ((slot + width) / PER_DOUBLING))];
       let sum = 0;
       for (let i = 0; i < width; i++) sum += slots[1 + slot + i] ?? 0;
-      // Between small numbers there is nothing.
+      // Between small numbers a bar can be empty by rounding.
       if (to > from) buckets.push({ from, to, count: sum });
     }
     return buckets;

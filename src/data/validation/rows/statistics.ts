@@ -1,4 +1,4 @@
-/** Counts what a report shows about good rows: roles, turns, characters, tools, weights and marks. */
+/** Collects the statistics of good rows for the report: roles, turns, characters, tools, weights and labels. */
 import type { PlainRow } from "../fast-path/plain-row.ts";
 import type { Report } from "./report.ts";
 import { createSpread } from "./spread.ts";
@@ -41,7 +41,7 @@ export function createStatistics() {
       let count = row.messages.length;
       let length = addTurns(row.messages);
       if (isPair(row)) {
-        // The model reads the prompt with one answer at a time: a row is as long as with the longer one.
+        // The model reads the prompt with one answer at a time, so the longer answer gives the length of the row.
         count += Math.max(row.chosen.length, row.rejected.length);
         length += Math.max(addTurns(row.chosen), addTurns(row.rejected));
       } else if ("label" in row) {

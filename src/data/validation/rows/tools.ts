@@ -1,6 +1,6 @@
 /**
- * Tool definitions and tool calls: OpenAI's form, its legacy functions, and bare definitions as ShareGPT files have
- * them.
+ * Reads tool definitions and tool calls: OpenAI's format, its legacy functions, and bare definitions as in ShareGPT
+ * files.
  */
 import type { Problems } from "./problems.ts";
 
@@ -9,7 +9,7 @@ export interface Tool {
   function: { name: string; description?: string; parameters?: Record<string, unknown> } & Record<string, unknown>;
 }
 
-/** `arguments` is a JSON object as text, as OpenAI has it. */
+/** A tool call in OpenAI's format: `arguments` is a string that holds a JSON object. */
 export interface ToolCall {
   id: string;
   type: "function";
@@ -20,7 +20,7 @@ const MAX_TOOLS = 128;
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** The value of a JSON text; undefined when it is none. */
+/** Parses JSON text; undefined when it is not valid JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -29,7 +29,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Tool definitions as OpenAI's list; null when they are wrong (noted). Text is taken as JSON. */
+/** Tool definitions as OpenAI's list, or null after reporting an error. A string is parsed as JSON. */
 export function checkTools(source: unknown, path: string, problems: Problems): Tool[] | null {
   const list = typeof source === "string" ? (source.trim() === "" ? [] : parseJson(source)) : source;
   if (!Array.isArray(list) || list.length > MAX_TOOLS) {
@@ -38,25 +38,25 @@ export function checkTools(source: unknown, path: string, problems: Problems): T
   }
   const tools: Tool[] = [];
   for (const [index, item] of list.entries()) {
-    const place = `${path}[${index}]`;
+    const at = `${path}[${index}]`;
     const definition = isObject(item) && isObject(item.function) ? item.function : item;
     if (!isObject(definition) || (isObject(item) && item.type !== undefined && item.type !== "function")) {
-      problems.add("bad_tools", place, item, "expected {type: 'function', function: {…}}");
+      problems.add("bad_tools", at, item, "expected {type: 'function', function: {…}}");
       continue;
     }
     const { name, description, parameters } = definition;
     if (typeof name !== "string" || name === "")
-      problems.add("bad_tools", `${place}.function.name`, name, "expected a name");
+      problems.add("bad_tools", `${at}.function.name`, name, "expected a name");
     else if (description !== undefined && description !== null && typeof description !== "string")
-      problems.add("bad_tools", `${place}.function.description`, description, "expected text");
+      problems.add("bad_tools", `${at}.function.description`, description, "expected text");
     else if (parameters !== undefined && parameters !== null && !isObject(parameters))
-      problems.add("bad_tools", `${place}.function.parameters`, parameters, "expected a JSON schema object");
+      problems.add("bad_tools", `${at}.function.parameters`, parameters, "expected a JSON schema object");
     else tools.push({ type: "function", function: definition as Tool["function"] });
   }
   return tools;
 }
 
-/** One `{name, arguments}` pair as a tool call. Arguments may be an object or its JSON text. */
+/** A `{name, arguments}` pair as a tool call. Arguments are an object or its JSON as a string. */
 export function toolCallFromFunction(
   source: unknown,
   path: string,
@@ -71,7 +71,7 @@ export function toolCallFromFunction(
   const given = source.arguments ?? {};
   const value = typeof given === "string" ? (given.trim() === "" ? {} : parseJson(given)) : given;
   if (!isObject(value)) {
-    problems.add("bad_tool_call", `${path}.arguments`, given, "expected a JSON object as text");
+    problems.add("bad_tool_call", `${path}.arguments`, given, "expected a string that holds a JSON object");
     return null;
   }
   const text = typeof given === "string" && given.trim() !== "" ? given : JSON.stringify(value);
@@ -79,7 +79,7 @@ export function toolCallFromFunction(
   return { id: id ?? `call_${number + 1}`, type: "function", function: { name: source.name, arguments: text } };
 }
 
-/** OpenAI's `tool_calls` of an assistant turn; null when the list is wrong (noted). */
+/** The `tool_calls` of an assistant turn in OpenAI's format, or null after reporting an error. */
 export function readToolCalls(source: unknown, path: string, problems: Problems): ToolCall[] | null {
   if (!Array.isArray(source)) {
     problems.add("wrong_type", path, source, "expected a list of tool calls");
@@ -87,13 +87,13 @@ export function readToolCalls(source: unknown, path: string, problems: Problems)
   }
   const calls: ToolCall[] = [];
   for (const [index, item] of source.entries()) {
-    const place = `${path}[${index}]`;
+    const at = `${path}[${index}]`;
     if (!isObject(item) || !isObject(item.function)) {
-      problems.add("bad_tool_call", place, item, "expected {id, type: 'function', function: {name, arguments}}");
+      problems.add("bad_tool_call", at, item, "expected {id, type: 'function', function: {name, arguments}}");
       continue;
     }
     const id = typeof item.id === "string" && item.id !== "" ? item.id : undefined;
-    const call = toolCallFromFunction(item.function, `${place}.function`, index, problems, id);
+    const call = toolCallFromFunction(item.function, `${at}.function`, index, problems, id);
     if (call) calls.push(call);
   }
   return calls;

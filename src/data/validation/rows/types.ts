@@ -1,10 +1,10 @@
-/** The five kinds of canonical rows, what they are called, and what all of them have in common: turns and texts. */
+/** The five types of canonical rows, with their names and a search over their texts. */
 import type { RowType } from "../../../contract/spec.ts";
 import type { Tool, ToolCall } from "./tools.ts";
 
 export type Role = "system" | "user" | "assistant" | "tool";
 
-/** One turn. `weight` 0 keeps an assistant turn of a chat row out of the loss; absent means 1. */
+/** One turn. A `weight` of 0 keeps an assistant turn of a chat row out of the loss; the default is 1. */
 export interface Message {
   role: Role;
   content: string;
@@ -19,18 +19,18 @@ export interface ChatRow {
   tools?: Tool[];
 }
 
-/** `messages` ask, and two alternatives of assistant and tool turns answer. */
+/** `messages` are the prompt; `chosen` and `rejected` are two alternative answers of assistant and tool turns. */
 export interface PreferenceRow extends ChatRow {
   chosen: Message[];
   rejected: Message[];
 }
 
-/** A conversation whose last turn, an assistant's, is good or bad. */
+/** A conversation that ends with an assistant turn; `label` rates that turn as good or bad. */
 interface UnpairedRow extends ChatRow {
   label: boolean;
 }
 
-/** A conversation to be answered, and what graders know of it beside. */
+/** A conversation that the model answers in training, and the fields that graders use. */
 interface PromptRow extends ChatRow {
   item: Record<string, unknown>;
 }
@@ -41,7 +41,7 @@ interface TextRow {
 
 export type Row = ChatRow | PreferenceRow | UnpairedRow | PromptRow | TextRow;
 
-/** `same`: the row as it stands in the file is already canonical, so its bytes may be kept. */
+/** `same`: the row in the file is already canonical, so its bytes can be stored unchanged. */
 export interface Checked<R extends Row = Row> {
   row: R;
   same: boolean;
@@ -50,16 +50,16 @@ export interface Checked<R extends Row = Row> {
 export const isPair = (row: Row): row is PreferenceRow => "chosen" in row;
 export const isText = (row: Row): row is TextRow => "text" in row;
 
-/** What rows are called in sentences, after "a" or before "rows". */
+/** The names of row types in sentences, after "a" or before "rows". */
 export const ROW_NAMES: Record<RowType, string> = {
   chat: "chat",
   preference: "preference",
-  unpaired: "marked answer",
+  unpaired: "labeled preference",
   text: "plain text",
   prompt: "prompt",
 };
 
-/** Every text of a row a reader would search in. */
+/** The texts of a row that a search looks through. */
 export function* textsOf(row: Row): Generator<string> {
   if (isText(row)) {
     yield row.text;

@@ -1,6 +1,6 @@
 /**
- * Cuts a stream of byte chunks holding CSV (RFC 4180) into records and records into cells; quoted cells may hold
- * delimiters and line breaks.
+ * Splits a stream of CSV bytes (RFC 4180) into records, and records into cells. Quoted cells can contain delimiters and
+ * line breaks.
  */
 import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
@@ -9,8 +9,8 @@ const CR = 13;
 const QUOTE = 34;
 
 /**
- * Records end at a line break outside quotes; a quote opens only at the beginning of a cell. Empty lines are passed on
- * (start equals end).
+ * Records end at a line break outside quotes. A quote opens a cell only at its beginning. Empty lines are passed on
+ * with start equal to end.
  */
 export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);
@@ -49,7 +49,7 @@ export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, o
           at = indexOr(chunk, QUOTE, at);
           if (at === chunk.length) break;
           quoted = false;
-          // A second quote right after this one is a quote in the cell: it opens again.
+          // If another quote follows, both are one quote in the cell, and the cell stays quoted.
           cellStart = true;
           continue;
         }
@@ -67,7 +67,7 @@ export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, o
     },
     end() {
       if (quoted) {
-        sink.broken(startLine, "the record that begins here has an open quote");
+        sink.broken(startLine, "the record that starts here has an open quote");
         return;
       }
       if (carry.length > 0) emit(Buffer.alloc(0), 0, 0);
@@ -75,7 +75,7 @@ export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, o
   };
 }
 
-/** The cells of one record. A cell in quotes loses them and its doubled quotes become one. */
+/** The cells of one record. Outer quotes are removed, and doubled quotes become single. */
 export function splitCells(record: string, delimiter: string): string[] {
   if (!record.includes('"')) return record.split(delimiter);
   const cells: string[] = [];
@@ -93,7 +93,7 @@ export function splitCells(record: string, delimiter: string): string[] {
       const end = close < 0 ? record.length : close;
       cell += record.slice(from, end);
       const next = record.indexOf(delimiter, end);
-      // Text between the closing quote and the delimiter is kept as it is.
+      // Text between the closing quote and the delimiter is kept unchanged.
       cell += record.slice(end + 1, next < 0 ? record.length : next);
       cells.push(cell);
       if (next < 0) return cells;
@@ -107,7 +107,7 @@ export function splitCells(record: string, delimiter: string): string[] {
   }
 }
 
-/** The delimiter that gives the header line the most cells: comma, semicolon, tab or bar. */
+/** The delimiter (comma, semicolon, tab or bar) that splits the header line into the most cells. */
 export function guessDelimiter(header: string): string {
   let best = ",";
   let most = 1;

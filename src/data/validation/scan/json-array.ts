@@ -1,7 +1,4 @@
-/**
- * Cuts a stream of byte chunks holding one JSON array into its elements, so that a file of any size is read with flat
- * memory.
- */
+/** Splits a stream of bytes with one JSON array into its elements, with constant memory for files of any size. */
 import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
@@ -15,7 +12,7 @@ const CLOSE_OBJECT = 125;
 
 const isSpace = (byte: number) => byte === 32 || byte === LF || byte === 13 || byte === 9;
 
-/** Elements are found by brackets and quotes alone; what they hold is checked by whoever parses them. */
+/** Finds elements by brackets and quotes only. The content of elements is checked when they are parsed. */
 export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
   const carry = createCarry(maxBytes);
   let state: "before" | "between" | "element" | "after" = "before";
@@ -28,13 +25,13 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
   let afterComma = false;
   let complained = false;
 
-  /** @param at place in the chunk */
+  /** @param at index in the chunk */
   function complain(at: number, detail: string) {
     if (!complained) sink.broken(lines.at(at), detail);
     complained = true;
   }
 
-  /** Hands out the element that ends before `end` of `chunk`. */
+  /** Passes the element that ends before `end` of `chunk` to the sink. */
   function finish(chunk: Buffer, start: number, end: number) {
     elements++;
     if (carry.length === 0) {
@@ -54,7 +51,7 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
     carry.clear();
   }
 
-  /** Index after the closing quote, or -1 when the string goes on in the next chunk. */
+  /** Index after the closing quote, or -1 when the string continues in the next chunk. */
   function skipString(chunk: Buffer, from: number): number {
     let at = escaped ? from + 1 : from;
     escaped = false;
@@ -99,7 +96,7 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
           if (state === "before") {
             if (byte === OPEN_ARRAY) state = "between";
             else complain(at, "expected [ at the beginning");
-          } else if (state === "after") complain(at, "there is text after the closing ]");
+          } else if (state === "after") complain(at, "unexpected text after the closing ]");
           else if (byte === COMMA) complain(at, "a comma without an element before it");
           else if (byte === CLOSE_ARRAY) {
             if (afterComma) complain(at, "a comma before the closing ]");
@@ -118,8 +115,8 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
       if (state === "element") carry.add(chunk, start, chunk.length);
     },
     end() {
-      if (state === "element") complain(0, `the element that begins on line ${startLine} is never closed`);
-      else if (state !== "after") complain(0, elements ? "the closing ] is missing" : "the array is not complete");
+      if (state === "element") complain(0, `the element that starts on line ${startLine} is not closed`);
+      else if (state !== "after") complain(0, elements ? "the closing ] is missing" : "the array is incomplete");
     },
   };
 }

@@ -1,14 +1,14 @@
 /**
- * Cuts a stream of byte chunks into lines without copying the ones that lie whole in a chunk; memory is bounded by the
- * longest line allowed.
+ * Splits a stream of bytes into lines without copying lines that are complete in a chunk. Memory is bounded by the
+ * maximum line length.
  */
 
-/** Receives records as ranges of a buffer that is valid only during the call. Lines count from 1. */
+/** Receives records as ranges of a buffer that is valid only during the call. Line numbers start at 1. */
 export interface RecordSink {
   record(bytes: Buffer, start: number, end: number, line: number): void;
-  /** A record over the limit; its bytes were dropped. */
+  /** A record over the size limit; its bytes were dropped. */
   tooLong(line: number, bytes: number): void;
-  /** The container itself is broken; rows after this place may be lost. */
+  /** The container is malformed; rows after this point may not be read. */
   broken(line: number, detail: string): void;
 }
 
@@ -17,7 +17,7 @@ export interface Scanner {
   end(): void;
 }
 
-/** Bytes of a record that began in an earlier chunk. Over `max` bytes they are only counted. */
+/** Buffers a record that started in an earlier chunk. Above `max` bytes, it only counts. */
 export function createCarry(max: number) {
   let buffer = Buffer.allocUnsafe(Math.min(max, 65536));
   let length = 0;
@@ -26,7 +26,7 @@ export function createCarry(max: number) {
     get length() {
       return total;
     },
-    /** The kept bytes, or null when there were too many. */
+    /** The buffered bytes, or null when there were more than `max`. */
     take(): { buffer: Buffer; length: number } | null {
       return total > max ? null : { buffer, length };
     },
@@ -54,13 +54,13 @@ export function createCarry(max: number) {
 const LF = 10;
 const CR = 13;
 
-/** Index of a byte from `from` on, or the length when there is none. */
+/** Index of the next `byte` at or after `from`, or the length of the chunk. */
 export function indexOr(chunk: Buffer, byte: number, from: number): number {
   const at = chunk.indexOf(byte, from);
   return at < 0 ? chunk.length : at;
 }
 
-/** Counts lines only as far as someone asks, and looks for each line break once. */
+/** Counts lines lazily, and scans each line break once. */
 export function createLineCount() {
   let line = 1;
   let chunk: Buffer = Buffer.alloc(0);
@@ -70,7 +70,7 @@ export function createLineCount() {
       chunk = bytes;
       next = indexOr(chunk, LF, 0);
     },
-    /** The line on which the byte at `at` of the chunk lies. Never asked about a place before the last one. */
+    /** The line number at index `at` of the chunk. Indexes must not decrease between calls. */
     at(at: number): number {
       while (next < at) {
         line++;
@@ -81,7 +81,7 @@ export function createLineCount() {
   };
 }
 
-/** Lines end with LF or CR LF; the ending is not part of the record. Empty lines are passed on (start equals end). */
+/** Lines end with LF or CRLF, which is not part of the record. Empty lines are passed on with start equal to end. */
 export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
   const carry = createCarry(maxBytes);
   let line = 1;

@@ -1,4 +1,4 @@
-/** Runs one data task in a process of its own: whatever it allocates, hangs in or crashes on, the server goes on. */
+/** Runs one data task in a separate process, so that a crash, a hang or a memory leak does not affect the server. */
 import { join } from "node:path";
 import type { WorkerOrder } from "./process.ts";
 import type { WorkerAnswer, WorkerTask } from "./worker.ts";
@@ -7,7 +7,7 @@ import type { WorkerAnswer, WorkerTask } from "./worker.ts";
 export const DATA_WORKER = "data-worker";
 const COMPILED = /\$bunfs|~BUN/.test(import.meta.url);
 const COMMAND = COMPILED ? [process.execPath] : [process.execPath, join(import.meta.dir, "../../../main.ts")];
-/** Far above what honest data needs: a row of the greatest length takes a few hundred MB. */
+/** Bytes. Well above what valid data needs: a row of the maximum length takes a few hundred MB. */
 const MAX_MEMORY = 2 * 2 ** 30;
 
 export class WorkerFailure extends Error {
@@ -21,16 +21,16 @@ export class WorkerFailure extends Error {
 }
 
 interface WorkerOptions {
-  /** Ends the process. What it wrote is the caller's to remove. */
+  /** Kills the process. The caller removes the files it wrote. */
   signal: AbortSignal;
-  /** Ends it when it has said nothing for so long. */
+  /** Kills the process after this many milliseconds without a message. */
   silenceMs: number;
   onMessage?: (answer: WorkerAnswer) => void;
 }
 
 /**
  * @returns the last answer of the task
- * @throws WorkerFailure when it failed, fell silent, took too much memory, crashed or was ended
+ * @throws WorkerFailure when the task failed, sent no message in time, used too much memory, crashed or was aborted
  */
 export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<WorkerAnswer> {
   return new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<W
       return;
     }
     const child = Bun.spawn([...COMMAND, DATA_WORKER], {
-      // Nothing of the server's environment: no secret can end up in a dump of this process.
+      // An empty environment, so that no secret can end up in a core dump of this process.
       env: {},
       stdio: ["ignore", "ignore", "ignore"],
       serialization: "advanced",
@@ -52,7 +52,7 @@ export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<W
         } else settle(() => (answer.type === "failed" ? fail(answer.message, answer.code) : resolve(answer)));
       },
       onExit(_child, code, killedBy) {
-        settle(() => fail(`the worker ended by itself (${killedBy ?? `exit code ${code}`})`));
+        settle(() => fail(`the worker exited unexpectedly (${killedBy ?? `exit code ${code}`})`));
       },
     });
     let settled = false;
@@ -62,7 +62,7 @@ export function runInWorker(task: WorkerTask, options: WorkerOptions): Promise<W
       clearTimeout(timer);
       signal.removeEventListener("abort", aborted);
       child.kill("SIGKILL");
-      // Only when it is gone are its files as it left them.
+      // Wait for the exit: until then the process may still write files.
       void child.exited.then(how);
     }
     const aborted = () => settle(() => fail("stopped"));

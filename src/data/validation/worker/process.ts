@@ -1,32 +1,32 @@
 /**
- * The process around one data task: a thread does the work while this part watches memory and ends both when the server
- * is gone.
+ * The process of one data task: a thread does the work, while this part limits memory and exits when the server is
+ * gone.
  */
 import type { WorkerAnswer, WorkerTask } from "./worker.ts";
 
-/** In a compiled binary every module lies beside the program, and the worker keeps its folder. */
+/** The worker's module. A compiled binary has it at the path relative to src. */
 const SOURCE = new URL(
   /\$bunfs|~BUN/.test(import.meta.url) ? "./data/validation/worker/worker.ts" : "./worker.ts",
   import.meta.url,
 );
 const LOOK_MS = 200;
 
-/** What the server sends: the task, and how many bytes of memory the whole process may take. */
+/** The message from the server: the task, and the memory limit of the process in bytes. */
 export interface WorkerOrder {
   task: WorkerTask;
   maxMemory: number;
 }
 
-/** Ends this process at once, whatever its thread is doing. */
+/** Kills this process immediately, regardless of what its thread does. */
 const end = () => process.kill(process.pid, "SIGKILL");
 
 function answer(message: WorkerAnswer, last: boolean) {
-  // The channel is flushed before the process ends; a server that is gone needs no answer.
+  // Disconnect only after the last message was sent. Without a server there is nobody to answer.
   if (!process.connected) end();
   else process.send?.(message, undefined, undefined, last ? () => process.disconnect?.() : undefined);
 }
 
-/** Takes one task over the channel to the server, answers, and ends with it. */
+/** Receives one task from the server, answers, and exits. */
 export function serveOneTask(): void {
   process.on("disconnect", end);
   process.once("message", (order: WorkerOrder) => {
@@ -38,7 +38,7 @@ export function serveOneTask(): void {
       if (process.memoryUsage.rss() <= order.maxMemory) return;
       clearInterval(watch);
       const limit = `${Math.round(order.maxMemory / 2 ** 20)} MB`;
-      answer({ type: "failed", code: "ENOMEM", message: `it took more than ${limit} of memory` }, true);
+      answer({ type: "failed", code: "ENOMEM", message: `it used more than ${limit} of memory` }, true);
     }, LOOK_MS);
   });
 }

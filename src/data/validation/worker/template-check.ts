@@ -1,6 +1,6 @@
 /**
- * Renders a model's chat templates once, so that one that never ends or writes without end is found before it is used.
- * Runs in a worker.
+ * Renders a model's chat templates once, to detect a template with an endless loop or unlimited output before it is
+ * used. Runs in a worker.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ export interface TemplateTask {
 }
 
 const MAX_TEMPLATES = 20;
-/** Characters a template may have, and may write for a short conversation. Published ones stay below 20,000. */
+/** Most characters of a template, and of its output for a short conversation. Published templates have under 20,000. */
 const MAX_SOURCE = 1_000_000;
 const MAX_OUTPUT = 1_000_000;
 
@@ -26,7 +26,9 @@ function readJson(path: string): Record<string, unknown> {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>) : {};
 }
 
-/** Every template of the model: in its own file, or in the tokenizer's configuration, one or several by name. */
+/**
+ * All templates of the model: from the template file, and from the tokenizer configuration (one, or several by name).
+ */
 function templatesOf(dir: string): string[] {
   const jinja = join(dir, "chat_template.jinja");
   const found: unknown[] = existsSync(jinja) ? [readFileSync(jinja, "utf8")] : [];
@@ -39,22 +41,21 @@ function templatesOf(dir: string): string[] {
 }
 
 /**
- * Renders each template for two short conversations; reports after every one.
- * @returns what is wrong with a template, as a whole sentence; null when they stay within the limits. One that refuses
- *   a conversation
- * or uses what only Python's Jinja knows is not wrong: the trainer is the judge of that.
+ * Renders each template with two short conversations, and reports progress after each.
+ * @returns the first problem as a sentence; null when all templates stay within the limits. A template that rejects a
+ *   conversation, or uses features that only Python's Jinja has, is no problem here: the trainer checks that.
  */
 export function checkTemplates(task: TemplateTask, onProgress: (done: number) => void): string | null {
   const templates = templatesOf(task.modelDir);
   if (templates.length > MAX_TEMPLATES)
-    return `It has ${templates.length} chat templates; at most ${MAX_TEMPLATES} are taken.`;
+    return `It has ${templates.length} chat templates; at most ${MAX_TEMPLATES} are accepted.`;
   let done = 0;
   for (const source of templates) {
     if (source.length > MAX_SOURCE) return `Its chat template is longer than ${MAX_SOURCE} characters.`;
     for (const messages of CONVERSATIONS) {
       const length = lengthOf(source, messages);
       if (length > MAX_OUTPUT)
-        return `Its chat template writes ${length} characters for a short conversation; at most ${MAX_OUTPUT} are taken.`;
+        return `Its chat template writes ${length} characters for a short conversation; at most ${MAX_OUTPUT} are accepted.`;
       onProgress(++done);
     }
   }

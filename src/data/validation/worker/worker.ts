@@ -1,10 +1,11 @@
 /**
- * The thread that validates a file, counts tokens or tries chat templates: one task, ended from outside. It is an entry
- * of its own in the binary, beside main.ts.
+ * The worker thread for one task: validate a file, count tokens, or test chat templates. It is a separate entry point
+ * of the binary, in addition to main.ts.
  */
 
+import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
-import { type ValidateOutcome, type ValidateTask, validateFile } from "../pass/validate.ts";
+import { validateFile } from "../pass/validate.ts";
 import type { TokenStats } from "../rows/report.ts";
 import { checkTemplates, type TemplateTask } from "./template-check.ts";
 
@@ -15,7 +16,7 @@ export type WorkerTask =
   | ({ type: "tokens" } & TokenTask)
   | ({ type: "templates" } & TemplateTask);
 export type WorkerAnswer =
-  /** Bytes read by a validation, rows counted by a count, conversations rendered. */
+  /** Bytes read, rows counted, or conversations rendered, depending on the task. */
   | { type: "progress"; done: number }
   | { type: "validated"; outcome: ValidateOutcome }
   | { type: "counted"; stats: TokenStats }

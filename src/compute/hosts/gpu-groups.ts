@@ -1,30 +1,30 @@
-/** The GPUs work could be given, by host and kind, as hosts told of them. */
+/** The GPUs that jobs can use, grouped by host and model. */
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { gpu, host } from "../../db/schema/hosts.ts";
 
-/** NVIDIA's cards from before bfloat16: Turing, Volta and older. */
+/** NVIDIA GPUs without bfloat16: Turing, Volta and older. */
 const NO_BF16 = /\b(T4|T4G|V100|P100|P40|P4|M60|M40|K80|GTX|TITAN|RTX 20[678]0|Quadro)\b/i;
 
-/** Cards of one kind in one host: so many can work together. */
-export interface CardGroup {
+/** GPUs of the same model in one host; `count` of them can work together. */
+export interface GpuGroup {
   count: number;
   memoryMb: number;
   /** Multiplies bfloat16 natively. */
   bf16: boolean;
-  /** Jobs that may hold one of them at once. */
+  /** Number of jobs that can share one of the GPUs. */
   shares: number;
-  /** In the server's own machine. */
+  /** True for GPUs of the server's own machine. */
   local: boolean;
 }
 
-/** GPUs of ready hosts of `provider`, or of every provider that gives GPUs; a slice of a card works alone. */
-export async function cardsOf(ctx: Ctx, provider: string | null): Promise<CardGroup[]> {
-  const giving = ctx.compute
+/** GPUs of ready hosts of `provider`, or of all providers with GPUs. MIG slices cannot work together. */
+export async function gpuGroups(ctx: Ctx, provider: string | null): Promise<GpuGroup[]> {
+  const plugins = ctx.compute
     .list()
     .filter(({ plugin }) => plugin.capabilities.gpus && (provider === null || plugin.id === provider))
     .map(({ plugin }) => plugin);
-  if (giving.length === 0) return [];
+  if (plugins.length === 0) return [];
   const rows = await ctx.db
     .select({
       provider: host.provider,
@@ -41,7 +41,7 @@ export async function cardsOf(ctx: Ctx, provider: string | null): Promise<CardGr
       and(
         inArray(
           host.provider,
-          giving.map(({ id }) => id),
+          plugins.map(({ id }) => id),
         ),
         eq(host.state, "ready"),
         isNull(gpu.lostAt),
@@ -53,6 +53,6 @@ export async function cardsOf(ctx: Ctx, provider: string | null): Promise<CardGr
     memoryMb,
     bf16: !NO_BF16.test(model),
     shares,
-    local: local ?? giving.find(({ id }) => id === provider)?.capabilities.local ?? false,
+    local: local ?? plugins.find(({ id }) => id === provider)?.capabilities.local ?? false,
   }));
 }

@@ -1,0 +1,86 @@
+/** Rows of dataset versions: read them, add one, count their tokens. */
+import { existsSync } from "node:fs";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { AppError } from "../../errors.ts";
+import { deleteFile, keepFile } from "../files/service.ts";
+import { receive } from "../storage/receive.ts";
+import type { Split, VersionRow } from "../validation/model.ts";
+import type { TokenStats } from "../validation/rows/report.ts";
+import { ROW_NAMES } from "../validation/rows/types.ts";
+import { statsOf } from "../validation/token-stats.ts";
+import { requireRow, rowsAnd } from "./append.ts";
+import { pageRows, type RowPage } from "./read-rows.ts";
+import { getDataset } from "./service.ts";
+import { createVersion, getVersion, refuseUnsettled, requireReady, versionOf } from "./versions.ts";
+
+/** Absolute path of the canonical JSONL of a version. It exists once the version is ready. */
+export function splitPath(ctx: Ctx, versionId: string, split: Split): string {
+  return ctx.files.path("datasets", versionId, `${split}.jsonl`);
+}
+
+/** A page of canonical rows. @throws AppError `version_not_ready` */
+export async function readRows(
+  ctx: Ctx,
+  actor: Actor,
+  versionId: string,
+  page: { split: Split; after: number; limit: number; search?: string },
+): Promise<RowPage> {
+  requireReady(await getVersion(ctx, actor, versionId));
+  return pageRows(ctx.files.path("datasets", versionId), page.split, page);
+}
+
+/**
+ * Adds a row to a dataset: creates a version with the rows of the newest version and this row. The old version does not
+ * change.
+ * @param given a row of OpenAI chat JSONL
+ * @throws AppError `invalid_row`, `wrong_row_type`, `version_not_ready`, `version_validating`, `rows_gone`,
+ *   `file_too_large`, `disk_full`
+ */
+export async function addRow(
+  ctx: Ctx,
+  actor: Actor,
+  datasetId: string,
+  given: { messages: unknown; tools?: unknown },
+): Promise<VersionRow> {
+  const row = requireRow(given);
+  const of = await getDataset(ctx, actor, datasetId);
+  const newest = await versionOf(ctx, actor, datasetId);
+  refuseUnsettled(newest);
+  requireReady(newest);
+  if (newest.rowType !== "chat")
+    throw new AppError(
+      "invalid",
+      "wrong_row_type",
+      `${of.name} has ${ROW_NAMES[newest.rowType]} rows, but only chat rows can be added one at a time. Save the row to a chat dataset, or upload the whole file again with the row in it.`,
+      { param: "messages" },
+    );
+  const dir = ctx.files.path("datasets", newest.id);
+  if (!existsSync(splitPath(ctx, newest.id, "train")))
+    throw new AppError(
+      "gone",
+      "rows_gone",
+      `The rows of ${of.name} are no longer on the server's disk, so a row cannot be added. Upload the data again, or save the row to a new dataset.`,
+    );
+  const received = await receive(ctx, rowsAnd(dir, row), ctx.config.max_upload_bytes);
+  const filename = `${of.name.slice(0, 200)}.jsonl`;
+  const { file } = await keepFile(ctx, actor, received, { filename, purpose: "fine-tune" }, null);
+  try {
+    return await createVersion(ctx, actor, datasetId, { fileId: file.id, after: newest.id });
+  } catch (error) {
+    await deleteFile(ctx, actor, file.id);
+    throw error;
+  }
+}
+
+/**
+ * Token counts of a version's training rows with the tokenizer and chat template of a base model. The first call
+ * returns an estimate from the first rows within seconds. The exact count follows in the background and emits
+ * `dataset.changed`.
+ * @param baseModelId id of an installed base model
+ * @throws AppError `version_not_ready`, `base_model_not_ready`, `tokens_not_counted`
+ */
+export async function tokenStats(ctx: Ctx, actor: Actor, versionId: string, baseModelId: string): Promise<TokenStats> {
+  const version = await getVersion(ctx, actor, versionId);
+  requireReady(version);
+  return statsOf(ctx, version, baseModelId);
+}

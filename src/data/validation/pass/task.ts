@@ -1,0 +1,29 @@
+/** The input and the result of a validation. */
+import type { Report } from "../rows/report.ts";
+
+export interface ValidateTask {
+  /** Path of the uploaded file. */
+  source: string;
+  /** Original name of the file; its extension is a hint. */
+  filename: string;
+  /** Directory for the canonical rows. It is created, and deleted again when the version does not become ready. */
+  outDir: string;
+  mapping: Record<string, string> | null;
+  seed: number;
+  /** Fraction of rows in the validation split, 0 to 0.5. */
+  holdoutFraction: number;
+  /** Leave bad rows out, so that they do not fail the validation. */
+  skipBad: boolean;
+  maxLineBytes: number;
+  /** Bytes that must stay free on the disk; otherwise the validation fails with the code `disk_full`. */
+  diskReserve: number;
+}
+
+export interface ValidateOutcome {
+  status: "ready" | "failed" | "needs_mapping";
+  /** SHA-256 of the canonical rows and the split settings; null unless ready. */
+  hash: string | null;
+  /** The reason for a failure, in one or a few sentences with line numbers. */
+  error: string | null;
+  report: Report;
+}
