@@ -1,28 +1,29 @@
-/** `bun run docs:cli`: writes docs/cli.md from the verbs; a test compares the file with them. */
+/** `bun run docs:cli`: generates docs/cli.md from the verbs; a test compares the file with them. */
 import { join } from "node:path";
 import { type Verb, verbHelp } from "../src/cli/command.ts";
 import { VERBS } from "../src/cli/verbs.ts";
 
 const HEAD = `# Command line
 
-\`finetune-lab VERB [options]\`; from a checkout: \`bun src/main.ts VERB [options]\`. Made from the program's own help by \`bun run docs:cli\`.
+\`finetune-lab VERB [options]\`; from a checkout: \`bun src/main.ts VERB [options]\`. Generated from the program's help by \`bun run docs:cli\`.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | failed; standard error says what happened and what to do |
 | 2 | wrong usage or a wrong setting; nothing was done |
-| 3 | refused: the data directory is in use, something is there already, or it is not allowed |
+| 3 | refused: the data directory is in use, the target already exists, or the action is not allowed |
 
-Answers go to standard output, progress and logs to standard error. Options that name a setting win over the environment (\`FTL_…\`), which wins
-over \`config.json\` in the data directory; all settings are in the [administrator guide](admin-guide.md#settings).
+Answers go to standard output, progress and logs to standard error. Options of settings override the environment
+(\`FTL_…\`), which overrides \`config.json\` in the data directory; all settings are in the
+[administrator guide](admin-guide.md#settings).
 `;
 
 function section(verb: Verb): string {
   return `## ${verb.name}\n\n\`\`\`text\n${verbHelp(verb).trimEnd()}\n\`\`\`\n`;
 }
 
-/** The complete file. */
+/** The whole file. */
 export function cliDocs(): string {
   return [HEAD, ...VERBS.map(section)].join("\n");
 }

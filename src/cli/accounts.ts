@@ -1,6 +1,6 @@
 /**
- * `user create`, `user password`, `key create`: accounts from the command line, through the running server or on the
- * data directory itself.
+ * `user create`, `user password`, `key create`, `audit verify`: accounts from the command line, through the running
+ * server or on the data directory.
  */
 import { readFileSync } from "node:fs";
 import { loadConfig } from "../config.ts";
@@ -10,7 +10,7 @@ import { type Args, CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "./comma
 const DATA = { data: CONFIG_OPTIONS.data };
 const PASSWORD = { value: "FILE", help: "file with the password on its first line; - reads standard input" };
 
-/** Through the server when one runs on the directory. Only errors are logged: standard output is for the answer. */
+/** Runs through the server when one uses the directory. Only errors are logged: standard output is for the answer. */
 async function command(args: Args, name: string, values: Record<string, unknown>): Promise<Record<string, unknown>> {
   const { adminCommand } = await import("../app.ts");
   return adminCommand(loadConfig({ log_level: "error", ...configFlags(args) }), name, values);
@@ -28,17 +28,17 @@ function readPassword(path: string): string {
 
 export const userCreate: Verb = {
   name: "user create",
-  summary: "Makes an account.",
+  summary: "Creates an account.",
   options: {
-    email: { value: "EMAIL", help: "e-mail address, the name to sign in with" },
+    email: { value: "EMAIL", help: "e-mail address to sign in with" },
     "password-file": PASSWORD,
     role: { value: "admin|member", help: "admin administers the whole installation (default member)" },
-    name: { value: "NAME", help: "name to show" },
+    name: { value: "NAME", help: "display name" },
     org: { value: "ID", help: "organization to join (default: the only one, or a new one)" },
     ...DATA,
   },
   notes:
-    "Works while the server runs. The password is read from a file so that it is in no process list and no history.",
+    "Works while the server runs. The password is read from a file to keep it out of process lists and shell history.",
   async run(args) {
     const made = await command(args, "user.create", {
       email: args.required("email"),
@@ -65,7 +65,7 @@ export const userPassword: Verb = {
 
 export const keyCreate: Verb = {
   name: "key create",
-  summary: "Makes an API key and prints it, alone, on standard output. It is shown this once.",
+  summary: "Creates an API key and prints only the key on standard output. It is shown only once.",
   options: {
     email: { value: "EMAIL", help: "whose key" },
     name: { value: "NAME", help: "what it is for" },
@@ -80,13 +80,11 @@ export const keyCreate: Verb = {
 
 export const auditVerify: Verb = {
   name: "audit verify",
-  summary: "Walks the audit log and says whether every entry is still there and unchanged.",
+  summary: "Verifies the integrity of the audit log: no entry missing or changed.",
   options: DATA,
   async run(args) {
     const { rows, broken_at: brokenAt } = await command(args, "audit.verify", {});
-    process.stdout.write(
-      brokenAt ? `The chain breaks at ${brokenAt}.\n` : `${rows} entries, none missing or changed.\n`,
-    );
+    process.stdout.write(brokenAt ? `Integrity check failed at ${brokenAt}.\n` : `Intact: ${rows} entries.\n`);
     return brokenAt ? EXIT.failed : EXIT.ok;
   },
 };

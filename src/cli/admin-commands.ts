@@ -1,7 +1,4 @@
-/**
- * What an administrator of this machine can do from the command line, whether the server runs or not: name, arguments,
- * deed.
- */
+/** The commands of the administrator of this machine, with or without a running server: name, arguments, action. */
 import * as v from "valibot";
 import { verifyAudit } from "../accounts/audit/service.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
@@ -9,7 +6,7 @@ import { createKey, createUser, setPassword, userIdOf } from "../accounts/auth/s
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 
-/** The person at the terminal: has this machine's trust, belongs to no organization. */
+/** The person at the terminal: trusted by this machine, without an organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
 
 interface Command<S extends v.GenericSchema> {
@@ -19,7 +16,7 @@ interface Command<S extends v.GenericSchema> {
 const command = <S extends v.GenericSchema>(args: S, run: Command<S>["run"]): Command<S> => ({ args, run });
 
 const COMMANDS = {
-  /** Makes an account. -> `{id, email, org}` */
+  /** Creates an account. -> `{id, email, org}` */
   "user.create": command(
     v.strictObject({
       email: Email,
@@ -36,17 +33,17 @@ const COMMANDS = {
     await setPassword(ctx, operator, id, args.password);
     return { id };
   }),
-  /** Makes an API key for a user. -> `{id, key}`; the key is nowhere else. */
+  /** Creates an API key for a user. -> `{id, key}`; the key is not stored. */
   "key.create": command(v.strictObject({ email: Email, name: Name }), async (ctx, args) => {
     const made = await createKey(ctx, operator, { name: args.name, userId: await userIdOf(ctx, args.email) });
     return { id: made.id, key: made.key };
   }),
-  /** Walks the audit log. -> `{rows, broken_at}` */
+  /** Verifies the audit log. -> `{rows, broken_at}` */
   "audit.verify": command(v.strictObject({}), async (ctx) => {
     const { rows, brokenAt } = await verifyAudit(ctx);
     return { rows, broken_at: brokenAt };
   }),
-  /** What runs here. -> `{pid, uptime_s, data_dir, installation, memory_mb}` */
+  /** Facts of the running server. -> `{pid, uptime_s, data_dir, installation, memory_mb}` */
   status: command(v.strictObject({}), async (ctx) => ({
     pid: process.pid,
     uptime_s: Math.round(process.uptime()),
@@ -59,7 +56,7 @@ const COMMANDS = {
 type CommandName = keyof typeof COMMANDS;
 
 /**
- * Checks the arguments and carries the command out.
+ * Checks the arguments and runs the command.
  * @throws AppError `unknown_command`, `invalid_value`, and what the service throws
  */
 export async function runCommand(ctx: Ctx, name: string, args: unknown): Promise<Record<string, unknown>> {

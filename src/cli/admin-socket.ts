@@ -1,6 +1,4 @@
-/**
- * Both ends of the administrator's Unix socket: the running server answers commands on it, the command line calls it.
- */
+/** Both ends of the administrator's Unix socket: the running server answers commands, the command line sends them. */
 
 import type { Ctx } from "../ctx.ts";
 import { readOwner } from "../db/lock.ts";
@@ -17,7 +15,7 @@ export function adminHandler(ctx: Ctx): (request: Request) => Promise<Response> 
     try {
       const path = pathOf(request.url);
       if (request.method !== "POST" || !path.startsWith(PREFIX))
-        throw new AppError("not_found", "unknown_url", "Only POST /commands/{name} is answered here.");
+        throw new AppError("not_found", "unknown_url", "Only POST /commands/{name} is accepted here.");
       const args = await request.json().catch((cause) => {
         throw new AppError("invalid", "body_not_parsable", "The arguments must be JSON.", { cause });
       });
@@ -51,7 +49,7 @@ export async function callServer(
       body: JSON.stringify(args),
     });
   } catch {
-    // The file of a server that died is still there: nobody listens.
+    // The socket file of a dead server remains, but nobody listens.
     return null;
   }
   const body = (await answer.json()) as Record<string, unknown> & {

@@ -1,13 +1,13 @@
-/** A small client of the server's own JSON API, for verbs that use it as any program would. */
+/** A small client of the server's JSON API, for verbs that use it like any other program. */
 import { basename } from "node:path";
 import { AppError } from "../errors.ts";
 
 export interface ApiClient {
-  /** `http://127.0.0.1:3900`, without a slash at the end. */
+  /** `http://127.0.0.1:3900`, without a trailing slash. */
   url: string;
   key: string;
   call<T>(method: string, path: string, body?: unknown): Promise<T>;
-  /** Sends a file from the disk as a form, with `fields` beside it. */
+  /** Sends a file as a form, with additional `fields`. */
   upload<T>(path: string, file: string, fields: Record<string, string>): Promise<T>;
 }
 
@@ -15,7 +15,7 @@ interface ErrorBody {
   error?: { message?: string; code?: string };
 }
 
-/** Throws the server's own words when the answer is none of 2xx. */
+/** Throws the server's message when the status is not 2xx. */
 async function read<T>(method: string, path: string, answer: Response): Promise<T> {
   const text = await answer.text();
   if (answer.ok) return JSON.parse(text) as T;
@@ -23,7 +23,7 @@ async function read<T>(method: string, path: string, answer: Response): Promise<
   try {
     said = JSON.parse(text) as ErrorBody;
   } catch {
-    // Not our JSON: the status has to do.
+    // Not our JSON: report the status.
   }
   const message = said.error?.message ?? `${method} ${path} answered ${answer.status}`;
   throw new AppError(answer.status === 409 ? "conflict" : "unavailable", said.error?.code ?? "server_answer", message);
@@ -53,7 +53,7 @@ export function apiClient(url: string, key: string, signal?: AbortSignal): ApiCl
   };
 }
 
-/** Asks `look` every `everyMs` until it gives something; for states that take minutes. */
+/** Calls `look` every `everyMs` until it returns a value; for states that take minutes. */
 export async function poll<T>(
   look: () => Promise<T | null>,
   options: { everyMs?: number; signal?: AbortSignal } = {},

@@ -1,7 +1,4 @@
-/**
- * The small frame of the command line: what a verb is, how its arguments are read, and how help is made of the same
- * table.
- */
+/** The command line framework: verbs, their arguments, and help from the same table. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { ConfigInput } from "../config.ts";
 import { AppError } from "../errors.ts";
@@ -9,19 +6,19 @@ import { AppError } from "../errors.ts";
 /** Exit codes; documented in docs/cli.md. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, refused: 3 } as const;
 
-/** One `--name`. `value` is what stands for its value in help; without it the option is a switch. */
+/** One `--name`. `value` is the placeholder in help; without it the option is a switch. */
 export interface Option {
   value?: string;
   help: string;
 }
 
 export interface Args {
-  /** Value of an option that takes one. */
+  /** Value of an option. */
   text(name: string): string | undefined;
-  /** The same, and a usage error without it. */
+  /** The same; throws a usage error when absent. */
   required(name: string): string;
   on(name: string): boolean;
-  /** Words that are no options. */
+  /** Positional arguments. */
   words: string[];
 }
 
@@ -29,26 +26,26 @@ export interface Verb {
   /** As typed: `serve`, `user create`. */
   name: string;
   summary: string;
-  /** Words after the options in the usage line. */
+  /** Positional arguments in the usage line. */
   words?: string;
   options: Record<string, Option>;
-  /** Whole sentences below the options. */
+  /** Text below the options. */
   notes?: string;
   run(args: Args): Promise<number>;
 }
 
-/** A mistake in how the command was called: exit code 2, with the way to help. */
+/** A usage error: exit code 2, with a pointer to help. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** Options that stand for settings (see config.ts), shared by the verbs that read them. */
+/** Options for settings (see config.ts), shared by several verbs. */
 export const CONFIG_OPTIONS = {
   data: { value: "DIR", help: "data directory (FTL_DATA_DIR; default ~/.finetune-lab)" },
   listen: { value: "HOST:PORT", help: "address to listen on (FTL_LISTEN; default 127.0.0.1:3900)" },
-  "public-url": { value: "URL", help: "address people use when a proxy stands in front (FTL_PUBLIC_URL)" },
-  python: { value: "FILE", help: "Python 3.10+ that makes the trainer environment (FTL_PYTHON)" },
-  torch: { value: "auto|cpu|cuda", help: "which PyTorch to install; auto takes CUDA only with an NVIDIA card" },
+  "public-url": { value: "URL", help: "address that browsers use, behind a proxy (FTL_PUBLIC_URL)" },
+  python: { value: "FILE", help: "Python 3.10+ that creates the trainer environment (FTL_PYTHON)" },
+  torch: { value: "auto|cpu|cuda", help: "which PyTorch to install; auto installs CUDA only with an NVIDIA GPU" },
   "log-level": { value: "LEVEL", help: "debug, info, warn or error (FTL_LOG_LEVEL; default info)" },
 } satisfies Record<string, Option>;
 
@@ -61,7 +58,7 @@ const SETTING: Record<keyof typeof CONFIG_OPTIONS, string> = {
   "log-level": "log_level",
 };
 
-/** The settings given as options; `except` names options that mean something else to this verb. */
+/** The settings given as options; `except` lists options with another meaning in this verb. */
 export function configFlags(args: Args, except: string[] = []): ConfigInput {
   const found: Record<string, string> = {};
   for (const [option, setting] of Object.entries(SETTING)) {
@@ -73,8 +70,8 @@ export function configFlags(args: Args, except: string[] = []): ConfigInput {
 }
 
 /**
- * Reads the words after a verb.
- * @throws UsageError for unknown options, missing values, too many words
+ * Parses the arguments of a verb.
+ * @throws UsageError for unknown options, missing values, too many arguments
  */
 export function readArgs(verb: Verb, argv: string[]): Args {
   const options: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
@@ -84,7 +81,7 @@ export function readArgs(verb: Verb, argv: string[]): Args {
   try {
     parsed = parseArgs({ args: argv, options, strict: true, allowPositionals: true });
   } catch (error) {
-    // Node adds advice on dashes that helps nobody here.
+    // Node's advice on dashes does not help here.
     throw new UsageError((error instanceof Error ? error.message : String(error)).replace(/\. To specify .*/s, "."));
   }
   if (!verb.words && parsed.positionals.length > 0) throw new UsageError(`Unexpected "${parsed.positionals[0]}".`);
@@ -116,7 +113,7 @@ export function verbHelp(verb: Verb): string {
   ].join("\n");
 }
 
-/** Exit code of an error a service threw. */
+/** Exit code of an error of a service. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return EXIT.usage;
   if (!(error instanceof AppError)) return EXIT.failed;

@@ -1,10 +1,10 @@
-/** The Docker engines of this installation, as its settings name them. */
+/** The Docker engines in the settings of this installation. */
 import type { Engine } from "../../plugins/docker/engines.ts";
 import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { UsageError } from "./command.ts";
 
-/** The settings of the bundled docker provider, its defaults filled in. */
+/** The settings of the bundled docker provider, with defaults. */
 export async function dockerSettings(config: Config): Promise<Record<string, unknown>> {
   const { default: plugin } = await import("../../plugins/docker/index.ts");
   const defaults = plugin.config.map((field) => [field.name, field.default] as const);
@@ -12,7 +12,7 @@ export async function dockerSettings(config: Config): Promise<Record<string, unk
 }
 
 /**
- * Every engine, or the one called `name`. Nothing is connected yet.
+ * All engines, or the one called `name`. Does not connect.
  * @throws AppError `docker_hosts` when the setting cannot be read; UsageError when no engine has that name
  */
 export async function enginesOf(config: Config, name?: string): Promise<Engine[]> {

@@ -1,5 +1,5 @@
 /**
- * `passport verify`: checks a run passport with nothing but the file, and the installation's public key where one is
+ * `passport verify`: verifies the provenance file of a model (run passport), with the installation's public key when
  * given.
  */
 import { readFileSync } from "node:fs";
@@ -8,17 +8,17 @@ import { EXIT, UsageError, type Verb } from "./command.ts";
 
 export const passportVerify: Verb = {
   name: "passport verify",
-  summary: "Says whether a model's run passport is as it was signed. Needs no server and no network.",
+  summary: "Verifies the signature of a model's provenance (run passport). Needs no server and no network.",
   words: "FILE",
   options: {
     key: {
       value: "KEY",
-      help: "the installation's public key (GET /v1/passport_key), so that a forger's is not taken",
+      help: "the installation's public key (GET /v1/passport_key), to exclude a forged key",
     },
   },
   async run(args) {
     const [file] = args.words;
-    if (!file || args.words.length > 1) throw new UsageError("Name one file with a passport.");
+    if (!file || args.words.length > 1) throw new UsageError("Give one file with a passport.");
     let document: { model?: unknown; installation?: unknown; signature?: { public_key?: string } };
     try {
       document = JSON.parse(readFileSync(file, "utf8"));
@@ -33,7 +33,7 @@ export const passportVerify: Verb = {
     process.stdout.write(`Valid: ${document.model}, signed by the installation ${document.installation}.\n`);
     if (!args.text("key"))
       process.stdout.write(
-        `Its key is ${document.signature?.public_key}; give the one you know with --key to be sure of the signer.\n`,
+        `Its key is ${document.signature?.public_key}; pass the known key with --key to verify the signer.\n`,
       );
     return EXIT.ok;
   },

@@ -1,5 +1,5 @@
 /**
- * `plugin new` and `plugin check`: start a provider plugin from the template, and hold one against the provider
+ * `plugin new` and `plugin check`: create a provider plugin from the template, and test one against the provider
  * contract.
  */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,22 +11,22 @@ import { AppError } from "../errors.ts";
 import { EXIT, UsageError, type Verb } from "./command.ts";
 
 /**
- * Files of the contract that a plugin takes its types from; `plugin new` puts them beside it, so that it needs nothing
- * else of ours.
+ * Files of the contract with the types of a plugin; `plugin new` copies them, so that the plugin has no other
+ * dependency.
  */
 const CONTRACT = ["provider.ts", "spec.ts"];
 
 export const pluginNew: Verb = {
   name: "plugin new",
-  summary: "Starts a provider plugin from the template.",
+  summary: "Creates a provider plugin from the template.",
   words: "ID [DIR]",
   options: {},
-  notes: `ID is what jobs will name: lower-case letters, digits and dashes. DIR defaults to ./ID.
+  notes: `ID is the provider id in jobs: lower-case letters, digits and dashes. DIR defaults to ./ID.
 Then: finetune-lab plugin check DIR, and docs/plugin-authors.md.`,
   async run(args) {
     const [id, target = id] = args.words;
     if (!id || !target || !/^[a-z][a-z0-9-]{0,31}$/.test(id))
-      throw new UsageError("Name the plugin: 1 to 32 of a-z, 0-9 and -, a letter first.");
+      throw new UsageError("Give the id of the plugin: 1 to 32 of a-z, 0-9 and -, a letter first.");
     const directory = resolve(target);
     if (existsSync(directory) && readdirSync(directory).length > 0)
       throw new AppError("conflict", "directory_not_empty", `${directory} is not empty.`);
@@ -76,13 +76,13 @@ function readConfig(text: string | undefined): Record<string, unknown> {
 
 export const pluginCheck: Verb = {
   name: "plugin check",
-  summary: "Runs the provider contract's cases over a plugin and prints a table.",
+  summary: "Runs the cases of the provider contract on a plugin and prints a table.",
   words: "[PROVIDER | DIR]",
   options: {
     config: { value: "JSON", help: 'settings of a bundled provider, such as {"hosts": "unix:///run/docker.sock"}' },
-    gpus: { value: "N", help: "GPUs to ask for (default 1 for rented machines, else 0)" },
+    gpus: { value: "N", help: "GPUs to request (default 1 for rented machines, else 0)" },
   },
-  notes: `Without a name the embedded provider is checked. A plugin in DIR uses its own config.json, so a cloud provider is really called.
+  notes: `Without a name the embedded provider is tested. A plugin in DIR uses its own config.json, so a cloud provider is really called.
 Exit code 1 when a case fails.`,
   async run(args) {
     const { CASES } = await import("../contract/conformance.ts");
@@ -91,7 +91,7 @@ Exit code 1 when a case fails.`,
     const say = (line: string) => process.stdout.write(`${line.trimEnd()}\n`);
     let failures = 0;
     const gpus = args.text("gpus");
-    if (gpus !== undefined && !/^\d{1,3}$/.test(gpus)) throw new UsageError("--gpus takes a whole number.");
+    if (gpus !== undefined && !/^\d{1,3}$/.test(gpus)) throw new UsageError("--gpus must be a whole number.");
     for (const { plugin, config } of await subjects(args.words[0], readConfig(args.text("config")))) {
       const dataDir = mkdtempSync(join(tmpdir(), "ftl-conformance-"));
       say(`\n${plugin.title} (${plugin.id}), provider contract ${plugin.contract}\n`);

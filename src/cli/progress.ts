@@ -1,11 +1,11 @@
-/** Progress on a terminal: one line that is rewritten; plain lines, fewer of them, where there is no terminal. */
+/** Progress on a terminal in one line that is rewritten; fewer, plain lines without a terminal. */
 
 export interface Progress {
-  /** What is being done and how much of it (0 to 1; null when unknown). */
+  /** The current work and its progress (0 to 1; null when unknown). */
   show(message: string, fraction: number | null): void;
-  /** A line that stays. */
+  /** A permanent line. */
   line(text: string): void;
-  /** Ends the line being rewritten, leaving it there. */
+  /** Ends the rewritten line and keeps it. */
   end(): void;
 }
 
@@ -44,7 +44,7 @@ export function createProgress(out: Out = process.stderr): Progress {
         open = true;
         return;
       }
-      // Without a terminal: a line when something new begins, at most one in fifteen seconds else.
+      // Without a terminal: a line when new work begins, otherwise at most one per 15 seconds.
       const words = message.replace(/[\d.:]+/g, "");
       if (words === lastWords && performance.now() - lastAt < 15_000) return;
       lastWords = words;

@@ -1,4 +1,4 @@
-/** Opens a data directory and runs the whole server on it: what `serve` and `quickstart` have in common. */
+/** Opens a data directory and runs the server on it, for `serve` and `quickstart`. */
 
 import { createSetupToken } from "../accounts/organizations/invitations.ts";
 import { createApp, createCtx, type OpenCtx, startBackground } from "../app.ts";
@@ -10,12 +10,13 @@ interface Running {
   ctx: OpenCtx;
   url: string;
   /**
-   * Stops listening, lets requests under way end, closes the database. Jobs go on: their processes survive the server.
+   * Stops listening, waits for requests in progress, closes the database. Jobs continue: their processes survive the
+   * server.
    */
   stop(): Promise<void>;
 }
 
-/** Seconds a stop may take in all. */
+/** Maximum seconds of a stop. */
 const STOP_S = 10;
 
 /** @throws AppError `data_dir_in_use`, `schema_newer`, `cannot_listen` */
@@ -41,10 +42,10 @@ export async function runServer(config: Config, overrides: Partial<Ctx> = {}): P
   }
 }
 
-/** Address of the page that makes the first administrator, valid once; null when there is one already. */
+/** Address of the page that creates the first administrator, valid once; null when there is already one. */
 export async function setupLink(ctx: Ctx, url: string): Promise<string | null> {
   const token = await createSetupToken(ctx);
-  // "Every address" is no address a browser could open.
+  // A browser cannot open the wildcard address.
   const here = url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//localhost");
   return token && `${(ctx.config.public_url ?? here).replace(/\/$/, "")}/setup?token=${token}`;
 }

@@ -1,4 +1,4 @@
-/** Reads the verb, runs it, and turns errors into one line and an exit code. */
+/** Parses the verb, runs it, and turns errors into one line and an exit code. */
 import { VERSION } from "../assets.ts";
 import { AppError } from "../errors.ts";
 import { clean } from "../lib/text/redact.ts";
@@ -11,7 +11,7 @@ function generalHelp(): string {
     `Fine-Tune Lab ${VERSION}: fine-tune, test and serve language models on your own machines.\n`,
     "Usage: finetune-lab VERB [options]\n",
     ...VERBS.map((verb) => `  ${verb.name.padEnd(width)}  ${verb.summary.split("\n")[0]}`),
-    "\n`finetune-lab VERB --help` tells more; `--version` prints the version.",
+    "\n`finetune-lab VERB --help` shows its options; `--version` prints the version.",
     "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (in use, locked, not allowed).\n",
   ].join("\n");
 }
@@ -54,7 +54,7 @@ async function main(argv: string[]): Promise<number> {
 
 /** Runs the program with its arguments and sets the exit code of the process. */
 export async function runCommandLine(argv: string[]): Promise<void> {
-  // Whoever read the output may stop before its end (`| head`): that is no failure of ours.
+  // The reader of the output may stop early (`| head`): that is not an error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     process.exit(EXIT.ok);

@@ -61,7 +61,7 @@ describe("files, datasets and uploads", () => {
     expect(taken).toHaveLength(3);
     for (const one of refused) expect(one).toMatchObject({ status: 403, error: { code: "quota_exceeded" } });
     expect(refused[0]?.error.message).toMatch(
-      /may have 3 files, and this would make it 4\. Delete .* raise quota_files/,
+      /may have 3 files, and this request would make it 4\. Delete .* raise quota_files/,
     );
     expect(stored(lab)).toHaveLength(3);
     expect((await sendFile("mine", "batch", "other")).status).toBe(200);
@@ -118,7 +118,7 @@ describe("files, datasets and uploads", () => {
     expect(stored(lab).filter((name) => !name.startsWith("file-"))).toEqual([]);
   });
 
-  test("pending uploads are counted by number and declared bytes until they are complete, cancelled or expired", async () => {
+  test("pending uploads are counted by number and declared bytes until they are complete, canceled or expired", async () => {
     const { taken, refused } = await atOnce(6, () => beginUpload(40_000));
     expect(taken).toHaveLength(2);
     expect(refused[0]).toMatchObject({ status: 403, error: { code: "quota_exceeded" } });
@@ -128,7 +128,7 @@ describe("files, datasets and uploads", () => {
     await lab.json("POST", `/v1/uploads/${first?.id}/cancel`);
     expect((await limits()).pending_uploads.used).toBe(1);
     const tooMany = await said(await beginUpload(60_001));
-    expect(tooMany.error.message).toContain("100,000 bytes stored, and this would make it 100,001");
+    expect(tooMany.error.message).toContain("100,000 bytes stored, and this request would make it 100,001");
     // Its bytes pass from the upload to the file: they are not counted twice.
     const part = await lab.json<{ id: string }>("POST", `/v1/uploads/${second?.id}/parts?filename=x`, {
       raw: new Uint8Array(40_000),
@@ -220,7 +220,7 @@ describe("jobs that wait", () => {
     expect((await limits()).waiting_jobs.used).toBe(0);
   });
 
-  test("requests at the same time cannot pass together; one that is cancelled makes room", async () => {
+  test("concurrent requests cannot pass together; a canceled one frees its slot", async () => {
     const { taken, refused } = await atOnce(7, train);
     expect(taken).toHaveLength(4);
     expect(refused[0]).toMatchObject({ status: 403, error: { code: "quota_exceeded" } });

@@ -40,7 +40,7 @@ const said = (checks: Check[]) => checks.map((one) => `${one.state} ${one.found}
 
 describe("an engine", () => {
   const cases: [string, Partial<EngineInfo>, string, RegExp][] = [
-    ["with all limits is fine, and its socket is named for what it is", {}, "ok,info", /whoever may use it is root/],
+    ["with all limits is fine, and its socket is named for what it is", {}, "ok,info", /its users are root/],
     ["that is rootless", { SecurityOptions: ["name=rootless", "name=seccomp"] }, "ok", /rootless/],
     ["with userns-remap", { SecurityOptions: ["name=userns"] }, "ok", /userns-remap/],
     ["too old", { ServerVersion: "19.03.15" }, "gap", /Upgrade it: 20\.10/],
@@ -90,7 +90,7 @@ describe("an installation that others reach", () => {
 });
 
 test("a database of a newer version is named as such, and nothing is changed in it", async () => {
-  expect(said(await database(config()))).toStartWith("info not made yet");
+  expect(said(await database(config()))).toStartWith("info not created yet");
   const client = createClient({ url: `file:${join(dir, "lab.db")}` });
   await client.execute("CREATE TABLE __drizzle_migrations (id INTEGER PRIMARY KEY, hash text, created_at numeric)");
   expect(said(await database(config()))).toStartWith("ok");
@@ -107,9 +107,9 @@ test("a database of a newer version is named as such, and nothing is changed in 
 
 test("without internet it says where models come from", () => {
   expect(said(airGap(config()))).toStartWith("info https://");
-  expect(said(airGap(config({ hub_url: "none" })))).toMatch(/^gap .*no model is here/);
+  expect(said(airGap(config({ hub_url: "none" })))).toMatch(/^gap .*no model is installed/);
   const prepared_models = join(dir, "prepared");
-  expect(said(airGap(config({ hub_url: "none", prepared_models })))).toMatch(/^gap .*is not there/);
+  expect(said(airGap(config({ hub_url: "none", prepared_models })))).toMatch(/^gap .*is missing/);
   mkdirSync(join(prepared_models, "tiny"), { recursive: true });
   expect(said(airGap(config({ hub_url: "none", prepared_models })))).toMatch(/^gap .*has no model/);
   writeFileSync(join(prepared_models, "tiny/config.json"), "{}");
@@ -129,12 +129,12 @@ describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""
     return (JSON.parse(child.stdout.toString()) as { checks: Check[] }).checks;
   };
 
-  test("is told with its version and limits, and with the image it lacks", () => {
+  test("is reported with its version and limits, and with the missing image", () => {
     if ("skip" in docker) throw new Error(docker.skip);
     const checks = doctor(`own=${docker.address}`, { image: "ftl-test/never-built" });
     expect(checks.find((one) => one.name === "Docker own")?.found).toMatch(/^Engine \d+\.\d+/);
     const image = checks.find((one) => one.name === "own: trainer image");
-    expect(image).toMatchObject({ state: "gap", found: "ftl-test/never-built is not there" });
+    expect(image).toMatchObject({ state: "gap", found: "ftl-test/never-built is missing" });
     expect(image?.advice).toContain("images load");
   });
 
@@ -145,7 +145,7 @@ describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""
   });
 });
 
-test("an engine that is not there is told with what to do", () => {
+test("an engine that does not answer is reported with what to do", () => {
   const child = Bun.spawnSync([process.execPath, MAIN, "doctor", "--json", "--data", dir], {
     env: {
       PATH: process.env.PATH ?? "",

@@ -42,7 +42,7 @@ const run = (args: string[], before: string[] = []) => {
 };
 
 describe("a running server", () => {
-  test("closes a directory that others could read, and all that lies in it", async () => {
+  test("makes a directory that others could read private, with all its content", async () => {
     const live: Live = await startLive({
       command: ["sh", "-c", 'umask 022 && exec "$0" "$@"', process.execPath, MAIN],
     });
@@ -91,7 +91,7 @@ describe("the command line", () => {
   const root = process.getuid?.() === 0;
   const namespaces = Bun.spawnSync(["unshare", "--user", "--map-root-user", "true"]).exitCode === 0;
   test.skipIf(!root || !namespaces)(
-    "refuses an open directory that belongs to somebody else (needs root and unshare)",
+    "refuses an open directory that belongs to another user (needs root and unshare)",
     () => {
       const foreign = openDir("foreign");
       chmodSync(place, 0o711);
@@ -99,7 +99,7 @@ describe("the command line", () => {
       chownSync(foreign, 12_345, 12_345);
       const said = run(["migrate", "--data", foreign], ["unshare", "--user", "--map-root-user"]);
       expect(said).toMatchObject({ code: 3 });
-      expect(said.said).toContain("belongs to somebody else");
+      expect(said.said).toContain("belongs to another user");
       expect(said.said).toContain("--data");
       expect(existsSync(join(foreign, "lab.db"))).toBe(false);
       expect(existsSync(join(foreign, "secret"))).toBe(false);

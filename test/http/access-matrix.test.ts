@@ -113,7 +113,7 @@ beforeAll(async () => {
     const checked = access === "member" || access === "admin";
     if (checked && refusal(hooks?.body, body ?? {}))
       complaints.push(
-        `${key}: ${refusal(hooks?.body, body ?? {})}: mend its entry in BODIES of test/http/access-matrix.test.ts`,
+        `${key}: ${refusal(hooks?.body, body ?? {})}: fix its entry in BODIES of test/http/access-matrix.test.ts`,
       );
     if (checked && refusal(hooks?.query, QUERIES[key]?.(made) ?? {}))
       complaints.push(

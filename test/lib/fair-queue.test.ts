@@ -58,7 +58,7 @@ test("too much waiting is refused, of one asker and of all; the server's own wor
   const { add, queue } = workshop();
   for (const name of ["a1", "a2", "a3", "a4", "a5"]) add("a", name);
   expect(await codeOf(add("a", "a6"))).toBe(
-    "rate_limited things_busy: Too many things of yours are waiting already. Try again in a few seconds.",
+    "rate_limited things_busy: Too many things of yours are already waiting. Try again in a few seconds.",
   );
   add("b", "b1");
   add("c", "c1");

@@ -1,4 +1,4 @@
-/** `backup`: a copy of everything the server keeps, consistent and checked, while the server runs or not. */
+/** `backup`: a consistent, verified copy of all data of the server, with or without a running server. */
 import { Database } from "bun:sqlite";
 import {
   chmodSync,
@@ -24,14 +24,11 @@ import { closeToOthers } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "../command.ts";
 
-/**
- * Folders of the data directory that hold what cannot be made again; environments, sockets and running trainers are not
- * among them.
- */
+/** Folders of the data directory that cannot be re-created; not environments, sockets and running trainers. */
 const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
 const SINGLE = ["secret", "config.json", "images.json"];
 
-/** What `backup.json` says; written last, so that a backup without it is no backup. */
+/** The content of `backup.json`. It is written last: a backup without it is incomplete. */
 export interface BackupManifest {
   format: 1;
   version: string;
@@ -49,7 +46,7 @@ export function flush(path: string): void {
   }
 }
 
-/** Throws unless SQLite finds the database whole. */
+/** Throws unless SQLite finds the database intact. */
 export function checkDatabase(path: string): void {
   const database = new Database(path, { readonly: true });
   try {
@@ -66,8 +63,8 @@ export function checkDatabase(path: string): void {
 }
 
 /**
- * Copies the database as of one moment. A process of its own reads it beside the server (write-ahead log), so the
- * server's event loop never waits for the copy.
+ * Copies a consistent snapshot of the database. A separate process reads it next to the server (write-ahead log), so
+ * the server's event loop never waits for the copy.
  */
 function copyDatabase(from: string, to: string): void {
   const database = new Database(from, { readwrite: true, create: false });
@@ -83,7 +80,7 @@ function copyDatabase(from: string, to: string): void {
   renameSync(`${to}.tmp`, to);
 }
 
-/** Relative paths of the files to keep, without half-made things (names that begin with a dot). */
+/** Relative paths of the files to copy, without unfinished ones (names that begin with a dot). */
 function keptFiles(dataDir: string, withModels: boolean): string[] {
   const found = SINGLE.filter((name) => existsSync(join(dataDir, name)));
   for (const folder of KEPT) {
@@ -100,10 +97,9 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
 }
 
 /**
- * Makes a backup in the new directory `target`.
- * @param options `reserve`: bytes that must stay free where the backup lies on the disk of the database
- * @returns what it holds; `bytes` in all, `gone` files that were deleted while the copy was made, `open` when other
- *   users may read it
+ * Creates a backup in the new directory `target`.
+ * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database
+ * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it
  * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
  */
 async function makeBackup(
@@ -116,17 +112,17 @@ async function makeBackup(
     throw new AppError(
       "not_found",
       "nothing_to_back_up",
-      `There is no database in ${dataDir}. Name the data directory with --data.`,
+      `There is no database in ${dataDir}. Set the data directory with --data.`,
     );
   if (existsSync(target) && readdirSync(target).length > 0)
-    throw new AppError("conflict", "backup_exists", `${target} is not empty. Name a new directory for each backup.`);
+    throw new AppError("conflict", "backup_exists", `${target} is not empty. Choose a new directory for each backup.`);
   mkdirSync(target, { recursive: true, mode: 0o700 });
   const open = !closeToOthers(target);
-  // A backup on another disk takes nothing from the database.
+  // A backup on another disk does not use the space of the database.
   const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
   try {
     requireDisk(target, reserve, statSync(source).size);
-    // The database first: every file it knows of is on the disk already, for files are written before their rows.
+    // The database first: files are written before their rows, so every file it refers to exists.
     copyDatabase(source, join(target, "lab.db"));
     const paths = keptFiles(dataDir, options.withModels ?? true);
     const list: ListedFile[] = [await listed(target, "lab.db")];
@@ -164,13 +160,13 @@ async function listed(root: string, path: string): Promise<ListedFile> {
 
 export const backup: Verb = {
   name: "backup",
-  summary: "Copies everything the server keeps into a new directory, and checks the copy.",
+  summary: "Copies all data of the server into a new directory, and verifies the copy.",
   words: "DIR",
   options: {
     data: CONFIG_OPTIONS.data,
-    "without-models": { help: "leave base models out (they can be installed again)" },
+    "without-models": { help: "skip base models (they can be installed again)" },
   },
-  notes: `Works while the server runs. The copy holds the key that signs sessions: keep it as safe as the data directory.
+  notes: `Works while the server runs. The copy contains the key that signs sessions: protect it like the data directory.
 Put it back with \`restore\`.`,
   async run(args) {
     const config = loadConfig(configFlags(args));
@@ -191,10 +187,10 @@ Put it back with \`restore\`.`,
       },
     });
     process.stderr.write("\r");
-    for (const path of gone) process.stderr.write(`deleted meanwhile, not in the backup: ${path}\n`);
+    for (const path of gone) process.stderr.write(`deleted during the backup, not included: ${path}\n`);
     if (open)
       process.stderr.write(
-        `other users of this machine may read ${target}: its directory is not this user's to close\n`,
+        `other users of this machine can read ${target}: this user cannot change the mode of its directory\n`,
       );
     process.stdout.write(`${target}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB, checked.\n`);
     return EXIT.ok;

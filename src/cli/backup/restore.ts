@@ -1,4 +1,4 @@
-/** `restore`: puts a backup into a data directory, after checking every byte of it. */
+/** `restore`: copies a backup into a data directory, after verifying every file. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { copyFile, mkdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -11,7 +11,7 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, UsageError, type Verb } from "../command.ts";
 import { type BackupManifest, checkDatabase, flush } from "./backup.ts";
 
-/** What may lie in a data directory that counts as empty: nothing anybody would miss. */
+/** Entries of a data directory that still counts as empty: nothing of value. */
 const NOTHING = new Set(["run", "tmp", "environments", "trainer", "backups"]);
 
 function readManifest(source: string): BackupManifest {
@@ -20,28 +20,28 @@ function readManifest(source: string): BackupManifest {
     throw new AppError(
       "invalid",
       "not_a_backup",
-      `${source} has no backup.json: it is no backup, or one that was cut off.`,
+      `${source} has no backup.json: it is not a backup, or an incomplete one.`,
     );
   const manifest = JSON.parse(readFileSync(path, "utf8")) as BackupManifest;
   if (manifest.format !== 1)
     throw new AppError(
       "invalid",
       "backup_newer",
-      `${source} was made by a newer version (${manifest.version}). Restore it with that one.`,
+      `${source} was made by a newer version (${manifest.version}). Restore it with that version.`,
     );
   return manifest;
 }
 
-/** True when nobody would miss this entry of the data directory. */
+/** True when this entry of the data directory has no value. */
 const hasNothing = (dataDir: string, name: string) => {
   const path = join(dataDir, name);
   return NOTHING.has(name) || (statSync(path).isDirectory() && readdirSync(path).length === 0);
 };
 
 /**
- * Fills `dataDir` from a backup. What was there is moved aside with `force`, never deleted.
+ * Restores a backup into `dataDir`. With `force`, existing content is moved aside, never deleted.
  * @param reserve bytes of the disk that must stay free
- * @returns where the former content went, or null
+ * @returns the new place of the existing content, or null
  * @throws AppError `not_a_backup`, `backup_damaged`, `target_not_empty`, `data_dir_in_use`, `data_dir_open`,
  *   `disk_full`
  */
@@ -61,7 +61,7 @@ async function restoreBackup(source: string, dataDir: string, force: boolean, re
       throw new AppError(
         "conflict",
         "target_not_empty",
-        `${dataDir} is not empty (${there.slice(0, 3).join(", ")}). Name an empty one with --data, or move what is there aside with --force.`,
+        `${dataDir} is not empty (${there.slice(0, 3).join(", ")}). Choose an empty one with --data, or move its content aside with --force.`,
       );
     rmSync(staging, { recursive: true, force: true });
     for (const file of manifest.files) {
@@ -83,14 +83,14 @@ async function restoreBackup(source: string, dataDir: string, force: boolean, re
 }
 
 /**
- * Moves the old things aside and the new ones in: renames only, the database last, so that a cut leaves either no
- * database or a whole one.
+ * Moves the old content aside and the new content in, with renames only and the database last: an interruption leaves
+ * either no database or a complete one.
  */
 function swap(dataDir: string, staging: string, there: string[]): string | null {
   const aside = there.length > 0 ? join(dataDir, "backups", `before-restore-${Date.now()}`) : null;
   if (aside) {
     mkdirSync(aside, { recursive: true, mode: 0o700 });
-    // The database first: from here on the directory has none until the new one is in.
+    // The database first: from here on the directory has none until the new one is in place.
     const first = there.filter((name) => name.startsWith("lab.db"));
     for (const name of [...first, ...there.filter((each) => !first.includes(each))])
       renameSync(join(dataDir, name), join(aside, name));
@@ -108,20 +108,19 @@ function swap(dataDir: string, staging: string, there: string[]): string | null 
 
 export const restore: Verb = {
   name: "restore",
-  summary: "Puts a backup back into a data directory, after checking every byte of it.",
+  summary: "Restores a backup into a data directory, after verifying every file.",
   words: "DIR",
   options: {
     data: CONFIG_OPTIONS.data,
-    force: { help: "move what is in the data directory aside (into its folder backups) and go on" },
+    force: { help: "move the content of the data directory aside (into its folder backups) and continue" },
   },
-  notes:
-    "Refused (exit code 3) while a server runs on the directory, and when it is not empty and --force is not given.",
+  notes: "Refused (exit code 3) while a server uses the directory, and when it is not empty without --force.",
   async run(args) {
     const source = args.words[0];
-    if (!source) throw new UsageError("Name the directory of the backup.");
+    if (!source) throw new UsageError("Give the directory of the backup.");
     const config = loadConfig(configFlags(args));
     const aside = await restoreBackup(resolve(source), config.data_dir, args.on("force"), config.disk_reserve_bytes);
-    if (aside) process.stdout.write(`What was there lies in ${aside}\n`);
+    if (aside) process.stdout.write(`Previous content: ${aside}\n`);
     process.stdout.write(
       `Restored into ${config.data_dir}. Start it with: finetune-lab serve --data ${config.data_dir}\n`,
     );

@@ -1,6 +1,6 @@
-/** What one check of `doctor` says. */
+/** The result of a check of `doctor`. */
 
-/** `missing` stops the main job on this machine; `gap` limits it; `info` is neither. */
+/** `missing` prevents training on this machine; `gap` limits it; `info` is neither. */
 type State = "ok" | "info" | "gap" | "missing";
 
 export interface Check {

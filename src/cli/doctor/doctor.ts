@@ -1,4 +1,4 @@
-/** `doctor`: what this machine can do, and what to do about each gap. */
+/** `doctor`: what this machine can do, and how to fix each gap. */
 import { ensureTrainerEnvironment } from "../../compute/environment/install.ts";
 import { loadConfig } from "../../config.ts";
 import { openFiles } from "../../lib/disk/files.ts";
@@ -10,10 +10,10 @@ const MARK = { ok: "ok     ", info: "-      ", gap: "gap    ", missing: "MISSING
 
 export const doctor: Verb = {
   name: "doctor",
-  summary: "Says what this machine can do, and what to do about each gap.",
+  summary: "Checks what this machine can do, and shows how to fix each gap.",
   options: {
-    json: { help: "the answer as one JSON object" },
-    install: { help: "make the trainer environment now (1.6 GB, a few minutes)" },
+    json: { help: "print the result as one JSON object" },
+    install: { help: "create the trainer environment now (1.6 GB, a few minutes)" },
     data: CONFIG_OPTIONS.data,
     listen: CONFIG_OPTIONS.listen,
     python: CONFIG_OPTIONS.python,

@@ -1,7 +1,4 @@
-/**
- * What `doctor` looks at on each Docker engine: whether it answers, how it is walled, its limits, its GPUs, and the
- * images.
- */
+/** Checks of each Docker engine by `doctor`: connection, isolation, limits, GPUs, images. */
 import { statSync } from "node:fs";
 import type { Engine } from "../../../plugins/docker/engines.ts";
 import { assetsHash } from "../../assets.ts";
@@ -13,10 +10,10 @@ import { type FoundImage, findImage } from "../images/engine.ts";
 import { type Check, check, messageOf } from "./check.ts";
 
 const ANSWER_MS = 10_000;
-/** Oldest engine whose API has all that containers of ours are given. */
+/** Oldest engine whose API has all features that our containers need. */
 const OLDEST = [20, 10] as const;
 
-/** The part of `docker info` that is looked at. Absent fields mean "no". */
+/** The part of `docker info` that is checked. Absent fields mean "no". */
 export interface EngineInfo {
   ServerVersion?: string;
   OperatingSystem?: string;
@@ -34,7 +31,7 @@ function walls(info: EngineInfo): "rootless" | "userns-remap" | "root" {
   return has("rootless") ? "rootless" : has("userns") ? "userns-remap" : "root";
 }
 
-/** Judges what an engine says of itself. */
+/** Evaluates what an engine reports. */
 export function judgeEngine(name: string, info: EngineInfo): Check[] {
   const version = info.ServerVersion ?? "0.0";
   const [major = 0, minor = 0] = version.split(".").map(Number);
@@ -47,7 +44,12 @@ export function judgeEngine(name: string, info: EngineInfo): Check[] {
   ];
   if (major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1]))
     return [
-      check(name, "gap", found, `Upgrade it: ${OLDEST.join(".")} is the oldest that works, 25 or newer is better.`),
+      check(
+        name,
+        "gap",
+        found,
+        `Upgrade it: ${OLDEST.join(".")} is the oldest supported version, 25 or newer is better.`,
+      ),
     ];
   const checks = [
     limits.length > 0
@@ -56,7 +58,7 @@ export function judgeEngine(name: string, info: EngineInfo): Check[] {
           "gap",
           `${found}; cannot limit ${limits.join(", ")}`,
           kind === "rootless"
-            ? "Delegate the cgroup controllers to the user (docs/install.md, Hardening); limits are not kept until then."
+            ? "Delegate the cgroup controllers to the user (docs/install.md, Hardening); limits are not enforced until then."
             : "Start Linux with cgroup v2, or with cgroup_enable=memory swapaccount=1.",
         )
       : check(name, "ok", found),
@@ -66,14 +68,14 @@ export function judgeEngine(name: string, info: EngineInfo): Check[] {
       check(
         `${name}: socket`,
         "info",
-        "whoever may use it is root on that machine",
-        "Give the server an engine of its own, rootless or with userns-remap: docs/install.md, Hardening.",
+        "its users are root on that machine",
+        "Give the server its own engine, rootless or with userns-remap: docs/install.md, Hardening.",
       ),
     );
   return checks;
 }
 
-/** Whether containers of the engine can be given GPUs: by the NVIDIA runtime or by CDI. */
+/** Whether containers of the engine can use GPUs, with the NVIDIA runtime or CDI. */
 export function judgeGpus(name: string, info: EngineInfo, cardsHere: boolean): Check[] {
   const runtime = info.Runtimes && "nvidia" in info.Runtimes;
   const cdi = info.DiscoveredDevices?.some((one) => one.ID?.startsWith("nvidia.com/gpu"));
@@ -83,39 +85,37 @@ export function judgeGpus(name: string, info: EngineInfo, cardsHere: boolean): C
     check(
       `${name}: GPUs`,
       "gap",
-      "this machine has NVIDIA cards, but the engine cannot give them to containers",
+      "this machine has NVIDIA GPUs, but containers of the engine cannot use them",
       "Install the NVIDIA container toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker",
     ),
   ];
 }
 
-/** What the image stands on, in words. */
+/** The base of the image, as text. */
 export function baseOf({ base }: Pick<FoundImage, "base">): string {
-  if (!base) return "on a base nobody recorded";
+  if (!base) return "on an unknown base";
   return base.digest ? `on ${base.name} (${base.digest})` : `on ${base.name}, which has no digest`;
 }
 
 async function image(engine: Engine, role: Role, config: Config, fallback: string): Promise<Check[]> {
   const name = `${engine.id}: ${role} image`;
   const pinned = pinnedImages(openFiles(config.data_dir))[role];
-  // Endpoints use the trainer's image where no other was made.
+  // Endpoints use the trainer's image when there is no inference image.
   if (role === "inference" && !pinned) return [];
   const wanted = pinned?.id ?? fallback;
   const found = await findImage(engine, wanted);
   if (!found) {
-    const advice = "Make it with `finetune-lab images build`, or bring it with `finetune-lab images load FILE`.";
-    return [check(name, "gap", `${wanted} is not there`, advice)];
+    const advice = "Build it with `finetune-lab images build`, or load it with `finetune-lab images load FILE`.";
+    return [check(name, "gap", `${wanted} is missing`, advice)];
   }
   const named = `${found.tag || found.id.slice(0, 19)} (${found.variant}), ${baseOf(found)}`;
   if (found.version === assetsHash("trainer").slice(0, 16)) return [check(name, "ok", named)];
   const advice =
-    "It works as long as it speaks the same protocol. Build or load this version's: `finetune-lab images build`.";
-  return [check(name, "info", `${named}, made by another version of Fine-Tune Lab`, advice)];
+    "It works while the trainer protocol is the same. Build or load the image of this version: `finetune-lab images build`.";
+  return [check(name, "info", `${named}, built by another version of Fine-Tune Lab`, advice)];
 }
 
-/**
- * Trainers read what the server writes: the data directory must be theirs. Rootless engines map the user themselves.
- */
+/** Trainers read files of the server, so both must run as the same user. Rootless engines map the user themselves. */
 function owner(engine: Engine, config: Config, user: string, info: EngineInfo): Check[] {
   if (!engine.local || walls(info) !== "root") return [];
   const { uid } = statSync(config.data_dir);
@@ -134,10 +134,10 @@ async function lookAt(engine: Engine, config: Config, settings: Record<string, u
     const code = (error as { code?: string }).code;
     const advice =
       code === "EACCES"
-        ? "Add the server's user to the group of the socket (docker), then sign in anew."
+        ? "Add the server's user to the group of the socket (docker), then sign in again."
         : code === "ENOENT"
-          ? "Install the Docker Engine (https://docs.docker.com/engine/install/) or name another in the setting hosts."
-          : "Start the engine, and check the address, the keys and the firewall between.";
+          ? "Install the Docker Engine (https://docs.docker.com/engine/install/) or set another one in the setting hosts."
+          : "Start the engine, and check the address, the keys and the firewall.";
     return [check(name, "gap", `${engine.address} does not answer: ${messageOf(error)}`, advice)];
   }
   const cards = engine.local && Bun.which("nvidia-smi") !== null;
@@ -150,14 +150,14 @@ async function lookAt(engine: Engine, config: Config, settings: Record<string, u
   ];
 }
 
-/** Every engine of the settings; one line that says so when the provider `docker` is not in use. */
+/** Every engine of the settings; a single line when the provider `docker` is not active. */
 export async function engineChecks(config: Config): Promise<Check[]> {
   if (!config.providers.includes("docker"))
     return [
       check(
         "Docker",
         "info",
-        "not in use",
+        "not active",
         "Containers on GPUs need it: FTL_PROVIDERS=docker,process and docs/docker.md.",
       ),
     ];
@@ -166,6 +166,6 @@ export async function engineChecks(config: Config): Promise<Check[]> {
     const engines = await enginesOf(config);
     return (await Promise.all(engines.map((engine) => lookAt(engine, config, settings)))).flat();
   } catch (error) {
-    return [check("Docker", "gap", "the setting hosts cannot be used", messageOf(error))];
+    return [check("Docker", "gap", "the setting hosts is invalid", messageOf(error))];
   }
 }

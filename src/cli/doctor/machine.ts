@@ -1,4 +1,4 @@
-/** What `doctor` looks at: each check says what it found and, where something is missing, what to do. */
+/** Checks of the machine by `doctor`: each reports what it found and how to fix it. */
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, statfsSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
@@ -16,12 +16,12 @@ import { airGap, database, exposure, privacy } from "./site.ts";
 
 const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
 async function python(config: Config): Promise<Check> {
-  if (config.trainer_env) return check("Python", "info", `not looked for: trainer_env is ${config.trainer_env}`);
+  if (config.trainer_env) return check("Python", "info", `not checked: trainer_env is ${config.trainer_env}`);
   try {
     const found = await findPython(config.python);
     return check("Python", "ok", `${found.major}.${found.minor} at ${found.path}`);
   } catch (error) {
-    return check("Python", "missing", "none of 3.10 or newer", messageOf(error));
+    return check("Python", "missing", "no Python 3.10 or newer", messageOf(error));
   }
 }
 
@@ -33,10 +33,10 @@ for name in ("torch", "transformers", "trl", "peft"):
 `;
 
 async function trainer(config: Config): Promise<Check> {
-  const install = "It is made by itself at the first training, or now with: finetune-lab doctor --install";
+  const install = "The first training creates it, or now: finetune-lab doctor --install";
   try {
     const ready = await readyTrainerEnvironment(config, openFiles(config.data_dir));
-    if (!ready) return check("Trainer environment", "gap", "not made yet (1.6 GB, a few minutes)", install);
+    if (!ready) return check("Trainer environment", "gap", "not created yet (1.6 GB, a few minutes)", install);
     const ran = await runLines([ready.python, "-c", VERSIONS], { timeoutMs: 30_000 });
     const state = ran.code !== 0 || ran.lines.some((line) => line.endsWith("missing")) ? "missing" : "ok";
     const advice =
@@ -62,7 +62,7 @@ function models(config: Config): Check {
 async function gpus(): Promise<Check> {
   const command = Bun.which("nvidia-smi");
   const advice =
-    "Training runs on the CPU: fine for small models. For an NVIDIA card install its driver, then start again.";
+    "Training runs on the CPU: fine for small models. For an NVIDIA GPU install its driver, then restart the server.";
   if (!command) return check("NVIDIA GPUs", "info", "none (no nvidia-smi)", advice);
   const query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"];
   const ran = await runLines([command, ...query], { timeoutMs: 20_000 }).catch((error) => ({
@@ -103,17 +103,22 @@ function dataDir(config: Config): Check {
     accessSync(config.data_dir, constants.W_OK);
     openFiles(config.data_dir);
     acquireLock(config.data_dir).release();
-    return check("Data directory", "ok", `${config.data_dir}, no server runs on it`);
+    return check("Data directory", "ok", `${config.data_dir}, no server uses it`);
   } catch (error) {
     if (error instanceof AppError && error.code === "data_dir_in_use") {
       const owner = readOwner(config.data_dir);
       return check(
         "Data directory",
         "ok",
-        `${config.data_dir}, a server runs on it${owner?.url ? ` at ${owner.url}` : ""}`,
+        `${config.data_dir}, in use by a server${owner?.url ? ` at ${owner.url}` : ""}`,
       );
     }
-    return check("Data directory", "missing", messageOf(error), "Choose a directory this user may write with --data.");
+    return check(
+      "Data directory",
+      "missing",
+      messageOf(error),
+      "Choose a directory that this user can write with --data.",
+    );
   }
 }
 
@@ -124,12 +129,12 @@ function port(config: Config): Check {
     return check("Address", "ok", `${config.listen} is free`);
   } catch {
     const own = readOwner(config.data_dir)?.url?.endsWith(`:${number}`);
-    if (own) return check("Address", "ok", `${config.listen} is this installation's own server`);
-    return check("Address", "gap", `${config.listen} is taken`, "Choose another with --listen HOST:PORT.");
+    if (own) return check("Address", "ok", `${config.listen} is in use by this installation's server`);
+    return check("Address", "gap", `${config.listen} is in use`, "Choose another with --listen HOST:PORT.");
   }
 }
 
-/** All checks, in the order of the main job. */
+/** All checks, in the order of the main workflow. */
 export async function runChecks(config: Config): Promise<Check[]> {
   const first = [
     check("Version", "info", `Fine-Tune Lab ${VERSION}, ${process.platform} ${process.arch}`),

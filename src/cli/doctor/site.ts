@@ -1,6 +1,6 @@
 /**
- * What `doctor` looks at of an installation that others reach: who may read its files, its address and proxy, its
- * database, life without internet.
+ * Checks of a shared installation by `doctor`: file permissions, address and proxy, database, operation without
+ * internet.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
@@ -15,26 +15,23 @@ import { type Check, check, messageOf } from "./check.ts";
 
 const isLoopback = (host: string) => /^(localhost|127(\.\d+){3}|::1|\[::1\])$/.test(host);
 
-/**
- * The data directory, with the database, the secret that signs sessions and seals stored credentials, and backups.
- * Nothing is changed.
- */
+/** Permissions of the data directory, with the database, the secret and backups. Changes nothing. */
 export function privacy({ data_dir: dir }: Config): Check[] {
-  // What lies in a closed directory is closed itself.
+  // The content of a private directory is private.
   if (!existsSync(dir) || !isOpen(dir))
-    return [check("Privacy", "ok", "only the server's user reads the data directory")];
+    return [check("Privacy", "ok", "only the server's user can read the data directory")];
   const open = readdirSync(dir).filter(
     (name) => statSync(join(dir, name), { throwIfNoEntry: false }) && isOpen(join(dir, name)),
   );
-  const found = `other users of this machine may read ${dir}${open.length > 0 ? ` and in it ${open.join(", ")}` : ""}`;
+  const found = `other users of this machine can read ${dir}${open.length > 0 ? ` and in it ${open.join(", ")}` : ""}`;
   const own = statSync(dir).uid === userInfo().uid;
   const advice = own
-    ? `chmod 700 ${dir}. The next start of the server does it too, for what lies in it as well.`
-    : `It belongs to another user: the server refuses it. chown it to the server's user, or name another with --data.`;
+    ? `chmod 700 ${dir}. The next start of the server does the same, also for its content.`
+    : `It belongs to another user: the server refuses it. Run chown for the server's user, or choose another with --data.`;
   return [check("Privacy", own ? "gap" : "missing", found, advice)];
 }
 
-/** Who reaches the server, under which name, and whether a proxy's word is believed. */
+/** Who can reach the server, under which names, and whether a proxy is trusted. */
 export function exposure({ listen, public_url, trusted_proxies }: Config): Check[] {
   const outside = !isLoopback(splitListen(listen).hostname);
   const name = "Reached by";
@@ -44,10 +41,10 @@ export function exposure({ listen, public_url, trusted_proxies }: Config): Check
         ? check(
             name,
             "gap",
-            `${listen}, but under no name but this machine's own: other names are refused`,
-            "Set FTL_PUBLIC_URL to the address people use, and put a proxy with TLS in front.",
+            `${listen}, but only under this machine's own names: others are refused`,
+            "Set FTL_PUBLIC_URL to the address that browsers use, and add a proxy with TLS.",
           )
-        : check(name, "info", "this machine alone", "For others put a proxy with TLS in front: docs/install.md."),
+        : check(name, "info", "only from this machine", "For other machines add a proxy with TLS: docs/install.md."),
     ];
   const url = new URL(public_url);
   if (url.protocol !== "https:" && !isLoopback(url.hostname))
@@ -55,8 +52,8 @@ export function exposure({ listen, public_url, trusted_proxies }: Config): Check
       check(
         name,
         "gap",
-        `${public_url}: passwords and keys cross the network in the clear`,
-        "Put a proxy with TLS in front and set FTL_PUBLIC_URL to its https address: docs/install.md.",
+        `${public_url}: passwords and keys are sent unencrypted`,
+        "Add a proxy with TLS and set FTL_PUBLIC_URL to its https address: docs/install.md.",
       ),
     ];
   if (trusted_proxies.length === 0 && !isLoopback(url.hostname))
@@ -64,7 +61,7 @@ export function exposure({ listen, public_url, trusted_proxies }: Config): Check
       check(
         name,
         "gap",
-        `${public_url}, but no proxy is trusted: everybody shares one sign-in limit and one address in the audit log`,
+        `${public_url}, but no proxy is trusted: all users share one sign-in limit and one address in the audit log`,
         "Set FTL_TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1.",
       ),
     ];
@@ -73,12 +70,12 @@ export function exposure({ listen, public_url, trusted_proxies }: Config): Check
   ];
 }
 
-/** How the database stands to this program; nothing is changed. */
+/** Compares the database with this version. Changes nothing. */
 export async function database(config: Config): Promise<Check[]> {
   const name = "Database";
   if (config.database_url) return [check(name, "info", `at ${new URL(config.database_url).host}`)];
   const path = join(config.data_dir, "lab.db");
-  if (!existsSync(path)) return [check(name, "info", "not made yet: the first start makes it")];
+  if (!existsSync(path)) return [check(name, "info", "not created yet: the first start creates it")];
   const client = createClient({ url: `file:${path}`, timeout: 5000 });
   try {
     const found = await schemaState(client, assetPath("migrations"));
@@ -92,8 +89,8 @@ export async function database(config: Config): Promise<Check[]> {
         ),
       ];
     if (found.state !== "older") return [check(name, "ok", "has this version's schema")];
-    const advice = "Make a backup first: finetune-lab backup DIR. The next start brings it to this version.";
-    return [check(name, "info", `of an older version (${found.missing} changes behind)`, advice)];
+    const advice = "Back up first: finetune-lab backup DIR. The next start migrates it.";
+    return [check(name, "info", `of an older version (${found.missing} migrations behind)`, advice)];
   } catch (error) {
     return [
       check(name, "missing", `cannot be read: ${messageOf(error)}`, "Restore a backup: finetune-lab restore DIR."),
@@ -103,23 +100,21 @@ export async function database(config: Config): Promise<Check[]> {
   }
 }
 
-/** Where base models come from when nothing is asked of the internet. */
+/** The source of base models without internet access. */
 export function airGap({ hub_url, prepared_models, data_dir }: Config): Check[] {
   const name = "Model hub";
   if (hub_url) return [check(name, "info", hub_url)];
   if (!prepared_models) {
     const installed = existsSync(join(data_dir, "models")) && readdirSync(join(data_dir, "models")).length > 0;
-    if (installed) return [check(name, "ok", "never asked; models are installed by import")];
+    if (installed) return [check(name, "ok", "not used; models are installed by import")];
     const advice =
       "Set FTL_PREPARED_MODELS to a directory of model directories, or import one by path on the page Models (from the directories of FTL_IMPORT_ROOTS).";
-    return [check(name, "gap", "never asked, and no model is here", advice)];
+    return [check(name, "gap", "not used, and no model is installed", advice)];
   }
   if (!existsSync(prepared_models))
-    return [
-      check(name, "gap", `never asked; ${prepared_models} is not there`, "Make it, or mend FTL_PREPARED_MODELS."),
-    ];
+    return [check(name, "gap", `not used; ${prepared_models} is missing`, "Create it, or fix FTL_PREPARED_MODELS.")];
   const models = readdirSync(prepared_models).filter((one) => existsSync(join(prepared_models, one, "config.json")));
   if (models.length > 0) return [check(name, "ok", `never asked; ${prepared_models} has ${models.join(", ")}`)];
   const advice = "Each model is a directory named by its id, with config.json, the tokenizer and safetensors.";
-  return [check(name, "gap", `never asked; ${prepared_models} has no model`, advice)];
+  return [check(name, "gap", `not used; ${prepared_models} has no model`, advice)];
 }

@@ -1,26 +1,21 @@
-/**
- * What an image is built on, held to its digest: a tag is looked up once, recorded, and means the same content in every
- * later build.
- */
+/** Base images, pinned by digest: a tag is resolved once and recorded, and later builds use the same content. */
 import type { Readable } from "node:stream";
 import type { Engine } from "../../../plugins/docker/engines.ts";
 import { AppError } from "../../errors.ts";
 import { followImage, type Show } from "./stream.ts";
 
 interface Base {
-  /** As it was asked for. */
+  /** The requested reference. */
   name: string;
-  /** `sha256:…` of the registry's manifest; null for an image that was made on this engine and is in no registry. */
+  /** `sha256:…` of the registry's manifest; null for an image that was built on this engine and is in no registry. */
   digest: string | null;
-  /** What the build starts from: by digest where there is one. */
+  /** The reference for the build: by digest when there is one. */
   reference: string;
 }
 
 const BY_DIGEST = /^(.+)@(sha256:[0-9a-f]{64})$/;
 
-/**
- * The repository of a reference: without tag and digest, and without what Docker adds to the names of its own registry.
- */
+/** The repository of a reference: without tag, digest, and the prefixes of Docker Hub. */
 export function repositoryOf(reference: string): string {
   const name = reference.split("@")[0] ?? "";
   const tag = name.lastIndexOf(":");
@@ -41,15 +36,14 @@ async function inspect({ docker }: Engine, name: string): Promise<{ RepoDigests?
 const pull = async ({ docker }: Engine, name: string, show: Show) =>
   void (await followImage((await docker.pull(name)) as Readable, show));
 
-/** Images of this program, which every build on this engine makes anew: no digest of one is worth recording. */
+/** Images of this program: every build on this engine re-creates them, so their digests are not recorded. */
 const isOurs = (name: string) => /^finetune-lab\//.test(repositoryOf(name));
 
 /**
- * Makes sure the engine has the base and says what it is.
+ * Ensures that the engine has the base, and resolves it.
  * @param recorded digest that earlier builds used for this name, or null
- * @param renew pulls the tag again and takes what it means now; an image that cannot be pulled is taken as the engine
- *   has it
- * @throws AppError `base_image_gone` when the recorded content cannot be had any more; `image_failed`
+ * @param renew pulls the tag again and uses its current content; if that fails, the local image is used
+ * @throws AppError `base_image_gone` when the recorded content is no longer available; `image_failed`
  */
 export async function resolveBase(
   engine: Engine,
@@ -68,7 +62,7 @@ export async function resolveBase(
         throw new AppError(
           "unavailable",
           "base_image_gone",
-          `${name} was ${digest} in the builds before, and ${engine.id} cannot pull that: ${said} To build on what the tag means now, add --renew-base.`,
+          `${name} was ${digest} in previous builds, and ${engine.id} cannot pull that: ${said} To build on the current content of the tag, add --renew-base.`,
           { cause },
         );
       });

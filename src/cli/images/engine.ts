@@ -1,4 +1,4 @@
-/** What the `images` verbs ask of an engine: build, pull, save, load, inspect, and a look inside without a network. */
+/** Operations of the `images` verbs on an engine: build, pull, save, load, inspect, and a check without network. */
 import { createReadStream, createWriteStream } from "node:fs";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -11,7 +11,7 @@ import { resolveBase } from "./base.ts";
 import { type BuildOptions, baseName, lookInsideProgram, planBuild } from "./plan.ts";
 import { followImage, type Show } from "./stream.ts";
 
-/** The images' labels, set by the Dockerfiles. */
+/** Labels of the images, set by the Dockerfiles. */
 const LABELS = { role: "ft.role", variant: "ft.variant", version: "ft.version", engine: "ft.engine" };
 /** Set by the build; names of the Open Container Initiative. */
 const BASE_NAME = "org.opencontainers.image.base.name";
@@ -19,9 +19,9 @@ const BASE_DIGEST = "org.opencontainers.image.base.digest";
 
 export interface FoundImage extends PinnedImage {
   role: Role;
-  /** What answers in an inference image; null for others. */
+  /** The engine of an inference image; null for others. */
   engine: string | null;
-  /** What it was built on, and the digest of that; null where nobody recorded it or no registry has it. */
+  /** Its base image and the digest of the base; null when unknown, or when no registry has it. */
   base: { name: string; digest: string | null } | null;
   bytes: number;
 }
@@ -34,7 +34,10 @@ interface Inspected {
   Config?: { Labels?: Record<string, string> | null };
 }
 
-/** What an engine's 404 means here. @throws the error itself when it is another */
+/**
+ * Returns null for a 404 of an engine.
+ * @throws any other error
+ */
 function missing(error: unknown): null {
   if ((error as { statusCode?: number }).statusCode === 404) return null;
   throw error;
@@ -57,13 +60,13 @@ function foundOf(info: Inspected): FoundImage | null {
   };
 }
 
-/** An image of ours by id or tag; null when the engine has none such. */
+/** An image of Fine-Tune Lab by id or tag; null when the engine does not have it. */
 export async function findImage({ docker }: Engine, name: string): Promise<FoundImage | null> {
   const info = (await docker.getImage(name).inspect().catch(missing)) as Inspected | null;
   return info && foundOf(info);
 }
 
-/** Every image of ours the engine has, newest first. */
+/** All images of Fine-Tune Lab on the engine, newest first. */
 export async function listImages(engine: Engine): Promise<FoundImage[]> {
   const rows = await engine.docker.listImages({ filters: { label: [LABELS.role] } });
   const found = await Promise.all(rows.map(({ Id }) => findImage(engine, Id)));
@@ -71,8 +74,8 @@ export async function listImages(engine: Engine): Promise<FoundImage[]> {
 }
 
 /**
- * Builds from the sources this program carries, on a base held to its digest.
- * @param bases digests that earlier builds used, by the base's name; with `renew` the tag is pulled again
+ * Builds from the embedded sources, on a base pinned by digest.
+ * @param bases digests of earlier builds, by name of the base; with `renew` the tag is pulled again
  * @throws AppError `image_failed`, `base_image_gone`
  */
 export async function buildImage(
@@ -102,12 +105,12 @@ export async function buildImage(
     networkmode: options.network,
     forcerm: true,
     buildargs,
-    // An empty one hides what the base itself was built on.
+    // An empty label hides the one of the base.
     labels: { [BASE_NAME]: base.name, [BASE_DIGEST]: base.digest ?? "" },
   });
   const { id } = await followImage(stream as Readable, show);
   const found = await findImage(engine, id ?? tag);
-  if (!found) throw new AppError("internal", "image_failed", `${engine.id} built an image that is not there.`);
+  if (!found) throw new AppError("internal", "image_failed", `${engine.id} built an image that cannot be found.`);
   return found;
 }
 
@@ -120,13 +123,13 @@ export async function pullImage(engine: Engine, reference: string, show: Show): 
 
 function ours(found: FoundImage | null, name: string): FoundImage {
   if (found) return found;
-  const message = `${name} is no image of Fine-Tune Lab: it lacks the label ${LABELS.role}.`;
+  const message = `${name} is not an image of Fine-Tune Lab: it does not have the label ${LABELS.role}.`;
   throw new AppError("invalid", "image_foreign", message);
 }
 
 /** Writes an image to a file, as `docker save` does. Returns the bytes written. */
 export async function saveImage(engine: Engine, image: FoundImage, file: string, show: Show): Promise<number> {
-  // By tag where there is one, so that it has its name again where it is loaded.
+  // By tag when there is one, so that the loaded image has the same name.
   const stream = (await engine.docker.getImage(image.tag || image.id).get()) as Readable;
   let bytes = 0;
   stream.on("data", (chunk: Buffer) => {
@@ -145,8 +148,9 @@ export async function loadImage(engine: Engine, file: string, id: string, show: 
 }
 
 /**
- * Starts the image with no network and no rights, and has it import what trainers need. Returns the versions it
- * printed. @throws AppError `image_broken`
+ * Starts the image without network and privileges, and imports the packages that trainers need. Returns the printed
+ * versions.
+ * @throws AppError `image_broken`
  */
 export async function lookInside({ docker }: Engine, image: FoundImage): Promise<Record<string, string>> {
   const container = await docker.createContainer({

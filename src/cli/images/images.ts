@@ -1,6 +1,6 @@
 /**
- * `images build | pull | load | save | list | verify`: the images trainers run in, on every engine of this
- * installation, with and without a network.
+ * `images build | pull | load | save | list | verify`: manages the images of trainers on all engines of this
+ * installation, with and without network.
  */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -19,13 +19,13 @@ import { type BuildOptions, SERVING_ENGINES } from "./plan.ts";
 const OPTIONS = {
   host: {
     value: "NAME",
-    help: "this engine alone (default: every engine of the setting provider_settings.docker.hosts)",
+    help: "only this engine (default: every engine of the setting provider_settings.docker.hosts)",
   },
   data: CONFIG_OPTIONS.data,
 } satisfies Record<string, Option>;
 const ROLE: Option = { value: "trainer|inference", help: "which image (default trainer)" };
 
-/** Carried beside a saved image, so that the far side can tell whether it arrived whole and as it was. */
+/** Stored next to a saved image, to verify its content before it is loaded. */
 const Note = v.object({
   format: v.literal(1),
   role: v.picklist(ROLES),
@@ -50,7 +50,7 @@ function engineOf(args: Args): BuildOptions["engine"] {
   return engine;
 }
 
-/** What a verb of this family needs; engine errors come out as plain words. */
+/** Tools of these verbs; errors of engines become AppErrors. */
 async function withEngines(
   args: Args,
   work: (tools: { engines: Engine[]; config: Config; say: (line: string) => void; show: Show }) => Promise<number>,
@@ -64,7 +64,7 @@ async function withEngines(
     const { code, statusCode, message } = error as { code?: string; statusCode?: number; message?: string };
     if (error instanceof AppError || error instanceof UsageError) throw error;
     if (statusCode === undefined && code === undefined) throw error;
-    throw new AppError("unavailable", "engine_failed", `The engine said: ${message ?? code}`, { cause: error });
+    throw new AppError("unavailable", "engine_failed", `The engine reported: ${message ?? code}`, { cause: error });
   } finally {
     progress.end();
   }
@@ -75,23 +75,23 @@ const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
 
 const build: Verb = {
   name: "images build",
-  summary: "Builds an image from the sources this program carries, on every engine, and pins it for new jobs.",
+  summary: "Builds an image from the embedded sources, on every engine, and pins it for new jobs.",
   options: {
     role: ROLE,
-    torch: { value: "cpu|cuda", help: "which PyTorch goes in (default cpu)" },
+    torch: { value: "cpu|cuda", help: "PyTorch variant (default cpu)" },
     base: {
       value: "IMAGE",
       help: "image to start from (default python:3.12-slim-bookworm; for inference the trainer's, with vLLM vLLM's)",
     },
-    engine: { value: "transformers|vllm", help: "what answers in an inference image (default vllm with --torch cuda)" },
-    "renew-base": { help: "pull the base's tag again and take what it means now" },
-    wheels: { value: "DIR", help: "wheels to install from (docs/docker.md says how to fill it)" },
-    index: { value: "URL", help: "package index of your own" },
+    engine: { value: "transformers|vllm", help: "engine of an inference image (default vllm with --torch cuda)" },
+    "renew-base": { help: "pull the base's tag again and use its current content" },
+    wheels: { value: "DIR", help: "wheels to install from (see docs/docker.md)" },
+    index: { value: "URL", help: "your own package index" },
     network: { value: "NAME", help: "network of the build: default, host, or none when DIR has every wheel" },
     ...OPTIONS,
   },
   notes:
-    "The base is pulled when the engine lacks it. The first build records its digest, and later ones start from exactly that. With --wheels and --network none nothing else is fetched.",
+    "The base is pulled when the engine does not have it. The first build records its digest, and later builds use exactly that. With --wheels and --network none nothing else is downloaded.",
   run: (args) =>
     withEngines(args, async ({ engines, config, say, show }) => {
       const { buildImage } = await import("./engine.ts");
@@ -107,7 +107,7 @@ const build: Verb = {
       for (const engine of engines) {
         const files = openFiles(config.data_dir);
         const bases = pinnedBases(files);
-        // The first engine says what the tag means; the others follow.
+        // The first engine resolves the tag; the others use the same digest.
         const image = await buildImage(engine, options, show, {
           bases,
           renew: args.on("renew-base") && ids.size === 0,
@@ -116,13 +116,13 @@ const build: Verb = {
           pinBase(files, image.base.name, image.base.digest);
         pinImage(files, image.role, image);
         say(
-          `${engine.id}  base  ${image.base?.name ?? "unknown"}  ${image.base?.digest ?? "made here, without a digest"}`,
+          `${engine.id}  base  ${image.base?.name ?? "unknown"}  ${image.base?.digest ?? "built here, without a digest"}`,
         );
         ids.add(image.id);
         say(`${engine.id}  ${image.tag}  ${image.id}  ${megabytes(image.bytes)}`);
       }
       if (ids.size > 1)
-        say("The engines built images of different ids. Build on one, then save and load it on the others.");
+        say("The engines built different images. Build on one engine, then save the image and load it on the others.");
       return EXIT.ok;
     }),
 };
@@ -137,7 +137,7 @@ const pull: Verb = {
       const { pullImage } = await import("./engine.ts");
       const [reference] = args.words;
       if (!reference || !/^[a-z0-9][A-Za-z0-9._/:-]*@sha256:[0-9a-f]{64}$/.test(reference))
-        throw new UsageError("Name the image by digest: NAME@sha256:DIGEST. A tag may mean another image tomorrow.");
+        throw new UsageError("Give the image by digest: NAME@sha256:DIGEST. The image of a tag can change.");
       for (const engine of engines) {
         const image = await pullImage(engine, reference, show);
         pinImage(openFiles(config.data_dir), image.role, { ...image, tag: image.tag || reference });
@@ -149,20 +149,19 @@ const pull: Verb = {
 
 const save: Verb = {
   name: "images save",
-  summary:
-    "Writes the pinned image and a note with its hashes to files that can be carried to a machine without a network.",
+  summary: "Writes the pinned image and a note with its hashes to files, for a machine without network.",
   words: "FILE",
   options: { role: ROLE, ...OPTIONS },
   run: (args) =>
     withEngines(args, async ({ engines, config, say, show }) => {
       const { findImage, saveImage } = await import("./engine.ts");
       const [file] = args.words;
-      if (!file) throw new UsageError("Name the file to write.");
+      if (!file) throw new UsageError("Give the file to write.");
       const role = roleOf(args);
       const pinned = pinnedImages(openFiles(config.data_dir))[role];
       const image = pinned && (await findImage(engines[0] as Engine, pinned.id));
       if (!image)
-        throw new AppError("not_found", "image_missing", `There is no ${role} image here yet: run images build first.`);
+        throw new AppError("not_found", "image_missing", `There is no ${role} image yet: run images build first.`);
       await saveImage(engines[0] as Engine, image, file, show);
       const { id, tag, variant, version } = image;
       const sha256 = await sha256File(file);
@@ -174,7 +173,10 @@ const save: Verb = {
     }),
 };
 
-/** Reads the note beside a saved image and holds the file against it. @throws AppError `image_file_damaged` */
+/**
+ * Reads the note of a saved image and verifies the file.
+ * @throws AppError `image_file_damaged`
+ */
 async function checkFile(file: string) {
   const bad = (what: string) =>
     new AppError("invalid", "image_file_damaged", `${what} Carry ${basename(file)} and ${basename(file)}.json again.`);
@@ -182,22 +184,22 @@ async function checkFile(file: string) {
   try {
     note = v.parse(Note, JSON.parse(readFileSync(`${file}.json`, "utf8")));
   } catch {
-    throw bad(`${file}.json, which images save wrote beside it, is missing or damaged.`);
+    throw bad(`${file}.json, written by images save, is missing or damaged.`);
   }
   if (!existsSync(file) || statSync(file).size !== note.bytes) throw bad(`${file} is not ${note.bytes} bytes long.`);
-  if ((await sha256File(file)) !== note.sha256) throw bad(`${file} is not what was saved: its hash differs.`);
+  if ((await sha256File(file)) !== note.sha256) throw bad(`${file} was changed after it was saved: its hash differs.`);
   return note;
 }
 
 const load: Verb = {
   name: "images load",
-  summary: "Checks files that images save wrote, loads them into every engine, and pins them for new jobs.",
+  summary: "Verifies files of images save, loads them into every engine, and pins them for new jobs.",
   words: "FILE…",
   options: OPTIONS,
   run: (args) =>
     withEngines(args, async ({ engines, config, say, show }) => {
       const { loadImage } = await import("./engine.ts");
-      if (args.words.length === 0) throw new UsageError("Name the files to load.");
+      if (args.words.length === 0) throw new UsageError("Give the files to load.");
       for (const file of args.words) {
         show(`Checking ${file}`, null);
         const note = await checkFile(file);
@@ -213,8 +215,8 @@ const load: Verb = {
 
 const list: Verb = {
   name: "images list",
-  summary: "Lists the images of Fine-Tune Lab on every engine; * marks those that new jobs run in.",
-  options: { json: { help: "one JSON object a line" }, ...OPTIONS },
+  summary: "Lists the images of Fine-Tune Lab on every engine; * marks the images of new jobs.",
+  options: { json: { help: "one JSON object per line" }, ...OPTIONS },
   run: (args) =>
     withEngines(args, async ({ engines, config, say }) => {
       const { listImages } = await import("./engine.ts");
@@ -246,12 +248,11 @@ const list: Verb = {
 
 const verify: Verb = {
   name: "images verify",
-  summary:
-    "Checks saved files against their notes; without files, that every engine has the pinned images and that they work.",
+  summary: "Verifies saved files; without files, checks that every engine has the pinned images and that they work.",
   words: "[FILE…]",
   options: OPTIONS,
   notes:
-    "An image is started once without network and rights, and imports what trainers need. Exit code 1 when one is missing or broken.",
+    "Each image is started once without network and privileges, and imports the packages that trainers need. Exit code 1 when one is missing or broken.",
   async run(args) {
     if (args.words.length > 0) {
       for (const file of args.words) {

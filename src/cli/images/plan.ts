@@ -1,16 +1,13 @@
-/**
- * What an image is built from and what it must hold: which base, which engine inside, and the look inside that proves
- * it. Pure.
- */
+/** Plans of image builds: base, engine, and the program that checks the content. Pure. */
 import type { Role } from "../../compute/images/service.ts";
 
 /**
- * The one version of vLLM this program knows how to start; `trainer/finetune_trainer/serving/vllm_command.py` is
- * written for it.
+ * The version of vLLM that this program can start; `trainer/finetune_trainer/serving/vllm_command.py` is written for
+ * it.
  */
 export const VLLM_IMAGE = "vllm/vllm-openai:v0.33.0";
 
-/** What the trainer's image starts from; the same as in compose/Dockerfile.trainer. */
+/** Base of the trainer's image, as in compose/Dockerfile.trainer. */
 export const TRAINER_BASE = "python:3.12-slim-bookworm";
 
 export const SERVING_ENGINES = ["transformers", "vllm"] as const;
@@ -19,13 +16,13 @@ type ServingEngine = (typeof SERVING_ENGINES)[number];
 export interface BuildOptions {
   role: Role;
   torch: "cpu" | "cuda";
-  /** Image to start from; null = as `baseName` says. */
+  /** Base image; null = see `baseName`. */
   base: string | null;
   wheels: string | null;
   index: string | null;
   /** Network of the build: `default`, `host`, or `none` with all wheels given. */
   network: string;
-  /** What answers requests in an inference image; null = vLLM for GPUs, transformers for processors. */
+  /** Engine of an inference image; null = vLLM for GPUs, transformers for CPUs. */
   engine?: ServingEngine | null;
 }
 
@@ -35,18 +32,18 @@ interface BuildPlan {
   buildargs: Record<string, string>;
 }
 
-/** What answers in the image of these options; null for a trainer's. */
+/** Engine of the image; null for a trainer's image. */
 const servingEngine = ({ role, engine, torch }: BuildOptions): ServingEngine | null =>
   role === "inference" ? (engine ?? (torch === "cuda" ? "vllm" : "transformers")) : null;
 
-/** The image a build starts from, by the name it is known by. */
+/** The name of the base image of a build. */
 export function baseName(options: BuildOptions): string {
   const engine = servingEngine(options);
   if (options.base) return options.base;
   return engine === "vllm" ? VLLM_IMAGE : engine ? `finetune-lab/trainer:${options.torch}` : TRAINER_BASE;
 }
 
-/** The build of an image. `version` names the trainer's sources. */
+/** The build of an image. `version` identifies the trainer's sources. */
 export function planBuild(options: BuildOptions, version: string): BuildPlan {
   const { role, torch } = options;
   const engine = servingEngine(options);
@@ -77,8 +74,8 @@ const PACKAGES = {
 };
 
 /**
- * A Python program that imports what an image must have and prints the versions as one line of JSON. `engine` is the
- * image's label; trainers have none.
+ * A Python program that imports the required packages and prints their versions as one line of JSON. `engine` is the
+ * label of the image; trainers have none.
  */
 export function lookInsideProgram(engine: string | null): string {
   const { modules, names } = PACKAGES[engine === "vllm" ? "vllm" : "transformers"];

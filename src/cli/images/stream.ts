@@ -1,8 +1,8 @@
-/** Reads what an engine tells while it builds, pulls or loads an image: JSON lines, with the errors among them. */
+/** Reads the progress of an engine that builds, pulls or loads an image: JSON lines, including errors. */
 import { AppError } from "../../errors.ts";
 
-/** One line of such a stream, as far as it is used. */
-interface Told {
+/** One line of such a stream, with the used fields. */
+interface StreamLine {
   stream?: string;
   status?: string;
   id?: string;
@@ -14,11 +14,11 @@ interface Told {
 
 export type Show = (message: string, fraction: number | null) => void;
 
-/** What a stream said in the end. */
+/** The result of a stream. */
 interface Outcome {
-  /** Id of the image that was built, when the engine named it. */
+  /** Id of the built image, when the engine reported it. */
   id: string | null;
-  /** Everything printed, for the last lines of a failure; at most 200 lines. */
+  /** The last 200 printed lines, for error messages. */
   lines: string[];
 }
 
@@ -26,8 +26,7 @@ const KEEP_LINES = 200;
 
 /**
  * Follows a stream to its end, showing progress.
- * @throws AppError `image_failed` for an error inside the stream, which comes with status 200; with the last lines
- *   printed
+ * @throws AppError `image_failed` for an error inside the stream (whose status is 200), with the last printed lines
  */
 export async function followImage(stream: AsyncIterable<Uint8Array>, show: Show): Promise<Outcome> {
   const reader = imageProgress(show);
@@ -42,7 +41,7 @@ export async function followImage(stream: AsyncIterable<Uint8Array>, show: Show)
   return reader.outcome;
 }
 
-/** Takes the lines one by one. Bytes of layers under way add up to one fraction; steps of a build are counted. */
+/** Handles the lines one by one. Bytes of all layers add up to one fraction; steps of a build are counted. */
 export function imageProgress(show: Show): { line(text: string): void; outcome: Outcome } {
   const outcome: Outcome = { id: null, lines: [] };
   const layers = new Map<string, { current: number; total: number }>();
@@ -55,42 +54,42 @@ export function imageProgress(show: Show): { line(text: string): void; outcome: 
       if (outcome.lines.length > KEEP_LINES) outcome.lines.shift();
       const [, at, of, what] = /^Step (\d+)\/(\d+) : (.*)$/.exec(line) ?? [];
       if (at && of) step = (Number(at) - 1) / Number(of);
-      // Ids of layers and containers in between tell nobody anything.
+      // Ids of intermediate layers and containers are not useful.
       if (/^ ---> |^Removing intermediate/.test(line)) continue;
       show(what ? `Step ${at} of ${of}: ${what}` : line, step);
     }
   }
 
-  function layer(told: Told): void {
-    const { current = 0, total = 0 } = told.progressDetail ?? {};
-    const id = told.id ?? "";
-    if (total > 0 && /^(Downloading|Loading)/.test(told.status ?? "")) layers.set(id, { current, total });
-    const done = /^(Download complete|Pull complete|Already exists)/.test(told.status ?? "");
+  function layer(line: StreamLine): void {
+    const { current = 0, total = 0 } = line.progressDetail ?? {};
+    const id = line.id ?? "";
+    if (total > 0 && /^(Downloading|Loading)/.test(line.status ?? "")) layers.set(id, { current, total });
+    const done = /^(Download complete|Pull complete|Already exists)/.test(line.status ?? "");
     const known = layers.get(id);
     if (done && known) known.current = known.total;
     const all = [...layers.values()];
     const bytes = all.reduce((sum, one) => sum + one.total, 0);
     const fraction = bytes > 0 ? all.reduce((sum, one) => sum + one.current, 0) / bytes : null;
-    show(`${told.status}${id && /^[0-9a-f]{12}$/.test(id) ? ` (layer ${id})` : ""}`, fraction);
+    show(`${line.status}${id && /^[0-9a-f]{12}$/.test(id) ? ` (layer ${id})` : ""}`, fraction);
   }
 
   return {
     outcome,
     line(text) {
-      let told: Told;
+      let line: StreamLine;
       try {
-        told = JSON.parse(text) as Told;
+        line = JSON.parse(text) as StreamLine;
       } catch {
-        return; // Not a line of the stream: nothing is lost by passing over it.
+        return; // Not a JSON line: skip it.
       }
-      const problem = told.errorDetail?.message ?? told.error;
+      const problem = line.errorDetail?.message ?? line.error;
       if (problem !== undefined) {
         const before = outcome.lines.slice(-15).join("\n");
         throw new AppError("unavailable", "image_failed", `${problem}${before ? `\n${before}` : ""}`);
       }
-      if (told.aux?.ID) outcome.id = told.aux.ID;
-      if (told.stream) print(told.stream);
-      else if (told.status) layer(told);
+      if (line.aux?.ID) outcome.id = line.aux.ID;
+      if (line.stream) print(line.stream);
+      else if (line.status) layer(line);
     },
   };
 }

@@ -1,5 +1,5 @@
 /**
- * `quickstart`: the main job in one command: from a dataset to a chat with a model tuned on it, and the page left
+ * `quickstart`: the main workflow in one command, from a dataset to a chat with a fine-tuned model; the UI stays
  * running.
  */
 import { existsSync } from "node:fs";
@@ -27,15 +27,15 @@ import {
 } from "./steps.ts";
 
 const BASE_MODEL = "smollm2-135m-instruct";
-/** Share of the user's rows kept back. */
+/** Share of the user's rows in the validation split. */
 const HOLDOUT = 0.1;
-/** Rows of a test file that both models answer at most. */
+/** Maximum rows of a test file that both models answer. */
 const MAX_TEST_ROWS = 10_000;
-/** One pass over the example's 360 rows, eight a step: about two minutes on two cores. */
+/** One epoch over the 360 example rows, eight per step: about two minutes on two cores. */
 const STEPS = 45;
 const LEARNING_RATE = 1e-3;
 
-/** The example data as a file other programs can read. */
+/** The example data as a file that other programs can read. */
 function exampleFile(files: Files): string {
   if (!isCompiled) return assetPath("examples/support-messages.jsonl");
   const folder = files.path("tmp", "examples");
@@ -45,16 +45,16 @@ function exampleFile(files: Files): string {
 
 function wholeNumber(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,6}$/.test(text)) throw new UsageError(`--${name} takes a whole number from 1.`);
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new UsageError(`--${name} must be a whole number of at least 1.`);
   return Number(text);
 }
 
-/** Ends the first wait of the road when the user presses Ctrl-C. */
+/** Ends the current wait when the user presses Ctrl-C. */
 function onInterrupt(): { signal: AbortSignal; off(): void } {
   const controller = new AbortController();
   const abort = () =>
     controller.abort(
-      new AppError("unavailable", "interrupted", "Stopped. Run the same command to go on: what was made is kept."),
+      new AppError("unavailable", "interrupted", "Stopped. Run the same command to continue: finished steps are kept."),
     );
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, abort);
   return {
@@ -73,10 +73,7 @@ interface Wish {
   epochs: number | undefined;
 }
 
-/**
- * What the training is asked for: the example has numbers that suit it, everything else is left to the server's own
- * rules.
- */
+/** The training request: the example sets a few hyperparameters, the server chooses the rest. */
 function trainRequest(wish: Wish, dataset: string): Record<string, unknown> {
   const own = wish.data !== null;
   return {
@@ -85,7 +82,7 @@ function trainRequest(wish: Wish, dataset: string): Record<string, unknown> {
     suffix: own ? "quickstart" : "support",
     ...(wish.maxSteps !== undefined ? { max_steps: wish.maxSteps } : own ? {} : { max_steps: STEPS }),
     ...(wish.epochs !== undefined ? { n_epochs: wish.epochs } : {}),
-    // Two checkpoints instead of four: each answers sample rows, which takes as long as some steps.
+    // Two checkpoints instead of four: generating samples at each takes as long as several steps.
     ...(own ? {} : { batch_size: 8, learning_rate: LEARNING_RATE, save_every: Math.ceil(STEPS / 2) }),
     evaluate_after: true,
   };
@@ -110,7 +107,7 @@ async function road(step: Step, wish: Wish, files: Files) {
   const model = String(job.result?.model ?? job.spec.output_model);
   progress.line(`  done in ${clockText((performance.now() - began) / 1000)}: ${model}`);
 
-  headline("5. Before and after, on rows the training never saw");
+  headline("5. Before and after, on validation rows");
   const evaluation = await compare(step, job.id);
   progress.line(scoreTable(evaluation));
   const test = wish.test ? await testRows(step, wish.test, model) : null;
@@ -131,7 +128,7 @@ async function road(step: Step, wish: Wish, files: Files) {
   };
 }
 
-/** Both models answer rows of a file of their own. */
+/** Evaluates both models on rows of a separate file. */
 async function testRows(step: Step, path: string, model: string) {
   step.progress.line(`\n   The rows of ${path}`);
   const dataset = await makeDataset(step, path, 0);
@@ -148,7 +145,7 @@ async function testRows(step: Step, path: string, model: string) {
 
 async function showChat(step: Step, sample: HeldOut, model: string): Promise<void> {
   const asked = sample.prompt.findLast((message) => message.role === "user")?.content ?? "";
-  step.progress.show("Asking the tuned model", null);
+  step.progress.show("Asking the fine-tuned model", null);
   const answer = await chat(step, model, sample.prompt);
   step.progress.line(`  asked     ${wrapped(asked)}`);
   step.progress.line(`  answered  ${wrapped(answer)}`);
@@ -157,22 +154,22 @@ async function showChat(step: Step, sample: HeldOut, model: string): Promise<voi
 
 export const quickstart: Verb = {
   name: "quickstart",
-  summary: "Tunes a small model on example data, compares, serves it, and leaves the page running.",
+  summary: "Fine-tunes a small model on example data, evaluates and serves it, and leaves the UI running.",
   options: {
     data: {
       value: "FILE",
       help: "your own data instead of the example (chat JSONL, prompt/completion, Alpaca, ShareGPT, CSV)",
     },
-    test: { value: "FILE", help: "rows to measure both models on besides, in the same form as the data" },
+    test: { value: "FILE", help: "additional rows to evaluate both models on, in the format of the data" },
     model: { value: "ID", help: `base model (default ${BASE_MODEL})` },
     "max-steps": {
       value: "N",
-      help: "training steps; without it the example takes 45, your own data what its size asks for",
+      help: "training steps (default: 45 for the example, by size for your own data)",
     },
-    epochs: { value: "N", help: "passes over your own data" },
-    email: { value: "EMAIL", help: "account to make and use (default admin@finetune.lab)" },
+    epochs: { value: "N", help: "epochs over your own data" },
+    email: { value: "EMAIL", help: "account to create and use (default admin@finetune.lab)" },
     json: { help: "progress on standard error; the last line of standard output is one JSON object" },
-    "no-keep": { help: "stop the server when done, instead of leaving the page running until Ctrl-C" },
+    "no-keep": { help: "stop the server at the end, instead of leaving the UI running until Ctrl-C" },
     "data-dir": CONFIG_OPTIONS.data,
     listen: CONFIG_OPTIONS.listen,
     python: CONFIG_OPTIONS.python,
@@ -210,12 +207,12 @@ async function walk(
   const progress: Progress = createProgress(mode.json ? process.stderr : process.stdout);
   const files = openFiles(config.data_dir);
   const interrupt = onInterrupt();
-  progress.line(`Fine-Tune Lab quickstart. Everything it makes lies in ${files.root}`);
-  progress.line("\n1. Trainer environment (1.6 GB, made once)");
+  progress.line(`Fine-Tune Lab quickstart. All its data is in ${files.root}`);
+  progress.line("\n1. Trainer environment (1.6 GB, created once)");
   const environment = await ensureTrainerEnvironment(config, files, progress.show, interrupt.signal);
   progress.line(`  ${environment.python}`);
 
-  // Late, so that a wrong option or a missing Python is told at once.
+  // Checked first, so that a wrong option or a missing Python is reported at once.
   const { openAccount, openLab } = await import("./server.ts");
   const { untilSignal } = await import("../run-server.ts");
   const server = await openLab(config, files, mode.listenGiven);
@@ -239,7 +236,9 @@ async function walk(
     interrupt.off();
     if (mode.keep && server.foreign) undo.length = 0;
     else if (mode.keep) {
-      progress.line(`\nThe server keeps running here. Ctrl-C stops it; later: finetune-lab serve --data ${files.root}`);
+      progress.line(
+        `\nThe server keeps running. Stop it with Ctrl-C; start it later with: finetune-lab serve --data ${files.root}`,
+      );
       await untilSignal();
       progress.line("\nStopping.");
     }

@@ -1,6 +1,6 @@
 /**
- * A server for quickstart: the one that already runs on the data directory, or a new one in this process; with a person
- * and a key to use it.
+ * A server for quickstart: the running one of the data directory, or a new one in this process; with an account and a
+ * key.
  */
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -16,17 +16,17 @@ import { runServer } from "../run-server.ts";
 
 interface LabServer {
   url: string;
-  /** True when it ran before and goes on running after. */
+  /** True when it ran before and keeps running afterwards. */
   foreign: boolean;
-  /** Where its log goes; null when it is not ours. */
+  /** File of its log; null for a server that was already running. */
   logPath: string | null;
   stop(): Promise<void>;
 }
 
-/** The person quickstart makes on a fresh installation. */
+/** The account that quickstart creates on a new installation. */
 interface Person {
   email: string;
-  /** Null when the account was there already and its password is not known here. */
+  /** Null when the account already existed and its password is unknown. */
   password: string | null;
   key: string;
 }
@@ -42,8 +42,7 @@ function portIsFree(listen: string): boolean {
 }
 
 /**
- * Uses the server of the data directory, else starts one. A taken default port is no reason to stop: the system then
- * chooses another.
+ * Uses the server of the data directory, else starts one. When the default port is in use, the system chooses another.
  */
 export async function openLab(config: Config, files: Files, listenGiven: boolean): Promise<LabServer> {
   const running = await callServer(files.root, "status", {});
@@ -67,8 +66,8 @@ export async function openLab(config: Config, files: Files, listenGiven: boolean
 }
 
 /**
- * An administrator to use the server as, and a fresh key. The password is random, shown to the user, and kept in the
- * data directory alone.
+ * An administrator account and a new key. The password is random, shown to the user, and stored only in the data
+ * directory.
  */
 export async function openAccount(files: Files, email: string): Promise<Person> {
   const path = join(files.root, "quickstart-password");

@@ -1,9 +1,9 @@
-/** How quickstart shows results: the table of before and after, and long texts on a terminal. */
+/** Output of quickstart: the table of both models, and long texts on a terminal. */
 import type { Evaluation, Side } from "./steps.ts";
 
 const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
 
-/** One side in numbers, as the JSON answer carries it. */
+/** The numbers of one model, for the JSON output. */
 export function sideScore(side: Side | null) {
   return (
     side && {
@@ -16,7 +16,7 @@ export function sideScore(side: Side | null) {
   );
 }
 
-/** Base and tuned model side by side, and the verdict in words. */
+/** Base and fine-tuned model side by side, and the verdict as text. */
 export function scoreTable({ result, comparison }: Evaluation): string {
   const base = result?.base;
   const tuned = result?.tuned;
@@ -36,7 +36,7 @@ export function scoreTable({ result, comparison }: Evaluation): string {
   return [...lines, ...(comparison ? [`  ${comparison.sentence}`] : [])].join("\n");
 }
 
-/** A text on one line, cut where it gets long. */
+/** A text on one line, truncated when it is long. */
 export function wrapped(text: string, most = 160): string {
   const line = text.replace(/\s+/g, " ").trim();
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;

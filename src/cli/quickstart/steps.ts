@@ -1,7 +1,4 @@
-/**
- * The steps of the main job as quickstart takes them, each over the public API: data, base model, training, comparison,
- * endpoint, chat.
- */
+/** The steps of quickstart, each with the public API: data, base model, training, evaluation, endpoint, chat. */
 
 import { basename } from "node:path";
 import { isFinal, phaseWords } from "../../contract/job.ts";
@@ -9,18 +6,18 @@ import { AppError } from "../../errors.ts";
 import { type ApiClient, poll } from "../api-client.ts";
 import { clockText, type Progress } from "../progress.ts";
 
-/** What every step needs. */
+/** Tools of every step. */
 export interface Step {
   api: ApiClient;
   progress: Progress;
   signal: AbortSignal;
-  /** What is running because of us, and how to end it; see `windUp`. */
+  /** Running work of quickstart, and how to end it; see `windUp`. */
   undo: ((api: ApiClient) => Promise<void>)[];
 }
 
 /**
- * Ends what the steps left running, the newest first: processes of jobs outlive the server, so stopping that alone
- * would leave them.
+ * Ends work of the steps, newest first: processes of jobs outlive the server, so stopping only the server would leave
+ * them.
  */
 export async function windUp(undo: Step["undo"], api: ApiClient): Promise<void> {
   for (const end of undo.splice(0).reverse()) await end(api).catch(() => {});
@@ -28,7 +25,7 @@ export async function windUp(undo: Step["undo"], api: ApiClient): Promise<void> 
 
 const UNDO_MS = 30_000;
 
-/** Waits, not for ever, until `look` is content. */
+/** Waits with a limit until `look` is satisfied. */
 async function settled(look: () => Promise<boolean>): Promise<void> {
   const until = performance.now() + UNDO_MS;
   while (performance.now() < until && !(await look())) await Bun.sleep(250);
@@ -63,12 +60,12 @@ interface Report {
   csv: { proposed: Record<string, string> } | null;
 }
 
-/** A step that ended in a state the user has to know of. */
+/** A step that ended in a state that the user must see. */
 const stopped = (code: string, message: string) => new AppError("unavailable", code, message);
 
 /**
- * Uploads `path`, makes a dataset of it and waits for its validation. Columns of CSV are mapped as the server proposes.
- * @param holdout share of rows kept for the comparison
+ * Uploads `path`, creates a dataset and waits for its validation. Columns of CSV are mapped as the server proposes.
+ * @param holdout share of the validation split
  */
 export async function makeDataset(step: Step, path: string, holdout: number, name = basename(path)): Promise<Dataset> {
   const { api, progress } = step;
@@ -79,7 +76,7 @@ export async function makeDataset(step: Step, path: string, holdout: number, nam
     const found = await api.call<Dataset>("GET", `/v1/datasets/${made.id}`);
     const version = found.version;
     if (!version || version.status === "validating") {
-      progress.show("Checking every row", version?.progress ?? 0);
+      progress.show("Validating every row", version?.progress ?? 0);
       return null;
     }
     if (version.status === "needs_mapping" && !mapped) {
@@ -93,7 +90,7 @@ export async function makeDataset(step: Step, path: string, holdout: number, nam
   }, step);
   const version = dataset.version as Version;
   progress.line(
-    `  ${basename(path)}: ${version.rows} rows, ${version.train_rows} to train on, ${version.holdout_rows} held out`,
+    `  ${basename(path)}: ${version.rows} rows, ${version.train_rows} for training, ${version.holdout_rows} for validation`,
   );
   return dataset;
 }
@@ -102,7 +99,7 @@ async function mapColumns({ api, progress }: Step, dataset: string, version: str
   const report = await api.call<{ report: Report | null }>("GET", `/v1/datasets/${dataset}/report?version=${version}`);
   const mapping = report.report?.csv?.proposed;
   if (!mapping?.prompt || !mapping.completion)
-    throw stopped("no_mapping", "The columns of this file are not clear. Map them on the dataset's page.");
+    throw stopped("no_mapping", "The columns of this file are ambiguous. Map them on the page of the dataset.");
   const words = Object.entries(mapping).map(([field, column]) => `${column} -> ${field}`);
   progress.line(`  columns: ${words.join(", ")}`);
   await api.call("POST", `/v1/datasets/${dataset}/versions`, { mapping, holdout_fraction: holdout });
@@ -116,7 +113,7 @@ interface BaseModel {
   error?: string | null;
 }
 
-/** Installs the base model when it is not there yet. */
+/** Installs the base model when it is missing. */
 export async function makeBaseModel({ api, progress, signal }: Step, id: string): Promise<BaseModel> {
   const look = () => api.call<BaseModel>("GET", `/v1/base_models/${id}`);
   let model = await look();
@@ -154,7 +151,7 @@ interface Job {
   result: Record<string, unknown> | null;
 }
 
-/** One line about a job at work. */
+/** One line about a running job. */
 function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [string, number | null] {
   const { step, total_steps: total, fraction, loss, eta_s: eta, tokens_per_second: speed } = progress;
   if (state === "queued" || state === "validating") return [progress.waiting ?? "Waiting for a free slot", null];
@@ -168,7 +165,7 @@ function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [string,
   return [parts.join("  "), fraction ?? step / total];
 }
 
-/** Starts the training and shows it until it ends. `onMade` gets the job's id at once. */
+/** Starts the training and shows its progress until it ends. `onMade` gets the job id at once. */
 export async function train(
   { api, progress, signal, undo }: Step,
   request: Record<string, unknown>,
@@ -195,7 +192,7 @@ export async function train(
   return job;
 }
 
-/** One side of a comparison, as the evaluation stored it. */
+/** One side of an evaluation, as stored. */
 export interface Side {
   rows: number;
   loss: { mean: number };
@@ -213,7 +210,7 @@ export interface Evaluation {
   comparison: { sentence: string } | null;
 }
 
-/** Waits for the comparison that follows a training by itself, or for `id`. */
+/** Waits for the automatic evaluation after a training, or for `id`. */
 export async function compare(step: Step, trainJobId: string, id?: string): Promise<Evaluation> {
   const { api, progress, undo } = step;
   const path = id ? `/v1/evaluations/${id}` : `/v1/evaluations?job=${trainJobId}&limit=1`;
@@ -226,16 +223,16 @@ export async function compare(step: Step, trainJobId: string, id?: string): Prom
       undo.push(cancel);
     }
     if (evaluation && isFinal(evaluation.status)) return evaluation;
-    progress.show("Both models answer the held-out rows", evaluation?.progress.fraction ?? null);
+    progress.show("Both models answer the validation rows", evaluation?.progress.fraction ?? null);
     return null;
   }, step);
   if (cancel) undo.splice(undo.indexOf(cancel), 1);
   if (done.status !== "succeeded")
-    throw stopped("evaluation_failed", done.error?.message ?? `The comparison was ${done.status}.`);
+    throw stopped("evaluation_failed", done.error?.message ?? `The evaluation was ${done.status}.`);
   return done;
 }
 
-/** Makes an endpoint for `model` and waits until it answers. */
+/** Creates an endpoint for `model` and waits until it answers. */
 export async function deploy({ api, progress, signal, undo }: Step, model: string): Promise<string> {
   const made = await api.call<{ id: string }>("POST", "/v1/deployments", { model });
   undo.push((fresh) => sleepDeployment(fresh, made.id));
@@ -251,19 +248,19 @@ export async function deploy({ api, progress, signal, undo }: Step, model: strin
   return made.id;
 }
 
-/** A row held out of training: what is asked, and what the data answers. */
+/** A validation row: the prompt, and the answer in the data. */
 export interface HeldOut {
   prompt: { role: string; content: string }[];
   expected: string;
 }
 
-/** The first held-out row that ends with an answer in words. */
+/** The first validation row that ends with a text answer. */
 export async function heldOutRow({ api }: Step, datasetId: string): Promise<HeldOut | null> {
   type Turn = { role: string; content: string | null };
   type Row = { messages?: Turn[]; chosen?: Turn[] };
   const page = await api.call<{ data: Row[] }>("GET", `/v1/datasets/${datasetId}/rows?split=holdout&limit=10`);
   for (const row of page.data) {
-    // A pair's better answer is what is wanted; plain text asks for nothing.
+    // The chosen answer of a pair is the expected one; plain text has no prompt.
     const messages = [...(row.messages ?? []), ...(row.chosen ?? [])];
     const last = messages.at(-1);
     if (last?.role !== "assistant" || !last.content) continue;
@@ -273,7 +270,7 @@ export async function heldOutRow({ api }: Step, datasetId: string): Promise<Held
   return null;
 }
 
-/** One answer of `model`, without chance. */
+/** One answer of `model`, with temperature 0. */
 export async function chat({ api }: Step, model: string, messages: HeldOut["prompt"]): Promise<string> {
   const body = { model, messages, temperature: 0, max_tokens: 64 };
   const answer = await api.call<{ choices: { message: { content: string | null } }[] }>(
