@@ -164,7 +164,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     const dataset = { dataset_id: datasets.preference.id, version_id: datasets.preference.version };
     const spec = trainSpec({
       dataset: { ...trainSpec().dataset, ...dataset, row_type: "preference" },
-      method: { ...trainSpec().method, type: "dpo", loss: "sigmoid", beta: 0.1, label_smoothing: 0 },
+      method: { type: "dpo", adapter: trainSpec().method.adapter, loss: "sigmoid", beta: 0.1, label_smoothing: 0 },
     });
     const rows = (await seen("preference", "&max_length=128")).data.flatMap(({ id, sequences }) =>
       sequences.flatMap(({ hashes }) => hashes.map((hash) => ({ row_id: id, hash }))),
