@@ -189,7 +189,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     const swapped = rows.map((row, n) => (n === 2 ? { ...row, hash: rows[0]?.hash ?? "" } : row));
     for (const [told, words] of [
       [swapped, /the tokens of row 2 are not those of the stored row/],
-      [[{ ...rows[0], row_id: 9 }] as typeof rows, /a row 9 that the data does not have/],
+      [[{ ...rows[0], row_id: 9 }] as typeof rows, /a row 9 that the dataset does not contain/],
     ] as const) {
       const job = await state(told);
       expect([job.state, job.error?.code, job.refused]).toEqual(["failed", "first_batch_differs", 410]);
