@@ -122,7 +122,7 @@ async function createInputs(t: TestApp): Promise<void> {
   );
 }
 
-/** Creates a running job of organization A (or `org`) with one attempt, or with `jobId` one more attempt of that job. */
+/** Creates a running job of organization A (or `org`) with one attempt; with `jobId`, another attempt of that job. */
 export async function makeTrainer(
   t: TestApp,
   options: { spec?: TrainSpec; jobId?: string; number?: number; org?: string } = {},

@@ -7,16 +7,11 @@ import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
-import {
-  expireQueued,
-  liveAttempts,
-  type SupervisorState,
-  superviseAttempt,
-  sweepOrphans,
-} from "../attempts/supervise.ts";
+import { expireQueued, liveAttempts, type SupervisorState, sweepOrphans, superviseAttempt } from "../attempts/supervise.ts";
 import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
+import type { Round } from "../scheduler/types.ts";
 import { openQueue, runQueue } from "./runner.ts";
 
 /** Longest time between two rounds of the queue, in milliseconds. */
@@ -32,6 +27,138 @@ export interface PipelineOptions {
   orphanGraceMs?: number;
 }
 
+/** Runs work beside the loop, at most once at a time for each id. */
+interface Tasks {
+  /** Starts `work` unless `id` is busy. A failure is logged; the next pass retries. */
+  start(id: string, what: string, work: () => Promise<void>): void;
+  /** Runs `work` and waits for it. A failure is logged; the next pass retries. */
+  run(what: string, work: () => Promise<void>): Promise<void>;
+  settled(): Promise<unknown>;
+}
+
+function createTasks(ctx: Ctx, stop: AbortSignal): Tasks {
+  const underWay = new Set<Promise<void>>();
+  const busy = new Set<string>();
+  const failed = (what: string, fields: Record<string, unknown>) => {
+    if (!stop.aborted) ctx.log("error", `${what} failed; it will be tried again`, fields);
+  };
+  return {
+    start(id, what, work) {
+      if (busy.has(id)) return;
+      busy.add(id);
+      const running = work()
+        .catch((cause) => failed(what, { id, cause }))
+        .finally(() => {
+          busy.delete(id);
+          underWay.delete(running);
+        });
+      underWay.add(running);
+    },
+    run: (what, work) => work().catch((cause) => failed(what, { cause })),
+    settled: () => Promise.allSettled([...underWay]),
+  };
+}
+
+/** State of the loop between passes. */
+interface Pipeline {
+  ctx: Ctx;
+  tasks: Tasks;
+  supervisor: SupervisorState;
+  queue: ReturnType<typeof openQueue>;
+  followClock: ReturnType<typeof clockJumps>;
+  /** A job succeeded (perhaps before a restart) and may need its result file. */
+  resultsDue: boolean;
+  /** A change calls for a round of the queue; without one, the next is due at `nextRound`. */
+  queueDue: boolean;
+  nextRound: number;
+  /** Number of live attempts in the last pass. */
+  lastLive: number;
+  sweptAt: number;
+}
+
+/** One round of the queue. Attempts it launches run beside the loop. */
+function startQueued({ ctx, tasks, supervisor, queue }: Pipeline): Promise<Round> {
+  return runQueue(ctx, queue.carry, (work, attemptId) => {
+    supervisor.launching.add(attemptId);
+    tasks.start(`launch ${attemptId}`, "launching a job", () =>
+      work.finally(() => supervisor.launching.delete(attemptId)),
+    );
+  });
+}
+
+/** Supervises all live attempts and compares their first batches; returns their number. */
+async function superviseLive({ ctx, tasks, supervisor }: Pipeline): Promise<number> {
+  const live = await liveAttempts(ctx);
+  for (const { job: row, attempt } of live) {
+    tasks.start(attempt.id, "supervising a job", () => superviseAttempt(ctx, supervisor, row, attempt));
+    if (row.progress.first_batch?.state === "told")
+      tasks.start(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
+  }
+  return live.length;
+}
+
+/** One pass over all jobs; true when any of them is active. */
+async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number): Promise<boolean> {
+  const { ctx, tasks, supervisor } = pipeline;
+  const jump = await pipeline.followClock();
+  supervisor.startedAt += jump;
+  if (jump !== 0) {
+    supervisor.askAgainAt.clear();
+    pipeline.queueDue = true; // the next round was planned by the old clock
+  }
+  const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
+  for (const row of validating) tasks.start(row.id, "settling the data of a job", () => settleValidating(ctx, row));
+  const live = await superviseLive(pipeline);
+  // No event reports work that disappeared or time that passed. A round every two seconds finds both.
+  if (pipeline.queueDue || live !== pipeline.lastLive || ctx.clock.now() >= pipeline.nextRound) {
+    pipeline.queueDue = false;
+    pipeline.lastLive = live;
+    await tasks.run("starting queued jobs", async () => {
+      const { nextAt } = await startQueued(pipeline);
+      pipeline.nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
+    });
+  }
+  if (pipeline.resultsDue) {
+    pipeline.resultsDue = false;
+    tasks.start("results", "writing a result file", () => keepResults(ctx));
+  }
+  if (ctx.clock.monotonic() - pipeline.sweptAt > sweepMs) {
+    pipeline.sweptAt = ctx.clock.monotonic();
+    tasks.start("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor, orphanGraceMs));
+    tasks.start("queue", "expiring the queue", () => expireQueued(ctx));
+  }
+  const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);
+  return live > 0 || validating.length > 0 || queued !== undefined;
+}
+
+/** Sleeps until `wake` or for a given time; a wake during a pass is not lost. */
+function createAlarm() {
+  let resume = () => {};
+  let woken = false;
+  return {
+    wake() {
+      woken = true;
+      resume();
+    },
+    /** Starts a pass: wakes from now on lead to another one. */
+    arm() {
+      woken = false;
+    },
+    /** Waits up to `ms`. After a wake it waits 5 ms, so that a burst leads to one pass. */
+    async sleep(ms: number, stop: AbortSignal): Promise<void> {
+      if (woken) return Bun.sleep(5);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        resume = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (stop.aborted) resume();
+      });
+    },
+  };
+}
+
 /**
  * Starts the loop. It adopts attempts that ran before a restart, reacts to events on the bus at once, and passes over
  * all jobs regularly.
@@ -39,136 +166,56 @@ export interface PipelineOptions {
  */
 export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Promise<void> {
   const { activeMs = 500, idleMs = 5000, sweepMs = 5000, orphanGraceMs = 30_000 } = options;
-  const supervisor: SupervisorState = {
-    startedAt: ctx.clock.now(),
-    launching: new Set(),
-    goneSince: new Map(),
-    askAgainAt: new Map(),
-    orphanSince: new Map(),
-  };
-  const followClock = clockJumps(ctx);
   const stop = new AbortController();
-  const underWay = new Set<Promise<void>>();
-  const busy = new Set<string>();
-  let wake = () => {};
-  let woken = false;
-  /** A job succeeded (perhaps before a restart) and may need its result file. */
-  let resultsDue = true;
-  let sweptAt = Number.NEGATIVE_INFINITY;
-  const queue = openQueue(ctx);
-  /** A change calls for a round of the queue; without one, the next is due at `nextRound`. */
-  let queueDue = true;
-  let nextRound = 0;
-  let lastLive = 0;
-
+  const alarm = createAlarm();
+  const pipeline: Pipeline = {
+    ctx,
+    tasks: createTasks(ctx, stop.signal),
+    supervisor: {
+      startedAt: ctx.clock.now(),
+      launching: new Set(),
+      goneSince: new Map(),
+      askAgainAt: new Map(),
+      orphanSince: new Map(),
+    },
+    queue: openQueue(ctx),
+    followClock: clockJumps(ctx),
+    resultsDue: true,
+    queueDue: true,
+    nextRound: 0,
+    lastLive: 0,
+    sweptAt: Number.NEGATIVE_INFINITY,
+  };
+  const { tasks } = pipeline;
   const hint = () => {
-    woken = true;
-    queueDue = true;
-    wake();
+    pipeline.queueDue = true;
+    alarm.wake();
   };
   const offs = [
     ctx.bus.on("job.changed", ({ state, kind, jobId }) => {
-      resultsDue ||= state === "succeeded";
+      pipeline.resultsDue ||= state === "succeeded";
       if (state === "failed" && kind === "train")
-        aside(`advice ${jobId}`, "searching for settings that fit", () => adviseOutOfMemory(ctx, jobId));
+        tasks.start(`advice ${jobId}`, "searching for settings that fit", () => adviseOutOfMemory(ctx, jobId));
       hint();
     }),
     ctx.bus.on("dataset.changed", hint),
     ctx.bus.on("base_model.changed", hint),
     ctx.bus.on("hosts.changed", hint),
-    queue.stop,
+    pipeline.queue.stop,
   ];
-
-  /** Runs `work` beside the loop, at most once at a time for each `id`. A failure is logged and retried. */
-  function aside(id: string, what: string, work: () => Promise<void>): void {
-    if (busy.has(id)) return;
-    busy.add(id);
-    const running = work()
-      .catch((cause) => {
-        if (!stop.signal.aborted) ctx.log("error", `${what} failed; it will be tried again`, { id, cause });
-      })
-      .finally(() => {
-        busy.delete(id);
-        underWay.delete(running);
-      });
-    underWay.add(running);
-  }
-
-  async function guarded(what: string, work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (cause) {
-      if (!stop.signal.aborted) ctx.log("error", `${what} failed; it will be tried again`, { cause });
-    }
-  }
-
-  /** One pass over all jobs; true when any of them is active. */
-  async function pass(): Promise<boolean> {
-    const jump = await followClock();
-    supervisor.startedAt += jump;
-    if (jump !== 0) {
-      supervisor.askAgainAt.clear();
-      queueDue = true; // the next round was planned by the old clock
-    }
-    const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
-    for (const row of validating) aside(row.id, "settling the data of a job", () => settleValidating(ctx, row));
-    const live = await liveAttempts(ctx);
-    for (const { job: row, attempt } of live) {
-      aside(attempt.id, "supervising a job", () => superviseAttempt(ctx, supervisor, row, attempt));
-      if (row.progress.first_batch?.state === "told")
-        aside(`first batch ${attempt.id}`, "comparing the first batch", () => compareFirstBatch(ctx, row, attempt));
-    }
-    // No event reports work that disappeared or time that passed. A round every two seconds finds both.
-    if (queueDue || live.length !== lastLive || ctx.clock.now() >= nextRound) {
-      queueDue = false;
-      lastLive = live.length;
-      await guarded("starting queued jobs", async () => {
-        const { nextAt } = await runQueue(ctx, queue.carry, (work, attemptId) => {
-          supervisor.launching.add(attemptId);
-          aside(`launch ${attemptId}`, "launching a job", () =>
-            work.finally(() => supervisor.launching.delete(attemptId)),
-          );
-        });
-        nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
-      });
-    }
-    if (resultsDue) {
-      resultsDue = false;
-      aside("results", "writing a result file", () => keepResults(ctx));
-    }
-    if (ctx.clock.monotonic() - sweptAt > sweepMs) {
-      sweptAt = ctx.clock.monotonic();
-      aside("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor, orphanGraceMs));
-      aside("queue", "expiring the queue", () => expireQueued(ctx));
-    }
-    const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);
-    return live.length > 0 || validating.length > 0 || queued !== undefined;
-  }
 
   async function loop(): Promise<void> {
     // One process owns the data directory, so a lease found at the start belongs to a server that has ended.
-    await guarded("clearing old leases", async () => {
+    await tasks.run("clearing old leases", async () => {
       await ctx.write((tx) => tx.update(job).set({ leaseToken: null, leaseUntil: 0 }).where(isNotNull(job.leaseToken)));
     });
     while (!stop.signal.aborted && !ctx.signal.aborted) {
-      woken = false;
+      alarm.arm();
       let active = true;
-      await guarded("a pass over the jobs", async () => {
-        active = await pass();
+      await tasks.run("a pass over the jobs", async () => {
+        active = await pass(pipeline, sweepMs, orphanGraceMs);
       });
-      if (woken) {
-        // A burst of hints leads to one pass; what they announce has been committed.
-        await Bun.sleep(5);
-        continue;
-      }
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, active ? activeMs : idleMs);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        if (woken || stop.signal.aborted) wake();
-      });
+      await alarm.sleep(active ? activeMs : idleMs, stop.signal);
     }
   }
 
@@ -178,8 +225,8 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     stop.abort();
     for (const off of offs) off();
     ctx.signal.removeEventListener("abort", hint);
-    wake();
+    alarm.wake();
     await running;
-    await Promise.allSettled([...underWay]);
+    await tasks.settled();
   };
 }

@@ -9,8 +9,11 @@ import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import type { JobRow } from "../jobs/model.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
 import { planSweep } from "./plan.ts";
+
+type Usage = { durationMs: number; costUsd: number };
 
 /** Final states of a trial. */
 const ENDED: TrialRow["state"][] = ["succeeded", "stopped", "failed", "cancelled", "refused"];
@@ -72,6 +75,26 @@ export const byScore =
         ? a.score - b.score
         : b.score - a.score;
 
+/** @param reported the last reported score of a trial that is still running */
+function trialView(one: TrialRow, run: JobRow | null, usage: Usage | null, reported: number | null): TrialView {
+  const progress = run?.progress ?? {};
+  return {
+    number: one.number,
+    values: one.values,
+    state: one.state,
+    reason: one.reason,
+    job_id: one.jobId,
+    model: one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null,
+    step: progress.step ?? null,
+    total_steps: progress.total_steps ?? null,
+    score: one.score ?? reported,
+    seconds: usage ? usage.durationMs / 1000 : null,
+    cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
+    rungs: one.rungs,
+    decisions: one.decisions,
+  };
+}
+
 async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
   const rows = await ctx.db
     .select({ trial, job })
@@ -90,26 +113,9 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     actor,
     rows.flatMap(({ job: run }) => (run?.startedAt ? [run.id] : [])),
   );
-  const trials = rows.map(({ trial: one, job: run }): TrialView => {
-    const usage = usages.get(run?.id ?? "") ?? null;
-    const progress = run?.progress ?? {};
-    const model = one.state === "succeeded" && run?.spec.kind === "train" ? run.spec.output_model : null;
-    return {
-      number: one.number,
-      values: one.values,
-      state: one.state,
-      reason: one.reason,
-      job_id: one.jobId,
-      model,
-      step: progress.step ?? null,
-      total_steps: progress.total_steps ?? null,
-      score: one.score ?? scores.get(one.jobId ?? "") ?? null,
-      seconds: usage ? usage.durationMs / 1000 : null,
-      cost_usd: usage && usage.durationMs > 0 ? usage.costUsd : null,
-      rungs: one.rungs,
-      decisions: one.decisions,
-    };
-  });
+  const trials = rows.map(({ trial: one, job: run }) =>
+    trialView(one, run, usages.get(run?.id ?? "") ?? null, scores.get(one.jobId ?? "") ?? null),
+  );
   const completed = trials.filter((one) => one.state === "succeeded" && one.score !== null);
   const seconds = (ms: number) => Math.floor(ms / 1000);
   return {

@@ -173,11 +173,11 @@ function WaitingName({ row }: { row: WaitingView }) {
 }
 
 /** Most rows of running work; the timeline and the hosts' pages show the rest. */
-const MOST_RUNNING = 100;
+const MAX_RUNNING = 100;
 
 function Running({ view }: QueueProps) {
   const { now } = usePage();
-  const rows = [...view.running].sort((a, b) => Number(b.own) - Number(a.own)).slice(0, MOST_RUNNING);
+  const rows = [...view.running].sort((a, b) => Number(b.own) - Number(a.own)).slice(0, MAX_RUNNING);
   const more = view.running.length - rows.length;
   const hosts = new Map(view.hosts.map((host) => [host.id, host]));
   const where = (row: RunningView) => {

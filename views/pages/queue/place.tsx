@@ -51,6 +51,45 @@ const DAYS = [
   ["0", "Sun"],
 ] as const;
 
+/** Fields for the time window of a job. */
+function WindowFields({ form, problems }: Pick<PlaceProps, "form" | "problems">) {
+  return (
+    <fieldset>
+      <legend>Time window</legend>
+      <div class="fields">
+        <Field
+          id="field-from"
+          label="From"
+          error={problems.from}
+          render={(ids) => <input {...ids} name="from" type="time" value={form.from} />}
+        />
+        <Field
+          id="field-until"
+          label="Until"
+          error={problems.until}
+          render={(ids) => <input {...ids} name="until" type="time" value={form.until} />}
+        />
+        <TextField name="tz" label="Time zone" value={form.tz} placeholder="Europe/Berlin" error={problems.tz} />
+      </div>
+      <fieldset class="row days">
+        <legend class="visually-hidden">Days on which the window opens</legend>
+        {DAYS.map(([value, label]) => (
+          <label class="check">
+            <input type="checkbox" name="days" value={value} checked={form.days.includes(value)} />
+            {label}
+          </label>
+        ))}
+      </fieldset>
+      {problems.days ? <p class="xs bad-text">{problems.days}</p> : null}
+      <p class="xs muted">
+        The job runs only within the window. When the window closes, it saves a checkpoint and waits for the next one.
+        Leave both times empty for no window. Without a selected day, the window opens every day. A window over midnight
+        belongs to the day on which it opens.
+      </p>
+    </fieldset>
+  );
+}
+
 /** Fields for scheduling options; the new-job form has the same. */
 export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" | "problems" | "admin">) {
   return (
@@ -86,39 +125,7 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
           error={problems.deadline}
         />
       </div>
-      <fieldset>
-        <legend>Time window</legend>
-        <div class="fields">
-          <Field
-            id="field-from"
-            label="From"
-            error={problems.from}
-            render={(ids) => <input {...ids} name="from" type="time" value={form.from} />}
-          />
-          <Field
-            id="field-until"
-            label="Until"
-            error={problems.until}
-            render={(ids) => <input {...ids} name="until" type="time" value={form.until} />}
-          />
-          <TextField name="tz" label="Time zone" value={form.tz} placeholder="Europe/Berlin" error={problems.tz} />
-        </div>
-        <fieldset class="row days">
-          <legend class="visually-hidden">Days on which the window opens</legend>
-          {DAYS.map(([value, label]) => (
-            <label class="check">
-              <input type="checkbox" name="days" value={value} checked={form.days.includes(value)} />
-              {label}
-            </label>
-          ))}
-        </fieldset>
-        {problems.days ? <p class="xs bad-text">{problems.days}</p> : null}
-        <p class="xs muted">
-          The job runs only within the window. When the window closes, it saves a checkpoint and waits for the next one.
-          Leave both times empty for no window. Without a selected day, the window opens every day. A window over
-          midnight belongs to the day on which it opens.
-        </p>
-      </fieldset>
+      <WindowFields form={form} problems={problems} />
     </>
   );
 }

@@ -12,8 +12,8 @@ const SHORTEST = HOUR;
 const LONGEST = 7 * 24 * HOUR;
 /** Fraction of the width that shows the past. */
 const PAST = 0.14;
-const MOST_LANES = 48;
-const MOST_WAITING = 16;
+const MAX_LANES = 48;
+const MAX_WAITING = 16;
 const STEPS = [10 / 60, 0.5, 1, 2, 4, 8, 12, 24, 48].map((hours) => hours * HOUR);
 
 interface Lane {
@@ -35,7 +35,7 @@ function slotLanes(host: HostView, work: RunningView[]): Lane[] {
 }
 
 function machinesOf({ hosts, running }: QueueView): Machine[] {
-  let left = MOST_LANES;
+  let left = MAX_LANES;
   return hosts
     .filter((host) => !host.ask || running.some((one) => one.host === host.id))
     .map((host) => {
@@ -62,7 +62,7 @@ function spanOf({ now, running, waiting }: QueueView): { from: number; until: nu
   const ends = [
     ...running.flatMap(({ ends }) => [ends.earliest, ends.latest]),
     // Latest starts may be far off, so they do not count; bars are cut at the edge.
-    ...waiting.slice(0, MOST_WAITING).map(({ start }) => start.earliest),
+    ...waiting.slice(0, MAX_WAITING).map(({ start }) => start.earliest),
   ].filter((at) => at !== null);
   const ahead = Math.min(LONGEST, Math.max(SHORTEST, ...ends.map((at) => (at - now) * 1.15)));
   return { from: now - (ahead * PAST) / (1 - PAST), until: now + ahead };
@@ -94,17 +94,7 @@ function Bar(props: {
 }
 
 /** Running work: solid until its earliest end, pale until its latest end, and open-ended where that is unknown. */
-function Work({
-  work,
-  at,
-  until,
-  now,
-}: {
-  work: RunningView;
-  at: (time: number) => number;
-  until: number;
-  now: number;
-}) {
+function Work({ work, at, until, now }: { work: RunningView } & Scale) {
   const { ends } = work;
   const sure = Math.max(now, ends.earliest ?? now);
   const latest = ends.latest ?? until;
@@ -120,17 +110,7 @@ function Work({
 }
 
 /** Waiting work, from its earliest to its latest start; open-ended where the latest start is unknown. */
-function Wait({
-  work,
-  at,
-  until,
-  now,
-}: {
-  work: WaitingView;
-  at: (time: number) => number;
-  until: number;
-  now: number;
-}) {
+function Wait({ work, at, until, now }: { work: WaitingView } & Scale) {
   const { earliest, latest } = work.start;
   const words = soon(work.start, now);
   const title = `${nameOf(work)}: starts ${words}`;
@@ -195,17 +175,88 @@ export function Timeline({ view }: { view: QueueView }) {
   );
 }
 
-function Lanes({ view }: { view: QueueView }) {
-  const { from, until } = spanOf(view);
-  const at = (time: number) => Math.round(((time - from) / (until - from)) * 10_000) / 100;
-  const { now } = view;
+/** The scale of all lanes. `at` converts a time to a position in percent. */
+interface Scale {
+  at: (time: number) => number;
+  until: number;
+  now: number;
+}
+
+/** The lane with the hours from now on. */
+function Ticks({ at, until, now }: Scale) {
   const ahead = until - now;
   const step = STEPS.find((one) => ahead / one <= 6) ?? 48 * HOUR;
   const ticks = Array.from({ length: Math.floor(ahead / step) }, (_, n) => (n + 1) * step).filter(
     (tick) => at(now + tick) < 97,
   );
-  const waiting = view.waiting.slice(0, MOST_WAITING);
-  const x = at(now);
+  return (
+    <div class="lane scale">
+      <span />
+      <svg height="20" width="100%" aria-hidden="true">
+        <text x={`${at(now)}%`} y="14" text-anchor="middle" class="strong">
+          now
+        </text>
+        {ticks.map((tick, n) => (
+          <text x={`${at(now + tick)}%`} y="14" text-anchor="middle" class={n % 2 === 0 ? "second" : undefined}>
+            +{formatDuration(tick / 1000)}
+          </text>
+        ))}
+      </svg>
+    </div>
+  );
+}
+
+function HostLanes({ host, lanes, scale }: Pick<Machine, "host" | "lanes"> & { scale: Scale }) {
+  return (
+    <>
+      <div class="lane head">
+        <strong class="clip">{host.name}</strong>
+        <span class="xs muted">{host.state === "ready" ? host.provider : `${host.provider}, ${host.state}`}</span>
+      </div>
+      {lanes.map((lane) => (
+        <div class="lane">
+          <span class="clip muted">{lane.label}</span>
+          <svg height="22" width="100%" aria-hidden="true">
+            <rect width="100%" height="100%" rx="3" class="ground" />
+            {lane.work.map((work) => (
+              <Work work={work} {...scale} />
+            ))}
+            <Now x={scale.at(scale.now)} />
+          </svg>
+        </div>
+      ))}
+    </>
+  );
+}
+
+function WaitingLanes({ waiting, scale }: { waiting: WaitingView[]; scale: Scale }) {
+  if (waiting.length === 0) return null;
+  return (
+    <>
+      <div class="lane head">
+        <strong>Waiting</strong>
+        <span class="xs muted">predicted start</span>
+      </div>
+      {waiting.map((work) => (
+        <div class="lane">
+          <span class="clip" dir="auto">
+            {work.position}. {nameOf(work)}
+          </span>
+          <svg height="22" width="100%" aria-hidden="true">
+            <rect width="100%" height="100%" rx="3" class="ground" />
+            <Wait work={work} {...scale} />
+            <Now x={scale.at(scale.now)} />
+          </svg>
+        </div>
+      ))}
+    </>
+  );
+}
+
+function Lanes({ view }: { view: QueueView }) {
+  const { from, until } = spanOf(view);
+  const at = (time: number) => Math.round(((time - from) / (until - from)) * 10_000) / 100;
+  const scale = { at, until, now: view.now };
   const machines = machinesOf(view);
   const more = machines.reduce((sum, one) => sum + one.more, 0);
   return (
@@ -214,60 +265,12 @@ function Lanes({ view }: { view: QueueView }) {
       role="img"
       aria-label="Running work with predicted ends, and waiting work with predicted starts; the tables below show the same as text"
     >
-      <div class="lane scale">
-        <span />
-        <svg height="20" width="100%" aria-hidden="true">
-          <text x={`${x}%`} y="14" text-anchor="middle" class="strong">
-            now
-          </text>
-          {ticks.map((tick, n) => (
-            <text x={`${at(now + tick)}%`} y="14" text-anchor="middle" class={n % 2 === 0 ? "second" : undefined}>
-              +{formatDuration(tick / 1000)}
-            </text>
-          ))}
-        </svg>
-      </div>
+      <Ticks {...scale} />
       {machines.map(({ host, lanes }) => (
-        <>
-          <div class="lane head">
-            <strong class="clip">{host.name}</strong>
-            <span class="xs muted">{host.state === "ready" ? host.provider : `${host.provider}, ${host.state}`}</span>
-          </div>
-          {lanes.map((lane) => (
-            <div class="lane">
-              <span class="clip muted">{lane.label}</span>
-              <svg height="22" width="100%" aria-hidden="true">
-                <rect width="100%" height="100%" rx="3" class="ground" />
-                {lane.work.map((work) => (
-                  <Work work={work} at={at} until={until} now={now} />
-                ))}
-                <Now x={x} />
-              </svg>
-            </div>
-          ))}
-        </>
+        <HostLanes host={host} lanes={lanes} scale={scale} />
       ))}
       {more > 0 ? <p class="xs muted">{plural(more, "more lane")} on the pages of the hosts.</p> : null}
-      {waiting.length > 0 ? (
-        <>
-          <div class="lane head">
-            <strong>Waiting</strong>
-            <span class="xs muted">predicted start</span>
-          </div>
-          {waiting.map((work) => (
-            <div class="lane">
-              <span class="clip" dir="auto">
-                {work.position}. {nameOf(work)}
-              </span>
-              <svg height="22" width="100%" aria-hidden="true">
-                <rect width="100%" height="100%" rx="3" class="ground" />
-                <Wait work={work} at={at} until={until} now={now} />
-                <Now x={x} />
-              </svg>
-            </div>
-          ))}
-        </>
-      ) : null}
+      <WaitingLanes waiting={view.waiting.slice(0, MAX_WAITING)} scale={scale} />
     </div>
   );
 }
