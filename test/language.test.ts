@@ -41,16 +41,24 @@ const WORDS: { word: RegExp; use: string; except?: RegExp }[] = [
   { word: /\b(graphics|NVIDIA|GPU) cards?\b/i, use: "GPU" },
   { word: /\bsent ahead\b/i, use: "memory dry run" },
   { word: /\blets? go of\b/i, use: "release" },
-  { word: /\b(organis|recognis|quantis|optimis|memoris|utilis|normalis|serialis|initialis|summaris|authoris)/i, use: "-iz-" },
+  {
+    word: /\b(organis|recognis|quantis|optimis|memoris|utilis|normalis|serialis|initialis|summaris|authoris)/i,
+    use: "-iz-",
+  },
   { word: /\b(colour|behaviour|favour|neighbour|honour)/i, use: "-or" },
   { word: /\blicences?\b/i, use: "license" },
-  { word: /\bcancell(ed|ing)\b/i, use: "canceled, canceling (API values stay as OpenAI spells them)", except: /["'`|/.]cancell(ed|ing)\b|\bcancelled["'`:]|Cancelled\w|\w(?:_|\.)cancelled/ },
+  {
+    word: /\bcancell(ed|ing)\b/i,
+    use: "canceled, canceling (API values stay as OpenAI spells them)",
+    except: /["'`|/.]cancell(ed|ing)\b|\bcancelled["'`:]|Cancelled\w|\w(?:_|\.)cancelled/,
+  },
 ];
 /** Values in code and data that other programs read. */
 const VALUES = /licence_required|user_without_organisation|organisation\.create|\/organisations|"licence"|hold-?out_/g;
 
 /** The text of a line that people read: in Markdown without code spans, so that commands and values stay as they are. */
-const prose = (path: string, line: string) => (path.endsWith(".md") ? line.replace(/`[^`]*`/g, "") : line).replace(VALUES, "");
+const prose = (path: string, line: string) =>
+  (path.endsWith(".md") ? line.replace(/`[^`]*`/g, "") : line).replace(VALUES, "");
 
 const lines = files.flatMap((path) =>
   readFileSync(join(ROOT, path), "utf8")

@@ -7,7 +7,13 @@ import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
-import { expireQueued, liveAttempts, type SupervisorState, sweepOrphans, superviseAttempt } from "../attempts/supervise.ts";
+import {
+  expireQueued,
+  liveAttempts,
+  type SupervisorState,
+  superviseAttempt,
+  sweepOrphans,
+} from "../attempts/supervise.ts";
 import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
