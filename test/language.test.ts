@@ -5,8 +5,13 @@ import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 const files = [
-  ...["{src,views,plugins}/**/*.{ts,tsx,js,css}", "{scripts,bench,examples}/**/*.{ts,py,md}", "test/**/*.ts"],
-  ...["trainer/**/*.{py,md}", "docs/**/*.md", "compose/**/*.md", "*.md"],
+  "{src,views,plugins}/**/*.{ts,tsx,js,css}",
+  "{scripts,bench,examples}/**/*.{ts,py,md}",
+  "test/**/*.ts",
+  "trainer/**/*.{py,md}",
+  "docs/**/*.md",
+  "compose/**/*.md",
+  "*.md",
 ]
   .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync(ROOT)])
   .filter((path) => !/node_modules|__pycache__|^test\/language|^test\/golden\/.*json/.test(path))
@@ -53,8 +58,9 @@ const WORDS: { word: RegExp; use: string; except?: RegExp }[] = [
     except: /["'`|/.]cancell(ed|ing)\b|\bcancelled["'`:]|Cancelled\w|\w(?:_|\.)cancelled/,
   },
 ];
-/** Values in code and data that other programs read. */
-const VALUES = /licence_required|user_without_organisation|organisation\.create|\/organisations|"licence"|hold-?out_/g;
+/** Values in code and data that other programs read, and sentences of the example data. */
+const VALUES =
+  /licence_required|user_without_organisation|organisation\.create|\/organisations|"licence"|hold-?out_|"told"|I cancelled my order|Could you tell me more/g;
 
 /** The text of a line that people read: in Markdown without code spans, so that commands and values stay as they are. */
 const prose = (path: string, line: string) =>

@@ -1,6 +1,6 @@
 /**
- * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin checks,
- * authentication, access, rate limit, body limits.
+ * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin
+ * checks, authentication, access, rate limit, body limits.
  */
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";

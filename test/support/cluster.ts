@@ -134,7 +134,7 @@ export interface Fate {
   length: number;
   begun: number | null;
   ended: number | null;
-  /** Times it was asked to make room. */
+  /** How often it was preempted. */
   preemptions: number;
 }
 

@@ -94,7 +94,7 @@ export async function validated(lab: TestApp, content: string | Uint8Array, file
   return { dataset, version: dataset.version, report };
 }
 
-/** A row as it lies on disk. */
+/** A row as it is on disk. */
 export interface CanonicalRow {
   id: number;
   messages: {

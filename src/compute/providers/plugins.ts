@@ -88,7 +88,7 @@ function readConfig(folder: string, plugin: ProviderPlugin): Record<string, unkn
   try {
     if (existsSync(path)) given = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
   } catch {
-    throw new StageError("config", `${path} is not valid JSON`, "Mend the file.");
+    throw new StageError("config", `${path} is not valid JSON`, "Fix the file.");
   }
   return checkConfig(plugin, given, path);
 }

@@ -112,7 +112,10 @@ export function nested(fields: Record<string, string>): Record<string, unknown> 
   return out;
 }
 
-/** The value a schema makes of input. @throws AppError `invalid_value`, `unknown_parameter`, `invalid_text` naming the field */
+/**
+ * Parses input with a schema.
+ * @throws AppError `invalid_value`, `unknown_parameter`, `invalid_text` with the name of the field
+ */
 export function parseWith<S extends v.GenericSchema>(schema: S, input: unknown): v.InferOutput<S> {
   checkText(input);
   const parsed = v.safeParse(schema, input);

@@ -24,7 +24,7 @@ export type Choose = <T>(
 const ROW_WORDS: Record<RowType, string> = {
   chat: "the rows are conversations",
   preference: "the rows are pairs of answers",
-  unpaired: "the rows are marked answers",
+  unpaired: "the rows are labeled preference data",
   text: "the rows are plain text",
   prompt: "the rows are prompts to be answered",
 };
@@ -207,7 +207,7 @@ function adapterOf(request: TrainRequest, pick: Choose, start: AdapterSettings |
     "adapter",
     request.adapter,
     () => start?.type ?? "lora",
-    start ? "as the model it goes on from" : "an adapter needs a fraction of the memory",
+    start ? "as in the model it continues" : "an adapter needs a fraction of the memory",
   );
   if (start && start.type !== type)
     throw new AppError(
@@ -241,7 +241,7 @@ function loraOf(request: TrainRequest, pick: Choose, start: LoraSettings | null)
     why: string,
   ): LoraSettings[K] => {
     if (!start) return pick(field, value, rule, why);
-    const kept = pick(field, value, () => start[key] ?? rule(), "as the model it goes on from");
+    const kept = pick(field, value, () => start[key] ?? rule(), "as in the model it continues");
     if (key !== "dropout" && JSON.stringify(kept) !== JSON.stringify(start[key] ?? rule()))
       throw new AppError(
         "invalid",

@@ -155,7 +155,7 @@ export function splitOnGpus(
 const REASONS: Record<Strategy, string> = {
   single: "the smallest number of GPUs it fits on",
   ddp: "model and batch fit on each GPU, so each holds all of the model",
-  fsdp: "the model does not fit on one GPU, so its parts lie on several",
+  fsdp: "the model does not fit on one GPU, so it is sharded over several",
   zero2: "asked for",
   zero3: "asked for",
 };
