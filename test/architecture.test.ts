@@ -297,12 +297,12 @@ describe("what is not written", () => {
 });
 
 describe("the JSON API", () => {
-  test("every route under /v1 says what it does and where it belongs", async () => {
+  test("every route under /v1 names its summary, its tag and its answer", async () => {
     const { createTestApp } = await import("./support/app.ts");
     const app = await createTestApp();
     const silent = app.app.routes
       .filter((route) => route.path.startsWith("/v1/"))
-      .filter((route) => !route.hooks.detail?.summary || !route.hooks.detail?.tags?.length)
+      .filter(({ hooks: { detail } }) => !detail?.summary || !detail?.tags?.length || !detail?.responses)
       .map((route) => `${route.method} ${route.path}`);
     await app.close();
     expect(app.app.routes.length).toBeGreaterThan(3);

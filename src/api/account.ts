@@ -4,9 +4,9 @@ import type * as v from "valibot";
 import { CreateKey, KeyView, keyView, MeView, meView, NewKeyView } from "../accounts/auth/model.ts";
 import { createKey, listKeys, revokeKey } from "../accounts/auth/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers, deletedOf, listOf } from "../http/answers.ts";
+import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { PageQuery, pageOf } from "../lib/page.ts";
+import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 
 const DAY_MS = 86_400_000;
 const tags = ["Keys"];

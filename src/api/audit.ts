@@ -3,9 +3,9 @@ import { Elysia } from "elysia";
 import { AuditQuery, AuditRowView, AuditVerification, auditRowView } from "../accounts/audit/model.ts";
 import { listAudit, verifyAudit } from "../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers, listOf } from "../http/answers.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { pageOf } from "../lib/page.ts";
+import { listOf, pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
 

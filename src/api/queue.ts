@@ -5,7 +5,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { jobView } from "../training/jobs/model.ts";
+import { JobView, jobView } from "../training/jobs/model.ts";
 import { QueueChange } from "../training/jobs/placement-model.ts";
 import {
   type PredictedStart,
@@ -107,6 +107,7 @@ export const queueApi = (ctx: Ctx) =>
       detail: {
         tags,
         summary: "Change the scheduling options of a job",
+        responses: answers(JobView),
         description:
           "Priorities range from -100 to 100. Only administrators set priorities above 0; they may change jobs of any team.",
       },

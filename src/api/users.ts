@@ -16,9 +16,9 @@ import {
 import { listOrganizations } from "../accounts/organizations/service.ts";
 import { changeUser, getUser, listUsers } from "../accounts/organizations/users.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers, listOf } from "../http/answers.ts";
+import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { PageQuery, pageOf } from "../lib/page.ts";
+import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
 

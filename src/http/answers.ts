@@ -20,16 +20,6 @@ export function answersType(type: string, description: string): Responses {
   return { 200: { description, content: { [type]: { schema: { type: "string" } } } } };
 }
 
-/** A page of a list, as `pageOf` in src/lib/page.ts makes it. */
-export const listOf = <T extends v.GenericSchema>(item: T) =>
-  v.strictObject({
-    object: v.literal("list"),
-    data: v.array(item),
-    first_id: v.nullable(v.string()),
-    last_id: v.nullable(v.string()),
-    has_more: v.boolean(),
-  });
-
 /** The answer to a DELETE: `{object, id, deleted: true}`. */
 export const deletedOf = <T extends string>(object: T) =>
   v.strictObject({ object: v.literal(object), id: v.string(), deleted: v.literal(true) });

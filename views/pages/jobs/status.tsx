@@ -65,11 +65,7 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
     </a>
   ) : null;
   const around = train ? (
-    <a
-      class="button"
-      href={`/sweeps/new?job=${encodeURIComponent(job.id)}`}
-      title="Try several values of its hyperparameters"
-    >
+    <a class="button" href={`/sweeps/new?job=${encodeURIComponent(job.id)}`} title="Sweep over its hyperparameters">
       <Icon name="compare" />
       Sweep
     </a>
