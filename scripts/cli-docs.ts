@@ -5,7 +5,8 @@ import { VERBS } from "../src/cli/verbs.ts";
 
 const HEAD = `# Command line
 
-\`finetune-lab VERB [options]\`; from a checkout: \`bun src/main.ts VERB [options]\`. Generated from the program's help by \`bun run docs:cli\`.
+\`finetune-lab VERB [options]\`; from a checkout: \`bun src/main.ts VERB [options]\`. Generated from the program's help by
+\`bun run docs:cli\`.
 
 | exit code | meaning |
 |---|---|

@@ -1,5 +1,5 @@
 /**
- * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin checks,
+ * Elysia plugin that every request passes before its body is read: request id, security headers, host and origin,
  * authentication, access, rate limit, body limits.
  */
 import { Elysia } from "elysia";

@@ -1,4 +1,4 @@
-/** A database of before quotas: what its datasets store is counted after the upgrade. */
+/** A database without quotas: after the upgrade, the bytes of its datasets are counted. */
 import { expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

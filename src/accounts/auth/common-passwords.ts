@@ -48,7 +48,7 @@ yankees1 youtube1 zaq12wsx zaq1zaq1 zxcvbnm, zxcvbnm1 zxcvbnm123 zxczxczxc
 `.split(/\s+/),
 );
 
-/** True for a well-known password, also with `!`, `.` or digits appended, and for a repeated run of 1 to 3 characters. */
+/** True for a common password, also with `!`, `.` or digits appended, and for 1 to 3 repeated characters. */
 export function isCommonPassword(password: string): boolean {
   const text = password.toLowerCase();
   if (COMMON.has(text) || /^(.{1,3})\1+$/.test(text)) return true;

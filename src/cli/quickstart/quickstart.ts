@@ -176,7 +176,7 @@ export const quickstart: Verb = {
     torch: CONFIG_OPTIONS.torch,
   },
   notes: `The first run installs the trainer (1.6 GB) and a model of 135M parameters; later runs use them again and start
-training within seconds. Everything lies in the data directory. Uses the server of that directory when one runs.`,
+training within seconds. All data is in the data directory. Uses the server of that directory when one runs.`,
   async run(args) {
     const wish: Wish = {
       data: args.text("data") ? resolve(args.required("data")) : null,
