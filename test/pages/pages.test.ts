@@ -220,7 +220,7 @@ describe("what failed", () => {
     ["GET", "/jobs/none", "admin", 404, ["Not found", "No such job: none", "All jobs"]],
     ["GET", "/nothing-here", "admin", 404, ["Not found", "nothing at this address"]],
     ["GET", "/admin", "member", 403, ["Not allowed", "administrator", "member@example.test"]],
-    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["could not be done", "what you typed is still in the form"]],
+    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["Request refused", "what you typed is still in the form"]],
   ] as const)("%s %s as %p is a page in the frame with the way on", async (method, path, as, status, words) => {
     const form = method === "POST" ? { form: {} } : {};
     const answer = await t.request(method, path, { as, headers: PAGE, ...form });
