@@ -29,7 +29,7 @@ describe("a full disk", () => {
         expect(await run.exited, err).toBe(0);
         const said = JSON.parse(out.trim().split("\n").at(-1) ?? "");
         expect(said.upload).toMatchObject({ status: 507, code: "disk_full" });
-        expect(said.upload.message).toContain("free some space");
+        expect(said.upload.message).toContain("Free some space");
         expect(said.kept.lowest).toBeGreaterThanOrEqual(said.kept.reserve);
         expect(said.left).toEqual([]);
         const refused = { status: 507, code: "disk_full" };
