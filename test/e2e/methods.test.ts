@@ -95,7 +95,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
 
   test("DPO on preference pairs raises the share of preferred answers", async () => {
     await upload("pairs.jsonl", pairLines(48));
-    await page.locator("label:has([name=method])", { hasText: "DPO" }).waitFor();
+    await page.locator("label:has([name=method])", { hasText: "(DPO)" }).waitFor();
     expect(await page.locator("[name=method][value=sft]").count()).toBe(0);
     await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005", eval_every: "8", save_every: "8" });
     await page.locator("#chart-train-reward-accuracy canvas").waitFor();

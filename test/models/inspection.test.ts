@@ -164,7 +164,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     const dataset = { dataset_id: datasets.preference.id, version_id: datasets.preference.version };
     const spec = trainSpec({
       dataset: { ...trainSpec().dataset, ...dataset, row_type: "preference" },
-      method: { ...trainSpec().method, type: "dpo", loss: "sigmoid", beta: 0.1, label_smoothing: 0 },
+      method: { type: "dpo", adapter: trainSpec().method.adapter, loss: "sigmoid", beta: 0.1, label_smoothing: 0 },
     });
     const rows = (await seen("preference", "&max_length=128")).data.flatMap(({ id, sequences }) =>
       sequences.flatMap(({ hashes }) => hashes.map((hash) => ({ row_id: id, hash }))),
@@ -188,8 +188,8 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     });
     const swapped = rows.map((row, n) => (n === 2 ? { ...row, hash: rows[0]?.hash ?? "" } : row));
     for (const [reported, words] of [
-      [swapped, /row 2 reaches the model otherwise/],
-      [[{ ...rows[0], row_id: 9 }] as typeof rows, /a row 9 that the data does not have/],
+      [swapped, /the tokens of row 2 are not those of the stored row/],
+      [[{ ...rows[0], row_id: 9 }] as typeof rows, /a row 9 that the dataset does not contain/],
     ] as const) {
       const job = await state(reported);
       expect([job.state, job.error?.code, job.refused]).toEqual(["failed", "first_batch_differs", 410]);
@@ -210,7 +210,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     const { error } = (await over.json()) as { error: { code: string; message: string } };
     expect([over.status, error.code, over.headers.get("retry-after")]).toEqual([429, "inspection_busy", "5"]);
     expect(error.message).toBe(
-      "Too many requests to show rows of yours are waiting already. Try again in a few seconds.",
+      "Too many requests to show rows of yours are already waiting. Try again in a few seconds.",
     );
     const admins = lab.request("GET", path).then(({ status }) => order.push(`admin ${status}`));
     await until("the administrator waits", async () => queue.counts().waiting === 9);

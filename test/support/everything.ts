@@ -99,6 +99,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       versionId: ids.version,
       ...at,
     });
+    const train = trainSpec();
     await tx.insert(job).values({
       id: ids.export,
       org,
@@ -109,14 +110,19 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       metadata: {},
       progress: {},
       spec: {
-        ...trainSpec(),
+        version: train.version,
+        base_model: train.base_model,
+        need: train.need,
+        limits: train.limits,
+        trainer: train.trainer,
         kind: "export",
+        dataset: null,
         tuned: { model: tuned.id, checkpoint_id: checkpoint.id, artifact_id: checkpoint.artifactId },
         format: "gguf-f16",
         prompts: 1,
         limits_of_fidelity: { kl_mean: 1, top1_same: 0 },
         precision: "float32",
-      } as JobSpec,
+      } satisfies JobSpec,
       ...at,
     });
     await tx.insert(sweep).values({
