@@ -51,6 +51,8 @@ export function graderContainer(request: ContainerRequest): Docker.ContainerCrea
     Labels: { "ft.managed": "true", [LABEL]: request.installation },
     HostConfig: {
       ...request.isolation,
+      // The watcher is process 1 itself: no signal from inside ends it, and its output cannot be opened by the grader.
+      Init: false,
       NetworkMode: "none",
       Memory: memory,
       MemorySwap: memory,

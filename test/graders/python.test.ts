@@ -326,7 +326,7 @@ def grade(sample, item):
     const over = await Promise.race(many);
     const { error } = (await over.json()) as { error: { code: string; message: string } };
     expect([over.status, error.code, over.headers.get("retry-after")]).toEqual([429, "graders_busy", "5"]);
-    expect(error.message).toBe("Too many Python graders of yours are waiting already. Try again in a few seconds.");
+    expect(error.message).toBe("Too many Python graders of yours are already waiting. Try again in a few seconds.");
     await Promise.all([ask("admin"), first, ...many]);
     expect(ended).toEqual(["member", "admin", "member", "member", "member"]);
     await other.close();

@@ -31,7 +31,8 @@ export function brokenWalls(container: Docker.ContainerCreateOptions, root: stri
     "logs without a limit",
   );
   must(host.OomKillDisable === false && host.AutoRemove === false, "ends nobody sees");
-  must(host.RestartPolicy?.Name === "no" && host.Init === true, "restarts, or no init");
+  must(host.RestartPolicy?.Name === "no", "restarts");
+  must(host.Init === true, "no init");
   must(!host.Binds?.length && !host.Devices?.length && !host.VolumesFrom?.length, "binds, devices or foreign volumes");
   must(!host.PortBindings && !host.PublishAllPorts && !container.ExposedPorts, "ports");
   for (const mount of host.Mounts ?? []) {
