@@ -220,7 +220,7 @@ describe("errors", () => {
     ["GET", "/jobs/none", "admin", 404, ["Not found", "No such job: none", "All jobs"]],
     ["GET", "/nothing-here", "admin", 404, ["Not found", "nothing at this address"]],
     ["GET", "/admin", "member", 403, ["Not allowed", "administrator", "member@example.test"]],
-    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["could not be done", "what you typed is still in the form"]],
+    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["Request refused", "what you typed is still in the form"]],
   ] as const)(
     "%s %s as %p returns an error page with the navigation and a next step",
     async (method, path, as, status, words) => {
