@@ -39,7 +39,7 @@ def make_tiny_model(directory: Path) -> Path:
     special = ["<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        ["the user says a number", "the assistant says a color", '{"color": "red"}'],
+        ["the user says a number", "the assistant says a colour", '{"colour": "red"}'],
         trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet),
     )
     tokenizer = PreTrainedTokenizerFast(
@@ -81,7 +81,7 @@ def make_rows(count: int, first: int = 1) -> list[dict]:
     rows = []
     for i in range(first, first + count):
         question = f"number {i % 3}" + " please" * (i % 5)
-        answer = f'{{"color": "{COLORS[i % 3]}"}}'
+        answer = f'{{"colour": "{COLORS[i % 3]}"}}'
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         rows.append({"id": i, "messages": turns})
     return rows
@@ -192,14 +192,14 @@ def losses(server: HomeServer) -> dict[int, float]:
 
 @pytest.fixture(scope="session")
 def adapters(tiny, tmp_path_factory) -> dict[str, Path]:
-    """`ft:a.1` always says {"color": "red"}, `ft:b` "the assistant"."""
+    """`ft:a.1` always says {"colour": "red"}, `ft:b` "the assistant"."""
     from jobs import train_reply
 
     made = {}
     for name, seed in (("ft:a.1", 1), ("ft:b", 2)):
         rows = make_rows(24)
         for row in rows:
-            row["messages"][1]["content"] = {"ft:a.1": '{"color": "red"}', "ft:b": "the assistant"}[name]
+            row["messages"][1]["content"] = {"ft:a.1": '{"colour": "red"}', "ft:b": "the assistant"}[name]
         reply = train_reply(tiny, total=24, batch=6, rate=1e-2, rank=8, seed=seed)
         job = Here(tmp_path_factory.mktemp("train"), reply, {"train": rows})
         assert job.run() == 0 and losses(job.server)[24] < 0.1

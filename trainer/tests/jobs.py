@@ -52,12 +52,12 @@ COLORS = ["red", "green", "blue"]
 
 
 def rows_of(row_type: str, count: int, first: int = 1) -> list[dict]:
-    """Rows of a type: the number asked for says which color is right; lengths differ."""
+    """Rows of a type: the number asked for says which colour is right; lengths differ."""
     rows = []
     for i in range(first, first + count):
         prompt = [{"role": "user", "content": f"number {i % 3}" + " please" * (i % 5)}]
         right, wrong = (
-            [{"role": "assistant", "content": f'{{"color": "{COLORS[c % 3]}"}}'}] for c in (i, i + 1 + i // 3 % 2)
+            [{"role": "assistant", "content": f'{{"colour": "{COLORS[c % 3]}"}}'}] for c in (i, i + 1 + i // 3 % 2)
         )
         rows.append(
             {
@@ -65,7 +65,7 @@ def rows_of(row_type: str, count: int, first: int = 1) -> list[dict]:
                 "preference": {"messages": prompt, "chosen": right, "rejected": wrong},
                 "unpaired": {"messages": prompt + (right if i % 2 else wrong), "label": i % 2 == 1},
                 "text": {"text": f"the user says number {i % 3}, " * (1 + i % 4) + right[0]["content"]},
-                "prompt": {"messages": prompt, "item": {"color": COLORS[i % 3]}},
+                "prompt": {"messages": prompt, "item": {"colour": COLORS[i % 3]}},
             }[row_type]
             | {"id": i}
         )

@@ -33,14 +33,14 @@ def rows_of(kind: str, count: int, first: int) -> list[dict]:
     out = []
     for i in range(first, first + count):
         question = {"role": "user", "content": f"number {i % 3}" + " please" * (i % 4)}
-        good, bad = ({"role": "assistant", "content": f'{{"color": "{COLORS[(i + k) % 3]}"}}'} for k in (0, 1))
+        good, bad = ({"role": "assistant", "content": f'{{"colour": "{COLORS[(i + k) % 3]}"}}'} for k in (0, 1))
         out.append(
             {
                 "chat": {"id": i, "messages": [question, good]},
                 "preference": {"id": i, "messages": [question], "chosen": [good], "rejected": [bad]},
                 "unpaired": {"id": i, "messages": [question, good if i % 2 else bad], "label": i % 2 == 1},
                 "text": {"id": i, "text": f"the user says number {i} " * (1 + i % 3)},
-                "prompt": {"id": i, "messages": [question], "item": {"color": COLORS[i % 3]}},
+                "prompt": {"id": i, "messages": [question], "item": {"colour": COLORS[i % 3]}},
             }[kind]
         )
     return out

@@ -170,7 +170,7 @@ def test_only_the_labeled_answer_is_in_the_loss(tokenizer):
 
 @pytest.mark.parametrize("length", [8, 13, 64])
 def test_every_token_of_a_text_but_the_first_is_predicted_once(tokenizer, length):
-    text = "the user says a number and the assistant a color"
+    text = "the user says a number and the assistant a colour"
     whole = [*tokenizer(text)["input_ids"], 1]
     found = tokenize("text", tokenizer, [{"id": 3, "text": text}], max_length=length, loss_on="completion", end_ids={1})
     pieces = [found.row(i)[0].tolist() for i in range(len(found))]

@@ -141,7 +141,7 @@ def test_unpaired_rows_are_answered_where_good_and_scored_separately_where_bad(h
 
 
 def test_texts_are_scored_by_token_and_no_text_is_generated(here, tiny, tuned):
-    rows = [*rows_of("text", 5, first=101), {"id": 500, "text": "the assistant says a color " * 150}]
+    rows = [*rows_of("text", 5, first=101), {"id": 500, "text": "the assistant says a colour " * 150}]
     _, result, answers = evaluated(here, tiny, tuned("pretrain"), "text", rows)
     tokenizer, model = load_tokenizer(tiny), load_model(tiny, "float32", torch.device("cpu"))
     for row in rows[:5]:

@@ -141,7 +141,7 @@ def test_a_prompt_that_leaves_no_token_for_an_answer_is_dropped(tiny):
     options = {"loss_on": "completion", "end_ids": {1}}
     every = tokenize("prompt", tokenizer, rows, max_length=256, **options)
     text = tokenizer.decode(every.row(0)[0])
-    assert text.endswith("<|im_start|>assistant\n") and every.items[1] == {"color": "blue"}
+    assert text.endswith("<|im_start|>assistant\n") and every.items[1] == {"colour": "blue"}
     lengths = every.lengths()
     short = tokenize("prompt", tokenizer, rows, max_length=int(lengths.min()), **options)
     assert short.dropped == int((lengths > lengths.min()).sum()) and short.cut == 0

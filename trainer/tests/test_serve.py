@@ -28,7 +28,7 @@ def test_it_reports_when_it_is_ready_and_is_closed_to_other_users(endpoint):
 def test_base_and_adapters_answer_each_in_their_way_on_one_model(endpoint):
     base = endpoint.chat(max_tokens=8)["choices"][0]["message"]["content"]
     for _ in range(2):
-        assert endpoint.chat(model="ft:a.1")["choices"][0]["message"]["content"] == '{"color": "red"}'
+        assert endpoint.chat(model="ft:a.1")["choices"][0]["message"]["content"] == '{"colour": "red"}'
         assert endpoint.chat(model="ft:b")["choices"][0]["message"]["content"] == "the assistant"
         assert endpoint.chat(max_tokens=8)["choices"][0]["message"]["content"] == base
 
@@ -37,7 +37,7 @@ def test_an_answer_has_the_shape_and_the_counts(endpoint, tiny):
     answer = endpoint.chat(model="ft:a.1")
     tokens = Tokenizer.from_file(str(tiny / "tokenizer.json"))
     prompt = len(tokens.encode(PROMPT, add_special_tokens=False).ids)
-    said = len(tokens.encode('{"color": "red"}', add_special_tokens=False).ids) + 1
+    said = len(tokens.encode('{"colour": "red"}', add_special_tokens=False).ids) + 1
     usage = {name: answer["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     assert usage == {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
     assert answer["object"] == "chat.completion" and answer["model"] == "ft:a.1"
@@ -50,7 +50,7 @@ def test_an_answer_has_the_shape_and_the_counts(endpoint, tiny):
 def test_the_limit_ends_an_answer_with_length(endpoint, name):
     answer = endpoint.chat(model="ft:a.1", **{name: 3})
     assert answer["choices"][0]["finish_reason"] == "length" and answer["usage"]["completion_tokens"] == 3
-    assert '{"color": "red"}'.startswith(answer["choices"][0]["message"]["content"])
+    assert '{"colour": "red"}'.startswith(answer["choices"][0]["message"]["content"])
 
 
 def test_a_stream_adds_up_to_the_whole_answer(endpoint):
@@ -67,7 +67,7 @@ def test_a_stream_adds_up_to_the_whole_answer(endpoint):
 
 
 @pytest.mark.parametrize(
-    ("stop", "text"), [("our", '{"col'), (["xx", '": "'], '{"color'), ("{", ""), ("red ", '{"color": "red"}')]
+    ("stop", "text"), [("our", '{"col'), (["xx", '": "'], '{"colour'), ("{", ""), ("red ", '{"colour": "red"}')]
 )
 def test_stop_strings_end_the_answer_and_are_not_in_it(endpoint, stop, text):
     answer = endpoint.chat(model="ft:a.1", stop=stop)["choices"][0]
@@ -89,9 +89,9 @@ def test_plain_completions(endpoint):
     body = {"model": "ft:a.1", "prompt": PROMPT, "temperature": 0}
     status, answer = endpoint.call("POST", "/v1/completions", {**body, "max_tokens": 40})
     assert status == 200 and answer["object"] == "text_completion"
-    assert answer["choices"][0]["text"] == '{"color": "red"}'
+    assert answer["choices"][0]["text"] == '{"colour": "red"}'
     chunks = endpoint.stream("/v1/completions", **body, max_tokens=40)
-    assert "".join(c["choices"][0]["text"] for c in chunks) == '{"color": "red"}'
+    assert "".join(c["choices"][0]["text"] for c in chunks) == '{"colour": "red"}'
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_adapters_are_loaded_replaced_and_dropped_while_it_runs(endpoint, adapte
     assert endpoint.load("ft:new", adapters["ft:a.1"]) == 400, "a name is not replaced by accident"
     assert endpoint.chat(model="ft:new")["choices"][0]["message"]["content"] == "the assistant"
     assert endpoint.load("ft:new", adapters["ft:a.1"], load_inplace=True) == 200
-    assert endpoint.chat(model="ft:new")["choices"][0]["message"]["content"] == '{"color": "red"}'
+    assert endpoint.chat(model="ft:new")["choices"][0]["message"]["content"] == '{"colour": "red"}'
     assert (endpoint.unload("ft:new"), endpoint.unload("ft:new")) == (200, 404)
     assert endpoint.call("POST", "/v1/chat/completions", {"model": "ft:new", "messages": QUESTION})[0] == 404
     assert endpoint.chat(model="ft:b")["choices"][0]["message"]["content"] == "the assistant"
@@ -162,5 +162,5 @@ def test_the_last_adapter_may_go_and_the_base_stays(tiny, adapters, tmp_path):
     assert one.unload("x") == 200
     assert one.chat(max_tokens=6)["choices"][0]["message"]["content"] == before
     assert one.load("y", adapters["ft:a.1"]) == 200
-    assert one.chat(model="y")["choices"][0]["message"]["content"] == '{"color": "red"}'
+    assert one.chat(model="y")["choices"][0]["message"]["content"] == '{"colour": "red"}'
     assert one.end("pause")["outcome"] == "paused"

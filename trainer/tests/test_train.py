@@ -45,7 +45,7 @@ def test_a_run_reports_everything_in_order_and_learns(here, tiny):
     assert sorted(evals) == [10, 20, 30, 40] and evals[40]["eval/loss"] < evals[10]["eval/loss"]
     samples = {(e["step"], e["row_id"]): e for e in job.server.of("sample")}
     assert set(samples) == {(20, 101), (20, 102), (40, 101), (40, 102)}
-    assert samples[40, 101]["expected"] == '{"color": "blue"}' and samples[40, 101]["prompt"][0]["role"] == "user"
+    assert samples[40, 101]["expected"] == '{"colour": "blue"}' and samples[40, 101]["prompt"][0]["role"] == "user"
     (result,) = job.server.of("result")
     assert result["result"]["steps"] == 40 and result["result"]["tokens_seen"] == 10 * plan["train_tokens_per_epoch"]
     assert result["result"]["train_loss"] == pytest.approx(sum(curve.values()) / 40, rel=1e-5)

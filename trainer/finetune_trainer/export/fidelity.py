@@ -25,7 +25,7 @@ GENERAL = (
     "Say hello.",
     "What is the capital of France?",
     "Write a short sentence about the sea.",
-    'Answer as JSON with the field "color": what color is grass?',
+    'Answer as JSON with the field "colour": what colour is grass?',
     "Translate 'good morning' into German.",
     "Count from one to ten.",
 )
