@@ -19,7 +19,8 @@ PROBE = """
 import json, re, sys, time
 source, flags, is_bytes, words = json.loads(sys.argv[1])
 pattern = re.compile(source.encode("latin1") if is_bytes else source, flags)
-pieces = [" ", "\\n", "\\t", "a", "0", "-", "_", ".", ":", ";", "=", "/", "\\\\", '"', "(", "[", "]", "{", "a ", "a.", "0-", "[0"]
+pieces = [" ", "\\n", "\\t", "a", "0", "-", "_", ".", ":", ";", "=", "/"]
+pieces += ["\\\\", '"', "(", "[", "]", "{", "a ", "a.", "0-", "[0"]
 pieces += [*words, "".join(words)] if words else []
 def took(text):
     given = text.encode("latin1") if is_bytes else text
