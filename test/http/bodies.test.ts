@@ -152,14 +152,16 @@ describe("a trainer's JSON", () => {
 
 describe("a refused value", () => {
   test("of a mebibyte is not formatted for an error nobody reads: the server runs in production mode", async () => {
+    const wide = `{"name":${"[".repeat(60)}${"0,".repeat(500_000)}0${"]".repeat(60)}}`;
+    // The same size once before, refused while it is parsed: what reading and parsing take is not what is measured.
+    expect((await send("POST", "/v1/keys", `${wide}]`)).status).toBe(400);
     await send("POST", "/v1/keys", nest(2));
     const before = peakMemory(live.pid());
-    const wide = `{"name":${"[".repeat(60)}${"0,".repeat(500_000)}0${"]".repeat(60)}}`;
     const answer = await send("POST", "/v1/keys", wide);
     expect(answer.status).toBe(400);
     expect((await answer.text()).length).toBeLessThan(500);
-    // Formatting the value takes more than 500 MB; the first errors of a process compile code, which takes some too.
-    expect(peakMemory(live.pid()) - before).toBeLessThan(3 * GROWTH);
+    // Formatting the value takes more than 500 MB.
+    expect(peakMemory(live.pid()) - before).toBeLessThan(GROWTH);
     expect(live.log()).not.toContain("0,0,0");
   });
 });
