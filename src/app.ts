@@ -120,7 +120,7 @@ function makeTurns(): Ctx["turns"] {
 }
 
 /**
- * The key that signs cookies and encrypts secrets. It is created once and kept outside the database, so that a copy of
+ * The key that signs cookies and run passports. It is created once and kept outside the database, so that a copy of
  * the database does not give access to sessions.
  */
 function readSecret(root: string): string {

@@ -199,7 +199,7 @@ export interface HostReport {
   problem: string | null;
 }
 
-/** A configuration field as the settings page shows it. Secrets are stored encrypted and never shown. */
+/** A configuration field as the settings page shows it. Secrets are never shown. */
 export interface ConfigField {
   name: string;
   label: string;
