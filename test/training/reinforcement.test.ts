@@ -66,7 +66,7 @@ describe("OpenAI's method reinforcement", () => {
       "invalid_template",
       "method.reinforcement.grader.input",
     ]);
-    expect(answer.message).toContain("row 1: filled in it is longer than 2 Mi characters");
+    expect(answer.message).toContain("on row 1: the filled text is longer than 2 Mi characters");
   });
 
   test("becomes GRPO with a frozen grader, and is returned in OpenAI's form", async () => {
