@@ -81,8 +81,7 @@ def literals() -> list:
 
 
 def slow(source: str, flags: int, is_bytes: bool) -> str | None:
-    """Why an expression is slow, or None. Linear ones take milliseconds and four times as long for four times the text.
-    """
+    """Why an expression is slow, or None. Linear ones take milliseconds, and four times as long for longer texts."""
     given = json.dumps([source, flags, is_bytes, words_in(source)])
     try:
         done = subprocess.run(
