@@ -22,6 +22,7 @@ from jobs import need, serve_reply
 from finetune_trainer.protocol.connection import UnixConnection
 from finetune_trainer.protocol.failures import BadSpec, ModelLoad
 from finetune_trainer.serving import serve
+from finetune_trainer.serving.tool_calls.families import FAMILIES
 from finetune_trainer.serving.vllm_command import command, environment
 from finetune_trainer.spec.parse import parse_spec
 
@@ -81,6 +82,17 @@ def test_arguments_and_environment_are_as_written_down(name, tmp_path):
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.parser)
+def test_vllm_reads_calls_with_the_parser_of_the_same_table(family, tmp_path):
+    templates = {
+        **{"hermes": "<tool_call>", "qwen3_coder": "<tool_call><function=f>", "mistral": "[TOOL_CALLS] ["},
+        **{"phi4_mini_json": "functools[", "llama3_json": "<|start_header_id|><|python_tag|>"},
+    }
+    (tmp_path / "chat_template.jinja").write_text(templates[family.parser])
+    argv = command(spec_of({}, {}), tmp_path, {}, SOCKET)
+    assert argv[-3:] == ["--enable-auto-tool-choice", "--tool-call-parser", family.parser]
 
 
 @pytest.mark.parametrize("config", [{"r": 1024}, {"r": 8, "rank_pattern": {"x": 513}}, {"r": 0}, {"r": "8"}, {}])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..protocol.failures import ModelLoad
 from ..spec.models import ServeSpec, served_name
+from .tool_calls.families import family_of_files
 
 LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # the ranks vLLM can be built for, from its default on
 LORAS_AT_ONCE, LORAS_KEPT = 4, 32
@@ -33,16 +34,14 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
         json.dumps({"max_new_tokens": spec.max_new_tokens}),
         *("--exclude-tools-when-tool-choice-none", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
         "--disable-log-stats",
-        *(("--enable-auto-tool-choice", "--tool-call-parser", "hermes") if uses_hermes_tools(base) else ()),
+        *_tool_arguments(base),
     ]
 
 
-def uses_hermes_tools(base: Path) -> bool:
-    """Whether the chat template calls tools as Hermes and Qwen do. Without a parser vLLM refuses
-    requests with tools.
-    """
-    files = [base / "chat_template.jinja", base / "tokenizer_config.json"]
-    return any("<tool_call>" in path.read_text("utf-8", "replace") for path in files if path.is_file())
+def _tool_arguments(base: Path) -> tuple[str, ...]:
+    """The parser of the chat template's family. Without a parser vLLM refuses requests with tools."""
+    family = family_of_files(base)
+    return ("--enable-auto-tool-choice", "--tool-call-parser", family.parser) if family else ()
 
 
 def environment(scratch: Path, sockets: Path) -> dict[str, str]:

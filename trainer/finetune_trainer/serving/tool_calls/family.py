@@ -1,0 +1,30 @@
+"""A family of chat templates that write tool calls in the same way."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .reading import BLANK, Reader
+
+
+def _call_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+@dataclass(frozen=True)
+class Family:
+    """How calls are written. `read(opener, tools)` reads what follows an opener.
+
+    `first` are openers that count only where an answer begins and after a call; `filler` is what may be between calls.
+    """
+
+    parser: str  # vLLM's name of the same parser
+    read: Callable[[str, list[Any]], Reader]
+    openers: tuple[str, ...]
+    recognizes: Callable[[str], bool]  # whether a chat template's text is of this family
+    first: tuple[str, ...] = ()
+    filler: str = BLANK
+    new_id: Callable[[], str] = _call_id

@@ -1,0 +1,120 @@
+"""Tool calls in answers, for each family of chat templates: golden texts, whole and at every split."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from finetune_trainer.serving.tool_calls.families import FAMILIES, family_of, family_of_files
+from finetune_trainer.serving.tool_calls.stream import ToolCall, ToolCallStream, parse
+
+GOLDEN = Path(__file__).parent / "golden" / "tool_calls"
+BY_NAME = {family.parser: family for family in FAMILIES}
+CASES = [(path.stem, case) for path in sorted(GOLDEN.glob("*.json")) for case in json.loads(path.read_text("utf-8"))]
+
+
+def case_name(value):
+    return value if isinstance(value, str) else value["name"]
+
+
+def read(family: str, pieces: list[str], tools=(), **given):
+    """Content and calls of an answer that comes in pieces; the indices of the calls count from 0."""
+    stream = ToolCallStream(BY_NAME[family], tools, **given)
+    found = [one for piece in pieces for one in stream.feed(piece)] + stream.finish()
+    calls = [one for one in found if isinstance(one, ToolCall)]
+    assert [call.index for call in calls] == list(range(len(calls)))
+    content = "".join(one for one in found if isinstance(one, str))
+    return content, [[call.name, call.arguments] for call in calls]
+
+
+def test_every_family_has_golden_texts():
+    assert {family for family, _ in CASES} == set(BY_NAME)
+
+
+@pytest.mark.parametrize(("family", "case"), CASES, ids=case_name)
+def test_an_answer_is_content_and_calls_however_it_is_split(family, case):
+    text, tools = case["text"], case.get("tools", [])
+    expected = (case["content"], case["calls"])
+    assert read(family, [text], tools) == expected
+    content, calls = parse(BY_NAME[family], text, tools)
+    assert (content, [[call.name, call.arguments] for call in calls]) == expected
+    assert read(family, list(text), tools) == expected
+    for at in range(1, len(text)):
+        assert read(family, [text[:at], text[at:]], tools) == expected
+    chance = random.Random(1)
+    for _ in range(50):
+        cuts = sorted(chance.sample(range(len(text)), min(6, len(text))))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        assert read(family, pieces, tools) == expected
+
+
+@pytest.mark.parametrize(("family", "case"), CASES, ids=case_name)
+def test_markup_is_never_sent_before_it_is_known_not_to_be_a_call(family, case):
+    """What was sent as content is the beginning of the whole content at every moment."""
+    stream, sent = ToolCallStream(BY_NAME[family], case.get("tools", [])), ""
+    for char in case["text"]:
+        sent += "".join(piece for piece in stream.feed(char) if isinstance(piece, str))
+        assert case["content"].startswith(sent)
+
+
+def test_content_is_sent_as_it_comes():
+    stream = ToolCallStream(BY_NAME["hermes"])
+    assert [stream.feed(piece) for piece in ("I ", "look", "\n<tool", "_call>")] == [["I"], [" look"], [], []]
+
+
+def test_without_parallel_calls_the_first_ends_the_answer():
+    two = (
+        '<tool_call>{"name": "a", "arguments": {}}</tool_call>\n<tool_call>{"name": "b", "arguments": {}}</tool_call>!'
+    )
+    assert read("hermes", [two], single=True) == ("", [["a", "{}"]])
+    both = '[TOOL_CALLS][{"name": "a", "arguments": {}}, {"name": "b", "arguments": {}}]'
+    assert read("mistral", list(both), single=True) == ("", [["a", "{}"]])
+    stream = ToolCallStream(BY_NAME["hermes"], single=True)
+    stream.feed(two[:52])
+    assert not stream.done
+    stream.feed(two[52:60])
+    assert stream.done
+
+
+def test_ids_are_unlike_and_of_the_form_that_the_template_accepts():
+    for family, form in (("hermes", r"call_[0-9a-f]{24}"), ("mistral", r"[A-Za-z0-9]{9}")):
+        ids = {BY_NAME[family].new_id() for _ in range(50)}
+        assert len(ids) == 50 and all(re.fullmatch(form, one) for one in ids)
+
+
+def test_a_hostile_answer_takes_no_longer_than_its_length_allows():
+    for text in ("<tool_call>" * 3000, '<tool_call>{"a": "' * 60, "<tool_call>" + "[" * 5000, "<" * 20000):
+        assert read("hermes", [text]) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("template", "parser"),
+    [
+        ('{% if tools %}<tool_call>\n{"name": <function-name>}</tool_call>{% endif %}', "hermes"),
+        ("<tool_call>\n<function=example_function_name>\n<parameter=a>", "qwen3_coder"),
+        ("{{- '[TOOL_CALLS] [' }}", "mistral"),
+        ("<|start_header_id|>{{- '{\"name\": \"' + tool_call.name + '\", ' }}{{- '\"parameters\": ' }}", "llama3_json"),
+        ("<|start_header_id|>{{ '<|python_tag|>' }}", "llama3_json"),
+        ("functools[{{ call | tojson }}]", "phi4_mini_json"),
+        ("<|im_start|>{{ message.content }}<|im_end|>", None),
+        ("", None),
+    ],
+)
+def test_the_family_is_chosen_by_the_template(template, parser, tmp_path):
+    found = family_of(template)
+    assert (found and found.parser) == parser
+    (tmp_path / "chat_template.jinja").write_text(template)
+    assert family_of_files(tmp_path) == found
+    (tmp_path / "chat_template.jinja").unlink()
+    assert family_of_files(tmp_path) is None
+    # What a tokenizer's other fields mention is not the template.
+    config = {"added_tokens_decoder": {"9": {"content": "<tool_call>"}}, "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert family_of_files(tmp_path) == found
+    config["chat_template"] = [{"name": "default", "template": "x"}, {"name": "tool_use", "template": template}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert family_of_files(tmp_path) == found
