@@ -72,10 +72,11 @@ class Endpoint:
 
     def stream(self, path: str = "/v1/chat/completions", **body) -> list:
         connection = Connection(self.path)
+        asked = {"messages": QUESTION} if "chat" in path else {}
         connection.request(
             "POST",
             path,
-            json.dumps({"model": "tiny", "messages": QUESTION, "temperature": 0, "stream": True, **body}),
+            json.dumps({"model": "tiny", **asked, "temperature": 0, "stream": True, **body}),
             {"content-type": "application/json"},
         )
         response = connection.getresponse()

@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from conftest import Here
 from endpoint import QUESTION, Connection, Endpoint
 from jobs import serve_reply
 
-from finetune_trainer.model.generate import pick
+from finetune_trainer.model import sampling as sampling_module
 from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.sampling import Sampling, pick
 from finetune_trainer.serving import engine as engine_module
+from finetune_trainer.serving.api import known
 from finetune_trainer.serving.detokenize import TextStream
 
 
@@ -35,9 +38,17 @@ def test_health_reports_models_and_load(endpoint):
 def test_nucleus_sampling_excludes_unlikely_tokens():
     logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
     generator = torch.Generator().manual_seed(0)
-    assert {pick(logits, 1.0, 0.6, generator) for _ in range(200)} == {0, 1}
-    assert {pick(logits, 1.0, 0.5, generator) for _ in range(50)} == {0}
-    counts = torch.bincount(torch.tensor([pick(logits, 1.0, 1.0, generator) for _ in range(4000)]), minlength=4) / 4000
+
+    def drawn(times=200, **options):
+        return [pick(logits, Sampling(1, **options), generator) for _ in range(times)]
+
+    assert set(drawn(top_p=0.6)) == {0, 1}
+    assert set(drawn(top_p=0.5)) == {0}
+    assert set(drawn(top_k=3)) == {0, 1, 2}
+    assert set(drawn(top_k=2, top_p=0.6)) == {0}, "0.5 of the 0.8 that two tokens have is above 0.6"
+    assert set(drawn(min_p=0.4)) == {0, 1}
+    assert set(drawn(temperature=1e-6)) == {0} and set(drawn(temperature=0)) == {0}
+    counts = torch.bincount(torch.tensor(drawn(4000)), minlength=4) / 4000
     assert counts.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
 
 
@@ -52,8 +63,21 @@ def test_tools_reach_the_chat_template(endpoint):
     ("body", "status", "param"),
     [
         ({"model": "nobody"}, 404, "model"),
-        ({"n": 2}, 400, "n"),
-        ({"logprobs": True}, 400, "logprobs"),
+        ({"n": 0}, 400, "n"),
+        ({"top_logprobs": 2}, 400, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+        ({"temprature": 1}, 400, "temprature"),
+        ({"guided_json": {"type": "object"}}, 400, "guided_json"),
+        ({"prediction": {"type": "content"}}, 400, "prediction"),
+        ({"web_search_options": {}}, 400, "web_search_options"),
+        ({"reasoning_effort": "high"}, 400, "reasoning_effort"),
+        ({"logit_bias": {"99999": 1}}, 400, "logit_bias"),
+        ({"logit_bias": {"7": 101}}, 400, "logit_bias.7"),
+        ({"presence_penalty": 2.5}, 400, "presence_penalty"),
+        ({"repetition_penalty": 0}, 400, "repetition_penalty"),
+        ({"min_p": 2}, 400, "min_p"),
+        ({"stop_token_ids": [-1]}, 400, "stop_token_ids"),
+        ({"messages": [{"role": "user", "content": "half \ud83d"}]}, 400, "messages.0.content"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"content": "x"}]}, 400, "messages.0.role"),
@@ -89,6 +113,42 @@ def test_neutral_values_are_accepted(endpoint):
     )
 
 
+def test_null_is_the_same_as_absent(endpoint):
+    """For every field that a request may leave out; clients write null for what is not set."""
+    optional = (known.CHAT | known.HARMLESS | set(known.NEUTRAL)) - {"model", "messages", "max_tokens", "temperature"}
+    plain = endpoint.chat(model="ft:a.1")["choices"]
+    assert endpoint.chat(model="ft:a.1", max_tokens=None, **dict.fromkeys(optional))["choices"] == plain
+
+
+def test_errors_never_quote_a_value_at_length(endpoint):
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "zzz" * 1000}}}
+    for body in ({"response_format": schema}, {"guided_json": schema}, {"x" * 5000: 1}, {"model": "y" * 5000}):
+        status, answer = endpoint.call("POST", "/v1/chat/completions", {"model": "tiny", "messages": QUESTION, **body})
+        assert status in (400, 404) and len(json.dumps(answer)) < 600 and "None" not in answer["error"]["message"]
+
+
+def test_a_failure_inside_a_request_is_that_requests_own_error(endpoint, monkeypatch):
+    """The connection stays open, other requests are answered, and the log has the cause."""
+
+    def broken(*_):
+        raise RuntimeError("a tensor of the wrong shape")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling_module, "pick", broken)
+        connection = Connection(endpoint.path)
+        for stream in (False, True):
+            body = json.dumps({"model": "tiny", "messages": QUESTION, "seed": 1, "stream": stream})
+            connection.request("POST", "/v1/chat/completions", body)
+            response = connection.getresponse()
+            error = json.loads(response.read())["error"]
+            assert (response.status, error["code"], error["type"]) == (500, "engine_error", "server_error")
+            assert "wrong shape" not in error["message"]
+    body = json.dumps({"model": "ft:a.1", "messages": QUESTION, "temperature": 0})
+    connection.request("POST", "/v1/chat/completions", body)
+    assert json.loads(connection.getresponse().read())["choices"][0]["message"]["content"] == '{"colour": "red"}'
+    connection.close()
+
+
 def busy_request(endpoint, **body):
     """A request that runs for long, sent and left open."""
     connection = Connection(endpoint.path)
@@ -103,10 +163,10 @@ def slow(endpoint, monkeypatch):
     """Makes every token take 30 ms and never end, so that requests overlap."""
     real = engine_module.sample_tokens
 
-    def dawdle(*args, **options):
-        for token in real(*args, **{**options, "end_ids": set()}):
+    def dawdle(model, prompt, options, ends, *rest, **more):
+        for step in real(model, prompt, replace(options, ignore_end=True), ends, *rest, **more):
             time.sleep(0.03)
-            yield max(token, 2)  # never an end token
+            yield step
 
     monkeypatch.setattr(engine_module, "sample_tokens", dawdle)
     yield

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from .sampling import Constraint, Sampler, Sampling, Step
 from .score import batches_by_length, causal_model, evaluation_mode
 
 PREFILL_TOKENS = 256
@@ -79,22 +80,18 @@ def _greedy_batch(
 def sample_tokens(
     model: Any,
     prompt: list[int],
-    *,
-    max_new_tokens: int,
+    sampling: Sampling,
     end_ids: set[int],
-    temperature: float,
-    top_p: float,
-    seed: int | None,
+    constraint: Constraint | None = None,
     is_canceled: Callable[[], bool] = lambda: False,
-) -> Iterator[int]:
-    """Yields the tokens of one answer one by one, the end token included when it comes. Temperature 0 is greedy.
+) -> Iterator[Step]:
+    """Yields the tokens of one answer one by one, the end token included when it comes.
 
     The prompt is prefilled in pieces, so that a canceled request with a long prompt stops soon.
     """
     causal = causal_model(model)
     device = next(causal.parameters()).device
-    generator = torch.Generator(device=device)
-    generator.manual_seed(seed) if seed is not None else generator.seed()
+    sampler = Sampler(sampling, prompt, end_ids, device, constraint)
     cache = DynamicCache(config=causal.config)
     pieces = [prompt[i : i + PREFILL_TOKENS] for i in range(0, len(prompt), PREFILL_TOKENS)]
     for piece in pieces[:-1]:
@@ -103,28 +100,12 @@ def sample_tokens(
         if is_canceled():
             return
     ids = torch.tensor([pieces[-1]], device=device)
-    for _ in range(max_new_tokens):
+    for _ in range(sampling.max_new_tokens):
         # The mode is set around each forward pass: a block around a `yield` would leak it to the caller.
         with torch.inference_mode():
             out = causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            token = pick(out.logits[0, -1].float(), temperature, top_p, generator)
-        yield token
-        if token in end_ids or is_canceled():
+            step = sampler.take(out.logits[0, -1])
+        yield step
+        if step.ends or is_canceled():
             return
-        ids = torch.tensor([[token]], device=device)
-
-
-def pick(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token from float32 logits `(vocabulary,)`: the most likely at temperature 0, else sampled from the nucleus
-    `top_p`.
-    """
-    if temperature <= 0:
-        return int(logits.argmax())
-    probabilities = torch.softmax(logits / temperature, -1)
-    if top_p < 1:
-        ordered, indices = probabilities.sort(descending=True)
-        # A token stays when the more likely ones before it have not reached top_p; the first always stays.
-        ordered[(ordered.cumsum(0) - ordered) >= max(top_p, 0.0)] = 0
-        ordered[0] = max(float(ordered[0]), 1e-12)
-        return int(indices[torch.multinomial(ordered, 1, generator=generator)])
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+        ids = torch.tensor([[step.token]], device=device)

@@ -29,12 +29,12 @@ class TextStream:
         return self._release(now[len(before) :])
 
     def finish(self) -> str:
-        """The text held back, once no more tokens come."""
+        """The text held back, once no more tokens come; the bytes of a character that was not finished are left out."""
         if self.stopped:
             return ""
         rest = self._decode(self._from, len(self._ids))[len(self._decode(self._from, self._upto)) :]
         self._upto = len(self._ids)
-        text = self._release(rest)
+        text = self._release(rest.rstrip("\ufffd"))
         if not self.stopped:
             text, self._held = text + self._held, ""
         return text

@@ -15,27 +15,38 @@ from typing import Any
 from ..model.artifacts import check_adapter
 from ..model.generate import sample_tokens
 from ..model.load import end_token_ids
+from ..model.sampling import Constraint, Sampling
 from ..protocol.failures import ModelLoad
+from .api.logprobs import TokenTexts
 
 MAX_WAITING = 16
 
 
 class Busy(RuntimeError):
-    """The queue is full."""
+    """The queue is full. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
-@dataclass
+@dataclass(eq=False)
 class Generation:
-    """One request. The worker puts token ids on `out`, then None, or the exception that ended it."""
+    """One answer. The worker puts pairs of `index` and an item on `out`: each Step, then None, or the exception that
+    ended it. Answers of one request share `out`.
+    """
 
     model: str
     prompt: list[int]
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
-    out: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    sampling: Sampling
+    index: int
+    out: queue.SimpleQueue[tuple[int, Any]]
+    constraint: Constraint | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, item: Any) -> None:
+        """Hands an item to the request."""
+        self.out.put((self.index, item))
 
 
 class Engine:
@@ -43,8 +54,10 @@ class Engine:
 
     def __init__(self, model: Any, tokenizer: Any, base_name: str) -> None:
         self.tokenizer, self.base_name = tokenizer, base_name
+        self.texts = TokenTexts(tokenizer)
         self.ends = end_token_ids(model, tokenizer)
         self.context = int(model.config.get_text_config().max_position_embeddings)
+        self.vocabulary = int(model.config.get_text_config().vocab_size)
         self._model = model
         self._peft: Any = None
         self._adapters: dict[str, str] = {}  # public name -> name inside PEFT, which allows no dots
@@ -64,12 +77,12 @@ class Engine:
         """Requests in the queue."""
         return len(self._waiting)
 
-    def submit(self, generation: Generation) -> None:
-        """Queues a request; raises Busy when the queue is full."""
+    def submit(self, generations: list[Generation]) -> None:
+        """Queues the answers of one request; raises Busy when the queue is full."""
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
-                raise Busy(f"{MAX_WAITING} requests wait already")
-            self._waiting.append(generation)
+                raise Busy(f"{MAX_WAITING} requests wait already", 1)
+            self._waiting.extend(generations)
             self._changed.notify()
 
     def withdraw(self, generation: Generation) -> None:
@@ -162,9 +175,9 @@ class Engine:
             self.active = 1
             try:
                 self._generate(item)
-                item.out.put(None)
+                item.put(None)
             except Exception as error:
-                item.out.put(error)
+                item.put(error)
             self.active = 0
 
     def _generate(self, item: Generation) -> None:
@@ -173,17 +186,10 @@ class Engine:
         if item.model not in self.models():
             raise KeyError(item.model)  # unloaded while the request waited
         self._select(item.model)
-        tokens = sample_tokens(
-            self._model,
-            item.prompt,
-            max_new_tokens=item.max_new_tokens,
-            end_ids=self.ends,
-            temperature=item.temperature,
-            top_p=item.top_p,
-            seed=item.seed,
-            is_canceled=item.cancelled.is_set,
+        steps = sample_tokens(
+            self._model, item.prompt, item.sampling, self.ends, item.constraint, is_canceled=item.cancelled.is_set
         )
-        for token in tokens:
+        for step in steps:
             if item.cancelled.is_set():
                 return
-            item.out.put(token)
+            item.put(step)

@@ -1,0 +1,169 @@
+"""One completion request on the engine: its answers as they come, as a whole or as the events of a stream."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..model.sampling import Step
+from .api.errors import ApiError
+from .api.logprobs import LogprobsWriter, TokenTexts
+from .api.request import CompletionRequest
+from .api.response import Answer, Choice
+from .detokenize import TextStream
+from .engine import Busy, Engine, Generation
+
+POLL_EVERY_S = 0.1
+
+
+class _Writing:
+    """An answer as far as it has come."""
+
+    def __init__(self, request: CompletionRequest, prompt: list[int], texts: TokenTexts) -> None:
+        self._tokenizer = texts.tokenizer
+        self._stream = TextStream(texts.tokenizer, request.stop)
+        self._prompt = prompt
+        self.logprobs = LogprobsWriter(texts, chat=request.chat) if request.sampling.logprobs is not None else None
+        self.text = ""
+        self.tokens = 0
+        self.finish: str | None = None
+        self.score = 0.0  # the sum of log probabilities
+
+    def take(self, step: Step) -> str:
+        """The new final text after one more token; may be empty."""
+        self.tokens += 1
+        self.score += step.logprob or 0.0
+        if self.logprobs is not None:
+            self.logprobs.add(step)
+        if step.ends:
+            self.finish = "stop"
+            return ""
+        return self._grow(self._stream.feed(step.token))
+
+    def end(self) -> str:
+        """The text held back; sets how the answer ended."""
+        rest = self._grow(self._stream.finish())
+        self.finish = self.finish or "length"
+        return rest
+
+    def echo(self, scores: list[Step]) -> str:
+        """Puts the prompt before the answer, with the log probabilities of its tokens where they were asked for."""
+        if self.logprobs is not None:
+            self.logprobs.add_prompt(scores)
+        self.text = self._tokenizer.decode(self._prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return self.text
+
+    def _grow(self, text: str) -> str:
+        self.text += text
+        if self._stream.stopped:
+            self.finish = "stop"
+        return text
+
+    @property
+    def stopped(self) -> bool:
+        """A stop string was found: no more tokens are wanted."""
+        return self._stream.stopped
+
+
+class Completion:
+    """Submits the answers of a request and reads them. `check_client` raises OSError when the client is away."""
+
+    def __init__(self, engine: Engine, request: CompletionRequest, check_client: Callable[[], None]) -> None:
+        self._engine, self._request, self._check_client = engine, request, check_client
+        self._answer = Answer(request)
+        self._out: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._generations: list[Generation] = []
+        self._writing: list[_Writing] = []
+        for prompt in request.prompts:
+            for nth in range(request.best_of):
+                sampling, index = request.sampling_of(prompt, nth, engine.context), len(self._generations)
+                self._generations.append(Generation(request.model, prompt, sampling, index, self._out))
+                self._writing.append(_Writing(request, prompt, engine.texts))
+        try:
+            engine.submit(self._generations)
+        except Busy as error:
+            raise ApiError(
+                429, f"The endpoint is busy: {error}.", code="rate_limit_exceeded", retry_after=error.retry_after
+            ) from error
+
+    def withdraw(self) -> None:
+        """Ends what is still generated."""
+        for generation in self._generations:
+            self._engine.withdraw(generation)
+
+    def whole(self) -> dict[str, Any]:
+        """The answer to a request without streaming."""
+        for _ in self._pieces():
+            pass
+        return self._answer.whole(self._chosen(), self._tokens())
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The events of a stream."""
+        opened: set[int] = set()
+        for index, text, ended in self._pieces():
+            writing = self._writing[index]
+            if self._request.chat and index not in opened:
+                opened.add(index)
+                yield self._answer.first(index)
+            if text:
+                logprobs = writing.logprobs and writing.logprobs.take()
+                yield self._answer.piece(index, text, logprobs, self._tokens())
+            if ended:
+                logprobs = writing.logprobs and writing.logprobs.take()
+                yield self._answer.end(index, writing.finish or "length", logprobs, self._tokens())
+        if self._request.include_usage:
+            yield self._answer.last(self._tokens())
+
+    def _tokens(self) -> int:
+        return sum(writing.tokens for writing in self._writing)
+
+    def _chosen(self) -> list[Choice]:
+        """The answers to return: for each prompt the `n` best of `best_of`, in the order they were asked for."""
+        n, best_of = self._request.n, self._request.best_of
+        chosen = []
+        for first in range(0, len(self._writing), best_of):
+            group = self._writing[first : first + best_of]
+            if best_of > n:
+                group = sorted(group, key=lambda one: -one.score / max(1, one.tokens))[:n]
+            chosen += [Choice(w.text, w.finish or "length", w.tokens, w.logprobs and w.logprobs.take()) for w in group]
+        return chosen
+
+    def _pieces(self) -> Iterator[tuple[int, str, bool]]:
+        """Choice, new text, and whether the choice has ended; as they come."""
+        left = len(self._generations)
+        if self._request.echo and self._request.sampling.prompt_logprobs is None:
+            for index, writing in enumerate(self._writing):
+                yield index, writing.echo([]), False
+        for index, item in self._items():
+            writing = self._writing[index]
+            if writing.stopped:
+                continue  # tokens that were generated before the engine knew
+            if isinstance(item, Step):
+                yield index, writing.take(item), False
+                if writing.stopped:
+                    self._engine.withdraw(self._generations[index])
+                    yield index, writing.end(), True
+                    left -= 1
+            elif item is None:
+                yield index, writing.end(), True
+                left -= 1
+            else:
+                yield index, writing.echo(item), False
+            if left == 0:
+                return
+            self._check_client()
+
+    def _items(self) -> Iterator[tuple[int, Any]]:
+        """What the engine gives. Looks for a client that has disconnected, and raises a failure as the request's."""
+        while True:
+            try:
+                index, item = self._out.get(timeout=POLL_EVERY_S)
+            except queue.Empty:
+                self._check_client()
+                continue
+            if isinstance(item, KeyError):
+                raise ApiError(404, f"The model {item.args[0]!r} was unloaded.", "model", "model_not_found")
+            if isinstance(item, BaseException):
+                raise item
+            yield index, item
