@@ -244,6 +244,10 @@ export function createApp(ctx: Ctx): AnyElysia {
     .get("/healthz", () => ({ status: "ok" }), {
       detail: { summary: "Whether the server answers", tags: ["Server"] },
     })
+    // The address at which clients of other inference servers look.
+    .get("/health", () => ({ status: "ok" }), {
+      detail: { summary: "The same as /healthz", tags: ["Server"] },
+    })
     .use(assets(ctx));
   for (const routes of ROUTES) app.use(routes(ctx));
   // Last: it describes the routes above.

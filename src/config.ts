@@ -68,6 +68,16 @@ const ConfigSchema = v.strictObject({
     listOf(/^[0-9a-fA-F.:]+(\/\d{1,3})?$/, "must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8"),
     [],
   ),
+  /**
+   * Origins (`https://chat.example`) whose pages may call /v1 with an API key, separated by commas; none = no CORS.
+   */
+  allowed_origins: v.optional(
+    listOf(
+      /^https?:\/\/[a-z0-9._-]+(:\d{1,5})?$|^https?:\/\/\[[0-9a-f:]+\](:\d{1,5})?$/,
+      "must be origins such as https://chat.example, in lower case, without a path",
+    ),
+    [],
+  ),
   log_level: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
   /** Remote libSQL server instead of the file in the data directory. */
   database_url: v.optional(v.nullable(v.string()), null),

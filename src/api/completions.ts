@@ -1,11 +1,12 @@
 /** OpenAI's completion endpoints. The gateway reads the body itself and forwards it unchanged. */
 import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answersType } from "../http/answers.ts";
+import { answersType, takes } from "../http/answers.ts";
 import { requestState } from "../http/request-state.ts";
 import { session } from "../http/session.ts";
 import type { Endpoint } from "../serving/gateway/request.ts";
 import { complete } from "../serving/gateway/service.ts";
+import { ChatShape, CompletionShape } from "../serving/gateway/shapes.ts";
 
 interface CompletionCall {
   actor: Actor;
@@ -30,10 +31,10 @@ export const gatewayApi = (ctx: Ctx) => {
     .use(session(ctx))
     .post("/chat/completions", completionRoute("chat/completions"), {
       parse: "none",
-      detail: { tags, summary: "Chat with a model, streaming or not", responses },
+      detail: { tags, summary: "Chat with a model, streaming or not", requestBody: takes(ChatShape), responses },
     })
     .post("/completions", completionRoute("completions"), {
       parse: "none",
-      detail: { tags, summary: "Complete a text, streaming or not", responses },
+      detail: { tags, summary: "Complete a text, streaming or not", requestBody: takes(CompletionShape), responses },
     });
 };

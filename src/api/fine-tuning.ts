@@ -6,6 +6,7 @@ import { AppError, notFound } from "../errors.ts";
 import { answers } from "../http/answers.ts";
 import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
+import { nullsAbsent } from "../lib/nulls.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/tuned/service.ts";
 import { listJobs } from "../training/jobs/list.ts";
@@ -89,7 +90,7 @@ export const fineTuningApi = (ctx: Ctx) =>
   new Elysia({ name: "fine-tuning.api", prefix: PATH, seed: ctx.installation })
     .use(session(ctx))
     .post("", ({ actor, body, request }) => createJobRoute(ctx, actor, body, request), {
-      body: CreateFineTuningJob,
+      body: nullsAbsent(CreateFineTuningJob),
       detail: {
         tags,
         summary: "Create a fine-tuning job",

@@ -8,6 +8,7 @@ import { pythonRunner } from "../graders/python.ts";
 import { runGrader, validateGrader } from "../graders/service.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { nullsAbsent } from "../lib/nulls.ts";
 
 const tags = ["Fine-tuning"];
 
@@ -40,7 +41,7 @@ export const gradersApi = (ctx: Ctx, ask: AskAs) => {
   return new Elysia({ name: "graders.api", prefix: "/v1/fine_tuning/alpha/graders", seed: ctx.installation })
     .use(session(ctx))
     .post("/run", run, {
-      body: RunGrader,
+      body: nullsAbsent(RunGrader),
       detail: {
         tags,
         summary: "Run a grader on one sample",
@@ -50,7 +51,7 @@ export const gradersApi = (ctx: Ctx, ask: AskAs) => {
       },
     })
     .post("/validate", validate, {
-      body: ValidateGrader,
+      body: nullsAbsent(ValidateGrader),
       detail: { tags, summary: "Validate a grader without running it", responses: answers(ValidateGrader) },
     });
 };

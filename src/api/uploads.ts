@@ -8,6 +8,7 @@ import { CompleteUpload, CreateUpload, PartView, partView, UploadView, uploadVie
 import { addPart, cancelUpload, completeUpload, createUpload, MAX_PART_BYTES } from "../data/uploads/service.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { nullsAbsent } from "../lib/nulls.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 /** A part has no fields beside its data. */
@@ -54,7 +55,10 @@ export const uploadsApi = (ctx: Ctx) => {
   const route = handlers(ctx);
   return new Elysia({ name: "uploads.api", prefix: "/v1/uploads", seed: ctx.installation })
     .use(session(ctx))
-    .post("", route.create, { body: CreateUpload, detail: { tags, summary: "Start an upload in parts", responses } })
+    .post("", route.create, {
+      body: nullsAbsent(CreateUpload),
+      detail: { tags, summary: "Start an upload in parts", responses },
+    })
     .post("/:id/parts", route.addPart, {
       params: Id,
       parse: "none",
@@ -62,7 +66,7 @@ export const uploadsApi = (ctx: Ctx) => {
     })
     .post("/:id/complete", route.complete, {
       params: Id,
-      body: CompleteUpload,
+      body: nullsAbsent(CompleteUpload),
       detail: { tags, summary: "Join the parts to a file", responses },
     })
     .post("/:id/cancel", route.cancel, { params: Id, detail: { tags, summary: "Cancel an upload", responses } });

@@ -5,6 +5,7 @@ export type Access = "public" | "member" | "admin" | "trainer";
 /** `METHOD path` (as registered, with `:params`; a trailing `*` matches the rest) to the access it needs. */
 const ACCESS: Record<string, Access> = {
   "GET /healthz": "public",
+  "GET /health": "public",
   "GET /assets/*": "public",
   "GET /favicon.ico": "public",
   "GET /login": "public",

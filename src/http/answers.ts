@@ -20,6 +20,11 @@ export function answersType(type: string, description: string): Responses {
   return { 200: { description, content: { [type]: { schema: { type: "string" } } } } };
 }
 
+/** The `requestBody` of a route whose handler reads and checks the body itself. */
+export function takes(schema: v.GenericSchema): DocumentDecoration["requestBody"] {
+  return { required: true, content: { "application/json": { schema: schema as never } } };
+}
+
 /** The answer to a DELETE: `{object, id, deleted: true}`. */
 export const deletedOf = <T extends string>(object: T) =>
   v.strictObject({ object: v.literal(object), id: v.string(), deleted: v.literal(true) });

@@ -4,13 +4,14 @@
  */
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";
-import { resolveActor } from "../accounts/auth/service.ts";
+import { resolveActor, sendsKey } from "../accounts/auth/service.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
 import { hostOf, pathOf } from "./address.ts";
 import { checkBody, readWhole } from "./body.ts";
+import { crossOrigin } from "./cors.ts";
 import { rateLimiter, shortDuration } from "./limits.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
@@ -21,6 +22,7 @@ export const gate = (ctx: Ctx) => {
   const isOwnHost = hostCheck(ctx.config);
   const limiter = rateLimiter(ctx.config.requests_per_minute);
   const secure = isHttps(ctx);
+  const crossOriginOf = crossOrigin(ctx.config);
 
   return new Elysia({ name: "gate", seed: ctx.installation })
     .onRequest(async ({ request, set }) => {
@@ -37,13 +39,14 @@ export const gate = (ctx: Ctx) => {
       // Trainers send their own token and no cookie, and over their Unix socket no host name.
       if (access !== "trainer") {
         if (!isOwnHost(host)) throw foreignHost();
-        if (
-          !isSafeMethod(method) &&
-          !request.headers.has("authorization") &&
-          !isOwnOrigin(request.headers, host, ctx.config)
-        )
+        const cross = crossOriginOf(request, path);
+        Object.assign(set.headers, cross?.headers);
+        if (cross?.preflight) return cross.preflight;
+        const withKey = sendsKey(request);
+        if (!isSafeMethod(method) && !withKey && !cross && !isOwnOrigin(request.headers, host, ctx.config))
           throw foreignOrigin();
-        if (!path.startsWith("/assets/")) state.actor = await resolveActor(ctx, request);
+        // A cookie never counts on a page of another site.
+        if (!path.startsWith("/assets/") && (withKey || !cross)) state.actor = await resolveActor(ctx, request);
         checkAccess(access, state.actor);
       }
       if (limiter && state.actor?.keyId) {

@@ -22,10 +22,10 @@ export interface Operation {
   detail: Json;
 }
 
-/** The options of `eitherOf`, which checks field names before it compares them; any other schema as it is. */
+/** The schema that follows the checks of `eitherOf` and `nullsAbsent`; any other schema as it is. */
 function described(schema: GenericSchema & { pipe?: readonly unknown[] }): GenericSchema {
   const last = schema.pipe?.at(-1);
-  return isValibot(last) && last.type === "union" ? last : schema;
+  return isValibot(last) && last.kind === "schema" && last !== schema ? described(last) : schema;
 }
 
 function isValibot(schema: unknown): schema is GenericSchema {
@@ -75,8 +75,9 @@ export function operationsOf(app: AnyElysia): Operation[] {
   return app.routes
     .filter((route) => route.path.startsWith("/v1/") && route.hooks?.detail?.hide !== true)
     .map((route) => {
-      const { summary, description, tags, responses, ...detail } = (route.hooks?.detail ?? {}) as Json & {
+      const { summary, description, tags, responses, requestBody, ...detail } = (route.hooks?.detail ?? {}) as Json & {
         tags?: string[];
+        requestBody?: { content: Record<string, { schema: unknown }> };
       };
       return {
         method: route.method,
@@ -86,7 +87,7 @@ export function operationsOf(app: AnyElysia): Operation[] {
         description: typeof description === "string" ? description : null,
         tag: tags?.[0] ?? "Other",
         query: schemaOf(route.hooks?.query),
-        body: schemaOf(route.hooks?.body),
+        body: schemaOf(route.hooks?.body ?? requestBody?.content["application/json"]?.schema),
         responses: responsesOf(responses),
         detail,
       };

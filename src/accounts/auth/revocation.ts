@@ -5,7 +5,7 @@ import { and, eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
-import { resolveActor } from "./service.ts";
+import { resolveActor, sendsKey } from "./service.ts";
 
 /** Watches the access of one request until it is answered. Call `stop` at the end. */
 export interface AccessWatch {
@@ -31,7 +31,7 @@ export function accessEnded(): AppError {
 
 /** Whether the request would still be accepted as the same user, organization and role. */
 async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolean> {
-  if (request.headers.has("authorization") || request.headers.has("cookie")) {
+  if (sendsKey(request) || request.headers.has("cookie")) {
     const now = await resolveActor(ctx, request);
     return now?.userId === actor.userId && now.org === actor.org && now.role === actor.role;
   }

@@ -28,12 +28,17 @@ export interface KeyRow {
   revokedAt: number | null;
 }
 
+/** True when a request has an API key, in either header. */
+export const sendsKey = ({ headers }: Request) => headers.has("authorization") || headers.has("api-key");
+
 /**
- * The actor behind a request, or null without valid credentials. A bearer key takes precedence over a cookie: a request
- * with a wrong key has no actor, even with a valid cookie.
+ * The actor behind a request, or null without valid credentials. A key takes precedence over a cookie: a request with a
+ * wrong key has no actor, even with a valid cookie. Azure's OpenAI clients send the key as `api-key`.
  */
 export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | null> {
   const authorization = request.headers.get("authorization");
+  const azure = request.headers.get("api-key");
+  if (authorization === null && azure !== null) return actorOfKey(ctx, azure);
   if (authorization !== null) {
     const match = /^bearer +(\S+)$/i.exec(authorization);
     return match?.[1] ? actorOfKey(ctx, match[1]) : null;

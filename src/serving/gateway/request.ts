@@ -1,16 +1,22 @@
 /**
  * Reads a completion request: checks the fields that the gateway uses and leaves every other field unchanged.
  */
+import type * as v from "valibot";
 import { AppError } from "../../errors.ts";
 import { bodyTooLarge, readBytes } from "../../lib/body.ts";
+import { withoutNulls } from "../../lib/nulls.ts";
 import { parseJson } from "../../lib/text/json.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
+import { ChatShape, CompletionShape } from "./shapes.ts";
 
 const BACKSLASH = 0x5c;
 /** Largest request body in bytes; the engine has the same limit. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 export type Endpoint = "chat/completions" | "completions";
+
+/** Where the optional fields are; nothing is checked by these. */
+const SHAPES: Record<Endpoint, v.GenericSchema> = { "chat/completions": ChatShape, completions: CompletionShape };
 
 /** A checked request. */
 export interface CompletionRequest {
@@ -41,8 +47,9 @@ export const readBody = (request: Request): Promise<Uint8Array> =>
  * @throws AppError naming the field
  */
 export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): CompletionRequest {
-  const body = parseJson(bytes);
-  if (!isObject(body)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
+  const parsed = parseJson(bytes);
+  if (!isObject(parsed)) throw new AppError("invalid", "body_not_parsable", "The request body must be a JSON object.");
+  const body = withoutNulls(SHAPES[endpoint], parsed) as Record<string, unknown>;
   // Only an escape sequence can produce malformed text; without one there is nothing to check.
   if (bytes.includes(BACKSLASH)) checkText(body);
   const { model, stream, stream_options: options } = body;
