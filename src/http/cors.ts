@@ -1,4 +1,4 @@
-/** Requests from pages of other sites to /v1: allowed for the origins of the setting, with a key, never with a cookie. */
+/** Requests to /v1 from pages of other sites: from the origins of the setting, with a key, never with a cookie. */
 import type { Config } from "../config.ts";
 
 const METHODS = "GET, POST, DELETE";
@@ -8,7 +8,7 @@ const EXPOSED =
 const MAX_AGE_S = 600;
 const MAX_HEADERS = 2000;
 
-export interface CrossOrigin {
+interface CrossOrigin {
   /** Headers of the answer. */
   headers: Record<string, string>;
   /** The answer when the browser only asks whether it may send the request. */

@@ -20,6 +20,7 @@ import { BODIES, PARAMS, QUERIES } from "../support/requests.ts";
 const PUBLIC = [
   "GET /assets/*",
   "GET /favicon.ico",
+  "GET /health",
   "GET /healthz",
   "GET /invite",
   "GET /login",

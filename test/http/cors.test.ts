@@ -1,4 +1,4 @@
-/** Pages of other sites: allowed origins call /v1 with a key; cookies never count there, and no other origin is named. */
+/** Pages of other sites: allowed origins call /v1 with a key; cookies never count there. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 
@@ -27,7 +27,7 @@ const preflight = (on: TestApp, origin: string, path = "/v1/chat/completions") =
 const allowed = (answer: Response) => answer.headers.get("access-control-allow-origin");
 
 describe("a page of an allowed origin", () => {
-  test("is told by a preflight which requests it may send", async () => {
+  test("learns from a preflight which requests it may send", async () => {
     const answer = await preflight(app, CHAT);
     expect([answer.status, allowed(answer)]).toEqual([204, CHAT]);
     expect(answer.headers.get("access-control-allow-headers")).toBe("authorization,content-type,x-stainless-lang");
