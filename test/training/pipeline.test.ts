@@ -66,10 +66,23 @@ describe("a training job", () => {
   }, 60_000);
 
   test("is canceled while it runs, once", async () => {
-    const id = await lab.train("long", { max_steps: 5000 });
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    form.set(
+      "file",
+      await lab.request("GET", `/v1/files/${lab.fileId}/content`).then((file) => file.blob()),
+      "own.jsonl",
+    );
+    const { id: file } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
+    const id = await lab.train("long", { max_steps: 5000, training_file: file });
     await atStep(id, 3);
-    expect((await post(id, "cancel")).status).toBe(200);
-    expect((await lab.json<{ status: string }>("GET", `/v1/fine_tuning/jobs/${id}`)).status).not.toBe("succeeded");
+    await lab.goAway();
+    const cancel = () => lab.json<{ status: string }>("POST", `/v1/fine_tuning/jobs/${id}/cancel`);
+    // The process is still there: a second cancel changes nothing, and the file can be deleted already.
+    for (let n = 0; n < 2; n++)
+      expect([(await cancel()).status, (await lab.job(id)).state]).toEqual(["cancelled", "stopping"]);
+    expect((await lab.request("DELETE", `/v1/files/${file}`)).status).toBe(200);
+    lab.comeBack();
     await lab.reached(id, "cancelled");
     await gone(id);
     const again = await post(id, "cancel");
@@ -105,6 +118,18 @@ describe("a training job", () => {
     expect(plans.length).toBeLessThanOrEqual(1);
     const { usage } = await lab.json<{ usage: { tokens: number } }>("GET", `/v1/jobs/${id}`);
     expect(usage.tokens).toBe(600);
+  }, 60_000);
+
+  test("is resumed while it still pauses: it saves its checkpoint, is queued again and repeats no step", async () => {
+    const id = await lab.train("both", { max_steps: 60, save_every: 50 });
+    await atStep(id, 7);
+    await lab.goAway();
+    for (const action of ["pause", "resume", "pause", "resume"] as const)
+      expect([action, (await post(id, action)).status, (await lab.job(id)).state]).toEqual([action, 200, "pausing"]);
+    lab.comeBack();
+    await lab.reached(id, "succeeded");
+    expect(await lossSteps(id)).toEqual(allSteps(60));
+    expect((await lab.attempts(id)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
   }, 60_000);
 
   test("saves a checkpoint on request and continues", async () => {

@@ -20,6 +20,9 @@ const PLACES: [typeof job.spec | typeof job.request, string][] = [
   [job.request, "$.validation_file"],
 ];
 
+/** States of jobs that need their data; one that is stopping does not. */
+const NEEDING = OPEN_STATES.filter((state) => state !== "stopping");
+
 /** Id of an unfinished job that uses one of `ids` (files, datasets or versions), or null. */
 export async function liveJobUsing(db: Db, ids: string[]): Promise<string | null> {
   if (ids.length === 0) return null;
@@ -28,7 +31,7 @@ export async function liveJobUsing(db: Db, ids: string[]): Promise<string | null
   const [row] = await db
     .select({ id: job.id })
     .from(job)
-    .where(and(inArray(job.state, [...OPEN_STATES]), or(...named)))
+    .where(and(inArray(job.state, NEEDING), or(...named)))
     .limit(1);
   return row?.id ?? null;
 }

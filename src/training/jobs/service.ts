@@ -67,19 +67,35 @@ async function addCommand(tx: Db, ctx: Ctx, actor: Actor, jobId: string, type: C
   });
 }
 
+/**
+ * An action on a job that already pauses or stops: it changes what follows, and a repeated one changes nothing.
+ * @returns false when the action is another one
+ */
+async function changesEnding(tx: Db, ctx: Ctx, actor: Actor, row: JobRow, action: Action): Promise<boolean> {
+  if (action === "cancel" && row.state === "stopping") return true;
+  if (row.state !== "pausing" || (action !== "pause" && action !== "resume")) return false;
+  const resumes = action === "resume";
+  // It pauses, and the wish is known: the scheduler's, or a user's.
+  if (resumes === (row.yieldFor !== null)) return true;
+  await tx
+    .update(job)
+    .set({ yieldFor: resumes ? "resume" : null })
+    .where(eq(job.id, row.id));
+  await audit(tx, ctx, actor, `job.${action}`, row.id);
+  const then = resumes
+    ? "resumed by a user and is queued again once its checkpoint is saved"
+    : "paused by a user and stays paused once its checkpoint is saved";
+  await note(tx, ctx, row, `The job was ${then}`);
+  return true;
+}
+
 /** Performs a user's action in one transaction. The trainer gets the command with its next response. */
 async function performAction(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
   await getJob(ctx, actor, id);
   const messages = await ctx.write(async (tx) => {
     const row = await jobIn(tx, id);
     if (!row) throw notFound("job", id);
-    // The scheduler is preempting the job and would queue it again; now a user wants it to stay paused.
-    if (action === "pause" && row.state === "pausing" && row.yieldFor) {
-      await tx.update(job).set({ yieldFor: null }).where(eq(job.id, id));
-      await audit(tx, ctx, actor, "job.pause", id);
-      await note(tx, ctx, row, "The job was paused by a user and stays paused once its checkpoint is saved");
-      return [];
-    }
+    if (await changesEnding(tx, ctx, actor, row, action)) return [];
     const target = actionTarget(row.state, action);
     if (!target || (row.kind === "serve" && (action === "pause" || action === "checkpoint")))
       throw illegal(row, action);

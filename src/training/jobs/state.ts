@@ -28,29 +28,31 @@ export function canMove(from: JobState, to: JobState): boolean {
  */
 export type Action = "cancel" | "pause" | "resume" | "checkpoint";
 
-/** The state an action leads to; null when the state does not allow it. `checkpoint` does not change the state. */
+/** The state an action leads to, which may be the current one; null when the state does not allow it. */
 export function actionTarget(state: JobState, action: Action): JobState | null {
   switch (action) {
     case "cancel":
-      if (state === "starting" || state === "running" || state === "pausing") return "stopping";
-      return canMove(state, "cancelled") && state !== "stopping" ? "cancelled" : null;
+      if (state === "starting" || state === "running" || state === "pausing" || state === "stopping") return "stopping";
+      return canMove(state, "cancelled") ? "cancelled" : null;
     case "pause":
       if (state === "queued") return "paused";
-      return state === "starting" || state === "running" ? "pausing" : null;
+      return state === "starting" || state === "running" || state === "pausing" ? "pausing" : null;
     case "resume":
+      // A job that is still pausing is queued once it has paused.
+      if (state === "pausing") return "pausing";
       return state === "paused" ? "queued" : null;
     case "checkpoint":
       return state === "running" ? "running" : null;
   }
 }
 
-/** The status in OpenAI's API. A job that is stopping counts as running until its process is terminated. */
+/** The status in OpenAI's API. A job that is stopping can only become canceled, so it counts as canceled already. */
 export function openaiStatus(state: JobState): string {
   const names: Partial<Record<JobState, string>> = {
     validating: "validating_files",
     starting: "queued",
     pausing: "running",
-    stopping: "running",
+    stopping: "cancelled",
   };
   return names[state] ?? state;
 }
