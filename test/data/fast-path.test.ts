@@ -3,18 +3,19 @@
  */
 import { describe, expect, test } from "bun:test";
 import type { PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
-import { createTextRows } from "../../src/data/validation/fast-path/text-row.ts";
+import { createTextRows, type TextLayout } from "../../src/data/validation/fast-path/text-row.ts";
 import { alpacaFormat } from "../../src/data/validation/formats/alpaca.ts";
 import { chatFormat } from "../../src/data/validation/formats/chat.ts";
 import { completionFormat } from "../../src/data/validation/formats/completion.ts";
 import { csvConverter } from "../../src/data/validation/formats/csv.ts";
 import { createCsvRows } from "../../src/data/validation/formats/csv-bytes.ts";
-import type { ChatFormat } from "../../src/data/validation/formats/format.ts";
+import type { RowFormat } from "../../src/data/validation/formats/format.ts";
+import { preferenceFormat } from "../../src/data/validation/formats/preference.ts";
 import { sharegptFormat } from "../../src/data/validation/formats/sharegpt.ts";
 import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
 import { isObject } from "../../src/data/validation/rows/chat.ts";
 import { createProblems } from "../../src/data/validation/rows/problems.ts";
-import { type Checked, isText } from "../../src/data/validation/rows/types.ts";
+import { type Checked, isPair, isText, type Message } from "../../src/data/validation/rows/types.ts";
 import { splitCells } from "../../src/data/validation/scan/csv.ts";
 
 /** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */
@@ -30,13 +31,19 @@ function numbers(seed: number): (below: number) => number {
 type Next = ReturnType<typeof numbers>;
 
 const pick = <T>(next: Next, list: readonly T[]): T => list[next(list.length)] as T;
-const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0 });
+const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0, alternatives: 0 });
 
 function countsOf({ row }: Checked): PlainRow {
   const counts = noCounts();
-  for (const { role, content } of isText(row) ? [] : row.messages) {
-    if (role !== "tool") counts[role]++;
-    counts.characters += content.length;
+  const add = (turns: Message[]) => {
+    for (const { role } of turns) if (role !== "tool") counts[role]++;
+    return turns.reduce((sum, { content }) => sum + content.length, 0);
+  };
+  if (isText(row)) return counts;
+  counts.characters = add(row.messages);
+  if (isPair(row)) {
+    counts.characters += Math.max(add(row.chosen), add(row.rejected));
+    counts.alternatives = 1;
   }
   return counts;
 }
@@ -82,7 +89,7 @@ const turn = (next: Next, role: string, content: string, roles: string[]) =>
 const turns = (next: Next, role: string, content: string, roles: string[]) =>
   `[${Array.from({ length: next(5) }, () => turn(next, role, content, roles)).join(pick(next, [",", ", ", ",\n"]))}]`;
 
-const ROWS: { format: ChatFormat; fields: (next: Next) => [string, string][]; least: number }[] = [
+const ROWS: { format: RowFormat; fields: (next: Next) => [string, string][]; least: number }[] = [
   {
     format: completionFormat,
     fields: (next) => [
@@ -116,7 +123,26 @@ const ROWS: { format: ChatFormat; fields: (next: Next) => [string, string][]; le
     fields: (next) => [["messages", turns(next, "role", "content", ["user", "assistant", "assistant", "system"])]],
     least: 800,
   },
+  {
+    format: preferenceFormat,
+    fields: (next) => {
+      const chosen = text(next);
+      return [
+        ["prompt", next(30) ? text(next) : '" \\n"'],
+        ["chosen", chosen],
+        ["rejected", next(12) ? text(next) : pick(next, [chosen, '"\u00a0"', '"\u3000\t"'])],
+        ...maybe(next, "system", pick(next, [text(next), "null"])),
+        ...(next(8) ? [] : maybe(next, "input", text(next))),
+      ];
+    },
+    least: 700,
+  },
 ];
+
+function requireLayout({ name, layout }: RowFormat): TextLayout {
+  if (!layout) throw new Error(`${name} has no layout`);
+  return layout;
+}
 
 describe("rows of texts", () => {
   test.each(ROWS)("$format.name", ({ format, fields, least }) => {
@@ -135,7 +161,7 @@ describe("rows of texts", () => {
       const counts = noCounts();
       const rows = createRowCheck(format, short);
       const made = createTextRows(
-        { ...format.layout, onlyWithExtra: false },
+        { ...requireLayout(format), onlyWithExtra: false },
         format.fields,
         counts,
         rows.noteIgnored,

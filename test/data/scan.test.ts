@@ -227,7 +227,7 @@ test("a row taken without parsing is one the full check takes as it stands, with
     "{}",
   ];
   const roles = ["user", "assistant", "system", "tool", "users", "robot"];
-  const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0 };
+  const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0, alternatives: 0 };
   let taken = 0;
   for (let round = 0; round < 30_000; round++) {
     const gap = next(3) ? " " : "";
@@ -253,6 +253,7 @@ test("a row taken without parsing is one the full check takes as it stands, with
       user: messages.filter((message) => message.role === "user").length,
       assistant: messages.filter((message) => message.role === "assistant").length,
       characters: messages.reduce((sum, message) => sum + message.content.length, 0),
+      alternatives: 0,
     });
   }
   expect(taken).toBeGreaterThan(3000);

@@ -11,8 +11,10 @@ export interface PlainRow {
   system: number;
   user: number;
   assistant: number;
-  /** Characters of all contents in UTF-16 units, as `String.length` counts. */
+  /** Characters of all contents in UTF-16 units, as `String.length` counts; of two answers, those of the longer one. */
   characters: number;
+  /** Turns that the model never reads together with the others: the second answer of a preference row. */
+  alternatives: number;
 }
 
 const MAX_MESSAGES = 2048;

@@ -14,6 +14,7 @@ const TURN: Record<PlainRole, Uint8Array> = {
 const END_OF_TURN = ascii('"},');
 /** The ASCII characters as `JSON.stringify` writes them. */
 const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
+const LIST = { chosen: ascii('],"chosen":['), rejected: ascii('],"rejected":[') };
 const LINE_BREAK = ascii("\\n");
 
 /** A row as a range of bytes. */
@@ -33,6 +34,8 @@ interface RowBytes extends RowRange {
   text(source: Uint8Array, from: number, to: number, units: number): void;
   /** Adds a text that is not escaped. In a quoted CSV cell, quotes are doubled. */
   cell(source: Uint8Array, from: number, to: number, quoted: boolean): void;
+  /** Ends the current list of turns and opens the one with this name. */
+  list(name: "chosen" | "rejected"): void;
   lineBreak(): void;
   endTurn(): void;
   end(): void;
@@ -49,7 +52,7 @@ export function createRowBytes(counts: PlainRow): RowBytes {
       if (need > row.bytes.length) row.bytes = Buffer.allocUnsafe(need * 2);
       row.bytes.set(OPEN);
       row.to = OPEN.length;
-      counts.system = counts.user = counts.assistant = counts.characters = 0;
+      counts.system = counts.user = counts.assistant = counts.characters = counts.alternatives = 0;
     },
     turn(role) {
       counts[role]++;
@@ -83,6 +86,11 @@ export function createRowBytes(counts: PlainRow): RowBytes {
       }
       counts.characters += characters;
       row.to = used;
+    },
+    list(name) {
+      // Overwrites the comma after the last turn.
+      row.bytes.set(LIST[name], row.to - 1);
+      row.to += LIST[name].length - 1;
     },
     lineBreak() {
       counts.characters++;

@@ -10,8 +10,8 @@ import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "
 export interface TextLayout {
   /** The system text; may be absent or empty. */
   system?: string;
-  /** One question and one answer. User texts are joined by a line break; all except the first are optional. */
-  pair?: { user: string[]; assistant: string };
+  /** One question and one answer, or two with `rejected`. User texts are joined by a line break; all except the first are optional. */
+  pair?: { user: string[]; assistant: string; rejected?: string };
   /** A list of turns with exactly these two fields, in this order. */
   turns?: { field: string; role: string; text: string; roles: Record<string, PlainRole> };
   /** Fields that are dropped without a warning. */
@@ -49,6 +49,12 @@ function skipSpace(bytes: Uint8Array, start: number): number {
     at++;
   }
 }
+
+/** The first bytes of white space in UTF-8, and the backslash, which may escape it. */
+const MAYBE_BLANK = new Set([BACKSLASH, 0xc2, 0xe1, 0xe2, 0xe3, 0xef]);
+
+/** True when a text cannot consist of white space only, judged by its first byte. */
+const hasWords = (byte: number | undefined): boolean => byte !== undefined && byte > 32 && !MAYBE_BLANK.has(byte);
 
 /** Index after a number, true, false or null, or -1. The value itself is not checked. */
 function afterScalar(bytes: Uint8Array, start: number, end: number): number {
@@ -162,7 +168,10 @@ export function createTextRows(
 ): (bytes: Buffer, start: number, end: number) => RowRange | null {
   const { system, pair, turns: list } = layout;
   // A key cannot contain a control character, so this name never matches.
-  const texts = [system ?? "\0", ...(pair ? [...pair.user, pair.assistant] : [])];
+  const second = pair?.rejected === undefined ? [] : [pair.rejected];
+  const texts = [system ?? "\0", ...(pair ? [...pair.user, pair.assistant, ...second] : [])];
+  const answer = texts.length - 1 - second.length;
+  const rejected = answer + 1;
   const names = [...texts, ...(list ? [list.field] : [])].map(ascii);
   const spans: Spans = { from: [], to: [], units: [] };
   const turns: Turns = { role: [], count: 0, from: [], to: [], units: [] };
@@ -220,11 +229,20 @@ export function createTextRows(
   const put = (bytes: Buffer, from: Spans, slot: number) =>
     row.text(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
 
+  /** True when neither text is blank and the answers differ; everything else goes to the full check. */
+  function isPair(bytes: Buffer): boolean {
+    for (const slot of [1, answer, rejected])
+      if (!isGiven(slot) || !hasWords(bytes[spans.from[slot] ?? 0])) return false;
+    const [a, b] = [answer, rejected].map((slot) => bytes.subarray(spans.from[slot], spans.to[slot]));
+    return a !== undefined && b !== undefined && !a.equals(b);
+  }
+
   return (bytes, start, end) => {
     if (end - start > MAX_ROW || !find(bytes, start, end) || (layout.onlyWithExtra && extra.length === 0)) return null;
     // Missing or empty texts and a missing answer at the end are problems, which the full check reports.
-    if (pair ? !isGiven(1) || !isGiven(texts.length - 1) : turns.role[turns.count - 1] !== "assistant") return null;
-    row.begin(end - start, turns.count + 3);
+    if (pair ? !isGiven(1) || !isGiven(answer) : turns.role[turns.count - 1] !== "assistant") return null;
+    if (second.length > 0 && !isPair(bytes)) return null;
+    row.begin(end - start, turns.count + 5);
     if (isGiven(0)) {
       row.turn("system");
       put(bytes, spans, 0);
@@ -233,15 +251,24 @@ export function createTextRows(
     if (pair) {
       row.turn("user");
       put(bytes, spans, 1);
-      for (let slot = 2; slot < texts.length - 1; slot++)
+      for (let slot = 2; slot < answer; slot++)
         if (isGiven(slot)) {
           row.lineBreak();
           put(bytes, spans, slot);
         }
       row.endTurn();
+      if (second.length > 0) row.list("chosen");
       row.turn("assistant");
-      put(bytes, spans, texts.length - 1);
+      put(bytes, spans, answer);
       row.endTurn();
+      if (second.length > 0) {
+        row.list("rejected");
+        row.turn("assistant");
+        put(bytes, spans, rejected);
+        row.endTurn();
+        counts.alternatives = 1;
+        counts.characters -= Math.min(spans.units[answer] ?? 0, spans.units[rejected] ?? 0);
+      }
     }
     for (let turn = 0; turn < turns.count; turn++) {
       row.turn(turns.role[turn] as PlainRole);

@@ -76,6 +76,7 @@ export const preferenceFormat: RowFormat = {
     "chosen_messages",
     "rejected_messages",
   ]),
+  layout: { system: "system", pair: { user: ["prompt"], assistant: "chosen", rejected: "rejected" } },
   matches: (row) =>
     !("conversations" in row) &&
     ["chosen", "rejected", "chosen_messages", "rejected_messages"].some((key) => key in row),

@@ -47,7 +47,7 @@ export interface Head {
 /** A plan, or the reason to stop before reading rows. */
 type Decision = Plan | { stop: ValidateOutcome["status"]; code: ProblemCode | null; message: string };
 
-const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0 });
+const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0, alternatives: 0 });
 
 function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, problems: Problems): Decision {
   const preview = csvPreview(head, whole, task.filename);

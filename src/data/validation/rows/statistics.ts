@@ -56,7 +56,7 @@ export function createStatistics() {
       roles.system += row.system;
       roles.user += row.user;
       roles.assistant += row.assistant;
-      turns.add(row.system + row.user + row.assistant);
+      turns.add(row.system + row.user + row.assistant - row.alternatives);
       characters.add(row.characters);
     },
     result(): RowStatistics {
