@@ -56,7 +56,7 @@ export interface Progress {
   tokens_per_second?: number;
   loss?: number;
   eval_loss?: number;
-  /** Why a queued job is not running yet, for users. */
+  /** What a job waits for before it is queued, for users. */
   waiting?: string;
   /** Address and models of a serve job. */
   address?: string;

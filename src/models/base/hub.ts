@@ -17,6 +17,9 @@ import { megabytes, type Report } from "./progress.ts";
 const MAX_MODEL_BYTES = 500e9;
 const MAX_LISTING_BYTES = 8 * 1024 * 1024;
 const MAX_REDIRECTS = 5;
+const DOWNLOAD_TIMEOUT_MS = 30 * 60_000;
+/** A listing is answered while a request waits for it. */
+const LISTING_TIMEOUT_MS = 20_000;
 /** File hosts that the hub redirects large files to. */
 const CDN = /^([a-z0-9-]+\.)*(hf\.co|huggingface\.co)$/;
 
@@ -56,13 +59,18 @@ export function redirectAllowed(hub: URL, target: URL): boolean {
 }
 
 /** GET that follows redirects itself, so that each one is checked and the token only goes to the hub's own origin. */
-async function hubFetch(ctx: Ctx, start: URL, headers: Record<string, string>): Promise<Response> {
+async function hubFetch(
+  ctx: Ctx,
+  start: URL,
+  headers: Record<string, string>,
+  timeoutMs = DOWNLOAD_TIMEOUT_MS,
+): Promise<Response> {
   const hub = new URL(ctx.config.hub_url);
   let url = start;
   for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
     const sent = { ...headers };
     if (url.origin === hub.origin && ctx.config.hub_token) sent.authorization = `Bearer ${ctx.config.hub_token}`;
-    const signal = AbortSignal.any([ctx.signal, AbortSignal.timeout(30 * 60_000)]);
+    const signal = AbortSignal.any([ctx.signal, AbortSignal.timeout(timeoutMs)]);
     let reply: Response;
     try {
       reply = await fetch(url, { headers: sent, redirect: "manual", signal });
@@ -112,7 +120,7 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
       "This installation does not use a hub (hub_url is empty). Import the model from a local directory.",
     );
   const url = new URL(`/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`, ctx.config.hub_url);
-  const reply = await hubFetch(ctx, url, { accept: "application/json" });
+  const reply = await hubFetch(ctx, url, { accept: "application/json" }, LISTING_TIMEOUT_MS);
   if (!reply.ok) throw refusal(reply.status, repo);
   const parsed = v.safeParse(Listing, await boundedJson(reply));
   if (!parsed.success) throw hubError("The hub sent a response that is not valid.");

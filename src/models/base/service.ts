@@ -60,9 +60,16 @@ async function acceptanceOf(ctx: Ctx, org: string, id: string) {
   return row ?? null;
 }
 
+type Licensed = Pick<BaseModelRow, "id" | "source" | "license">;
+
+/** Whether the organization may use a model: its license needs no acceptance, or somebody accepted it. */
+export async function hasLicense(ctx: Ctx, actor: Actor, row: Licensed): Promise<boolean> {
+  return !needsAcceptance(row) || (await acceptanceOf(ctx, actor.org, row.id)) !== null;
+}
+
 /** @throws AppError `licence_required` when nobody in the organization has accepted the license yet */
-export async function requireLicense(ctx: Ctx, actor: Actor, row: Pick<BaseModelRow, "id" | "source" | "license">) {
-  if (!needsAcceptance(row) || (await acceptanceOf(ctx, actor.org, row.id))) return;
+export async function requireLicense(ctx: Ctx, actor: Actor, row: Licensed): Promise<void> {
+  if (await hasLicense(ctx, actor, row)) return;
   throw new AppError(
     "forbidden",
     "licence_required",

@@ -32,8 +32,8 @@ interface NewJob extends RequestMarks {
   parentId?: string;
   /** Its scheduling options; see placement.ts. */
   place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
-  /** Its data is still being validated; the spec is frozen afterwards. */
-  validating?: boolean;
+  /** What it waits for before its spec is frozen (its data, its base model), for users; absent: nothing. */
+  validating?: string;
 }
 
 /** The job an earlier copy of the same request created, or null. */
@@ -97,7 +97,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
         metadata: given.metadata ?? {},
         parentId: given.parentId ?? null,
         ...given.place,
-        progress: {},
+        progress: given.validating ? { waiting: given.validating } : {},
         createdBy: actor.userId,
         keyId: actor.keyId,
         requestHash: given.requestHash ?? null,
@@ -109,7 +109,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
     if (!made) throw new Error("job not stored");
     await audit(tx, ctx, actor, "job.create", made.id, { kind: given.kind, name: given.name });
     await note(tx, ctx, made, `Created job: ${made.id}`);
-    if (given.validating) await note(tx, ctx, made, "Validating the data");
+    if (given.validating) await note(tx, ctx, made, given.validating);
     await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
     return { row: made, isNew: true };
   });

@@ -27,6 +27,8 @@ export interface TrainFacts {
   /** Layers of the base model; NaN when unknown. */
   layers: number;
   from: StartingPoint["from"];
+  /** Why the run has to wait for its base model; null when it is installed. */
+  waits: StartingPoint["waits"];
   data: VersionRow;
   validation: VersionRow | null;
   /** False while data is being validated; its rows are unknown until then. */
@@ -71,7 +73,7 @@ async function tokensOf(ctx: Ctx, actor: Actor, versionId: string, baseId: strin
  * @throws AppError with `param`: `model`, `training_file` or `validation_file`
  */
 export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest): Promise<TrainFacts> {
-  const { base: row, from } = await startingPointOf(ctx, actor, request.model).catch(about("model"));
+  const { base: row, waits, from } = await startingPointOf(ctx, actor, request.model).catch(about("model"));
   const data = await resolveTrainingData(ctx, actor, request.training_file, "training_file");
   const validation = request.validation_file
     ? await resolveTrainingData(ctx, actor, request.validation_file, "validation_file")
@@ -85,6 +87,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
     base,
     layers: Number(row.architecture?.layers),
     from,
+    waits,
     data,
     validation,
     ready,

@@ -76,6 +76,8 @@ export interface TrainPlan {
   spec: TrainSpec;
   /** False while the data is being validated; rows, steps and tokens are unknown until then. */
   ready: boolean;
+  /** Why the run has to wait for its base model; null when it is installed. */
+  waits: string | null;
   /** The reason for each value that was `auto`, by request field. */
   reasons: Record<string, string>;
   steps: number;

@@ -84,7 +84,7 @@ function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warning
 
 function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): string[] {
   const { spec, memory } = plan;
-  const warnings: string[] = [];
+  const warnings: string[] = plan.waits ? [plan.waits] : [];
   if (plan.ready && spec.dataset.train_rows < 10)
     warnings.push(
       `Only ${spec.dataset.train_rows} training rows: the model will memorize them rather than learn. Start with 50 to 100 rows.`,
@@ -112,6 +112,7 @@ export function toPlan(facts: TrainFacts, { resolved, spec }: Resolution, pricin
   const plan = {
     spec,
     ready,
+    waits: facts.waits,
     reasons: resolved.reasons,
     steps: spec.schedule.total_steps,
     tokens,

@@ -8,6 +8,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { checkTrainGrader, compileTrainGrader } from "../../graders/training.ts";
 import { emitAll } from "../../lib/bus.ts";
+import { installForRun, installProgress } from "../../models/base/for-runs.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { placementOf } from "../jobs/placement.ts";
 import { createJob, findRepeated, getJob, type RequestMarks } from "../jobs/store.ts";
@@ -71,7 +72,8 @@ async function dataSettled(ctx: Ctx, actor: Actor, request: TrainRequest): Promi
 }
 
 /**
- * Creates a training job. While its data is being validated, it stays in `validating`; its spec is frozen afterwards.
+ * Creates a training job. While its data is being validated or its base model installed, it stays in `validating`; its
+ * spec is frozen afterwards.
  * @throws AppError with `param`, the invalid field of the request
  */
 export async function createTrainJob(
@@ -90,6 +92,7 @@ export async function createTrainJob(
   if (spec.method.type === "grpo") await compileTrainGrader(ctx, actor, spec.method.grader);
   const { priority, not_before, window, deadline } = request;
   const placement = placementOf(ctx, actor, { priority, not_before, window, deadline });
+  const installing = plan.waits ? await installForRun(ctx, actor, spec.base_model.id) : undefined;
   return createJob(ctx, actor, {
     ...options,
     kind: "train",
@@ -98,7 +101,7 @@ export async function createTrainJob(
     request: { ...request },
     metadata: request.metadata ?? {},
     place: { ...placement, ...estimateOf(plan) },
-    validating: !plan.ready,
+    validating: installing ?? (plan.ready ? undefined : "Validating the data"),
   });
 }
 
@@ -119,13 +122,16 @@ export async function rerunJob(
 }
 
 /**
- * The result of a validating job's request: its plan, or the error that fails it; null while the data is being
- * validated.
+ * The result of a validating job's request: its plan, or the error that fails it; a text while its base model is being
+ * installed, null while the data is being validated.
  */
-async function settledRequest(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | null> {
+async function settledRequest(ctx: Ctx, row: JobRow): Promise<TrainPlan | AppError | string | null> {
   const actor: Actor = { ...systemActor(row.org), userId: row.createdBy };
   try {
-    const plan = await planTrainJob(ctx, actor, parseTrainRequest(row.request), { offers: false });
+    const request = parseTrainRequest(row.request);
+    const installing = await installProgress(ctx, actor, request.model);
+    if (installing) return installing;
+    const plan = await planTrainJob(ctx, actor, request, { offers: false });
     return plan.ready ? plan : null;
   } catch (error) {
     // Other errors (a busy disk, a worker that died) do not concern the request: the next pass tries again.
@@ -139,26 +145,50 @@ const DATA_CODES: Record<string, string> = {
   validation_file: "invalid_validation_file",
 };
 
-/** Freezes and queues a validating job once its data is validated; fails it when the data is invalid. */
+const RETRY_INSTALL =
+  "Run the job again to retry the installation. Without internet access, import the model from a local directory on the Models page, or set prepared_models.";
+
+/** Shows on a validating job how far the install of its base model is; a line of its history for every tenth. */
+async function showInstalling(ctx: Ctx, row: JobRow, waiting: string): Promise<void> {
+  if (row.progress.waiting === waiting) return;
+  const tenth = (text = "") => text.replace(/\d%$/, "");
+  await ctx.write(async (tx) => {
+    const now = await jobIn(tx, row.id);
+    if (now?.state !== "validating") return;
+    await tx
+      .update(job)
+      .set({ progress: { ...now.progress, waiting } })
+      .where(eq(job.id, row.id));
+    if (tenth(now.progress.waiting) !== tenth(waiting)) await note(tx, ctx, now, waiting);
+  });
+  ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+}
+
+/** Freezes and queues a validating job once its data and base model are ready; fails it when one of them is not valid. */
 export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
   const verdict = await settledRequest(ctx, row);
   if (!verdict) return;
+  if (typeof verdict === "string") return showInstalling(ctx, row, verdict);
   const messages = await ctx.write(async (tx) => {
     const now = await jobIn(tx, row.id);
     if (now?.state !== "validating") return [];
     if (verdict instanceof AppError) {
       const { message, param } = verdict;
-      const error = { code: DATA_CODES[param ?? ""] ?? verdict.code, message, advice: null, param, detail: null };
+      const code = DATA_CODES[param ?? ""] ?? verdict.code;
+      const advice = code === "model_not_installed" ? RETRY_INSTALL : null;
+      const error = { code, message, advice, param, detail: null };
       return (await finishJob(tx, ctx, now, { state: "failed", error })) ?? [];
     }
     if (now.spec.kind !== "train") return [];
+    const installing = now.spec.base_model.hash === "";
     // Clients already know the model id from the creation of the job; everything else is frozen now.
     const spec = { ...verdict.spec, output_model: now.spec.output_model };
     await tx
       .update(job)
-      .set({ spec, ...estimateOf(verdict) })
+      .set({ spec, progress: {}, ...estimateOf(verdict) })
       .where(eq(job.id, row.id));
     const message = await move(tx, now, "queued", { queuedAt: ctx.clock.now() });
+    if (installing) await note(tx, ctx, now, `Base model ${spec.base_model.id} installed`);
     await note(tx, ctx, now, `Data validated: ${spec.dataset.train_rows} training rows; the job is queued`);
     return message ? [message] : [];
   });

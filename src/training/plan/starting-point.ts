@@ -6,22 +6,27 @@ import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
+import { baseForRun } from "../../models/base/for-runs.ts";
 import type { BaseModelRow } from "../../models/base/model.ts";
-import { requireReadyBase } from "../../models/base/service.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 
 export interface StartingPoint {
   base: BaseModelRow;
+  /** Why the run has to wait for its base model; null when it is installed. */
+  waits: string | null;
   /** Null: the run starts from the base model. */
   from: { start: NonNullable<TrainSpec["start"]>; adapter: AdapterSettings; method: MethodName } | null;
 }
 
 /**
  * Resolves the `model` of a request.
- * @throws AppError for models that are unknown or not ready, or whose training job no longer exists
+ * @throws AppError for models that are unknown or cannot be installed, or whose training job no longer exists
  */
 export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Promise<StartingPoint> {
-  if (!model.startsWith("ft:")) return { base: await requireReadyBase(ctx, actor, model), from: null };
+  if (!model.startsWith("ft:")) {
+    const { row, waits } = await baseForRun(ctx, actor, model);
+    return { base: row, waits, from: null };
+  }
   const { id, base, adapter, checkpointId, jobId } = await resolveModel(ctx, actor, model);
   const [row] = jobId ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, jobId)).limit(1) : [];
   if (!adapter || !checkpointId || row?.spec.kind !== "train")
@@ -36,6 +41,7 @@ export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Pr
   const { method } = row.spec;
   return {
     base,
+    waits: null,
     from: {
       start: { model: id, checkpoint_id: checkpointId, artifact_id: adapter.artifactId },
       adapter: method.adapter,

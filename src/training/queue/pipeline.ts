@@ -2,7 +2,7 @@
  * The loop that moves jobs forward: it settles validated data, starts queued jobs and supervises attempts. A restart
  * loses none of its state.
  */
-import { eq, isNotNull } from "drizzle-orm";
+import { desc, eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
@@ -112,7 +112,13 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
     supervisor.askAgainAt.clear();
     pipeline.queueDue = true; // the next round was planned by the old clock
   }
-  const validating = await ctx.db.select().from(job).where(eq(job.state, "validating")).limit(100);
+  // Newest first: jobs that wait long for a large base model do not hold up those that only wait for their data.
+  const validating = await ctx.db
+    .select()
+    .from(job)
+    .where(eq(job.state, "validating"))
+    .orderBy(desc(job.createdAt))
+    .limit(100);
   for (const row of validating) tasks.start(row.id, "settling the data of a job", () => settleValidating(ctx, row));
   const live = await superviseLive(pipeline);
   // No event reports work that disappeared or time that passed. A round every two seconds finds both.

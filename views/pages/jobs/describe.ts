@@ -23,7 +23,7 @@ interface Progress {
   phase: string | null;
   tokensSeen: number | null;
   loss: number | null;
-  /** Why a queued job is not running yet. */
+  /** What the job waits for before it is queued or runs. */
   waiting: string | null;
 }
 
@@ -54,7 +54,7 @@ export function activityOf(job: JobRow): string {
   const { phase, step, totalSteps, waiting } = progressOf(job);
   switch (job.state) {
     case "validating":
-      return "Validating the data; the job starts when it is valid";
+      return waiting ?? "Validating the data";
     case "queued":
       if (waiting) return waiting;
       return job.attempts ? "Waiting for the next attempt" : "Waiting for a free slot";
