@@ -10,7 +10,7 @@ import { type BaseModelRow, catalogueArchitecture, parseProgress, publicError } 
 import { getBaseModel, hasLicense, requireReadyBase } from "./service.ts";
 
 /** A base model for a run. */
-export interface BaseForRun {
+interface BaseForRun {
   /** The installed model; or, for one that is not, what the catalog knows of it, with an empty hash. */
   row: BaseModelRow;
   /** Why the run has to wait for it, as a sentence for users; null when it is ready. */
@@ -91,8 +91,8 @@ export async function installForRun(ctx: Ctx, actor: Actor, id: string): Promise
 }
 
 /**
- * How far the install is that a stored job waits for, for users; null when its model is ready. An install that a stop of
- * the server interrupted is started again.
+ * How far the install is that a stored job waits for, for users; null when its model is ready. Starts an install again
+ * that a stop of the server interrupted.
  * @throws AppError `model_not_installed` when the install failed
  */
 export async function installProgress(ctx: Ctx, actor: Actor, name: string): Promise<string | null> {

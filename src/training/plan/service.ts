@@ -164,7 +164,7 @@ async function showInstalling(ctx: Ctx, row: JobRow, waiting: string): Promise<v
   ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
 }
 
-/** Freezes and queues a validating job once its data and base model are ready; fails it when one of them is not valid. */
+/** Freezes and queues a validating job once its data and base model are ready; fails it when one of them cannot be. */
 export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
   const verdict = await settledRequest(ctx, row);
   if (!verdict) return;
