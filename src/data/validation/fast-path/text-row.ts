@@ -10,7 +10,10 @@ import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "
 export interface TextLayout {
   /** The system text; may be absent or empty. */
   system?: string;
-  /** One question and one answer, or two with `rejected`. User texts are joined by a line break; all except the first are optional. */
+  /**
+   * One question and one answer, or two with `rejected`. User texts are joined by a line break; all except the first are
+   * optional.
+   */
   pair?: { user: string[]; assistant: string; rejected?: string };
   /** A list of turns with exactly these two fields, in this order. */
   turns?: { field: string; role: string; text: string; roles: Record<string, PlainRole> };
