@@ -11,7 +11,7 @@ export interface TextLayout {
   /** The system text; may be absent or empty. */
   system?: string;
   /**
-   * One question and one answer, or two with `rejected`. User texts are joined by a line break; all except the first are
+   * One question and one answer, or two with `rejected`. User texts are joined by a line break; all but the first are
    * optional.
    */
   pair?: { user: string[]; assistant: string; rejected?: string };
