@@ -15,7 +15,7 @@ import { storeBatch } from "../training/metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "../training/trainer-protocol/artifacts.ts";
 import { readBytes, readJson } from "../training/trainer-protocol/body.ts";
 import { readEvents } from "../training/trainer-protocol/events.ts";
-import { fileResponse } from "../training/trainer-protocol/files.ts";
+import { fileResponse, rowsResponse } from "../training/trainer-protocol/files.ts";
 import { gradesFor } from "../training/trainer-protocol/grade.ts";
 import { inputFile, specReply, splitFiles } from "../training/trainer-protocol/inputs.ts";
 import {
@@ -71,12 +71,12 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
 
 async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return fileResponse(request, splitFiles(ctx, trainer, split), "application/jsonl");
+  return rowsResponse(request, splitFiles(ctx, trainer, split));
 }
 
 async function sendInput(ctx: Ctx, request: Request, name: string, path: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return fileResponse(request, [await inputFile(ctx, trainer, name, restOf(path))], "application/octet-stream");
+  return fileResponse(request, await inputFile(ctx, trainer, name, restOf(path)), "application/octet-stream");
 }
 
 async function startArtifact(ctx: Ctx, request: Request): Promise<ArtifactOpened> {

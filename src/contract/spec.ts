@@ -21,7 +21,10 @@ export interface BaseModelRef {
   context_length: number;
 }
 
-/** The data as it was when the job was created. `hash` is the version's content hash. */
+/**
+ * The data as it was when the job was created. `hash` is the version's content hash. The counts are those that the job
+ * uses: with 0 `holdout_rows` every row of the version is a training row, with 0 `train_rows` a validation row.
+ */
 export interface DatasetRef {
   dataset_id: string;
   version_id: string;
@@ -260,6 +263,21 @@ export interface TrainSpec {
   trainer: TrainerRef;
   need: Need;
   limits: Limits;
+}
+
+/** The data whose validation rows a training is evaluated on; null = none. */
+export const validationData = ({
+  dataset,
+  validation,
+}: Pick<TrainSpec, "dataset" | "validation">): DatasetRef | null =>
+  // Specs of older servers have both: their runs were evaluated on the rows withheld from the training file.
+  dataset.holdout_rows > 0 ? dataset : validation;
+
+/** The number of validation rows of a training. */
+export function validationRows(spec: Pick<TrainSpec, "dataset" | "validation">): number {
+  const data = validationData(spec);
+  if (!data) return 0;
+  return data === spec.dataset ? data.holdout_rows : data.train_rows + data.holdout_rows;
 }
 
 export interface EvaluateSpec {

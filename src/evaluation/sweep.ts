@@ -1,7 +1,7 @@
 /** Automatic evaluations: starts those that training jobs request, and stores the results of finished ones. */
 import { and, eq, gt, isNull, sql } from "drizzle-orm";
 import { isEvaluateResult } from "../contract/job.ts";
-import type { TrainSpec } from "../contract/spec.ts";
+import { type TrainSpec, validationRows } from "../contract/spec.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
@@ -76,7 +76,7 @@ async function startRequested(ctx: Ctx): Promise<void> {
     .limit(SWEEP_LIMIT);
   for (const row of requested) {
     const spec = row.spec as TrainSpec;
-    if (!spec.validation && spec.dataset.holdout_rows === 0) continue;
+    if (validationRows(spec) === 0) continue;
     const actor = { ...systemActor(row.org), userId: row.createdBy };
     await createEvaluation(ctx, actor, { trainJobId: row.id, automatic: true }).catch((cause) =>
       ctx.log("warn", "the evaluation after a training job could not be started", { job: row.id, cause }),

@@ -31,34 +31,34 @@ const SECONDS = 20;
 const graderOf = (frozen: FrozenGrader): Grader => v.parse(Grader, frozen);
 
 /**
- * Checks a grader, and its templates against the first rows of a version.
- * @param versionId null while the data is not known
+ * Checks a grader, and its templates against the first rows of dataset versions.
+ * @param versionIds the training data and the validation file; empty while the data is not known
  * @throws AppError with a `param` that begins with `grader`
  */
 export async function checkTrainGrader(
   ctx: Ctx,
   actor: Actor,
   frozen: FrozenGrader,
-  versionId: string | null,
+  versionIds: readonly string[],
 ): Promise<void> {
   const grader = graderOf(frozen);
   const model = async (name: string) => {
     await resolveChatModel(ctx, actor, name);
   };
   await checkGrader(grader, { model });
-  if (!versionId) return;
   const check = rowCheck(grader);
-  for (const split of ["train", "holdout"] as const) {
-    let after = -1;
-    for (let seen = 0; seen < CHECKED_ROWS; seen += PAGE) {
-      const { rows } = await readRows(ctx, actor, versionId, { split, after, limit: PAGE });
-      for (const row of rows as { id: number; item?: Record<string, unknown> }[]) {
-        check(row.item ?? {}, `row ${row.id}`);
-        after = row.id;
+  for (const [n, versionId] of versionIds.entries())
+    for (const split of ["train", "holdout"] as const) {
+      let after = -1;
+      for (let seen = 0; seen < CHECKED_ROWS; seen += PAGE) {
+        const { rows } = await readRows(ctx, actor, versionId, { split, after, limit: PAGE });
+        for (const row of rows as { id: number; item?: Record<string, unknown> }[]) {
+          check(row.item ?? {}, n === 0 ? `row ${row.id}` : `row ${row.id} of the validation file`);
+          after = row.id;
+        }
+        if (rows.length < PAGE) break;
       }
-      if (rows.length < PAGE) break;
     }
-  }
 }
 
 /**

@@ -44,6 +44,7 @@ interface PlanView {
   providers_without_answer: string[];
   suggestion: SuggestionView | null;
   warnings: string[];
+  tokens: number | null;
   rows_cut: number;
   longest_row: number;
 }

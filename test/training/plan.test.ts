@@ -1,5 +1,8 @@
 /** The plan of a job: offers, memory by parts, corrections by finished runs, and warnings. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { validationRows } from "../../src/contract/spec.ts";
+import { chatLines } from "../support/datasets.ts";
+import { until } from "../support/live.ts";
 import { MACHINE, type OfferView, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
 
 let p: PlanLab;
@@ -73,6 +76,64 @@ describe("memory", () => {
     expect(after.memory).toMatchObject({ runs: 2, runs_out_of_memory: 1 });
     expect(after.memory.correction).toBeCloseTo(1.6);
     await p.forget();
+  });
+});
+
+describe("a validation file", () => {
+  /** Uploads rows as a dataset without a validation split of its own, or with the default one. */
+  async function upload(rows: number, holdout?: number): Promise<string> {
+    const form = new FormData();
+    form.set("file", new File([`${chatLines(rows).join("\n")}\n`], `rows-${rows}.jsonl`));
+    if (holdout !== undefined) form.set("holdout_fraction", String(holdout));
+    const { id } = await p.lab.json<{ id: string }>("POST", "/v1/datasets", { raw: form });
+    await until("the rows", async () => {
+      const { data } = await p.lab.json<{ data: { status: string }[] }>("GET", `/v1/datasets/${id}/versions`);
+      return data[0]?.status === "ready";
+    });
+    return id;
+  }
+  const NONE = "No validation rows";
+
+  test.each([
+    // training rows, share withheld, validation rows -> trained, validation, of these in each evaluation
+    [60, undefined, 0, { train: 54, validation: 6, evaluated: 6 }],
+    [60, 0, 0, { train: 60, validation: 0, evaluated: 0 }],
+    [60, undefined, 20, { train: 60, validation: 20, evaluated: 20 }],
+    [60, 0, 20, { train: 60, validation: 20, evaluated: 20 }],
+    [60, undefined, 300, { train: 60, validation: 300, evaluated: 128 }],
+  ] as const)("with %d rows, share %p withheld, and %d validation rows", async (rows, share, validation, wanted) => {
+    const training_file = await upload(rows, share);
+    const extra = { training_file, ...(validation ? { validation_file: await upload(validation) } : {}) };
+    const made = await p.plan(extra);
+    const { dataset, schedule } = made.spec;
+    expect({ train: dataset.train_rows, validation: validationRows(made.spec), evaluated: schedule.eval_rows }).toEqual(
+      wanted,
+    );
+    const { n_epochs, batch_size } = made.spec.hyperparameters;
+    expect(schedule.total_steps).toBe(Math.ceil(wanted.train / batch_size) * n_epochs);
+    expect(made.warnings.some((one) => one.includes(NONE))).toBe(wanted.evaluated === 0);
+    const best = p.plan({ ...extra, keep_best: true });
+    if (wanted.evaluated) expect((await best).spec.hyperparameters.keep_best).toBe(true);
+    else expect(best).rejects.toThrow("this data has none");
+    const space = { learning_rate: [0.001, 0.002] };
+    const sweep = await p.lab.json<{ metric: string }>("POST", "/v1/sweeps/plan", {
+      body: { training: { model: "tiny", ...extra }, space },
+    });
+    expect(sweep.metric).toBe(wanted.evaluated ? "eval/loss" : "train/loss");
+  });
+
+  test("adds the tokens of the rows that are no longer withheld", async () => {
+    const once = { n_epochs: 1 };
+    const withheld = await p.plan(once);
+    const whole = await p.plan({ ...once, validation_file: await upload(21) });
+    expect((whole.tokens ?? 0) / (withheld.tokens ?? 1)).toBeCloseTo(60 / 54, 2);
+  });
+
+  test("with the rows of the training file is warned about", async () => {
+    const same = await p.plan({ validation_file: p.fileId });
+    expect(same.warnings.join(" ")).toContain("same rows as the training file");
+    const other = await p.plan({ validation_file: await upload(22) });
+    expect(other.warnings.join(" ")).not.toContain("same rows");
   });
 });
 

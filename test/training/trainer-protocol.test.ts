@@ -1,5 +1,7 @@
 /** The trainer protocol over HTTP: tokens, reading inputs, and posting events. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import type { Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { SpecReply } from "../../src/contract/trainer.ts";
@@ -111,6 +113,61 @@ describe("reading", () => {
     expect(answer.headers.get("content-length")).toBe(String(text.length));
     const part = await trainer.call("GET", "/data/validation", { headers: { range: "bytes=10-200" } });
     expect(await part.text()).toBe(text.slice(10, 201));
+  });
+
+  const { dataset: given } = trainSpec();
+  const mixed = (train_rows: number, holdout_rows: number) => ({
+    ...given,
+    version_id: "dsv_mixed",
+    train_rows,
+    holdout_rows,
+  });
+  test.each([
+    ["own validation split", { dataset: mixed(3, 2) }, [0, 2, 3], [1, 4]],
+    ["no validation rows", { dataset: mixed(5, 0) }, [0, 1, 2, 3, 4], []],
+    [
+      "a validation file: nothing of the training file is withheld",
+      { dataset: mixed(5, 0), validation: { ...given, train_rows: 0, holdout_rows: 3 } },
+      [0, 1, 2, 3, 4],
+      [0, 1, 2],
+    ],
+    [
+      "a validation file, in a spec of an older server: its run continues as it began",
+      { dataset: mixed(3, 2), validation: given },
+      [0, 2, 3],
+      [1, 4],
+    ],
+  ] as const)("a training with %s", async (_name, changes, train, holdout) => {
+    const folder = t.ctx.files.path("datasets", "dsv_mixed");
+    mkdirSync(folder, { recursive: true });
+    const line = (id: number) => `${JSON.stringify({ id, messages: [{ role: "user", content: "é".repeat(id) }] })}\n`;
+    writeFileSync(join(folder, "train.jsonl"), [0, 2, 3].map(line).join(""));
+    writeFileSync(join(folder, "holdout.jsonl"), [1, 4].map(line).join(""));
+    const trainer = await makeTrainer(t, { spec: trainSpec(changes) });
+    for (const [split, ids] of [
+      ["train", train],
+      ["holdout", holdout],
+    ] as const) {
+      const answer = await trainer.call("GET", `/data/${split}`);
+      const text = await answer.text();
+      const lines = text.split("\n").slice(0, -1);
+      expect([split, lines.map((one) => JSON.parse(one).id)]).toEqual([split, [...ids]]);
+      expect(answer.headers.get("content-length")).toBe(String(Buffer.byteLength(text)));
+      for (const [from, to] of [
+        [0, 1],
+        [7, 60],
+        [30, 9999],
+      ] as const) {
+        if (from >= Buffer.byteLength(text)) continue;
+        const part = await trainer.call("GET", `/data/${split}`, { headers: { range: `bytes=${from}-${to}` } });
+        const bytes = Buffer.from(await part.arrayBuffer());
+        expect(bytes.toString("hex")).toBe(
+          Buffer.from(text)
+            .subarray(from, to + 1)
+            .toString("hex"),
+        );
+      }
+    }
   });
 
   test("input files are read by range, and unlisted files are not found", async () => {

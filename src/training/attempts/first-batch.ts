@@ -7,6 +7,7 @@ import type { Progress } from "../../contract/job.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { readRows } from "../../data/datasets/rows.ts";
+import { SPLITS } from "../../data/validation/model.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
@@ -29,9 +30,13 @@ async function findDifference(
   const ids = [...new Set(reported.map((one) => one.row_id))];
   const stored: { id: number }[] = [];
   for (const id of ids) {
-    const page = await readRows(ctx, actor, spec.dataset.version_id, { split: "train", after: id - 1, limit: 1 });
-    const found = page.rows[0] as { id: number } | undefined;
-    if (found?.id !== id) return `the trainer uses a row ${id} that the dataset does not contain`;
+    let found: { id: number } | undefined;
+    // Without withheld rows in the spec, those of both splits are training rows.
+    for (const split of spec.dataset.holdout_rows === 0 ? SPLITS : (["train"] as const)) {
+      const page = await readRows(ctx, actor, spec.dataset.version_id, { split, after: id - 1, limit: 1 });
+      found ??= page.rows.find((one) => one.id === id);
+    }
+    if (!found) return `the trainer uses a row ${id} that the dataset does not contain`;
     stored.push(found);
   }
   const seen = await inspectRows(ctx, {

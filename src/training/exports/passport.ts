@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { and, desc, eq, inArray, sql } from "drizzle-orm";
 import { assetPath, assetsHash } from "../../assets.ts";
-import type { EvaluateResult, TrainSpec } from "../../contract/spec.ts";
+import { type EvaluateResult, type TrainSpec, validationRows } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -164,7 +164,7 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<stri
     "",
     "## Data",
     "",
-    `${data.train_rows} training rows, ${data.holdout_rows} validation rows. Content hash \`${data.hash}\`.`,
+    `${data.train_rows} training rows, ${validationRows(spec)} validation rows${spec.validation ? " in a file of their own" : ""}. Content hash \`${data.hash}\`.`,
     "",
     "## Training",
     "",

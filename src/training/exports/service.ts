@@ -7,7 +7,7 @@ import { and, desc, eq, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import { isFinal } from "../../contract/job.ts";
-import type { BaseModelRef, ExportSpec, TrainSpec } from "../../contract/spec.ts";
+import { type BaseModelRef, type ExportSpec, type TrainSpec, validationData } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
@@ -169,7 +169,7 @@ async function specOf(
     base_model: base,
     tuned,
     format,
-    dataset: trained?.dataset.holdout_rows ? trained.dataset : null,
+    dataset: trained && validationData(trained),
     prompts: PROMPTS,
     limits_of_fidelity: LIMITS[format],
     precision: precisionOf(trained),

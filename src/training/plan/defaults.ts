@@ -44,6 +44,8 @@ import type { TrainRequest } from "./request.ts";
 export interface Facts {
   trainRows: number;
   holdoutRows: number;
+  /** Whether the validation rows are those of a validation file. */
+  ownValidation?: boolean;
   /** Absent while the data is being validated. */
   rowType?: RowType;
   /** Settings of the adapter or full model that the run continues from. */
@@ -86,6 +88,11 @@ const ROWS_TO_SEE = 480;
 const MAX_AUTO_LENGTH = 2048;
 /** Share of the machine's memory that an estimate may reach before gradient accumulation is used. */
 const MEMORY_SHARE = 0.6;
+/**
+ * Most rows of one evaluation during training: withheld ones, and those of a validation file. GRPO generates an answer
+ * for each.
+ */
+const EVAL_ROWS = { withheld: 32, own: 128 };
 /** Main memory of a process that uses a GPU: CUDA's libraries are large. */
 const GPU_PROCESS_MB = 4000;
 
@@ -328,7 +335,10 @@ function scheduleOf({ request, facts, method }: Run, steps: number, pick: Choose
     save_every: pick("save_every", request.save_every, every, why),
     keep_checkpoints: 3,
     sample_rows: Math.min(3, facts.holdoutRows),
-    eval_rows: Math.min(32, facts.holdoutRows),
+    eval_rows: Math.min(
+      EVAL_ROWS[facts.ownValidation && method.type !== "grpo" ? "own" : "withheld"],
+      facts.holdoutRows,
+    ),
     sample_max_tokens: method.type === "grpo" ? method.max_completion_length : 64,
   };
 }

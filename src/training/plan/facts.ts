@@ -60,13 +60,32 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
-/** Token counts of the training rows with the base model's tokenizer; null while they are not counted. */
-async function tokensOf(ctx: Ctx, actor: Actor, versionId: string, baseId: string): Promise<Facts["tokens"]> {
-  const stats = await tokenStats(ctx, actor, versionId, baseId).catch(() => null);
+/** Token counts of the `rows` training rows with the base model's tokenizer; null while they are not counted. */
+async function tokensOf(
+  ctx: Ctx,
+  actor: Actor,
+  { id, trainRows }: VersionRow,
+  baseId: string,
+  rows: number,
+): Promise<Facts["tokens"]> {
+  const stats = await tokenStats(ctx, actor, id, baseId).catch(() => null);
   if (!stats) return null;
-  const { tokens: total, max, p95, over, exact, histogram } = stats;
-  return { total, max, p95, over, exact, histogram };
+  const { tokens, max, p95, over, exact, histogram } = stats;
+  if (rows === trainRows || trainRows === 0) return { total: tokens, max, p95, over, exact, histogram };
+  // Only the training split is counted. The other rows of the file were drawn from the same ones at random.
+  const scaled = (count: number) => Math.round((count * rows) / trainRows);
+  return {
+    total: scaled(tokens),
+    max,
+    p95,
+    over: Object.fromEntries(Object.entries(over).map(([length, count]) => [length, scaled(count)])),
+    exact: false,
+    histogram: histogram.map((bucket) => ({ ...bucket, count: scaled(bucket.count) })),
+  };
 }
+
+/** All rows of a version. */
+const rowsIn = ({ trainRows, holdoutRows }: VersionRow): number => trainRows + holdoutRows;
 
 /**
  * Looks everything up, without decisions or changes.
@@ -82,6 +101,8 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   const base = baseModelRef(row);
   const past = await pastRuns(ctx, actor.org, base.id);
   const cards = await gpuGroups(ctx, request.provider ?? null);
+  // With a validation file nothing of the training file is withheld.
+  const trainRows = validation ? rowsIn(data) : data.trainRows;
   const shares = ready && data.rowType !== "text" ? await answerShares(ctx, actor, data.id) : {};
   return {
     base,
@@ -96,9 +117,10 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
     numbers: {
       ...(ready ? { rowType: data.rowType } : {}),
       ...(from ? { start: from.adapter } : {}),
-      trainRows: data.trainRows,
-      holdoutRows: data.holdoutRows,
-      tokens: ready ? await tokensOf(ctx, actor, data.id, row.id) : null,
+      trainRows,
+      holdoutRows: validation ? rowsIn(validation) : data.holdoutRows,
+      ownValidation: validation !== null,
+      tokens: ready ? await tokensOf(ctx, actor, data, row.id, trainRows) : null,
       base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
       machine: {
         cpus: availableParallelism(),

@@ -91,8 +91,13 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): stri
     );
   const lengths = lengthWarning(plan);
   if (lengths) warnings.push(lengths);
-  if (plan.ready && spec.dataset.holdout_rows === 0)
+  const { eval_rows: evaluated } = spec.schedule;
+  if (plan.ready && evaluated === 0)
     warnings.push("No validation rows: there will be no eval loss and no comparison before and after training.");
+  if (plan.ready && spec.validation?.hash === spec.dataset.hash)
+    warnings.push(
+      "The validation file has the same rows as the training file: the eval loss will not show how the model does on new rows.",
+    );
   if (spec.need.gpus > 0) return warnings; // on another host, which is asked when the job starts
   if (memory.total > machine.memoryMb)
     warnings.push(`The run needs about ${memory.total} MB of memory; this machine has ${machine.memoryMb} MB.`);

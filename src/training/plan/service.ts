@@ -36,7 +36,10 @@ export async function planTrainJob(
   const facts = await gatherFacts(ctx, actor, request);
   const resolution = resolve(request, facts, { anyMemory: offers });
   const { method } = resolution.spec;
-  if (method.type === "grpo") await checkTrainGrader(ctx, actor, method.grader, facts.ready ? facts.data.id : null);
+  if (method.type === "grpo") {
+    const versions = facts.ready ? [facts.data.id, ...(facts.validation ? [facts.validation.id] : [])] : [];
+    await checkTrainGrader(ctx, actor, method.grader, versions);
+  }
   return toPlan(facts, resolution, await price(ctx, request, facts, resolution, { offers }));
 }
 

@@ -45,12 +45,13 @@ function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
 /** The frozen spec of a resolved run. */
 function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): TrainSpec {
   const { base, from, data, validation } = facts;
+  const { trainRows, holdoutRows } = facts.numbers;
   return {
     version: SPEC_VERSION,
     kind: "train",
     base_model: base,
-    dataset: datasetRef(data),
-    validation: validation && datasetRef(validation),
+    dataset: { ...datasetRef(data), train_rows: trainRows, holdout_rows: validation ? 0 : holdoutRows },
+    validation: validation && { ...datasetRef(validation), train_rows: 0, holdout_rows: holdoutRows },
     method: resolved.method,
     ...(from ? { start: from.start } : {}),
     hyperparameters: resolved.hyperparameters,

@@ -39,8 +39,8 @@ type Planned = SweepPlan & { request: SweepRequest };
 
 /** Metric and direction: as requested, or chosen by the method and data of the first trial. */
 function comparedBy(body: CreateSweep, plan: TrainPlan): Pick<SweepRequest, "metric" | "direction"> {
-  const { method, dataset, validation } = plan.spec;
-  const validated = dataset.holdout_rows > 0 || validation !== null;
+  const { method, schedule } = plan.spec;
+  const validated = schedule.eval_rows > 0;
   const metric =
     body.metric ??
     (method.type === "grpo" ? (validated ? "eval/reward" : "train/reward") : validated ? "eval/loss" : "train/loss");

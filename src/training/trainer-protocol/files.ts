@@ -1,6 +1,7 @@
 /** Sends files with HTTP ranges, so that an interrupted download can resume. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { mergedBytes } from "../../data/datasets/merged-rows.ts";
 import { notFound } from "../../errors.ts";
 
 interface Span {
@@ -19,29 +20,39 @@ function rangeOf(header: string | null, size: number): Span | "bad" | null {
   return from >= size || to <= from ? "bad" : { from, to };
 }
 
-async function* pieces(files: { path: string; size: number }[], span: Span): AsyncGenerator<Uint8Array> {
-  let start = 0;
-  for (const { path, size } of files) {
-    const from = Math.max(0, span.from - start);
-    const to = Math.min(size, span.to - start);
-    start += size;
-    if (from >= to) continue;
-    yield* createReadStream(path, { start: from, end: to - 1, highWaterMark: 1 << 18 });
-  }
+async function sizeOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => null);
+  if (!found?.isFile()) throw notFound("file", "its content is not on the server");
+  return found.size;
+}
+
+/** A response with the content of a file. @throws AppError `file_not_found` */
+export async function fileResponse(request: Request, path: string, type: string): Promise<Response> {
+  const content = ({ from, to }: Span): AsyncGenerator<Uint8Array> => fileBytes(path, from, to);
+  return rangeResponse(request, await sizeOf(path), type, content);
 }
 
 /**
- * A response with the concatenated content of `paths`.
+ * A response with the rows of one file, or of two files merged by row id; of none, an empty one.
  * @throws AppError `file_not_found` when one is missing
  */
-export async function fileResponse(request: Request, paths: string[], type: string): Promise<Response> {
-  const files: { path: string; size: number }[] = [];
-  for (const path of paths) {
-    const found = await stat(path).catch(() => null);
-    if (!found?.isFile()) throw notFound("file", "its content is not on the server");
-    files.push({ path, size: found.size });
-  }
-  const size = files.reduce((sum, file) => sum + file.size, 0);
+export async function rowsResponse(request: Request, [first, second]: string[]): Promise<Response> {
+  const size = (first ? await sizeOf(first) : 0) + (second ? await sizeOf(second) : 0);
+  return rangeResponse(request, size, "application/jsonl", (span) =>
+    first && second ? mergedBytes(first, second, span) : fileBytes(first, span.from, span.to),
+  );
+}
+
+async function* fileBytes(path: string | undefined, from: number, to: number): AsyncGenerator<Uint8Array> {
+  if (path && from < to) yield* createReadStream(path, { start: from, end: to - 1, highWaterMark: 1 << 18 });
+}
+
+function rangeResponse(
+  request: Request,
+  size: number,
+  type: string,
+  content: (span: Span) => AsyncGenerator<Uint8Array>,
+): Response {
   const range = rangeOf(request.headers.get("range"), size);
   const headers: Record<string, string> = { "content-type": type, "accept-ranges": "bytes" };
   if (range === "bad")
@@ -49,7 +60,7 @@ export async function fileResponse(request: Request, paths: string[], type: stri
   const span = range ?? { from: 0, to: size };
   headers["content-length"] = String(span.to - span.from);
   if (range) headers["content-range"] = `bytes ${span.from}-${span.to - 1}/${size}`;
-  const source = pieces(files, span);
+  const source = content(span);
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       const next = await source.next();

@@ -1,9 +1,10 @@
 /** What a trainer reads: its spec, model and adapter files by input name, the checkpoint to resume, and its data. */
 import { eq } from "drizzle-orm";
-import type { FileEntry, JobSpec } from "../../contract/spec.ts";
+import { type DatasetRef, type FileEntry, type JobSpec, validationData } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { splitPath } from "../../data/datasets/rows.ts";
+import { SPLITS, type Split } from "../../data/validation/model.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -133,17 +134,28 @@ export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: 
   return `${input.directory}/${file.path}`;
 }
 
-/** The files of a split of the job's data, in order. @throws AppError `split_not_found` */
+/**
+ * The files of a split of the job's data: one, both (all rows of the version), or none.
+ * @throws AppError `split_not_found`
+ */
 export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] {
   const { spec } = trainer;
-  if (spec.kind === "train" || spec.kind === "evaluate") {
-    if (split === "train" || split === "holdout") return [splitPath(ctx, spec.dataset.version_id, split)];
-    const validation = spec.kind === "train" ? spec.validation : spec.split === "validation" ? spec.dataset : null;
-    // A validation file is split like any other file, but all its rows are used for validation.
-    if (split === "validation" && validation)
-      return [splitPath(ctx, validation.version_id, "train"), splitPath(ctx, validation.version_id, "holdout")];
+  const all = (data: DatasetRef) => SPLITS.map((part) => splitPath(ctx, data.version_id, part));
+  const files = (data: DatasetRef, which: Split) => {
+    const [wanted, other] =
+      which === "train" ? [data.train_rows, data.holdout_rows] : [data.holdout_rows, data.train_rows];
+    return other === 0 ? all(data) : wanted === 0 ? [] : [splitPath(ctx, data.version_id, which)];
+  };
+  if (spec.kind === "train") {
+    const validation = validationData(spec);
+    if (split === "train") return files(spec.dataset, "train");
+    if (split === "holdout") return validation ? files(validation, "holdout") : [];
+    if (split === "validation" && spec.validation) return all(spec.validation);
   }
-  if (spec.kind === "export" && spec.dataset && split === "holdout")
-    return [splitPath(ctx, spec.dataset.version_id, split)];
+  if (spec.kind === "evaluate") {
+    if (split === "train" || split === "holdout") return files(spec.dataset, split);
+    if (split === "validation" && spec.split === "validation") return all(spec.dataset);
+  }
+  if (spec.kind === "export" && spec.dataset && split === "holdout") return files(spec.dataset, split);
   throw notFound("split", split.slice(0, 100));
 }

@@ -36,6 +36,7 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
         tokenizers.__version__,
         d.version_id,
         d.hash,
+        d.train_rows,
         b.id,
         b.hash,
         *options,

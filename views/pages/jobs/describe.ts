@@ -1,6 +1,14 @@
 /** Texts and numbers that the job pages share: status, progress, method and settings of a job. */
 import { isFinal, phaseWords } from "../../../src/contract/job.ts";
-import type { JobSpec, LoraSettings, MethodName, MethodSettings, TrainSpec } from "../../../src/contract/spec.ts";
+import {
+  type JobSpec,
+  type LoraSettings,
+  type MethodName,
+  type MethodSettings,
+  type TrainSpec,
+  validationData,
+  validationRows,
+} from "../../../src/contract/spec.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 
@@ -141,6 +149,14 @@ function loraSettings(lora: LoraSettings): [string, string, unknown][] {
   ];
 }
 
+/** The validation rows of a training: `40 validation rows`, `300 rows of a validation file (128 during training)`. */
+export function validationWords(spec: TrainSpec): string {
+  const rows = validationRows(spec);
+  const used = spec.schedule.eval_rows < rows ? ` (${formatInteger(spec.schedule.eval_rows)} during training)` : "";
+  const words = validationData(spec) === spec.dataset ? "validation rows" : "rows of a validation file";
+  return `${formatInteger(rows)} ${rows ? words : "validation rows"}${used}`;
+}
+
 /** Every setting of a training run under its label, in the order of the page: `Learning rate` -> 0.001. */
 export function settingsOf(spec: TrainSpec): [group: string, name: string, value: string][] {
   const { hyperparameters: h, schedule: s, method: m, base_model: base, dataset } = spec;
@@ -149,7 +165,7 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Model", "Base revision", base.revision],
     ["Data", "Dataset version", dataset.version_id],
     ["Data", "Training rows", dataset.train_rows],
-    ["Data", "Validation rows", dataset.holdout_rows],
+    ["Data", "Validation rows", validationRows(spec)],
     ["Data", "Validation data", spec.validation?.version_id ?? "validation split"],
     ["Method", "Method", METHOD_NAMES[m.type]],
     ["Method", "Train on", lossWords(m)],

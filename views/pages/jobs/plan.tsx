@@ -1,9 +1,11 @@
 /** The plan beside the form: steps, tokens, time, cost, memory and machines. */
 
+import { validationRows } from "../../../src/contract/spec.ts";
 import { formatCount, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
+import { validationWords } from "./describe.ts";
 import { PlanMemory } from "./plan-memory.tsx";
 import { costRange, PlanOffers, timeRange } from "./plan-offers.tsx";
 
@@ -45,9 +47,7 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
                 [
                   "Rows",
                   <span class="num">{formatInteger(plan.spec.dataset.train_rows)}</span>,
-                  plan.spec.dataset.holdout_rows
-                    ? `and ${formatInteger(plan.spec.dataset.holdout_rows)} validation rows`
-                    : undefined,
+                  validationRows(plan.spec) ? `and ${validationWords(plan.spec)}` : undefined,
                 ],
                 [
                   "Tokens",

@@ -10,7 +10,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time, Took } from "../../parts/value.tsx";
-import { lossWords, methodWords, settingsOf } from "./describe.ts";
+import { lossWords, methodWords, settingsOf, validationWords } from "./describe.ts";
 
 const link = (href: string, text: string) => (
   <a href={href} class="wrap-any">
@@ -62,7 +62,7 @@ function trainRows(
     [
       "Data",
       link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id),
-      `${formatInteger(spec.dataset.train_rows)} training rows, ${formatInteger(spec.dataset.holdout_rows)} validation rows`,
+      `${formatInteger(spec.dataset.train_rows)} training rows, ${validationWords(spec)}`,
     ],
     ["Method", methodWords(spec), `trained on ${lossWords(spec.method)}`],
     ["Epochs", String(h.n_epochs), `${formatInteger(spec.schedule.total_steps)} steps of ${h.batch_size} rows`],
