@@ -61,8 +61,16 @@ describe.skipIf(trainerMissing !== null)("a validation file", () => {
 
   test("is what the eval loss, the samples and the best checkpoint go by, and the training file trains whole", async () => {
     const body = {
-      ...{ model: "tiny", training_file: files.training, validation_file: files.validation, evaluate_after: false },
-      ...{ batch_size: 40, max_steps: 6, learning_rate: 0.02, eval_every: 2, save_every: 2, keep_best: true },
+      model: "tiny",
+      training_file: files.training,
+      validation_file: files.validation,
+      evaluate_after: false,
+      batch_size: 40,
+      max_steps: 6,
+      learning_rate: 0.02,
+      eval_every: 2,
+      save_every: 2,
+      keep_best: true,
       precision: "float32",
     };
     const plan = await until("the rows", async () => {
