@@ -27,8 +27,8 @@ TEMPLATE = (
 )
 
 
-def make_tiny_model(directory: Path) -> Path:
-    """Three layers, hidden 64, about 300 tokens; random but seeded weights as safetensors."""
+def make_tiny_model(directory: Path, texts: tuple[str, ...] = (), template: str = TEMPLATE) -> Path:
+    """Three layers, hidden 64, about 300 tokens, more for `texts`; random but seeded weights as safetensors."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -39,13 +39,13 @@ def make_tiny_model(directory: Path) -> Path:
     special = ["<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        ["the user says a number", "the assistant says a colour", '{"colour": "red"}'],
-        trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet),
+        ["the user says a number", "the assistant says a colour", '{"colour": "red"}', *texts],
+        trainers.BpeTrainer(vocab_size=320 + 40 * len(texts), special_tokens=special, initial_alphabet=alphabet),
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -72,6 +72,15 @@ def make_tiny_model(directory: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tool_base(tmp_path_factory) -> Path:
+    """A tiny model whose chat template has tools as Hermes's has."""
+    from tool_rows import TEMPLATE as template
+    from tool_rows import TEXTS
+
+    return make_tiny_model(tmp_path_factory.mktemp("tools"), TEXTS, template)
 
 
 COLORS = ["red", "green", "blue"]

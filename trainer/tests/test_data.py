@@ -11,6 +11,7 @@ from jobs import rows_of
 from finetune_trainer.data.order import BucketSampler, RankBatches
 from finetune_trainer.data.rows import load, question_of, read_rows, tokenize
 from finetune_trainer.data.tokens import IGNORED, answer_of, template_messages, tokenize_rows
+from finetune_trainer.data.tool_calls.answers import Answer
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.protocol.failures import BadData
 
@@ -109,7 +110,7 @@ def test_answers_are_the_last_assistant_turn():
         ],
     }
     prompt, expected = answer_of(row)
-    assert [m["content"] for m in prompt] == ["a", "b", "c"] and expected == "d"
+    assert [m["content"] for m in prompt] == ["a", "b", "c"] and expected.text == "d"
 
 
 def test_templates_get_text_content_and_no_weights():
@@ -156,7 +157,7 @@ def test_only_the_answers_of_a_pair_are_in_the_loss(tokenizer):
     assert pairs.row_ids == [7] and len(pairs) == 1
     longer, shorter = (len(ids) for ids, _ in pairs.sides(0))
     assert pairs.lengths().tolist() == [longer] and pairs.total() == longer + shorter
-    assert question_of(row, "preference") == (row["messages"], "yes")
+    assert question_of(row, "preference") == (row["messages"], Answer("yes"))
 
 
 def test_only_the_labeled_answer_is_in_the_loss(tokenizer):
@@ -165,7 +166,7 @@ def test_only_the_labeled_answer_is_in_the_loss(tokenizer):
     marked = tokenize("unpaired", tokenizer, rows, max_length=512, loss_on="completion", end_ids={1})
     assert tokenizer.decode(marked.row(0)[1][marked.row(0)[1] != IGNORED]) == "d<|im_end|>"
     assert marked.good.tolist() == [1, 0]
-    assert [question_of(row, "unpaired")[1] for row in rows] == ["d", ""]
+    assert [question_of(row, "unpaired")[1].text for row in rows] == ["d", ""]
 
 
 @pytest.mark.parametrize("length", [8, 13, 64])

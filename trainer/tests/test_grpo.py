@@ -11,6 +11,7 @@ from pair import preload
 from test_train import resume_entry
 
 from finetune_trainer.data.rows import question_of, tokenize
+from finetune_trainer.data.tool_calls.answers import Answer
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.protocol.failures import BadData
 from finetune_trainer.training.grade import ANSWERS_PER_REQUEST, parts
@@ -145,7 +146,7 @@ def test_a_prompt_that_leaves_no_token_for_an_answer_is_dropped(tiny):
     lengths = every.lengths()
     short = tokenize("prompt", tokenizer, rows, max_length=int(lengths.min()), **options)
     assert short.dropped == int((lengths > lengths.min()).sum()) and short.cut == 0
-    assert question_of(rows[0], "prompt") == (rows[0]["messages"], "")
+    assert question_of(rows[0], "prompt") == (rows[0]["messages"], Answer(""))
     with pytest.raises(BadData, match="longer than 8 tokens"):
         tokenize("prompt", tokenizer, rows, max_length=8, **options)
 

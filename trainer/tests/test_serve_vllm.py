@@ -19,10 +19,10 @@ import pytest
 from conftest import PACKAGE, Attempt
 from jobs import need, serve_reply
 
+from finetune_trainer.data.tool_calls.families import FAMILIES
 from finetune_trainer.protocol.connection import UnixConnection
 from finetune_trainer.protocol.failures import BadSpec, ModelLoad
 from finetune_trainer.serving import serve
-from finetune_trainer.serving.tool_calls.families import FAMILIES
 from finetune_trainer.serving.vllm_command import command, environment
 from finetune_trainer.spec.parse import parse_spec
 

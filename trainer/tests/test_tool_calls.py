@@ -8,9 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import Here
+from jobs import evaluate_reply, train_reply
+from tool_rows import COLORS, call, tool_rows
 
-from finetune_trainer.serving.tool_calls.families import FAMILIES, family_of, family_of_files
-from finetune_trainer.serving.tool_calls.stream import ToolCall, ToolCallStream, parse
+from finetune_trainer.data.tool_calls.answers import Answer, AnswerReader
+from finetune_trainer.data.tool_calls.families import FAMILIES, family_of, family_of_files
+from finetune_trainer.data.tool_calls.stream import ToolCall, ToolCallStream, parse
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.training.grade import sample_of
 
 GOLDEN = Path(__file__).parent / "golden" / "tool_calls"
 BY_NAME = {family.parser: family for family in FAMILIES}
@@ -118,3 +124,104 @@ def test_the_family_is_chosen_by_the_template(template, parser, tmp_path):
     config["chat_template"] = [{"name": "default", "template": "x"}, {"name": "tool_use", "template": template}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert family_of_files(tmp_path) == found
+
+
+def answer(*calls: tuple[str, str], content: str = "") -> Answer:
+    return Answer(content, calls)
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "same"),
+    [
+        (answer(("f", '{"a":1,"b":[1,2]}')), answer(("f", '{"b": [1, 2], "a": 1.0}')), True),
+        (answer(("f", '{"a": 1e2}')), answer(("f", '{"a": 100}')), True),
+        (answer(("f", '{"a": 0.1}')), answer(("f", '{"a": 0.10000000000000001}')), False),
+        (answer(("f", '{"a": 12345678901234567890}')), answer(("f", '{"a": 12345678901234567891}')), False),
+        (answer(("f", '{"a": 1}')), answer(("f", '{"a": true}')), False),
+        (answer(("f", '{"a": "1"}')), answer(("f", '{"a": 1}')), False),
+        (answer(("f", '{"a": [1, 2]}')), answer(("f", '{"a": [2, 1]}')), False),
+        (answer(("f", "{}"), ("g", "{}")), answer(("g", "{}"), ("f", "{}")), True),
+        (answer(("f", "{}"), ("f", "{}")), answer(("f", "{}")), False),
+        (answer(("f", "{}")), answer(("g", "{}")), False),
+        (answer(("f", "{}")), answer(("f", "{}"), content="Let me look."), True),
+        (answer(("f", "{}")), answer(content="f({})"), False),
+        (answer(content="hello"), answer(("f", "{}"), content="hello"), False),
+        (answer(content="hello"), answer(content=" hello\n"), True),
+        (answer(("f", '{"a": "\\u00e9"}')), answer(("f", '{"a": "é"}')), True),
+    ],
+)
+def test_calls_are_compared_by_name_and_arguments(expected, given, same):
+    assert expected.matches(given) is same
+    if expected.calls:
+        assert given.matches(expected) is same
+
+
+def test_calls_are_shown_as_readable_text():
+    shown = answer(("f", '{"a":1.50,\n "b":["x: y, z",{}]}'), ("g", "{}"), content="Look.")
+    assert shown.text == 'Look.\nf({"a": 1.50, "b": ["x: y, z", {}]})\ng({})'
+    assert answer(content="a, b").text == "a, b" and answer().text == ""
+
+
+def test_marks_of_calls_stay_in_the_text_though_the_tokenizer_calls_them_special(tiny):
+    tokenizer = load_tokenizer(tiny)
+    tokenizer.chat_template = "[TOOL_CALLS]"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[TOOL_CALLS]"]})
+    text = '[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}}]<|im_end|>'
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == '[{"name": "f", "arguments": {"a": 1}}]'
+    reader = AnswerReader(tokenizer)
+    assert reader.read(ids, {"tools": [{}]}) == Answer("", (("f", '{"a": 1}'),))
+    assert reader.read(ids, {}) == Answer('[{"name": "f", "arguments": {"a": 1}}]'), "without tools there are no calls"
+
+
+@pytest.fixture(scope="module")
+def caller(tool_base, tmp_path_factory):
+    """An attempt that has trained the tiny model to call a tool."""
+    options = {"total": 60, "batch": 12, "rate": 2e-2, "rank": 8, "eval_every": 60, "sample_rows": 4, "eval_rows": 4}
+    training = train_reply(tool_base, max_length=512, **options)
+    training["spec"]["schedule"]["sample_max_tokens"] = 60
+    job = Here(tmp_path_factory.mktemp("caller"), training, {"train": tool_rows(24), "holdout": tool_rows(4)})
+    assert job.run() == 0
+    job.server.stop()
+    return job.server
+
+
+def test_samples_while_training_show_calls_as_text(caller):
+    samples = {e["row_id"]: (e["expected"], e["output"]) for e in caller.of("sample")}
+    assert samples[1] == ('pick({"colour": "green"})',) * 2
+    assert samples[4] == ("the assistant",) * 2
+
+
+def test_a_model_that_calls_as_expected_is_right_by_calls_not_by_ids_and_text(here, tool_base, caller):
+    adapter = caller.complete("adapter")[0]["folder"]
+    check = here(evaluate_reply(tool_base, adapter, rows=20, tokens=60), holdout=tool_rows(20, first=101))
+    assert check.run() == 0
+    answers = [e for e in check.server.of("answer") if e["side"] == "tuned"]
+    assert [e["exact"] for e in answers] == [True] * 20
+    assert check.server.of("result")[0]["result"]["tuned"]["exact_match"]["count"] == 20
+    assert {(e["output"], e["expected"]) for e in answers} == {
+        (text, text) for text in ("the assistant", *(f'pick({{"colour": "{colour}"}})' for colour in COLORS))
+    }
+
+
+def test_a_call_with_other_arguments_is_wrong_and_both_are_shown(here, tool_base, caller):
+    rows = tool_rows(4, first=201)
+    for row in rows[:3]:
+        row["messages"][-1]["tool_calls"][0]["function"]["arguments"] = '{"colour": "white"}'
+    adapter = caller.complete("adapter")[0]["folder"]
+    check = here(evaluate_reply(tool_base, adapter, rows=4, tokens=60), holdout=rows)
+    assert check.run() == 0
+    answers = {e["row_id"]: e for e in check.server.of("answer") if e["side"] == "tuned"}
+    assert [answers[i]["exact"] for i in (201, 202, 203, 204)] == [False, False, False, True]
+    assert answers[201]["expected"] == 'pick({"colour": "white"})'
+    assert answers[201]["output"] == 'pick({"colour": "red"})'
+
+
+def test_graders_get_calls_in_the_form_of_chat_completions():
+    given = sample_of({"x": 1}, answer(("f", '{"a": 1}'), ("g", "{}"), content="Look."))
+    assert given == {
+        "item": {"x": 1},
+        "output": "Look.",
+        "tools": [call("f", '{"a": 1}', "call_1"), call("g", "{}", "call_2")],
+    }
+    assert sample_of({}, answer(content="red")) == {"item": {}, "output": "red"}

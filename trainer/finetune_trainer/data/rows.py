@@ -15,6 +15,7 @@ import numpy as np
 
 from ..protocol.failures import BadData
 from .tokens import CHUNK_ROWS, IGNORED, Encoder, Tokens, answer_of, counts, flat, render, tokenize_rows
+from .tool_calls.answers import Answer
 
 Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
@@ -74,9 +75,12 @@ class UnpairedRows(Tokens):
 
 @dataclass
 class PromptRows(Tokens):
-    """Prompt rows: the flat rows are the prompts, `items` the fields that the grader reads."""
+    """Prompt rows: the flat rows are the prompts, `items` the fields that the grader reads, `tools` what the model may
+    call.
+    """
 
     items: list[Row] = field(default_factory=list)
+    tools: list[list[Row]] = field(default_factory=list)
 
 
 def last_answer_only(messages: list[Row]) -> list[Row]:
@@ -94,20 +98,20 @@ def answered(row: Row, side: str) -> Row:
     return {**row, "messages": [*prompt, *({k: v for k, v in m.items() if k != "weight"} for m in row[side])]}
 
 
-def question_of(row: Row, kind: str) -> tuple[list[Row], str]:
+def question_of(row: Row, kind: str) -> tuple[list[Row], Answer]:
     """The question of a row and its expected answer: of pairs the first turn of the chosen answer, else the last
     assistant turn.
 
-    For an answer labeled as bad the expected text is empty.
+    For an answer labeled as bad the expected one is empty.
     """
     if kind == "prompt":
-        return row["messages"], ""
+        return row["messages"], Answer("")
     if kind == "preference":
         turns = row["chosen"]
         first = next((i for i, m in enumerate(turns) if m.get("role") == "assistant"), len(turns) - 1)
         row = {**row, "messages": [*row["messages"], *turns[: first + 1]]}
     question, wanted = answer_of(row)
-    return question, "" if row.get("label") is False else wanted
+    return question, Answer("") if row.get("label") is False else wanted
 
 
 def tokenize(
@@ -210,6 +214,7 @@ def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Pr
     """
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     items: list[Row] = []
+    tools: list[list[Row]] = []
     dropped = 0
     for row in rows:
         text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
@@ -219,6 +224,7 @@ def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Pr
             continue
         parts.append((int(row["id"]), ids, np.full(len(ids), IGNORED, np.int32)))
         items.append(row["item"])
+        tools.append(row.get("tools") or [])
     if not parts:
         raise BadData(f"no row is left to train on: {dropped} prompts are longer than {max_length} tokens")
-    return PromptRows(**flat(parts), dropped=dropped, items=items)
+    return PromptRows(**flat(parts), dropped=dropped, items=items, tools=tools)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..protocol.failures import BadData
+from .tool_calls.answers import Answer, expected_of
 
 IGNORED = -100
 CHUNK_ROWS = 512
@@ -98,19 +99,13 @@ def render(tokenizer: Any, messages: list[dict[str, Any]], tools: Any, *, prompt
     )
 
 
-def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """A validation row as question and expected answer: everything before the last assistant turn, and the text of that
-    turn.
-    """
+def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], Answer]:
+    """A validation row as question and expected answer: everything before the last assistant turn, and that turn."""
     messages = row["messages"]
     last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
     if last is None:
         raise BadData(f"row {row.get('id')}: no assistant turn")
-    turn = messages[last]
-    expected = turn.get("content") or ""
-    if not expected and turn.get("tool_calls"):
-        expected = json.dumps(turn["tool_calls"], ensure_ascii=False)
-    return messages[:last], expected if isinstance(expected, str) else template_messages([turn])[0]["content"]
+    return messages[:last], expected_of(messages[last])
 
 
 def trained_spans(tokenizer: Any, row: dict[str, Any], text: str) -> tuple[list[tuple[int, int]], bool]:

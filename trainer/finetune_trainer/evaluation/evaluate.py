@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.rows import PreferencePairs, last_answer_only, question_of, read_rows, tokenize
 from ..data.tokens import Tokens, render
+from ..data.tool_calls.answers import Answer, AnswerReader
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.checkpoint import load_weights
 from ..model.generate import greedy
@@ -126,7 +127,8 @@ class EvaluationRows:
         self.tokens = found.side(0) if isinstance(found, PreferencePairs) else found
         self.rejected = found.side(1) if isinstance(found, PreferencePairs) else None
         self.questions = [
-            ([], row["text"][:MAX_SHOWN_CHARS]) if kind == "text" else question_of(row, kind) for row in self.rows
+            ([], Answer(row["text"][:MAX_SHOWN_CHARS])) if kind == "text" else question_of(row, kind)
+            for row in self.rows
         ]
         self.prompts = [] if kind == "text" else [
             tokenizer(render(tokenizer, q, row.get("tools"), prompt=True), add_special_tokens=False)["input_ids"]
@@ -160,6 +162,7 @@ class Evaluator:
     ) -> None:
         self.home, self.spec, self.model, self.tokenizer, self.commands = home, spec, model, tokenizer, commands
         self.material, self.scores = material, scores
+        self._reader = AnswerReader(tokenizer)
         self._total, self._done = sides * len(material.rows), 0
         self._began, self._last = time.monotonic(), 0.0
 
@@ -212,9 +215,9 @@ class Evaluator:
             end_ids=m.ends, pad_id=self.tokenizer.pad_token_id, should_stop=self.commands.poll,
         )  # fmt: skip
         for index, ids in answers:
-            output = self.tokenizer.decode(ids, skip_special_tokens=True)
-            exact[index] = output.strip() == m.questions[index][1].strip()
-            self._answer(side, index, scores, output, bool(exact[index]))
+            answer = self._reader.read(ids, m.rows[index])
+            exact[index] = m.questions[index][1].matches(answer)
+            self._answer(side, index, scores, answer.text, bool(exact[index]))
         return exact
 
     def _answer(self, side: str, index: int, scores: RowScores, output: str, exact: bool) -> None:
@@ -225,7 +228,7 @@ class Evaluator:
             row_id=self.material.rows[index]["id"],
             side=side,
             prompt=prompt,
-            expected=expected,
+            expected=expected.text,
             output=output,
             exact=exact,
             loss=float(scores.nll[index] / count),

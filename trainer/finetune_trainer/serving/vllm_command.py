@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from ..data.tool_calls.families import family_of_files
 from ..protocol.failures import ModelLoad
 from ..spec.models import ServeSpec, served_name
-from .tool_calls.families import family_of_files
 
 LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)  # the ranks vLLM can be built for, from its default on
 LORAS_AT_ONCE, LORAS_KEPT = 4, 32

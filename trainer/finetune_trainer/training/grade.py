@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.tool_calls.answers import Answer
 from ..protocol.connection import Busy, HttpFailure
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
@@ -39,13 +40,13 @@ class Grading:
         self._connection = home.connection(timeout=ANSWER_S)
         self._told = 0
 
-    def __call__(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
+    def __call__(self, items: list[dict[str, Any]], outputs: list[Answer]) -> Graded:
         """The rewards of answers to rows. Raises TrainingFailed (`grader_failed`) when every answer
         of a request fails.
         """
         rewards: list[float] = []
         errors = 0
-        samples = [{"item": item, "output": output} for item, output in zip(items, outputs, strict=True)]
+        samples = [sample_of(item, output) for item, output in zip(items, outputs, strict=True)]
         for part in parts(samples):
             grades = self._part(part)
             failed = [grade["error"] for grade in grades if grade["error"] is not None]
@@ -86,12 +87,21 @@ class Grading:
             raise TrainingFailed("grader_failed", f"the grader cannot be used: {failure}", ADVICE) from failure
 
 
+def sample_of(item: dict[str, Any], output: Answer) -> dict[str, Any]:
+    """An answer as the server grades it. Calls have the form of chat completions."""
+    calls = [
+        {"id": f"call_{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for at, (name, arguments) in enumerate(output.calls, 1)
+    ]
+    return {"item": item, "output": output.content, **({"tools": calls} if calls else {})}
+
+
 def parts(samples: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Samples in requests of at most ANSWERS_PER_REQUEST, and of fewer when they are long."""
     out: list[list[dict[str, Any]]] = []
     size = 0
     for sample in samples:
-        chars = len(sample["output"]) + len(repr(sample["item"]))
+        chars = len(sample["output"]) + len(repr((sample["item"], sample.get("tools"))))
         if not out or len(out[-1]) == ANSWERS_PER_REQUEST or size + chars > MAX_REQUEST_CHARS:
             out.append([])
             size = 0

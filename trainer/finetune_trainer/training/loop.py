@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from ..data import rows
 from ..data.tokens import Tokens, render
+from ..data.tool_calls.answers import AnswerReader
 from ..distributed import peak
 from ..distributed.group import Group, SilentHome
 from ..model import checkpoint
@@ -285,7 +286,8 @@ class Loop(TrainerCallback, TrainingHooks):
             end_ids=self.ends,
             pad_id=self.tokenizer.pad_token_id,
         )
-        outputs = {index: self.tokenizer.decode(ids, skip_special_tokens=True) for index, ids in answers}
+        reader = AnswerReader(self.tokenizer)
+        outputs = {index: reader.read(ids, self.sample_rows[index]) for index, ids in answers}
         details = self.trainer.sample_details([self.sample_rows[index] for index in outputs], list(outputs.values()))
         for (index, output), more in zip(outputs.items(), details, strict=True):
             prompt, expected = questions[index]
@@ -294,8 +296,8 @@ class Loop(TrainerCallback, TrainingHooks):
                 step=step,
                 row_id=self.sample_rows[index]["id"],
                 prompt=prompt,
-                expected=expected,
-                output=output,
+                expected=expected.text,
+                output=output.text,
                 **more,
             )
 

@@ -17,6 +17,7 @@ from transformers import set_seed
 
 from ...data.order import BucketSampler, RankBatches
 from ...data.tokens import counts
+from ...data.tool_calls.answers import Answer
 from ...distributed import zero
 from ...distributed.group import GROUP_TIMEOUT, Group
 from ...model import checkpoint
@@ -153,7 +154,7 @@ class ResumableTrainerMixin:
         """Row id, token ids and labels of each sequence of a batch, as the batch has them, without padding."""
         raise NotImplementedError
 
-    def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+    def sample_details(self, rows: list[dict[str, Any]], outputs: list[Answer]) -> list[dict[str, Any]]:
         """Further fields of samples, a dictionary for each row."""
         return [{} for _ in outputs]
 

@@ -14,6 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ...data.rows import PromptRows
 from ...data.tokens import Tokens
+from ...data.tool_calls.answers import Answer, AnswerReader
 from ...distributed.group import Group
 from ...model.adapter import is_full_fine_tuning
 from ...model.generate import greedy
@@ -65,14 +66,15 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
     equal_batches = True
     reports_first_batch = False  # completions are generated while training
     selection_metric = ("eval/reward", -1)
-    grading: Callable[[list[dict[str, Any]], list[str]], Graded] | None = None
+    grading: Callable[[list[dict[str, Any]], list[Answer]], Graded] | None = None
     tokens: PromptRows
+    _answers: AnswerReader | None = None
 
     def rows_at_once(self) -> int:
         """Prompts of a micro-batch; TRL counts completions."""
         return self.args.per_device_train_batch_size // self.num_generations
 
-    def graded(self, items: list[dict[str, Any]], outputs: list[str]) -> Graded:
+    def graded(self, items: list[dict[str, Any]], outputs: list[Answer]) -> Graded:
         """The rewards of completions, from the server."""
         self.grading = self.grading or Grading(self.hooks.home)
         return self.grading(items, outputs)
@@ -93,9 +95,17 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
         finally:
             self.generation_config, self.grading = config, grading
 
-    def sample_details(self, rows: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
+    def sample_details(self, rows: list[dict[str, Any]], outputs: list[Answer]) -> list[dict[str, Any]]:
         """The rewards of samples."""
         return [{"reward": reward} for reward in self.graded([row["item"] for row in rows], outputs).rewards]
+
+    @property
+    def _reader(self) -> AnswerReader:
+        self._answers = self._answers or AnswerReader(self.processing_class)
+        return self._answers
+
+    def _read(self, row: int, ids: Any) -> Answer:
+        return self._reader.read([int(token) for token in ids], {"tools": self.tokens.tools[row]})
 
     def _tokenize_prompts(self, prompts: list[int]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.tokens.row(row)[0].tolist() for row in prompts], None, {}
@@ -103,7 +113,8 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
     def _calculate_rewards(
         self, inputs: list[dict[str, int]], prompts: list[int], completions: list[str], completion_ids_list: Any
     ) -> torch.Tensor:
-        found = self.graded([self.tokens.items[row] for row in prompts], completions)
+        answers = [self._read(row, ids) for row, ids in zip(prompts, completion_ids_list, strict=True)]
+        found = self.graded([self.tokens.items[row] for row in prompts], answers)
         self._metrics["train"]["grader_errors"].append(found.errors / len(found.rewards))
         return torch.tensor(found.rewards, dtype=torch.float32, device=self.accelerator.device)[:, None]
 
@@ -136,7 +147,7 @@ class GrpoMethod(ResumableTrainerMixin, GRPOTrainer):
                 pad_id=self.processing_class.pad_token_id,
             )
         )
-        outputs = [self.processing_class.decode(answers[row], skip_special_tokens=True) for row in range(len(tokens))]
+        outputs = [self._reader.read(answers[row], {"tools": tokens.tools[row]}) for row in range(len(tokens))]
         found = self.graded(tokens.items, outputs)
         return {
             "eval/reward": float(np.mean(found.rewards)),

@@ -9,7 +9,7 @@ from typing import Any
 from .family import Family
 from .reading import BLANK, END, Malformed, Reader, calls_of, read_json
 
-ARGUMENTS = "[ARGS]"
+CALLS, CALL_ID, ARGUMENTS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 
 
 def _read(opener: str, tools: list[Any]) -> Reader:
@@ -23,7 +23,7 @@ def _read(opener: str, tools: list[Any]) -> Reader:
             return calls_of((yield from read_json("[")))
         if head.endswith("{"):
             # A call id between the name and its arguments is replaced, as every id is.
-            name = head[:-1].removesuffix(ARGUMENTS).partition("[CALL_ID]")[0]
+            name = head[:-1].removesuffix(ARGUMENTS).partition(CALL_ID)[0]
             if not name or set(name) & set("[]"):
                 raise Malformed
             return [(name, _valid((yield from read_json("{"))))]
@@ -39,4 +39,6 @@ def _nine() -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
-MISTRAL = Family("mistral", _read, ("[TOOL_CALLS]",), lambda template: "[TOOL_CALLS]" in template, new_id=_nine)
+MISTRAL = Family(
+    "mistral", _read, (CALLS,), lambda template: CALLS in template, (CALLS, CALL_ID, ARGUMENTS), new_id=_nine
+)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 from .family import Family
+from .hermes import CLOSER, OPENER
 from .reading import BLANK, END, Malformed, Reader, decode, read_close
 
 FUNCTION, PARAMETER, PARAMETER_END = "<function=", "<parameter=", "</parameter>"
@@ -54,7 +55,7 @@ def _read(opener: str, tools: list[Any]) -> Reader:
         values[key] = _value(text.removeprefix("\n").removesuffix("\n"), types.get(key))
     if tag != "</function>":
         raise Malformed
-    yield from read_close("</tool_call>")
+    yield from read_close(CLOSER)
     return [(name, "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in values.items()) + "}")]
 
 
@@ -78,4 +79,4 @@ def _value(text: str, kind: Any) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-QWEN_CODER = Family("qwen3_coder", _read, ("<tool_call>",), lambda template: "<function=" in template)
+QWEN_CODER = Family("qwen3_coder", _read, (OPENER,), lambda template: FUNCTION in template, (OPENER, CLOSER))

@@ -18,4 +18,4 @@ def _recognizes(template: str) -> bool:
     return "<|start_header_id|>" in template and (PYTHON_TAG in template or '"parameters": ' in template)
 
 
-LLAMA = Family("llama3_json", _read, (PYTHON_TAG,), _recognizes, first=("{",), filler=BLANK + ";")
+LLAMA = Family("llama3_json", _read, (PYTHON_TAG,), _recognizes, (PYTHON_TAG,), first=("{",), filler=BLANK + ";")

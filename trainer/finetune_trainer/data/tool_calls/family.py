@@ -25,6 +25,7 @@ class Family:
     read: Callable[[str, list[Any]], Reader]
     openers: tuple[str, ...]
     recognizes: Callable[[str], bool]  # whether a chat template's text is of this family
+    markers: tuple[str, ...]  # tokens of the markup, which some tokenizers call special and would leave out of the text
     first: tuple[str, ...] = ()
     filler: str = BLANK
     new_id: Callable[[], str] = _call_id

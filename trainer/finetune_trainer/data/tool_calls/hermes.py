@@ -7,9 +7,11 @@ from typing import Any
 from .family import Family
 from .reading import Reader, read_calls
 
+OPENER, CLOSER = "<tool_call>", "</tool_call>"
+
 
 def _read(opener: str, tools: list[Any]) -> Reader:
-    return read_calls("</tool_call>")
+    return read_calls(CLOSER)
 
 
-HERMES = Family("hermes", _read, ("<tool_call>",), lambda template: "<tool_call>" in template)
+HERMES = Family("hermes", _read, (OPENER,), lambda template: OPENER in template, (OPENER, CLOSER))

@@ -18,4 +18,4 @@ def _recognizes(template: str) -> bool:
     return TAG in template or "functools[" in template
 
 
-PHI = Family("phi4_mini_json", _read, ("functools[", TAG), _recognizes)
+PHI = Family("phi4_mini_json", _read, ("functools[", TAG), _recognizes, (TAG, TAG_END))
