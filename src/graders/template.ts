@@ -158,9 +158,9 @@ export class Filling {
   }
 }
 
-/** The sample of a model's output: its text, and the parsed JSON when it is JSON. */
-export function sampleOf(text: string): Sample {
-  const sample: Sample = { output_text: text, output_tools: [], choices: [] };
+/** The sample of a model's output: its text, the parsed JSON when it is JSON, and its tool calls. */
+export function sampleOf(text: string, calls: unknown[] = []): Sample {
+  const sample: Sample = { output_text: text, output_tools: calls, choices: [] };
   try {
     sample.output_json = JSON.parse(text) as unknown;
   } catch {

@@ -105,7 +105,7 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
   return async (
     actor: Actor,
     frozen: FrozenGrader,
-    samples: readonly { item: Record<string, unknown>; output: string }[],
+    samples: readonly { item: Record<string, unknown>; output: string; tools?: unknown[] }[],
     signal: AbortSignal,
   ): Promise<Graded[]> => {
     const grader = graderOf(frozen);
@@ -121,9 +121,9 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
     let next = 0;
     const work = async () => {
       for (let at = next++; at < samples.length; at = next++) {
-        const { item, output } = samples[at] as (typeof samples)[number];
+        const { item, output, tools: calls } = samples[at] as (typeof samples)[number];
         try {
-          grades[at] = gradedOf(await grade(grader, { item, sample: sampleOf(output) }, tools));
+          grades[at] = gradedOf(await grade(grader, { item, sample: sampleOf(output, calls) }, tools));
         } catch (error) {
           if (!deadline.aborted || signal.aborted) throw error;
           grades[at] = { reward: 0, error: `no grade within ${REQUEST_MS / 60_000} minutes` };

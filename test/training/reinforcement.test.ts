@@ -156,6 +156,19 @@ describe("completions of a trainer", () => {
     expect(grades).toEqual([0, 0, 1].map((reward) => ({ reward, error: null })));
   });
 
+  test("have their tool calls in output_tools, as OpenAI documents it", async () => {
+    const trainer = await grading(check("eq", "{{sample.output_tools[0].function.name}}", "{{item.answer}}"));
+    const call = { id: "call_1", type: "function", function: { name: "add", arguments: '{"a": 2}' } };
+    const answers = [{ output: "", tools: [call] }, { output: "add" }].map((one) => ({
+      item: { answer: "add" },
+      ...one,
+    }));
+    const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples: answers } });
+    expect(grades).toEqual([1, 0].map((reward) => ({ reward, error: null })));
+    const bad = { samples: [{ item: {}, output: "", tools: [{ ...call, function: { name: "add", arguments: {} } }] }] };
+    expect((await trainer.call("POST", "/grade", { body: bad })).status).toBe(400);
+  });
+
   test("that are wrong are distinguished from grader failures", async () => {
     const trainer = await grading(check("eq", "{{sample.output_text}}", "{{item.other}}"));
     const { grades } = await trainer.json<{ grades: { error: string }[] }>("POST", "/grade", { body: { samples } });

@@ -30,6 +30,13 @@ export const OpenRequest = v.object({
   ),
 });
 
+/** A tool call of an answer, in the form of chat completions; `arguments` is JSON text. */
+const ToolCall = v.strictObject({
+  id: v.string(),
+  type: v.literal("function"),
+  function: v.strictObject({ name: v.string(), arguments: v.string() }),
+});
+
 /** `POST /grade` */
 export const GradeRequest = v.strictObject({
   samples: v.pipe(
@@ -37,6 +44,7 @@ export const GradeRequest = v.strictObject({
       v.strictObject({
         item: v.record(v.string(), v.unknown()),
         output: v.pipe(v.string(), v.maxLength(500_000, "must have at most 500,000 characters")),
+        tools: v.optional(v.pipe(v.array(ToolCall), v.maxLength(1000, "must have at most 1,000 calls"))),
       }),
     ),
     v.minLength(1, "must have at least one sample"),

@@ -250,7 +250,8 @@ export function EvaluationPage(props: EvaluationProps) {
         <p class="small muted">
           Created <Time at={evaluation.created_at * 1000} /> by job{" "}
           <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Answers are compared with the expected answer:
-          missing words are struck through, added words are highlighted.
+          missing words are struck through, added words are highlighted. Tool calls are equal when name and arguments
+          are, in any order.
         </p>
       </div>
     </Layout>
