@@ -228,15 +228,40 @@ describe("errors", () => {
   });
 
   test.each([
-    ["an engine's crash report", () => new Response("Traceback (most recent call last): secret", { status: 500 })],
-    ["an answer that is not JSON", () => new Response("<html>")],
-  ])("%s becomes a 503 without its text", async (_, instead) => {
+    [500, "an engine's crash report", () => new Response("Traceback: secret", { status: 500 })],
+    [500, "an engine's own 500", () => Response.json({ error: { message: "secret" } }, { status: 500 })],
+    [503, "an engine that is overloaded", () => Response.json({ error: { message: "secret" } }, { status: 503 })],
+    [503, "an answer that is not JSON", () => new Response("<html>")],
+  ])("is %d for %s, without the engine's text", async (status, _, instead) => {
     engine.instead = instead;
     const reply = await chat({ model: "tiny", messages });
     const text = await reply.text();
-    expect(reply.status).toBe(503);
+    expect(reply.status).toBe(status);
     expect(text).toContain("engine_failed");
     expect(text).not.toContain("secret");
+  });
+
+  test("a request on which the engine hangs up fails alone: the endpoint stays ready for the others", async () => {
+    const hangsUp = Bun.listen({
+      unix: `${engine.address.slice(5)}.2`,
+      socket: {
+        data(socket, data) {
+          if (data.toString().startsWith("GET /health")) socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+          else socket.end();
+        },
+      },
+    });
+    await t.ctx.write((tx) =>
+      tx
+        .update(deployment)
+        .set({ address: `${engine.address}.2` })
+        .where(eq(deployment.id, deploymentId)),
+    );
+    t.ctx.bus.emit("deployment.changed", { org: t.orgs.a, deploymentId, state: "ready" });
+    expect(await codeOf(await chat({ model: "tiny", messages }))).toEqual([500, "engine_failed"]);
+    const [row] = await t.ctx.db.select().from(deployment).where(eq(deployment.id, deploymentId));
+    expect([row?.state, row?.address]).toEqual(["ready", `${engine.address}.2`]);
+    hangsUp.stop(true);
   });
 
   test("a request to a stopped endpoint is refused and does not wake it", async () => {

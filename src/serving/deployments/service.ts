@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { resolveChatModel } from "../../models/tuned/service.ts";
+import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { findRow, insertDeployment, publishChange, setWanted, viewOf } from "./records.ts";
 import { runtimeOf } from "./runtime.ts";
@@ -142,10 +143,12 @@ export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
 }
 
 /**
- * Reports that nobody listens on the engine's address: no further request is sent there until the loop has probed it.
- * A healthy engine becomes ready again a moment later.
+ * Reports that a request got no answer from the engine at `address`. When nobody listens there, no further request is
+ * sent until the loop has probed it again.
+ * @returns false when the engine answers its health check: then only that request failed, and nothing is changed
  */
-export async function reportUnreachable(ctx: Ctx, deploymentId: string, address: string): Promise<void> {
+export async function reportUnreachable(ctx: Ctx, deploymentId: string, address: string): Promise<boolean> {
+  if ((await probe(ctx, address)) !== "absent") return false;
   const [row] = await ctx.write((tx) =>
     tx
       .update(deployment)
@@ -155,6 +158,7 @@ export async function reportUnreachable(ctx: Ctx, deploymentId: string, address:
   );
   if (row) publishChange(ctx, row);
   runtimeOf(ctx).hint();
+  return true;
 }
 
 /**

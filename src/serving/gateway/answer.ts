@@ -100,16 +100,19 @@ async function jsonAnswer(
   return new Response(out, { headers: { "content-type": "application/json" } });
 }
 
-/** Passes the engine's own 4xx errors (too long, busy, bad parameter) through unchanged; everything else is a 503. */
+/**
+ * Passes the engine's own 4xx errors (too long, busy, bad parameter) through unchanged. A 500 is about this request
+ * alone and stays a 500, without the engine's text; everything else is a 503.
+ */
 function engineError(ctx: Ctx, trace: RequestTrace, reply: Response, text: string): Response {
   const parsed = parseObject(text);
   recordOutcome(ctx, trace, { status: reply.status, finish: "error" });
   if (!parsed || typeof parsed.error !== "object" || reply.status >= 500)
     throw new AppError(
-      "unavailable",
+      reply.status === 500 ? "internal" : "unavailable",
       "engine_failed",
       "The model's engine could not answer this request. The log of its job says why.",
-      { cause: text.slice(0, 1000), retryAfterS: 1 },
+      { cause: text.slice(0, 1000), ...(reply.status === 500 ? {} : { retryAfterS: 1 }) },
     );
   const headers = new Headers({ "content-type": "application/json" });
   const retry = reply.headers.get("retry-after");

@@ -88,8 +88,8 @@ async function forward(ctx: Ctx, trace: RequestTrace, endpoint: Endpoint): Promi
       call.end();
       if (client.aborted) throw cause;
       if (signal.aborted) throw engineTimeout(cause);
-      await reportUnreachable(ctx, serving.deploymentId, serving.address);
-      if (attempt >= MAX_ATTEMPTS) throw engineUnreachable(cause);
+      const gone = await reportUnreachable(ctx, serving.deploymentId, serving.address);
+      if (attempt >= MAX_ATTEMPTS) throw gone ? engineUnreachable(cause) : engineHungUp(cause);
       continue;
     }
     try {
@@ -124,6 +124,15 @@ function beginCall(ctx: Ctx, deploymentId: string, client: AbortSignal): EngineC
 
 function engineTimeout(cause: unknown): AppError {
   return new AppError("unavailable", "engine_timeout", "The model's engine took too long to answer.", { cause });
+}
+
+function engineHungUp(cause: unknown): AppError {
+  return new AppError(
+    "internal",
+    "engine_failed",
+    "The model's engine closed the connection without an answer to this request. The log of its job may say why.",
+    { cause },
+  );
 }
 
 function engineUnreachable(cause: unknown): AppError {
