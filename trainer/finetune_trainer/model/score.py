@@ -102,15 +102,15 @@ def pad_right(rows: list[tuple[np.ndarray, np.ndarray]], pad_id: int) -> tuple[t
     return torch.from_numpy(ids), torch.from_numpy(labels)
 
 
-def batches_by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+def batches_by_length(lengths: np.ndarray, batch_size: int, batch_tokens: int = BATCH_TOKENS) -> Iterator[np.ndarray]:
     """Row indices in batches of similar length, longest first, so that too little memory shows at once.
 
-    A batch holds at most `batch_size` rows, and fewer when their padded tokens would exceed BATCH_TOKENS.
+    A batch holds at most `batch_size` rows, and fewer when their padded tokens would exceed `batch_tokens`.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        rows = max(1, min(batch_size, BATCH_TOKENS // max(1, int(lengths[order[start]]))))
+        rows = max(1, min(batch_size, batch_tokens // max(1, int(lengths[order[start]]))))
         yield order[start : start + rows]
         start += rows
 

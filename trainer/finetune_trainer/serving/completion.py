@@ -162,8 +162,6 @@ class Completion:
             except queue.Empty:
                 self._check_client()
                 continue
-            if isinstance(item, KeyError):
-                raise ApiError(404, f"The model {item.args[0]!r} was unloaded.", "model", "model_not_found")
             if isinstance(item, BaseException):
                 raise item
             yield index, item

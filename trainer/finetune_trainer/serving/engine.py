@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..model.artifacts import check_adapter
+from ..model.embed import embed, embedding_batches
 from ..model.generate import sample_tokens
 from ..model.load import end_token_ids
 from ..model.sampling import Constraint, Sampling
@@ -28,6 +31,10 @@ class Busy(RuntimeError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unloaded(RuntimeError):
+    """The adapter was unloaded while the request waited."""
 
 
 @dataclass(eq=False)
@@ -58,6 +65,7 @@ class Engine:
         self.ends = end_token_ids(model, tokenizer)
         self.context = int(model.config.get_text_config().max_position_embeddings)
         self.vocabulary = int(model.config.get_text_config().vocab_size)
+        self.width = int(model.config.get_text_config().hidden_size)
         self._model = model
         self._peft: Any = None
         self._adapters: dict[str, str] = {}  # public name -> name inside PEFT, which allows no dots
@@ -109,6 +117,21 @@ class Engine:
         if error is not None:
             raise error
         return value
+
+    def embed(self, name: str, inputs: list[list[int]], check: Callable[[], None]) -> list[np.ndarray]:
+        """A vector for each input, by the model of that name. `check` is called between batches, and may raise."""
+        vectors: dict[int, np.ndarray] = {}
+        for batch in embedding_batches(inputs):
+            check()
+            some = self.call(lambda batch=batch: self._embed(name, [inputs[i] for i in batch]))
+            vectors.update(zip(batch, some, strict=True))
+        return [vectors[index] for index in range(len(inputs))]
+
+    def _embed(self, name: str, inputs: list[list[int]]) -> list[np.ndarray]:
+        if name not in self.models():
+            raise Unloaded(name)
+        self._select(name)
+        return embed(self._model, inputs, self.tokenizer.pad_token_id)
 
     def load_adapter(self, name: str, directory: Path) -> None:
         """Loads a LoRA adapter under a public name, and replaces one of that name. Raises ModelLoad when it does not
@@ -184,7 +207,7 @@ class Engine:
         if item.cancelled.is_set():
             return
         if item.model not in self.models():
-            raise KeyError(item.model)  # unloaded while the request waited
+            raise Unloaded(item.model)  # unloaded while the request waited
         self._select(item.model)
         steps = sample_tokens(
             self._model, item.prompt, item.sampling, self.ends, item.constraint, is_canceled=item.cancelled.is_set

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.failures import ModelLoad
+from .api.embeddings import parse_embeddings
 from .api.errors import ApiError, invalid
 from .api.request import parse_request
 from .completion import Completion
-from .engine import Engine
+from .engine import Engine, Unloaded
 
 MAX_BODY = 8 * 1024 * 1024
 IDLE_CONNECTION_S = 120
@@ -69,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(error)
         except OSError:
             self.close_connection = True  # the client disconnected
+        except Unloaded as error:
+            self._fail(ApiError(404, f"The model {error} was unloaded.", "model", "model_not_found"))
         except Exception as error:
             # Whatever a request breaks is that request's own error: the connection answers, and the engine lives.
             self.server.log(f"a request failed: {''.join(traceback.format_exception(error))[-4000:]}")
@@ -87,6 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, {"object": "list", "data": data})
         elif self.command == "POST" and path in ("/v1/chat/completions", "/v1/completions"):
             self._complete(body, chat=path.startswith("/v1/chat"))
+        elif (self.command, path) == ("POST", "/v1/embeddings"):
+            request = parse_embeddings(body, engine)
+            self._json(200, request.answer(engine.embed(request.model, request.inputs, self._check_client)))
         elif (self.command, path) == ("POST", "/v1/load_lora_adapter"):
             self._load_adapter(body)
         elif (self.command, path) == ("POST", "/v1/unload_lora_adapter"):

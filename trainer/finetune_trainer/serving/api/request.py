@@ -23,6 +23,7 @@ class ServedModel(Protocol):
     tokenizer: Any
     context: int
     vocabulary: int
+    width: int
 
     def models(self) -> list[str]:
         """Names a request may use."""
