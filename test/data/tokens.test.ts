@@ -3,19 +3,17 @@
  * what is not on this machine.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { splitPath } from "../../src/data/datasets/rows.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { hasTokenizer, installBase, templateCase } from "../support/bases.ts";
 import { validated } from "../support/datasets.ts";
 import { TRAINER_ENV, until } from "../support/live.ts";
-import { readyBase } from "../support/models.ts";
-import { SMOLLM2_MODEL } from "../support/tiny.ts";
 
 /** Data sets of other people; see the README beside them. */
 const DATA = join(import.meta.dir, "../../../shared/data");
 const PYTHON = join(TRAINER_ENV, "bin/python");
-const FILES = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 const BASE = "smollm2-135m-instruct";
 
 let lab: TestApp;
@@ -85,23 +83,6 @@ interface Tokens {
 const tokens = (dataset: string, base: string) =>
   lab.json<Tokens>("GET", `/v1/datasets/${dataset}/tokens?base_model=${base}`);
 
-/** SmolLM2's tokenizer as base model `id`, perhaps with another chat template. */
-async function install(id: string, template?: string): Promise<void> {
-  const dir = lab.ctx.files.path("models", id);
-  mkdirSync(dir, { recursive: true });
-  for (const name of FILES) copyFileSync(join(SMOLLM2_MODEL, name), join(dir, name));
-  if (template !== undefined) writeFileSync(join(dir, "chat_template.jinja"), template);
-  await readyBase(lab.ctx, id);
-}
-
-/** A template in the manner of Qwen and Hermes: tools and tool calls are written out as JSON. */
-const TOOL_TEMPLATE = `{%- if tools %}{{- '<|im_start|>system\\nTools:\\n' }}{%- for tool in tools %}{{- "\\n" }}{{- tool | tojson }}{%- endfor %}{{- '<|im_end|>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- if message.role == "assistant" and message.tool_calls %}{{- '<|im_start|>' + message.role }}{%- if message.content %}{{- '\\n' + message.content }}{%- endif %}
-{%- for tool_call in message.tool_calls %}{%- if tool_call.function %}{%- set tool_call = tool_call.function %}{%- endif %}{{- '\\n<tool_call>\\n{"name": "' + tool_call.name + '", "arguments": ' }}{{- tool_call.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\\n' }}
-{%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>' + '\\n' }}{%- endif %}
-{%- endfor %}`;
-
 /**
  * Tokens of canonical rows, as the trainer's own library counts them, one list a row with a length for each of its
  * sequences; arguments: pairs of model directory and rows.
@@ -130,7 +111,7 @@ for model, rows in zip(sys.argv[1::2], sys.argv[2::2]):
     print(json.dumps(lengths), flush=True)
 `;
 
-const noModel = FILES.some((name) => !existsSync(join(SMOLLM2_MODEL, name)));
+const noModel = !hasTokenizer;
 const cases = [
   ...sets.map((set) => ({ ...set, base: BASE })),
   ...sets.filter((set) => set.tools).map((set) => ({ ...set, base: "with-tools" })),
@@ -145,7 +126,7 @@ describe("token counts", () => {
   });
 
   test.skipIf(noModel)("a template that refuses rows is reported with its own words", async () => {
-    await install("refusing", "{{ raise_exception('roles must alternate') }}");
+    await installBase(lab, "refusing", "{{ raise_exception('roles must alternate') }}");
     const { dataset } = await validated(lab, '{"prompt": "a", "completion": "b"}', "t.jsonl", "holdout_fraction=0");
     const counted = await tokens(dataset.id, "refusing");
     expect(counted).toMatchObject({ failed_rows: 1, tokens: 0 });
@@ -155,7 +136,8 @@ describe("token counts", () => {
   test.skipIf(noModel)(
     "a template that never ends is ended, and the server goes on",
     async () => {
-      await install(
+      await installBase(
+        lab,
         "endless",
         "{% for i in range(1000000000) %}{% for j in range(1000000000) %}{% endfor %}{% endfor %}",
       );
@@ -178,8 +160,8 @@ describe("token counts", () => {
   test.skipIf(noModel || sets.some((set) => missing(set.file)) || !existsSync(PYTHON))(
     "are an estimate at once, then exactly what transformers counts, on every set of real data",
     async () => {
-      await install(BASE);
-      await install("with-tools", TOOL_TEMPLATE);
+      await installBase(lab, BASE);
+      await installBase(lab, "with-tools", templateCase("tools"));
       const made = [];
       for (const { file, query, base } of cases) {
         const { dataset, version } = await validated(lab, readFileSync(join(DATA, file)), file, query);

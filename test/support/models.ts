@@ -37,7 +37,7 @@ export function writeModel(directory: string, changes: Record<string, string | U
 }
 
 /** A base model that is ready, as a row alone. */
-export async function readyBase(ctx: Ctx, id = "tiny", license = "apache-2.0"): Promise<void> {
+export async function readyBase(ctx: Ctx, id = "tiny", license = "apache-2.0", context = 128): Promise<void> {
   await ctx.write((tx) =>
     tx.insert(baseModel).values({
       id,
@@ -49,7 +49,7 @@ export async function readyBase(ctx: Ctx, id = "tiny", license = "apache-2.0"): 
       status: "ready",
       hash: "0".repeat(64),
       files: [],
-      architecture: { parameters: 1000, context_length: 128 },
+      architecture: { parameters: 1000, context_length: context },
       installedBy: "system",
       createdAt: ctx.clock.now(),
     }),

@@ -3,10 +3,8 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Split } from "../validation/model.ts";
 import { offsetBefore, readIndex } from "../validation/rows/index-file.ts";
-import { type Row, textsOf } from "../validation/rows/types.ts";
+import { type NumberedRow, textsOf } from "../validation/rows/types.ts";
 import { scanLines } from "../validation/scan/lines.ts";
-
-type NumberedRow = Row & { id: number };
 
 export interface RowPage {
   rows: NumberedRow[];

@@ -9,7 +9,7 @@ import { dataset, datasetTokens, datasetVersion } from "../../db/schema/datasets
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
-import type { VersionRow } from "./model.ts";
+import type { Split, VersionRow } from "./model.ts";
 import type { TokenStats } from "./rows/report.ts";
 import { runInWorker } from "./worker/host.ts";
 
@@ -40,10 +40,14 @@ export async function statsOf(ctx: Ctx, version: VersionRow, baseModelId: string
     .select()
     .from(datasetTokens)
     .where(and(eq(datasetTokens.versionId, version.id), eq(datasetTokens.baseModelId, baseModelId)));
-  const stats = (row?.stats as TokenStats | undefined) ?? (await estimate(ctx, version, baseModelId));
+  const stats = complete(row?.stats) ?? (await estimate(ctx, version, baseModelId));
   if (!stats.exact) countAll(ctx, version, baseModelId);
   return stats;
 }
+
+/** Stored statistics; null when an earlier version of this program stored them without findings. */
+const complete = (stored: unknown): TokenStats | null =>
+  typeof stored === "object" && stored !== null && "findings" in stored ? (stored as TokenStats) : null;
 
 function estimate(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
   const { estimates } = countingOf(ctx);
@@ -82,7 +86,8 @@ function countAll(ctx: Ctx, version: VersionRow, baseModelId: string): void {
     .then(() => {});
 }
 
-const splitFile = (ctx: Ctx, version: VersionRow) => ctx.files.path("datasets", version.id, "train.jsonl");
+const splitFile = (ctx: Ctx, version: VersionRow, split: Split = "train") =>
+  ctx.files.path("datasets", version.id, `${split}.jsonl`);
 
 async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: number | null): Promise<TokenStats> {
   const answer = await runInWorker(
@@ -90,7 +95,9 @@ async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: 
       type: "tokens",
       modelDir: ctx.files.path("models", baseModelId),
       rowsPath: splitFile(ctx, version),
+      holdoutPath: splitFile(ctx, version, "holdout"),
       rows: version.trainRows,
+      rowType: version.rowType,
       limit,
     },
     { signal: ctx.signal, silenceMs: SILENCE_MS },

@@ -87,6 +87,10 @@ function entry(hub: string, common: Common, numbers: Numbers): CatalogueEntry {
   };
 }
 
+/** Whether the chat template of a known model shows tool definitions, calls and results: all but SmolLM2's do. */
+export const showsTools = ({ family, template }: CatalogueEntry): boolean =>
+  family !== "SmolLM" || template === "smollm3";
+
 const QWEN_RESEARCH = {
   ...QWEN,
   license: "Qwen Research License",

@@ -15,6 +15,7 @@ import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { answerShares } from "./answer-tokens.ts";
+import { type DataFacts, dataFactsOf } from "./data-facts.ts";
 import type { Facts } from "./defaults.ts";
 import { type PastRun, pastRuns } from "./history.ts";
 import { modelShape } from "./memory.ts";
@@ -33,6 +34,8 @@ export interface TrainFacts {
   validation: VersionRow | null;
   /** False while data is being validated; its rows are unknown until then. */
   ready: boolean;
+  /** What is known about the data before the start; null while it is being validated. */
+  checks: DataFacts | null;
   /** Whether the requested provider is configured here; true when the request names none. */
   providerKnown: boolean;
   past: readonly PastRun[];
@@ -112,6 +115,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
     data,
     validation,
     ready,
+    checks: ready ? await dataFactsOf(ctx, actor, data, validation, row.id) : null,
     providerKnown: !request.provider || ctx.compute.get(request.provider) !== null,
     past,
     numbers: {

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
+import { Finding } from "../../data/validation/rows/report.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
@@ -67,6 +68,8 @@ export const PlanView = v.strictObject({
   suggestion: v.nullable(SuggestionView),
   longest_row: v.nullable(number),
   rows_cut: v.nullable(number),
+  /** What the base model's chat template and tokenizer do to rows, with the first rows of each kind. */
+  findings: v.array(Finding),
   warnings: v.array(text),
 });
 export type PlanView = v.InferOutput<typeof PlanView>;
@@ -104,6 +107,8 @@ export interface TrainPlan {
   unanswered: string[];
   /** When the run fits no offer: the smallest change that makes it fit the best one. */
   suggestion: Suggestion | null;
+  /** What the base model's chat template and tokenizer do to rows; empty while they are not counted. */
+  findings: Finding[];
   /** Messages that do not prevent the job. */
   warnings: string[];
 }
@@ -164,6 +169,7 @@ export function planView(plan: TrainPlan): PlanView {
     suggestion: plan.suggestion && suggestionView(plan.suggestion),
     longest_row: plan.longest,
     rows_cut: plan.rowsCut,
+    findings: plan.findings,
     warnings: plan.warnings,
   };
 }

@@ -2,6 +2,7 @@
  * Estimates tokens, time and cost of a resolved training, asks providers for offers, and assembles the plan.
  */
 import type { Ctx } from "../../ctx.ts";
+import { dataWarnings } from "./data-checks.ts";
 import type { Facts } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
 import { learnedMemory } from "./history.ts";
@@ -68,7 +69,7 @@ function rowsCut({ tokens }: Facts, maxLength: number): number | null {
 }
 
 /** A warning about rows that are too long; null when all fit. */
-function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warnings">): string | null {
+function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warnings" | "findings">): string | null {
   if (!cut) return null;
   const { train_rows: rows } = spec.dataset;
   const { max_length: most } = spec.hyperparameters;
@@ -82,7 +83,7 @@ function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warning
   }`;
 }
 
-function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): string[] {
+function warningsOf(plan: Omit<TrainPlan, "warnings" | "findings">, { machine }: Facts): string[] {
   const { spec, memory } = plan;
   const warnings: string[] = plan.waits ? [plan.waits] : [];
   if (plan.ready && spec.dataset.train_rows < 10)
@@ -94,10 +95,6 @@ function warningsOf(plan: Omit<TrainPlan, "warnings">, { machine }: Facts): stri
   const { eval_rows: evaluated } = spec.schedule;
   if (plan.ready && evaluated === 0)
     warnings.push("No validation rows: there will be no eval loss and no comparison before and after training.");
-  if (plan.ready && spec.validation?.hash === spec.dataset.hash)
-    warnings.push(
-      "The validation file has the same rows as the training file: the eval loss will not show how the model does on new rows.",
-    );
   if (spec.need.gpus > 0) return warnings; // on another host, which is asked when the job starts
   if (memory.total > machine.memoryMb)
     warnings.push(`The run needs about ${memory.total} MB of memory; this machine has ${machine.memoryMb} MB.`);
@@ -136,5 +133,7 @@ export function toPlan(facts: TrainFacts, { resolved, spec }: Resolution, pricin
     unanswered: asked?.unanswered ?? [],
     suggestion: best ? null : (asked?.offers.find((one) => one.suggestion)?.suggestion ?? null),
   };
-  return { ...plan, warnings: warningsOf(plan, numbers) };
+  const { data, validation, checks } = facts;
+  const about = checks ? dataWarnings({ spec, data, validation, facts: checks }) : [];
+  return { ...plan, findings: checks?.stats?.findings ?? [], warnings: [...warningsOf(plan, numbers), ...about] };
 }

@@ -3,6 +3,7 @@ import { SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
 import { factsOf, refusal } from "../../contract/support.ts";
 import { datasetRef } from "../../data/validation/model.ts";
 import { AppError } from "../../errors.ts";
+import { refuseData } from "./data-checks.ts";
 import { type Resolved, resolveAuto } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
 import type { TrainRequest } from "./request.ts";
@@ -95,5 +96,6 @@ export function resolve(request: TrainRequest, facts: TrainFacts, options: { any
     );
   const refused = facts.ready ? refusal(factsOf(spec)) : null;
   if (refused) throw new AppError("invalid", "not_supported", refused.reason, { param: refused.param });
+  if (facts.checks) refuseData({ spec, data: facts.data, validation: facts.validation, facts: facts.checks });
   return { resolved, spec };
 }

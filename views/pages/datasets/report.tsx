@@ -6,7 +6,8 @@ import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";
 import { KeyValue } from "../../parts/value.tsx";
 
-type Problem = Report["problems"][number];
+/** A problem of the file, or a finding with a base model; `line` is the number of a line or of a row. */
+type Problem = Omit<Report["problems"][number], "code"> & { code: string };
 interface Bucket {
   from: number;
   to: number;
@@ -19,7 +20,7 @@ const LOOK = {
   info: { tone: "muted", icon: "info", word: "Note" },
 } as const;
 
-function Places({ problem }: { problem: Problem }) {
+function Places({ problem, unit }: { problem: Problem; unit: string }) {
   return (
     <details class="more" open={problem.severity === "error" && problem.samples.length < 4}>
       <summary>
@@ -32,7 +33,7 @@ function Places({ problem }: { problem: Problem }) {
         rows={problem.samples}
         rowId={(row) => `${problem.code}-${row.line}-${row.path.replace(/\W/g, "_")}`}
         columns={[
-          { key: "line", label: "Line", end: true, tight: true, render: (row) => formatInteger(row.line) },
+          { key: "line", label: unit, end: true, tight: true, render: (row) => formatInteger(row.line) },
           { key: "path", label: "Field", tight: true, render: (row) => <code>{row.path || "row"}</code> },
           {
             key: "sample",
@@ -52,7 +53,7 @@ function Places({ problem }: { problem: Problem }) {
   );
 }
 
-function ProblemItem({ problem }: { problem: Problem }) {
+function ProblemItem({ problem, unit = "Line" }: { problem: Problem; unit?: string }) {
   const { tone, icon, word } = LOOK[problem.severity];
   const counted = problem.severity !== "info";
   return (
@@ -67,7 +68,7 @@ function ProblemItem({ problem }: { problem: Problem }) {
           {counted ? <span class="tag">{plural(problem.count, "row")}</span> : null}
         </div>
         {problem.advice ? <p class="muted">{problem.advice}</p> : null}
-        {counted && problem.samples.length ? <Places problem={problem} /> : null}
+        {counted && problem.samples.length ? <Places problem={problem} unit={unit} /> : null}
       </div>
     </li>
   );
@@ -85,6 +86,27 @@ export function Problems({ report }: { report: Report }) {
       <ul>
         {report.problems.map((problem) => (
           <ProblemItem problem={problem} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** What a base model's chat template and tokenizer do to rows. Nothing without findings. */
+export function BaseFindings({ stats, baseModel }: { stats: TokenStats; baseModel: string }) {
+  if (stats.findings.length === 0) return null;
+  return (
+    <section class="panel" aria-labelledby="base-findings-title">
+      <header>
+        <h2 id="base-findings-title">With {baseModel}</h2>
+        <span class="small muted">{stats.exact ? "Numbers of rows" : "Estimated from the first rows"}</span>
+      </header>
+      <ul>
+        {stats.findings.map(({ samples, ...finding }) => (
+          <ProblemItem
+            unit="Row"
+            problem={{ ...finding, samples: samples.map(({ row, ...sample }) => ({ line: row, ...sample })) }}
+          />
         ))}
       </ul>
     </section>

@@ -11,7 +11,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
-import { Facts, Histogram, Problems, Tokens } from "./report.tsx";
+import { BaseFindings, Facts, Histogram, Problems, Tokens } from "./report.tsx";
 import { methodsFor, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
 
@@ -314,6 +314,7 @@ export function DatasetFindings(props: DatasetProps) {
     <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
       {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
       {report && report.problems.length > 0 ? <Problems report={report} /> : null}
+      {tokens ? <BaseFindings {...tokens} /> : null}
       {report && report.rows > 0 ? (
         <div class="columns">
           <section class="panel">

@@ -1,13 +1,14 @@
 /** Counts the tokens of canonical rows with the tokenizer and chat template of a base model. Runs in a worker. */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
+import type { RowType } from "../../../contract/spec.ts";
+import { createFindings } from "../rendering/findings.ts";
+import { createInspector, type Inspector } from "../rendering/inspect-row.ts";
+import { createRender, type Json, readJson, TemplateRefusal } from "../rendering/template.ts";
 import type { TokenStats } from "../rows/report.ts";
 import { createSpread } from "../rows/spread.ts";
-import { parseJson, type Tool } from "../rows/tools.ts";
-import { isPair, isText, type Message, type Row } from "../rows/types.ts";
-import { scanLines } from "../scan/lines.ts";
+import { isText, type NumberedRow, type Row } from "../rows/types.ts";
+import { eachRow } from "../scan/each-row.ts";
 
 export interface TokenTask {
   /** Directory of the base model: tokenizer.json, tokenizer_config.json and, optionally, chat_template.jinja. */
@@ -15,50 +16,21 @@ export interface TokenTask {
   /** Path of the canonical rows. */
   rowsPath: string;
   rows: number;
+  /** Path of the validation rows: they are not counted, but inspected once all training rows are counted. */
+  holdoutPath: string;
+  rowType: RowType;
   /** Count this many rows and scale the result to all rows; null counts all rows. */
   limit: number | null;
 }
 
 /** The max sequence lengths for which truncated rows are counted. */
 const LENGTHS = [128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
-const CHUNK = 1 << 20;
-const MAX_LINE = 1 << 30;
-
-type Json = Record<string, unknown>;
-
-function readJson(path: string): Json {
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Json) : {};
-}
 
 /** The text of a special token, which is a string or an object with `content`. */
 function tokenText(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   const content = typeof value === "object" && value !== null ? (value as Json).content : undefined;
   return typeof content === "string" ? content : undefined;
-}
-
-function templateSource(dir: string, config: Json): string {
-  const path = join(dir, "chat_template.jinja");
-  if (existsSync(path)) return readFileSync(path, "utf8");
-  const { chat_template: template } = config;
-  if (typeof template === "string") return template;
-  // With several named templates, training uses the default one.
-  const named = Array.isArray(template) ? (template as Json[]).find((entry) => entry.name === "default") : undefined;
-  if (typeof named?.template === "string") return named.template;
-  throw new Error("the base model has no chat template");
-}
-
-/** Messages as chat templates expect them: without weights, and with tool arguments as objects. */
-function templateMessages(messages: Message[]): Json[] {
-  return messages.map(({ weight: _, tool_calls: calls, ...turn }) => ({
-    ...turn,
-    ...(calls && {
-      tool_calls: calls.map((call) => ({
-        ...call,
-        function: { ...call.function, arguments: parseJson(call.function.arguments) ?? call.function.arguments },
-      })),
-    }),
-  }));
 }
 
 /** Limits of the word cache: entries, and characters of a word. */
@@ -89,40 +61,30 @@ function cacheWords(tokenizer: Tokenizer): void {
   };
 }
 
-/** The tokens of a row: all that the model reads, and the longest single sequence. */
+/** The tokens of a row: all that the model reads, the longest single sequence, and where its first answer begins. */
 interface RowTokens {
   total: number;
   longest: number;
+  /** The smallest max sequence length that keeps a token of an answer; null for rows without answers. */
+  answer: number | null;
 }
 
 /**
  * Creates a function that counts the tokens of a canonical row exactly as the trainer tokenizes it: two sequences for a
  * preference row, one for all others.
  */
-function createCounter(modelDir: string): (row: Row) => RowTokens {
+function createCounter(modelDir: string, type: RowType): { count: (row: Row) => RowTokens; inspector: Inspector } {
   const config = readJson(join(modelDir, "tokenizer_config.json"));
-  const tokenizer = new Tokenizer(readJson(join(modelDir, "tokenizer.json")), config);
+  const json = readJson(join(modelDir, "tokenizer.json"));
+  const tokenizer = new Tokenizer(json, config);
   cacheWords(tokenizer);
   const special: Json = {};
   for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
     const text = tokenText(config[name]);
     if (text !== undefined) special[name] = text;
   }
-  // Created on first use: plain text needs no chat template, and some base models have none.
-  let template: Template | null = null;
-
-  function countTurns(messages: Message[], tools: Tool[] | undefined): number {
-    template ??= new Template(templateSource(modelDir, config));
-    const text = template.render({
-      ...special,
-      messages: templateMessages(messages),
-      tools: tools ?? null,
-      documents: null,
-      add_generation_prompt: false,
-    });
-    return tokenizer.encode(text, { add_special_tokens: false }).ids.length;
-  }
-
+  const inspector = createInspector(createRender(modelDir, config, special), json, type);
+  const length = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids.length;
   const end = tokenizer.token_to_id(String(special.eos_token));
 
   /** The trainer appends the end-of-sequence token to each text that does not end with it. */
@@ -131,22 +93,35 @@ function createCounter(modelDir: string): (row: Row) => RowTokens {
     return ids.at(-1) === end ? ids.length : ids.length + 1;
   }
 
-  return (row) => {
-    if (isPair(row)) {
-      const chosen = countTurns([...row.messages, ...row.chosen], row.tools);
-      const rejected = countTurns([...row.messages, ...row.rejected], row.tools);
-      return { total: chosen + rejected, longest: Math.max(chosen, rejected) };
+  function count(row: Row): RowTokens {
+    if (isText(row)) {
+      const total = countText(row.text);
+      return { total, longest: total, answer: null };
     }
-    const length = isText(row) ? countText(row.text) : countTurns(row.messages, row.tools);
-    return { total: length, longest: length };
-  };
+    const sides = inspector.render(row).map(({ text, before }) => ({
+      tokens: length(text),
+      // No token predicts the first one.
+      answer: before === null ? null : Math.max(1, length(before)) + 1,
+    }));
+    const answers = sides.flatMap(({ answer }) => (answer === null ? [] : [answer]));
+    return {
+      total: sides.reduce((sum, { tokens }) => sum + tokens, 0),
+      longest: Math.max(...sides.map(({ tokens }) => tokens)),
+      answer: answers.length ? Math.max(...answers) : null,
+    };
+  }
+  return { count, inspector };
 }
 
 /** Counts the rows of a task, and reports progress after each row. */
 export function countTokens(task: TokenTask, onProgress: (rows: number) => void): TokenStats {
-  const count = createCounter(task.modelDir);
+  const { count, inspector } = createCounter(task.modelDir, task.rowType);
   const lengths = createSpread();
+  const findings = createFindings();
   const over = new Map(LENGTHS.map((length) => [length, 0]));
+  const lost = new Map(LENGTHS.map((length) => [length, 0]));
+  let first: number | null = null;
+  let min = Number.POSITIVE_INFINITY;
   let total = 0;
   let counted = 0;
   let failed = 0;
@@ -158,48 +133,71 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
     const { max, mean, p50, p95, histogram } = lengths.result();
     const scale = exact || counted === 0 ? 1 : task.rows / counted;
     const scaled = (n: number) => Math.round(n * scale);
+    const byLength = (map: Map<number, number>) =>
+      Object.fromEntries([...map].map(([length, rows]) => [String(length), scaled(rows)]));
     return {
       exact,
       rows: task.rows,
       counted_rows: counted,
       tokens: scaled(total),
+      min: Number.isFinite(min) ? min : 0,
       max,
       mean,
       p50,
       p95,
       histogram: histogram.map((bucket) => ({ ...bucket, count: scaled(bucket.count) })),
-      over: Object.fromEntries([...over].map(([length, rows]) => [String(length), scaled(rows)])),
+      over: byLength(over),
       failed_rows: scaled(failed),
       failure,
+      answers: { first, lost: byLength(lost) },
+      findings: findings.list(scaled),
     };
   }
 
-  const scanner = scanLines(MAX_LINE, {
-    record(bytes, start, end) {
-      if (start === end || counted >= limit) return;
-      counted++;
-      try {
-        const tokens = count(JSON.parse(bytes.toString("utf8", start, end)) as Row);
-        total += tokens.total;
-        lengths.add(tokens.longest);
-        for (const [most, rows] of over) if (tokens.longest > most) over.set(most, rows + 1);
-      } catch (error) {
-        failed++;
-        failure ??= (error instanceof Error ? error.message : String(error)).slice(0, 300);
-      }
-      onProgress(counted);
-    },
-    tooLong() {},
-    broken() {},
-  });
-  const chunk = Buffer.allocUnsafe(CHUNK);
-  const file = openSync(task.rowsPath, "r");
-  while (counted < limit) {
-    const got = readSync(file, chunk);
-    if (got === 0) break;
-    scanner.push(chunk.subarray(0, got));
+  function add(row: NumberedRow) {
+    const tokens = count(row);
+    total += tokens.total;
+    lengths.add(tokens.longest);
+    min = Math.min(min, tokens.longest);
+    for (const [most, rows] of over) if (tokens.longest > most) over.set(most, rows + 1);
+    const { answer } = tokens;
+    if (answer === null) return;
+    first = Math.min(first ?? answer, answer);
+    for (const [most, rows] of lost) if (answer > most) lost.set(most, rows + 1);
   }
-  closeSync(file);
-  scanner.end();
+
+  function fail(row: NumberedRow, error: unknown) {
+    const reason = (error instanceof Error ? error.message : String(error)).slice(0, 300);
+    inspector.failed(row, reason, error instanceof TemplateRefusal, findings);
+    return reason;
+  }
+
+  eachRow(task.rowsPath, (row) => {
+    counted++;
+    try {
+      add(row);
+      inspector.inspect(row, findings);
+    } catch (error) {
+      failed++;
+      const reason = fail(row, error);
+      failure ??= reason;
+    }
+    onProgress(counted);
+    return counted < limit;
+  });
+  let inspected = 0;
+  if (counted >= task.rows)
+    eachRow(task.holdoutPath, (row) => {
+      try {
+        const { longest, answer } = count(row);
+        min = Math.min(min, longest);
+        if (answer !== null) first = Math.min(first ?? answer, answer);
+        inspector.inspect(row, findings);
+      } catch (error) {
+        fail(row, error);
+      }
+      onProgress(counted + ++inspected);
+      return true;
+    });
   return stats();
 }

@@ -1,5 +1,6 @@
 /** Every problem that validation reports, as message and advice, and the bounded collector that groups them by kind. */
 import type { Problem, Report, Severity } from "./report.ts";
+import { sampleOf } from "./sample.ts";
 
 interface Kind {
   severity: Severity;
@@ -136,23 +137,6 @@ export interface Problems {
 }
 
 const SAMPLES = 10;
-const SAMPLE_CHARS = 160;
-
-/** At most 160 characters of any value, on one line. Never throws. */
-function sampleOf(value: unknown): string {
-  let text: string;
-  if (typeof value === "string") text = value.slice(0, SAMPLE_CHARS * 2);
-  else {
-    try {
-      text = value === undefined ? "" : (JSON.stringify(value) ?? "").slice(0, SAMPLE_CHARS * 2);
-    } catch {
-      text = "…";
-    }
-  }
-  text = text.replace(/\p{Cc}+/gu, " ").toWellFormed();
-  return text.length > SAMPLE_CHARS ? `${text.slice(0, SAMPLE_CHARS - 1).toWellFormed()}…` : text;
-}
-
 /** Creates a collector. It keeps at most ten samples per code. */
 export function createProblems(): Problems {
   const found = new Map<ProblemCode, Problem>();

@@ -96,6 +96,25 @@ export const Report = v.strictObject({
 });
 export type Report = v.InferOutput<typeof Report>;
 
+/** What a base model's template or tokenizer does to rows: the number of rows, and the first 20 of them. */
+export const Finding = v.strictObject({
+  code: v.string(),
+  severity: Severity,
+  message: v.string(),
+  advice: v.string(),
+  count,
+  samples: v.array(
+    v.strictObject({
+      /** Id of the row. */
+      row: v.number(),
+      path: v.string(),
+      sample: v.string(),
+      detail: v.string(),
+    }),
+  ),
+});
+export type Finding = v.InferOutput<typeof Finding>;
+
 /**
  * Token counts of a version with one base model's tokenizer and chat template. `tokens` counts every token the model
  * reads: for a preference row, the prompt twice, once with each answer. All other numbers are row lengths; the length
@@ -118,5 +137,14 @@ export const TokenStats = v.strictObject({
   /** Rows that the chat template rejected, with the first reason. */
   failed_rows: count,
   failure: v.nullable(v.string()),
+  /** Tokens of the shortest training or validation row. */
+  min: v.number(),
+  /**
+   * Where answers begin. `first`: the smallest max sequence length that keeps a token of any answer of training and
+   * validation rows; null without answers. `lost`: for each max sequence length, the training rows that keep none.
+   */
+  answers: v.strictObject({ first: v.nullable(v.number()), lost: counts }),
+  /** Of training and validation rows; an estimate covers training rows only. */
+  findings: v.array(Finding),
 });
 export type TokenStats = v.InferOutput<typeof TokenStats>;

@@ -41,6 +41,9 @@ interface TextRow {
 
 export type Row = ChatRow | PreferenceRow | UnpairedRow | PromptRow | TextRow;
 
+/** A row of a version. */
+export type NumberedRow = Row & { id: number };
+
 /** `same`: the row in the file is already canonical, so its bytes can be stored unchanged. */
 export interface Checked<R extends Row = Row> {
   row: R;

@@ -1,8 +1,8 @@
 /**
- * The worker thread for one task: validate a file, count tokens, or test chat templates. It is a separate entry point
- * of the binary, in addition to main.ts.
+ * The worker thread for one task: validate a file, count tokens, compare two splits, or test chat templates. It is a
+ * separate entry point of the binary, in addition to main.ts.
  */
-
+import { countOverlap, type Overlap, type OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
 import { validateFile } from "../pass/validate.ts";
@@ -14,12 +14,14 @@ declare const self: Worker;
 export type WorkerTask =
   | ({ type: "validate" } & ValidateTask)
   | ({ type: "tokens" } & TokenTask)
+  | ({ type: "overlap" } & OverlapTask)
   | ({ type: "templates" } & TemplateTask);
 export type WorkerAnswer =
-  /** Bytes read, rows counted, or conversations rendered, depending on the task. */
+  /** Bytes read, rows counted or compared, or conversations rendered, depending on the task. */
   | { type: "progress"; done: number }
   | { type: "validated"; outcome: ValidateOutcome }
   | { type: "counted"; stats: TokenStats }
+  | { type: "compared"; overlap: Overlap }
   | { type: "rendered"; problem: string | null }
   | { type: "failed"; code: string | null; message: string };
 
@@ -37,6 +39,7 @@ function run(task: WorkerTask) {
     };
     if (task.type === "validate") answer({ type: "validated", outcome: validateFile(task, progress) });
     else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
+    else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : null;

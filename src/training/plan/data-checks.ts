@@ -1,0 +1,153 @@
+/** Refusals and warnings about data that depend on the base model, the method and the validation file. */
+import type { TrainSpec } from "../../contract/spec.ts";
+import type { VersionRow } from "../../data/validation/model.ts";
+import type { Finding, TokenStats } from "../../data/validation/rows/report.ts";
+import { AppError } from "../../errors.ts";
+import { plural } from "../../lib/text/format.ts";
+import type { DataFacts } from "./data-facts.ts";
+import { completionTokens } from "./method-defaults.ts";
+
+/** The resolved run and its data. */
+interface Checked {
+  spec: TrainSpec;
+  data: VersionRow;
+  validation: VersionRow | null;
+  facts: DataFacts;
+}
+
+function refuse(code: string, message: string, param: string): never {
+  throw new AppError("invalid", code, message, { param });
+}
+
+const rowsIn = ({ trainRows, holdoutRows }: VersionRow) => trainRows + holdoutRows;
+
+/** Whether only answers are in the loss, so that rows without a shown answer teach nothing. */
+function learnsAnswersOnly({ method }: TrainSpec): boolean {
+  return method.type === "sft" ? method.loss_on === "completion" : !["pretrain", "grpo"].includes(method.type);
+}
+
+const findingOf = (stats: TokenStats | null, code: string) => stats?.findings.find((one) => one.code === code);
+
+const countOf = (stats: TokenStats, code: string): number => findingOf(stats, code)?.count ?? 0;
+
+/** The first rows of a finding, such as `row 17 (messages[2]): roles must alternate`. */
+function firstRows({ samples, count }: Finding, most: number): string {
+  const named = samples.slice(0, most).map(({ row, path, detail }) => `row ${row} (${path})${detail && `: ${detail}`}`);
+  return `${named.join("; ")}${count > named.length ? `; and ${count - named.length} more` : ""}`;
+}
+
+function refuseTemplate(spec: TrainSpec, stats: TokenStats | null, rows: number, param: string): void {
+  const refused = findingOf(stats, "template_refuses");
+  if (!refused) return;
+  refuse(
+    "template_refuses_rows",
+    `The chat template of ${spec.base_model.id} refuses ${refused.count} of ${plural(rows, "row")}: ${firstRows(refused, 3)}. Fix or remove these rows, or choose another base model.`,
+    param,
+  );
+}
+
+/** The sentence that names a base model with a template that shows tools. */
+function toolAdvice({ toolBase }: DataFacts): string {
+  if (!toolBase) return "Choose a base model whose template shows the answers.";
+  return `Choose a base model whose template shows tools, such as ${toolBase.id}${toolBase.installed ? "" : " (not installed yet)"}.`;
+}
+
+function refuseSilent({ spec, data, facts }: Checked): void {
+  const { stats } = facts;
+  if (!learnsAnswersOnly(spec) || !stats?.exact) return;
+  const failed = ["template_refuses", "not_rendered"].reduce((sum, code) => sum + countOf(stats, code), 0);
+  const rendered = rowsIn(data) - failed;
+  if (rendered === 0 || countOf(stats, "nothing_learned") < rendered) return;
+  refuse(
+    "nothing_to_learn",
+    `The chat template of ${spec.base_model.id} shows nothing of the answers: in all ${plural(rendered, "row")}, only end tokens would be in the loss. ${toolAdvice(facts)}`,
+    "model",
+  );
+}
+
+function refuseLength({ spec, facts: { stats } }: Checked): void {
+  if (!stats?.exact) return;
+  const { max_length: length } = spec.hyperparameters;
+  const { method } = spec;
+  if (method.type === "grpo") {
+    const left = length - completionTokens(method);
+    if (stats.max > 0 && stats.min > left)
+      refuse(
+        "nothing_within_length",
+        `Every prompt is longer than ${left} tokens, the max sequence length (${length}) without the completion (${method.max_completion_length}), so no row is left. The shortest prompt has ${stats.min} tokens.`,
+        "max_length",
+      );
+    return;
+  }
+  const { first } = stats.answers;
+  if (!learnsAnswersOnly(spec) || first === null || length >= first) return;
+  refuse(
+    "nothing_within_length",
+    `No answer begins within ${length} tokens, so no row is left to train on. Set the max sequence length to more than ${first}.`,
+    "max_length",
+  );
+}
+
+function refuseLabels({ spec, facts: { labels } }: Checked): void {
+  if (spec.method.type !== "kto" || !labels || (labels.good > 0 && labels.bad > 0)) return;
+  const [only, missing] = labels.good > 0 ? ["good", "bad"] : ["bad", "good"];
+  refuse(
+    "one_label",
+    `All ${plural(labels.good + labels.bad, "row")} are labeled ${only}. KTO learns from the difference: add rows labeled ${missing}.`,
+    "training_file",
+  );
+}
+
+/** A sentence when validation rows are known from training; null otherwise. */
+function overlapWarning({ data, validation, facts: { overlap } }: Checked): string | null {
+  const same =
+    validation && (validation.hash === data.hash || (validation.fileId !== null && validation.fileId === data.fileId));
+  if (same)
+    return "The validation file has the same rows as the training file: the eval loss will not show how the model does on new rows.";
+  if (!overlap || overlap.known === 0) return null;
+  return `${overlap.known} of ${plural(overlap.rows, "validation row")} have the same prompt as a training row, so eval loss and comparison look better than they are.`;
+}
+
+/** Throws when a run would fail, or learn nothing, because of its data. @throws AppError naming the field */
+export function refuseData(checked: Checked): void {
+  const { spec, data, validation, facts } = checked;
+  refuseLabels(checked);
+  refuseTemplate(spec, facts.stats, rowsIn(data), "training_file");
+  if (validation) refuseTemplate(spec, facts.validationStats, rowsIn(validation), "validation_file");
+  refuseSilent(checked);
+  refuseLength(checked);
+}
+
+/** Findings that a warning of their own covers, or that are no problem. */
+const QUIET = new Set(["template_refuses", "nothing_learned", "name_not_shown"]);
+
+function lostAnswers({ spec, facts: { stats } }: Checked): string | null {
+  if (!stats || !learnsAnswersOnly(spec)) return null;
+  const lost = stats.answers.lost[String(spec.hyperparameters.max_length)] ?? 0;
+  return lost > 0
+    ? `In ${lost} of ${plural(stats.rows, "row")}, the answer begins after ${spec.hyperparameters.max_length} tokens: these rows are left out.`
+    : null;
+}
+
+/** Warnings about the data; none prevents the job. */
+export function dataWarnings(checked: Checked): string[] {
+  const { spec, data, facts } = checked;
+  const { stats } = facts;
+  const base = spec.base_model.id;
+  const warnings: string[] = [];
+  const silent = learnsAnswersOnly(spec) ? findingOf(stats, "nothing_learned") : undefined;
+  if (silent)
+    warnings.push(
+      `In ${silent.count} of ${plural(rowsIn(data), "row")}, the chat template of ${base} shows nothing of the answer, so only its end token is in the loss: ${firstRows(silent, 3)}. ${toolAdvice(facts)}`,
+    );
+  for (const finding of stats?.findings ?? [])
+    if (!QUIET.has(finding.code))
+      warnings.push(
+        `${finding.message} ${finding.count} of ${plural(rowsIn(data), "row")}: ${firstRows(finding, 3)}. ${finding.advice}`,
+      );
+  const lost = lostAnswers(checked);
+  if (lost) warnings.push(lost);
+  const known = overlapWarning(checked);
+  if (known) warnings.push(known);
+  return warnings;
+}

@@ -1,0 +1,174 @@
+/**
+ * What a plan says about data before anything starts: refusals and warnings that depend on the base model, the method
+ * and the validation file, by request field. Job creation gives the same refusals.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createTestApp, type TestApp } from "../support/app.ts";
+import { hasTokenizer, installBase, rowsCase, templateCase } from "../support/bases.ts";
+import { settled, validated } from "../support/datasets.ts";
+import { until } from "../support/live.ts";
+
+interface Plan {
+  warnings: string[];
+  findings: { code: string; count: number }[];
+}
+
+let lab: TestApp;
+const known = new Map<string, string>();
+
+beforeAll(async () => {
+  lab = await createTestApp();
+  if (!hasTokenizer) return;
+  await installBase(lab, "plain");
+  for (const name of ["strict", "tools"]) await installBase(lab, name, templateCase(name));
+});
+afterAll(() => lab.close());
+
+/** The dataset with rows of a case, uploaded once. A name with `/` adds settings, such as `all-good/seed=2`. */
+async function data(name: string): Promise<string> {
+  let id = known.get(name);
+  if (!id) {
+    const [rows = "", settings = "holdout_fraction=0"] = name.split("/");
+    const { dataset } = await validated(lab, rowsCase(rows), `${rows}.jsonl`, settings);
+    id = dataset.id;
+    known.set(name, id);
+  }
+  return id;
+}
+
+async function post(path: string, base: string, rows: string, { validation, ...extra }: Record<string, unknown> = {}) {
+  const body = {
+    model: base,
+    training_file: await data(rows),
+    ...(typeof validation === "string" ? { validation_file: await data(validation) } : {}),
+    ...extra,
+  };
+  const answer = await lab.request("POST", path, { body });
+  const { error, ...plan } = (await answer.json()) as Plan & {
+    error?: { code: string; param: string; message: string };
+  };
+  return { status: answer.status, error, plan };
+}
+
+const warningsOf = async (base: string, rows: string, extra?: Record<string, unknown>) => {
+  const { status, error, plan } = await post("/v1/jobs/plan", base, rows, extra);
+  expect([status, error?.message]).toEqual([200, undefined]);
+  return plan.warnings;
+};
+
+/** Base, rows, the other request fields, and the refusal: code, field and words of the message. */
+const REFUSED: [string, string, Record<string, unknown>, string, string, string[]][] = [
+  [
+    "plain",
+    "only-tool-calls",
+    {},
+    "nothing_to_learn",
+    "model",
+    ["nothing of the answers: in all 12 rows", "such as qwen2.5-0.5b-instruct (not installed yet)"],
+  ],
+  [
+    "strict",
+    "one-row-refused",
+    {},
+    "template_refuses_rows",
+    "training_file",
+    ["refuses 1 of 12 rows: row 7 (messages[1]): Conversation roles must alternate"],
+  ],
+  [
+    "strict",
+    "same-questions",
+    { validation: "one-row-refused" },
+    "template_refuses_rows",
+    "validation_file",
+    ["row 7 (messages[1])"],
+  ],
+  [
+    "plain",
+    "long-questions",
+    { max_length: 64 },
+    "nothing_within_length",
+    "max_length",
+    ["No answer begins within 64 tokens"],
+  ],
+  ["plain", "all-good", {}, "one_label", "training_file", ["All 12 rows are labeled good", "add rows labeled bad"]],
+  ["plain", "one-row-refused", { method: "dpo" }, "not_supported", "method", ["pairs"]],
+];
+
+describe.skipIf(!hasTokenizer)("a plan and a job are refused", () => {
+  for (const [base, rows, extra, code, param, words] of REFUSED)
+    test(`${code}: ${rows} with '${base}' and ${JSON.stringify(extra)}`, async () => {
+      for (const path of ["/v1/jobs/plan", "/v1/jobs"]) {
+        const { status, error } = await post(path, base, rows, extra);
+        expect([path, status, error?.code, error?.param]).toEqual([path, 400, code, param]);
+        for (const said of words) expect(error?.message).toContain(said);
+      }
+    });
+
+  test("an empty validation file is named at its field", async () => {
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    form.set("file", new File([""], "empty.jsonl"));
+    const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
+    await until("the file", async () => (await lab.json("GET", `/v1/files/${id}`)).status === "error");
+    const { status, error } = await post("/v1/jobs/plan", "plain", "same-questions", { validation_file: id });
+    expect([status, error?.param]).toEqual([400, "validation_file"]);
+    expect(error?.message).toContain("The file is empty");
+  });
+
+  test("the same file with another split is the same data, and warned about", async () => {
+    const dataset = await data("other-questions");
+    const before = await lab.json<{ version: { id: string } }>("GET", `/v1/datasets/${dataset}`);
+    await lab.json("POST", `/v1/datasets/${dataset}/versions`, { body: { seed: 9, holdout_fraction: 0.2 } });
+    const { version } = await settled(lab, dataset);
+    const warnings = await warningsOf("plain", "other-questions", {
+      training_file: version.id,
+      validation_file: before.version.id,
+    });
+    expect(version.number).toBe(2);
+    expect(warnings.join("\n")).toContain("The validation file has the same rows as the training file");
+  });
+});
+
+describe.skipIf(!hasTokenizer)("a plan is allowed", () => {
+  test("when the template shows the same rows", async () => {
+    for (const [base, rows] of [
+      ["tools", "only-tool-calls"],
+      ["plain", "one-row-refused"],
+    ] as const)
+      expect((await warningsOf(base, rows)).join(" ")).not.toMatch(/template|tool/);
+  });
+
+  test("when all tokens are in the loss", async () => {
+    const warnings = await warningsOf("plain", "only-tool-calls", { loss_on: "all" });
+    expect(warnings.join("\n")).toContain("The chat template does not show tool calls. 12 of 12 rows: row 1");
+  });
+
+  test("with a length that keeps the first token of an answer, and no shorter one", async () => {
+    const { error } = await post("/v1/jobs/plan", "plain", "long-questions", { max_length: 64 });
+    const first = Number(/more than (\d+)/.exec(error?.message ?? "")?.[1]);
+    expect(first).toBeGreaterThan(128);
+    const tight = await post("/v1/jobs/plan", "plain", "long-questions", { max_length: first });
+    expect(tight.status).toBe(200);
+    expect((await post("/v1/jobs/plan", "plain", "long-questions", { max_length: first - 1 })).status).toBe(400);
+  });
+});
+
+/** Base, rows, the other request fields, and words of one warning. */
+const WARNED: [string, string, Record<string, unknown>, string][] = [
+  ["plain", "some-tool-calls", {}, "In 3 of 12 rows, the chat template of plain shows nothing of the answer"],
+  ["plain", "some-tool-calls", {}, "does not show tool calls. 7 of 12 rows: row 1 (messages[1].tool_calls)"],
+  ["plain", "special-in-question", {}, "special tokens of this base model. 4 of 12 rows: row 1 (messages[0].content)"],
+  ["plain", "special-in-answer", {}, "special tokens of this base model. 2 of 12 rows: row 2 (messages[1].content)"],
+  ["plain", "template-in-text", {}, "special tokens of this base model. 12 of 12 rows: row 1 (text)"],
+  ["plain", "other-template", {}, "marks of another model's chat template. 5 of 12 rows: row 1"],
+  ["plain", "long-question-sometimes", { max_length: 128 }, "In 3 of 12 rows, the answer begins after 128 tokens"],
+  ["plain", "same-questions", { validation: "other-questions" }, "2 of 9 validation rows have the same prompt"],
+  ["plain", "same-questions/holdout_fraction=0.3&seed=1", {}, "6 of 6 validation rows have the same prompt"],
+];
+
+describe.skipIf(!hasTokenizer)("a plan warns", () => {
+  for (const [base, rows, extra, words] of WARNED)
+    test(`${words}: ${rows}`, async () => {
+      expect((await warningsOf(base, rows, extra)).join("\n")).toContain(words);
+    });
+});
