@@ -179,6 +179,7 @@ export const SPEC_SCHEMAS = {
     adapters: v.array(served),
     whole: v.optional(served),
     max_new_tokens: integer,
+    max_waiting: v.optional(v.pipe(integer, v.minValue(1))),
     precision,
     gpu_memory_fraction: v.optional(v.pipe(number, v.gtValue(0), v.maxValue(0.95))),
   }),

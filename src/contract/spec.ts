@@ -308,7 +308,10 @@ export interface ServeSpec {
   adapters: { name: string; artifact_id: string; input: string }[];
   /** A full fine-tuned model that is served instead of the base model; then there are no adapters. */
   whole?: { name: string; artifact_id: string; input: string };
+  /** Limit of every answer in tokens, and the default where a request has none. */
   max_new_tokens: number;
+  /** Answers that may wait in the engine's queue; absent = 512. */
+  max_waiting?: number;
   precision: "float32" | "bfloat16";
   /** Share of each GPU's memory for the engine; absent = 0.9. */
   gpu_memory_fraction?: number;

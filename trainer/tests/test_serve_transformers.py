@@ -4,12 +4,14 @@ and text.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from dataclasses import replace
 
+import httpx2
+import openai
 import pytest
 import torch
 from conftest import Here
@@ -17,11 +19,15 @@ from endpoint import QUESTION, Connection, Endpoint
 from jobs import serve_reply
 
 from finetune_trainer.model import sampling as sampling_module
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.decoding import Batch
+from finetune_trainer.model.load import load_model, load_tokenizer
 from finetune_trainer.model.sampling import Sampling, pick
 from finetune_trainer.serving import engine as engine_module
 from finetune_trainer.serving.api import known
 from finetune_trainer.serving.detokenize import TextStream
+from finetune_trainer.serving.engine import Engine
+from finetune_trainer.serving.http_server import open_server
+from finetune_trainer.serving.speed import Speed
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -152,23 +158,24 @@ def test_a_failure_inside_a_request_is_that_requests_own_error(endpoint, monkeyp
 def busy_request(endpoint, **body):
     """A request that runs for long, sent and left open."""
     connection = Connection(endpoint.path)
+    endless = {"temperature": 2, "ignore_eos": True}
     connection.request(
-        "POST", "/v1/chat/completions", json.dumps({"model": "tiny", "messages": QUESTION, "temperature": 2, **body})
+        "POST", "/v1/chat/completions", json.dumps({"model": "tiny", "messages": QUESTION, **endless, **body})
     )
     return connection
 
 
 @pytest.fixture
 def slow(endpoint, monkeypatch):
-    """Makes every token take 30 ms and never end, so that requests overlap."""
-    real = engine_module.sample_tokens
+    """Makes every step take 30 ms, and lets one answer run at a time, so that requests overlap."""
+    real = Batch.logits
 
-    def dawdle(model, prompt, options, ends, *rest, **more):
-        for step in real(model, prompt, replace(options, ignore_end=True), ends, *rest, **more):
-            time.sleep(0.03)
-            yield step
+    def dawdle(self, causal):
+        time.sleep(0.03)
+        return real(self, causal)
 
-    monkeypatch.setattr(engine_module, "sample_tokens", dawdle)
+    monkeypatch.setattr(Batch, "logits", dawdle)
+    monkeypatch.setattr(engine_module, "MAX_RUNNING", 1)
     yield
     deadline = time.monotonic() + 20
     while endpoint.call("GET", "/health")[1]["active"] and time.monotonic() < deadline:
@@ -194,27 +201,62 @@ def test_a_client_that_disconnects_stops_the_generation_within_a_second(endpoint
     assert time.monotonic() - began < 1
 
 
-def test_requests_queue_in_order_and_too_many_are_refused(endpoint, slow, monkeypatch):
-    monkeypatch.setattr(engine_module, "MAX_WAITING", 2)
+@pytest.fixture
+def short_queue(tiny, tmp_path):
+    """An endpoint on which two answers may wait."""
+    engine = Engine(load_model(tiny, "float32", torch.device("cpu")), load_tokenizer(tiny), "tiny", max_waiting=2)
+    server = open_server(tmp_path / "s", engine, 400, print)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    one = Endpoint.__new__(Endpoint)
+    one.path = str(tmp_path / "s")
+    yield one
+    server.shutdown()
+    engine.stop(10)
+
+
+def test_requests_queue_in_order_and_too_many_are_refused(endpoint, slow, short_queue):
     ends: list[int] = []
 
     def ask(number: int) -> None:
-        endpoint.chat(max_tokens=12)
+        short_queue.chat(max_tokens=12, ignore_eos=True)
         ends.append(number)
 
     threads = []
     for number in range(3):
         threads.append(threading.Thread(target=ask, args=(number,)))
         threads[-1].start()
-        while (state := health(endpoint))["active"] + state["waiting"] < number + 1:
+        while (state := health(short_queue))["active"] + state["waiting"] < number + 1:
             time.sleep(0.005)
-    connection = busy_request(endpoint)
+    connection = busy_request(short_queue)
     response = connection.getresponse()
-    assert response.status == 429 and response.getheader("retry-after") == "1"
+    assert response.status == 429 and response.getheader("retry-after") == "3", "a second for each, until one has ended"
     assert json.loads(response.read())["error"]["type"] == "rate_limit_error"
     for thread in threads:
         thread.join()
     assert ends == [0, 1, 2]
+
+
+def test_retry_after_follows_the_length_of_the_queue_and_the_recent_speed():
+    speed = Speed()
+    assert speed.wait_for(3) == 3
+    for n in range(200):
+        speed.ended(n * 0.25)
+    assert [speed.wait_for(n) for n in (1, 20, 100, 10_000)] == [1, 5, 25, 60]
+
+
+def test_forty_requests_at_once_all_succeed_with_the_official_client(endpoint):
+    async def ask() -> list[str]:
+        transport = httpx2.AsyncHTTPTransport(uds=endpoint.path)
+        async with openai.AsyncOpenAI(
+            api_key="none", base_url="http://localhost/v1", http_client=httpx2.AsyncClient(transport=transport)
+        ) as client:
+            asked = (
+                client.chat.completions.create(model=name, messages=QUESTION, temperature=0, max_tokens=40)
+                for name in ["ft:a.1", "ft:b"] * 20
+            )
+            return [answer.choices[0].message.content for answer in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask()) == ['{"colour": "red"}', "the assistant"] * 20
 
 
 def test_a_waiting_client_that_disconnects_leaves_the_queue(endpoint, slow):

@@ -62,6 +62,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     adapters,
     ...(whole ? { whole } : {}),
     max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
+    max_waiting: ctx.config.endpoint_queue,
     precision,
     ...(gpus ? { gpu_memory_fraction: gpus.gpu_memory_fraction } : {}),
     trainer: await trainerIdentity(ctx, "inference"),

@@ -1,4 +1,4 @@
-"""Generation: greedy answers for many prompts at once, and one sampled answer token by token for serving."""
+"""Greedy answers for many prompts at once, for evaluation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from .sampling import Constraint, Sampler, Sampling, Step
 from .score import batches_by_length, causal_model, evaluation_mode
-
-PREFILL_TOKENS = 256
 
 
 @torch.no_grad()
@@ -75,37 +72,3 @@ def _greedy_batch(
         mask = torch.cat([mask, mask.new_ones(len(keep), 1)], 1)
         positions = positions[:, -1:] + 1
     return answers
-
-
-def sample_tokens(
-    model: Any,
-    prompt: list[int],
-    sampling: Sampling,
-    end_ids: set[int],
-    constraint: Constraint | None = None,
-    is_canceled: Callable[[], bool] = lambda: False,
-) -> Iterator[Step]:
-    """Yields the tokens of one answer one by one, the end token included when it comes.
-
-    The prompt is prefilled in pieces, so that a canceled request with a long prompt stops soon.
-    """
-    causal = causal_model(model)
-    device = next(causal.parameters()).device
-    sampler = Sampler(sampling, prompt, end_ids, device, constraint)
-    cache = DynamicCache(config=causal.config)
-    pieces = [prompt[i : i + PREFILL_TOKENS] for i in range(0, len(prompt), PREFILL_TOKENS)]
-    for piece in pieces[:-1]:
-        with torch.inference_mode():
-            causal.base_model(input_ids=torch.tensor([piece], device=device), past_key_values=cache, use_cache=True)
-        if is_canceled():
-            return
-    ids = torch.tensor([pieces[-1]], device=device)
-    for _ in range(sampling.max_new_tokens):
-        # The mode is set around each forward pass: a block around a `yield` would leak it to the caller.
-        with torch.inference_mode():
-            out = causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            step = sampler.take(out.logits[0, -1])
-        yield step
-        if step.ends or is_canceled():
-            return
-        ids = torch.tensor([[step.token]], device=device)

@@ -14,7 +14,7 @@ from .api.response import Answer, Choice
 from .detokenize import TextStream
 from .engine import Busy, Engine, Generation
 
-POLL_EVERY_S = 0.1
+POLL_EVERY_S = 0.5
 
 
 class _Writing:

@@ -1,5 +1,5 @@
-"""One loaded base model with its adapters, and the single thread that generates: requests wait in a short first-come
-queue.
+"""One loaded base model with its adapters, and the single thread that computes: it reads prompts in pieces, and all
+running answers of an adapter take their next token in one step.
 """
 
 from __future__ import annotations
@@ -7,22 +7,29 @@ from __future__ import annotations
 import collections
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..model.artifacts import check_adapter
+from ..model.decoding import Batch, Prefill, Sequence, can_join
 from ..model.embed import embed, embedding_batches
-from ..model.generate import sample_tokens
 from ..model.load import end_token_ids
-from ..model.sampling import Constraint, Sampling
+from ..model.sampling import Constraint, Sampler, Sampling
 from ..protocol.failures import ModelLoad
+from .adapters import Adapters
 from .api.logprobs import TokenTexts
+from .speed import Speed, cache_tokens
 
-MAX_WAITING = 16
+# Answers that are generated at once; memory for their tokens may allow fewer.
+MAX_RUNNING = 32
+# Prompt tokens that are read between two steps of the running answers.
+PREFILL_TOKENS = {"cpu": 256, "cuda": 2048}
 
 
 class Busy(RuntimeError):
@@ -37,10 +44,14 @@ class Unloaded(RuntimeError):
     """The adapter was unloaded while the request waited."""
 
 
+class Stopped(RuntimeError):
+    """The engine ends."""
+
+
 @dataclass(eq=False)
 class Generation:
-    """One answer. The worker puts pairs of `index` and an item on `out`: each Step, then None, or the exception that
-    ended it. Answers of one request share `out`.
+    """One answer. The engine puts pairs of `index` and an item on `out`: the list of scored prompt tokens where they
+    were asked for, each Step, then None, or the exception that ended it. Answers of one request share `out`.
     """
 
     model: str
@@ -50,58 +61,83 @@ class Generation:
     out: queue.SimpleQueue[tuple[int, Any]]
     constraint: Constraint | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    sequence: Sequence | None = None  # set when it runs for the first time
 
     def put(self, item: Any) -> None:
         """Hands an item to the request."""
         self.out.put((self.index, item))
 
 
+@dataclass
+class _Reading:
+    """A prompt that is being read with the weights `key`."""
+
+    key: str | None
+    prefill: Prefill
+
+
 class Engine:
     """Owns the model. All work is on one thread, since torch keeps a pool of threads for every thread that calls it."""
 
-    def __init__(self, model: Any, tokenizer: Any, base_name: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, base_name: str, max_waiting: int) -> None:
         self.tokenizer, self.base_name = tokenizer, base_name
         self.texts = TokenTexts(tokenizer)
         self.ends = end_token_ids(model, tokenizer)
-        self.context = int(model.config.get_text_config().max_position_embeddings)
-        self.vocabulary = int(model.config.get_text_config().vocab_size)
-        self.width = int(model.config.get_text_config().hidden_size)
-        self._model = model
-        self._peft: Any = None
-        self._adapters: dict[str, str] = {}  # public name -> name inside PEFT, which allows no dots
-        self._made = 0
-        self._current: str | None = None
-        self._waiting: collections.deque[Generation | Callable[[], None]] = collections.deque()
+        config = model.config.get_text_config()
+        self.context = int(config.max_position_embeddings)
+        self.vocabulary, self.width = int(config.vocab_size), int(config.hidden_size)
+        self._causal, self._joinable = model, can_join(model)
+        self._device = next(model.parameters()).device
+        self._adapters = Adapters(model)
+        self._max_waiting = max_waiting
+        self._cache_tokens = max(self.context, cache_tokens(model))
+        self._waiting: collections.deque[Generation] = collections.deque()
+        self._calls: collections.deque[Callable[[], None]] = collections.deque()
+        self._reading: collections.deque[_Reading] = collections.deque()
+        self._batches: list[Batch] = []
+        self._speed = Speed()
+        self.active = 0  # answers that are generated now
         self._changed = threading.Condition()
-        self.active = 0
-        threading.Thread(target=self._work, name="engine", daemon=True).start()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
 
     def models(self) -> list[str]:
         """Names a request may use, the base first."""
-        return [self.base_name, *self._adapters]
+        return [self.base_name, *self._adapters.names]
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Answers in the queue."""
         return len(self._waiting)
 
     def submit(self, generations: list[Generation]) -> None:
         """Queues the answers of one request; raises Busy when the queue is full."""
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
-                raise Busy(f"{MAX_WAITING} requests wait already", 1)
+            if self._stopping:
+                raise Stopped("the endpoint is stopping")
+            count = len(self._waiting)
+            if count >= self._max_waiting:
+                raise Busy(f"{count} answers are waiting", self._speed.wait_for(count + self.active))
             self._waiting.extend(generations)
             self._changed.notify()
 
     def withdraw(self, generation: Generation) -> None:
-        """Ends a request whose client has disconnected, waiting or running."""
+        """Ends an answer that nobody reads any more, waiting or running."""
         generation.cancelled.set()
         with self._changed:
             if generation in self._waiting:
                 self._waiting.remove(generation)
 
+    def stop(self, timeout: float) -> None:
+        """Ends the thread after its current step, and every answer with it. Waits up to `timeout` seconds."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
     def call(self, work: Callable[[], Any]) -> Any:
-        """Runs `work` on the engine's thread between two requests, and returns or raises what it does."""
+        """Runs `work` on the engine's thread between two steps, and returns or raises what it does."""
         done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
@@ -111,7 +147,9 @@ class Engine:
                 done.put((None, error))
 
         with self._changed:
-            self._waiting.appendleft(run)
+            if self._stopping:
+                raise Stopped("the endpoint is stopping")
+            self._calls.append(run)
             self._changed.notify()
         value, error = done.get()
         if error is not None:
@@ -128,10 +166,8 @@ class Engine:
         return [vectors[index] for index in range(len(inputs))]
 
     def _embed(self, name: str, inputs: list[list[int]]) -> list[np.ndarray]:
-        if name not in self.models():
-            raise Unloaded(name)
-        self._select(name)
-        return embed(self._model, inputs, self.tokenizer.pad_token_id)
+        self._adapters.select(self._weights_of(name))
+        return embed(self._causal, inputs, self.tokenizer.pad_token_id)
 
     def load_adapter(self, name: str, directory: Path) -> None:
         """Loads a LoRA adapter under a public name, and replaces one of that name. Raises ModelLoad when it does not
@@ -140,79 +176,189 @@ class Engine:
         if name == self.base_name:
             raise ModelLoad("the base model's name is taken")
         check_adapter(name, directory)
-        self.call(lambda: self._load(name, directory))
-
-    def _load(self, name: str, directory: Path) -> None:
-        from peft import PeftModel
-
-        inner = f"a{self._made}"
-        self._made += 1
-        try:
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(
-                    self._model, directory, adapter_name=inner, local_files_only=True
-                )
-            else:
-                self._peft.load_adapter(directory, adapter_name=inner, local_files_only=True)
-        except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
-            raise ModelLoad(f"adapter {name} does not fit the base model: {error}") from error
-        self._peft.eval()
-        old = self._adapters.get(name)
-        self._adapters[name] = inner
-        self._current = None
-        if old is not None:
-            self._peft.delete_adapter(old)
+        self.call(lambda: self._adapters.load(name, directory))
 
     def unload_adapter(self, name: str) -> bool:
         """Unloads an adapter; False when no adapter has that name."""
-        return self.call(lambda: self._unload(name))
+        return self.call(lambda: self._adapters.unload(name))
 
-    def _unload(self, name: str) -> bool:
-        inner = self._adapters.pop(name, None)
-        if inner is None:
-            return False
-        self._current = None
-        self._peft.delete_adapter(inner)
-        return True
+    def _weights_of(self, name: str) -> str | None:
+        if name not in self.models():
+            raise Unloaded(name)
+        return self._adapters.inner(name)
 
-    def _select(self, name: str) -> None:
-        """Makes the model answer as `name`; does nothing when it already does."""
-        if self._peft is None or name == self._current:
-            return
-        layers = self._peft.base_model
-        if name == self.base_name:
-            layers.disable_adapter_layers()
-        else:
-            layers.enable_adapter_layers()
-            self._peft.set_adapter(self._adapters[name])
-        self._current = name
+    # The engine's thread.
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                item = self._waiting.popleft()
-            if not isinstance(item, Generation):
-                item()
-                continue
-            self.active = 1
-            try:
-                self._generate(item)
-                item.put(None)
-            except Exception as error:
-                item.put(error)
-            self.active = 0
+                self._changed.wait_for(
+                    lambda: self._stopping or self._calls or self._waiting or self._reading or self._batches
+                )
+                calls = [self._calls.popleft() for _ in range(len(self._calls))]
+                if self._stopping:
+                    break
+            for call in calls:
+                call()
+            self._drop_cancelled()
+            self._adapters.free({one.key for one in [*self._reading, *self._batches]})
+            self._admit()
+            self._read_prompts()
+            for batch in list(self._batches):
+                self._step(batch)
+        for generation in [*self._waiting, *(s.owner for s in self._running())]:
+            generation.put(Stopped("the endpoint is stopping"))
+        self._waiting.clear()
+        self._reading.clear()
+        self._batches.clear()
+        for call in calls:
+            call()
 
-    def _generate(self, item: Generation) -> None:
-        if item.cancelled.is_set():
+    def _running(self) -> list[Sequence]:
+        return [
+            *(s for one in self._reading for s in one.prefill.sequences),
+            *(s for batch in self._batches for s in batch.sequences),
+        ]
+
+    def _drop_cancelled(self) -> None:
+        for sequence in self._running():
+            if sequence.owner.cancelled.is_set():
+                self._remove(sequence)
+
+    def _admit(self) -> None:
+        """Takes answers from the queue while there is room for them, the first one in any case."""
+        while self._waiting:
+            with self._changed:
+                if not self._waiting:
+                    return
+                first = self._waiting[0]
+                need = len(first.sequence.tokens if first.sequence else first.prompt)
+                # A tenth stays free for what the running answers add.
+                if self.active and (self.active >= MAX_RUNNING or self._used() + need > self._cache_tokens * 0.9):
+                    return
+                group = [self._waiting.popleft()]
+                # Answers to the same prompt share its reading.
+                while (
+                    self._waiting
+                    and self._joinable
+                    and first.sequence is None
+                    and self._waiting[0].prompt is first.prompt
+                    and self._waiting[0].sequence is None
+                    and self.active + len(group) < MAX_RUNNING
+                ):
+                    group.append(self._waiting.popleft())
+            try:
+                key = self._weights_of(first.model)
+                prefill = Prefill.of(self._causal, [self._sequence(one) for one in group], joinable=self._joinable)
+                self._reading.append(_Reading(key, prefill))
+                self.active += len(group)
+            except Exception as error:
+                for one in group:
+                    one.put(error)
+
+    def _sequence(self, one: Generation) -> Sequence:
+        if one.sequence is None:
+            sampler = Sampler(one.sampling, one.prompt, self.ends, self._device, one.constraint)
+            one.sequence = Sequence(one, list(one.prompt), sampler, one.sampling.prompt_logprobs)
+        return one.sequence
+
+    def _used(self) -> int:
+        return sum(batch.padded for batch in self._batches) + sum(len(one.prefill.tokens) for one in self._reading)
+
+    def _read_prompts(self) -> None:
+        """Reads some tokens of the prompts that wait: long ones in turn, so that short ones are not delayed by them."""
+        budget = PREFILL_TOKENS[self._device.type]
+        while self._reading and budget > 0:
+            reading = self._reading[0]
+            prefill, before = reading.prefill, reading.prefill.done
+            try:
+                self._adapters.select(reading.key)
+                logits = prefill.advance(self._causal, budget)
+            except Exception as error:
+                for sequence in list(prefill.sequences):
+                    self._end(sequence, error)
+                continue
+            budget -= prefill.done - before
+            if logits is None:
+                self._reading.rotate(-1)
+            else:
+                self._reading.popleft()
+                self._begin(reading, logits)
+
+    def _begin(self, reading: _Reading, logits: torch.Tensor) -> None:
+        """Takes the first token of every answer to a prompt, and puts them into a batch."""
+        prefill = reading.prefill
+        for sequence in list(prefill.sequences):
+            if sequence.prompt_logprobs is not None:
+                sequence.owner.put(prefill.scores)
+                sequence.prompt_logprobs = None
+            if sequence.left <= 0:
+                self._end(sequence, None)
+                continue
+            if not self._take(sequence, logits, None):
+                continue
+            try:
+                self._join(reading, sequence)
+            except Exception as error:
+                self._end(sequence, error)
+
+    def _join(self, reading: _Reading, sequence: Sequence) -> None:
+        batch = next((one for one in self._batches if one.fits(reading.key, reading.prefill.done)), None)
+        if batch is not None:
+            batch.add(reading.prefill, sequence)
+        else:
+            self._batches.append(Batch(reading.key, reading.prefill, sequence, joinable=self._joinable))
+
+    def _step(self, batch: Batch) -> None:
+        """One token for every answer of a batch."""
+        while self._used() > self._cache_tokens and len(running := [s for b in self._batches for s in b.sequences]) > 1:
+            self._set_back(min(running, key=lambda one: one.sampler.made))
+        if not batch.sequences:
             return
-        if item.model not in self.models():
-            raise Unloaded(item.model)  # unloaded while the request waited
-        self._select(item.model)
-        steps = sample_tokens(
-            self._model, item.prompt, item.sampling, self.ends, item.constraint, is_canceled=item.cancelled.is_set
-        )
-        for step in steps:
-            if item.cancelled.is_set():
-                return
-            item.put(step)
+        try:
+            self._adapters.select(batch.key)
+            logits = batch.logits(self._causal)
+            likeliest = logits.argmax(-1).tolist()
+        except Exception as error:
+            for sequence in list(batch.sequences):
+                self._end(sequence, error)
+            return
+        for row, sequence in enumerate(list(batch.sequences)):
+            self._take(sequence, logits[row], likeliest[row])
+
+    def _take(self, sequence: Sequence, logits: torch.Tensor, likeliest: int | None) -> bool:
+        """The next token of an answer; False when it was the last."""
+        try:
+            step = sequence.sampler.take(logits, likeliest)
+        except Exception as error:
+            self._end(sequence, error)
+            return False
+        sequence.tokens.append(step.token)
+        sequence.owner.put(step)
+        if step.ends or sequence.left <= 0:
+            self._end(sequence, None)
+            return False
+        return True
+
+    def _end(self, sequence: Sequence, how: Exception | None) -> None:
+        """Ends an answer: None when it is complete."""
+        self._remove(sequence)
+        self._speed.ended(time.monotonic())
+        sequence.owner.put(how)
+
+    def _set_back(self, sequence: Sequence) -> None:
+        """Frees the memory of an answer, which is read again when there is room, and continues where it was."""
+        self._remove(sequence)
+        with self._changed:
+            self._waiting.appendleft(sequence.owner)
+
+    def _remove(self, sequence: Sequence) -> None:
+        for reading in [one for one in self._reading if sequence in one.prefill.sequences]:
+            reading.prefill.sequences.remove(sequence)
+            if not reading.prefill.sequences:
+                self._reading.remove(reading)
+        for batch in [one for one in self._batches if sequence in one.sequences]:
+            batch.remove(sequence)
+            if not batch.sequences:
+                self._batches.remove(batch)
+        self.active = len(self._running())

@@ -29,7 +29,7 @@ class EngineServer(socketserver.ThreadingUnixStreamServer):
     """One thread for each connection; the engine's own thread computes."""
 
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 1024  # the system may have a lower limit
     engine: Engine
     max_new_tokens: int
     log: Callable[[str], None]

@@ -23,7 +23,9 @@ class TransformersEngine:
     def start(self, stop: Callable[[], bool]) -> bool:
         """Loads and listens; returns True, since what stops it is checked afterwards."""
         spec, base, adapters, path = self._arguments
-        engine = Engine(load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), served_name(spec))
+        engine = Engine(
+            load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), served_name(spec), spec.max_waiting
+        )
         for name, directory in adapters.items():
             engine.load_adapter(name, directory)
         self._server = open_server(path, engine, spec.max_new_tokens, lambda text: self._home.log("error", text))

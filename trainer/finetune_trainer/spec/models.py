@@ -338,7 +338,8 @@ class AdapterRef(SpecModel):
 class ServeSpec(SpecModel):
     """An endpoint: one base model and the adapters on it, or one fully fine-tuned model.
 
-    `gpu_memory_fraction` is of each GPU; specs for CPUs have none.
+    `gpu_memory_fraction` is of each GPU; specs for CPUs have none. `max_new_tokens` limits every answer. `max_waiting`
+    is the number of answers that may wait in the queue; more get 429.
     """
 
     version: Version
@@ -347,6 +348,7 @@ class ServeSpec(SpecModel):
     adapters: list[AdapterRef]
     whole: Annotated[AdapterRef | None, Absent] = None
     max_new_tokens: int
+    max_waiting: Annotated[int, Field(ge=1)] = 512
     precision: Precision
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=0.95)] = 0.9
     trainer: TrainerRef
