@@ -56,7 +56,7 @@ class _RowLayer(DynamicLayer):
         self._look()
 
     def reserve(self, rows: int, width: int) -> None:
-        """Makes room for `rows` rows of `width` columns, of which the used ones stay at the end."""
+        """Reserves memory for `rows` rows of `width` columns; the used columns stay at the end."""
         have_rows, _, have_columns, _ = self._buffers[0].shape
         used = self.end - self.start
         grows = width > used and (self.end - width < 0 if rows > self.rows else self.end >= have_columns)
