@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from jobs import rows_of
 
+from finetune_trainer.data.encoder import tokenize_rows
 from finetune_trainer.data.order import BucketSampler, RankBatches
-from finetune_trainer.data.rows import load, question_of, read_rows, tokenize
-from finetune_trainer.data.tokens import IGNORED, answer_of, template_messages, tokenize_rows
+from finetune_trainer.data.rows import answer_of, load, question_of, read_rows, tokenize
+from finetune_trainer.data.template import TemplateRefused, encode_conversation, template_messages
+from finetune_trainer.data.tokens import IGNORED
 from finetune_trainer.data.tool_calls.answers import Answer
 from finetune_trainer.model.load import load_tokenizer
-from finetune_trainer.protocol.failures import BadData
+from finetune_trainer.protocol.failures import BadData, describe
 
 
 @pytest.fixture(scope="module")
@@ -72,23 +74,120 @@ def test_tool_calls_are_trained_with_their_arguments(tokenizer):
     assert '"arguments": {"at": 3}' in trained and "tools:" in whole
 
 
-def test_a_template_that_hides_tool_calls_is_warned_about(tokenizer, tiny):
-    blind = load_tokenizer(tiny)
-    blind.chat_template = blind.chat_template.replace("m.tool_calls or []", "[]")
-    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    row = {"id": 1, "messages": [turn("user", "a"), turn("assistant", None, tool_calls=[call])]}
-    tokens = tokenize_rows(blind, [row], max_length=512, loss_on="completion", end_ids={1})
-    assert any("tool calls" in w for w in tokens.warnings)
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+OPTIONS = {"max_length": 512, "loss_on": "completion", "end_ids": {1}}
 
 
-def test_a_turn_the_template_rewrites_is_left_out_of_the_loss_with_a_warning(tokenizer, tiny):
+def loss_of(tokenizer, tokens) -> list[tuple[int, str]]:
+    """Row id and the text in the loss of every sequence."""
+    rows = [tokens.row(i)[1] for i in range(len(tokens))]
+    texts = [tokenizer.decode(labels[labels != IGNORED]) for labels in rows]
+    return list(zip(tokens.row_ids, texts, strict=True))
+
+
+@pytest.fixture
+def blind(tiny):
+    """A tokenizer whose template renders no tool calls, tools or tool results."""
+    tokenizer = load_tokenizer(tiny)
+    template = tokenizer.chat_template.replace("m.tool_calls or []", "[]").replace("tools and loop.first", "false")
+    tokenizer.chat_template = template.replace("{{ m['content'] }}", "{{ '' if m.role == 'tool' else m['content'] }}")
+    return tokenizer
+
+
+def test_a_turn_of_which_the_template_renders_nothing_is_not_in_the_loss(blind):
+    calls = [
+        turn("user", "a"),
+        turn("assistant", None, tool_calls=[CALL]),
+        turn("tool", "nine"),
+        turn("assistant", "b"),
+    ]
+    rows = [
+        {"id": 1, "messages": calls, "tools": [{"type": "function", "function": {"name": "look"}}]},
+        {"id": 2, "messages": calls[:2]},
+        {"id": 3, "messages": [turn("user", "a"), turn("assistant", "x", tool_calls=[CALL])]},
+    ]
+    tokens = tokenize_rows(blind, rows, **OPTIONS)
+    nothing = "this model's chat template renders nothing of them"
+    assert loss_of(blind, tokens) == [(1, "b<|im_end|>"), (3, "x<|im_end|>")] and tokens.dropped == 1
+    assert [warning.split(" ", 2)[0::2] for warning in tokens.warnings] == [
+        ["2", f"assistant turns not in the loss, because {nothing} (tool calls)"],
+        ["1", "tool calls that this model's chat template does not render"],
+        ["1", "tool definitions that this model's chat template does not render"],
+        ["1", "tool results that this model's chat template does not render"],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["chat", "preference", "unpaired"])
+def test_rows_whose_answers_are_all_unseen_are_refused_with_the_reason(blind, kind):
+    asked, call = [turn("user", "a")], [turn("assistant", None, tool_calls=[CALL])]
+    row = {
+        "chat": {"messages": asked + call},
+        "preference": {"messages": asked, "chosen": call, "rejected": call},
+        "unpaired": {"messages": asked + call, "label": True},
+    }[kind]
+    with pytest.raises(BadData, match=r"template renders nothing of the answers of 2 rows \(tool calls\)") as error:
+        tokenize(kind, blind, [{"id": 1, **row}, {"id": 2, **row}], **OPTIONS)
+    assert "renders tool calls" in describe(error.value)["advice"] and describe(error.value)["reason"] == "bad_data"
+
+
+def test_answers_that_hold_nothing_but_their_end_are_no_training_data(tokenizer):
+    empty = [turn("user", "a"), turn("assistant", "")]
+    with pytest.raises(BadData, match="the answers of 2 rows are empty"):
+        tokenize_rows(tokenizer, [{"id": i, "messages": empty} for i in (1, 2)], **OPTIONS)
+
+
+def test_a_turn_the_template_renders_otherwise_later_has_a_sequence_of_its_own(tiny):
     shy = load_tokenizer(tiny)
     earlier = "{{ m['content'] if loop.last or m.role == 'user' else '...' }}"
     shy.chat_template = shy.chat_template.replace("{{ m['content'] }}", earlier)
-    row = {"id": 1, "messages": [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")]}
-    tokens = tokenize_rows(shy, [row], max_length=512, loss_on="completion", end_ids={1})
-    labels = tokens.row(0)[1]
-    assert shy.decode(labels[labels != IGNORED]) == "d<|im_end|>" and "1 rows" in tokens.warnings[0]
+    chat = [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")]
+    tokens = tokenize_rows(shy, [{"id": 1, "messages": chat}, {"id": 2, "messages": chat[:2]}], **OPTIONS)
+    assert loss_of(shy, tokens) == [(1, "b<|im_end|>"), (1, "d<|im_end|>"), (2, "b<|im_end|>")]
+    assert (tokens.split, tokens.cut, tokens.dropped, tokens.warnings) == (1, 0, 0, [])
+    assert "assistant\n...<|im_end|>" in shy.decode(tokens.row(1)[0])
+    pair = {"id": 5, "messages": chat[:1], "chosen": chat[1:], "rejected": [turn("assistant", "e")]}
+    pairs = tokenize("preference", shy, [pair], **OPTIONS)
+    texts = [shy.decode(labels[labels != IGNORED]) for _, labels in pairs.sides(0)]
+    assert texts == ["d<|im_end|>", "e<|im_end|>"] and "no sequence can hold" in pairs.warnings[0]
+
+
+def test_an_answer_that_would_merge_with_its_prompt_is_encoded_after_it(tiny):
+    from tokenizers import AddedToken
+
+    merging = load_tokenizer(tiny)
+    merging.add_tokens([AddedToken("\n\n", normalized=False)])
+    row = {
+        "id": 1,
+        "messages": [turn("user", "a"), turn("assistant", "\nb"), turn("user", "c"), turn("assistant", "d")],
+    }
+    tokens = tokenize_rows(merging, [row], **OPTIONS)
+    assert loss_of(merging, tokens) == [(1, "d<|im_end|>"), (1, "\nb<|im_end|>")]
+    prompt = encode_conversation(merging, row["messages"][:1]).ids
+    assert tokens.row(1)[0].tolist()[: len(prompt)] == prompt
+
+
+STRICT = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('must alternate') }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("kind", ["chat", "preference", "unpaired", "prompt"])
+def test_a_row_the_template_refuses_is_named_and_can_be_left_out(tiny, kind):
+    strict = load_tokenizer(tiny)
+    strict.chat_template = STRICT + strict.chat_template
+    good = {"id": 1, **rows_of(kind, 1)[0]}
+    bad = {**good, "id": 7, "messages": [turn("user", "a"), *good["messages"]]}
+    with pytest.raises(TemplateRefused, match="row 7: .*must alternate") as error:
+        tokenize(kind, strict, [good, bad], **OPTIONS)
+    assert {k: v for k, v in describe(error.value).items() if k in ("reason", "retry")} == {
+        "reason": "bad_data",
+        "retry": False,
+    }
+    kept = tokenize(kind, strict, [good, bad], **OPTIONS, leave_out=True)
+    assert kept.row_ids == [1] and "row 7" in kept.warnings[0]
+    with pytest.raises(TemplateRefused, match="1 row left out; row 7"):
+        tokenize(kind, strict, [bad], **OPTIONS, leave_out=True)
 
 
 def test_rows_without_a_token_in_the_loss_are_an_error(tokenizer):
@@ -120,7 +219,7 @@ def test_templates_get_text_content_and_no_weights():
             turn("assistant", None, weight=0),
         ]
     )
-    assert got == [{"role": "system", "content": "ab"}, {"role": "assistant", "content": ""}]
+    assert got == [{"role": "system", "content": "a\nb"}, {"role": "assistant", "content": ""}]
 
 
 def test_the_order_of_rows_is_fixed_by_seed_and_epoch_and_has_every_row_once():

@@ -11,8 +11,9 @@ import torch
 from conftest import make_rows
 from jobs import evaluate_reply, train_reply
 
+from finetune_trainer.data.encoder import tokenize_rows
 from finetune_trainer.data.rows import last_answer_only
-from finetune_trainer.data.tokens import render, tokenize_rows
+from finetune_trainer.data.template import render
 from finetune_trainer.evaluation.intervals import bootstrap, side_score, wilson
 from finetune_trainer.model import checkpoint
 from finetune_trainer.model.generate import greedy

@@ -12,7 +12,7 @@ import torch
 from conftest import Here
 from jobs import METHODS, evaluate_reply, full_reply, rows_of, train_reply
 
-from finetune_trainer.data.tokens import render
+from finetune_trainer.data.template import render
 from finetune_trainer.evaluation.intervals import side_score, wilson
 from finetune_trainer.model.load import load_model, load_tokenizer
 from finetune_trainer.model.score import RowScores

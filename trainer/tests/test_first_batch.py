@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from conftest import make_rows
 from jobs import METHODS, rows_of, train_reply
@@ -58,3 +61,32 @@ def test_pieces_of_a_long_text_are_reported_as_such(here, tiny):
     assert run.run() == 0
     found, hashes = reported(run), shown(tiny, "text", rows, 40)[7]
     assert len(hashes) > 4 and {one for _, one in found} < set(hashes)
+
+
+def rewriting(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model with a template that renders an answer otherwise once another follows."""
+    base = shutil.copytree(tiny, tmp_path / "base")
+    template = base / "chat_template.jinja"
+    text = template.read_text("utf-8")
+    earlier = "{{ m['content'] if loop.last or m.role == 'user' else '...' }}"
+    assert "{{ m['content'] }}" in text
+    template.write_text(text.replace("{{ m['content'] }}", earlier), "utf-8")
+    return base
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_chat_in_several_sequences_is_reported_sequence_by_sequence(here, tiny, tmp_path, packing):
+    base = rewriting(tiny, tmp_path)
+    rows = make_rows(6)
+    for row in rows:
+        row["messages"] += [{"role": "user", "content": "again"}, {"role": "assistant", "content": "blue"}]
+    reply = train_reply(base, total=1, batch=12, max_length=256)
+    reply["spec"]["hyperparameters"] |= {"packing": packing, "max_steps": None, "n_epochs": 1}
+    run = here(reply, rows=rows)
+    assert run.run() == 0
+    (plan,) = run.server.of("plan")
+    assert (plan["train_rows"], plan["rows_split"], plan["total_steps"], plan["rows_dropped"]) == (12, 6, 1, 0)
+    hashes = shown(base, "chat", rows)
+    assert sorted(reported(run)) == sorted((row_id, one) for row_id, both in hashes.items() for one in both)
+    assert {len(both) for both in hashes.values()} == {2}
+    assert any("6 rows became 12 sequences" in e["message"] for e in run.server.of("log"))

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..protocol.failures import BadData
-from .tokens import CHUNK_ROWS, IGNORED, Encoder, Tokens, answer_of, counts, flat, render, tokenize_rows
-from .tool_calls.answers import Answer
+from .encoder import CHUNK_ROWS, Encoder, rows_in_words, tokenize_rows
+from .special import SpecialTokensOption, special_tokens_of, stripped
+from .template import TemplateRefused, encode_conversation
+from .tokens import IGNORED, Tokens, counts, flat
+from .tool_calls.answers import Answer, expected_of
 
 Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
@@ -98,6 +101,15 @@ def answered(row: Row, side: str) -> Row:
     return {**row, "messages": [*prompt, *({k: v for k, v in m.items() if k != "weight"} for m in row[side])]}
 
 
+def answer_of(row: dict[str, Any]) -> tuple[list[dict[str, Any]], Answer]:
+    """A validation row as question and expected answer: everything before the last assistant turn, and that turn."""
+    messages = row["messages"]
+    last = max((i for i, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
+    if last is None:
+        raise BadData(f"row {row.get('id')}: no assistant turn")
+    return messages[:last], expected_of(messages[last])
+
+
 def question_of(row: Row, kind: str) -> tuple[list[Row], Answer]:
     """The question of a row and its expected answer: of pairs the first turn of the chosen answer, else the last
     assistant turn.
@@ -115,16 +127,37 @@ def question_of(row: Row, kind: str) -> tuple[list[Row], Answer]:
 
 
 def tokenize(
-    kind: str, tokenizer: Any, rows: Iterable[Row], *, max_length: int, loss_on: str, end_ids: set[int]
+    kind: str,
+    tokenizer: Any,
+    rows: Iterable[Row],
+    *,
+    max_length: int,
+    loss_on: str,
+    end_ids: set[int],
+    special_tokens: SpecialTokensOption | None = None,
+    leave_out: bool = False,
 ) -> Tokens:
-    """Rows of a type as Tokens, PreferencePairs, UnpairedRows or PromptRows. Raises BadData when none is left."""
-    if kind == "chat":
-        return tokenize_rows(tokenizer, rows, max_length=max_length, loss_on=loss_on, end_ids=end_ids)
+    """Rows of a type as Tokens, PreferencePairs, UnpairedRows or PromptRows. Raises BadData when none is left.
+
+    `special_tokens` are read as plain text in conversations and kept in texts unless it says otherwise. Rows that the
+    chat template refuses raise TemplateRefused, unless they are left out.
+    """
     if kind == "text":
-        return tokenize_texts(tokenizer, rows, max_length)
+        return tokenize_texts(tokenizer, rows, max_length, special_tokens or "keep")
+    option = special_tokens or "escape"
+    if kind == "chat":
+        return tokenize_rows(
+            tokenizer,
+            rows,
+            max_length=max_length,
+            loss_on=loss_on,
+            end_ids=end_ids,
+            special_tokens=option,
+            leave_out=leave_out,
+        )
     if kind == "prompt":
-        return tokenize_prompts(tokenizer, rows, max_length)
-    encoder = Encoder(tokenizer, "completion", end_ids)
+        return tokenize_prompts(tokenizer, rows, max_length, option, leave_out)
+    encoder = Encoder(tokenizer, "completion", end_ids, option, leave_out, single=True)
     return (tokenize_pairs if kind == "preference" else tokenize_unpaired)(encoder, rows, max_length)
 
 
@@ -137,21 +170,25 @@ def load(kind: str, directory: Path) -> Tokens:
 
 def tokenize_pairs(encoder: Encoder, rows: Iterable[Row], max_length: int) -> PreferencePairs:
     """Both sides of each row, truncated at the end; a pair is dropped when no token of one answer is left."""
-    parts, row_ids = [], []
+    parts: list[tuple[int, np.ndarray, np.ndarray]] = []
+    row_ids = []
     cut = dropped = 0
+    words = False
     encoded = encoder.encode(answered(row, side) for row in rows for side in SIDES)
-    for chosen, rejected in zip(encoded, encoded, strict=True):  # the same iterator twice: two at a time
-        pair = [(int(row["id"]), ids[:max_length], labels[:max_length]) for row, ids, labels in (chosen, rejected)]
-        cut += max(len(chosen[1]), len(rejected[1])) > max_length
-        if all(counts(labels) for _, _, labels in pair):
-            parts += pair
-            row_ids.append(pair[0][0])
+    for pair in zip(encoded, encoded, strict=True):  # the same iterator twice: two at a time
+        sides = [side for _, found in pair for side in found]
+        cut += any(len(side.ids) > max_length for side in sides)
+        kept = [(side.ids[:max_length], side.labels[:max_length]) for side in sides]
+        if len(kept) == 2 and all(counts(labels) for _, labels in kept):
+            row_id = int(pair[0][0]["id"])
+            parts += [(row_id, *side) for side in kept]
+            row_ids.append(row_id)
+            words = words or any(encoder.has_words(labels) for _, labels in kept)
         else:
             dropped += 1
-    if not parts:
-        raise BadData(
-            f"no row is left to train on: of {dropped} rows an answer is empty or begins after {max_length} tokens; "
-            "raise max_length"
+    if not words:
+        raise encoder.nothing_left(
+            f"of {dropped + len(row_ids)} rows an answer is empty or begins after {max_length} tokens; raise max_length"
         )
     return PreferencePairs(**{**flat(parts), "row_ids": row_ids}, cut=cut, dropped=dropped, warnings=encoder.warnings())
 
@@ -160,16 +197,19 @@ def tokenize_unpaired(encoder: Encoder, rows: Iterable[Row], max_length: int) ->
     """Rows with their labeled answer, truncated at the end; a row is dropped when no token of its answer is left."""
     parts, good = [], []
     cut = dropped = 0
-    for row, ids, labels in encoder.encode({**row, "messages": last_answer_only(row["messages"])} for row in rows):
-        cut += len(ids) > max_length
-        if counts(labels[:max_length]):
-            parts.append((int(row["id"]), ids[:max_length], labels[:max_length]))
+    words = False
+    for row, found in encoder.encode({**row, "messages": last_answer_only(row["messages"])} for row in rows):
+        cut += any(len(one.ids) > max_length for one in found)
+        kept = [(one.ids[:max_length], one.labels[:max_length]) for one in found]
+        if kept and counts(kept[0][1]):
+            parts.append((int(row["id"]), *kept[0]))
             good.append(row["label"])
+            words = words or encoder.has_words(kept[0][1])
         else:
             dropped += 1
-    if not parts:
-        raise BadData(
-            f"no row is left to train on: {dropped} have no answer within {max_length} tokens; raise max_length"
+    if not words:
+        raise encoder.nothing_left(
+            f"{dropped + len(good)} have no answer with words within {max_length} tokens; raise max_length"
         )
     marks = np.asarray(good, np.int8)
     return UnpairedRows(**flat(parts), cut=cut, dropped=dropped, warnings=encoder.warnings(), good=marks)
@@ -182,24 +222,38 @@ def split_text(ids: np.ndarray, max_length: int) -> list[np.ndarray]:
     return [ids[at : at + max_length] for at in range(0, max(1, len(ids) - 1), max_length - 1)]
 
 
-def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Tokens:
+def encode_text(tokenizer: Any, text: str, option: SpecialTokensOption) -> tuple[str, np.ndarray, np.ndarray]:
+    """A text as it is trained on, its token ids with the end token after it, and their offsets."""
+    special = special_tokens_of(tokenizer)
+    text = stripped(special, text) if option == "strip" else text
+    ids, offsets = special.encode(text, plain=option == "escape", whole=True)
+    if not len(ids) or ids[-1] != tokenizer.eos_token_id:
+        end = len(text)
+        ids, offsets = np.append(ids, np.int32(tokenizer.eos_token_id)), np.append(offsets, [[end, end]], 0)
+    return text, ids, offsets
+
+
+def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int, option: SpecialTokensOption) -> Tokens:
     """Texts with the end token after each, in pieces of at most `max_length`; empty texts are dropped.
 
     A piece begins with the last token of the previous one, so every token except the first of a text is predicted
     exactly once.
     """
+    special = special_tokens_of(tokenizer)
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     dropped = split = 0
     rows = iter(rows)
     while chunk := list(islice(rows, CHUNK_ROWS)):
         encoded = tokenizer([row["text"] for row in chunk])["input_ids"]
         for row, found in zip(chunk, encoded, strict=True):
-            if not row["text"].strip():
+            if option != "keep" and any(special.find(row["text"])):
+                text, ids, _ = encode_text(tokenizer, row["text"], option)
+            else:
+                text, ids = row["text"], np.asarray(found, np.int32)
+                ids = ids if ids[-1:] == tokenizer.eos_token_id else np.append(ids, np.int32(tokenizer.eos_token_id))
+            if not text.strip():
                 dropped += 1
                 continue
-            ids = np.asarray(
-                found if found[-1] == tokenizer.eos_token_id else [*found, tokenizer.eos_token_id], np.int32
-            )
             pieces = split_text(ids, max_length)
             parts += [(int(row["id"]), piece, piece) for piece in pieces]
             split += len(pieces) > 1
@@ -208,7 +262,9 @@ def tokenize_texts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Toke
     return Tokens(**flat(parts), dropped=dropped, split=split)
 
 
-def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> PromptRows:
+def tokenize_prompts(
+    tokenizer: Any, rows: Iterable[Row], max_length: int, option: SpecialTokensOption, leave_out: bool
+) -> PromptRows:
     """Prompts that open the assistant's turn. One longer than `max_length` is dropped: truncated, it would be another
     question.
     """
@@ -216,15 +272,27 @@ def tokenize_prompts(tokenizer: Any, rows: Iterable[Row], max_length: int) -> Pr
     items: list[Row] = []
     tools: list[list[Row]] = []
     dropped = 0
+    refused: list[str] = []
     for row in rows:
-        text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
-        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+        try:
+            found = encode_conversation(tokenizer, row["messages"], row.get("tools"), special_tokens=option)
+        except TemplateRefused as error:
+            refused.append(f"row {row['id']}: {error}")
+            if not leave_out:
+                raise TemplateRefused(refused[-1]) from error
+            continue
+        ids = np.asarray(found.ids, np.int32)
         if len(ids) > max_length:
             dropped += 1
             continue
         parts.append((int(row["id"]), ids, np.full(len(ids), IGNORED, np.int32)))
         items.append(row["item"])
         tools.append(row.get("tools") or [])
+    if not parts and refused:
+        left_out = rows_in_words(len(refused))
+        raise TemplateRefused(f"no row is left to train on: {left_out} left out; {refused[0]}")
     if not parts:
         raise BadData(f"no row is left to train on: {dropped} prompts are longer than {max_length} tokens")
-    return PromptRows(**flat(parts), dropped=dropped, items=items, tools=tools)
+    left_out = f"{rows_in_words(len(refused))}: left out, because this model's chat template refuses them"
+    warnings = [f"{left_out} ({refused[0]})"] if refused else []
+    return PromptRows(**flat(parts), dropped=dropped, items=items, tools=tools, warnings=warnings)

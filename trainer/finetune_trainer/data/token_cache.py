@@ -16,7 +16,7 @@ import tokenizers
 import transformers
 
 from ..spec.models import TrainSpec
-from . import rows, tokens
+from . import rows
 from .tokens import Tokens
 
 MAX_BYTES = 4 << 30
@@ -27,7 +27,8 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
     """The cache key: a hash of everything the tokens depend on, that is rows, base model, options,
     code and libraries.
     """
-    code = hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in (tokens, rows))).hexdigest()
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     d, b = spec.dataset, spec.base_model
     options = [getattr(spec.method, "loss_on", "completion"), spec.hyperparameters.max_length, sorted(ends)]
     parts = [

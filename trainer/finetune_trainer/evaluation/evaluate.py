@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..data.rows import PreferencePairs, last_answer_only, question_of, read_rows, tokenize
-from ..data.tokens import Tokens, render
+from ..data.template import encode_conversation
+from ..data.tokens import Tokens
 from ..data.tool_calls.answers import Answer, AnswerReader
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.checkpoint import load_weights
@@ -131,7 +132,7 @@ class EvaluationRows:
             for row in self.rows
         ]
         self.prompts = [] if kind == "text" else [
-            tokenizer(render(tokenizer, q, row.get("tools"), prompt=True), add_special_tokens=False)["input_ids"]
+            encode_conversation(tokenizer, q, row.get("tools")).ids
             for row, (q, _) in zip(self.rows, self.questions, strict=True)
         ]  # fmt: skip
 

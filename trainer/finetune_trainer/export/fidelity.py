@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.tokens import render
+from ..data.template import render
 from ..model.load import end_token_ids
 from ..model.score import causal_model
 

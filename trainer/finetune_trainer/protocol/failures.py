@@ -48,7 +48,13 @@ class BadSpec(ValueError):
 
 
 class BadData(ValueError):
-    """The rows cannot be used; the message says which and why."""
+    """The rows cannot be used; the message says which and why, and `advice` what to change."""
+
+    advice = "Correct the dataset and start again."
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice or self.advice
 
 
 class ModelLoad(RuntimeError):
@@ -72,7 +78,7 @@ def describe(error: BaseException) -> dict[str, Any]:
             "retry": False,
         }
     if isinstance(error, BadData):
-        return {"reason": "bad_data", "message": text, "advice": "Correct the dataset and start again.", "retry": False}
+        return {"reason": "bad_data", "message": text, "advice": error.advice, "retry": False}
     if short := out_of_memory_message(error):
         return {"reason": "out_of_memory", "message": short, "advice": OUT_OF_MEMORY_ADVICE, "retry": False}
     name, low = type(error).__name__, text.lower()

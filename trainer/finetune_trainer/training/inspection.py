@@ -19,8 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data.rows import SIDES, Row, answered, last_answer_only, split_text
-from ..data.tokens import IGNORED, Encoder, counts, render
+from ..data.encoder import Encoder
+from ..data.rows import SIDES, Row, answered, encode_text, last_answer_only, split_text
+from ..data.special import SpecialTokensOption
+from ..data.template import encode_conversation
+from ..data.tokens import IGNORED, counts
 
 TRAINS, CONTEXT, CUT = "t", "c", "x"
 """One letter per token in `states`: in the loss; context only (masked); truncated."""
@@ -77,40 +80,44 @@ def describe_sequence(
     }
 
 
-def inspect(kind: str, tokenizer: Any, row: Row, *, max_length: int, loss_on: str, end_ids: set[int]) -> dict[str, Any]:
-    """One canonical row as the model sees it."""
+def inspect(
+    kind: str,
+    tokenizer: Any,
+    row: Row,
+    *,
+    max_length: int,
+    loss_on: str,
+    end_ids: set[int],
+    special_tokens: SpecialTokensOption | None = None,
+) -> dict[str, Any]:
+    """One canonical row as the model sees it. Raises TemplateRefused."""
     if kind == "text":
-        encoded = tokenizer(row["text"], return_offsets_mapping=True)
-        ids, offsets = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["offset_mapping"]).reshape(-1, 2)
-        pieces = token_texts(row["text"], offsets)
-        if not len(ids) or ids[-1] != tokenizer.eos_token_id:
-            ids, pieces = np.append(ids, np.int32(tokenizer.eos_token_id)), [*pieces, tokenizer.eos_token]
+        text, ids, offsets = encode_text(tokenizer, row["text"], special_tokens or "keep")
+        pieces = token_texts(text, offsets)
+        if offsets[-1, 0] == offsets[-1, 1]:
+            pieces[-1] = tokenizer.eos_token
         # Long texts are split into pieces, so nothing of them is truncated.
         hashes = [row_hash(piece, piece) for piece in split_text(ids, max_length)]
-        return {
-            "row_id": row["id"],
-            "sequences": [{**describe_sequence("text", ids, ids, pieces, len(ids)), "hashes": hashes}],
-        }
+        found = {**describe_sequence("text", ids, ids, pieces, len(ids)), "hashes": hashes}
+        return {"row_id": row["id"], "sequences": [found]}
+    option = special_tokens or "escape"
     if kind == "prompt":
-        text = render(tokenizer, row["messages"], row.get("tools"), prompt=True)
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = np.asarray(encoded["input_ids"], np.int32)
-        pieces = token_texts(text, np.asarray(encoded["offset_mapping"]).reshape(-1, 2))
+        seen = encode_conversation(tokenizer, row["messages"], row.get("tools"), special_tokens=option)
+        ids, pieces = np.asarray(seen.ids, np.int32), token_texts(seen.text, seen.offsets)
         # A prompt that is too long is left out: truncated, it would be another question.
         fits, labels = len(ids) if len(ids) <= max_length else 0, np.full_like(ids, IGNORED)
         hashes = [row_hash(ids, labels)] if fits else []
-        return {
-            "row_id": row["id"],
-            "sequences": [{**describe_sequence("prompt", ids, labels, pieces, fits), "hashes": hashes}],
-        }
+        found = {**describe_sequence("prompt", ids, labels, pieces, fits), "hashes": hashes}
+        return {"row_id": row["id"], "sequences": [found]}
     sequences = []
     for name, conversation in conversations(kind, row):
-        encoder = Encoder(tokenizer, loss_on if kind == "chat" else "completion", end_ids)
-        ((_, ids, labels),) = encoder.encode([conversation])
-        text = render(tokenizer, conversation["messages"], conversation.get("tools"), prompt=False)
-        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        pieces = token_texts(text, np.asarray(offsets).reshape(-1, 2))
-        sequences.append({**describe_sequence(name, ids, labels, pieces, max_length), "warnings": encoder.warnings()})
+        chat = kind == "chat"
+        encoder = Encoder(tokenizer, loss_on if chat else "completion", end_ids, option, single=not chat)
+        ((_, found),) = encoder.encode([conversation])
+        for index, one in enumerate(found):
+            pieces = token_texts(one.text, one.offsets)
+            described = describe_sequence(name, one.ids, one.labels, pieces, max_length)
+            sequences.append({**described, "warnings": [] if index else encoder.warnings()})
     return {"row_id": row["id"], "sequences": sequences}
 
 

@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from ..data import rows
-from ..data.tokens import Tokens, render
+from ..data.template import encode_conversation
+from ..data.tokens import Tokens
 from ..data.tool_calls.answers import AnswerReader
 from ..distributed import peak
 from ..distributed.group import Group, SilentHome
@@ -273,9 +274,7 @@ class Loop(TrainerCallback, TrainingHooks):
         self.home.phase("sampling")
         questions = [rows.question_of(row, self.kind) for row in self.sample_rows]
         prompts = [
-            self.tokenizer(render(self.tokenizer, q, row.get("tools"), prompt=True), add_special_tokens=False)[
-                "input_ids"
-            ]
+            encode_conversation(self.tokenizer, q, row.get("tools")).ids
             for row, (q, _) in zip(self.sample_rows, questions, strict=True)
         ]
         answers = greedy(

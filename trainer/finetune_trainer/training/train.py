@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,7 @@ def run(
         )
 
     if tokens.split:
-        home.log(
-            "info",
-            f"{tokens.split} texts are longer than {h.max_length} tokens and became several rows; nothing is lost",
-        )
+        home.log("info", _split_in_words(kind, tokens, h.max_length))
 
     if h.packing or h.padding_free:
         _require_isolated_rows(group, model, "packing" if h.packing else "padding_free")
@@ -161,6 +159,18 @@ def _cached_tokens(home: Home | SilentHome, kind: str, key: str, make: Callable[
     if were_there:
         home.log("info", f"{len(tokens)} rows were tokenized by an earlier run")
     return tokens
+
+
+def _split_in_words(kind: str, tokens: Tokens, max_length: int) -> str:
+    """What became of rows that are several sequences."""
+    if kind == "text":
+        return f"{tokens.split} texts are longer than {max_length} tokens and became several rows; nothing is lost"
+    several = [row_id for row_id, count in Counter(tokens.row_ids).items() if count > 1]
+    sequences = len(tokens) - len(set(tokens.row_ids)) + len(several)
+    return (
+        f"{len(several)} rows became {sequences} sequences, because the chat template renders earlier turns in another "
+        "way than it asks for them"
+    )
 
 
 def _require_isolated_rows(group: Group, model: Any, option: str) -> None:

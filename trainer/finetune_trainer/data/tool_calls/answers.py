@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ..template import text_of
 from .families import family_of_tokenizer
 from .family import Family
 from .reading import Written
@@ -68,10 +69,8 @@ def _comparable(value: Any) -> tuple[Any, ...]:
 
 
 def expected_of(turn: dict[str, Any]) -> Answer:
-    """The answer that an assistant turn of a dataset holds; content parts are joined."""
-    content = turn.get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    """The answer that an assistant turn of a dataset holds."""
+    content = text_of(turn.get("content")) or turn.get("refusal") or ""
     functions = [call.get("function") or {} for call in turn.get("tool_calls") or []]
     return Answer(content, tuple((f.get("name") or "", _source(f.get("arguments"))) for f in functions))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...data.tokens import render
+from ...data.template import TemplateRefused, encode_conversation
 from .errors import ApiError, invalid
 
 
@@ -20,11 +20,10 @@ def chat_prompt(body: dict[str, Any], tokenizer: Any) -> list[int]:
         raise invalid("tools", "tools must be a list.")
     shown = None if body.get("tool_choice") == "none" else tools
     try:
-        text = render(tokenizer, messages, shown, prompt=True)
-    except Exception as error:  # templates raise what they like: roles must alternate, no system turn, ...
-        why = str(error)[:300]
+        return encode_conversation(tokenizer, messages, shown).ids
+    except TemplateRefused as error:  # roles must alternate, no system turn, ...
+        why = str(error.__cause__)[:300]
         raise invalid("messages", f"The model's chat template refuses these messages: {why}") from error
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def check_message(index: int, message: Any) -> None:
