@@ -4,6 +4,7 @@ import { accessEnded } from "../../accounts/auth/revocation.ts";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { readUpTo } from "../../lib/body.ts";
+import { engineRefusal } from "./engine-errors.ts";
 import { type Rename, relayStream, renameModel, type StreamEnd } from "./relay.ts";
 import { type RequestTrace, recordOutcome } from "./trace.ts";
 
@@ -101,13 +102,13 @@ async function jsonAnswer(
 }
 
 /**
- * Passes the engine's own 4xx errors (too long, busy, bad parameter) through unchanged. A 500 is about this request
+ * Passes the engine's own 4xx errors (too long, busy, bad parameter) on in OpenAI's form. A 500 is about this request
  * alone and stays a 500, without the engine's text; everything else is a 503.
  */
 function engineError(ctx: Ctx, trace: RequestTrace, reply: Response, text: string): Response {
-  const parsed = parseObject(text);
+  const error = reply.status < 500 ? engineRefusal(reply.status, parseObject(text)) : null;
   recordOutcome(ctx, trace, { status: reply.status, finish: "error" });
-  if (!parsed || typeof parsed.error !== "object" || reply.status >= 500)
+  if (!error)
     throw new AppError(
       reply.status === 500 ? "internal" : "unavailable",
       "engine_failed",
@@ -117,7 +118,7 @@ function engineError(ctx: Ctx, trace: RequestTrace, reply: Response, text: strin
   const headers = new Headers({ "content-type": "application/json" });
   const retry = reply.headers.get("retry-after");
   if (retry) headers.set("retry-after", retry);
-  return new Response(text, { status: reply.status, headers });
+  return new Response(JSON.stringify({ error }), { status: reply.status, headers });
 }
 
 /** The text of an engine's answer. */
