@@ -168,6 +168,8 @@ const ConfigSchema = v.strictObject({
     ),
     [],
   ),
+  /** Id of the model whose embeddings the `cosine` grader compares; none = the grader is refused. */
+  embedding_model: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400))), null),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */

@@ -1,12 +1,12 @@
-/** OpenAI's completion endpoints. The gateway reads the body itself and forwards it unchanged. */
+/** OpenAI's completion and embedding endpoints. The gateway reads the body itself and forwards it unchanged. */
 import { Elysia } from "elysia";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answersType, takes } from "../http/answers.ts";
+import { answers, answersType, takes } from "../http/answers.ts";
 import { requestState } from "../http/request-state.ts";
 import { session } from "../http/session.ts";
 import type { Endpoint } from "../serving/gateway/request.ts";
 import { complete } from "../serving/gateway/service.ts";
-import { ChatShape, CompletionShape } from "../serving/gateway/shapes.ts";
+import { ChatShape, CompletionShape, EmbeddingShape, EmbeddingsView } from "../serving/gateway/shapes.ts";
 
 interface CompletionCall {
   actor: Actor;
@@ -36,5 +36,14 @@ export const gatewayApi = (ctx: Ctx) => {
     .post("/completions", completionRoute("completions"), {
       parse: "none",
       detail: { tags, summary: "Complete a text, streaming or not", requestBody: takes(CompletionShape), responses },
+    })
+    .post("/embeddings", completionRoute("embeddings"), {
+      parse: "none",
+      detail: {
+        tags: ["Embeddings"],
+        summary: "Embed texts with any served model",
+        requestBody: takes(EmbeddingShape),
+        responses: answers(EmbeddingsView),
+      },
     });
 };

@@ -2,6 +2,7 @@
  * Grades one sample. Pure except for two tools that are passed in: one asks models, one runs Python. Used by the
  * endpoint and by training.
  */
+import { askCosine, NO_EMBEDDING_MODEL } from "./embedding.ts";
 import { FormulaError, parseFormula } from "./formula.ts";
 import { type Ask, askLabel, askScore, type Judgement } from "./judge.ts";
 import { type Grade, type Grader, type MultiGrader, noErrors, partsOf, type SingleGrader } from "./model.ts";
@@ -16,6 +17,8 @@ interface Subject {
 }
 
 export interface GraderTools {
+  /** The model whose embeddings `cosine` compares; null = none is configured. */
+  embeddingModel: string | null;
   ask: Ask;
   python: RunPython;
   signal: AbortSignal;
@@ -67,6 +70,12 @@ async function gradePython(source: string, { item, sample }: Subject, tools: Gra
   return failed({ python_grader_server_error: true, python_grader_server_error_type: reason }, reason);
 }
 
+async function gradeCosine(input: string, reference: string, tools: GraderTools): Promise<Grade> {
+  const { embeddingModel: model, ask, signal } = tools;
+  if (model === null) return failed({ other_error: true }, NO_EMBEDDING_MODEL);
+  return judged(model, await askCosine(model, input, reference, ask, signal), (score) => score);
+}
+
 /** A sample that passes through a grader, or through all graders of a multi grader. */
 interface Work extends Subject {
   filling: Filling;
@@ -80,10 +89,11 @@ async function gradeSingle(grader: SingleGrader, subject: Work, tools: GraderToo
     case "text_similarity": {
       const [input, reference] = [text(grader.input), text(grader.reference)];
       const cut = [input, reference].map((each) => each.slice(0, MAX_COMPARED));
-      const score = similarity(grader.evaluation_metric, cut[0] ?? "", cut[1] ?? "");
-      if (score === null)
-        return failed({ other_error: true }, "cosine needs an embedding model, and this installation has none.");
-      const grade = gradeOf(score);
+      const { evaluation_metric: metric } = grader;
+      const grade =
+        metric === "cosine"
+          ? await gradeCosine(cut[0] ?? "", cut[1] ?? "", tools)
+          : gradeOf(similarity(metric, cut[0] ?? "", cut[1] ?? ""));
       if (input.length > MAX_COMPARED || reference.length > MAX_COMPARED) {
         grade.errors.truncated_observation_error = true;
         grade.messages.push(`Only the first ${MAX_COMPARED} characters were compared.`);

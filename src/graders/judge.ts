@@ -5,8 +5,12 @@ import { readUpTo } from "../lib/body.ts";
 import type { GraderMessage, LabelModelGrader, ScoreModelGrader, TokenUsage } from "./model.ts";
 import type { Filling } from "./template.ts";
 
-/** Sends a chat completion request the way clients do; throws the AppErrors that clients get. */
-export type Ask = (body: Record<string, unknown>, signal: AbortSignal) => Promise<Response>;
+/** Sends a request to a model the way clients do; throws the AppErrors that clients get. */
+export type Ask = (
+  endpoint: "chat/completions" | "embeddings",
+  body: Record<string, unknown>,
+  signal: AbortSignal,
+) => Promise<Response>;
 
 /** The same on behalf of `actor`: with that person's permissions, limits and usage rows. */
 export type AskAs = (actor: Actor, ...rest: Parameters<Ask>) => ReturnType<Ask>;
@@ -77,12 +81,17 @@ async function readText(reply: Response, maxBytes: number): Promise<string> {
   return new TextDecoder().decode(bytes);
 }
 
-async function requestAnswer(
-  ask: Ask,
-  body: Record<string, unknown>,
-  maxChars: number,
+/**
+ * The JSON of a model's answer.
+ * @param call sends the request
+ * @param maxBytes bytes of the answer that are read
+ * @throws AppError for every answer that is not JSON, or an error
+ */
+export async function requestAnswer<T extends Reply>(
+  call: (signal: AbortSignal) => Promise<Response>,
+  maxBytes: number,
   signal: AbortSignal,
-): Promise<Reply> {
+): Promise<T> {
   const stop = new AbortController();
   const abort = () => stop.abort();
   // A timer that can be cleared: AbortSignal.timeout would stay alive until it fires.
@@ -92,8 +101,8 @@ async function requestAnswer(
   let text: string;
   try {
     signal.throwIfAborted();
-    reply = await ask(body, stop.signal);
-    text = await readText(reply, REPLY_BYTES + maxChars * BYTES_PER_CHAR);
+    reply = await call(stop.signal);
+    text = await readText(reply, maxBytes);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", abort);
@@ -105,9 +114,9 @@ async function requestAnswer(
       "engine_timeout",
       `The model did not answer within ${ANSWER_MS / 60_000} minutes.`,
     );
-  let parsed: Reply;
+  let parsed: T;
   try {
-    parsed = JSON.parse(text) as Reply;
+    parsed = JSON.parse(text) as T;
   } catch (cause) {
     throw new AppError("unavailable", "engine_failed", `The model's engine answered ${reply.status} without JSON.`, {
       cause,
@@ -153,7 +162,8 @@ async function judge<T>(
     let reply: Reply;
     try {
       const body = { model: grader.model, messages, ...sampling, max_completion_tokens: tokens };
-      reply = await requestAnswer(ask, body, maxChars, signal);
+      const maxBytes = REPLY_BYTES + maxChars * BYTES_PER_CHAR;
+      reply = await requestAnswer((stop) => ask("chat/completions", body, stop), maxBytes, signal);
     } catch (error) {
       signal.throwIfAborted();
       // A rate limit of the caller is not an error of the grader: the caller sends the whole request again later.

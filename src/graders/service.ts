@@ -27,9 +27,12 @@ function tooDeep(value: unknown): boolean {
   return false;
 }
 
-const modelCheck = (ctx: Ctx, actor: Actor) => async (name: string) => {
-  await resolveChatModel(ctx, actor, name);
-};
+const modelChecks = (ctx: Ctx, actor: Actor) => ({
+  embeddingModel: ctx.config.embedding_model,
+  model: async (name: string) => {
+    await resolveChatModel(ctx, actor, name);
+  },
+});
 
 /**
  * Grades one sample. Errors of the sample, a model or Python code are in the answer's `metadata.errors`.
@@ -49,9 +52,10 @@ export async function runGrader(
     });
   const sample = sampleOf(request.model_sample);
   if (tooDeep(sample.output_json)) delete sample.output_json;
-  await checkGrader(request.grader, { model: modelCheck(ctx, actor), filledFrom: { item, sample } });
+  await checkGrader(request.grader, { ...modelChecks(ctx, actor), filledFrom: { item, sample } });
   const startedAt = ctx.clock.monotonic();
   const tools = {
+    embeddingModel: ctx.config.embedding_model,
     ask: (...rest: Parameters<Ask>) => parts.ask(actor, ...rest),
     python: (...rest: Parameters<RunPython>) => parts.python(actor, ...rest),
     signal,
@@ -74,6 +78,6 @@ export async function validateGrader(
     if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
     return null;
   };
-  await checkGrader(grader, { model: modelCheck(ctx, actor), python });
+  await checkGrader(grader, { ...modelChecks(ctx, actor), python });
   return { grader };
 }

@@ -197,10 +197,7 @@ const MEASURES: Record<Exclude<Metric, "cosine">, Measure> = {
   rouge_l: rougeL,
 };
 
-/**
- * Similarity of `input` to `reference`, 0 to 1; null for a metric that is not available. The caller truncates texts to
- * MAX_COMPARED.
- */
-export function similarity(metric: Metric, input: string, reference: string): number | null {
-  return metric === "cosine" ? null : MEASURES[metric](input, reference);
+/** Similarity of `input` to `reference`, 0 to 1. The caller truncates texts to MAX_COMPARED. */
+export function similarity(metric: keyof typeof MEASURES, input: string, reference: string): number {
+  return MEASURES[metric](input, reference);
 }

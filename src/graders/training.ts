@@ -45,7 +45,7 @@ export async function checkTrainGrader(
   const model = async (name: string) => {
     await resolveChatModel(ctx, actor, name);
   };
-  await checkGrader(grader, { model });
+  await checkGrader(grader, { model, embeddingModel: ctx.config.embedding_model });
   const check = rowCheck(grader);
   for (const [n, versionId] of versionIds.entries())
     for (const split of ["train", "holdout"] as const) {
@@ -72,7 +72,7 @@ export async function compileTrainGrader(ctx: Ctx, actor: Actor, frozen: FrozenG
     if ("server" in verdict) throw new AppError("unavailable", "sandbox_failed", verdict.server);
     return null;
   };
-  await checkGrader(graderOf(frozen), { model: async () => {}, python });
+  await checkGrader(graderOf(frozen), { model: async () => {}, embeddingModel: ctx.config.embedding_model, python });
 }
 
 /** A grade in the form that the trainer gets. `error`: why the grader failed; `again`: a retry may succeed. */
@@ -113,6 +113,7 @@ export function createGrading(ctx: Ctx, ask: AskAs, seconds = SECONDS) {
     // An error that stops one sample stops all of them: the trainer sends the whole request again.
     const stop = new AbortController();
     const tools: GraderTools = {
+      embeddingModel: ctx.config.embedding_model,
       ask: (...rest: Parameters<Ask>) => ask(actor, ...rest),
       python: (...rest: Parameters<RunPython>) => python(actor, ...rest),
       signal: AbortSignal.any([signal, ctx.signal, deadline, stop.signal]),

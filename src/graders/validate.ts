@@ -3,6 +3,7 @@
  * its field.
  */
 import { AppError } from "../errors.ts";
+import { NO_EMBEDDING_MODEL } from "./embedding.ts";
 import { FormulaError, isUsableName, parseFormula } from "./formula.ts";
 import { type Grader, type GraderMessage, MAX_GRADERS, partsOf, type SingleGrader } from "./model.ts";
 import { Filling, parseTemplate, type Sample, sampleOf, TemplateError } from "./template.ts";
@@ -53,6 +54,8 @@ function checkLabels(labels: string[], passing: string[], path: string): void {
 interface Checks {
   /** Throws unless the caller may chat with the model. */
   model: (name: string) => Promise<void>;
+  /** The model whose embeddings `cosine` compares; null = none is configured. */
+  embeddingModel: string | null;
   /** Why Python cannot compile a source; null when it can. Absent when the source is about to run anyway. */
   python?: (source: string) => Promise<string | null>;
   /** The row and sample that fill the templates, when they are known. */
@@ -69,24 +72,26 @@ async function checkSingle(grader: SingleGrader, path: string, checks: Checks, f
       throw invalid("invalid_template", `Invalid template in '${param}': ${error.message}.`, param);
     }
   }
-  if (grader.type === "text_similarity" && grader.evaluation_metric === "cosine")
-    throw invalid(
-      "unsupported_metric",
-      "cosine compares embeddings, and this installation serves no embedding model. Use fuzzy_match, bleu, gleu, meteor or rouge.",
-      `${path}.evaluation_metric`,
-    );
+  if (grader.type === "text_similarity" && grader.evaluation_metric === "cosine") {
+    const { embeddingModel } = checks;
+    if (embeddingModel === null) throw invalid("unsupported_metric", NO_EMBEDDING_MODEL, `${path}.evaluation_metric`);
+    await checkModel(checks, embeddingModel, `${path}.evaluation_metric`);
+  }
   if (grader.type === "python") {
     const problem = await checks.python?.(grader.source);
     if (problem) throw invalid("invalid_source", `Python cannot compile the source: ${problem}`, `${path}.source`);
   }
   if (grader.type === "label_model") checkLabels(grader.labels, grader.passing_labels, path);
-  if (grader.type === "score_model" || grader.type === "label_model") {
-    try {
-      await checks.model(grader.model);
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      throw invalid(error.code, error.message, `${path}.model`);
-    }
+  if (grader.type === "score_model" || grader.type === "label_model")
+    await checkModel(checks, grader.model, `${path}.model`);
+}
+
+async function checkModel(checks: Checks, name: string, param: string): Promise<void> {
+  try {
+    await checks.model(name);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw invalid(error.code, error.message, param);
   }
 }
 

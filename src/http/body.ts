@@ -15,16 +15,17 @@ const DEFAULT_BODY = MIB;
 const BODIES: [prefix: string, bytes: number][] = [
   ["/v1/chat/completions", 16 * MIB],
   ["/v1/completions", 16 * MIB],
+  ["/v1/embeddings", 16 * MIB],
   ["/trainer/v1/", 9 * MIB],
 ];
 const JSON_TYPE = "application/json";
 const FORM_TYPE = "application/x-www-form-urlencoded";
 /** Routes that take files of any size the configuration allows. */
 const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets\/upload)\/?$/;
+const COMPLETIONS = /^\/v1\/((chat\/)?completions|embeddings)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
 /** Routes whose handlers read the body themselves (`parse: "none"`) and check the nesting of JSON. */
-export const readsItself = (path: string) =>
-  UPLOADS.test(path) || TRAINER.test(path) || /^\/v1\/(chat\/)?completions\/?$/.test(path);
+export const readsItself = (path: string) => UPLOADS.test(path) || TRAINER.test(path) || COMPLETIONS.test(path);
 
 const typeOf = (request: Request) =>
   (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";

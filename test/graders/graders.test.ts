@@ -1,10 +1,13 @@
 /** Graders over HTTP, from templates to formulas: the reward of each type, and the error of every kind of mistake. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { inference } from "../../src/db/schema/gateway.ts";
 import { parseFormula } from "../../src/graders/formula.ts";
 import { type Metric, noErrors } from "../../src/graders/model.ts";
 import { MAX_COMPARED, similarity } from "../../src/graders/similarity.ts";
+import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import golden from "../recordings/graders/similarity.json";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { deployEngine, startEngine } from "../support/engine.ts";
 import { alike, check, graderCalls, multi, PATH } from "../support/graders.ts";
 import { readyBase } from "../support/models.ts";
 import { contractMissing, contractProblems } from "../support/openai-contract.ts";
@@ -99,7 +102,7 @@ describe("text_similarity", () => {
     for (const { input, reference, scores } of golden.pairs)
       for (const [metric, wanted] of Object.entries(scores)) {
         compared++;
-        const found = similarity(metric as Metric, input, reference);
+        const found = similarity(metric as Exclude<Metric, "cosine">, input, reference);
         expect(found, `${metric} of ${input} and ${reference}`).toBeCloseTo(wanted, 9);
       }
     expect(compared).toBeGreaterThan(200);
@@ -133,9 +136,41 @@ describe("text_similarity", () => {
     expect((await run(alike("rouge_1"), "Größe und Maß", { wanted: "größe oder maß" })).reward).toBeCloseTo(2 / 3, 9);
   });
 
-  test("cosine is refused with the reason", async () => {
+  test("cosine is refused with the reason where no embedding model is configured", async () => {
     const refused = [400, "unsupported_metric", "grader.evaluation_metric"];
     expect(await refusal("validate", { grader: alike("cosine") })).toEqual(refused as [number, string, string]);
+  });
+
+  test("cosine compares embeddings of the configured model, and counts as a request of the caller", async () => {
+    const lab = await createTestApp({ config: { embedding_model: "tiny" } });
+    const { run: runHere, refusal: refusalHere } = graderCalls(() => lab);
+    const missing = await refusalHere("validate", { grader: alike("cosine") });
+    expect(missing).toEqual([400, "model_not_found", "grader.evaluation_metric"] as [number, string, string]);
+    const engine = startEngine();
+    await readyBase(lab.ctx, "tiny");
+    await deployEngine(lab.ctx, engine, { org: lab.orgs.a, model: "tiny" });
+    // The engine's embedding of a text is how often each letter occurs.
+    for (const [said, wanted, reward] of [
+      ["abc", "cab", 1],
+      ["abcd", "abxy", 0.5],
+      ["abc", "xyz", 0],
+      ["", "abc", 0],
+      ["", "", 1],
+    ] as const)
+      expect([said, (await runHere(alike("cosine"), said, { wanted })).reward]).toEqual([
+        said,
+        expect.closeTo(reward, 6),
+      ]);
+    const { model_grader_token_usage_per_model: usage } = await runHere(alike("cosine"), "abc", { wanted: "cab" });
+    expect(usage).toMatchObject({ tiny: { prompt_tokens: 6, total_tokens: 6 } });
+    await flushUsage(lab.ctx);
+    const rows = await lab.ctx.db.select().from(inference);
+    expect(rows.map((row) => [row.status, row.promptTokens, row.completionTokens])).toContainEqual([200, 6, 0]);
+    engine.instead = () => new Response(null, { status: 500 });
+    const broken = await runHere(alike("cosine"), "abc", { wanted: "cab" });
+    expect([broken.reward, broken.metadata.errors.model_grader_server_error]).toEqual([0, true]);
+    await engine.stop();
+    await lab.close();
   });
 
   test("texts beyond the limit are truncated, which is reported, and take little time", async () => {

@@ -36,6 +36,7 @@ async function run(
   text = "hi",
 ) {
   const tools = {
+    embeddingModel: null,
     ask: () => Promise.reject(new Error("no model here")),
     python: runner(limits),
     signal: new AbortController().signal,

@@ -6,7 +6,7 @@ import { BODIES, PARAMS, QUERIES } from "../support/requests.ts";
 
 const FIELD = "no_such_field";
 /** Engines define these fields: unknown ones are passed on. */
-const PASSED_ON = ["POST /v1/chat/completions", "POST /v1/completions"];
+const PASSED_ON = ["POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings"];
 
 interface Body {
   content: { "application/json": { schema: { anyOf?: { properties: object }[] } } };

@@ -78,6 +78,7 @@ export function startEngine(path?: string): TestEngine {
       }
       engine.requests.push({ path: pathname, body });
       if (engine.instead) return engine.instead();
+      if (pathname === "/v1/embeddings") return Response.json(embeddingsOf(body));
       const common = { id: "chatcmpl-test", created: 1, model: body.model };
       if (!body.stream)
         return Response.json({
@@ -96,6 +97,23 @@ export function startEngine(path?: string): TestEngine {
     },
   });
   return engine;
+}
+
+/** Embeddings of 26 numbers: how often each letter occurs, of length 1. */
+function embeddingsOf({ model, input, encoding_format: format }: Record<string, unknown>) {
+  const texts = [input].flat() as string[];
+  const data = texts.map((text, index) => {
+    const counts = Array.from(
+      { length: 26 },
+      (_, n) => text.toLowerCase().split(String.fromCharCode(97 + n)).length - 1,
+    );
+    const length = Math.hypot(...counts) || 1;
+    const vector = counts.map((count) => count / length);
+    const bytes = Buffer.from(new Float32Array(vector).buffer);
+    return { object: "embedding", index, embedding: format === "base64" ? bytes.toString("base64") : vector };
+  });
+  const tokens = texts.join("").length;
+  return { object: "list", data, model, usage: { prompt_tokens: tokens, total_tokens: tokens } };
 }
 
 function streamOf(pieces: AsyncGenerator<Uint8Array<ArrayBuffer>>): ReadableStream<Uint8Array<ArrayBuffer>> {

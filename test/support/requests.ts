@@ -83,6 +83,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/deployments": (e) => ({ model: e.model }),
   "POST /v1/chat/completions": (e) => ({ model: e.model, messages: [{ role: "user", content: "hi" }] }),
   "POST /v1/completions": (e) => ({ model: e.model, prompt: "hi" }),
+  "POST /v1/embeddings": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/uploads": () => ({ filename: "a.jsonl", purpose: "fine-tune", bytes: 10, mime_type: "text/jsonl" }),
   "POST /v1/uploads/:id/complete": () => ({ part_ids: ["part_x"] }),
   "POST /v1/uploads/:id/parts": () => {

@@ -6,10 +6,16 @@ import { AppError } from "../../errors.ts";
 import { readUpTo } from "../../lib/body.ts";
 import { engineRefusal } from "./engine-errors.ts";
 import { type Rename, relayStream, renameModel, type StreamEnd } from "./relay.ts";
+import type { Endpoint } from "./request.ts";
 import { type RequestTrace, recordOutcome } from "./trace.ts";
 
-/** Longest reply of an engine that is not streamed, in bytes. */
-const MAX_REPLY_BYTES = 32 * 1024 * 1024;
+const MIB = 1024 ** 2;
+/** Longest reply of an engine that is not streamed, in bytes: texts, or up to 2048 lists of numbers. */
+const MAX_REPLY_BYTES: Record<Endpoint, number> = {
+  "chat/completions": 32 * MIB,
+  completions: 32 * MIB,
+  embeddings: 128 * MIB,
+};
 
 /** Status that a usage row records for a stream; its first bytes went out as 200 in any case. */
 const STREAM_STATUS: Record<StreamEnd, number> = { whole: 200, error: 200, left: 499, access_ended: 401 };
@@ -78,7 +84,7 @@ async function jsonAnswer(
   rename: Rename | null,
   call: EngineCall,
 ): Promise<Response> {
-  const text = await readReply(reply);
+  const text = await readReply(reply, MAX_REPLY_BYTES[trace.request.endpoint]);
   await trace.access.settled();
   if (trace.access.ended) throw accessEnded();
   trace.access.stop();
@@ -108,6 +114,13 @@ async function jsonAnswer(
 function engineError(ctx: Ctx, trace: RequestTrace, reply: Response, text: string): Response {
   const error = reply.status < 500 ? engineRefusal(reply.status, parseObject(text)) : null;
   recordOutcome(ctx, trace, { status: reply.status, finish: "error" });
+  if (!error && trace.request.endpoint === "embeddings" && [404, 405, 501].includes(reply.status))
+    throw new AppError(
+      "invalid",
+      "embeddings_not_supported",
+      "The engine that serves this model does not create embeddings. Engines on GPUs (vLLM) serve completions only.",
+      { param: "model" },
+    );
   if (!error)
     throw new AppError(
       reply.status === 500 ? "internal" : "unavailable",
@@ -122,8 +135,8 @@ function engineError(ctx: Ctx, trace: RequestTrace, reply: Response, text: strin
 }
 
 /** The text of an engine's answer. */
-async function readReply(reply: Response): Promise<string> {
-  const { bytes, truncated } = await readUpTo(reply.body, MAX_REPLY_BYTES);
+async function readReply(reply: Response, max: number): Promise<string> {
+  const { bytes, truncated } = await readUpTo(reply.body, max);
   if (truncated)
     throw new AppError("unavailable", "engine_failed", "The model's engine returned an answer that is too long.");
   return new TextDecoder().decode(bytes);

@@ -7,19 +7,24 @@ import { bodyTooLarge, readBytes } from "../../lib/body.ts";
 import { withoutNulls } from "../../lib/nulls.ts";
 import { parseJson } from "../../lib/text/json.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
-import { ChatShape, CompletionShape } from "./shapes.ts";
+import { ChatShape, CompletionShape, EmbeddingShape } from "./shapes.ts";
 
 const BACKSLASH = 0x5c;
 /** Largest request body in bytes; the engine has the same limit. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
-export type Endpoint = "chat/completions" | "completions";
+export type Endpoint = "chat/completions" | "completions" | "embeddings";
 
 /** Where the optional fields are; nothing is checked by these. */
-const SHAPES: Record<Endpoint, v.GenericSchema> = { "chat/completions": ChatShape, completions: CompletionShape };
+const SHAPES: Record<Endpoint, v.GenericSchema> = {
+  "chat/completions": ChatShape,
+  completions: CompletionShape,
+  embeddings: EmbeddingShape,
+};
 
 /** A checked request. */
 export interface CompletionRequest {
+  endpoint: Endpoint;
   /** As the client wrote it; the answer has the same value. */
   model: string;
   stream: boolean;
@@ -60,14 +65,22 @@ export function parseCompletion(endpoint: Endpoint, bytes: Uint8Array): Completi
   if (options !== undefined && options !== null && !isObject(options))
     throw invalid("invalid_value", "`stream_options` must be an object.", "stream_options");
   if (endpoint === "chat/completions") checkMessages(body.messages);
-  else if (typeof body.prompt !== "string" && !(Array.isArray(body.prompt) && body.prompt.length > 0))
-    throw invalid("invalid_value", "`prompt` must be a string or a list that is not empty.", "prompt");
+  else checkTexts(body, endpoint === "completions" ? "prompt" : "input");
+  if (endpoint === "embeddings" && stream === true)
+    throw invalid("invalid_value", "Embeddings cannot be streamed.", "stream");
   return {
+    endpoint,
     model,
     stream: stream === true,
     wantsUsage: isObject(options) && options.include_usage === true,
     body,
   };
+}
+
+function checkTexts(body: Record<string, unknown>, field: "prompt" | "input"): void {
+  const value = body[field];
+  if (typeof value !== "string" && !(Array.isArray(value) && value.length > 0))
+    throw invalid("invalid_value", `\`${field}\` must be a string or a list that is not empty.`, field);
 }
 
 function checkMessages(messages: unknown): void {

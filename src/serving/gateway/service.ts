@@ -37,7 +37,7 @@ export async function complete(
   const access = watchAccess(ctx, actor, incoming);
   const trace: RequestTrace = { actor, request, id, startedAt, busyMs: 0, serving: null, access, model: "" };
   try {
-    return await forward(ctx, trace, endpoint);
+    return await forward(ctx, trace);
   } catch (cause) {
     return failed(ctx, trace, incoming.signal, cause);
   }
@@ -64,7 +64,7 @@ async function failed(ctx: Ctx, trace: RequestTrace, client: AbortSignal, cause:
 }
 
 /** Sends the request to the model's engine; a second attempt follows when the first engine is unreachable. */
-async function forward(ctx: Ctx, trace: RequestTrace, endpoint: Endpoint): Promise<Response> {
+async function forward(ctx: Ctx, trace: RequestTrace): Promise<Response> {
   const client = trace.access.signal;
   for (let attempt = 1; ; attempt++) {
     const searchedAt = ctx.clock.monotonic();
@@ -78,7 +78,7 @@ async function forward(ctx: Ctx, trace: RequestTrace, endpoint: Endpoint): Promi
       const body = engineBody(trace.request, serving.name);
       if (attempt === 1)
         trace.busyMs = ctx.clock.monotonic() - trace.startedAt - (searchMs > SEARCH_WAIT_MS ? searchMs : 0);
-      reply = await upstreamFetch(serving.address, `/v1/${endpoint}`, {
+      reply = await upstreamFetch(serving.address, `/v1/${trace.request.endpoint}`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body,

@@ -82,3 +82,26 @@ export const CompletionShape = v.looseObject({
   best_of: number,
   suffix: text,
 });
+
+export const EmbeddingShape = v.looseObject({
+  model: v.string(),
+  /** A text, texts, tokens, or lists of tokens. */
+  input: v.union([v.string(), v.array(v.string()), v.array(v.number()), v.array(v.array(v.number()))]),
+  dimensions: number,
+  encoding_format: v.optional(v.picklist(["float", "base64"])),
+  user: text,
+});
+
+/** The answer to an embeddings request; base64 is little-endian float32. */
+export const EmbeddingsView = v.looseObject({
+  object: v.literal("list"),
+  model: v.string(),
+  data: v.array(
+    v.looseObject({
+      object: v.literal("embedding"),
+      index: v.number(),
+      embedding: v.union([v.array(v.number()), v.string()]),
+    }),
+  ),
+  usage: v.looseObject({ prompt_tokens: v.number(), total_tokens: v.number() }),
+});
