@@ -28,7 +28,7 @@ function cosineOf(a: number[], b: number[]): number {
   return aa === 0 || bb === 0 ? 0 : dot / Math.sqrt(aa * bb);
 }
 
-/** Similarity of two texts, 0 (unrelated or opposite) to 1 (equal). An empty text has no embedding: it equals itself. */
+/** Similarity of two texts, 0 (unrelated or opposite) to 1 (equal). An empty text is only similar to an empty one. */
 export async function askCosine(
   model: string,
   input: string,
