@@ -103,17 +103,47 @@ async function makeDocker(): Promise<{ named: string; close(): Promise<void> }> 
   return { named: docker.address, close: docker.close };
 }
 
-/** True when a test file starts containers: it needs the engine and the trainer image. */
-const usesContainers = (file: string) => readFileSync(join(ROOT, file), "utf8").includes("support/docker");
+/** What a test file needs before it can run. */
+type Need = "nothing" | "trainer" | "containers";
 
-/** Every test file, by its folder below test/; those at the top form the group "whole". */
-function testGroups(): [name: string, files: string[]][] {
-  const groups = new Map<string, string[]>();
-  for (const file of [...new Bun.Glob("**/*.test.ts").scanSync(join(ROOT, "test"))].sort()) {
-    const name = file.includes("/") ? (file.split("/")[0] ?? "") : "whole";
-    groups.set(name, [...(groups.get(name) ?? []), `./test/${file}`]);
+/** A file and everything it imports below test/. */
+function withImports(path: string, found = new Map<string, string>()): Map<string, string> {
+  if (found.has(path) || !existsSync(path)) return found;
+  const text = readFileSync(path, "utf8");
+  found.set(path, text);
+  for (const [, name] of text.matchAll(/ from "(\.[^"]+)"/g)) {
+    const next = join(path, "..", name ?? "");
+    if (next.startsWith(join(ROOT, "test"))) withImports(next, found);
   }
-  return [...groups];
+  return found;
+}
+
+function needOf(file: string): Need {
+  const path = join(ROOT, file);
+  const files = withImports(path);
+  if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
+  // Real models, and a test that is skipped without the trainer's environment.
+  const real =
+    files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");
+  return real ? "trainer" : "nothing";
+}
+
+/** Every test file of the project, from its root. */
+const allTests = (root = ROOT) =>
+  [...new Bun.Glob("**/*.test.ts").scanSync(join(root, "test"))].sort().map((file) => `./test/${file}`);
+
+/** Test files by what they need and by their folder below test/; those at the top form the group "whole". */
+function testGroups(files: readonly string[]): [name: string, need: Need, files: string[]][] {
+  const groups = new Map<string, [string, Need, string[]]>();
+  for (const file of files) {
+    const folder = file.replace(/^\.\/test\//, "").split("/");
+    const need = needOf(file);
+    const name = `${folder.length > 1 ? folder[0] : "whole"}${need === "nothing" ? "" : `-${need}`}`;
+    const group = groups.get(name) ?? [name, need, []];
+    group[2].push(file);
+    groups.set(name, group);
+  }
+  return [...groups.values()];
 }
 
 /**
@@ -145,9 +175,10 @@ export function chooseTests(args: readonly string[], root = ROOT): { bun: string
 /** One run of a test runner: `argv` gives its command for some of the files and a report. */
 interface Suite {
   name: string;
+  need: Need;
   files: readonly string[];
   cwd: string;
-  argv: (files: readonly string[], report: string) => string[];
+  argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
 }
 
 /** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts. */
@@ -166,7 +197,7 @@ async function runTests(
   for (const attempt of [1, 2]) {
     // Bun writes over an existing file without emptying it.
     for (const path of [report, output, `${output}.err`]) rmSync(path, { force: true });
-    const child = Bun.spawn(suite.argv(files, report), {
+    const child = Bun.spawn(suite.argv(files, report, env), {
       cwd: suite.cwd,
       env: { ...process.env, ...env },
       stdout: Bun.file(output),
@@ -184,18 +215,54 @@ async function runTests(
   return { ...result, failed: code !== 0 ? Math.max(1, result.failed) : result.failed };
 }
 
-/** Runs suites one after the other. */
-async function runLane(
+/** One suite with its counts. */
+interface Outcome {
+  suite: Suite;
+  outcome: Report;
+}
+
+/**
+ * Runs suites on two workers: each takes the first suite whose needs are met. Suites that need nothing run while the
+ * trainer environment and the engine are prepared, on one worker, because preparing takes a core too. Only one suite
+ * with containers runs at a time.
+ * @param ready the environment for tests with a need, as soon as it is met
+ */
+async function runSuites(
   suites: readonly Suite[],
-  env: Record<string, string>,
-): Promise<{ suite: Suite; outcome: Report }[]> {
-  const done: { suite: Suite; outcome: Report }[] = [];
-  for (const suite of suites) {
-    say(`Running ${suite.name}`);
-    const outcome = await runTests(suite, suite.files, env);
-    say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
-    done.push({ suite, outcome });
+  ready: Record<Need, Promise<Record<string, string>>>,
+): Promise<Outcome[]> {
+  const waiting = [...suites];
+  const met = new Map<Need, Record<string, string>>();
+  const meeting = Object.entries(ready).map(([need, env]) => env.then((value) => void met.set(need as Need, value)));
+  const done: Outcome[] = [];
+  let changed = Promise.withResolvers<void>();
+  let containers = false;
+  const change = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  for (const each of meeting) void each.then(change);
+  const failed = Promise.all(meeting);
+
+  async function work(): Promise<void> {
+    while (waiting.length > 0) {
+      const at = waiting.findIndex(({ need }) => met.has(need) && !(need === "containers" && containers));
+      const [suite] = at < 0 ? [] : waiting.splice(at, 1);
+      if (!suite) {
+        await Promise.race([changed.promise, failed.then(() => changed.promise)]);
+        continue;
+      }
+      if (suite.need === "containers") containers = true;
+      say(`Running ${suite.name}`);
+      const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
+      say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
+      done.push({ suite, outcome });
+      if (suite.need === "containers") containers = false;
+      change();
+    }
   }
+
+  await Promise.all([work(), ready.trainer.then(work)]);
   return done;
 }
 
@@ -219,7 +286,7 @@ async function runFailedAgain(suite: Suite, first: Report, env: Record<string, s
 }
 
 /** A bun suite. A slow machine is not a failure: a test may take a minute, unless it asks for more. */
-function bunSuite(name: string, files: readonly string[]): Suite {
+function bunSuite(name: string, need: Need, files: readonly string[]): Suite {
   const argv = (some: readonly string[], report: string) => [
     process.execPath,
     "test",
@@ -228,15 +295,15 @@ function bunSuite(name: string, files: readonly string[]): Suite {
     `--reporter-outfile=${report}`,
     ...some,
   ];
-  return { name: `bun-${name}`, files, cwd: ROOT, argv };
+  return { name: `bun-${name}`, need, files, cwd: ROOT, argv };
 }
 
 /**
  * The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split.
  */
-function pytestSuite(python: string, files: readonly string[]): Suite {
-  const argv = (some: readonly string[], report: string) => [
-    python,
+function pytestSuite(files: readonly string[]): Suite {
+  const argv = (some: readonly string[], report: string, env: Record<string, string>) => [
+    join(env.FTL_TRAINER_ENV ?? "", "bin/python"),
     "-m",
     "pytest",
     "-q",
@@ -249,7 +316,26 @@ function pytestSuite(python: string, files: readonly string[]): Suite {
     "loadfile",
     ...some,
   ];
-  return { name: "pytest", files: files.map((file) => join(ROOT, file)), cwd: join(ROOT, "trainer"), argv };
+  return {
+    name: "pytest",
+    need: "trainer",
+    files: files.map((file) => join(ROOT, file)),
+    cwd: join(ROOT, "trainer"),
+    argv,
+  };
+}
+
+/**
+ * Creates the trainer environment with everything its tests use, and the base models.
+ * @returns `env` with what tests of the trainer need
+ */
+async function prepareTrainer(env: Record<string, string> = {}): Promise<Record<string, string>> {
+  const { python, directory } = await trainerEnvironment();
+  linkInCache("trainer-env", directory);
+  await makeDevPackages(python);
+  await makeDeepSpeed(python);
+  await makeModels(python);
+  return { ...env, FTL_TRAINER_ENV: directory };
 }
 
 async function main(args: string[]): Promise<number> {
@@ -273,40 +359,32 @@ async function main(args: string[]): Promise<number> {
   }
   say("Preparing the tests; everything created is in .cache/ and is reused");
   installPackages();
-  const { python, directory } = await trainerEnvironment();
-  linkInCache("trainer-env", directory);
-  await makeDevPackages(python);
-  await makeDeepSpeed(python);
-  await makeModels(python);
   const chromium = findChromium();
   if (!chromium)
     say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
-  const [bunFiles, pythonFiles] = [chosen.bun, chosen.python];
-  const wanted = words.length === 0 || bunFiles.some(usesContainers);
-  const env: Record<string, string> = { FTL_TRAINER_ENV: directory, ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
+  const plain: Record<string, string> = chromium ? { FTL_CHROMIUM: chromium } : {};
   if (preparing) {
+    await prepareTrainer();
     say("Everything is prepared");
     return 0;
   }
-  const making = wanted ? makeDocker() : Promise.resolve(null);
-  // Awaited below by the tests that need it; a failure must not end the others.
-  making.catch(() => {});
+  const everything = words.length === 0;
+  const suites = testGroups(everything ? allTests() : chosen.bun).map((group) => bunSuite(...group));
+  if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
+  // A suite that starts late ends late, so the longest come first.
+  const rank = (suite: Suite) => (suite.name === "pytest" ? 1 : { containers: 0, trainer: 2, nothing: 3 }[suite.need]);
+  suites.sort((a, b) => rank(a) - rank(b));
+  const needs = new Set(suites.map((suite) => suite.need));
+  const trainer = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain) : Promise.resolve(plain);
+  const docker = needs.has("containers") ? trainer.then(makeDocker) : null;
+  const containers = trainer.then(async (env) => withEngine(env, await docker));
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const everything = words.length === 0;
-  // One process for each group, so that no group depends on what another left in memory.
-  const groups = everything ? testGroups() : bunFiles.length > 0 ? [["named", bunFiles] as [string, string[]]] : [];
-  const inContainers = ([, files]: [string, string[]]) => files.some(usesContainers);
-  const plain = groups.filter((group) => !inContainers(group)).map(([name, files]) => bunSuite(name, files));
-  if (pythonFiles.length > 0 || everything) plain.push(pytestSuite(python, pythonFiles));
-  const contained = groups.filter(inContainers).map(([name, files]) => bunSuite(name, files));
-  // Container tests mostly wait, the others mostly compute: the two lanes run in parallel.
-  const lanes = [runLane(plain, env), making.then((docker) => runLane(contained, withEngine(env, docker)))];
-  const results = (await Promise.all(lanes)).flat();
-  const engine = withEngine(env, await making);
+  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, containers });
+  const engine = await containers;
   const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));
-  await (await making)?.close();
+  await (await docker)?.close();
   for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");
