@@ -140,7 +140,9 @@ describe.skipIf(!hasTokenizer)("a plan is allowed", () => {
 
   test("when all tokens are in the loss", async () => {
     const warnings = await warningsOf("plain", "only-tool-calls", { loss_on: "all" });
-    expect(warnings.join("\n")).toContain("The chat template does not show tool calls. 12 of 12 rows: row 1");
+    expect(warnings.join("\n")).toContain(
+      "does not show tool calls (12 of 12 rows), tool definitions (12 of 12 rows): row 1",
+    );
   });
 
   test("with a length that keeps the first token of an answer, and no shorter one", async () => {
@@ -156,7 +158,12 @@ describe.skipIf(!hasTokenizer)("a plan is allowed", () => {
 /** Base, rows, the other request fields, and words of one warning. */
 const WARNED: [string, string, Record<string, unknown>, string][] = [
   ["plain", "some-tool-calls", {}, "In 3 of 12 rows, the chat template of plain shows nothing of the answer"],
-  ["plain", "some-tool-calls", {}, "does not show tool calls. 7 of 12 rows: row 1 (messages[1].tool_calls)"],
+  [
+    "plain",
+    "some-tool-calls",
+    {},
+    "does not show tool calls (7 of 12 rows), tool definitions (7 of 12 rows): row 1 (messages[1].tool_calls) and 6 more",
+  ],
   ["plain", "special-in-question", {}, "special tokens of this base model. 4 of 12 rows: row 1 (messages[0].content)"],
   ["plain", "special-in-answer", {}, "special tokens of this base model. 2 of 12 rows: row 2 (messages[1].content)"],
   ["plain", "template-in-text", {}, "special tokens of this base model. 12 of 12 rows: row 1 (text)"],

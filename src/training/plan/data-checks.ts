@@ -30,10 +30,10 @@ const findingOf = (stats: TokenStats | null, code: string) => stats?.findings.fi
 
 const countOf = (stats: TokenStats, code: string): number => findingOf(stats, code)?.count ?? 0;
 
-/** The first rows of a finding, such as `row 17 (messages[2]): roles must alternate`. */
-function firstRows({ samples, count }: Finding, most: number): string {
+/** The first rows of a finding, such as `row 17 (messages[2]): roles must alternate; row 20 (…); and 3 more`. */
+function firstRows({ samples, count }: Finding, most = 1): string {
   const named = samples.slice(0, most).map(({ row, path, detail }) => `row ${row} (${path})${detail && `: ${detail}`}`);
-  return `${named.join("; ")}${count > named.length ? `; and ${count - named.length} more` : ""}`;
+  return `${named.join("; ")}${count > named.length ? ` and ${count - named.length} more` : ""}`;
 }
 
 function refuseTemplate(spec: TrainSpec, stats: TokenStats | null, rows: number, param: string): void {
@@ -118,6 +118,13 @@ export function refuseData(checked: Checked): void {
   refuseLength(checked);
 }
 
+/** Findings about tools, which share a warning, and what each is about. */
+const TOOLS: Record<string, string> = {
+  tool_calls_not_shown: "tool calls",
+  tool_result_not_shown: "tool results",
+  tools_not_shown: "tool definitions",
+};
+
 /** Findings that a warning of their own covers, or that are no problem. */
 const QUIET = new Set(["template_refuses", "nothing_learned", "name_not_shown"]);
 
@@ -135,16 +142,23 @@ export function dataWarnings(checked: Checked): string[] {
   const { stats } = facts;
   const base = spec.base_model.id;
   const warnings: string[] = [];
+  const tools = (stats?.findings ?? []).filter(({ code }) => code in TOOLS);
   const silent = learnsAnswersOnly(spec) ? findingOf(stats, "nothing_learned") : undefined;
   if (silent)
     warnings.push(
-      `In ${silent.count} of ${plural(rowsIn(data), "row")}, the chat template of ${base} shows nothing of the answer, so only its end token is in the loss: ${firstRows(silent, 3)}. ${toolAdvice(facts)}`,
+      `In ${silent.count} of ${plural(rowsIn(data), "row")}, the chat template of ${base} shows nothing of the answer, so only its end token is in the loss: ${firstRows(silent)}.${tools.length ? "" : ` ${toolAdvice(facts)}`}`,
     );
+  const rows = plural(rowsIn(data), "row");
+  const [first] = tools;
+  if (first) {
+    const parts = tools.map(({ code, count }) => `${TOOLS[code]} (${count} of ${rows})`);
+    warnings.push(
+      `The chat template of ${base} does not show ${parts.join(", ")}: ${firstRows(first)}. ${toolAdvice(facts)}`,
+    );
+  }
   for (const finding of stats?.findings ?? [])
-    if (!QUIET.has(finding.code))
-      warnings.push(
-        `${finding.message} ${finding.count} of ${plural(rowsIn(data), "row")}: ${firstRows(finding, 3)}. ${finding.advice}`,
-      );
+    if (!(finding.code in TOOLS) && !QUIET.has(finding.code))
+      warnings.push(`${finding.message} ${finding.count} of ${rows}: ${firstRows(finding)}. ${finding.advice}`);
   const lost = lostAnswers(checked);
   if (lost) warnings.push(lost);
   const known = overlapWarning(checked);

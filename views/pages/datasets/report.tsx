@@ -2,6 +2,8 @@
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
 import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
+import { usePage } from "../../context.ts";
+import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";
 import { KeyValue } from "../../parts/value.tsx";
@@ -12,6 +14,14 @@ interface Bucket {
   from: number;
   to: number;
   count: number;
+}
+
+/** Token counts and findings with a base model. */
+export interface CountedTokens {
+  stats: TokenStats;
+  baseModel: string;
+  /** Base models to choose from, the one in use first. */
+  bases: string[];
 }
 
 const LOOK = {
@@ -92,23 +102,41 @@ export function Problems({ report }: { report: Report }) {
   );
 }
 
-/** What a base model's chat template and tokenizer do to rows. Nothing without findings. */
-export function BaseFindings({ stats, baseModel }: { stats: TokenStats; baseModel: string }) {
-  if (stats.findings.length === 0) return null;
+/**
+ * What a base model's chat template and tokenizer do to rows, with a choice of the model. Nothing without findings and
+ * without a choice.
+ */
+export function BaseFindings({ stats, baseModel, bases }: CountedTokens) {
+  const version = usePage().url.searchParams.get("version");
+  if (stats.findings.length === 0 && bases.length < 2) return null;
   return (
     <section class="panel" aria-labelledby="base-findings-title">
       <header>
         <h2 id="base-findings-title">With {baseModel}</h2>
-        <span class="small muted">{stats.exact ? "Numbers of rows" : "Estimated from the first rows"}</span>
+        <span class="small muted">
+          {stats.exact ? "Its chat template and tokenizer" : "Estimated from the first rows"}
+        </span>
       </header>
-      <ul>
-        {stats.findings.map(({ samples, ...finding }) => (
-          <ProblemItem
-            unit="Row"
-            problem={{ ...finding, samples: samples.map(({ row, ...sample }) => ({ line: row, ...sample })) }}
-          />
-        ))}
-      </ul>
+      {bases.length > 1 ? (
+        <div class="body">
+          <Filters fragment="findings">
+            {version ? <input type="hidden" name="version" value={version} /> : null}
+            <FilterSelect name="base" label="Base model" options={bases.map((id) => [id, id])} />
+          </Filters>
+        </div>
+      ) : null}
+      {stats.findings.length === 0 ? (
+        <p class="body muted">Every row is shown completely, and no text contains special tokens.</p>
+      ) : (
+        <ul>
+          {stats.findings.map(({ samples, ...finding }) => (
+            <ProblemItem
+              unit="Row"
+              problem={{ ...finding, samples: samples.map(({ row, ...sample }) => ({ line: row, ...sample })) }}
+            />
+          ))}
+        </ul>
+      )}
     </section>
   );
 }

@@ -28,6 +28,7 @@ const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const ShowQuery = v.object({
   version: text(100),
+  base: text(200),
   split: v.optional(v.picklist(SPLITS), "train"),
   q: text(200),
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)), "0"),
@@ -80,8 +81,12 @@ async function propsOf(
   const version = await versionOf(ctx, actor, id, query.version || undefined);
   const source = version.fileId ? await getFile(ctx, actor, version.fileId).catch(() => null) : null;
   const ready = version.status === "ready";
-  const [base] = ready ? (await listModels(ctx, actor)).filter((model) => !model.id.startsWith("ft:")) : [];
-  const counted = base ? await countedTokens(ctx, actor, version.id, base.id) : null;
+  const installed = ready
+    ? (await listModels(ctx, actor)).map(({ id }) => id).filter((id) => !id.startsWith("ft:"))
+    : [];
+  const bases = installed.toSorted((a, b) => Number(b === query.base) - Number(a === query.base));
+  const [base] = bases;
+  const counted = base ? await countedTokens(ctx, actor, version.id, base) : null;
   const found = ready ? await rowsShown(ctx, actor, version.id, query) : null;
   return {
     dataset,
@@ -91,7 +96,7 @@ async function propsOf(
     ...(counted instanceof AppError
       ? { tokens: null, uncounted: counted.message }
       : {
-          tokens: counted && base ? { stats: counted, baseModel: base.id } : null,
+          tokens: counted && base ? { stats: counted, baseModel: base, bases } : null,
           uncounted: ready && !base ? "no_base_model" : null,
         }),
     rows: found ? { items: found.rows as unknown as RowItem[], next: found.next, split: query.split } : null,

@@ -1,7 +1,7 @@
 /** The page of one dataset: validation result, rows, versions, and the jobs that use it. */
 import type { VersionView } from "../../../src/data/datasets/model.ts";
 import type { DatasetRow, VersionRow } from "../../../src/data/validation/model.ts";
-import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
+import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -11,7 +11,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
-import { BaseFindings, Facts, Histogram, Problems, Tokens } from "./report.tsx";
+import { BaseFindings, type CountedTokens, Facts, Histogram, Problems, Tokens } from "./report.tsx";
 import { methodsFor, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
 
@@ -20,7 +20,7 @@ export interface DatasetProps {
   version: VersionView;
   report: Report | null;
   versions: VersionRow[];
-  tokens: { stats: TokenStats; baseModel: string } | null;
+  tokens: CountedTokens | null;
   /** The reason for missing token counts: a sentence, or `no_base_model`. */
   uncounted: string | null;
   rows: RowsShown | null;

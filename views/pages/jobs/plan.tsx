@@ -13,6 +13,11 @@ export interface PlanView {
   plan: TrainPlan;
 }
 
+/** The page of the data, with what the base model does to its rows. */
+function rowsOf({ spec: { dataset, base_model: base } }: TrainPlan): string {
+  return `/datasets/${dataset.dataset_id}?${new URLSearchParams({ version: dataset.version_id, base: base.id })}#findings`;
+}
+
 export function Plan({ view, ready }: { view: PlanView | null; ready: boolean }) {
   const plan = view?.plan;
   const best = plan?.offers?.find((offer) => offer.fits) ?? plan?.offers?.[0];
@@ -64,6 +69,11 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
                 <span>{warning}</span>
               </p>
             ))}
+            {plan.findings.length ? (
+              <p class="small">
+                <a href={rowsOf(plan)}>See these rows</a>
+              </p>
+            ) : null}
           </>
         ) : (
           <p class="muted">

@@ -92,7 +92,11 @@ export function createFindings() {
     list(scaled: (count: number) => number): Finding[] {
       const rank = { error: 0, warning: 1, info: 2 };
       return [...found.values()]
-        .map((finding) => ({ ...finding, count: scaled(finding.count) }))
+        .map((finding) => ({
+          ...finding,
+          count: scaled(finding.count),
+          samples: finding.samples.toSorted((a, b) => a.row - b.row),
+        }))
         .sort((a, b) => rank[a.severity] - rank[b.severity] || b.count - a.count);
     },
   };
