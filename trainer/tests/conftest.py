@@ -217,6 +217,21 @@ def adapters(tiny, tmp_path_factory) -> dict[str, Path]:
     return made
 
 
+@pytest.fixture(scope="session")
+def caller(tool_base, tmp_path_factory) -> HomeServer:
+    """The server of an attempt that has trained the tiny model to call a tool."""
+    from jobs import train_reply
+    from tool_rows import tool_rows
+
+    options = {"total": 60, "batch": 12, "rate": 2e-2, "rank": 8, "eval_every": 60, "sample_rows": 4, "eval_rows": 4}
+    training = train_reply(tool_base, max_length=512, **options)
+    training["spec"]["schedule"]["sample_max_tokens"] = 60
+    job = Here(tmp_path_factory.mktemp("caller"), training, {"train": tool_rows(24), "holdout": tool_rows(4)})
+    assert job.run() == 0
+    job.server.stop()
+    return job.server
+
+
 @pytest.fixture(scope="module")
 def endpoint(tiny, adapters, tmp_path_factory):
     """The base `tiny` and both adapters; ends well, and leaves no socket."""

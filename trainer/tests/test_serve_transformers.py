@@ -58,13 +58,6 @@ def test_nucleus_sampling_excludes_unlikely_tokens():
     assert counts.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
 
 
-def test_tools_reach_the_chat_template(endpoint):
-    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
-    plain = endpoint.chat(max_tokens=1)["usage"]["prompt_tokens"]
-    assert endpoint.chat(max_tokens=1, tools=tools)["usage"]["prompt_tokens"] > plain
-    assert endpoint.chat(max_tokens=1, tools=tools, tool_choice="none")["usage"]["prompt_tokens"] == plain
-
-
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
@@ -87,7 +80,7 @@ def test_tools_reach_the_chat_template(endpoint):
         ({"response_format": {"type": "json_object"}}, 400, "response_format"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"content": "x"}]}, 400, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages.0.content.0.type"),
         ({"temperature": 3}, 400, "temperature"),
         ({"temperature": True}, 400, "temperature"),
         ({"top_p": -1}, 400, "top_p"),

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Here
-from jobs import evaluate_reply, train_reply
+from jobs import evaluate_reply
 from tool_rows import COLORS, call, tool_rows
 
 from finetune_trainer.data.tool_calls.answers import Answer, AnswerReader
@@ -172,18 +171,6 @@ def test_marks_of_calls_stay_in_the_text_though_the_tokenizer_calls_them_special
     reader = AnswerReader(tokenizer)
     assert reader.read(ids, {"tools": [{}]}) == Answer("", (("f", '{"a": 1}'),))
     assert reader.read(ids, {}) == Answer('[{"name": "f", "arguments": {"a": 1}}]'), "without tools there are no calls"
-
-
-@pytest.fixture(scope="module")
-def caller(tool_base, tmp_path_factory):
-    """An attempt that has trained the tiny model to call a tool."""
-    options = {"total": 60, "batch": 12, "rate": 2e-2, "rank": 8, "eval_every": 60, "sample_rows": 4, "eval_rows": 4}
-    training = train_reply(tool_base, max_length=512, **options)
-    training["spec"]["schedule"]["sample_max_tokens"] = 60
-    job = Here(tmp_path_factory.mktemp("caller"), training, {"train": tool_rows(24), "holdout": tool_rows(4)})
-    assert job.run() == 0
-    job.server.stop()
-    return job.server
 
 
 def test_samples_while_training_show_calls_as_text(caller):

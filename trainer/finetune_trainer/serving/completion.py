@@ -6,6 +6,8 @@ import queue
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..data.tool_calls.answers import hidden_tokens
+from ..data.tool_calls.stream import Piece, ToolCall, ToolCallStream
 from ..model.sampling import Step
 from .api.errors import ApiError
 from .api.logprobs import LogprobsWriter, TokenTexts
@@ -22,48 +24,61 @@ class _Writing:
 
     def __init__(self, request: CompletionRequest, prompt: list[int], texts: TokenTexts) -> None:
         self._tokenizer = texts.tokenizer
-        self._stream = TextStream(texts.tokenizer, request.stop)
+        tools = request.tools
+        self._calls = tools and ToolCallStream(tools.family, tools.definitions, single=tools.single)
+        hidden = tools and hidden_tokens(texts.tokenizer, tools.family)
+        self._stream = TextStream(texts.tokenizer, request.stop, hidden)
         self._prompt = prompt
         self.logprobs = LogprobsWriter(texts, chat=request.chat) if request.sampling.logprobs is not None else None
         self.text = ""
+        self.calls: list[ToolCall] = []
         self.tokens = 0
         self.finish: str | None = None
         self.score = 0.0  # the sum of log probabilities
 
-    def take(self, step: Step) -> str:
-        """The new final text after one more token; may be empty."""
+    def take(self, step: Step) -> list[Piece]:
+        """What is final after one more token: text, and complete tool calls."""
         self.tokens += 1
         self.score += step.logprob or 0.0
         if self.logprobs is not None:
             self.logprobs.add(step)
         if step.ends:
             self.finish = "stop"
-            return ""
+            return []
         return self._grow(self._stream.feed(step.token))
 
-    def end(self) -> str:
-        """The text held back; sets how the answer ended."""
+    def end(self) -> list[Piece]:
+        """What was held back; sets how the answer ended."""
         rest = self._grow(self._stream.finish())
+        if self._calls is not None:
+            rest += self._keep(self._calls.finish())
         self.finish = self.finish or "length"
+        if self.calls and self.finish == "stop":
+            self.finish = "tool_calls"
         return rest
 
-    def echo(self, scores: list[Step]) -> str:
+    def echo(self, scores: list[Step]) -> list[Piece]:
         """Puts the prompt before the answer, with the log probabilities of its tokens where they were asked for."""
         if self.logprobs is not None:
             self.logprobs.add_prompt(scores)
         self.text = self._tokenizer.decode(self._prompt, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return self.text
+        return [self.text]
 
-    def _grow(self, text: str) -> str:
-        self.text += text
-        if self._stream.stopped:
+    def _grow(self, text: str) -> list[Piece]:
+        pieces = self._keep([text] if self._calls is None else self._calls.feed(text))
+        if self.stopped:
             self.finish = "stop"
-        return text
+        return pieces
+
+    def _keep(self, pieces: list[Piece]) -> list[Piece]:
+        self.text += "".join(piece for piece in pieces if isinstance(piece, str))
+        self.calls += [piece for piece in pieces if isinstance(piece, ToolCall)]
+        return pieces
 
     @property
     def stopped(self) -> bool:
-        """A stop string was found: no more tokens are wanted."""
-        return self._stream.stopped
+        """A stop string or the only call that may be was found: no more tokens are wanted."""
+        return self._stream.stopped or (self._calls is not None and self._calls.done)
 
 
 class Completion:
@@ -101,14 +116,17 @@ class Completion:
     def events(self) -> Iterator[dict[str, Any]]:
         """The events of a stream."""
         opened: set[int] = set()
-        for index, text, ended in self._pieces():
+        for index, pieces, ended in self._pieces():
             writing = self._writing[index]
             if self._request.chat and index not in opened:
                 opened.add(index)
                 yield self._answer.first(index)
-            if text:
+            for piece in filter(None, pieces):
                 logprobs = writing.logprobs and writing.logprobs.take()
-                yield self._answer.piece(index, text, logprobs, self._tokens())
+                if isinstance(piece, str):
+                    yield self._answer.piece(index, piece, logprobs, self._tokens())
+                else:
+                    yield from self._answer.call(index, piece, logprobs, self._tokens())
             if ended:
                 logprobs = writing.logprobs and writing.logprobs.take()
                 yield self._answer.end(index, writing.finish or "length", logprobs, self._tokens())
@@ -126,11 +144,13 @@ class Completion:
             group = self._writing[first : first + best_of]
             if best_of > n:
                 group = sorted(group, key=lambda one: -one.score / max(1, one.tokens))[:n]
-            chosen += [Choice(w.text, w.finish or "length", w.tokens, w.logprobs and w.logprobs.take()) for w in group]
+            chosen += [
+                Choice(w.text, w.finish or "length", w.tokens, w.logprobs and w.logprobs.take(), w.calls) for w in group
+            ]
         return chosen
 
-    def _pieces(self) -> Iterator[tuple[int, str, bool]]:
-        """Choice, new text, and whether the choice has ended; as they come."""
+    def _pieces(self) -> Iterator[tuple[int, list[Piece], bool]]:
+        """Choice, what is new in it, and whether it has ended; as they come."""
         left = len(self._generations)
         if self._request.echo and self._request.sampling.prompt_logprobs is None:
             for index, writing in enumerate(self._writing):

@@ -10,8 +10,9 @@ class TextStream:
     text.
     """
 
-    def __init__(self, tokenizer: Any, stops: list[str]) -> None:
-        self._tokenizer, self._stops = tokenizer, stops
+    def __init__(self, tokenizer: Any, stops: list[str], hidden: frozenset[int] | None = None) -> None:
+        """`hidden` are the tokens that are not text; by default, the special ones."""
+        self._tokenizer, self._stops, self._hidden = tokenizer, stops, hidden
         self._ids: list[int] = []
         self._from, self._upto = 0, 0  # decoding starts at `_from`; text up to token `_upto` was taken
         self._held = ""
@@ -40,7 +41,10 @@ class TextStream:
         return text
 
     def _decode(self, start: int, end: int) -> str:
-        return self._tokenizer.decode(self._ids[start:end], skip_special_tokens=True)
+        ids = self._ids[start:end]
+        if self._hidden is None:
+            return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return self._tokenizer.decode([i for i in ids if i not in self._hidden], skip_special_tokens=False)
 
     def _release(self, text: str) -> str:
         text = self._held + text

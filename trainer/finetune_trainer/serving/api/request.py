@@ -10,6 +10,7 @@ from .errors import ApiError, invalid
 from .fields import flag, integer, lone_surrogate, number, token_ids, token_numbers
 from .known import check_fields
 from .messages import chat_prompt, context_exceeded
+from .tools import ToolUse, read_tools
 
 MAX_CHOICES = 128
 MAX_PROMPTS = 2048
@@ -44,6 +45,7 @@ class CompletionRequest:
     include_usage: bool
     usage_in_chunks: bool
     echo: bool
+    tools: ToolUse | None
 
     def sampling_of(self, prompt: list[int], nth: int, context: int) -> Sampling:
         """The options of the nth answer to a prompt: a seed of its own, and no more tokens than the context has room
@@ -66,8 +68,6 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
     check_fields(body, chat=chat)
     if (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
         raise invalid("response_format", "Only the response_format of type text is supported.", "unsupported_value")
-    if body.get("tool_choice") not in (None, "auto", "none"):
-        raise invalid("tool_choice", "Only the tool_choice auto or none is supported.", "unsupported_value")
     stream = flag(body, "stream")
     options = _stream_options(body, stream)
     n = integer(body, "n", 1, 1, MAX_CHOICES)
@@ -77,7 +77,8 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
         raise invalid("best_of", "best_of must be at least n.")
     if best_of > n and stream:
         raise invalid("best_of", "best_of above n cannot be streamed: the best answers are known at the end.")
-    prompts = [chat_prompt(body, engine.tokenizer)] if chat else _prompts(body, engine)
+    tools = read_tools(body, engine.tokenizer) if chat else None
+    prompts = [chat_prompt(body, engine.tokenizer, tools)] if chat else _prompts(body, engine)
     sampling = _sampling(body, engine, default_max, chat=chat, echo=echo)
     for prompt in prompts:
         if not prompt:
@@ -96,6 +97,7 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
         include_usage=flag(options, "include_usage"),
         usage_in_chunks=flag(options, "continuous_usage_stats"),
         echo=echo,
+        tools=tools,
     )
 
 

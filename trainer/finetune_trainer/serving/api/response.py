@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...data.tool_calls.stream import ToolCall
 from .request import CompletionRequest
 
 
@@ -18,6 +20,7 @@ class Choice:
     finish: str
     tokens: int
     logprobs: dict[str, Any] | None = None
+    calls: list[ToolCall] = field(default_factory=list)
 
 
 @dataclass
@@ -46,16 +49,28 @@ class Answer:
         end = {"logprobs": choice.logprobs, "finish_reason": choice.finish}
         if not self.request.chat:
             return {"text": choice.text, **end}
-        return {"message": {"role": "assistant", "content": choice.text, "refusal": None}, **end}
+        calls = {"tool_calls": [call.message() for call in choice.calls]} if choice.calls else {}
+        content = choice.text if choice.text or not calls else None
+        return {"message": {"role": "assistant", "content": content, "refusal": None, **calls}, **end}
 
     def first(self, index: int) -> dict[str, Any]:
-        """The chunk that opens a chat choice."""
-        return self._chunk(index, {"delta": {"role": "assistant", "content": ""}}, None, None, 0)
+        """The chunk that opens a chat choice. With tools it may have no content at all, only calls."""
+        content = None if self.request.tools else ""
+        return self._chunk(index, {"delta": {"role": "assistant", "content": content}}, None, None, 0)
 
     def piece(self, index: int, text: str, logprobs: Any, completion: int) -> dict[str, Any]:
         """A streamed piece of text."""
         inner = {"delta": {"content": text}} if self.request.chat else {"text": text}
         return self._chunk(index, inner, logprobs, None, completion)
+
+    def call(self, index: int, call: ToolCall, logprobs: Any, completion: int) -> Iterator[dict[str, Any]]:
+        """The chunks of a tool call: its name, then its arguments."""
+        whole = call.message()
+        named = {**whole, "function": {"name": call.name, "arguments": ""}}
+        for delta, logs in ((named, logprobs), ({"function": {"arguments": call.arguments}}, None)):
+            yield self._chunk(
+                index, {"delta": {"tool_calls": [{"index": call.index, **delta}]}}, logs, None, completion
+            )
 
     def end(self, index: int, finish: str, logprobs: Any, completion: int) -> dict[str, Any]:
         """The chunk that ends a choice."""

@@ -1,0 +1,102 @@
+"""The tools of a chat request: their definitions, which the model may or must call, and whether it can."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ...data.tool_calls.families import family_of_tokenizer
+from ...data.tool_calls.family import Family
+from .errors import ApiError, invalid
+from .fields import flag
+
+NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+MAX_TOOLS = 128
+CHOICES = 'tool_choice must be "auto", "none", "required", or {"type": "function", "function": {"name": …}}.'
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """What the model may call, in the form of its chat template's family. `single`: at most one call in an answer."""
+
+    family: Family
+    definitions: list[dict[str, Any]]
+    single: bool
+
+
+def read_tools(body: dict[str, Any], tokenizer: Any) -> ToolUse | None:
+    """The tools that the model is shown; None when it may not call any. Raises ApiError naming the field."""
+    definitions = _definitions(body.get("tools"))
+    single = not flag(body, "parallel_tool_calls", True)
+    choice = _choice(body.get("tool_choice"), definitions)
+    if not definitions or choice == "none":
+        return None
+    family = family_of_tokenizer(tokenizer)
+    if family is None:
+        raise without_tools(body["model"])
+    return ToolUse(family, definitions, single)
+
+
+def check_shown(text: str, names: list[str], model: str, param: str) -> None:
+    """Refuses tools or calls that the model would not see: a chat template without tools leaves them out."""
+    if any(name not in text for name in names):
+        raise without_tools(model, param)
+
+
+def without_tools(model: str, param: str = "tools") -> ApiError:
+    """The error of a model whose chat template has no tools."""
+    return invalid(
+        param,
+        f"The model {model[:200]!r} cannot call tools: the chat template of its base model has none that this server "
+        "knows, so it would never see them. Leave tools and tool calls out, or use a model whose base model's chat "
+        "template has tools.",
+        "unsupported_value",
+    )
+
+
+def _definitions(tools: Any) -> list[dict[str, Any]]:
+    if tools is None:
+        return []
+    if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
+        raise invalid("tools", f"tools must be a list of at most {MAX_TOOLS} functions.")
+    for index, tool in enumerate(tools):
+        _check(tool, f"tools.{index}")
+    return tools
+
+
+def _check(tool: Any, path: str) -> None:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if isinstance(kind, str) and kind != "function":
+        raise invalid(f"{path}.type", "Only tools of the type function are supported.", "unsupported_value")
+    function = tool.get("function") if kind == "function" else None
+    if not isinstance(function, dict):
+        raise invalid(path, 'A tool must be {"type": "function", "function": {"name": …, "parameters": {…}}}.')
+    name, description = function.get("name"), function.get("description")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise invalid(
+            f"{path}.function.name", "A function's name must have 1 to 64 letters, digits, underscores, dots or dashes."
+        )
+    if description is not None and not isinstance(description, str):
+        raise invalid(f"{path}.function.description", "A function's description must be text.")
+    parameters = function.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise invalid(f"{path}.function.parameters", "A function's parameters must be a JSON schema object.")
+    if parameters and parameters.get("type", "object") != "object":
+        raise invalid(f"{path}.function.parameters.type", "A function's parameters must be of the type object.")
+
+
+def _choice(choice: Any, definitions: list[dict[str, Any]]) -> str:
+    """`auto` or `none`; the others need decoding that is constrained to calls."""
+    if choice in (None, "auto", "none"):
+        return choice or "auto"
+    named = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
+    if choice != "required" and not (isinstance(named, dict) and isinstance(named.get("name"), str)):
+        raise invalid("tool_choice", CHOICES)
+    if not definitions:
+        raise invalid("tool_choice", "tool_choice needs tools.")
+    if named and named["name"] not in (tool["function"]["name"] for tool in definitions):
+        raise invalid("tool_choice.function.name", "tool_choice must name one of the tools.")
+    raise invalid(
+        "tool_choice", "This server cannot force a tool call yet. Use tool_choice auto or none.", "unsupported_value"
+    )
