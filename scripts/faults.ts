@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { RowReport } from "../test/faults/support/row.ts";
-import { CACHE, needs, ROOT, say } from "./setup.ts";
+import { CACHE, MODELS, needs, ROOT, say } from "./setup.ts";
 
 const HELP = `bun run faults [--full] [--write] [FILE…]
 
@@ -31,7 +31,7 @@ function readReport(path: string): RowReport[] {
 /** Runs one file. A file that fails without a failed row (it does not load, its setup fails) becomes a row itself. */
 async function runFile(file: string, report: string, full: boolean): Promise<RowReport[]> {
   rmSync(report, { force: true });
-  const models = join(CACHE, "models/tiny");
+  const models = join(MODELS, "tiny");
   const child = Bun.spawn([process.execPath, "test", "--timeout=60000", file], {
     cwd: ROOT,
     env: {

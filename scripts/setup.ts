@@ -124,13 +124,16 @@ const PREPARE = "`bun run test --prepare` creates it";
 /** The directory of the trainer's Python environment, for tests and benchmarks; it may not exist. */
 export const trainerEnvironmentPath = (): string => process.env.FTL_TRAINER_ENV ?? join(CACHE, "trainer-env");
 
+/** The test command's models. Its number changes with the files that are written there: no old ones are used. */
+export const MODELS = join(CACHE, "models/2");
+
 /** The directory of a model that the test command creates; it may not exist. */
 export function modelPath(name: "tiny" | "smollm2"): string {
   const [given, folder] = {
     tiny: [process.env.FTL_TEST_TINY_MODEL, "tiny"] as const,
     smollm2: [process.env.FTL_TEST_SMOLLM2, "smollm2-135m-instruct"] as const,
   }[name];
-  return given ?? join(CACHE, "models", folder);
+  return given ?? join(MODELS, folder);
 }
 
 /** What is missing of `need`, and the command that creates it; null if nothing is missing. */

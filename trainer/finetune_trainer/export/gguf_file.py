@@ -13,6 +13,8 @@ import torch
 from gguf.quants import quantize
 from safetensors import safe_open
 
+from ..model.splitting import name_of
+
 # GGUF's name of an architecture by its name in transformers.
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,
@@ -24,8 +26,6 @@ TYPES = {
     "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
     "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
 }
-# What identifies the pre-tokenizers of llama.cpp: a part of the regular expression.
-LLAMA3_DIGITS, QWEN_DIGITS = "\\p{N}{1,3}", "|\\p{N}|"
 
 
 class NotWritable(ValueError):
@@ -125,6 +125,11 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, An
     model = spec["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):
         raise NotWritable("only tokenizers of byte-level BPE can be written as GGUF here")
+    pre = name_of(spec["pre_tokenizer"], bool(model.get("ignore_merges")))
+    if pre is None:
+        raise NotWritable("this tokenizer splits text in a way that cannot be written as GGUF here")
+    if (normalizer := (spec.get("normalizer") or {}).get("type", "NFC")) != "NFC":
+        raise NotWritable(f"this tokenizer changes text first ({normalizer}), which cannot be written as GGUF here")
     added = {token["id"]: token for token in spec["added_tokens"]}
     texts = {index: text for text, index in model["vocab"].items()} | {i: t["content"] for i, t in added.items()}
     tokens, types = [], []
@@ -137,7 +142,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, An
         else:
             types.append(gguf.TokenType.NORMAL)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(splitting(spec["pre_tokenizer"]))
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])
@@ -152,19 +157,3 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, An
     begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
     writer.add_add_bos_token(begins)
     writer.add_chat_template(tokenizer.chat_template)
-
-
-def splitting(pre: dict[str, Any] | None) -> str:
-    """llama.cpp's name of the pre-tokenizer. Raises NotWritable for one without a name here."""
-    steps = (pre or {}).get("pretokenizers", [pre] if pre else [])
-    kinds = [step["type"] for step in steps]
-    patterns = [step["pattern"].get("Regex", "") for step in steps if step["type"] == "Split"]
-    if kinds == ["ByteLevel"] and steps[0].get("use_regex", True):
-        return "gpt-2"
-    if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits"):
-        return "smollm"
-    if kinds == ["Split", "ByteLevel"] and LLAMA3_DIGITS in patterns[0]:
-        return "llama-bpe"
-    if kinds == ["Split", "ByteLevel"] and QWEN_DIGITS in patterns[0]:
-        return "qwen2"
-    raise NotWritable("this tokenizer splits text in a way that cannot be written as GGUF here")

