@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { RowReport } from "../test/faults/support/row.ts";
-import { CACHE, MODELS, needs, ROOT, say } from "./setup.ts";
+import { MODELS, needs, ROOT, say } from "./setup.ts";
 
 const HELP = `bun run faults [--full] [--write] [FILE…]
 
