@@ -120,6 +120,12 @@ def test_a_tokenizer_is_named_only_if_it_splits_the_same():
     spaced = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     assert name_of(spaced, False) is None
     assert name_of({**spaced, "add_prefix_space": False, "trim_offsets": False}, False) == "gpt-2"
+    digits = {"type": "Digits", "individual_digits": True}
+    words = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    assert name_of({"type": "Sequence", "pretokenizers": [digits, words]}, False) == "smollm"
+    assert (
+        name_of({"type": "Sequence", "pretokenizers": [{**digits, "individual_digits": False}, words]}, False) is None
+    )
     # Digits apart, as Qwen2 does it, in an expression that differs elsewhere.
     near = json.loads(json.dumps(BY_NAME["qwen2"].pre_tokenizer()).replace("p{L}+", "p{L}{1,8}"))
     assert name_of(BY_NAME["qwen2"].pre_tokenizer(), False) == "qwen2" and name_of(near, False) is None

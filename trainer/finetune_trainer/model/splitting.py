@@ -42,7 +42,7 @@ def _camel(upper: str, lower: str, ending: str) -> str:
     return f"{lead}{upper}*{lower}+{ending}|{lead}{upper}+{lower}*{ending}"
 
 
-DIGITS: Step = {"type": "Digits", "individual_digits": True}
+DIGITS = _split(r"\p{N}")
 GPT2 = _bytes(True)
 BYTES = _bytes(False)
 LLAMA3 = rf"{ENDINGS}|{WORD}|\p{{N}}{{1,3}}|{SIGNS}|{SPACES}"
@@ -163,6 +163,9 @@ SHOWN = ("add_prefix_space", "use_regex", "pattern", "behavior", "invert", "indi
 def _comparable(pre: Step | None) -> list[tuple[Any, ...]]:
     """What decides how a pre-tokenizer splits, in an order of its own."""
     steps = (pre or {}).get("pretokenizers", [pre] if pre else [])
+    # The same in other words, as the hub's SmolLM2 has it.
+    apart = ("Digits", True)
+    steps = [DIGITS if (step["type"], step.get("individual_digits")) == apart else step for step in steps]
     return [(step["type"], *(json.dumps(step.get(key), sort_keys=True) for key in SHOWN)) for step in steps]
 
 
