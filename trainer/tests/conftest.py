@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -81,6 +82,44 @@ def tool_base(tmp_path_factory) -> Path:
     from tool_rows import TEXTS
 
     return make_tiny_model(tmp_path_factory.mktemp("tools"), TEXTS, template)
+
+
+@pytest.fixture(scope="session")
+def telling(tmp_path_factory) -> Path:
+    """A tiny model whose merges know no words: where a text is split shows in its tokens."""
+    import torch
+    from llama_cpp import RECORDED
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    texts = [one["text"] for one in RECORDED]
+    directory = tmp_path_factory.mktemp("telling")
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.decoder = decoders.ByteLevel()
+    pieces = [text[i : i + n] for text in texts for n in range(2, 7) for i in range(len(text))] * 2
+    trainer = trainers.BpeTrainer(
+        vocab_size=3000,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    raw.train_from_iterator(pieces, trainer)
+    spec = json.loads(raw.to_str())
+    # One word that only a tokenizer finds which takes whole tokens before it merges.
+    merges = [merge for merge in spec["model"]["merges"] if "".join(merge) != "Total"]
+    assert len(merges) == len(spec["model"]["merges"]) - 1
+    spec["model"]["merges"] = merges
+    raw = Tokenizer.from_str(json.dumps(spec))
+    ends = {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<|im_start|>", **ends)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, tie_word_embeddings=True, **sizes)
+    config.eos_token_id, config.pad_token_id, config.bos_token_id = 1, 1, 0
+    LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
 
 
 COLORS = ["red", "green", "blue"]

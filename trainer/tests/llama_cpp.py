@@ -9,6 +9,9 @@ from typing import Any
 
 import xllamacpp
 
+# Texts, each with the tokens that llama.cpp reads in the file of SmolLM2-135M-Instruct.
+RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "golden/smollm2-tokens.json").read_text("utf-8"))
+
 
 class LlamaCpp:
     """A GGUF file as llama.cpp reads it."""
@@ -33,7 +36,7 @@ class LlamaCpp:
         return self._ask("/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"]
 
     def answer(self, prompt: list[int], count: int) -> list[int]:
-        """The most likely `count` tokens after a prompt, or fewer up to the end of the answer."""
+        """The most likely `count` tokens after a prompt, or fewer up to and with the one that ends the answer."""
         body = {"prompt": prompt, "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         return self._ask("/completion", body)["tokens"]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from conftest import make_rows
 from jobs import export_reply
+from llama_cpp import RECORDED, LlamaCpp
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_trainer.export import export, gguf_file
+from finetune_trainer.model.splitting import BY_NAME
 
 FORMATS = {"safetensors": 1e-6, "gguf-f16": 1e-4, "gguf-q8_0": 1e-2}
 
@@ -65,6 +68,86 @@ def test_a_full_model_is_written_without_its_base(here, tiny, tmp_path, form, pr
         back = AutoModelForCausalLM.from_pretrained(artifact["folder"])
         assert back.dtype == torch.bfloat16
         assert torch.equal(back.model.norm.weight, model.model.norm.weight.bfloat16())
+
+
+def splits_as(telling, directory, name):
+    """The model `telling` with another pre-tokenizer, written as models of the hub have it."""
+    shutil.copytree(telling, directory)
+    spec = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    spec["pre_tokenizer"] = BY_NAME[name].pre_tokenizer()
+    if name == "smollm":
+        spec["pre_tokenizer"]["pretokenizers"][0] = {"type": "Digits", "individual_digits": True}
+    if name == "qwen2":
+        spec["normalizer"] = {"type": "NFC"}
+    spec["model"]["ignore_merges"] = BY_NAME[name].ignore_merges
+    (directory / "tokenizer.json").write_text(json.dumps(spec), "utf-8")
+    return directory
+
+
+def trained_whole(base, directory):
+    """A full model whose most likely tokens are clearly so."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(5)
+    for weight in model.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * 0.5
+    model.save_pretrained(directory)
+    return model.eval()
+
+
+SPACED = [
+    {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": f"is   {n}\n\n{n}. x"}]}
+    for n, text in enumerate(["Total:   1234567", "a  1\n b 22", "e\u0301crire 3"])
+]
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+def test_llama_cpp_reads_the_same_tokens_and_gives_the_same_answers(here, telling, tmp_path, name):
+    base = splits_as(telling, tmp_path / "base", name)
+    model, tokenizer = trained_whole(base, tmp_path / "whole"), AutoTokenizer.from_pretrained(base)
+    run = here(export_reply(base, tmp_path / "whole", "gguf-f16"), holdout=SPACED)
+    assert run.run() == 0
+    (artifact,) = run.server.complete("gguf")
+    theirs = LlamaCpp(artifact["folder"] / "model-f16.gguf")
+    for text in (one["text"] for one in RECORDED):
+        if name != "qwen2" or "\u0301" not in text:  # llama.cpp composes no letters
+            assert (text, theirs.tokens(text)) == (text, tokenizer(text, add_special_tokens=False).input_ids)
+    for row in SPACED:
+        ids = tokenizer.apply_chat_template(row["messages"][:1], add_generation_prompt=True, return_dict=False)
+        said = model.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, len(ids) :].tolist()
+        assert theirs.answer(ids, 8) == said
+
+
+@pytest.mark.parametrize("form", ["gguf-f16", "gguf-q8_0"])
+def test_llama_cpp_says_what_the_model_was_trained_to_say(here, tiny, adapters, form):
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    for adapter, answer in (("ft:a.1", '{"colour": "red"}'), ("ft:b", "the assistant")):
+        run = here(export_reply(tiny, adapters[adapter], form, top1_same=0.9, kl_mean=0.1), holdout=make_rows(6))
+        assert run.run() == 0
+        (artifact,) = run.server.complete("gguf")
+        theirs = LlamaCpp(artifact["folder"] / f"model-{form.removeprefix('gguf-')}.gguf")
+        prompt = theirs.tokens("<|im_start|>user\nnumber 1<|im_end|>\n<|im_start|>assistant\n")
+        assert tokenizer.decode(theirs.answer(prompt, 40)) == answer + "<|im_end|>"
+
+
+def test_a_file_that_names_another_splitting_is_not_published(here, telling, tmp_path, monkeypatch):
+    base = splits_as(telling, tmp_path / "base", "smollm")
+    trained_whole(base, tmp_path / "whole")
+    monkeypatch.setattr(gguf_file, "name_of", lambda *_: "gpt-2")
+    run = here(export_reply(base, tmp_path / "whole", "gguf-f16"), holdout=make_rows(2))
+    assert run.run() == 1
+    (failed,) = run.server.of("failed")
+    assert failed["reason"] == "not_faithful" and "other tokens for the same text" in failed["message"]
+    assert not run.server.complete("gguf")
+
+
+def test_a_tokenizer_that_changes_letters_first_is_refused(here, telling, tmp_path):
+    base = splits_as(telling, tmp_path / "base", "gpt-2")
+    spec = json.loads((base / "tokenizer.json").read_text("utf-8"))
+    (base / "tokenizer.json").write_text(json.dumps({**spec, "normalizer": {"type": "Lowercase"}}), "utf-8")
+    trained_whole(base, tmp_path / "whole")
+    run = here(export_reply(base, tmp_path / "whole", "gguf-f16"), holdout=make_rows(2))
+    assert run.run() == 2
+    assert "changes text first (Lowercase)" in run.server.of("failed")[0]["message"]
 
 
 def broken_merge(monkeypatch):

@@ -6,48 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from llama_cpp import LlamaCpp
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from llama_cpp import RECORDED, LlamaCpp
+from tokenizers import Tokenizer
 
 from finetune_trainer.export import gguf_file
 from finetune_trainer.model.check import ModelProblem
 from finetune_trainer.model.convert import convert_smollm2, find_smollm2
 from finetune_trainer.model.splitting import BY_NAME, KNOWN, UnknownSplitting, gguf_texts, gguf_tokenizer, name_of
 
-RECORDED = json.loads((Path(__file__).parent / "golden/smollm2-tokens.json").read_text("utf-8"))
 TEXTS = [one["text"] for one in RECORDED]
-
-
-@pytest.fixture(scope="module")
-def telling(tmp_path_factory) -> Path:
-    """A tiny model whose merges know no words: where a text is split shows in its tokens."""
-    directory = tmp_path_factory.mktemp("telling")
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    raw.decoder = decoders.ByteLevel()
-    pieces = [text[i : i + n] for text in TEXTS for n in range(2, 7) for i in range(len(text))] * 2
-    trainer = trainers.BpeTrainer(
-        vocab_size=3000,
-        special_tokens=["<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    raw.train_from_iterator(pieces, trainer)
-    spec = json.loads(raw.to_str())
-    # One word that only a tokenizer finds which takes whole tokens before it merges.
-    merges = [merge for merge in spec["model"]["merges"] if "".join(merge) != "Total"]
-    assert len(merges) == len(spec["model"]["merges"]) - 1
-    spec["model"]["merges"] = merges
-    raw = Tokenizer.from_str(json.dumps(spec))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = "{{ messages }}"
-    tokenizer.save_pretrained(directory)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, tie_word_embeddings=True, **sizes)
-    LlamaForCausalLM(config).save_pretrained(directory)
-    return directory
 
 
 def write_as(telling: Path, target: Path, name: str, monkeypatch) -> Path:

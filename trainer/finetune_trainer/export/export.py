@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from ..data.rows import read_rows
 from ..evaluation.evaluate import with_adapter
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.load import LOCAL_ONLY, load_model, load_tokenizer, prepare_torch
+from ..model.splitting import gguf_tokenizer
 from ..protocol.control import Commands
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home
@@ -168,7 +169,8 @@ def write_gguf(merged: Path, target: Path, kind: str) -> None:
 
 
 def read_gguf(directory: Path, name: str, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer from a GGUF file, by a reader that shares no code with the writer."""
+    """Model and tokenizer from a GGUF file: the weights by a reader that shares no code with the writer, the tokens as
+    llama.cpp reads them.
+    """
     model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **LOCAL_ONLY)
-    tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=name, **LOCAL_ONLY)
-    return model.to(device).eval(), tokenizer
+    return model.to(device).eval(), gguf_tokenizer(directory / name)

@@ -20,6 +20,18 @@ from ..model.score import causal_model
 MAX_POSITIONS = 1024
 """Positions compared in all: their probabilities over the whole vocabulary are on disk between the two models."""
 ROW_TOKENS = 128
+# Tokens of these are compared besides those of the rows: they show every way to split text.
+PROBES = (
+    "\n\n1. First\n2. Second\n10. Tenth",
+    "Total:   1234567 and 12,345.67 or 0001",
+    "def f(x):\n    if x == 1:\n        return x ** 2\n\n\treturn 3\n",
+    "I'll say it's DON'T, we've they're I'M you'd",
+    "   leading and trailing   \t\n\r\n  next\r\n",
+    "camelCase HTTPServer snake_case a.b.c",
+    "...!!! ???;; -> => != && || https://example.com/a?c=1#d/",
+    "中文句子 123 日本語カタカナ 한국어 Привет 👩‍👩‍👧 café",  # noqa: RUF001
+    '{"a": [1, 2.5, null]} $100 + £20 = ¥30',
+)
 # Used when there are no rows.
 GENERAL = (
     "Say hello.",
@@ -38,6 +50,7 @@ class Reference:
     ends: list[int]
     template: str
     prompts: list[list[int]]
+    probes: list[list[int]]  # the tokens of PROBES
     directory: Path  # a file of log-probabilities for each prompt
 
 
@@ -53,7 +66,15 @@ def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
         messages = [*row["messages"], *row.get("chosen", [])]
         asks = not messages or messages[-1].get("role") != "assistant"
         out.append(render(tokenizer, messages, row.get("tools"), prompt=asks))
-    return [text for text in out if text.strip()]
+    # A tokenizer that composes letters first (NFC) reads the same then as a file that cannot say so.
+    composed = tokenizer.backend_tokenizer.normalizer
+    texts = [composed.normalize_str(text) if composed else text for text in out]
+    return [text for text in texts if text.strip()]
+
+
+def tokens_of(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a text as it stands."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -74,13 +95,14 @@ def record_reference(model: Any, tokenizer: Any, texts: list[str], directory: Pa
     directory.mkdir(parents=True, exist_ok=True)
     prompts, left = [], MAX_POSITIONS
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"][: min(ROW_TOKENS, left)]
+        ids = tokens_of(tokenizer, text)[: min(ROW_TOKENS, left)]
         if len(ids) < 2:
             continue
         np.save(directory / f"{len(prompts)}.npy", log_probabilities(model, ids))
         prompts.append(ids)
         left -= len(ids)
-    return Reference(sorted(end_token_ids(model, tokenizer)), template_hash(tokenizer), prompts, directory)
+    probes = [tokens_of(tokenizer, text) for text in PROBES]
+    return Reference(sorted(end_token_ids(model, tokenizer)), template_hash(tokenizer), prompts, probes, directory)
 
 
 def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
@@ -96,7 +118,7 @@ def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) 
         differences.append(np.abs(was[rows, taken] - now[rows, taken]))
         same += int((taken == now.argmax(-1)).sum())
         positions += len(ids)
-    read = [tokenizer(text, add_special_tokens=False)["input_ids"][:ROW_TOKENS] for text in texts]
+    read = [tokens_of(tokenizer, text)[:ROW_TOKENS] for text in texts]
     kept = [ids for ids in read if len(ids) >= 2][: len(reference.prompts)]
     difference = np.concatenate(differences)
     return {
@@ -107,7 +129,8 @@ def compare(reference: Reference, model: Any, tokenizer: Any, texts: list[str]) 
         "logprob_mean": float(difference.mean()),
         "logprob_max": float(difference.max()),
         "top1_same": same / positions,
-        "tokens_same": all(a[: len(b)] == b for a, b in zip(kept, reference.prompts, strict=True)),
+        "tokens_same": [tokens_of(tokenizer, text) for text in PROBES] == reference.probes
+        and all(a[: len(b)] == b for a, b in zip(kept, reference.prompts, strict=True)),
         "stop_tokens_same": sorted(end_token_ids(model, tokenizer)) == reference.ends,
         "template_same": template_hash(tokenizer) == reference.template,
     }
