@@ -29,7 +29,7 @@ PROBES = (
     "   leading and trailing   \t\n\r\n  next\r\n",
     "camelCase HTTPServer snake_case a.b.c",
     "...!!! ???;; -> => != && || https://example.com/a?c=1#d/",
-    "中文句子 123 日本語カタカナ 한국어 Привет 👩‍👩‍👧 café",  # noqa: RUF001
+    "中文句子 123 日本語カタカナ 한국어 Привет 👩‍👩‍👧 café",
     '{"a": [1, 2.5, null]} $100 + £20 = ¥30',
 )
 # Used when there are no rows.
