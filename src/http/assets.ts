@@ -27,6 +27,7 @@ import playground from "../../views/assets/playground.js" with { type: "file" };
 import saveRow from "../../views/assets/save-row.js" with { type: "file" };
 import series from "../../views/assets/series.js" with { type: "file" };
 import stream from "../../views/assets/stream.js" with { type: "file" };
+import toolCalls from "../../views/assets/tool-calls.js" with { type: "file" };
 import upload from "../../views/assets/upload.js" with { type: "file" };
 import type { Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
@@ -65,6 +66,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       stream,
       upload,
       "save-row": saveRow,
+      "tool-calls": toolCalls,
     }).map(([name, path]) => [`${name}.js`, { type: "text/javascript; charset=utf-8", parts: [path] }]),
   ),
 };

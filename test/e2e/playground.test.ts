@@ -106,6 +106,90 @@ describe.skipIf(!hasBrowser)("saving an answer", () => {
   });
 });
 
+describe.skipIf(!hasBrowser)("tool calls", () => {
+  const TOOLS = [{ type: "function", function: { name: "get_weather", parameters: { type: "object" } } }];
+  const delta = (value: object) => `data: ${JSON.stringify({ choices: [{ delta: value }] })}\n\n`;
+  const requests: { messages: object[]; tools?: object[] }[] = [];
+  let t: TestApp;
+  let b: TestBrowser;
+  beforeAll(async () => {
+    t = await createTestApp();
+    await addBase(t.ctx, t.actor("admin"));
+    b = await openBrowser(t);
+    await b.page.route("**/v1/chat/completions", (route) => {
+      const request = route.request().postDataJSON() as { messages: { role: string; content: string }[] };
+      requests.push(request);
+      const last = request.messages.at(-1);
+      const named = { index: 0, id: "call_7", type: "function", function: { name: "get_weather", arguments: "" } };
+      const pieces =
+        last?.role === "tool"
+          ? [{ content: `It is ${last.content}.` }]
+          : [
+              { tool_calls: [named] },
+              { tool_calls: [{ index: 0, function: { arguments: '{"city": ' } }] },
+              { tool_calls: [{ index: 0, function: { arguments: '"Oslo"}' } }] },
+            ];
+      return route.fulfill({ contentType: "text/event-stream", body: `${pieces.map(delta).join("")}data: [DONE]\n\n` });
+    });
+    await b.page.goto(`${b.base}/playground?models=smollm2-135m-instruct`);
+  });
+  afterAll(async () => {
+    await b?.close();
+    await t?.close();
+  });
+
+  test("definitions that are not a JSON list are refused before anything is sent", async () => {
+    await b.page.getByText("Tools", { exact: true }).click();
+    await b.page.fill("[name=tools]", "[{");
+    await b.page.fill("[name=prompt]", "weather in Oslo");
+    await b.page.keyboard.press("Control+Enter");
+    expect(await b.page.locator("#tools-problem").textContent()).toStartWith("The tools are not a valid JSON list");
+    expect(requests).toEqual([]);
+    expect(await b.page.inputValue("[name=prompt]")).toBe("weather in Oslo");
+  });
+
+  test("a call is shown readable, its result is sent, and the answer follows", async () => {
+    await b.page.fill("[name=tools]", JSON.stringify(TOOLS));
+    await b.page.focus("[name=prompt]");
+    await b.page.keyboard.press("Control+Enter");
+    await b.page.locator(".turn .call", { hasText: 'get_weather({"city": "Oslo"})' }).waitFor();
+    await b.page.getByLabel("Result of get_weather").fill("sunny");
+    await b.page.getByRole("button", { name: "Send result" }).click();
+    await b.page.getByText("It is sunny.", { exact: true }).waitFor();
+    const call = { id: "call_7", type: "function", function: { name: "get_weather", arguments: '{"city": "Oslo"}' } };
+    expect(requests.at(-1)).toMatchObject({
+      tools: TOOLS,
+      messages: [
+        { role: "user", content: "weather in Oslo" },
+        { role: "assistant", content: "", tool_calls: [call] },
+        { role: "tool", tool_call_id: "call_7", content: "sunny" },
+      ],
+    });
+    expect(await b.page.getByLabel("Result of get_weather").count()).toBe(0);
+  });
+
+  test("the call, corrected, becomes a row with the tools", async () => {
+    await b.page.getByRole("button", { name: "Save to dataset" }).first().click();
+    const dialog = b.page.getByRole("dialog", { name: "Save to dataset" });
+    await dialog.locator("[name=calls]").fill('[{"name": "get_weather", "arguments": "{\\"city\\": \\"Bergen\\"}"}]');
+    await dialog.locator("button[type=submit]").click();
+    const link = b.page.getByRole("link", { name: "Saved to playground" });
+    await link.waitFor();
+    const id = (await link.getAttribute("href"))?.split("/").at(-1) ?? "";
+    const { version } = await settled(t, id);
+    const [row] = [...canonicalRows(t, version.id), ...canonicalRows(t, version.id, "holdout")];
+    const call = { id: "call_7", type: "function", function: { name: "get_weather", arguments: '{"city": "Bergen"}' } };
+    expect(row).toMatchObject({
+      tools: TOOLS,
+      messages: [
+        { role: "user", content: "weather in Oslo" },
+        { role: "assistant", content: "", tool_calls: [call] },
+      ],
+    });
+    expect(b.troubles).toEqual([]);
+  });
+});
+
 describe.skipIf(!hasBrowser)("the keyboard", () => {
   let t: TestApp;
   let b: TestBrowser;

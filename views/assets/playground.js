@@ -1,5 +1,6 @@
 // The playground: sends one message to the model of every pane, streams the answers, and shows the request as code.
 import { openSaveRow } from "./save-row.js";
+import { addCalls, askResults, readTools, showCalls } from "./tool-calls.js";
 
 const form = document.querySelector("[data-playground]");
 const panes = () => [...form.querySelectorAll("[data-pane]")];
@@ -15,14 +16,12 @@ const number = (name) => {
   return text === "" || text === undefined ? undefined : Number(text);
 };
 
-function requestOf(pane, prompt) {
+/** The request of a pane with `added` messages after its conversation. @throws Error when the tools are not valid */
+function requestOf(pane, added) {
   const system = form.elements.system.value.trim();
-  const messages = [
-    ...(system ? [{ role: "system", content: system }] : []),
-    ...talkOf(pane),
-    { role: "user", content: prompt },
-  ];
-  const request = { model: pane.querySelector("[data-model]").value, messages };
+  const messages = [...(system ? [{ role: "system", content: system }] : []), ...talkOf(pane), ...added];
+  const tools = readTools(form.elements.tools);
+  const request = { model: pane.querySelector("[data-model]").value, messages, ...(tools ? { tools } : {}) };
   for (const name of ["temperature", "max_tokens", "top_p", "seed"])
     if (number(name) !== undefined) request[name] = number(name);
   return request;
@@ -48,13 +47,13 @@ function turn(pane, role, who) {
 /**
  * Adds the actions under an answer. `messages`: the whole conversation, the answer last.
  */
-function addActions(said, messages) {
+function addActions(said, messages, tools) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "button plain small";
   button.textContent = "Save to dataset";
-  button.addEventListener("click", () => openSaveRow(messages, button));
-  said.after(button);
+  button.addEventListener("click", () => openSaveRow(messages, button, tools));
+  said.parentElement.append(button);
 }
 
 /** Yields the JSON objects of a server-sent event stream. */
@@ -74,14 +73,15 @@ async function* events(body) {
   }
 }
 
-async function ask(pane, prompt, signal) {
-  const request = requestOf(pane, prompt);
+async function ask(pane, added, signal) {
+  const request = requestOf(pane, added);
   const numbers = pane.querySelector("[data-numbers]");
-  turn(pane, "user", "User").textContent = prompt;
+  for (const { role, content } of added) turn(pane, role, role === "tool" ? "Tool" : "User").textContent = content;
   const said = turn(pane, "assistant", "Assistant");
   const startedAt = performance.now();
   let first = 0;
   let text = "";
+  const calls = [];
   let usage = null;
   numbers.textContent = "waiting for the model";
   try {
@@ -94,10 +94,12 @@ async function ask(pane, prompt, signal) {
     if (!answer.ok) throw new Error((await answer.json()).error?.message ?? `The server answered ${answer.status}.`);
     for await (const chunk of events(answer.body)) {
       if (chunk.error) throw new Error(chunk.error.message);
-      const piece = chunk.choices?.[0]?.delta?.content ?? "";
-      if (piece && !first) first = performance.now();
-      text += piece;
+      const delta = chunk.choices?.[0]?.delta;
+      if ((delta?.content || delta?.tool_calls) && !first) first = performance.now();
+      text += delta?.content ?? "";
+      addCalls(calls, delta?.tool_calls);
       said.textContent = text;
+      if (calls.length > 0) showCalls(said, calls);
       usage = chunk.usage ?? usage;
     }
     const seconds = (performance.now() - startedAt) / 1000;
@@ -105,8 +107,10 @@ async function ask(pane, prompt, signal) {
     numbers.textContent = usage
       ? `${usage.completion_tokens} tokens, ${seconds.toFixed(1)} s${speed ? `, ${speed.toFixed(0)} tokens/s` : ""}`
       : `${seconds.toFixed(1)} s`;
-    addActions(said, [...request.messages, { role: "assistant", content: text }]);
-    talkOf(pane).push({ role: "user", content: prompt }, { role: "assistant", content: text });
+    const answered = { role: "assistant", content: text, ...(calls.length > 0 ? { tool_calls: calls } : {}) };
+    addActions(said, [...request.messages, answered], request.tools);
+    talkOf(pane).push(...added, answered);
+    if (calls.length > 0) askResults(showCalls(said, calls), calls, (results) => send([pane], results));
   } catch (error) {
     numbers.textContent = signal.aborted ? "stopped" : "failed";
     if (!signal.aborted) {
@@ -117,18 +121,34 @@ async function ask(pane, prompt, signal) {
   }
 }
 
-async function send() {
-  const prompt = form.elements.prompt.value.trim();
-  if (!prompt || running) return;
+/** Sends messages to the models of panes. @returns false when nothing was sent */
+function send(to, added) {
+  if (running) return false;
+  try {
+    readTools(form.elements.tools);
+  } catch {
+    form.elements.tools.closest("details").open = true;
+    form.elements.tools.focus();
+    return false;
+  }
+  run(to, added);
+  return true;
+}
+
+async function run(to, added) {
   running = new AbortController();
   stopButton.hidden = false;
-  form.elements.prompt.value = "";
-  await Promise.all(panes().map((pane) => ask(pane, prompt, running.signal)));
+  await Promise.all(to.map((pane) => ask(pane, added, running.signal)));
   running = null;
   stopButton.hidden = true;
   form.classList.remove("sending");
   form.elements.prompt.focus();
-  writeCode(prompt);
+  writeCode(added.find(({ role }) => role === "user")?.content);
+}
+
+function sendPrompt() {
+  const prompt = form.elements.prompt.value.trim();
+  if (prompt && send(panes(), [{ role: "user", content: prompt }])) form.elements.prompt.value = "";
 }
 
 // Code
@@ -138,7 +158,12 @@ function writeCode(last) {
   const prompt = form.elements.prompt.value.trim() || last || "Hello";
   const [pane] = panes();
   const talk = talkOf(pane);
-  const request = requestOf(pane, prompt);
+  let request;
+  try {
+    request = requestOf(pane, [{ role: "user", content: prompt }]);
+  } catch {
+    return; // the tools are still being typed
+  }
   const url = `${form.dataset.baseUrl}/v1`;
   const python = quoted(request)
     .replace(/: null/g, ": None")
@@ -146,12 +171,13 @@ function writeCode(last) {
     .replace(/: false/g, ": False");
   const code = {
     curl: `curl ${url}/chat/completions \\\n  -H "Authorization: Bearer $FTL_API_KEY" -H "Content-Type: application/json" \\\n  -d '${JSON.stringify(request).replaceAll("'", "'\\''")}'`,
-    Python: `from openai import OpenAI\n\nclient = OpenAI(base_url="${url}", api_key="ftl-…")\nanswer = client.chat.completions.create(**${python})\nprint(answer.choices[0].message.content)`,
-    TypeScript: `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${url}", apiKey: "ftl-…" });\nconst answer = await client.chat.completions.create(${quoted(request)});\nconsole.log(answer.choices[0].message.content);`,
+    Python: `from openai import OpenAI\n\nclient = OpenAI(base_url="${url}", api_key="ftl-…")\nanswer = client.chat.completions.create(**${python})\nprint(answer.choices[0].message${request.tools ? "" : ".content"})`,
+    TypeScript: `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${url}", apiKey: "ftl-…" });\nconst answer = await client.chat.completions.create(${quoted(request)});\nconsole.log(answer.choices[0].message${request.tools ? "" : ".content"});`,
     "Training row": JSON.stringify({
       messages: talk.length
         ? [...request.messages.filter((message) => message.role === "system"), ...talk]
         : [...request.messages, { role: "assistant", content: "the answer you want" }],
+      ...(request.tools ? { tools: request.tools } : {}),
     }),
   }[language];
   form.querySelector("[data-code-text]").textContent = code;
@@ -171,10 +197,10 @@ function keepAddress() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  send();
+  sendPrompt();
 });
 form.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) sendPrompt();
 });
 form.addEventListener("input", () => writeCode());
 form.addEventListener("change", (event) => {

@@ -6,6 +6,7 @@ const TRIES = 8;
 const PAUSE_MS = 700;
 
 let messages = [];
+let tools;
 let opener = null;
 
 const toggleName = () => {
@@ -13,24 +14,38 @@ const toggleName = () => {
 };
 
 /**
- * Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to the saved row.
+ * Opens the form for `conversation`, whose last message is the answer; `button` becomes a link to the saved row. The
+ * row gets the `definitions` of tools, and the answer's calls, which can be edited as JSON.
  */
-export function openSaveRow(conversation, button) {
+export function openSaveRow(conversation, button, definitions) {
   messages = conversation;
+  tools = definitions;
   opener = button;
   const before = dialog.querySelector("[data-before]");
   before.replaceChildren(
-    ...messages.slice(0, -1).flatMap(({ role, content }) => {
+    ...messages.slice(0, -1).flatMap(({ role, content, tool_calls: calls = [] }) => {
       const who = document.createElement("b");
       who.textContent = role[0].toUpperCase() + role.slice(1);
       const said = document.createElement("p");
       said.dir = "auto";
-      said.textContent = content;
+      said.textContent = [content, ...calls.map((call) => `${call.function.name}(${call.function.arguments})`)]
+        .filter(Boolean)
+        .join("\n");
       return [who, said];
     }),
   );
   dialog.querySelector("[data-earlier]").hidden = !messages.slice(0, -1).some(({ role }) => role === "assistant");
-  form.elements.answer.value = messages.at(-1).content;
+  const { content, tool_calls: calls } = messages.at(-1);
+  form.elements.answer.value = content;
+  form.elements.answer.required = !calls;
+  dialog.querySelector("[data-calls]").hidden = !calls;
+  form.elements.calls.value = calls
+    ? JSON.stringify(
+        calls.map((call) => call.function),
+        null,
+        1,
+      )
+    : "";
   errorLine.hidden = true;
   toggleName();
   dialog.showModal();
@@ -43,7 +58,26 @@ function rowOf() {
   const before = messages
     .slice(0, -1)
     .map((message) => (message.role === "assistant" && !earlier ? { ...message, weight: 0 } : message));
-  return { messages: [...before, { role: "assistant", content: form.elements.answer.value }] };
+  return {
+    messages: [...before, { role: "assistant", content: form.elements.answer.value, ...callsOf() }],
+    ...(tools ? { tools } : {}),
+  };
+}
+
+/** The calls of the form, with the ids of the answer's own. @throws Error when they are not a JSON list */
+function callsOf() {
+  const given = messages.at(-1).tool_calls;
+  if (!given || !form.elements.calls.value.trim()) return {};
+  let calls;
+  try {
+    calls = JSON.parse(form.elements.calls.value);
+  } catch (error) {
+    throw new Error(`The tool calls are not valid JSON: ${error.message}`);
+  }
+  if (!Array.isArray(calls)) throw new Error("The tool calls must be a list, [{…}, …].");
+  return {
+    tool_calls: calls.map((call, n) => ({ id: given[n]?.id ?? `call_${n + 1}`, type: "function", function: call })),
+  };
 }
 
 async function post(path, type, body) {

@@ -108,6 +108,14 @@ function SaveRow({ datasets }: Pick<PlaygroundProps, "datasets">) {
           label="Answer"
           render={(ids) => <textarea name="answer" rows={4} required dir="auto" {...ids} />}
         />
+        <div data-calls hidden>
+          <Field
+            id="save-calls"
+            label="Tool calls"
+            hint="A JSON list of functions with name and arguments."
+            render={(ids) => <textarea name="calls" class="mono" rows={4} spellcheck={false} {...ids} />}
+          />
+        </div>
         <label class="check" data-earlier hidden>
           <input type="checkbox" name="earlier" />
           Train on the earlier answers too
@@ -143,6 +151,9 @@ function SaveRow({ datasets }: Pick<PlaygroundProps, "datasets">) {
     </dialog>
   );
 }
+
+const EXAMPLE_TOOLS = `[{"type": "function", "function": {"name": "get_weather",
+  "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]`;
 
 export function PlaygroundPage(props: PlaygroundProps) {
   if (props.models.length === 0)
@@ -195,6 +206,28 @@ export function PlaygroundPage(props: PlaygroundProps) {
               <textarea name="system" rows={3} aria-label="System message" dir="auto">
                 {props.system}
               </textarea>
+            </details>
+            <details class="more">
+              <summary>
+                <Icon name="right" />
+                Tools
+              </summary>
+              <Field
+                id="tools"
+                label="Tool definitions"
+                hint="A JSON list, as in the tools of a request. The answer may then call them; type the results below it."
+                render={(ids) => (
+                  <textarea
+                    name="tools"
+                    class="mono"
+                    rows={6}
+                    spellcheck={false}
+                    placeholder={EXAMPLE_TOOLS}
+                    {...ids}
+                  />
+                )}
+              />
+              <p class="error-line" role="alert" id="tools-problem" hidden />
             </details>
             <Field
               id="prompt"
