@@ -21,11 +21,11 @@ interface UsageProps {
 }
 
 const GROUPS = [
-  { key: "user", label: "User" },
-  { key: "model", label: "Model" },
-  { key: "key", label: "API key" },
-  { key: "kind", label: "Kind" },
-  { key: "provider", label: "Provider" },
+  { key: "user", label: "User", word: "user" },
+  { key: "model", label: "Model", word: "model" },
+  { key: "key", label: "API key", word: "API key" },
+  { key: "kind", label: "Kind", word: "kind" },
+  { key: "provider", label: "Provider", word: "provider" },
 ];
 
 const sum = <T,>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
@@ -45,16 +45,24 @@ function LimitsPanel({ limits }: { limits: LimitsView }) {
     limit === null ? `${format(used)} (no limit)` : `${format(used)} of ${format(limit)}`;
   return (
     <section class="panel" aria-labelledby="limits">
-      <h2 id="limits">Limits of your organization</h2>
-      <KeyValue
-        rows={[
-          ["Storage", show(limits.bytes, formatBytes), "files, pending uploads, dataset rows, checkpoints and models"],
-          ["Files", show(limits.files, formatInteger)],
-          ["Datasets", show(limits.datasets, formatInteger)],
-          ["Pending uploads", show(limits.pending_uploads, formatInteger)],
-          ["Waiting jobs", show(limits.waiting_jobs, formatInteger), "queued jobs, including sweep trials"],
-        ]}
-      />
+      <header>
+        <h2 id="limits">Limits of your organization</h2>
+      </header>
+      <div class="body">
+        <KeyValue
+          rows={[
+            [
+              "Storage",
+              show(limits.bytes, formatBytes),
+              "files, pending uploads, dataset rows, checkpoints and models",
+            ],
+            ["Files", show(limits.files, formatInteger)],
+            ["Datasets", show(limits.datasets, formatInteger)],
+            ["Pending uploads", show(limits.pending_uploads, formatInteger)],
+            ["Waiting jobs", show(limits.waiting_jobs, formatInteger), "queued jobs, including sweep trials"],
+          ]}
+        />
+      </div>
     </section>
   );
 }
@@ -63,7 +71,7 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
   const { url, now } = usePage();
   const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
   const thisMonth = new Date(now).toISOString().slice(0, 7);
-  const group = GROUPS.find(({ key }) => key === summary.group_by)?.label ?? "";
+  const { label: group, word } = GROUPS.find(({ key }) => key === summary.group_by) ?? { label: "", word: "" };
   const csv = `/usage.csv?${new URLSearchParams({ month: summary.month, group_by: summary.group_by })}`;
   return (
     <Layout
@@ -114,34 +122,44 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
           </div>
         ) : null}
         {summary.work.length ? (
-          <Table
-            still
-            label="Compute"
-            rows={summary.work}
-            rowId={(row) => `work-${row.group}`}
-            columns={[
-              { key: "group", label: `Compute by ${group}`, name: true, render: (row) => name(row.group) },
-              { key: "attempts", label: "Attempts", end: true, render: (row) => formatInteger(row.attempts) },
-              { key: "hours", label: "Hours", end: true, render: (row) => formatNumber(row.hours) },
-              { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
-              { key: "tokens", label: "Tokens", end: true, wide: true, render: (row) => formatCount(row.tokens) },
-              { key: "cost", label: "Cost", end: true, render: (row) => formatMoney(row.cost_usd) },
-            ]}
-          />
+          <section class="panel" aria-labelledby="compute">
+            <header>
+              <h2 id="compute">{`Compute by ${word}`}</h2>
+            </header>
+            <Table
+              still
+              label="Compute"
+              rows={summary.work}
+              rowId={(row) => `work-${row.group}`}
+              columns={[
+                { key: "group", label: group, name: true, render: (row) => name(row.group) },
+                { key: "attempts", label: "Attempts", end: true, render: (row) => formatInteger(row.attempts) },
+                { key: "hours", label: "Hours", end: true, render: (row) => formatNumber(row.hours) },
+                { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
+                { key: "tokens", label: "Tokens", end: true, wide: true, render: (row) => formatCount(row.tokens) },
+                { key: "cost", label: "Cost", end: true, render: (row) => formatMoney(row.cost_usd) },
+              ]}
+            />
+          </section>
         ) : null}
         {summary.requests.length ? (
-          <Table
-            still
-            label="Requests"
-            rows={summary.requests}
-            rowId={(row) => `requests-${row.group}`}
-            columns={[
-              { key: "group", label: `Requests by ${group}`, name: true, render: (row) => name(row.group) },
-              { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
-              { key: "in", label: "Input tokens", end: true, render: (row) => formatCount(row.prompt_tokens) },
-              { key: "out", label: "Output tokens", end: true, render: (row) => formatCount(row.completion_tokens) },
-            ]}
-          />
+          <section class="panel" aria-labelledby="requests">
+            <header>
+              <h2 id="requests">{`Requests by ${word}`}</h2>
+            </header>
+            <Table
+              still
+              label="Requests"
+              rows={summary.requests}
+              rowId={(row) => `requests-${row.group}`}
+              columns={[
+                { key: "group", label: group, name: true, render: (row) => name(row.group) },
+                { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
+                { key: "in", label: "Input tokens", end: true, render: (row) => formatCount(row.prompt_tokens) },
+                { key: "out", label: "Output tokens", end: true, render: (row) => formatCount(row.completion_tokens) },
+              ]}
+            />
+          </section>
         ) : null}
         <LimitsPanel limits={limits} />
       </div>
