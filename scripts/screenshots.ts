@@ -65,7 +65,7 @@ const SHOTS: Shot[] = [
     path: `/jobs/new?data=${nth("ds_", 12)}`,
     seeds: ["full"],
     act: async (page) => {
-      await page.getByRole("button", { name: "Likeness of texts" }).click();
+      await page.getByRole("button", { name: "Text similarity" }).click();
       await page.fill("[name=answer]", '{"intent": "card_lost"}');
       await page.getByRole("button", { name: "Grade this answer" }).click();
       await page.waitForSelector(".notice.ok");
