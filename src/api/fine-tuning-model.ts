@@ -68,6 +68,8 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   warmup_ratio: "warmup_ratio",
   weight_decay: "weight_decay",
   loss_on: "loss_on",
+  special_tokens: "special_tokens",
+  on_template_error: "on_template_error",
   method: "method",
   quantization: "quantization",
   rslora: "rslora",

@@ -3,7 +3,16 @@
  * models are tested against.
  */
 import * as v from "valibot";
-import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
+import {
+  ATTENTIONS,
+  DPO_LOSSES,
+  EXPORT_FORMATS,
+  GRPO_LOSSES,
+  SCHEDULERS,
+  SPEC_VERSION,
+  SPECIAL_TOKENS,
+  TEMPLATE_ERRORS,
+} from "./spec.ts";
 
 const text = v.string();
 const flag = v.boolean();
@@ -99,6 +108,11 @@ const method = v.variant("type", [
   }),
 ]);
 
+const data = v.strictObject({
+  special_tokens: v.optional(v.picklist(SPECIAL_TOKENS)),
+  on_template_error: v.optional(v.picklist(TEMPLATE_ERRORS)),
+});
+
 const hyperparameters = v.strictObject({
   n_epochs: v.pipe(number, v.gtValue(0)),
   max_steps: v.nullable(positive),
@@ -153,6 +167,7 @@ export const SPEC_SCHEMAS = {
     validation: v.nullable(dataset),
     method,
     start: v.optional(tuned),
+    data: v.optional(data),
     hyperparameters,
     schedule,
     parallel: v.optional(parallel),

@@ -134,6 +134,22 @@ export type MethodSettings = AnyMethod &
   );
 export type MethodName = MethodSettings["type"];
 
+/** How special tokens of the base model within texts are read: as plain text, removed, or as control tokens. */
+export const SPECIAL_TOKENS = ["escape", "strip", "keep"] as const;
+
+/** What happens to a row that the base model's chat template refuses. */
+export const TEMPLATE_ERRORS = ["fail", "leave_out"] as const;
+
+/** How rows are read. Absent: `escape` in conversations and `keep` in plain text; `fail`. */
+export interface DataSettings {
+  special_tokens?: (typeof SPECIAL_TOKENS)[number];
+  on_template_error?: (typeof TEMPLATE_ERRORS)[number];
+}
+
+/** How the special tokens within the texts of a run are read. */
+export const specialTokensOf = ({ data, dataset }: Pick<TrainSpec, "data" | "dataset">) =>
+  data?.special_tokens ?? (dataset.row_type === "text" ? "keep" : "escape");
+
 /** Attention implementations, as named by transformers. */
 export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;
 
@@ -251,6 +267,8 @@ export interface TrainSpec {
    * `start`.
    */
   start?: { model: string; checkpoint_id: string; artifact_id: string };
+  /** Absent when the request sets none of it. */
+  data?: DataSettings;
   hyperparameters: Hyperparameters;
   schedule: Schedule;
   /** Absent in old specs: one process. */

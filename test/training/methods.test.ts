@@ -113,6 +113,16 @@ describe("the method", () => {
     },
   );
 
+  test("reads special tokens and refused rows as the request says; old and plain specs do not name them", async () => {
+    const plain = await made("chat");
+    expect(Object.keys(plain.spec)).not.toContain("data");
+    const set = { special_tokens: "strip", on_template_error: "leave_out" };
+    expect((await made("preference", set)).spec.data).toEqual(set as TrainSpec["data"] & object);
+    const ftl = await made("chat", { ftl: { special_tokens: "keep" } }, "/v1/fine_tuning/jobs");
+    expect(ftl.spec.data).toEqual({ special_tokens: "keep" });
+    expect(await refusal("chat", { special_tokens: "drop" })).toMatchObject({ status: 400, param: "special_tokens" });
+  });
+
   test("needs validation rows of the same type", async () => {
     const answer = await refusal("chat", { validation_file: files.text });
     expect(answer).toMatchObject({ status: 400, param: "validation_file", code: "wrong_row_type" });

@@ -5,7 +5,7 @@
 import type { Subprocess } from "bun";
 import * as v from "valibot";
 import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
-import type { RowType } from "../../contract/spec.ts";
+import type { DataSettings, RowType } from "../../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 
@@ -41,6 +41,8 @@ interface InspectRequest {
   row_type: RowType;
   loss_on: "completion" | "all";
   max_length: number;
+  /** Absent: by the row type. */
+  special_tokens?: DataSettings["special_tokens"];
   /** Canonical rows. */
   rows: unknown[];
 }

@@ -2,7 +2,14 @@
  * A training request: every field a user may set, and validation for requests that do not come through a route schema.
  */
 import * as v from "valibot";
-import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/spec.ts";
+import {
+  ATTENTIONS,
+  DPO_LOSSES,
+  GRPO_LOSSES,
+  SCHEDULERS,
+  SPECIAL_TOKENS,
+  TEMPLATE_ERRORS,
+} from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { Grader } from "../../graders/model.ts";
 import { between, over, whole } from "../../lib/number-fields.ts";
@@ -60,6 +67,10 @@ export const TrainRequest = v.strictObject({
     ]),
   ),
   loss_on: auto(v.picklist(["completion", "all"])),
+  /** Special tokens of the base model within texts: read as plain text, removed, or kept as control tokens. */
+  special_tokens: auto(v.picklist(SPECIAL_TOKENS)),
+  /** A row that the base model's chat template refuses ends the run, or is left out. */
+  on_template_error: auto(v.picklist(TEMPLATE_ERRORS)),
   /** `auto`: by the row type of the data. */
   method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
   /** `lora`: trains a small adapter on the frozen base. `full`: trains every weight. */

@@ -1,5 +1,5 @@
 /** Resolves a training request and its facts to the frozen spec. Pure: the same facts give the same spec. */
-import { SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
+import { type DataSettings, SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
 import { factsOf, refusal } from "../../contract/support.ts";
 import { datasetRef } from "../../data/validation/model.ts";
 import { AppError } from "../../errors.ts";
@@ -43,6 +43,14 @@ function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
     refuse("invalid_value", `'lora_layers' exceeds the ${layers} layers of ${base.id}.`, "lora_layers");
 }
 
+/** How rows are read, when the request says so. */
+function dataOf({ special_tokens, on_template_error }: TrainRequest): Pick<TrainSpec, "data"> {
+  const data: DataSettings = {};
+  if (special_tokens && special_tokens !== "auto") data.special_tokens = special_tokens;
+  if (on_template_error && on_template_error !== "auto") data.on_template_error = on_template_error;
+  return Object.keys(data).length ? { data } : {};
+}
+
 /** The frozen spec of a resolved run. */
 function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): TrainSpec {
   const { base, from, data, validation } = facts;
@@ -55,6 +63,7 @@ function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): T
     validation: validation && { ...datasetRef(validation), train_rows: 0, holdout_rows: holdoutRows },
     method: resolved.method,
     ...(from ? { start: from.start } : {}),
+    ...dataOf(request),
     hyperparameters: resolved.hyperparameters,
     schedule: resolved.schedule,
     parallel: resolved.parallel,

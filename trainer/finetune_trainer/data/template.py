@@ -76,6 +76,15 @@ def render(tokenizer: Any, messages: list[Message], tools: Any, *, prompt: bool)
     return apply(tokenizer, template_messages(messages), tools, prompt=prompt)
 
 
+def accepts(tokenizer: Any, messages: list[Message], tools: Any) -> bool:
+    """Whether the chat template renders a question."""
+    try:
+        render(tokenizer, messages, tools, prompt=True)
+    except TemplateRefused:
+        return False
+    return True
+
+
 def protected(
     tokenizer: Any, messages: list[Message], tools: Any, option: SpecialTokensOption
 ) -> tuple[list[Message], Any, Protected]:

@@ -30,7 +30,8 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
     files = sorted(Path(__file__).parent.glob("*.py"))
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     d, b = spec.dataset, spec.base_model
-    options = [getattr(spec.method, "loss_on", "completion"), spec.hyperparameters.max_length, sorted(ends)]
+    data = spec.data.model_dump() if spec.data else None
+    options = [getattr(spec.method, "loss_on", "completion"), spec.hyperparameters.max_length, sorted(ends), data]
     parts = [
         code,
         transformers.__version__,

@@ -106,7 +106,7 @@ class EvaluationRows:
         ends = end_token_ids(model, tokenizer)
 
         def tokens_of(rows: list[Any]) -> Tokens:
-            return tokenize(kind, tokenizer, rows, max_length=limit, loss_on="completion", end_ids=ends)
+            return tokenize(kind, tokenizer, rows, max_length=limit, loss_on="completion", end_ids=ends, leave_out=True)
 
         if kind == "chat":
             # The scored row must be the answered one: only the last answer is in the loss, whatever the weights for
@@ -119,6 +119,8 @@ class EvaluationRows:
                 raise BadData("no row is labeled as a good answer: there is nothing to compare answers with")
             self.bad = tokens_of(bad) if bad else None
         found = tokens_of(rows)
+        for warning in found.warnings:
+            home.log("warn", warning)
         if found.dropped:
             home.log("warn", f"{found.dropped} rows are left out: nothing to score within {limit} tokens")
         kept = set(found.row_ids)

@@ -4,6 +4,7 @@ compared.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.template import render
+from ..data.template import TemplateRefused, render
 from ..model.load import end_token_ids
 from ..model.score import causal_model
 
@@ -56,8 +57,6 @@ class Reference:
 
 def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
     """The texts both models read: rows with their answers, by the chat template, or general questions."""
-    if not rows:
-        rows = [{"messages": [{"role": "user", "content": text}]} for text in GENERAL]
     out = []
     for row in rows:
         if "text" in row:
@@ -65,7 +64,11 @@ def prompt_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[str]:
             continue
         messages = [*row["messages"], *row.get("chosen", [])]
         asks = not messages or messages[-1].get("role") != "assistant"
-        out.append(render(tokenizer, messages, row.get("tools"), prompt=asks))
+        with contextlib.suppress(TemplateRefused):  # training and evaluation leave such rows out too
+            out.append(render(tokenizer, messages, row.get("tools"), prompt=asks))
+    if not any(text.strip() for text in out):
+        asked = ([{"role": "user", "content": text}] for text in GENERAL)
+        out = [render(tokenizer, messages, None, prompt=True) for messages in asked]
     # A tokenizer that composes letters first (NFC) reads the same then as a file that cannot say so.
     composed = tokenizer.backend_tokenizer.normalizer
     texts = [composed.normalize_str(text) if composed else text for text in out]

@@ -44,6 +44,8 @@ DpoLoss = Literal[
 GrpoLoss = Literal["grpo", "dr_grpo", "bnpo", "dapo"]
 Scheduler = Literal["linear", "cosine", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt"]
 Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"]
+SpecialTokens = Literal["escape", "strip", "keep"]
+TemplateErrors = Literal["fail", "leave_out"]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(gt=0, le=100)]
@@ -213,6 +215,13 @@ class TunedRef(SpecModel):
     artifact_id: str
 
 
+class DataSettings(SpecModel):
+    """How rows are read: special tokens within texts, and rows that the chat template refuses."""
+
+    special_tokens: Annotated[SpecialTokens | None, Absent] = None
+    on_template_error: Annotated[TemplateErrors | None, Absent] = None
+
+
 class Hyperparameters(SpecModel):
     """Every number training uses; all resolved."""
 
@@ -270,6 +279,7 @@ class TrainSpec(SpecModel):
     validation: DatasetRef | None
     method: Annotated[Method, Field(discriminator="type")]
     start: Annotated[TunedRef | None, Absent] = None
+    data: Annotated[DataSettings | None, Absent] = None
     hyperparameters: Hyperparameters
     schedule: Schedule
     parallel: Parallel = Field(default_factory=lambda: Parallel(processes=1, strategy="single"))

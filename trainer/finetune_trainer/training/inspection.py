@@ -146,7 +146,7 @@ def main() -> None:
                 loaded.clear()
                 loaded[base] = load_tokenizer(Path(base))
             tokenizer = loaded[base]
-            options = {"max_length": asked["max_length"], "loss_on": asked["loss_on"]}
+            options = {key: asked.get(key) for key in ("max_length", "loss_on", "special_tokens")}
             ends = end_ids_of(Path(base), tokenizer)
             rows = [inspect(asked["row_type"], tokenizer, row, **options, end_ids=ends) for row in asked["rows"]]
             reply = {"rows": rows}

@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from ..data import rows
-from ..data.template import encode_conversation
+from ..data.encoder import rows_in_words
+from ..data.template import accepts, encode_conversation
 from ..data.tokens import Tokens
 from ..data.tool_calls.answers import AnswerReader
 from ..distributed import peak
@@ -24,7 +25,7 @@ from ..protocol.control import Commands
 from ..protocol.failures import BadData, TrainingFailed
 from ..protocol.home import Home
 from ..protocol.uploads import Upload, Uploader
-from ..spec.models import TrainSpec
+from ..spec.models import DataSettings, TrainSpec
 from . import canary
 from .hooks import TrainingHooks
 from .inspection import row_hash
@@ -38,13 +39,26 @@ STOPS = (None, "paused", "cancelled")
 NOT_MODEL_METRICS = ("train/learning_rate", "train/grad_norm")
 
 
-def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int]) -> Tokens:
-    """Rows of the spec's type as tokens. Raises BadData when none is left."""
-    kind = spec.dataset.row_type
+def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int], *, leave_out: bool | None = None) -> Tokens:
+    """Rows of the spec's type as tokens. Raises BadData when none is left, and TemplateRefused for a row that the chat
+    template refuses, unless the spec or `leave_out` leaves such rows out.
+    """
+    kind, data = spec.dataset.row_type, spec.data or DataSettings()
     # Methods without the choice train on completions; of texts every token is in the loss.
     loss_on = getattr(spec.method, "loss_on", "completion")
     length = spec.hyperparameters.max_length - getattr(spec.method, "max_completion_length", 0)
-    return rows.tokenize(kind, tokenizer, found, max_length=length, loss_on=loss_on, end_ids=ends)
+    if leave_out is None:
+        leave_out = data.on_template_error == "leave_out"
+    return rows.tokenize(
+        kind,
+        tokenizer,
+        found,
+        max_length=length,
+        loss_on=loss_on,
+        end_ids=ends,
+        special_tokens=data.special_tokens,
+        leave_out=leave_out,
+    )
 
 
 class Loop(TrainerCallback, TrainingHooks):
@@ -96,10 +110,18 @@ class Loop(TrainerCallback, TrainingHooks):
         s = self.spec.schedule
         found = list(rows.read_rows(path, self.kind, max(s.eval_rows, s.sample_rows))) if path else []
         try:
-            tokens = tokens_of(self.spec, self.tokenizer, found[: s.eval_rows], self.ends)
+            tokens = tokens_of(self.spec, self.tokenizer, found[: s.eval_rows], self.ends, leave_out=True)
         except BadData:
             tokens = None  # no validation rows, or none that can be scored: training continues without eval/loss
-        return tokens, found[: s.sample_rows] if self.trainer.generates_text and self.kind != "text" else []
+        if self.kind == "text" or not self.trainer.generates_text:
+            return tokens, []
+        samples = found[: s.sample_rows]
+        questions = ((row, rows.question_of(row, self.kind)[0]) for row in samples)
+        kept = [row for row, question in questions if accepts(self.tokenizer, question, row.get("tools"))]
+        if len(kept) < len(samples):
+            left_out = rows_in_words(len(samples) - len(kept))
+            self.home.log("warn", f"no samples of {left_out} for validation: this model's chat template refuses them")
+        return tokens, kept
 
     def resume_from(self, directory: Path) -> None:
         """Restores the evaluations that a checkpoint carries."""

@@ -5,12 +5,14 @@ import {
   type LoraSettings,
   type MethodName,
   type MethodSettings,
+  specialTokensOf,
   type TrainSpec,
   validationData,
   validationRows,
 } from "../../../src/contract/spec.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { SPECIAL_WORDS } from "./fields.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
   train: "Training",
@@ -166,6 +168,12 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Data", "Dataset version", dataset.version_id],
     ["Data", "Training rows", dataset.train_rows],
     ["Data", "Validation rows", validationRows(spec)],
+    ["Data", "Special tokens in texts", SPECIAL_WORDS[specialTokensOf(spec)]],
+    [
+      "Data",
+      "Rows that the chat template refuses",
+      spec.data?.on_template_error === "leave_out" ? "left out" : "end the run",
+    ],
     ["Data", "Validation data", spec.validation?.version_id ?? "validation split"],
     ["Method", "Method", METHOD_NAMES[m.type]],
     ["Method", "Train on", lossWords(m)],

@@ -1,5 +1,12 @@
 /** The hyperparameters of a training job that the form offers; each is `auto` when empty. */
-import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS, type TrainSpec } from "../../../src/contract/spec.ts";
+import {
+  ATTENTIONS,
+  DPO_LOSSES,
+  GRPO_LOSSES,
+  SCHEDULERS,
+  specialTokensOf,
+  type TrainSpec,
+} from "../../../src/contract/spec.ts";
 import { formatRate } from "../../../src/lib/text/format.ts";
 
 export interface NumberField {
@@ -134,6 +141,26 @@ export const FIELDS: NumberField[] = [
     hint: "Tokens; longer rows are truncated",
   },
   {
+    name: "special_tokens",
+    label: "Special tokens in texts",
+    group: "Data and machine",
+    hint: "Such as <|im_end|> within a message",
+    options: [
+      ["escape", "plain text"],
+      ["strip", "removed"],
+      ["keep", "control tokens"],
+    ],
+  },
+  {
+    name: "on_template_error",
+    label: "Rows that the chat template refuses",
+    group: "Data and machine",
+    options: [
+      ["fail", "end the run"],
+      ["leave_out", "leave out"],
+    ],
+  },
+  {
     name: "precision",
     label: "Precision",
     group: "Data and machine",
@@ -177,6 +204,9 @@ export const FIELDS: NumberField[] = [
   { name: "save_every", label: "Checkpoint every", group: "Data and machine", hint: "Steps" },
 ];
 
+/** What happens to special tokens in texts, for users. */
+export const SPECIAL_WORDS = { escape: "plain text", strip: "removed", keep: "control tokens" } as const;
+
 /** The value of every field in a resolved spec, as text, by field name. */
 export function resolvedOf({
   hyperparameters: h,
@@ -184,6 +214,8 @@ export function resolvedOf({
   schedule,
   need,
   parallel,
+  dataset,
+  data,
 }: TrainSpec): Record<string, string> {
   const lora = method.adapter.type === "lora" ? method.adapter : null;
   return {
@@ -233,6 +265,8 @@ export function resolvedOf({
     liger_kernel: h.liger_kernel ? "on" : "off",
     torch_compile: h.torch_compile ? "on" : "off",
     max_length: String(h.max_length),
+    special_tokens: SPECIAL_WORDS[specialTokensOf({ data, dataset })],
+    on_template_error: data?.on_template_error === "leave_out" ? "leave out" : "end the run",
     precision: h.precision,
     gpus: String(need.gpus),
     parallel: parallel?.strategy ?? "single",
