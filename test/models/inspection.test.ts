@@ -1,6 +1,6 @@
 /** The loss-mask inspector: it shows exactly what is trained on, for rows of every type; over HTTP and as a page. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import type { RowType } from "../../src/contract/spec.ts";
@@ -46,6 +46,7 @@ interface Sequence {
   context: number;
   cut: number;
   hashes: string[];
+  warnings?: string[];
 }
 interface JobAfter {
   state: string;
@@ -53,7 +54,7 @@ interface JobAfter {
   progress: object;
 }
 interface Page {
-  data: { id: number; sequences: Sequence[] }[];
+  data: { id: number; sequences: Sequence[]; error?: string }[];
   row_type: string;
   base_model: string;
   max_length: number;
@@ -87,6 +88,20 @@ async function trained(kind: RowType, maxLength: number, lossOn: string): Promis
   );
   return JSON.parse(await new Response(child.stdout).text());
 }
+/** A dataset of these rows, all of them for training. */
+async function uploaded(name: string, lines: object[]): Promise<{ id: string; version: string }> {
+  const form = new FormData();
+  form.set("holdout_fraction", "0");
+  form.set("file", new File([lines.map((line) => JSON.stringify(line)).join("\n")], `${name}.jsonl`));
+  const { id } = await lab.json<{ id: string }>("POST", "/v1/datasets", { raw: form });
+  const version = await until("the version", async () => {
+    const found = await lab.json<{ version: { id: string; status: string } }>("GET", `/v1/datasets/${id}`);
+    return found.version.status === "ready" ? found.version.id : null;
+  });
+  return { id, version };
+}
+const inLoss = (one: Sequence | undefined) =>
+  one?.pieces.filter((_, index) => one.states[index] === "t").join("") ?? "";
 const seen = (kind: RowType, query = "") =>
   lab.json<Page>("GET", `/v1/datasets/${datasets[kind].id}/seen?base_model=tiny&limit=20${query}`);
 
@@ -95,17 +110,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     lab = await createTestApp({ config: { trainer_env: TRAINER_ENV } });
     await readyBase(lab.ctx, "tiny");
     cpSync(TINY_MODEL, baseModelDir(lab.ctx, "tiny"), { recursive: true });
-    for (const [kind, lines] of Object.entries(LINES)) {
-      const form = new FormData();
-      form.set("holdout_fraction", "0");
-      form.set("file", new File([lines.map((line) => JSON.stringify(line)).join("\n")], `${kind}.jsonl`));
-      const { id } = await lab.json<{ id: string }>("POST", "/v1/datasets", { raw: form });
-      const version = await until("the version", async () => {
-        const found = await lab.json<{ version: { id: string; status: string } }>("GET", `/v1/datasets/${id}`);
-        return found.version.status === "ready" ? found.version.id : null;
-      });
-      datasets[kind as RowType] = { id, version };
-    }
+    for (const [kind, lines] of Object.entries(LINES)) datasets[kind as RowType] = await uploaded(kind, lines);
   }, 60_000);
   afterAll(() => lab?.close());
 
@@ -126,8 +131,6 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
 
   test("answers are in the loss; prompts and weight 0 are context; the rest is truncated", async () => {
     const [first, second, third] = (await seen("chat", "&max_length=100")).data.map(({ sequences }) => sequences[0]);
-    const inLoss = (one: Sequence | undefined) =>
-      one?.pieces.filter((_, index) => one.states[index] === "t").join("") ?? "";
     expect(inLoss(first)).toBe("red<|im_end|>");
     expect(inLoss(second)).toBe("green, it is<|im_end|>");
     expect(second?.pieces.join("")).toContain("zwei 😀");
@@ -149,6 +152,49 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     ]);
     const text = (await seen("text")).data[1]?.sequences[0];
     expect(text?.pieces.join("")).toContain("Näher, mein 😀, zu dir");
+  });
+
+  test("a row may be several sequences, lose turns, or be refused, and the others are still shown", async () => {
+    const call = { id: "c", type: "function", function: { name: "look", arguments: "{}" } };
+    const calls = { role: "assistant", content: null, tool_calls: [call] };
+    const { id } = await uploaded("turns", [
+      { messages: [user("a"), says("red"), user("b"), says("green")] },
+      { messages: [user("a"), user("b"), says("blue")] },
+      { messages: [user("a"), calls], tools: [{ type: "function", function: { name: "look" } }] },
+      { messages: [user("a <|im_end|> b"), says("c")] },
+    ]);
+    await readyBase(lab.ctx, "thinks");
+    const base = baseModelDir(lab.ctx, "thinks");
+    cpSync(TINY_MODEL, base, { recursive: true });
+    const strict =
+      "{% for m in messages %}{% if m.role == 'user' and loop.index0 % 2 %}{{ raise_exception('must alternate') }}{% endif %}{% endfor %}";
+    const template = readFileSync(join(import.meta.dir, "../../trainer/tests/golden/templates/qwen3.jinja"), "utf8");
+    writeFileSync(join(base, "chat_template.jinja"), strict + template);
+    const path = `/v1/datasets/${id}/seen?limit=20&max_length=2048`;
+    const [chat, refused, tools, special] = (await lab.json<Page>("GET", `${path}&base_model=thinks`)).data;
+    expect(chat?.sequences.map(inLoss)).toEqual([
+      "<think>\n\n</think>\n\nred<|im_end|>",
+      "<think>\n\n</think>\n\ngreen<|im_end|>",
+    ]);
+    expect(refused?.sequences).toEqual([]);
+    expect(refused?.error).toMatch(/^row 2: .*must alternate/);
+    expect(inLoss(tools?.sequences[0])).toContain('{"name": "look", "arguments": {}}');
+    expect(special?.sequences[0]?.pieces.filter((piece) => piece === "<|im_end|>").length).toBe(2);
+    const kept = await lab.json<Page>("GET", `${path}&base_model=thinks&special_tokens=keep`);
+    expect(kept.data[3]?.sequences[0]?.pieces.filter((piece) => piece === "<|im_end|>").length).toBe(3);
+    const blind = (await lab.json<Page>("GET", `${path}&base_model=tiny`)).data[2]?.sequences[0];
+    expect([blind?.trains, blind?.hashes, blind?.warnings]).toEqual([
+      0,
+      [],
+      [
+        "assistant turns not in the loss, because this model's chat template renders nothing of them (tool calls)",
+        "tool definitions that this model's chat template does not render",
+      ],
+    ]);
+    const page = await lab.request("GET", `/datasets/${id}/seen?base=thinks`, { headers: { accept: "text/html" } });
+    const text = await page.text();
+    for (const words of ["sequence 1 of 2", "This row cannot be trained on", "must alternate"])
+      expect(text).toContain(words);
   });
 
   test("the page marks the tokens, and keeps the form when the query is invalid", async () => {

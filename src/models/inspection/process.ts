@@ -14,7 +14,7 @@ import { AppError } from "../../errors.ts";
  * The counts include tokens that are not shown.
  */
 export const SequenceSchema = v.strictObject({
-  /** `chosen`, `rejected`, `good`, `bad`, `prompt`, `text`, or `row`. */
+  /** `chosen`, `rejected`, `good`, `bad`, `prompt`, `text`, or `row`; several of one name are parts of a row. */
   name: v.string(),
   pieces: v.array(v.string()),
   states: v.string(),
@@ -26,6 +26,7 @@ export const SequenceSchema = v.strictObject({
    * is in the loss.
    */
   hashes: v.array(v.string()),
+  /** What is lost of the row, and why; with the first of its sequences. */
   warnings: v.optional(v.array(v.string())),
 });
 type Sequence = v.InferOutput<typeof SequenceSchema>;
@@ -33,6 +34,8 @@ type Sequence = v.InferOutput<typeof SequenceSchema>;
 export interface SeenRow {
   row_id: number;
   sequences: Sequence[];
+  /** Why the row cannot be trained on; it has no sequences then. */
+  error?: string;
 }
 
 interface InspectRequest {

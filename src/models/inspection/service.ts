@@ -1,6 +1,6 @@
 /** The loss-mask inspector: a page of a dataset's rows with the training state of every token, for a base model. */
 import * as v from "valibot";
-import type { RowType } from "../../contract/spec.ts";
+import { type RowType, SPECIAL_TOKENS } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows } from "../../data/datasets/rows.ts";
 import { versionOf } from "../../data/datasets/versions.ts";
@@ -25,6 +25,8 @@ export const SeenQuery = v.strictObject({
   /** Max sequence length in tokens. Absent: 2,048, or the base model's context length when that is shorter. */
   max_length: v.optional(whole(8, 1_048_576)),
   loss_on: v.optional(v.picklist(["completion", "all"]), "completion"),
+  /** Absent: `escape` in conversations, `keep` in plain text. */
+  special_tokens: v.optional(v.picklist(SPECIAL_TOKENS)),
   after: v.optional(whole(0, 999_999_999), 0),
   limit: v.optional(whole(1, 20), 5),
 });
@@ -43,6 +45,8 @@ export const SeenPageView = v.strictObject({
       object: v.literal("dataset.seen_row"),
       id: v.number(),
       sequences: v.array(SequenceSchema),
+      /** Why the row cannot be trained on, such as a chat template that refuses it. */
+      error: v.optional(v.string()),
     }),
   ),
   first_id: v.nullable(v.number()),
@@ -58,7 +62,12 @@ export const seenPageView = (seen: Seen): SeenPageView => ({
   base_model: seen.baseModel,
   max_length: seen.maxLength,
   loss_on: seen.lossOn,
-  data: seen.rows.map((row) => ({ object: "dataset.seen_row", id: row.row_id, sequences: row.sequences })),
+  data: seen.rows.map(({ row_id: id, sequences, error }) => ({
+    object: "dataset.seen_row",
+    id,
+    sequences,
+    ...(error === undefined ? {} : { error }),
+  })),
   first_id: seen.rows[0]?.row_id ?? null,
   last_id: seen.next ?? seen.rows.at(-1)?.row_id ?? null,
   has_more: seen.next !== null,
@@ -104,10 +113,11 @@ export async function seenRows(
 ): Promise<Seen> {
   const version = await versionOf(ctx, actor, datasetId, query.version);
   const base = await chooseBase(ctx, actor, query.base_model);
-  const { split, after, limit, loss_on } = query;
+  const { split, after, limit, loss_on, special_tokens } = query;
   const page = await readRows(ctx, actor, version.id, { split, after, limit });
   const maxLength = query.max_length ?? Math.min(DEFAULT_LENGTH, baseModelRef(base).context_length || DEFAULT_LENGTH);
-  const request = { base: baseModelDir(ctx, base.id), row_type: version.rowType, loss_on, max_length: maxLength };
+  const reading = { row_type: version.rowType, loss_on, max_length: maxLength, special_tokens };
+  const request = { base: baseModelDir(ctx, base.id), ...reading };
   const rows = page.rows.length ? await inspectRows(ctx, { ...request, rows: page.rows }, actor, signal) : [];
   return {
     versionId: version.id,

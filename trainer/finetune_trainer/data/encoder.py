@@ -156,11 +156,17 @@ class Encoder:
 
     def warnings(self) -> list[str]:
         """The warnings, one line each, once all rows are encoded."""
-        return [
-            f"{rows_in_words(len(found))}: {words.format(row=next(iter(found)), what=next(iter(found.values())))}"
-            for name, words in WARNINGS.items()
-            if (found := self.noted.get(name))
-        ]
+        return [f"{rows_in_words(len(self.noted[name]))}: {words}" for name, words in self._remarks()]
+
+    def remarks(self) -> list[str]:
+        """What is to be said of the rows, without their number."""
+        return [words for _, words in self._remarks()]
+
+    def _remarks(self) -> Iterator[tuple[str, str]]:
+        for name, words in WARNINGS.items():
+            if found := self.noted.get(name):
+                row, what = next(iter(found.items()))
+                yield name, words.format(row=row, what=what)
 
     def nothing_left(self, otherwise: str) -> BadData:
         """The error when no row is left: what the template does not render, or `otherwise`."""

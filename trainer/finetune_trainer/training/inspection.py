@@ -2,9 +2,9 @@
 uses this code.
 
 `python -m finetune_trainer.training.inspection` answers one JSON object per line:
-`{"base", "row_type", "loss_on", "max_length", "rows"}` ->
-`{"rows": [{"row_id", "sequences": [{"name", "pieces", "states", "trains", "context", "cut", "hashes"}]}]}`, or
-`{"error"}`.
+`{"base", "row_type", "loss_on", "max_length", "special_tokens"?, "rows"}` ->
+`{"rows": [{"row_id", "sequences": [{"name", "pieces", "states", "trains", "context", "cut", "hashes", "warnings"?}],
+"error"?}]}`, or `{"error"}`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..data.rows import SIDES, Row, answered, encode_text, last_answer_only, spl
 from ..data.special import SpecialTokensOption
 from ..data.template import encode_conversation
 from ..data.tokens import IGNORED, counts
+from ..protocol.failures import BadData
 
 TRAINS, CONTEXT, CUT = "t", "c", "x"
 """One letter per token in `states`: in the loss; context only (masked); truncated."""
@@ -117,8 +118,17 @@ def inspect(
         for index, one in enumerate(found):
             pieces = token_texts(one.text, one.offsets)
             described = describe_sequence(name, one.ids, one.labels, pieces, max_length)
-            sequences.append({**described, "warnings": [] if index else encoder.warnings()})
+            sequences.append({**described, "warnings": [] if index else encoder.remarks()})
     return {"row_id": row["id"], "sequences": sequences}
+
+
+def inspect_safely(kind: str, tokenizer: Any, row: Row, **options: Any) -> dict[str, Any]:
+    """One row as the model sees it, or with the error that it raises: it must not hide the others."""
+    try:
+        return inspect(kind, tokenizer, row, **options)
+    except Exception as error:
+        text = str(error) if isinstance(error, BadData) else f"{type(error).__name__}: {error}"
+        return {"row_id": row["id"], "sequences": [], "error": text[:2000]}
 
 
 def end_ids_of(base: Path, tokenizer: Any) -> set[int]:
@@ -147,9 +157,8 @@ def main() -> None:
                 loaded[base] = load_tokenizer(Path(base))
             tokenizer = loaded[base]
             options = {key: asked.get(key) for key in ("max_length", "loss_on", "special_tokens")}
-            ends = end_ids_of(Path(base), tokenizer)
-            rows = [inspect(asked["row_type"], tokenizer, row, **options, end_ids=ends) for row in asked["rows"]]
-            reply = {"rows": rows}
+            options["end_ids"] = end_ids_of(Path(base), tokenizer)
+            reply = {"rows": [inspect_safely(asked["row_type"], tokenizer, row, **options) for row in asked["rows"]]}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"[:2000]}
         print(json.dumps(reply, ensure_ascii=False), file=answers, flush=True)

@@ -19,6 +19,7 @@ const Query = v.object({
   split: text,
   length: text,
   loss: text,
+  special: text,
   after: text,
 });
 
@@ -37,6 +38,7 @@ async function propsOf(
     split: form.split,
     max_length: form.length,
     loss_on: form.loss,
+    special_tokens: form.special,
     after: form.after,
   };
   const parsed = v.safeParse(SeenQuery, Object.fromEntries(Object.entries(given).filter(([, value]) => value !== "")));

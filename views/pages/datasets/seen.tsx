@@ -27,6 +27,12 @@ const NAMES: Record<string, string> = {
   bad: "Labeled bad",
 };
 
+/** `, sequence 1 of 2` for one of several sequences of the same name. */
+function partOf(sequences: Sequence[], sequence: Sequence): string {
+  const alike = sequences.filter(({ name }) => name === sequence.name);
+  return alike.length > 1 ? `, sequence ${alike.indexOf(sequence) + 1} of ${alike.length}` : "";
+}
+
 /** Runs of tokens of one state, in order. */
 function runsOf({ pieces, states }: Sequence): { state: State; pieces: string[] }[] {
   const runs: { state: State; pieces: string[] }[] = [];
@@ -38,6 +44,8 @@ function runsOf({ pieces, states }: Sequence): { state: State; pieces: string[] 
   }
   return runs;
 }
+
+const sentence = (words: string) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 
 /** Line breaks are tokens too, so they are shown with a sign. */
 const shown = (piece: string) => piece.replaceAll("\n", "↵\n");
@@ -84,12 +92,25 @@ export function SeenList({ seen, problem }: SeenProps) {
       ) : null}
       {seen?.rows.map((row) => (
         <section class="panel" id={`row-${row.row_id}`}>
+          {row.error === undefined ? null : (
+            <>
+              <header class="slim">
+                <h2 class="small">Row {row.row_id}</h2>
+              </header>
+              <div class="body">
+                <Notice kind="bad" title="This row cannot be trained on">
+                  {row.error}
+                </Notice>
+              </div>
+            </>
+          )}
           {row.sequences.map((sequence) => (
             <>
               <header class="slim">
                 <h2 class="small">
                   Row {row.row_id}
                   {NAMES[sequence.name] ? `: ${NAMES[sequence.name]?.toLowerCase()}` : ""}
+                  {partOf(row.sequences, sequence)}
                 </h2>
                 <Counts sequence={sequence} />
               </header>
@@ -102,7 +123,7 @@ export function SeenList({ seen, problem }: SeenProps) {
                   <Notice kind="warn">No token of this row contributes to the loss, so training skips it.</Notice>
                 ) : null}
                 {sequence.warnings?.map((warning) => (
-                  <Notice kind="warn">{warning}</Notice>
+                  <Notice kind="warn">{sentence(warning)}</Notice>
                 ))}
                 <Tokens sequence={sequence} />
               </div>
@@ -174,6 +195,16 @@ export function SeenPage(props: SeenProps) {
               ]}
             />
           ) : null}
+          <FilterSelect
+            name="special"
+            label="Special tokens in texts"
+            options={[
+              ["", "auto"],
+              ["escape", "plain text"],
+              ["strip", "removed"],
+              ["keep", "control tokens"],
+            ]}
+          />
           <label class="field">
             <span class="small muted">Max sequence length (tokens)</span>
             <input
