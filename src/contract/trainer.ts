@@ -129,6 +129,8 @@ export interface TrainResult {
   best_step?: number;
   /** Early stopping ended the run. */
   ended_early?: boolean;
+  /** What users should know about the result: that nothing was learned, and why. */
+  warnings?: string[];
   /**
    * Peak memory of the attempt in MiB: main memory of all processes, and on the fullest GPU the memory of tensors and
    * the memory that the allocator reserved.

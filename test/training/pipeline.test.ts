@@ -20,7 +20,7 @@ const step = async (id: string) => (await lab.job(id)).progress.step ?? 0;
 const atStep = (id: string, n: number) => until(`step ${n}`, async () => (await step(id)) >= n, 20_000, 10);
 const events = async (id: string) =>
   (
-    await lab.json<{ data: { type: string; message: string; data?: { step?: number } }[] }>(
+    await lab.json<{ data: { type: string; level: string; message: string; data?: { step?: number } }[] }>(
       "GET",
       `/v1/fine_tuning/jobs/${id}/events?limit=100`,
     )
@@ -63,6 +63,25 @@ describe("a training job", () => {
     expect(csv.split("\n")[0]).toBe("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy");
     expect(csv.trim().split("\n").length).toBe(21);
     expect(await lab.provider.listOwned(lab.ctx.installation)).toEqual([]);
+  }, 60_000);
+
+  test("that learned nothing says so on its page, in its events and in the API", async () => {
+    const warning = "Nothing was learned: the adapter is all zero.";
+    const seen = async (id: string) => ({
+      events: (await events(id)).filter((one) => one.level === "warn").map((one) => one.message),
+      result: (await lab.json<{ result: { warnings?: string[] } }>("GET", `/v1/jobs/${id}`)).result.warnings,
+      page: (await (await lab.request("GET", `/jobs/${id}`, { headers: { accept: "text/html" } })).text()).includes(
+        warning,
+      ),
+    });
+    const [idle, well] = await Promise.all([lab.train("idle"), lab.train("learned")]);
+    for (const id of [idle, well]) await lab.reached(id, "succeeded");
+    const found = await seen(idle);
+    expect(found).toMatchObject({ result: [warning], page: true });
+    expect(found.events).toContain(warning);
+    const other = await seen(well);
+    expect(other).toMatchObject({ result: undefined, page: false });
+    expect(other.events).not.toContain(warning);
   }, 60_000);
 
   test("is canceled while it runs, once", async () => {

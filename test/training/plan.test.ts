@@ -137,6 +137,73 @@ describe("a validation file", () => {
   });
 });
 
+describe("few steps", () => {
+  const FEW = "may be too few to learn from";
+
+  // 60 rows, of which 54 are for training.
+  test.each([
+    [{}, { steps: 126, warmup: 0.1, says: null }],
+    [
+      { n_epochs: 2, batch_size: 8 },
+      { steps: 14, warmup: 0.1, says: "Only 14 steps of 8 rows" },
+    ],
+    [
+      { n_epochs: 2, batch_size: 8 },
+      { steps: 14, warmup: 0.1, says: "Raise n_epochs to 6, or leave" },
+    ],
+    [
+      { n_epochs: 6, batch_size: 8 },
+      { steps: 42, warmup: 0.1, says: null },
+    ],
+    [
+      { n_epochs: 1, batch_size: 54 },
+      { steps: 1, warmup: 0, says: "Only 1 step of 54 rows" },
+    ],
+    [
+      { n_epochs: 1, batch_size: 54 },
+      { steps: 1, warmup: 0, says: "Raise n_epochs to 40" },
+    ],
+    [
+      { n_epochs: 2, batch_size: 256 },
+      { steps: 2, warmup: 0, says: "Raise n_epochs to 40" },
+    ],
+    [{ max_steps: 9 }, { steps: 9, warmup: 0, says: "Raise max_steps, or leave it out" }],
+    [{ max_steps: 10 }, { steps: 10, warmup: 0.1, says: "Raise max_steps" }],
+    [
+      { max_steps: 3, warmup_ratio: 0.5 },
+      { steps: 3, warmup: 0, says: "The warm-up is left out" },
+    ],
+    [
+      { max_steps: 30, warmup_ratio: 0.5 },
+      { steps: 30, warmup: 0.5, says: FEW },
+    ],
+    [
+      { method: "sft", adapter: "full", max_steps: 2 },
+      { steps: 2, warmup: 0, says: FEW },
+    ],
+  ] as const)("%j", async (given, { steps, warmup, says }) => {
+    const { spec, warnings } = await p.plan(given);
+    expect([spec.schedule.total_steps, spec.hyperparameters.warmup_ratio]).toEqual([steps, warmup]);
+    if (says) expect(warnings.join("\n")).toContain(says);
+    else expect(warnings.join("\n")).not.toContain(FEW);
+  });
+
+  test("are in the history of a job that OpenAI's client created with such numbers", async () => {
+    const create = (hyperparameters: object) =>
+      p.lab.json<{ id: string }>("POST", "/v1/fine_tuning/jobs", {
+        body: { model: "tiny", training_file: p.fileId, hyperparameters },
+      });
+    const warned = async (id: string) => {
+      const path = `/v1/fine_tuning/jobs/${id}/events?limit=100`;
+      const { data } = await p.lab.json<{ data: { level: string; message: string }[] }>("GET", path);
+      return data.filter(({ level, message }) => level === "warn" && message.includes(FEW)).length;
+    };
+    expect(await warned((await create({ n_epochs: 2, batch_size: 8 })).id)).toBe(1);
+    expect(await warned((await create({ n_epochs: "auto", batch_size: "auto" })).id)).toBe(0);
+    await p.forget();
+  });
+});
+
 test("the throughput of finished runs narrows the time range", async () => {
   p.offer([MACHINE]);
   const before = await p.plan();

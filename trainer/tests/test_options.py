@@ -69,7 +69,7 @@ def test_the_learning_rate_follows_its_schedule(here, tiny, name):
     assert job.run() == 0
     rates = list(metric(job, "train/learning_rate").values())
     expected = [SHAPES[name](step / (TOTAL - WARM)) for step in range(TOTAL - WARM)]
-    assert rates == pytest.approx([1e-3 * part for part in [0.0, 0.5, *expected]], abs=1e-9)
+    assert rates == pytest.approx([1e-3 * part for part in [1 / 3, 2 / 3, *expected]], abs=1e-9)
 
 
 def test_neftune_noise_is_for_training_only_and_resumes_exactly(here, tiny):

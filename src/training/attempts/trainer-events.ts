@@ -85,6 +85,18 @@ const changedAddress = (first: string, second: string) => ({
   retry: false,
 });
 
+/** Most warnings of one result, and the longest one. */
+const MAX_WARNINGS = 10;
+const MAX_WARNING = 1000;
+
+/** The trainer's warnings about its result; it is sent by the trainer, so nothing is taken for granted. */
+function warningsOf(result: JobRow["result"]): string[] {
+  const given: unknown = result?.warnings;
+  if (!Array.isArray(given)) return [];
+  const texts = given.filter((one): one is string => typeof one === "string");
+  return texts.slice(0, MAX_WARNINGS).map((one) => one.slice(0, MAX_WARNING));
+}
+
 /** Finishes a training that reported success: its newest or best checkpoint becomes the fine-tuned model. */
 async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow): Promise<BusMessage[]> {
   const { spec } = row;
@@ -118,6 +130,7 @@ async function trainSucceeded(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
   });
   const from = best === undefined ? "" : `, from the checkpoint at step ${kept.step}`;
   await note(tx, ctx, row, `New fine-tuned model created: ${spec.output_model}${from}`);
+  for (const warning of warningsOf(row.result)) await note(tx, ctx, row, warning, "warn");
   return [...done, { name: "model.created", event: { org: row.org, modelId: spec.output_model, jobId: row.id } }];
 }
 

@@ -34,6 +34,8 @@ interface NewJob extends RequestMarks {
   place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
   /** What it waits for before its spec is frozen (its data, its base model), for users; absent: nothing. */
   validating?: string;
+  /** What users should know before it runs, for its history. */
+  warnings?: readonly string[];
 }
 
 /** The job an earlier copy of the same request created, or null. */
@@ -110,6 +112,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
     await audit(tx, ctx, actor, "job.create", made.id, { kind: given.kind, name: given.name });
     await note(tx, ctx, made, `Created job: ${made.id}`);
     if (given.validating) await note(tx, ctx, made, given.validating);
+    for (const warning of given.warnings ?? []) await note(tx, ctx, made, warning, "warn");
     await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
     return { row: made, isNew: true };
   });

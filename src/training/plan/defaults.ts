@@ -282,6 +282,18 @@ function rateOf({ request, facts, method }: Run, pick: Choose): number {
   );
 }
 
+/** Runs of fewer steps have no warm-up, as in the trainer: training/warmup.py has the same number. */
+const NO_WARMUP_BELOW = 10;
+
+function warmupRatio(request: TrainRequest, steps: number, pick: Choose): number {
+  const ratio = pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`);
+  return steps < NO_WARMUP_BELOW ? 0 : ratio;
+}
+
+/** Steps in which the learning rate rises to its full value. */
+export const warmupSteps = ({ hyperparameters: h, schedule: s }: Pick<Resolved, "hyperparameters" | "schedule">) =>
+  s.total_steps < NO_WARMUP_BELOW ? 0 : Math.ceil(h.warmup_ratio * s.total_steps);
+
 /** The hyperparameters, and the resulting number of steps. */
 function hyperparametersOf(
   run: Run,
@@ -308,7 +320,7 @@ function hyperparametersOf(
     gradient_accumulation: batchSize / processes / perDevice,
     learning_rate: rate,
     scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
-    warmup_ratio: pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`),
+    warmup_ratio: warmupRatio(request, steps, pick),
     weight_decay: pick(
       "weight_decay",
       request.weight_decay,

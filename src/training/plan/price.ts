@@ -68,8 +68,10 @@ function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   return Math.max(1, Math.round(above));
 }
 
+type Unwarned = Omit<TrainPlan, "warnings" | "findings">;
+
 /** A warning about rows that are too long; null when all fit. */
-function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warnings" | "findings">): string | null {
+function lengthWarning({ spec, rowsCut: cut, longest }: Unwarned): string | null {
   if (!cut) return null;
   const { train_rows: rows } = spec.dataset;
   const { max_length: most } = spec.hyperparameters;
@@ -83,15 +85,39 @@ function lengthWarning({ spec, rowsCut: cut, longest }: Omit<TrainPlan, "warning
   }`;
 }
 
-function warningsOf(plan: Omit<TrainPlan, "warnings" | "findings">, { machine }: Facts): string[] {
+/** A model learns a short task in 40 to 60 steps; see docs/hyperparameters.md. */
+const ENOUGH_STEPS = 40;
+const MOST_EPOCHS = 50;
+
+/** A warning about a run that is too short to learn much; null otherwise. */
+function stepsWarning({ steps, spec, ready }: Unwarned): string | null {
+  if (!ready || steps >= ENOUGH_STEPS) return null;
+  const { n_epochs, max_steps, batch_size } = spec.hyperparameters;
+  const epochs = Math.ceil((ENOUGH_STEPS * n_epochs) / steps);
+  const change =
+    max_steps !== null && steps === max_steps
+      ? "Raise max_steps, or leave it out"
+      : epochs <= MOST_EPOCHS
+        ? `Raise n_epochs to ${epochs}, or leave n_epochs and batch_size at auto`
+        : "Lower batch_size, raise n_epochs, or leave both at auto";
+  return `Only ${steps} ${steps === 1 ? "step" : "steps"} of ${batch_size} rows, which may be too few to learn from: short tasks take 40 to 60. ${change}.`;
+}
+
+/** A warning about a warm-up that was asked for and left out; null otherwise. */
+const warmupWarning = (request: TrainRequest, { steps, spec, ready }: Unwarned): string | null =>
+  ready && typeof request.warmup_ratio === "number" && request.warmup_ratio > spec.hyperparameters.warmup_ratio
+    ? `The warm-up is left out: of ${steps} steps none can be spared.`
+    : null;
+
+function warningsOf(request: TrainRequest, plan: Unwarned, { machine }: Facts): string[] {
   const { spec, memory } = plan;
   const warnings: string[] = plan.waits ? [plan.waits] : [];
   if (plan.ready && spec.dataset.train_rows < 10)
     warnings.push(
       `Only ${spec.dataset.train_rows} training rows: the model will memorize them rather than learn. Start with 50 to 100 rows.`,
     );
-  const lengths = lengthWarning(plan);
-  if (lengths) warnings.push(lengths);
+  for (const warning of [lengthWarning(plan), stepsWarning(plan), warmupWarning(request, plan)])
+    if (warning) warnings.push(warning);
   const { eval_rows: evaluated } = spec.schedule;
   if (plan.ready && evaluated === 0)
     warnings.push("No validation rows: there will be no eval loss and no comparison before and after training.");
@@ -106,7 +132,12 @@ function warningsOf(plan: Omit<TrainPlan, "warnings" | "findings">, { machine }:
 }
 
 /** The plan of a resolved and priced run. */
-export function toPlan(facts: TrainFacts, { resolved, spec }: Resolution, pricing: Pricing): TrainPlan {
+export function toPlan(
+  request: TrainRequest,
+  facts: TrainFacts,
+  { resolved, spec }: Resolution,
+  pricing: Pricing,
+): TrainPlan {
   const { ready, numbers } = facts;
   const { tokens, asked, best, speed } = pricing;
   const seconds = estimateSeconds(tokens, speed);
@@ -135,5 +166,5 @@ export function toPlan(facts: TrainFacts, { resolved, spec }: Resolution, pricin
   };
   const { data, validation, checks } = facts;
   const about = checks ? dataWarnings({ spec, data, validation, facts: checks }) : [];
-  return { ...plan, findings: checks?.stats?.findings ?? [], warnings: [...warningsOf(plan, numbers), ...about] };
+  return { ...plan, findings: checks?.stats?.findings ?? [], warnings: [...warningsOf(request, plan, numbers), ...about] };
 }

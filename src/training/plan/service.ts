@@ -40,7 +40,7 @@ export async function planTrainJob(
     const versions = facts.ready ? [facts.data.id, ...(facts.validation ? [facts.validation.id] : [])] : [];
     await checkTrainGrader(ctx, actor, method.grader, versions);
   }
-  return toPlan(facts, resolution, await price(ctx, request, facts, resolution, { offers }));
+  return toPlan(request, facts, resolution, await price(ctx, request, facts, resolution, { offers }));
 }
 
 /** The estimated duration of the run in seconds; null while the data is unknown. */
@@ -104,6 +104,8 @@ export async function createTrainJob(
     request: { ...request },
     metadata: request.metadata ?? {},
     place: { ...placement, ...estimateOf(plan) },
+    // A job that waits is planned again, and warned about, when it knows its data.
+    warnings: plan.ready ? plan.warnings : [],
     validating: installing ?? (plan.ready ? undefined : "Validating the data"),
   });
 }
@@ -193,6 +195,7 @@ export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
     const message = await move(tx, now, "queued", { queuedAt: ctx.clock.now() });
     if (installing) await note(tx, ctx, now, `Base model ${spec.base_model.id} installed`);
     await note(tx, ctx, now, `Data validated: ${spec.dataset.train_rows} training rows; the job is queued`);
+    for (const warning of verdict.warnings) await note(tx, ctx, now, warning, "warn");
     return message ? [message] : [];
   });
   emitAll(ctx.bus, messages);

@@ -13,11 +13,12 @@ export const rungCount = (trials: number, eta: number): number =>
 /**
  * Steps at which a training of `steps` is compared: 1/eta, 1/eta², … of its steps. All are multiples of the first, so
  * that periodic evaluations hit each of them. A training that is too short has fewer rungs.
+ * @param warmup steps at the beginning after which nothing can be compared yet
  */
-export function rungsOf(steps: number, rungs: number, eta: number): number[] {
+export function rungsOf(steps: number, rungs: number, eta: number, warmup = 0): number[] {
   for (let levels = rungs; levels > 0; levels--) {
     const first = Math.floor(steps / eta ** levels);
-    if (first >= 1) return Array.from({ length: levels }, (_, n) => first * eta ** n);
+    if (first >= 1 && first > warmup) return Array.from({ length: levels }, (_, n) => first * eta ** n);
   }
   return [];
 }

@@ -2,6 +2,7 @@
 import type { Strategy, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { warmupSteps } from "../plan/defaults.ts";
 import type { TrainPlan } from "../plan/plan.ts";
 import { parseTrainRequest } from "../plan/request.ts";
 import { planTrainJob } from "../plan/service.ts";
@@ -119,6 +120,8 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
   const compared = comparedBy(body, priced);
   const accepted = plans.filter(({ plan }) => plan).length;
   const rungs = strategy.type === "halving" ? rungCount(accepted, strategy.eta) : 0;
+  // The same share for all trials, so that each rung is at the same part of every trial.
+  const warmup = Math.max(...plans.map(({ plan }) => (plan ? warmupSteps(plan.spec) / plan.steps : 0)));
   const trials = plans.map(
     ({ plan, refused }, n): PlannedTrial => ({
       number: n + 1,
@@ -127,7 +130,7 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
       steps: plan?.steps ?? null,
       seconds_range: plan?.secondsRange ?? null,
       memory_mb: plan?.memoryMb ?? null,
-      rungs: plan && strategy.type === "halving" ? rungsOf(plan.steps, rungs, strategy.eta) : [],
+      rungs: plan && strategy.type === "halving" ? rungsOf(plan.steps, rungs, strategy.eta, warmup * plan.steps) : [],
     }),
   );
   return {

@@ -22,6 +22,9 @@ class Guard:
     best: float | None = None
     bad_logs: int = 0
     compares: bool = True  # a loss around zero, as GRPO's, says nothing by its size
+    last: float | None = None
+    logs: int = 0  # losses seen so far; 0 when they are not compared
+    moved: bool = False  # whether any of them differed from the one before
 
     def check(self, step: int, loss: float) -> None:
         """Raises TrainingFailed for a loss that is not finite, or above 3x the best smoothed one for five logs."""
@@ -33,6 +36,8 @@ class Guard:
             )
         if not self.compares:
             return
+        self.moved = self.moved or self.last not in (None, loss)
+        self.last, self.logs = loss, self.logs + 1
         if self.first is None or self.smoothed is None or self.best is None:
             self.first = self.smoothed = self.best = loss
             return

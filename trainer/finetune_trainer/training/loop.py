@@ -29,6 +29,7 @@ from ..spec.models import DataSettings, TrainSpec
 from . import canary
 from .hooks import TrainingHooks
 from .inspection import row_hash
+from .learned import warnings_of
 from .stopping import BestWeights, EarlyStopping
 
 PROGRESS_EVERY_S = 1.0
@@ -75,8 +76,9 @@ class Loop(TrainerCallback, TrainingHooks):
         ends: set[int],
         group: Group,
         base: Path,
+        start: Path | None = None,
     ) -> None:
-        self.base = base
+        self.base, self.start = base, start
         self.home, self.spec, self.trainer, self.tokenizer, self.commands, self.ends = (
             home,
             spec,
@@ -356,6 +358,9 @@ class Loop(TrainerCallback, TrainingHooks):
             seen = self.trainer.meter.tokens_seen
             self.home.emit("progress", step=step, total_steps=step, tokens_seen=seen, eta_s=0.0, fraction=1.0)
         chosen, directory, metrics = self._select_result(step)
+        warnings = warnings_of(directory, self.start or self.base, self.start is not None, self.trainer.guard)
+        for warning in warnings:
+            self.home.log("warn", warning)
         adapter = self.uploader.add(Upload(kind, chosen, directory, checkpoint.result_files(directory), metrics))
         self.uploader.wait()
         if adapter.reply is None:
@@ -372,6 +377,7 @@ class Loop(TrainerCallback, TrainingHooks):
                 "adapter_artifact": adapter.reply["artifact_id"],
                 **({"best_step": chosen} if self.spec.hyperparameters.keep_best else {}),
                 **({"ended_early": True} if self.early else {}),
+                **({"warnings": warnings} if warnings else {}),
                 **self.peaks,
             },
         )

@@ -124,7 +124,7 @@ def run(
         rows_dropped=tokens.dropped,
         rows_split=tokens.split,
     )
-    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group, base)
+    loop = Loop(home, spec, trainer, tokenizer, commands, holdout_file, ends, group, base, start)
     resume = resume_dir(home, reply, trainer, group)
     if resume is not None:
         loop.resume_from(resume)

@@ -157,6 +157,13 @@ function Failure({ job }: { job: JobRow }) {
   );
 }
 
+/** What the trainer warns about in the result of a job that succeeded. */
+function ResultWarnings({ job }: { job: JobRow }) {
+  const warnings: unknown = job.state === "succeeded" ? job.result?.warnings : undefined;
+  if (!Array.isArray(warnings)) return null;
+  return warnings.filter((one) => typeof one === "string").map((one) => <Notice kind="warn">{one}</Notice>);
+}
+
 function TrainStats({ job, latest, costUsd }: JobStatusProps) {
   const spec = job.spec as TrainSpec;
   const { step, totalSteps, tokensSeen } = progressOf(job);
@@ -237,6 +244,7 @@ export function JobStatus(props: JobStatusProps): VNode {
   return (
     <section id="job-status" class="stack" aria-label="Status" {...liveOn(url, `job:${job.id}`)}>
       <Failure job={job} />
+      <ResultWarnings job={job} />
       {active || job.state === "paused" ? (
         <Progress
           label={`Progress of ${job.name}`}

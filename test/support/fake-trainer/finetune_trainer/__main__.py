@@ -5,7 +5,8 @@ Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies o
 `stall.N` stops working at step N but lives on, `deaf` obeys no command and no SIGTERM, `fail.REASON` reports that failure at step 3,
 `once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint, `bye` exits 0 at step 3 without a word,
 `savekill.N` dies of SIGKILL in the middle of uploading the checkpoint of step N, `hog.N` takes memory without end from step N on,
-`slow.N` takes N ms a step, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates.
+`slow.N` takes N ms a step, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates,
+`idle` warns that nothing was learned.
 """
 
 import hashlib
@@ -164,7 +165,10 @@ def train(home: Home, reply: dict, words: dict) -> int:
             home.emit("finished", outcome=outcome)
             home.send()
             return 4
-    home.emit("result", result={"steps": step, "train_loss": 0.1, "eval_loss": 0.2, "tokens_seen": tokens, "adapter_artifact": None})
+    result = {"steps": step, "train_loss": 0.1, "eval_loss": 0.2, "tokens_seen": tokens, "adapter_artifact": None}
+    if "idle" in words:
+        result["warnings"] = ["Nothing was learned: the adapter is all zero."]
+    home.emit("result", result=result)
     home.emit("finished", outcome="succeeded")
     home.send()
     return 0

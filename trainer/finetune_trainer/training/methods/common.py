@@ -27,6 +27,7 @@ from ...spec.models import TrainSpec
 from ..guard import Guard
 from ..hooks import TrainingHooks
 from ..meter import Meter
+from ..warmup import learn_from_first_step, warmup_steps
 
 # transformers' name and settings of a schedule, where they differ from the spec's name.
 SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,7 +51,7 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "learning_rate": h.learning_rate,
         "lr_scheduler_type": schedule,
         "lr_scheduler_kwargs": settings,
-        "warmup_steps": math.ceil(h.warmup_ratio * total_steps),
+        "warmup_steps": warmup_steps(h.warmup_ratio, total_steps),
         "weight_decay": h.weight_decay,
         "max_grad_norm": h.max_grad_norm,
         "seed": h.seed,
@@ -130,6 +131,14 @@ class ResumableTrainerMixin:
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """transformers' schedule; the first step of a short run learns."""
+        if self.lr_scheduler is None:
+            schedule = super().create_scheduler(num_training_steps, optimizer)
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = learn_from_first_step(schedule, warmup, num_training_steps)
+        return self.lr_scheduler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         tokens = int(inputs.pop("tokens"))
