@@ -166,5 +166,9 @@ export function toPlan(
   };
   const { data, validation, checks } = facts;
   const about = checks ? dataWarnings({ spec, data, validation, facts: checks }) : [];
-  return { ...plan, findings: checks?.stats?.findings ?? [], warnings: [...warningsOf(request, plan, numbers), ...about] };
+  return {
+    ...plan,
+    findings: checks?.stats?.findings ?? [],
+    warnings: [...warningsOf(request, plan, numbers), ...about],
+  };
 }
