@@ -44,7 +44,7 @@ describe("the values of trials", () => {
     expect(rungsOf(100, 2, 3)).toEqual([11, 33]);
     expect(rungsOf(4, 3, 3)).toEqual([1]);
     expect(rungsOf(2, 3, 3)).toEqual([]);
-    // None lies within the warm-up, in which nothing can be compared yet.
+    // Each comes after the warm-up, in which nothing can be compared yet.
     expect(rungsOf(1000, 4, 3)).toEqual([12, 36, 108, 324]);
     expect(rungsOf(1000, 4, 3, 30)).toEqual([37, 111, 333]);
     expect(rungsOf(9, 2, 3, 0)).toEqual([1, 3]);
