@@ -159,6 +159,30 @@ describe("creating a deployment", () => {
     expect(launcher.engines.size).toBe(0);
   });
 
+  test("of a deleted model and of its checkpoints ends, and neither is listed or answers", async () => {
+    const { id: model, jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const { id: other } = await insertTuned(t.ctx, t.orgs.a);
+    const point = `${model}:ckpt-step-10`;
+    const made = [];
+    for (const name of [model, point, other])
+      made.push(await t.json<View>("POST", "/v1/deployments", { body: { model: name } }));
+    for (const { id } of made) await reach(id, "ready");
+    for (const name of [model, point, `${model}:ckpt-step-20`]) expect((await chat(name)).status).toBe(200);
+    await t.json("DELETE", `/v1/models/${model}`);
+    for (const name of [model, point, `${model}:ckpt-step-20`]) {
+      const answer = await chat(name);
+      expect([name, answer.status, (await answer.json()).error.code]).toEqual([name, 404, "model_not_found"]);
+      expect((await t.request("GET", `/v1/models/${name}`)).status).toBe(404);
+      expect((await t.request("POST", "/v1/deployments", { body: { model: name } })).status).toBe(404);
+    }
+    for (const path of [`/v1/jobs/${jobId}/checkpoints`, `/v1/fine_tuning/jobs/${jobId}/checkpoints`])
+      expect((await t.json<{ data: unknown[] }>("GET", path)).data).toEqual([]);
+    await until("the engines of the deleted model to end", async () => launcher.engines.size === 1, 5000, 20);
+    const left = await t.json<{ data: { model: string }[] }>("GET", "/v1/deployments");
+    expect(left.data.map((one) => one.model)).toEqual([other]);
+    expect((await chat(`${other}:ckpt-step-10`)).status).toBe(200);
+  });
+
   test("twice for one model creates one deployment", async () => {
     const make = () => t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
     const [one, two] = await Promise.all([make(), make()]);

@@ -2,7 +2,7 @@
  * Where a model comes from and where it is used: dataset version, run, checkpoints, artifacts, evaluations,
  * deployments.
  */
-import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, not } from "drizzle-orm";
 import type { TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
@@ -11,6 +11,7 @@ import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
 import { seconds } from "../base/model.ts";
+import { ofDeletedModel } from "./lookup.ts";
 import { artifactView, type CheckpointRow, type LineageView } from "./model.ts";
 import { resolveModel } from "./service.ts";
 
@@ -50,7 +51,7 @@ async function resultsOf(ctx: Ctx, jobId: string | null) {
   const checkpoints = await ctx.db
     .select()
     .from(checkpoint)
-    .where(eq(checkpoint.jobId, jobId))
+    .where(and(eq(checkpoint.jobId, jobId), not(ofDeletedModel)))
     .orderBy(desc(checkpoint.step))
     .limit(MAX);
   const artifacts = await ctx.db

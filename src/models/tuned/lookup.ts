@@ -1,5 +1,5 @@
 /** Looks up fine-tuned models and checkpoints by the name that a client sends. */
-import { and, desc, eq, isNull, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, not, sql } from "drizzle-orm";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -39,6 +39,9 @@ export async function mergedArtifact(ctx: Ctx, org: string, model: string): Prom
   return row?.id ?? null;
 }
 
+/** True for a checkpoint of a run whose model was deleted: it is neither listed nor served any more. */
+export const ofDeletedModel = sql`exists (select 1 from ${model} where ${model.jobId} = ${checkpoint.jobId} and ${model.deletedAt} is not null)`;
+
 interface Tuned {
   id: string;
   artifactId: string;
@@ -76,7 +79,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
       .from(checkpoint)
       .innerJoin(job, eq(job.id, checkpoint.jobId))
       .innerJoin(artifact, and(eq(artifact.id, checkpoint.artifactId), eq(artifact.status, "complete")))
-      .where(and(eq(checkpoint.model, name), eq(checkpoint.org, org)))
+      .where(and(eq(checkpoint.model, name), eq(checkpoint.org, org), not(ofDeletedModel)))
       .limit(1);
     if (!row) throw unknownModel(name);
     return row;

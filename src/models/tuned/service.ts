@@ -1,5 +1,5 @@
 /** Checkpoints of runs, and the fine-tuned models created from them. */
-import { and, desc, eq, isNull, lt } from "drizzle-orm";
+import { and, desc, eq, isNull, lt, not } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -10,7 +10,7 @@ import { listProblem, manifestHash } from "../../lib/disk/manifest.ts";
 import { newId } from "../../lib/ids.ts";
 import type { BaseModelRow } from "../base/model.ts";
 import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
-import { CHECKPOINT_SUFFIX, findTuned, unknownModel } from "./lookup.ts";
+import { CHECKPOINT_SUFFIX, findTuned, ofDeletedModel, unknownModel } from "./lookup.ts";
 import { type ArtifactRow, type CheckpointRow, type ModelRow, type ModelView, modelView } from "./model.ts";
 
 /** Directory of the files of an artifact. */
@@ -68,7 +68,9 @@ export async function createModel(
     .onConflictDoUpdate({ target: model.id, set: { checkpointId: row.checkpointId, deletedAt: null } });
 }
 
-/** Checkpoints of a run, newest step first. `after` is the last id of the previous page. */
+/**
+ * Checkpoints of a run, newest step first; none once its model was deleted. `after` is the last id of the previous page.
+ */
 export async function listCheckpoints(
   ctx: Ctx,
   jobId: string,
@@ -84,7 +86,7 @@ export async function listCheckpoints(
   return ctx.db
     .select()
     .from(checkpoint)
-    .where(and(eq(checkpoint.jobId, jobId), from ? lt(checkpoint.step, from.step) : undefined))
+    .where(and(eq(checkpoint.jobId, jobId), not(ofDeletedModel), from ? lt(checkpoint.step, from.step) : undefined))
     .orderBy(desc(checkpoint.step))
     .limit(page.limit);
 }
@@ -220,7 +222,10 @@ export async function retrieveModel(ctx: Ctx, actor: Actor, name: string): Promi
   return modelView(found.id, found.createdAt, found.adapter ? actor.org : ownerOf(found.base));
 }
 
-/** Deletes a fine-tuned model; its run and checkpoints stay. @throws AppError `model_not_deletable` for other models */
+/**
+ * Deletes a fine-tuned model; its run stays. The run's checkpoints are neither listed nor served any more; their files
+ * stay until the run is cleared. @throws AppError `model_not_deletable` for other models
+ */
 export async function deleteModel(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   if (!id.startsWith("ft:") || CHECKPOINT_SUFFIX.test(id)) {
     await resolveModel(ctx, actor, id);

@@ -1,7 +1,7 @@
 /**
  * Deployments: create, start, stop and delete them, and find the engine that serves a model.
  */
-import { and, desc, eq, isNull, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, or, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -110,13 +110,19 @@ export async function updateDeployment(
   });
 }
 
-/** Deletes the deployments of a deleted model. */
+/** Deletes the deployments of a deleted model and of its checkpoints. */
 export async function endDeploymentsOf(ctx: Ctx, org: string, modelId: string): Promise<void> {
   const rows = await ctx.write((tx) =>
     tx
       .update(deployment)
       .set({ wanted: "stopped", deletedAt: ctx.clock.now() })
-      .where(and(eq(deployment.org, org), eq(deployment.model, modelId), isNull(deployment.deletedAt)))
+      .where(
+        and(
+          eq(deployment.org, org),
+          or(eq(deployment.model, modelId), sql`instr(${deployment.model}, ${`${modelId}:ckpt-step-`}) = 1`),
+          isNull(deployment.deletedAt),
+        ),
+      )
       .returning(),
   );
   for (const row of rows) publishChange(ctx, row);

@@ -118,7 +118,9 @@ export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Clea
   ];
   if (all.length > 0 || removed.length > 0)
     await ctx.write(async (tx) => {
-      await tx.delete(model).where(and(eq(model.jobId, id), isNotNull(model.deletedAt)));
+      // While a checkpoint is left, the deleted model's row keeps it out of lists and endpoints.
+      if (removed.length === points.length)
+        await tx.delete(model).where(and(eq(model.jobId, id), isNotNull(model.deletedAt)));
       for (const { id: point } of removed) await tx.delete(checkpoint).where(eq(checkpoint.id, point));
       for (const one of all) await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, one.id));
       await audit(tx, ctx, actor, "job.clear", id, { checkpoints: removed.length, bytes });
