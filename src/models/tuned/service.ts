@@ -69,7 +69,8 @@ export async function createModel(
 }
 
 /**
- * Checkpoints of a run, newest step first; none once its model was deleted. `after` is the last id of the previous page.
+ * Checkpoints of a run, newest step first; none once its model was deleted. `after` is the last id of the previous
+ * page.
  */
 export async function listCheckpoints(
   ctx: Ctx,
