@@ -1,12 +1,12 @@
 /**
  * Fine-tunes and chats through OpenAI's own client for JavaScript: `npm install openai`, then run with FTL_URL and
- * FTL_KEY set.
+ * FTL_API_KEY set.
  */
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import OpenAI from "openai";
 
-const client = new OpenAI({ baseURL: `${process.env.FTL_URL}/v1`, apiKey: process.env.FTL_KEY });
+const client = new OpenAI({ baseURL: `${process.env.FTL_URL}/v1`, apiKey: process.env.FTL_API_KEY });
 const data = join(import.meta.dirname, "support-messages.jsonl");
 
 const file = await client.files.create({ file: createReadStream(data), purpose: "fine-tune" });

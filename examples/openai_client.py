@@ -1,4 +1,4 @@
-"""Fine-tunes and chats through OpenAI's own Python client: `pip install openai`, then run with FTL_URL and FTL_KEY set.
+"""Fine-tunes and chats through OpenAI's own Python client: `pip install openai`, then run with FTL_URL and FTL_API_KEY set.
 """
 
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openai import OpenAI
 
-client = OpenAI(base_url=os.environ["FTL_URL"] + "/v1", api_key=os.environ["FTL_KEY"])
+client = OpenAI(base_url=os.environ["FTL_URL"] + "/v1", api_key=os.environ["FTL_API_KEY"])
 data = Path(__file__).with_name("support-messages.jsonl")
 
 file = client.files.create(file=data.open("rb"), purpose="fine-tune")

@@ -13,7 +13,8 @@ const HEAD = `# Command line
 | 0 | done |
 | 1 | failed; standard error says what happened and what to do |
 | 2 | wrong usage or a wrong setting; nothing was done |
-| 3 | refused: the data directory is in use, the target already exists, or the action is not allowed |
+| 3 | refused: the data directory is in use, the target already exists, the key is not valid, or the action is not allowed |
+| 4 | not found: no object has this id |
 
 Answers go to standard output, progress and logs to standard error. Options of settings override the environment
 (\`FTL_…\`), which overrides \`config.json\` in the data directory; all settings are in the

@@ -198,6 +198,27 @@ function fromFile(path: string): Record<string, unknown> {
   }
 }
 
+/** What the client's verbs read from the environment. */
+interface ClientEnvironment {
+  /** Address and API key of a server. */
+  url: string | null;
+  key: string | null;
+  /** The user's configuration directory. */
+  configDir: string;
+  /** False when NO_COLOR is set. */
+  color: boolean;
+}
+
+/** Settings of a client of a server: FTL_URL, FTL_API_KEY, XDG_CONFIG_HOME and NO_COLOR. */
+export function clientEnvironment(env: Record<string, string | undefined> = process.env): ClientEnvironment {
+  return {
+    url: env.FTL_URL || null,
+    key: env.FTL_API_KEY || null,
+    configDir: env.XDG_CONFIG_HOME || join(env.HOME || homedir(), ".config"),
+    color: !env.NO_COLOR,
+  };
+}
+
 /**
  * Settings in order of precedence: flags, environment, `config.json` in the data directory, defaults.
  * @throws AppError `config_invalid` naming the setting

@@ -1,14 +1,18 @@
 /** The command line framework: verbs, their arguments, and help from the same table. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { ConfigInput } from "../config.ts";
-import { AppError } from "../errors.ts";
+import { AppError, type ErrorKind } from "../errors.ts";
 
 /** Exit codes; documented in docs/cli.md. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, refused: 3 } as const;
+export const EXIT = { ok: 0, failed: 1, usage: 2, refused: 3, notFound: 4 } as const;
 
 /** One `--name`. `value` is the placeholder in help; without it the option is a switch. */
 export interface Option {
   value?: string;
+  /** One letter, for `-m`. */
+  short?: string;
+  /** May be given several times. */
+  many?: boolean;
   help: string;
 }
 
@@ -18,6 +22,8 @@ export interface Args {
   /** The same; throws a usage error when absent. */
   required(name: string): string;
   on(name: string): boolean;
+  /** Every value of an option that may be given several times. */
+  all(name: string): string[];
   /** Positional arguments. */
   words: string[];
 }
@@ -76,7 +82,11 @@ export function configFlags(args: Args, except: string[] = []): ConfigInput {
 export function readArgs(verb: Verb, argv: string[]): Args {
   const options: NonNullable<ParseArgsConfig["options"]> = { help: { type: "boolean", short: "h" } };
   for (const [name, option] of Object.entries(verb.options))
-    options[name] = { type: option.value ? "string" : "boolean" };
+    options[name] = {
+      type: option.value ? "string" : "boolean",
+      ...(option.short ? { short: option.short } : {}),
+      ...(option.many ? { multiple: true } : {}),
+    };
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
     parsed = parseArgs({ args: argv, options, strict: true, allowPositionals: true });
@@ -94,6 +104,7 @@ export function readArgs(verb: Verb, argv: string[]): Args {
       return value;
     },
     on: (name) => parsed.values[name] === true,
+    all: (name) => [parsed.values[name] ?? []].flat() as string[],
     words: parsed.positionals,
   };
 }
@@ -101,7 +112,10 @@ export function readArgs(verb: Verb, argv: string[]): Args {
 /** Help of one verb. */
 export function verbHelp(verb: Verb): string {
   const rows = [...Object.entries(verb.options), ["help", { help: "this text" }] as const].map(
-    ([name, option]: readonly [string, Option]) => [`--${name}${option.value ? ` ${option.value}` : ""}`, option.help],
+    ([name, option]: readonly [string, Option]) => [
+      `${option.short ? `-${option.short}, ` : ""}--${name}${option.value ? ` ${option.value}` : ""}`,
+      option.help,
+    ],
   );
   const width = Math.max(...rows.map(([left]) => left?.length ?? 0));
   return [
@@ -113,10 +127,13 @@ export function verbHelp(verb: Verb): string {
   ].join("\n");
 }
 
-/** Exit code of an error of a service. */
+const REFUSALS: ReadonlySet<ErrorKind> = new Set(["conflict", "forbidden", "unauthenticated"]);
+
+/** Exit code of an error of a service or of the API. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return EXIT.usage;
   if (!(error instanceof AppError)) return EXIT.failed;
   if (error.code === "config_invalid" || error.code === "config_not_json") return EXIT.usage;
-  return error.kind === "conflict" || error.kind === "forbidden" ? EXIT.refused : EXIT.failed;
+  if (error.kind === "not_found") return EXIT.notFound;
+  return REFUSALS.has(error.kind) ? EXIT.refused : EXIT.failed;
 }

@@ -40,7 +40,7 @@ export function createProgress(out: Out = process.stderr): Progress {
     show(message, fraction) {
       const text = fraction === null ? `  ${message}` : `  ${bar(fraction)}  ${message}`;
       if (out.isTTY) {
-        out.write(`\r\x1b[2K${text.slice(0, (out.columns ?? 100) - 1)}`);
+        out.write(`\r\x1b[2K${text.slice(0, (out.columns || 100) - 1)}`);
         open = true;
         return;
       }

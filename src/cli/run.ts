@@ -3,17 +3,28 @@ import { VERSION } from "../assets.ts";
 import { AppError } from "../errors.ts";
 import { clean } from "../lib/text/redact.ts";
 import { EXIT, exitCodeOf, readArgs, UsageError, type Verb, verbHelp } from "./command.ts";
-import { VERBS } from "./verbs.ts";
+import { VERB_GROUPS, VERBS } from "./verbs.ts";
 
 function generalHelp(): string {
   const width = Math.max(...VERBS.map((verb) => verb.name.length));
   return [
     `Fine-Tune Lab ${VERSION}: fine-tune, test and serve language models on your own machines.\n`,
     "Usage: finetune-lab VERB [options]\n",
-    ...VERBS.map((verb) => `  ${verb.name.padEnd(width)}  ${verb.summary.split("\n")[0]}`),
-    "\n`finetune-lab VERB --help` shows its options; `--version` prints the version.",
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (in use, locked, not allowed).\n",
+    ...VERB_GROUPS.flatMap(({ title, verbs }) => [
+      `${title}:`,
+      ...verbs.map((verb) => `  ${verb.name.padEnd(width)}  ${verb.summary.split("\n")[0]}`),
+      "",
+    ]),
+    "`finetune-lab VERB --help` shows its options; `--version` prints the version.",
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (in use, locked, not allowed), 4 not found.\n",
   ].join("\n");
+}
+
+/** Help of the verbs that begin with the same word. */
+function groupHelp(word: string, verbs: readonly Verb[]): string {
+  const width = Math.max(...verbs.map((verb) => verb.name.length));
+  const rows = verbs.map((verb) => `  ${verb.name.padEnd(width)}  ${verb.summary}\n`);
+  return `Usage: finetune-lab ${word} VERB [options]\n\n${rows.join("")}\nfinetune-lab ${word} VERB --help shows its options.\n`;
 }
 
 /** The verb with the most words that `argv` begins with. */
@@ -40,7 +51,7 @@ async function main(argv: string[]): Promise<number> {
   if (!found) {
     const group = VERBS.filter((verb) => verb.name.startsWith(`${first} `));
     if (group.length === 0) throw new UsageError(`There is no verb "${first}".`);
-    const text = `${group.map(verbHelp).join("\n")}`;
+    const text = groupHelp(first, group);
     const asked = argv.length === 2 && ["--help", "-h"].includes(argv[1] ?? "");
     (asked ? process.stdout : process.stderr).write(text);
     return asked ? EXIT.ok : EXIT.usage;

@@ -22,6 +22,8 @@ import { readyBase } from "./models.ts";
 
 export interface Lab extends TestApp {
   provider: Provider;
+  /** Address of the running server. */
+  url(): string;
   /** A file with twenty training rows. */
   fileId: string;
   /** Stops pipeline and listeners, as a server that goes away; trainers go on. */
@@ -89,6 +91,7 @@ export async function createLab(options: PipelineOptions & { trainSlots?: number
   return {
     ...app,
     provider,
+    url: () => server?.url ?? "",
     fileId,
     goAway,
     comeBack,

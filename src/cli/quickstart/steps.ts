@@ -152,7 +152,7 @@ interface Job {
 }
 
 /** One line about a running job. */
-function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [string, number | null] {
+export function jobLine({ state, progress }: Pick<Job, "state" | "progress">): [string, number | null] {
   const { step, total_steps: total, fraction, loss, eta_s: eta, tokens_per_second: speed } = progress;
   if (state === "queued" || state === "validating") return [progress.waiting ?? "Waiting for a free slot", null];
   if (!step || !total) return [phaseWords(progress.phase, "terminal") ?? "Starting the trainer", null];

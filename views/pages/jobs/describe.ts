@@ -12,7 +12,7 @@ import {
 } from "../../../src/contract/spec.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
-import { SPECIAL_WORDS } from "./fields.ts";
+import { SPECIAL_WORDS } from "../../../src/training/plan/resolved-text.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
   train: "Training",

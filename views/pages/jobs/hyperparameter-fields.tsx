@@ -1,9 +1,10 @@
 /** The hyperparameters of the new-job form, each `auto` unless set, and the scheduling options. */
 import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
+import { resolvedOf } from "../../../src/training/plan/resolved-text.ts";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { PlaceFields } from "../queue/place.tsx";
-import { FIELDS, type NumberField, resolvedOf } from "./fields.ts";
+import { FIELDS, type NumberField } from "./fields.ts";
 import { type NewJobProps, rowTypeOf } from "./new-props.ts";
 
 function HyperparameterInput({
