@@ -1,4 +1,5 @@
-"""Fine-tunes and chats through OpenAI's own Python client: `pip install openai`, then run with FTL_URL and FTL_API_KEY set.
+"""Fine-tunes and chats through OpenAI's own Python client: `pip install openai`, then run with FTL_URL and
+FTL_API_KEY set.
 """
 
 import os

@@ -18,7 +18,7 @@ const ROWS: Row[] = [
   { id: "job-1", name: "a name of some length for a table", state: "succeeded", at: "2026-11-29 23:04" },
   { id: "job-2", name: "漢字漢字漢字漢字漢字漢字", state: "failed", at: "" },
 ];
-const plain = (text: string) => text.replace(/\u001b\[\d+m/g, "");
+const plain = (text: string) => Bun.stripANSI(text);
 const widest = (text: string) =>
   Math.max(
     ...plain(text)

@@ -17,7 +17,7 @@ export const SERVER_OPTIONS = {
 } satisfies Record<string, Option>;
 
 const Login = v.object({ url: v.string(), key: v.string() });
-export type Login = v.InferOutput<typeof Login>;
+type Login = v.InferOutput<typeof Login>;
 
 /** The file of the saved login: `finetune-lab/login.json` in the user's configuration directory. */
 export const loginPath = () => join(clientEnvironment().configDir, "finetune-lab", "login.json");

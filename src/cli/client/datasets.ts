@@ -40,7 +40,7 @@ function reportText(report: Report): string {
   return numbers + found.map((texts) => texts.join("\n")).join("");
 }
 
-export const datasets: Resource<DatasetView> = {
+const datasets: Resource<DatasetView> = {
   noun: "dataset",
   one: "a dataset with its validation report",
   plural: "datasets",

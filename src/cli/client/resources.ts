@@ -5,7 +5,7 @@ import { connect, SERVER_OPTIONS } from "./connection.ts";
 import { type Column, confirm, fields, print, printJson, say, table } from "./output.ts";
 
 /** Fields of an object, as `show` prints them. */
-export type Fields = [name: string, value: string | null][];
+type Fields = [name: string, value: string | null][];
 
 /** A resource of the API. `T` is an object of its lists. */
 export interface Resource<T> {
