@@ -87,13 +87,31 @@ class SpecialTokens:
         lead = "\n" if inside and self.marks_beginning else ""
         if plain:
             encoding = self._plain.encode(lead + text, add_special_tokens=whole)
-            ids, places = encoding.ids, encoding.offsets
+            ids, places = self._unmerged(encoding.ids, encoding.offsets, keep=whole)
         else:
             encoded = self.tokenizer(lead + text, add_special_tokens=whole, return_offsets_mapping=True)
             ids, places = encoded["input_ids"], encoded["offset_mapping"]
         offsets = np.asarray(places, np.int64).reshape(-1, 2) - len(lead)
         own = offsets[:, 1] > 0 if lead else slice(None)
         return np.asarray(ids, np.int32)[own], offsets[own]
+
+    def _unmerged(
+        self, ids: list[int], places: list[tuple[int, int]], *, keep: bool
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Plain text whose characters the tokenizer merges to a special token, character by character. `keep`: those
+        that stand for no text are the tokenizer's own.
+        """
+        if self.ids.isdisjoint(ids):
+            return ids, places
+        out: list[tuple[int, tuple[int, int]]] = []
+        for one, (begin, end) in zip(ids, places, strict=True):
+            if one not in self.ids or (keep and begin == end):
+                out.append((one, (begin, end)))
+                continue
+            characters = [self._plain.token_to_id(character) for character in self._plain.id_to_token(one)]
+            known = [character for character in characters if character is not None]
+            out += [(character, (begin + at, begin + at + 1)) for at, character in enumerate(known)]
+        return [one for one, _ in out], [place for _, place in out]
 
 
 @functools.lru_cache(maxsize=4)

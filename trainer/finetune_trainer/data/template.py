@@ -15,6 +15,8 @@ from .special import Protected, SpecialTokensOption, special_tokens_of, stripped
 Message = dict[str, Any]
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Names of an assistant turn's reasoning; templates read the first."""
+FIELDS = ("name", "tool_calls", "tool_call_id", *REASONING)
+"""What a template sees of a message besides role and content: the fields that datasets keep."""
 
 
 class TemplateRefused(BadData):
@@ -35,36 +37,48 @@ def text_of(content: Any) -> str:
 
 
 def template_messages(messages: list[Message]) -> list[Message]:
-    """Messages as chat templates expect them: text content, no weights, tool arguments as objects."""
+    """Messages as chat templates expect them: text content, tool arguments as objects, and no other fields than those
+    of datasets.
+    """
     out = []
     for message in messages:
-        turn = {k: v for k, v in message.items() if k not in ("weight", "refusal") and v is not None}
-        turn["content"] = text_of(message.get("content")) or message.get("refusal") or ""
-        if turn.get("role") == "developer":
-            turn["role"] = "system"
+        role, content = message.get("role"), text_of(message.get("content")) or message.get("refusal") or ""
+        turn = {"role": "system" if role == "developer" else role, "content": content}
+        turn |= {name: message[name] for name in FIELDS if message.get(name) is not None}
         reasoning = next((turn[name] for name in REASONING if turn.get(name)), None)
         if reasoning is not None:
             turn[REASONING[0]] = reasoning
         if turn.get("tool_calls"):
-            turn["tool_calls"] = [_tool_call(call) for call in turn["tool_calls"]]
+            turn["tool_calls"] = [_tool_call(call, number) for number, call in enumerate(turn["tool_calls"], 1)]
         out.append(turn)
     return out
 
 
-def _tool_call(call: Message) -> Message:
-    function = dict(call.get("function") or {})
-    if isinstance(function.get("arguments"), str):
+def _tool_call(call: Message, number: int) -> Message:
+    function = call.get("function") or {}
+    arguments = function.get("arguments")
+    if isinstance(arguments, str) and arguments.strip():
         with contextlib.suppress(ValueError):  # not JSON: the template prints it as it is
-            function["arguments"] = json.loads(function["arguments"])
-    return {**call, "function": function}
+            arguments = json.loads(arguments)
+    return {
+        "id": call.get("id") or f"call_{number}",
+        "type": "function",
+        "function": {"name": function.get("name"), "arguments": arguments or {}},
+    }
+
+
+def template_tools(tools: Any) -> list[Message] | None:
+    """Tool definitions as chat templates expect them, in OpenAI's form; None when there are none."""
+    if not tools:
+        return None
+    definitions = (tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools)
+    return [{"type": "function", "function": definition} for definition in definitions]
 
 
 def apply(tokenizer: Any, messages: list[Message], tools: Any, *, prompt: bool) -> str:
-    """`template_messages` as text by the model's chat template. Raises TemplateRefused."""
+    """`template_messages` and `template_tools` as text by the model's chat template. Raises TemplateRefused."""
     try:
-        return tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt
-        )
+        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=prompt)
     except Exception as error:  # templates raise what they like, by Jinja or by an operation on a wrong type
         raise TemplateRefused(f"the model's chat template refuses the conversation: {error}") from error
 
@@ -73,7 +87,7 @@ def render(tokenizer: Any, messages: list[Message], tools: Any, *, prompt: bool)
     """The conversation as text by the model's chat template; `prompt` opens the assistant's turn at the end. Raises
     TemplateRefused.
     """
-    return apply(tokenizer, template_messages(messages), tools, prompt=prompt)
+    return apply(tokenizer, template_messages(messages), template_tools(tools), prompt=prompt)
 
 
 def accepts(tokenizer: Any, messages: list[Message], tools: Any) -> bool:
@@ -93,7 +107,7 @@ def protected(
     """
     special = special_tokens_of(tokenizer)
     hidden = Protected(special)
-    turns = template_messages(messages)
+    turns, tools = template_messages(messages), template_tools(tools)
     if option == "strip":
         turns, tools = stripped(special, turns), stripped(special, tools)
     elif option == "escape":
