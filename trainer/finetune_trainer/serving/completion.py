@@ -93,7 +93,8 @@ class Completion:
         for prompt in request.prompts:
             for nth in range(request.best_of):
                 sampling, index = request.sampling_of(prompt, nth, engine.context), len(self._generations)
-                self._generations.append(Generation(request.model, prompt, sampling, index, self._out))
+                constraint = request.grammar and request.grammar.constraint()
+                self._generations.append(Generation(request.model, prompt, sampling, index, self._out, constraint))
                 self._writing.append(_Writing(request, prompt, engine.texts))
         try:
             engine.submit(self._generations)

@@ -24,6 +24,7 @@ from ..model.sampling import Constraint, Sampler, Sampling
 from ..protocol.failures import ModelLoad
 from .adapters import Adapters
 from .api.logprobs import TokenTexts
+from .constraints import Grammars
 from .speed import Speed, cache_tokens
 
 # Answers that are generated at once; memory for their tokens may allow fewer.
@@ -86,6 +87,7 @@ class Engine:
         config = model.config.get_text_config()
         self.context = int(config.max_position_embeddings)
         self.vocabulary, self.width = int(config.vocab_size), int(config.hidden_size)
+        self.grammars = Grammars(tokenizer, self.vocabulary, self.ends)
         self._causal, self._joinable = model, can_join(model)
         self._device = next(model.parameters()).device
         self._adapters = Adapters(model)

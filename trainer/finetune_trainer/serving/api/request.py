@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ...model.sampling import Sampling
+from ..constraints import Grammar, Grammars
 from .errors import ApiError, invalid
 from .fields import flag, integer, lone_surrogate, number, token_ids, token_numbers
 from .known import check_fields
 from .messages import chat_prompt, context_exceeded
+from .response_format import format_grammar
 from .tools import ToolUse, read_tools
 
 MAX_CHOICES = 128
@@ -25,6 +27,7 @@ class ServedModel(Protocol):
     context: int
     vocabulary: int
     width: int
+    grammars: Grammars
 
     def models(self) -> list[str]:
         """Names a request may use."""
@@ -45,6 +48,7 @@ class CompletionRequest:
     include_usage: bool
     usage_in_chunks: bool
     echo: bool
+    grammar: Grammar | None
     tools: ToolUse | None
 
     def sampling_of(self, prompt: list[int], nth: int, context: int) -> Sampling:
@@ -66,8 +70,6 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
     """
     body = checked_body(body, engine)
     check_fields(body, chat=chat)
-    if (body.get("response_format") or {"type": "text"}) != {"type": "text"}:
-        raise invalid("response_format", "Only the response_format of type text is supported.", "unsupported_value")
     stream = flag(body, "stream")
     options = _stream_options(body, stream)
     n = integer(body, "n", 1, 1, MAX_CHOICES)
@@ -97,6 +99,7 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
         include_usage=flag(options, "include_usage"),
         usage_in_chunks=flag(options, "continuous_usage_stats"),
         echo=echo,
+        grammar=format_grammar(body.get("response_format"), engine.grammars) if chat else None,
         tools=tools,
     )
 
@@ -125,8 +128,6 @@ def _sampling(body: dict[str, Any], engine: ServedModel, default_max: int, *, ch
     if seed is not None and type(seed) is not int:
         raise invalid("seed", "seed must be an integer.")
     wanted = _logprobs(body, chat)
-    if echo and wanted is not None:
-        raise invalid("logprobs", "logprobs of an echoed prompt are not supported.", "unsupported_value")
     top_k = integer(body, "top_k", 0, -1, MAX_TOKENS)
     penalty = number(body, "repetition_penalty", 1.0, 0, 10)
     if penalty == 0:
