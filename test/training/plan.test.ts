@@ -1,6 +1,7 @@
 /** The plan of a job: offers, memory by parts, corrections by finished runs, and warnings. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { validationRows } from "../../src/contract/spec.ts";
+import { moduleProblem } from "../../src/training/plan/module-names.ts";
 import { chatLines } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
 import { MACHINE, type OfferView, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
@@ -134,6 +135,63 @@ describe("a validation file", () => {
     expect(same.warnings.join(" ")).toContain("same rows as the training file");
     const other = await p.plan({ validation_file: await upload(22) });
     expect(other.warnings.join(" ")).not.toContain("same rows");
+  });
+});
+
+describe("target modules", () => {
+  const LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+  const inLayers = LLAMA.flatMap((name) =>
+    [0, 1].map((n) => `model.layers.${n}.${name.length === 6 ? "self_attn" : "mlp"}.${name}`),
+  );
+  const paths = ["model.embed_tokens", "lm_head", ...inLayers];
+
+  test.each([
+    [false, ["q_proj", "up_proj"], null, null],
+    [true, ["self_attn.q_proj", "model.layers.1.mlp.up_proj"], null, null],
+    [
+      true,
+      ["q_proj", "query"],
+      null,
+      "'query', and base has no such module. It has down_proj, gate_proj, k_proj, o_proj,",
+    ],
+    [true, ["proj"], null, "'proj', and base has no such module"],
+    [true, ["self_attn"], null, "no such module"],
+    [true, ["input_layernorm"], null, "no such module"],
+    [true, ["embed_tokens"], null, "as embedding and as output head"],
+    [true, ["q_proj", "model.embed_tokens"], null, "as embedding and as output head"],
+    [true, ["lm_head"], null, "as embedding and as output head"],
+    [false, ["lm_head"], null, "would never be trained. It has down_proj, embed_tokens, gate_proj"],
+    [false, ["embed_tokens", "q_proj"], null, null],
+    [false, ["embed_tokens", "q_proj"], 1, "cannot be combined with 'lora_layers'"],
+    [false, ["q_proj"], 1, null],
+  ] as const)("with tied embeddings %p, %j, layers %p", (tied, names, lora_layers, says) => {
+    const problem = moduleProblem({ target_modules: [...names], lora_layers }, paths, { id: "base", tied });
+    if (says === null) expect(problem).toBeNull();
+    else expect(problem).toContain(says);
+  });
+
+  test.each([
+    [
+      ["q_proj", "query_proj"],
+      "tiny has no such module. It has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj.",
+    ],
+    [["embed_tokens"], "uses one matrix as embedding and as output head"],
+    [["lm_head"], "uses one matrix as embedding and as output head"],
+    [["input_layernorm"], "no such module"],
+  ])("%j are refused when a job is created, by their field in either API", async (names, says) => {
+    const own = { model: "tiny", training_file: p.fileId };
+    for (const [path, body, param] of [
+      ["/v1/jobs", { ...own, target_modules: names }, "target_modules"],
+      ["/v1/fine_tuning/jobs", { ...own, ftl: { target_modules: names } }, "ftl.target_modules"],
+    ] as const) {
+      const answer = await p.lab.request("POST", path, { body });
+      const { error } = (await answer.json()) as { error: { param: string; message: string } };
+      expect([answer.status, error.param]).toEqual([400, param]);
+      expect(error.message).toContain(says);
+    }
+    expect((await p.plan({ target_modules: ["q_proj", "down_proj"] })).spec.method.adapter).toMatchObject({
+      target_modules: ["q_proj", "down_proj"],
+    });
   });
 });
 

@@ -91,6 +91,7 @@ interface Tensor {
   begin: number;
   end: number;
   count: number;
+  dimensions: number;
 }
 
 function tensorOf(file: string, name: string, value: unknown): Tensor {
@@ -105,14 +106,14 @@ function tensorOf(file: string, name: string, value: unknown): Tensor {
     count *= size;
   }
   if (!Number.isSafeInteger(count) || end - begin !== count * width) throw wrong();
-  return { name, begin, end, count };
+  return { name, begin, end, count, dimensions: value.shape.length };
 }
 
 /**
- * Tensor names and element counts of a safetensors file. Checks the header against the size of the file.
+ * The tensors of a safetensors file. Checks the header against the size of the file.
  * @throws AppError `model_refused`
  */
-async function readSafetensors(path: string, file: string): Promise<Map<string, number>> {
+export async function readSafetensors(path: string, file: string): Promise<Tensor[]> {
   const { size } = statSync(path);
   const start = await readStart(path, 8);
   const length = start.length === 8 ? Number(start.readBigUInt64LE()) : Number.POSITIVE_INFINITY;
@@ -131,7 +132,7 @@ async function readSafetensors(path: string, file: string): Promise<Map<string, 
   }
   if (8 + length + expected !== size)
     throw refused(`${file} has ${size} bytes, but its header says ${8 + length + expected}: the file is incomplete.`);
-  return new Map(tensors.map((tensor) => [tensor.name, tensor.count]));
+  return tensors;
 }
 
 async function readJson(directory: string, file: string): Promise<unknown> {
@@ -221,7 +222,7 @@ export async function inspectModel(
   const tensors = new Set<string>();
   let parameters = 0;
   for (const file of weights) {
-    for (const [name, count] of await readSafetensors(join(directory, file), file)) {
+    for (const { name, count } of await readSafetensors(join(directory, file), file)) {
       if (tensors.has(name)) throw refused(`Tensor ${JSON.stringify(name)} is in two files.`);
       tensors.add(name);
       parameters += count;

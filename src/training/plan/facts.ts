@@ -13,6 +13,7 @@ import type { VersionRow } from "../../data/validation/model.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
+import { matrixModules } from "../../models/base/modules.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { answerShares } from "./answer-tokens.ts";
 import { type DataFacts, dataFactsOf } from "./data-facts.ts";
@@ -27,6 +28,8 @@ export interface TrainFacts {
   base: BaseModelRef;
   /** Layers of the base model; NaN when unknown. */
   layers: number;
+  /** Modules of the base model that an adapter can be on; null when unknown, or when the request names none. */
+  modules: string[] | null;
   from: StartingPoint["from"];
   /** Why the run has to wait for its base model; null when it is installed. */
   waits: StartingPoint["waits"];
@@ -110,6 +113,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   return {
     base,
     layers: Number(row.architecture?.layers),
+    modules: Array.isArray(request.target_modules) && !waits ? await matrixModules(ctx, row.id) : null,
     from,
     waits,
     data,

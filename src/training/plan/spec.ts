@@ -6,6 +6,7 @@ import { AppError } from "../../errors.ts";
 import { refuseData } from "./data-checks.ts";
 import { type Resolved, resolveAuto } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
+import { moduleProblem } from "./module-names.ts";
 import type { TrainRequest } from "./request.ts";
 
 const DAY_S = 86_400;
@@ -41,6 +42,8 @@ function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
     );
   if (typeof request.lora_layers === "number" && layers && request.lora_layers > layers)
     refuse("invalid_value", `'lora_layers' exceeds the ${layers} layers of ${base.id}.`, "lora_layers");
+  const wrong = facts.modules && moduleProblem(request, facts.modules, { id: base.id, tied: facts.numbers.base.tied });
+  if (wrong) refuse("invalid_value", wrong, "target_modules");
 }
 
 /** How rows are read, when the request says so. */

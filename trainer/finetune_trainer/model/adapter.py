@@ -13,13 +13,14 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file
 from transformers import set_seed
 
-from ..protocol.failures import TrainingFailed
+from ..protocol.failures import TrainingFailed, blaming
 from ..spec.models import Full, Lora, TrainSpec
 from .artifacts import check_adapter
 from .checkpoint import ADAPTER_FILES
 
 # The head of a reward model, which gives one number. All of its weights are trained, besides the adapter.
 SCORE_HEAD = "score"
+CHANGE_ADAPTER = "Change target_modules or the setting that the message names, and run the job again."
 
 
 def linear_module_names(model: Any) -> list[str]:
@@ -53,6 +54,18 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
     )
 
 
+def require_modules(spec: TrainSpec, model: Any) -> None:
+    """Raises TrainingFailed for a name that selects no module; PEFT would leave such a name out."""
+    wanted = spec.method.adapter.target_modules
+    paths = [path for path, _ in model.named_modules()]
+    for name in [] if wanted == "all-linear" else wanted:
+        if not any(path == name or path.endswith(f".{name}") for path in paths):
+            known = ", ".join(linear_module_names(model))
+            raise TrainingFailed(
+                "bad_spec", f"the model has no module named {name!r}; its linear layers are {known}", CHANGE_ADAPTER
+            )
+
+
 def is_full_fine_tuning(spec: TrainSpec) -> bool:
     """Whether this is full fine-tuning: every weight is trained, without an adapter."""
     return isinstance(spec.method.adapter, Full)
@@ -75,13 +88,15 @@ def attach(spec: TrainSpec, model: Any, start: Path | None = None) -> Any:
     set_seed(spec.hyperparameters.seed)
     if is_full_fine_tuning(spec):
         return model.requires_grad_(True)
+    require_modules(spec, model)
     config = lora_config(spec, model)
     if config.layers_to_transform is not None and spec.parallel.strategy != "zero3":
         # With gradient checkpointing, TRL and transformers make the embedding's output require a gradient, which then
         # flows through
         # every frozen layer. Only re-entrant checkpointing needs that, and TRL uses it for zero3 only.
         model.enable_input_require_grads = _no_input_gradients
-    peft_model = get_peft_model(model, config)
+    with blaming("bad_spec", "the adapter's settings do not fit this model", CHANGE_ADAPTER):
+        peft_model = get_peft_model(model, config)
     if spec.method.adapter.dora and spec.method.quantization == "int8":
         for module in peft_model.modules():
             if hasattr(module, "init_8bit_state"):

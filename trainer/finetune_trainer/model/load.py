@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from ..protocol.failures import ModelLoad
+from ..protocol.failures import DETERMINISTIC, ModelLoad
 from ..protocol.files import PICKLE_SUFFIXES
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -93,7 +94,7 @@ def load_model(
             **place,
             **LOCAL_ONLY,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, RuntimeError, SafetensorError, *DETERMINISTIC) as error:
         if isinstance(error, (ModelLoad, torch.OutOfMemoryError)):
             raise
         raise ModelLoad(f"the base model cannot be loaded: {error}") from error

@@ -4,7 +4,9 @@ of a `failed` event.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 from typing import Any
 
 from .connection import HttpFailure
@@ -65,6 +67,37 @@ class BadCheckpoint(RuntimeError):
     """The checkpoint does not belong to this model or this spec."""
 
 
+# Exceptions with a reason of their own.
+CLASSIFIED = (TrainingFailed, BadSpec, BadData, ModelLoad, BadCheckpoint, HttpFailure)
+# Exceptions that do not depend on the machine or the moment: the same input raises them again.
+DETERMINISTIC = (
+    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError, ImportError),
+    *(RecursionError, ArithmeticError),
+)
+
+
+@contextlib.contextmanager
+def blaming(reason: str, what: str, advice: str) -> Iterator[None]:
+    """Reports an error that the same input always causes as a failure with this reason, which is never retried.
+
+    Used around calls of libraries that check settings or rows: their own messages say what is wrong.
+    """
+    try:
+        yield
+    except CLASSIFIED:
+        raise
+    except DETERMINISTIC as error:
+        if out_of_memory_message(error):
+            raise
+        raise TrainingFailed(reason, f"{what}: {message_of(error)}", advice) from error
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an exception, with its type where the message alone would say little."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) or not text else text
+
+
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as the fields of a `failed` event: reason, message, advice, and whether a retry may help."""
     text = str(error) or type(error).__name__
@@ -89,7 +122,7 @@ def describe(error: BaseException) -> dict[str, Any]:
             "advice": "Free space on the disk of the scratch directory.",
             "retry": True,
         }
-    if name in ("ModelLoad", "BadCheckpoint"):
+    if name in ("ModelLoad", "BadCheckpoint", "SafetensorError"):
         return {
             "reason": "model_load",
             "message": text,

@@ -17,7 +17,7 @@ from ..model.artifacts import is_full_model, is_reward_model
 from ..model.kernels import compile_layers, use_liger
 from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
 from ..protocol.control import Commands
-from ..protocol.failures import BadData, TrainingFailed
+from ..protocol.failures import BadData, TrainingFailed, blaming
 from ..protocol.home import Home
 from ..protocol.inputs import fetch_rows, input_dir
 from ..spec import support
@@ -25,6 +25,8 @@ from ..spec.models import TrainSpec
 from .loop import Loop, tokens_of
 from .methods import load_method
 from .packing import isolates_packed_rows, pack
+
+CHANGE_SETTING = "Change the setting that the message names, and run the job again."
 
 
 def run(
@@ -87,7 +89,7 @@ def run(
             home,
             kind,
             token_cache.key_of(spec, ends),
-            lambda: tokens_of(spec, tokenizer, rows.read_rows(train_file, kind), ends),
+            lambda: _tokenized(spec, tokenizer, train_file, ends),
         ),
     )
     for warning in tokens.warnings:
@@ -110,7 +112,8 @@ def run(
     total_steps = max(1, math.ceil(h.n_epochs * steps_per_epoch))
     if h.max_steps is not None:
         total_steps = min(total_steps, h.max_steps)
-    trainer = method.build(spec, model, tokenizer, laid_out, home.scratch, total_steps, group)
+    with blaming("bad_spec", f"the settings of {spec.method.type} are refused", CHANGE_SETTING):
+        trainer = method.build(spec, model, tokenizer, laid_out, home.scratch, total_steps, group)
     trainable, parameters = parameter_counts(trainer.model)
     home.emit(
         "plan",
@@ -151,6 +154,12 @@ def _shared_tokens(group: Group, scratch: Path, kind: str, make: Callable[[], To
         tokens.save(directory)
     group.share()
     return tokens if group.main else rows.load(kind, directory)
+
+
+def _tokenized(spec: TrainSpec, tokenizer: Any, file: Path, ends: set[int]) -> Tokens:
+    """The rows of a file as tokens. Raises BadData or TrainingFailed for rows that cannot be read."""
+    with blaming("bad_data", "a row cannot be read", "Correct the dataset and start again."):
+        return tokens_of(spec, tokenizer, rows.read_rows(file, spec.dataset.row_type), ends)
 
 
 def _cached_tokens(home: Home | SilentHome, kind: str, key: str, make: Callable[[], Tokens]) -> Tokens:
