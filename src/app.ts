@@ -38,6 +38,7 @@ import { quotasApi } from "./api/limits.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { queueApi } from "./api/queue.ts";
+import { responsesApi } from "./api/responses.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { trainersApi } from "./api/trainer.ts";
 import { uploadsApi } from "./api/uploads.ts";
@@ -77,6 +78,7 @@ import { recoverInstalls } from "./models/base/install.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
+import { startAnswerExpiry } from "./serving/stored/store.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
 import { startPipeline } from "./training/queue/pipeline.ts";
 import { startSweeps } from "./training/sweeps/run.ts";
@@ -224,6 +226,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deploymentsApi,
   deploymentsPages,
   gatewayApi,
+  responsesApi,
   gatewayPages,
   analyticsApi,
   adminPages,
@@ -292,6 +295,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startEvaluations(ctx),
     startSweeps(ctx),
     startDeployments(ctx),
+    startAnswerExpiry(ctx),
   ];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {

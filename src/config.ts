@@ -168,6 +168,8 @@ const ConfigSchema = v.strictObject({
     ),
     [],
   ),
+  /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */
+  answer_retention_days: v.optional(integer(0, 3650), 30),
   /** Id of the model whose embeddings the `cosine` grader compares; none = the grader is refused. */
   embedding_model: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400))), null),
   /** Allows sign-up without an invitation. */

@@ -16,6 +16,7 @@ const BODIES: [prefix: string, bytes: number][] = [
   ["/v1/chat/completions", 16 * MIB],
   ["/v1/completions", 16 * MIB],
   ["/v1/embeddings", 16 * MIB],
+  ["/v1/responses", 8 * MIB],
   ["/trainer/v1/", 9 * MIB],
 ];
 const JSON_TYPE = "application/json";

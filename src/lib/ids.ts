@@ -33,6 +33,7 @@ const ID_PREFIX = {
   deployment: "dep_",
   sweep: "sweep_",
   chat: "chatcmpl-",
+  response: "resp_",
   request: "req_",
   usage: "use_",
   audit: "aud_",

@@ -24,6 +24,8 @@ export interface TestEngine {
   pace: number;
   /** Words of an answer. */
   words: string[];
+  /** Tools that an answer calls after its words. */
+  calls: { name: string; arguments: string }[];
   /** Breaks a stream off after this number of words: by an error object, by closing the connection, or not at all. */
   fail: { after: number; how: "error" | "close" } | null;
   /** Answers this instead of completing. */
@@ -46,6 +48,7 @@ export function startEngine(path?: string): TestEngine {
     aborted: 0,
     pace: 0,
     words: ["Hel", "lo", " wor", "ld"],
+    calls: [],
     fail: null,
     instead: null,
     healthy: true,
@@ -84,14 +87,12 @@ export function startEngine(path?: string): TestEngine {
         return Response.json({
           ...common,
           object: "chat.completion",
-          choices: [
-            { index: 0, message: { role: "assistant", content: engine.words.join("") }, finish_reason: "stop" },
-          ],
+          choices: [{ index: 0, message: messageOf(engine), finish_reason: finishOf(engine, body) }],
           usage: usage(),
         });
       const wantsUsage = (body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true;
       request.signal.addEventListener("abort", () => engine.aborted++);
-      return new Response(streamOf(words(engine, common, wantsUsage ? usage() : null)), {
+      return new Response(streamOf(words(engine, common, wantsUsage ? usage() : null, finishOf(engine, body))), {
         headers: { "content-type": "text/event-stream; charset=utf-8" },
       });
     },
@@ -129,7 +130,22 @@ function streamOf(pieces: AsyncGenerator<Uint8Array<ArrayBuffer>>): ReadableStre
   });
 }
 
-async function* words(engine: TestEngine, common: object, usage: object | null) {
+const toolCalls = (engine: TestEngine) =>
+  engine.calls.map((call, index) => ({ index, id: `call_${index}`, type: "function", function: call }));
+
+/** `length` for an answer longer than the request allows; a word counts as a token. */
+function finishOf(engine: TestEngine, body: Record<string, unknown>): string {
+  const limit = body.max_completion_tokens ?? body.max_tokens;
+  if (typeof limit === "number" && limit < engine.words.length) return "length";
+  return engine.calls.length > 0 ? "tool_calls" : "stop";
+}
+
+function messageOf(engine: TestEngine) {
+  const content = engine.words.length > 0 ? engine.words.join("") : null;
+  return { role: "assistant", content, ...(engine.calls.length > 0 ? { tool_calls: toolCalls(engine) } : {}) };
+}
+
+async function* words(engine: TestEngine, common: object, usage: object | null, end: string) {
   const chunk = (delta: object, finish: string | null = null) =>
     event({ ...common, object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason: finish }] });
   yield chunk({ role: "assistant", content: "" });
@@ -142,7 +158,12 @@ async function* words(engine: TestEngine, common: object, usage: object | null) 
     if (engine.pace > 0) await Bun.sleep(engine.pace);
     yield chunk({ content: word });
   }
-  yield chunk({}, "stop");
+  for (const { function: call, ...rest } of toolCalls(engine)) {
+    yield chunk({ tool_calls: [{ ...rest, function: { name: call.name, arguments: "" } }] });
+    for (const piece of call.arguments.match(/.{1,8}/gs) ?? [])
+      yield chunk({ tool_calls: [{ index: rest.index, function: { arguments: piece } }] });
+  }
+  yield chunk({}, end);
   if (usage) yield event({ ...common, object: "chat.completion.chunk", choices: [], usage });
   yield encoder.encode("data: [DONE]\n\n");
 }

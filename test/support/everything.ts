@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInvitation } from "../../src/accounts/organizations/invitations.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
+import { storedAnswer } from "../../src/db/schema/answers.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
@@ -9,6 +10,7 @@ import { host } from "../../src/db/schema/hosts.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
+import { startedResponse } from "../../src/serving/responses/view.ts";
 import type { TestApp } from "./app.ts";
 import { trainSpec } from "./attempt.ts";
 import { insertTuned, readyBase } from "./models.ts";
@@ -27,6 +29,7 @@ export interface Everything {
   evaluation: string;
   export: string;
   deployment: string;
+  response: string;
   sweep: string;
   key: string;
   user: string;
@@ -52,6 +55,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
     deployment: newId("deployment"),
+    response: newId("response"),
     sweep: newId("sweep"),
     export: newId("job"),
   };
@@ -141,6 +145,19 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
         metric: "eval/loss",
         direction: "min",
       },
+    });
+    await tx.insert(storedAnswer).values({
+      id: ids.response,
+      org,
+      userId: at.createdBy,
+      kind: "response",
+      model: tuned.id,
+      metadata: {},
+      input: [],
+      answer: { ...startedResponse({ model: tuned.id }, { id: ids.response, createdAtS: 1, store: true }) },
+      bytes: 2,
+      createdAt: at.createdAt,
+      expiresAt: at.createdAt + 86_400_000,
     });
     await tx.insert(deployment).values({
       id: ids.deployment,

@@ -39,6 +39,7 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/sweeps/": (e) => ({ id: e.sweep }),
   "/v1/evaluations/": (e) => ({ id: e.evaluation }),
   "/evaluations/": (e) => ({ id: e.evaluation }),
+  "/v1/responses/": (e) => ({ id: e.response }),
   "/v1/deployments/": (e) => ({ id: e.deployment }),
   "/deployments/": (e) => ({ id: e.deployment }),
 };
@@ -84,6 +85,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/chat/completions": (e) => ({ model: e.model, messages: [{ role: "user", content: "hi" }] }),
   "POST /v1/completions": (e) => ({ model: e.model, prompt: "hi" }),
   "POST /v1/embeddings": (e) => ({ model: e.model, input: "hi" }),
+  "POST /v1/responses": (e) => ({ model: e.model, input: "hi" }),
+  "POST /v1/responses/input_tokens": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/uploads": () => ({ filename: "a.jsonl", purpose: "fine-tune", bytes: 10, mime_type: "text/jsonl" }),
   "POST /v1/uploads/:id/complete": () => ({ part_ids: ["part_x"] }),
   "POST /v1/uploads/:id/parts": () => {

@@ -12,7 +12,9 @@ const limitUse = (description: string) =>
 
 export const LimitsView = v.strictObject({
   object: v.literal("limits"),
-  bytes: limitUse("Bytes of files, pending uploads (as declared), rows of datasets, checkpoints and models."),
+  bytes: limitUse(
+    "Bytes of files, pending uploads (as declared), rows of datasets, stored answers, checkpoints and models.",
+  ),
   files: limitUse("Files."),
   datasets: limitUse("Datasets."),
   pending_uploads: limitUse("Uploads in parts that are not complete, canceled or expired."),

@@ -26,9 +26,10 @@ const QUOTAS: Record<LimitName, Quota> = {
       (select coalesce(sum(bytes), 0) from file where org = ${org} and deleted_at is null)
       + (select coalesce(sum(bytes), 0) from upload where ${pending(org, now)})
       + (select coalesce(sum(bytes), 0) from dataset_version where org = ${org} and bytes > 0)
+      + (select coalesce(sum(bytes), 0) from stored_answer where org = ${org})
       + (select coalesce(sum(bytes), 0) from artifact where org = ${org} and status in ('uploading', 'complete'))`,
     noun: "bytes stored",
-    advice: "Delete files, datasets, models or checkpoints that are no longer needed",
+    advice: "Delete files, datasets, models, checkpoints or stored answers that are no longer needed",
   },
   files: {
     setting: "quota_files",

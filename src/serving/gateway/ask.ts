@@ -6,17 +6,33 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import type { Endpoint } from "./request.ts";
 import { complete } from "./service.ts";
 
-/**
- * @returns a function that sends `body` to an endpoint as `actor`; it throws the AppError that clients get
- */
+interface SendOptions {
+  signal: AbortSignal;
+  /** Monotonic milliseconds at which the user's request arrived; now when absent. */
+  startedAt?: number;
+  /** Id of the usage row; a new one when absent. */
+  id?: string;
+}
+
+/** Sends `body` to an endpoint as `actor`. @throws AppError as clients get it, before the first byte of an answer */
+export function sendAs(
+  ctx: Ctx,
+  actor: Actor,
+  endpoint: Endpoint,
+  body: Record<string, unknown>,
+  { signal, startedAt = ctx.clock.monotonic(), id }: SendOptions,
+): Promise<Response> {
+  const request = new Request(`http://localhost/v1/${endpoint}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  return complete(ctx, actor, endpoint, request, startedAt, id);
+}
+
+/** @returns a function that sends requests for graders */
 export const askModel =
   (ctx: Ctx) =>
-  (actor: Actor, endpoint: Endpoint, body: Record<string, unknown>, signal: AbortSignal): Promise<Response> => {
-    const request = new Request(`http://localhost/v1/${endpoint}`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-      signal,
-    });
-    return complete(ctx, actor, endpoint, request, ctx.clock.monotonic());
-  };
+  (actor: Actor, endpoint: Endpoint, body: Record<string, unknown>, signal: AbortSignal): Promise<Response> =>
+    sendAs(ctx, actor, endpoint, body, { signal });

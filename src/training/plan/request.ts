@@ -12,25 +12,14 @@ import {
 } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { Grader } from "../../graders/model.ts";
+import { Metadata } from "../../lib/metadata.ts";
 import { between, over, whole } from "../../lib/number-fields.ts";
-import { nameText, noHidden, noHiddenInLines } from "../../lib/text/names.ts";
+import { nameText } from "../../lib/text/names.ts";
 import { QUEUE_FIELDS } from "../jobs/placement-model.ts";
 
 /** A value, or `auto` (the same as leaving it out), which is resolved by the rules in docs/hyperparameters.md. */
 const auto = <T>(schema: v.GenericSchema<T>) => v.optional(v.nullable(v.union([v.literal("auto"), schema])));
 const id = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
-
-const Metadata = v.pipe(
-  v.record(
-    v.pipe(v.string(), noHidden, v.maxLength(64, "metadata keys have at most 64 characters")),
-    v.pipe(
-      v.string("metadata values are strings"),
-      noHiddenInLines,
-      v.maxLength(512, "metadata values have at most 512 characters"),
-    ),
-  ),
-  v.check((value) => Object.keys(value).length <= 16, "metadata has at most 16 pairs"),
-);
 
 const Suffix = v.pipe(
   v.string(),

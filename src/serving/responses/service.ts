@@ -1,0 +1,151 @@
+/**
+ * OpenAI's Responses API on top of the chat completions of the gateway: the same access, limits and usage rows, and
+ * answers that are stored for the next turn.
+ */
+import type { Actor, Ctx } from "../../ctx.ts";
+import { AppError } from "../../errors.ts";
+import { newId, randomChars } from "../../lib/ids.ts";
+import { seconds } from "../../lib/request-fields.ts";
+import { sendAs } from "../gateway/ask.ts";
+import { deleteAnswer, getAnswer, keepsAnswers, requireStorage, saveAnswer } from "../stored/store.ts";
+import { type ChatChunk, createAssembler } from "./assembler.ts";
+import { chatBody, promptBody } from "./chat.ts";
+import { refusal, rethrow } from "./errors.ts";
+import { earlierItems, inputItems } from "./history.ts";
+import type { Item } from "./items.ts";
+import type { CountTokens, CreateResponse } from "./request.ts";
+import { relayEvents } from "./stream.ts";
+import { type ResponseView, startedResponse } from "./view.ts";
+
+type Json = Record<string, unknown>;
+
+/** The HTTP request that asks for a response. */
+export interface Asking {
+  signal: AbortSignal;
+  startedAt: number;
+  requestId: string;
+}
+
+/** The items of the whole conversation. */
+const itemsOf = (earlier: Json[], input: Json[]) => [...earlier, ...input] as unknown as Item[];
+
+function checkRequest(request: CountTokens, items: readonly Item[]): void {
+  const { tool_choice: choice, tools = [] } = request;
+  if (items.length === 0)
+    throw new AppError("invalid", "missing_required_parameter", "Missing required parameter: 'input'.", {
+      param: "input",
+    });
+  if (tools.length === 0 && choice !== undefined && choice !== "auto" && choice !== "none")
+    throw new AppError("invalid", "invalid_value", "Invalid 'tool_choice': it needs 'tools'.", {
+      param: "tool_choice",
+    });
+}
+
+/** A whole chat completion as one chunk of a stream. */
+function asChunk(body: Json): ChatChunk {
+  const { choices, usage } = body as {
+    choices?: { message?: object; logprobs?: object; finish_reason?: string }[];
+    usage?: object;
+  };
+  return {
+    usage,
+    choices: choices?.slice(0, 1).map(({ message, ...rest }) => ({ ...rest, delta: message })),
+  } as ChatChunk;
+}
+
+/**
+ * Generates a response, streamed or whole.
+ * @throws AppError naming the field, as chat completions do, and for `store` `quota_exceeded` and `disk_full`
+ */
+export async function createResponse(
+  ctx: Ctx,
+  actor: Actor,
+  request: CreateResponse,
+  { signal, startedAt, requestId }: Asking,
+): Promise<Response> {
+  const id = newId("response");
+  const input = await inputItems(ctx, actor, request.input, id);
+  const earlier = await earlierItems(ctx, actor, request.previous_response_id);
+  const items = itemsOf(earlier, input);
+  checkRequest(request, items);
+  const store = request.store !== false && keepsAnswers(ctx);
+  if (store) await requireStorage(ctx, actor, JSON.stringify(input).length);
+  const started = startedResponse(request, { id, createdAtS: seconds(ctx.clock.now()), store });
+  const assembler = createAssembler(started, () => `call_${randomChars(24)}`);
+  const save = async (response: ResponseView) => {
+    if (!store) return;
+    const { metadata, ...answer } = response;
+    const previousId = response.previous_response_id;
+    const kept = { id, kind: "response" as const, model: request.model, previousId, metadata, input, answer };
+    await saveAnswer(ctx, actor, kept);
+  };
+  const options = { signal, startedAt, id: requestId };
+  const reply = await sendAs(ctx, actor, "chat/completions", chatBody(request, items), options).catch(rethrow);
+  if (!reply.ok || !reply.body) return refusal(reply);
+  if (request.stream) return relayEvents(ctx, reply.body, assembler, save);
+  assembler.feed(asChunk((await reply.json()) as Json));
+  const { response } = assembler.end(seconds(ctx.clock.now()));
+  await save(response);
+  return Response.json(response);
+}
+
+/**
+ * Counts the tokens of a request as the engine counts them. It generates one token for that, and writes a usage row.
+ * @throws AppError as `createResponse`
+ */
+export async function countTokens(
+  ctx: Ctx,
+  actor: Actor,
+  request: CountTokens,
+  { signal, startedAt, requestId }: Asking,
+): Promise<Response> {
+  const input = await inputItems(ctx, actor, request.input, newId("response"));
+  const items = itemsOf(await earlierItems(ctx, actor, request.previous_response_id), input);
+  checkRequest(request, items);
+  const body = { ...promptBody(request, items), max_completion_tokens: 1 };
+  const options = { signal, startedAt, id: requestId };
+  const reply = await sendAs(ctx, actor, "chat/completions", body, options).catch(rethrow);
+  if (!reply.ok) return refusal(reply);
+  const { usage } = (await reply.json()) as { usage?: { prompt_tokens?: number } };
+  return Response.json({ object: "response.input_tokens", input_tokens: usage?.prompt_tokens ?? 0 });
+}
+
+/** @throws AppError `response_not_found` */
+export async function retrieveResponse(ctx: Ctx, actor: Actor, id: string): Promise<ResponseView> {
+  const { answer, metadata } = await getAnswer(ctx, actor, "response", id);
+  return { ...answer, metadata } as ResponseView;
+}
+
+/** @throws AppError `response_not_found` */
+export const deleteResponse = (ctx: Ctx, actor: Actor, id: string) => deleteAnswer(ctx, actor, "response", id);
+
+/**
+ * Refuses to cancel: a response that can be found has ended.
+ * @throws AppError `not_cancellable`, `response_not_found`
+ */
+export async function cancelResponse(ctx: Ctx, actor: Actor, id: string): Promise<never> {
+  await getAnswer(ctx, actor, "response", id);
+  throw new AppError(
+    "invalid",
+    "not_cancellable",
+    "Only responses in the background can be canceled, and this one has ended. To stop one that streams, disconnect.",
+  );
+}
+
+interface ItemsQuery {
+  limit: number;
+  order: "asc" | "desc";
+  after?: string;
+}
+
+/** The input items of a response, without those of the responses before it; up to `limit + 1`. */
+export async function listInputItems(ctx: Ctx, actor: Actor, id: string, query: ItemsQuery) {
+  const { input } = await getAnswer(ctx, actor, "response", id);
+  const items = (query.order === "asc" ? input : input.toReversed()) as { id: string; type: string }[];
+  const at = query.after === undefined ? -1 : items.findIndex((item) => item.id === query.after);
+  if (query.after !== undefined && at === -1)
+    throw new AppError("not_found", "item_not_found", `This response has no input item ${query.after.slice(0, 100)}.`, {
+      param: "after",
+    });
+  return items.slice(at + 1, at + 2 + query.limit);
+}

@@ -1,0 +1,74 @@
+/** Stored answers in the database: kept per organization, within its quota, until they expire or are deleted. */
+import { and, eq, gt, lte } from "drizzle-orm";
+import { requireRoom } from "../../accounts/quotas/service.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
+import { storedAnswer } from "../../db/schema/answers.ts";
+import { notFound } from "../../errors.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
+
+export type StoredAnswer = typeof storedAnswer.$inferSelect;
+type Kind = StoredAnswer["kind"];
+
+const DAY_MS = 86_400_000;
+const EVERY_MS = 3_600_000;
+
+/** True when this installation keeps answers at all. */
+export const keepsAnswers = (ctx: Ctx) => ctx.config.answer_retention_days > 0;
+
+/**
+ * Refuses to store an answer before it is generated.
+ * @param bytes size of the request; the answer is not known yet and is stored in any case
+ * @throws AppError `quota_exceeded` (403), `disk_full` (507)
+ */
+export async function requireStorage(ctx: Ctx, actor: Actor, bytes: number): Promise<void> {
+  if (!ctx.config.database_url) requireDisk(ctx.files.root, ctx.config.disk_reserve_bytes, bytes);
+  await requireRoom(ctx, actor.org, bytes);
+}
+
+/** Stores an answer. It can be read as soon as this returns. */
+export async function saveAnswer(
+  ctx: Ctx,
+  actor: Actor,
+  given: Pick<StoredAnswer, "id" | "kind" | "model" | "previousId" | "metadata" | "input" | "answer">,
+): Promise<void> {
+  const now = ctx.clock.now();
+  const bytes = Buffer.byteLength(sqlJson([given.input, given.answer, given.metadata]));
+  const expiresAt = now + ctx.config.answer_retention_days * DAY_MS;
+  const row = { ...given, org: actor.org, userId: actor.userId, bytes, createdAt: now, expiresAt };
+  await ctx.write((tx) => tx.insert(storedAnswer).values(row));
+}
+
+const visible = (ctx: Ctx, actor: Actor, kind: Kind) =>
+  and(eq(storedAnswer.org, actor.org), eq(storedAnswer.kind, kind), gt(storedAnswer.expiresAt, ctx.clock.now()));
+
+/** @throws AppError `response_not_found`, `completion_not_found`: also when expired or another organization's */
+export async function getAnswer(ctx: Ctx, actor: Actor, kind: Kind, id: string): Promise<StoredAnswer> {
+  const [row] = await ctx.db
+    .select()
+    .from(storedAnswer)
+    .where(and(eq(storedAnswer.id, id), visible(ctx, actor, kind)))
+    .limit(1);
+  if (!row) throw notFound(kind, id.slice(0, 100));
+  return row;
+}
+
+/** @throws AppError `response_not_found` or `completion_not_found` */
+export async function deleteAnswer(ctx: Ctx, actor: Actor, kind: Kind, id: string): Promise<void> {
+  const row = await getAnswer(ctx, actor, kind, id);
+  await ctx.write((tx) => tx.delete(storedAnswer).where(eq(storedAnswer.id, row.id)));
+}
+
+/** Starts deleting expired answers every hour. @returns a function that stops it */
+export function startAnswerExpiry(ctx: Ctx): () => void {
+  const round = async () => {
+    await ctx.write((tx) => tx.delete(storedAnswer).where(lte(storedAnswer.expiresAt, ctx.clock.now())));
+  };
+  const safely = () =>
+    round().catch((cause) => {
+      if (!ctx.signal.aborted) ctx.log("error", "expired answers not deleted", { cause });
+    });
+  void safely();
+  const timer = setInterval(() => void safely(), EVERY_MS);
+  return () => clearInterval(timer);
+}
