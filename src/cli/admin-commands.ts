@@ -43,6 +43,11 @@ const COMMANDS = {
     const { rows, brokenAt } = await verifyAudit(ctx);
     return { rows, broken_at: brokenAt };
   }),
+  /** The checks of `doctor` by the running server, with its settings. -> `{checks}` */
+  doctor: command(v.strictObject({}), async (ctx) => {
+    const { runChecks } = await import("./doctor/machine.ts");
+    return { checks: await runChecks(ctx.config, true) };
+  }),
   /** Facts of the running server. -> `{pid, uptime_s, data_dir, installation, memory_mb}` */
   status: command(v.strictObject({}), async (ctx) => ({
     pid: process.pid,

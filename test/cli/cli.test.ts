@@ -97,6 +97,27 @@ describe("beside a running server", () => {
     expect(answer.status).toBe(200);
   });
 
+  test("doctor asks the running server: its settings count, not those of the shell; elsewhere its API is asked", async () => {
+    const asked = (ran: { out: string }) => {
+      const { checks } = JSON.parse(ran.out) as { checks: { name: string; state: string; found: string }[] };
+      return Object.fromEntries(checks.map((one) => [one.name, one.found]));
+    };
+    const here = asked(run("doctor", "--json", "--data", live.dir, "--listen", "127.0.0.1:1"));
+    expect(here.Asked).toBe("the running server; these are its settings");
+    expect(here).toMatchObject({ Address: live.url, Database: "open, with this version's schema" });
+    expect(here["Trainer environment"]).not.toContain("not created yet"); // trainer_env is set for the server alone
+    const alone = asked(run("doctor", "--json", "--data", place));
+    expect(alone.Asked).toContain("no server runs on this data directory");
+    const remote = run("doctor", "--json", "--url", live.url, "--key", live.key);
+    expect(remote.code).toBe(0);
+    expect(asked(remote)).toMatchObject({
+      Asked: `the server at ${live.url}, by its API; it is not this machine`,
+      "API key": `${live.email}, admin`,
+    });
+    const refused = run("doctor", "--json", "--url", live.url, "--key", "ftl-wrong");
+    expect([refused.code, asked(refused)["API key"]]).toEqual([1, expect.stringContaining("key")]);
+  }, 60_000);
+
   test("a second server on the same data directory is refused with exit code 3 and names the first", () => {
     const ran = run("serve", "--data", live.dir, "--listen", "127.0.0.1:0");
     expect(ran.code).toBe(3);

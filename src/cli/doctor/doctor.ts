@@ -2,9 +2,10 @@
 import { ensureTrainerEnvironment } from "../../compute/environment/install.ts";
 import { loadConfig } from "../../config.ts";
 import { openFiles } from "../../lib/disk/files.ts";
+import { connect, SERVER_OPTIONS } from "../client/connection.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "../command.ts";
 import { createProgress } from "../progress.ts";
-import { runChecks } from "./machine.ts";
+import { localChecks, remoteChecks } from "./sources.ts";
 
 const MARK = { ok: "ok     ", info: "-      ", gap: "gap    ", missing: "MISSING" } as const;
 
@@ -18,8 +19,11 @@ export const doctor: Verb = {
     listen: CONFIG_OPTIONS.listen,
     python: CONFIG_OPTIONS.python,
     torch: CONFIG_OPTIONS.torch,
+    url: { value: "URL", help: "ask the server at this address by its API instead" },
+    key: SERVER_OPTIONS.key,
   },
-  notes: "Exit code 0 when this machine can train, 1 when something it needs is missing.",
+  notes:
+    "A server that runs on the data directory is asked, so that the answer is about its settings and not those of this shell.\nExit code 0 when this machine can train, 1 when something it needs is missing.",
   async run(args) {
     const config = loadConfig(configFlags(args));
     if (args.on("install")) {
@@ -27,7 +31,8 @@ export const doctor: Verb = {
       await ensureTrainerEnvironment(config, openFiles(config.data_dir), progress.show);
       progress.end();
     }
-    const checks = await runChecks(config);
+    const elsewhere = args.text("url") !== undefined;
+    const checks = elsewhere ? await remoteChecks(connect(args)) : await localChecks(config);
     const able = checks.every((each) => each.state !== "missing");
     if (args.on("json")) process.stdout.write(`${JSON.stringify({ able_to_train: able, checks })}\n`);
     else

@@ -134,18 +134,32 @@ function port(config: Config): Check {
   }
 }
 
-/** All checks, in the order of the main workflow. */
-export async function runChecks(config: Config): Promise<Check[]> {
-  const first = [
-    check("Version", "info", `Fine-Tune Lab ${VERSION}, ${process.platform} ${process.arch}`),
-    dataDir(config),
-  ];
-  if (first[1]?.state === "missing") return first;
+/** What a running server knows of itself: it owns the data directory, has opened the database, and listens. */
+const ofServer = (config: Config, url: string | null): Check[] => [
+  check("Data directory", "ok", `${config.data_dir}, in use by this server`),
+  ...privacy(config),
+  check("Database", "ok", "open, with this version's schema"),
+  check("Address", "ok", url ?? config.listen),
+];
+
+/** The same before a server runs. */
+async function ofMachine(config: Config): Promise<Check[]> {
+  const directory = dataDir(config);
+  if (directory.state === "missing") return [directory];
+  return [directory, ...privacy(config), ...(await database(config)), port(config)];
+}
+
+/**
+ * All checks, in the order of the main workflow.
+ * @param inServer whether the running server of the data directory makes them
+ */
+export async function runChecks(config: Config, inServer = false): Promise<Check[]> {
+  const version = check("Version", "info", `Fine-Tune Lab ${VERSION}, ${process.platform} ${process.arch}`);
+  const own = inServer ? ofServer(config, readOwner(config.data_dir)?.url ?? null) : await ofMachine(config);
+  if (own.length === 1) return [version, ...own];
   return [
-    ...first,
-    ...privacy(config),
-    ...(await database(config)),
-    port(config),
+    version,
+    ...own,
     ...exposure(config),
     disk(config),
     memory(),
