@@ -177,7 +177,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
       "<think>\n\n</think>\n\ngreen<|im_end|>",
     ]);
     expect(refused?.sequences).toEqual([]);
-    expect(refused?.error).toMatch(/^row 2: .*must alternate/);
+    expect(refused?.error).toMatch(/^the model's chat template refuses the conversation: must alternate$/);
     expect(inLoss(tools?.sequences[0])).toContain('{"name": "look", "arguments": {}}');
     expect(special?.sequences[0]?.pieces.filter((piece) => piece === "<|im_end|>").length).toBe(2);
     const kept = await lab.json<Page>("GET", `${path}&base_model=thinks&special_tokens=keep`);
@@ -193,7 +193,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     ]);
     const page = await lab.request("GET", `/datasets/${id}/seen?base=thinks`, { headers: { accept: "text/html" } });
     const text = await page.text();
-    for (const words of ["sequence 1 of 2", "This row cannot be trained on", "must alternate"])
+    for (const words of ["sequence 1 of 2", "This row cannot be trained on", "conversation: must alternate."])
       expect(text).toContain(words);
   });
 

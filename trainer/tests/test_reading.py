@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import make_rows
 from families import FAMILIES, GOLDEN, family_tokenizer
-from jobs import rows_of, train_reply
+from jobs import evaluate_reply, rows_of, train_reply
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -65,6 +65,13 @@ def test_such_rows_can_be_left_out_and_those_for_validation_always_are(here, str
     assert {event["row_id"] for event in run.server.of("sample")} == {101, 102, 103}
     assert all("eval/loss" in e["values"] for e in run.server.of("metrics") if "eval/loss" in e["values"])
     assert any("eval/loss" in event["values"] for event in run.server.of("metrics"))
+
+
+def test_an_evaluation_leaves_out_the_rows_that_the_template_refuses(here, strict):
+    run = here(evaluate_reply(strict, None), holdout=with_a_bad_row(make_rows(5, first=101)))
+    assert run.run() == 0
+    assert sorted(event["row_id"] for event in run.server.of("answer")) == [101, 102, 103, 105]
+    assert any("row 104" in event["message"] for event in run.server.of("log"))
 
 
 @pytest.mark.parametrize("option", ["escape", "strip", "keep"])

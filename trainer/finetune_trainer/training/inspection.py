@@ -128,7 +128,7 @@ def inspect_safely(kind: str, tokenizer: Any, row: Row, **options: Any) -> dict[
         return inspect(kind, tokenizer, row, **options)
     except Exception as error:
         text = str(error) if isinstance(error, BadData) else f"{type(error).__name__}: {error}"
-        return {"row_id": row["id"], "sequences": [], "error": text[:2000]}
+        return {"row_id": row["id"], "sequences": [], "error": text.removeprefix(f"row {row['id']}: ")[:2000]}
 
 
 def end_ids_of(base: Path, tokenizer: Any) -> set[int]:

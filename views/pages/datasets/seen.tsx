@@ -99,7 +99,7 @@ export function SeenList({ seen, problem }: SeenProps) {
               </header>
               <div class="body">
                 <Notice kind="bad" title="This row cannot be trained on">
-                  {row.error}
+                  {sentence(row.error)}
                 </Notice>
               </div>
             </>
@@ -199,10 +199,10 @@ export function SeenPage(props: SeenProps) {
             name="special"
             label="Special tokens in texts"
             options={[
-              ["", "auto"],
-              ["escape", "plain text"],
-              ["strip", "removed"],
-              ["keep", "control tokens"],
+              ["", "special tokens: auto"],
+              ["escape", "special tokens: plain text"],
+              ["strip", "special tokens: removed"],
+              ["keep", "special tokens: control tokens"],
             ]}
           />
           <label class="field">
