@@ -32,7 +32,7 @@ const ROOT = isCompiled ? import.meta.dir : resolve(import.meta.dir, "..");
  */
 export const EMBEDDED = [
   "migrations/**/*.{sql,json}",
-  "trainer/finetune_trainer/**/*.{py,json}",
+  "trainer/finetune_trainer/**/*.{py,json,jinja}",
   "trainer/requirements*.{in,txt}",
   "trainer/pyproject.toml",
   "plugins/template/**/*",

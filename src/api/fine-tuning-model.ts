@@ -68,6 +68,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   warmup_ratio: "warmup_ratio",
   weight_decay: "weight_decay",
   loss_on: "loss_on",
+  chat_template: "chat_template",
   special_tokens: "special_tokens",
   on_template_error: "on_template_error",
   method: "method",

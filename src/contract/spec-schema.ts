@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import {
   ATTENTIONS,
+  CHAT_TEMPLATES,
   DPO_LOSSES,
   EXPORT_FORMATS,
   GRPO_LOSSES,
@@ -109,6 +110,7 @@ const method = v.variant("type", [
 ]);
 
 const data = v.strictObject({
+  chat_template: v.optional(v.picklist(CHAT_TEMPLATES)),
   special_tokens: v.optional(v.picklist(SPECIAL_TOKENS)),
   on_template_error: v.optional(v.picklist(TEMPLATE_ERRORS)),
 });

@@ -140,8 +140,12 @@ export const SPECIAL_TOKENS = ["escape", "strip", "keep"] as const;
 /** What happens to a row that the base model's chat template refuses. */
 export const TEMPLATE_ERRORS = ["fail", "leave_out"] as const;
 
-/** How rows are read. Absent: `escape` in conversations and `keep` in plain text; `fail`. */
+/** The chat template of a run: the base model's own, or one with tools for models of the ChatML family. */
+export const CHAT_TEMPLATES = ["default", "tools"] as const;
+
+/** How rows are read. Absent: `default`; `escape` in conversations and `keep` in plain text; `fail`. */
 export interface DataSettings {
+  chat_template?: (typeof CHAT_TEMPLATES)[number];
   special_tokens?: (typeof SPECIAL_TOKENS)[number];
   on_template_error?: (typeof TEMPLATE_ERRORS)[number];
 }

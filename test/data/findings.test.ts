@@ -25,7 +25,8 @@ beforeAll(async () => {
   lab = await createTestApp();
   if (!hasTokenizer) return;
   await installBase(lab, "plain");
-  for (const name of ["strict", "thinking", "tools", "not-ours"]) await installBase(lab, name, templateCase(name));
+  for (const name of ["strict", "thinking", "no-reasoning", "tools", "not-ours"])
+    await installBase(lab, name, templateCase(name));
 });
 afterAll(() => lab.close());
 
@@ -66,7 +67,8 @@ const CASES: [base: string, rows: string, found: (string | number)[][]][] = [
   ["plain", "special-in-answer", [["special_tokens", 2, 2, "messages[1].content"]]],
   ["plain", "template-in-text", [["special_tokens", 12, 1, "text"]]],
   ["plain", "other-template", [["other_template", 5, 1, "messages[0].content"]]],
-  ["thinking", "reasoning-of-two-answers", [["reasoning_not_shown", 12, 1, "messages[1].content"]]],
+  ["no-reasoning", "reasoning-of-two-answers", [["reasoning_not_shown", 12, 1, "messages[1].content"]]],
+  ["thinking", "reasoning-of-two-answers", []],
   ["plain", "reasoning-of-two-answers", []],
   ["plain", "named", [["name_not_shown", 12, 1, "messages[0].name"]]],
 ];

@@ -161,6 +161,7 @@ function tokensLike(rows: number, meanCharacters: number): TokenStats {
     over: { "512": 0, "1024": 0 },
     failed_rows: 0,
     failure: null,
+    refused_rows: 0,
     min: histogram[0]?.from ?? 0,
     answers: { first: 20, lost: { "512": 0, "1024": 0 } },
     findings: [],

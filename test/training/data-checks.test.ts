@@ -3,12 +3,14 @@
  * and the validation file, by request field. Job creation gives the same refusals.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { TrainSpec } from "../../src/contract/spec.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { hasTokenizer, installBase, rowsCase, templateCase } from "../support/bases.ts";
 import { settled, validated } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
 
 interface Plan {
+  spec: TrainSpec;
   warnings: string[];
   findings: { code: string; count: number }[];
 }
@@ -21,6 +23,7 @@ beforeAll(async () => {
   if (!hasTokenizer) return;
   await installBase(lab, "plain");
   for (const name of ["strict", "tools"]) await installBase(lab, name, templateCase(name));
+  await installBase(lab, "brackets", templateCase("brackets"), true);
 });
 afterAll(() => lab.close());
 
@@ -64,7 +67,11 @@ const REFUSED: [string, string, Record<string, unknown>, string, string, string[
     {},
     "nothing_to_learn",
     "model",
-    ["nothing of the answers: in all 12 rows", "such as qwen2.5-0.5b-instruct (not installed yet)"],
+    [
+      "nothing of the answers: in all 12 rows, nothing would be in the loss",
+      "Choose the chat template with tools (chat_template: tools)",
+      "such as qwen2.5-0.5b-instruct (not installed yet)",
+    ],
   ],
   [
     "strict",
@@ -76,11 +83,19 @@ const REFUSED: [string, string, Record<string, unknown>, string, string, string[
   ],
   [
     "strict",
-    "same-questions",
-    { validation: "one-row-refused" },
-    "template_refuses_rows",
-    "validation_file",
-    ["row 7 (messages[1])"],
+    "two-questions-each",
+    { on_template_error: "leave_out" },
+    "no_training_rows",
+    "model",
+    ["refuses all 12 rows: row 1 (messages[1]): Conversation roles must alternate"],
+  ],
+  [
+    "brackets",
+    "some-tool-calls",
+    { chat_template: "tools" },
+    "invalid_value",
+    "chat_template",
+    ["brackets is not one"],
   ],
   [
     "plain",
@@ -138,6 +153,17 @@ describe.skipIf(!hasTokenizer)("a plan is allowed", () => {
       expect((await warningsOf(base, rows)).join(" ")).not.toMatch(/template|tool/);
   });
 
+  test("without the rows that the template refuses, when they are left out", async () => {
+    const { plan } = await post("/v1/jobs/plan", "strict", "one-row-refused", { on_template_error: "leave_out" });
+    expect(plan.spec.dataset.train_rows).toBe(11);
+  });
+
+  test("when the chat template with tools shows them", async () => {
+    const { plan, error } = await post("/v1/jobs/plan", "plain", "only-tool-calls", { chat_template: "tools" });
+    expect([error?.message, plan.findings]).toEqual([undefined, []]);
+    expect(plan.spec.data).toEqual({ chat_template: "tools" });
+  });
+
   test("when all tokens are in the loss", async () => {
     const warnings = await warningsOf("plain", "only-tool-calls", { loss_on: "all" });
     expect(warnings.join("\n")).toContain(
@@ -157,7 +183,12 @@ describe.skipIf(!hasTokenizer)("a plan is allowed", () => {
 
 /** Base, rows, the other request fields, and words of one warning. */
 const WARNED: [string, string, Record<string, unknown>, string][] = [
-  ["plain", "some-tool-calls", {}, "In 3 of 12 rows, the chat template of plain shows nothing of the answer"],
+  [
+    "plain",
+    "some-tool-calls",
+    {},
+    "In 3 of 12 rows, the chat template of plain shows nothing of the answer, which is not learned: row 5",
+  ],
   [
     "plain",
     "some-tool-calls",
@@ -166,6 +197,22 @@ const WARNED: [string, string, Record<string, unknown>, string][] = [
   ],
   ["plain", "special-in-question", {}, "special tokens of this base model. 4 of 12 rows: row 1 (messages[0].content)"],
   ["plain", "special-in-answer", {}, "special tokens of this base model. 2 of 12 rows: row 2 (messages[1].content)"],
+  ["plain", "special-in-answer", {}, "They are read as plain text."],
+  ["plain", "special-in-answer", { special_tokens: "strip" }, "They are removed."],
+  ["plain", "special-in-answer", { special_tokens: "keep" }, "They end or begin turns in the middle of the text"],
+  [
+    "strict",
+    "one-row-refused",
+    { on_template_error: "leave_out" },
+    "The chat template of strict refuses 1 of 12 rows, left out of the training: row 7 (messages[1])",
+  ],
+  [
+    "strict",
+    "same-questions",
+    { validation: "one-row-refused" },
+    "The chat template of strict refuses 1 of 12 validation rows, left out of the validation: row 7",
+  ],
+  ["plain", "template-in-text", {}, "They end or begin turns"],
   ["plain", "template-in-text", {}, "special tokens of this base model. 12 of 12 rows: row 1 (text)"],
   ["plain", "other-template", {}, "marks of another model's chat template. 5 of 12 rows: row 1"],
   ["plain", "long-question-sometimes", { max_length: 128 }, "In 3 of 12 rows, the answer begins after 128 tokens"],

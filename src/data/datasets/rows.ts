@@ -7,7 +7,7 @@ import { receive } from "../storage/receive.ts";
 import type { Split, VersionRow } from "../validation/model.ts";
 import type { TokenStats } from "../validation/rows/report.ts";
 import { ROW_NAMES } from "../validation/rows/types.ts";
-import { statsOf } from "../validation/token-stats.ts";
+import { statsOf, statsWithTools } from "../validation/token-stats.ts";
 import { requireRow, rowsAnd } from "./append.ts";
 import { pageRows, type RowPage } from "./read-rows.ts";
 import { getDataset } from "./service.ts";
@@ -77,10 +77,17 @@ export async function addRow(
  * returns an estimate from the first rows within seconds. The exact count follows in the background and emits
  * `dataset.changed`.
  * @param baseModelId id of an installed base model
+ * @param template `tools`: with the template for tools in place of the base model's own
  * @throws AppError `version_not_ready`, `base_model_not_ready`, `tokens_not_counted`
  */
-export async function tokenStats(ctx: Ctx, actor: Actor, versionId: string, baseModelId: string): Promise<TokenStats> {
+export async function tokenStats(
+  ctx: Ctx,
+  actor: Actor,
+  versionId: string,
+  baseModelId: string,
+  template: "default" | "tools" = "default",
+): Promise<TokenStats> {
   const version = await getVersion(ctx, actor, versionId);
   requireReady(version);
-  return statsOf(ctx, version, baseModelId);
+  return template === "tools" ? statsWithTools(ctx, version, baseModelId) : statsOf(ctx, version, baseModelId);
 }

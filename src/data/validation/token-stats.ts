@@ -2,8 +2,9 @@
  * Counts the tokens of dataset versions and stores the counts: first an estimate within seconds, then the exact numbers
  * in the background, one full count at a time.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { and, eq, getTableColumns, isNull } from "drizzle-orm";
+import { assetPath } from "../../assets.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { dataset, datasetTokens, datasetVersion } from "../../db/schema/datasets.ts";
 import { baseModel } from "../../db/schema/models.ts";
@@ -14,6 +15,8 @@ import type { TokenStats } from "./rows/report.ts";
 import { runInWorker } from "./worker/host.ts";
 
 const SAMPLE_ROWS = 200;
+/** The chat template with tools, as the trainer uses it. */
+const TOOL_TEMPLATE = "trainer/finetune_trainer/data/tools.jinja";
 /** When one row takes longer than this, the chat template does not terminate. */
 const SILENCE_MS = 10_000;
 
@@ -90,6 +93,18 @@ const splitFile = (ctx: Ctx, version: VersionRow, split: Split = "train") =>
   ctx.files.path("datasets", version.id, `${split}.jsonl`);
 
 async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: number | null): Promise<TokenStats> {
+  const stats = await countWith(ctx, version, baseModelId, limit, null);
+  await store(ctx, version, baseModelId, stats);
+  return stats;
+}
+
+async function countWith(
+  ctx: Ctx,
+  version: VersionRow,
+  baseModelId: string,
+  limit: number | null,
+  template: string | null,
+): Promise<TokenStats> {
   const answer = await runInWorker(
     {
       type: "tokens",
@@ -98,13 +113,41 @@ async function count(ctx: Ctx, version: VersionRow, baseModelId: string, limit: 
       holdoutPath: splitFile(ctx, version, "holdout"),
       rows: version.trainRows,
       rowType: version.rowType,
+      template,
       limit,
     },
     { signal: ctx.signal, silenceMs: SILENCE_MS },
   );
   if (answer.type !== "counted") throw new Error("the worker sent an unexpected answer");
-  await store(ctx, version, baseModelId, answer.stats);
   return answer.stats;
+}
+
+/** Statistics with another template than the base model's own, which are not stored. */
+const otherStatsOf = perContext(() => new Map<string, Promise<TokenStats>>());
+const MAX_OTHER = 200;
+
+/**
+ * The same as `statsOf`, with the template for tools in place of the base model's own. Kept in memory only: an estimate
+ * first, and the full count from a later call on.
+ */
+export async function statsWithTools(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
+  const known = otherStatsOf(ctx);
+  const key = `${version.id} ${baseModelId}`;
+  const found = known.get(key);
+  if (found) return found;
+  if (known.size >= MAX_OTHER) known.clear();
+  const template = readFileSync(assetPath(TOOL_TEMPLATE), "utf8");
+  const first = countWith(ctx, version, baseModelId, SAMPLE_ROWS, template);
+  known.set(key, first);
+  first.catch(() => known.delete(key));
+  const stats = await first;
+  if (!stats.exact)
+    void countWith(ctx, version, baseModelId, null, template)
+      .then((whole) => known.set(key, Promise.resolve(whole)))
+      .catch((cause) => {
+        if (!ctx.signal.aborted) ctx.log("warn", "tokens could not be counted", { version: version.id, cause });
+      });
+  return stats;
 }
 
 /** Queues full counts for the estimates that were stored before the server stopped. */

@@ -44,6 +44,8 @@ interface InspectRequest {
   row_type: RowType;
   loss_on: "completion" | "all";
   max_length: number;
+  /** Absent: the base model's own. */
+  chat_template?: DataSettings["chat_template"];
   /** Absent: by the row type. */
   special_tokens?: DataSettings["special_tokens"];
   /** Canonical rows. */

@@ -44,6 +44,7 @@ async function findDifference(
     row_type: spec.dataset.row_type ?? "chat",
     loss_on: spec.method.type === "sft" ? spec.method.loss_on : "completion",
     max_length: spec.hyperparameters.max_length,
+    chat_template: spec.data?.chat_template,
     special_tokens: spec.data?.special_tokens,
     rows: stored,
   });

@@ -1,10 +1,10 @@
 /** Refusals and warnings about data that depend on the base model, the method and the validation file. */
-import type { TrainSpec } from "../../contract/spec.ts";
+import { specialTokensOf, type TrainSpec } from "../../contract/spec.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
 import type { Finding, TokenStats } from "../../data/validation/rows/report.ts";
 import { AppError } from "../../errors.ts";
 import { plural } from "../../lib/text/format.ts";
-import type { DataFacts } from "./data-facts.ts";
+import { type DataFacts, refusedRows } from "./data-facts.ts";
 import { completionTokens } from "./method-defaults.ts";
 
 /** The resolved run and its data. */
@@ -36,31 +36,55 @@ function firstRows({ samples, count }: Finding, most = 1): string {
   return `${named.join("; ")}${count > named.length ? ` and ${count - named.length} more` : ""}`;
 }
 
-function refuseTemplate(spec: TrainSpec, stats: TokenStats | null, rows: number, param: string): void {
+function refuseTemplate({ spec, data, validation, facts: { stats } }: Checked): void {
   const refused = findingOf(stats, "template_refuses");
-  if (!refused) return;
+  if (!refused || !stats) return;
+  const whole = validation !== null;
+  const rows = whole ? rowsIn(data) : data.trainRows;
+  const count = refusedRows(stats, whole);
+  const template = `The chat template of ${spec.base_model.id}`;
+  const leaves = spec.data?.on_template_error === "leave_out";
+  if (count === 0 || (leaves && count < rows)) return;
+  if (leaves)
+    refuse("no_training_rows", `${template} refuses all ${plural(rows, "row")}: ${firstRows(refused)}.`, "model");
   refuse(
     "template_refuses_rows",
-    `The chat template of ${spec.base_model.id} refuses ${refused.count} of ${plural(rows, "row")}: ${firstRows(refused, 3)}. Fix or remove these rows, or choose another base model.`,
-    param,
+    `${template} refuses ${count} of ${plural(rows, "row")}: ${firstRows(refused, 3)}. Fix these rows, choose another base model, or leave them out (on_template_error: leave_out).`,
+    "training_file",
   );
 }
 
-/** The sentence that names a base model with a template that shows tools. */
-function toolAdvice({ toolBase }: DataFacts): string {
-  if (!toolBase) return "Choose a base model whose template shows the answers.";
-  return `Choose a base model whose template shows tools, such as ${toolBase.id}${toolBase.installed ? "" : " (not installed yet)"}.`;
+function refuseChatTemplate({ spec, facts: { chatml } }: Checked): void {
+  if (spec.data?.chat_template !== "tools" || chatml) return;
+  refuse(
+    "invalid_value",
+    `The chat template with tools is for base models of the ChatML family, and ${spec.base_model.id} is not one. Leave chat_template out, or choose another base model.`,
+    "chat_template",
+  );
 }
 
-function refuseSilent({ spec, data, facts }: Checked): void {
-  const { stats } = facts;
+/** The sentence that says how tools can be shown. */
+function toolAdvice({ spec, facts: { toolBase, chatml } }: Checked): string {
+  if (!toolBase) return "Choose a base model whose template shows the answers.";
+  const other = `a base model whose template shows tools, such as ${toolBase.id}${toolBase.installed ? "" : " (not installed yet)"}`;
+  return chatml && spec.data?.chat_template !== "tools"
+    ? `Choose the chat template with tools (chat_template: tools), or ${other}.`
+    : `Choose ${other}.`;
+}
+
+function refuseSilent(checked: Checked): void {
+  const {
+    spec,
+    data,
+    facts: { stats },
+  } = checked;
   if (!learnsAnswersOnly(spec) || !stats?.exact) return;
   const failed = ["template_refuses", "not_rendered"].reduce((sum, code) => sum + countOf(stats, code), 0);
   const rendered = rowsIn(data) - failed;
   if (rendered === 0 || countOf(stats, "nothing_learned") < rendered) return;
   refuse(
     "nothing_to_learn",
-    `The chat template of ${spec.base_model.id} shows nothing of the answers: in all ${plural(rendered, "row")}, only end tokens would be in the loss. ${toolAdvice(facts)}`,
+    `The chat template of ${spec.base_model.id} shows nothing of the answers: in all ${plural(rendered, "row")}, nothing would be in the loss. ${toolAdvice(checked)}`,
     "model",
   );
 }
@@ -110,10 +134,9 @@ function overlapWarning({ data, validation, facts: { overlap } }: Checked): stri
 
 /** Throws when a run would fail, or learn nothing, because of its data. @throws AppError naming the field */
 export function refuseData(checked: Checked): void {
-  const { spec, data, validation, facts } = checked;
   refuseLabels(checked);
-  refuseTemplate(spec, facts.stats, rowsIn(data), "training_file");
-  if (validation) refuseTemplate(spec, facts.validationStats, rowsIn(validation), "validation_file");
+  refuseChatTemplate(checked);
+  refuseTemplate(checked);
   refuseSilent(checked);
   refuseLength(checked);
 }
@@ -123,6 +146,13 @@ const TOOLS: Record<string, string> = {
   tool_calls_not_shown: "tool calls",
   tool_result_not_shown: "tool results",
   tools_not_shown: "tool definitions",
+};
+
+/** What happens to special tokens in texts, by the option. */
+const SPECIAL = {
+  escape: "They are read as plain text.",
+  strip: "They are removed.",
+  keep: "They end or begin turns in the middle of the text: choose to read them as plain text, or to remove them (special_tokens).",
 };
 
 /** Findings that a warning of their own covers, or that are no problem. */
@@ -136,6 +166,25 @@ function lostAnswers({ spec, facts: { stats } }: Checked): string | null {
     : null;
 }
 
+/** Sentences about rows that the template refuses and that are left out. */
+function refusedWarnings({ spec, data, validation, facts }: Checked): string[] {
+  const { stats, validationStats } = facts;
+  const refused = findingOf(stats, "template_refuses");
+  const template = `The chat template of ${spec.base_model.id}`;
+  const out: string[] = [];
+  if (refused && stats) {
+    const count = refusedRows(stats, validation !== null);
+    const [rows, left] = count ? [count, "left out of the training"] : [refused.count, "left out of the validation"];
+    out.push(`${template} refuses ${rows} of ${plural(rowsIn(data), "row")}, ${left}: ${firstRows(refused)}.`);
+  }
+  const other = findingOf(validationStats, "template_refuses");
+  if (other && validation)
+    out.push(
+      `${template} refuses ${other.count} of ${plural(rowsIn(validation), "validation row")}, left out of the validation: ${firstRows(other)}.`,
+    );
+  return out;
+}
+
 /** Warnings about the data; none prevents the job. */
 export function dataWarnings(checked: Checked): string[] {
   const { spec, data, facts } = checked;
@@ -146,19 +195,22 @@ export function dataWarnings(checked: Checked): string[] {
   const silent = learnsAnswersOnly(spec) ? findingOf(stats, "nothing_learned") : undefined;
   if (silent)
     warnings.push(
-      `In ${silent.count} of ${plural(rowsIn(data), "row")}, the chat template of ${base} shows nothing of the answer, so only its end token is in the loss: ${firstRows(silent)}.${tools.length ? "" : ` ${toolAdvice(facts)}`}`,
+      `In ${silent.count} of ${plural(rowsIn(data), "row")}, the chat template of ${base} shows nothing of the answer, which is not learned: ${firstRows(silent)}.${tools.length ? "" : ` ${toolAdvice(checked)}`}`,
     );
   const rows = plural(rowsIn(data), "row");
   const [first] = tools;
   if (first) {
     const parts = tools.map(({ code, count }) => `${TOOLS[code]} (${count} of ${rows})`);
     warnings.push(
-      `The chat template of ${base} does not show ${parts.join(", ")}: ${firstRows(first)}. ${toolAdvice(facts)}`,
+      `The chat template of ${base} does not show ${parts.join(", ")}: ${firstRows(first)}. ${toolAdvice(checked)}`,
     );
   }
   for (const finding of stats?.findings ?? [])
     if (!(finding.code in TOOLS) && !QUIET.has(finding.code))
-      warnings.push(`${finding.message} ${finding.count} of ${rows}: ${firstRows(finding)}. ${finding.advice}`);
+      warnings.push(
+        `${finding.message} ${finding.count} of ${rows}: ${firstRows(finding)}. ${finding.code === "special_tokens" ? SPECIAL[specialTokensOf(spec)] : finding.advice}`,
+      );
+  warnings.push(...refusedWarnings(checked));
   const lost = lostAnswers(checked);
   if (lost) warnings.push(lost);
   const known = overlapWarning(checked);

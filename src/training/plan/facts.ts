@@ -7,16 +7,16 @@ import { gpuGroups } from "../../compute/hosts/gpu-groups.ts";
 import { bf16Supported, memoryLimit, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { tokenStats } from "../../data/datasets/rows.ts";
 import { resolveTrainingData } from "../../data/datasets/training-data.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
+import type { TokenStats } from "../../data/validation/rows/report.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { matrixModules } from "../../models/base/modules.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { answerShares } from "./answer-tokens.ts";
-import { type DataFacts, dataFactsOf } from "./data-facts.ts";
+import { type DataFacts, dataFactsOf, leftOut } from "./data-facts.ts";
 import type { Facts } from "./defaults.ts";
 import { type PastRun, pastRuns } from "./history.ts";
 import { modelShape } from "./memory.ts";
@@ -39,6 +39,8 @@ export interface TrainFacts {
   ready: boolean;
   /** What is known about the data before the start; null while it is being validated. */
   checks: DataFacts | null;
+  /** The requested chat template, or that of the model that the run continues from. */
+  chatTemplate: "default" | "tools";
   /** Whether the requested provider is configured here; true when the request names none. */
   providerKnown: boolean;
   past: readonly PastRun[];
@@ -66,15 +68,8 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
-/** Token counts of the `rows` training rows with the base model's tokenizer; null while they are not counted. */
-async function tokensOf(
-  ctx: Ctx,
-  actor: Actor,
-  { id, trainRows }: VersionRow,
-  baseId: string,
-  rows: number,
-): Promise<Facts["tokens"]> {
-  const stats = await tokenStats(ctx, actor, id, baseId).catch(() => null);
+/** Token counts of the `rows` training rows of a version; null while they are not counted. */
+function tokensOf(stats: TokenStats | null, { trainRows }: VersionRow, rows: number): Facts["tokens"] {
   if (!stats) return null;
   const { tokens, max, p95, over, exact, histogram } = stats;
   if (rows === trainRows || trainRows === 0) return { total: tokens, max, p95, over, exact, histogram };
@@ -107,8 +102,12 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   const base = baseModelRef(row);
   const past = await pastRuns(ctx, actor.org, base.id);
   const cards = await gpuGroups(ctx, request.provider ?? null);
+  const { chat_template: asked } = request;
+  const chatTemplate = (asked === "auto" ? null : asked) ?? from?.chatTemplate ?? "default";
+  const of = { data, validation, base, chatTemplate };
+  const checks = ready ? await dataFactsOf(ctx, actor, of) : null;
   // With a validation file nothing of the training file is withheld.
-  const trainRows = validation ? rowsIn(data) : data.trainRows;
+  const trainRows = (validation ? rowsIn(data) : data.trainRows) - leftOut(request, checks, validation !== null);
   const shares = ready && data.rowType !== "text" ? await answerShares(ctx, actor, data.id) : {};
   return {
     base,
@@ -119,7 +118,8 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
     data,
     validation,
     ready,
-    checks: ready ? await dataFactsOf(ctx, actor, data, validation, row.id) : null,
+    checks,
+    chatTemplate,
     providerKnown: !request.provider || ctx.compute.get(request.provider) !== null,
     past,
     numbers: {
@@ -128,7 +128,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
       trainRows,
       holdoutRows: validation ? rowsIn(validation) : data.holdoutRows,
       ownValidation: validation !== null,
-      tokens: ready ? await tokensOf(ctx, actor, data, row.id, trainRows) : null,
+      tokens: tokensOf(checks?.stats ?? null, data, trainRows),
       base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
       machine: {
         cpus: availableParallelism(),

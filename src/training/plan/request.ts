@@ -4,6 +4,7 @@
 import * as v from "valibot";
 import {
   ATTENTIONS,
+  CHAT_TEMPLATES,
   DPO_LOSSES,
   GRPO_LOSSES,
   SCHEDULERS,
@@ -56,6 +57,8 @@ export const TrainRequest = v.strictObject({
     ]),
   ),
   loss_on: auto(v.picklist(["completion", "all"])),
+  /** The base model's chat template, or one with tools, which the fine-tuned model then has too. */
+  chat_template: auto(v.picklist(CHAT_TEMPLATES)),
   /** Special tokens of the base model within texts: read as plain text, removed, or kept as control tokens. */
   special_tokens: auto(v.picklist(SPECIAL_TOKENS)),
   /** A row that the base model's chat template refuses ends the run, or is left out. */

@@ -65,6 +65,7 @@ export function resolvedOf({
     liger_kernel: h.liger_kernel ? "on" : "off",
     torch_compile: h.torch_compile ? "on" : "off",
     max_length: String(h.max_length),
+    chat_template: data?.chat_template === "tools" ? "with tools" : "of the base model",
     special_tokens: SPECIAL_WORDS[specialTokensOf({ data, dataset })],
     on_template_error: data?.on_template_error === "leave_out" ? "leave out" : "end the run",
     precision: h.precision,

@@ -47,8 +47,8 @@ function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
 }
 
 /** How rows are read, when the request says so. */
-function dataOf({ special_tokens, on_template_error }: TrainRequest): Pick<TrainSpec, "data"> {
-  const data: DataSettings = {};
+function dataOf({ special_tokens, on_template_error }: TrainRequest, facts: TrainFacts): Pick<TrainSpec, "data"> {
+  const data: DataSettings = facts.chatTemplate === "tools" ? { chat_template: "tools" } : {};
   if (special_tokens && special_tokens !== "auto") data.special_tokens = special_tokens;
   if (on_template_error && on_template_error !== "auto") data.on_template_error = on_template_error;
   return Object.keys(data).length ? { data } : {};
@@ -66,7 +66,7 @@ function specOf(request: TrainRequest, facts: TrainFacts, resolved: Resolved): T
     validation: validation && { ...datasetRef(validation), train_rows: 0, holdout_rows: holdoutRows },
     method: resolved.method,
     ...(from ? { start: from.start } : {}),
-    ...dataOf(request),
+    ...dataOf(request, facts),
     hyperparameters: resolved.hyperparameters,
     schedule: resolved.schedule,
     parallel: resolved.parallel,

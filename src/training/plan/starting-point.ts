@@ -2,7 +2,7 @@
  * The starting point of a run: a base model, or a fine-tuned model or checkpoint that the run continues from.
  */
 import { eq } from "drizzle-orm";
-import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
+import type { AdapterSettings, DataSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
@@ -15,7 +15,12 @@ export interface StartingPoint {
   /** Why the run has to wait for its base model; null when it is installed. */
   waits: string | null;
   /** Null: the run starts from the base model. */
-  from: { start: NonNullable<TrainSpec["start"]>; adapter: AdapterSettings; method: MethodName } | null;
+  from: {
+    start: NonNullable<TrainSpec["start"]>;
+    adapter: AdapterSettings;
+    method: MethodName;
+    chatTemplate: DataSettings["chat_template"];
+  } | null;
 }
 
 /**
@@ -46,6 +51,7 @@ export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Pr
       start: { model: id, checkpoint_id: checkpointId, artifact_id: adapter.artifactId },
       adapter: method.adapter,
       method: method.type,
+      chatTemplate: row.spec.data?.chat_template,
     },
   };
 }

@@ -41,17 +41,16 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     device = prepare_torch()
     base = input_dir(home, "base", reply["inputs"]["base"])
     home.phase("loading_data")
-    tokenizer = load_tokenizer(base)
+    adapter = None if spec.tuned is None else input_dir(home, "adapter", reply["inputs"]["adapter"])
+    # Both sides read the same prompts: by the fine-tuned model's template, if it has one of its own.
+    tokenizer = load_tokenizer(base, adapter)
     kind = spec.dataset.row_type
     file = fetch_rows(home, spec.split)
     rows = list(read_rows(file, kind, spec.max_rows)) if file else []
     if not rows:
         raise BadData(f"the split {spec.split!r} has no rows")
-    adapter = None
-    if spec.tuned is not None:
-        adapter = input_dir(home, "adapter", reply["inputs"]["adapter"])
-        if not is_full_model(adapter):
-            check_adapter("tuned", adapter)
+    if adapter is not None and not is_full_model(adapter):
+        check_adapter("tuned", adapter)
     whole = adapter is not None and is_full_model(adapter)
     scores = adapter is not None and is_reward_model(adapter)
     if scores and kind != "preference":

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from ..data.rows import read_rows
+from ..data.tool_template import TEMPLATE_FILE, own_template
 from ..evaluation.evaluate import with_adapter
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.load import LOCAL_ONLY, load_model, load_tokenizer, prepare_torch
@@ -54,7 +55,7 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
             "bad_spec", "a reward model has a head of its own, which these files cannot hold", "Use its own files."
         )
     home.phase("loading_model")
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base, adapter)
     kind = spec.dataset.row_type if spec.dataset else "chat"
     file = fetch_rows(home, "holdout") if spec.dataset else None
     texts = fidelity.prompt_texts(tokenizer, list(read_rows(file, kind, spec.prompts)) if file else [])
@@ -70,6 +71,8 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
     whole = trained(base, adapter, "float32", device) if spec.precision != "float32" else model
     del model
     save_merged(whole, merged, base, spec.precision)
+    if (template := own_template(adapter)) is not None:
+        (merged / TEMPLATE_FILE).write_text(template, "utf-8")
     del whole
     gc.collect()
     if commands.stop:

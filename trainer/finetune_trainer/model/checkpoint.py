@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ..data.tool_template import TEMPLATE_FILE
 from ..protocol.failures import BadCheckpoint
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
@@ -106,11 +107,13 @@ def write_checkpoint(
     rngs: list[dict[str, Any]],
     best: Path | None = None,
     beside: Path | None = None,
+    template: str | None = None,
 ) -> Path:
     """Writes a checkpoint beside `target` and renames it, so that a directory of that name is always complete.
 
     `rngs` are the random states of all ranks by rank, `best` the weights of a better step to include, and `beside` the
-    directory of the base, whose config and tokenizer a full model needs.
+    directory of the base, whose config and tokenizer a full model needs, and `template` the chat template when it is
+    not the base's.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
@@ -121,6 +124,8 @@ def write_checkpoint(
             _write_model(temporary, contents, beside)
         else:
             _write_adapter(temporary, contents, base)
+        if template is not None:
+            (temporary / TEMPLATE_FILE).write_text(template, "utf-8")
         save_file(contents.optimizer, temporary / "optimizer.safetensors")
         # transformers reads this file too and refuses unknown fields, except under `stateful_callbacks`.
         ours = {**state["stateful_callbacks"][OURS], "optimizer": contents.groups, "scheduler": contents.schedule}

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from ..data.tool_template import own_template
 from ..protocol.failures import DETERMINISTIC, ModelLoad
 from ..protocol.files import PICKLE_SUFFIXES
 
@@ -38,12 +39,17 @@ def prepare_torch() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template."""
+def load_tokenizer(directory: Path, tuned: Path | None = None) -> Any:
+    """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template.
+
+    `tuned`: the directory of a fine-tuned model, whose chat template is used if it has one.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL_ONLY)
     except Exception as error:
         raise ModelLoad(f"the tokenizer cannot be loaded: {error}") from error
+    if tuned is not None and (template := own_template(tuned)) is not None:
+        tokenizer.chat_template = template
     if not tokenizer.chat_template:
         raise ModelLoad("the model has no chat template; choose an instruct model, or add chat_template.jinja to it")
     if not tokenizer.is_fast:

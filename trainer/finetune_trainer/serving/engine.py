@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.tool_template import own_template, with_template
 from ..model.artifacts import check_adapter
 from ..model.decoding import Batch, Prefill, Sequence, can_join
 from ..model.embed import embed, embedding_batches
@@ -82,6 +83,7 @@ class Engine:
 
     def __init__(self, model: Any, tokenizer: Any, base_name: str, max_waiting: int) -> None:
         self.tokenizer, self.base_name = tokenizer, base_name
+        self._tokenizers: dict[str, Any] = {}  # of adapters with a chat template of their own
         self.texts = TokenTexts(tokenizer)
         self.ends = end_token_ids(model, tokenizer)
         config = model.config.get_text_config()
@@ -103,6 +105,10 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+
+    def tokenizer_of(self, name: str) -> Any:
+        """The tokenizer with the chat template of a model."""
+        return self._tokenizers.get(name, self.tokenizer)
 
     def models(self) -> list[str]:
         """Names a request may use, the base first."""
@@ -179,6 +185,10 @@ class Engine:
             raise ModelLoad("the base model's name is taken")
         check_adapter(name, directory)
         self.call(lambda: self._adapters.load(name, directory))
+        if (template := own_template(directory)) is None:
+            self._tokenizers.pop(name, None)
+        else:
+            self._tokenizers[name] = with_template(self.tokenizer, template)
 
     def unload_adapter(self, name: str) -> bool:
         """Unloads an adapter; False when no adapter has that name."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..data.tool_calls.families import family_of_files
+from ..data.tool_template import TEMPLATE_FILE, own_template
 from ..protocol.failures import ModelLoad
 from ..spec.models import ServeSpec, served_name
 
@@ -34,14 +35,27 @@ def command(spec: ServeSpec, base: Path, adapters: dict[str, Path], socket: Path
         json.dumps({"max_new_tokens": spec.max_new_tokens}),
         *("--exclude-tools-when-tool-choice-none", "--disable-uvicorn-access-log", "--disable-fastapi-docs"),
         "--disable-log-stats",
-        *_tool_arguments(base),
+        *_template_arguments(base, adapters),
     ]
 
 
-def _tool_arguments(base: Path) -> tuple[str, ...]:
-    """The parser of the chat template's family. Without a parser vLLM refuses requests with tools."""
-    family = family_of_files(base)
-    return ("--enable-auto-tool-choice", "--tool-call-parser", family.parser) if family else ()
+def _template_arguments(base: Path, adapters: dict[str, Path]) -> list[str]:
+    """The chat template of the adapters, and the parser of its family. Without a parser vLLM refuses requests with
+    tools. Raises ModelLoad for adapters with different templates: vLLM has one for all models.
+    """
+    own = {name: own_template(directory) for name, directory in adapters.items()}
+    if len(set(own.values())) > 1:
+        raise ModelLoad(
+            f"vLLM uses one chat template for all models, and {', '.join(own)} were trained with different ones; "
+            "deploy them apart"
+        )
+    template = next(iter(own.values()), None)
+    directory = next(iter(adapters.values())) if template is not None else base
+    family = family_of_files(directory)
+    return [
+        *(("--chat-template", str(directory / TEMPLATE_FILE)) if template is not None else ()),
+        *(("--enable-auto-tool-choice", "--tool-call-parser", family.parser) if family else ()),
+    ]
 
 
 def environment(scratch: Path, sockets: Path) -> dict[str, str]:

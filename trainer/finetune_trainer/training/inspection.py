@@ -145,17 +145,20 @@ def main() -> None:
     """Answers requests until standard input ends; a base's tokenizer is loaded once."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print to standard output
+    from ..data.tool_template import use_tool_template
     from ..model.load import load_tokenizer
 
-    loaded: dict[str, Any] = {}
+    loaded: dict[tuple[str, str | None], Any] = {}
     for line in sys.stdin:
         try:
             asked = json.loads(line)
-            base = asked["base"]
-            if base not in loaded:
+            base, template = asked["base"], asked.get("chat_template")
+            if (base, template) not in loaded:
                 loaded.clear()
-                loaded[base] = load_tokenizer(Path(base))
-            tokenizer = loaded[base]
+                loaded[base, template] = load_tokenizer(Path(base))
+                if template == "tools":
+                    use_tool_template(loaded[base, template])
+            tokenizer = loaded[base, template]
             options = {key: asked.get(key) for key in ("max_length", "loss_on", "special_tokens")}
             options["end_ids"] = end_ids_of(Path(base), tokenizer)
             reply = {"rows": [inspect_safely(asked["row_type"], tokenizer, row, **options) for row in asked["rows"]]}

@@ -16,6 +16,7 @@ from ..data.encoder import rows_in_words
 from ..data.template import accepts, encode_conversation
 from ..data.tokens import Tokens
 from ..data.tool_calls.answers import AnswerReader
+from ..data.tool_template import tool_template
 from ..distributed import peak
 from ..distributed.group import Group, SilentHome
 from ..model import checkpoint
@@ -274,7 +275,14 @@ class Loop(TrainerCallback, TrainingHooks):
         best = self.spec.hyperparameters.keep_best and self.stopping.best_step == step
         carried = None if best or self.stopping.best_step is None else self.best.weights()
         checkpoint.write_checkpoint(
-            directory, contents, state, self.spec.base_model.model_dump(), rngs, carried, self.base
+            directory,
+            contents,
+            state,
+            self.spec.base_model.model_dump(),
+            rngs,
+            carried,
+            self.base,
+            tool_template() if self.spec.data and self.spec.data.chat_template == "tools" else None,
         )
         if best:
             self.best.keep(directory)

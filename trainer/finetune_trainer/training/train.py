@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data import rows, token_cache
 from ..data.tokens import Tokens
+from ..data.tool_template import use_tool_template
 from ..distributed.group import Group, SilentHome
 from ..model import checkpoint
 from ..model.adapter import attach, is_full_fine_tuning, parameter_counts
@@ -44,6 +45,8 @@ def run(
     base = _fetch_once(group, lambda: input_dir(home, "base", reply["inputs"]["base"]))
     home.phase("loading_data")
     tokenizer = load_tokenizer(base)
+    if spec.data and spec.data.chat_template == "tools":
+        use_tool_template(tokenizer)
     train_file, holdout_file = (_fetch_once(group, lambda s=s: fetch_rows(home, s)) for s in ("train", "holdout"))
     if train_file is None:
         raise BadData("the job has no training rows")

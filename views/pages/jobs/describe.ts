@@ -168,6 +168,7 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Data", "Dataset version", dataset.version_id],
     ["Data", "Training rows", dataset.train_rows],
     ["Data", "Validation rows", validationRows(spec)],
+    ["Data", "Chat template", spec.data?.chat_template === "tools" ? "with tools" : "of the base model"],
     ["Data", "Special tokens in texts", SPECIAL_WORDS[specialTokensOf(spec)]],
     [
       "Data",

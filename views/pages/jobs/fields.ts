@@ -133,6 +133,16 @@ export const FIELDS: NumberField[] = [
     hint: "Tokens; longer rows are truncated",
   },
   {
+    name: "chat_template",
+    label: "Chat template",
+    group: "Data and machine",
+    hint: "With tools: for ChatML models without tools, such as SmolLM2",
+    options: [
+      ["default", "of the base model"],
+      ["tools", "with tools"],
+    ],
+  },
+  {
     name: "special_tokens",
     label: "Special tokens in texts",
     group: "Data and machine",

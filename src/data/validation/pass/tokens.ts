@@ -4,7 +4,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import type { RowType } from "../../../contract/spec.ts";
 import { createFindings } from "../rendering/findings.ts";
 import { createInspector, type Inspector } from "../rendering/inspect-row.ts";
-import { createRender, type Json, readJson, TemplateRefusal } from "../rendering/template.ts";
+import { createRender, type Json, readJson, TemplateRefusal, templateSource } from "../rendering/template.ts";
 import type { TokenStats } from "../rows/report.ts";
 import { createSpread } from "../rows/spread.ts";
 import { isText, type NumberedRow, type Row } from "../rows/types.ts";
@@ -19,6 +19,8 @@ export interface TokenTask {
   /** Path of the validation rows: they are not counted, but inspected once all training rows are counted. */
   holdoutPath: string;
   rowType: RowType;
+  /** The chat template to use; null = the model's own. */
+  template: string | null;
   /** Count this many rows and scale the result to all rows; null counts all rows. */
   limit: number | null;
 }
@@ -73,7 +75,10 @@ interface RowTokens {
  * Creates a function that counts the tokens of a canonical row exactly as the trainer tokenizes it: two sequences for a
  * preference row, one for all others.
  */
-function createCounter(modelDir: string, type: RowType): { count: (row: Row) => RowTokens; inspector: Inspector } {
+function createCounter({ modelDir, rowType: type, template }: TokenTask): {
+  count: (row: Row) => RowTokens;
+  inspector: Inspector;
+} {
   const config = readJson(join(modelDir, "tokenizer_config.json"));
   const json = readJson(join(modelDir, "tokenizer.json"));
   const tokenizer = new Tokenizer(json, config);
@@ -83,7 +88,11 @@ function createCounter(modelDir: string, type: RowType): { count: (row: Row) => 
     const text = tokenText(config[name]);
     if (text !== undefined) special[name] = text;
   }
-  const inspector = createInspector(createRender(modelDir, config, special), json, type);
+  const inspector = createInspector(
+    createRender(() => template ?? templateSource(modelDir, config), special),
+    json,
+    type,
+  );
   const length = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids.length;
   const end = tokenizer.token_to_id(String(special.eos_token));
 
@@ -115,7 +124,7 @@ function createCounter(modelDir: string, type: RowType): { count: (row: Row) => 
 
 /** Counts the rows of a task, and reports progress after each row. */
 export function countTokens(task: TokenTask, onProgress: (rows: number) => void): TokenStats {
-  const { count, inspector } = createCounter(task.modelDir, task.rowType);
+  const { count, inspector } = createCounter(task);
   const lengths = createSpread();
   const findings = createFindings();
   const over = new Map(LENGTHS.map((length) => [length, 0]));
@@ -125,6 +134,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
   let total = 0;
   let counted = 0;
   let failed = 0;
+  let refused = 0;
   let failure: string | null = null;
   const limit = task.limit ?? Number.POSITIVE_INFINITY;
 
@@ -149,6 +159,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
       over: byLength(over),
       failed_rows: scaled(failed),
       failure,
+      refused_rows: scaled(refused),
       answers: { first, lost: byLength(lost) },
       findings: findings.list(scaled),
     };
@@ -179,6 +190,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
       inspector.inspect(row, findings);
     } catch (error) {
       failed++;
+      if (error instanceof TemplateRefusal) refused++;
       const reason = fail(row, error);
       failure ??= reason;
     }

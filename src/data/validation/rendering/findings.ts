@@ -5,7 +5,7 @@ import { sampleOf } from "../rows/sample.ts";
 type Kind = Pick<Finding, "severity" | "message" | "advice">;
 
 const TOOL_ADVICE =
-  "Choose a base model whose chat template shows tools, such as a Qwen, or train with a tool template.";
+  "Choose a base model whose template shows tools, such as a Qwen, or train with the chat template with tools.";
 
 const FINDINGS = {
   template_refuses: {
@@ -20,9 +20,8 @@ const FINDINGS = {
   },
   nothing_learned: {
     severity: "error",
-    message: "The chat template shows nothing of the answer, so only its end token would be in the loss.",
-    advice:
-      "A model trained on such rows learns to answer nothing. Choose a base model whose template shows the answer.",
+    message: "The chat template shows nothing of the answer, so the answer is not learned.",
+    advice: "Choose a base model whose template shows it, or train with the chat template with tools.",
   },
   content_not_shown: {
     severity: "warning",
@@ -31,8 +30,8 @@ const FINDINGS = {
   },
   reasoning_not_shown: {
     severity: "warning",
-    message: "The chat template does not show the reasoning of an earlier answer.",
-    advice: "That reasoning is not learned. Split the conversation after each answer to learn all of it.",
+    message: "The chat template does not show the reasoning of an answer.",
+    advice: "The reasoning is not learned. Choose a base model whose template shows it.",
   },
   tool_calls_not_shown: {
     severity: "warning",
@@ -57,7 +56,8 @@ const FINDINGS = {
   special_tokens: {
     severity: "warning",
     message: "A text contains special tokens of this base model.",
-    advice: "They end or begin turns in the middle of the text. Strip or escape them when you start the job.",
+    advice:
+      "A job reads them as plain text, removes them, or keeps them as control tokens: its option special_tokens decides.",
   },
   other_template: {
     severity: "warning",

@@ -98,10 +98,19 @@ function look(render: Render, messages: Message[], tools: Tool[] | undefined): S
   } catch {
     return allShown(messages);
   }
+  /** An assistant turn is trained as it is asked for: as the last turn. */
+  const whenLast = (turn: number): string => {
+    try {
+      return render(marked.slice(0, turn + 1), markedTools);
+    } catch {
+      return "";
+    }
+  };
   const lost: Lost[] = [];
   const speaking = new Set<number>();
   for (const { text: marker, part, turn } of markers) {
-    if (!text.includes(marker)) {
+    const answer = turn !== null && messages[turn]?.role === "assistant";
+    if (!text.includes(marker) && !(answer && whenLast(turn).includes(marker))) {
       if (!lost.some((one) => one.part === part && one.turn === turn)) lost.push({ part, turn });
     } else if (turn !== null && part !== "name") speaking.add(turn);
   }

@@ -20,7 +20,8 @@ export function readJson(path: string): Json {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Json) : {};
 }
 
-function templateSource(dir: string, config: Json): string {
+/** The chat template of a base model. @throws Error when it has none */
+export function templateSource(dir: string, config: Json): string {
   const path = join(dir, "chat_template.jinja");
   if (existsSync(path)) return readFileSync(path, "utf8");
   const { chat_template: template } = config;
@@ -61,10 +62,11 @@ function renameRefusal(node: unknown): void {
 }
 
 /**
- * Creates the renderer of a base model.
+ * Creates the renderer of a chat template.
+ * @param source the text of the template, read on first use
  * @param special the special tokens that templates may name, such as `bos_token`
  */
-export function createRender(modelDir: string, config: Json, special: Json): Render {
+export function createRender(source: () => string, special: Json): Render {
   // Created on first use: plain text needs no chat template, and some base models have none.
   let template: Template | null = null;
   const refuse = (reason: unknown) => {
@@ -72,7 +74,7 @@ export function createRender(modelDir: string, config: Json, special: Json): Ren
   };
   return (messages, tools, prompt = false) => {
     if (!template) {
-      template = new Template(templateSource(modelDir, config));
+      template = new Template(source());
       renameRefusal(template.parsed);
     }
     return template.render({

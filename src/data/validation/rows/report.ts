@@ -137,6 +137,8 @@ export const TokenStats = v.strictObject({
   /** Rows that the chat template rejected, with the first reason. */
   failed_rows: count,
   failure: v.nullable(v.string()),
+  /** Of those, the rows that the template itself refused with a reason. */
+  refused_rows: count,
   /** Tokens of the shortest training or validation row. */
   min: v.number(),
   /**

@@ -32,6 +32,9 @@ class ServedModel(Protocol):
     def models(self) -> list[str]:
         """Names a request may use."""
 
+    def tokenizer_of(self, name: str) -> Any:
+        """The tokenizer with the chat template of a model."""
+
 
 @dataclass(frozen=True)
 class CompletionRequest:
@@ -79,8 +82,9 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
         raise invalid("best_of", "best_of must be at least n.")
     if best_of > n and stream:
         raise invalid("best_of", "best_of above n cannot be streamed: the best answers are known at the end.")
-    tools = read_tools(body, engine.tokenizer) if chat else None
-    prompts = [chat_prompt(body, engine.tokenizer, tools)] if chat else _prompts(body, engine)
+    own = engine.tokenizer_of(body["model"])
+    tools = read_tools(body, own) if chat else None
+    prompts = [chat_prompt(body, own, tools)] if chat else _prompts(body, engine)
     sampling = _sampling(body, engine, default_max, chat=chat, echo=echo)
     for prompt in prompts:
         if not prompt:

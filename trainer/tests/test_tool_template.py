@@ -1,0 +1,96 @@
+"""The chat template with tools: what it shows, who has it, and that models carry it from training to serving."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune_trainer.data.encoder import Encoder
+from finetune_trainer.data.template import render
+from finetune_trainer.data.tool_calls.families import family_of_tokenizer
+from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template, use_tool_template, with_template
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.protocol.failures import ModelLoad, TrainingFailed
+from finetune_trainer.serving.vllm_command import _template_arguments
+
+TOOL = {"type": "function", "function": {"name": "book_seat", "parameters": {"type": "object", "properties": {}}}}
+CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "book_seat", "arguments": '{"city": "Lima", "seats": 2}'},
+}
+WRITTEN = '<tool_call>\n{"name": "book_seat", "arguments": {"city": "Lima", "seats": 2}}\n</tool_call>'
+ROW = {
+    "id": 1,
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Two seats to Lima"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"ok": true}'},
+        {"role": "tool", "tool_call_id": "call_2", "content": "later"},
+        {"role": "assistant", "content": "Booked."},
+    ],
+    "tools": [TOOL],
+}
+
+
+@pytest.fixture
+def tokenizer(tiny: Path):
+    found = load_tokenizer(tiny)
+    use_tool_template(found)
+    return found
+
+
+def test_definitions_calls_and_results_are_shown_as_hermes_models_write_them(tokenizer) -> None:
+    text = render(tokenizer, ROW["messages"], ROW["tools"], prompt=False)
+    head, rest = text.split("<|im_end|>\n", 1)
+    assert head.startswith("<|im_start|>system\nBe brief.\n\n# Tools")
+    assert json.dumps(TOOL) in head
+    assert rest == (
+        "<|im_start|>user\nTwo seats to Lima<|im_end|>\n"
+        f"<|im_start|>assistant\n{WRITTEN}<|im_end|>\n"
+        '<|im_start|>user\n<tool_response>\n{"ok": true}\n</tool_response>\n'
+        "<tool_response>\nlater\n</tool_response><|im_end|>\n"
+        "<|im_start|>assistant\nBooked.<|im_end|>\n"
+    )
+    assert family_of_tokenizer(tokenizer).parser == "hermes"
+
+
+def test_every_answer_is_in_the_loss_word_for_word(tokenizer) -> None:
+    encoder = Encoder(tokenizer, "completion", {tokenizer.eos_token_id})
+    ((_, found),) = encoder.encode([ROW])
+    assert encoder.warnings() == []
+    (one,) = found
+    trained = tokenizer.decode([int(i) for i, label in zip(one.ids, one.labels, strict=True) if label != -100])
+    assert trained == f"{WRITTEN}<|im_end|>Booked.<|im_end|>"
+
+
+def test_a_model_without_the_tokens_of_chatml_is_refused(tokenizer) -> None:
+    class Other:
+        added_tokens_decoder = {0: "<s>"}
+
+    with pytest.raises(TrainingFailed, match="<|im_start|>"):
+        use_tool_template(Other())
+
+
+def test_a_fine_tuned_model_brings_its_own_template(tiny: Path, tmp_path: Path) -> None:
+    assert load_tokenizer(tiny, tmp_path).chat_template == load_tokenizer(tiny).chat_template
+    (tmp_path / TEMPLATE_FILE).write_text(tool_template(), "utf-8")
+    assert load_tokenizer(tiny, tmp_path).chat_template == tool_template()
+    plain = load_tokenizer(tiny)
+    assert with_template(plain, tool_template()).chat_template == tool_template()
+    assert plain.chat_template != tool_template()
+
+
+def test_vllm_gets_the_template_of_the_adapters_and_its_parser(tiny: Path, tmp_path: Path) -> None:
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    (own / TEMPLATE_FILE).write_text(tool_template(), "utf-8")
+    assert _template_arguments(tiny, {"a": other}) == []
+    parser = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    assert _template_arguments(tiny, {"a": own}) == ["--chat-template", str(own / TEMPLATE_FILE), *parser]
+    with pytest.raises(ModelLoad, match="a, b were trained with different ones"):
+        _template_arguments(tiny, {"a": own, "b": other})
