@@ -197,6 +197,7 @@ export const SPEC_SCHEMAS = {
     whole: v.optional(served),
     max_new_tokens: integer,
     max_waiting: v.optional(v.pipe(integer, v.minValue(1))),
+    idle_after_s: v.optional(integer),
     precision,
     gpu_memory_fraction: v.optional(v.pipe(number, v.gtValue(0), v.maxValue(0.95))),
   }),

@@ -334,6 +334,11 @@ export interface ServeSpec {
   max_new_tokens: number;
   /** Answers that may wait in the engine's queue; absent = 512. */
   max_waiting?: number;
+  /**
+   * Seconds without a request until the endpoint sleeps, at its start; absent = never. The server applies it. An
+   * endpoint that has not reached the server for that long ends itself.
+   */
+  idle_after_s?: number;
   precision: "float32" | "bfloat16";
   /** Share of each GPU's memory for the engine; absent = 0.9. */
   gpu_memory_fraction?: number;

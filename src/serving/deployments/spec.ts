@@ -18,9 +18,15 @@ const MAX_NEW_TOKENS = 4096;
 
 /**
  * The spec that serves `model`.
+ * @param idleAfterS seconds without a request until the deployment sleeps; null = never
  * @throws AppError when the model does not exist, its base is not ready, or its files are damaged
  */
-export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Promise<ServeSpec> {
+export async function buildServeSpec(
+  ctx: Ctx,
+  actor: Actor,
+  model: string,
+  idleAfterS: number | null = null,
+): Promise<ServeSpec> {
   const resolved = await resolveChatModel(ctx, actor, model);
   const base = baseModelRef(resolved.base);
   const wanted = resolved.adapter ? [resolved.adapter] : [];
@@ -63,6 +69,7 @@ export async function buildServeSpec(ctx: Ctx, actor: Actor, model: string): Pro
     ...(whole ? { whole } : {}),
     max_new_tokens: Math.min(MAX_NEW_TOKENS, base.context_length || MAX_NEW_TOKENS),
     max_waiting: ctx.config.endpoint_queue,
+    ...(idleAfterS === null ? {} : { idle_after_s: idleAfterS }),
     precision,
     ...(gpus ? { gpu_memory_fraction: gpus.gpu_memory_fraction } : {}),
     trainer: await trainerIdentity(ctx, "inference"),

@@ -156,7 +156,7 @@ async function storeHealth(ctx: Ctx, row: DeploymentRow, healthy: boolean): Prom
 
 async function launch(ctx: Ctx, row: DeploymentRow): Promise<void> {
   try {
-    const spec = await buildServeSpec(ctx, systemActor(row.org), row.model);
+    const spec = await buildServeSpec(ctx, systemActor(row.org), row.model, row.idleAfterS);
     const created = await createJob(
       ctx,
       { ...systemActor(row.org), userId: row.createdBy },

@@ -60,6 +60,10 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
         home.emit("failed", **failure, detail=traceback.format_exc()[-4000:])
         code = 2 if failure["reason"] in ("bad_spec", "bad_data") else 1
     home.close()
+    if signals and reply.get("kind") == "serve":
+        # Threads with open connections and the model would take seconds to be torn down; nothing is left to save.
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from .home import Home
@@ -15,6 +16,7 @@ class Commands:
         self._home = home
         self.pending: list[dict[str, str]] = []
         self.stop: str | None = None  # "paused" | "cancelled"; a signal may set it at any time
+        self.on_signal: Callable[[], None] = lambda: None  # called in the signal handler
 
     def install_signals(self) -> None:
         """SIGTERM and SIGINT pause."""
@@ -23,6 +25,7 @@ class Commands:
 
     def _on_signal(self, *_: Any) -> None:
         self.stop = self.stop or "paused"
+        self.on_signal()
 
     def poll(self) -> bool:
         """Takes new commands; True when the job must stop."""

@@ -61,6 +61,10 @@ class Home:
     def _contact(self) -> None:
         self._last_contact = time.monotonic()
 
+    def out_of_reach(self) -> float:
+        """Seconds since the server last answered, beyond what two missing heartbeats explain."""
+        return time.monotonic() - self._last_contact - 2 * self._heartbeat_s
+
     def retry(self, call: Callable[[], Any]) -> Any:
         """Runs `call` until it no longer raises OSError; exits the process when refused or out of contact for a day."""
         delays = backoff()

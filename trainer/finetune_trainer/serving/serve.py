@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,10 @@ from ..protocol.inputs import input_dir
 from ..spec.models import ServeSpec, served_name
 
 POLL_EVERY_S = 0.1
+# Seconds from a signal to the end of the process. An endpoint has nothing to save, and its last events are worth no
+# more than that when the server is away. vLLM is a tree of processes, which takes longer to end.
+END_WITHIN_S = {"transformers": 4.0, "vllm": 20.0}
+EXIT_STOPPED = 4
 SOCKET_PATH_LIMIT = 100  # the system takes 107 bytes
 ENGINES = ("transformers", "vllm")
 
@@ -47,6 +53,7 @@ def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) 
     home.phase("loading_model", f"engine: {name}")
     path = socket_path(home.scratch)
     engine = make_engine(name, home, spec, base, adapters, path)
+    commands.on_signal = lambda: _end_within(END_WITHIN_S[name])
     try:
         if engine.start(commands.poll):
             home.phase("serving")
@@ -54,6 +61,13 @@ def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) 
         while not commands.poll():
             engine.check()
             _answer(home, commands)
+            if spec.idle_after_s and home.out_of_reach() > spec.idle_after_s:
+                # Requests come through the server, and it alone ends idle endpoints.
+                print(
+                    "the server is out of reach for longer than an idle endpoint is kept", file=sys.stderr, flush=True
+                )
+                _end_within(END_WITHIN_S[name])
+                break
             time.sleep(POLL_EVERY_S)
     finally:
         path.unlink(missing_ok=True)
@@ -65,6 +79,13 @@ def run(home: Home, reply: dict[str, Any], spec: ServeSpec, commands: Commands) 
 def _answer(home: Home, commands: Commands) -> None:
     for command in commands.take_pending():
         home.command_done(command)  # there is nothing to checkpoint
+
+
+def _end_within(seconds: float) -> None:
+    """Ends the process after that time, whatever it waits for then."""
+    timer = threading.Timer(seconds, os._exit, (EXIT_STOPPED,))
+    timer.daemon = True
+    timer.start()
 
 
 def choose_engine() -> str:

@@ -12,6 +12,8 @@ from ..spec.models import ServeSpec, served_name
 from .engine import Engine
 from .http_server import EngineServer, open_server
 
+STOP_LIMIT_S = 2.0  # a step takes less, a piece of a prompt for a large model perhaps not
+
 
 class TransformersEngine:
     """The model in this process, and a thread that takes requests on the socket."""
@@ -19,6 +21,7 @@ class TransformersEngine:
     def __init__(self, home: Home, spec: ServeSpec, base: Path, adapters: dict[str, Path], path: Path) -> None:
         self._home, self._arguments = home, (spec, base, adapters, path)
         self._server: EngineServer | None = None
+        self._engine: Engine | None = None
 
     def start(self, stop: Callable[[], bool]) -> bool:
         """Loads and listens; returns True, since what stops it is checked afterwards."""
@@ -26,6 +29,7 @@ class TransformersEngine:
         engine = Engine(
             load_model(base, spec.precision, prepare_torch()), load_tokenizer(base), served_name(spec), spec.max_waiting
         )
+        self._engine = engine
         for name, directory in adapters.items():
             engine.load_adapter(name, directory)
         self._server = open_server(path, engine, spec.max_new_tokens, lambda text: self._home.log("error", text))
@@ -37,6 +41,8 @@ class TransformersEngine:
         """Nothing to check: the model is in this process."""
 
     def stop(self) -> None:
-        """Takes no more requests."""
+        """Takes no more requests, and ends those that run."""
         if self._server is not None:
             self._server.shutdown()
+        if self._engine is not None:
+            self._engine.stop(STOP_LIMIT_S)

@@ -351,7 +351,8 @@ class ServeSpec(SpecModel):
     """An endpoint: one base model and the adapters on it, or one fully fine-tuned model.
 
     `gpu_memory_fraction` is of each GPU; specs for CPUs have none. `max_new_tokens` limits every answer. `max_waiting`
-    is the number of answers that may wait in the queue; more get 429.
+    is the number of answers that may wait in the queue; more get 429. `idle_after_s` is the time without the server
+    after which the endpoint ends itself; absent for one that never sleeps.
     """
 
     version: Version
@@ -361,6 +362,7 @@ class ServeSpec(SpecModel):
     whole: Annotated[AdapterRef | None, Absent] = None
     max_new_tokens: int
     max_waiting: Annotated[int, Field(ge=1)] = 512
+    idle_after_s: Annotated[int | None, Absent] = None
     precision: Precision
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=0.95)] = 0.9
     trainer: TrainerRef
