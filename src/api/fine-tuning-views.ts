@@ -4,8 +4,7 @@ import type { TrainSpec } from "../contract/spec.ts";
 import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
-import { autoLearningRate } from "../training/plan/defaults.ts";
-import { rateShare } from "../training/plan/method-defaults.ts";
+import { automaticRate } from "../training/plan/defaults.ts";
 import type { TrainRequest } from "../training/plan/request.ts";
 import { reinforcementView } from "./reinforcement.ts";
 
@@ -71,10 +70,13 @@ export const EventView = v.strictObject({
 
 const seconds = (ms: number) => Math.floor(ms / 1000);
 
+/** Whether a run's settings are final; until then they are shown as requested. */
+const isResolved = (row: JobRow, spec: TrainSpec) => row.state !== "validating" && spec.dataset.train_rows > 0;
+
 function hyperparametersOf(row: JobRow, spec: TrainSpec): HyperparametersView {
   const request = row.request as Partial<TrainRequest>;
   const { method } = spec;
-  if (row.state === "validating" || spec.dataset.train_rows === 0)
+  if (!isResolved(row, spec))
     return {
       n_epochs: request.n_epochs ?? "auto",
       batch_size: request.batch_size ?? "auto",
@@ -82,7 +84,7 @@ function hyperparametersOf(row: JobRow, spec: TrainSpec): HyperparametersView {
       ...("beta" in method ? { beta: request.beta ?? "auto" } : {}),
     };
   const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
-  const automatic = autoLearningRate(spec.base_model.parameters) * rateShare(method.type);
+  const automatic = automaticRate(spec.base_model.parameters, method);
   return {
     n_epochs,
     batch_size,
@@ -92,9 +94,10 @@ function hyperparametersOf(row: JobRow, spec: TrainSpec): HyperparametersView {
 }
 
 /** The `method` object: OpenAI's for its methods, and the same form for other methods. */
-function methodView(spec: TrainSpec, request: Partial<TrainRequest>, hyperparameters: HyperparametersView) {
+function methodView(row: JobRow, spec: TrainSpec, hyperparameters: HyperparametersView) {
   const { method } = spec;
-  if (method.type === "grpo") return reinforcementView(spec, request, hyperparameters);
+  const request = row.request as Partial<TrainRequest>;
+  if (method.type === "grpo") return reinforcementView(spec, request, hyperparameters, isResolved(row, spec));
   const type = method.type === "sft" ? "supervised" : method.type;
   return { type, [type]: { hyperparameters } };
 }
@@ -120,7 +123,7 @@ export function fineTuningJobView(row: JobRow, now: number): FineTuningJobView {
     training_file: request.training_file ?? spec.dataset.file_id ?? spec.dataset.version_id,
     validation_file: request.validation_file ?? null,
     hyperparameters,
-    method: methodView(spec, request, hyperparameters),
+    method: methodView(row, spec, hyperparameters),
     seed: spec.hyperparameters.seed,
     trained_tokens: row.state === "succeeded" ? (result?.tokens_seen ?? progress.tokens_seen ?? null) : null,
     error: row.error ? { code: row.error.code, message: row.error.message, param: row.error.param } : null,

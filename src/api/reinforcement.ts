@@ -57,20 +57,29 @@ export function fromReinforcement(
   return { request, names };
 }
 
-/** OpenAI's method object for GRPO. `common`: the hyperparameters of all methods. */
-export function reinforcementView(spec: TrainSpec, request: Partial<TrainRequest>, common: Record<string, unknown>) {
+/** OpenAI's method object for GRPO. `common`: the hyperparameters of all methods. `resolved`: whether the run's
+ * settings are final; they are shown as requested until then. */
+export function reinforcementView(
+  spec: TrainSpec,
+  request: Partial<TrainRequest>,
+  common: Record<string, unknown>,
+  resolved: boolean,
+) {
   const { method } = spec;
   if (method.type !== "grpo") throw new Error("not a GRPO run");
-  const multiplier = method.num_generations / GENERATIONS;
   const { beta, ...hyperparameters } = common;
+  const open = { num_generations: request.num_generations ?? "auto", eval_every: request.eval_every ?? "auto" };
+  const { num_generations: generations, eval_every } = resolved
+    ? { num_generations: method.num_generations, eval_every: spec.schedule.eval_every }
+    : open;
   return {
     type: "reinforcement",
     reinforcement: {
       grader: method.grader,
       hyperparameters: {
         ...hyperparameters,
-        compute_multiplier: typeof request.num_generations === "number" ? multiplier : "auto",
-        eval_interval: spec.schedule.eval_every,
+        compute_multiplier: generations === "auto" ? "auto" : generations / GENERATIONS,
+        eval_interval: eval_every,
         eval_samples: 1,
         reasoning_effort: "default",
       },

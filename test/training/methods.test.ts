@@ -157,6 +157,59 @@ describe("OpenAI's form", () => {
     expect(shown.method).toEqual({ type: "dpo", dpo: { hyperparameters } });
   });
 
+  interface Shown {
+    hyperparameters: Record<"n_epochs" | "batch_size" | "learning_rate_multiplier", number>;
+  }
+  const sizes = { sft: "chat", pretrain: "text", dpo: "preference", orpo: "preference", reward: "preference" } as const;
+  test.each([
+    ...Object.entries({ ...sizes, kto: "unpaired" as const }).flatMap(([method, rows]) =>
+      (["lora", "full"] as const).map((adapter) => [rows, method, adapter] as const),
+    ),
+  ])(
+    "of %s rows with %s and adapter %s shows the numbers that are used, and they can be sent again",
+    async (rows, method, adapter) => {
+      const ftl = { method, adapter };
+      for (const given of [{}, { n_epochs: 3, batch_size: 6, learning_rate_multiplier: 0.25 }]) {
+        const { id, spec } = await made(rows, { hyperparameters: given, ftl }, JOBS);
+        const { hyperparameters } = await lab.json<Shown>("GET", `${JOBS}/${id}`);
+        expect(hyperparameters).toMatchObject({ learning_rate_multiplier: 1, ...given });
+        const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
+        expect(hyperparameters).toMatchObject({ n_epochs, batch_size });
+        const { learning_rate_multiplier } = hyperparameters;
+        const again = await made(
+          rows,
+          { hyperparameters: { n_epochs, batch_size, learning_rate_multiplier }, ftl },
+          JOBS,
+        );
+        expect(again.spec.hyperparameters).toEqual(spec.hyperparameters);
+        expect(learning_rate).toBe(again.spec.hyperparameters.learning_rate);
+      }
+    },
+  );
+
+  test("a learning rate beside a multiplier is refused, in either API, and names both", async () => {
+    for (const [path, extra, param] of [
+      [JOBS, { hyperparameters: { learning_rate_multiplier: 4 }, ftl: { learning_rate: 1e-4 } }, "hyperparameters."],
+      [
+        JOBS,
+        {
+          method: { type: "supervised", supervised: { hyperparameters: { learning_rate_multiplier: 4 } } },
+          ftl: { learning_rate: 1e-4 },
+        },
+        "method.supervised.hyperparameters.",
+      ],
+      ["/v1/jobs", { learning_rate_multiplier: 4, learning_rate: 1e-4 }, ""],
+    ] as const) {
+      const answer = await refusal("chat", extra, path);
+      expect([answer.status, answer.param]).toEqual([400, `${param}learning_rate_multiplier`]);
+      expect(answer.message).toContain("'learning_rate_multiplier'");
+      expect(answer.message).toContain("'learning_rate'");
+    }
+    // `auto` is no value of its own.
+    const { spec } = await made("chat", { learning_rate_multiplier: "auto", learning_rate: 1e-4 });
+    expect(spec.hyperparameters.learning_rate).toBe(1e-4);
+  });
+
   test("other settings of a method are under ftl, and so are our own methods", async () => {
     const method = { type: "dpo", dpo: { hyperparameters: { beta: "auto" } } };
     const { spec } = await made("preference", { method, ftl: { loss: "ipo", quantization: "int8" } }, JOBS);

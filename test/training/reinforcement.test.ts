@@ -92,6 +92,21 @@ describe("OpenAI's method reinforcement", () => {
     expect([spec.dataset.row_type, spec.schedule.eval_every, spec.evaluate_after]).toEqual(["prompt", 3, false]);
   });
 
+  test("left at auto is returned with the numbers that are used", async () => {
+    const made = (await (await create({ grader: RIGHT })).json()) as Job;
+    const { spec } = await t.json<{ spec: TrainSpec }>("GET", `/v1/jobs/${made.id}`);
+    expect(made.method.reinforcement.hyperparameters).toEqual({
+      n_epochs: spec.hyperparameters.n_epochs,
+      batch_size: spec.hyperparameters.batch_size,
+      learning_rate_multiplier: 1,
+      compute_multiplier: 1,
+      eval_interval: spec.schedule.eval_every,
+      eval_samples: 1,
+      reasoning_effort: "default",
+    });
+    expect(spec.method).toMatchObject({ num_generations: 8 });
+  });
+
   test.each([
     [{}, {}, "method.reinforcement.grader"],
     [{ grader: { ...RIGHT, operation: "same" } }, {}, "method.reinforcement.grader.operation"],

@@ -103,7 +103,7 @@ const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
   value === "auto" || value === null ? undefined : value;
 
 /** LoRA learning rate by size of the base model: small models need a higher one. */
-export function autoLearningRate(parameters: number): number {
+function autoLearningRate(parameters: number): number {
   if (parameters <= 3e8) return 1e-3;
   if (parameters <= 1e9) return 5e-4;
   if (parameters <= 4e9) return 3e-4;
@@ -115,6 +115,12 @@ export function autoLearningRate(parameters: number): number {
 function autoFullLearningRate(parameters: number): number {
   if (parameters <= 3e8) return 5e-5;
   return parameters <= 4e9 ? 2e-5 : 1e-5;
+}
+
+/** The learning rate that a multiplier of 1 stands for: by the size of the base model, the adapter and the method. */
+export function automaticRate(parameters: number, { type, adapter }: Pick<MethodSettings, "type" | "adapter">): number {
+  const usual = adapter.type === "full" ? autoFullLearningRate : autoLearningRate;
+  return usual(parameters) * rateShare(type);
 }
 
 /** Rows per optimizer step: small datasets need enough steps, large ones smoother gradients. */
@@ -269,15 +275,23 @@ function splitOf(run: Run, needMb: NeedMb, anyMemory: boolean): Split {
   return splitOnGpus(asked, batchSize, gpuKinds, needMb, { whole: sequencesOf(method.type) > 1, anyMemory });
 }
 
+/** The learning rate. @throws AppError when it is given twice: as a rate and as a multiplier of the automatic one */
 function rateOf({ request, facts, method }: Run, pick: Choose): number {
-  const multiplier = given(request.learning_rate_multiplier) ?? 1;
+  const asked = given(request.learning_rate_multiplier);
+  if (asked !== undefined && given(request.learning_rate) !== undefined)
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      "'learning_rate_multiplier' scales the automatic learning rate, so it cannot be combined with 'learning_rate'. Leave one of them out.",
+      { param: "learning_rate_multiplier" },
+    );
+  const multiplier = asked ?? 1;
   const share = rateShare(method.type);
   const full = method.adapter.type === "full";
-  const usual = full ? autoFullLearningRate : autoLearningRate;
   return pick(
     "learning_rate",
     request.learning_rate,
-    () => Number((usual(facts.base.parameters) * share * multiplier).toPrecision(4)),
+    () => Number((automaticRate(facts.base.parameters, method) * multiplier).toPrecision(4)),
     `${full ? "full fine-tuning of" : "LoRA on"} a model of this size${share === 1 ? "" : `, ${share} of it for ${method.type}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
   );
 }
