@@ -4,7 +4,7 @@ import type { TrainSpec } from "../contract/spec.ts";
 import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
-import { automaticRate } from "../training/plan/defaults.ts";
+import { automaticRate } from "../training/plan/learning-rate.ts";
 import type { TrainRequest } from "../training/plan/request.ts";
 import { reinforcementView } from "./reinforcement.ts";
 

@@ -13,6 +13,7 @@ import type {
 } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { learnedMemory, type PastRun } from "./history.ts";
+import { rateOf, warmupRatio } from "./learning-rate.ts";
 import {
   adapterShape,
   CPU_MARGIN,
@@ -30,7 +31,6 @@ import {
   methodNameOf,
   methodOf,
   optionsOf,
-  rateShare,
   scoredShare,
   sequencesOf,
   usesReference,
@@ -101,27 +101,6 @@ const clamp = (value: number, min: number, max: number) => Math.min(max, Math.ma
 /** The value given, or undefined for `auto`, null and absence. */
 const given = <T>(value: T | "auto" | null | undefined): T | undefined =>
   value === "auto" || value === null ? undefined : value;
-
-/** LoRA learning rate by size of the base model: small models need a higher one. */
-function autoLearningRate(parameters: number): number {
-  if (parameters <= 3e8) return 1e-3;
-  if (parameters <= 1e9) return 5e-4;
-  if (parameters <= 4e9) return 3e-4;
-  if (parameters <= 1.2e10) return 2e-4;
-  return 1e-4;
-}
-
-/** The same for full fine-tuning: LoRA's rates would destroy what the model knows. */
-function autoFullLearningRate(parameters: number): number {
-  if (parameters <= 3e8) return 5e-5;
-  return parameters <= 4e9 ? 2e-5 : 1e-5;
-}
-
-/** The learning rate that a multiplier of 1 stands for: by the size of the base model, the adapter and the method. */
-export function automaticRate(parameters: number, { type, adapter }: Pick<MethodSettings, "type" | "adapter">): number {
-  const usual = adapter.type === "full" ? autoFullLearningRate : autoLearningRate;
-  return usual(parameters) * rateShare(type);
-}
 
 /** Rows per optimizer step: small datasets need enough steps, large ones smoother gradients. */
 function autoBatchSize(rows: number): number {
@@ -275,39 +254,6 @@ function splitOf(run: Run, needMb: NeedMb, anyMemory: boolean): Split {
   return splitOnGpus(asked, batchSize, gpuKinds, needMb, { whole: sequencesOf(method.type) > 1, anyMemory });
 }
 
-/** The learning rate. @throws AppError when it is given twice: as a rate and as a multiplier of the automatic one */
-function rateOf({ request, facts, method }: Run, pick: Choose): number {
-  const asked = given(request.learning_rate_multiplier);
-  if (asked !== undefined && given(request.learning_rate) !== undefined)
-    throw new AppError(
-      "invalid",
-      "invalid_value",
-      "'learning_rate_multiplier' scales the automatic learning rate, so it cannot be combined with 'learning_rate'. Leave one of them out.",
-      { param: "learning_rate_multiplier" },
-    );
-  const multiplier = asked ?? 1;
-  const share = rateShare(method.type);
-  const full = method.adapter.type === "full";
-  return pick(
-    "learning_rate",
-    request.learning_rate,
-    () => Number((automaticRate(facts.base.parameters, method) * multiplier).toPrecision(4)),
-    `${full ? "full fine-tuning of" : "LoRA on"} a model of this size${share === 1 ? "" : `, ${share} of it for ${method.type}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
-  );
-}
-
-/** Runs of fewer steps have no warm-up, as in the trainer: training/warmup.py has the same number. */
-const NO_WARMUP_BELOW = 10;
-
-function warmupRatio(request: TrainRequest, steps: number, pick: Choose): number {
-  const ratio = pick("warmup_ratio", request.warmup_ratio, () => (steps < 200 ? 0.1 : 0.03), `by ${steps} steps`);
-  return steps < NO_WARMUP_BELOW ? 0 : ratio;
-}
-
-/** Steps in which the learning rate rises to its full value. */
-export const warmupSteps = ({ hyperparameters: h, schedule: s }: Pick<Resolved, "hyperparameters" | "schedule">) =>
-  s.total_steps < NO_WARMUP_BELOW ? 0 : Math.ceil(h.warmup_ratio * s.total_steps);
-
 /** The hyperparameters, and the resulting number of steps. */
 function hyperparametersOf(
   run: Run,
@@ -325,7 +271,7 @@ function hyperparametersOf(
   const stepsPerEpoch = Math.max(1, Math.ceil(sequences(request, facts, rows, maxLength) / batchSize));
   const maxSteps = given(request.max_steps) ?? null;
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
-  const rate = rateOf(run, pick);
+  const rate = rateOf(request, facts.base.parameters, method, pick);
   const hyperparameters: Hyperparameters = {
     n_epochs: epochs,
     max_steps: maxSteps,

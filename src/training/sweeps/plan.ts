@@ -2,7 +2,7 @@
 import type { Strategy, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { warmupSteps } from "../plan/defaults.ts";
+import { warmupSteps } from "../plan/learning-rate.ts";
 import type { TrainPlan } from "../plan/plan.ts";
 import { parseTrainRequest } from "../plan/request.ts";
 import { planTrainJob } from "../plan/service.ts";

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LambdaLR
 
-# Runs below this number of steps have no warm-up. The server's src/training/plan/defaults.ts has the same number.
+# Runs below this number of steps have no warm-up. The server's src/training/plan/learning-rate.ts has the same number.
 NO_WARMUP_BELOW = 10
 # Runs from this number of steps on begin as transformers' schedules do, with a first step at rate 0.
 FIRST_STEP_AT_ZERO_FROM = 100
