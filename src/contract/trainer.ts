@@ -62,6 +62,8 @@ export type TrainerEvent = Numbered &
         total_steps: number;
         steps_per_epoch: number;
         train_rows: number;
+        /** Sequences of these rows: long texts and some conversations become several. Absent in old trainers. */
+        sequences?: number;
         train_tokens_per_epoch: number;
         trainable_parameters: number;
         total_parameters: number;

@@ -316,6 +316,21 @@ test("job events are listed newest first in OpenAI's form, paged without gaps or
   expect(seen.every((one) => one.id.startsWith("ftevent-"))).toBe(true);
 });
 
+test("the plan of a run counts rows, and their sequences where there are more", async () => {
+  const sizes = { steps_per_epoch: 3, train_tokens_per_epoch: 90, trainable_parameters: 1, total_parameters: 2 };
+  const plan = { type: "plan", total_steps: 6, train_rows: 12, rows_cut: 0, rows_dropped: 0, ...sizes };
+  for (const [extra, words] of [
+    [{}, "12 rows, 6 steps"],
+    [{ sequences: 12 }, "12 rows, 6 steps"],
+    [{ sequences: 20, rows_cut: 1 }, "12 rows in 20 sequences, 6 steps; 1 rows truncated to the max sequence length"],
+  ] as const) {
+    const trainer = await makeTrainer(t);
+    await trainer.send([{ ...plan, ...extra }]);
+    const [event] = await listJobEvents(t.ctx, trainer.jobId, { limit: 1 });
+    expect(event?.message).toBe(words);
+  }
+});
+
 test("a job that has ended refuses new events but acknowledges stored ones", async () => {
   const trainer = await makeTrainer(t);
   const events = [{ seq: 1, at: 1, ...metrics(1, { x: 1 }) }];

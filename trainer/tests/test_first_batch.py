@@ -85,7 +85,8 @@ def test_a_chat_in_several_sequences_is_reported_sequence_by_sequence(here, tiny
     run = here(reply, rows=rows)
     assert run.run() == 0
     (plan,) = run.server.of("plan")
-    assert (plan["train_rows"], plan["rows_split"], plan["total_steps"], plan["rows_dropped"]) == (12, 6, 1, 0)
+    assert (plan["train_rows"], plan["sequences"], plan["rows_split"]) == (6, 12, 6)
+    assert (plan["total_steps"], plan["rows_dropped"]) == (1, 0)
     hashes = shown(base, "chat", rows)
     assert sorted(reported(run)) == sorted((row_id, one) for row_id, both in hashes.items() for one in both)
     assert {len(both) for both in hashes.values()} == {2}

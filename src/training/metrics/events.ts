@@ -120,7 +120,9 @@ export function eventOf(one: TrainerEvent): Pick<NewEvent, "type" | "message" | 
     case "plan": {
       const { seq: _seq, at: _at, type, ...data } = one;
       const truncated = one.rows_cut > 0 ? `; ${one.rows_cut} rows truncated to the max sequence length` : "";
-      return { type, message: `${one.train_rows} rows, ${one.total_steps} steps${truncated}`, data };
+      const { train_rows: rows, sequences = rows } = one;
+      const several = sequences === rows ? "" : ` in ${sequences} sequences`;
+      return { type, message: `${rows} rows${several}, ${one.total_steps} steps${truncated}`, data };
     }
     case "canary": {
       const { seq: _seq, at: _at, type, ...data } = one;

@@ -68,6 +68,7 @@ const TYPES: Record<TrainerEvent["type"], [field: string, check: Check][]> = {
     ["total_steps", count],
     ["steps_per_epoch", count],
     ["train_rows", count],
+    ["sequences", maybe(count)],
     ["train_tokens_per_epoch", count],
     ["trainable_parameters", count],
     ["total_parameters", count],
