@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { cardOf } from "../training/exports/card.ts";
 import {
   CreateExport,
   DeletedExport,
@@ -12,7 +13,7 @@ import {
   PassportKey,
   PassportView,
 } from "../training/exports/model.ts";
-import { cardOf, passportKey, passportOf } from "../training/exports/passport.ts";
+import { passportKey, passportOf } from "../training/exports/passport.ts";
 import { createExport, deleteExport, getExport, listExports } from "../training/exports/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });

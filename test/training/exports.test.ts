@@ -57,8 +57,8 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
   afterAll(() => live?.close());
 
   for (const [format, names] of [
-    ["safetensors", ["config.json", "model.safetensors", "tokenizer.json"]],
-    ["gguf-q8_0", ["model-q8_0.gguf"]],
+    ["safetensors", ["README.md", "config.json", "model.safetensors", "tokenizer.json"]],
+    ["gguf-q8_0", ["README.md", "model-q8_0.gguf"]],
   ] as const)
     test(`a fine-tuned model as ${format} is compared, listed and downloaded`, async () => {
       const begun = await live.call<ExportView>("POST", path(), { format });
@@ -73,6 +73,11 @@ describe.skipIf(trainerMissing !== null)(`exports${trainerMissing ? ` (skipped: 
         const bytes = await (await request("GET", file.url)).arrayBuffer();
         expect([file.path, bytes.byteLength]).toEqual([file.path, file.size]);
         expect(new Bun.CryptoHasher("sha256").update(bytes).digest("hex")).toBe(file.sha256);
+        if (file.path !== "README.md") continue;
+        const card = new TextDecoder().decode(bytes);
+        const use = format === "safetensors" ? "AutoModelForCausalLM.from_pretrained" : "llama.cpp, Ollama";
+        for (const words of ["license: apache-2.0", `# ${model}`, "imported from a directory", use, "| Steps | 4 |"])
+          expect(card).toContain(words);
       }
     }, 180_000);
 

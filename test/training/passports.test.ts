@@ -104,7 +104,16 @@ describe("the provenance of a model", () => {
     const answer = await t.request("GET", `/v1/models/${name}/card`);
     const card = await answer.text();
     expect(answer.headers.get("content-type")).toContain("text/markdown");
-    for (const word of ["base_model: tiny", "| Method | sft |", "| Seed | 1 |", "`d1`", "license: apache-2.0"])
+    expect(card).not.toContain("```"); // nothing that would load: the base has no repository
+    for (const word of [
+      "base_model: tiny",
+      "library_name: peft",
+      "imported from a directory and has no known",
+      "| Method | sft |",
+      "| Seed | 1 |",
+      "`d1`",
+      "license: apache-2.0",
+    ])
       expect(card).toContain(word);
   });
 

@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_trainer.export import export, gguf_file
-from finetune_trainer.model.splitting import BY_NAME
+from finetune_trainer.model.splitting import BY_NAME, gguf_texts
 
 FORMATS = {"safetensors": 1e-6, "gguf-f16": 1e-4, "gguf-q8_0": 1e-2}
 
@@ -46,6 +46,7 @@ def test_each_format_answers_as_the_trained_model_does(here, tiny, strong, form)
     (artifact,) = run.server.complete("merged" if form == "safetensors" else "gguf")
     names = {file["path"]: file["size"] for file in artifact["files"]}
     assert names == {file["path"]: file["size"] for file in result["files"]}
+    assert "README.md" not in names  # the spec has no card
     if form == "safetensors":
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= names.keys()
 
@@ -148,6 +149,41 @@ def test_a_tokenizer_that_changes_letters_first_is_refused(here, telling, tmp_pa
     run = here(export_reply(base, tmp_path / "whole", "gguf-f16"), holdout=make_rows(2))
     assert run.run() == 2
     assert "changes text first (Lowercase)" in run.server.of("failed")[0]["message"]
+
+
+def test_files_say_what_they_are_and_what_they_were_trained_from(here, tiny, strong):
+    reply = export_reply(tiny, strong, "gguf-f16")
+    reply["spec"]["base_model"]["hub"] = {"repo": "acme/Tiny-Base", "revision": "c0ffee"}
+    reply["spec"]["about"] = {"license": "Apache-2.0", "card": "# ft:tiny\n"}
+    run = here(reply, holdout=make_rows(2))
+    assert run.run() == 0
+    (artifact,) = run.server.complete("gguf")
+    assert {file["path"] for file in artifact["files"]} == {"README.md", "model-f16.gguf"}
+    assert (artifact["folder"] / "README.md").read_text("utf-8") == "# ft:tiny\n"
+    found = gguf_texts(artifact["folder"] / "model-f16.gguf")
+    assert {key: text for key, text in found.items() if key.startswith("general.")} == {
+        "general.architecture": "llama",
+        "general.type": "model",
+        "general.name": "ft:tiny",
+        "general.license": "apache-2.0",
+        "general.base_model.0.name": "Tiny-Base",
+        "general.base_model.0.organization": "acme",
+        "general.base_model.0.version": "c0ffee",
+        "general.base_model.0.repo_url": "https://huggingface.co/acme/Tiny-Base",
+    }
+
+
+def test_a_base_without_a_repository_is_named_alone(here, tiny, strong):
+    reply = export_reply(tiny, strong, "gguf-f16")
+    reply["spec"]["about"] = {"license": "Example Community License", "card": "# ft:tiny\n"}
+    run = here(reply, holdout=make_rows(2))
+    assert run.run() == 0
+    (artifact,) = run.server.complete("gguf")
+    found = gguf_texts(artifact["folder"] / "model-f16.gguf")
+    assert found["general.license"] == "Example Community License"
+    assert {key: text for key, text in found.items() if key.startswith("general.base_model.0")} == {
+        "general.base_model.0.name": "tiny"
+    }
 
 
 def broken_merge(monkeypatch):

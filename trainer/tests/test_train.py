@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,7 +78,34 @@ def test_a_checkpoint_holds_safetensors_and_json_alone(here, tiny):
         else:
             json.loads(file.read_text())
     config = json.loads((checkpoint["folder"] / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "tiny"
+    assert (config["base_model_name_or_path"], config["revision"]) == ("tiny", "r1")
+
+
+LOADS = """
+import sys
+from peft import AutoPeftModelForCausalLM
+model = AutoPeftModelForCausalLM.from_pretrained(sys.argv[1])
+print(type(model).__name__, model.get_base_model().config.hidden_size, model.active_adapter)
+"""
+
+
+@pytest.mark.parametrize("commit", ["0123456789abcdef0123456789abcdef01234567", None])
+def test_another_program_loads_the_adapter_by_its_directory_alone(here, tiny, tmp_path, commit):
+    reply = train_reply(tiny, total=1)
+    reply["spec"]["base_model"]["hub"] = {"repo": "acme/tiny", "revision": commit}
+    job = here(reply)
+    assert job.run() == 0
+    (adapter,) = job.server.complete("adapter")
+    # The hub's cache as a download leaves it; the other branch holds another model.
+    repository = tmp_path / "hub/models--acme--tiny"
+    snapshot = commit or "f" * 40
+    shutil.copytree(tiny, repository / "snapshots" / snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("e" * 40 if commit else snapshot)
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", LOADS, str(adapter["folder"])]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "PeftModelForCausalLM 64 default\n", done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

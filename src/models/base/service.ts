@@ -120,12 +120,19 @@ export async function requireReadyBase(ctx: Ctx, actor: Actor, name: string): Pr
 
 /** The reference to a base model in a frozen spec. The row must be ready. */
 export function baseModelRef(row: BaseModelRow): BaseModelRef {
+  const known = row.source === "tuned" ? null : findCatalogue(row.id);
+  // Only a download is known to be the files of a commit.
+  const hub =
+    row.source === "hub"
+      ? { repo: row.sourceRef, revision: row.revision }
+      : known && { repo: known.hub, revision: null };
   return {
     id: row.id,
     revision: row.revision,
     hash: row.hash ?? "",
     parameters: Number(row.architecture?.parameters ?? 0),
     context_length: Number(row.architecture?.context_length ?? 0),
+    ...(hub ? { hub } : {}),
   };
 }
 

@@ -1,11 +1,9 @@
-/**
- * Model card and provenance of a fine-tuned model: a signed document of how it was created, and Markdown for people.
- */
+/** The provenance of a fine-tuned model: a signed document of how it was created. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { and, desc, eq, inArray, sql } from "drizzle-orm";
 import { assetPath, assetsHash } from "../../assets.ts";
-import { type EvaluateResult, type TrainSpec, validationRows } from "../../contract/spec.ts";
+import type { EvaluateResult, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -32,7 +30,7 @@ function packagesOf(spec: TrainSpec): string[] | null {
 }
 
 /** The facts of model card and provenance. @throws AppError `model_not_found`, `not_tuned` */
-async function factsOf(ctx: Ctx, actor: Actor, name: string) {
+export async function factsOf(ctx: Ctx, actor: Actor, name: string) {
   const found = await resolveModel(ctx, actor, name);
   const [run] = found.jobId ? await ctx.db.select().from(job).where(eq(job.id, found.jobId)).limit(1) : [];
   if (!found.checkpointId || run?.spec.kind !== "train")
@@ -102,84 +100,4 @@ export function passportKey(ctx: Ctx): PassportKey {
     installation: ctx.installation,
     public_key: publicKey(ctx.secret, PURPOSE),
   };
-}
-
-const percent = (value: number) => `${(value * 100).toFixed(1)}%`;
-
-/** The rows of the card's table of settings. */
-function settingsOf(spec: TrainSpec, step: number | null): [string, unknown][] {
-  const { hyperparameters: h, method } = spec;
-  return [
-    ["Method", method.type],
-    ["Steps", spec.schedule.total_steps],
-    ["Batch size", h.batch_size],
-    ["Learning rate", `${h.learning_rate}, ${h.scheduler}`],
-    ["Max sequence length", `${h.max_length} tokens`],
-    ["Precision", h.precision],
-    ["Base model quantization", method.quantization ?? "none"],
-    ["Adapter", JSON.stringify(method.adapter)],
-    ["Seed", h.seed],
-    ["Checkpoint", step === null ? "-" : `step ${step}`],
-  ];
-}
-
-/** The card's section with the scores of both sides; empty without an evaluation. */
-function scoresOf(result: EvaluateResult | null): string[] {
-  if (!result?.tuned) return [];
-  const { base, tuned } = result;
-  return [
-    "## Before and after",
-    "",
-    `On ${tuned.rows} validation rows:`,
-    "",
-    "| | base | fine-tuned |",
-    "|---|---|---|",
-    `| Exact match | ${percent(base.exact_match.mean)} | ${percent(tuned.exact_match.mean)} |`,
-    `| Loss | ${base.loss.mean.toFixed(4)} | ${tuned.loss.mean.toFixed(4)} |`,
-    "",
-  ];
-}
-
-/**
- * The model card of a fine-tuned model: Markdown with the header that model hubs read.
- * @throws AppError `model_not_found`, `not_tuned`
- */
-export async function cardOf(ctx: Ctx, actor: Actor, name: string): Promise<string> {
-  const { found, run, spec, point, result } = await factsOf(ctx, actor, name);
-  const { method, dataset: data } = spec;
-  const { license } = found.base;
-  return [
-    "---",
-    `license: ${license ?? "unknown"}`,
-    `base_model: ${spec.base_model.id}`,
-    "library_name: transformers",
-    "tags:",
-    "- fine-tune-lab",
-    `- ${method.type}`,
-    "---",
-    "",
-    `# ${found.id}`,
-    "",
-    `${spec.base_model.id} (revision ${spec.base_model.revision}), fine-tuned with ${method.type}.`,
-    "",
-    "## Data",
-    "",
-    `${data.train_rows} training rows, ${validationRows(spec)} validation rows${spec.validation ? " in a file of their own" : ""}. Content hash \`${data.hash}\`.`,
-    "",
-    "## Training",
-    "",
-    "| | |",
-    "|---|---|",
-    ...settingsOf(spec, point?.step ?? null).map(([key, value]) => `| ${key} | ${value} |`),
-    "",
-    ...scoresOf(result),
-    "## License",
-    "",
-    `The license of the base model: ${license ?? "unknown"}.`,
-    "",
-    "## Provenance",
-    "",
-    `Job ${run.id} on the installation ${ctx.installation}. The signed provenance document has the full specification.`,
-    "",
-  ].join("\n");
 }

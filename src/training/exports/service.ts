@@ -17,6 +17,7 @@ import { baseModelRef } from "../../models/base/service.ts";
 import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
+import { cardOf } from "./card.ts";
 import {
   type ExportView,
   FORMATS,
@@ -159,10 +160,10 @@ async function refuseDuplicate(ctx: Ctx, actor: Actor, name: string, format: For
 
 async function specOf(
   ctx: Ctx,
-  source: { base: BaseModelRef; tuned: ExportSpec["tuned"]; trained: TrainSpec | null },
+  source: { base: BaseModelRef; tuned: ExportSpec["tuned"]; trained: TrainSpec | null; about: ExportSpec["about"] },
   format: Format,
 ): Promise<ExportSpec> {
-  const { base, tuned, trained } = source;
+  const { base, tuned, trained, about } = source;
   return {
     version: 1,
     kind: "export",
@@ -172,6 +173,7 @@ async function specOf(
     dataset: trained && validationData(trained),
     prompts: PROMPTS,
     limits_of_fidelity: LIMITS[format],
+    about,
     precision: precisionOf(trained),
     trainer: await trainerIdentity(ctx),
     need: {
@@ -210,7 +212,8 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
       "This is a full fine-tuned model: its own files are already these safetensors and load without the base. Download them on the model's page.",
       "format",
     );
-  const spec = await specOf(ctx, { base: baseModelRef(found.base), tuned, trained }, format);
+  const about = { license: found.base.license, card: await cardOf(ctx, actor, name, format) };
+  const spec = await specOf(ctx, { base: baseModelRef(found.base), tuned, trained, about }, format);
   requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
   const created = await createJob(ctx, actor, {
     kind: "export",

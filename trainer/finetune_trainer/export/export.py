@@ -29,7 +29,7 @@ from ..protocol.inputs import fetch_rows, input_dir
 from ..protocol.uploads import Upload, send_artifact
 from ..spec.models import ExportSpec
 from . import fidelity
-from .gguf_file import TYPES, NotWritable, write
+from .gguf_file import TYPES, NotWritable, Origin, write
 
 # Files of a model besides its weights, as transformers names them.
 SIDE_FILES = (
@@ -37,6 +37,8 @@ SIDE_FILES = (
     *("chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json"),
 )
 SHARD = "4GB"
+# The model card, under the name that hubs show.
+CARD = "README.md"
 # llama.cpp's tool for k-quants, and where it is searched besides this process's PATH.
 QUANTIZER, PROGRAMS = "llama-quantize", "/usr/local/bin:/usr/bin"
 
@@ -88,11 +90,14 @@ def run(home: Home, reply: dict[str, Any], spec: ExportSpec, commands: Commands)
         names = [f"model-{spec.format.removeprefix('gguf-')}.gguf"]
         home.phase("writing", names[0])
         try:
-            write_gguf(merged, out / names[0], spec.format.removeprefix("gguf-"))
+            write_gguf(merged, out / names[0], spec.format.removeprefix("gguf-"), origin_of(spec))
         except NotWritable as error:
             raise TrainingFailed("bad_spec", str(error), "Export it as safetensors.") from error
         shutil.rmtree(merged)
         back, tokenizer_back = read_gguf(out, names[0], device)
+    if spec.about:
+        (out / CARD).write_text(spec.about.card, "utf-8")
+        names.append(CARD)
     home.phase("comparing", "the files are read back and answer the same prompts")
     found = fidelity.compare(reference, back, tokenizer_back, texts)
     del back
@@ -142,12 +147,22 @@ def save_merged(model: Any, directory: Path, base: Path, precision: str) -> None
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
-def write_gguf(merged: Path, target: Path, kind: str) -> None:
+def origin_of(spec: ExportSpec) -> Origin:
+    """What a GGUF file says about the model."""
+    base, license = spec.base_model, spec.about.license if spec.about else None
+    hub = base.hub
+    # Identifiers are written in lower case, as hubs read them.
+    license = license.lower() if license and " " not in license else license
+    repo, revision = (hub.repo, hub.revision) if hub else (None, None)
+    return Origin(spec.tuned.model, license, base.id, repo, revision)
+
+
+def write_gguf(merged: Path, target: Path, kind: str, origin: Origin) -> None:
     """The merged model as one file; llama.cpp's tool writes the types that `gguf_file` does not. Raises NotWritable,
     TrainingFailed.
     """
     if kind in TYPES:
-        write(merged, target, kind)
+        write(merged, target, kind, origin)
         return
     tool = shutil.which(QUANTIZER, path=f"{os.environ.get('PATH', '')}:{PROGRAMS}")
     if tool is None:
@@ -155,7 +170,7 @@ def write_gguf(merged: Path, target: Path, kind: str) -> None:
             "bad_spec", f"{QUANTIZER} is not on this machine", "Install llama.cpp, or export gguf-q8_0."
         )
     full = target.with_name(f".{target.name}")
-    write(merged, full, "f16")
+    write(merged, full, "f16", origin)
     done = subprocess.run(
         [tool, str(full), str(target), kind.upper(), str(torch.get_num_threads())],
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,18 @@ class NotWritable(ValueError):
     """The model cannot become a GGUF file; the message says why."""
 
 
-def write(directory: Path, target: Path, kind: str) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What a file says about the model: its name, its license, and the base with its repository on the hub."""
+
+    name: str
+    license: str | None
+    base: str
+    repo: str | None
+    revision: str | None
+
+
+def write(directory: Path, target: Path, kind: str, origin: Origin | None = None) -> None:
     """Writes the model of `directory` (safetensors, config, tokenizer) to `target`: matrices as `kind`, vectors in 32
     bits.
 
@@ -49,6 +61,8 @@ def write(directory: Path, target: Path, kind: str) -> None:
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_file_type(file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    if origin is not None:
+        add_origin(writer, origin)
     describe(writer, config)
     add_tokenizer(writer, directory, config)
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
@@ -112,6 +126,21 @@ def describe(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     writer.add_rope_freq_base(float(rope.get("rope_theta", config.get("rope_theta", 10000.0))))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+
+
+def add_origin(writer: gguf.GGUFWriter, origin: Origin) -> None:
+    """Name, license and base model, as llama.cpp's converter writes them."""
+    writer.add_name(origin.name)
+    if origin.license:
+        writer.add_license(origin.license)
+    writer.add_base_model_count(1)
+    owner, _, name = (origin.repo or origin.base).rpartition("/")
+    writer.add_base_model_name(0, name)
+    if origin.revision:
+        writer.add_base_model_version(0, origin.revision)
+    if origin.repo:
+        writer.add_base_model_organization(0, owner)
+        writer.add_base_model_repo_url(0, f"https://huggingface.co/{origin.repo}")
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, Any]) -> None:

@@ -144,10 +144,14 @@ def write_checkpoint(
 
 
 def _write_adapter(directory: Path, contents: Contents, base: dict[str, Any]) -> None:
-    """The two adapter files. The base is named as in the spec, not by a path of this machine."""
+    """The two adapter files. The base is named so that other programs find it: by its repository and the commit if it
+    has one, else as in the spec, and never by a path of this machine.
+    """
+    hub = base.get("hub")
+    name, revision = (hub["repo"], hub["revision"]) if hub else (base["id"], base["revision"])
     save_file(contents.weights, directory / ADAPTER_FILES[0], metadata={"format": "pt"})
     config = {k: sorted(v) if isinstance(v, set) else v for k, v in contents.config.items()}
-    config |= {"base_model_name_or_path": base["id"], "revision": base["revision"], "inference_mode": True}
+    config |= {"base_model_name_or_path": name, "revision": revision, "inference_mode": True}
     _write_json(directory / ADAPTER_FILES[1], config)
 
 

@@ -53,14 +53,24 @@ Weight = Annotated[float, Field(gt=0, le=100)]
 """The strength of a term of a loss."""
 
 
+class HubRef(SpecModel):
+    """A repository on the hub; `revision` is null when the files are not known to be those of a commit."""
+
+    repo: str
+    revision: str | None
+
+
 class BaseModelRef(SpecModel):
-    """The base model as it was when the job was created. `hash` is the sha256 of its manifest."""
+    """The base model as it was when the job was created. `hash` is the sha256 of its manifest; models without a
+    repository have no `hub`.
+    """
 
     id: str
     revision: str
     hash: str
     parameters: float
     context_length: float
+    hub: Annotated[HubRef | None, Absent] = None
 
 
 class DatasetRef(SpecModel):
@@ -320,6 +330,13 @@ class FidelityLimits(SpecModel):
     top1_same: float
 
 
+class About(SpecModel):
+    """What is stored with the files of an export: the base model's license, and the model card as Markdown."""
+
+    license: str
+    card: str
+
+
 class ExportSpec(SpecModel):
     """A fine-tuned model as files of a format. `dataset`: whose validation rows it is compared by; null asks general
     questions.
@@ -333,6 +350,7 @@ class ExportSpec(SpecModel):
     dataset: DatasetRef | None
     prompts: int
     limits_of_fidelity: FidelityLimits
+    about: Annotated[About | None, Absent] = None
     precision: Precision
     trainer: TrainerRef
     need: Need
