@@ -6,7 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { importFromHub, importLocal, installBaseModel } from "../models/base/imports.ts";
+import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
 import { BaseModelList, BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
 import { modelLineage } from "../models/tuned/lineage.ts";
@@ -52,6 +52,7 @@ function baseRoutes(ctx: Ctx) {
     accept: ({ actor, params }: Request) => acceptLicense(ctx, actor, params.id),
     import: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof ImportRequest> }) => {
       if (body.source === "hub") return importFromHub(ctx, actor, body);
+      if (body.source === "package") return importPackage(ctx, actor, body);
       return body.source === "tuned" ? importTuned(ctx, actor, body) : importLocal(ctx, actor, body);
     },
   };

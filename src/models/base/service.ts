@@ -8,7 +8,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { baseModel, licenseAcceptance } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import { CATALOGUE, findCatalogue } from "./catalogue.ts";
+import { CATALOGUE, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import { type BaseModelRow, type BaseModelView, baseModelView, needsAcceptance } from "./model.ts";
 
 export const MAX_LIST = 1000;
@@ -120,7 +120,7 @@ export async function requireReadyBase(ctx: Ctx, actor: Actor, name: string): Pr
 
 /** The reference to a base model in a frozen spec. The row must be ready. */
 export function baseModelRef(row: BaseModelRow): BaseModelRef {
-  const known = row.source === "tuned" ? null : findCatalogue(row.id);
+  const known = row.source === "tuned" ? null : findCatalogue(row.source === "package" ? DEFAULT_BASE_MODEL : row.id);
   // Only a download is known to be the files of a commit.
   const hub =
     row.source === "hub"

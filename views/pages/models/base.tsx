@@ -1,5 +1,6 @@
 /** The page of a base model: status, architecture, origin and license. */
 import { formatBytes, formatCount, formatInteger } from "../../../src/lib/text/format.ts";
+import { PACKAGE } from "../../../src/models/base/catalogue.ts";
 import type { BaseModelView } from "../../../src/models/base/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -109,7 +110,29 @@ const LABELS: Record<string, string> = {
   tied_embeddings: "Tied embeddings",
 };
 
-export function BaseModelPage({ row }: { row: BaseModelView }) {
+/** What to do about a default model that an earlier version converted. */
+function OldConversion({ row, admin }: { row: BaseModelView; admin: boolean }) {
+  if (row.source?.kind !== "package" || row.source.revision === PACKAGE.revision) return null;
+  return (
+    <Notice kind="warn" title="Numbers are tokenized otherwise than the model was trained">
+      <p>
+        An earlier version of this program converted these files. Spaces and line breaks before digits become tokens
+        that the model seldom saw. Models fine-tuned on it work as before. For new ones use another conversion, which is
+        installed beside this one.
+      </p>
+      {admin ? (
+        <form method="post" action="/models/import">
+          <input type="hidden" name="source" value="package" />
+          <button type="submit" class="button">
+            Convert again
+          </button>
+        </form>
+      ) : null}
+    </Notice>
+  );
+}
+
+export function BaseModelPage({ row, admin }: { row: BaseModelView; admin: boolean }) {
   const numbers = Object.entries(LABELS).flatMap(([key, label]): [string, string][] => {
     const value = row.architecture[key];
     if (value === undefined || value === null) return [];
@@ -136,6 +159,7 @@ export function BaseModelPage({ row }: { row: BaseModelView }) {
     >
       <div class="stack">
         <BaseModelState row={row} />
+        <OldConversion row={row} admin={admin} />
         <div class="columns">
           <section class="panel padded stack tight">
             <h2>Architecture</h2>

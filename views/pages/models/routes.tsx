@@ -5,8 +5,8 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { importFromHub, importLocal, installBaseModel } from "../../../src/models/base/imports.ts";
-import { ImportHub, ImportLocal, ImportTuned } from "../../../src/models/base/model.ts";
+import { importFromHub, importLocal, importPackage, installBaseModel } from "../../../src/models/base/imports.ts";
+import { ImportHub, ImportLocal, ImportPackage, ImportTuned } from "../../../src/models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../../../src/models/base/service.ts";
 import { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import { listTuned } from "../../../src/models/tuned/list.ts";
@@ -45,6 +45,7 @@ const pathOf = (id: string) => `/models/${encodeURIComponent(id)}`;
 function importRequest(form: Import) {
   const id = form.id || undefined;
   if (form.source === "tuned") return v.safeParse(ImportTuned, { source: "tuned", model: form.value, id });
+  if (form.source === "package") return v.safeParse(ImportPackage, { source: "package", id });
   if (form.source !== "hub") return v.safeParse(ImportLocal, { source: "local", directory: form.value, id });
   const [repo, revision] = form.value.split("@");
   return v.safeParse(ImportHub, { source: "hub", repo, revision, id });
@@ -68,6 +69,7 @@ async function startImport(ctx: Ctx, actor: Actor, form: Import) {
   }
   const { output } = parsed;
   if (output.source === "hub") return importFromHub(ctx, actor, output);
+  if (output.source === "package") return importPackage(ctx, actor, output);
   return output.source === "tuned" ? importTuned(ctx, actor, output) : importLocal(ctx, actor, output);
 }
 
@@ -96,7 +98,7 @@ function listHandlers(ctx: Ctx) {
 
 async function showBase(ctx: Ctx, { request, actor, params }: ModelVisit) {
   const row = await describeBaseModel(ctx, actor, params.id);
-  return html(pageOf(ctx, request, actor), <BaseModelPage row={row} />, {
+  return html(pageOf(ctx, request, actor), <BaseModelPage row={row} admin={actor.role === "admin"} />, {
     fragments: { state: () => <BaseModelState row={row} />, next: () => <BaseNext row={row} /> },
   });
 }

@@ -325,7 +325,7 @@ export function TunedModelPage(props: {
               label="Delete model"
               buttonClass="button danger"
               title="Delete this model?"
-              lost="Requests with its id fail, and its endpoints stop. The job, its metrics and its checkpoints stay; their files can be deleted on the job's page."
+              lost="Requests with its id or that of one of its checkpoints fail, and their endpoints stop. The job, its metrics and all files stay; the files can be deleted on the job's page."
               verb="Delete model"
               typeName={lineage.model}
             />
