@@ -19,10 +19,7 @@ export interface BaseModelRef {
   hash: string;
   parameters: number;
   context_length: number;
-  /**
-   * Its repository on the hub, and the commit of these files; null when they are not known to be those of a commit.
-   * Absent for models without a repository.
-   */
+  /** Its repository on the hub, if it has one, and the commit of these files; null when that is not known. */
   hub?: { repo: string; revision: string | null };
 }
 
@@ -374,7 +371,7 @@ export interface ExportSpec {
   prompts: number;
   /** An export beyond these limits is rejected: nats per token, and share of positions. */
   limits_of_fidelity: { kl_mean: number; top1_same: number };
-  /** Stored with the files: the base model's license, and the model card as Markdown. */
+  /** Stored with the files: the base model's license, and the model card as Markdown. Absent in old specs. */
   about?: { license: string; card: string };
   precision: "float32" | "bfloat16";
   trainer: TrainerRef;
