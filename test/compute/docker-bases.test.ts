@@ -39,7 +39,7 @@ test("the digests of base images are stored with the pinned images, and pinning 
   expect(Object.keys(pinnedImages(files))).toEqual(["trainer"]);
 });
 
-describe("on an engine that answers like Docker's", () => {
+describe("on an engine with Docker's API", () => {
   /** What the registry says a name is, and what the engine already has. */
   const registry = new Map<string, string>();
   const has = new Map<string, { RepoDigests: string[] }>();
@@ -98,7 +98,7 @@ describe("on an engine that answers like Docker's", () => {
   const first = { recorded: null, renew: false };
   const later = { recorded: A, renew: false };
 
-  test("the first build takes what the tag means and starts from its digest", async () => {
+  test("the first build resolves the tag and starts from its digest", async () => {
     registry.set("debian:12-slim", A);
     expect(await resolveBase(engine, "debian:12-slim", first, () => {})).toEqual({
       name: "debian:12-slim",
@@ -107,7 +107,7 @@ describe("on an engine that answers like Docker's", () => {
     });
   });
 
-  test("a later build takes the recorded digest although the tag has moved", async () => {
+  test("a later build uses the recorded digest even if the tag has moved", async () => {
     registry.set("debian:12-slim", B).set(`debian@${A}`, A);
     expect(await resolveBase(engine, "debian:12-slim", later, () => {})).toMatchObject({
       digest: A,
@@ -116,7 +116,7 @@ describe("on an engine that answers like Docker's", () => {
     expect(asked).toEqual([`debian@${A}`]);
   });
 
-  test("content that is gone ends the build; renewing takes the tag as it is now", async () => {
+  test("missing content fails the build, and renewing resolves the tag again", async () => {
     registry.set("debian:12-slim", B);
     await expect(resolveBase(engine, "debian:12-slim", later, () => {})).rejects.toMatchObject({
       code: "base_image_gone",
@@ -128,7 +128,7 @@ describe("on an engine that answers like Docker's", () => {
     });
   });
 
-  test("a base named by digest is taken as named; one made on this engine has none", async () => {
+  test("a base named by digest is used as it is, and a local one has no digest", async () => {
     registry.set(`mine/base@${A}`, A);
     expect(await resolveBase(engine, `mine/base@${A}`, first, () => {})).toMatchObject({
       digest: A,
@@ -145,12 +145,12 @@ describe("on an engine that answers like Docker's", () => {
     expect(await resolveBase(engine, "finetune-lab/trainer:cpu", first, () => {})).toMatchObject({ digest: null });
   });
 
-  test("the digest of another repository with the same content is not taken for it", async () => {
+  test("the digest of another repository with the same content is not used", async () => {
     has.set("debian:12-slim", { RepoDigests: [`evil.example/debian@${A}`] });
     expect(await resolveBase(engine, "debian:12-slim", first, () => {})).toMatchObject({ digest: null });
   });
 
-  test("a build starts from the digest and the image says what it stands on", async () => {
+  test("a build starts from the digest, and the image records its base", async () => {
     registry.set("python:3.12-slim-bookworm", A);
     const options: BuildOptions = {
       role: "trainer",
@@ -238,7 +238,7 @@ describe.skipIf(skip !== null)(`on a real engine${skip ? ` (skipped: ${skip})` :
     if (!("skip" in docker)) await docker.close();
   }, 30_000);
 
-  test("the tag moves, and the second build uses the base that the first one found", async () => {
+  test("after the tag moves, the second build uses the base of the first", async () => {
     if ("skip" in docker) return;
     const { engine } = docker;
     const drop = (name: string) =>

@@ -27,7 +27,7 @@ describe("the engine's stream", () => {
     return imageProgress((message, fraction) => shown.push([message, fraction]));
   };
 
-  test("steps of a build and bytes of layers become fractions", () => {
+  test("build steps and layer bytes become progress", () => {
     const build = read();
     build.line('{"stream":"Step 3/12 : COPY wheels/ /wheels/\\n"}');
     build.line('{"stream":" ---> 0123456789ab\\n"}');
@@ -43,7 +43,7 @@ describe("the engine's stream", () => {
     expect(shown.map(([, fraction]) => fraction)).toEqual([0.5, 0.25, 0.5]);
   });
 
-  test("lines cut anywhere are put together, and an error among them is an error with what was printed before", async () => {
+  test("split lines are joined, and an error includes the lines before it", async () => {
     const text =
       '{"stream":"one\\n"}\r\n{"stream":"two\\n"}\r\n{"errorDetail":{"message":"no space left"},"error":"x"}\r\n';
     const bytes = new TextEncoder().encode(text);
@@ -54,7 +54,7 @@ describe("the engine's stream", () => {
   });
 });
 
-describe("what an image is built from", () => {
+describe("the build context of an image", () => {
   const plain: BuildOptions = {
     role: "trainer",
     torch: "cpu",
@@ -111,7 +111,7 @@ describe("what an image is built from", () => {
     expect(by(options) as object).toEqual(plan);
   });
 
-  test("every build argument is one the Dockerfile takes, and the version of vLLM is the one its command is written for", () => {
+  test("the Dockerfile declares every build argument, and vLLM's version is the one of its command line", () => {
     for (const more of [
       {},
       { index: "https://i" },
@@ -133,7 +133,7 @@ describe("what an image is built from", () => {
     expect(trainer).toContain(`ARG BASE=${TRAINER_BASE}\n`);
   });
 
-  test("the look inside imports what the image's engine needs", () => {
+  test("the verification imports what the image's engine needs", () => {
     expect(lookInsideProgram("vllm")).toContain(
       "import vllm, torch, transformers, finetune_trainer.serving.vllm_engine\n",
     );
@@ -144,7 +144,7 @@ describe("what an image is built from", () => {
   });
 });
 
-test("the build context holds the sources and the wheels, long names too, as tar reads it", async () => {
+test("tar reads the sources and wheels from the build context, including long names", async () => {
   const dir = mkdtempSync(join(tmpdir(), "ftl-context-"));
   try {
     const long = `${"a_long_name_of_a_wheel-".repeat(6)}1.0-py3-none-any.whl`;
@@ -214,7 +214,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     return { code: done.exitCode, out: done.stdout.toString(), err: done.stderr.toString() };
   }
 
-  test("saved, carried, verified, loaded and listed: the same id on the far side, pinned there", async () => {
+  test("a saved image is verified, loaded and listed elsewhere with the same id, and pinned there", async () => {
     if ("skip" in docker) return;
     const file = join(dir, "trainer.tar");
     expect(run("save", file, "--data", dir)).toMatchObject({ code: 0 });
@@ -230,7 +230,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     expect(run("list", "--data", far).out).toContain(`* local  trainer  cpu  ${TAG}  ${id}`);
   }, 60_000);
 
-  test("a file that was damaged on the way, or came without its note, is not loaded", () => {
+  test("a damaged file, or one without its manifest, is not loaded", () => {
     const file = join(dir, "damaged.tar");
     expect(run("save", file, "--data", dir).code).toBe(0);
     const bytes = readFileSync(file);
@@ -249,7 +249,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     });
   }, 60_000);
 
-  test("an image that cannot do what trainers need fails verification with what it said", () => {
+  test("an image that lacks what trainers need fails verification with its output", () => {
     const said = run("verify", "--data", dir);
     expect(said.code).toBe(1);
     expect(said.err).toContain("python3");
@@ -283,14 +283,14 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
     if (!("skip" in docker)) await docker.engine.docker.getImage("finetune-lab/inference:cuda").remove({ force: true });
   }, 120_000);
 
-  test("a step of a build that fails is a failure, with the lines before it", () => {
+  test("a failed build step is reported with the lines before it", () => {
     const said = run("build", "--base", BASE_IMAGE, "--network", "none", "--data", dir);
     expect(said.code).toBe(1);
     expect(said.err).toMatch(/returned a non-zero code|No matching distribution|install\.py/);
     expect(pinnedImages({ root: dir }).trainer?.id).toBe(id);
   }, 180_000);
 
-  test("a tag is not pulled, and an unreachable registry is an error", () => {
+  test("a tag is never pulled, and an unreachable registry is an error", () => {
     expect(run("pull", "finetune-lab/trainer:latest", "--data", dir)).toMatchObject({ code: 2 });
     const gone = run("pull", `127.0.0.1:1/x@sha256:${"0".repeat(64)}`, "--data", dir);
     expect(gone.code).toBe(1);

@@ -189,7 +189,7 @@ test(`${RUNS} random requests: what is taken gives a container with every wall, 
   expect(taken).toBeGreaterThan(RUNS / 5);
 }, 120_000);
 
-test("endpoints and evaluations too; adapters are shown one by one, and only a socket's directory may be written to", async () => {
+test("endpoints and evaluations are isolated too: adapters are mounted one by one, and only the socket's directory is writable", async () => {
   const ids = ["artf_1", "artf_2"];
   for (const id of ids) mkdirSync(join(root, "artifacts", id), { recursive: true });
   for (const kind of ["serve", "evaluate"] as const) {
@@ -211,7 +211,7 @@ test("endpoints and evaluations too; adapters are shown one by one, and only a s
   }
 });
 
-test("the list of walls notices each one that is missing", async () => {
+test("the isolation check detects each missing setting", async () => {
   const need = {
     gpus: 0,
     gpu_memory_mb: 0,
@@ -242,7 +242,7 @@ test("the list of walls notices each one that is missing", async () => {
   for (const one of bad) expect(brokenWalls(one, root).length).toBeGreaterThan(0);
 });
 
-test("GPUs are asked for by UUID alone", () => {
+test("GPUs are requested by UUID only", () => {
   expect(deviceRequests([])).toEqual([]);
   expect(deviceRequests(["GPU-1", "GPU-2"])).toEqual([
     { Driver: "nvidia", DeviceIDs: ["GPU-1", "GPU-2"], Capabilities: [["gpu"]] },

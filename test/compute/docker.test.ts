@@ -104,7 +104,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     );
   const noContainer = () => until("the container to be gone", async () => (await containers()).length === 0);
 
-  test("a job trains to its end: metrics, checkpoints and adapter come out of a container without a network, which is gone then", async () => {
+  test("a job trains in a container without a network, hands over metrics, checkpoints and adapter, and the container is removed", async () => {
     const { id, spec } = await train({ max_steps: 12, save_every: 6, evaluate_after: false });
     expect(spec.trainer.image).toBe(image);
     const [container] = await until("its container", async () => {
@@ -134,7 +134,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     expect((await attempts(id)).map((one) => one.outcome)).toEqual(["succeeded"]);
   }, 300_000);
 
-  test("paused and resumed, it resumes from its checkpoint in another container", async () => {
+  test("a paused job resumes from its checkpoint in another container", async () => {
     const { id } = await train({ max_steps: 600, save_every: 200, evaluate_after: false });
     await stepOver(id, 2);
     await live.call("POST", `/v1/jobs/${id}/pause`);
@@ -149,7 +149,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     await noContainer();
   }, 400_000);
 
-  test("a server killed in mid-run finds the same container again", async () => {
+  test("a killed server finds the running container again", async () => {
     const { id } = await train({ max_steps: 40, save_every: 20, evaluate_after: false });
     await stepOver(id, 2);
     const before = (await containers()).map(({ Id, State }) => [Id, State.StartedAt]);
@@ -163,7 +163,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     await noContainer();
   }, 400_000);
 
-  test("an endpoint answers out of a container, over a socket in the one directory it may write to", async () => {
+  test("an endpoint answers from a container, over a socket in its only writable directory", async () => {
     const ask = () =>
       fetch(`${live.url}/v1/chat/completions`, {
         method: "POST",
@@ -187,7 +187,7 @@ describe.skipIf(skip !== null)(`training in a container${skip ? ` (skipped: ${sk
     expect(writable.map(({ Source }) => Source.startsWith(join(live.dir, "plugins/.data-docker/")))).toEqual([true]);
   }, 300_000);
 
-  test("vLLM's process starts, is reached and ends with the same isolation", async () => {
+  test("vLLM's process starts, answers and ends with the same isolation", async () => {
     if ("skip" in docker) return;
     // A stand-in answers for vLLM: what is tested is its socket, its scratch and its end in a closed container.
     const STAND_IN = join(import.meta.dir, "../../trainer/tests/stand_in/vllm");

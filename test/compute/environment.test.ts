@@ -36,13 +36,13 @@ async function failure(promise: Promise<unknown>): Promise<AppError> {
 }
 
 describe("finding Python", () => {
-  test("the one on this machine is found, with its real path", async () => {
+  test("the machine's Python is found, with its real path", async () => {
     const python = await findPython(null);
     expect(python.path).toStartWith("/");
     expect(python.minor).toBeGreaterThanOrEqual(10);
   });
 
-  test("too old a one is named in the answer, with the remedy", async () => {
+  test("a version that is too old is named in the error, with advice", async () => {
     const old = program("python3.8", 'echo "3 8 /usr/bin/python3.8"');
     const error = await failure(findPython(old));
     expect(error.code).toBe("python_missing");
@@ -50,7 +50,7 @@ describe("finding Python", () => {
     expect(error.message).toContain("apt-get install python3");
   });
 
-  test("a Python that cannot make environments is answered with the package to install", async () => {
+  test("a Python without venv is refused with the package to install", async () => {
     const bare = program(
       "bare",
       "echo 'The virtual environment was not created: ensurepip is not available' >&2; exit 1",
@@ -66,7 +66,7 @@ describe("finding Python", () => {
     expect(requirementsName({ minor: 11 })).toBe("requirements.txt");
   });
 
-  test("a named environment without an interpreter is refused with what to do", async () => {
+  test("a configured environment without an interpreter is refused with advice", async () => {
     const settings = {
       python: null,
       trainer_env: place,
@@ -94,7 +94,7 @@ describe("which PyTorch", () => {
     expect(bringsCuda(given)).toBe(expected);
   });
 
-  test("what is set is taken; auto takes CUDA only where nvidia-smi answers", async () => {
+  test("a setting is obeyed, and auto chooses CUDA only if nvidia-smi answers", async () => {
     expect(await torchVariant("cuda")).toBe("cuda");
     expect(await torchVariant("cpu")).toBe("cpu");
     if (!Bun.which("nvidia-smi")) expect(await torchVariant("auto")).toBe("cpu");
@@ -121,21 +121,21 @@ describe("which PyTorch", () => {
     expect(args).toEqual(["--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0"]);
   });
 
-  test("when that is not reachable either, nothing is downloaded and the message has the remedies", async () => {
+  test("if that is unreachable too, nothing is downloaded and the message says what to do", async () => {
     const error = await failure(cpuTorchArguments(cudaOnly(false), "torch==2.13.0", join(place, "report.json")));
     expect(error.code).toBe("cpu_torch_unreachable");
     expect(error.message).toContain("--torch cuda");
     expect(error.message).toContain("FTL_TRAINER_ENV");
   });
 
-  test("without any index the answer says so", async () => {
+  test("without any index the error says so", async () => {
     const offline = program("offline", "echo 'ERROR: Could not find a version' >&2; exit 1");
     const error = await failure(cpuTorchArguments(offline, "torch==2.13.0", join(place, "report.json")));
     expect(error.code).toBe("index_unreachable");
   });
 });
 
-describe("pip's lines as progress", () => {
+describe("progress from pip's output", () => {
   const cases: [string, string | null][] = [
     ["Collecting transformers==5.23.0 (from -r requirements.txt (line 49))", "Found transformers"],
     ["  Downloading pyarrow-26.0.1-cp311-cp311-manylinux_2_28_x86_64.whl (47.7 MB)", "Downloading pyarrow (47.7 MB)"],
@@ -148,7 +148,7 @@ describe("pip's lines as progress", () => {
     expect(read(line)?.[0] ?? null).toBe(expected);
   });
 
-  test("the share grows with packages found and never passes what is left for unpacking", () => {
+  test("the fraction grows with each package and leaves room for unpacking", () => {
     const read = pipProgress({ from: 0.2, to: 1, packages: 2 });
     const shares = ["Collecting a", "Collecting b", "Collecting c"].map((line) => read(line)?.[1] ?? 0);
     expect(shares[0]).toBeLessThan(shares[1] as number);

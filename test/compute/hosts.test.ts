@@ -70,8 +70,8 @@ async function attemptOf(id: string, goneAt: number | null = null) {
   return { attemptId: id, jobId };
 }
 
-describe("what providers report", () => {
-  test("becomes a host with its GPUs, and their samples", async () => {
+describe("reports of providers", () => {
+  test("become a host with its GPUs and their samples", async () => {
     await store();
     clock.advance(15_000);
     await store({ nvidia: { xml: recording("tesla-t4.xml").replace(">0 %<", ">93 %<"), list: "" } });
@@ -131,7 +131,7 @@ describe("what providers report", () => {
     expect((await get()).problem).toBeNull();
   });
 
-  test("an unreachable host gets no jobs, and shows it", async () => {
+  test("an unreachable host gets no jobs and is shown as unreachable", async () => {
     await store();
     clock.advance(61_000);
     expect(await free()).toEqual([]);
@@ -190,7 +190,7 @@ describe("administration", () => {
     }
   });
 
-  test("a host in use is not removed", async () => {
+  test("a host in use cannot be removed", async () => {
     await store();
     const owner = await attemptOf("att_1");
     await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));

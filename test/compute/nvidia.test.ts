@@ -41,7 +41,7 @@ describe("GPUs", () => {
     ]).toEqual(expected);
   });
 
-  test("every recording has its expectation", () => {
+  test("every recording has an expected result", () => {
     const files = readdirSync(DATA).filter((name) => name.endsWith(".xml") && name !== "a100-sxm4.xml");
     expect(files.sort()).toEqual(Object.keys(CARDS).sort());
   });
@@ -104,7 +104,7 @@ describe("failures", () => {
     expect(failure.remedy.length).toBeGreaterThan(20);
   });
 
-  test("an incomplete document gives no reading", () => {
+  test("an incomplete document is not used", () => {
     expect(readNvidiaSmi(read("tesla-t4.xml").slice(0, 900), "")).toBeNull();
   });
 });

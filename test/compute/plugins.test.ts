@@ -94,11 +94,11 @@ describe("a plugin folder", () => {
       if (!stage) expect(compute.get(name)?.plugin.id).toBe(name);
     });
 
-  test("without its key the template says what is missing", () => {
+  test("the template names its missing key", () => {
     expect(compute.problems().find((problem) => problem.plugin === "template")).toMatchObject({ stage: "config" });
   });
 
-  test("never keeps the bundled provider from working", () => {
+  test("never stops the bundled providers from working", () => {
     expect(compute.list().map(({ plugin }) => plugin.id)).toEqual(["process", "good", "parts"]);
   });
 });

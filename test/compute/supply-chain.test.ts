@@ -32,7 +32,7 @@ describe("the requirement files", () => {
     expect(read(name)).not.toMatch(/^\s*(-[a-z]|--(?!hash)|https?:|git\+|\.|\/)/m);
   });
 
-  test("what people ask for in the inputs is what the files hold", () => {
+  test("the lock files hold the versions of the inputs", () => {
     const locks: Record<string, string[]> = {
       "requirements.in": ["requirements.txt", "requirements-py310.txt", "requirements-torch.txt"],
     };
@@ -45,14 +45,14 @@ describe("the requirement files", () => {
     }
   });
 
-  test("the trainer's files leave PyTorch and CUDA to the one that has nothing else", () => {
+  test("PyTorch and CUDA are only in their own file", () => {
     const stack = /^(torch|triton|nvidia-.*|cuda-.*)$/;
     expect(readPins(read("requirements-torch.txt")).filter(({ name }) => !stack.test(name))).toEqual([]);
     for (const name of ["requirements.txt", "requirements-py310.txt"])
       expect(readPins(read(name)).filter((pin) => stack.test(pin.name))).toEqual([]);
   });
 
-  test("reading and writing them gives the same pins; what is no exact version is refused", () => {
+  test("pins survive reading and writing, and anything but an exact version is refused", () => {
     const pins = readPins(read("requirements.txt"));
     expect(readPins(writePins(["a note"], pins))).toEqual(pins);
     expect(() => readPins("numpy>=2")).toThrow("not an exact version");
@@ -104,13 +104,13 @@ describe("real pip", () => {
     expect(await runLines([python, "-c", MAKE_PACKAGES, index])).toMatchObject({ code: 0 });
   }, 120_000);
 
-  test("a wheel with the hash that was pinned is installed", async () => {
+  test("a wheel with the pinned hash is installed", async () => {
     const hash = sha256("ftlwheel-1.0-py3-none-any.whl");
     expect(await install(`ftlwheel==1.0 \\\n    --hash=sha256:${hash}`)).toBeUndefined();
     expect(await runLines([python, "-c", "import ftlwheel"])).toMatchObject({ code: 0 });
   }, 60_000);
 
-  test("another file of the same name and version is refused, and the answer says why", async () => {
+  test("another file of the same name and version is refused with the reason", async () => {
     await runLines([python, "-m", "pip", "uninstall", "-y", "ftlwheel"]);
     const error = await install(`ftlwheel==1.0 --hash=sha256:${"0".repeat(64)}`);
     expect(error).toBeInstanceOf(AppError);
@@ -125,13 +125,13 @@ describe("real pip", () => {
     });
   }, 60_000);
 
-  test("a source archive is not taken even with its own hash, and its build code never runs", async () => {
+  test("a source archive is refused even with a matching hash, and its build code never runs", async () => {
     const error = await install(`ftlsource==1.0 --hash=sha256:${sha256("ftlsource-1.0.tar.gz")}`);
     expect(error).toMatchObject({ code: "pip_failed", message: expect.stringContaining("ftlsource") });
     expect(readdirSync(index)).not.toContain("built");
   }, 60_000);
 
-  test("settings of pip in the environment cannot let source archives in again", async () => {
+  test("pip settings in the environment cannot allow source archives", async () => {
     const before = process.env.PIP_NO_BINARY;
     process.env.PIP_NO_BINARY = ":all:";
     try {
@@ -145,8 +145,8 @@ describe("real pip", () => {
   }, 60_000);
 });
 
-describe("the environment of what the server starts", () => {
-  test("paths, proxies, certificates and pip's settings stay; tokens and everything unknown go", () => {
+describe("the environment of child processes", () => {
+  test("paths, proxies, certificates and pip settings are kept; tokens and everything unknown are removed", () => {
     const kept = {
       PATH: "/bin",
       HOME: "/home/a",
@@ -171,7 +171,7 @@ describe("the environment of what the server starts", () => {
     expect(cleanEnvironment({ DS_BUILD_OPS: "0" }, gone)).toEqual({ DS_BUILD_OPS: "0" });
   });
 
-  test("pip gets no token of the server", async () => {
+  test("pip gets none of the server's tokens", async () => {
     const fake = join(place, "python");
     writeFileSync(fake, '#!/bin/sh\necho "called with: $*"\nenv\n');
     chmodSync(fake, 0o755);

@@ -55,7 +55,7 @@ describe("addresses of engines", () => {
     expect(problems.every((one) => one.remedy.length > 10)).toBe(true);
   });
 
-  test("several engines, named and not; those of other machines are not local", () => {
+  test("several engines, with and without names; those of other machines are not local", () => {
     const ssh = `gpu1=ssh://lab@10.0.0.5:2222?key=${join(dir, "key")}&host_key=${fingerprint}`;
     const { engines, problems } = readEngines(`unix:///var/run/docker.sock,\n${ssh}`);
     expect(problems).toEqual([]);
@@ -65,7 +65,7 @@ describe("addresses of engines", () => {
     ]);
   });
 
-  test("a host key is known by fingerprint, by name, by name and port, by hashed name, and not otherwise", () => {
+  test("a host key matches by fingerprint, name, name and port, or hashed name", () => {
     const check = (host: string, port: number, knownHosts: string) =>
       hostKeyCheck(host, port, { fingerprint: null, knownHosts });
     for (const [host, port, text] of [
@@ -181,7 +181,7 @@ describe.skipIf(skip !== null)(`an engine over TCP${skip ? ` (skipped: ${skip})`
   const setup = (certs: string) =>
     conformanceSetup(plugin, { hosts: `far=tcp://127.0.0.1:${port}?certs=${join(dir, certs)}` }, dir);
 
-  test("with certificates of one authority it makes offers, as another machine", async () => {
+  test("with certificates of one authority it makes offers as another machine", async () => {
     const { make, tools } = setup("ours/client");
     const offers = await make().offers(tools.need);
     expect(offers.map(({ id, local }) => [id, local])).toEqual([["far", false]]);
@@ -211,7 +211,7 @@ describe.skipIf(skip !== null)(`an engine over TCP${skip ? ` (skipped: ${skip})`
     },
   );
 
-  test("work there that would have to call home over a socket of this machine is refused, and so are endpoints", async () => {
+  test("work and endpoints that need a socket of this machine are refused", async () => {
     const { make, tools } = setup("ours/client");
     const [offer] = await make().offers(tools.need);
     const spec = { kind: "train" as const, need: tools.need, image: null, argv: ["true"], env: {} };

@@ -88,16 +88,16 @@ describe.skipIf(skip !== null)(`an engine over SSH${skip ? ` (skipped: ${skip})`
     expect((await make().describe({ provider: "docker", key: "nothing" })).state).toBe("absent");
   }, 30_000);
 
-  test("the first connection was let in by key", () => {
+  test("the first connection was accepted by key", () => {
     expect(readFileSync(join(dir, "log"), "utf8")).toContain("Accepted publickey for root");
   });
 
-  test("a host that shows another key is not spoken to", async () => {
+  test("a host with another key is refused", async () => {
     const { make, tools } = setup("deceived");
     expect(await kindOf(make().offers(tools.need))).toBe("auth");
   }, 30_000);
 
-  test("a host that does not know our key does not let us in", async () => {
+  test("a host that does not know our key is an authentication error", async () => {
     const { make, tools } = setup("known", "stranger");
     expect(await kindOf(make().offers(tools.need))).toBe("auth");
   }, 30_000);

@@ -56,7 +56,7 @@ describe.skipIf(skip !== null)(`the docker provider${skip ? ` (skipped: ${skip})
     }
   }
 
-  test("inside there is no network, no right, no root, no writable disk, and no way to the engine", async () => {
+  test("a container has no network, no privileges, no root, no writable disk, and no access to the engine", async () => {
     const source = `
 import json, os, socket
 def fails(work):
@@ -100,7 +100,7 @@ print(json.dumps({
     });
   }, 60_000);
 
-  test("work that exceeds its memory limit ends as out of memory, not as killed", async () => {
+  test("work that exceeds its memory limit ends as out_of_memory, not as killed", async () => {
     const hog = "data = []\nwhile True: data.append(bytearray(16 * 2**20))";
     await withWork(hog, async (handle, make, tools) => {
       const status = await untilState(make(), tools, handle, ["exited"]);
@@ -113,7 +113,7 @@ print(json.dumps({
     });
   }, 60_000);
 
-  test("a kill from outside is no want of memory, and may be tried again", async () => {
+  test("a kill from outside is not reported as out of memory, and may be retried", async () => {
     await withWork("import time; print('up', flush=True); time.sleep(600)", async (handle, make, tools) => {
       await untilState(make(), tools, handle, ["running"]);
       if ("skip" in docker) return;
@@ -144,7 +144,7 @@ print(json.dumps({
     60_000,
   );
 
-  test("a scratch that is full says so inside, and costs the machine no more than it was given", async () => {
+  test("a full scratch disk is an error in the container and takes no more than its limit", async () => {
     const source = `
 import os
 path = os.path.join(os.environ["FTL_SCRATCH"], "big")
@@ -161,7 +161,7 @@ with open(path, "wb") as file:
     );
   }, 60_000);
 
-  test("a missing image, a wrong GPU and a path outside the data root are refused with their reasons, and leave nothing behind", async () => {
+  test("a missing image, a wrong GPU or a path outside the data root is refused with the reason, and leaves nothing behind", async () => {
     const { make, tools } = conformanceSetup(plugin, config, dataDir);
     const missing = `sha256:${"0".repeat(64)}`;
     const context = (key: string) => ({
@@ -205,7 +205,7 @@ with open(path, "wb") as file:
     expect(await make().listOwned(tools.installation)).toEqual([]);
   }, 60_000);
 
-  test("inputs are read under their own paths, and nothing beside them", async () => {
+  test("a container sees its inputs at their own paths, and nothing else", async () => {
     const { make, tools } = conformanceSetup(plugin, config, dataDir);
     const [model, other] = ["model", "other"].map((name) => join(dataDir, name)) as [string, string];
     for (const folder of [model, other]) {
@@ -234,7 +234,7 @@ except OSError as problem: print(problem.strerror, flush=True)`;
     await untilGone(make(), tools, handle, 0);
   }, 60_000);
 
-  test("a launch repeated with another token replaces what could never call home", async () => {
+  test("a repeated launch with another token replaces the container that cannot authenticate", async () => {
     const { make, tools } = conformanceSetup(plugin, config, dataDir);
     const key = tools.key();
     const offer = await offerFor(make(), tools);
@@ -253,7 +253,7 @@ except OSError as problem: print(problem.strerror, flush=True)`;
     await untilGone(make(), tools, second, 0);
   }, 60_000);
 
-  test("an engine that is away is no end of the work: asking fails for a while", async () => {
+  test("an unreachable engine does not end the work: only status requests fail", async () => {
     const away = { ...config, hosts: `unix://${join(dataDir, "no.sock")}` };
     const { make, tools } = conformanceSetup(plugin, away, dataDir);
     const asks = [

@@ -76,7 +76,7 @@ describe.skipIf(trainerMissing !== null)(
       rmSync(dataDir, { recursive: true, force: true });
     });
 
-    test("starts work that runs, is found by another server, ends when asked, and leaves the launcher ready for the next", async () => {
+    test("starts work that another server finds and can end, and stays ready for the next", async () => {
       const made = provider();
       const handle = await startWarm(made);
       expect((await made.describe(handle)).state).toBe("running");
@@ -96,7 +96,7 @@ describe.skipIf(trainerMissing !== null)(
       expect((await next.describe(handle)).state).toBe("absent");
     }, 120_000);
 
-    test("the same work starts without one where there is none, or it cannot load the trainer", async () => {
+    test("the same work starts without a launcher if there is none, or if it cannot load the trainer", async () => {
       for (const made of [provider(undefined, { warm_s: 0 }), provider(Bun.which("python3") ?? "")]) {
         await made.offers(NEED);
         await Bun.sleep(1000);

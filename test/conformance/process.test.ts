@@ -29,7 +29,7 @@ describe("the process provider conforms:", () => {
 describe("without its launcher", () => {
   const forever = "import time; time.sleep(600)";
 
-  test("work is still seen, ended on request and known to be gone", async () => {
+  test("work is still found, can be ended, and is known to be gone", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
     const handle = await launch(make(), tools, { argv: tools.python(forever) });
     process.kill(Number(handle.launcher_pid), "SIGKILL");
@@ -39,7 +39,7 @@ describe("without its launcher", () => {
     expect((await make().describe(handle)).state).toBe("absent");
   }, 20_000);
 
-  test("work that dies is exited with an unknown code", async () => {
+  test("work that dies has exited with an unknown code", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
     const handle = await launch(make(), tools, { argv: tools.python(forever) });
     process.kill(Number(handle.launcher_pid), "SIGKILL");
@@ -51,7 +51,7 @@ describe("without its launcher", () => {
     expect(await make().terminate(handle)).toEqual({ gone: true });
   }, 20_000);
 
-  test("another process that got the same pid is neither taken for it nor killed", async () => {
+  test("another process with the same pid is not mistaken for it or killed", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
     const handle = await launch(make(), tools, { argv: tools.python("pass") });
     await untilState(make(), tools, handle, ["exited"]);
@@ -71,7 +71,7 @@ describe("without its launcher", () => {
     }
   }, 20_000);
 
-  test("a launch cut off before anything ran is started by repeating it", async () => {
+  test("repeating an interrupted launch starts it", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
     const key = tools.key();
     const handle = await launch(make(), tools, { argv: tools.python(forever), key });

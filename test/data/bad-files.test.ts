@@ -100,7 +100,7 @@ const accepted: { name: string; content: string; rows: number; notes: string[]; 
     encoding: { bom: false, line_endings: "lf" },
   },
 ];
-describe("oddities that are accepted and noted", () => {
+describe("oddities that are accepted with a warning", () => {
   for (const { name, content, rows, notes, encoding } of accepted)
     test(name, async () => {
       const { version, report } = await validated(lab, content);
@@ -109,7 +109,7 @@ describe("oddities that are accepted and noted", () => {
       expect(report.encoding).toMatchObject(encoding);
     });
 
-  test("__proto__ keys inside tool parameters pass through as data and touch nothing", async () => {
+  test("__proto__ keys inside tool parameters are plain data", async () => {
     const parameters = '{"type": "object", "__proto__": {"polluted": true}}';
     const line = `{"messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}], "tools": [{"type":"function","function":{"name":"f","parameters":${parameters}}}]}`;
     const { dataset, version } = await validated(
@@ -124,7 +124,7 @@ describe("oddities that are accepted and noted", () => {
     expect(rows).toContain('"__proto__":{"polluted":true}');
   });
 
-  test("warnings do not block: duplicates, empty content, unknown fields, a user at the end", async () => {
+  test("duplicates, empty content, unknown fields and a user turn at the end are only warnings", async () => {
     const lines = [
       ...chatLines(10),
       chatLine(3),

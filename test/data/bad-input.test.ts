@@ -162,7 +162,7 @@ describe("a bad line 7", () => {
       expect(version.error).toContain("line 7");
     });
 
-  test("invalid UTF-8 is named by line and byte", async () => {
+  test("invalid UTF-8 is reported with its line and byte", async () => {
     const content = Buffer.from(withLine7('{"messages": "X"}'));
     content[content.indexOf("X")] = 0xff;
     const { version, report } = await validated(lab, content);
@@ -171,7 +171,7 @@ describe("a bad line 7", () => {
     expect(report.problems[0]?.samples[0]).toMatchObject({ line: 7, detail: "at byte 15 of the row" });
   });
 
-  test("a line longer than the limit is refused without being held", async () => {
+  test("a line longer than the limit is refused without keeping it in memory", async () => {
     const { version, report } = await validated(
       lab,
       withLine7(messages({ role: "user", content: "x".repeat(5 * 1024 ** 2) }, assistant)),
@@ -181,7 +181,7 @@ describe("a bad line 7", () => {
     expect(report.problems[0]?.samples[0]).toMatchObject({ line: 7 });
   });
 
-  test("a job that wants the file hears of the line, and the file says error", async () => {
+  test("a job with the file fails with the line, and the file has the status error", async () => {
     const { version } = await validated(lab, withLine7("nope"));
     const file = await lab.json<{ status: string; status_details: string }>("GET", `/v1/files/${version.file_id}`);
     expect(file.status).toBe("error");
@@ -189,7 +189,7 @@ describe("a bad line 7", () => {
   });
 });
 
-test("every fault of a file is found in one pass, each kind with its true count and at most ten places", async () => {
+test("one pass finds every fault of a file, with the full count and at most ten places per kind", async () => {
   const lines = [
     ...chatLines(30),
     ...Array.from({ length: 25 }, () => "broken"),
@@ -205,7 +205,7 @@ test("every fault of a file is found in one pass, each kind with its true count 
   expect(of("unknown_role")?.samples[0]).toMatchObject({ line: 57, path: "messages[1].role" });
 });
 
-test("bad rows are left out when the user says so, and the report says it", async () => {
+test("bad rows are left out on request, and the report says so", async () => {
   const { dataset, version } = await validated(lab, withLine7("nope"));
   expect(version.status).toBe("failed");
   await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { skip_bad: true } });

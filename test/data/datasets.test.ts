@@ -38,7 +38,7 @@ describe("versions", () => {
   const lines = chatLines(200);
   const upload = (content: string, query = "") => validated(lab, content, "train.jsonl", query);
 
-  test("the same rows and settings have the same hash, whatever the line ends; other seeds and rows another", async () => {
+  test("the hash depends on rows and settings, not on line endings", async () => {
     const [a, b, c, d] = await Promise.all([
       upload(lines.join("\n")),
       upload(`${lines.join("\r\n")}\r\n\r\n`),
@@ -54,7 +54,7 @@ describe("versions", () => {
     expect(held(c.version.id)).not.toEqual(held(a.version.id));
   });
 
-  test("the training and the validation split together have all rows, once each and in order", async () => {
+  test("the training and validation splits together have every row once, in order", async () => {
     const { version } = await upload(lines.join("\n"), "holdout_fraction=0.25");
     const [train, held] = [canonical(version.id), canonical(version.id, "holdout")];
     expect([train.length, held.length]).toEqual([150, 50]);
@@ -64,7 +64,7 @@ describe("versions", () => {
     for (const row of [...train, ...held]) expect(row.messages[0]?.content).toBe(`question ${row.id}`);
   });
 
-  test("equal rows fall on the same side", async () => {
+  test("equal rows are in the same split", async () => {
     const tripled = lines.flatMap((line) => [line, line, line]);
     const { version, report } = await upload(tripled.join("\n"), "holdout_fraction=0.5");
     expect(report.duplicates.rows).toBe(400);
@@ -74,7 +74,7 @@ describe("versions", () => {
     expect(canonical(version.id).some((row) => held.has(text(row)))).toBe(false);
   });
 
-  test("a validation split of 0 is empty, and a single row is for training", async () => {
+  test("a validation split of 0 is empty, and a single row is a training row", async () => {
     expect((await upload(lines.join("\n"), "holdout_fraction=0")).version).toMatchObject({
       train_rows: 200,
       holdout_rows: 0,
@@ -84,7 +84,7 @@ describe("versions", () => {
     expect(lone.report.problems.map((problem) => problem.code)).toEqual(["few_rows"]);
   });
 
-  test("a new version leaves the old one as it was", async () => {
+  test("a new version does not change the old one", async () => {
     const { dataset, version } = await upload(lines.join("\n"));
     const before = readFileSync(splitPath(lab.ctx, version.id, "train"));
     const made = await lab.json<VersionObject>("POST", `/v1/datasets/${dataset.id}/versions`, {
@@ -102,7 +102,7 @@ describe("versions", () => {
     expect(old.version.number).toBe(1);
   });
 
-  test("a job gets the newest ready version of a file or dataset, and the very version it names", async () => {
+  test("a job gets the newest ready version of a file or dataset, or the version it names", async () => {
     const { dataset, version } = await upload(lines.join("\n"));
     const made = await lab.json<VersionObject>("POST", `/v1/datasets/${dataset.id}/versions`, { body: { seed: 9 } });
     await settled(lab, dataset.id);
@@ -161,7 +161,7 @@ describe("adding a row", () => {
   const rowsOf = (id: string) =>
     [...canonical(id), ...canonical(id, "holdout")].sort((a, b) => a.id - b.id).map(({ id: _, ...rest }) => rest);
 
-  test("makes a version with the old rows under their old numbers and the new one last; the old version stays", async () => {
+  test("creates a version with the old rows under their old numbers and the new row last", async () => {
     const { dataset, version } = await validated(lab, chatLines(200).join("\n"), "train.jsonl", "seed=5");
     const before = rowsOf(version.id);
     const answer = await add(dataset.id, row);
@@ -179,7 +179,7 @@ describe("adding a row", () => {
     expect(list.data[0]?.id).toBe(dataset.id);
   });
 
-  test("works whatever the rows came as: columns become conversations, tool calls stay", async () => {
+  test("works for rows from any format: columns become conversations, tool calls stay", async () => {
     const csv = await validated(lab, `prompt,completion\n${"hi,there\n".repeat(12)}`, "rows.csv");
     await add(csv.dataset.id, row);
     expect((await settled(lab, csv.dataset.id)).version).toMatchObject({ status: "ready", rows: 13, format: "chat" });
@@ -213,7 +213,7 @@ describe("adding a row", () => {
     expect((await settled(lab, dataset.id)).version.id).toBe(version.id);
   });
 
-  test("is refused with a clear word while the newest version has no rows, or when they are gone from the disk", async () => {
+  test("is refused with the reason while the newest version has no rows, or when they are missing on disk", async () => {
     const failed = await validated(lab, "not json\n");
     expect((await (await add(failed.dataset.id, row)).json()).error).toMatchObject({ code: "version_not_ready" });
     const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
@@ -224,7 +224,7 @@ describe("adding a row", () => {
     expect((await add(dataset.id, row, "other")).status).toBe(404);
   });
 
-  test("two at once lose no row: one has to try again", async () => {
+  test("two at once lose no row: one is asked to try again", async () => {
     const { dataset } = await validated(lab, chatLines(12).join("\n"));
     const statuses = (await Promise.all([add(dataset.id, row), add(dataset.id, row)])).map((each) => each.status);
     expect(statuses.sort()).toEqual([200, 409]);
@@ -257,7 +257,7 @@ describe("deleting", () => {
     return { status: answer.status, retry: answer.headers.get("x-should-retry"), ...error };
   };
 
-  test("a file and a dataset that a live job uses are kept, and the answer names the job", async () => {
+  test("a file or dataset of an active job cannot be deleted, and the error names the job", async () => {
     const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
     await liveJob(
       "ftjob-live1",
@@ -272,7 +272,7 @@ describe("deleting", () => {
     expect((await lab.request("DELETE", `/v1/files/${version.file_id}`)).status).toBe(200);
   });
 
-  test("a job that still waits for validation counts too", async () => {
+  test("so does a job that still waits for validation", async () => {
     const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
     await liveJob("ftjob-live2", {}, { training_file: version.file_id });
     expect(await refused(`/v1/datasets/${dataset.id}`)).toMatchObject({ status: 409, code: "dataset_in_use" });
@@ -283,14 +283,14 @@ describe("deleting", () => {
     expect((await lab.request("GET", `/v1/files/${version.file_id}`)).status).toBe(404);
   });
 
-  test("keep_file leaves the upload", async () => {
+  test("keep_file keeps the uploaded file", async () => {
     const { dataset, version } = await validated(lab, chatLines(12).join("\n"));
     await lab.json("DELETE", `/v1/datasets/${dataset.id}?keep_file=true`);
     expect((await lab.request("GET", `/v1/files/${version.file_id}`)).status).toBe(200);
   });
 });
 
-test("a dataset of another organization does not exist", async () => {
+test("a dataset of another organization is not found", async () => {
   const { dataset } = await validated(lab, chatLines(12).join("\n"));
   for (const [method, path] of [
     ["GET", ""],
@@ -305,7 +305,7 @@ test("a dataset of another organization does not exist", async () => {
   expect(theirs.data).toEqual([]);
 });
 
-test("datasets are listed newest first, named by the user or after the file, and can be renamed", async () => {
+test("datasets are listed newest first, have the given name or that of the file, and can be renamed", async () => {
   const first = (await (
     await sendDataset(lab, chatLines(12).join("\n"), "support tickets.jsonl")
   ).json()) as DatasetObject;

@@ -56,7 +56,7 @@ describe("a data worker", () => {
   const dir = mkdtempSync(join(tmpdir(), "ftl-worker-"));
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-  test("that takes more memory than it may is ended, and says so", async () => {
+  test("is ended with a clear error when it exceeds its memory limit", async () => {
     const source = join(dir, "rows.jsonl");
     writeFileSync(source, '{"prompt": "a", "completion": "b"}\n'.repeat(2_000_000));
     const order = {
@@ -155,7 +155,7 @@ describe("a running server", () => {
       60_000,
     );
 
-  test("killed in mid-validation it validates again from the beginning after the restart, and nothing half is left", async () => {
+  test("killed during a validation, it starts the validation over after the restart and leaves no partial files", async () => {
     const dataset = await send(() => rows(80), false);
     const folder = join(live.dir, "datasets");
     await until(
@@ -181,7 +181,7 @@ describe("a running server", () => {
     expect(readdirSync(folder)).toEqual([version.id]);
   }, 90_000);
 
-  test("a large form and a line of 200 MB pass through little memory", async () => {
+  test("a large form and a line of 200 MB need little memory", async () => {
     const dataset = await send(() => rows(250), true);
     expect(await settled(dataset.id)).toMatchObject({ status: "ready" });
     const bad = await send(function* () {
@@ -195,7 +195,7 @@ describe("a running server", () => {
     expect(peakMemory()).toBeLessThan(300 * MEGABYTE);
   }, 90_000);
 
-  test("a body over the limit is refused with what to do, also when its length is not known beforehand", async () => {
+  test("a body over the limit is refused with advice, even if its length is not known beforehand", async () => {
     for (const known of [true, false]) {
       let sent = 0;
       const endless = new ReadableStream<Uint8Array>({

@@ -190,7 +190,7 @@ describe("rows of texts", () => {
     expect(taken).toBeGreaterThan(least);
   });
 
-  test("a great many fields beside it, or a very long row, go to the full check", () => {
+  test("rows with many extra fields and very long rows get the full check", () => {
     const take = createTextRows(completionFormat.layout, completionFormat.fields, noCounts(), () => {});
     const row = (extra: object, words: number) =>
       Buffer.from(JSON.stringify({ prompt: "a".repeat(words), completion: "b", ...extra }));

@@ -61,7 +61,7 @@ async function processed(id: string): Promise<FileObject> {
 const leftovers = () => readdirSync(lab.ctx.files.path("tmp"));
 
 describe("files", () => {
-  test("a fine-tune file is taken, validated and comes back byte for byte", async () => {
+  test("a fine-tune file is accepted, validated and returned byte for byte", async () => {
     const content = rows(12);
     const file = await upload(content);
     expect(file).toMatchObject({
@@ -88,7 +88,7 @@ describe("files", () => {
     expect((file.expires_at ?? 0) - file.created_at).toBe(3600);
   });
 
-  test("raw bytes with the name in the query are taken as well", async () => {
+  test("raw bytes with the name in the query are accepted too", async () => {
     const file = await lab.json<FileObject>("POST", "/v1/files?filename=a%20b.jsonl&purpose=fine-tune", {
       raw: rows(3),
       headers: { "content-type": "application/octet-stream" },
@@ -96,7 +96,7 @@ describe("files", () => {
     expect(file).toMatchObject({ filename: "a b.jsonl", bytes: rows(3).length });
   });
 
-  test("a name with a path in it is only a name", async () => {
+  test("a path in a file name has no effect", async () => {
     expect((await upload("x", { purpose: "batch" }, "../../etc/passwd")).filename).toBe("passwd");
   });
 
@@ -142,14 +142,14 @@ describe("files", () => {
       expect(leftovers()).toEqual([]);
     });
 
-  test("another content type is refused with what to send instead", async () => {
+  test("another content type is refused with the accepted ones", async () => {
     const answer = await lab.request("POST", "/v1/files", { body: { purpose: "fine-tune" } });
     const error = await failure(answer);
     expect(error).toMatchObject({ status: 415, code: "unsupported_content_type" });
     expect(error.message).toContain("multipart/form-data");
   });
 
-  test("a body that ends in mid-file is refused and leaves nothing behind", async () => {
+  test("a body that ends within the file is refused and leaves nothing behind", async () => {
     const answer = await lab.request("POST", "/v1/files", {
       raw: '--b\r\ncontent-disposition: form-data; name="file"; filename="x"\r\n\r\nhalf',
       headers: { "content-type": "multipart/form-data; boundary=b" },
@@ -190,7 +190,7 @@ describe("files", () => {
     }
   });
 
-  test("a file of another organization does not exist", async () => {
+  test("a file of another organization is not found", async () => {
     const file = await upload(rows(2));
     for (const [method, path] of [
       ["GET", `/v1/files/${file.id}`],
@@ -200,7 +200,7 @@ describe("files", () => {
       expect((await lab.request(method, path, { as: "other" })).status).toBe(404);
   });
 
-  test("deleting a file removes its bytes, and the dataset made of it alone", async () => {
+  test("deleting a file removes its bytes and the dataset that has no other file", async () => {
     const file = await upload(rows(12));
     await processed(file.id);
     const before = await lab.json<{ data: { id: string; version: { file_id: string; id: string } }[] }>(
@@ -235,7 +235,7 @@ describe("uploads", () => {
   };
   const md5 = (text: string) => createHash("md5").update(text).digest("hex");
 
-  test("parts become one file in the order named at the end", async () => {
+  test("parts become one file in the order of the final request", async () => {
     const content = rows(40);
     const [a, b, c] = [content.slice(0, 700), content.slice(700, 1500), content.slice(1500)];
     const made = await begin(content.length);
@@ -253,7 +253,7 @@ describe("uploads", () => {
     expect((await processed(done.file.id)).status).toBe("processed");
   });
 
-  test("two completions at once make one file", async () => {
+  test("two simultaneous completions create one file", async () => {
     const made = await begin(5);
     const one = await part(made.id, "hello");
     const answers = await Promise.all(
@@ -264,7 +264,7 @@ describe("uploads", () => {
     expect(answers[0]?.file.id).toBe(answers[1]?.file.id ?? "");
   });
 
-  test("a wrong number of bytes, a wrong md5 and an unknown part are refused, and the upload stays open", async () => {
+  test("a wrong size, a wrong md5 or an unknown part is refused, and the upload stays open", async () => {
     const made = await begin(10);
     const one = await part(made.id, "hello");
     const complete = async (body: object) =>
@@ -303,7 +303,7 @@ describe("uploads", () => {
     expect(leftovers()).toEqual([]);
   });
 
-  test("more bytes than the server takes are refused at the beginning", async () => {
+  test("more bytes than the limit are refused at the start", async () => {
     const answer = await lab.request("POST", "/v1/uploads", {
       body: { filename: "x", purpose: "fine-tune", bytes: 300_000, mime_type: "text/jsonl" },
     });

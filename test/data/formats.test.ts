@@ -168,7 +168,7 @@ const formats: {
   },
 ];
 
-describe("every format becomes the one chat form", () => {
+describe("every format becomes canonical chat rows", () => {
   for (const { name, filename, content, format, expected, query } of formats)
     test(name, async () => {
       const { version, report } = await validated(
@@ -183,10 +183,10 @@ describe("every format becomes the one chat form", () => {
     });
 });
 
-describe("CSV that has to be mapped", () => {
+describe("CSV that needs a mapping", () => {
   const content = `text,category\n${Array.from({ length: 12 }, (_, i) => `question ${i},label ${i % 3}`).join("\n")}\n`;
 
-  test("a mapping is proposed, and giving one completes the version", async () => {
+  test("a mapping is proposed, and submitting one completes the version", async () => {
     const { dataset, version, report } = await validated(lab, content, "bank.csv");
     expect(version).toMatchObject({ status: "needs_mapping", number: 1, rows: 0 });
     expect(report.csv).toMatchObject({
@@ -211,7 +211,7 @@ describe("CSV that has to be mapped", () => {
     });
   });
 
-  test("a mapping to a column that does not exist fails with the columns there are", async () => {
+  test("a mapping to an unknown column fails with the existing columns", async () => {
     const { version } = await validated(lab, content, "bank.csv", "mapping[prompt]=text&mapping[completion]=labels");
     expect(version.status).toBe("failed");
     expect(version.error).toContain('no column "labels"');

@@ -121,7 +121,7 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
 ];
 
 /** One file per kind: twelve good rows, then each fault on its own line. */
-describe("faults are reported with line and field", () => {
+describe("faults are reported with their line and field", () => {
   test.each([...new Set(faults.map(({ kind }) => kind))])("%s", async (kind) => {
     const own = faults.filter((fault) => fault.kind === kind);
     const lines = [...linesOf(kind, 12), ...own.map(({ row }) => JSON.stringify(row))];

@@ -228,7 +228,7 @@ describe("split, duplicates, hash, counts and pages of rows", () => {
   });
 });
 
-test("a chat row is not added to rows of another type, and the message has a remedy", async () => {
+test("a chat row cannot be added to rows of another type, and the message says what to do instead", async () => {
   const { dataset } = await validated(lab, linesOf("trl", 12).join("\n"));
   const answer = await lab.request("POST", `/v1/datasets/${dataset.id}/rows`, { body: LINES.chat?.(1) });
   const { error } = (await answer.json()) as { error: { code: string; message: string; param: string } };

@@ -77,7 +77,7 @@ const makers: { name: string; make: Make }[] = [
   { name: "CSV of records of at most 10 bytes", make: (sink) => scanCsv(10, ",", sink) },
 ];
 
-describe("any way to cut the bytes gives the same records", () => {
+describe("the records do not depend on the chunks", () => {
   for (const { name, make } of makers)
     test(name, () => {
       const next = numbers(7);
@@ -92,7 +92,7 @@ describe("any way to cut the bytes gives the same records", () => {
     });
 });
 
-test("lines are those of split, without their ends", () => {
+test("lines are those of split, without line endings", () => {
   const next = numbers(11);
   for (let round = 0; round < 200; round++) {
     const lines = Array.from({ length: 1 + next(8) }, () => "x".repeat(next(30)));
@@ -108,7 +108,7 @@ test("lines are those of split, without their ends", () => {
   }
 });
 
-test("elements of an array are those of JSON.parse, with the lines they begin on", () => {
+test("array elements are those of JSON.parse, with their first lines", () => {
   const next = numbers(13);
   const value = (depth: number): unknown => {
     const kind = next(depth > 2 ? 4 : 6);
@@ -138,7 +138,7 @@ test("elements of an array are those of JSON.parse, with the lines they begin on
   expect(lines).toEqual(["2", "5"]);
 });
 
-test("cells of CSV come back as they were written", () => {
+test("CSV cells are read as they were written", () => {
   const next = numbers(17);
   const cells = ["", "a", 'say "hi"', "x,y", "two\nlines", "é", '"', '""', "tail\r"];
   for (let round = 0; round < 200; round++) {
@@ -169,7 +169,7 @@ test("cells of CSV come back as they were written", () => {
   expect([guessDelimiter("a;b;c,d"), guessDelimiter("a\tb"), guessDelimiter("a")]).toEqual([";", "\t", ","]);
 });
 
-test("the exact look at JSON agrees with JSON.parse on what is JSON", () => {
+test("the exact check accepts the same JSON as JSON.parse", () => {
   const next = numbers(19);
   const pieces = [
     '"a"',
@@ -208,7 +208,7 @@ test("the exact look at JSON agrees with JSON.parse on what is JSON", () => {
   expect(good).toBeGreaterThan(1000);
 });
 
-test("a row taken without parsing is one the full check takes as it stands, with the same counts", () => {
+test("the full check accepts every row of the fast path unchanged, with the same counts", () => {
   const next = numbers(29);
   const contents = [
     "hi",
@@ -277,7 +277,7 @@ describe("the multipart reader", () => {
     return parts;
   }
 
-  test("gives what FormData holds, whatever the chunks", async () => {
+  test("returns what FormData holds, whatever the chunks", async () => {
     const next = numbers(23);
     for (let round = 0; round < 40; round++) {
       const data = new FormData();

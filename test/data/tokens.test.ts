@@ -118,7 +118,7 @@ const cases = [
 ];
 
 describe("token counts", () => {
-  test("a base model that is not installed is named", async () => {
+  test("a base model that is not installed is named in the error", async () => {
     const { dataset } = await validated(lab, '{"prompt": "a", "completion": "b"}');
     const answer = await lab.request("GET", `/v1/datasets/${dataset.id}/tokens?base_model=none`);
     const { error } = (await answer.json()) as { error: { code: string; param: string } };
