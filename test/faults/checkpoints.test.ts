@@ -51,7 +51,7 @@ describe("the newest checkpoint", () => {
       {
         row: number,
         fault: `the newest checkpoint ${fault}`,
-        expected: "resumed from the previous one; an event says so",
+        expected: "resumed from the previous one; an event reports it",
       },
       () => bench,
       async () => {

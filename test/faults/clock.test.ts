@@ -44,7 +44,7 @@ const jumps: [string, string, number][] = [
 describe("the clock jumps", () => {
   for (const [number, words, by] of jumps)
     row(
-      { row: number, fault: `${words} while a job runs`, expected: "one attempt; billed what really passed" },
+      { row: number, fault: `${words} while a job runs`, expected: "one attempt, billed for the time that passed" },
       () => watched,
       async () => {
         const from = performance.now();
@@ -69,7 +69,7 @@ describe("the clock jumps", () => {
       {
         row: `${number === "23" ? "23c" : "23d"}`,
         fault: `${words} while the server is down`,
-        expected: "one attempt; billed what really passed",
+        expected: "one attempt, billed for the time that passed",
       },
       () => watched,
       async () => {

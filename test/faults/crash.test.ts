@@ -40,12 +40,12 @@ describe("the server is killed", () => {
 
   const ends: { row: string; point: FailPoint; fault: string }[] = [
     { row: "3b", point: "exit.stored", fault: "kill -9 after storing the end, before any notification" },
-    { row: "3c", point: "terminate.before", fault: "kill -9 before the ended work is cleared away" },
-    { row: "3d", point: "terminate.gone", fault: "kill -9 between clearing the work away and storing that" },
+    { row: "3c", point: "terminate.before", fault: "kill -9 before the ended work is removed" },
+    { row: "3d", point: "terminate.gone", fault: "kill -9 between removing the work and storing that" },
   ];
   for (const { row: number, point, fault } of ends)
     row(
-      { row: number, fault, expected: "same final state, billed once, nothing left" },
+      { row: number, fault, expected: "same final state, billed once, nothing left over" },
       () => bench,
       async () => {
         let id = "";
@@ -90,7 +90,7 @@ describe("the server is killed", () => {
   row(
     {
       row: "16b",
-      fault: "kill -9 between checking an uploaded checkpoint and storing that it is whole",
+      fault: "kill -9 between checking an uploaded checkpoint and storing that it is complete",
       expected: "completed once by the repeated request",
     },
     () => bench,
@@ -128,7 +128,7 @@ async function openStream(job: string): Promise<{ ended: Promise<void> }> {
 
 describe("the server is asked to stop", () => {
   row(
-    { row: "4", fault: "SIGTERM with 50 open streams and 5 running jobs", expected: "ends within 10 s; jobs go on" },
+    { row: "4", fault: "SIGTERM with 50 open streams and 5 running jobs", expected: "ends within 10 s; jobs continue" },
     () => bench,
     async (): Promise<Outcome> => {
       const ids = await Promise.all(
@@ -147,12 +147,16 @@ describe("the server is asked to stop", () => {
         await bench.reached(id, "succeeded");
         await onlyAttempt(bench, id);
       }
-      return { times: 1, seen: `ended after ${(ms / 1000).toFixed(1)} s; 5 of 5 jobs went on to their end` };
+      return { times: 1, seen: `ended after ${(ms / 1000).toFixed(1)} s; 5 of 5 jobs ran to their end` };
     },
   );
 
   row(
-    { row: "30", fault: "a second server on the same data directory", expected: "refused by name; the first goes on" },
+    {
+      row: "30",
+      fault: "a second server on the same data directory",
+      expected: "refused with the name of the directory; the first server keeps running",
+    },
     () => bench,
     async () => {
       const times = 3;

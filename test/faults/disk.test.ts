@@ -47,7 +47,7 @@ function refusedAsFull({ status, code }: Coded, what: string): void {
 
 describe("the disk is full", () => {
   row(
-    { row: "15", fault: "for the database", expected: "507, reads go on, well again without a restart", skip },
+    { row: "15", fault: "for the database", expected: "507, reads continue, recovers without a restart", skip },
     () => null,
     async () => {
       const { database } = await runScript();
@@ -66,7 +66,7 @@ describe("the disk is full", () => {
     {
       row: "16",
       fault: "during the upload of a checkpoint",
-      expected: "507, nothing of that part kept, the last checkpoint good, goes on",
+      expected: "507, nothing of that part stored, the last checkpoint valid, the run continues",
       skip,
     },
     () => null,

@@ -82,7 +82,7 @@ describe("the engine", () => {
       row: "10",
       provider: "docker",
       fault: `the engine is gone for ${FULL ? "ten minutes" : "8 s"}`,
-      expected: "jobs untouched, the queue waits and says why; all is put right on its return",
+      expected: "jobs unaffected, the queue waits and says why, everything recovers when it returns",
       skip,
       timeoutMs: 900_000,
     },

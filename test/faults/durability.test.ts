@@ -44,7 +44,7 @@ describe("a run of the real trainer", () => {
     {
       row: "1r",
       fault: "kill -9 of the server at random moments, real trainer",
-      expected: "the same process; no step, metric or event lost or doubled",
+      expected: "the same process; no step, metric or event lost or duplicated",
       skip,
       timeoutMs: 900_000,
     },
@@ -72,15 +72,15 @@ describe("a run of the real trainer", () => {
         "SELECT count(*) n FROM point p JOIN series s ON s.id = p.series_id WHERE s.job_id = ?",
         [id],
       );
-      return { times: done, seen: `the same process, one attempt, ${points?.n} points without a hole` };
+      return { times: done, seen: `the same process, one attempt, ${points?.n} points without a gap` };
     },
   );
 
   row(
     {
       row: "5",
-      fault: `the server is down while the trainer goes on (${FULL ? "ten minutes" : "until 20 events wait"})`,
-      expected: "the trainer keeps its events and hands them in; nothing missing",
+      fault: `the server is down while the trainer runs (${FULL ? "ten minutes" : "until 20 events wait"})`,
+      expected: "the trainer keeps its events and sends them later; nothing is missing",
       skip,
       timeoutMs: 1_200_000,
     },
@@ -113,7 +113,7 @@ describe("a run of the real trainer", () => {
       await onlyAttempt(bench, id);
       return {
         times: 1,
-        seen: `away for ${away} s; ${waiting} events waited and were handed in; one attempt, whole curve`,
+        seen: `away for ${away} s; ${waiting} events waited and were sent; one attempt, whole curve`,
       };
     },
   );
@@ -163,10 +163,10 @@ describe("a run of the real trainer", () => {
         [newest?.id ?? ""],
       );
       if ((first?.step ?? 0) <= (before?.step ?? 0) || (first?.step ?? 0) > (before?.step ?? 0) + 1)
-        throw new Error(`it went on with step ${first?.step} after the checkpoint of step ${before?.step}`);
+        throw new Error(`it continued at step ${first?.step} after the checkpoint of step ${before?.step}`);
       return {
         times: 1,
-        seen: `went on with step ${first?.step}, behind the checkpoint of step ${before?.step}; step ${last?.step} was damaged`,
+        seen: `continued at step ${first?.step}, after the checkpoint of step ${before?.step}; step ${last?.step} was damaged`,
       };
     },
   );
@@ -174,7 +174,7 @@ describe("a run of the real trainer", () => {
   row(
     {
       row: "12r",
-      fault: "the real trainer may have no more memory (address space limited while it trains)",
+      fault: "the real trainer gets no more memory (its address space is limited while it trains)",
       expected: "failed: out_of_memory, advice, no blind retry",
       skip: skip ?? (Bun.which("prlimit") ? null : "prlimit is not installed"),
       timeoutMs: 900_000,

@@ -65,7 +65,7 @@ function probe(path: string): { stop(): Promise<{ slowest: number; asked: number
 
 describe("another process holds the database's write lock", () => {
   row(
-    { row: "21", fault: "locked for 3 s", expected: "writes wait and succeed; reads go on" },
+    { row: "21", fault: "locked for 3 s", expected: "writes wait and succeed; reads continue" },
     () => bench,
     async () => {
       const id = await bench.train("talk-locked", { max_steps: 60 });
@@ -97,7 +97,7 @@ describe("another process holds the database's write lock", () => {
     {
       row: "21b",
       fault: `locked for ${FULL ? 30 : 12} s`,
-      expected: "writes answer 503 in time; reads go on; well at once afterwards",
+      expected: "writes get 503 in time; reads continue; recovers at once",
     },
     () => bench,
     async () => {
@@ -147,8 +147,8 @@ describe("another process holds the database's write lock", () => {
   row(
     {
       row: "22",
-      fault: "another program reads for long while much is written",
-      expected: "an alarm in the log; the log of writes shrinks again",
+      fault: "another program reads for a long time during many writes",
+      expected: "a warning in the log; the write-ahead log shrinks again",
     },
     () => bench,
     async () => {

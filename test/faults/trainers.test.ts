@@ -28,7 +28,7 @@ describe("the way between trainer and server", () => {
   row(
     {
       row: "6",
-      fault: "the trainer cannot reach the server for a while, both alive",
+      fault: "the trainer cannot reach the server for a while; both keep running",
       expected: "no second start; it recovers",
     },
     () => bench,
@@ -58,8 +58,8 @@ describe("the way between trainer and server", () => {
   row(
     {
       row: "8",
-      fault: "a trainer that was given up for silence comes back after it was replaced",
-      expected: "refused, ended; no write of it counts",
+      fault: "a stale attempt returns after it was replaced",
+      expected: "refused and terminated; none of its writes counts",
     },
     () => bench,
     async () => {
@@ -162,7 +162,7 @@ describe("the work", () => {
   row(
     {
       row: "7",
-      fault: "the trainer's machine takes trainer and watcher away at once",
+      fault: "the trainer and its watcher are killed together",
       expected: "a new attempt from the last checkpoint",
     },
     () => bench,
@@ -181,12 +181,12 @@ describe("the work", () => {
         const at = Number(first?.message.split(" ")[1]);
         if (!(at > 10)) throw new Error(`the new attempt began at ${first?.message}`);
       }
-      return { times, seen: "lost, then a second attempt that began behind step 10" };
+      return { times, seen: "lost, then a second attempt that began after step 10" };
     },
   );
 
   const bare: [string, string, string, string][] = [
-    ["14", "bare", "the trainer says it succeeded and gave no adapter", "bad_result"],
+    ["14", "bare", "the trainer reports success without an adapter", "bad_result"],
     ["14b", "bye", "the trainer exits with 0 without reporting", "bad_result"],
   ];
   for (const [number, suffix, fault, code] of bare)

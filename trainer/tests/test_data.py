@@ -52,7 +52,7 @@ def trained_text(tokenizer, row: dict, **options) -> tuple[str, str]:
         ([turn("user", "héé"), turn("assistant", "ñandú 🎉")], "ñandú 🎉<|im_end|>"),
     ],
 )
-def test_loss_counts_on_weighted_assistant_turns_alone(tokenizer, messages, trained):
+def test_only_weighted_assistant_turns_are_in_the_loss(tokenizer, messages, trained):
     assert trained_text(tokenizer, {"id": 1, "messages": messages})[0] == trained
 
 

@@ -94,7 +94,7 @@ def test_batches_of_long_rows_hold_fewer_of_them():
     assert batches == [[1], [2, 3], [0, 4, 5]]
 
 
-def test_the_base_by_itself_has_no_tuned_side(here, tiny):
+def test_the_base_alone_has_no_fine_tuned_side(here, tiny):
     job = here(evaluate_reply(tiny, None, rows=4, tokens=4))
     assert job.run() == 0
     result = job.server.of("result")[0]["result"]

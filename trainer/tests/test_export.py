@@ -119,7 +119,7 @@ def test_llama_cpp_reads_the_same_tokens_and_gives_the_same_answers(here, tellin
 
 
 @pytest.mark.parametrize("form", ["gguf-f16", "gguf-q8_0"])
-def test_llama_cpp_says_what_the_model_was_trained_to_say(here, tiny, adapters, form):
+def test_llama_cpp_gives_the_trained_answer(here, tiny, adapters, form):
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     for adapter, answer in (("ft:a.1", '{"colour": "red"}'), ("ft:b", "the assistant")):
         run = here(export_reply(tiny, adapters[adapter], form, top1_same=0.9, kl_mean=0.1), holdout=make_rows(6))

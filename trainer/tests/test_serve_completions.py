@@ -202,7 +202,7 @@ def test_a_bias_forces_and_forbids_tokens(endpoint, tokenizer):
     assert other != usual
 
 
-def test_answers_end_where_they_are_told(endpoint, tokenizer):
+def test_answers_end_at_the_requested_tokens(endpoint, tokenizer):
     usual = complete(endpoint, PROMPT, model="ft:a.1", logprobs=0)["choices"][0]
     assert usual["finish_reason"] == "stop" and usual["logprobs"]["tokens"][-1] == "<|im_end|>"
     stop = ids_of(tokenizer, SAID)[3]

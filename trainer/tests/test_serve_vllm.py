@@ -66,7 +66,7 @@ def adapter_dirs(root: Path, adapters: dict) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_arguments_and_environment_are_as_written_down(name, tmp_path):
+def test_arguments_and_environment_are_as_documented(name, tmp_path):
     adapters, changes, template = CASES[name]
     base = tmp_path / "base"
     base.mkdir()
@@ -196,7 +196,7 @@ def test_it_starts_reports_progress_and_ends_on_command(served, tmp_path):
     assert not Path(environment["VLLM_RPC_BASE_PATH"]).exists()
 
 
-def test_the_socket_is_opened_as_far_as_the_provider_says(served):
+def test_the_socket_has_the_mode_that_the_provider_sets(served):
     path = ready(served(FTL_SOCKET_MODE="666"))
     assert Path(path).stat().st_mode & 0o777 == 0o666
 

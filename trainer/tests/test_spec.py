@@ -130,7 +130,7 @@ def test_a_message_names_three_problems_and_counts_the_rest():
         parse.parse_spec("train", {})
 
 
-def test_what_is_not_an_object_is_refused():
+def test_anything_but_an_object_is_refused():
     with pytest.raises(BadSpec, match=r"^spec: \[\] should be a valid dictionary"):
         parse.parse_spec("train", [])
 

@@ -48,7 +48,7 @@ def test_the_texts_show_every_difference_between_splittings(telling):
 
 
 @pytest.mark.parametrize("name", ["kimi-k2", "no-such-splitting"])
-def test_a_splitting_that_is_not_known_is_refused_by_its_name(telling, tmp_path, monkeypatch, name):
+def test_an_unknown_splitting_is_refused_by_name(telling, tmp_path, monkeypatch, name):
     path = write_as(telling, tmp_path / "model.gguf", name, monkeypatch)
     with pytest.raises(UnknownSplitting, match=name):
         gguf_tokenizer(path)
@@ -58,7 +58,7 @@ def test_a_splitting_that_is_not_known_is_refused_by_its_name(telling, tmp_path,
 
 
 @pytest.mark.parametrize("damage", [b"", b"GGUF", b"GGUF\x03\0\0\0", b"PK\x03\x04" + bytes(64)])
-def test_a_file_that_is_no_gguf_is_refused(tmp_path, damage):
+def test_a_file_that_is_not_gguf_is_refused(tmp_path, damage):
     (tmp_path / "model.gguf").write_bytes(damage)
     with pytest.raises(UnknownSplitting, match="model.gguf"):
         gguf_texts(tmp_path / "model.gguf")

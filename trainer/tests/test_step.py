@@ -36,7 +36,7 @@ CALLS = [
 ]
 
 
-def test_the_calls_of_a_step_come_in_the_order_that_is_written_down(monkeypatch, tiny, tmp_path):
+def test_the_calls_of_a_step_have_the_documented_order(monkeypatch, tiny, tmp_path):
     seen: list[str] = []
 
     def watch(owner: type, name: str) -> None:

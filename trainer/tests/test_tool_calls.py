@@ -179,7 +179,7 @@ def test_samples_while_training_show_calls_as_text(caller):
     assert samples[4] == ("the assistant",) * 2
 
 
-def test_a_model_that_calls_as_expected_is_right_by_calls_not_by_ids_and_text(here, tool_base, caller):
+def test_calls_are_compared_by_name_and_arguments_not_by_ids_and_text(here, tool_base, caller):
     adapter = caller.complete("adapter")[0]["folder"]
     check = here(evaluate_reply(tool_base, adapter, rows=20, tokens=60), holdout=tool_rows(20, first=101))
     assert check.run() == 0

@@ -60,7 +60,7 @@ def test_a_run_reports_everything_in_order_and_learns(here, tiny):
     assert progress[-1]["fraction"] == 1 and progress[-1]["eta_s"] == 0
 
 
-def test_a_checkpoint_holds_safetensors_and_json_alone(here, tiny):
+def test_a_checkpoint_holds_only_safetensors_and_json(here, tiny):
     job = here(train_reply(tiny, total=2))
     assert job.run() == 0
     (checkpoint,) = job.server.complete("checkpoint")
@@ -216,7 +216,7 @@ def test_killed_in_mid_save_it_resumes_from_the_previous_checkpoint(attempt, her
         assert after[step] == losses(whole.server)[step] == losses(job.server).get(step, after[step])
 
 
-def test_a_foreign_checkpoint_is_refused(here, tiny):
+def test_a_checkpoint_of_another_run_is_refused(here, tiny):
     first = here(train_reply(tiny, total=2, rank=4))
     assert first.run() == 0
     checkpoint = first.server.complete("checkpoint")[0]
@@ -225,7 +225,7 @@ def test_a_foreign_checkpoint_is_refused(here, tiny):
     assert second.server.events[-1]["reason"] == "model_load"
 
 
-def test_top_layers_alone_are_trained(here, tiny):
+def test_only_the_top_layers_are_trained(here, tiny):
     job = here(train_reply(tiny, total=2, layers=1))
     assert job.run() == 0
     names = read_safetensors_header(job.server.complete("adapter")[0]["folder"] / "adapter_model.safetensors")

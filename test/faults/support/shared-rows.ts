@@ -64,7 +64,7 @@ export function sharedRows(provider: string, get: () => Bench, skip: string | nu
       {
         row: "1",
         fault: "kill -9 of the server at random moments",
-        expected: "same work; no write, step or log line lost or doubled",
+        expected: "same work; no write, step or log line lost or duplicated",
         timeoutMs: 900_000,
       },
       async (bench) => {
@@ -141,7 +141,7 @@ export function sharedRows(provider: string, get: () => Bench, skip: string | nu
       {
         row: "3",
         fault: "kill -9 between seeing the end of the work and storing it",
-        expected: "same final state, billed once, nothing left",
+        expected: "same final state, billed once, nothing left over",
       },
       async (bench) => {
         let id = "";
@@ -199,7 +199,7 @@ export function sharedRows(provider: string, get: () => Bench, skip: string | nu
       {
         row: "13",
         fault: "the trainer hangs (SIGSTOP)",
-        expected: "the watchdog ends it; then another attempt goes on",
+        expected: "the watchdog terminates it; another attempt continues",
       },
       async (bench) => {
         const id = await bench.train("talk-hangs", { max_steps: 60 });
