@@ -9,6 +9,7 @@ import { deleteFile, filePath, getFile, keepFile, listFiles } from "../data/file
 import { AppError } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { storedFile } from "../http/stored-file.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -55,14 +56,7 @@ const handlers = (ctx: Ctx) => ({
   async download({ actor, params, request, server }: Call & Streaming) {
     const row = await getFile(ctx, actor, params.id);
     server?.timeout(request, 0);
-    const name = encodeURIComponent(row.filename).replaceAll("'", "%27");
-    return new Response(Bun.file(filePath(ctx, row.id)), {
-      headers: {
-        "content-type": "application/octet-stream",
-        "content-disposition": `attachment; filename*=UTF-8''${name}`,
-        "x-content-type-options": "nosniff",
-      },
-    });
+    return storedFile(filePath(ctx, row.id), row.filename);
   },
   async delete({ actor, params }: Call): Promise<v.InferOutput<typeof DeletedFile>> {
     await deleteFile(ctx, actor, params.id);

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { storedFile } from "../http/stored-file.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
 import { BaseModelList, BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
@@ -67,14 +68,7 @@ function artifactRoutes(ctx: Ctx) {
       const file = row.files.find((one) => one.path === params["*"]);
       if (!file) throw notFound("artifact_file", params["*"]);
       const name = file.path.split("/").at(-1) ?? "file";
-      return new Response(Bun.file(join(artifactDir(ctx, row.id), file.path)), {
-        headers: {
-          "content-type": "application/octet-stream",
-          "content-disposition": `attachment; filename="${name}"`,
-          etag: `"${file.sha256}"`,
-          "x-content-type-options": "nosniff",
-        },
-      });
+      return storedFile(join(artifactDir(ctx, row.id), file.path), name, { etag: `"${file.sha256}"` });
     },
   };
 }

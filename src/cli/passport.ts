@@ -30,6 +30,10 @@ export const passportVerify: Verb = {
       process.stdout.write(`Not valid: ${problem}.\n`);
       return EXIT.failed;
     }
+    if (typeof document.model !== "string" || typeof document.installation !== "string") {
+      process.stdout.write("Not valid: the document is signed, but it is not the provenance of a model.\n");
+      return EXIT.failed;
+    }
     process.stdout.write(`Valid: ${document.model}, signed by the installation ${document.installation}.\n`);
     if (!args.text("key"))
       process.stdout.write(

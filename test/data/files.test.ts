@@ -1,7 +1,8 @@
 /** OpenAI's files and uploads over HTTP: what is taken, what is refused and how it is said. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { filePath } from "../../src/data/files/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 
 let lab: TestApp;
@@ -74,6 +75,15 @@ describe("files", () => {
     const back = await lab.request("GET", `/v1/files/${file.id}/content`);
     expect(await back.text()).toBe(content);
     expect(back.headers.get("content-disposition")).toContain("train.jsonl");
+  });
+
+  test("bytes that are missing on disk are reported, and not as a failure of the server", async () => {
+    const file = await upload(rows(10));
+    await processed(file.id);
+    rmSync(filePath(lab.ctx, file.id));
+    const answer = await lab.request("GET", `/v1/files/${file.id}/content`);
+    expect(answer.status).toBe(410);
+    expect(await answer.json()).toMatchObject({ error: { code: "bytes_missing" } });
   });
 
   test("the purpose may come after the file, and expires_after in brackets", async () => {

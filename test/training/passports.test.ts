@@ -6,7 +6,7 @@ import { eq } from "drizzle-orm";
 import type { ArtifactOpened } from "../../src/contract/trainer.ts";
 import { model } from "../../src/db/schema/models.ts";
 import { sha256Hex } from "../../src/lib/ids.ts";
-import { signatureProblem } from "../../src/lib/signed-json.ts";
+import { signatureProblem, signJson } from "../../src/lib/signed-json.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";
 import { safetensors } from "../support/safetensors.ts";
@@ -98,6 +98,9 @@ describe("the provenance of a model", () => {
     const bad = run(file);
     expect([bad.exitCode, bad.stdout.toString()]).toEqual([1, expect.stringContaining("changed after it was signed")]);
     expect(run(join(t.ctx.files.root, "none.json")).exitCode).toBe(2);
+    writeFileSync(file, JSON.stringify(signJson("a".repeat(32), "passport", { hello: "world" })));
+    const other = run(file);
+    expect([other.exitCode, other.stdout.toString()]).toEqual([1, expect.stringContaining("not the provenance of a")]);
   });
 
   test("the model card has the same facts", async () => {
