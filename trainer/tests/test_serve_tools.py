@@ -12,6 +12,13 @@ from endpoint import Endpoint
 from jobs import serve_reply
 from tool_rows import TOOLS, call
 
+from finetune_trainer.data.tool_calls.families import FAMILIES
+from finetune_trainer.data.tool_calls.stream import parse
+from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.serving.api.errors import ApiError
+from finetune_trainer.serving.api.tools import ToolUse, forced_grammar
+from finetune_trainer.serving.constraints import Grammars
+
 ASK = [{"role": "user", "content": "number 1"}]
 HISTORY = [
     *ASK,
@@ -118,6 +125,71 @@ def test_several_choices_have_calls_and_ids_of_their_own(tools):
     assert len(set(ids)) == 2
     deltas = [c["choices"][0] for c in tools.stream(model="ft", messages=ASK, tools=TOOLS, n=2)]
     assert {d["index"] for d in deltas if d["delta"].get("tool_calls")} == {0, 1}
+
+
+EXACT = {
+    "type": "object",
+    "properties": {"size": {"enum": [3, 7]}},
+    "required": ["size"],
+    "additionalProperties": False,
+}
+
+
+def named(name: str) -> dict:
+    return {"type": "function", "function": {"name": name}}
+
+
+def test_a_required_call_is_made_where_the_model_would_answer_with_text(tools):
+    said = [{"role": "user", "content": "the user says"}]
+    assert ask(tools, messages=said)["message"]["content"] == "the assistant"
+    choice = ask(tools, messages=said, tool_choice="required", parallel_tool_calls=False)
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None
+    (made,) = choice["message"]["tool_calls"]
+    assert made["function"]["name"] == "pick" and isinstance(json.loads(made["function"]["arguments"]), dict)
+
+
+def test_a_named_tool_is_called_with_arguments_that_match_its_schema(tools):
+    exact = [*TOOLS, {"type": "function", "function": {"name": "fit", "parameters": EXACT}}]
+    for seed in range(3):
+        choice = ask(tools, tools=exact, tool_choice=named("fit"), temperature=1.5, seed=seed)
+        (made,) = choice["message"]["tool_calls"]
+        assert made["function"]["name"] == "fit" and json.loads(made["function"]["arguments"]) in (
+            {"size": 3},
+            {"size": 7},
+        )
+    chunks = tools.stream(model="ft", messages=ASK, tools=exact, tool_choice=named("fit"))
+    pieces = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls") or []]
+    assert pieces[0]["function"] == {"name": "fit", "arguments": ""}
+    assert json.loads(pieces[1]["function"]["arguments"])["size"] in (3, 7)
+
+
+def test_every_family_that_can_force_calls_writes_what_its_parser_reads(tools, tool_base):
+    tokenizer = load_tokenizer(tool_base)
+    grammars = Grammars(tokenizer, len(tokenizer), {tokenizer.eos_token_id})
+    definitions = [{"type": "function", "function": {"name": "fit", "parameters": EXACT}}]
+    for family in FAMILIES:
+        use = ToolUse(family, definitions, single=False, forced=[0], named=False)
+        if family.form is None:
+            assert family.parser == "qwen3_coder"
+            with pytest.raises(ApiError, match="qwen3_coder"):
+                forced_grammar(use, grammars)
+            continue
+        form, arguments = family.form, '{"size": 3}'
+        one = form.before.replace("NAME", "fit") + arguments + form.after
+        for text, count in ((one, 1), (form.between.join([one, one]), 2)):
+            whole = form.opening + text + form.closing
+            constraint = forced_grammar(use, grammars).constraint()
+            for token in tokenizer(whole, add_special_tokens=False)["input_ids"]:
+                constraint.advance(token)
+            content, calls = parse(family, whole)
+            assert (content, [(call.name, call.arguments) for call in calls]) == ("", [("fit", arguments)] * count)
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_by_its_place(tools):
+    odd = tool(parameters={"type": "object", "properties": {"a": {"type": "string", "format": "no-such"}}})
+    status, place, _ = refused(tools, tools=[*TOOLS, *odd], tool_choice="required")
+    assert status == 400 and place.startswith("tools.1.function.parameters.properties.a")
+    assert refused(tools, tools=[*TOOLS, *odd])[0] == 200, "without tool_choice it is only shown"
 
 
 def test_tools_are_not_shown_with_tool_choice_none(tools):

@@ -15,6 +15,17 @@ def _call_id() -> str:
 
 
 @dataclass(frozen=True)
+class Form:
+    """The text around calls as the family's templates write it, for answers that must be calls."""
+
+    before: str  # with NAME for the call's name; its arguments follow
+    after: str
+    between: str = ""
+    opening: str = ""  # before the first call
+    closing: str = ""  # after the last one
+
+
+@dataclass(frozen=True)
 class Family:
     """How calls are written. `read(opener, tools)` reads what follows an opener.
 
@@ -28,4 +39,5 @@ class Family:
     markers: tuple[str, ...]  # tokens of the markup, which some tokenizers call special and would leave out of the text
     first: tuple[str, ...] = ()
     filler: str = BLANK
+    form: Form | None = None  # None when calls cannot be forced
     new_id: Callable[[], str] = _call_id

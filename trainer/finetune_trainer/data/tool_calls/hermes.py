@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .family import Family
+from .family import Family, Form
 from .reading import Reader, read_calls
 
 OPENER, CLOSER = "<tool_call>", "</tool_call>"
+FORM = Form(f'{OPENER}\n{{"name": "NAME", "arguments": ', f"}}\n{CLOSER}", "\n")
 
 
 def _read(opener: str, tools: list[Any]) -> Reader:
     return read_calls(CLOSER)
 
 
-HERMES = Family("hermes", _read, (OPENER,), lambda template: OPENER in template, (OPENER, CLOSER))
+HERMES = Family("hermes", _read, (OPENER,), lambda template: OPENER in template, (OPENER, CLOSER), form=FORM)

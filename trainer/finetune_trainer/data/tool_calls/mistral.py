@@ -6,10 +6,11 @@ import secrets
 import string
 from typing import Any
 
-from .family import Family
+from .family import Family, Form
 from .reading import BLANK, END, Malformed, Reader, calls_of, read_json
 
 CALLS, CALL_ID, ARGUMENTS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
+FORM = Form('{"name": "NAME", "arguments": ', "}", ", ", f"{CALLS} [", "]")
 
 
 def _read(opener: str, tools: list[Any]) -> Reader:
@@ -40,5 +41,5 @@ def _nine() -> str:
 
 
 MISTRAL = Family(
-    "mistral", _read, (CALLS,), lambda template: CALLS in template, (CALLS, CALL_ID, ARGUMENTS), new_id=_nine
+    "mistral", _read, (CALLS,), lambda template: CALLS in template, (CALLS, CALL_ID, ARGUMENTS), new_id=_nine, form=FORM
 )

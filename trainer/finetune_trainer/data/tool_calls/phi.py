@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .family import Family
+from .family import Family, Form
 from .reading import Reader, read_calls
 
 TAG, TAG_END = "<|tool_call|>", "<|/tool_call|>"
+FORM = Form('{"name": "NAME", "arguments": ', "}", ", ", "functools[", "]")
 
 
 def _read(opener: str, tools: list[Any]) -> Reader:
@@ -18,4 +19,4 @@ def _recognizes(template: str) -> bool:
     return TAG in template or "functools[" in template
 
 
-PHI = Family("phi4_mini_json", _read, ("functools[", TAG), _recognizes, (TAG, TAG_END))
+PHI = Family("phi4_mini_json", _read, ("functools[", TAG), _recognizes, (TAG, TAG_END), form=FORM)

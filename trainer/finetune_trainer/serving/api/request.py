@@ -12,7 +12,7 @@ from .fields import flag, integer, lone_surrogate, number, token_ids, token_numb
 from .known import check_fields
 from .messages import chat_prompt, context_exceeded
 from .response_format import format_grammar
-from .tools import ToolUse, read_tools
+from .tools import ToolUse, forced_grammar, read_tools
 
 MAX_CHOICES = 128
 MAX_PROMPTS = 2048
@@ -103,9 +103,15 @@ def parse_request(body: Any, engine: ServedModel, default_max: int, *, chat: boo
         include_usage=flag(options, "include_usage"),
         usage_in_chunks=flag(options, "continuous_usage_stats"),
         echo=echo,
-        grammar=format_grammar(body.get("response_format"), engine.grammars) if chat else None,
+        grammar=_grammar(body, tools, engine.grammars) if chat else None,
         tools=tools,
     )
+
+
+def _grammar(body: dict[str, Any], tools: ToolUse | None, grammars: Grammars) -> Grammar | None:
+    """What the answer must match: calls, when it has to call a tool, else its response_format."""
+    formatted = format_grammar(body.get("response_format"), grammars)
+    return forced_grammar(tools, grammars) or formatted
 
 
 def checked_body(body: Any, engine: ServedModel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...data.tool_calls.families import family_of_tokenizer
 from ...data.tool_calls.family import Family
+from ..constraints import BadSchema, Grammar, Grammars, json_rule
 from .errors import ApiError, invalid
 from .fields import flag
 
@@ -23,19 +24,22 @@ class ToolUse:
     family: Family
     definitions: list[dict[str, Any]]
     single: bool
+    forced: list[int]  # places of the tools that the answer must call one of
+    named: bool  # exactly one call of one tool is wanted
 
 
 def read_tools(body: dict[str, Any], tokenizer: Any) -> ToolUse | None:
     """The tools that the model is shown; None when it may not call any. Raises ApiError naming the field."""
     definitions = _definitions(body.get("tools"))
     single = not flag(body, "parallel_tool_calls", True)
-    choice = _choice(body.get("tool_choice"), definitions)
+    choice = body.get("tool_choice")
+    forced = _forced(choice, definitions)
     if not definitions or choice == "none":
         return None
     family = family_of_tokenizer(tokenizer)
     if family is None:
         raise without_tools(body["model"])
-    return ToolUse(family, definitions, single)
+    return ToolUse(family, definitions, single, forced, isinstance(choice, dict))
 
 
 def check_shown(text: str, names: list[str], model: str, param: str) -> None:
@@ -86,17 +90,54 @@ def _check(tool: Any, path: str) -> None:
         raise invalid(f"{path}.function.parameters.type", "A function's parameters must be of the type object.")
 
 
-def _choice(choice: Any, definitions: list[dict[str, Any]]) -> str:
-    """`auto` or `none`; the others need decoding that is constrained to calls."""
+def _forced(choice: Any, definitions: list[dict[str, Any]]) -> list[int]:
+    """Which tools the answer must call one of; none when it may be text."""
     if choice in (None, "auto", "none"):
-        return choice or "auto"
+        return []
     named = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
     if choice != "required" and not (isinstance(named, dict) and isinstance(named.get("name"), str)):
         raise invalid("tool_choice", CHOICES)
     if not definitions:
         raise invalid("tool_choice", "tool_choice needs tools.")
-    if named and named["name"] not in (tool["function"]["name"] for tool in definitions):
+    names = [tool["function"]["name"] for tool in definitions]
+    if named and named["name"] not in names:
         raise invalid("tool_choice.function.name", "tool_choice must name one of the tools.")
-    raise invalid(
-        "tool_choice", "This server cannot force a tool call yet. Use tool_choice auto or none.", "unsupported_value"
-    )
+    return [names.index(named["name"])] if named else list(range(len(names)))
+
+
+def forced_grammar(tools: ToolUse | None, grammars: Grammars) -> Grammar | None:
+    """What an answer that must call a tool has to match; None when it may be text. Raises ApiError for a schema that
+    cannot be enforced.
+    """
+    if tools is None or not tools.forced:
+        return None
+    form = tools.family.form
+    if form is None:
+        raise invalid(
+            "tool_choice",
+            f"This server cannot force calls in the form {tools.family.parser}. Use tool_choice auto or none.",
+            "unsupported_value",
+        )
+    rules = []
+    for index in tools.forced:
+        function = tools.definitions[index]["function"]
+        schema = {**(function.get("parameters") or {}), "type": "object"}
+        try:
+            grammars.of_schema(schema)
+        except BadSchema as error:
+            where = f"tools.{index}.function.parameters"
+            place = f"{where}.{error.place}" if error.place else where
+            raise invalid(
+                place, f"This schema cannot be enforced at {place}: {error}.", "invalid_json_schema"
+            ) from error
+        before = grammars.literal(form.before.replace("NAME", function["name"]))
+        rules += [f"call_{index}: {before} arguments_{index} {grammars.literal(form.after)}"]
+        rules += [f"arguments_{index}: {json_rule(schema)}"]
+    more = "" if tools.single or tools.named else f"({_part(grammars, form.between)} call)*"
+    start = f"start: {_part(grammars, form.opening)} call {more} {_part(grammars, form.closing)}"
+    calls = " | ".join(f"call_{index}" for index in tools.forced)
+    return grammars.of_lark("\n".join([start, f"call: {calls}", *rules]))
+
+
+def _part(grammars: Grammars, text: str) -> str:
+    return grammars.literal(text) if text else ""
