@@ -28,6 +28,7 @@ FAMILIES = {
     "smollm2": Family(CHATML, ("<|im_end|>",), ("<|im_start|>", "assistant\n", "named SmolLM")),
     "qwen2.5": Family(CHATML, ("<|im_end|>",), ("<|im_start|>", "assistant\n", "created by Alibaba")),
     "qwen3": Family(CHATML, ("<|im_end|>",), ("<|im_start|>", "assistant\n")),
+    "qwen3-thinking": Family(CHATML, ("<|im_end|>",), ("<|im_start|>", "assistant\n", "<think>")),
     "llama3": Family(
         ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         ("<|eot_id|>",),
