@@ -46,6 +46,7 @@ const OTHERS: Lock[] = [
   { input: "requirements-zero.in", output: "requirements-zero.txt", python: "3.10", deep: false },
   { input: "requirements-dev.in", output: "requirements-dev.txt", python: "3.10", constrained: true },
   { input: "requirements-pip.in", output: "requirements-pip.txt", python: "3.10" },
+  { input: "requirements-clients.in", output: "requirements-clients.txt", python: "3.11" },
   { input: "requirements-tools.in", output: "requirements-tools.txt", python: "3.10" },
 ];
 

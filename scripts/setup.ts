@@ -1,7 +1,7 @@
 /**
  * Setup shared by the entry scripts. It imports only built-in modules, because it runs before packages are installed.
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 
@@ -89,23 +89,69 @@ export async function installRequirements(
 }
 
 /**
- * A program of trainer/requirements-tools.txt, in a separate environment below .cache/tools; created if missing.
+ * A Python environment with the packages of trainer/<file> alone, below .cache/<folder>; created if missing.
  * @throws AppError as `makeVenv` and `runPip`
  */
-export async function maintainerTool(name: string): Promise<string> {
+async function separateEnvironment(folder: string, file: string, what: string): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
   const { installCommand, runPip } = await import("../src/compute/environment/pip.ts");
   const { sha256Hex } = await import("../src/lib/ids.ts");
-  const file = "requirements-tools.txt";
-  const directory = join(CACHE, "tools", sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));
-  const program = join(directory, "bin", name);
-  if (!existsSync(program)) {
-    mkdirSync(join(CACHE, "tools"), { recursive: true });
+  const directory = join(CACHE, folder, sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));
+  const complete = join(directory, ".complete");
+  if (!existsSync(complete)) {
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(join(CACHE, folder), { recursive: true });
     const python = await makeVenv(await findPython(null), directory);
-    say("Installing the maintainers' tools (uv, pip-audit)");
+    say(`Installing ${what}`);
     await runPip(installCommand(python, [join(ROOT, "trainer", file)]), { from: 0, to: 1, packages: 1 }, () => {});
+    writeFileSync(complete, "");
   }
-  return program;
+  return directory;
+}
+
+/** A program of trainer/requirements-tools.txt. @throws AppError as `makeVenv` and `runPip` */
+export async function maintainerTool(name: string): Promise<string> {
+  const directory = await separateEnvironment(
+    "tools",
+    "requirements-tools.txt",
+    "the maintainers' tools (uv, pip-audit)",
+  );
+  return join(directory, "bin", name);
+}
+
+/** The source package of OpenAI's client on PyPI, which carries its tests: the same version as in the environment. */
+const OPENAI_SOURCE = "openai==3.54.0 --hash=sha256:2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd";
+
+/**
+ * The environment of other people's test suites, linked as .cache/clients-env, and in it the tests of OpenAI's Python
+ * client, which its wheel does not have.
+ */
+export async function clientSuites(): Promise<void> {
+  const directory = await separateEnvironment(
+    "clients",
+    "requirements-clients.txt",
+    "the test suites of client libraries",
+  );
+  const source = join(directory, "openai-source");
+  if (!existsSync(join(source, "tests"))) {
+    mkdirSync(source, { recursive: true });
+    const wanted = join(source, "requirements.txt");
+    writeFileSync(wanted, `${OPENAI_SOURCE}\n`);
+    const pip = [join(directory, "bin/python"), "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"];
+    const advice = "Check that pip reaches a package index.";
+    await runStep(
+      [...pip, "--no-binary", "openai", "--require-hashes", "-r", wanted, "-d", source],
+      "Downloading the tests of OpenAI's Python client",
+      advice,
+    );
+    const [archive = ""] = [...new Bun.Glob("*.tar.gz").scanSync(source)];
+    await runStep(
+      ["tar", "-xzf", join(source, archive), "-C", source, "--strip-components=1"],
+      "Unpacking them",
+      advice,
+    );
+  }
+  linkInCache("clients-env", directory);
 }
 
 /** Links `.cache/<name>` to `target`, for programs that read it there. */

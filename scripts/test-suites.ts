@@ -1,0 +1,205 @@
+/** The suites of the test command: which files run together, what they need, and how they are run. */
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Report } from "./junit.ts";
+import { CACHE, ROOT, say } from "./setup.ts";
+
+/** With more failed files than this the machine's load is not the cause: no second run. */
+const MOST_AGAIN = 5;
+
+/** What a test file needs before it can run. */
+type Need = "nothing" | "trainer" | "containers";
+
+/** A file and everything it imports below test/. */
+function withImports(path: string, found = new Map<string, string>()): Map<string, string> {
+  if (found.has(path) || !existsSync(path)) return found;
+  const text = readFileSync(path, "utf8");
+  found.set(path, text);
+  for (const [, name] of text.matchAll(/ from "(\.[^"]+)"/g)) {
+    const next = join(path, "..", name ?? "");
+    if (next.startsWith(join(ROOT, "test"))) withImports(next, found);
+  }
+  return found;
+}
+
+function needOf(file: string): Need {
+  const path = join(ROOT, file);
+  const files = withImports(path);
+  if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
+  // Real models, and a test that is skipped without the trainer's environment.
+  const real =
+    files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");
+  return real ? "trainer" : "nothing";
+}
+
+/** Every test file of the project, from its root. */
+export const allTests = (root = ROOT) =>
+  [...new Bun.Glob("**/*.test.ts").scanSync(join(root, "test"))].sort().map((file) => `./test/${file}`);
+
+/** Test files by what they need and by their folder below test/; those at the top form the group "whole". */
+export function testGroups(files: readonly string[]): [name: string, need: Need, files: string[]][] {
+  const groups = new Map<string, [string, Need, string[]]>();
+  for (const file of files) {
+    const folder = file.replace(/^\.\/test\//, "").split("/");
+    const need = needOf(file);
+    const name = `${folder.length > 1 ? folder[0] : "whole"}${need === "nothing" ? "" : `-${need}`}`;
+    const group = groups.get(name) ?? [name, need, []];
+    group[2].push(file);
+    groups.set(name, group);
+  }
+  return [...groups.values()];
+}
+
+/** One run of a test runner: `argv` gives its command for some of the files and a report. */
+export interface Suite {
+  name: string;
+  need: Need;
+  files: readonly string[];
+  cwd: string;
+  argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
+}
+
+/** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts. */
+async function runTests(
+  suite: Suite,
+  files: readonly string[],
+  env: Record<string, string>,
+  part = suite.name,
+): Promise<Report> {
+  // Loaded here because this script installs the packages.
+  const { readReport } = await import("./junit.ts");
+  const report = join(CACHE, "reports", `${part}.xml`);
+  const output = join(CACHE, "reports", `${part}.log`);
+  let code = 1;
+  // A runner without a report has crashed, whatever the tests did. A second crash counts as a failure.
+  for (const attempt of [1, 2]) {
+    // Bun writes over an existing file without emptying it.
+    for (const path of [report, output, `${output}.err`]) rmSync(path, { force: true });
+    const child = Bun.spawn(suite.argv(files, report, env), {
+      cwd: suite.cwd,
+      env: { ...process.env, ...env },
+      stdout: Bun.file(output),
+      stderr: Bun.file(`${output}.err`),
+    });
+    code = await child.exited;
+    for (const path of [output, `${output}.err`]) process.stdout.write(readFileSync(path));
+    if (existsSync(report)) break;
+    say(
+      `The test runner itself crashed (${child.signalCode ?? `exit code ${code}`})${attempt === 1 ? "; starting it again" : ""}`,
+    );
+  }
+  const result = readReport(existsSync(report) ? readFileSync(report, "utf8") : null);
+  // A runner that failed without a failed test (a file that does not load) must not pass.
+  return { ...result, failed: code !== 0 ? Math.max(1, result.failed) : result.failed };
+}
+
+/** One suite with its counts. */
+interface Outcome {
+  suite: Suite;
+  outcome: Report;
+}
+
+/**
+ * Runs suites on two workers: each takes the first suite whose needs are met. Suites that need nothing run while the
+ * trainer environment and the engine are prepared, on one worker, because preparing takes a core too. Only one suite
+ * with containers runs at a time.
+ * @param ready the environment for tests with a need, as soon as it is met
+ */
+export async function runSuites(
+  suites: readonly Suite[],
+  ready: Record<Need, Promise<Record<string, string>>>,
+): Promise<Outcome[]> {
+  const waiting = [...suites];
+  const met = new Map<Need, Record<string, string>>();
+  const meeting = Object.entries(ready).map(([need, env]) => env.then((value) => void met.set(need as Need, value)));
+  const done: Outcome[] = [];
+  let changed = Promise.withResolvers<void>();
+  let containers = false;
+  const change = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  for (const each of meeting) void each.then(change);
+  const failed = Promise.all(meeting);
+
+  async function work(): Promise<void> {
+    while (waiting.length > 0) {
+      const at = waiting.findIndex(({ need }) => met.has(need) && !(need === "containers" && containers));
+      const [suite] = at < 0 ? [] : waiting.splice(at, 1);
+      if (!suite) {
+        await Promise.race([changed.promise, failed.then(() => changed.promise)]);
+        continue;
+      }
+      if (suite.need === "containers") containers = true;
+      say(`Running ${suite.name}`);
+      const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
+      say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
+      done.push({ suite, outcome });
+      if (suite.need === "containers") containers = false;
+      change();
+    }
+  }
+
+  await Promise.all([work(), ready.trainer.then(work)]);
+  return done;
+}
+
+/**
+ * Runs the files of failed tests again, each alone: real engines, browsers and clocks on a loaded machine sometimes
+ * miss a deadline. A test that fails again has failed; a file that passes is reported as flaky.
+ */
+export async function runFailedAgain(suite: Suite, first: Report, env: Record<string, string>): Promise<Report> {
+  if (first.failed === 0 || first.files.length === 0 || first.files.length > MOST_AGAIN) return first;
+  let failed = 0;
+  const names: string[] = [];
+  for (const [n, file] of first.files.entries()) {
+    say(`Again, alone: ${file}`);
+    const again = await runTests(suite, [file], env, `${suite.name}-again-${n}`);
+    failed += again.failed;
+    names.push(...again.names);
+    say(again.failed === 0 ? `FLAKY: ${file} failed once and passed alone` : `${file} failed again`);
+  }
+  const steady = Math.min(failed, first.failed);
+  return { ...first, passed: first.passed + first.failed - steady, failed: steady, names };
+}
+
+/** A bun suite. A slow machine is not a failure: a test may take a minute, unless it asks for more. */
+export function bunSuite(name: string, need: Need, files: readonly string[]): Suite {
+  const argv = (some: readonly string[], report: string) => [
+    process.execPath,
+    "test",
+    "--timeout=60000",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    ...some,
+  ];
+  return { name: `bun-${name}`, need, files, cwd: ROOT, argv };
+}
+
+/**
+ * The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split.
+ */
+export function pytestSuite(files: readonly string[]): Suite {
+  const argv = (some: readonly string[], report: string, env: Record<string, string>) => [
+    join(env.FTL_TRAINER_ENV ?? "", "bin/python"),
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    `--junitxml=${report}`,
+    "-n",
+    String(Math.min(4, availableParallelism())),
+    "--dist",
+    "loadfile",
+    ...some,
+  ];
+  return {
+    name: "pytest",
+    need: "trainer",
+    files: files.map((file) => join(ROOT, file)),
+    cwd: join(ROOT, "trainer"),
+    argv,
+  };
+}

@@ -1,0 +1,169 @@
+/**
+ * A proxy for the test suite of OpenAI's Python client: it replaces the suite's example ids by those of real objects,
+ * and makes a new object where the request uses one up.
+ */
+import type { Live } from "../support/live.ts";
+import { until } from "../support/live.ts";
+import { trainingLines } from "../support/tiny.ts";
+
+/** What the suite's example ids stand for. */
+interface Objects {
+  /** A deployed model. */
+  model: string;
+  /** A finished job with checkpoints, and its files. */
+  job: string;
+  checkpoint: string;
+  trainingFile: string;
+  validationFile: string;
+}
+
+type Json = Record<string, unknown>;
+interface Made {
+  id: string;
+}
+
+/** Creates everything that the suite reads. */
+export async function createObjects(live: Live, model: string): Promise<Objects> {
+  const trainingFile = await createFile(live, trainingLines(12));
+  const validationFile = await createFile(live, trainingLines(20).split("\n").slice(12).join("\n"));
+  const { id: job } = await live.call<Made>("POST", "/v1/fine_tuning/jobs", {
+    model,
+    training_file: trainingFile,
+    ftl: { max_steps: 2, save_every: 1 },
+  });
+  await until(
+    "the job to end",
+    async () => (await live.call<{ status: string }>("GET", `/v1/fine_tuning/jobs/${job}`)).status === "succeeded",
+    180_000,
+  );
+  const { data } = await live.call<{ data: { fine_tuned_model_checkpoint: string }[] }>(
+    "GET",
+    `/v1/fine_tuning/jobs/${job}/checkpoints`,
+  );
+  return { model, job, checkpoint: data[0]?.fine_tuned_model_checkpoint ?? "", trainingFile, validationFile };
+}
+
+async function createFile(live: Live, text: string): Promise<string> {
+  const form = new FormData();
+  form.set("purpose", "fine-tune");
+  form.set("file", new File([text], "rows.jsonl"));
+  const answer = await fetch(`${live.url}/v1/files`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${live.key}` },
+    body: form,
+  });
+  if (!answer.ok) throw new Error(await answer.text());
+  return ((await answer.json()) as Made).id;
+}
+
+/** The proxy. @returns its address, for `TEST_API_BASE_URL` */
+export function startProxy(live: Live, objects: Objects): { url: string; stop(): Promise<void> } {
+  const make = (path: string, body: Json) => live.call<Made>("POST", path, body).then(({ id }) => id);
+  const newJob = () =>
+    make("/v1/fine_tuning/jobs", {
+      model: objects.model,
+      training_file: objects.trainingFile,
+      ftl: { priority: -100 },
+    });
+  const newUpload = () =>
+    make("/v1/uploads", { bytes: 12, filename: "a.jsonl", mime_type: "application/jsonl", purpose: "fine-tune" });
+  const messages = [{ role: "user", content: "Hello" }];
+  const newCompletion = () =>
+    make("/v1/chat/completions", { model: objects.model, messages, store: true, max_tokens: 4 });
+  const newResponse = () =>
+    make("/v1/responses", { model: objects.model, input: "Hello", max_output_tokens: 16, store: true });
+
+  /** The id of a real object for an example id in a path. */
+  async function idFor(kind: string, method: string, verb: string): Promise<string | null> {
+    switch (kind) {
+      case "files":
+        return method === "DELETE" ? createFile(live, trainingLines(3)) : objects.trainingFile;
+      case "uploads":
+        return newUpload();
+      case "models":
+        return objects.model;
+      case "fine_tuning/jobs": {
+        if (method === "GET") return objects.job;
+        const job = await newJob();
+        if (verb === "resume") await live.call("POST", `/v1/fine_tuning/jobs/${job}/pause`);
+        return job;
+      }
+      case "fine_tuning/checkpoints":
+        return objects.checkpoint;
+      case "chat/completions":
+        return newCompletion();
+      case "responses":
+        return newResponse();
+      default:
+        return null;
+    }
+  }
+
+  /** The path with a real id in it. An empty id stays: the client itself refuses it. */
+  async function realPath(method: string, path: string): Promise<string> {
+    const found =
+      /^\/(files|uploads|models|fine_tuning\/jobs|fine_tuning\/checkpoints|chat\/completions|responses)\/([^/]+)(?:\/(.*))?$/.exec(
+        path,
+      );
+    if (!found || found[2] === "input_tokens") return path;
+    const [, kind = "", , rest] = found;
+    const id = await idFor(kind, method, rest ?? "");
+    return id === null ? path : `/${kind}/${encodeURIComponent(id)}${rest === undefined ? "" : `/${rest}`}`;
+  }
+
+  /** The body with real ids, as far as it is JSON. */
+  async function realBody(path: string, body: Json): Promise<Json> {
+    const next = { ...body };
+    // The suite leaves the model out where a stored prompt could name it.
+    if (typeof next.model === "string" || path.startsWith("/responses")) next.model = objects.model;
+    // The tiny model never ends an answer, and the suite sets no limit.
+    const limit = {
+      "/chat/completions": "max_tokens",
+      "/completions": "max_tokens",
+      "/responses": "max_output_tokens",
+    }[path];
+    if (limit) next[limit] ??= 16;
+    if ("training_file" in next) next.training_file = objects.trainingFile;
+    if ("validation_file" in next) next.validation_file = objects.validationFile;
+    const upload = /^\/uploads\/([^/]+)\/complete$/.exec(path)?.[1];
+    if (upload) next.part_ids = [await newPart(upload)];
+    return next;
+  }
+
+  async function newPart(upload: string): Promise<string> {
+    const form = new FormData();
+    form.set("data", new File(['{"text":"a"}'], "part"));
+    const answer = await fetch(`${live.url}/v1/uploads/${upload}/parts`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${live.key}` },
+      body: form,
+    });
+    if (!answer.ok) throw new Error(await answer.text());
+    return ((await answer.json()) as Made).id;
+  }
+
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 120,
+    async fetch(request) {
+      const url = new URL(request.url);
+      const path = await realPath(request.method, url.pathname);
+      const headers = new Headers(request.headers);
+      headers.set("authorization", `Bearer ${live.key}`);
+      headers.delete("host");
+      headers.delete("content-length");
+      headers.delete("accept-encoding");
+      let body: BodyInit | null = request.body === null ? null : await request.arrayBuffer();
+      if (body && headers.get("content-type")?.startsWith("application/json"))
+        body = JSON.stringify(await realBody(path, JSON.parse(new TextDecoder().decode(body as ArrayBuffer))));
+      const answer = await fetch(`${live.url}/v1${path}${url.search}`, { method: request.method, headers, body });
+      if (request.method === "POST" && path === "/fine_tuning/jobs" && answer.ok) {
+        const { id } = (await answer.clone().json()) as Made;
+        await live.call("POST", `/v1/fine_tuning/jobs/${id}/cancel`);
+      }
+      return new Response(answer.body, { status: answer.status, headers: answer.headers });
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}`, stop: () => server.stop(true) };
+}
