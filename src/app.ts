@@ -39,6 +39,7 @@ import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
+import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { trainersApi } from "./api/trainer.ts";
 import { uploadsApi } from "./api/uploads.ts";
@@ -226,6 +227,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deploymentsApi,
   deploymentsPages,
   gatewayApi,
+  storedCompletionsApi,
   responsesApi,
   gatewayPages,
   analyticsApi,

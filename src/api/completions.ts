@@ -7,6 +7,7 @@ import { session } from "../http/session.ts";
 import type { Endpoint } from "../serving/gateway/request.ts";
 import { complete } from "../serving/gateway/service.ts";
 import { ChatShape, CompletionShape, EmbeddingShape, EmbeddingsView } from "../serving/gateway/shapes.ts";
+import { completionTap } from "../serving/stored/completions.ts";
 
 interface CompletionCall {
   actor: Actor;
@@ -24,7 +25,8 @@ export const gatewayApi = (ctx: Ctx) => {
       // Waking an engine and generating take longer than Bun keeps a quiet connection open.
       server?.timeout(request, 0);
       const state = requestState(request);
-      return complete(ctx, actor, endpoint, request, state?.startedAt ?? ctx.clock.monotonic(), state?.id);
+      const startedAt = state?.startedAt ?? ctx.clock.monotonic();
+      return complete(ctx, actor, endpoint, request, startedAt, state?.id, completionTap(ctx, actor));
     };
 
   return new Elysia({ name: "gateway.api", prefix: "/v1", seed: ctx.installation })

@@ -22,6 +22,8 @@ export interface TestEngine {
   aborted: number;
   /** Milliseconds between the words of a stream. */
   pace: number;
+  /** Id of its completions. */
+  id: string;
   /** Words of an answer. */
   words: string[];
   /** Tools that an answer calls after its words. */
@@ -47,6 +49,7 @@ export function startEngine(path?: string): TestEngine {
     adapters: new Set(),
     aborted: 0,
     pace: 0,
+    id: "chatcmpl-test",
     words: ["Hel", "lo", " wor", "ld"],
     calls: [],
     fail: null,
@@ -82,7 +85,7 @@ export function startEngine(path?: string): TestEngine {
       engine.requests.push({ path: pathname, body });
       if (engine.instead) return engine.instead();
       if (pathname === "/v1/embeddings") return Response.json(embeddingsOf(body));
-      const common = { id: "chatcmpl-test", created: 1, model: body.model };
+      const common = { id: engine.id, created: 1_760_000_000, model: body.model };
       if (!body.stream)
         return Response.json({
           ...common,

@@ -30,6 +30,7 @@ export interface Everything {
   export: string;
   deployment: string;
   response: string;
+  completion: string;
   sweep: string;
   key: string;
   user: string;
@@ -56,6 +57,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     evaluation: newId("evaluation"),
     deployment: newId("deployment"),
     response: newId("response"),
+    completion: newId("chat"),
     sweep: newId("sweep"),
     export: newId("job"),
   };
@@ -155,6 +157,19 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       metadata: {},
       input: [],
       answer: { ...startedResponse({ model: tuned.id }, { id: ids.response, createdAtS: 1, store: true }) },
+      bytes: 2,
+      createdAt: at.createdAt,
+      expiresAt: at.createdAt + 86_400_000,
+    });
+    await tx.insert(storedAnswer).values({
+      id: ids.completion,
+      org,
+      userId: at.createdBy,
+      kind: "completion",
+      model: tuned.id,
+      metadata: {},
+      input: [{ role: "user", content: "hi" }],
+      answer: { object: "chat.completion", created: 1, model: tuned.id, choices: [] },
       bytes: 2,
       createdAt: at.createdAt,
       expiresAt: at.createdAt + 86_400_000,

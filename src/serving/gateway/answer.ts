@@ -50,6 +50,7 @@ function streamedAnswer(
 ): Response {
   const stream = relayStream(source, {
     access: trace.access,
+    observe: (chunk) => trace.tap?.chunk(chunk),
     keepUsage: trace.request.wantsUsage,
     rename,
     now: () => ctx.clock.monotonic(),
@@ -65,6 +66,7 @@ function streamedAnswer(
         firstTokenMs: facts.firstContentAt === null ? null : facts.firstContentAt - trace.startedAt,
         finish: how === "whole" ? facts.finish : how,
       });
+      if (how === "whole") trace.tap?.ended();
     },
   });
   return new Response(stream, {
@@ -104,6 +106,7 @@ async function jsonAnswer(
     completionTokens: usage?.completion_tokens ?? 0,
     finish: choice?.finish_reason ?? null,
   });
+  await trace.tap?.whole({ ...parsed, model: trace.request.model });
   return new Response(out, { headers: { "content-type": "application/json" } });
 }
 

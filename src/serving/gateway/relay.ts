@@ -29,6 +29,8 @@ export interface Rename {
 interface RelayOptions {
   /** Relay the usage chunk: only when the client asked for it. */
   keepUsage: boolean;
+  /** Sees every chunk as the engine sent it. */
+  observe: (chunk: object) => void;
   /** Set when the names differ. */
   rename: Rename | null;
   now: () => number;
@@ -85,6 +87,7 @@ export function relayStream(source: ReadableStream<Uint8Array>, options: RelayOp
     }
     const chunk = parseChunk(data);
     if (!chunk) return event;
+    options.observe(chunk);
     const choice = chunk.choices?.[0];
     if (choice?.finish_reason) facts.finish = choice.finish_reason;
     if (facts.firstContentAt === null && (choice?.delta?.content || choice?.delta?.tool_calls || choice?.text))

@@ -10,8 +10,8 @@ import { upstreamFetch } from "../../lib/upstream.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
 import { answerFrom, type EngineCall } from "./answer.ts";
-import { type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
-import { type RequestTrace, recordOutcome } from "./trace.ts";
+import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
+import { type AnswerTap, type RequestTrace, recordOutcome } from "./trace.ts";
 
 /** Timeout of an engine's answer. */
 const ENGINE_MS = 30 * 60_000;
@@ -23,6 +23,7 @@ const MAX_ATTEMPTS = 2;
  * Answers one request.
  * @param incoming its signal is aborted when the client disconnects; the engine is stopped immediately
  * @param startedAt monotonic milliseconds at which the request arrived
+ * @param tapOf makes what sees the answer, for a request with `store`; it may throw to refuse the request
  * @throws AppError for every failure before the first byte of an answer
  */
 export async function complete(
@@ -32,10 +33,12 @@ export async function complete(
   incoming: Request,
   startedAt: number,
   id = newId("request"),
+  tapOf: (request: CompletionRequest) => Promise<AnswerTap | null> = async () => null,
 ): Promise<Response> {
   const request = parseCompletion(endpoint, await readBody(incoming));
+  const tap = request.body.store === true ? await tapOf(request) : null;
   const access = watchAccess(ctx, actor, incoming);
-  const trace: RequestTrace = { actor, request, id, startedAt, busyMs: 0, serving: null, access, model: "" };
+  const trace: RequestTrace = { actor, request, id, startedAt, busyMs: 0, serving: null, access, tap, model: "" };
   try {
     return await forward(ctx, trace);
   } catch (cause) {

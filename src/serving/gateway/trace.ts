@@ -9,6 +9,15 @@ import { recordUsage } from "./usage.ts";
 /** Longest finish reason that is stored, in characters. */
 const MAX_FINISH = 40;
 
+/** Sees the answer to a request that asked to store it. */
+export interface AnswerTap {
+  /** An answer that is not streamed, before the client gets it. */
+  whole(answer: Record<string, unknown>): Promise<void>;
+  chunk(chunk: object): void;
+  /** The stream ended as it should; a broken one is not reported. */
+  ended(): void;
+}
+
 /** One request: who sent it, when it arrived, and what has happened to it so far. */
 export interface RequestTrace {
   actor: Actor;
@@ -21,6 +30,8 @@ export interface RequestTrace {
   busyMs: number;
   serving: Serving | null;
   access: AccessWatch;
+  /** Null unless the answer is to be stored. */
+  tap: AnswerTap | null;
   /** Id of the resolved model; empty until it is resolved. */
   model: string;
 }

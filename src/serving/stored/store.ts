@@ -1,5 +1,5 @@
 /** Stored answers in the database: kept per organization, within its quota, until they expire or are deleted. */
-import { and, eq, gt, lte } from "drizzle-orm";
+import { and, asc, desc, eq, gt, lte, type SQL, sql } from "drizzle-orm";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -57,6 +57,54 @@ export async function getAnswer(ctx: Ctx, actor: Actor, kind: Kind, id: string):
 export async function deleteAnswer(ctx: Ctx, actor: Actor, kind: Kind, id: string): Promise<void> {
   const row = await getAnswer(ctx, actor, kind, id);
   await ctx.write((tx) => tx.delete(storedAnswer).where(eq(storedAnswer.id, row.id)));
+}
+
+/** Replaces the metadata of a completion. @throws AppError `completion_not_found` */
+export async function setMetadata(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  metadata: Record<string, string>,
+): Promise<StoredAnswer> {
+  const row = await getAnswer(ctx, actor, "completion", id);
+  await ctx.write((tx) => tx.update(storedAnswer).set({ metadata }).where(eq(storedAnswer.id, row.id)));
+  return { ...row, metadata };
+}
+
+interface AnswerQuery {
+  model?: string;
+  /** Pairs that an answer must have. */
+  metadata?: Record<string, string> | null;
+  after?: string;
+  limit: number;
+  order: "asc" | "desc";
+}
+
+const hasPairs = (pairs: Record<string, string>): SQL =>
+  sql`not exists (select 1 from json_each(${sqlJson(pairs)}) wanted where not exists
+    (select 1 from json_each(${storedAnswer.metadata}) m where m.key = wanted.key and m.value = wanted.value))`;
+
+/** Completions by creation time; at most `limit + 1`, so that the caller knows whether there are more. */
+export async function listCompletions(ctx: Ctx, actor: Actor, query: AnswerQuery): Promise<StoredAnswer[]> {
+  const { model, metadata, after, limit, order } = query;
+  const from = after ? await getAnswer(ctx, actor, "completion", after) : null;
+  const place = sql`(${storedAnswer.createdAt}, ${storedAnswer.id})`;
+  const beyond = order === "asc" ? sql.raw(">") : sql.raw("<");
+  const direction = order === "asc" ? asc : desc;
+  return ctx.db
+    .select()
+    .from(storedAnswer)
+    .where(
+      and(
+        visible(ctx, actor, "completion"),
+        model === undefined ? undefined : eq(storedAnswer.model, model),
+        metadata ? hasPairs(metadata) : undefined,
+        metadata === null ? sql`${storedAnswer.metadata} = '{}'` : undefined,
+        from ? sql`${place} ${beyond} (${from.createdAt}, ${from.id})` : undefined,
+      ),
+    )
+    .orderBy(direction(storedAnswer.createdAt), direction(storedAnswer.id))
+    .limit(limit + 1);
 }
 
 /** Starts deleting expired answers every hour. @returns a function that stops it */
