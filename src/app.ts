@@ -37,6 +37,7 @@ import { jobsApi } from "./api/jobs.ts";
 import { quotasApi } from "./api/limits.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
+import { moderationsApi } from "./api/moderations.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
@@ -229,6 +230,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   gatewayApi,
   storedCompletionsApi,
   responsesApi,
+  moderationsApi,
   gatewayPages,
   analyticsApi,
   adminPages,

@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
+import { MODERATION_CATEGORIES } from "./lib/moderation.ts";
 
 const integer = (min: number, max: number) =>
   v.pipe(
@@ -34,22 +35,31 @@ const listOf = (pattern: RegExp, message: string) =>
     v.array(v.pipe(v.string(), v.regex(pattern, message))),
   );
 const value = v.union([v.string(), v.number(), v.boolean()]);
-const json = v.pipe(
-  v.union([
-    v.record(v.string(), v.unknown()),
-    v.pipe(
-      v.string(),
-      v.rawTransform(({ dataset, addIssue, NEVER }) => {
-        try {
-          return JSON.parse(dataset.value) as unknown;
-        } catch {
-          addIssue({ message: "must be JSON" });
-          return NEVER;
-        }
-      }),
-    ),
-  ]),
-  v.record(v.string(), v.record(v.string(), value)),
+const jsonOf = <T extends v.GenericSchema>(schema: T) =>
+  v.pipe(
+    v.union([
+      v.record(v.string(), v.unknown()),
+      v.pipe(
+        v.string(),
+        v.rawTransform(({ dataset, addIssue, NEVER }) => {
+          try {
+            return JSON.parse(dataset.value) as unknown;
+          } catch {
+            addIssue({ message: "must be JSON" });
+            return NEVER;
+          }
+        }),
+      ),
+    ]),
+    schema,
+  );
+const json = jsonOf(v.record(v.string(), v.record(v.string(), value)));
+/** Words and phrases by category; each has a letter or digit, without which nothing is ever found. */
+const moderationRules = jsonOf(
+  v.record(
+    v.picklist(MODERATION_CATEGORIES, `must name categories of ${MODERATION_CATEGORIES.join(", ")}`),
+    v.array(v.pipe(v.string(), v.maxLength(200), v.regex(/[\p{L}\p{N}]/u, "must be words"))),
+  ),
 );
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
@@ -170,6 +180,8 @@ const ConfigSchema = v.strictObject({
   ),
   /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */
   answer_retention_days: v.optional(integer(0, 3650), 30),
+  /** Words and phrases of the categories of /v1/moderations, as JSON: `{"violence": ["kill you"]}`. */
+  moderation_rules: v.optional(moderationRules, {}),
   /** Id of the model whose embeddings the `cosine` grader compares; none = the grader is refused. */
   embedding_model: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400))), null),
   /** Allows sign-up without an invitation. */

@@ -27,6 +27,6 @@ export const ROOMS: Record<string, string[]> = {
   data: ["storage", "validation", "files", "uploads", "datasets"],
   models: ["base", "tuned", "inspection"],
   training: ["metrics", "scheduler", "jobs", "plan", "attempts", "queue", "sweeps", "exports", "trainer-protocol"],
-  serving: ["deployments", "gateway", "stored", "responses"],
+  serving: ["deployments", "gateway", "stored", "responses", "moderation"],
   insights: ["analytics", "home"],
 };

@@ -87,6 +87,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/chat/completions/:id": () => ({ metadata: { a: "b" } }),
   "POST /v1/completions": (e) => ({ model: e.model, prompt: "hi" }),
   "POST /v1/embeddings": (e) => ({ model: e.model, input: "hi" }),
+  "POST /v1/moderations": () => ({ input: "hi" }),
   "POST /v1/responses": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/responses/input_tokens": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/uploads": () => ({ filename: "a.jsonl", purpose: "fine-tune", bytes: 10, mime_type: "text/jsonl" }),
