@@ -62,8 +62,8 @@ const each = <T>(value: (category: ModerationCategory) => T) =>
   Object.fromEntries(MODERATION_CATEGORIES.map((name) => [name, value(name)])) as Record<ModerationCategory, T>;
 
 /**
- * Classifies texts: a category is flagged, with the score 1, when one of its words or phrases occurs; any other score is
- * 0.
+ * Classifies texts: a category is flagged, with the score 1, when one of its words or phrases occurs. Any other score
+ * is 0.
  * @throws AppError `moderation_not_configured` when the installation has no words
  */
 export function moderate(ctx: Ctx, request: ModerationRequest): ModerationView {
