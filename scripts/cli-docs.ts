@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { type Verb, verbHelp } from "../src/cli/command.ts";
 import { VERBS } from "../src/cli/verbs.ts";
+import examples from "./cli-examples.json";
 
 const HEAD = `# Command line
 
@@ -19,10 +20,24 @@ const HEAD = `# Command line
 Answers go to standard output, progress and logs to standard error. Options of settings override the environment
 (\`FTL_…\`), which overrides \`config.json\` in the data directory; all settings are in the
 [administrator guide](admin-guide.md#settings).
+
+Verbs such as \`job\`, \`dataset\` and \`chat\` use any server by its public API. They take its address and an API key from
+\`--url\` and \`--key\`, else from \`FTL_URL\` and \`FTL_API_KEY\`, else from \`finetune-lab login\`. \`--json\` prints the API's
+answer, unchanged. Without a terminal, output is plain: nothing is cut, there are no colors (nor with \`NO_COLOR\`), and
+nothing is asked. The examples were recorded by \`bun scripts/cli-examples.ts\` on a tiny random model, whose answers mean
+nothing.
 `;
 
+const fenced = (language: string, text: string) => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\`\n`;
+
+/** The recorded example of a verb; empty when there is none. */
+function exampleOf(verb: Verb): string {
+  const found = examples.find((one) => one.verb === verb.name);
+  return found ? `\n${fenced("sh", found.command)}\n${fenced("text", found.output)}` : "";
+}
+
 function section(verb: Verb): string {
-  return `## ${verb.name}\n\n\`\`\`text\n${verbHelp(verb).trimEnd()}\n\`\`\`\n`;
+  return `## ${verb.name}\n\n${fenced("text", verbHelp(verb))}${exampleOf(verb)}`;
 }
 
 /** The whole file. */

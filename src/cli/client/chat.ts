@@ -51,6 +51,10 @@ async function converse(api: ApiClient, request: Record<string, unknown>, turns:
   const reader = createInterface({ input: process.stdin, output: process.stderr });
   reader.setPrompt("> ");
   say("Ctrl-D ends the conversation, /clear starts a new one.");
+  let closed = false; // Ctrl-D may be typed while an answer arrives
+  reader.once("close", () => {
+    closed = true;
+  });
   reader.prompt();
   let history = [...turns];
   for await (const line of reader) {
@@ -60,7 +64,7 @@ async function converse(api: ApiClient, request: Record<string, unknown>, turns:
       history.push({ role: "user", content });
       history.push({ role: "assistant", content: await ask(api, { ...request, messages: history }) });
     }
-    reader.prompt();
+    if (!closed) reader.prompt();
   }
   say("");
 }

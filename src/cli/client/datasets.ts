@@ -70,7 +70,7 @@ const datasets: Resource<DatasetView> = {
   ],
   async details(api, { id }) {
     const report = await reportOf(api, id);
-    return report ? reportText(report) : "";
+    return report ? `\n${reportText(report)}` : "";
   },
 };
 

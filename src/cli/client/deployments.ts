@@ -24,6 +24,7 @@ const deployments: Resource<DeploymentView> = {
     ["Model", one.model],
     ["Base model", one.base_model],
     ["State", one.state],
+    ["Wanted", one.wanted],
     ["Error", one.error],
     ["Sleeps after", one.idle_after_s ? `${one.idle_after_s} s without a request` : "never"],
     ["Last request (UTC)", moment(one.last_request_at)],

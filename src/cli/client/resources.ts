@@ -120,10 +120,10 @@ export function deleteVerb<T>(resource: Resource<T>, summary: string, part = "")
     async run(args) {
       const id = idOf(args, resource.noun);
       const api = connect(args);
-      if (!args.on("yes")) await confirm(`Delete ${id}?`);
+      if (!args.on("yes")) await confirm(part ? `Delete the unused files of ${id}?` : `Delete ${id}?`);
       const answer = await api.call("DELETE", `${pathOf(resource, id)}${part}`);
       if (args.on("json")) printJson(answer);
-      else say(`Deleted ${id}.`);
+      else say(part ? `Deleted the unused files of ${id}.` : `Deleted ${id}.`);
       return EXIT.ok;
     },
   };
