@@ -1,6 +1,6 @@
 /**
- * `bun scripts/cli-examples.ts`: runs an example of every client verb on a fresh server with the tiny model of the tests
- * and records what it prints, for docs/cli.md (then: `bun run docs:cli`).
+ * `bun scripts/cli-examples.ts`: runs an example of every client verb on a fresh server with the tests' tiny model, and
+ * records what it prints for docs/cli.md (then: `bun run docs:cli`).
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -51,7 +51,12 @@ try {
   await example("job create", `${create} --dry-run`);
   const job = (
     await live.call<{ id: string }>("POST", "/v1/jobs", {
-      ...{ model: "tiny", training_file: data, suffix: "support", max_steps: 2, eval_every: 2, save_every: 2 },
+      model: "tiny",
+      training_file: data,
+      suffix: "support",
+      max_steps: 2,
+      eval_every: 2,
+      save_every: 2,
       evaluate_after: false,
     })
   ).id;
