@@ -272,6 +272,18 @@ def caller(tool_base, tmp_path_factory) -> HomeServer:
 
 
 @pytest.fixture(scope="module")
+def tools(tool_base, caller, tmp_path_factory):
+    """The base that has tools, with the adapter `ft` that calls `pick`."""
+    from endpoint import Endpoint
+    from jobs import serve_reply
+
+    adapter = caller.complete("adapter")[0]["folder"]
+    one = Endpoint(tmp_path_factory.mktemp("tools"), serve_reply(tool_base, {"ft": adapter}))
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
 def endpoint(tiny, adapters, tmp_path_factory):
     """The base `tiny` and both adapters; ends well, and leaves no socket."""
     from endpoint import Endpoint

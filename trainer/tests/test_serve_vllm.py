@@ -95,6 +95,11 @@ def test_vllm_reads_calls_with_the_parser_of_the_same_table(family, tmp_path):
     assert argv[-3:] == ["--enable-auto-tool-choice", "--tool-call-parser", family.parser]
 
 
+def test_vllm_gets_the_parser_of_a_base_that_was_saved_with_its_tokenizer(tool_base, tiny):
+    assert command(spec_of({}, {}), tool_base, {}, SOCKET)[-1] == "hermes"
+    assert "--tool-call-parser" not in command(spec_of({}, {}), tiny, {}, SOCKET)
+
+
 @pytest.mark.parametrize("config", [{"r": 1024}, {"r": 8, "rank_pattern": {"x": 513}}, {"r": 0}, {"r": "8"}, {}])
 def test_ranks_without_kernels_are_refused(config, tmp_path):
     with pytest.raises(ModelLoad, match="adapter odd"):
