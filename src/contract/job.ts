@@ -61,6 +61,8 @@ export interface Progress {
   /** Address and models of a serve job. */
   address?: string;
   models?: string[];
+  /** The last exception of an attempt: its calls, the number of the attempt, its step, and when the job was queued. */
+  last_failure?: { calls: string; attempt: number; step: number; queued_at: number | null };
   /** The trainer's plan event. */
   plan?: Record<string, number>;
   /** The memory dry run of the last attempt. */

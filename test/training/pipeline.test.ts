@@ -216,12 +216,25 @@ describe("when an attempt fails", () => {
     expect(seen).toMatchObject({ status: "failed", error: { code: "nan_loss", param: null } });
   }, 60_000);
 
-  test("repeatedly, the job fails at its limit of attempts", async () => {
-    const id = await lab.train("crash.2", { max_attempts: 2 });
-    const done = await lab.reached(id, "failed");
-    expect(done.attempts).toBe(2);
-    expect(done.error?.code).toBe("internal");
-  }, 60_000);
+  test.each([
+    ["raise.3", 5, 2, "ValueError was raised twice in a row at __main__.py:"],
+    ["raise.12", 5, 2, "with no step trained in between"],
+    ["later.3", 3, 3, null],
+    ["crash.2", 2, 2, null],
+  ] as const)(
+    "with %s, at most %d attempts, it fails after %d",
+    async (suffix, max_attempts, attempts, why) => {
+      const id = await lab.train(suffix, { max_attempts, save_every: 5 });
+      const done = await lab.reached(id, "failed");
+      expect(done.attempts).toBe(attempts);
+      expect(done.error?.code).toBe("internal");
+      if (why) {
+        expect(done.error?.message).toStartWith("ValueError: wrong at ");
+        expect(done.error?.advice).toContain(why);
+      } else expect(done.error?.advice).not.toContain("twice in a row");
+    },
+    60_000,
+  );
 
   test("because the trainer refuses its spec, it is not retried", async () => {
     const id = await lab.train("code.2");

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { isFinal, JOB_STATES, type JobState } from "../../src/contract/job.ts";
 import { REASONS, reasonOfExit, stateAfter } from "../../src/training/jobs/failures.ts";
+import { repeatedFailure } from "../../src/training/jobs/repeated-failure.ts";
 import { type Action, actionTarget, canMove, openaiStatus } from "../../src/training/jobs/state.ts";
 
 /** The legal transitions by target, written in another form than in the code. */
@@ -111,4 +112,39 @@ test("OpenAI's clients get only statuses they know, and paused", () => {
   const known = ["validating_files", "queued", "running", "succeeded", "failed", "cancelled", "paused"];
   for (const state of JOB_STATES) expect(known).toContain(openaiStatus(state));
   expect([openaiStatus("stopping"), openaiStatus("pausing")]).toEqual(["cancelled", "running"]);
+});
+
+describe("a failure that repeats", () => {
+  const detail = (line = 7, type = "ValueError", said = "no such name") =>
+    [
+      "Traceback (most recent call last):",
+      `  File "/a/attempt-${Math.random()}/trainer/attempt.py", line 3, in run`,
+      "    step()",
+      "    ^^^^^^",
+      `  File "/a/trainer/step.py", line ${line}, in step`,
+      "    raise ValueError(name)",
+      `${type}: ${said}`,
+    ].join("\n");
+  const internal = { reason: "internal" as const, detail: detail() };
+  const job = (step: number, queuedAt = 1) => ({ progress: { step }, queuedAt });
+
+  test.each([
+    ["the same exception at the same step", job(5), internal, true],
+    ["the same one after fewer steps", job(2), internal, true],
+    ["with another text", job(5), { ...internal, detail: detail(7, "ValueError", "object at 0x7f") }, true],
+    ["the same one after more steps", job(6), internal, false],
+    ["at another place", job(5), { ...internal, detail: detail(8) }, false],
+    ["of another type", job(5), { ...internal, detail: detail(7, "KeyError") }, false],
+    ["after the job was queued again", job(5, 2), internal, false],
+    ["for another reason", job(5), { ...internal, reason: "killed" as const }, false],
+    ["without a traceback", job(5), { ...internal, detail: "it went away" }, false],
+    ["without detail", job(5), { reason: "internal" as const }, false],
+  ])("%s: %#", (_name, second, failure, repeats) => {
+    const { remember } = repeatedFailure(job(5), 1, internal);
+    const now = { ...second, progress: { ...second.progress, last_failure: remember } };
+    const { why } = repeatedFailure(now, 2, failure);
+    if (repeats) expect(why).toContain("ValueError was raised twice in a row at step.py:7 step");
+    else expect(why).toBeNull();
+    expect(repeatedFailure(now, 3, failure).why).toBeNull();
+  });
 });

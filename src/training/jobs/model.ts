@@ -110,6 +110,8 @@ const seconds = (ms: number | null) => (ms === null ? null : secondsOf(ms));
 
 /** The view of a job in our own API. */
 export function jobView(row: JobRow): JobView {
+  // Bookkeeping of the server, not progress.
+  const { last_failure: _, ...progress } = row.progress;
   return {
     object: "job",
     id: row.id,
@@ -125,7 +127,7 @@ export function jobView(row: JobRow): JobView {
     window: row.window,
     deadline: seconds(row.deadline),
     attempts: row.attempts,
-    progress: row.progress,
+    progress,
     result: row.result && { ...row.result },
     error: row.error,
     model: row.spec.kind === "train" && row.state === "succeeded" ? row.spec.output_model : null,

@@ -15,6 +15,7 @@ import type { BusMessage } from "../../lib/bus.ts";
 import { addEvent } from "../metrics/events.ts";
 import { backOffMs, type EndReason, REASONS, stateAfter } from "./failures.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
+import { repeatedFailure } from "./repeated-failure.ts";
 import { canMove } from "./state.ts";
 
 type JobPatch = Partial<Omit<typeof job.$inferInsert, "id" | "state">>;
@@ -206,20 +207,26 @@ export async function attemptFailed(
   });
   if (!ended || isFinal(row.state)) return [];
   const failures = await failuresOf(tx, row);
+  const { remember, why } = repeatedFailure(row, which.number, failure);
   const after = stateAfter(row.state, {
     reason: failure.reason,
-    retry: failure.retry,
+    retry: failure.retry && !why,
     failures,
     maxAttempts: row.spec.limits.max_attempts,
   });
   if (after === "failed" || after === "cancelled") {
-    const error = jobError(failure.reason, failure.message, failure.advice, failure.detail);
+    const advice = why ? `${why} ${failure.advice ?? REASONS[failure.reason].advice}` : failure.advice;
+    const error = jobError(failure.reason, failure.message, advice, failure.detail);
     return (await finishJob(tx, ctx, row, { state: after, error: after === "failed" ? error : null })) ?? [];
   }
   // It died while it was being preempted: no user asked for a pause.
   const to = after === "paused" && row.yieldFor ? "queued" : after;
   const wait = to === "queued" ? backOffMs(failures) : 0;
-  const message = await move(tx, row, to, { notBefore: ctx.clock.now() + wait, progressAt: ctx.clock.now() });
+  const message = await move(tx, row, to, {
+    notBefore: ctx.clock.now() + wait,
+    progressAt: ctx.clock.now(),
+    ...(remember ? { progress: { ...row.progress, last_failure: remember } } : {}),
+  });
   if (!message) return [];
   if (after === "paused") await closeCommands(tx, ctx, row.id);
   const next =

@@ -6,7 +6,7 @@ Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies o
 `once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint, `bye` exits 0 at step 3 without a word,
 `savekill.N` dies of SIGKILL in the middle of uploading the checkpoint of step N, `hog.N` takes memory without end from step N on,
 `slow.N` takes N ms a step, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates,
-`idle` warns that nothing was learned.
+`idle` warns that nothing was learned, `raise.N` reports an exception at step N, `later.N` one at step N times the number of the attempt.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 
 STEP_S = 0.02
 
@@ -137,6 +138,13 @@ def train(home: Home, reply: dict, words: dict) -> int:
             os._exit(1)
         if step == words.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == words.get("raise") or step == words.get("later", 0) * reply["attempt"]:
+            try:
+                raise ValueError(f"wrong at {id(home)}")
+            except ValueError as error:
+                home.emit("failed", reason="internal", message=f"ValueError: {error}", retry=True, detail=traceback.format_exc())
+            home.send()
+            return 1
         if "fail" in words and step == 3:
             home.emit("failed", reason=words["fail"], message="the fake trainer failed on request", retry=True)
             home.send()
