@@ -16,7 +16,7 @@ function tracebackOf(text: string): { calls: string; place: string; exception: s
   return place && exception ? { calls: frames.join(" > "), place, exception } : null;
 }
 
-export interface Repeated {
+interface Repeated {
   /** What to remember on the job for its next failure; absent: nothing to compare with. */
   remember: Progress["last_failure"];
   /** Why another attempt would fail in the same way, for users; null when it may succeed. */
