@@ -1,4 +1,4 @@
-"""Constrained decoding: llguidance against xgrammar and outlines-core: set-up, first mask, mask of each token, refusals.
+"""Structured output: llguidance against xgrammar and outlines-core: preparation, masks, and keywords obeyed or not.
 
 `bun run bench grammars MODEL_DIR`, after `pip install --no-deps xgrammar apache-tvm-ffi outlines-core`.
 """
@@ -26,7 +26,11 @@ SCHEMA = {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"text": {"type": "string"}, "amount": {"type": "number"}, "tags": {"$ref": "#/$defs/tags"}},
+                "properties": {
+                    "text": {"type": "string"},
+                    "amount": {"type": "number"},
+                    "tags": {"$ref": "#/$defs/tags"},
+                },
                 "required": ["text", "amount", "tags"],
                 "additionalProperties": False,
             },
