@@ -220,8 +220,8 @@ def another_end(monkeypatch):
 def another_template(monkeypatch):
     load = export.load_tokenizer
 
-    def loads(directory):
-        tokenizer = load(directory)
+    def loads(directory, *given):
+        tokenizer = load(directory, *given)
         if directory.name == "merged":
             tokenizer.chat_template = "{{ messages[0].content }}"
         return tokenizer
