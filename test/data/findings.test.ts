@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { hasTokenizer, installBase, rowsCase, templateCase } from "../support/bases.ts";
 import { validated } from "../support/datasets.ts";
+import { trainerMissing } from "../support/live.ts";
 
 interface Finding {
   code: string;
@@ -112,6 +113,21 @@ describe.skipIf(!hasTokenizer)("findings of a base model", () => {
     expect(stats.findings.map(({ code, severity }) => [code, severity])).toEqual([["not_rendered", "warning"]]);
     expect(stats.findings[0]?.samples[0]?.detail).toContain("xmlattr_of_python_only");
   });
+});
+
+describe.skipIf(!hasTokenizer || trainerMissing !== null)("tokens of rows with special tokens", () => {
+  for (const rows of ["special-in-question", "special-in-answer", "only-tool-calls", "template-in-text"])
+    test(`${rows} are those of the trainer`, async () => {
+      const { dataset } = await validated(lab, rowsCase(rows), "rows.jsonl", "holdout_fraction=0");
+      const stats = await lab.json<{ tokens: number }>("GET", `/v1/datasets/${dataset.id}/tokens?base_model=plain`);
+      const seen = await lab.json<{ data: { sequences: { trains: number; context: number }[] }[] }>(
+        "GET",
+        `/v1/datasets/${dataset.id}/seen?base_model=plain&limit=20`,
+      );
+      const trainer = seen.data.flatMap(({ sequences }) => sequences.map(({ trains, context }) => trains + context));
+      expect(trainer.length).toBe(12);
+      expect(stats.tokens).toBe(trainer.reduce((sum, one) => sum + one, 0));
+    }, 120_000);
 });
 
 describe.skipIf(!hasTokenizer)("where answers begin", () => {

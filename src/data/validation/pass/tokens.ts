@@ -4,6 +4,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import type { RowType } from "../../../contract/spec.ts";
 import { createFindings } from "../rendering/findings.ts";
 import { createInspector, type Inspector } from "../rendering/inspect-row.ts";
+import type { Piece } from "../rendering/special-texts.ts";
 import { createRender, type Json, readJson, TemplateRefusal, templateSource } from "../rendering/template.ts";
 import type { TokenStats } from "../rows/report.ts";
 import { createSpread } from "../rows/spread.ts";
@@ -93,7 +94,23 @@ function createCounter({ modelDir, rowType: type, template }: TokenTask): {
     json,
     type,
   );
-  const length = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids.length;
+  // Created on first use: few rows hold special tokens.
+  let plain: Tokenizer | null = null;
+
+  /** A tokenizer to which special tokens are text. */
+  function plainTokenizer(): Tokenizer {
+    if (plain) return plain;
+    const added = (json.added_tokens ?? []) as { special?: boolean }[];
+    plain = new Tokenizer({ ...json, added_tokens: added.filter((token) => token.special !== true) }, config);
+    return plain;
+  }
+
+  const length = (pieces: Piece[]) =>
+    pieces.reduce(
+      (sum, { text, plain }) =>
+        sum + (plain ? plainTokenizer() : tokenizer).encode(text, { add_special_tokens: false }).ids.length,
+      0,
+    );
   const end = tokenizer.token_to_id(String(special.eos_token));
 
   /** The trainer appends the end-of-sequence token to each text that does not end with it. */

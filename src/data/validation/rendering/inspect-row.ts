@@ -4,7 +4,7 @@ import { isText, type Message, type NumberedRow, type Row } from "../rows/types.
 import type { createFindings, FindingCode } from "./findings.ts";
 import { createShown, type Lost } from "./shown.ts";
 import { type Side, sidesOf, speaks } from "./sides.ts";
-import { createSpecialTexts } from "./special-texts.ts";
+import { createSpecialTexts, type Piece } from "./special-texts.ts";
 import { type Json, type Render, TemplateRefusal } from "./template.ts";
 
 type Findings = Pick<ReturnType<typeof createFindings>, "add" | "full">;
@@ -12,8 +12,8 @@ type Conversation = Exclude<Row, { text: string }>;
 
 /** A side as text. `before`: the text before its first trained turn; null when no turn is trained. */
 interface Rendered {
-  text: string;
-  before: string | null;
+  text: Piece[];
+  before: Piece[] | null;
 }
 
 export interface Inspector {
@@ -113,12 +113,15 @@ export function createInspector(render: Render, tokenizer: Json, type: RowType):
   }
 
   return {
-    render: (row) =>
-      sidesOf(row, type).map((side) => {
+    render(given) {
+      const row = texts.special(given) ? texts.hide(given) : given;
+      return sidesOf(row, type).map((side) => {
         const text = render(side.messages, row.tools);
         const [first] = side.trained;
-        return { text, before: first === undefined ? null : before(side, row.tools, first, text) };
-      }),
+        const asked = first === undefined ? null : before(side, row.tools, first, text);
+        return { text: texts.pieces(text), before: asked === null ? null : texts.pieces(asked) };
+      });
+    },
     inspect(row, findings) {
       const special = texts.special(row);
       if (special) findings.add("special_tokens", row.id, special.path, special.sample, special.tokens.join(" "));

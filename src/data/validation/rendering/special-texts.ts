@@ -80,6 +80,60 @@ function firstIn(row: Row, search: Search): Found | null {
   return null;
 }
 
+/** The first of the private characters that stand for special tokens of a text while the template renders. */
+const PRIVATE = 0xf0000;
+const HIDDEN = /[\u{f0000}-\u{ffffd}]/gu;
+
+/** A part of a rendering. `plain`: it holds special tokens of a text, which are encoded as plain text. */
+export interface Piece {
+  text: string;
+  plain: boolean;
+}
+
+/**
+ * Hides the special tokens of texts from the tokenizer, as the trainer does with `special_tokens: escape`. Only the
+ * template's special tokens are control tokens.
+ */
+function createHiding(own: string[], search: Search) {
+  const character = new Map(own.map((word, index) => [word, String.fromCodePoint(PRIVATE + index)]));
+  const hideText = (text: string): string => {
+    let out = "";
+    let end = 0;
+    for (const { at, word } of search(text)) {
+      out += text.slice(end, at) + character.get(word);
+      end = at + word.length;
+    }
+    return out + text.slice(end);
+  };
+  const hide = (value: unknown): unknown => {
+    if (typeof value === "string") return hideText(value);
+    if (Array.isArray(value)) return value.map(hide);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [hideText(key), hide(one)]));
+  };
+  const shown = (text: string) => text.replace(HIDDEN, (found) => own[(found.codePointAt(0) ?? 0) - PRIVATE] ?? found);
+
+  /** A rendering in pieces: the text between two special tokens of the template is plain when it has a hidden one. */
+  function pieces(text: string): Piece[] {
+    if (text.search(HIDDEN) < 0) return [{ text, plain: false }];
+    const out: Piece[] = [];
+    let begin = 0;
+    let done = 0;
+    for (const { at, word } of [...search(text), { at: text.length, word: "" }]) {
+      const between = text.slice(begin, at);
+      if (shown(between) !== between) {
+        if (begin > done) out.push({ text: text.slice(done, begin), plain: false });
+        out.push({ text: shown(between), plain: true });
+        done = at;
+      }
+      begin = at + word.length;
+    }
+    if (done < text.length) out.push({ text: text.slice(done), plain: false });
+    return out;
+  }
+  return { hide: <T>(value: T): T => hide(value) as T, pieces };
+}
+
 /** Creates the search for a base model's tokenizer: its special tokens, and marks that mean nothing to it. */
 export function createSpecialTexts(tokenizer: Json) {
   const own = specialTokens(tokenizer);
@@ -88,5 +142,6 @@ export function createSpecialTexts(tokenizer: Json) {
   return {
     special: (row: Row) => firstIn(row, special),
     foreign: (row: Row) => firstIn(row, foreign),
+    ...createHiding(own, special),
   };
 }
