@@ -1,4 +1,4 @@
-/** Real trainings on rows that the own template of a base model spoils: with the template for tools, without bad rows. */
+/** Real trainings on rows that a template spoils: with the template for tools, and without the refused rows. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
