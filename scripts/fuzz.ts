@@ -40,7 +40,7 @@ const LANES = 4;
 const ANSWER_MS = 15_000;
 const SHOWN = 20;
 /** Routes that wait for an engine. */
-const WAITS = /\/(completions|graders\/run)\b/;
+const WAITS = /\/(completions|embeddings|responses|graders\/run)\b/;
 
 interface FuzzReport {
   seed: number;

@@ -141,9 +141,12 @@ export function fromOpenAI(body: CreateFineTuningJob): {
 } {
   const type = methodTypeOf(body);
   if (body.integrations?.length)
-    throw new AppError("invalid", "integrations_not_supported", "Integrations are not supported. Leave them out.", {
-      param: "integrations",
-    });
+    throw new AppError(
+      "invalid",
+      "integrations_not_supported",
+      "This server sends no metrics to other services. Leave 'integrations' out; the job's events and result file have the metrics.",
+      { param: "integrations" },
+    );
   const { method: name, numbers: known } = METHODS[type];
   const { hyperparameters: inMethod, ...rest } = body.method?.[type] ?? {};
   const own = type === "reinforcement" ? ["grader", "response_format"] : [];
