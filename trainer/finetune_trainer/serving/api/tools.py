@@ -52,9 +52,9 @@ def without_tools(model: str, param: str = "tools") -> ApiError:
     """The error of a model whose chat template has no tools."""
     return invalid(
         param,
-        f"The model {model[:200]!r} cannot call tools: the chat template of its base model has none that this server "
-        "knows, so it would never see them. Leave tools and tool calls out, or use a model whose base model's chat "
-        "template has tools.",
+        f"The model {model[:200]!r} cannot call tools: its chat template has none that this server knows, so it would "
+        "never see them. Leave tools and tool calls out, or use a model whose chat template has tools, as Qwen's and "
+        "Llama's have, or one that was trained with chat_template set to tools.",
         "unsupported_value",
     )
 
