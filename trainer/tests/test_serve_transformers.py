@@ -284,3 +284,18 @@ def test_text_comes_in_whole_characters(tiny):
     pieces = [stream.feed(t) for t in tokenizer(text, add_special_tokens=False)["input_ids"]]
     assert "".join(pieces) + stream.finish() == text
     assert not any("\ufffd" in p for p in pieces)
+
+
+def test_an_answer_that_runs_keeps_the_weights_it_began_with(endpoint, adapters, slow):
+    """An adapter is replaced and then unloaded while an answer uses it."""
+    asked = {"max_tokens": 40, "temperature": 0, "ignore_eos": True}
+    expected = endpoint.chat(model="ft:a.1", **asked)["choices"]
+    assert endpoint.load("ft:swap", adapters["ft:a.1"]) == 200
+    connection = busy_request(endpoint, model="ft:swap", **asked)
+    while not health(endpoint)["active"]:
+        time.sleep(0.005)
+    assert endpoint.load("ft:swap", adapters["ft:b"], load_inplace=True) == 200
+    assert endpoint.unload("ft:swap") == 200
+    assert health(endpoint)["active"] == 1, "the answer still runs"
+    assert json.loads(connection.getresponse().read())["choices"] == expected
+    connection.close()
