@@ -1,6 +1,6 @@
 /**
- * Function calling from data to clients, with a real server and a real trainer: rows with tool calls train the tiny
- * model, the evaluation compares calls, its page shows them, and both official clients get them from the endpoint.
+ * Function calling from data to playground, with a real server and a real trainer: rows with tool calls train the tiny
+ * model, the evaluation compares calls, and both official clients and a browser get them from the endpoint.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
@@ -148,5 +148,25 @@ print(json.dumps([[c.finish_reason, c.message.content, *[(t.function.name, t.fun
       expect(text).toContain("Fine-tuned · correct");
       expect(troubles).toEqual([]);
     });
+
+    test("the playground shows the call, and sends its result", async () => {
+      await page.goto(`${live.url}/playground?models=${encodeURIComponent(model)}`);
+      await page.getByText("Tools", { exact: true }).click();
+      await page.fill("[name=tools]", JSON.stringify(TOOLS));
+      await page.fill("[name=prompt]", question(2));
+      await page.keyboard.press("Control+Enter");
+      await page.waitForFunction(
+        () => /tokens|failed/.test(document.querySelector("[data-numbers]")?.textContent ?? ""),
+        undefined,
+        { timeout: 90_000 },
+      );
+      expect(await page.locator(".turn.assistant").last().textContent()).toContain('pick({"color": "blue"})');
+      await page.getByLabel("Result of pick").fill("sunny");
+      await page.getByRole("button", { name: "Send result" }).click();
+      await page.locator(".turn.tool .said", { hasText: "sunny" }).waitFor();
+      await page.waitForFunction(() => document.querySelectorAll(".turn.assistant").length === 2);
+      await page.waitForFunction(() => /tokens/.test(document.querySelector("[data-numbers]")?.textContent ?? ""));
+      expect(troubles).toEqual([]);
+    }, 180_000);
   });
 });
