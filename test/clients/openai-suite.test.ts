@@ -28,7 +28,7 @@ let proxy: ReturnType<typeof startProxy>;
 
 beforeAll(async () => {
   if (skip !== null) return;
-  live = await startLive();
+  live = await startLive({ env: { FTL_MODERATION_RULES: JSON.stringify({ violence: ["kill"] }) } });
   await importTinyModel(live);
   const objects = await createObjects(live, "tiny");
   await live.call("POST", "/v1/deployments", { model: "tiny" });

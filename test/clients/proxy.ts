@@ -114,7 +114,7 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
   /** The body with real ids, as far as it is JSON. */
   async function realBody(path: string, body: Json): Promise<Json> {
     const next = { ...body };
-    // The suite leaves the model out where a stored prompt could name it.
+    // The suite leaves out what a stored prompt could give.
     if (typeof next.model === "string" || path.startsWith("/responses")) next.model = objects.model;
     // The tiny model never ends an answer, and the suite sets no limit.
     const limit = {
@@ -123,6 +123,7 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
       "/responses": "max_output_tokens",
     }[path];
     if (limit) next[limit] ??= 16;
+    if (path === "/responses" || path === "/responses/input_tokens") next.input ??= "Hello";
     if ("training_file" in next) next.training_file = objects.trainingFile;
     if ("validation_file" in next) next.validation_file = objects.validationFile;
     const upload = /^\/uploads\/([^/]+)\/complete$/.exec(path)?.[1];
