@@ -3,18 +3,16 @@
  * of processes is simulated.
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { and, eq, inArray, sql } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import type { ServeSpec } from "../../src/contract/spec.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
 import { createTestApp, type TestApp, type TestAppOptions } from "../support/app.ts";
-import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
+import { deployEngine, startEngine } from "../support/engine.ts";
+import { type Launcher, startLauncher } from "../support/launcher.ts";
 import { until } from "../support/live.ts";
-import { insertAttempt, insertTuned, readyBase } from "../support/models.ts";
+import { insertTuned, readyBase } from "../support/models.ts";
 
 let t: TestApp;
 let stop: () => void;
@@ -36,87 +34,6 @@ const reach = (id: string, state: string, ms = 8000) =>
     ms,
     20,
   );
-
-/**
- * Stands in for pipeline, provider and trainer: starts an engine for a queued serve job, ends one that is being
- * stopped.
- */
-interface Launcher {
-  engines: Map<string, TestEngine>;
-  started: number;
-  /** Queued jobs stay queued. */
-  hold: boolean;
-  /** Jobs fail immediately. */
-  broken: boolean;
-  kill(jobId: string, noticed: boolean): Promise<void>;
-  close(): Promise<void>;
-}
-
-function startLauncher(app: TestApp): Launcher {
-  const dir = mkdtempSync(join(tmpdir(), "ftl-launch-"));
-  const set = (id: string, values: Partial<typeof job.$inferInsert>) =>
-    app.ctx.write((tx) => tx.update(job).set(values).where(eq(job.id, id)));
-  const publish = (id: string, state: string) =>
-    app.ctx.bus.emit("job.changed", { org: app.orgs.a, jobId: id, kind: "serve", state });
-  const it: Launcher = {
-    engines: new Map(),
-    started: 0,
-    hold: false,
-    broken: false,
-    async kill(jobId, noticed) {
-      await it.engines.get(jobId)?.stop();
-      it.engines.delete(jobId);
-      if (!noticed) return;
-      const error = { code: "killed", message: "The process was killed.", advice: null, param: null, detail: null };
-      await set(jobId, { state: "failed", error });
-      publish(jobId, "failed");
-    },
-    async close() {
-      clearInterval(timer);
-      for (const engine of it.engines.values()) await engine.stop();
-      rmSync(dir, { recursive: true, force: true });
-    },
-  };
-  let busy = false;
-  const look = async () => {
-    if (busy || app.ctx.signal.aborted) return;
-    busy = true;
-    const rows = await app.ctx.db
-      .select()
-      .from(job)
-      .where(and(eq(job.kind, "serve"), inArray(job.state, ["queued", "stopping"])));
-    for (const row of rows) {
-      if (row.state === "stopping") {
-        await it.engines.get(row.id)?.stop();
-        it.engines.delete(row.id);
-        await set(row.id, { state: "cancelled" });
-        publish(row.id, "cancelled");
-      } else if (it.broken) {
-        it.started++;
-        const error = {
-          code: "model_load",
-          message: "The weights are damaged.",
-          advice: null,
-          param: null,
-          detail: null,
-        };
-        await set(row.id, { state: "failed", error });
-        publish(row.id, "failed");
-      } else if (!it.hold) {
-        it.started++;
-        const engine = startEngine(join(dir, `${row.id}.sock`));
-        it.engines.set(row.id, engine);
-        const models = [row.spec.base_model.id, ...(row.spec as ServeSpec).adapters.map((one) => one.name)];
-        await insertAttempt(app.ctx, row.id, { socketDir: dir });
-        await set(row.id, { state: "running", progress: { address: engine.address, models } });
-        app.ctx.bus.emit("job.ready", { org: row.org, jobId: row.id, address: engine.address, models });
-      }
-    }
-    busy = false;
-  };
-  const timer = setInterval(() => void look(), 15);
-  return it;
-}
 
 async function begin(options: TestAppOptions = {}) {
   t = await createTestApp(options);

@@ -33,6 +33,8 @@ export interface TestEngine {
   /** Answers this instead of completing. */
   instead: (() => Response | Promise<Response>) | null;
   healthy: boolean;
+  /** Refuses to load adapters. */
+  fixed: boolean;
   stop(): Promise<void>;
 }
 
@@ -55,6 +57,7 @@ export function startEngine(path?: string): TestEngine {
     fail: null,
     instead: null,
     healthy: true,
+    fixed: false,
     stop: async () => {
       await server.stop(true);
       if (dir) rmSync(dir, { recursive: true, force: true });
@@ -74,7 +77,12 @@ export function startEngine(path?: string): TestEngine {
       const body = request.method === "POST" ? ((await request.json()) as Record<string, unknown>) : {};
       if (pathname === "/v1/load_lora_adapter") {
         const { lora_name: name, lora_path: path, load_inplace: replace } = body;
-        if (typeof name !== "string" || typeof path !== "string" || (engine.adapters.has(name) && replace !== true))
+        if (
+          engine.fixed ||
+          typeof name !== "string" ||
+          typeof path !== "string" ||
+          (engine.adapters.has(name) && replace !== true)
+        )
           return Response.json(
             { error: { message: "no", type: "InvalidUserInput", param: null, code: 400 } },
             { status: 400 },

@@ -25,11 +25,14 @@ export async function evictIdle(ctx: Ctx, onGpus: boolean): Promise<void> {
     .limit(500);
   const rows = found.filter(({ gpus }) => (gpus ?? 0) > 0 === onGpus).map(({ row }) => row);
   if (rows.some((row) => row.state === "stopping" || row.wanted !== "running")) return;
-  if (!onGpus && rows.length < ctx.config.serve_slots) return;
+  const engines = [...Map.groupBy(rows, (row) => row.jobId ?? row.id).values()];
+  if (!onGpus && engines.length < ctx.config.serve_slots) return;
   const lastUse = (row: DeploymentRow) => Math.max(row.lastRequestAt ?? 0, runtime.used.get(row.id) ?? 0);
-  const [longest] = rows
-    .filter((row) => row.idleAfterS !== null && !runtime.active.has(row.id))
-    .filter((row) => ctx.clock.now() - lastUse(row) > MIN_IDLE_MS)
-    .sort((a, b) => lastUse(a) - lastUse(b));
-  if (longest) await move(ctx, longest, { wanted: "asleep" });
+  // An engine that several deployments share is idle when all of them are.
+  const lastUseOf = (sharing: DeploymentRow[]) => Math.max(...sharing.map(lastUse));
+  const [longest = []] = engines
+    .filter((sharing) => sharing.every((row) => row.idleAfterS !== null && !runtime.active.has(row.id)))
+    .filter((sharing) => ctx.clock.now() - lastUseOf(sharing) > MIN_IDLE_MS)
+    .sort((a, b) => lastUseOf(a) - lastUseOf(b));
+  for (const row of longest) await move(ctx, row, { wanted: "asleep" });
 }

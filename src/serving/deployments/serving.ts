@@ -14,6 +14,7 @@ import { loadAdapter, stillStarting } from "./engine.ts";
 import type { DeploymentRow, Serving } from "./model.ts";
 import { insertDeployment, stoppedError } from "./records.ts";
 import { nextChange, type Runtime } from "./runtime.ts";
+import { loadedKey, noteLoaded } from "./sharing.ts";
 
 /** Time after which a request restarts a failed deployment. */
 const RETRY_FAILED_MS = 30_000;
@@ -44,7 +45,8 @@ export async function findServing(
       .limit(200);
     const own = rows.find((row) => row.model === resolved.id) ?? null;
     if (own?.wanted === "stopped") throw stoppedError(own);
-    const found = await readyFor(ctx, runtime, resolved, rows);
+    // A model with a deployment of its own is counted there: asleep, it wakes and joins an engine on its base.
+    const found = await readyFor(ctx, runtime, resolved, own ? [own] : rows);
     if (found) {
       if (runtime.routes.size >= MAX_ROUTES) runtime.routes.clear();
       if (generation === runtime.generation) runtime.routes.set(`${actor.org} ${model}`, found);
@@ -99,14 +101,13 @@ async function readyFor(
     const adapter = spec?.adapters.find((one) => one.name === name);
     // A checkpoint that is saved again after a resume has different files under the same name.
     if (adapter?.artifact_id === resolved.adapter.artifactId) return serving(row);
-    if (runtime.loaded.get(row.jobId ?? "")?.has(`${name} ${resolved.adapter.artifactId}`)) return serving(row);
+    if (runtime.loaded.get(row.jobId ?? "")?.has(loadedKey(name, resolved.adapter.artifactId))) return serving(row);
   }
   for (const row of ready) {
     if (!resolved.adapter || resolved.whole || specs.get(row.jobId ?? "")?.whole) continue;
     if (!isLocalAddress(row.address ?? "")) continue;
     if (await loadAdapter(ctx, row.address ?? "", name, resolved.adapter.artifactId)) {
-      const loaded = runtime.loaded.get(row.jobId ?? "") ?? new Set();
-      runtime.loaded.set(row.jobId ?? "", loaded.add(`${name} ${resolved.adapter.artifactId}`));
+      noteLoaded(ctx, row.jobId ?? "", loadedKey(name, resolved.adapter.artifactId));
       return serving(row);
     }
   }

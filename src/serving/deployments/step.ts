@@ -13,6 +13,7 @@ import { evictIdle } from "./eviction.ts";
 import type { DeploymentRow } from "./model.ts";
 import { move } from "./records.ts";
 import { forget, type Runtime, runtimeOf } from "./runtime.ts";
+import { isShared, planEngine } from "./sharing.ts";
 import { buildServeSpec } from "./spec.ts";
 import { type Facts, nextStep } from "./state.ts";
 
@@ -87,7 +88,9 @@ async function serveJobOf(ctx: Ctx, row: DeploymentRow) {
 async function engineOf(ctx: Ctx, row: DeploymentRow): Promise<Engine> {
   const runtime = runtimeOf(ctx);
   const now = ctx.clock.now();
-  const found = await serveJobOf(ctx, row);
+  // A deployment that leaves a shared engine has no job to end.
+  const leaves = row.wanted !== "running" && (await isShared(ctx, row));
+  const found = leaves ? null : await serveJobOf(ctx, row);
   const over = found !== null && isOver(found.state);
   const address =
     row.address ??
@@ -154,8 +157,16 @@ async function storeHealth(ctx: Ctx, row: DeploymentRow, healthy: boolean): Prom
   );
 }
 
+/** Another engine on the same base is starting. */
+async function wait(ctx: Ctx, row: DeploymentRow): Promise<void> {
+  if (row.state !== "starting") await move(ctx, row, { state: "starting", jobId: null, address: null });
+}
+
 async function launch(ctx: Ctx, row: DeploymentRow): Promise<void> {
   try {
+    const plan = await planEngine(ctx, row);
+    if (plan.step === "wait") return wait(ctx, row);
+    if (plan.step === "join") return move(ctx, row, { state: "starting", jobId: plan.jobId, address: null });
     const spec = await buildServeSpec(ctx, systemActor(row.org), row.model, row.idleAfterS);
     const created = await createJob(
       ctx,
