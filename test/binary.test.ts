@@ -156,13 +156,15 @@ describe("the binary in an empty directory", () => {
   test("unpacks the trainer's sources as they are in the repository", () => {
     // Any program will do as interpreter: the sources are unpacked before it is asked for its packages.
     const env = join(place, "env");
+    // On the data of the running server, doctor would ask that server.
+    const empty = join(place, "empty");
     mkdirSync(join(env, "bin"), { recursive: true });
     symlinkSync("/bin/sh", join(env, "bin", "python"));
-    const child = Bun.spawnSync([program, "doctor", "--data", data], { cwd: place, env: { FTL_TRAINER_ENV: env } });
+    const child = Bun.spawnSync([program, "doctor", "--data", empty], { cwd: place, env: { FTL_TRAINER_ENV: env } });
     expect(child.exitCode).toBe(1);
-    const unpacked = [...new Bun.Glob("trainer/*/finetune_trainer/__main__.py").scanSync(data)];
+    const unpacked = [...new Bun.Glob("trainer/*/finetune_trainer/__main__.py").scanSync(empty)];
     expect(unpacked.length).toBe(1);
     const ours = readFileSync(join(import.meta.dir, "../trainer/finetune_trainer/__main__.py"), "utf8");
-    expect(readFileSync(join(data, unpacked[0] as string), "utf8")).toBe(ours);
+    expect(readFileSync(join(empty, unpacked[0] as string), "utf8")).toBe(ours);
   });
 });

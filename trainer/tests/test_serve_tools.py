@@ -17,7 +17,7 @@ from finetune_trainer.data.tool_calls.stream import parse
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.serving.api.errors import ApiError
 from finetune_trainer.serving.api.tools import ToolUse, forced_grammar
-from finetune_trainer.serving.constraints import Grammars
+from finetune_trainer.serving.constraints import Grammars, closed
 
 ASK = [{"role": "user", "content": "number 1"}]
 HISTORY = [
@@ -136,6 +136,27 @@ def test_a_named_tool_is_called_with_arguments_that_match_its_schema(tools):
     pieces = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls") or []]
     assert pieces[0]["function"] == {"name": "fit", "arguments": ""}
     assert json.loads(pieces[1]["function"]["arguments"])["size"] in (3, 7)
+
+
+def test_forced_arguments_have_only_the_declared_properties(tools):
+    none = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    (made,) = ask(tools, tools=[none], tool_choice=named("now"), temperature=1.5, seed=1)["message"]["tool_calls"]
+    assert json.loads(made["function"]["arguments"]) == {}
+
+
+def test_a_schema_is_closed_unless_it_says_otherwise():
+    inner = {"type": "object", "properties": {"properties": {"type": "string"}, "if": {"enum": [{"properties": {}}]}}}
+    assert closed({"properties": {"a": inner}, "$defs": {"b": {"properties": {}}}}) == {
+        "properties": {"a": {**inner, "additionalProperties": False}},
+        "$defs": {"b": {"properties": {}, "additionalProperties": False}},
+        "additionalProperties": False,
+    }
+    for open_one in (
+        {"properties": {}, "additionalProperties": True},
+        {"properties": {}, "anyOf": [{}]},
+        {"type": "object"},
+    ):
+        assert closed(open_one) == open_one
 
 
 def test_every_family_that_can_force_calls_writes_what_its_parser_reads(tools, tool_base):

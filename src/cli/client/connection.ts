@@ -54,7 +54,9 @@ export function serverUrl(text: string): string {
   const url = URL.parse(text);
   if (url?.protocol !== "http:" && url?.protocol !== "https:")
     throw new UsageError(`"${text}" is not an address of a server, such as ${DEFAULT_URL}.`);
-  return text.replace(/\/+$/, "");
+  let end = text.length;
+  while (text[end - 1] === "/") end--;
+  return text.slice(0, end);
 }
 
 /** The address without a saved login: the option or the environment; null when neither is set. */

@@ -20,9 +20,8 @@ const GAP = 2;
 const NARROWEST = 10;
 
 /** Characters that a terminal would obey or that change the direction of text. */
-const CONTROL = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u.source;
-const ALL = new RegExp(`(?:${CONTROL}|\\s)+`, "gu");
-const BUT_LINES = new RegExp(`(?![\\n\\t])${CONTROL}`, "gu");
+const ALL = /[\p{Cc}\s\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu;
+const BUT_LINES = /(?![\n\t])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /** A text of the server on one line, without control characters. */
 export const oneLine = (text: string) => text.replace(ALL, " ").trim();

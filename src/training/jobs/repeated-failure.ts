@@ -3,14 +3,18 @@ import type { Progress } from "../../contract/job.ts";
 import type { EndReason } from "./failures.ts";
 import type { JobRow } from "./model.ts";
 
-const FRAME = /^\s*File "(?:[^"]*[\\/])?([^"\\/]+)", line (\d+), in (\S+)/gm;
+/** A line of a traceback, without its indentation: path, line and function. */
+const FRAME = /^File "([^"]*)", line (\d+), in (\S+)/;
 const EXCEPTION = /^((?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?::|$)/gm;
 const TRACEBACK = "Traceback (most recent call last):";
 
 /** An exception and the calls that led to it, by its Python traceback; null when the text has none. */
 function tracebackOf(text: string): { calls: string; place: string; exception: string } | null {
   const last = text.slice(Math.max(0, text.lastIndexOf(TRACEBACK)));
-  const frames = [...last.matchAll(FRAME)].map(([, file, line, name]) => `${file}:${line} ${name}`);
+  const frames = last.split("\n").flatMap((text) => {
+    const [, path, line, name] = FRAME.exec(text.trimStart()) ?? [];
+    return path ? [`${path.split(/[\\/]/).at(-1)}:${line} ${name}`] : [];
+  });
   const exception = [...last.matchAll(EXCEPTION)].map(([, name]) => name).at(-1);
   const place = frames.at(-1);
   return place && exception ? { calls: frames.join(" > "), place, exception } : null;

@@ -121,6 +121,39 @@ def constraint_for_schema(grammars: Grammars, schema: dict[str, Any], before: st
         raise _bad_schema(schema, str(error)) from error
 
 
+# Keywords that add properties from elsewhere: an object with one of them is not closed.
+OPEN_KEYWORDS = {
+    "additionalProperties",
+    "unevaluatedProperties",
+    "patternProperties",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "if",
+    "$ref",
+}
+
+
+def closed(schema: Any) -> Any:
+    """A schema whose objects have only the properties they declare, unless it says otherwise. JSON Schema allows any
+    others, so a model that is made to call a function would add its own.
+    """
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: _closed_value(key, value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and not OPEN_KEYWORDS & schema.keys():
+        inner["additionalProperties"] = False
+    return inner
+
+
+def _closed_value(key: str, value: Any) -> Any:
+    if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict):
+        return {name: closed(one) for name, one in value.items()}  # names, not keywords
+    return value if key in ("enum", "const", "default", "examples") else closed(value)
+
+
 def json_rule(schema: dict[str, Any]) -> str:
     """A schema as a part of a Lark grammar."""
     return f"%json {json.dumps(_bounded(schema))}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.tool_calls.families import family_of_tokenizer
 from ...data.tool_calls.family import Family
-from ..constraints import BadSchema, Grammar, Grammars, json_rule
+from ..constraints import BadSchema, Grammar, Grammars, closed, json_rule
 from .errors import ApiError, invalid
 from .fields import flag
 
@@ -121,7 +121,7 @@ def forced_grammar(tools: ToolUse | None, grammars: Grammars) -> Grammar | None:
     rules = []
     for index in tools.forced:
         function = tools.definitions[index]["function"]
-        schema = {**(function.get("parameters") or {}), "type": "object"}
+        schema = closed({**(function.get("parameters") or {"properties": {}}), "type": "object"})
         try:
             grammars.of_schema(schema)
         except BadSchema as error:
