@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from finetune_trainer.data.patterns import any_character, any_of
 
 PACKAGE = Path(__file__).resolve().parent.parent / "finetune_trainer"
 CALLS = ("compile", "match", "search", "sub", "subn", "split", "fullmatch", "findall", "finditer")
@@ -65,6 +68,8 @@ def literals() -> list:
     """Path and line, source, flags, and whether it is of bytes, of every expression in the package."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).as_posix() == "data/patterns.py":
+            continue  # made of given words: tested below
         for node in ast.walk(ast.parse(path.read_text("utf8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS):
                 continue
@@ -96,6 +101,20 @@ def slow(source: str, flags: int, is_bytes: bool) -> str | None:
 @pytest.mark.parametrize("source", [r"\s+$", r"(\d+)gb", r"^(a+)+$", r"\[\w*?(\d+)\]:(.*)", r"begin .*end"])
 def test_slow_expressions_are_found(source: str) -> None:
     assert slow(source, 0, False)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [any_of(["<|im_end|>", "<|im_end|>\n", "<<", "a|b)"]), any_of([]), any_character("<[^]-", "\ue000", "\uf8ff")],
+)
+def test_expressions_made_of_words_take_linear_time(made: re.Pattern[str]) -> None:
+    assert slow(made.pattern, 0, False) is None
+
+
+def test_expressions_made_of_words_match_those_words() -> None:
+    assert any_of(["<a>", "<a>b", "c|d"]).split("x<a>bc|d") == ["x", "<a>b", "", "c|d", ""]
+    assert any_of([]).split("abc") == ["abc"]
+    assert [found[0] for found in any_character("]^-\\", "x", "z").finditer("a]b^c-\\yw")] == ["]", "^", "-", "\\", "y"]
 
 
 @pytest.mark.parametrize(("where", "source", "flags", "is_bytes"), literals())

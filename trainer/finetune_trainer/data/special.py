@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .patterns import any_character
+
 SpecialTokensOption = Literal["escape", "strip", "keep"]
 
 PRIVATE, LAST_PRIVATE = 0xF0000, 0xFFFFD
 """A private character, which Unicode never assigns, stands for a protected string while the chat template renders."""
-HIDDEN = re.compile(f"[{chr(PRIVATE)}-{chr(LAST_PRIVATE)}]")
+HIDDEN = re.compile(r"[\U000F0000-\U000FFFFD]")
 
 
 class SpecialTokens:
@@ -30,8 +32,7 @@ class SpecialTokens:
         self._swallow_before = frozenset(str(t.content) for t in kinds if t.lstrip)
         self._swallow_after = frozenset(str(t.content) for t in kinds if t.rstrip)
         self._lengths = sorted({len(word) for word in self.words}, reverse=True)
-        firsts = "".join(sorted({re.escape(word[0]) for word in self.words}))
-        self._first = re.compile(f"[{firsts}{chr(PRIVATE)}-{chr(LAST_PRIVATE)}]")
+        self._first = any_character((word[0] for word in self.words), chr(PRIVATE), chr(LAST_PRIVATE))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where special tokens, and private characters, are in a text."""

@@ -5,7 +5,6 @@ asks for it, and where the turn's own words are in them.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,14 +54,21 @@ class EndOfTurn:
     """Finds where a turn ends: after the first end token that only white space follows, for no model generates more."""
 
     def __init__(self, special: SpecialTokens, end_ids: set[int]) -> None:
-        words = sorted((special.tokenizer.convert_ids_to_tokens(one) for one in end_ids), key=len, reverse=True)
-        either = "|".join(re.escape(word) for word in words)
-        self._special, self._end = special, re.compile(rf"(?:{either})(?=(?:\s|{either})*\Z)")
+        self._ends = [word for one in end_ids if (word := special.tokenizer.convert_ids_to_tokens(one))]
+        self._special = special
 
     def after(self, text: str) -> int:
         """The length of a turn within a text that begins with its words."""
-        if found := self._end.search(text):
-            return found.end()
+        first, at = None, len(text)
+        while at > 0:
+            if text[at - 1].isspace():
+                at -= 1
+            elif word := next((word for word in self._ends if text.endswith(word, 0, at)), None):
+                first, at = at, at - len(word)
+            else:
+                break
+        if first is not None:
+            return first
         # A template may close turns with a special token that does not end generation by the model's configuration.
         words = text.rstrip()
         return len(words) if any(words.endswith(word) for word in self._special.words) else len(text)

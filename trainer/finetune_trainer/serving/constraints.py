@@ -13,6 +13,8 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 
+from ..data.patterns import any_of
+
 # White space between the parts of JSON: none, a space, or a line with its indentation. A model that repeats itself
 # would fill its whole answer with more.
 WHITESPACE = r"( |\n[ \t]{0,16})?"
@@ -96,7 +98,7 @@ class Grammars:
         }
         if not special:
             return json.dumps(text)
-        parts = re.split("(" + "|".join(re.escape(one) for one in sorted(special, key=len, reverse=True)) + ")", text)
+        parts = any_of(special).split(text)
         return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts if part)
 
     @property
