@@ -103,7 +103,8 @@ interface Outcome {
 /**
  * Runs suites on two workers: each takes the first suite whose needs are met. Suites that need nothing run while the
  * trainer environment and the engine are prepared, on one worker, because preparing takes a core too. Only one suite
- * with containers runs at a time.
+ * with containers runs at a time, and only one with trainers: two would take each other's cores, and be slower than one
+ * after the other.
  * @param ready the environment for tests with a need, as soon as it is met
  */
 export async function runSuites(
@@ -115,7 +116,7 @@ export async function runSuites(
   const meeting = Object.entries(ready).map(([need, env]) => env.then((value) => void met.set(need as Need, value)));
   const done: Outcome[] = [];
   let changed = Promise.withResolvers<void>();
-  let containers = false;
+  const running = new Set<Need>();
   const change = () => {
     changed.resolve();
     changed = Promise.withResolvers();
@@ -125,18 +126,18 @@ export async function runSuites(
 
   async function work(): Promise<void> {
     while (waiting.length > 0) {
-      const at = waiting.findIndex(({ need }) => met.has(need) && !(need === "containers" && containers));
+      const at = waiting.findIndex(({ need }) => met.has(need) && (need === "nothing" || !running.has(need)));
       const [suite] = at < 0 ? [] : waiting.splice(at, 1);
       if (!suite) {
         await Promise.race([changed.promise, failed.then(() => changed.promise)]);
         continue;
       }
-      if (suite.need === "containers") containers = true;
+      running.add(suite.need);
       say(`Running ${suite.name}`);
       const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
       say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
       done.push({ suite, outcome });
-      if (suite.need === "containers") containers = false;
+      running.delete(suite.need);
       change();
     }
   }
