@@ -95,7 +95,9 @@ export function redirect(request: Request, location: string, flash?: Flash | str
     headers.append("set-cookie", flashCookie(request, text, FLASH_S));
   }
   const htmx = request.headers.has("hx-request");
-  headers.set(htmx ? "hx-redirect" : "location", safePath(location));
+  // A header takes ASCII only, and a path may hold any id that a client sent.
+  const target = safePath(location).replace(/[^\x21-\x7e]/gu, encodeURIComponent);
+  headers.set(htmx ? "hx-redirect" : "location", target);
   return new Response(null, { status: htmx ? 200 : 303, headers });
 }
 

@@ -355,7 +355,7 @@ describe("fine-tuned models and checkpoints", () => {
     expect([file.status, await file.text(), file.headers.get("content-disposition")]).toEqual([
       200,
       '{"step":10}',
-      'attachment; filename="trainer_state.json"',
+      "attachment; filename*=UTF-8''trainer_state.json",
     ]);
     for (const path of ["..%2F..%2Flab.db", "%2e%2e/%2e%2e/lab.db", "absent.json"])
       expect((await t.request("GET", `${at}/${path}`)).status).toBe(404);

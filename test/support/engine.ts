@@ -98,7 +98,7 @@ export function startEngine(path?: string): TestEngine {
         return Response.json({
           ...common,
           object: "chat.completion",
-          choices: [{ index: 0, message: messageOf(engine), finish_reason: finishOf(engine, body) }],
+          choices: [{ index: 0, message: messageOf(engine), logprobs: null, finish_reason: finishOf(engine, body) }],
           usage: usage(),
         });
       const wantsUsage = (body.stream_options as { include_usage?: boolean } | undefined)?.include_usage === true;
@@ -153,7 +153,7 @@ function finishOf(engine: TestEngine, body: Record<string, unknown>): string {
 
 function messageOf(engine: TestEngine) {
   const content = engine.words.length > 0 ? engine.words.join("") : null;
-  return { role: "assistant", content, ...(engine.calls.length > 0 ? { tool_calls: toolCalls(engine) } : {}) };
+  return { role: "assistant", content, refusal: null, ...(engine.calls.length > 0 ? { tool_calls: toolCalls(engine) } : {}) };
 }
 
 async function* words(engine: TestEngine, common: object, usage: object | null, end: string) {

@@ -73,8 +73,8 @@ export const ResponseView = v.strictObject({
   top_logprobs: count,
   top_p: v.nullable(count),
   truncation: v.literal("disabled"),
-  usage: v.nullable(Usage),
-  user: v.nullable(text),
+  usage: v.optional(Usage),
+  user: v.optional(text),
 });
 export type ResponseView = v.InferOutput<typeof ResponseView>;
 
@@ -119,8 +119,7 @@ export function startedResponse(
     top_logprobs: request.top_logprobs ?? 0,
     top_p: request.top_p ?? 1,
     truncation: "disabled",
-    usage: null,
-    user: request.user ?? null,
+    ...(request.user ? { user: request.user } : {}),
   };
 }
 

@@ -62,6 +62,19 @@ function metadataOf(body: Json): Record<string, string> {
   });
 }
 
+/** An answer with the fields that OpenAI always has and some engines leave out. */
+function complete(answer: Json): Json {
+  const choices = Array.isArray(answer.choices) ? (answer.choices as Json[]) : [];
+  return {
+    ...answer,
+    choices: choices.map((choice) => ({
+      logprobs: null,
+      ...choice,
+      message: { refusal: null, ...(choice.message as Json) },
+    })),
+  };
+}
+
 /**
  * Makes what stores the answers of `actor` whose requests ask for it.
  * @returns a function that throws AppError for invalid `metadata`, `quota_exceeded` or `disk_full`
@@ -80,7 +93,7 @@ export const completionTap =
       const given = typeof answer.id === "string" && /^chatcmpl-[\w-]{1,80}$/.test(answer.id) ? answer.id : null;
       const own = given ?? newId("chat");
       const kept = { id: own, kind: "completion" as const, model, previousId: null, metadata, input };
-      return saveAnswer(ctx, actor, { ...kept, answer: { ...shown, ...answer } });
+      return saveAnswer(ctx, actor, { ...kept, answer: { ...shown, ...complete(answer) } });
     };
     const collector = createCollector(model);
     return {
