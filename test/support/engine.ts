@@ -153,7 +153,12 @@ function finishOf(engine: TestEngine, body: Record<string, unknown>): string {
 
 function messageOf(engine: TestEngine) {
   const content = engine.words.length > 0 ? engine.words.join("") : null;
-  return { role: "assistant", content, refusal: null, ...(engine.calls.length > 0 ? { tool_calls: toolCalls(engine) } : {}) };
+  return {
+    role: "assistant",
+    content,
+    refusal: null,
+    ...(engine.calls.length > 0 ? { tool_calls: toolCalls(engine) } : {}),
+  };
 }
 
 async function* words(engine: TestEngine, common: object, usage: object | null, end: string) {
