@@ -1,6 +1,6 @@
 /**
- * The server dies: at random moments, and at each of the moments between two steps that belong together. Work goes on
- * and is found again, once.
+ * The server is killed at random moments, and between each two steps that belong together. Its work keeps running and
+ * is adopted once.
  */
 import { afterAll, beforeAll, describe } from "bun:test";
 import type { FailPoint } from "../../src/lib/fail-points.ts";

@@ -46,7 +46,10 @@ describe("a completion with store", () => {
       [`${given.id}-0`, "system", "Be short."],
       [`${given.id}-1`, "user", "Hi"],
     ] as never);
-    // Not checked against the schema: it allows only messages of the assistant, its own example shows the user's.
+    const list = await served.app.json("GET", `/v1/chat/completions/${given.id}/messages`);
+    // The schema allows only messages of the assistant; its own example shows the user's.
+    const role = (n: number) => `ChatCompletionMessageList/data/${n}/role must be equal to one of the allowed values`;
+    if (!contractMissing) expect(contractProblems("ChatCompletionMessageList", list)).toEqual([role(0), role(1)]);
     expect(await stored().update(given.id, { metadata: { topic: "b" } })).toMatchObject({ metadata: { topic: "b" } });
     expect(await stored().delete(given.id)).toMatchObject({ id: given.id, deleted: true });
     expect((await served.app.request("GET", `/v1/chat/completions/${given.id}`)).status).toBe(404);
