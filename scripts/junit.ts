@@ -61,7 +61,9 @@ export function readReport(xml: string | null): Report {
   const failed = suites.flatMap(failedCases);
   // A file that does not load fails without a test case.
   const ofBun = suites.filter((suite) => Number(suite.failures ?? 0) > 0).flatMap((suite) => suite.file ?? []);
-  const ofPytest = failed.filter((one) => !one.file).map((one) => `${(one.classname ?? "").replaceAll(".", "/")}.py`);
+  // pytest names a file that does not load as the test.
+  const moduleOf = (one: Case) => (one.classname || one.name) ?? "";
+  const ofPytest = failed.filter((one) => !one.file).map((one) => `${moduleOf(one).replaceAll(".", "/")}.py`);
   return {
     ...countsOf(totals),
     files: [...new Set([...ofBun.map((file) => `./${file}`), ...ofPytest])],

@@ -53,6 +53,12 @@ test("a long failure message with many entities is read", () => {
   expect(counts(readReport(long))).toEqual({ passed: 2, failed: 1, skipped: 1 });
 });
 
+test("a file of pytest that does not load is named", () => {
+  const report =
+    '<testsuites><testsuite tests="1" errors="1" failures="0" skipped="0"><testcase classname="" name="tests.test_c"><error message="no">x</error></testcase></testsuite></testsuites>';
+  expect(readReport(report)).toMatchObject({ failed: 1, files: ["tests/test_c.py"] });
+});
+
 test("a file that fails without a test case is named", () => {
   const report =
     '<testsuites tests="0" failures="1"><testsuite name="test/c.test.ts" file="test/c.test.ts" failures="1"/></testsuites>';
