@@ -33,12 +33,14 @@ import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { bodyTooLarge, readBytes } from "../lib/body.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { writeExact } from "../lib/text/exact-json.ts";
 import { parseJson } from "../lib/text/json.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const DeleteQuery = v.strictObject({ keep_file: v.optional(v.picklist(["true", "false"])) });
 const tags = ["Datasets"];
 const MAX_JSON = 1024 ** 2;
+const JSON_TYPE = { "content-type": "application/json;charset=utf-8" };
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
 
 const CREATE_HELP =
@@ -141,7 +143,7 @@ const versionHandlers = (ctx: Ctx) => ({
   },
   async rows({ actor, params, query }: With<"query", typeof RowsQuery>) {
     const version = await versionOf(ctx, actor, params.id, query.version);
-    return rowListView(await readRows(ctx, actor, version.id, query));
+    return new Response(writeExact(rowListView(await readRows(ctx, actor, version.id, query))), { headers: JSON_TYPE });
   },
   async addRow({ actor, params, body }: With<"body", typeof AddRow>) {
     return versionView(await addRow(ctx, actor, params.id, body));

@@ -228,6 +228,14 @@ describe("split, duplicates, hash, counts and pages of rows", () => {
   });
 });
 
+test("the list of rows has numbers and keys as the file has them", async () => {
+  const item = '{"b":1.0,"10":9007199254740993,"2":{"1":1e2}}';
+  const { dataset } = await validated(lab, `{"messages":[{"role":"user","content":"2+2?"}],"item":${item}}`);
+  const answer = await lab.request("GET", `/v1/datasets/${dataset.id}/rows`);
+  expect(answer.headers.get("content-type")).toContain("application/json");
+  expect(await answer.text()).toContain(`"item":${item}`);
+});
+
 test("a chat row cannot be added to rows of another type, and the message says what to do instead", async () => {
   const { dataset } = await validated(lab, linesOf("trl", 12).join("\n"));
   const answer = await lab.request("POST", `/v1/datasets/${dataset.id}/rows`, { body: LINES.chat?.(1) });

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from finetune_trainer.data.encoder import Encoder
+from finetune_trainer.data.rows import read_rows
 from finetune_trainer.data.template import render
 from finetune_trainer.data.tool_calls.families import family_of_tokenizer
 from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template, use_tool_template, with_template
@@ -56,6 +57,19 @@ def test_definitions_calls_and_results_are_shown_as_hermes_models_write_them(tok
         "<|im_start|>assistant\nBooked.<|im_end|>\n"
     )
     assert family_of_tokenizer(tokenizer).parser == "hermes"
+
+
+def test_numbers_of_definitions_and_calls_keep_their_digits(tokenizer, tmp_path: Path) -> None:
+    numbers = '{"a": 1.0, "b": 1.50, "c": 1e5, "d": 9007199254740993, "e": 0.12345678901234567890}'
+    call = {**CALL, "function": {"name": "book_seat", "arguments": numbers}}
+    rows = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "Two seats"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    tool = '{"type": "function", "function": {"name": "book_seat", "parameters": ' + numbers + "}}"
+    rows.write_text('{"id": 1, "messages": ' + json.dumps(turns) + ', "tools": [' + tool + "]}\n", "utf-8")
+    (row,) = read_rows(rows)
+    assert render(tokenizer, row["messages"], row["tools"], prompt=False).count(numbers) == 2
+    ((_, (found,)),) = Encoder(tokenizer, "completion", {tokenizer.eos_token_id}).encode([row])
+    assert found.text.count(numbers) == 2
 
 
 def test_every_answer_is_in_the_loss_word_for_word(tokenizer) -> None:

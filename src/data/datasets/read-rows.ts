@@ -1,6 +1,7 @@
 /** Pages through canonical rows on disk. Uses the sparse index to read only what is needed. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { parseExact } from "../../lib/text/exact-json.ts";
 import type { Split } from "../validation/model.ts";
 import { offsetBefore, readIndex } from "../validation/rows/index-file.ts";
 import { type NumberedRow, textsOf } from "../validation/rows/types.ts";
@@ -40,7 +41,7 @@ export async function pageRows(
         full = true;
         return;
       }
-      const row = JSON.parse(bytes.toString("utf8", start, end)) as NumberedRow;
+      const row = parseExact(bytes.toString("utf8", start, end)) as NumberedRow;
       if (row.id <= page.after) return;
       last = row.id;
       if (wanted && !textsOf(row).some((text) => text.toLowerCase().includes(wanted))) return;

@@ -8,6 +8,7 @@ import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
 import type { DataSettings, RowType } from "../../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { writeExact } from "../../lib/text/exact-json.ts";
 
 /**
  * One sequence of a row. `states` has one letter per token: `t` is in the loss, `c` is context only, `x` is truncated.
@@ -118,7 +119,7 @@ async function ask(ctx: Ctx, request: InspectRequest): Promise<SeenRow[]> {
   const helper = await helperFor(ctx);
   if (helper.idle) clearTimeout(helper.idle);
   try {
-    helper.child.stdin.write(`${JSON.stringify(request)}\n`);
+    helper.child.stdin.write(`${writeExact(request)}\n`);
     await helper.child.stdin.flush();
     const answer = JSON.parse(await readLine(helper)) as { rows?: SeenRow[]; error?: string };
     if (!answer.rows)

@@ -4,7 +4,6 @@ only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..protocol.failures import BadData
+from . import exact
 from .encoder import CHUNK_ROWS, Encoder, rows_in_words, tokenize_rows
 from .special import SpecialTokensOption, special_tokens_of, stripped
 from .template import TemplateRefused, encode_conversation
@@ -31,7 +31,7 @@ def read_rows(path: Path, kind: str = "chat", limit: int | None = None) -> Itera
             if limit is not None and number >= limit:
                 return
             if line.strip():
-                row = json.loads(line)
+                row = exact.loads(line)
                 if not isinstance(row, dict) or not all(isinstance(row.get(k), t) for k, t in ROW_FIELDS[kind].items()):
                     raise BadData(f"line {number + 1}: not a canonical row of type {kind}")
                 yield row

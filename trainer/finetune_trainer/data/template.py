@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..protocol.failures import BadData
+from . import exact
 from .special import Protected, SpecialTokensOption, special_tokens_of, stripped
 
 Message = dict[str, Any]
@@ -59,11 +59,11 @@ def _tool_call(call: Message, number: int) -> Message:
     arguments = function.get("arguments")
     if isinstance(arguments, str) and arguments.strip():
         with contextlib.suppress(ValueError):  # not JSON: the template prints it as it is
-            arguments = json.loads(arguments)
+            arguments = exact.loads(arguments)
     return {
         "id": call.get("id") or f"call_{number}",
         "type": "function",
-        "function": {"name": function.get("name"), "arguments": arguments or {}},
+        "function": {"name": function.get("name"), "arguments": exact.fenced(arguments or {})},
     }
 
 
@@ -72,15 +72,16 @@ def template_tools(tools: Any) -> list[Message] | None:
     if not tools:
         return None
     definitions = (tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools)
-    return [{"type": "function", "function": definition} for definition in definitions]
+    return [{"type": "function", "function": exact.fenced(definition)} for definition in definitions]
 
 
 def apply(tokenizer: Any, messages: list[Message], tools: Any, *, prompt: bool) -> str:
     """`template_messages` and `template_tools` as text by the model's chat template. Raises TemplateRefused."""
     try:
-        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=prompt)
+        text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=prompt)
     except Exception as error:  # templates raise what they like, by Jinja or by an operation on a wrong type
         raise TemplateRefused(f"the model's chat template refuses the conversation: {error}") from error
+    return exact.unfenced(text)
 
 
 def render(tokenizer: Any, messages: list[Message], tools: Any, *, prompt: bool) -> str:

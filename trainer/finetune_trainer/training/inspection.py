@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data import exact
 from ..data.encoder import Encoder
 from ..data.rows import SIDES, Row, answered, encode_text, last_answer_only, split_text
 from ..data.special import SpecialTokensOption
@@ -151,7 +152,7 @@ def main() -> None:
     loaded: dict[tuple[str, str | None], Any] = {}
     for line in sys.stdin:
         try:
-            asked = json.loads(line)
+            asked = exact.loads(line)
             base, template = asked["base"], asked.get("chat_template")
             if (base, template) not in loaded:
                 loaded.clear()

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { MethodName, RowType } from "../../../src/contract/spec.ts";
 import { fits } from "../../../src/contract/support.ts";
 import type { WireMessage } from "../../../src/contract/trainer.ts";
+import { textMembers } from "../../../src/lib/text/exact-json.ts";
 import { Conversation } from "../../parts/conversation.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
@@ -80,11 +81,9 @@ const toolNames = (tools: unknown[] | undefined) =>
     return typeof name === "string" ? [name] : [];
   });
 
-const shown = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-
 /** The fields of a row that graders can use, with their template names. */
 function Item({ item }: { item: Record<string, unknown> }) {
-  const rows = Object.entries(item).map(([name, value]): [string, string] => [`item.${name}`, shown(value)]);
+  const rows = textMembers(item).map(([name, text]): [string, string] => [`item.${name}`, text]);
   return rows.length ? <KeyValue rows={rows} /> : null;
 }
 

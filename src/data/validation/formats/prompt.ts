@@ -2,6 +2,7 @@
  * Prompt rows in the format of OpenAI's reinforcement fine-tuning: `messages` that end with a user message, and extra
  * fields for graders.
  */
+import { keysOf, withSourceOf } from "../../../lib/text/exact-json.ts";
 import { finishRow, isObject, type JsonObject, readMessages } from "../rows/chat.ts";
 import { unweighted } from "../rows/pairs.ts";
 import { chatFormat } from "./chat.ts";
@@ -11,13 +12,13 @@ import type { RowFormat } from "./format.ts";
 const OWN = chatFormat.fields;
 const ENDS = new Set(["user", "tool", "function"]);
 
-const others = (row: JsonObject) => Object.keys(row).filter((key) => !OWN.has(key));
+const others = (row: JsonObject) => keysOf(row).filter((key) => !OWN.has(key));
 
 /** The fields for graders. A row in the stored form already has them in `item`. */
 function itemOf(row: JsonObject): Record<string, unknown> {
   const names = others(row);
   if (names.length === 1 && names[0] === "item" && isObject(row.item)) return row.item;
-  return Object.fromEntries(names.map((name) => [name, row[name]]));
+  return withSourceOf(Object.fromEntries(names.map((name) => [name, row[name]])), row);
 }
 
 /** Accepts every field name, because graders can use any field. */

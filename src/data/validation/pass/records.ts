@@ -1,4 +1,5 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
+import { writeExact } from "../../../lib/text/exact-json.ts";
 import { createHashSet } from "../rows/duplicates.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
@@ -53,7 +54,7 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
         store(bytes, start, end);
         return;
       }
-      const text = JSON.stringify(checked.row);
+      const text = checked.marked ? writeExact(checked.row) : JSON.stringify(checked.row);
       if (text.length * 3 > scratch.length) scratch = Buffer.allocUnsafe(text.length * 3);
       store(scratch, 0, scratch.write(text, 0, "utf8"));
     },

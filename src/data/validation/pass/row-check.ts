@@ -3,6 +3,7 @@
  * the format.
  */
 import { isUtf8 } from "node:buffer";
+import { isMarked, markExact } from "../../../lib/text/exact-json.ts";
 import { formatOf } from "../formats/detect.ts";
 import type { RowFormat } from "../formats/format.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
@@ -118,7 +119,7 @@ function parse(text: string, problems: Problems): JsonObject | null {
       return null;
     }
   }
-  return value;
+  return markExact(value, text);
 }
 
 /**
@@ -174,6 +175,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
         }
       const checked = by.convert(row, problems);
       if (checked && !known) checked.same = false;
+      if (checked && isMarked(row)) checked.marked = true;
       if (checked) format ??= by;
       return checked;
     },

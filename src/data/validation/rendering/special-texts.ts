@@ -1,4 +1,5 @@
 /** Finds texts that a tokenizer reads as special tokens, and marks of other models' chat templates. */
+import { withSourceOf, writeExact } from "../../../lib/text/exact-json.ts";
 import { isPair, isText, type Message, type Row } from "../rows/types.ts";
 import type { Json } from "./template.ts";
 
@@ -65,7 +66,7 @@ function* fieldsOf(row: Row): Generator<[path: string, text: string]> {
     yield* turnTexts(row.chosen, "chosen");
     yield* turnTexts(row.rejected, "rejected");
   }
-  if (row.tools) yield ["tools", JSON.stringify(row.tools)];
+  if (row.tools) yield ["tools", writeExact(row.tools)];
 }
 
 /** The first field of a row with one of the words; null without one. */
@@ -107,9 +108,10 @@ function createHiding(own: string[], search: Search) {
   };
   const hide = (value: unknown): unknown => {
     if (typeof value === "string") return hideText(value);
-    if (Array.isArray(value)) return value.map(hide);
+    if (Array.isArray(value)) return withSourceOf(value.map(hide), value);
     if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [hideText(key), hide(one)]));
+    const hidden = Object.fromEntries(Object.entries(value).map(([key, one]) => [hideText(key), hide(one)]));
+    return withSourceOf(hidden, value);
   };
   const shown = (text: string) => text.replace(HIDDEN, (found) => own[(found.codePointAt(0) ?? 0) - PRIVATE] ?? found);
 

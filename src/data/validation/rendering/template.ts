@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
+import { fenced, unfenced } from "../../../lib/text/exact-json.ts";
 import { parseJson, type Tool } from "../rows/tools.ts";
 import type { Message } from "../rows/types.ts";
 
@@ -39,7 +40,10 @@ function templateMessages(messages: Message[]): Json[] {
     ...(calls && {
       tool_calls: calls.map((call) => ({
         ...call,
-        function: { ...call.function, arguments: parseJson(call.function.arguments) ?? call.function.arguments },
+        function: {
+          ...call.function,
+          arguments: fenced(parseJson(call.function.arguments) ?? call.function.arguments),
+        },
       })),
     }),
   }));
@@ -77,13 +81,14 @@ export function createRender(source: () => string, special: Json): Render {
       template = new Template(source());
       renameRefusal(template.parsed);
     }
-    return template.render({
+    const text = template.render({
       ...special,
       [REFUSE]: refuse,
       messages: templateMessages(messages),
-      tools: tools ?? null,
+      tools: tools ? fenced(tools) : null,
       documents: null,
       add_generation_prompt: prompt,
     });
+    return unfenced(text);
   };
 }

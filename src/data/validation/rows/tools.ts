@@ -2,6 +2,7 @@
  * Reads tool definitions and tool calls: OpenAI's format, its legacy functions, and bare definitions as in ShareGPT
  * files.
  */
+import { parseExact, writeExact } from "../../../lib/text/exact-json.ts";
 import type { Problems } from "./problems.ts";
 
 export interface Tool {
@@ -20,10 +21,10 @@ const MAX_TOOLS = 128;
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Parses JSON text; undefined when it is not valid JSON. */
+/** Parses JSON text, with its digits and order; undefined when it is not valid JSON. */
 export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseExact(text);
   } catch {
     return undefined;
   }
@@ -74,7 +75,7 @@ export function toolCallFromFunction(
     problems.add("bad_tool_call", `${path}.arguments`, given, "expected a string that holds a JSON object");
     return null;
   }
-  const text = typeof given === "string" && given.trim() !== "" ? given : JSON.stringify(value);
+  const text = typeof given === "string" && given.trim() !== "" ? given : writeExact(value);
   if (!text.isWellFormed()) problems.add("lone_surrogate", `${path}.arguments`, text);
   return { id: id ?? `call_${number + 1}`, type: "function", function: { name: source.name, arguments: text } };
 }

@@ -48,6 +48,8 @@ export type NumberedRow = Row & { id: number };
 export interface Checked<R extends Row = Row> {
   row: R;
   same: boolean;
+  /** The row has numbers or keys whose text is kept: write it with `writeExact`. */
+  marked?: boolean;
 }
 
 export const isPair = (row: Row): row is PreferenceRow => "chosen" in row;

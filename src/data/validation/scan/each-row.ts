@@ -1,5 +1,6 @@
 /** Reads the canonical rows of a file one after the other, without holding the file in memory. */
 import { closeSync, openSync, readSync } from "node:fs";
+import { parseExact } from "../../../lib/text/exact-json.ts";
 import type { NumberedRow } from "../rows/types.ts";
 import { scanLines } from "./lines.ts";
 
@@ -11,7 +12,7 @@ export function eachRow(path: string, use: (row: NumberedRow) => boolean): void 
   let more = true;
   const scanner = scanLines(MAX_LINE, {
     record(bytes, start, end) {
-      if (more && start !== end) more = use(JSON.parse(bytes.toString("utf8", start, end)) as NumberedRow);
+      if (more && start !== end) more = use(parseExact(bytes.toString("utf8", start, end)) as NumberedRow);
     },
     tooLong() {},
     broken() {},
