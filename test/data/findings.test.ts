@@ -26,7 +26,7 @@ beforeAll(async () => {
   lab = await createTestApp();
   if (!hasTokenizer) return;
   await installBase(lab, "plain");
-  for (const name of ["strict", "thinking", "no-reasoning", "tools", "not-ours"])
+  for (const name of ["strict", "thinking", "no-reasoning", "reasoning", "tools", "not-ours"])
     await installBase(lab, name, templateCase(name));
 });
 afterAll(() => lab.close());
@@ -71,6 +71,8 @@ const CASES: [base: string, rows: string, found: (string | number)[][]][] = [
   ["no-reasoning", "reasoning-of-two-answers", [["reasoning_not_shown", 12, 1, "messages[1].content"]]],
   ["thinking", "reasoning-of-two-answers", []],
   ["plain", "reasoning-of-two-answers", []],
+  ["plain", "reasoning-field", [["reasoning_not_shown", 12, 1, "messages[1].reasoning_content"]]],
+  ["reasoning", "reasoning-field", []],
   ["plain", "named", [["name_not_shown", 12, 1, "messages[0].name"]]],
 ];
 

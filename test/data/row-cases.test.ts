@@ -38,7 +38,9 @@ const casesOf = (name: string) =>
 function read({ file, filename = "rows.jsonl", skip_bad: skipBad = false }: Case) {
   const source = join(dir, filename);
   const outDir = join(dir, "out");
-  writeFileSync(source, file.join("\n"));
+  // Shortcuts are tried for lines between two others.
+  const [before, after] = filename.endsWith(".jsonl") ? ["\n", "\n"] : ["", "\n"];
+  writeFileSync(source, before + file.join("\n") + after);
   const { status, error, report } = validateFile({
     source,
     filename,
@@ -57,7 +59,10 @@ function read({ file, filename = "rows.jsonl", skip_bad: skipBad = false }: Case
     type: report.row_type,
     rows: stored.map((line) => line.replace(/^\{"id":\d+,/, "{")),
     problems: Object.fromEntries(problems.map(({ code, count }) => [code, count])),
-    said: [error ?? "", ...problems.map(({ message, samples }) => `${message} ${samples[0]?.detail}`)].join("\n"),
+    said: [
+      error ?? "",
+      ...problems.map(({ message, samples }) => `${message} ${samples[0]?.path} ${samples[0]?.detail}`),
+    ].join("\n"),
   };
 }
 

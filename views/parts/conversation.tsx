@@ -37,6 +37,14 @@ function Turn({ message }: { message: WireMessage }) {
         {message.role === "tool" && message.name ? String(message.name) : who}
       </div>
       <div class="stack tight">
+        {typeof message.reasoning_content === "string" ? (
+          <details class="small muted">
+            <summary>Reasoning</summary>
+            <div class="said" dir="auto">
+              {message.reasoning_content}
+            </div>
+          </details>
+        ) : null}
         {message.content ? (
           <div class="said" dir="auto">
             {String(message.content)}

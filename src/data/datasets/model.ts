@@ -146,6 +146,7 @@ const message = v.strictObject({
   role: v.picklist(["system", "user", "assistant", "tool"]),
   content: v.string(),
   weight: v.optional(v.picklist([0, 1])),
+  reasoning_content: v.optional(v.string()),
   tool_calls: v.optional(
     v.array(
       v.strictObject({

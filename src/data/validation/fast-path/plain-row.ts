@@ -4,7 +4,7 @@
  * All other rows go to the full check. A test compares the results of both.
  */
 
-import { ascii, endOfText, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
+import { ascii, endOfText, maybeBlank, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
 
 /** The counts of one row for the report. The object is reused for every row. */
 export interface PlainRow {
@@ -63,8 +63,9 @@ export function readPlain(bytes: Uint8Array, start: number, end: number, row: Pl
     at += CONTENT.length;
     if (bytes[at] === SPACE) at++;
     if (bytes[at++] !== QUOTE) return false;
+    const text = at;
     at = endOfText(bytes, at, end, facts);
-    if (at < 0 || facts.units === 0) return false;
+    if (at < 0 || maybeBlank(bytes, text, at)) return false;
     row.characters += facts.units;
     at++;
     if (bytes[at++] !== 125) return false;

@@ -95,3 +95,34 @@ export function endOfText(bytes: Uint8Array, start: number, end: number, facts: 
     } else return -1;
   }
 }
+
+/** The first bytes of white space beyond ASCII, as UTF-8 writes it. */
+const WIDE_SPACE = new Set([0xc2, 0xe1, 0xe2, 0xe3, 0xef]);
+const WIDE_SPACES = Array.from(
+  "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff",
+  (space) => new TextEncoder().encode(space),
+);
+
+/**
+ * Whether a text may have no words: it is empty or begins with nothing but white space. Never a wrong no.
+ * @param escapes the text is the inside of a JSON string
+ */
+export function maybeBlank(bytes: Uint8Array, from: number, to: number, escapes = true): boolean {
+  let at = from;
+  while (at < to) {
+    const byte = bytes[at] ?? 0;
+    if (byte <= 32) at++;
+    else if (byte === BACKSLASH && escapes) {
+      const next = bytes[at + 1];
+      // \u may be a space; \n, \r, \t and \f are, \" \\ \/ and \b are not.
+      if (next === 117) return true;
+      if (next !== 110 && next !== 114 && next !== 116 && next !== 102) return false;
+      at += 2;
+    } else {
+      const space = WIDE_SPACE.has(byte) && WIDE_SPACES.find((wide) => startsWith(bytes, at, wide));
+      if (!space) return false;
+      at += space.length;
+    }
+  }
+  return true;
+}

@@ -4,7 +4,7 @@
  */
 import type { PlainRow } from "./plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "./row-bytes.ts";
-import { ascii, BACKSLASH, endOfText, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
+import { ascii, BACKSLASH, endOfText, maybeBlank, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
 
 /** How the fields of a row map to turns. */
 export interface TextLayout {
@@ -52,12 +52,6 @@ function skipSpace(bytes: Uint8Array, start: number): number {
     at++;
   }
 }
-
-/** The first bytes of white space in UTF-8, and the backslash, which may escape it. */
-const MAYBE_BLANK = new Set([BACKSLASH, 0xc2, 0xe1, 0xe2, 0xe3, 0xef]);
-
-/** True when a text cannot consist of white space only, judged by its first byte. */
-const hasWords = (byte: number | undefined): boolean => byte !== undefined && byte > 32 && !MAYBE_BLANK.has(byte);
 
 /** Index after a number, true, false or null, or -1. The value itself is not checked. */
 function afterScalar(bytes: Uint8Array, start: number, end: number): number {
@@ -137,7 +131,7 @@ function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]
     if (bytes[at] !== COMMA) return -1;
     at = startOfValue(bytes, at + 1, end, textName);
     at = at < 0 ? -1 : takeText(bytes, at, end, turns, slot);
-    if (at < 0 || facts.units === 0) return -1;
+    if (at < 0 || maybeBlank(bytes, turns.from[slot] ?? 0, turns.to[slot] ?? 0)) return -1;
     at = skipSpace(bytes, at);
     return bytes[at] === CLOSE_OBJECT ? at + 1 : -1;
   }
@@ -229,13 +223,19 @@ export function createTextRows(
   }
 
   const isGiven = (slot: number) => (spans.units[slot] ?? -1) > 0;
+
+  /** True when a text is there and has no words, which the full check judges. */
+  function hasBlank(bytes: Buffer): boolean {
+    for (let slot = 0; slot < texts.length; slot++)
+      if (isGiven(slot) && maybeBlank(bytes, spans.from[slot] ?? 0, spans.to[slot] ?? 0)) return true;
+    return false;
+  }
   const put = (bytes: Buffer, from: Spans, slot: number) =>
     row.text(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
 
-  /** True when neither text is blank and the answers differ; everything else goes to the full check. */
+  /** True when the answers differ; everything else goes to the full check. */
   function isPair(bytes: Buffer): boolean {
-    for (const slot of [1, answer, rejected])
-      if (!isGiven(slot) || !hasWords(bytes[spans.from[slot] ?? 0])) return false;
+    if (!isGiven(rejected)) return false;
     const [a, b] = [answer, rejected].map((slot) => bytes.subarray(spans.from[slot], spans.to[slot]));
     return a !== undefined && b !== undefined && !a.equals(b);
   }
@@ -244,7 +244,7 @@ export function createTextRows(
     if (end - start > MAX_ROW || !find(bytes, start, end) || (layout.onlyWithExtra && extra.length === 0)) return null;
     // Missing or empty texts and a missing answer at the end are problems, which the full check reports.
     if (pair ? !isGiven(1) || !isGiven(answer) : turns.role[turns.count - 1] !== "assistant") return null;
-    if (second.length > 0 && !isPair(bytes)) return null;
+    if (hasBlank(bytes) || (second.length > 0 && !isPair(bytes))) return null;
     row.begin(end - start, turns.count + 5);
     if (isGiven(0)) {
       row.turn("system");

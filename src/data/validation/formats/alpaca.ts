@@ -2,7 +2,7 @@
  * Alpaca rows: `instruction`, an optional `input` that is appended to it, and `output`; also the common `system` and
  * `history` fields.
  */
-import type { JsonObject } from "../rows/chat.ts";
+import { isBlank, type JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import { type ChatFormat, optionalText, pairRow, requireText } from "./format.ts";
 
@@ -13,12 +13,15 @@ function readHistory(row: JsonObject, problems: Problems): { user: string; assis
   if (!Array.isArray(history)) problems.add("wrong_type", "history", history, "expected a list of [question, answer]");
   else
     for (const [index, pair] of history.entries()) {
-      const [user, assistant] = Array.isArray(pair) ? (pair as unknown[]) : [];
+      const path = `history[${index}]`;
+      const [user, assistant] = Array.isArray(pair) ? pair.map((part: unknown) => part ?? "") : [];
       if (typeof user !== "string" || typeof assistant !== "string")
-        problems.add("wrong_type", `history[${index}]`, pair, "expected [question, answer]");
-      else if (!user.isWellFormed() || !assistant.isWellFormed())
-        problems.add("lone_surrogate", `history[${index}]`, pair);
-      else turns.push({ user, assistant });
+        problems.add("wrong_type", path, pair, "expected [question, answer]");
+      else if (!user.isWellFormed() || !assistant.isWellFormed()) problems.add("lone_surrogate", path, pair);
+      else if (!isBlank(user) || !isBlank(assistant)) {
+        if (isBlank(user) || isBlank(assistant)) problems.add("empty_content", path, pair);
+        turns.push({ user, assistant });
+      }
     }
   return turns;
 }
@@ -34,7 +37,8 @@ export const alpacaFormat: ChatFormat = {
   convert(row, problems) {
     const instruction = requireText(row, "instruction", problems);
     const input = optionalText(row, "input", problems);
-    const user = instruction !== null && input !== null ? `${instruction}\n${input}` : instruction;
+    const parts = [instruction, input].filter((text) => !isBlank(text));
+    const user = instruction === null || parts.length === 0 ? instruction : parts.join("\n");
     return pairRow(
       optionalText(row, "system", problems),
       { text: user, path: "instruction" },

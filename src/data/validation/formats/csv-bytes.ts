@@ -4,7 +4,7 @@
  */
 import type { PlainRow } from "../fast-path/plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "../fast-path/row-bytes.ts";
-import { QUOTE } from "../fast-path/text-bytes.ts";
+import { maybeBlank, QUOTE } from "../fast-path/text-bytes.ts";
 import { MAX_ROW } from "../fast-path/text-row.ts";
 import type { CsvMapping } from "./csv.ts";
 
@@ -56,6 +56,7 @@ export function createCsvRows(
   }
 
   const isGiven = (cell: number) => (froms[cell] ?? 0) < (tos[cell] ?? 0);
+  const isBlank = (bytes: Buffer, cell: number) => maybeBlank(bytes, froms[cell] ?? 0, tos[cell] ?? 0, false);
   function put(role: PlainRole, bytes: Buffer, cell: number) {
     row.turn(role);
     row.cell(bytes, froms[cell] ?? 0, tos[cell] ?? 0, quoted[cell] ?? false);
@@ -63,7 +64,9 @@ export function createCsvRows(
   }
 
   return (bytes, start, end) => {
-    if (end - start > MAX_ROW || !find(bytes, start, end) || !isGiven(prompt) || !isGiven(completion)) return null;
+    if (end - start > MAX_ROW || !find(bytes, start, end)) return null;
+    if (isBlank(bytes, prompt) || isBlank(bytes, completion)) return null;
+    if (system >= 0 && isGiven(system) && isBlank(bytes, system)) return null;
     row.begin((end - start) * MAX_ESCAPED, 3);
     if (system >= 0 && isGiven(system)) put("system", bytes, system);
     put("user", bytes, prompt);

@@ -1,6 +1,7 @@
 /**
  * CSV rows with a column mapping: proposes a mapping from the header, checks a given one, and converts cells to rows.
  */
+import { isBlank } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { CsvPreview } from "../rows/report.ts";
 import type { ChatRow, Checked } from "../rows/types.ts";
@@ -98,7 +99,7 @@ export function csvConverter(
       return null;
     }
     return pairRow(
-      system < 0 || !cells[system] ? null : cells[system],
+      system < 0 || isBlank(cells[system] ?? null) ? null : (cells[system] ?? null),
       { text: cells[prompt] ?? "", path: mapping.prompt },
       { text: cells[completion] ?? "", path: mapping.completion },
       problems,

@@ -4,7 +4,7 @@
  */
 import type { RowType } from "../../../contract/spec.ts";
 import type { TextLayout } from "../fast-path/text-row.ts";
-import type { JsonObject } from "../rows/chat.ts";
+import { isBlank, type JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { ChatRow, Checked, Row } from "../rows/types.ts";
 
@@ -44,10 +44,11 @@ export function requireText(row: JsonObject, field: string, problems: Problems):
   return value;
 }
 
-/** The text of an optional field; null when it is absent, null or empty. */
+/** The text of an optional field; null when it is absent, null or blank. */
 export function optionalText(row: JsonObject, field: string, problems: Problems): string | null {
   const value = row[field];
-  return value === undefined || value === null || value === "" ? null : requireText(row, field, problems);
+  const isAbsent = value === undefined || value === null || (typeof value === "string" && isBlank(value));
+  return isAbsent ? null : requireText(row, field, problems);
 }
 
 /** A row of an optional system text, a question and an answer. Empty texts are reported. */
@@ -59,8 +60,7 @@ export function pairRow(
   earlier: { user: string; assistant: string }[] = [],
 ): Checked<ChatRow> | null {
   if (user.text === null || assistant.text === null || problems.rowErrors() > 0) return null;
-  if (user.text === "") problems.add("empty_content", user.path);
-  if (assistant.text === "") problems.add("empty_content", assistant.path);
+  for (const { text, path } of [user, assistant]) if (isBlank(text)) problems.add("empty_content", path, text);
   const messages: ChatRow["messages"] = [];
   if (system !== null) messages.push({ role: "system", content: system });
   for (const turn of earlier)

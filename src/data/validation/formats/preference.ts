@@ -2,7 +2,7 @@
  * Preference rows in the TRL format, common on the Hugging Face Hub: `prompt`, `chosen` and `rejected` as texts or
  * messages, or two complete conversations.
  */
-import { isObject, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
+import { isBlank, isObject, type JsonObject, type Open, readMessages } from "../rows/chat.ts";
 import { type Part, pairRow, splitConversations } from "../rows/pairs.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Message } from "../rows/types.ts";
@@ -44,7 +44,7 @@ function readPrompt(row: JsonObject, problems: Problems, open: Open): Part {
   if (!name) return { turns: { messages: [], same: false }, path: "prompt" };
   let value = row[name];
   const input = name === "instruction" ? optionalText(row, "input", problems) : null;
-  if (input !== null && typeof value === "string") value = `${value}\n${input}`;
+  if (input !== null && typeof value === "string") value = isBlank(value) ? input : `${value}\n${input}`;
   const part = readSide(value, "user", name, problems, open);
   if (part.turns && part.turns.messages.length > 0) part.turns.messages.unshift(...before);
   return { ...part, from: -before.length };

@@ -2,8 +2,10 @@
  * ShareGPT rows: `conversations` with `{from, value}` turns, including `function_call` and `observation`, and optional
  * `system` and `tools`.
  */
-import { checkMessages, finishRow, isObject, type JsonObject } from "../rows/chat.ts";
+import { checkMessages, finishRow, isBlank, isObject, type JsonObject } from "../rows/chat.ts";
+import { FLAG_NAMES, flagsOf } from "../rows/flags.ts";
 import type { Problems } from "../rows/problems.ts";
+import { REASONING } from "../rows/reasoning.ts";
 import { parseJson, toolCallFromFunction } from "../rows/tools.ts";
 import type { ChatFormat } from "./format.ts";
 
@@ -22,6 +24,8 @@ const ROLES: Record<string, string> = {
   function_response: "tool",
   function_call: "call",
 };
+
+const KNOWN: ReadonlySet<string> = new Set(["from", "value", ...FLAG_NAMES, ...REASONING]);
 
 /** The number of tool calls so far, and the ids of those without a result. */
 export interface Calls {
@@ -46,11 +50,11 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
     return null;
   }
   for (const key of Object.keys(source))
-    if (key !== "from" && key !== "value" && key !== "weight")
-      problems.add("ignored_field", `${path}.${key}`, source[key]);
-  const weight = source.weight === undefined ? {} : { weight: source.weight };
+    if (!KNOWN.has(key) && source[key] !== null) problems.add("ignored_field", `${path}.${key}`, source[key]);
+  const extra = flagsOf(source);
+  for (const name of REASONING) if (name in source) extra[name] = source[name];
   if (role === "tool") return { role, content: value, tool_call_id: calls.open.shift() };
-  if (role !== "call") return { role, content: value, ...weight };
+  if (role !== "call") return { role, content: value, ...extra };
   const parsed = parseJson(value);
   const list = Array.isArray(parsed) ? parsed : [parsed];
   const made = [];
@@ -61,7 +65,7 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
     calls.open.push(call.id);
     made.push(call);
   }
-  return { role: "assistant", content: null, tool_calls: made, ...weight };
+  return { role: "assistant", content: null, tool_calls: made, ...extra };
 }
 
 /** The turns of `system` and `conversations` in OpenAI's format, or null after reporting an error. */
@@ -72,8 +76,8 @@ export function readConversations(row: JsonObject, calls: Calls, problems: Probl
     return null;
   }
   const turns = conversations.map((turn, index) => readTurn(turn, `conversations[${index}]`, calls, problems));
-  if (typeof system === "string" && system !== "") turns.unshift({ role: "system", content: system });
-  else if (system !== undefined && system !== null && system !== "")
+  if (typeof system === "string" && !isBlank(system)) turns.unshift({ role: "system", content: system });
+  else if (system !== undefined && system !== null && typeof system !== "string")
     problems.add("wrong_type", "system", system, "expected text");
   return problems.rowErrors() > 0 ? null : turns;
 }

@@ -11,6 +11,8 @@ import { isValid, type Valid, validLines } from "./row-check.ts";
 import { createRowWriter, hashRow } from "./row-writer.ts";
 import type { ValidateTask } from "./task.ts";
 
+const QUOTE = 34;
+
 /** After this many rows without success, a shortcut is tried only for one row in this many. */
 const MISSES = 64;
 
@@ -21,6 +23,16 @@ function trimmed(bytes: Buffer, start: number, end: number): [number, number] {
   while (from < to && (bytes[from] ?? 0) <= 32) from++;
   while (to > from && (bytes[to - 1] ?? 0) <= 32) to--;
   return [from, to];
+}
+
+/** True for a CSV record of which no cell has a value. */
+function isEmptyRecord(bytes: Buffer, from: number, to: number, delimiter: string): boolean {
+  const comma = delimiter.charCodeAt(0);
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at] ?? 0;
+    if (byte > 32 && byte !== comma && byte !== QUOTE) return false;
+  }
+  return true;
 }
 
 /** Counts, hashes and writes good rows; counts bad ones. */
@@ -103,6 +115,10 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
       }
       if (header) {
         header = false;
+        return;
+      }
+      if (plan.container === "csv" && isEmptyRecord(bytes, from, to, plan.delimiter)) {
+        report.blank_lines++;
         return;
       }
       problems.at(line);

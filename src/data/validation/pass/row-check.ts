@@ -157,7 +157,9 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       const row = parse(text, problems);
       if (!row) return null;
       const found = formatOf(row);
-      const by = format ?? found;
+      // Rows of one type may have several formats.
+      const fits = !format || !found || found.type !== format.type || format.matches(row);
+      const by = (fits && format) || found;
       if (!by) {
         problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
         return null;

@@ -40,6 +40,7 @@ const CODES: Record<Lost["part"], FindingCode> = {
 /** The part of a message that a template does not show. */
 function lostValue(message: Message | undefined, part: Lost["part"]): unknown {
   if (part === "tool_calls") return message?.tool_calls?.map((call) => call.function);
+  if (part === "reasoning") return message?.reasoning_content ?? message?.content;
   return part === "name" ? message?.name : message?.content;
 }
 
@@ -51,6 +52,9 @@ const FIELDS: Record<Lost["part"], string> = {
   tools: "tools",
   name: "name",
 };
+
+const fieldOf = (message: Message | undefined, part: Lost["part"]): string =>
+  part === "reasoning" && message?.reasoning_content ? "reasoning_content" : FIELDS[part];
 
 /** Creates the inspector of a base model and a row type. @param tokenizer the model's `tokenizer.json` */
 export function createInspector(render: Render, tokenizer: Json, type: RowType): Inspector {
@@ -75,8 +79,9 @@ export function createInspector(render: Render, tokenizer: Json, type: RowType):
       for (const { part, turn } of lost) {
         if (recorded.has(part)) continue;
         recorded.add(part);
-        const path = turn === null ? "tools" : `${side.pathOf(turn)}.${FIELDS[part]}`;
-        const value = turn === null ? row.tools : lostValue(side.messages[turn], part);
+        const message = side.messages[turn ?? -1];
+        const path = turn === null ? "tools" : `${side.pathOf(turn)}.${fieldOf(message, part)}`;
+        const value = turn === null ? row.tools : lostValue(message, part);
         findings.add(CODES[part], row.id, path, value);
       }
       const quiet = side.trained.filter((turn) => !speaking.has(turn));

@@ -36,7 +36,7 @@ function shapeOf(messages: Message[], tools: Tool[] | undefined): string {
   const turns = messages.map((turn) => {
     const calls = turn.tool_calls?.map((call) => (call.function.arguments.length > 2 ? "a" : "-")).join("") ?? "";
     const said = turn.content.trim() === "" ? "" : thinks(turn.content) ? "t" : "c";
-    return `${turn.role[0]}${said}${calls && `(${calls})`}${turn.name ? "n" : ""}`;
+    return `${turn.role[0]}${said}${turn.reasoning_content ? "r" : ""}${calls && `(${calls})`}${turn.name ? "n" : ""}`;
   });
   return `${tools?.length ? "T" : ""}${turns.join(" ")}`;
 }
@@ -63,6 +63,7 @@ function mark(messages: Message[], tools: Tool[] | undefined) {
     return {
       ...message,
       content: said ? thinking + marker(part, turn) : message.content,
+      ...(message.reasoning_content ? { reasoning_content: marker("reasoning", turn) } : {}),
       ...(message.name ? { name: marker("name", turn) } : {}),
       ...(message.tool_calls && {
         tool_calls: message.tool_calls.map((call) => ({

@@ -35,5 +35,5 @@ export function sidesOf(row: Conversation, type: RowType): Side[] {
 }
 
 /** Whether a message has something to say. */
-export const speaks = ({ content, tool_calls: calls }: Message): boolean =>
-  content.trim() !== "" || Boolean(calls?.length);
+export const speaks = ({ content, reasoning_content: reasoning, tool_calls: calls }: Message): boolean =>
+  content.trim() !== "" || Boolean(reasoning) || Boolean(calls?.length);

@@ -50,6 +50,7 @@ function specialTokens(tokenizer: Json): string[] {
 function* turnTexts(turns: Message[], name: string): Generator<[path: string, text: string]> {
   for (const [index, turn] of turns.entries()) {
     yield [`${name}[${index}].content`, turn.content];
+    if (turn.reasoning_content) yield [`${name}[${index}].reasoning_content`, turn.reasoning_content];
     for (const [at, call] of (turn.tool_calls ?? []).entries())
       yield [`${name}[${index}].tool_calls[${at}].function.arguments`, call.function.arguments];
   }

@@ -1,5 +1,7 @@
 /** Turns any chat-shaped row into the canonical chat row, and reports every fault by its field path. */
+import { FLAG_NAMES, weightOf } from "./flags.ts";
 import type { Problems } from "./problems.ts";
+import { REASONING, reasoningOf } from "./reasoning.ts";
 import { checkTools, readToolCalls, type ToolCall, toolCallFromFunction } from "./tools.ts";
 import type { ChatRow, Checked, Message, Role } from "./types.ts";
 
@@ -24,14 +26,21 @@ const roleOf = (value: unknown): Role | undefined =>
 const KNOWN_MESSAGE_FIELDS = new Set([
   "role",
   "content",
-  "weight",
-  "loss_weight",
+  ...FLAG_NAMES,
   "tool_calls",
   "tool_call_id",
   "name",
   "refusal",
   "function_call",
 ]);
+
+const REASONING_FIELDS: ReadonlySet<string> = new Set(REASONING);
+
+/** True for a text without words: the one rule of emptiness for every field of every format. */
+export const isBlank = (text: string | null): boolean => text === null || text.trim() === "";
+
+/** True for a message without a content field. A content of null is empty, not missing. */
+const isMissing = (given: unknown, text: string | null) => given === undefined && text === null;
 
 /** Ids of tool calls without a result so far, in order. */
 export type Open = string[];
@@ -63,19 +72,6 @@ function textOf(content: unknown, path: string, problems: Problems): string | nu
   return text;
 }
 
-function weightOf(message: JsonObject, role: Role, path: string, problems: Problems): 0 | 1 | undefined {
-  const weight = message.weight ?? message.loss_weight;
-  if (weight === undefined || weight === null) return undefined;
-  const field = `${path}.${message.weight === undefined ? "loss_weight" : "weight"}`;
-  if (weight !== 0 && weight !== 1) {
-    problems.add("bad_weight", field, weight);
-    return undefined;
-  }
-  if (role === "assistant") return weight;
-  if (weight === 1) problems.add("weight_ignored", field, weight);
-  return undefined;
-}
-
 function assistantTurn(
   source: JsonObject,
   turn: Message,
@@ -85,7 +81,9 @@ function assistantTurn(
   open: Open,
 ) {
   let content = text;
-  if ((content === null || content === "") && typeof source.refusal === "string") content = source.refusal;
+  if (isBlank(content) && typeof source.refusal === "string") content = source.refusal;
+  const reasoning = reasoningOf(source, path, problems);
+  if (reasoning !== null) turn.reasoning_content = reasoning;
   let calls: ToolCall[] | null = null;
   if (source.tool_calls !== undefined && source.tool_calls !== null)
     calls = readToolCalls(source.tool_calls, `${path}.tool_calls`, problems);
@@ -97,8 +95,10 @@ function assistantTurn(
     turn.tool_calls = calls;
     open.push(...calls.map((call) => call.id));
   }
-  if (content === null && calls === null) problems.add("missing_content", path, source);
-  else if (!content && !calls?.length) problems.add("empty_content", `${path}.content`);
+  if (isMissing(source.content, content) && calls === null && reasoning === null)
+    problems.add("missing_content", path, source);
+  else if (isBlank(content) && !calls?.length && reasoning === null)
+    problems.add("empty_content", `${path}.content`, content);
   turn.content = content ?? "";
 }
 
@@ -128,7 +128,8 @@ function readMessage(source: unknown, path: string, problems: Problems, open: Op
     return null;
   }
   for (const key of Object.keys(source))
-    if (!KNOWN_MESSAGE_FIELDS.has(key)) problems.add("ignored_field", `${path}.${key}`, source[key]);
+    if (!KNOWN_MESSAGE_FIELDS.has(key) && !(role === "assistant" && REASONING_FIELDS.has(key)) && source[key] !== null)
+      problems.add("ignored_field", `${path}.${key}`, source[key]);
   const text = textOf(source.content, `${path}.content`, problems);
   const turn: Message = { role, content: text ?? "" };
   const weight = weightOf(source, role, path, problems);
@@ -139,8 +140,8 @@ function readMessage(source: unknown, path: string, problems: Problems, open: Op
   if (role === "assistant") assistantTurn(source, turn, text, path, problems, open);
   else {
     if (role === "tool") toolTurn(source, turn, path, problems, open);
-    if (text === null && problems.rowErrors() === 0) problems.add("missing_content", path, source);
-    else if (text === "") problems.add("empty_content", `${path}.content`);
+    if (isMissing(source.content, text)) problems.add("missing_content", path, source);
+    else if (isBlank(text) && problems.rowErrors() === 0) problems.add("empty_content", `${path}.content`, text);
   }
   return turn;
 }
@@ -155,7 +156,7 @@ function isPlain(message: unknown): message is Message {
     keys === 2 &&
     (role === "assistant" || role === "user" || role === "system") &&
     typeof content === "string" &&
-    content !== "" &&
+    content.trim() !== "" &&
     content.isWellFormed()
   );
 }
@@ -213,9 +214,11 @@ export function checkMessages(list: unknown, path: string, problems: Problems): 
     }
   if (assistants === 0) problems.add("no_assistant", path, messages.at(-1)?.content);
   else if (trained === 0) problems.add("nothing_to_train", path);
-  else if (messages.at(-1)?.role !== "assistant")
-    problems.add("ends_without_assistant", `${path}[${messages.length - 1}].role`, messages.at(-1)?.role);
-  return problems.rowErrors() > 0 ? null : turns;
+  if (problems.rowErrors() > 0) return null;
+  const end = messages.findLastIndex(({ role }) => role === "assistant") + 1;
+  if (end === messages.length) return turns;
+  problems.add("ends_without_assistant", `${path}[${end}]`, messages[end]?.content);
+  return { messages: messages.slice(0, end), same: false };
 }
 
 /** The canonical row of checked messages and raw tool definitions, or null when the tools are not valid. */

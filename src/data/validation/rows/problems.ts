@@ -52,12 +52,15 @@ const PROBLEMS = {
     "Add the expected answer as an assistant message.",
   ),
   nothing_to_train: error(
-    "Every assistant message has weight 0, so there is nothing to learn.",
+    "Every assistant message has weight 0 (or a flag of that meaning), so there is nothing to learn.",
     "Set weight 1 on at least one assistant message.",
   ),
   missing_content: error("The message has neither content nor tool calls.", "Add the content of the message."),
   unsupported_content: error("Only text content is supported.", "Remove images, audio and files."),
-  bad_weight: error("`weight` must be 0 or 1.", "Use 1 to train on the message, or 0 to leave it out of the loss."),
+  bad_weight: error(
+    "A flag that keeps a message out of the loss is not understood.",
+    "Use `weight` 1 to train on the message, or 0 to leave it out of the loss. `train` and `masked` take true or false.",
+  ),
   bad_tools: error(
     "`tools` is not a valid list of function definitions.",
     "Use [{type: 'function', function: {name, parameters}}].",
@@ -103,7 +106,7 @@ const PROBLEMS = {
   few_rows: warning("The dataset has fewer than 10 rows.", "50 to 100 good rows are a sensible start."),
   empty_content: warning("The message is empty.", "Check that this is intended."),
   ends_without_assistant: warning(
-    "The conversation does not end with an assistant message. Messages after the last one are not trained on.",
+    "The conversation does not end with an assistant message. Messages after the last one were left out.",
     "Check that this is intended.",
   ),
   ignored_field: warning("An unknown field was ignored.", "Check that it contains nothing the model should see."),

@@ -24,7 +24,7 @@ export function createStatistics() {
     let length = 0;
     for (const message of messages) {
       roles[message.role]++;
-      length += message.content.length;
+      length += message.content.length + (message.reasoning_content?.length ?? 0);
       if (message.tool_calls) toolCalls += message.tool_calls.length;
       if (message.weight === 0) untrained++;
     }

@@ -9,6 +9,8 @@ export interface Message {
   role: Role;
   content: string;
   weight?: 0 | 1;
+  /** What an assistant thought before it answered; rendered by chat templates that know it. */
+  reasoning_content?: string;
   tool_calls?: ToolCall[];
   tool_call_id?: string;
   name?: string;
@@ -70,6 +72,8 @@ export function* textsOf(row: Row): Generator<string> {
     yield row.text;
     return;
   }
-  for (const turn of row.messages) yield turn.content;
-  if (isPair(row)) for (const turn of [...row.chosen, ...row.rejected]) yield turn.content;
+  for (const turn of isPair(row) ? [...row.messages, ...row.chosen, ...row.rejected] : row.messages) {
+    yield turn.content;
+    if (turn.reasoning_content) yield turn.reasoning_content;
+  }
 }
