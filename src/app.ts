@@ -4,6 +4,8 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
 import { adminPages } from "../views/pages/admin/routes.tsx";
+import { teamPages } from "../views/pages/admin/team-routes.tsx";
+import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { datasetsPages } from "../views/pages/datasets/routes.tsx";
@@ -33,11 +35,13 @@ import { fineTuningApi } from "./api/fine-tuning.ts";
 import { gradersApi } from "./api/graders.ts";
 import { computeApi } from "./api/hosts.ts";
 import { inspectionApi } from "./api/inspection.ts";
+import { installationApi } from "./api/installation.ts";
 import { jobsApi } from "./api/jobs.ts";
 import { quotasApi } from "./api/limits.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { moderationsApi } from "./api/moderations.ts";
+import { organizationsApi } from "./api/organizations.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
@@ -196,6 +200,8 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   authApi,
   usersApi,
+  organizationsApi,
+  installationApi,
   authPages,
   settingsPages,
   quotasApi,
@@ -234,6 +240,8 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   gatewayPages,
   analyticsApi,
   adminPages,
+  userPages,
+  teamPages,
   homePages,
 ];
 

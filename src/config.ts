@@ -190,9 +190,16 @@ const ConfigSchema = v.strictObject({
   fail_points: v.optional(v.nullable(v.string()), null),
 });
 
-export type Config = Readonly<v.InferOutput<typeof ConfigSchema>>;
+/** Where the value of a setting came from. */
+export type ConfigSource = "default" | "file" | "environment" | "flag";
+type Settings = v.InferOutput<typeof ConfigSchema>;
+
+export type Config = Readonly<Settings> & {
+  /** For each setting that is not the default: where its value came from. */
+  readonly sources: Readonly<Partial<Record<keyof Settings, ConfigSource>>>;
+};
 export type ConfigInput = v.InferInput<typeof ConfigSchema>;
-export const CONFIG_NAMES = Object.keys(ConfigSchema.entries);
+export const CONFIG_NAMES = Object.keys(ConfigSchema.entries) as (keyof Settings)[];
 
 function fromEnvironment(env: Record<string, string | undefined>): Record<string, string> {
   const found: Record<string, string> = {};
@@ -238,9 +245,11 @@ export function clientEnvironment(env: Record<string, string | undefined> = proc
  * @throws AppError `config_invalid` naming the setting
  */
 export function loadConfig(flags: ConfigInput = {}, env: Record<string, string | undefined> = process.env): Config {
-  const given = { ...fromEnvironment(env), ...flags };
+  const environment = fromEnvironment(env);
+  const given = { ...environment, ...flags };
   const dataDir = resolve(given.data_dir ?? join(homedir(), ".finetune-lab"));
-  const parsed = v.safeParse(ConfigSchema, { ...fromFile(join(dataDir, "config.json")), ...given, data_dir: dataDir });
+  const file = fromFile(join(dataDir, "config.json"));
+  const parsed = v.safeParse(ConfigSchema, { ...file, ...given, data_dir: dataDir });
   if (!parsed.success) {
     const issue = parsed.issues[0];
     const name = v.getDotPath(issue) ?? "configuration";
@@ -254,5 +263,12 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
       `Setting "fail_points" makes the server kill itself, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
       { param: "fail_points" },
     );
-  return Object.freeze(parsed.output);
+  const sources: Config["sources"] = Object.fromEntries(
+    CONFIG_NAMES.flatMap((name): [string, ConfigSource][] => {
+      if (flags[name] !== undefined) return [[name, "flag"]];
+      if (environment[name] !== undefined) return [[name, "environment"]];
+      return file[name] === undefined ? [] : [[name, "file"]];
+    }),
+  );
+  return Object.freeze({ ...parsed.output, sources });
 }

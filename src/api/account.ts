@@ -1,8 +1,20 @@
-/** JSON API of accounts: the caller, and API keys. */
+/** JSON API of accounts: the caller, their sessions, and API keys. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
-import { CreateKey, KeyView, keyView, MeView, meView, NewKeyView } from "../accounts/auth/model.ts";
+import {
+  CreateKey,
+  KeyView,
+  keyView,
+  MeView,
+  meView,
+  NewKeyView,
+  SessionView,
+  sessionView,
+} from "../accounts/auth/model.ts";
 import { createKey, listKeys, revokeKey } from "../accounts/auth/service.ts";
+import { endOtherSessions, endSession, listSessions } from "../accounts/auth/session-list.ts";
+import { sessionToken } from "../accounts/auth/sessions.ts";
+import { EndedSessions } from "../accounts/organizations/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
@@ -28,11 +40,37 @@ async function revokeKeyRoute(ctx: Ctx, actor: Actor, id: string) {
   return { object: "api_key" as const, id, deleted: true as const };
 }
 
+async function listSessionsRoute(ctx: Ctx, actor: Actor, request: Request) {
+  return pageOf((await listSessions(ctx, actor, sessionToken(ctx, request))).map(sessionView), 100);
+}
+
+async function endSessionRoute(ctx: Ctx, actor: Actor, id: string) {
+  await endSession(ctx, actor, id);
+  return { object: "session" as const, id, deleted: true as const };
+}
+
+async function endSessionsRoute(ctx: Ctx, actor: Actor, request: Request) {
+  return { object: "ended_sessions" as const, ended: await endOtherSessions(ctx, actor, sessionToken(ctx, request)) };
+}
+
 export const authApi = (ctx: Ctx) =>
   new Elysia({ name: "auth.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
     .get("/me", ({ actor }) => meView(actor), {
       detail: { tags, summary: "Who this key or session belongs to", responses: answers(MeView) },
+    })
+    .get("/sessions", ({ actor, request }) => listSessionsRoute(ctx, actor, request), {
+      detail: { tags, summary: "List your browser sessions", responses: answers(listOf(SessionView)) },
+    })
+    .delete("/sessions", ({ actor, request }) => endSessionsRoute(ctx, actor, request), {
+      detail: {
+        tags,
+        summary: "End your browser sessions, but for the one that asks",
+        responses: answers(EndedSessions),
+      },
+    })
+    .delete("/sessions/:id", ({ actor, params }) => endSessionRoute(ctx, actor, params.id), {
+      detail: { tags, summary: "End one of your browser sessions", responses: answers(deletedOf("session")) },
     })
     .get("/keys", ({ actor, query }) => listKeysRoute(ctx, actor, query), {
       query: PageQuery,

@@ -1,17 +1,48 @@
 /** JSON API of the audit log, for administrators. */
 import { Elysia } from "elysia";
-import { AuditQuery, AuditRowView, AuditVerification, auditRowView } from "../accounts/audit/model.ts";
+import { exportAudit } from "../accounts/audit/export.ts";
+import {
+  AuditExportQuery,
+  AuditQuery,
+  AuditRowView,
+  AuditVerification,
+  auditFilter,
+  auditRowView,
+} from "../accounts/audit/model.ts";
+import { namesOf } from "../accounts/audit/names.ts";
 import { listAudit, verifyAudit } from "../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers } from "../http/answers.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
 
 async function listAuditRoute(ctx: Ctx, actor: Actor, query: AuditQuery) {
-  const rows = await listAudit(ctx, actor, { ...query, limit: query.limit + 1 });
-  return pageOf(rows.map(auditRowView), query.limit);
+  const rows = await listAudit(ctx, actor, { ...auditFilter(query), after: query.after, limit: query.limit + 1 });
+  const names = await namesOf(ctx, rows);
+  const views = rows.map((row) => auditRowView(row, names));
+  return pageOf(views, query.limit);
+}
+
+const TYPES = { csv: "text/csv; charset=utf-8", jsonl: "application/x-ndjson" } as const;
+
+function exportAuditRoute(ctx: Ctx, actor: Actor, { format, ...query }: AuditExportQuery): Response {
+  const lines = exportAudit(ctx, actor, format, auditFilter(query));
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await lines.next();
+      if (done) controller.close();
+      else controller.enqueue(encoder.encode(value));
+    },
+    async cancel() {
+      await lines.return(undefined);
+    },
+  });
+  const day = new Date(ctx.clock.now()).toISOString().slice(0, 10);
+  const disposition = `attachment; filename="audit-${day}.${format}"`;
+  return new Response(body, { headers: { "content-type": TYPES[format], "content-disposition": disposition } });
 }
 
 async function verifyAuditRoute(ctx: Ctx): Promise<AuditVerification> {
@@ -26,8 +57,16 @@ export const auditApi = (ctx: Ctx) =>
       query: AuditQuery,
       detail: {
         tags,
-        summary: "List the audit log of this organization, newest first",
+        summary: "List the audit log of this organization and the installation, newest first",
         responses: answers(listOf(AuditRowView)),
+      },
+    })
+    .get("/export", ({ actor, query }) => exportAuditRoute(ctx, actor, query), {
+      query: AuditExportQuery,
+      detail: {
+        tags,
+        summary: "Download the audit log as CSV or JSON lines, with the same filters",
+        responses: answersType("text/csv", "The entries, newest first."),
       },
     })
     .get("/verify", () => verifyAuditRoute(ctx), {

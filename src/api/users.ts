@@ -1,24 +1,27 @@
-/** JSON API of users and organizations, for administrators: list, invite, change. */
+/** JSON API of users and their invitations, for administrators: list, invite, change, reset, sign out. */
 import { Elysia } from "elysia";
-import { createOrganization } from "../accounts/auth/service.ts";
+import { createReset } from "../accounts/auth/resets.ts";
+import { endUserSessions } from "../accounts/auth/session-list.ts";
 import { createInvitation } from "../accounts/organizations/invitations.ts";
 import {
   ChangeUser,
-  CreateOrganization,
+  EndedSessions,
   InvitationView,
   InviteUser,
   invitationView,
-  OrganizationView,
-  organizationView,
+  PasswordResetView,
+  PendingInvitationView,
+  pendingInvitationView,
   UserView,
   userView,
 } from "../accounts/organizations/model.ts";
-import { listOrganizations } from "../accounts/organizations/service.ts";
+import { listInvitations, renewInvitation, revokeInvitation } from "../accounts/organizations/pending.ts";
 import { changeUser, getUser, listUsers } from "../accounts/organizations/users.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers } from "../http/answers.ts";
+import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { seconds } from "../lib/request-fields.ts";
 
 const tags = ["Administration"];
 
@@ -38,14 +41,34 @@ async function changeUserRoute(ctx: Ctx, actor: Actor, id: string, body: ChangeU
   return userView(await getUser(ctx, actor, id));
 }
 
-async function listOrganizationsRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
-  const rows = await listOrganizations(ctx, actor, { after: page.after, limit: page.limit + 1 });
-  return pageOf(rows.map(organizationView), page.limit);
+async function resetPasswordRoute(ctx: Ctx, actor: Actor, id: string): Promise<PasswordResetView> {
+  const { userId, email, token, expiresAt } = await createReset(ctx, actor, id);
+  return {
+    object: "password_reset",
+    user: userId,
+    email,
+    expires_at: seconds(expiresAt),
+    path: `/reset?token=${token}`,
+  };
 }
 
-async function createOrganizationRoute(ctx: Ctx, actor: Actor, { name }: CreateOrganization) {
-  const id = await createOrganization(ctx, actor, name);
-  return organizationView({ id, name, createdAt: ctx.clock.now() });
+async function endSessionsRoute(ctx: Ctx, actor: Actor, id: string) {
+  return { object: "ended_sessions" as const, ended: await endUserSessions(ctx, actor, id) };
+}
+
+async function listInvitationsRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
+  const rows = await listInvitations(ctx, actor, { after: page.after, limit: page.limit + 1 });
+  return pageOf(rows.map(pendingInvitationView), page.limit);
+}
+
+async function renewInvitationRoute(ctx: Ctx, actor: Actor, id: string): Promise<InvitationView> {
+  const { invitation, token } = await renewInvitation(ctx, actor, id);
+  return invitationView(invitation, `/invite?token=${token}`);
+}
+
+async function revokeInvitationRoute(ctx: Ctx, actor: Actor, id: string) {
+  await revokeInvitation(ctx, actor, id);
+  return { object: "invitation" as const, id, deleted: true as const };
 }
 
 export const usersApi = (ctx: Ctx) =>
@@ -65,17 +88,33 @@ export const usersApi = (ctx: Ctx) =>
     })
     .post("/users/:id", ({ actor, params, body }) => changeUserRoute(ctx, actor, params.id, body), {
       body: ChangeUser,
-      detail: { tags, summary: "Change a user's role, disable or enable an account", responses: answers(UserView) },
-    })
-    .get("/orgs", ({ actor, query }) => listOrganizationsRoute(ctx, actor, query), {
-      query: PageQuery,
       detail: {
         tags,
-        summary: "List the organizations of this installation",
-        responses: answers(listOf(OrganizationView)),
+        summary: "Change a user's role or organization, disable or enable an account",
+        responses: answers(UserView),
       },
     })
-    .post("/orgs", ({ actor, body }) => createOrganizationRoute(ctx, actor, body), {
-      body: CreateOrganization,
-      detail: { tags, summary: "Create an organization", responses: answers(OrganizationView) },
+    .post("/users/:id/password_reset", ({ actor, params }) => resetPasswordRoute(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Create a one-time link to set a new password, valid for a day",
+        responses: answers(PasswordResetView),
+      },
+    })
+    .delete("/users/:id/sessions", ({ actor, params }) => endSessionsRoute(ctx, actor, params.id), {
+      detail: { tags, summary: "Sign a user out everywhere", responses: answers(EndedSessions) },
+    })
+    .get("/invitations", ({ actor, query }) => listInvitationsRoute(ctx, actor, query), {
+      query: PageQuery,
+      detail: { tags, summary: "List pending invitations", responses: answers(listOf(PendingInvitationView)) },
+    })
+    .post("/invitations/:id/renew", ({ actor, params }) => renewInvitationRoute(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Replace a pending invitation by one with a new link",
+        responses: answers(InvitationView),
+      },
+    })
+    .delete("/invitations/:id", ({ actor, params }) => revokeInvitationRoute(ctx, actor, params.id), {
+      detail: { tags, summary: "Revoke a pending invitation", responses: answers(deletedOf("invitation")) },
     });

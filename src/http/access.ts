@@ -14,6 +14,8 @@ const ACCESS: Record<string, Access> = {
   "POST /setup": "public",
   "GET /invite": "public",
   "POST /invite": "public",
+  "GET /reset": "public",
+  "POST /reset": "public",
   "GET /openapi.json": "public",
   "* /trainer/v1/*": "trainer",
   "* /admin": "admin",

@@ -8,6 +8,7 @@ import uplot from "../../node_modules/uplot/dist/uPlot.esm.js" with { type: "fil
 import uplotCss from "../../node_modules/uplot/dist/uPlot.min.css" with { type: "file" };
 import app from "../../views/assets/app.js" with { type: "file" };
 import chart from "../../views/assets/chart.js" with { type: "file" };
+import adminCss from "../../views/assets/css/admin.css" with { type: "file" };
 import baseCss from "../../views/assets/css/base.css" with { type: "file" };
 import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
 import floatCss from "../../views/assets/css/float.css" with { type: "file" };
@@ -50,6 +51,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       jobsCss,
       queueCss,
       sweepsCss,
+      adminCss,
     ],
   },
   "icon.svg": { type: "image/svg+xml", parts: [icon] },

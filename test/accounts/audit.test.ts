@@ -2,7 +2,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { sql } from "drizzle-orm";
 import { audit, verifyAudit } from "../../src/accounts/audit/service.ts";
-import { createTestApp, type TestApp } from "../support/app.ts";
+import { noteFailure } from "../../src/accounts/auth/failures.ts";
+import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 
 let app: TestApp;
 beforeEach(async () => {
@@ -77,4 +78,75 @@ test.each([
   const answer = await app.json<{ intact: boolean; broken_at: string }>("GET", "/v1/admin/audit/verify");
   expect(answer.intact).toBe(false);
   expect(answer.broken_at).toBeTruthy();
+});
+
+interface NamedRow extends Row {
+  actor_email: string | null;
+  target_name: string | null;
+}
+const named = async (query: string) => (await app.json<{ data: NamedRow[] }>("GET", `/v1/admin/audit${query}`)).data;
+const signIn = (email: string, password: string) =>
+  app.request("POST", "/login", { as: "anonymous", form: { email, password } });
+
+test("entries name people and things, and filters choose them", async () => {
+  await app.json("POST", "/v1/keys", { as: "member", body: { name: "of the member" } });
+  const mine = await named(`?actor=${app.emails.member}`);
+  expect(mine).toMatchObject([{ actor_email: app.emails.member, action: "key.create", target_name: "of the member" }]);
+  expect((await named("?action=key.create")).map((row) => row.action)).toEqual(Array(8).fill("key.create"));
+  expect((await named("?action=user.")).every((row) => row.action.startsWith("user."))).toBe(true);
+  expect(await named("?action=user.&actor=nobody@example.test")).toEqual([]);
+  const today = new Date(app.ctx.clock.now()).toISOString().slice(0, 10);
+  const tomorrow = new Date(app.ctx.clock.now() + 86_400_000).toISOString().slice(0, 10);
+  expect((await named(`?from=${today}&until=${today}`)).length).toBeGreaterThan(5);
+  expect(await named(`?from=${tomorrow}`)).toEqual([]);
+  expect((await app.request("GET", "/v1/admin/audit?from=2026-13-45")).status).toBe(400);
+});
+
+test("sign-ins that failed and sign-outs are recorded, without what was typed into the wrong field", async () => {
+  await signIn(app.emails.member, "not-the-password");
+  await signIn("my secret password", "not-the-password");
+  const failed = await named("?action=session.fail");
+  expect(failed.map((row) => row.detail)).toEqual([
+    { address: "local", reason: "unknown" },
+    { address: "local", reason: "password", email: app.emails.member },
+  ]);
+  expect(failed[1]?.target).toBe(app.users.member);
+
+  const cookie = (await signIn(app.emails.member, PASSWORD)).headers.getSetCookie()[0]?.split(";")[0] ?? "";
+  await app.request("POST", "/logout", { as: "anonymous", form: {}, headers: { cookie } });
+  expect(await named("?action=session.end")).toMatchObject([{ actor: app.users.member, target: app.users.member }]);
+});
+
+test("failed sign-ins cannot flood the log: 100 entries in 15 minutes, then a count", async () => {
+  const failure = (n: number) => ({
+    email: `nobody${n}@example.test`,
+    address: `10.0.0.${n}`,
+    userId: null,
+    org: null,
+    reason: "unknown" as const,
+  });
+  for (let n = 0; n < 130; n++) await noteFailure(app.ctx, failure(n));
+  const count = await app.ctx.db.all<{ n: number }>(
+    sql`SELECT count(*) AS n FROM audit_log WHERE action = 'session.fail'`,
+  );
+  expect(count[0]?.n).toBe(100);
+});
+
+test("the export has every entry that matches, as CSV and as JSON lines", async () => {
+  await app.json("POST", "/v1/keys", { body: { name: '=HYPERLINK("x"), a "name"' } });
+  const csv = await app.request("GET", "/v1/admin/audit/export?action=key.create");
+  expect(csv.headers.get("content-disposition")).toMatch(/^attachment; filename="audit-\d{4}-\d\d-\d\d\.csv"$/);
+  const lines = (await csv.text()).trim().split("\r\n");
+  const { data } = await list("?action=key.create&limit=100");
+  expect(lines[0]).toBe("time,actor,actor_email,action,target,target_name,detail,id,hash");
+  expect(lines.length).toBe(data.length + 1);
+  expect(lines[1]).toContain(`,admin@example.test,key.create,`);
+  expect(lines[1]).toContain(`"'=HYPERLINK(""x""), a ""name"""`);
+  const jsonl = await (await app.request("GET", "/v1/admin/audit/export?format=jsonl&action=key.create")).text();
+  expect(
+    jsonl
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line).id),
+  ).toEqual(data.map((row) => row.id));
 });

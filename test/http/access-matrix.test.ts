@@ -25,9 +25,11 @@ const PUBLIC = [
   "GET /invite",
   "GET /login",
   "GET /openapi.json",
+  "GET /reset",
   "GET /setup",
   "POST /invite",
   "POST /login",
+  "POST /reset",
   "POST /setup",
 ];
 

@@ -28,5 +28,5 @@ export const ROOMS: Record<string, string[]> = {
   models: ["base", "tuned", "inspection"],
   training: ["metrics", "scheduler", "jobs", "plan", "attempts", "queue", "sweeps", "exports", "trainer-protocol"],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],
-  insights: ["analytics", "home"],
+  insights: ["analytics", "home", "installation"],
 };

@@ -12,6 +12,15 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/settings/keys/": (e) => ({ id: e.key }),
   "/v1/admin/users/": (e) => ({ id: e.user }),
   "/admin/users/": (e) => ({ id: e.user }),
+  "/v1/sessions/": () => ({ id: "none" }),
+  "/settings/sessions/": () => ({ id: "none" }),
+  "/v1/admin/invitations/": () => ({ id: "none" }),
+  "/admin/invitations/": () => ({ id: "none" }),
+  "/v1/admin/orgs/": () => ({ id: "none" }),
+  "/v1/admin/providers/": () => ({ id: "none" }),
+  "/admin/providers/": () => ({ id: "none" }),
+  "/v1/admin/backups/": () => ({ id: "none" }),
+  "/admin/backups/": () => ({ id: "none" }),
   "/v1/files/": (e) => ({ id: e.file }),
   "/files/": (e) => ({ id: e.file }),
   "/v1/uploads/": (e) => ({ id: e.upload }),
@@ -61,6 +70,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),
   "POST /v1/admin/orgs": () => ({ name: "matrix" }),
+  "POST /v1/admin/orgs/:id": () => ({ name: "matrix" }),
   "POST /v1/datasets": (e) => ({ file_id: e.file }),
   "POST /v1/datasets/:id/rows": () => ({
     messages: [

@@ -1,7 +1,7 @@
 /** Form parts: fields with their errors, filters, tabs, and confirmation of destructive actions. */
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
-import { Icon } from "./icons.tsx";
+import { Icon, type IconName } from "./icons.tsx";
 import { swap } from "./table.tsx";
 
 /** A labeled control. `render` gets the attributes that connect control, hint and error. */
@@ -204,6 +204,44 @@ export function ConfirmForm(props: {
               Back
             </button>
             <button type="submit" class="button danger solid">
+              {props.verb}
+            </button>
+          </div>
+        </form>
+      </div>
+    </>
+  );
+}
+
+/** A button that opens a form over the page; works without scripts. `children` are its fields. */
+export function SheetForm(props: {
+  id: string;
+  action: string;
+  /** Label of the button in the page: `Invite user`. */
+  label: string;
+  icon?: IconName;
+  title: string;
+  /** Label of the submit button. */
+  verb: string;
+  buttonClass?: string;
+  children: ComponentChildren;
+}) {
+  const id = `sheet-${props.id}`;
+  return (
+    <>
+      <button type="button" class={props.buttonClass ?? "button primary"} popovertarget={id}>
+        {props.icon ? <Icon name={props.icon} /> : null}
+        {props.label}
+      </button>
+      <div id={id} class="sheet confirm" popover="auto" role="dialog" aria-labelledby={`${id}-title`}>
+        <h2 id={`${id}-title`}>{props.title}</h2>
+        <form method="post" action={props.action} class="form">
+          {props.children}
+          <div class="row">
+            <button type="button" class="button" popovertarget={id} popovertargetaction="hide">
+              Back
+            </button>
+            <button type="submit" class="button primary">
               {props.verb}
             </button>
           </div>

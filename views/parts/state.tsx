@@ -26,6 +26,16 @@ const STATES: Record<string, Look> = {
   // Deployments
   asleep: ["Asleep", "idle", "asleep"],
   stopped: ["Stopped", "idle", "stop"],
+  // Accounts and invitations
+  active: ["Active", "ok", "ok"],
+  disabled: ["Disabled", "warn", "pause"],
+  expired: ["Expired", "warn", "clock"],
+  // Checks of the installation, and backups
+  check_ok: ["OK", "ok", "ok"],
+  check_info: ["Note", "idle", "info"],
+  check_gap: ["Gap", "warn", "warn"],
+  check_missing: ["Missing", "bad", "failed"],
+  verified: ["Verified", "ok", "ok"],
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],

@@ -103,6 +103,7 @@ export function RowName({ href, name, sub }: { href: string; name: string; sub?:
 const WORDS = {
   time: ["Newest", "Newest first", "Older"],
   data: ["First rows", "In dataset order", "Next rows"],
+  name: ["First rows", "All rows", "Next rows"],
   queue: ["Start of the queue", "In queue order", "Later in the queue"],
 } as const;
 

@@ -1,6 +1,6 @@
 /** Parts that show one value: times, copyable ids, labeled numbers, pairs, progress, sparklines. */
 import type { ComponentChildren } from "preact";
-import { formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/text/format.ts";
+import { formatBytes, formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
 import { Icon } from "./icons.tsx";
 
@@ -104,6 +104,24 @@ export function Progress(props: {
           <span class="num">{props.right}</span>
         </div>
       ) : null}
+    </div>
+  );
+}
+
+/** How full something is, in bytes; amber above 85%. Memory and disk have the same form everywhere. */
+export function SpaceBar({ label, used, total }: { label: string; used: number; total: number }) {
+  const fraction = total > 0 ? Math.min(1, Math.max(0, used / total)) : 0;
+  const full = fraction > 0.85;
+  return (
+    <div class={full ? "progress full" : "progress"}>
+      <div class="words">
+        <span>{label}</span>
+        <span class="num">
+          {full ? <Icon name="warn" /> : null}
+          {formatBytes(used)} of {formatBytes(total)} ({Math.round(fraction * 100)}%)
+        </span>
+      </div>
+      <progress aria-label={`${label} in use`} max={1} value={fraction} />
     </div>
   );
 }

@@ -2,14 +2,46 @@
 import * as v from "valibot";
 import { PageQuery } from "../../lib/page.ts";
 import { seconds } from "../../lib/request-fields.ts";
-import type { AuditRow } from "./service.ts";
+import type { Named } from "./names.ts";
+import type { AuditFilter, AuditRow } from "./service.ts";
 
-export const AuditQuery = v.strictObject({
-  ...PageQuery.entries,
+const text = v.optional(v.pipe(v.string(), v.maxLength(254)));
+const day = v.optional(
+  v.pipe(
+    v.string(),
+    v.regex(/^\d{4}-\d{2}-\d{2}$/, "must be a date such as 2026-11-30"),
+    v.isoDate("must be a date such as 2026-11-30"),
+    v.check((date) => !Number.isNaN(Date.parse(date)), "must be a date such as 2026-11-30"),
+  ),
+);
+
+const FILTER = {
   /** Only entries about the object with this id. */
-  target: v.optional(v.pipe(v.string(), v.maxLength(200))),
-});
+  target: text,
+  /** E-mail address or id of who acted; also `system`, `cli` and `anonymous`. */
+  actor: text,
+  /** An action such as `job.create`, or all of a noun: `job.` */
+  action: text,
+  /** First and last day (UTC). */
+  from: day,
+  until: day,
+};
+export const AuditQuery = v.strictObject({ ...PageQuery.entries, ...FILTER });
 export type AuditQuery = v.InferOutput<typeof AuditQuery>;
+export const AuditExportQuery = v.strictObject({ ...FILTER, format: v.optional(v.picklist(["csv", "jsonl"]), "csv") });
+export type AuditExportQuery = v.InferOutput<typeof AuditExportQuery>;
+
+const DAY_MS = 86_400_000;
+/** The filter of a query; an empty field means all. */
+export function auditFilter(query: Pick<AuditQuery, keyof typeof FILTER>): AuditFilter {
+  return {
+    target: query.target || undefined,
+    actor: query.actor || undefined,
+    action: query.action || undefined,
+    from: query.from ? Date.parse(query.from) : undefined,
+    until: query.until ? Date.parse(query.until) + DAY_MS : undefined,
+  };
+}
 
 /** One entry; `hash` covers its fields and the hash of the previous entry. */
 export const AuditRowView = v.strictObject({
@@ -17,8 +49,11 @@ export const AuditRowView = v.strictObject({
   id: v.string(),
   created_at: v.number(),
   actor: v.string(),
+  /** The actor's e-mail address, `Server` or `Command line`; null for a deleted user. */
+  actor_email: v.nullable(v.string()),
   action: v.string(),
   target: v.string(),
+  target_name: v.nullable(v.string()),
   detail: v.record(v.string(), v.unknown()),
   hash: v.string(),
 });
@@ -33,14 +68,16 @@ export const AuditVerification = v.strictObject({
 });
 export type AuditVerification = v.InferOutput<typeof AuditVerification>;
 
-export function auditRowView(row: AuditRow): AuditRowView {
+export function auditRowView(row: AuditRow, names: ReadonlyMap<string, Named>): AuditRowView {
   return {
     object: "audit_row",
     id: row.id,
     created_at: seconds(row.at),
     actor: row.actor,
+    actor_email: names.get(row.actor)?.name ?? null,
     action: row.action,
     target: row.target,
+    target_name: names.get(row.target)?.name ?? null,
     detail: row.detail,
     hash: row.hash,
   };

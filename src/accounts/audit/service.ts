@@ -2,10 +2,11 @@
  * The audit log: every change writes an entry in its own transaction. Entries are chained by hashes, which reveals
  * changed and missing entries.
  */
-import { and, asc, desc, eq, gt, lt, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gt, isNull, lt, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { auditLog } from "../../db/schema/audit.ts";
+import { user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
 import { newId, sha256Hex } from "../../lib/ids.ts";
@@ -51,28 +52,96 @@ export async function audit(
   await tx.insert(auditLog).values({ ...row, previousHash, hash: hashOf(previousHash, row) });
 }
 
-/** Entries of the organization, newest first. `after` is the last id of the previous page. */
+/** Which entries to list; an absent field means all. Times in milliseconds since 1970. */
+export interface AuditFilter {
+  target?: string;
+  /** User id, e-mail address, `system`, `cli` or `anonymous`. */
+  actor?: string;
+  /** An action such as `job.create`, or its noun with a point: `job.` */
+  action?: string;
+  from?: number;
+  /** Entries before this time. */
+  until?: number;
+}
+
+/** The user id of an address, or the text itself. */
+async function actorId(ctx: Pick<Ctx, "db">, text: string): Promise<string> {
+  if (!text.includes("@")) return text;
+  const [row] = await ctx.db
+    .select({ id: user.id })
+    .from(user)
+    .where(eq(user.email, text.trim().toLowerCase()))
+    .limit(1);
+  return row?.id ?? text;
+}
+
+/** The first number of an entry at or after `at`; entries are numbered in order of time. */
+async function numberAt(ctx: Pick<Ctx, "db">, at: number): Promise<number> {
+  const [row] = await ctx.db
+    .select({ seq: auditLog.seq })
+    .from(auditLog)
+    .where(sql`${auditLog.at} >= ${at}`)
+    .orderBy(asc(auditLog.at), asc(auditLog.seq))
+    .limit(1);
+  return row?.seq ?? Number.MAX_SAFE_INTEGER;
+}
+
+async function conditionsOf(ctx: Pick<Ctx, "db">, filter: AuditFilter): Promise<(SQL | undefined)[]> {
+  const { target, actor, action, from, until } = filter;
+  return [
+    target ? eq(auditLog.target, target) : undefined,
+    actor ? eq(auditLog.actor, await actorId(ctx, actor)) : undefined,
+    // `job.` matches from "job." to "job/", the next character.
+    action?.endsWith(".")
+      ? sql`${auditLog.action} >= ${action} and ${auditLog.action} < ${`${action.slice(0, -1)}/`}`
+      : action
+        ? eq(auditLog.action, action)
+        : undefined,
+    from === undefined ? undefined : sql`${auditLog.seq} >= ${await numberAt(ctx, from)}`,
+    until === undefined ? undefined : lt(auditLog.seq, await numberAt(ctx, until)),
+  ];
+}
+
+/**
+ * Entries of the organization and of the installation (sign-ins to no account, commands on the server), newest first.
+ * `after` is the last id of the previous page.
+ */
 export async function listAudit(
-  ctx: Ctx,
-  actor: Actor,
-  page: { after?: string; limit: number; target?: string },
+  ctx: Pick<Ctx, "db">,
+  actor: Pick<Actor, "org">,
+  page: { after?: string; limit: number } & AuditFilter,
 ): Promise<AuditRow[]> {
-  const conditions = [eq(auditLog.org, actor.org)];
-  if (page.target) conditions.push(eq(auditLog.target, page.target));
+  const conditions = await conditionsOf(ctx, page);
+  const visible = eq(auditLog.org, actor.org);
   if (page.after) {
     const [at] = await ctx.db
       .select({ seq: auditLog.seq })
       .from(auditLog)
-      .where(and(eq(auditLog.id, page.after), eq(auditLog.org, actor.org)));
+      .where(and(eq(auditLog.id, page.after), sql`(${auditLog.org} = ${actor.org} or ${auditLog.org} is null)`));
     if (!at) throw notFound("audit_row", page.after);
     conditions.push(lt(auditLog.seq, at.seq));
   }
-  return ctx.db
-    .select()
+  const read = (org: SQL) =>
+    ctx.db
+      .select()
+      .from(auditLog)
+      .where(and(org, ...conditions))
+      .orderBy(desc(auditLog.seq))
+      .limit(page.limit);
+  // Two indexed reads instead of one with OR, which would sort the whole log.
+  const [own, common] = await Promise.all([read(visible), read(isNull(auditLog.org))]);
+  return [...own, ...common].sort((a, b) => b.seq - a.seq).slice(0, page.limit);
+}
+
+/** The actions that the organization's entries have, in alphabetical order. */
+export async function auditActions(ctx: Pick<Ctx, "db">, actor: Pick<Actor, "org">): Promise<string[]> {
+  const rows = await ctx.db
+    .selectDistinct({ action: auditLog.action })
     .from(auditLog)
-    .where(and(...conditions))
-    .orderBy(desc(auditLog.seq))
-    .limit(page.limit);
+    .where(sql`${auditLog.org} = ${actor.org} or ${auditLog.org} is null`)
+    .orderBy(asc(auditLog.action))
+    .limit(200);
+  return rows.map((row) => row.action);
 }
 
 /** The highest sequence number ever assigned: a log with missing last entries ends before it. */

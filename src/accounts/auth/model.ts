@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
 import type { KeyRow } from "./service.ts";
+import type { SessionRow } from "./session-list.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
@@ -71,5 +72,31 @@ export function meView(actor: Actor): MeView {
     role: actor.role,
     organization: actor.org,
     via: actor.via,
+  };
+}
+
+/** A browser session. Times are Unix seconds. */
+export const SessionView = v.strictObject({
+  object: v.literal("session"),
+  id: v.string(),
+  address: v.nullable(v.string()),
+  user_agent: v.nullable(v.string()),
+  created_at: v.number(),
+  last_used_at: v.number(),
+  expires_at: v.number(),
+  /** The session of this request. */
+  current: v.boolean(),
+});
+
+export function sessionView(row: SessionRow): v.InferOutput<typeof SessionView> {
+  return {
+    object: "session",
+    id: row.id,
+    address: row.address,
+    user_agent: row.userAgent,
+    created_at: Math.floor(row.createdAt / 1000),
+    last_used_at: Math.floor(row.lastUsedAt / 1000),
+    expires_at: Math.floor(row.expiresAt / 1000),
+    current: row.current,
   };
 }

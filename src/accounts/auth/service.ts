@@ -239,7 +239,7 @@ export async function createOrganization(ctx: Ctx, actor: Actor, name: string): 
     await tx
       .insert(organization)
       .values({ id, name, slug: await freeSlug(tx, name), createdAt: new Date(ctx.clock.now()) });
-    await audit(tx, ctx, { ...actor, org: id }, "organisation.create", id, { name });
+    await audit(tx, ctx, { ...actor, org: id }, "organization.create", id, { name });
   });
   return id;
 }

@@ -8,6 +8,7 @@ import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 import { audit } from "../audit/service.ts";
 import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
+import { noteFailure } from "./failures.ts";
 import { verifyNothing } from "./passwords.ts";
 import { attempt } from "./throttle.ts";
 
@@ -23,6 +24,8 @@ interface SessionState {
 
 const CACHE_SIZE = 5_000;
 const CACHE_MS = 15_000;
+/** The time of last use is written at most this often. */
+const SEEN_MS = 60_000;
 const stateOf = perContext(
   (ctx): SessionState => ({ cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) }),
 );
@@ -52,6 +55,23 @@ function tokenOf(ctx: Ctx, cookie: string): string | null {
   return given.length === expected.length && timingSafeEqual(given, expected) ? token : null;
 }
 
+/** Stores when a session was last used; the request does not wait for it. */
+function noteUse(ctx: Ctx, token: string, userId: string): void {
+  const now = ctx.clock.now();
+  ctx
+    .write(
+      async (tx) => {
+        await tx
+          .update(session)
+          .set({ updatedAt: new Date(now) })
+          .where(eq(session.token, token));
+        await tx.update(user).set({ lastSeenAt: now }).where(eq(user.id, userId));
+      },
+      { relaxed: true },
+    )
+    .catch((cause) => ctx.log("warn", "the time of last use of a session could not be written", { cause }));
+}
+
 async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresAt: number } | null> {
   const rows = await ctx.db
     .select({
@@ -62,6 +82,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       active: session.activeOrganizationId,
       org: member.organizationId,
       expiresAt: session.expiresAt,
+      seenAt: session.updatedAt,
     })
     .from(session)
     .innerJoin(user, eq(user.id, session.userId))
@@ -72,10 +93,17 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
   const row = rows.find((each) => each.org === each.active) ?? rows[0];
   if (!row || row.banned) return null;
   const { userId, org, role, email } = row;
+  if (row.seenAt.getTime() <= ctx.clock.now() - SEEN_MS) noteUse(ctx, token, userId);
   return {
     actor: { userId, org, role, via: "session", keyId: null, email },
     expiresAt: row.expiresAt.getTime(),
   };
+}
+
+/** The token of a request's session cookie; null when it is missing or forged. */
+export function sessionToken(ctx: Ctx, request: Request): string | null {
+  const cookie = readCookie(request.headers.get("cookie"), stateOf(ctx).cookie);
+  return cookie ? tokenOf(ctx, cookie) : null;
 }
 
 /** The actor behind the session cookie, or null when it is missing, forged, ended or expired. */
@@ -122,8 +150,10 @@ export async function signIn(
     .leftJoin(member, eq(member.userId, user.id))
     .where(eq(user.email, email))
     .limit(1);
+  const failed = { email, address: input.address, userId: account?.id ?? null, org: account?.org ?? null };
   if (!account || account.banned) {
     await verifyNothing(ctx, input.password);
+    await noteFailure(ctx, { ...failed, reason: account ? "disabled" : "unknown" });
     throw wrong();
   }
   const auth = await betterAuthOf(ctx);
@@ -139,8 +169,9 @@ export async function signIn(
     if (error instanceof AppError) throw error;
     // better-auth's refusals have a status; anything else is an internal error.
     const status = (error as { statusCode?: unknown }).statusCode;
-    if (typeof status === "number" && status < 500) throw wrong();
-    throw error;
+    if (typeof status !== "number" || status >= 500) throw error;
+    await noteFailure(ctx, { ...failed, reason: "password" });
+    throw wrong();
   }
   throttle.success();
   const actor: Actor = {
@@ -151,19 +182,24 @@ export async function signIn(
     keyId: null,
     email,
   };
-  await ctx.write((tx) => audit(tx, ctx, actor, "session.create", account.id, { address: input.address }));
+  await ctx.write(async (tx) => {
+    await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
+    await audit(tx, ctx, actor, "session.create", account.id, { address: input.address });
+  });
   return cookies;
 }
 
 /** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear the cookie */
-export async function signOut(ctx: Ctx, request: Request): Promise<string[]> {
-  const state = stateOf(ctx);
-  const cookie = readCookie(request.headers.get("cookie"), state.cookie);
-  const token = cookie ? tokenOf(ctx, cookie) : null;
+export async function signOut(ctx: Ctx, request: Request, actor: Actor): Promise<string[]> {
+  const token = sessionToken(ctx, request);
   if (token) {
-    const [row] = await ctx.write((tx) => tx.delete(session).where(eq(session.token, token)).returning());
+    const ended = await ctx.write(async (tx) => {
+      const [row] = await tx.delete(session).where(eq(session.token, token)).returning();
+      if (row) await audit(tx, ctx, { ...actor, userId: row.userId }, "session.end", row.userId);
+      return row;
+    });
     forgetSessions(ctx);
-    if (row) ctx.bus.emit("session.ended", { userId: row.userId });
+    if (ended) ctx.bus.emit("session.ended", { userId: ended.userId });
   }
   return [writeCookie(sessionCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 })];
 }

@@ -16,13 +16,19 @@ export type InviteUser = v.InferOutput<typeof InviteUser>;
 export const CreateOrganization = v.strictObject({ name: Name });
 export type CreateOrganization = v.InferOutput<typeof CreateOrganization>;
 
-export const ChangeUser = v.strictObject({ role: v.optional(Role), disabled: v.optional(v.boolean()) });
+export const ChangeUser = v.strictObject({
+  role: v.optional(Role),
+  disabled: v.optional(v.boolean()),
+  /** Moves the user to this organization; keys of the previous one stop working. */
+  organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
+});
 export type ChangeUser = v.InferOutput<typeof ChangeUser>;
 
 export interface OrganizationRow {
   id: string;
   name: string;
   createdAt: number;
+  members: number;
 }
 
 export const OrganizationView = v.strictObject({
@@ -30,11 +36,13 @@ export const OrganizationView = v.strictObject({
   id: v.string(),
   name: v.string(),
   created_at: v.number(),
+  members: v.number(),
 });
 export type OrganizationView = v.InferOutput<typeof OrganizationView>;
 
 export function organizationView(row: OrganizationRow): OrganizationView {
-  return { object: "organization", id: row.id, name: row.name, created_at: seconds(row.createdAt) };
+  const { id, name, members } = row;
+  return { object: "organization", id, name, created_at: seconds(row.createdAt), members };
 }
 
 export interface UserRow {
@@ -44,7 +52,12 @@ export interface UserRow {
   role: "admin" | "member";
   disabled: boolean;
   org: string | null;
+  orgName: string | null;
   createdAt: number;
+  /** Last request with a session or a key; null = never. */
+  lastSeenAt: number | null;
+  /** Open browser sessions. */
+  sessions: number;
 }
 
 export const UserView = v.strictObject({
@@ -55,7 +68,12 @@ export const UserView = v.strictObject({
   role: Role,
   disabled: v.boolean(),
   organization: v.nullable(v.string()),
+  organization_name: v.nullable(v.string()),
   created_at: v.number(),
+  /** Last request with a session or a key; null = never. */
+  last_seen_at: v.nullable(v.number()),
+  /** Open browser sessions. */
+  sessions: v.number(),
 });
 export type UserView = v.InferOutput<typeof UserView>;
 
@@ -68,7 +86,10 @@ export function userView(row: UserRow): UserView {
     role: row.role,
     disabled: row.disabled,
     organization: row.org,
+    organization_name: row.orgName,
     created_at: seconds(row.createdAt),
+    last_seen_at: row.lastSeenAt === null ? null : seconds(row.lastSeenAt),
+    sessions: row.sessions,
   };
 }
 
@@ -80,19 +101,22 @@ export interface Invitation {
   expiresAt: number;
 }
 
-/** `path` is the link to pass on: it contains the token and is shown only once. */
-export const InvitationView = v.strictObject({
+/** A pending invitation, without its link. */
+export const PendingInvitationView = v.strictObject({
   object: v.literal("invitation"),
   id: v.string(),
   email: v.string(),
   role: Role,
   organization: v.string(),
   expires_at: v.number(),
-  path: v.string(),
 });
+type PendingInvitationView = v.InferOutput<typeof PendingInvitationView>;
+
+/** `path` is the link to pass on: it contains the token and is shown only once. */
+export const InvitationView = v.strictObject({ ...PendingInvitationView.entries, path: v.string() });
 export type InvitationView = v.InferOutput<typeof InvitationView>;
 
-export function invitationView(invitation: Invitation, path: string): InvitationView {
+export function pendingInvitationView(invitation: Invitation): PendingInvitationView {
   return {
     object: "invitation",
     id: invitation.id,
@@ -100,6 +124,22 @@ export function invitationView(invitation: Invitation, path: string): Invitation
     role: invitation.role,
     organization: invitation.org,
     expires_at: seconds(invitation.expiresAt),
-    path,
   };
 }
+
+export function invitationView(invitation: Invitation, path: string): InvitationView {
+  return { ...pendingInvitationView(invitation), path };
+}
+
+/** A link to set a new password; `path` is shown only once. */
+export const PasswordResetView = v.strictObject({
+  object: v.literal("password_reset"),
+  user: v.string(),
+  email: v.string(),
+  expires_at: v.number(),
+  path: v.string(),
+});
+export type PasswordResetView = v.InferOutput<typeof PasswordResetView>;
+
+/** How many sessions were ended. */
+export const EndedSessions = v.strictObject({ object: v.literal("ended_sessions"), ended: v.number() });

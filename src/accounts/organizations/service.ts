@@ -1,8 +1,25 @@
-/** Organizations of the installation, for its administrators. */
-import { asc, gt } from "drizzle-orm";
+/** Organizations of the installation, for its administrators: list, rename, limits. */
+import { asc, eq, gt, type SQL, sql } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { organization } from "../../db/schema/auth.ts";
+import { member, organization } from "../../db/schema/auth.ts";
+import { notFound } from "../../errors.ts";
+import { audit } from "../audit/service.ts";
 import type { OrganizationRow } from "./model.ts";
+
+async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promise<OrganizationRow[]> {
+  const rows = await ctx.db
+    .select({
+      id: organization.id,
+      name: organization.name,
+      createdAt: organization.createdAt,
+      members: sql<number>`(select count(*) from ${member} where ${member.organizationId} = ${organization.id})`,
+    })
+    .from(organization)
+    .where(condition)
+    .orderBy(asc(organization.id))
+    .limit(limit);
+  return rows.map(({ createdAt, ...row }) => ({ ...row, createdAt: createdAt.getTime() }));
+}
 
 /** Organizations by id; `after` is the last id of the previous page. */
 export async function listOrganizations(
@@ -11,11 +28,31 @@ export async function listOrganizations(
   page: { after?: string; limit: number },
 ): Promise<OrganizationRow[]> {
   requireAdmin(actor);
-  const rows = await ctx.db
-    .select()
-    .from(organization)
-    .where(page.after ? gt(organization.id, page.after) : undefined)
-    .orderBy(asc(organization.id))
-    .limit(page.limit);
-  return rows.map((row) => ({ id: row.id, name: row.name, createdAt: row.createdAt.getTime() }));
+  return read(ctx, page.after ? gt(organization.id, page.after) : undefined, page.limit);
+}
+
+/** @throws AppError `organization_not_found` */
+export async function getOrganization(ctx: Ctx, actor: Actor, id: string): Promise<OrganizationRow> {
+  requireAdmin(actor);
+  const [row] = await read(ctx, eq(organization.id, id), 1);
+  if (!row) throw notFound("organization", id);
+  return row;
+}
+
+/** The name of the actor's own organization. */
+export async function ownOrganization(ctx: Ctx, actor: Actor): Promise<string> {
+  const [row] = await read(ctx, eq(organization.id, actor.org), 1);
+  return row?.name ?? actor.org;
+}
+
+/** Renames an organization; ids of its models keep the short name they were made with. */
+export async function renameOrganization(ctx: Ctx, actor: Actor, id: string, name: string): Promise<void> {
+  requireAdmin(actor);
+  await ctx.write(async (tx) => {
+    const [row] = await tx.select().from(organization).where(eq(organization.id, id)).limit(1);
+    if (!row) throw notFound("organization", id);
+    if (row.name === name) return;
+    await tx.update(organization).set({ name }).where(eq(organization.id, id));
+    await audit(tx, ctx, { ...actor, org: id }, "organization.rename", id, { name, before: row.name });
+  });
 }

@@ -1,9 +1,10 @@
-/** Users as administrators manage them: list, role, disabling. Changes drop cached keys and sessions at once. */
-import { and, asc, eq, gt, ne, type SQL } from "drizzle-orm";
+/** Users as administrators manage them: list, role, team, disabling. Changes drop cached keys and sessions at once. */
+import { and, asc, eq, gt, ne, type SQL, sql } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { member, user } from "../../db/schema/auth.ts";
+import { apiKey, member, organization, session, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { randomChars } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { endSessions, forgetSessions } from "../auth/sessions.ts";
 import { forgetKeys } from "../keys/cache.ts";
@@ -23,9 +24,18 @@ async function find(db: Db, id: string): Promise<typeof user.$inferSelect> {
 
 async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promise<UserRow[]> {
   const rows = await ctx.db
-    .select({ user, org: member.organizationId })
+    .select({
+      user,
+      org: member.organizationId,
+      orgName: organization.name,
+      keyUsedAt: sql<
+        number | null
+      >`(select max(${apiKey.lastUsedAt}) from ${apiKey} where ${apiKey.userId} = ${user.id})`,
+      sessions: sql<number>`(select count(*) from ${session} where ${session.userId} = ${user.id} and ${session.expiresAt} > ${ctx.clock.now()})`,
+    })
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
+    .leftJoin(organization, eq(organization.id, member.organizationId))
     .where(condition)
     .groupBy(user.id)
     .orderBy(asc(user.id))
@@ -37,14 +47,27 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     role: row.user.role,
     disabled: row.user.banned,
     org: row.org,
+    orgName: row.orgName,
     createdAt: row.user.createdAt.getTime(),
+    lastSeenAt: Math.max(row.user.lastSeenAt ?? 0, row.keyUsedAt ?? 0) || null,
+    sessions: row.sessions,
   }));
 }
 
-/** All users of the installation by id; `after` is the last id of the previous page. */
-export async function listUsers(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<UserRow[]> {
+/** All users of the installation, or of one organization, by id; `after` is the last id of the previous page. */
+export async function listUsers(
+  ctx: Ctx,
+  actor: Actor,
+  page: { after?: string; limit: number; org?: string; search?: string },
+): Promise<UserRow[]> {
   requireAdmin(actor);
-  return read(ctx, page.after ? gt(user.id, page.after) : undefined, page.limit);
+  const word = page.search?.trim().toLowerCase();
+  const conditions = [
+    page.after ? gt(user.id, page.after) : undefined,
+    page.org ? eq(member.organizationId, page.org) : undefined,
+    word ? sql`instr(lower(${user.email} || ' ' || ${user.name}), ${word}) > 0` : undefined,
+  ];
+  return read(ctx, and(...conditions), page.limit);
 }
 
 /** @throws AppError `user_not_found` */
@@ -56,14 +79,32 @@ export async function getUser(ctx: Ctx, actor: Actor, id: string): Promise<UserR
 }
 
 /**
- * Changes the role of an account, or disables it; the keys and sessions of a disabled user stop working at once.
+ * Moves a user to another organization. Keys belong to the organization they were made in, and stop working.
+ * @throws AppError `organization_not_found`
+ */
+async function move(tx: Db, ctx: Ctx, id: string, org: string, role: "admin" | "member"): Promise<void> {
+  const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org)).limit(1);
+  if (!found) throw notFound("organization", org);
+  await tx.delete(member).where(eq(member.userId, id));
+  await tx.insert(member).values({
+    id: randomChars(32),
+    organizationId: org,
+    userId: id,
+    role: role === "admin" ? "owner" : "member",
+    createdAt: new Date(ctx.clock.now()),
+  });
+}
+
+/**
+ * Changes the role or organization of an account, or disables it; the keys and sessions of a disabled user stop working
+ * at once.
  * @throws AppError `last_admin` when no administrator would be left
  */
 export async function changeUser(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  change: { role?: "admin" | "member"; disabled?: boolean },
+  change: { role?: "admin" | "member"; disabled?: boolean; organization?: string },
 ): Promise<void> {
   requireAdmin(actor);
   await ctx.write(async (tx) => {
@@ -87,8 +128,15 @@ export async function changeUser(
       .update(user)
       .set({ role, banned, updatedAt: new Date(ctx.clock.now()) })
       .where(eq(user.id, id));
-    if (banned || role !== before.role) await endSessions(tx, id);
-    await audit(tx, ctx, actor, "user.change", id, { role, disabled: banned });
+    const [now] = await tx.select({ org: member.organizationId }).from(member).where(eq(member.userId, id)).limit(1);
+    const moves = change.organization !== undefined && change.organization !== now?.org;
+    if (moves) await move(tx, ctx, id, change.organization ?? "", role);
+    if (banned || moves || role !== before.role) await endSessions(tx, id);
+    await audit(tx, ctx, actor, "user.change", id, {
+      role,
+      disabled: banned,
+      ...(moves ? { organization: change.organization } : {}),
+    });
   });
   forget(ctx, id);
 }

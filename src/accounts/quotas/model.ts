@@ -24,3 +24,18 @@ export type LimitsView = v.InferOutput<typeof LimitsView>;
 
 /** One limit and its use; `limit` is null where there is none. */
 export type LimitUse = LimitsView[LimitName];
+
+const limit = v.optional(
+  v.nullable(
+    v.pipe(v.number(), v.integer("must be a whole number"), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)),
+  ),
+);
+/** New limits of an organization: a number, 0 = no limit, null = as in the settings. */
+export const LimitChange = v.strictObject({
+  bytes: limit,
+  files: limit,
+  datasets: limit,
+  pending_uploads: limit,
+  waiting_jobs: limit,
+});
+export type LimitChange = v.InferOutput<typeof LimitChange>;

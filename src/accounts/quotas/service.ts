@@ -2,11 +2,13 @@
  * Quotas of organizations: counted from the rows themselves, in the transaction that adds one, so that concurrent
  * requests cannot exceed a quota together.
  */
-import { type SQL, sql } from "drizzle-orm";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { and, eq, type SQL, sql } from "drizzle-orm";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { organization, organizationLimit } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
-import { AppError } from "../../errors.ts";
-import { LIMITS, type LimitName, type LimitsView } from "./model.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { audit } from "../audit/service.ts";
+import { LIMITS, type LimitChange, type LimitName, type LimitsView } from "./model.ts";
 
 interface Quota {
   setting: "quota_bytes" | "quota_files" | "quota_datasets" | "quota_pending_uploads" | "quota_waiting_jobs";
@@ -66,6 +68,14 @@ async function usedOf(db: Db, ctx: Ctx, org: string, names: readonly LimitName[]
   return rows.map((row) => Number(row.used));
 }
 
+/** The limits of one organization: its own where it has one, else those of the settings; 0 = no limit. */
+async function limitsOf(db: Db, ctx: Ctx, org: string): Promise<Record<LimitName, number>> {
+  const own = await db.select().from(organizationLimit).where(eq(organizationLimit.org, org));
+  const found = new Map(own.map((row) => [row.name, row.value]));
+  const of = (name: LimitName) => found.get(name) ?? ctx.config[QUOTAS[name].setting];
+  return Object.fromEntries(LIMITS.map((name) => [name, of(name)])) as Record<LimitName, number>;
+}
+
 const number = (value: number) => value.toLocaleString("en-US");
 
 function exceeded(name: LimitName, limit: number, message: string): AppError {
@@ -84,11 +94,13 @@ function exceeded(name: LimitName, limit: number, message: string): AppError {
  * @throws AppError `quota_exceeded` (403)
  */
 export async function requireQuota(tx: Db, ctx: Ctx, actor: Actor, ...names: LimitName[]): Promise<void> {
-  const limited = names.filter((name) => ctx.config[QUOTAS[name].setting] > 0);
-  if (actor.via === "system" || limited.length === 0) return;
+  if (actor.via === "system") return;
+  const limits = await limitsOf(tx, ctx, actor.org);
+  const limited = names.filter((name) => limits[name] > 0);
+  if (limited.length === 0) return;
   const used = await usedOf(tx, ctx, actor.org, limited);
   for (const [index, name] of limited.entries()) {
-    const limit = ctx.config[QUOTAS[name].setting];
+    const limit = limits[name];
     const now = used[index] ?? 0;
     if (now > limit) throw exceeded(name, limit, `this request would make it ${number(now)}`);
   }
@@ -100,18 +112,53 @@ export async function requireQuota(tx: Db, ctx: Ctx, actor: Actor, ...names: Lim
  * @throws AppError `quota_exceeded` (403)
  */
 export async function requireRoom(ctx: Ctx, org: string, bytes: number): Promise<void> {
-  const limit = ctx.config.quota_bytes;
+  const { bytes: limit } = await limitsOf(ctx.db, ctx, org);
   if (limit === 0) return;
   const [used = 0] = await usedOf(ctx.db, ctx, org, ["bytes"]);
   if (used + bytes > limit)
     throw exceeded("bytes", limit, `${number(used)} are used; this request would add ${number(bytes)}`);
 }
 
-/** Every limit of the actor's organization with its use. */
-export async function readLimits(ctx: Ctx, actor: Actor): Promise<LimitsView> {
-  const used = await usedOf(ctx.db, ctx, actor.org, LIMITS);
+async function read(ctx: Ctx, org: string): Promise<LimitsView> {
+  const used = await usedOf(ctx.db, ctx, org, LIMITS);
+  const limits = await limitsOf(ctx.db, ctx, org);
   const view = { object: "limits" } as LimitsView;
-  for (const [index, name] of LIMITS.entries())
-    view[name] = { limit: ctx.config[QUOTAS[name].setting] || null, used: used[index] ?? 0 };
+  for (const [index, name] of LIMITS.entries()) view[name] = { limit: limits[name] || null, used: used[index] ?? 0 };
   return view;
+}
+
+/** Every limit of the actor's organization with its use. */
+export function readLimits(ctx: Ctx, actor: Actor): Promise<LimitsView> {
+  return read(ctx, actor.org);
+}
+
+/** The limits of any organization with their use, and which of them are its own. Administrators only. */
+export async function limitsOfOrganization(
+  ctx: Ctx,
+  actor: Actor,
+  org: string,
+): Promise<{ limits: LimitsView; own: LimitName[] }> {
+  requireAdmin(actor);
+  const rows = await ctx.db.select().from(organizationLimit).where(eq(organizationLimit.org, org));
+  return { limits: await read(ctx, org), own: LIMITS.filter((name) => rows.some((row) => row.name === name)) };
+}
+
+/**
+ * Sets limits of an organization; null returns one to the setting, 0 removes the limit. Administrators only; audited.
+ * @throws AppError `organization_not_found`
+ */
+export async function setLimits(ctx: Ctx, actor: Actor, org: string, change: LimitChange): Promise<void> {
+  requireAdmin(actor);
+  await ctx.write(async (tx) => {
+    const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org));
+    if (!found) throw notFound("organization", org);
+    for (const name of LIMITS) {
+      const value = change[name];
+      if (value === undefined) continue;
+      const row = and(eq(organizationLimit.org, org), eq(organizationLimit.name, name));
+      await tx.delete(organizationLimit).where(row);
+      if (value !== null) await tx.insert(organizationLimit).values({ org, name, value });
+    }
+    await audit(tx, ctx, { ...actor, org }, "organization.limits", org, { ...change });
+  });
 }

@@ -5,11 +5,11 @@ import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../../config.ts";
 import { acquireLock } from "../../db/lock.ts";
 import { AppError } from "../../errors.ts";
+import { type BackupManifest, checkDatabase, flush } from "../../insights/installation/backup.ts";
 import { listProblem } from "../../lib/disk/manifest.ts";
 import { closeToOthers, makePrivate } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, UsageError, type Verb } from "../command.ts";
-import { type BackupManifest, checkDatabase, flush } from "./backup.ts";
 
 /** Entries of a data directory that still counts as empty: nothing of value. */
 const NOTHING = new Set(["run", "tmp", "environments", "trainer", "backups"]);

@@ -1,4 +1,4 @@
-/** The answer of the list of providers. */
+/** Providers as clients see them: the list, settings without secrets, and the result of a test. */
 import * as v from "valibot";
 
 export const ProviderView = v.strictObject({
@@ -14,3 +14,31 @@ export const ProviderView = v.strictObject({
   }),
 });
 export type ProviderView = v.InferOutput<typeof ProviderView>;
+
+const field = v.strictObject({
+  name: v.string(),
+  label: v.string(),
+  help: v.string(),
+  /** Null = not set; secrets are masked. */
+  value: v.nullable(v.string()),
+  is_default: v.boolean(),
+});
+const ProviderSettings = v.strictObject({
+  /** It came with this program; others are folders of the data directory. */
+  bundled: v.boolean(),
+  fields: v.array(field),
+});
+export type ProviderSettings = v.InferOutput<typeof ProviderSettings>;
+
+/** A provider with its settings, for administrators. */
+export const ProviderDetail = v.strictObject({ ...ProviderView.entries, ...ProviderSettings.entries });
+
+/** Whether the settings and the connection of a provider work. */
+export const ProviderTest = v.strictObject({
+  object: v.literal("provider_test"),
+  provider: v.string(),
+  ok: v.boolean(),
+  took_ms: v.number(),
+  problems: v.array(v.strictObject({ field: v.string(), message: v.string(), remedy: v.string() })),
+});
+export type ProviderTest = v.InferOutput<typeof ProviderTest>;

@@ -18,6 +18,8 @@ import { keepEnvironment } from "./trainer-environment.ts";
 export interface Compute extends ComputeRegistry {
   /** Plugins that could not be loaded, each with the stage that failed. */
   problems(): PluginProblem[];
+  /** The settings of a loaded plugin, and whether it came with this program. */
+  settings(id: string): { bundled: boolean; config: Record<string, unknown> } | null;
 }
 
 /** The parts of a context that `openCompute` needs. */
@@ -28,6 +30,7 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
   const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
   const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
+  const settings = new Map(loaded.map(({ plugin, bundled, config }) => [plugin.id, { bundled, config }]));
   for (const { plugin, config } of loaded) {
     const problem = (stage: PluginProblem["stage"], message: string, remedy: string) =>
       problems.push({ plugin: plugin.id, stage, message, remedy });
@@ -52,6 +55,7 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
     get: (id) => entries.get(id) ?? null,
     list: () => [...entries.values()],
     problems: () => [...problems],
+    settings: (id) => settings.get(id) ?? null,
   };
 }
 
@@ -148,7 +152,9 @@ export function listProviders(ctx: Ctx): ProviderView[] {
   }));
 }
 
+const isCompute = (compute: ComputeRegistry): compute is Compute => "problems" in compute;
+
 /** Plugins that could not be loaded, each with the stage that failed and a remedy. */
 export function pluginProblems(ctx: Ctx): PluginProblem[] {
-  return "problems" in ctx.compute ? (ctx.compute as Compute).problems() : [];
+  return isCompute(ctx.compute) ? ctx.compute.problems() : [];
 }

@@ -18,7 +18,13 @@ export const auditLog = sqliteTable(
     previousHash: text("previous_hash").notNull(),
     hash: text("hash").notNull(),
   },
-  (t) => [index("audit_org").on(t.org, t.seq), index("audit_target").on(t.target, t.seq)],
+  (t) => [
+    index("audit_org").on(t.org, t.seq),
+    index("audit_target").on(t.target, t.seq),
+    index("audit_actor").on(t.org, t.actor, t.seq),
+    index("audit_action").on(t.org, t.action, t.seq),
+    index("audit_at").on(t.at, t.seq),
+  ],
 );
 
 /** Facts of the installation: id, schema notes, hash of the setup token. */

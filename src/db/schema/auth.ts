@@ -1,5 +1,5 @@
 /** Accounts: better-auth's tables (users, sessions, organizations, two-factor) and our API keys. */
-import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 
 export const user = sqliteTable("user", {
   id: text("id").primaryKey(),
@@ -13,6 +13,8 @@ export const user = sqliteTable("user", {
     .default("member"),
   banned: integer("banned", { mode: "boolean" }).notNull().default(false),
   twoFactorEnabled: integer("two_factor_enabled", { mode: "boolean" }).notNull().default(false),
+  /** Last request with a session, in milliseconds; keys have their own time of last use. */
+  lastSeenAt: integer("last_seen_at"),
   createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
   updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
 });
@@ -78,6 +80,21 @@ export const organization = sqliteTable("organization", {
   metadata: text("metadata"),
   createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
 });
+
+/** Limits of one organization that replace those of the settings: a row for each limit that differs. */
+export const organizationLimit = sqliteTable(
+  "organization_limit",
+  {
+    org: text("org")
+      .notNull()
+      .references(() => organization.id, { onDelete: "cascade" }),
+    /** `bytes`, `files`, `datasets`, `pending_uploads` or `waiting_jobs`. */
+    name: text("name").notNull(),
+    /** 0 = no limit. */
+    value: integer("value").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.org, t.name] })],
+);
 
 export const member = sqliteTable(
   "member",

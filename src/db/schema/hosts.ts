@@ -6,6 +6,8 @@ export const host = sqliteTable("host", {
   id: text("id").primaryKey(),
   provider: text("provider").notNull(),
   name: text("name").notNull(),
+  /** A name that an administrator chose; null = the provider's. */
+  label: text("label"),
   /** Whether it is the server's own machine; null = as its provider's capability says. */
   local: integer("local", { mode: "boolean" }),
   /** `cordoned` accepts no new work; `draining` also lets its training jobs save and stop. */

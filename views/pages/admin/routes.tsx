@@ -1,95 +1,153 @@
-/** The administration page; the access table admits only administrators. */
-import { statfsSync, statSync } from "node:fs";
-import { join } from "node:path";
+/** Page routes of the administration: providers, settings, backups, audit log, status. */
+import { statfsSync } from "node:fs";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { listAudit, verifyAudit } from "../../../src/accounts/audit/service.ts";
-import { createInvitation } from "../../../src/accounts/organizations/invitations.ts";
-import { changeUser, listUsers } from "../../../src/accounts/organizations/users.ts";
+import { AuditQuery, auditFilter } from "../../../src/accounts/audit/model.ts";
+import { namesOf } from "../../../src/accounts/audit/names.ts";
+import { auditActions, listAudit, verifyAudit } from "../../../src/accounts/audit/service.ts";
 import { VERSION } from "../../../src/assets.ts";
-import { listProviders, pluginProblems, trainerIdentity } from "../../../src/compute/providers/registry.ts";
+import { runChecks } from "../../../src/cli/doctor/machine.ts";
+import { listHosts } from "../../../src/compute/hosts/service.ts";
+import { describeProviders, testProvider } from "../../../src/compute/providers/administration.ts";
+import type { ProviderTest } from "../../../src/compute/providers/model.ts";
+import { pluginProblems, trainerIdentity } from "../../../src/compute/providers/registry.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { deleteBackup, listBackups, startBackup } from "../../../src/insights/installation/backups.ts";
+import { readSettings } from "../../../src/insights/installation/settings.ts";
+import { readLeftovers, readSpace, removeLeftovers } from "../../../src/insights/installation/space.ts";
+import { listAcceptances, readWork } from "../../../src/insights/installation/work.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { AdminPage, type AdminProps } from "./page.tsx";
+import { formatBytes } from "../../../src/lib/text/format.ts";
+import { AuditList, AuditPage, type AuditProps } from "./audit.tsx";
+import { BackupList, BackupsPage } from "./backups.tsx";
+import { ProvidersPage } from "./providers.tsx";
+import { AdminSettingsPage } from "./settings.tsx";
+import { StatusChecks, StatusPage, type StatusProps } from "./status.tsx";
 
 const PAGE = 50;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const Query = v.object({
-  tab: v.optional(v.picklist(["people", "plugins", "audit", "status"]), "people"),
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(200)) });
+const AuditPageQuery = v.object({
   after: text(100),
   verify: text(5),
+  actor: text(254),
+  action: text(100),
+  target: text(254),
+  from: text(20),
+  until: text(20),
 });
+const StatusQuery = v.object({ checks: text(5) });
 
-const Invite = v.object({
-  email: v.pipe(v.string(), v.email("must be an e-mail address")),
-  role: v.picklist(["admin", "member"]),
-});
-const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
-const Disable = v.object({ disabled: v.picklist(["true", "false"]) });
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+interface Visit {
+  request: Request;
+  actor: Actor;
 }
 
-async function propsOf(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Query>): Promise<AdminProps> {
-  const at = { limit: PAGE + 1, after: query.after || undefined };
+async function showProviders(ctx: Ctx, { request, actor }: Visit, test?: ProviderTest) {
+  const hosts = await listHosts(ctx, actor);
+  const providers = describeProviders(ctx, actor).map((one) => {
+    const own = hosts.filter((host) => host.provider === one.id);
+    return { ...one, hosts: own.length, unreachable: own.filter((host) => host.state === "silent").length };
+  });
+  const page = <ProvidersPage providers={providers} problems={pluginProblems(ctx)} test={test} />;
+  return html(pageOf(ctx, request, actor), page);
+}
+
+async function showAudit(ctx: Ctx, { request, actor }: Visit, query: v.InferOutput<typeof AuditPageQuery>) {
+  const { after, verify, ...filter } = query;
+  const given = Object.fromEntries(Object.entries(filter).filter(([, value]) => value.trim() !== ""));
+  const parsed = v.safeParse(AuditQuery, given);
+  const error = parsed.success ? undefined : `${v.getDotPath(parsed.issues[0])}: ${parsed.issues[0].message}`;
+  const rows = parsed.success
+    ? await listAudit(ctx, actor, { ...auditFilter(parsed.output), after: after || undefined, limit: PAGE + 1 })
+    : [];
+  const props: AuditProps = {
+    rows: listed(rows, PAGE),
+    names: await namesOf(ctx, rows),
+    actions: await auditActions(ctx, actor),
+    chain: verify ? await verifyAudit(ctx) : null,
+    error,
+  };
+  return html(pageOf(ctx, request, actor), <AuditPage {...props} />, {
+    status: error ? 422 : 200,
+    fragments: { audit: () => <AuditList {...props} /> },
+  });
+}
+
+function showSettings(ctx: Ctx, { request, actor }: Visit) {
+  const page = <AdminSettingsPage settings={readSettings(ctx, actor)} dataDir={ctx.files.root} />;
+  return html(pageOf(ctx, request, actor), page);
+}
+
+function showBackups(ctx: Ctx, { request, actor }: Visit) {
+  const props = {
+    ...listBackups(ctx, actor),
+    remote: ctx.config.database_url !== null,
+    dataDir: ctx.files.root,
+  };
+  return html(pageOf(ctx, request, actor), <BackupsPage {...props} />, {
+    fragments: { backups: () => <BackupList {...props} /> },
+  });
+}
+
+async function backUp(ctx: Ctx, { request, actor }: Visit) {
+  // The page follows the backup; this answer does not wait for its end.
+  await startBackup(ctx, actor);
+  return redirect(request, "/admin/backups");
+}
+
+async function removeBackup(ctx: Ctx, { request, actor }: Visit, name: string) {
+  await deleteBackup(ctx, actor, name);
+  return redirect(request, "/admin/backups", "The backup is deleted.");
+}
+
+async function statusProps(ctx: Ctx, actor: Actor, withChecks: boolean): Promise<StatusProps> {
   const disk = statfsSync(ctx.files.root);
   return {
-    tab: query.tab,
-    me: actor.userId,
-    users: listed(query.tab === "people" ? await listUsers(ctx, actor, at) : [], PAGE),
-    providers: listProviders(ctx),
-    problems: pluginProblems(ctx),
-    audit: listed(query.tab === "audit" ? await listAudit(ctx, actor, at) : [], PAGE),
-    chain: query.tab === "audit" && query.verify ? await verifyAudit(ctx) : null,
-    status: {
-      version: VERSION,
-      installation: ctx.installation,
-      dataDir: ctx.files.root,
-      databaseBytes: sizeOf(join(ctx.files.root, "lab.db")) + sizeOf(join(ctx.files.root, "lab.db-wal")),
-      diskFree: disk.bavail * disk.bsize,
-      diskTotal: disk.blocks * disk.bsize,
-      memoryMb: Math.round(process.memoryUsage.rss() / 1024 ** 2),
-      startedAt: Math.round(performance.timeOrigin),
-      environment: (await trainerIdentity(ctx)).environment,
-    },
+    version: VERSION,
+    installation: ctx.installation,
+    dataDir: ctx.files.root,
+    environment: (await trainerIdentity(ctx)).environment,
+    memoryBytes: process.memoryUsage.rss(),
+    startedAt: Math.round(performance.timeOrigin),
+    diskFree: disk.bavail * disk.bsize,
+    diskTotal: disk.blocks * disk.bsize,
+    work: await readWork(ctx, actor),
+    space: await readSpace(ctx, actor),
+    leftovers: await readLeftovers(ctx, actor),
+    licenses: await listAcceptances(ctx, actor),
+    checks: withChecks ? await runChecks(ctx.config, true) : null,
   };
 }
 
-async function show(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof Query>) {
-  return html(pageOf(ctx, request, actor), <AdminPage {...(await propsOf(ctx, actor, query))} />);
-}
-
-/** Shows the page with the link of the invitation, or with the reason of a refusal. */
-async function invite(ctx: Ctx, request: Request, actor: Actor, { email, role }: v.InferOutput<typeof Invite>) {
+async function showStatus(ctx: Ctx, { request, actor }: Visit, query: v.InferOutput<typeof StatusQuery>) {
   const page = pageOf(ctx, request, actor);
-  const props = await propsOf(ctx, actor, { tab: "people", after: "", verify: "" });
-  try {
-    const { invitation, token } = await createInvitation(ctx, actor, { email, role });
-    const origin = ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin;
-    const link = `${origin}/invite?token=${token}`;
-    return html(page, <AdminPage {...props} invited={{ email: invitation.email, link }} />);
-  } catch (error) {
-    if (!(error instanceof AppError) || error.kind === "internal") throw error;
-    return html(page, <AdminPage {...props} error={error.message} />, { status: ERROR_TABLE[error.kind].status });
-  }
+  if (query.checks && request.headers.get("hx-target")?.endsWith("#checks"))
+    return html(page, <StatusChecks checks={await runChecks(ctx.config, true)} />);
+  return html(page, <StatusPage {...(await statusProps(ctx, actor, query.checks !== ""))} />);
 }
 
-async function setDisabled(ctx: Ctx, request: Request, actor: Actor, id: string, disabled: boolean) {
-  await changeUser(ctx, actor, id, { disabled });
-  return redirect(request, "/admin", disabled ? "The account is disabled." : "The account is enabled.");
+async function clean(ctx: Ctx, { request, actor }: Visit) {
+  const bytes = await removeLeftovers(ctx, actor);
+  return redirect(request, "/admin/status", `${formatBytes(bytes)} are free again.`);
 }
 
 export const adminPages = (ctx: Ctx) =>
-  new Elysia({ name: "admin.pages", seed: ctx.installation, detail: { hide: true } })
+  new Elysia({ name: "admin.pages", prefix: "/admin", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/admin", ({ request, actor, query }) => show(ctx, request, actor, query), { query: Query })
-    .post("/admin/invite", ({ request, actor, body }) => invite(ctx, request, actor, body), { body: Invite })
+    .get("", ({ request }) => redirect(request, "/admin/users"))
+    .get("/providers", (visit) => showProviders(ctx, visit))
     .post(
-      "/admin/users/:id",
-      ({ request, actor, params, body }) => setDisabled(ctx, request, actor, params.id, body.disabled === "true"),
-      { params: Id, body: Disable },
-    );
+      "/providers/:id/test",
+      async (visit) => showProviders(ctx, visit, await testProvider(ctx, visit.actor, visit.params.id)),
+      { params: Id },
+    )
+    .get("/settings", (visit) => showSettings(ctx, visit))
+    .get("/backups", (visit) => showBackups(ctx, visit))
+    .post("/backups", (visit) => backUp(ctx, visit))
+    .post("/backups/:id/delete", (visit) => removeBackup(ctx, visit, visit.params.id), { params: Id })
+    .get("/audit", (visit) => showAudit(ctx, visit, visit.query), { query: AuditPageQuery })
+    .get("/status", (visit) => showStatus(ctx, visit, visit.query), { query: StatusQuery })
+    .post("/status/clean", (visit) => clean(ctx, visit));

@@ -68,7 +68,7 @@ export function LoginPage(props: {
               No account yet? <a href="/invite">Create one</a>.
             </>
           ) : (
-            "No account yet, or forgot your password? Ask an administrator of this installation."
+            "No account yet, or forgot your password? Ask an administrator of this installation for a link."
           )}
         </p>
       </div>

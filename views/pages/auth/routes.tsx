@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
+import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
 import { signIn, signOut } from "../../../src/accounts/auth/sessions.ts";
 import {
   acceptInvitation,
@@ -18,7 +19,7 @@ import { peerReader } from "../../../src/http/peer.ts";
 import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { LoginPage } from "./login.tsx";
-import { InvitePage, SetupClosedPage, SetupPage } from "./setup.tsx";
+import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const LoginQuery = v.object({ next: field(2000), ended: field(1) });
@@ -30,6 +31,7 @@ const AccountForm = v.object({
   password: field(1000),
 });
 const TokenQuery = v.object({ token: field(200) });
+const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
 type LoginForm = v.InferOutput<typeof LoginForm>;
 type AccountForm = v.InferOutput<typeof AccountForm>;
 
@@ -82,8 +84,8 @@ async function login(ctx: Ctx, client: Client, body: LoginForm): Promise<Respons
   }
 }
 
-async function logout(ctx: Ctx, request: Request): Promise<Response> {
-  return withCookies(redirect(request, "/login"), await signOut(ctx, request));
+async function logout(ctx: Ctx, request: Request, actor: Actor): Promise<Response> {
+  return withCookies(redirect(request, "/login"), await signOut(ctx, request, actor));
 }
 
 async function setupPage(ctx: Ctx, request: Request, token: string): Promise<Response> {
@@ -118,9 +120,27 @@ async function acceptInvite(ctx: Ctx, client: Client, body: AccountForm): Promis
     const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
     return await enter(ctx, client, email, body.password, "/");
   } catch (error) {
-    const organization = body.token ? "your organization" : null;
+    const invited = body.token ? await findInvitation(ctx, body.token).catch(() => null) : null;
+    const organization = invited?.orgName ?? (body.token ? "your organization" : null);
     return showAgain(ctx, client.request, error, (message) => (
       <InvitePage organization={organization} token={body.token} email={body.email} name={body.name} error={message} />
+    ));
+  }
+}
+
+async function resetPage(ctx: Ctx, request: Request, token: string): Promise<Response> {
+  const { email } = await findReset(ctx, token);
+  return show(ctx, request, <ResetPage token={token} email={email} />);
+}
+
+async function reset(ctx: Ctx, client: Client, { token, password }: v.InferOutput<typeof ResetForm>) {
+  const { email } = await findReset(ctx, token);
+  try {
+    await completeReset(ctx, token, password);
+    return await enter(ctx, client, email, password, "/");
+  } catch (error) {
+    return showAgain(ctx, client.request, error, (message) => (
+      <ResetPage token={token} email={email} error={message} />
     ));
   }
 }
@@ -136,9 +156,11 @@ export const authPages = (ctx: Ctx) => {
     .use(session(ctx))
     .get("/login", ({ request, actor, query }) => loginPage(ctx, request, actor, query), { query: LoginQuery })
     .post("/login", ({ body, request, server }) => login(ctx, client(request, server), body), { body: LoginForm })
-    .post("/logout", ({ request }) => logout(ctx, request))
+    .post("/logout", ({ request, actor }) => logout(ctx, request, actor))
     .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })
     .post("/setup", ({ body, request, server }) => setup(ctx, client(request, server), body), { body: AccountForm })
+    .get("/reset", ({ request, query }) => resetPage(ctx, request, query.token), { query: TokenQuery })
+    .post("/reset", ({ body, request, server }) => reset(ctx, client(request, server), body), { body: ResetForm })
     .get("/invite", ({ request, query }) => invitePage(ctx, request, query.token), { query: TokenQuery })
     .post("/invite", ({ body, request, server }) => acceptInvite(ctx, client(request, server), body), {
       body: AccountForm,

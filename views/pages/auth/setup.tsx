@@ -1,4 +1,4 @@
-/** Forms that create an account: the first administrator after a fresh start, and people who were invited. */
+/** Forms behind one-time links: the first administrator, people who were invited, and a forgotten password. */
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -110,6 +110,43 @@ export function InvitePage(props: AccountProps & { organization: string | null }
           <AccountFields {...props} emailFixed={Boolean(props.organization && props.email)} />
           <button type="submit" class="button primary block">
             Create account and sign in
+          </button>
+        </form>
+      </div>
+    </BareLayout>
+  );
+}
+
+/** `/reset?token=…`: sets a new password for one account. */
+export function ResetPage(props: { token: string; email: string; error?: string | null }) {
+  return (
+    <BareLayout title="Reset password">
+      <div class="stack loose">
+        <div class="stack tight">
+          <h1>Choose a new password</h1>
+          <p class="muted">For {props.email}. All your browser sessions end; API keys stay valid.</p>
+        </div>
+        {props.error ? (
+          <Notice kind="bad" alert>
+            {props.error}
+          </Notice>
+        ) : null}
+        <form class="form" method="post" action="/reset">
+          <input type="hidden" name="token" value={props.token} />
+          <TextField name="email" label="E-mail" type="email" readonly autocomplete="username" value={props.email} />
+          <TextField
+            name="password"
+            label="New password"
+            type="password"
+            required
+            autofocus
+            minlength={8}
+            maxlength={256}
+            autocomplete="new-password"
+            hint="At least 8 characters. Several words are better than one."
+          />
+          <button type="submit" class="button primary block">
+            Set password and sign in
           </button>
         </form>
       </div>

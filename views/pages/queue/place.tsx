@@ -1,14 +1,13 @@
-/** The forms for the scheduling options of a job and for the share and limits of a team. */
+/** The form for the scheduling options of a job. */
 
 import type { WaitingView } from "../../../src/training/queue/service.ts";
-import type { TeamView } from "../../../src/training/queue/teams.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { KeyValue, Time } from "../../parts/value.tsx";
-import type { PlaceForm, ShareForm } from "./form.ts";
+import type { PlaceForm } from "./form.ts";
 import { exactly, soon } from "./words.ts";
 
 interface PlaceProps {
@@ -175,62 +174,6 @@ export function SchedulingPage({ job, waiting, own, admin, form, problems }: Pla
           />
         </aside>
       </div>
-    </Layout>
-  );
-}
-
-interface TeamProps {
-  team: TeamView;
-  form: ShareForm;
-  problems: Record<string, string>;
-}
-
-export function TeamPage({ team, form, problems }: TeamProps) {
-  const number = { type: "text", inputmode: "decimal" } as const;
-  return (
-    <Layout title={team.name} crumbs={[{ label: "Queue", href: "/queue" }]}>
-      <section class="panel narrow-page">
-        <header>
-          <h2>Share and limits</h2>
-        </header>
-        <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
-          <TextField
-            {...number}
-            name="weight"
-            label="Share weight"
-            value={form.weight}
-            required
-            error={problems.weight}
-            hint="A team of weight 2 gets twice the share of a team of weight 1 while both have waiting work."
-          />
-          <TextField
-            {...number}
-            name="max_gpus"
-            label="GPU limit"
-            value={form.max_gpus}
-            placeholder="no limit"
-            error={problems.max_gpus}
-            hint={`${team.gpusNow} in use now. A lower limit does not stop running work.`}
-          />
-          <TextField
-            {...number}
-            name="gpu_hours_per_month"
-            label="GPU-hours per month"
-            value={form.gpu_hours_per_month}
-            placeholder="no limit"
-            error={problems.gpu_hours_per_month}
-            hint={`${Math.round(team.usedThisMonth * 10) / 10} used this month. Months begin in UTC.`}
-          />
-          <div class="row">
-            <button type="submit" class="button primary">
-              Save
-            </button>
-            <a class="button" href="/queue">
-              Back
-            </a>
-          </div>
-        </form>
-      </section>
     </Layout>
   );
 }

@@ -1,28 +1,18 @@
-/** Page routes of the queue: the timeline and its tables, the scheduling options of a job, and the share of a team. */
+/** Page routes of the queue: the timeline and its tables, and the scheduling options of a job. */
 
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { isFinal } from "../../../src/contract/job.ts";
-import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
-import { AppError, notFound } from "../../../src/errors.ts";
+import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { QueueQuery } from "../../../src/training/queue/model.ts";
 import { changeQueued, placedJob } from "../../../src/training/queue/placement.ts";
 import { queueFacts, viewQueue } from "../../../src/training/queue/service.ts";
-import { setShare, type TeamView } from "../../../src/training/queue/teams.ts";
-import {
-  PlaceBody,
-  type PlaceForm,
-  placeForm,
-  placeRequest,
-  ShareBody,
-  type ShareForm,
-  shareForm,
-  shareRequest,
-} from "./form.ts";
+import { PlaceBody, type PlaceForm, placeForm, placeRequest } from "./form.ts";
 import { QueueBody, QueuePage } from "./page.tsx";
-import { SchedulingPage, TeamPage } from "./place.tsx";
+import { SchedulingPage } from "./place.tsx";
 
 const SAVED = "Saved. The new order of the queue is in effect.";
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -85,29 +75,6 @@ async function saveScheduling(ctx: Ctx, context: RequestContext, id: string, for
   return redirect(request, "/queue", SAVED);
 }
 
-async function teamOf(ctx: Ctx, actor: Actor, id: string): Promise<TeamView> {
-  requireAdmin(actor);
-  const { teams } = await viewQueue(ctx, actor, { limit: 1 });
-  const team = teams.find((one) => one.id === id);
-  if (!team) throw notFound("organization", id);
-  return team;
-}
-
-async function teamPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
-  const team = await teamOf(ctx, actor, id);
-  return html(pageOf(ctx, request, actor), <TeamPage team={team} form={shareForm(team)} problems={{}} />);
-}
-
-async function saveTeam(ctx: Ctx, { request, actor }: RequestContext, id: string, form: ShareForm) {
-  const read = shareRequest(form);
-  if ("problems" in read) {
-    const props = { team: await teamOf(ctx, actor, id), form, problems: read.problems };
-    return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status: 422 });
-  }
-  await setShare(ctx, actor, id, read.change);
-  return redirect(request, "/queue", SAVED);
-}
-
 export const queuePages = (ctx: Ctx) =>
   new Elysia({ name: "queue.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -116,9 +83,4 @@ export const queuePages = (ctx: Ctx) =>
     .post("/queue/:id", (context) => saveScheduling(ctx, context, context.params.id, context.body), {
       params: Id,
       body: PlaceBody,
-    })
-    .get("/admin/teams/:id", (context) => teamPage(ctx, context, context.params.id), { params: Id })
-    .post("/admin/teams/:id", (context) => saveTeam(ctx, context, context.params.id, context.body), {
-      params: Id,
-      body: ShareBody,
     });

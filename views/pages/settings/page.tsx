@@ -1,8 +1,10 @@
-/** Settings of the signed-in user: account, password, API keys. */
+/** Settings of the signed-in user: API keys, account, password, browser sessions. */
 import type { KeyView } from "../../../src/accounts/auth/model.ts";
+import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
+import { deviceName } from "../../../src/lib/text/device.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { ConfirmForm, TextField } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
@@ -10,8 +12,9 @@ import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
 export interface SettingsProps {
   email: string;
   role: string;
-  org: string;
+  org: { id: string; name: string };
   keys: KeyView[];
+  sessions: SessionRow[];
   baseUrl: string;
   /** A key that was just created, with its secret; shown only once. */
   created?: { name: string; key: string };
@@ -91,6 +94,74 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
   );
 }
 
+function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
+  const others = sessions.filter((row) => !row.current).length;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Browser sessions</h2>
+        {others > 0 ? (
+          <ActionButton action="/settings/sessions" class="small">
+            Sign out all others
+          </ActionButton>
+        ) : null}
+      </header>
+      <Table
+        still
+        label="Browser sessions"
+        rows={sessions}
+        rowId={(row) => row.id}
+        columns={[
+          {
+            key: "device",
+            label: "Device",
+            name: true,
+            render: (row) => (
+              <>
+                <strong title={row.userAgent ?? undefined}>{deviceName(row.userAgent)}</strong>
+                <span class="sub">{row.address ?? "unknown address"}</span>
+              </>
+            ),
+          },
+          { key: "made", label: "Signed in", wide: true, render: (row) => <Time at={row.createdAt} /> },
+          { key: "used", label: "Last used", render: (row) => <Time at={row.lastUsedAt} /> },
+          {
+            key: "end",
+            label: "Actions",
+            hideLabel: true,
+            end: true,
+            render: (row) =>
+              row.current ? (
+                <span class="muted sans">This browser</span>
+              ) : (
+                <ActionButton action={`/settings/sessions/${row.id}`} class="small">
+                  Sign out
+                </ActionButton>
+              ),
+          },
+        ]}
+      />
+    </section>
+  );
+}
+
+function NewKeyForm() {
+  return (
+    <SheetForm
+      id="key"
+      action="/settings/keys"
+      label="Create key"
+      icon="plus"
+      title="Create an API key"
+      verb="Create key"
+      buttonClass="button small primary"
+    >
+      <TextField name="name" label="Key name" required maxlength={200} placeholder="CI pipeline" />
+      <TextField name="days" label="Days until it expires" inputmode="numeric" hint="Empty: never expires" />
+    </SheetForm>
+  );
+}
+
 export function SettingsPage(props: SettingsProps) {
   const { url } = usePage();
   const error = (form: "key" | "password") =>
@@ -103,23 +174,13 @@ export function SettingsPage(props: SettingsProps) {
     <Layout title="Settings">
       <div class="stack loose">
         {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
+        {error("key")}
         <section class="panel">
           <header>
             <h2>API keys</h2>
+            <NewKeyForm />
           </header>
           <Keys keys={props.keys} />
-          <form class="body form" method="post" action="/settings/keys">
-            {error("key")}
-            <div class="fields">
-              <TextField name="name" label="Key name" required maxlength={200} placeholder="e.g. CI pipeline" />
-              <TextField name="days" label="Days until it expires" type="number" hint="Empty: never expires" />
-            </div>
-            <div class="row">
-              <button type="submit" class="button primary">
-                Create a key
-              </button>
-            </div>
-          </form>
         </section>
         <div class="columns">
           <section class="panel">
@@ -131,7 +192,8 @@ export function SettingsPage(props: SettingsProps) {
                 rows={[
                   ["E-mail", props.email],
                   ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
-                  ["Organization", <CopyId id={props.org} />],
+                  ["Team", props.org.name],
+                  ["Organization id", <CopyId id={props.org.id} full />],
                   ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
                 ]}
               />
@@ -168,6 +230,7 @@ export function SettingsPage(props: SettingsProps) {
             </form>
           </section>
         </div>
+        <Sessions sessions={props.sessions} />
       </div>
     </Layout>
   );

@@ -1,14 +1,17 @@
-/** The settings page: own account, password and API keys. */
+/** The settings page: own account, password, API keys and browser sessions. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { keyView, Name } from "../../../src/accounts/auth/model.ts";
 import { createKey, listKeys, revokeKey, setPassword } from "../../../src/accounts/auth/service.ts";
-import { signIn } from "../../../src/accounts/auth/sessions.ts";
+import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
+import { sessionToken, signIn } from "../../../src/accounts/auth/sessions.ts";
+import { ownOrganization } from "../../../src/accounts/organizations/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { peerReader } from "../../../src/http/peer.ts";
 import { session } from "../../../src/http/session.ts";
+import { plural } from "../../../src/lib/text/format.ts";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
 
 const DAY_MS = 86_400_000;
@@ -23,8 +26,9 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
   const props: SettingsProps = {
     email: actor.email ?? actor.userId,
     role: actor.role,
-    org: actor.org,
+    org: { id: actor.org, name: await ownOrganization(ctx, actor) },
     keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),
+    sessions: await listSessions(ctx, actor, sessionToken(ctx, request)),
     baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
     ...more,
   };
@@ -67,6 +71,16 @@ async function removeKey(ctx: Ctx, request: Request, actor: Actor, id: string) {
   return redirect(request, "/settings", "The key is revoked.");
 }
 
+async function signOutSession(ctx: Ctx, request: Request, actor: Actor, id: string) {
+  await endSession(ctx, actor, id);
+  return redirect(request, "/settings", "The session is ended.");
+}
+
+async function signOutOthers(ctx: Ctx, request: Request, actor: Actor) {
+  const ended = await endOtherSessions(ctx, actor, sessionToken(ctx, request));
+  return redirect(request, "/settings", `${plural(ended, "session")} ended.`);
+}
+
 /** Changes the password: the current one is checked by signing in, and the browser gets a new session. */
 async function changePassword(
   ctx: Ctx,
@@ -94,6 +108,10 @@ export const settingsPages = (ctx: Ctx) => {
     .get("/settings", ({ request, actor }) => show(ctx, request, actor))
     .post("/settings/keys", ({ request, actor, body }) => addKey(ctx, request, actor, body), { body: KeyForm })
     .post("/settings/keys/:id/revoke", ({ request, actor, params }) => removeKey(ctx, request, actor, params.id), {
+      params: Id,
+    })
+    .post("/settings/sessions", ({ request, actor }) => signOutOthers(ctx, request, actor))
+    .post("/settings/sessions/:id", ({ request, actor, params }) => signOutSession(ctx, request, actor, params.id), {
       params: Id,
     })
     .post(

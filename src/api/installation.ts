@@ -1,0 +1,69 @@
+/** JSON API of the installation, for administrators: providers with their settings, settings, backups. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { describeProviders, testProvider } from "../compute/providers/administration.ts";
+import { ProviderDetail, ProviderTest } from "../compute/providers/model.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers, deletedOf } from "../http/answers.ts";
+import { session } from "../http/session.ts";
+import { deleteBackup, listBackups, startBackup } from "../insights/installation/backups.ts";
+import { BackupView, backupView, SettingView, StartedBackup } from "../insights/installation/model.ts";
+import { readSettings } from "../insights/installation/settings.ts";
+
+const tags = ["Administration"];
+
+/** A list that is always complete. */
+const completeListOf = <T extends v.GenericSchema>(item: T) =>
+  v.strictObject({ object: v.literal("list"), data: v.array(item), has_more: v.literal(false) });
+const completeList = <T>(data: T[]) => ({ object: "list" as const, data, has_more: false as const });
+
+const settings = (ctx: Ctx, actor: Actor) =>
+  completeList(readSettings(ctx, actor).map((row) => ({ object: "setting" as const, ...row })));
+
+async function start(ctx: Ctx, actor: Actor): Promise<v.InferOutput<typeof StartedBackup>> {
+  const { name } = await startBackup(ctx, actor);
+  return { object: "backup", id: name, status: "running" };
+}
+
+async function remove(ctx: Ctx, actor: Actor, id: string) {
+  await deleteBackup(ctx, actor, id);
+  return { object: "backup" as const, id, deleted: true as const };
+}
+
+export const installationApi = (ctx: Ctx) =>
+  new Elysia({ name: "installation.api", prefix: "/v1/admin", seed: ctx.installation })
+    .use(session(ctx))
+    .get("/providers", ({ actor }) => completeList(describeProviders(ctx, actor)), {
+      detail: {
+        tags,
+        summary: "List the providers with their settings",
+        responses: answers(completeListOf(ProviderDetail)),
+      },
+    })
+    .post("/providers/:id/test", ({ actor, params }) => testProvider(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Check the settings and the connection of a provider",
+        responses: answers(ProviderTest),
+      },
+    })
+    .get("/settings", ({ actor }) => settings(ctx, actor), {
+      detail: {
+        tags,
+        summary: "List the settings in effect, and where each value came from",
+        responses: answers(completeListOf(SettingView)),
+      },
+    })
+    .get("/backups", ({ actor }) => completeList(listBackups(ctx, actor).backups.map(backupView)), {
+      detail: {
+        tags,
+        summary: "List the backups in the data directory",
+        responses: answers(completeListOf(BackupView)),
+      },
+    })
+    .post("/backups", ({ actor }) => start(ctx, actor), {
+      detail: { tags, summary: "Start a backup in the data directory", responses: answers(StartedBackup) },
+    })
+    .delete("/backups/:id", ({ actor, params }) => remove(ctx, actor, params.id), {
+      detail: { tags, summary: "Delete a backup of the data directory", responses: answers(deletedOf("backup")) },
+    });

@@ -1,0 +1,157 @@
+/** Makes a backup: a consistent, verified copy of all data of the server in a new directory. */
+import { Database } from "bun:sqlite";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { copyFile, mkdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { VERSION } from "../../assets.ts";
+import { AppError } from "../../errors.ts";
+import { type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
+import { closeToOthers } from "../../lib/disk/private.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
+
+/** Folders of the data directory that cannot be re-created; not environments, sockets and running trainers. */
+const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
+const SINGLE = ["secret", "config.json", "images.json"];
+
+/** The content of `backup.json`. It is written last: a backup without it is incomplete. */
+export interface BackupManifest {
+  format: 1;
+  version: string;
+  made_at: string;
+  files: ListedFile[];
+}
+
+/** Flushes a file or directory to the disk. */
+export function flush(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Throws unless SQLite finds the database intact. */
+export function checkDatabase(path: string): void {
+  const database = new Database(path, { readonly: true });
+  try {
+    const rows = database.query("PRAGMA integrity_check").all() as { integrity_check: string }[];
+    if (rows.length !== 1 || rows[0]?.integrity_check !== "ok")
+      throw new AppError(
+        "internal",
+        "database_damaged",
+        `${path} is damaged: ${rows[0]?.integrity_check ?? "no answer"}`,
+      );
+  } finally {
+    database.close();
+  }
+}
+
+/**
+ * Copies a consistent snapshot of the database. A separate process reads it next to the server (write-ahead log), so
+ * the server's event loop never waits for the copy.
+ */
+function copyDatabase(from: string, to: string): void {
+  const database = new Database(from, { readwrite: true, create: false });
+  try {
+    database.run("PRAGMA busy_timeout = 10000");
+    database.query("VACUUM INTO ?").run(`${to}.tmp`);
+  } finally {
+    database.close();
+  }
+  flush(`${to}.tmp`);
+  checkDatabase(`${to}.tmp`);
+  chmodSync(`${to}.tmp`, 0o600);
+  renameSync(`${to}.tmp`, to);
+}
+
+/** Relative paths of the files to copy, without unfinished ones (names that begin with a dot). */
+function keptFiles(dataDir: string, withModels: boolean): string[] {
+  const found = SINGLE.filter((name) => existsSync(join(dataDir, name)));
+  for (const folder of KEPT) {
+    if (folder === "models" && !withModels) continue;
+    const root = join(dataDir, folder);
+    if (!existsSync(root)) continue;
+    for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = join(entry.parentPath, entry.name).slice(dataDir.length + 1);
+      if (!path.split("/").some((part) => part.startsWith("."))) found.push(path);
+    }
+  }
+  return found.sort();
+}
+
+/**
+ * Creates a backup in the new directory `target`.
+ * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database
+ * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it
+ * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
+ */
+export async function makeBackup(
+  dataDir: string,
+  target: string,
+  options: { withModels?: boolean; reserve?: number; onProgress?: (done: number, of: number) => void } = {},
+): Promise<{ files: number; bytes: number; gone: string[]; open: boolean }> {
+  const source = join(dataDir, "lab.db");
+  if (!existsSync(source))
+    throw new AppError(
+      "not_found",
+      "nothing_to_back_up",
+      `There is no database in ${dataDir}. Set the data directory with --data.`,
+    );
+  if (existsSync(target) && readdirSync(target).length > 0)
+    throw new AppError("conflict", "backup_exists", `${target} is not empty. Choose a new directory for each backup.`);
+  mkdirSync(target, { recursive: true, mode: 0o700 });
+  const open = !closeToOthers(target);
+  // A backup on another disk does not use the space of the database.
+  const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
+  try {
+    requireDisk(target, reserve, statSync(source).size);
+    // The database first: files are written before their rows, so every file it refers to exists.
+    copyDatabase(source, join(target, "lab.db"));
+    const paths = keptFiles(dataDir, options.withModels ?? true);
+    const list: ListedFile[] = [await listed(target, "lab.db")];
+    const gone: string[] = [];
+    for (const [done, path] of paths.entries()) {
+      options.onProgress?.(done, paths.length);
+      const to = join(target, path);
+      await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+      try {
+        requireDisk(target, reserve, (await stat(join(dataDir, path))).size);
+        await copyFile(join(dataDir, path), to, constants.COPYFILE_FICLONE);
+        closeToOthers(to);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        gone.push(path);
+        continue;
+      }
+      flush(to);
+      list.push(await listed(target, path));
+    }
+    const manifest: BackupManifest = { format: 1, version: VERSION, made_at: new Date().toISOString(), files: list };
+    writeFileSync(join(target, "backup.json"), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
+    flush(join(target, "backup.json"));
+    flush(target);
+    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone, open };
+  } catch (error) {
+    rmSync(target, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function listed(root: string, path: string): Promise<ListedFile> {
+  return { path, size: (await stat(join(root, path))).size, sha256: await sha256File(join(root, path)) };
+}

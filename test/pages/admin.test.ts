@@ -1,0 +1,149 @@
+/**
+ * Administration and shared parts in a real browser: users are managed in one walk, and every dialog can be read
+ * wherever it is written.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Page } from "playwright-core";
+import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
+import { hasBrowser, openBrowser, signIn, type TestBrowser } from "../support/browser.ts";
+
+describe.skipIf(!hasBrowser)("administration", () => {
+  let t: TestApp;
+  let b: TestBrowser;
+  beforeAll(async () => {
+    t = await createTestApp();
+    b = await openBrowser(t);
+  });
+  afterAll(async () => {
+    await b?.close();
+    await t?.close();
+  });
+
+  /** A page of its own browser profile: another person. */
+  const stranger = async (): Promise<Page> => {
+    const context = await b.context.browser()?.newContext();
+    const page = await (context as NonNullable<typeof context>).newPage();
+    page.setDefaultTimeout(12_000);
+    return page;
+  };
+  const oneTimeLink = async () => (await b.page.locator(".notice.ok [data-copy]").getAttribute("data-copy")) ?? "";
+  const press = (name: string) => b.page.getByRole("button", { name, exact: true }).click();
+
+  test("invites a user, changes the role, resets the password, ends sessions and disables the account", async () => {
+    const { page, base } = b;
+    await page.goto(`${base}/admin`);
+    await page.waitForURL(`${base}/admin/users`);
+    await press("Invite user");
+    await page.fill("#sheet-invite [name=email]", "grace@example.test");
+    await press("Create invitation link");
+    const invitation = await oneTimeLink();
+    expect(await page.getByRole("table", { name: "Pending invitations" }).textContent()).toContain(
+      "grace@example.test",
+    );
+
+    const grace = await stranger();
+    await grace.goto(invitation);
+    await grace.fill("[name=name]", "Grace");
+    await grace.fill("[name=password]", PASSWORD);
+    await grace.getByRole("button", { name: "Create account and sign in" }).click();
+    await grace.waitForURL(`${base}/`);
+    expect((await grace.goto(`${base}/admin/users`))?.status()).toBe(403);
+
+    await page.goto(`${base}/admin/users?q=grace`);
+    await page.getByRole("link", { name: "Grace" }).click();
+    await page.waitForURL(/\/admin\/users\/user-/);
+    const user = page.url();
+    await page.selectOption("#user-role", "admin");
+    await press("Change role");
+    await page.getByText("Saved.").waitFor();
+    // A change of the role ends the sessions.
+    await signIn(grace, base, "grace@example.test", PASSWORD);
+    expect((await grace.goto(`${base}/admin/users`))?.status()).toBe(200);
+
+    await page.goto(user);
+    await press("Create reset link");
+    const reset = await oneTimeLink();
+    await grace.goto(reset);
+    await grace.fill("[name=password]", "a-phrase-of-grace");
+    await grace.getByRole("button", { name: "Set password and sign in" }).click();
+    await grace.waitForURL(`${base}/`);
+
+    // The user's own list of sessions: this browser and another one.
+    const second = await stranger();
+    await signIn(second, base, "grace@example.test", "a-phrase-of-grace");
+    await grace.goto(`${base}/settings`);
+    const sessions = grace.getByRole("table", { name: "Browser sessions" });
+    expect(await sessions.locator("tbody tr").count()).toBe(2);
+    expect(await sessions.textContent()).toContain("Chrome on Linux127.0.0.1");
+    await grace.getByRole("button", { name: "Sign out all others" }).click();
+    await grace.getByText("1 session ended.").waitFor();
+    await second.goto(`${base}/jobs`);
+    expect(second.url()).toContain("/login");
+
+    await page.goto(user);
+    await press("Sign out everywhere");
+    await page.locator("#confirm-sessions button[type=submit]").click();
+    await page.getByText("1 session ended.").waitFor();
+    await grace.goto(`${base}/jobs`);
+    expect(grace.url()).toContain("/login");
+
+    await press("Disable account");
+    await press("Disable the account");
+    await page.getByText("The account is disabled.").waitFor();
+    await grace.fill("[name=email]", "grace@example.test");
+    await grace.fill("[name=password]", "a-phrase-of-grace");
+    await grace.getByRole("button", { name: "Sign in", exact: true }).click();
+    await grace.getByRole("alert").waitFor();
+    await press("Enable account");
+    await page.getByText("The account is enabled.").waitFor();
+
+    await page.goto(`${base}/admin/audit?actor=grace%40example.test`);
+    const audit = (await page.getByRole("table", { name: "Audit log" }).textContent()) ?? "";
+    for (const action of ["invitation.accept", "session.create", "session.revoke", "user.password", "session.fail"])
+      expect(audit).toContain(action);
+    expect(b.troubles.filter((one) => !/status of 403/.test(one))).toEqual([]);
+    await grace.context().close();
+    await second.context().close();
+  });
+
+  test("every dialog is inside the window and reads like text, at 390 and 1440 px", async () => {
+    const { page, base } = b;
+    await t.json("POST", "/v1/admin/users", { body: { email: "pending@example.test" } });
+    const bad: string[] = [];
+    let seen = 0;
+    for (const width of [390, 1440]) {
+      await page.setViewportSize({ width, height: 844 });
+      for (const path of [
+        "/settings",
+        "/admin/users",
+        `/admin/users/${t.users.member}`,
+        "/admin/teams",
+        `/admin/teams/${t.orgs.a}`,
+      ]) {
+        await page.goto(base + path);
+        const found = await page.evaluate(() =>
+          [...document.querySelectorAll<HTMLElement>(".confirm")].map((box) => {
+            box.showPopover();
+            const { left, top, right, bottom } = box.getBoundingClientRect();
+            const style = getComputedStyle(box);
+            const cut = [...box.querySelectorAll<HTMLElement>("*")].filter(
+              (each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0 && each.tagName !== "INPUT",
+            );
+            const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+            const text = [style.textAlign, style.whiteSpace, /mono/i.test(style.fontFamily) ? "mono" : "sans"].join(
+              " ",
+            );
+            box.hidePopover();
+            return { id: box.id, inside, text, cut: cut.length };
+          }),
+        );
+        seen += found.length;
+        for (const { id, inside, text, cut } of found)
+          if (!inside || cut > 0 || text !== "start normal sans")
+            bad.push(`${width} ${path} ${id}: ${inside} ${text} ${cut}`);
+      }
+    }
+    expect(bad).toEqual([]);
+    expect(seen).toBeGreaterThanOrEqual(16);
+  });
+});

@@ -1,0 +1,169 @@
+/** The audit log: who did what to which thing, with filters and export. */
+import type { Named } from "../../../src/accounts/audit/names.ts";
+import type { AuditRow } from "../../../src/accounts/audit/service.ts";
+import type { Listed } from "../../../src/lib/page.ts";
+import { formatInteger, shortId } from "../../../src/lib/text/format.ts";
+import { usePage } from "../../context.ts";
+import { FilterSelect, Filters } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
+import { Pager, Table } from "../../parts/table.tsx";
+import { Time } from "../../parts/value.tsx";
+import { AdminLayout } from "./frame.tsx";
+
+export interface AuditProps {
+  rows: Listed<AuditRow>;
+  names: ReadonlyMap<string, Named>;
+  actions: string[];
+  /** The result of a check that was just made. */
+  chain: { rows: number; brokenAt: string | null } | null;
+  /** A filter that is not usable. */
+  error?: string;
+}
+
+/** `actor` or `target`: its name, else its id, linked to its page. */
+function Thing({ id, names }: { id: string; names: AuditProps["names"] }) {
+  const found = names.get(id);
+  const text = found?.name ?? shortId(id);
+  if (!found?.href) return <span title={id}>{text}</span>;
+  return (
+    <a href={found.href} title={id}>
+      {text}
+    </a>
+  );
+}
+
+/** Facts of an entry as `name value` pairs. */
+function Detail({ detail, names }: { detail: Record<string, unknown>; names: AuditProps["names"] }) {
+  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+  const pairs = Object.entries(detail).map(([name, value]) => {
+    const known = typeof value === "string" ? names.get(value)?.name : null;
+    return `${name.replaceAll("_", " ")}: ${known ?? text(value)}`;
+  });
+  return pairs.length > 0 ? <span class="sub wrap-any">{pairs.join(" · ")}</span> : null;
+}
+
+export function AuditList({ rows, names }: AuditProps) {
+  return (
+    <section id="audit" class="panel" aria-label="Audit log">
+      {rows.items.length === 0 ? (
+        <Empty slim icon="search" title="No entries">
+          No entry matches the filters.
+        </Empty>
+      ) : (
+        <>
+          <Table
+            still
+            label="Audit log"
+            rows={rows.items}
+            rowId={(row) => row.id}
+            columns={[
+              { key: "at", label: "Time", tight: true, render: (row) => <Time at={row.at} /> },
+              { key: "actor", label: "Actor", wide: true, render: (row) => <Thing id={row.actor} names={names} /> },
+              { key: "action", label: "Action", tight: true, render: (row) => <code>{row.action}</code> },
+              {
+                key: "target",
+                label: "Target",
+                render: (row) => (
+                  <>
+                    <Thing id={row.target} names={names} />
+                    <Detail detail={row.detail} names={names} />
+                    <span class="sub narrow">
+                      by <Thing id={row.actor} names={names} />
+                    </span>
+                  </>
+                ),
+              },
+            ]}
+          />
+          <Pager shown={rows.items.length} hasMore={rows.hasMore} last={rows.last} fragment="audit" />
+        </>
+      )}
+    </section>
+  );
+}
+
+function Verified({ chain }: Pick<AuditProps, "chain">) {
+  if (!chain) return null;
+  return chain.brokenAt ? (
+    <Notice kind="bad" title="Integrity check failed" alert>
+      Entry {chain.brokenAt} or an earlier one was changed or removed.
+    </Notice>
+  ) : (
+    <Notice kind="ok" title={`Intact: ${formatInteger(chain.rows)} entries`} alert>
+      No entry was changed or removed.
+    </Notice>
+  );
+}
+
+/** All actions, and each noun alone: `job.` has every action of jobs. */
+function actionOptions(actions: string[]): [string, string][] {
+  const nouns = Map.groupBy(actions, (action) => action.split(".")[0] ?? action);
+  return [
+    ["", "All actions"],
+    ...[...nouns].flatMap(([noun, of]): [string, string][] => [
+      ...(of.length > 1 ? [[`${noun}.`, `${noun}: all`] as [string, string]] : []),
+      ...of.map((action): [string, string] => [action, action]),
+    ]),
+  ];
+}
+
+export function AuditPage(props: AuditProps) {
+  const { url } = usePage();
+  const filters = new URLSearchParams(
+    ["actor", "action", "target", "from", "until"].flatMap((name) => {
+      const value = url.searchParams.get(name);
+      return value ? [[name, value]] : [];
+    }),
+  );
+  const download = (format: string) =>
+    `/v1/admin/audit/export?${new URLSearchParams([["format", format], ...filters])}`;
+  const value = (name: string) => url.searchParams.get(name) ?? "";
+  return (
+    <AdminLayout
+      title="Audit log"
+      actions={
+        <>
+          <a class="button" href="/admin/audit?verify=yes" title="Each entry has the hash of the previous entry">
+            Verify log integrity
+          </a>
+          <a class="button" href={download("csv")} download>
+            <Icon name="download" />
+            CSV
+          </a>
+          <a class="button" href={download("jsonl")} download>
+            <Icon name="download" />
+            JSONL
+          </a>
+        </>
+      }
+    >
+      <Verified chain={props.chain} />
+      {props.error ? (
+        <Notice kind="bad" alert>
+          {props.error}
+        </Notice>
+      ) : null}
+      <Filters fragment="audit">
+        <input
+          type="search"
+          name="actor"
+          data-page-search
+          value={value("actor")}
+          placeholder="Actor: e-mail address, cli or system"
+          aria-label="Actor: e-mail address, cli or system"
+          autocomplete="off"
+        />
+        <FilterSelect name="action" label="Action" options={actionOptions(props.actions)} />
+        <label class="dated">
+          From <input type="date" name="from" value={value("from")} />
+        </label>
+        <label class="dated">
+          to <input type="date" name="until" value={value("until")} />
+        </label>
+        {value("target") ? <input type="hidden" name="target" value={value("target")} /> : null}
+      </Filters>
+      <AuditList {...props} />
+    </AdminLayout>
+  );
+}

@@ -1,0 +1,133 @@
+/** GPU providers: whether each works, its settings, a test of the connection, and plugins that were not loaded. */
+import type { ProviderSettings, ProviderTest, ProviderView } from "../../../src/compute/providers/model.ts";
+import type { PluginProblem } from "../../../src/compute/providers/plugins.ts";
+import { plural } from "../../../src/lib/text/format.ts";
+import { ActionButton } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { KeyValue } from "../../parts/value.tsx";
+import { AdminLayout } from "./frame.tsx";
+
+interface ProvidersProps {
+  providers: (ProviderView & ProviderSettings & { hosts: number; unreachable: number })[];
+  problems: PluginProblem[];
+  /** The result of a test that was just made. */
+  test?: ProviderTest;
+}
+
+const CAPABILITIES: Record<string, string> = {
+  logs: "logs",
+  gpus: "GPUs",
+  survivesServer: "work survives a restart of the server",
+  local: "this machine",
+};
+const KINDS = { container: "Containers", machine: "Rented machines", process: "Processes on this machine" } as const;
+
+function TestResult({ test }: { test: ProviderTest }) {
+  if (test.ok)
+    return (
+      <Notice kind="ok" title={`${test.provider} works`} alert>
+        Settings and connection were checked in {test.took_ms} ms.
+      </Notice>
+    );
+  return (
+    <Notice kind="bad" title={`${test.provider} does not work`} alert>
+      <ul>
+        {test.problems.map((problem) => (
+          <li>
+            {problem.field}: {problem.message}. {problem.remedy}
+          </li>
+        ))}
+      </ul>
+    </Notice>
+  );
+}
+
+function Provider({ of }: { of: ProvidersProps["providers"][number] }) {
+  const can = Object.entries(of.capabilities).flatMap(([name, on]) => (on ? [CAPABILITIES[name] ?? name] : []));
+  return (
+    <section class="panel">
+      <header>
+        <h2>{of.title}</h2>
+        <StateBadge state={of.unreachable > 0 ? "silent" : "active"} />
+        <ActionButton action={`/admin/providers/${encodeURIComponent(of.id)}/test`} class="small">
+          Test connection
+        </ActionButton>
+      </header>
+      <div class="body">
+        <KeyValue
+          rows={[
+            ["Id", <code>{of.id}</code>],
+            ["Runs", `${KINDS[of.kind]}; ${of.bundled ? "bundled" : "plugin of the data directory"}`],
+            ["Capabilities", can.join(", ") || "none"],
+            [
+              "Hosts",
+              <a href="/hosts">
+                {plural(of.hosts, "host")}
+                {of.unreachable > 0 ? `, ${of.unreachable} unreachable` : ""}
+              </a>,
+            ],
+          ]}
+        />
+      </div>
+      {of.fields.length > 0 ? (
+        <div class="body divided">
+          <h3>Settings</h3>
+          <KeyValue
+            rows={of.fields.map((field) => [
+              field.label,
+              field.value === null ? (
+                <span class="muted">not set</span>
+              ) : (
+                <>
+                  <code class="wrap-any">{field.value}</code>
+                  {field.is_default ? <span class="muted"> (default)</span> : null}
+                </>
+              ),
+              field.help,
+            ])}
+          />
+        </div>
+      ) : null}
+    </section>
+  );
+}
+
+export function ProvidersPage({ providers, problems, test }: ProvidersProps) {
+  return (
+    <AdminLayout
+      title="Providers"
+      actions={
+        <a class="button" href="/hosts/add">
+          Add a machine
+        </a>
+      }
+    >
+      {test ? <TestResult test={test} /> : null}
+      {problems.map((problem) => (
+        <Notice kind="warn" title={`${problem.plugin} is not loaded (${problem.stage})`}>
+          {problem.message} {problem.remedy}
+        </Notice>
+      ))}
+      {providers.map((one) => (
+        <Provider of={one} />
+      ))}
+      <section class="panel">
+        <header>
+          <h2>More providers</h2>
+        </header>
+        <div class="body stack tight small">
+          <p>
+            The setting <code>providers</code> lists the bundled providers in use, in order of preference. The setting{" "}
+            <code>provider_settings</code> has their settings. See the administrator guide, docs/admin-guide.md.
+          </p>
+          <p>
+            Other providers are folders in <code>plugins/</code> of the data directory.{" "}
+            <code>finetune-lab plugin new</code> starts one and <code>finetune-lab plugin check</code> tests it. The
+            guide is docs/plugin-authors.md.
+          </p>
+        </div>
+      </section>
+    </AdminLayout>
+  );
+}

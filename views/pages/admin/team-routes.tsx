@@ -1,0 +1,135 @@
+/** Page routes of teams: list, create, rename, share of the queue, quotas. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { Name } from "../../../src/accounts/auth/model.ts";
+import { createOrganization } from "../../../src/accounts/auth/service.ts";
+import { getOrganization, listOrganizations, renameOrganization } from "../../../src/accounts/organizations/service.ts";
+import { listUsers } from "../../../src/accounts/organizations/users.ts";
+import { LIMITS, LimitChange, type LimitName } from "../../../src/accounts/quotas/model.ts";
+import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
+import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
+import { notFound } from "../../../src/errors.ts";
+import { html, pageOf, redirect } from "../../../src/http/html.ts";
+import { session } from "../../../src/http/session.ts";
+import { listed } from "../../../src/lib/page.ts";
+import { viewQueue } from "../../../src/training/queue/service.ts";
+import { setShare } from "../../../src/training/queue/teams.ts";
+import { ShareBody, type ShareForm, shareForm, shareRequest } from "../queue/form.ts";
+import { type LimitForm, TeamPage, type TeamProps, TeamsPage } from "./teams.tsx";
+
+const PAGE = 50;
+const MAX_MEMBERS = 200;
+const GB = 1e9;
+const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+const Query = v.object({ after: text(100) });
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const NameForm = v.object({ name: text(300) });
+const LimitBody = v.strictObject({
+  bytes: text(30),
+  files: text(30),
+  datasets: text(30),
+  pending_uploads: text(30),
+  waiting_jobs: text(30),
+});
+
+interface Visit {
+  request: Request;
+  actor: Actor;
+}
+interface OnOne extends Visit {
+  params: v.InferOutput<typeof Id>;
+}
+const pathOf = (id: string) => `/admin/teams/${encodeURIComponent(id)}`;
+
+async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps> {
+  requireAdmin(actor);
+  const { teams } = await viewQueue(ctx, actor, { limit: 1 });
+  const share = teams.find((one) => one.id === id);
+  if (!share) throw notFound("organization", id);
+  const { limits, own } = await limitsOfOrganization(ctx, actor, id);
+  const typed = (name: LimitName) => {
+    if (!own.includes(name)) return "";
+    const value = limits[name].limit ?? 0;
+    return String(name === "bytes" ? value / GB : value);
+  };
+  return {
+    team: await getOrganization(ctx, actor, id),
+    members: await listUsers(ctx, actor, { limit: MAX_MEMBERS, org: id }),
+    share,
+    shareForm: shareForm(share),
+    limits,
+    limitForm: Object.fromEntries(LIMITS.map((name) => [name, typed(name)])) as LimitForm,
+    problems: {},
+  };
+}
+
+async function listTeams(ctx: Ctx, { request, actor }: Visit, after: string, error?: string) {
+  const rows = await listOrganizations(ctx, actor, { limit: PAGE + 1, after: after || undefined });
+  const page = <TeamsPage teams={listed(rows, PAGE)} error={error} />;
+  return html(pageOf(ctx, request, actor), page, { status: error ? 422 : 200 });
+}
+
+async function show(ctx: Ctx, { request, actor, params }: OnOne, more: Partial<TeamProps> = {}) {
+  const props = { ...(await teamProps(ctx, actor, params.id)), ...more };
+  const status = more.error || Object.keys(props.problems).length > 0 ? 422 : 200;
+  return html(pageOf(ctx, request, actor), <TeamPage {...props} />, { status });
+}
+
+/** The message when a name is not usable; null when it is. */
+function nameProblem(name: string): string | null {
+  const parsed = v.safeParse(Name, name);
+  if (parsed.success) return null;
+  return name.trim() ? `The name ${parsed.issues[0].message}.` : "Give the team a name.";
+}
+
+async function create(ctx: Ctx, visit: Visit, { name }: v.InferOutput<typeof NameForm>) {
+  const problem = nameProblem(name);
+  if (problem) return listTeams(ctx, visit, "", problem);
+  const id = await createOrganization(ctx, visit.actor, v.parse(Name, name));
+  return redirect(visit.request, pathOf(id), "The team is created.");
+}
+
+async function rename(ctx: Ctx, visit: OnOne, { name }: v.InferOutput<typeof NameForm>) {
+  const problem = nameProblem(name);
+  if (problem) return show(ctx, visit, { error: problem });
+  await renameOrganization(ctx, visit.actor, visit.params.id, v.parse(Name, name));
+  return redirect(visit.request, pathOf(visit.params.id), "The team is renamed.");
+}
+
+async function saveShare(ctx: Ctx, visit: OnOne, form: ShareForm) {
+  const read = shareRequest(form);
+  if ("problems" in read) return show(ctx, visit, { shareForm: form, problems: read.problems });
+  await setShare(ctx, visit.actor, visit.params.id, read.change);
+  return redirect(visit.request, pathOf(visit.params.id), "Saved. The new order of the queue is in effect.");
+}
+
+/** A typed limit: null when empty, text when it is no number, which the schema refuses. */
+function typedLimit(name: LimitName, value: string): number | string | null {
+  if (value.trim() === "") return null;
+  const number = Number(value);
+  if (Number.isNaN(number)) return value;
+  return name === "bytes" ? Math.round(number * GB) : number;
+}
+
+async function saveLimits(ctx: Ctx, visit: OnOne, form: LimitForm) {
+  const parsed = v.safeParse(
+    LimitChange,
+    Object.fromEntries(LIMITS.map((name) => [name, typedLimit(name, form[name])])),
+  );
+  if (!parsed.success) {
+    const wrong = parsed.issues.map((issue) => [v.getDotPath(issue) ?? "", "Give a whole number, or leave it empty."]);
+    return show(ctx, visit, { limitForm: form, problems: Object.fromEntries(wrong) });
+  }
+  await setLimits(ctx, visit.actor, visit.params.id, parsed.output);
+  return redirect(visit.request, pathOf(visit.params.id), "The quotas are saved.");
+}
+
+export const teamPages = (ctx: Ctx) =>
+  new Elysia({ name: "admin.teams.pages", prefix: "/admin/teams", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("", (visit) => listTeams(ctx, visit, visit.query.after), { query: Query })
+    .post("", (visit) => create(ctx, visit, visit.body), { body: NameForm })
+    .get("/:id", (visit) => show(ctx, visit), { params: Id })
+    .post("/:id", (visit) => saveShare(ctx, visit, visit.body), { params: Id, body: ShareBody })
+    .post("/:id/name", (visit) => rename(ctx, visit, visit.body), { params: Id, body: NameForm })
+    .post("/:id/limits", (visit) => saveLimits(ctx, visit, visit.body), { params: Id, body: LimitBody });

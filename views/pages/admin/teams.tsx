@@ -1,0 +1,247 @@
+/** Teams of the installation: the list, and the page of one with its members, its share of the queue and its quotas. */
+import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
+import type { LimitName, LimitsView } from "../../../src/accounts/quotas/model.ts";
+import type { Listed } from "../../../src/lib/page.ts";
+import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
+import type { TeamView } from "../../../src/training/queue/teams.ts";
+import { Field, SheetForm, TextField } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { Pager, RowName, Table } from "../../parts/table.tsx";
+import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
+import type { ShareForm } from "../queue/form.ts";
+import { AdminLayout } from "./frame.tsx";
+import { roleName } from "./users.tsx";
+
+/** Limits of one team as typed: empty = as in the settings. */
+export type LimitForm = Record<LimitName, string>;
+
+const LIMIT_LABELS: Record<LimitName, string> = {
+  bytes: "Storage in GB",
+  files: "Files",
+  datasets: "Datasets",
+  pending_uploads: "Concurrent uploads",
+  waiting_jobs: "Waiting jobs",
+};
+
+export interface TeamProps {
+  team: OrganizationRow;
+  members: UserRow[];
+  share: TeamView;
+  shareForm: ShareForm;
+  limits: LimitsView;
+  limitForm: LimitForm;
+  /** Messages by field. */
+  problems: Record<string, string>;
+  error?: string;
+}
+
+export function TeamsPage({ teams, error }: { teams: Listed<OrganizationRow>; error?: string }) {
+  return (
+    <AdminLayout
+      title="Teams"
+      actions={
+        <SheetForm id="team" action="/admin/teams" label="New team" icon="plus" title="New team" verb="Create team">
+          <p class="muted small">
+            A team has data, jobs, models, keys and quotas of its own. The API calls it an organization.
+          </p>
+          <TextField name="name" label="Name" required maxlength={200} />
+        </SheetForm>
+      }
+    >
+      {error ? (
+        <Notice kind="bad" alert>
+          {error}
+        </Notice>
+      ) : null}
+      <section class="panel" aria-label="Teams">
+        <Table
+          label="Teams"
+          rows={teams.items}
+          rowId={(row) => row.id}
+          columns={[
+            {
+              key: "name",
+              label: "Team",
+              name: true,
+              render: (row) => <RowName href={`/admin/teams/${encodeURIComponent(row.id)}`} name={row.name} />,
+            },
+            { key: "members", label: "Members", end: true, render: (row) => formatInteger(row.members) },
+            { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
+          ]}
+        />
+        <Pager shown={teams.items.length} hasMore={teams.hasMore} last={teams.last} order="name" />
+      </section>
+      <p class="small muted">
+        See <a href="/queue">Queue</a> for what each team uses now.
+      </p>
+    </AdminLayout>
+  );
+}
+
+function Members({ members }: Pick<TeamProps, "members">) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Members</h2>
+        <a class="button small" href="/admin/users">
+          Invite or move users
+        </a>
+      </header>
+      {members.length === 0 ? (
+        <p class="body muted small">No members. Invite a user to this team, or move one here on the user's page.</p>
+      ) : (
+        <Table
+          label="Members"
+          rows={members}
+          rowId={(row) => row.id}
+          columns={[
+            {
+              key: "user",
+              label: "User",
+              name: true,
+              render: (row) => <RowName href={`/admin/users/${row.id}`} name={row.name} sub={row.email} />,
+            },
+            { key: "role", label: "Role", render: (row) => roleName(row.role) },
+            {
+              key: "state",
+              label: "State",
+              wide: true,
+              render: (row) => <StateBadge state={row.disabled ? "disabled" : "active"} />,
+            },
+          ]}
+        />
+      )}
+    </section>
+  );
+}
+
+function Share({ team, share, shareForm, problems }: TeamProps) {
+  const number = { type: "text", inputmode: "decimal" } as const;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Fair share and limits</h2>
+      </header>
+      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
+        <div class="fields">
+          <TextField
+            {...number}
+            name="weight"
+            label="Share weight"
+            value={shareForm.weight}
+            required
+            error={problems.weight}
+            hint="A team of weight 2 gets twice the share of a team of weight 1 while both have waiting work."
+          />
+          <TextField
+            {...number}
+            name="max_gpus"
+            label="GPU limit"
+            value={shareForm.max_gpus}
+            placeholder="no limit"
+            error={problems.max_gpus}
+            hint={`${share.gpusNow} in use now. A lower limit does not stop running work.`}
+          />
+          <TextField
+            {...number}
+            name="gpu_hours_per_month"
+            label="GPU-hours per month"
+            value={shareForm.gpu_hours_per_month}
+            placeholder="no limit"
+            error={problems.gpu_hours_per_month}
+            hint={`${Math.round(share.usedThisMonth * 10) / 10} used this month. Months begin in UTC.`}
+          />
+        </div>
+        <div class="row">
+          <button type="submit" class="button">
+            Save share
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
+function Quotas({ team, limits, limitForm, problems }: TeamProps) {
+  const names = Object.keys(LIMIT_LABELS) as LimitName[];
+  const shown = (name: LimitName, value: number) => (name === "bytes" ? formatBytes(value) : formatInteger(value));
+  return (
+    <section class="panel">
+      <header>
+        <h2>Quotas</h2>
+      </header>
+      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}/limits`} class="body form">
+        <div class="fields">
+          {names.map((name) => {
+            const { used, limit } = limits[name];
+            return (
+              <Field
+                id={`field-limit-${name}`}
+                label={LIMIT_LABELS[name]}
+                error={problems[name]}
+                hint={`${shown(name, used)} used of ${limit === null ? "no limit" : shown(name, limit)}`}
+                render={(ids) => (
+                  <input
+                    name={name}
+                    inputmode="decimal"
+                    value={limitForm[name]}
+                    placeholder="as in Settings"
+                    {...ids}
+                  />
+                )}
+              />
+            );
+          })}
+        </div>
+        <p class="small muted">Empty: the quota of the settings. 0: no limit.</p>
+        <div class="row">
+          <button type="submit" class="button">
+            Save quotas
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
+export function TeamPage(props: TeamProps) {
+  const { team, error } = props;
+  return (
+    <AdminLayout
+      title={team.name}
+      parent={{ label: "Teams", href: "/admin/teams" }}
+      actions={
+        <SheetForm
+          id="rename"
+          action={`/admin/teams/${encodeURIComponent(team.id)}/name`}
+          label="Rename"
+          buttonClass="button"
+          title={`Rename ${team.name}`}
+          verb="Rename"
+        >
+          <TextField name="name" label="Name" required maxlength={200} value={team.name} />
+        </SheetForm>
+      }
+    >
+      {error ? (
+        <Notice kind="bad" alert>
+          {error}
+        </Notice>
+      ) : null}
+      <Members {...props} />
+      <Share {...props} />
+      <Quotas {...props} />
+      <section class="panel">
+        <div class="body">
+          <KeyValue
+            rows={[
+              ["Id", <CopyId id={team.id} full />],
+              ["Created", <Time at={team.createdAt} />],
+            ]}
+          />
+        </div>
+      </section>
+    </AdminLayout>
+  );
+}

@@ -1,0 +1,166 @@
+/** The page of one user: role, team, password link, sessions, and disabling the account. */
+import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
+import { plural } from "../../../src/lib/text/format.ts";
+import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
+import { AdminLayout } from "./frame.tsx";
+import { OneTimeLink, ROLES, RoleSelect, roleName, TeamSelect } from "./users.tsx";
+
+export interface UserProps {
+  user: UserRow;
+  teams: OrganizationRow[];
+  /** The administrator looks at their own account. */
+  self: boolean;
+  /** A link that was just created, shown only once. */
+  reset?: { link: string };
+  error?: string;
+}
+
+function Facts({ user }: UserProps) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Account</h2>
+      </header>
+      <div class="body">
+        <KeyValue
+          rows={[
+            ["E-mail", <CopyId id={user.email} full />],
+            ["Role", roleName(user.role), ROLES[user.role]],
+            ["Team", user.orgName ?? "–"],
+            ["Last seen", user.lastSeenAt ? <Time at={user.lastSeenAt} /> : "Never"],
+            ["Open sessions", String(user.sessions)],
+            ["Created", <Time at={user.createdAt} />],
+            ["Id", <CopyId id={user.id} />],
+          ]}
+        />
+      </div>
+      <footer>
+        <a href={`/admin/audit?actor=${encodeURIComponent(user.email)}`}>Show what this user did</a>
+      </footer>
+    </section>
+  );
+}
+
+function Access({ user, teams }: UserProps) {
+  const action = `/admin/users/${user.id}`;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Role and team</h2>
+      </header>
+      <div class="body stack">
+        <form method="post" action={action} class="inline-form">
+          <RoleSelect id="user-role" value={user.role} />
+          <button type="submit" class="button">
+            Change role
+          </button>
+        </form>
+        {teams.length > 1 ? (
+          <form method="post" action={action} class="inline-form">
+            <TeamSelect id="user-team" teams={teams} value={user.org} />
+            <button type="submit" class="button">
+              Move to team
+            </button>
+          </form>
+        ) : null}
+        <p class="muted small">
+          A change signs the user out. API keys belong to the team they were created in and stop working after a move.
+        </p>
+      </div>
+    </section>
+  );
+}
+
+function SignIn({ user, self }: UserProps) {
+  const action = `/admin/users/${user.id}`;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Sign-in</h2>
+      </header>
+      <div class="body stack">
+        {user.disabled ? null : (
+          <div class="row between">
+            <span class="small">
+              Forgot the password? Create a link that sets a new one. It works once, within a day.
+            </span>
+            <ActionButton action={`${action}/reset`}>Create reset link</ActionButton>
+          </div>
+        )}
+        <div class="row between">
+          <span class="small">{plural(user.sessions, "open session")}. API keys keep working.</span>
+          <ConfirmForm
+            id="sessions"
+            action={`${action}/sessions`}
+            label="Sign out everywhere"
+            title={`Sign ${user.email} out everywhere?`}
+            lost={
+              self
+                ? "All your browser sessions end, this one too. Text that was not saved is lost."
+                : "All browser sessions of this user end at once. Text that was not saved is lost."
+            }
+            verb="Sign out everywhere"
+          />
+        </div>
+        {self ? null : (
+          <div class="row between">
+            <span class="small">
+              {user.disabled
+                ? "The account is disabled: sessions and keys are refused."
+                : "A disabled account cannot sign in, and its keys are refused. Nothing is deleted."}
+            </span>
+            {user.disabled ? (
+              <ActionButton action={action} fields={{ disabled: "false" }}>
+                Enable account
+              </ActionButton>
+            ) : (
+              <ConfirmForm
+                id="disable"
+                action={action}
+                fields={{ disabled: "true" }}
+                label="Disable account"
+                buttonClass="button danger"
+                title={`Disable ${user.email}?`}
+                lost="Sessions end and keys stop working at once. No data is deleted; you can enable the account again."
+                verb="Disable the account"
+              />
+            )}
+          </div>
+        )}
+      </div>
+    </section>
+  );
+}
+
+export function UserPage(props: UserProps) {
+  const { user, reset, error } = props;
+  return (
+    <AdminLayout
+      title={user.name}
+      parent={{ label: "Users", href: "/admin/users" }}
+      beside={<StateBadge state={user.disabled ? "disabled" : "active"} />}
+    >
+      {reset ? (
+        <OneTimeLink title={`Link to reset the password of ${user.email}`} link={reset.link}>
+          Send this link yourself. It works once within a day and is not shown again. The current password stays valid
+          until then.
+        </OneTimeLink>
+      ) : null}
+      {error ? (
+        <Notice kind="bad" alert>
+          {error}
+        </Notice>
+      ) : null}
+      <div class="columns">
+        <Facts {...props} />
+        <div class="stack">
+          <Access {...props} />
+          <SignIn {...props} />
+        </div>
+      </div>
+    </AdminLayout>
+  );
+}
