@@ -1,4 +1,4 @@
-/** Users, invitations, teams and sessions as administrators manage them, over the API and the pages of one-time links. */
+/** Users, invitations, teams and sessions as administrators manage them, over the API and by one-time links. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";

@@ -33,13 +33,15 @@ function Thing({ id, names }: { id: string; names: AuditProps["names"] }) {
   );
 }
 
-/** Facts of an entry as `name value` pairs. */
-function Detail({ detail, names }: { detail: Record<string, unknown>; names: AuditProps["names"] }) {
+/** Facts of an entry as `name: value`, without the name of the target, which is above them. */
+function Detail({ row, names }: { row: AuditRow; names: AuditProps["names"] }) {
   const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-  const pairs = Object.entries(detail).map(([name, value]) => {
-    const known = typeof value === "string" ? names.get(value)?.name : null;
-    return `${name.replaceAll("_", " ")}: ${known ?? text(value)}`;
-  });
+  const pairs = Object.entries(row.detail)
+    .filter(([, value]) => value !== names.get(row.target)?.name)
+    .map(([name, value]) => {
+      const known = typeof value === "string" ? names.get(value)?.name : null;
+      return `${name.replaceAll("_", " ")}: ${known ?? text(value)}`;
+    });
   return pairs.length > 0 ? <span class="sub wrap-any">{pairs.join(" · ")}</span> : null;
 }
 
@@ -67,9 +69,11 @@ export function AuditList({ rows, names }: AuditProps) {
                 render: (row) => (
                   <>
                     <Thing id={row.target} names={names} />
-                    <Detail detail={row.detail} names={names} />
-                    <span class="sub narrow">
-                      by <Thing id={row.actor} names={names} />
+                    <Detail row={row} names={names} />
+                    <span class="narrow">
+                      <span class="sub">
+                        by <Thing id={row.actor} names={names} />
+                      </span>
                     </span>
                   </>
                 ),

@@ -35,15 +35,11 @@ export function BackupList({ backups, state }: BackupsProps) {
           {state.failure}
         </Notice>
       ) : null}
-      <section class="panel">
-        <div class="body">
-          <Stats>
-            <Stat label="Last success">{backups[0] ? <Time at={backups[0].madeAt} /> : "Never"}</Stat>
-            <Stat label="Backups">{formatInteger(backups.length)}</Stat>
-            <Stat label="Disk space">{formatBytes(backups.reduce((sum, one) => sum + one.bytes, 0))}</Stat>
-          </Stats>
-        </div>
-      </section>
+      <Stats>
+        <Stat label="Last success">{backups[0] ? <Time at={backups[0].madeAt} /> : "Never"}</Stat>
+        <Stat label="Backups">{formatInteger(backups.length)}</Stat>
+        <Stat label="Disk space">{formatBytes(backups.reduce((sum, one) => sum + one.bytes, 0))}</Stat>
+      </Stats>
       <section class="panel">
         <header>
           <h2>Backups in the data directory</h2>

@@ -40,7 +40,7 @@ export function AdminSettingsPage({ settings, dataDir }: { settings: SettingRow[
         restart the server. A flag wins over the environment, the environment over the file.
       </p>
       {groupsOf(settings).map(([title, rows]) => (
-        <section class="panel">
+        <section class="panel settings-table">
           <header>
             <h2>{title}</h2>
           </header>

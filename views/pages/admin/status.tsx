@@ -198,15 +198,15 @@ function Licenses({ licenses }: Pick<StatusProps, "licenses">) {
 export function StatusPage(props: StatusProps) {
   return (
     <AdminLayout title="Status">
+      <Stats>
+        <Stat label="Version">{props.version}</Stat>
+        <Stat label="Running since">
+          <Time at={props.startedAt} />
+        </Stat>
+        <Stat label="Server memory">{formatBytes(props.memoryBytes)}</Stat>
+      </Stats>
       <section class="panel">
-        <div class="body stack">
-          <Stats>
-            <Stat label="Version">{props.version}</Stat>
-            <Stat label="Running since">
-              <Time at={props.startedAt} />
-            </Stat>
-            <Stat label="Server memory">{formatBytes(props.memoryBytes)}</Stat>
-          </Stats>
+        <div class="body">
           <KeyValue
             rows={[
               ["Installation", <CopyId id={props.installation} full />],
