@@ -117,18 +117,32 @@ describe.skipIf(!hasTokenizer)("findings of a base model", () => {
   });
 });
 
-describe.skipIf(!hasTokenizer || trainerMissing !== null)("tokens of rows with special tokens", () => {
-  for (const rows of ["special-in-question", "special-in-answer", "only-tool-calls", "template-in-text"])
-    test(`${rows} are those of the trainer`, async () => {
+/** Template, rows, and the sequences that the rows become. */
+const COUNTED: [base: string, rows: string, sequences: number][] = [
+  ["plain", "special-in-question", 12],
+  ["plain", "special-in-answer", 12],
+  ["plain", "only-tool-calls", 12],
+  ["plain", "template-in-text", 12],
+  ["plain", "reasoning-of-two-answers", 12],
+  ["thinking", "reasoning-of-two-answers", 24],
+  ["thinking", "rewritten-and-untrained", 4],
+];
+
+describe.skipIf(!hasTokenizer || trainerMissing !== null)("sequences and their tokens", () => {
+  for (const [base, rows, count] of COUNTED)
+    test(`of ${rows} with the template '${base}' are those of the trainer`, async () => {
       const { dataset } = await validated(lab, rowsCase(rows), "rows.jsonl", "holdout_fraction=0");
-      const stats = await lab.json<{ tokens: number }>("GET", `/v1/datasets/${dataset.id}/tokens?base_model=plain`);
+      const stats = await lab.json<{ sequences: { count: number; tokens: number } }>(
+        "GET",
+        `/v1/datasets/${dataset.id}/tokens?base_model=${base}`,
+      );
       const seen = await lab.json<{ data: { sequences: { trains: number; context: number }[] }[] }>(
         "GET",
-        `/v1/datasets/${dataset.id}/seen?base_model=plain&limit=20`,
+        `/v1/datasets/${dataset.id}/seen?base_model=${base}&limit=20`,
       );
       const trainer = seen.data.flatMap(({ sequences }) => sequences.map(({ trains, context }) => trains + context));
-      expect(trainer.length).toBe(12);
-      expect(stats.tokens).toBe(trainer.reduce((sum, one) => sum + one, 0));
+      expect(trainer.length).toBe(count);
+      expect(stats.sequences).toEqual({ count, tokens: trainer.reduce((sum, one) => sum + one, 0) });
     }, 120_000);
 });
 

@@ -153,6 +153,7 @@ function tokensLike(rows: number, meanCharacters: number): TokenStats {
     rows,
     counted_rows: rows,
     tokens: Math.round(rows * mean),
+    sequences: { count: rows, tokens: Math.round(rows * mean) },
     mean,
     max,
     p50: Math.round(mean),

@@ -22,7 +22,7 @@ beforeAll(async () => {
   lab = await createTestApp();
   if (!hasTokenizer) return;
   await installBase(lab, "plain");
-  for (const name of ["strict", "tools"]) await installBase(lab, name, templateCase(name));
+  for (const name of ["strict", "tools", "thinking"]) await installBase(lab, name, templateCase(name));
   await installBase(lab, "brackets", templateCase("brackets"), true);
 });
 afterAll(() => lab.close());
@@ -225,4 +225,22 @@ describe.skipIf(!hasTokenizer)("a plan warns", () => {
     test(`${words}: ${rows}`, async () => {
       expect((await warningsOf(base, rows, extra)).join("\n")).toContain(words);
     });
+});
+
+describe.skipIf(!hasTokenizer)("the steps of a plan", () => {
+  const stepsOf = async (extra: Record<string, unknown> = {}) => {
+    const { plan } = await post("/v1/jobs/plan", "thinking", "reasoning-of-two-answers", {
+      n_epochs: 1,
+      batch_size: 4,
+      ...extra,
+    });
+    return plan.spec.schedule.total_steps;
+  };
+
+  test("count each sequence that the template makes of a conversation", async () => {
+    // 12 rows with two answers, of which the template renders the first differently once the second follows.
+    expect(await stepsOf()).toBe(6);
+    // With all tokens in the loss, each row is one sequence.
+    expect(await stepsOf({ loss_on: "all" })).toBe(3);
+  });
 });

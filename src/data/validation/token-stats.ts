@@ -48,9 +48,9 @@ export async function statsOf(ctx: Ctx, version: VersionRow, baseModelId: string
   return stats;
 }
 
-/** Stored statistics; null when an earlier version of this program stored them without findings. */
+/** Stored statistics; null when an earlier version of this program stored them without sequences. */
 const complete = (stored: unknown): TokenStats | null =>
-  typeof stored === "object" && stored !== null && "findings" in stored ? (stored as TokenStats) : null;
+  typeof stored === "object" && stored !== null && "sequences" in stored ? (stored as TokenStats) : null;
 
 function estimate(ctx: Ctx, version: VersionRow, baseModelId: string): Promise<TokenStats> {
   const { estimates } = countingOf(ctx);

@@ -52,6 +52,8 @@ export interface Facts {
   start?: AdapterSettings;
   tokens: {
     total: number;
+    /** Sequences that a row becomes on average; 1 when absent. */
+    perRow?: number;
     max: number;
     p95: number;
     over: Record<string, number>;
@@ -129,10 +131,11 @@ function longest(request: TrainRequest, facts: Facts, maxLength: number, answer:
 /** Approximate share of a packed sequence that rows fill. */
 const PACKED_SHARE = 0.95;
 
-/** Sequences per epoch: the rows, or an estimate with packing; the trainer reports the exact number. */
+/** Sequences per epoch: those of all rows, or an estimate with packing; the trainer reports the exact number. */
 function sequences(request: TrainRequest, facts: Facts, rows: number, maxLength: number): number {
-  if (request.packing !== true || !facts.tokens) return rows;
-  return Math.min(rows, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE)));
+  if (!facts.tokens) return rows;
+  const all = Math.round(rows * (facts.tokens.perRow ?? 1));
+  return request.packing === true ? Math.min(all, Math.ceil(facts.tokens.total / (maxLength * PACKED_SHARE))) : all;
 }
 
 /** GRPO runs in one process: one GPU unless the request asks for something else. */

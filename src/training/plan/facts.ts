@@ -68,15 +68,22 @@ async function slugOf(ctx: Ctx, org: string): Promise<string> {
   return slug || "org";
 }
 
-/** Token counts of the `rows` training rows of a version; null while they are not counted. */
-function tokensOf(stats: TokenStats | null, { trainRows }: VersionRow, rows: number): Facts["tokens"] {
+/**
+ * Token counts of the `rows` training rows of a version; null while they are not counted.
+ * @param whole every token of a row is in the loss, so that it is one sequence
+ */
+function tokensOf(stats: TokenStats | null, { trainRows }: VersionRow, rows: number, whole: boolean): Facts["tokens"] {
   if (!stats) return null;
-  const { tokens, max, p95, over, exact, histogram } = stats;
-  if (rows === trainRows || trainRows === 0) return { total: tokens, max, p95, over, exact, histogram };
+  const { tokens, sequences, max, p95, over, exact, histogram } = stats;
+  const counted = stats.rows - stats.failed_rows;
+  const total = whole ? tokens : sequences.tokens;
+  const perRow = whole || counted <= 0 ? 1 : sequences.count / counted;
+  if (rows === trainRows || trainRows === 0) return { total, perRow, max, p95, over, exact, histogram };
   // Only the training split is counted. The other rows of the file were drawn from the same ones at random.
   const scaled = (count: number) => Math.round((count * rows) / trainRows);
   return {
-    total: scaled(tokens),
+    total: scaled(total),
+    perRow,
     max,
     p95,
     over: Object.fromEntries(Object.entries(over).map(([length, count]) => [length, scaled(count)])),
@@ -128,7 +135,7 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
       trainRows,
       holdoutRows: validation ? rowsIn(validation) : data.holdoutRows,
       ownValidation: validation !== null,
-      tokens: tokensOf(checks?.stats ?? null, data, trainRows),
+      tokens: tokensOf(checks?.stats ?? null, data, trainRows, request.loss_on === "all"),
       base: { ...modelShape(base.parameters, row.architecture), context_length: base.context_length },
       machine: {
         cpus: availableParallelism(),

@@ -70,11 +70,13 @@ interface RowTokens {
   longest: number;
   /** The smallest max sequence length that keeps a token of an answer; null for rows without answers. */
   answer: number | null;
+  /** The sequences that a row is trained as when answers alone are in the loss, and their tokens. */
+  sequences: { count: number; tokens: number };
 }
 
 /**
- * Creates a function that counts the tokens of a canonical row exactly as the trainer tokenizes it: two sequences for a
- * preference row, one for all others.
+ * Creates a function that counts the tokens of a canonical row exactly as the trainer tokenizes it: both sides of a
+ * preference row, and each sequence that a conversation is trained as.
  */
 function createCounter({ modelDir, rowType: type, template }: TokenTask): {
   count: (row: Row) => RowTokens;
@@ -122,18 +124,26 @@ function createCounter({ modelDir, rowType: type, template }: TokenTask): {
   function count(row: Row): RowTokens {
     if (isText(row)) {
       const total = countText(row.text);
-      return { total, longest: total, answer: null };
+      return { total, longest: total, answer: null, sequences: { count: 1, tokens: total } };
     }
-    const sides = inspector.render(row).map(({ text, before }) => ({
-      tokens: length(text),
-      // No token predicts the first one.
-      answer: before === null ? null : Math.max(1, length(before)) + 1,
-    }));
+    const sides = inspector.render(row).map(({ text, before, sequences }) => {
+      const tokens = length(text);
+      return {
+        tokens,
+        // No token predicts the first one.
+        answer: before === null ? null : Math.max(1, length(before)) + 1,
+        sequences: sequences.map((one) => (one === text ? tokens : length(one))),
+      };
+    });
     const answers = sides.flatMap(({ answer }) => (answer === null ? [] : [answer]));
     return {
       total: sides.reduce((sum, { tokens }) => sum + tokens, 0),
       longest: Math.max(...sides.map(({ tokens }) => tokens)),
       answer: answers.length ? Math.max(...answers) : null,
+      sequences: {
+        count: Math.max(...sides.map(({ sequences }) => sequences.length)),
+        tokens: sides.flatMap(({ sequences }) => sequences).reduce((sum, tokens) => sum + tokens, 0),
+      },
     };
   }
   return { count, inspector };
@@ -149,6 +159,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
   let first: number | null = null;
   let min = Number.POSITIVE_INFINITY;
   let total = 0;
+  const sequences = { count: 0, tokens: 0 };
   let counted = 0;
   let failed = 0;
   let refused = 0;
@@ -167,6 +178,7 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
       rows: task.rows,
       counted_rows: counted,
       tokens: scaled(total),
+      sequences: { count: scaled(sequences.count), tokens: scaled(sequences.tokens) },
       min: Number.isFinite(min) ? min : 0,
       max,
       mean,
@@ -185,6 +197,8 @@ export function countTokens(task: TokenTask, onProgress: (rows: number) => void)
   function add(row: NumberedRow) {
     const tokens = count(row);
     total += tokens.total;
+    sequences.count += tokens.sequences.count;
+    sequences.tokens += tokens.sequences.tokens;
     lengths.add(tokens.longest);
     min = Math.min(min, tokens.longest);
     for (const [most, rows] of over) if (tokens.longest > most) over.set(most, rows + 1);

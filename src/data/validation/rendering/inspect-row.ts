@@ -2,6 +2,7 @@
 import type { RowType } from "../../../contract/spec.ts";
 import { isText, type Message, type NumberedRow, type Row } from "../rows/types.ts";
 import type { createFindings, FindingCode } from "./findings.ts";
+import { createSequences } from "./sequences.ts";
 import { createShown, type Lost } from "./shown.ts";
 import { type Side, sidesOf, speaks } from "./sides.ts";
 import { createSpecialTexts, type Piece } from "./special-texts.ts";
@@ -14,6 +15,8 @@ type Conversation = Exclude<Row, { text: string }>;
 interface Rendered {
   text: Piece[];
   before: Piece[] | null;
+  /** The text of each sequence that the side is trained as; one is the text itself unless the template rewrites turns. */
+  sequences: Piece[][];
 }
 
 export interface Inspector {
@@ -59,6 +62,7 @@ const fieldOf = (message: Message | undefined, part: Lost["part"]): string =>
 /** Creates the inspector of a base model and a row type. @param tokenizer the model's `tokenizer.json` */
 export function createInspector(render: Render, tokenizer: Json, type: RowType): Inspector {
   const shownOf = createShown(render);
+  const sequencesOf = createSequences(render);
   const texts = createSpecialTexts(tokenizer);
 
   /** The text before a turn: as the trainer renders it, or up to the turn's content when it is the first one. */
@@ -124,7 +128,16 @@ export function createInspector(render: Render, tokenizer: Json, type: RowType):
         const text = render(side.messages, row.tools);
         const [first] = side.trained;
         const asked = first === undefined ? null : before(side, row.tools, first, text);
-        return { text: texts.pieces(text), before: asked === null ? null : texts.pieces(asked) };
+        const whole = texts.pieces(text);
+        const counts = type === "chat" ? sequencesOf(side.messages, row.tools, side.trained) : [];
+        const sequences = counts.map((count) =>
+          count === side.messages.length ? whole : texts.pieces(render(side.messages.slice(0, count), row.tools)),
+        );
+        return {
+          text: whole,
+          before: asked === null ? null : texts.pieces(asked),
+          sequences: sequences.length ? sequences : [whole],
+        };
       });
     },
     inspect(row, findings) {

@@ -32,7 +32,7 @@ function thinks(content: string): boolean {
 }
 
 /** Everything about a conversation that decides what a template shows of it. */
-function shapeOf(messages: Message[], tools: Tool[] | undefined): string {
+export function shapeOf(messages: Message[], tools: Tool[] | undefined): string {
   const turns = messages.map((turn) => {
     const calls = turn.tool_calls?.map((call) => (call.function.arguments.length > 2 ? "a" : "-")).join("") ?? "";
     const said = turn.content.trim() === "" ? "" : thinks(turn.content) ? "t" : "c";
@@ -48,7 +48,7 @@ interface Marker {
 }
 
 /** The conversation with a marker in place of every part, and the markers. */
-function mark(messages: Message[], tools: Tool[] | undefined) {
+export function mark(messages: Message[], tools: Tool[] | undefined) {
   const markers: Marker[] = [];
   const marker = (part: Part, turn: number | null) => {
     const text = `qx${String(markers.length).padStart(5, "0")}xq`;

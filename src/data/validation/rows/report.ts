@@ -127,6 +127,11 @@ export const TokenStats = v.strictObject({
   rows: count,
   counted_rows: count,
   tokens: v.number(),
+  /**
+   * The sequences that all rows are trained as when answers alone are in the loss, and their tokens. A template that
+   * renders earlier turns differently makes several of one conversation.
+   */
+  sequences: v.strictObject({ count, tokens: v.number() }),
   max: v.number(),
   mean: v.number(),
   p50: v.number(),
