@@ -15,7 +15,7 @@ type Conversation = Exclude<Row, { text: string }>;
 interface Rendered {
   text: Piece[];
   before: Piece[] | null;
-  /** The text of each sequence that the side is trained as; one is the text itself unless the template rewrites turns. */
+  /** The text of each sequence that the side is trained as: `text` alone, unless the template rewrites turns. */
   sequences: Piece[][];
 }
 

@@ -1,6 +1,6 @@
 /**
  * The sequences a conversation is trained as: the fewest renderings in which every trained turn follows the prompt that
- * asks for it. A template that renders earlier turns differently needs several. The trainer's views.py decides the same.
+ * asks for it. A template that renders earlier turns differently needs several. The trainer's views.py decides alike.
  */
 import type { Tool } from "../rows/tools.ts";
 import type { Message } from "../rows/types.ts";
@@ -9,7 +9,7 @@ import type { Render } from "./template.ts";
 
 const MAX_SHAPES = 2000;
 
-/** A rendering of the first `count` messages. A rendering that starts with `beginning` has its last turn as asked for. */
+/** A rendering of the first `count` messages. Another that starts with `beginning` has its last turn as asked for. */
 interface Rendering {
   count: number;
   text: string;
