@@ -14,6 +14,9 @@ import { gpusForServing } from "./gpus.ts";
 
 /** Checkpoints loaded together with the fine-tuned model; older ones are loaded on request. */
 const MAX_CHECKPOINTS = 4;
+/** MiB for the keys and values of running answers on a processor: the limit of the trainer's serving/speed.py. */
+const CACHE_MB = 1024;
+
 const MAX_NEW_TOKENS = 4096;
 
 /**
@@ -77,7 +80,7 @@ export async function buildServeSpec(
       gpus: gpus?.gpus ?? 0,
       gpu_memory_mb: gpus?.gpu_memory_mb ?? 0,
       cpus: 1,
-      memory_mb: gpus?.memory_mb ?? Math.ceil((bytes * 1.3) / 1024 ** 2) + 700,
+      memory_mb: gpus?.memory_mb ?? Math.ceil((bytes * 1.3) / 1024 ** 2) + 700 + CACHE_MB,
       disk_mb: 100,
       max_price_per_hour: null,
       provider: null,
