@@ -111,6 +111,7 @@ const SHOTS: Shot[] = [
   { name: "job-waiting", path: `/jobs/ftjob-2011${"seed0".repeat(3)}`, seeds: ["full"] },
   { name: "hosts", path: "/hosts" },
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
+  { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
   {

@@ -75,7 +75,7 @@ export const computeApi = (ctx: Ctx) => {
       body: ChangeHost,
       detail: {
         tags,
-        summary: "Cordon, drain or resume a host, or set its maintenance window (administrators)",
+        summary: "Cordon, drain, resume or rename a host, or set its maintenance window (administrators)",
         responses: answers(HostView),
       },
     })

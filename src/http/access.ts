@@ -25,6 +25,7 @@ const ACCESS: Record<string, Access> = {
   "POST /v1/hosts/*": "admin",
   "DELETE /v1/hosts/*": "admin",
   "POST /v1/gpus/*": "admin",
+  "GET /hosts/add": "admin",
   "POST /hosts/*": "admin",
 };
 

@@ -1,5 +1,9 @@
 /** Users, invitations, teams and sessions as administrators manage them, over the API and by one-time links. */
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { startBackup } from "../../src/insights/installation/backups.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";
 
@@ -184,4 +188,31 @@ test("a provider reports its settings and checks its connection", async () => {
   expect(data.map((one) => one.id)).toEqual(["process"]);
   expect(await t.json("POST", "/v1/admin/providers/process/test")).toMatchObject({ ok: true, problems: [] });
   expect(await statusOf("POST", "/v1/admin/providers/none/test")).toBe(404);
+});
+
+test("a backup runs in a process of its own, is listed when it is complete, and can be deleted", async () => {
+  interface Backup {
+    id: string;
+    path: string;
+    files: number;
+    bytes: number;
+  }
+  const list = async () => (await t.json<{ data: Backup[] }>("GET", "/v1/admin/backups")).data;
+  const { name, done } = await startBackup(t.ctx, t.actor("admin"));
+  const second = await t.request("POST", "/v1/admin/backups");
+  expect([second.status, ((await second.json()) as { error: { code: string } }).error.code]).toEqual([
+    409,
+    "backup_running",
+  ]);
+  await done;
+  const [found] = await list();
+  expect(found).toMatchObject({ id: name, path: join(t.dir, "backups", name) });
+  expect(found?.files).toBeGreaterThanOrEqual(2);
+  const copy = new Database(join(found?.path ?? "", "lab.db"), { readonly: true });
+  expect(copy.query("SELECT count(*) AS n FROM user").get()).toEqual({ n: 4 });
+  copy.close();
+  await t.json("DELETE", `/v1/admin/backups/${name}`);
+  expect(await list()).toEqual([]);
+  expect(existsSync(found?.path ?? "")).toBe(false);
+  expect(await statusOf("DELETE", "/v1/admin/backups/..")).toBe(404);
 });

@@ -178,6 +178,33 @@ describe("administration", () => {
     expect(await get()).toMatchObject({ state: "ready", note: null, maintenance: null });
   });
 
+  test("a name chosen by an administrator stays when the machine reports again", async () => {
+    await store();
+    expect(await change({ name: "the big one" })).toMatchObject({ name: "the big one", reported_name: "gpu-one" });
+    await store();
+    expect((await get()).name).toBe("the big one");
+    expect((await change({ name: null })).name).toBe("gpu-one");
+  });
+
+  test("a GPU that another program uses is shown as used from outside, one of a job is not", async () => {
+    const usage = (memory: string, busy: string) => ({
+      xml: recording("tesla-t4.xml")
+        .replace(/(<fb_memory_usage>[\s\S]*?<used>)[^<]*/, `$1${memory} MiB`)
+        .replace(/(<gpu_util>)[^<]*/, `$1${busy} %`),
+      list: "",
+    });
+    const outside = async () => (await get()).gpus[0]?.used_outside;
+    await store({ nvidia: usage("400", "0") });
+    expect(await outside()).toBe(false);
+    await store({ nvidia: usage("9000", "0") });
+    expect(await outside()).toBe(true);
+    await store({ nvidia: usage("400", "84") });
+    expect(await outside()).toBe(true);
+    const owner = await attemptOf("att_1");
+    await t.ctx.write((tx) => allocateGpus(tx, 1, owner, [T4]));
+    expect(await outside()).toBe(false);
+  });
+
   test("an invalid window is refused", async () => {
     await store();
     const now = clock.now();

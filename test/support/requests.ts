@@ -113,6 +113,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /queue/:id": () => ({ priority: "-1" }),
   "POST /v1/admin/teams/:id": () => ({ weight: 2 }),
   "POST /admin/teams/:id": () => ({ weight: "2" }),
+  "POST /hosts/:id/name": () => ({ name: "matrix" }),
   "POST /hosts/:id/state": () => ({ state: "cordoned" }),
   "POST /hosts/:id/shares": () => ({ gpu: "GPU-x", shares: "2" }),
   "POST /v1/base_models/import": () => ({ source: "local", directory: "/nowhere" }),

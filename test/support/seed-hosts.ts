@@ -76,7 +76,7 @@ export async function addHosts(ctx: Ctx, failing: boolean): Promise<void> {
   if (failing && atlas[3]) atlas[3].lostAt = now - 60_000;
   await ctx.write((tx) => tx.insert(gpu).values([...atlas, ...slices]));
   if (failing) return;
-  const samples = [...atlas.slice(0, 6).map((one) => one.uuid), "docker.atlas"].flatMap((source, n) =>
+  const samples = [...atlas.map((one) => one.uuid), "docker.atlas"].flatMap((source, n) =>
     Array.from({ length: 480 }, (_, k) => {
       const busy = Math.sin(k / 40 + n) > -0.3 ? 1 : 0.08;
       return {

@@ -52,6 +52,7 @@ class Chart extends HTMLElement {
     this.small = this.classList.contains("small");
     this.format = FORMATS[this.dataset.unit] ?? short;
     this.time = this.dataset.time !== undefined;
+    this.max = Number(this.dataset.max ?? 0);
     this.where = this.time
       ? (x) => clock(x, 0)
       : (x) => `${this.dataset.axis} ${Math.round(x).toLocaleString("en-US")}`;
@@ -208,7 +209,8 @@ class Chart extends HTMLElement {
       {
         width: this.plotBox.clientWidth,
         height: this.plotBox.clientHeight,
-        padding: [8, 8, 0, 0],
+        // The label of the last time is centered under the right edge.
+        padding: [8, this.time ? 24 : 8, 0, 0],
         legend: { show: false },
         cursor: {
           sync: { key: this.time ? "time" : "steps", setSeries: false },
@@ -217,7 +219,7 @@ class Chart extends HTMLElement {
         },
         scales: {
           x: { time: this.time, ...(this.range ? { range: () => this.range } : {}) },
-          y: this.log ? { distr: 3 } : { range: (_plot, low, high) => around(low, high) },
+          y: this.log ? { distr: 3 } : { range: (_plot, low, high) => (this.max ? [0, this.max] : around(low, high)) },
         },
         axes: [
           {

@@ -6,8 +6,8 @@ export interface ChartSeries {
   /** Key in the answer of `src`, e.g. `train/loss`. */
   key: string;
   label: string;
-  /** Color 1 to 6; train is always 1 and eval always 2. */
-  color: 1 | 2 | 3 | 4 | 5 | 6;
+  /** Color 1 to 8; train is always 1 and eval always 2. */
+  color: 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
   /** Job whose live batches update it; absent for a finished job. */
   job?: string;
   /** Address of its points; the `src` of the chart when absent. */
@@ -29,6 +29,8 @@ export function Chart(props: {
   axis?: string;
   /** The horizontal axis is time, in seconds since 1970. */
   time?: boolean;
+  /** The vertical axis goes from 0 to this value. */
+  max?: number;
 }) {
   const Title = props.small ? "h3" : "h2";
   const shown = props.series.map(({ points: _points, ...rest }) => rest);
@@ -41,6 +43,7 @@ export function Chart(props: {
       data-unit={props.unit ?? "number"}
       data-axis={props.axis ?? "Step"}
       data-time={props.time ? "" : undefined}
+      data-max={props.max === undefined ? undefined : String(props.max)}
       data-title={props.title}
       hx-morph-skip
     >

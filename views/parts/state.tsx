@@ -40,6 +40,8 @@ const STATES: Record<string, Look> = {
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],
   silent: ["Unreachable", "bad", "failed"],
+  lost: ["No longer reported", "bad", "failed"],
+  used_outside: ["Used from outside", "warn", "warn"],
   // Attempts
   launching: ["Launching", "run", "turning", true],
   ended: ["Ended", "idle", "stop"],

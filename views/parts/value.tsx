@@ -57,6 +57,7 @@ export function Stats({ children }: { children: ComponentChildren }) {
   return <dl class="stats">{children}</dl>;
 }
 
+/** One number of the row; `big` marks the one that matters most. All have one size. */
 export function Stat(props: { label: string; big?: boolean; note?: ComponentChildren; children: ComponentChildren }) {
   return (
     <div class={props.big ? "stat big" : "stat"}>

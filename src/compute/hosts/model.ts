@@ -1,7 +1,7 @@
 /** Requests and answers of hosts: valibot schemas. */
 import * as v from "valibot";
 import { eitherOf } from "../../lib/request-fields.ts";
-import { nameText } from "../../lib/text/names.ts";
+import { filledName, nameText } from "../../lib/text/names.ts";
 
 const note = v.optional(v.nullable(nameText(200)));
 /** Milliseconds since 1970. */
@@ -14,8 +14,9 @@ export const ChangeHost = eitherOf(
   [
     v.strictObject({ state: v.picklist(["ready", "cordoned", "draining"]), note }),
     v.strictObject({ maintenance: v.nullable(v.strictObject({ from: moment, until: moment })), note }),
+    v.strictObject({ name: v.nullable(filledName(200)) }),
   ],
-  "give either `state` (ready, cordoned or draining) or `maintenance` ({from, until} in milliseconds, or null)",
+  "give `state` (ready, cordoned or draining), `maintenance` ({from, until} in milliseconds, or null) or `name` (null = as its provider reports it)",
 );
 
 export const ChangeGpu = v.strictObject({ shares: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(16)) });
@@ -41,6 +42,8 @@ export const GpuView = v.strictObject({
   mig: v.nullable(v.strictObject({ parent: v.string(), profile: v.nullable(v.string()) })),
   shares: v.number(),
   lost: v.boolean(),
+  /** In use, but not by work of this server: another program runs on it. */
+  used_outside: v.boolean(),
   /** The jobs that hold the GPU; `id` and `name` are null for jobs of other organizations. */
   held_by: v.array(v.strictObject({ id: v.nullable(v.string()), name: v.nullable(v.string()) })),
 });
@@ -54,6 +57,8 @@ export const HostView = v.strictObject({
   id: v.string(),
   provider: v.string(),
   name: v.string(),
+  /** The name that its provider reports; differs from `name` when an administrator renamed the host. */
+  reported_name: v.string(),
   /** `silent`: unreachable, no heartbeat for a minute. */
   state: v.picklist(["ready", "cordoned", "draining", "silent"]),
   note: v.nullable(v.string()),

@@ -12,7 +12,18 @@ import type { HostView, SamplePoint } from "./model.ts";
 const MB = 2 ** 20;
 const MAX_HOSTS = 1000;
 
+/** A GPU without work of ours counts as used above these: drivers and displays take some memory. */
+const OUTSIDE = { utilization: 10, memoryMb: 1024, memoryShare: 0.05 };
+
 type HostRow = typeof host.$inferSelect;
+
+/** Whether another program uses a GPU that no work of this server holds. */
+function usedOutside(one: typeof gpu.$inferSelect, held: boolean): boolean {
+  if (held || one.lostAt !== null) return false;
+  const memory = one.memoryUsedMb ?? 0;
+  const much = Math.max(OUTSIDE.memoryMb, one.memoryMb * OUTSIDE.memoryShare);
+  return (one.utilization ?? 0) >= OUTSIDE.utilization || memory > much;
+}
 
 async function view(ctx: Ctx, actor: Actor, row: HostRow): Promise<HostView> {
   const gpus = await ctx.db.select().from(gpu).where(eq(gpu.hostId, row.id)).orderBy(asc(gpu.position), asc(gpu.uuid));
@@ -36,7 +47,8 @@ async function view(ctx: Ctx, actor: Actor, row: HostRow): Promise<HostView> {
     object: "host",
     id: row.id,
     provider: row.provider,
-    name: row.name,
+    name: row.label ?? row.name,
+    reported_name: row.name,
     state: silent ? "silent" : row.state,
     note: row.note,
     maintenance:
@@ -65,6 +77,10 @@ async function view(ctx: Ctx, actor: Actor, row: HostRow): Promise<HostView> {
       mig: one.parent === null ? null : { parent: one.parent, profile: one.profile },
       shares: one.shares,
       lost: one.lostAt !== null,
+      used_outside: usedOutside(
+        one,
+        held.some((work) => work.uuid === one.uuid),
+      ),
       held_by: held
         .filter((work) => work.uuid === one.uuid)
         .map((work) => (work.org === actor.org ? { id: work.id, name: work.name } : { id: null, name: null })),
@@ -103,16 +119,19 @@ export async function getHost(ctx: Ctx, actor: Actor, id: string): Promise<HostV
 type HostChange =
   | { state: "ready" | "cordoned" | "draining"; note?: string | null }
   /** Milliseconds since 1970; null cancels the window. */
-  | { maintenance: { from: number; until: number } | null; note?: string | null };
+  | { maintenance: { from: number; until: number } | null; note?: string | null }
+  /** Null returns to the name that its provider reports. */
+  | { name: string | null };
 
 /**
- * Cordons, drains or resumes a host, or sets its maintenance window. Administrators only; audited.
+ * Cordons, drains or resumes a host, sets its maintenance window, or renames it. Administrators only; audited.
  * @throws AppError `window_invalid` for a window that ends before it begins or that is in the past
  */
 export async function changeHost(ctx: Ctx, actor: Actor, id: string, change: HostChange): Promise<HostView> {
   requireAdmin(actor);
-  const set: Partial<HostRow> = change.note === undefined ? {} : { note: change.note };
-  if ("state" in change) {
+  const set: Partial<HostRow> = "note" in change && change.note !== undefined ? { note: change.note } : {};
+  if ("name" in change) set.label = change.name;
+  else if ("state" in change) {
     set.state = change.state;
     // Also cancels the window, which would drain the host again.
     if (change.state === "ready") Object.assign(set, { note: null, maintenanceFrom: null, maintenanceUntil: null });

@@ -168,7 +168,7 @@ async function readNames(ctx: Ctx, jobs: string[]) {
   const [works, teams, hosts] = await Promise.all([
     namesOf(ctx, jobs),
     ctx.db.select({ id: organization.id, name: organization.name }).from(organization),
-    ctx.db.select({ id: host.id, name: host.name }).from(host),
+    ctx.db.select({ id: host.id, name: sql<string>`coalesce(${host.label}, ${host.name})` }).from(host),
   ]);
   const byId = (rows: { id: string; name: string }[]) => new Map(rows.map((row) => [row.id, row.name]));
   return { works, teams: byId(teams), hosts: byId(hosts) };

@@ -1,6 +1,7 @@
 /** GPU tiles: jobs, memory, utilization and temperature. */
 import type { GpuView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes, formatNumber } from "../../../src/lib/text/format.ts";
+import { StateBadge } from "../../parts/state.tsx";
 import { Progress } from "../../parts/value.tsx";
 
 const MB = 2 ** 20;
@@ -17,11 +18,12 @@ function GpuTile({ gpu, model }: { gpu: GpuView; model: boolean }) {
     known(gpu.power_w, (value) => `${formatNumber(value, 0)} W`),
     gpu.ecc_errors ? `${gpu.ecc_errors} memory errors` : null,
   ].filter((fact) => fact !== null);
+  const tone = gpu.lost ? " lost" : gpu.held_by.length > 0 ? " busy" : gpu.used_outside ? " outside" : "";
   return (
-    <div class={gpu.held_by.length > 0 ? "gpu busy" : "gpu"}>
+    <div class={`gpu${tone}`}>
       <div class="row between">
         <strong class="clip">{gpuName(gpu)}</strong>
-        <span class="xs muted nowrap">{gpu.lost ? "lost" : gpu.shares > 1 ? `${gpu.shares} shares` : null}</span>
+        <span class="xs muted nowrap">{gpu.shares > 1 ? `${gpu.shares} shares` : null}</span>
       </div>
       {model ? <div class="xs muted clip">{gpu.model}</div> : null}
       <Progress
@@ -32,9 +34,13 @@ function GpuTile({ gpu, model }: { gpu: GpuView; model: boolean }) {
       <div class="xs muted">{facts.join(" · ")}</div>
       <div class="small clip">
         {gpu.lost ? (
-          <span class="muted">no longer reported</span>
+          <StateBadge state="lost" />
         ) : gpu.held_by.length === 0 ? (
-          <span class="muted">free</span>
+          gpu.used_outside ? (
+            <StateBadge state="used_outside" />
+          ) : (
+            <span class="muted">free</span>
+          )
         ) : (
           gpu.held_by.map((work, n) => (
             <>

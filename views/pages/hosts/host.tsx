@@ -4,13 +4,13 @@ import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart } from "../../parts/chart.tsx";
-import { ActionButton, ConfirmForm, Tabs } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm, SheetForm, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { Gpus, gpuName } from "./gpu.tsx";
-import { HostNotes, HostStats } from "./page.tsx";
+import { HostNotes, HostSpace, HostStats } from "./page.tsx";
 
 export interface HostProps {
   host: HostView;
@@ -25,9 +25,9 @@ const SPANS = [
   ["24", "1 day"],
   ["168", "7 days"],
 ] as const;
-const COLORS = [1, 2, 3, 4, 5, 6] as const;
+const COLORS = [1, 2, 3, 4, 5, 6, 7, 8] as const;
 const CURVES = [
-  { key: "utilization", title: "Utilization", unit: "percent" },
+  { key: "utilization", title: "Utilization", unit: "percent", max: 1 },
   { key: "memory_used_mb", title: "Memory", unit: "megabytes" },
   { key: "temperature_c", title: "Temperature, °C", unit: "number" },
   { key: "power_w", title: "Power, W", unit: "number" },
@@ -41,6 +41,7 @@ export function HostBody({ host }: HostProps) {
       <section class="panel">
         <div class="body stack">
           <HostStats host={host} />
+          <HostSpace host={host} />
           {host.gpus.length > 0 ? <Gpus gpus={host.gpus} /> : null}
         </div>
       </section>
@@ -57,6 +58,21 @@ function Curves({ host, hours }: HostProps) {
     <section class="stack tight">
       <h2 class="visually-hidden">Charts</h2>
       <Tabs name="hours" label="Time span" tabs={SPANS.map(([key, label]) => ({ key, label }))} />
+      {gpus.length > 1 ? (
+        <ul class="series-names" aria-label="Colors of the charts">
+          {gpus.map((gpu, n) => (
+            <li>
+              <span class={`swatch series-${COLORS[n] ?? 1}`} />
+              {gpuName(gpu)}
+            </li>
+          ))}
+          {host.gpus.length > gpus.length ? (
+            <li class="muted">
+              {gpus.length} of {host.gpus.length} GPUs are shown
+            </li>
+          ) : null}
+        </ul>
+      ) : null}
       <div class="host-curves">
         {shown.map((curve) => (
           <div class="panel body-only">
@@ -67,6 +83,7 @@ function Curves({ host, hours }: HostProps) {
               time
               axis="Time"
               unit={curve.unit}
+              max={"max" in curve ? curve.max : undefined}
               src={address()}
               series={
                 gpus.length > 0
@@ -189,6 +206,22 @@ function Actions({ host }: { host: HostView }) {
     );
   return (
     <>
+      <SheetForm
+        id="rename"
+        action={`/hosts/${encodeURIComponent(host.id)}/name`}
+        label="Rename"
+        buttonClass="button"
+        title={`Rename ${host.name}`}
+        verb="Rename"
+      >
+        <TextField
+          name="name"
+          label="Name"
+          maxlength={200}
+          value={host.name}
+          hint={`Empty: ${host.reported_name}, as the machine reports it`}
+        />
+      </SheetForm>
       {host.state === "silent" ? (
         <ConfirmForm
           id="forget"
@@ -238,6 +271,7 @@ export function HostPage(props: HostProps) {
               rows={[
                 ["Id", <CopyId id={host.id} full />],
                 ["Provider", host.provider],
+                host.name === host.reported_name ? null : ["Reported name", host.reported_name],
                 ["Running jobs", String(host.running)],
                 ["Last heartbeat", <Time at={host.seen_at} />],
               ]}

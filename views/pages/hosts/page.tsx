@@ -1,19 +1,13 @@
 /** The page of all hosts: their utilization, and the running jobs. */
 import type { HostView } from "../../../src/compute/hosts/model.ts";
-import {
-  formatBytes,
-  formatDuration,
-  formatExact,
-  formatNumber,
-  formatPercent,
-  plural,
-} from "../../../src/lib/text/format.ts";
+import { formatDuration, formatExact, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
-import { Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Progress, SpaceBar, Stat, Stats, Time } from "../../parts/value.tsx";
 import { Gpus } from "./gpu.tsx";
 
 export interface WorkItem {
@@ -31,19 +25,16 @@ export interface HostsProps {
   running: WorkItem[];
   /** Number of queued jobs of the team. */
   waiting: number;
+  /** Administrators can add machines. */
+  admin: boolean;
 }
 
+/** `0 of 1 training slots in use`. */
 function Slots({ label, used, total }: { label: string; used: number; total: number }) {
   return (
-    <>
-      {Array.from({ length: Math.max(total, used) }, (_, n) => (
-        <span class={n < used ? "cell busy" : "cell"}>
-          {label} {n + 1}
-          <br />
-          <span class="muted">{n < used ? "busy" : "free"}</span>
-        </span>
-      ))}
-    </>
+    <span class="tag">
+      {used} of {total} {label} {total === 1 ? "slot" : "slots"} in use
+    </span>
   );
 }
 
@@ -82,7 +73,6 @@ export function HostNotes({ host }: { host: HostView }) {
 }
 
 export function HostStats({ host }: { host: HostView }) {
-  const share = (free: number, total: number) => formatPercent(total ? 1 - free / total : 0);
   return (
     <Stats>
       {host.gpus.length > 0 ? (
@@ -92,26 +82,24 @@ export function HostStats({ host }: { host: HostView }) {
       ) : null}
       <Stat label="CPU">{plural(host.cpu.cores, "core")}</Stat>
       <Stat label="Load (1 min)">{host.cpu.load === null ? "–" : formatNumber(host.cpu.load, 2)}</Stat>
-      <Stat
-        label="Memory used"
-        note={`${formatBytes(host.memory.free_bytes)} free of ${formatBytes(host.memory.total_bytes)}`}
-      >
-        {share(host.memory.free_bytes, host.memory.total_bytes)}
-      </Stat>
-      {host.disk.total_bytes > 0 ? (
-        <Stat
-          label="Disk used"
-          note={`${formatBytes(host.disk.free_bytes)} free of ${formatBytes(host.disk.total_bytes)}`}
-        >
-          {share(host.disk.free_bytes, host.disk.total_bytes)}
-        </Stat>
-      ) : null}
       {host.driver ? (
         <Stat label="Driver" note={host.cuda ? `CUDA ${host.cuda}` : undefined}>
           {host.driver}
         </Stat>
       ) : null}
     </Stats>
+  );
+}
+
+/** How full memory and disk of a host are. */
+export function HostSpace({ host: { memory, disk } }: { host: HostView }) {
+  return (
+    <div class="columns">
+      <SpaceBar label="Memory" used={memory.total_bytes - memory.free_bytes} total={memory.total_bytes} />
+      {disk.total_bytes > 0 ? (
+        <SpaceBar label="Disk" used={disk.total_bytes - disk.free_bytes} total={disk.total_bytes} />
+      ) : null}
+    </div>
   );
 }
 
@@ -128,11 +116,12 @@ function Host({ host }: { host: HostView }) {
       <div class="body stack">
         <HostNotes host={host} />
         <HostStats host={host} />
+        <HostSpace host={host} />
         {host.gpus.length > 0 ? <Gpus gpus={host.gpus} /> : null}
         {host.slots ? (
-          <div class="cells">
-            <Slots label="Training" {...host.slots.train} />
-            <Slots label="Endpoint" {...host.slots.serve} />
+          <div class="row">
+            <Slots label="training" {...host.slots.train} />
+            <Slots label="endpoint" {...host.slots.serve} />
           </div>
         ) : null}
       </div>
@@ -197,7 +186,18 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
 
 export function HostsPage(props: HostsProps) {
   return (
-    <Layout title="Hosts" live={{ topics: ["jobs", "progress", "hosts"] }}>
+    <Layout
+      title="Hosts"
+      live={{ topics: ["jobs", "progress", "hosts"] }}
+      actions={
+        props.admin ? (
+          <a class="button primary" href="/hosts/add" data-new>
+            <Icon name="plus" />
+            Add a machine
+          </a>
+        ) : null
+      }
+    >
       <HostsBody {...props} />
     </Layout>
   );

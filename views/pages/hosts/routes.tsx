@@ -17,6 +17,7 @@ import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { AddHostPage } from "./add.tsx";
 import { HostBody, HostPage, type HostProps } from "./host.tsx";
 import { HostsBody, HostsPage, type HostsProps, type WorkItem } from "./page.tsx";
 
@@ -39,6 +40,7 @@ async function propsOf(ctx: Ctx, actor: Actor): Promise<HostsProps> {
     hosts: await listHosts(ctx, actor),
     running: (await of(["starting", "running", "pausing", "stopping"])).map(item),
     waiting: (await of(["queued"])).length,
+    admin: actor.role === "admin",
   };
 }
 
@@ -59,6 +61,18 @@ const SharesForm = v.object({
     v.maxValue(16),
   ),
 });
+const NameForm = v.object({ name: v.optional(nameText(200), "") });
+/** Text that may stand in a command line as it is. */
+const word = (fallback: string) =>
+  v.optional(
+    v.pipe(
+      v.string(),
+      v.maxLength(100),
+      v.transform((text) => (/^[A-Za-z0-9][A-Za-z0-9.@_-]*$/.test(text) ? text : fallback)),
+    ),
+    fallback,
+  );
+const AddQuery = v.object({ name: word("gpu1"), address: word("lab@10.0.0.5") });
 const DONE = {
   ready: "The host is ready.",
   cordoned: "The host gets no new jobs.",
@@ -141,6 +155,22 @@ const handlers = (ctx: Ctx) => ({
     await setShares(ctx, actor, body.gpu, body.shares);
     return redirect(request, pathOf(params.id), "Saved.");
   },
+  async rename({ request, actor, params, body }: OnHost & { body: v.InferOutput<typeof NameForm> }) {
+    await changeHost(ctx, actor, params.id, { name: body.name.trim() || null });
+    return redirect(request, pathOf(params.id), "The host is renamed.");
+  },
+  add({ request, actor, query }: Call & { query: v.InferOutput<typeof AddQuery> }) {
+    const { hosts } = ctx.config.provider_settings.docker ?? {};
+    const props = {
+      name: query.name,
+      address: query.address,
+      dataDir: ctx.files.root,
+      hosts: typeof hosts === "string" ? hosts : "unix:///var/run/docker.sock",
+      providers: ctx.config.providers,
+      publicUrl: ctx.config.public_url,
+    };
+    return html(pageOf(ctx, request, actor), <AddHostPage {...props} />);
+  },
   async forget({ request, actor, params }: OnHost) {
     await forgetHost(ctx, actor, params.id);
     return redirect(request, "/hosts", "The host was removed.");
@@ -152,6 +182,8 @@ export const computePages = (ctx: Ctx) => {
   return new Elysia({ name: "compute.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("/hosts", route.list)
+    .get("/hosts/add", route.add, { query: AddQuery })
+    .post("/hosts/:id/name", route.rename, { params: HostId, body: NameForm })
     .get("/hosts/:id", route.show, { params: HostId, query: SamplesQuery })
     .get("/hosts/:id/curves", route.curves, { params: HostId, query: CurvesQuery })
     .post("/hosts/:id/state", route.setState, { params: HostId, body: StateForm })
