@@ -44,7 +44,7 @@ const JSON_TYPE = { "content-type": "application/json;charset=utf-8" };
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
 
 const CREATE_HELP =
-  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `mapping[prompt]`, `mapping[completion]`; or the raw bytes with `?filename=`.';
+  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]`; or the raw bytes with `?filename=`.';
 const ADD_ROW_HELP =
   "A row of OpenAI chat JSONL, for versions with chat rows only. The new version has the rows of the newest version, this row at the end, and the same settings. The old version does not change.";
 
@@ -64,6 +64,7 @@ const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions 
   holdoutFraction: given.holdout_fraction,
   seed: given.seed,
   skipBad: given.skip_bad,
+  removeDuplicates: given.remove_duplicates,
 });
 
 /** Reads a JSON body. The route parses bodies itself, because it also accepts files. */
@@ -190,7 +191,7 @@ export const datasetsApi = (ctx: Ctx) => {
       body: CreateVersion,
       detail: {
         tags,
-        summary: "Create a version with another mapping or split, or without bad rows",
+        summary: "Create a version with another mapping or split, or without bad rows or duplicates",
         responses: answers(VersionView),
       },
     })

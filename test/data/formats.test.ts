@@ -26,6 +26,8 @@ const formats: {
   format: string;
   expected: Omit<CanonicalRow, "id">;
   query?: string;
+  /** The line of the row; 1 unless given. */
+  line?: number;
 }[] = [
   {
     name: "chat with developer, tools, weight, refusal, parts and names",
@@ -96,6 +98,7 @@ const formats: {
   },
   {
     name: "an Alpaca array over several lines",
+    line: 2,
     filename: "a.json",
     format: "alpaca",
     content: JSON.stringify(
@@ -142,6 +145,7 @@ const formats: {
   },
   {
     name: "CSV whose columns say it all",
+    line: 2,
     filename: "a.csv",
     format: "csv",
     content: 'prompt,completion\n"a, ""b""","c\nd"\n',
@@ -154,6 +158,7 @@ const formats: {
   },
   {
     name: "TSV with a mapping",
+    line: 2,
     filename: "a.tsv",
     format: "csv",
     content: "q\ta\ts\nx\ty\tz\n",
@@ -169,7 +174,7 @@ const formats: {
 ];
 
 describe("every format becomes canonical chat rows", () => {
-  for (const { name, filename, content, format, expected, query } of formats)
+  for (const { name, filename, content, format, expected, query, line = 1 } of formats)
     test(name, async () => {
       const { version, report } = await validated(
         lab,
@@ -179,7 +184,7 @@ describe("every format becomes canonical chat rows", () => {
       );
       expect(report.problems.filter((problem) => problem.severity === "error")).toEqual([]);
       expect(version).toMatchObject({ status: "ready", format, rows: 1 });
-      expect(canonicalRows(lab, version.id)).toEqual([{ id: 1, ...expected }] as CanonicalRow[]);
+      expect(canonicalRows(lab, version.id)).toEqual([{ id: line, ...expected }] as CanonicalRow[]);
     });
 });
 

@@ -202,7 +202,7 @@ describe("split, duplicates, hash, counts and pages of rows", () => {
     const content = lines.join("\n");
     const { dataset, version, report } = await validated(lab, content);
     expect(version).toMatchObject({ status: "ready", rows: 303, holdout_rows: 30 });
-    expect(report.duplicates).toEqual({ rows: 3, complete: true });
+    expect(report.duplicates).toMatchObject({ rows: 3, complete: true });
     expect(report.turns.total).toBe(counts[kind]?.turns ?? 0);
     expect(report.roles).toEqual(counts[kind]?.roles as Record<string, number>);
     expect(report.labels as Json | undefined).toEqual(counts[kind]?.labels);

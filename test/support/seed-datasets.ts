@@ -176,7 +176,16 @@ async function addOne(ctx: Ctx, actor: Actor, n: number, kind: Kind, at: number)
   const outDir = ctx.files.path("datasets", versionId);
   writeFileSync(source, text);
   const bytes = Buffer.byteLength(text);
-  const task = { source, filename: name, outDir, mapping: null, seed: 42, holdoutFraction: 0.1, skipBad: false };
+  const task = {
+    source,
+    filename: name,
+    outDir,
+    mapping: null,
+    seed: 42,
+    holdoutFraction: 0.1,
+    skipBad: false,
+    removeDuplicates: null,
+  };
   const checked = validateFile({ ...task, maxLineBytes: 1 << 24, diskReserve: 0 });
   const running = kind === "validating";
   if (running) rmSync(outDir, { recursive: true });

@@ -217,7 +217,7 @@ const WARNED: [string, string, Record<string, unknown>, string][] = [
   ["plain", "other-template", {}, "marks of another model's chat template. 5 of 12 rows: row 1"],
   ["plain", "long-question-sometimes", { max_length: 128 }, "In 3 of 12 rows, the answer begins after 128 tokens"],
   ["plain", "same-questions", { validation: "other-questions" }, "2 of 9 validation rows have the same prompt"],
-  ["plain", "same-questions/holdout_fraction=0.3&seed=1", {}, "6 of 6 validation rows have the same prompt"],
+  ["plain", "one-question/holdout_fraction=0.3&seed=1", {}, "6 of 6 validation rows have the same prompt"],
 ];
 
 describe.skipIf(!hasTokenizer)("a plan warns", () => {

@@ -26,6 +26,7 @@ export const VersionSettings = v.strictObject({
   holdout_fraction: v.optional(v.nullable(share)),
   seed: v.optional(v.nullable(whole(0, MAX_SEED))),
   skip_bad: v.optional(v.nullable(truth)),
+  remove_duplicates: v.optional(v.nullable(v.picklist(["exact", "near"]))),
 });
 export const CreateDataset = v.strictObject({
   file_id: id,
@@ -68,6 +69,7 @@ export const VersionView = v.strictObject({
   seed: v.number(),
   holdout_fraction: v.number(),
   skip_bad: v.boolean(),
+  remove_duplicates: v.nullable(v.picklist(["exact", "near"])),
   mapping: v.nullable(v.record(v.string(), v.string())),
   error: v.nullable(v.string()),
   /** 0 to 1 while validating, then 1. */
@@ -96,6 +98,7 @@ export function versionView(row: VersionRow, fileBytes: number | null = null): V
     seed: row.splitSeed,
     holdout_fraction: row.holdoutFraction / 1e6,
     skip_bad: row.skipBad,
+    remove_duplicates: row.removeDuplicates,
     mapping: row.mapping,
     error: row.error,
     progress: row.status === "validating" ? (fileBytes ? Math.min(1, row.bytesRead / fileBytes) : 0) : 1,

@@ -81,7 +81,8 @@ export async function createVersion(
     mapping: given.mapping ?? (sameFile ? newest.mapping : null),
     seed: given.seed ?? newest.splitSeed,
     holdoutFraction: given.holdoutFraction ?? newest.holdoutFraction / 1e6,
-    skipBad: given.skipBad ?? false,
+    skipBad: given.skipBad ?? (sameFile && given.removeDuplicates ? newest.skipBad : false),
+    removeDuplicates: given.removeDuplicates ?? null,
   };
   const completes = newest.status === "needs_mapping" && sameFile;
   const id = await ctx.write(async (tx) => {
@@ -105,6 +106,7 @@ export async function createVersion(
         splitSeed: options.seed ?? newest.splitSeed,
         holdoutFraction: Math.round((options.holdoutFraction ?? 0) * 1e6),
         skipBad: options.skipBad ?? false,
+        removeDuplicates: options.removeDuplicates ?? null,
         error: null,
         finishedAt: null,
       })

@@ -22,6 +22,8 @@ export interface VersionOptions {
   seed?: number | null;
   /** Leave bad rows out, so that they do not fail the validation. */
   skipBad?: boolean | null;
+  /** Leave duplicates out: equal rows, or also rows with the same answer to nearly the same prompt. */
+  removeDuplicates?: "exact" | "near" | null;
 }
 export interface DatasetOptions extends VersionOptions {
   name?: string | null;
@@ -84,6 +86,7 @@ export async function insertVersion(
     splitSeed: options.seed ?? DEFAULT_SEED,
     holdoutFraction: Math.round((options.holdoutFraction ?? DEFAULT_HOLDOUT) * 1e6),
     skipBad: options.skipBad ?? false,
+    removeDuplicates: options.removeDuplicates ?? null,
     createdAt: ctx.clock.now(),
   });
   return id;

@@ -52,6 +52,7 @@ async function nextWaiting(ctx: Ctx, running: string[]) {
       seed: datasetVersion.splitSeed,
       holdoutPpm: datasetVersion.holdoutFraction,
       skipBad: datasetVersion.skipBad,
+      removeDuplicates: datasetVersion.removeDuplicates,
     })
     .from(datasetVersion)
     .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
@@ -158,6 +159,7 @@ async function runValidation(
     seed: version.seed,
     holdoutFraction: version.holdoutPpm / 1e6,
     skipBad: version.skipBad,
+    removeDuplicates: version.removeDuplicates,
     maxLineBytes: ctx.config.max_line_bytes,
     diskReserve: ctx.config.disk_reserve_bytes,
   };

@@ -101,6 +101,8 @@ export const datasetVersion = sqliteTable(
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),
     /** Bad rows are skipped instead of failing the version. */
     skipBad: integer("skip_bad", { mode: "boolean" }).notNull().default(false),
+    /** Duplicates of earlier rows that are left out: equal rows, or also nearly equal ones. */
+    removeDuplicates: text("remove_duplicates", { enum: ["exact", "near"] }),
     rows: integer("rows").notNull().default(0),
     trainRows: integer("train_rows").notNull().default(0),
     holdoutRows: integer("holdout_rows").notNull().default(0),

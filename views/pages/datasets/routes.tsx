@@ -174,6 +174,7 @@ const handlers = (ctx: Ctx) => ({
         holdoutFraction: given.holdout_fraction,
         seed: given.seed,
         skipBad: given.skip_bad,
+        removeDuplicates: given.remove_duplicates,
       });
       return redirect(request, `/datasets/${params.id}`);
     } catch (error) {

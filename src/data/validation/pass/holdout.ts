@@ -1,9 +1,14 @@
 /**
- * Selects the validation split while the file streams: the rows with the smallest keys. A key depends only on the
- * content of the row and the seed.
+ * Selects the validation split while the file streams. Rows with the same or nearly the same prompt stay together, and
+ * labels keep their shares. The choice depends only on the rows and the seed.
  */
+import { createSets } from "../rows/near.ts";
 
 const MAX_HOLDOUT_ROWS = 1000;
+/** Groups that are kept to choose from: more than rows, so that there are enough of each label. */
+const MAX_GROUPS = 2 * MAX_HOLDOUT_ROWS;
+/** A split with less than this share of the wanted rows is too small, so coarse groups are not used. */
+const ENOUGH = 0.25;
 
 /** The byte range of a canonical row; `end` includes the line break. */
 export interface RowSpan {
@@ -11,13 +16,19 @@ export interface RowSpan {
   end: number;
 }
 
-interface Group {
-  key: number;
-  /** Null when more rows have the key than the validation split can hold. */
-  spans: RowSpan[] | null;
+interface LabeledSpan extends RowSpan {
+  label: number;
 }
 
-/** A 53-bit number from the row's hash and the seed. Equal rows get equal keys. */
+interface Group {
+  key: number;
+  /** Kept prompts of the group; empty when its prompt was not kept. */
+  prompts: number[];
+  /** Null when the group has more rows than the validation split can hold. */
+  spans: LabeledSpan[] | null;
+}
+
+/** A 53-bit number from a hash and the seed. Equal hashes get equal keys. */
 export function splitKey(lo: number, hi: number, seed: number): number {
   let a = (lo ^ seed) | 0;
   let b = (hi ^ Math.imul(seed, 0x85ebca6b)) | 0;
@@ -36,11 +47,12 @@ function holdoutSize(rows: number, fraction: number): number {
   return Math.min(MAX_HOLDOUT_ROWS, rows - 1, Math.max(1, Math.round(rows * fraction)));
 }
 
-/** Keeps the rows with the 1,000 smallest keys. Equal rows stay together, so they end up in the same split. */
-export function createHoldout() {
+/** Keeps the groups with the smallest keys, each with its rows. */
+function createSmallest() {
   // A max-heap by key: the root is removed first.
   const heap: Group[] = [];
   const byKey = new Map<number, Group>();
+  const keyAt = (index: number) => heap[index]?.key ?? -1;
 
   function up(from: number) {
     let at = from;
@@ -62,7 +74,6 @@ export function createHoldout() {
       at = child;
     }
   }
-  const keyAt = (index: number) => heap[index]?.key ?? -1;
   function swap(a: number, b: number) {
     const [x, y] = [heap[a], heap[b]];
     if (!x || !y) return;
@@ -71,19 +82,22 @@ export function createHoldout() {
   }
 
   return {
-    add(key: number, start: number, end: number) {
-      if (heap.length >= MAX_HOLDOUT_ROWS && key > keyAt(0)) return;
+    /** @param prompt the kept prompt that the row belongs to, or -1 */
+    add(key: number, prompt: number, start: number, end: number, label: number) {
+      if (heap.length >= MAX_GROUPS && key > keyAt(0)) return;
       const known = byKey.get(key);
       if (known) {
-        if (known.spans && known.spans.length < MAX_HOLDOUT_ROWS) known.spans.push({ start, end });
+        if (prompt >= 0 && known.prompts.at(-1) !== prompt && !known.prompts.includes(prompt))
+          known.prompts.push(prompt);
+        if (known.spans && known.spans.length < MAX_HOLDOUT_ROWS) known.spans.push({ start, end, label });
         else known.spans = null;
         return;
       }
-      const group: Group = { key, spans: [{ start, end }] };
+      const group: Group = { key, prompts: prompt < 0 ? [] : [prompt], spans: [{ start, end, label }] };
       byKey.set(key, group);
       heap.push(group);
       up(heap.length - 1);
-      if (heap.length <= MAX_HOLDOUT_ROWS) return;
+      if (heap.length <= MAX_GROUPS) return;
       const [root, last] = [heap[0], heap.pop()];
       if (root && last) {
         heap[0] = last;
@@ -91,13 +105,113 @@ export function createHoldout() {
         down();
       }
     },
-    /** The validation rows in file order: at most `holdoutSize`, fewer when a group of equal rows does not fit. */
-    choose(rows: number, fraction: number): RowSpan[] {
+    /** The groups by key. */
+    groups: (): Group[] => [...heap].sort((a, b) => a.key - b.key),
+  };
+}
+
+/** Joins groups whose prompts are nearly equal. A set of prompts that is not complete here cannot be chosen. */
+function joined(groups: Group[], sets: ReturnType<typeof createSets>): Group[] {
+  const byRoot = new Map<number, Group>();
+  const all: Group[] = [];
+  for (const group of groups) {
+    const [first] = group.prompts;
+    const root = first === undefined ? -1 : sets.root(first);
+    const known = root < 0 ? undefined : byRoot.get(root);
+    if (known) {
+      known.prompts.push(...group.prompts);
+      known.spans = known.spans && group.spans && [...known.spans, ...group.spans];
+      if ((known.spans?.length ?? 0) > MAX_HOLDOUT_ROWS) known.spans = null;
+      continue;
+    }
+    const own = { ...group, prompts: [...group.prompts] };
+    all.push(own);
+    if (root >= 0) byRoot.set(root, own);
+  }
+  return all.filter(({ prompts }) => prompts[0] === undefined || sets.size(prompts[0]) === prompts.length);
+}
+
+/** Rows of each label in a split of `wanted` of `rows`: the shares of all rows, by largest remainder. */
+function quotasOf(labels: Map<number, number>, rows: number, wanted: number): Map<number, number> {
+  const exact = [...labels].map(([label, count]) => ({ label, count, share: (wanted * count) / rows }));
+  const quotas = new Map(exact.map(({ label, share }) => [label, Math.floor(share)]));
+  let left = wanted - [...quotas.values()].reduce((sum, count) => sum + count, 0);
+  for (const { label } of exact.sort((a, b) => (b.share % 1) - (a.share % 1) || a.label - b.label))
+    if (left-- > 0) quotas.set(label, (quotas.get(label) ?? 0) + 1);
+  return quotas;
+}
+
+/** Takes groups in order of their keys, first by the quota of each label, then by size alone. */
+function take(groups: Group[], rows: number, wanted: number, labels: Map<number, number> | null): RowSpan[] {
+  const chosen: RowSpan[] = [];
+  const taken = new Map<number, number>();
+  const rest = new Set(groups);
+  const fits = (spans: LabeledSpan[], most: number, limit: (label: number) => number) => {
+    if (chosen.length + spans.length > most) return false;
+    if (!labels) return true;
+    const counts = new Map<number, number>();
+    for (const { label } of spans) counts.set(label, (counts.get(label) ?? 0) + 1);
+    return [...counts].every(([label, count]) => (taken.get(label) ?? 0) + count <= limit(label));
+  };
+  const add = (group: Group, spans: LabeledSpan[]) => {
+    rest.delete(group);
+    chosen.push(...spans);
+    for (const { label } of spans) taken.set(label, (taken.get(label) ?? 0) + 1);
+  };
+  const quotas = labels && quotasOf(labels, rows, wanted);
+  // One row of each label stays for training.
+  const all = (label: number) => (labels?.get(label) ?? 0) - 1;
+  for (const limit of quotas ? [(label: number) => quotas.get(label) ?? 0, all] : [all])
+    for (const group of rest) if (group.spans && fits(group.spans, wanted, limit)) add(group, group.spans);
+  if (chosen.length > 0) return chosen;
+  // Every group is larger than the split: the smallest one, when most rows stay for training.
+  const most = Math.min(MAX_HOLDOUT_ROWS, Math.floor(rows / 4));
+  const [smallest] = [...rest]
+    .filter(({ spans }) => spans)
+    .sort((a, b) => (a.spans?.length ?? 0) - (b.spans?.length ?? 0));
+  if (smallest?.spans && fits(smallest.spans, most, all)) add(smallest, smallest.spans);
+  return chosen;
+}
+
+/** What a row is grouped by. */
+export interface SplitKeys {
+  /** Hashes of the whole row, of its prompt, and of the first prompt that is nearly equal to it. */
+  row: { lo: number; hi: number };
+  prompt: { lo: number; hi: number };
+  near: { lo: number; hi: number };
+  /** The kept prompt with the key `near`, or -1. */
+  nearId: number;
+  /** Label of the row; 0 without one. */
+  label: number;
+}
+
+/** How rows of a split are kept together: by nearly equal prompts, by equal prompts, or only equal rows. */
+export type SplitBy = "near_prompt" | "prompt" | "row";
+
+/** Creates the selection. Near prompts that turn out to be connected are joined in `sets`. */
+export function createHoldout(seed: number, sets: ReturnType<typeof createSets>) {
+  const levels = { near_prompt: createSmallest(), prompt: createSmallest(), row: createSmallest() };
+  return {
+    add({ row, prompt, near, nearId, label }: SplitKeys, start: number, end: number) {
+      levels.near_prompt.add(splitKey(near.lo, near.hi, seed), nearId, start, end, label);
+      levels.prompt.add(splitKey(prompt.lo, prompt.hi, seed), -1, start, end, label);
+      levels.row.add(splitKey(row.lo, row.hi, seed), -1, start, end, label);
+    },
+    /**
+     * The validation rows in file order: about the fraction of `rows`, and at most 1,000.
+     * @param labels rows of each label; null when rows have none
+     */
+    choose(rows: number, fraction: number, labels: Map<number, number> | null): { spans: RowSpan[]; by: SplitBy } {
       const wanted = holdoutSize(rows, fraction);
-      const chosen: RowSpan[] = [];
-      for (const group of [...heap].sort((a, b) => a.key - b.key))
-        if (group.spans && chosen.length + group.spans.length <= wanted) chosen.push(...group.spans);
-      return chosen.sort((a, b) => a.start - b.start);
+      let by: SplitBy = "near_prompt";
+      let spans: RowSpan[] = [];
+      for (by of ["near_prompt", "prompt", "row"] as const) {
+        if (wanted === 0) break;
+        const groups = levels[by].groups();
+        spans = take(by === "near_prompt" ? joined(groups, sets) : groups, rows, wanted, labels);
+        if (spans.length > 0 && spans.length >= wanted * ENOUGH) break;
+      }
+      return { spans: spans.sort((a, b) => a.start - b.start), by };
     },
   };
 }

@@ -1,7 +1,10 @@
-/** Counts validation rows whose prompt is also the prompt of a training row. Runs in a worker. */
-import { isPair, isText, type Row } from "../rows/types.ts";
-import { eachRow } from "../scan/each-row.ts";
-import { hashRow } from "./row-writer.ts";
+/** Finds validation rows whose prompt is the prompt of a training row, or nearly the same. Runs in a worker. */
+import { closeSync, openSync, readSync } from "node:fs";
+import { createNearIndex } from "../rows/near.ts";
+import { createRowReader, createRowText } from "../rows/row-text.ts";
+import { sampleOf } from "../rows/sample.ts";
+import { createSketcher } from "../rows/sketch.ts";
+import { scanLines } from "../scan/lines.ts";
 
 export interface OverlapTask {
   /** Paths of the canonical rows of each side. */
@@ -9,47 +12,133 @@ export interface OverlapTask {
   validation: string[];
 }
 
-/** `rows`: all validation rows. `known`: those whose prompt a training row has too. */
+/** A validation row and the first training row with its prompt; both by their ids. */
+export interface OverlapPair {
+  row: number;
+  train_row: number;
+  kind: "same" | "near";
+  /** Estimated share of equal groups of three words, 0 to 1. */
+  similarity: number;
+  /** The beginning of the validation row's prompt. */
+  sample: string;
+}
+
+/** `rows`: all validation rows. */
 export interface Overlap {
   rows: number;
+  /** Those whose prompt a training row has too. */
   known: number;
+  /** Of the others, those whose prompt is nearly the same as that of a training row. */
+  near: number;
+  /** The first 200 of them, in the order of the validation rows. */
+  pairs: OverlapPair[];
 }
 
-/** What the model answers in a row: everything before the last assistant turn, or the whole text. */
-function promptOf(row: Row): string {
-  if (isText(row)) return row.text;
-  const { messages } = row;
-  const last = isPair(row) ? -1 : messages.findLastIndex((turn) => turn.role === "assistant");
-  const prompt = last < 0 ? messages : messages.slice(0, last);
-  return JSON.stringify(prompt.map(({ role, content, tool_calls: calls }) => [role, content.trim(), calls]));
+const CHUNK = 1 << 20;
+const MAX_LINE = 1 << 30;
+const MAX_PAIRS = 200;
+const ID = '{"id":'.length;
+const COMMA = 44;
+
+/** Calls `use` with the bytes of each stored row until it returns false. */
+function eachStored(path: string, use: (bytes: Buffer, start: number, end: number, id: number) => boolean): void {
+  let more = true;
+  const scanner = scanLines(MAX_LINE, {
+    record(bytes, start, end) {
+      if (!more || start === end) return;
+      const id = Number(bytes.toString("latin1", start + ID, bytes.indexOf(COMMA, start)));
+      more = use(bytes, start, end, id);
+    },
+    tooLong() {},
+    broken() {},
+  });
+  const chunk = Buffer.allocUnsafe(CHUNK);
+  const file = openSync(path, "r");
+  try {
+    for (let got = readSync(file, chunk); got > 0 && more; got = readSync(file, chunk))
+      scanner.push(chunk.subarray(0, got));
+    scanner.end();
+  } finally {
+    closeSync(file);
+  }
 }
 
-/** Counts the overlap, and reports progress after each row. */
+interface Prompt {
+  rows: { id: number; sample: string }[];
+  known: boolean;
+}
+
+/** Compares both sides, and reports progress after each row. */
 export function countOverlap(task: OverlapTask, onProgress: (rows: number) => void): Overlap {
-  let done = 0;
   // The validation side is the small one: its prompts are kept, and training rows are looked up in them.
-  const rowsOf = new Map<string, number>();
-  const keyOf = (row: Row) => {
-    const { lo, hi } = hashRow(Buffer.from(promptOf(row)));
-    return `${hi} ${lo}`;
-  };
+  const index = createNearIndex();
+  const reader = createRowReader();
+  const text = createRowText();
+  const sketcher = createSketcher();
+  const byKey = new Map<string, Prompt>();
+  /** The prompts of the index by id, and of each the first training row that is nearly equal. */
+  const kept: Prompt[] = [];
+  const nearTo = new Map<Prompt, { row: number; similarity: number }>();
+  const pairs: OverlapPair[] = [];
   let rows = 0;
+  let done = 0;
+  let unknown = 0;
+
+  const keyOf = (bytes: Buffer, start: number, end: number) => {
+    reader.read(bytes, start, end, text);
+    sketcher.read(bytes, text.system, text.prompt);
+    return `${sketcher.hi} ${sketcher.lo}`;
+  };
+  const note = (prompt: Prompt, trainRow: number, kind: "same" | "near", similarity: number) => {
+    for (const { id, sample } of prompt.rows) pairs.push({ row: id, train_row: trainRow, kind, similarity, sample });
+  };
+
   for (const path of task.validation)
-    eachRow(path, (row) => {
+    eachStored(path, (bytes, start, end, id) => {
       rows++;
-      const key = keyOf(row);
-      rowsOf.set(key, (rowsOf.get(key) ?? 0) + 1);
       onProgress(++done);
+      const key = keyOf(bytes, start, end);
+      const [from = start, to = end] = text.prompt;
+      const row = { id, sample: sampleOf(bytes.toString("utf8", from, Math.min(to, from + 400))) };
+      const same = byKey.get(key);
+      if (same) {
+        same.rows.push(row);
+        return true;
+      }
+      const prompt: Prompt = { rows: [row], known: false };
+      byKey.set(key, prompt);
+      unknown++;
+      if (sketcher.isEmpty) return true;
+      index.find(sketcher.places, () => {});
+      if (index.keep(sketcher.places) >= 0) kept.push(prompt);
       return true;
     });
-  let known = 0;
+
   for (const path of task.train)
-    eachRow(path, (row) => {
-      const key = keyOf(row);
-      known += rowsOf.get(key) ?? 0;
-      rowsOf.delete(key);
+    eachStored(path, (bytes, start, end, id) => {
       onProgress(++done);
-      return rowsOf.size > 0;
+      const same = byKey.get(keyOf(bytes, start, end));
+      if (same && !same.known) {
+        same.known = true;
+        unknown--;
+        note(same, id, "same", 1);
+      }
+      if (!sketcher.isEmpty)
+        index.find(sketcher.places, (at, similarity) => {
+          const prompt = kept[at];
+          if (!prompt || prompt.known) return;
+          if ((nearTo.get(prompt)?.similarity ?? 0) < similarity) nearTo.set(prompt, { row: id, similarity });
+        });
+      return unknown > 0;
     });
-  return { rows, known };
+
+  const known = pairs.length;
+  let near = 0;
+  for (const [prompt, { row, similarity }] of nearTo)
+    if (!prompt.known) {
+      near += prompt.rows.length;
+      note(prompt, row, "near", Math.round(similarity * 100) / 100);
+    }
+  pairs.sort((a, b) => a.row - b.row);
+  return { rows, known, near, pairs: pairs.slice(0, MAX_PAIRS) };
 }

@@ -1,20 +1,24 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
 import { writeExact } from "../../../lib/text/exact-json.ts";
-import { createHashSet } from "../rows/duplicates.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
 import type { Checked } from "../rows/types.ts";
 import type { RecordSink } from "../scan/lines.ts";
+import { createComparison } from "./comparison.ts";
+import { createHoldout } from "./holdout.ts";
 import type { Plan } from "./plan.ts";
 import { isValid, type Valid, validLines } from "./row-check.ts";
-import { createRowWriter, hashRow } from "./row-writer.ts";
+import { createRowWriter } from "./row-writer.ts";
 import type { ValidateTask } from "./task.ts";
 
 const QUOTE = 34;
 
 /** After this many rows without success, a shortcut is tried only for one row in this many. */
 const MISSES = 64;
+
+/** Pairs of duplicate rows in the report. */
+const MAX_PAIRS = 100;
 
 /** The range without blanks at both ends. */
 function trimmed(bytes: Buffer, start: number, end: number): [number, number] {
@@ -38,37 +42,58 @@ function isEmptyRecord(bytes: Buffer, from: number, to: number, delimiter: strin
 /** Counts, hashes and writes good rows; counts bad ones. */
 function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems: Problems) {
   const statistics = createStatistics();
-  const seen = createHashSet();
-  const writer = createRowWriter(task.outDir, task.seed, task.holdoutFraction, task.diskReserve);
+  const comparison = createComparison();
+  const writer = createRowWriter(task.outDir, task, createHoldout(task.seed, comparison.sets));
+  const pairs: NonNullable<Report["duplicates"]["pairs"]> = [];
+  let exact = 0;
+  let near = 0;
+  let removed = 0;
   let scratch = Buffer.allocUnsafe(1 << 16);
   let writing = true;
 
-  function store(bytes: Buffer, start: number, end: number) {
-    const hash = hashRow(bytes.subarray(start, end));
-    if (seen.seen(hash.lo, hash.hi))
-      problems.add("duplicate", "", bytes.toString("utf8", start, Math.min(end, start + 200)));
+  /** Reports a duplicate of an earlier row. @returns false when it is left out */
+  function noteDuplicate(line: number, first: number, kind: "exact" | "near", sample: string): boolean {
+    if (kind === "near") near++;
+    else exact++;
+    if (pairs.length < MAX_PAIRS) pairs.push({ line, first_line: first, kind });
+    const leave = task.removeDuplicates === "near" || task.removeDuplicates === kind;
+    if (leave) removed++;
+    const code = leave ? "duplicate_removed" : kind === "near" ? "near_duplicate" : "duplicate";
+    problems.add(code, "", sample, kind === "near" ? `like line ${first}` : `same as line ${first}`);
+    return !leave;
+  }
+
+  /** Writes a row, unless it is a duplicate to leave out. @returns whether it was kept */
+  function store(bytes: Buffer, start: number, end: number, line: number): boolean {
+    const found = comparison.look(bytes, start, end, line);
+    const first = found.same || found.alike;
+    if (first > 0) {
+      const sample = bytes.toString("utf8", start, Math.min(end, start + 200));
+      if (!noteDuplicate(line, first, found.same ? "exact" : "near", sample)) return false;
+    }
+    comparison.countLabel(bytes);
     report.rows++;
-    if (writing) writer.addBytes(bytes, start, end, hash);
+    if (writing) writer.addBytes(bytes, start, end, line, found);
+    return true;
   }
 
   return {
     writer,
+    labels: comparison.labels,
     /** Adds a row that a shortcut took. */
-    addTaken(bytes: Buffer, start: number, end: number) {
-      statistics.addPlain(plan.counts);
-      store(bytes, start, end);
+    addTaken(bytes: Buffer, start: number, end: number, line: number) {
+      if (store(bytes, start, end, line)) statistics.addPlain(plan.counts);
     },
     /** Adds a checked row; `start` to `end` are its bytes in the file. */
-    addChecked(checked: Checked, bytes: Buffer, start: number, end: number) {
-      statistics.add(checked.row);
+    addChecked(checked: Checked, bytes: Buffer, start: number, end: number, line: number) {
       // A canonical row is stored unchanged, except from an array, where it can have several lines.
       if (checked.same && plan.container === "jsonl") {
-        store(bytes, start, end);
+        if (store(bytes, start, end, line)) statistics.add(checked.row);
         return;
       }
       const text = checked.marked ? writeExact(checked.row) : JSON.stringify(checked.row);
       if (text.length * 3 > scratch.length) scratch = Buffer.allocUnsafe(text.length * 3);
-      store(scratch, 0, scratch.write(text, 0, "utf8"));
+      if (store(scratch, 0, scratch.write(text, 0, "utf8"), line)) statistics.add(checked.row);
     },
     addBad() {
       report.bad_rows++;
@@ -77,7 +102,9 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     },
     finish() {
       Object.assign(report, statistics.result());
-      report.duplicates = { rows: problems.count("duplicate"), complete: seen.complete };
+      report.duplicates = { rows: exact, near, removed, pairs, complete: comparison.complete };
+      const labels = comparison.labels.list();
+      if (labels) report.label_counts = labels;
     },
   };
 }
@@ -88,16 +115,18 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
   let header = plan.header;
   let crlf = 0;
   let records = 0;
+  /** The line of the row, by which it is named everywhere. */
+  let number = 0;
   let valid: Valid = { bytes: null, from: 0, to: 0 };
 
   /** Tries the shortcuts. */
-  function takenShort(bytes: Buffer, from: number, to: number): boolean {
+  function takenShort(bytes: Buffer, from: number, to: number, number: number): boolean {
     for (const shortcut of plan.shortcuts) {
       if (shortcut.misses >= MISSES && records % MISSES !== 0) continue;
       const row = shortcut.take(bytes, from, to);
       if (row) {
         shortcut.misses = 0;
-        rows.addTaken(row.bytes, row.from, row.to);
+        rows.addTaken(row.bytes, row.from, row.to, number);
         return true;
       }
       shortcut.misses++;
@@ -121,12 +150,14 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
         report.blank_lines++;
         return;
       }
-      problems.at(line);
+      // Elements of an array can be on one line. The numbers of rows always increase.
+      number = Math.max(line, number + 1);
+      problems.at(number);
       // Spaces around a CSV record belong to its cells.
       const [first, last] = plan.container === "csv" ? [start, end] : [from, to];
-      if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last)) return;
+      if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last, number)) return;
       const checked = plan.check(bytes, first, last, valid);
-      if (checked) rows.addChecked(checked, bytes, from, to);
+      if (checked) rows.addChecked(checked, bytes, from, to, number);
       else rows.addBad();
     },
     tooLong(line, bytes) {
@@ -144,6 +175,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
   return {
     sink,
     writer: rows.writer,
+    labels: rows.labels,
     begin(chunk: Buffer) {
       valid = validLines(chunk);
     },

@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from 
 import { join } from "node:path";
 import { diskGuard } from "../../../lib/disk/reserve.ts";
 import { INDEX_EVERY, writeIndex } from "../rows/index-file.ts";
-import { createHoldout, type RowSpan, splitKey } from "./holdout.ts";
+import { createHoldout, type RowSpan, type SplitBy, type SplitKeys } from "./holdout.ts";
 
 const BUFFER = 1 << 20;
 const COPY = 4 << 20;
@@ -16,31 +16,30 @@ function writeAll(fd: number, bytes: Buffer, length: number) {
   for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done);
 }
 
-/** The 64-bit hash of a row as two numbers of 32 bits. */
-interface RowHash {
-  lo: number;
-  hi: number;
-}
+/** The rules of the split, for the hash: 1 was by equal rows, 2 is by prompts. */
+const SPLIT_RULES = 2;
 
-/** xxHash64 of the bytes of a row. It is the same on every machine and in every version. */
-export function hashRow(content: Uint8Array): RowHash {
-  whole[0] = Bun.hash.xxHash64(content);
-  return { lo: halves[0] ?? 0, hi: halves[1] ?? 0 };
+interface Written {
+  hash: string;
+  trainRows: number;
+  holdoutRows: number;
+  splitBy: SplitBy;
 }
-/** The same 8 bytes as one 64-bit and two 32-bit numbers, to avoid BigInt arithmetic for every row. */
-const whole = new BigUint64Array(1);
-const halves = new Uint32Array(whole.buffer);
 
 /**
- * Creates a writer into `dir`. Every row gets an `id`: its number among the good rows, from 1.
+ * Creates a writer into `dir`. Every row gets an `id`: its line in the uploaded file.
  * The hash of the version covers the rows with their ids, followed by the split settings.
+ * @param holdout selects the validation rows
  */
-export function createRowWriter(dir: string, seed: number, holdoutFraction: number, diskReserve: number) {
+export function createRowWriter(
+  dir: string,
+  { seed, holdoutFraction, diskReserve }: { seed: number; holdoutFraction: number; diskReserve: number },
+  holdout: ReturnType<typeof createHoldout>,
+) {
   const path = join(dir, "rows.tmp");
   const fd = openSync(path, "w+", 0o600);
   const hasher = new Bun.CryptoHasher("sha256");
   const guard = diskGuard(dir, diskReserve);
-  const holdout = createHoldout();
   const index: number[] = [];
   const out = Buffer.allocUnsafe(BUFFER);
   let used = 0;
@@ -56,32 +55,32 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
     used = 0;
   }
 
-  function begin(need: number): number {
+  function begin(need: number, id: number): number {
     if (used + need + 32 > BUFFER) flush();
     const start = flushed + used;
     rows++;
-    if ((rows - 1) % INDEX_EVERY === 0) index.push(rows, start);
+    if ((rows - 1) % INDEX_EVERY === 0) index.push(id, start);
     out.set(PREFIX, used);
     used += PREFIX.length;
-    for (let unit = 10 ** Math.floor(Math.log10(rows) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
-      out[used++] = ZERO + (Math.floor(rows / unit) % 10);
+    for (let unit = 10 ** Math.floor(Math.log10(id) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
+      out[used++] = ZERO + (Math.floor(id / unit) % 10);
     out[used++] = COMMA;
     return start;
   }
 
-  function end(start: number, hash: RowHash) {
+  function end(start: number, keys: SplitKeys) {
     out[used++] = LF;
-    if (holdoutFraction > 0) holdout.add(splitKey(hash.lo, hash.hi, seed), start, flushed + used);
+    if (holdoutFraction > 0) holdout.add(keys, start, flushed + used);
   }
 
   return {
     get rows() {
       return rows;
     },
-    /** Adds a row as the bytes of a JSON object, without spaces before its brace. */
-    addBytes(bytes: Buffer, from: number, to: number, hash: RowHash) {
+    /** Adds a row as the bytes of a JSON object, without spaces before its brace; ids must increase. */
+    addBytes(bytes: Buffer, from: number, to: number, id: number, keys: SplitKeys) {
       const body = to - from - 1;
-      const start = begin(body);
+      const start = begin(body, id);
       if (used + body + 1 > BUFFER) {
         flush();
         const rest = bytes.subarray(from + 1, to);
@@ -90,20 +89,21 @@ export function createRowWriter(dir: string, seed: number, holdoutFraction: numb
         writeAll(fd, rest, rest.length);
         flushed += rest.length;
       } else used += bytes.copy(out, used, from + 1, to);
-      end(start, hash);
+      end(start, keys);
     },
     /**
      * Splits the rows and returns the hash and the row counts. The temporary file is always deleted, also after an
      * error.
+     * @param labels rows of each label, whose shares the split keeps; null when rows have none
      */
-    finish(onProgress: () => void): { hash: string; trainRows: number; holdoutRows: number } {
+    finish(labels: Map<number, number> | null, onProgress: () => void): Written {
       try {
         flush();
-        const chosen = holdout.choose(rows, holdoutFraction);
+        const { spans: chosen, by } = holdout.choose(rows, holdoutFraction, labels);
         splitRows(fd, flushed, chosen, index, dir, guard, onProgress);
-        const settings = JSON.stringify({ version: 1, seed, holdout_fraction: holdoutFraction });
+        const settings = JSON.stringify({ version: SPLIT_RULES, seed, holdout_fraction: holdoutFraction });
         const hash = hasher.update(settings).digest("hex");
-        return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length };
+        return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length, splitBy: by };
       } finally {
         this.drop();
       }

@@ -14,6 +14,8 @@ export interface ValidateTask {
   holdoutFraction: number;
   /** Leave bad rows out, so that they do not fail the validation. */
   skipBad: boolean;
+  /** Leave duplicates of earlier rows out: equal rows, or also rows with the same answer to nearly the same prompt. */
+  removeDuplicates: "exact" | "near" | null;
   maxLineBytes: number;
   /** Bytes that must stay free on the disk; otherwise the validation fails with the code `disk_full`. */
   diskReserve: number;

@@ -11,7 +11,6 @@ import { scanJsonArray } from "../scan/json-array.ts";
 import { type Scanner, scanLines } from "../scan/lines.ts";
 import { type Head, type Plan, planFor } from "./plan.ts";
 import { createRecords } from "./records.ts";
-import type { createRowWriter } from "./row-writer.ts";
 import type { ValidateOutcome, ValidateTask } from "./task.ts";
 
 const CHUNK = 1 << 20;
@@ -30,7 +29,7 @@ function emptyReport(task: ValidateTask, bytes: number): Report {
     bad_rows_left_out: false,
     encoding: { bom: false, line_endings: "lf" },
     ...createStatistics().result(),
-    duplicates: { rows: 0, complete: true },
+    duplicates: { rows: 0, near: 0, removed: 0, pairs: [], complete: true },
     ignored_fields: {},
     split: { seed: task.seed, holdout_fraction: task.holdoutFraction, train_rows: 0, holdout_rows: 0 },
     problems: [],
@@ -97,7 +96,7 @@ function pass(
 /** Decides the outcome after the last record, and completes the files of a ready version. */
 function settle(
   task: ValidateTask,
-  writer: ReturnType<typeof createRowWriter>,
+  { writer, labels }: Records,
   report: Report,
   problems: Problems,
   onProgress: () => void,
@@ -114,9 +113,14 @@ function settle(
     writer.drop();
     return { status: "failed", hash: null, error: failureText(report), report };
   }
-  const done = writer.finish(onProgress);
+  const done = writer.finish(labels.counts(), onProgress);
   report.split.train_rows = done.trainRows;
   report.split.holdout_rows = done.holdoutRows;
+  if (done.holdoutRows > 0) {
+    report.split.by = done.splitBy;
+    if (done.splitBy === "row") problems.add("prompts_shared");
+    report.problems = problems.list();
+  }
   return { status: "ready", hash: done.hash, error: null, report };
 }
 
@@ -145,7 +149,7 @@ export function validateFile(task: ValidateTask, onProgress: (bytesRead: number)
     mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
     const records = createRecords(task, plan, report, problems);
     pass(task, { fd, offset: bom ? BOM.length : 0 }, plan, records, onProgress);
-    const outcome = settle(task, records.writer, report, problems, () => onProgress(report.bytes));
+    const outcome = settle(task, records, report, problems, () => onProgress(report.bytes));
     if (outcome.status !== "ready") rmSync(task.outDir, { recursive: true, force: true });
     report.took_ms = Math.round(performance.now() - started);
     return outcome;

@@ -1,62 +1,65 @@
-/** A set of 64-bit row hashes in bounded memory. It counts exact duplicates in files of any size. */
+/** A table of 64-bit hashes with the line where each was first seen, in bounded memory, for files of any size. */
 
 const FIRST_SLOTS = 1 << 14;
-/** 4 million slots of 8 bytes: 32 MiB, enough for 3 million distinct rows. */
+/** 4 million slots of 12 bytes: 48 MiB, enough for 3 million distinct rows. */
 const MAX_SLOTS = 1 << 22;
 
 /**
  * Two rows count as equal when their 64-bit hashes are equal. With 3 million rows, the chance of one wrong match is
  * below one in a million.
  */
-export function createHashSet(maxSlots = MAX_SLOTS) {
+export function createHashLines(maxSlots = MAX_SLOTS) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
   let low = new Uint32Array(slots);
   let high = new Uint32Array(slots);
+  /** Line 0 is a free slot. */
+  let lines = new Uint32Array(slots);
   let size = 0;
   let complete = true;
 
-  function place(lo: number, hi: number): boolean {
-    for (let at = (lo ^ Math.imul(hi, 0x9e3779b1)) & (slots - 1); ; at = (at + 1) & (slots - 1)) {
-      if (low[at] === lo && high[at] === hi) return false;
-      if (low[at] === 0 && high[at] === 0) {
-        low[at] = lo;
-        high[at] = hi;
-        return true;
-      }
-    }
+  /** The slot of the hash, or the free slot where it belongs. */
+  function slotOf(lo: number, hi: number): number {
+    let at = (lo ^ Math.imul(hi, 0x9e3779b1)) & (slots - 1);
+    while (lines[at] !== 0 && (low[at] !== lo || high[at] !== hi)) at = (at + 1) & (slots - 1);
+    return at;
+  }
+  function place(at: number, lo: number, hi: number, line: number) {
+    low[at] = lo;
+    high[at] = hi;
+    lines[at] = line;
   }
 
   function grow() {
-    const [oldLow, oldHigh] = [low, high];
+    const [oldLow, oldHigh, oldLines] = [low, high, lines];
     slots *= 2;
     low = new Uint32Array(slots);
     high = new Uint32Array(slots);
-    for (let i = 0; i < oldLow.length; i++) {
-      const lo = oldLow[i] ?? 0;
-      const hi = oldHigh[i] ?? 0;
-      if (lo !== 0 || hi !== 0) place(lo, hi);
+    lines = new Uint32Array(slots);
+    for (let i = 0; i < oldLines.length; i++) {
+      const line = oldLines[i] ?? 0;
+      if (line === 0) continue;
+      const [lo, hi] = [oldLow[i] ?? 0, oldHigh[i] ?? 0];
+      place(slotOf(lo, hi), lo, hi, line);
     }
   }
 
   return {
-    /** True when the pair was added before. A full table still finds the rows in it, and `complete` becomes false. */
-    seen(lo: number, hi: number): boolean {
-      const key = lo === 0 && hi === 0 ? 1 : lo;
-      if (size * 4 >= slots * 3) {
-        if (slots < maxSlots) grow();
-        else {
-          for (let at = (key ^ Math.imul(hi, 0x9e3779b1)) & (slots - 1); ; at = (at + 1) & (slots - 1)) {
-            if (low[at] === key && high[at] === hi) return true;
-            if (low[at] === 0 && high[at] === 0) {
-              complete = false;
-              return false;
-            }
-          }
-        }
+    /**
+     * The line where the hash was seen first, or 0 when `line` is the first. A full table still finds the hashes in it,
+     * and `complete` becomes false.
+     */
+    first(lo: number, hi: number, line: number): number {
+      const [a, b] = [lo >>> 0, hi >>> 0];
+      if (size * 4 >= slots * 3 && slots < maxSlots) grow();
+      const at = slotOf(a, b);
+      const known = lines[at] ?? 0;
+      if (known > 0) return known;
+      if (size * 4 >= slots * 3) complete = false;
+      else {
+        place(at, a, b, line);
+        size++;
       }
-      if (!place(key, hi)) return true;
-      size++;
-      return false;
+      return 0;
     },
     get complete() {
       return complete;

@@ -120,6 +120,15 @@ const PROBLEMS = {
     "Set tool_call_id to the id of the call.",
   ),
   duplicate: warning("Duplicate row.", "Remove repeated rows, unless they should count more than once."),
+  near_duplicate: warning(
+    "Near-duplicate row: the same answer to nearly the same prompt.",
+    "Remove near duplicates, unless the small differences matter.",
+  ),
+  prompts_shared: warning(
+    "Too many rows have the same prompt, so training and validation rows share prompts.",
+    "Scores on the validation split look better than they are. Upload a validation file with other prompts.",
+  ),
+  duplicate_removed: info("Duplicate rows were removed, as requested."),
   bom: info("The file starts with a byte order mark, which was skipped."),
   crlf: info("Lines end with CRLF, as on Windows. This is accepted."),
   bad_rows_left_out: info("Bad rows were left out, as requested."),

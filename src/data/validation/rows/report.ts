@@ -79,8 +79,23 @@ export const Report = v.strictObject({
   untrained_turns: count,
   /** Rows labeled good and bad; absent when rows have no labels. */
   labels: v.optional(v.strictObject({ good: count, bad: count })),
-  /** Rows equal to an earlier one; `complete` is false when the file has more distinct rows than the table can hold. */
-  duplicates: v.strictObject({ rows: count, complete: v.boolean() }),
+  /** Rows of each label, the most frequent first: of labeled data, or of short answers from a small set. */
+  label_counts: v.optional(v.array(v.strictObject({ label: v.string(), rows: count }))),
+  /**
+   * Rows equal to an earlier one, and rows with the same answer to nearly the same prompt; `complete` is false when the
+   * file has more distinct rows than can be compared. Reports of earlier versions of this program have no near ones.
+   */
+  duplicates: v.strictObject({
+    rows: count,
+    near: v.optional(count),
+    /** Duplicates that were left out, as requested. */
+    removed: v.optional(count),
+    /** The first 100 duplicates, each with the line of the row it repeats. */
+    pairs: v.optional(
+      v.array(v.strictObject({ line: v.number(), first_line: v.number(), kind: v.picklist(["exact", "near"]) })),
+    ),
+    complete: v.boolean(),
+  }),
   /** Unknown fields that were ignored, each with the number of rows that have it (the first 20 names). */
   ignored_fields: counts,
   split: v.strictObject({
@@ -88,6 +103,11 @@ export const Report = v.strictObject({
     holdout_fraction: v.number(),
     train_rows: count,
     holdout_rows: count,
+    /**
+     * What stays in one split: rows with nearly the same prompt, with the same prompt, or only equal rows. Absent for
+     * splits of earlier versions of this program, which kept equal rows together.
+     */
+    by: v.optional(v.picklist(["near_prompt", "prompt", "row"])),
   }),
   problems: v.array(Problem),
   csv: v.nullable(CsvPreview),

@@ -1,0 +1,182 @@
+/**
+ * Groups prompts that are equal or nearly equal, in bounded memory: each new prompt is compared with those that share a
+ * band of its MinHash sketch (locality-sensitive hashing).
+ */
+import { EMPTY, PLACES } from "./sketch.ts";
+
+/** Prompts above this share of equal word groups are nearly equal. */
+export const NEAR = 0.8;
+/** Two texts that are alike to 80% share a band of four places with a probability of 98%. */
+const BAND = 4;
+const BANDS = PLACES / BAND;
+/** Different prompts that are kept for comparison: about 50 MiB. Later ones are still compared with them. */
+const MAX_PROMPTS = 1 << 18;
+const FIRST_PROMPTS = 1 << 10;
+/** Prompts that are compared for each band. */
+const SAME_BAND = 4;
+
+/** A kept prompt and the estimated similarity, 0 to 1; `id` is -1 when there is none. */
+export interface Match {
+  id: number;
+  similarity: number;
+}
+
+export function createNearIndex(maxPrompts = MAX_PROMPTS) {
+  let room = FIRST_PROMPTS;
+  let count = 0;
+  let sketches = new Uint32Array(room * PLACES);
+  /** The last search that compared a prompt, so that none is compared twice. */
+  let visited = new Uint32Array(room);
+  let slots = room * BANDS * 2;
+  let tags = new Uint32Array(slots);
+  /** Prompt id + 1; 0 is a free slot. */
+  let owners = new Uint32Array(slots);
+  let searches = 0;
+  let full = false;
+  const match: Match = { id: -1, similarity: 0 };
+  const bands = new Uint32Array(BANDS);
+
+  function similarityTo(places: Uint32Array, id: number): number {
+    let equal = 0;
+    let used = 0;
+    for (let i = 0, at = id * PLACES; i < PLACES; i++, at++) {
+      const value = places[i];
+      if (value === sketches[at]) {
+        if (value === EMPTY) continue;
+        equal++;
+      }
+      used++;
+    }
+    return used === 0 ? 0 : equal / used;
+  }
+
+  /** A hash of the band, or 0 when all of its places are empty. */
+  function bandHash(places: Uint32Array, from: number, band: number): number {
+    let hash = band + 1;
+    let empty = 0;
+    for (let i = from; i < from + BAND; i++) {
+      const value = places[i] ?? EMPTY;
+      if (value === EMPTY) empty++;
+      hash = Math.imul(hash ^ value, 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    return empty === BAND ? 0 : hash >>> 0 || 1;
+  }
+
+  function insert(tag: number, id: number) {
+    let at = (tag ^ (tag >>> 12)) & (slots - 1);
+    for (let same = 0; owners[at] !== 0; at = (at + 1) & (slots - 1))
+      if (tags[at] === tag && ++same >= SAME_BAND) return;
+    tags[at] = tag;
+    owners[at] = id + 1;
+  }
+
+  function grow() {
+    room *= 2;
+    slots *= 2;
+    const older = sketches;
+    sketches = new Uint32Array(room * PLACES);
+    sketches.set(older);
+    visited = new Uint32Array(room);
+    tags = new Uint32Array(slots);
+    owners = new Uint32Array(slots);
+    for (let id = 0; id < count; id++)
+      for (let band = 0; band < BANDS; band++) {
+        const tag = bandHash(sketches, id * PLACES + band * BAND, band);
+        if (tag) insert(tag, id);
+      }
+  }
+
+  return {
+    /** Prompts that are kept. */
+    get size() {
+      return count;
+    },
+    /** False when there were more different prompts than can be kept. */
+    get complete() {
+      return !full;
+    },
+    /**
+     * Finds the kept prompts that a sketch is nearly equal to.
+     * @param use called for each of them
+     * @returns the earliest one; the object is reused
+     */
+    find(places: Uint32Array, use: (id: number, similarity: number) => void): Match {
+      match.id = -1;
+      match.similarity = 0;
+      searches++;
+      for (let band = 0; band < BANDS; band++) {
+        const tag = bandHash(places, band * BAND, band);
+        bands[band] = tag;
+        if (!tag) continue;
+        for (let at = (tag ^ (tag >>> 12)) & (slots - 1); ; at = (at + 1) & (slots - 1)) {
+          const owner = owners[at];
+          if (!owner) break;
+          if (tags[at] !== tag || visited[owner - 1] === searches) continue;
+          visited[owner - 1] = searches;
+          const similarity = similarityTo(places, owner - 1);
+          if (similarity < NEAR) continue;
+          use(owner - 1, similarity);
+          if (match.id < 0 || owner - 1 < match.id) {
+            match.id = owner - 1;
+            match.similarity = similarity;
+          }
+        }
+      }
+      return match;
+    },
+    /** Keeps the sketch of the last `find` as a new prompt; returns its id, or -1 when there is no room. */
+    keep(places: Uint32Array): number {
+      if (count >= maxPrompts) {
+        full = true;
+        return -1;
+      }
+      if (count >= room) grow();
+      const id = count++;
+      sketches.set(places, id * PLACES);
+      for (let band = 0; band < BANDS; band++) {
+        const tag = bands[band] ?? 0;
+        if (tag) insert(tag, id);
+      }
+      return id;
+    },
+  };
+}
+
+/** Sets of numbers from 0 that can be joined, each with its size. */
+export function createSets() {
+  let parent = new Int32Array(1024);
+  let sizes = new Int32Array(1024);
+  let count = 0;
+  function root(id: number): number {
+    let at = id;
+    while (parent[at] !== at) {
+      parent[at] = parent[parent[at] ?? 0] ?? 0;
+      at = parent[at] ?? 0;
+    }
+    return at;
+  }
+  return {
+    root,
+    /** Adds the next number as a set of its own. */
+    add() {
+      if (count === parent.length) {
+        const [oldParent, oldSizes] = [parent, sizes];
+        parent = new Int32Array(count * 2);
+        sizes = new Int32Array(count * 2);
+        parent.set(oldParent);
+        sizes.set(oldSizes);
+      }
+      parent[count] = count;
+      sizes[count++] = 1;
+    },
+    join(a: number, b: number) {
+      const [first, second] = [root(a), root(b)];
+      if (first === second) return;
+      parent[second] = first;
+      sizes[first] = (sizes[first] ?? 0) + (sizes[second] ?? 0);
+    },
+    /** Numbers in the set of `id`. */
+    size: (id: number) => sizes[root(id)] ?? 0,
+  };
+}
