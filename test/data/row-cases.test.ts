@@ -49,6 +49,7 @@ function read({ file, filename = "rows.jsonl", skip_bad: skipBad = false }: Case
     seed: 42,
     holdoutFraction: 0,
     skipBad,
+    removeDuplicates: null,
     maxLineBytes: 1 << 20,
     diskReserve: 0,
   });

@@ -7,8 +7,13 @@ const BACKSLASH = 92;
 const COMMA = 44;
 const OPEN = 123;
 const MAX_TURNS = 2048;
+const PER_TURN = 6;
 /** Shorter strings are searched for their end without a native call. */
 const NEAR_BYTES = 24;
+
+const CONTENT = "content".length;
+const TOOL_CALLS = "tool_calls".length;
+const REASONING = "reasoning_content".length;
 
 const SYSTEM = 0;
 const USER = 1;
@@ -77,16 +82,16 @@ function afterSpace(bytes: Uint8Array, from: number): number {
 /** Creates a reader of rows that reuses its memory. */
 export function createRowReader() {
   const roles = new Uint8Array(MAX_TURNS);
-  /** Four numbers for each turn: the range of its content, and the range of its tool calls. */
-  const ranges = new Float64Array(MAX_TURNS * 4);
+  /** The ranges of each turn: its reasoning, its content and its tool calls. */
+  const ranges = new Float64Array(MAX_TURNS * PER_TURN);
   let turns = 0;
 
   /** Reads the message object at `from`; returns the index after it. */
   function readTurn(bytes: Uint8Array, from: number, end: number): number {
     const turn = turns++;
-    const place = turn * 4;
+    const place = turn * PER_TURN;
     roles[turn] = USER;
-    ranges[place] = ranges[place + 1] = ranges[place + 2] = ranges[place + 3] = 0;
+    ranges[place + 1] = ranges[place + 3] = ranges[place + 5] = 0;
     let at = afterSpace(bytes, from + 1);
     while (at < end && bytes[at] === QUOTE) {
       const key = at + 1;
@@ -94,14 +99,13 @@ export function createRowReader() {
       const length = keyEnd - key;
       const value = afterSpace(bytes, afterSpace(bytes, keyEnd + 1) + 1);
       const stop = endOfValue(bytes, value, end);
-      // "role", "content" and "tool_calls"; no other field of a canonical message has their lengths and letters.
+      // Fields that are compared, by length: no other field of a canonical message has these lengths.
       if (length === 4 && bytes[key] === 114) roles[turn] = ROLE[bytes[value + 1] ?? 0] ?? USER;
-      else if (length === 7) {
-        ranges[place] = value + 1;
-        ranges[place + 1] = stop - 1;
-      } else if (length === 10) {
-        ranges[place + 2] = value;
-        ranges[place + 3] = stop;
+      else if (length === REASONING || length === CONTENT || length === TOOL_CALLS) {
+        const part = place + (length === REASONING ? 0 : length === CONTENT ? 2 : 4);
+        const quote = length === TOOL_CALLS ? 0 : 1;
+        ranges[part] = value + quote;
+        ranges[part + 1] = stop - quote;
       }
       at = afterSpace(bytes, stop);
       if (bytes[at] !== COMMA) return at + 1;
@@ -122,7 +126,7 @@ export function createRowReader() {
   }
 
   function addTurn(turn: number, into: number[]) {
-    for (let part = turn * 4; part < turn * 4 + 4; part += 2) {
+    for (let part = turn * PER_TURN; part < (turn + 1) * PER_TURN; part += 2) {
       const to = ranges[part + 1] ?? 0;
       if (to > 0) into.push(ranges[part] ?? 0, to);
     }
