@@ -16,7 +16,7 @@ const outcome = validateFile({
   seed: 42,
   holdoutFraction: 0.1,
   skipBad: false,
-    removeDuplicates: null,
+  removeDuplicates: null,
   maxLineBytes: 16 * 1024 ** 2,
   diskReserve: 0,
 });

@@ -2,7 +2,7 @@
  * Selects the validation split while the file streams. Rows with the same or nearly the same prompt stay together, and
  * labels keep their shares. The choice depends only on the rows and the seed.
  */
-import { createSets } from "../rows/near.ts";
+import type { createSets } from "../rows/near.ts";
 
 const MAX_HOLDOUT_ROWS = 1000;
 /** Groups that are kept to choose from: more than rows, so that there are enough of each label. */

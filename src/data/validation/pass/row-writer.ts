@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from 
 import { join } from "node:path";
 import { diskGuard } from "../../../lib/disk/reserve.ts";
 import { INDEX_EVERY, writeIndex } from "../rows/index-file.ts";
-import { createHoldout, type RowSpan, type SplitBy, type SplitKeys } from "./holdout.ts";
+import type { createHoldout, RowSpan, SplitBy, SplitKeys } from "./holdout.ts";
 
 const BUFFER = 1 << 20;
 const COPY = 4 << 20;
