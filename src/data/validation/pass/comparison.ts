@@ -8,7 +8,7 @@ import type { SplitKeys } from "./holdout.ts";
 import { hashRow } from "./row-hash.ts";
 
 /** What a row has in common with earlier rows. The object is reused for every row. */
-export interface Compared extends SplitKeys {
+interface Compared extends SplitKeys {
   /** The line of the first equal row; 0 when there is none. */
   same: number;
   /** The line of the first row with nearly the same prompt and the same answer; 0 when there is none. */

@@ -29,7 +29,7 @@ interface Group {
 }
 
 /** A 53-bit number from a hash and the seed. Equal hashes get equal keys. */
-export function splitKey(lo: number, hi: number, seed: number): number {
+function splitKey(lo: number, hi: number, seed: number): number {
   let a = (lo ^ seed) | 0;
   let b = (hi ^ Math.imul(seed, 0x85ebca6b)) | 0;
   for (let round = 0; round < 2; round++) {

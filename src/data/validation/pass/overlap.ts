@@ -13,7 +13,7 @@ export interface OverlapTask {
 }
 
 /** A validation row and the first training row with its prompt; both by their ids. */
-export interface OverlapPair {
+interface OverlapPair {
   row: number;
   train_row: number;
   kind: "same" | "near";

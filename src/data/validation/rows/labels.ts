@@ -11,7 +11,7 @@ const GOOD = 1;
 const BAD = 2;
 
 /** A label with its number of rows. */
-export interface LabelCount {
+interface LabelCount {
   label: string;
   rows: number;
 }

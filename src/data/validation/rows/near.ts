@@ -5,7 +5,7 @@
 import { EMPTY, PLACES } from "./sketch.ts";
 
 /** Prompts above this share of equal word groups are nearly equal. */
-export const NEAR = 0.8;
+const NEAR = 0.8;
 /** Two texts that are alike to 80% share a band of four places with a probability of 98%. */
 const BAND = 4;
 const BANDS = PLACES / BAND;

@@ -23,7 +23,7 @@ const ROLE = new Uint8Array(256).fill(USER);
 for (const [index, letter] of ["s", "u", "a", "t"].entries()) ROLE[letter.charCodeAt(0)] = index;
 
 /** Ranges of a row: pairs of start and end, in the order of the row. */
-export interface RowText {
+interface RowText {
   /** Contents of the system messages before the answer. */
   system: number[];
   /** Contents and tool calls of the other messages before the answer, or the whole text. */
