@@ -91,7 +91,7 @@ describe("rows with one prompt stay in one split", () => {
       (n) => ({
         messages: [
           turn("user", sentence(n >> 1)),
-          turn("assistant", "Tell me more."),
+          turn("assistant", "Say more."),
           turn("user", "more"),
           turn("assistant", `a${n}`),
         ],
