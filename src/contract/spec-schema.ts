@@ -188,6 +188,7 @@ export const SPEC_SCHEMAS = {
     ...common,
     kind: v.literal("evaluate"),
     tuned: v.nullable(tuned),
+    against: v.optional(tuned),
     dataset,
     split: v.picklist(["holdout", "train", "validation"]),
     max_rows: integer,

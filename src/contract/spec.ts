@@ -310,6 +310,8 @@ export interface EvaluateSpec {
   base_model: BaseModelRef;
   /** The fine-tuned model; null = the base model only. */
   tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
+  /** Another fine-tuned model of the same base, which answers in its place (side `base`); absent = the base model. */
+  against?: { model: string; checkpoint_id: string; artifact_id: string };
   dataset: DatasetRef;
   split: "holdout" | "train" | "validation";
   max_rows: number;

@@ -178,7 +178,13 @@ def full_reply(model: Path, start: Path | None = None, rate: float = 2e-3, **giv
 
 
 def evaluate_reply(
-    model: Path, adapter: Path | None, *, rows: int = 50, tokens: int = 16, row_type: str = "chat"
+    model: Path,
+    adapter: Path | None,
+    *,
+    rows: int = 50,
+    tokens: int = 16,
+    row_type: str = "chat",
+    against: Path | None = None,
 ) -> dict:
     spec = {
         **base_fields(),
@@ -195,6 +201,9 @@ def evaluate_reply(
     inputs = {"base": {"local_path": str(model), "files": file_list(model)}}
     if adapter:
         inputs["adapter"] = {"local_path": str(adapter), "files": []}
+    if against:
+        spec["against"] = {"model": "ft:other", "checkpoint_id": "c", "artifact_id": "b"}
+        inputs["against"] = {"local_path": str(against), "files": []}
     return reply("evaluate", spec, inputs)
 
 

@@ -101,6 +101,15 @@ def test_the_base_alone_has_no_fine_tuned_side(here, tiny):
     assert result["tuned"] is None and result["base"]["rows"] == 4
 
 
+def test_another_fine_tuned_model_answers_in_place_of_the_base(here, tiny, adapter):
+    """The same adapter on both sides gives equal answers, and those of the fine-tuned side against the base."""
+    jobs = [here(evaluate_reply(tiny, adapter, rows=5, tokens=4, against=other)) for other in (adapter, None)]
+    assert [j.run() for j in jobs] == [0, 0]
+    twice, usual = (job.server.of("result")[0]["result"] for job in jobs)
+    assert twice["base"] == twice["tuned"] == usual["tuned"]
+    assert usual["base"]["loss"]["mean"] > 2 * usual["tuned"]["loss"]["mean"]
+
+
 def test_the_same_job_gives_the_same_result(here, tiny, adapter):
     jobs = [here(evaluate_reply(tiny, adapter, rows=5, tokens=4)) for _ in range(2)]
     assert [j.run() for j in jobs] == [0, 0]

@@ -58,6 +58,7 @@ function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
     spec.kind === "serve"
       ? [...spec.adapters, spec.whole ?? null]
       : [spec.kind === "train" ? (spec.start ?? null) : spec.tuned];
+  if (spec.kind === "evaluate") adapters.push(spec.against ?? null);
   const artifacts = adapters.flatMap((one) => (one ? [one.artifact_id] : []));
   return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
 }

@@ -60,6 +60,7 @@ export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[
     .limit(1000);
   for (const { spec } of live) {
     if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned) used.add(spec.tuned.artifact_id);
+    if (spec.kind === "evaluate" && spec.against) used.add(spec.against.artifact_id);
     if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);
     if (spec.kind === "serve" && spec.whole) used.add(spec.whole.artifact_id);
     if (spec.kind === "serve") for (const adapter of spec.adapters) used.add(adapter.artifact_id);

@@ -59,7 +59,10 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   };
 }
 
-/** A job's inputs by name: `base`, and `start` (train), `adapter` (evaluate, export) or names of its spec (serve). */
+/**
+ * A job's inputs by name: `base`, and `start` (train), `adapter` (evaluate, export), `against` (evaluate) or names of
+ * its spec (serve).
+ */
 async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>> {
   const { spec } = trainer;
   const inputs = new Map([["base", await baseInput(ctx, spec)]]);
@@ -67,6 +70,8 @@ async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>>
     inputs.set("start", await adapterInput(ctx, trainer, spec.start.artifact_id));
   if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned)
     inputs.set("adapter", await adapterInput(ctx, trainer, spec.tuned.artifact_id));
+  if (spec.kind === "evaluate" && spec.against)
+    inputs.set("against", await adapterInput(ctx, trainer, spec.against.artifact_id));
   if (spec.kind === "serve" && spec.whole)
     inputs.set(spec.whole.input, await adapterInput(ctx, trainer, spec.whole.artifact_id));
   if (spec.kind === "serve")

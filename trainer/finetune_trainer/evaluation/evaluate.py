@@ -51,6 +51,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
         raise BadData(f"the split {spec.split!r} has no rows")
     if adapter is not None and not is_full_model(adapter):
         check_adapter("tuned", adapter)
+    against = None if spec.against is None else input_dir(home, "against", reply["inputs"]["against"])
     whole = adapter is not None and is_full_model(adapter)
     scores = adapter is not None and is_reward_model(adapter)
     if scores and kind != "preference":
@@ -62,7 +63,7 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
     many = 1 if adapter is None else 2
     runner = Evaluator(home, spec, model, tokenizer, commands, material, many, scores)
     result: dict[str, Any] = {"base": None, "tuned": None}
-    if adapter is not None and not scores and not whole:
+    if adapter is not None and not scores and not whole and against is None:
         runner.model = with_adapter(model, adapter)
     for side in ("base", "tuned")[:many]:
         if scores and side == "tuned":
@@ -72,10 +73,13 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
             if whole:
                 load_weights(adapter, scorer)  # replaces the base's weights, which are no longer needed
             runner.model = scorer if whole else with_adapter(scorer, adapter)
+        elif against is not None:
+            runner.model = model = None  # two models may not fit into memory
+            runner.model = fine_tuned(spec, base, against if side == "base" else adapter, device)
         elif whole and side == "tuned":
             runner.model = model = None  # both models may not fit into memory
             runner.model = load_model(adapter, spec.precision, device)
-        off = side == "base" and many == 2 and not scores and not whole
+        off = side == "base" and many == 2 and not scores and not whole and against is None
         with runner.model.disable_adapter() if off else contextlib.nullcontext():
             result[side] = runner.side(side)
         if commands.stop:
@@ -84,6 +88,14 @@ def run(home: Home, reply: dict[str, Any], spec: EvaluateSpec, commands: Command
             return commands.stop
     home.emit("result", result=result)
     return "succeeded"
+
+
+def fine_tuned(spec: EvaluateSpec, base: Path, directory: Path, device: Any) -> Any:
+    """The model of a directory: a full model, or its adapter on the base."""
+    if is_full_model(directory):
+        return load_model(directory, spec.precision, device)
+    check_adapter("fine-tuned", directory)
+    return with_adapter(load_model(base, spec.precision, device, spec.quantization), directory)
 
 
 def with_adapter(model: Any, directory: Path) -> Any:

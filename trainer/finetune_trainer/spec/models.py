@@ -310,6 +310,7 @@ class EvaluateSpec(SpecModel):
     kind: Literal["evaluate"]
     base_model: BaseModelRef
     tuned: TunedRef | None
+    against: Annotated[TunedRef | None, Absent] = None
     dataset: DatasetRef
     split: Literal["holdout", "train", "validation"]
     max_rows: int
