@@ -58,6 +58,14 @@ def test_a_run_reports_everything_in_order_and_learns(here, tiny):
     assert sorted(f["path"] for f in adapter["files"]) == ["adapter_config.json", "adapter_model.safetensors"]
     progress = job.server.of("progress")
     assert progress[-1]["fraction"] == 1 and progress[-1]["eta_s"] == 0
+    lines = [e["message"] for e in job.server.of("log")]
+    assert [line for line in lines if line in ("loading data", "loading model", "sampling")][:2] == [
+        "loading data",
+        "loading model",
+    ]
+    steps = [line for line in lines if line.startswith("step ") and ": loss" in line]
+    assert len(steps) == 40 and steps[39].startswith(f"step 40/40: loss {curve[40]:.4g}, learning rate ")
+    assert sum(": eval/loss" in line for line in lines) == 4
 
 
 def test_a_checkpoint_holds_only_safetensors_and_json(here, tiny):

@@ -88,5 +88,8 @@ class SilentHome:
     def phase(self, phase: str, message: str = "") -> None:
         """Sends nothing: rank 0 does."""
 
+    def metrics(self, step: int, total_steps: int, epoch: float, values: dict[str, float]) -> None:
+        """Sends nothing: rank 0 does."""
+
     def take_command(self) -> None:
         """Returns none: commands reach rank 0, which shares them."""

@@ -112,9 +112,20 @@ class Home:
         self.emit("log", level=level, message=encoded.decode("utf-8", "ignore"))
 
     def phase(self, phase: str, message: str = "") -> None:
-        """Reports what the trainer is doing."""
-        print(f"-- {phase} {message}", file=sys.stderr, flush=True)
+        """Reports what the trainer is doing, also as a log line."""
         self.emit("phase", phase=phase, message=message)
+        words = phase.replace("_", " ")
+        self.log("info", f"{words}: {message}" if message else words)
+
+    def metrics(self, step: int, total_steps: int, epoch: float, values: dict[str, float]) -> None:
+        """Reports the metrics of a step, also as a log line; the line leaves out the machine's own (`system/`)."""
+        self.emit("metrics", step=step, epoch=round(epoch, 4), values=values)
+        shown = [
+            f"{name.removeprefix('train/').removeprefix('perf/').replace('_', ' ')} {value:.4g}"
+            for name, value in values.items()
+            if not name.startswith("system/")
+        ]
+        self.log("info", f"step {step}/{total_steps}: {', '.join(shown)}")
 
     def take_command(self) -> dict[str, str] | None:
         """The oldest command that was not yet taken, as `{id, type}`; each is returned once."""

@@ -224,7 +224,8 @@ class Loop(TrainerCallback, TrainingHooks):
             "train/grad_norm": logs.get("grad_norm", 0.0),
             **self.trainer.meter.take(),
         }
-        self.home.emit("metrics", step=step, epoch=round(self.trainer.state.epoch, 4), values=values)
+        state = self.trainer.state
+        self.home.metrics(step, state.max_steps, state.epoch, values)
         self.last |= {k: v for k, v in values.items() if k.startswith("train/") and k not in NOT_MODEL_METRICS}
         self.trainer.guard.check(step, values["train/loss"])
 
@@ -235,7 +236,7 @@ class Loop(TrainerCallback, TrainingHooks):
             state = self.trainer.state
             values = self.trainer.evaluate_rows(self.eval_tokens)
             self.last |= values
-            self.home.emit("metrics", step=state.global_step, epoch=round(state.epoch, 4), values=values)
+            self.home.metrics(state.global_step, state.max_steps, state.epoch, values)
         name, sign = self.trainer.selection_metric
         self._judge(sign * values[name] if name in values else None)
         return values
