@@ -304,7 +304,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startInventory(ctx),
     startPipeline(ctx),
     startTrainers(ctx),
-    startEvaluations(ctx),
+    startEvaluations(ctx, askModel(ctx)),
     startSweeps(ctx),
     startDeployments(ctx),
     startAnswerExpiry(ctx),

@@ -23,9 +23,10 @@ function routes(ctx: Ctx) {
       createEvaluation(ctx, actor, {
         name: body.name,
         maxRows: body.max_rows,
+        grader: body.grader,
         ...("job" in body
           ? { trainJobId: body.job }
-          : { model: body.model, versionId: body.dataset, allRows: body.split === "all" }),
+          : { model: body.model, versionId: body.dataset, rows: body.split, against: body.against }),
       }),
     list: async ({ actor, query }: { actor: Actor; query: v.InferOutput<typeof ListEvaluations> }) => {
       const { after, limit, job } = query;
@@ -45,7 +46,7 @@ export const evaluationsApi = (ctx: Ctx) => {
       body: CreateEvaluation,
       detail: {
         tags,
-        summary: "Evaluate a model on validation rows, next to its base model",
+        summary: "Evaluate a model on rows of a dataset, next to its base model or another fine-tuned model",
         responses: answers(EvaluationView),
       },
     })

@@ -3,8 +3,15 @@ import { and, eq, gt, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import type { Ctx } from "../ctx.ts";
 import { answer } from "../db/schema/evaluations.ts";
-import { type AnswerRowView, type AnswerView, MAX_ROWS, type RowFilter } from "./model.ts";
-import type { Pair } from "./statistics.ts";
+import {
+  type AnswerRowView,
+  type AnswerView,
+  type EvaluationView,
+  MAX_ROWS,
+  type RewardView,
+  type RowFilter,
+} from "./model.ts";
+import { meanInterval, type Pair } from "./statistics.ts";
 
 const base = alias(answer, "base_answer");
 const tuned = alias(answer, "tuned_answer");
@@ -21,6 +28,9 @@ export async function readPairs(ctx: Ctx, jobId: string): Promise<Pair[]> {
       tunedLoss: tuned.loss,
       baseAccuracy: base.tokenAccuracy,
       tunedAccuracy: tuned.tokenAccuracy,
+      // A grade that failed is not a reward of 0.
+      baseReward: sql<number | null>`iif(${base.gradeError} is null, ${base.reward}, null)`,
+      tunedReward: sql<number | null>`iif(${tuned.gradeError} is null, ${tuned.reward}, null)`,
     })
     .from(base)
     .innerJoin(tuned, sameRow)
@@ -40,8 +50,8 @@ const FILTERS: Record<RowFilter, SQL | undefined> = {
 
 function side(row: typeof answer.$inferSelect | null): AnswerView | null {
   if (!row) return null;
-  const { output, exact, loss, tokens } = row;
-  return { output, exact, loss, token_accuracy: row.tokenAccuracy, tokens };
+  const { output, exact, loss, tokens, reward } = row;
+  return { output, exact, loss, token_accuracy: row.tokenAccuracy, tokens, reward, grade_error: row.gradeError };
 }
 
 /** Answers side by side in order of row id, one more than `limit`. `tuned` is null until that side has answered. */
@@ -73,4 +83,21 @@ export async function readAnswers(
     base: side(row.base),
     tuned: side(row.tuned),
   }));
+}
+
+/** The mean reward of each side over the answers that could be graded; null for a side without answers. */
+export async function readRewards(ctx: Ctx, jobId: string): Promise<EvaluationView["rewards"]> {
+  const rows = await ctx.db
+    .select({ side: answer.side, reward: answer.reward, error: answer.gradeError })
+    .from(answer)
+    .where(eq(answer.jobId, jobId))
+    .limit(2 * MAX_ROWS);
+  const sideReward = (side: "base" | "tuned"): RewardView | null => {
+    const all = rows.filter((row) => row.side === side);
+    if (all.length === 0) return null;
+    const rewards = all.flatMap((row) => (row.error === null && row.reward !== null ? [row.reward] : []));
+    const failed = all.filter((row) => row.error !== null);
+    return { ...meanInterval(rewards), graded: rewards.length, failed: failed.length, error: failed[0]?.error ?? null };
+  };
+  return { base: sideReward("base"), tuned: sideReward("tuned") };
 }

@@ -4,6 +4,7 @@ import { JOB_STATES } from "../contract/job.ts";
 import { EvaluateResultSchema } from "../contract/results-schema.ts";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
+import { Grader } from "../graders/model.ts";
 import { PageQuery, pageLimit } from "../lib/page.ts";
 import { eitherOf } from "../lib/request-fields.ts";
 import { filledName } from "../lib/text/names.ts";
@@ -19,6 +20,8 @@ export const DEFAULT_ROWS = 100;
 const common = {
   name: v.optional(filledName(100)),
   max_rows: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ROWS))),
+  /** Grades every answer; templates may use `item.prompt` (the last user message) and `item.expected`. */
+  grader: v.optional(v.nullable(Grader)),
 };
 export const CreateEvaluation = eitherOf(
   [
@@ -29,7 +32,9 @@ export const CreateEvaluation = eitherOf(
       /** Dataset, version or file whose validation rows are answered. */
       dataset: v.pipe(v.string(), v.maxLength(100)),
       /** `all`: every row of the version is answered, for data that is only for tests. */
-      split: v.optional(v.picklist(["holdout", "all"]), "holdout"),
+      split: v.optional(v.picklist(["holdout", "train", "all"]), "holdout"),
+      /** Another fine-tuned model of the same base, to compare with instead of the base model. */
+      against: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400)))),
     }),
   ],
   "give either `job` (a training job), or `model` and `dataset`",
@@ -53,6 +58,15 @@ const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 100
 
 const Interval = v.strictObject({ mean: v.number(), low: v.number(), high: v.number() });
 
+/** Mean reward of a side. `failed`: answers that the grader could not grade, which are not in the mean. */
+const RewardView = v.strictObject({
+  ...Interval.entries,
+  graded: v.number(),
+  failed: v.number(),
+  error: v.nullable(v.string()),
+});
+export type RewardView = v.InferOutput<typeof RewardView>;
+
 /** The comparison of both sides: counts, differences (tuned minus base, 95% confidence intervals) and verdict. */
 const ComparisonView: v.GenericSchema<Comparison> = v.strictObject({
   rows: v.number(),
@@ -63,8 +77,9 @@ const ComparisonView: v.GenericSchema<Comparison> = v.strictObject({
   exact_match: Interval,
   token_accuracy: v.nullable(Interval),
   loss: v.nullable(Interval),
+  reward: v.nullable(Interval),
   verdict: v.picklist(["better", "no_clear_difference", "worse", "too_few_rows"]),
-  decided_by: v.nullable(v.picklist(["exact_match", "loss"])),
+  decided_by: v.nullable(v.picklist(["exact_match", "loss", "reward"])),
   sentence: v.string(),
 });
 
@@ -79,7 +94,17 @@ export const EvaluationView = v.strictObject({
   train_job_id: v.nullable(v.string()),
   base_model: v.string(),
   tuned_model: v.nullable(v.string()),
+  /** The fine-tuned model that is compared with in place of the base model; null = the base model. */
+  against_model: v.nullable(v.string()),
+  /** Which of these models no longer exist. */
+  deleted_models: v.array(v.string()),
   dataset_version_id: v.string(),
+  /** The dataset by the name it has or had. */
+  dataset: v.nullable(v.strictObject({ id: v.string(), name: v.string(), version: v.number(), deleted: v.boolean() })),
+  split: v.picklist(["holdout", "train", "all"]),
+  grader: v.nullable(v.looseObject({ type: v.string(), name: v.optional(v.string()) })),
+  /** The mean reward of each side with its interval; null without a grader and while answers are graded. */
+  rewards: v.nullable(v.strictObject({ base: v.nullable(RewardView), tuned: v.nullable(RewardView) })),
   status: v.picklist(JOB_STATES),
   /** Progress of its job. */
   progress: v.looseObject({ fraction: v.optional(v.number()), phase: v.optional(v.string()) }),
@@ -101,13 +126,21 @@ export const EvaluationView = v.strictObject({
 });
 export type EvaluationView = v.InferOutput<typeof EvaluationView>;
 
-/** The view of an evaluation. `work` is its job; null when the job no longer exists. */
-export function evaluationView(
-  row: EvaluationRow,
-  work: JobRow | null,
-  judged: Judged,
-  comparison: Comparison | null,
-): EvaluationView {
+/** What the view takes from elsewhere. `work` is its job; null when the job no longer exists. */
+export interface EvaluationParts {
+  work: JobRow | null;
+  split: EvaluationView["split"];
+  judged: Judged;
+  comparison: Comparison | null;
+  rewards: EvaluationView["rewards"];
+  dataset: EvaluationView["dataset"];
+  deletedModels: string[];
+}
+
+/** The view of an evaluation. It is running until its answers are graded. */
+export function evaluationView(row: EvaluationRow, parts: EvaluationParts): EvaluationView {
+  const { work, judged, comparison } = parts;
+  const grading = row.grader !== null && row.result === null && work?.state === "succeeded";
   return {
     object: "evaluation",
     id: row.id,
@@ -116,9 +149,15 @@ export function evaluationView(
     train_job_id: row.trainJobId,
     base_model: row.baseModelId,
     tuned_model: row.tunedModel,
+    against_model: row.againstModel,
+    deleted_models: parts.deletedModels,
     dataset_version_id: row.versionId,
-    status: work?.state ?? "failed",
-    progress: { ...work?.progress },
+    dataset: parts.dataset,
+    split: parts.split,
+    grader: row.grader && { ...row.grader },
+    rewards: parts.rewards,
+    status: grading ? "running" : (work?.state ?? "failed"),
+    progress: grading ? { phase: "grading" } : { ...work?.progress },
     error: work?.error ? { ...work.error } : null,
     judged,
     result: row.result,
@@ -136,6 +175,9 @@ const AnswerView = v.strictObject({
   loss: v.nullable(v.number()),
   token_accuracy: v.nullable(v.number()),
   tokens: v.number(),
+  /** The grader's reward; null without a grader, or when it failed (`grade_error`). */
+  reward: v.nullable(v.number()),
+  grade_error: v.nullable(v.string()),
 });
 export type AnswerView = v.InferOutput<typeof AnswerView>;
 

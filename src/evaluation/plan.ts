@@ -9,11 +9,13 @@ import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { baseModelRef } from "../models/base/service.ts";
-import { artifactProblem, newestCheckpoint, resolveModel } from "../models/tuned/service.ts";
+import { artifactProblem, newestCheckpoint, type ResolvedModel, resolveModel } from "../models/tuned/service.ts";
 
 export interface EvaluationPlan {
   base: EvaluateSpec["base_model"];
   tuned: EvaluateSpec["tuned"];
+  /** The fine-tuned model on the other side; absent = the base model. */
+  against?: EvaluateSpec["against"];
   dataset: DatasetRef;
   split: EvaluateSpec["split"];
   precision: EvaluateSpec["precision"];
@@ -63,12 +65,44 @@ export async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise
   };
 }
 
+/** A fine-tuned model or checkpoint as a side of an evaluation; null for a base model. */
+const sideOf = (resolved: ResolvedModel): EvaluateSpec["tuned"] =>
+  resolved.adapter && resolved.checkpointId
+    ? { model: resolved.id, checkpoint_id: resolved.checkpointId, artifact_id: resolved.adapter.artifactId }
+    : null;
+
+/** The other side. @throws AppError that names `against` */
+async function againstOf(ctx: Ctx, actor: Actor, name: string, resolved: ResolvedModel) {
+  const refused = (code: string, message: string) => new AppError("invalid", code, message, { param: "against" });
+  const other = await resolveModel(ctx, actor, name).catch((error: unknown) => {
+    throw error instanceof AppError ? refused(error.code, error.message) : error;
+  });
+  if (other.id === resolved.base.id && resolved.adapter) return undefined;
+  if (!resolved.adapter)
+    throw refused("base_in_model", "A base model cannot be compared with another one: `model` must be fine-tuned.");
+  if (other.base.id !== resolved.base.id || !other.adapter)
+    throw refused(
+      "other_base_model",
+      `Both models must have the same base: ${resolved.id} is based on ${resolved.base.id}, ${other.id} on ${other.base.id}.`,
+    );
+  if (other.id === resolved.id) throw refused("same_model", "This is the model that is evaluated. Choose another one.");
+  if (other.method === "reward" || resolved.method === "reward")
+    throw refused("reward_model", "A reward model is evaluated alone: it scores pairs and writes no answers.");
+  return sideOf(other) ?? undefined;
+}
+
+/** What a request for a model and a dataset version may choose. */
+export interface ModelRequest {
+  model: string;
+  versionId: string;
+  /** Which rows; default: those for validation. */
+  rows?: "holdout" | "train" | "all";
+  /** The other side; default: the base model. */
+  against?: string | null;
+}
+
 /** The plan for a model and a dataset version. @throws AppError `model_not_found`, `dataset_not_ready` */
-export async function planForModel(
-  ctx: Ctx,
-  actor: Actor,
-  request: { model: string; versionId: string; allRows?: boolean },
-): Promise<EvaluationPlan> {
+export async function planForModel(ctx: Ctx, actor: Actor, request: ModelRequest): Promise<EvaluationPlan> {
   const resolved = await resolveModel(ctx, actor, request.model);
   const version = await resolveTrainingData(ctx, actor, request.versionId, "dataset");
   if (version.status !== "ready" || !version.hash)
@@ -81,16 +115,15 @@ export async function planForModel(
   const spec = run?.spec as TrainSpec | undefined;
   return {
     base: baseModelRef(resolved.base),
-    tuned:
-      resolved.adapter && resolved.checkpointId
-        ? { model: resolved.id, checkpoint_id: resolved.checkpointId, artifact_id: resolved.adapter.artifactId }
-        : null,
+    tuned: sideOf(resolved),
+    against: request.against ? await againstOf(ctx, actor, request.against, resolved) : undefined,
     dataset: datasetRef(version),
-    split: request.allRows ? "validation" : "holdout",
+    split: request.rows === "all" ? "validation" : (request.rows ?? "holdout"),
     precision: spec?.hyperparameters.precision ?? (bf16Supported(ctx) ? "bfloat16" : "float32"),
     quantization: spec?.method.quantization,
     maxNewTokens: spec?.schedule.sample_max_tokens ?? 128,
     seed: spec?.hyperparameters.seed ?? 0,
-    trainJobId: resolved.jobId,
+    // Only the evaluation with the run's own data describes the run.
+    trainJobId: null,
   };
 }

@@ -7,26 +7,32 @@ import { audit } from "../accounts/audit/service.ts";
 import { trainerIdentity } from "../compute/providers/registry.ts";
 import type { EvaluateSpec, RowType } from "../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../ctx.ts";
+import { labelOfVersion } from "../data/datasets/versions.ts";
 import { olderThan } from "../db/paging.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
 import { AppError, notFound } from "../errors.ts";
+import type { Grader } from "../graders/model.ts";
 import { newId } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
+import { deletedAmong } from "../models/tuned/lookup.ts";
+import { resolveModel } from "../models/tuned/service.ts";
 import { createJob } from "../training/jobs/store.ts";
-import { readPairs } from "./answers.ts";
+import { readPairs, readRewards } from "./answers.ts";
+import { checkAnswerGrader } from "./grading.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
-import { type EvaluationPlan, planForJob, planForModel } from "./plan.ts";
-import { type Comparison, compare, type Judged } from "./statistics.ts";
+import { type EvaluationPlan, type ModelRequest, planForJob, planForModel } from "./plan.ts";
+import { compare, type Judged } from "./statistics.ts";
 
 /** Rows per batch: twice as fast as 8 on two CPU cores; the trainer uses fewer when rows are long. */
 const BATCH_SIZE = 32;
-const comparisonsOf = perContext(() => lruOf<Comparison>(500));
+type Outcome = Pick<EvaluationView, "comparison" | "rewards">;
+const outcomesOf = perContext(() => lruOf<Outcome>(500));
 
-/** `automatic`: created by the sweep, at most once per job. `allRows`: not only the validation rows. */
-type CreateRequest = { name?: string; maxRows?: number } & (
+/** `automatic`: created by the sweep, at most once per job. */
+type CreateRequest = { name?: string; maxRows?: number; grader?: Grader | null } & (
   | { trainJobId: string; automatic?: boolean }
-  | { model: string; versionId: string; allRows?: boolean }
+  | ModelRequest
 );
 
 /**
@@ -38,9 +44,16 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
     "trainJobId" in request
       ? await planForJob(ctx, actor, request.trainJobId)
       : await planForModel(ctx, actor, request);
+  if (request.grader) await checkAnswerGrader(ctx, actor, request.grader, await writesAnswers(ctx, actor, plan));
   const available = availableRows(plan, "trainJobId" in request ? "job" : "dataset");
   const spec = await specOf(ctx, plan, Math.min(request.maxRows ?? DEFAULT_ROWS, MAX_ROWS, available));
-  const name = request.name ?? `${plan.tuned?.model ?? plan.base.id} before and after`;
+  const name =
+    request.name ??
+    (plan.against
+      ? `${plan.tuned?.model} against ${plan.against.model}`
+      : plan.tuned
+        ? `${plan.tuned.model} before and after`
+        : plan.base.id);
   const automatic = "trainJobId" in request && request.automatic === true;
   const created = await createJob(ctx, actor, {
     kind: "evaluate",
@@ -59,6 +72,8 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
     trainJobId: plan.trainJobId,
     baseModelId: plan.base.id,
     tunedModel: plan.tuned?.model ?? null,
+    againstModel: plan.against?.model ?? null,
+    grader: request.grader ? { ...request.grader } : null,
     versionId: plan.dataset.version_id,
     result: null,
     createdBy: actor.userId,
@@ -67,11 +82,21 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
   const [stored] = await ctx.write(async (tx) => {
     const inserted = await tx.insert(evaluation).values(row).onConflictDoNothing().returning();
     if (inserted.length > 0)
-      await audit(tx, ctx, actor, "evaluation.create", row.id, { job: created.id, model: row.tunedModel });
+      await audit(tx, ctx, actor, "evaluation.create", row.id, {
+        job: created.id,
+        model: row.tunedModel,
+        against: row.againstModel,
+      });
     return tx.select().from(evaluation).where(eq(evaluation.jobId, created.id)).limit(1);
   });
   ctx.bus.emit("evaluation.changed", { org: actor.org, evaluationId: stored?.id ?? row.id });
   return getEvaluation(ctx, actor, stored?.id ?? row.id);
+}
+
+/** Whether the model writes answers to the rows, which a grader can then grade. */
+async function writesAnswers(ctx: Ctx, actor: Actor, { tuned, dataset }: EvaluationPlan): Promise<boolean> {
+  if (dataset.row_type === "text") return false;
+  return !tuned || (await resolveModel(ctx, actor, tuned.model)).method !== "reward";
 }
 
 /** Rows that the plan can answer. @throws AppError `no_answers_to_compare`, `no_holdout_rows` */
@@ -83,12 +108,17 @@ function availableRows({ dataset, split }: EvaluationPlan, param: "job" | "datas
       "Prompts have no answers to compare with: use the reward on validation rows, or evaluate on conversations.",
       { param },
     );
-  const available = split === "validation" ? dataset.train_rows + dataset.holdout_rows : dataset.holdout_rows;
+  const available =
+    split === "validation"
+      ? dataset.train_rows + dataset.holdout_rows
+      : split === "train"
+        ? dataset.train_rows
+        : dataset.holdout_rows;
   if (available === 0)
     throw new AppError(
       "invalid",
       "no_holdout_rows",
-      "This data has no validation rows. Create a version with a validation split, or use a validation file.",
+      "This data has no validation rows. Evaluate on all rows, create a version with a validation split, or use a validation file.",
       { param: "dataset" },
     );
   return available;
@@ -101,6 +131,7 @@ async function specOf(ctx: Ctx, plan: EvaluationPlan, maxRows: number): Promise<
     kind: "evaluate",
     base_model: plan.base,
     tuned: plan.tuned,
+    ...(plan.against ? { against: plan.against } : {}),
     dataset: plan.dataset,
     split: plan.split,
     max_rows: maxRows,
@@ -133,7 +164,9 @@ async function findRow(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationRo
   return row;
 }
 
-async function view(ctx: Ctx, row: EvaluationRow): Promise<EvaluationView> {
+const SPLITS = { holdout: "holdout", train: "train", validation: "all" } as const;
+
+async function view(ctx: Ctx, actor: Actor, row: EvaluationRow): Promise<EvaluationView> {
   const [work] = await ctx.db
     .select({
       state: job.state,
@@ -141,31 +174,47 @@ async function view(ctx: Ctx, row: EvaluationRow): Promise<EvaluationView> {
       error: job.error,
       finishedAt: job.finishedAt,
       rowType: sql<RowType | null>`json_extract(${job.spec}, '$.dataset.row_type')`,
+      split: sql<EvaluateSpec["split"] | null>`json_extract(${job.spec}, '$.split')`,
     })
     .from(job)
     .where(eq(job.id, row.jobId))
     .limit(1);
   const judged = judgedOf(row, work?.rowType ?? null);
-  return evaluationView(row, work ?? null, judged, await comparisonOf(ctx, row, judged));
+  const models = [row.tunedModel, row.againstModel].flatMap((name) => name ?? []);
+  return evaluationView(row, {
+    work: work ?? null,
+    split: SPLITS[work?.split ?? "holdout"],
+    judged,
+    ...(await outcomeOf(ctx, row, judged)),
+    dataset: await labelOfVersion(ctx, actor, row.versionId),
+    deletedModels: await deletedAmong(ctx, actor.org, models),
+  });
 }
 
 /** What an evaluation compares. A reward model writes no answers: its side has no tokens. */
 const judgedOf = (row: EvaluationRow, rows: RowType | null): Judged =>
   row.result?.tuned?.tokens === 0 ? "pairs" : rows === "text" ? "texts" : "answers";
 
-/** The comparison of a finished evaluation with two sides; computed once and cached. */
-async function comparisonOf(ctx: Ctx, row: EvaluationRow, judged: Judged): Promise<Comparison | null> {
-  if (!row.result?.tuned) return null;
-  const cache = comparisonsOf(ctx);
+/** How the sentence of an evaluation names its sides. */
+const sidesOf = ({ againstModel, tunedModel }: EvaluationRow) =>
+  againstModel ? { base: `with ${againstModel}`, tuned: `with ${tunedModel}` } : undefined;
+
+/** The comparison and the rewards of a finished evaluation; computed once and cached. */
+async function outcomeOf(ctx: Ctx, row: EvaluationRow, judged: Judged): Promise<Outcome> {
+  if (!row.result) return { comparison: null, rewards: null };
+  const cache = outcomesOf(ctx);
   const cached = cache.get(row.id);
   if (cached) return cached;
-  const comparison = compare(await readPairs(ctx, row.jobId), judged);
-  cache.set(row.id, comparison);
-  return comparison;
+  const outcome = {
+    comparison: row.result.tuned ? compare(await readPairs(ctx, row.jobId), judged, sidesOf(row)) : null,
+    rewards: row.grader ? await readRewards(ctx, row.jobId) : null,
+  };
+  cache.set(row.id, outcome);
+  return outcome;
 }
 
 export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationView> {
-  return view(ctx, await findRow(ctx, actor, id));
+  return view(ctx, actor, await findRow(ctx, actor, id));
 }
 
 /**
@@ -198,7 +247,7 @@ export async function listEvaluations(
     )
     .orderBy(desc(evaluation.createdAt), desc(evaluation.id))
     .limit(page.limit + 1);
-  return Promise.all(rows.map((row) => view(ctx, row)));
+  return Promise.all(rows.map((row) => view(ctx, actor, row)));
 }
 
 /** The id of an evaluation's job. */

@@ -5,6 +5,8 @@ import { type TrainSpec, validationRows } from "../contract/spec.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { evaluation } from "../db/schema/evaluations.ts";
 import { job } from "../db/schema/jobs.ts";
+import type { AskAs } from "../graders/judge.ts";
+import { gradeAnswers } from "./grading.ts";
 import { createEvaluation } from "./service.ts";
 
 /** Finished training jobs older than this get no automatic evaluation. */
@@ -15,12 +17,14 @@ const SWEEP_LIMIT = 50;
  * Starts the evaluations that training jobs request and stores results, on every change until the returned function is
  * called.
  */
-export function startEvaluations(ctx: Ctx): () => void {
+export function startEvaluations(ctx: Ctx, ask: AskAs): () => void {
   let stopped = false;
   let running: Promise<void> = Promise.resolve();
   const sweep = () => {
     running = running
-      .then(() => (stopped ? undefined : sweepEvaluations(ctx)))
+      .then(async () => {
+        if (!stopped) await sweepEvaluations(ctx, ask);
+      })
       .catch((cause) => {
         if (!stopped) ctx.log("error", "evaluations could not be swept", { cause });
       });
@@ -36,27 +40,42 @@ export function startEvaluations(ctx: Ctx): () => void {
 }
 
 /**
- * One pass: stores the results of finished evaluate jobs, and starts the evaluations that finished training jobs
- * request.
+ * One pass: grades and stores the results of finished evaluate jobs, and starts the evaluations that finished training
+ * jobs request. Returns the gradings that it started, which may take long.
  */
-export async function sweepEvaluations(ctx: Ctx): Promise<void> {
-  await storeResults(ctx);
+export async function sweepEvaluations(ctx: Ctx, ask: AskAs): Promise<Promise<void>[]> {
+  const gradings = await storeResults(ctx, ask);
   await startRequested(ctx);
+  return gradings;
 }
 
-async function storeResults(ctx: Ctx): Promise<void> {
+/** Stores results, those with a grader once their answers are graded. */
+async function storeResults(ctx: Ctx, ask: AskAs): Promise<Promise<void>[]> {
   const ended = await ctx.db
-    .select({ id: evaluation.id, org: evaluation.org, result: job.result })
+    .select({ evaluation, result: job.result })
     .from(evaluation)
     .innerJoin(job, eq(job.id, evaluation.jobId))
     .where(and(isNull(evaluation.result), eq(job.state, "succeeded")))
     .limit(SWEEP_LIMIT);
+  const graded: Promise<void>[] = [];
   for (const row of ended) {
-    if (!isEvaluateResult(row.result)) continue;
-    const result = row.result;
-    await ctx.write((tx) => tx.update(evaluation).set({ result }).where(eq(evaluation.id, row.id)));
-    ctx.bus.emit("evaluation.changed", { org: row.org, evaluationId: row.id });
+    const { result } = row;
+    if (!isEvaluateResult(result)) continue;
+    const store = async () => {
+      if (!(await gradeAnswers(ctx, row.evaluation, ask))) return;
+      await ctx.write((tx) => tx.update(evaluation).set({ result }).where(eq(evaluation.id, row.evaluation.id)));
+      ctx.bus.emit("evaluation.changed", { org: row.evaluation.org, evaluationId: row.evaluation.id });
+    };
+    if (!row.evaluation.grader) await store();
+    else
+      graded.push(
+        store().catch((cause) => {
+          if (!ctx.signal.aborted)
+            ctx.log("error", "answers could not be graded", { evaluation: row.evaluation.id, cause });
+        }),
+      );
   }
+  return graded;
 }
 
 async function startRequested(ctx: Ctx): Promise<void> {

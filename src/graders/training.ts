@@ -61,6 +61,20 @@ export async function checkTrainGrader(
     }
 }
 
+/** Checks a grader whose templates are filled from items like `item`. @throws AppError with a `param` from `grader` */
+export async function checkGraderOn(
+  ctx: Ctx,
+  actor: Actor,
+  frozen: FrozenGrader,
+  item: Record<string, unknown>,
+): Promise<void> {
+  const model = async (name: string) => {
+    await resolveChatModel(ctx, actor, name);
+  };
+  const filledFrom = { item, sample: sampleOf("") };
+  await checkGrader(graderOf(frozen), { model, embeddingModel: ctx.config.embedding_model, filledFrom });
+}
+
 /**
  * Compiles the source of a Python grader. @throws AppError `invalid_source`, `sandbox_unavailable`
  */

@@ -39,7 +39,8 @@ export function unknownKey(input: Record<string, unknown>, key: string) {
 }
 
 /**
- * One of several objects. A field that no option lists is refused by its name, before the options are compared.
+ * One of several objects. A field that no option lists is refused by its name, before the options are compared. When
+ * only one option has all given fields, its own issue is reported.
  * @param message what to give, when no option matches
  */
 export function eitherOf<const O extends v.StrictObjectSchema<v.ObjectEntries, undefined>[]>(
@@ -53,8 +54,13 @@ export function eitherOf<const O extends v.StrictObjectSchema<v.ObjectEntries, u
       if (!dataset.typed) return;
       const { value: input } = dataset;
       const key = Object.keys(input).find((name) => !known.has(name));
-      if (key === undefined) return;
-      addIssue(unknownKey(input, key));
+      if (key !== undefined) return addIssue(unknownKey(input, key));
+      const fitting = options.filter((option) => Object.keys(input).every((name) => name in option.entries));
+      if (fitting.length !== 1 || !fitting[0]) return;
+      const found = v.safeParse(fitting[0], input);
+      if (found.success) return;
+      const { message, expected, received, path } = found.issues[0];
+      addIssue({ message, received, path, ...(expected ? { expected } : {}) });
     }),
     v.union(options, message),
   );

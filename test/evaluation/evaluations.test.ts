@@ -17,6 +17,7 @@ beforeEach(async () => {
 });
 afterEach(() => t.close());
 
+const noModel = () => Promise.reject(new Error("no grader of these tests asks a model"));
 const interval = { mean: 0.5, low: 0.4, high: 0.6 };
 const score: SideScore = {
   rows: 20,
@@ -66,18 +67,18 @@ async function finish(jobId: string) {
       .set({ state: "succeeded", result: { ...result }, finishedAt: t.ctx.clock.now() })
       .where(eq(job.id, jobId)),
   );
-  await sweepEvaluations(t.ctx);
+  await Promise.all(await sweepEvaluations(t.ctx, noModel));
 }
 
 describe("after training", () => {
   test("a job that requests one gets exactly one, with its own data, checkpoint and settings", async () => {
-    const stop = startEvaluations(t.ctx);
+    const stop = startEvaluations(t.ctx, noModel);
     const { jobId, id, checkpoints } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
     t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId, kind: "train", state: "succeeded" });
     t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId, kind: "train", state: "succeeded" });
     const list = () => t.json<{ data: View[] }>("GET", `/v1/evaluations?job=${jobId}`);
     const made = await until("the evaluation", async () => (await list()).data[0]);
-    await sweepEvaluations(t.ctx);
+    await sweepEvaluations(t.ctx, noModel);
     expect((await list()).data.length).toBe(1);
     const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
     expect(row).toMatchObject({ kind: "evaluate", state: "queued", parentId: jobId, createdBy: "system" });
@@ -100,9 +101,9 @@ describe("after training", () => {
 
   test("a stop between job and evaluation row does not create a second job", async () => {
     const { jobId } = await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true } });
-    await sweepEvaluations(t.ctx);
+    await sweepEvaluations(t.ctx, noModel);
     await t.ctx.write((tx) => tx.delete(evaluation));
-    await sweepEvaluations(t.ctx);
+    await sweepEvaluations(t.ctx, noModel);
     const jobs = await t.ctx.db.select().from(job).where(eq(job.parentId, jobId));
     const rows = await t.ctx.db.select().from(evaluation);
     expect([jobs.length, rows.map((row) => row.jobId)]).toEqual([1, [jobs[0]?.id ?? ""]]);
@@ -119,7 +120,7 @@ describe("after training", () => {
       holdout_rows: 0,
     };
     await insertTuned(t.ctx, t.orgs.a, { spec: { evaluate_after: true, dataset } });
-    await sweepEvaluations(t.ctx);
+    await sweepEvaluations(t.ctx, noModel);
     expect(await t.ctx.db.select().from(evaluation)).toEqual([]);
   });
 });
@@ -233,6 +234,86 @@ describe("by hand", () => {
     const made = await t.json<View>("POST", "/v1/evaluations", { body: asked });
     const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
     expect(row?.spec).toMatchObject({ split: "validation", max_rows: 100 });
+  });
+
+  test("two fine-tuned models of one base are compared, and named with their data, also once they are deleted", async () => {
+    await version(10);
+    const [one, other] = [await insertTuned(t.ctx, t.orgs.a), await insertTuned(t.ctx, t.orgs.a)];
+    const body = { model: one.id, against: other.id, dataset: "ds_own", split: "train" };
+    const made = await t.json<View>("POST", "/v1/evaluations", { body });
+    expect(made).toMatchObject({
+      tuned_model: one.id,
+      against_model: other.id,
+      train_job_id: null,
+      split: "train",
+      dataset: { id: "ds_own", name: "own", version: 1, deleted: false },
+      deleted_models: [],
+    });
+    const [row] = await t.ctx.db.select().from(job).where(eq(job.id, made.job_id));
+    expect(row?.spec).toMatchObject({ split: "train", against: { model: other.id } });
+    await t.ctx.write((tx) => tx.delete(answer));
+    await insertAnswers(
+      made.job_id,
+      Array.from({ length: 12 }, () => [false, true]),
+    );
+    await finish(made.job_id);
+    await t.request("DELETE", `/v1/models/${encodeURIComponent(other.id)}`);
+    await t.request("DELETE", "/v1/datasets/ds_own");
+    const shown = await t.json<View>("GET", `/v1/evaluations/${made.id}`);
+    expect(shown).toMatchObject({ dataset: { name: "own", deleted: true }, deleted_models: [other.id] });
+    expect(shown.comparison?.sentence).toBe(
+      `Better: 12 of 12 answers match exactly with ${one.id}, 0 with ${other.id} (+100.0 points, 95% interval +65.7 to +100.0).`,
+    );
+  });
+
+  test("a grader grades every answer of both sides and decides", async () => {
+    await version(10);
+    const { id } = await insertTuned(t.ctx, t.orgs.a);
+    const grader = {
+      type: "string_check",
+      name: "polite",
+      operation: "like",
+      input: "{{item.prompt}}: {{sample.output_text}}",
+      reference: "{{item.expected}}",
+    };
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { model: id, dataset: "dsv_own", grader } });
+    await insertAnswers(
+      made.job_id,
+      Array.from({ length: 20 }, (_, n) => [n < 2, true]),
+    );
+    await finish(made.job_id);
+    const done = await t.json<View>("GET", `/v1/evaluations/${made.id}`);
+    expect(done).toMatchObject({
+      status: "succeeded",
+      grader: { name: "polite" },
+      rewards: { base: { mean: 0.1, graded: 20, failed: 0 }, tuned: { mean: 1 } },
+      comparison: { verdict: "better", decided_by: "reward", reward: { mean: 0.9 } },
+    });
+    const { data } = await t.json<{ data: Row[] }>("GET", `/v1/evaluations/${made.id}/rows?limit=3`);
+    expect(data.map((row) => [row.base, row.tuned])).toMatchObject([
+      [{ reward: 1 }, { reward: 1 }],
+      [{ reward: 1 }, { reward: 1 }],
+      [{ reward: 0 }, { reward: 1 }],
+    ]);
+  });
+
+  const check = { type: "string_check", name: "n", operation: "eq", input: "{{sample.output_text}}" };
+  test.each([
+    ["an unknown field of a grader", { grader: { ...check, reference: "x", weight: 2 } }, "grader.weight"],
+    ["a row field that does not exist", { grader: { ...check, reference: "{{item.label}}" } }, "grader.reference"],
+    ["a base model on the other side of a base model", { model: "tiny", against: "ft:x" }, "against"],
+    ["a model against itself", { against: "self" }, "against"],
+    ["a model of another base", { against: "other" }, "against"],
+    ["an unknown field", { weight: 1 }, "weight"],
+  ])("refuses %s", async (_, given: Record<string, unknown>, param) => {
+    await version(10);
+    await readyBase(t.ctx, "other-base");
+    const { id } = await insertTuned(t.ctx, t.orgs.a);
+    const other = (await insertTuned(t.ctx, t.orgs.a, { base: "other-base" })).id;
+    const against = { self: id, other }[String(given.against)] ?? given.against;
+    const body = { model: id, dataset: "dsv_own", ...given, ...(given.against ? { against } : {}) };
+    const reply = await t.request("POST", "/v1/evaluations", { body });
+    expect([reply.status, (await reply.json()).error.param]).toEqual([400, param]);
   });
 
   const wrong: [string, () => Promise<unknown>, number, string][] = [

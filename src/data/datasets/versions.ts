@@ -34,6 +34,32 @@ export async function findVersion(ctx: Ctx, actor: Actor, id: string) {
   return found?.version ?? null;
 }
 
+/** A version by the names that its dataset has or had. */
+export interface VersionLabel {
+  id: string;
+  name: string;
+  version: number;
+  deleted: boolean;
+}
+
+/** The dataset and number of a version, also of a deleted dataset; null when it is not known here. */
+export async function labelOfVersion(ctx: Ctx, actor: Actor, id: string): Promise<VersionLabel | null> {
+  const [row] = await ctx.db
+    .select({
+      id: dataset.id,
+      name: dataset.name,
+      version: datasetVersion.number,
+      deletedAt: dataset.deletedAt,
+    })
+    .from(datasetVersion)
+    .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
+    .where(and(eq(datasetVersion.id, id), eq(datasetVersion.org, actor.org)))
+    .limit(1);
+  if (!row) return null;
+  const { deletedAt, ...label } = row;
+  return { ...label, deleted: deletedAt !== null };
+}
+
 /** One version with its report. */
 export async function getVersion(ctx: Ctx, actor: Actor, id: string): Promise<VersionWithReport> {
   const row = await findVersion(ctx, actor, id);

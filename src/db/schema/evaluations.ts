@@ -1,6 +1,6 @@
 /** Evaluations (a job of kind `evaluate` each) and the answers of both models, by row. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import type { EvaluateResult } from "../../contract/spec.ts";
+import type { EvaluateResult, FrozenGrader } from "../../contract/spec.ts";
 import type { WireMessage } from "../../contract/trainer.ts";
 import { jsonText } from "../json.ts";
 
@@ -15,6 +15,10 @@ export const evaluation = sqliteTable(
     trainJobId: text("train_job_id"),
     baseModelId: text("base_model_id").notNull(),
     tunedModel: text("tuned_model"),
+    /** The fine-tuned model on side `base`; null = the base model itself. */
+    againstModel: text("against_model"),
+    /** Grades the answers of both sides once all are there; null = exact match only. */
+    grader: jsonText("grader").$type<FrozenGrader>(),
     versionId: text("version_id").notNull(),
     result: jsonText("result").$type<EvaluateResult>(),
     createdBy: text("created_by").notNull(),
@@ -36,6 +40,9 @@ export const answer = sqliteTable(
     loss: real("loss"),
     tokenAccuracy: real("token_accuracy"),
     tokens: integer("tokens").notNull(),
+    /** The grader's reward, and why it failed (then the reward is 0); null = not graded. */
+    reward: real("reward"),
+    gradeError: text("grade_error"),
   },
   (t) => [primaryKey({ columns: [t.jobId, t.rowId, t.side] })],
 );

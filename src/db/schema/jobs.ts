@@ -31,6 +31,11 @@ export const job = sqliteTable(
     /** The request as the user wrote it (for "change and run" and OpenAI's echo of `auto`). */
     request: jsonText("request").$type<Record<string, unknown>>().notNull(),
     metadata: jsonText("metadata").$type<Record<string, string>>().notNull(),
+    /** Words to filter by, and a free text; both only for people. */
+    tags: jsonText("tags").$type<string[]>().notNull().default([]),
+    note: text("note").notNull().default(""),
+    /** When it was archived: the list then leaves it out. */
+    archivedAt: integer("archived_at"),
     /** The job that created this one, or that it was copied from. */
     parentId: text("parent_id"),
     /** -100 to 100; above 0 only by administrators. */

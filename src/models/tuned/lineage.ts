@@ -2,7 +2,7 @@
  * Where a model comes from and where it is used: dataset version, run, checkpoints, artifacts, evaluations,
  * deployments.
  */
-import { and, desc, eq, inArray, isNull, not } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, not, or, sql } from "drizzle-orm";
 import type { TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
@@ -38,6 +38,7 @@ async function datasetOf(ctx: Ctx, spec: TrainSpec | null): Promise<LineageView[
       number: datasetVersion.number,
       hash: datasetVersion.hash,
       file_id: datasetVersion.fileId,
+      deleted: sql`${dataset.deletedAt} is not null`.mapWith(Boolean),
     })
     .from(datasetVersion)
     .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
@@ -47,7 +48,7 @@ async function datasetOf(ctx: Ctx, spec: TrainSpec | null): Promise<LineageView[
 }
 
 async function resultsOf(ctx: Ctx, jobId: string | null) {
-  if (!jobId) return { checkpoints: [], artifacts: [], evaluations: [] };
+  if (!jobId) return { checkpoints: [], artifacts: [] };
   const checkpoints = await ctx.db
     .select()
     .from(checkpoint)
@@ -60,8 +61,26 @@ async function resultsOf(ctx: Ctx, jobId: string | null) {
     .where(and(eq(artifact.jobId, jobId), eq(artifact.status, "complete")))
     .orderBy(desc(artifact.step))
     .limit(MAX);
-  const evaluations = await ctx.db.select().from(evaluation).where(eq(evaluation.trainJobId, jobId)).limit(MAX);
-  return { checkpoints, artifacts, evaluations };
+  return { checkpoints, artifacts };
+}
+
+/** Evaluations of the run and of models by these names, newest first. */
+function evaluationsOf(ctx: Ctx, actor: Actor, jobId: string | null, names: string[]) {
+  return ctx.db
+    .select()
+    .from(evaluation)
+    .where(
+      and(
+        eq(evaluation.org, actor.org),
+        or(
+          jobId ? eq(evaluation.trainJobId, jobId) : undefined,
+          inArray(evaluation.tunedModel, names),
+          inArray(evaluation.againstModel, names),
+        ),
+      ),
+    )
+    .orderBy(desc(evaluation.createdAt))
+    .limit(MAX);
 }
 
 const checkpointEntry = (row: CheckpointRow): LineageView["checkpoints"][number] => ({
@@ -82,8 +101,9 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string): Promis
   const found = await resolveModel(ctx, actor, name);
   const run = await runOf(ctx, actor, found.jobId);
   const spec = run ? (run.spec as TrainSpec) : null;
-  const { checkpoints, artifacts, evaluations } = await resultsOf(ctx, found.jobId);
+  const { checkpoints, artifacts } = await resultsOf(ctx, found.jobId);
   const names = [found.id, ...(spec ? [spec.output_model] : []), ...checkpoints.map((row) => row.model)];
+  const evaluations = await evaluationsOf(ctx, actor, found.jobId, names);
   const deployments = await ctx.db
     .select()
     .from(deployment)
@@ -100,7 +120,15 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string): Promis
     job: run ? { id: run.id, name: run.name, state: run.state, created_at: seconds(run.createdAt) } : null,
     checkpoints: checkpoints.map(checkpointEntry),
     artifacts: artifacts.map(artifactView),
-    evaluations: evaluations.map((row) => ({ id: row.id, name: row.name, result: row.result })),
+    evaluations: evaluations.map((row) => ({
+      id: row.id,
+      name: row.name,
+      model: row.tunedModel,
+      against: row.againstModel,
+      own: row.trainJobId === found.jobId,
+      created_at: seconds(row.createdAt),
+      result: row.result,
+    })),
     deployments: deployments.map((row) => ({ id: row.id, name: row.name, model: row.model, state: row.state })),
   };
 }

@@ -103,3 +103,17 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
   if (!row) throw unknownModel(name);
   return row;
 }
+
+/** Those of the given fine-tuned models and checkpoints that no longer exist. Base models are never among them. */
+export async function deletedAmong(ctx: Ctx, org: string, names: readonly string[]): Promise<string[]> {
+  const gone: string[] = [];
+  for (const name of new Set(names)) {
+    try {
+      await findTuned(ctx, org, name);
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== "model_not_found") throw error;
+      gone.push(name);
+    }
+  }
+  return gone;
+}

@@ -79,6 +79,7 @@ export const LineageView = v.strictObject({
       number: v.number(),
       hash: v.nullable(v.string()),
       file_id: v.nullable(v.string()),
+      deleted: v.boolean(),
     }),
   ),
   job: v.nullable(
@@ -95,7 +96,18 @@ export const LineageView = v.strictObject({
     }),
   ),
   artifacts: v.array(ArtifactView),
-  evaluations: v.array(v.strictObject({ id: v.string(), name: v.string(), result: v.nullable(EvaluateResultSchema) })),
+  /** `own`: on the validation rows of its run. `against`: the fine-tuned model on the other side; null = the base. */
+  evaluations: v.array(
+    v.strictObject({
+      id: v.string(),
+      name: v.string(),
+      model: v.nullable(v.string()),
+      against: v.nullable(v.string()),
+      own: v.boolean(),
+      created_at: v.number(),
+      result: v.nullable(EvaluateResultSchema),
+    }),
+  ),
   deployments: v.array(v.strictObject({ id: v.string(), name: v.string(), model: v.string(), state: v.string() })),
 });
 export type LineageView = v.InferOutput<typeof LineageView>;

@@ -56,9 +56,12 @@ function failureOf(error: unknown): {
 function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
   const adapters =
     spec.kind === "serve"
-      ? [...spec.adapters, spec.whole ?? null]
-      : [spec.kind === "train" ? (spec.start ?? null) : spec.tuned];
-  if (spec.kind === "evaluate") adapters.push(spec.against ?? null);
+      ? [...spec.adapters, spec.whole]
+      : spec.kind === "train"
+        ? [spec.start]
+        : spec.kind === "export"
+          ? [spec.tuned]
+          : [spec.tuned, spec.against];
   const artifacts = adapters.flatMap((one) => (one ? [one.artifact_id] : []));
   return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
 }
