@@ -6,7 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { storedFile } from "../http/stored-file.ts";
+import { storedArchive, storedFile } from "../http/stored-file.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
 import { BaseModelList, BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
@@ -69,6 +69,16 @@ function artifactRoutes(ctx: Ctx) {
       if (!file) throw notFound("artifact_file", params["*"]);
       const name = file.path.split("/").at(-1) ?? "file";
       return storedFile(join(artifactDir(ctx, row.id), file.path), name, { etag: `"${file.sha256}"` });
+    },
+    archive: async ({ actor, params }: Request) => {
+      const row = await getArtifact(ctx, actor, params.id);
+      const folder = `${row.kind}-${row.id}`;
+      const files = row.files.map((file) => ({
+        name: `${folder}/${file.path}`,
+        path: join(artifactDir(ctx, row.id), file.path),
+        size: file.size,
+      }));
+      return storedArchive(`${folder}.tar`, [`${folder}/`], files);
     },
   };
 }
@@ -134,6 +144,14 @@ export const modelsApi = (ctx: Ctx) => {
     .get("/artifacts/:id", artifact.retrieve, {
       params: Id,
       detail: { ...models, summary: "List the files of an artifact", responses: answers(ArtifactView) },
+    })
+    .get("/artifacts/:id/archive", artifact.archive, {
+      params: Id,
+      detail: {
+        ...models,
+        summary: "Download all files of an artifact as a tar archive",
+        responses: answersType("application/x-tar", "The archive, with one folder."),
+      },
     })
     .get("/artifacts/:id/content/*", artifact.download, {
       detail: {

@@ -1,6 +1,7 @@
 /** Answers with a file of the data directory. */
 import { existsSync } from "node:fs";
 import { AppError } from "../errors.ts";
+import { type TarEntry, tarOf } from "../lib/disk/tar.ts";
 
 /**
  * The response with a stored file's bytes, always as a download.
@@ -9,19 +10,42 @@ import { AppError } from "../errors.ts";
  * @throws AppError `bytes_missing` when the file is no longer on disk
  */
 export function storedFile(path: string, name: string, headers: Record<string, string> = {}): Response {
-  if (!existsSync(path))
-    throw new AppError(
-      "gone",
-      "bytes_missing",
-      "The bytes of this file are no longer on the server's disk. Restore them from a backup, or create the file again.",
-    );
-  const encoded = encodeURIComponent(name).replaceAll("'", "%27");
-  return new Response(Bun.file(path), {
-    headers: {
-      "content-type": "application/octet-stream",
-      "content-disposition": `attachment; filename*=UTF-8''${encoded}`,
-      "x-content-type-options": "nosniff",
-      ...headers,
+  requireBytes(path);
+  return new Response(Bun.file(path), { headers: { ...download(name, "application/octet-stream"), ...headers } });
+}
+
+function requireBytes(path: string): void {
+  if (existsSync(path)) return;
+  throw new AppError(
+    "gone",
+    "bytes_missing",
+    "The bytes of this file are no longer on the server's disk. Restore them from a backup, or create the file again.",
+  );
+}
+
+const download = (name: string, type: string): Record<string, string> => ({
+  "content-type": type,
+  "content-disposition": `attachment; filename*=UTF-8''${encodeURIComponent(name).replaceAll("'", "%27")}`,
+  "x-content-type-options": "nosniff",
+});
+
+/**
+ * The response with stored files as one tar archive. It is written while it is sent, so a large archive takes no memory.
+ * @param folders paths of folders inside, each with a slash at the end
+ * @throws AppError `bytes_missing` when a file is no longer on disk
+ */
+export function storedArchive(name: string, folders: string[], files: readonly TarEntry[]): Response {
+  for (const { path } of files) requireBytes(path);
+  const blocks = tarOf(folders, files);
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await blocks.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await blocks.return(undefined);
     },
   });
+  return new Response(body, { headers: download(name, "application/x-tar") });
 }

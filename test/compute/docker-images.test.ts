@@ -11,7 +11,8 @@ import {
   VLLM_IMAGE,
 } from "../../src/cli/images/plan.ts";
 import { followImage, imageProgress } from "../../src/cli/images/stream.ts";
-import { imageContext, tarOf } from "../../src/compute/images/context.ts";
+import { imageContext } from "../../src/compute/images/context.ts";
+import { tarOf } from "../../src/lib/disk/tar.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images/service.ts";
 import { BASE_IMAGE, runProgram, testDocker } from "../support/docker.ts";
 

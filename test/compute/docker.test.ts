@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { followImage } from "../../src/cli/images/stream.ts";
-import { tarOf } from "../../src/compute/images/context.ts";
+import { tarOf } from "../../src/lib/disk/tar.ts";
 import { pinImage } from "../../src/compute/images/service.ts";
 import { testDocker } from "../support/docker.ts";
 import { trainerImage } from "../support/docker-image.ts";

@@ -3,6 +3,7 @@
 import type { EvaluationView } from "../../../src/evaluation/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatPercent } from "../../../src/lib/text/format.ts";
+import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -23,6 +24,7 @@ const COLUMNS: Column<EvaluationView>[] = [
         name={row.name}
         sub={
           <>
+            {row.dataset ? `${row.dataset.name}, version ${row.dataset.version} · ` : ""}
             {row.result ? (
               <span class="narrow">
                 {exact(row.result.base)} → {exact(row.result.tuned)} exact match ·{" "}
@@ -52,16 +54,28 @@ const LIST: ListKind<EvaluationView> = {
       icon="scale"
       title="No evaluations yet"
       action={
-        <a class="button primary" href="/jobs/new">
-          Fine-tune a model
+        <a class="button primary" href="/evaluations/new">
+          New evaluation
         </a>
       }
     >
-      When a training job succeeds, the base model and the fine-tuned model answer the validation rows. The results
-      appear here.
+      When a training job succeeds, the base model and the fine-tuned model answer the validation rows. You can also
+      evaluate any model on any dataset.
     </Empty>
   ),
 };
 
 export const EvaluationList = (rows: Listed<EvaluationView>) => <List of={LIST} {...rows} />;
-export const EvaluationsPage = (rows: Listed<EvaluationView>) => <ListPage title="Evaluations" of={LIST} {...rows} />;
+export const EvaluationsPage = (rows: Listed<EvaluationView>) => (
+  <ListPage
+    title="Evaluations"
+    of={LIST}
+    {...rows}
+    actions={
+      <a class="button primary" href="/evaluations/new" data-new>
+        <Icon name="plus" />
+        New evaluation
+      </a>
+    }
+  />
+);

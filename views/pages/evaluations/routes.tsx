@@ -10,7 +10,9 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { resolveModel } from "../../../src/models/tuned/service.ts";
+import { evaluationRequest, FORM_FIELDS, newEvaluationProps } from "./form.ts";
 import { EvaluationList, EvaluationsPage } from "./list.tsx";
+import { EvaluationFormView, NewEvaluationPage } from "./new.tsx";
 import { EvaluationPage, EvaluationRows, EvaluationState } from "./show.tsx";
 
 const PAGE = 25;
@@ -23,7 +25,8 @@ const RowsQuery = v.object({
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
 });
 
-const Create = v.object({ model: v.pipe(v.string(), v.maxLength(400)) });
+const Form = v.object(FORM_FIELDS);
+const NewQuery = v.object({ ...FORM_FIELDS, from: text, start: text });
 
 interface Visit {
   request: Request;
@@ -38,14 +41,31 @@ function handlers(ctx: Ctx) {
       fragments: { evaluations: () => <EvaluationList {...rows} /> },
     });
   };
-  const create = async ({ request, actor, body }: Visit & { body: v.InferOutput<typeof Create> }) => {
-    const { jobId } = await resolveModel(ctx, actor, body.model);
-    if (!jobId)
-      throw new AppError("invalid", "not_tuned", "Only a fine-tuned model has validation rows of its own.", {
-        param: "model",
-      });
-    const { id } = await createEvaluation(ctx, actor, { trainJobId: jobId });
-    return redirect(request, `/evaluations/${id}`, "The evaluation has started.");
+  const fresh = async ({ request, actor, query }: Visit & { query: v.InferOutput<typeof NewQuery> }) => {
+    const props = await newEvaluationProps(ctx, actor, query);
+    return html(pageOf(ctx, request, actor), <NewEvaluationPage {...props} />, {
+      fragments: { "evaluation-form": () => <EvaluationFormView {...props} /> },
+    });
+  };
+  /** A model alone is evaluated on the validation rows of its own training. */
+  const start = async (actor: Actor, form: v.InferOutput<typeof Form>) => {
+    if (form.dataset) return createEvaluation(ctx, actor, evaluationRequest(form));
+    const { jobId } = await resolveModel(ctx, actor, form.model);
+    if (jobId) return createEvaluation(ctx, actor, { trainJobId: jobId });
+    throw new AppError("invalid", "not_tuned", "Choose a dataset: a base model has no validation rows of its own.", {
+      param: "dataset",
+    });
+  };
+  const create = async ({ request, actor, body }: Visit & { body: v.InferOutput<typeof Form> }) => {
+    try {
+      const { id } = await start(actor, body);
+      return redirect(request, `/evaluations/${id}`, "The evaluation has started.");
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind !== "invalid" || !body.dataset) throw error;
+      const field = (error.param ?? "").split(".")[0] ?? "";
+      const props = await newEvaluationProps(ctx, actor, body, { [field in body ? field : ""]: error.message });
+      return html(pageOf(ctx, request, actor), <NewEvaluationPage {...props} />, { status: 422 });
+    }
   };
   const show = async (visit: Visit & { params: v.InferOutput<typeof Id>; query: v.InferOutput<typeof RowsQuery> }) => {
     const { request, actor, params, query } = visit;
@@ -56,14 +76,15 @@ function handlers(ctx: Ctx) {
       fragments: { state: () => <EvaluationState {...props} />, rows: () => <EvaluationRows {...props} /> },
     });
   };
-  return { list, create, show };
+  return { list, fresh, create, show };
 }
 
 export const evaluationsPages = (ctx: Ctx) => {
-  const { list, create, show } = handlers(ctx);
+  const { list, fresh, create, show } = handlers(ctx);
   return new Elysia({ name: "evaluations.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("/evaluations", list, { query: ListQuery })
-    .post("/evaluations", create, { body: Create })
+    .get("/evaluations/new", fresh, { query: NewQuery })
+    .post("/evaluations", create, { body: Form })
     .get("/evaluations/:id", show, { params: Id, query: RowsQuery });
 };

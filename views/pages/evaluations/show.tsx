@@ -10,7 +10,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Pager, Table } from "../../parts/table.tsx";
-import { Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { KeyValue, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 
 interface EvaluationProps {
   evaluation: EvaluationView;
@@ -18,11 +18,77 @@ interface EvaluationProps {
 }
 
 const VERDICTS = {
-  better: ["ok", "The fine-tuned model is better"],
+  better: ["ok", "is better"],
   no_clear_difference: ["info", "No clear difference"],
-  worse: ["bad", "The fine-tuned model is worse"],
+  worse: ["bad", "is worse"],
   too_few_rows: ["warn", "Too few rows for a verdict"],
 } as const;
+
+/** How the page names the two sides. */
+const sidesOf = (evaluation: EvaluationView) =>
+  evaluation.against_model
+    ? { base: shortName(evaluation.against_model), tuned: shortName(evaluation.tuned_model ?? "") }
+    : { base: "Base", tuned: "Fine-tuned" };
+
+/** A fine-tuned model's name and checkpoint without its base and organization. */
+const shortName = (id: string) => id.split(":").slice(3).join(":") || id;
+
+function titleOf(evaluation: EvaluationView): string {
+  const { comparison, against_model } = evaluation;
+  if (!comparison) return "One side only";
+  const [, words] = VERDICTS[comparison.verdict];
+  if (!words.startsWith("is ")) return words;
+  return `${against_model ? sidesOf(evaluation).tuned : "The fine-tuned model"} ${words}`;
+}
+
+/** A model or dataset as a link, or its name when it was deleted. */
+function Named({ href, name, deleted }: { href: string; name: string; deleted: boolean }) {
+  if (deleted)
+    return (
+      <span class="wrap-any">
+        {name} <span class="tag">deleted</span>
+      </span>
+    );
+  return (
+    <a class="wrap-any" href={href} dir="auto">
+      {name}
+    </a>
+  );
+}
+
+const ROWS = { holdout: "validation rows", train: "training rows", all: "all rows" } as const;
+
+/** Which models answered which rows, with links. */
+function Subjects({ evaluation }: Pick<EvaluationProps, "evaluation">) {
+  const { base_model: base, tuned_model: tuned, against_model: against, dataset, deleted_models, grader } = evaluation;
+  const model = (id: string) => (
+    <Named href={`/models/${encodeURIComponent(id)}`} name={id} deleted={deleted_models.includes(id)} />
+  );
+  return (
+    <section class="panel body-only">
+      <KeyValue
+        rows={[
+          ["Model", model(tuned ?? base)],
+          tuned ? ["Compared with", model(against ?? base)] : null,
+          [
+            "Dataset",
+            dataset ? (
+              <Named
+                href={`/datasets/${dataset.id}?version=${evaluation.dataset_version_id}`}
+                name={`${dataset.name}, version ${dataset.version}`}
+                deleted={dataset.deleted}
+              />
+            ) : (
+              evaluation.dataset_version_id
+            ),
+            ROWS[evaluation.split],
+          ],
+          grader ? ["Grader", `${grader.name ?? "grader"} (${grader.type.replaceAll("_", " ")})`] : null,
+        ]}
+      />
+    </section>
+  );
+}
 
 const over = (found: { low: number; high: number }, show: (value: number) => string) =>
   `95%: ${show(found.low)} to ${show(found.high)}`;
@@ -30,7 +96,8 @@ const over = (found: { low: number; high: number }, show: (value: number) => str
 function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   const { result, comparison } = evaluation;
   if (!result) return null;
-  const [kind, title] = comparison ? VERDICTS[comparison.verdict] : (["info", "One side only"] as const);
+  const kind = comparison ? VERDICTS[comparison.verdict][0] : "info";
+  const names = sidesOf(evaluation);
   const { base, tuned } = result;
   const shown = tuned ?? base;
   const percent = (value: number | undefined) => formatPercent(value);
@@ -60,7 +127,18 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
     },
     perplexity,
   ];
+  const { rewards } = evaluation;
+  const rewardOf = (side: typeof base) => (side === tuned ? rewards?.tuned : rewards?.base);
+  const reward = {
+    name: "Mean reward",
+    of: (side: typeof base) => formatNumber(rewardOf(side)?.mean),
+    range: (side: typeof base) => {
+      const found = rewardOf(side);
+      return found ? `${over(found, number)}${found.failed ? `, ${found.failed} not graded` : ""}` : "";
+    },
+  };
   const rows = [
+    ...(rewards ? [reward] : []),
     ...(shown.preference && judged === "answers" ? [preferred] : []),
     ...(judged === "texts" ? [] : [exact]),
     ...(judged === "pairs" ? [] : byToken),
@@ -68,19 +146,30 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   const first = rows[0] ?? perplexity;
   return (
     <>
-      <Notice kind={kind} title={title}>
+      <Notice kind={kind} title={titleOf(evaluation)}>
         {comparison?.sentence ?? "There is no fine-tuned side to compare with."}
       </Notice>
+      {rewards?.tuned?.error || rewards?.base?.error ? (
+        <Notice kind="warn" title="Some answers could not be graded">
+          {rewards.tuned?.error ?? rewards.base?.error}
+        </Notice>
+      ) : null}
       <Stats>
-        <Stat label={first.name} big note={tuned ? `base: ${first.of(base)}` : undefined}>
+        <Stat label={first.name} big note={tuned ? `${names.base}: ${first.of(base)}` : undefined}>
           {first.of(shown)}
         </Stat>
         {comparison && judged !== "texts" ? (
           <>
-            <Stat label="Improved" note="wrong before, correct now">
+            <Stat
+              label="Improved"
+              note={evaluation.against_model ? `wrong with ${names.base}` : "wrong before, correct now"}
+            >
               {comparison.fixed}
             </Stat>
-            <Stat label="Regressed" note="correct before, wrong now">
+            <Stat
+              label="Regressed"
+              note={evaluation.against_model ? `correct with ${names.base}` : "correct before, wrong now"}
+            >
               {comparison.broken}
             </Stat>
             <Stat label="Both correct">{comparison.both_right}</Stat>
@@ -95,7 +184,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
         rowId={(row) => row.name}
         columns={[
           { key: "name", label: `On ${plural(base.rows, "row")}`, name: true, render: (row) => row.name },
-          { key: "base", label: "Base", end: true, render: (row) => row.of(base) },
+          { key: "base", label: names.base, end: true, render: (row) => row.of(base) },
           {
             key: "base-range",
             label: "Base, interval",
@@ -105,7 +194,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
           },
           {
             key: "tuned",
-            label: "Fine-tuned",
+            label: names.tuned,
             end: true,
             render: (row) => (tuned ? <strong>{row.of(tuned)}</strong> : "–"),
           },
@@ -155,9 +244,17 @@ function Side({ side, expected }: { side: AnswerView | null; expected: string })
   return side.exact ? <span>{side.output}</span> : <Diff expected={expected} text={side.output} />;
 }
 
-const mark = (side: AnswerView | null) => (side ? (side.exact ? " · correct" : " · wrong") : "");
+function mark(side: AnswerView | null): string {
+  if (!side) return "";
+  const reward = side.grade_error
+    ? " · not graded"
+    : side.reward === null
+      ? ""
+      : ` · reward ${formatNumber(side.reward)}`;
+  return `${side.exact ? " · correct" : " · wrong"}${reward}`;
+}
 
-function Row({ row }: { row: AnswerRowView }) {
+function Row({ row, names, one }: { row: AnswerRowView; names: { base: string; tuned: string }; one: boolean }) {
   const question = (row.prompt as WireMessage[]).filter((message) => message.role !== "system").at(-1);
   return (
     <li class="panel" id={`row-${row.row_id}`}>
@@ -171,8 +268,15 @@ function Row({ row }: { row: AnswerRowView }) {
         <Sides
           sides={[
             { title: "Expected", body: row.expected },
-            { title: `Base${mark(row.base)}`, body: <Side side={row.base} expected={row.expected} /> },
-            { title: `Fine-tuned${mark(row.tuned)}`, body: <Side side={row.tuned} expected={row.expected} /> },
+            { title: `${names.base}${mark(row.base)}`, body: <Side side={row.base} expected={row.expected} /> },
+            ...(one
+              ? []
+              : [
+                  {
+                    title: `${names.tuned}${mark(row.tuned)}`,
+                    body: <Side side={row.tuned} expected={row.expected} />,
+                  },
+                ]),
           ]}
         />
       </div>
@@ -207,13 +311,36 @@ export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
         <>
           <ul class="stack">
             {rows.items.map((row) => (
-              <Row row={row} />
+              <Row row={row} names={sidesOf(evaluation)} one={evaluation.tuned_model === null} />
             ))}
           </ul>
           <Pager shown={rows.items.length} hasMore={rows.hasMore} last={rows.last} fragment="rows" order="data" />
         </>
       )}
     </section>
+  );
+}
+
+function EvaluationActions({ evaluation }: Pick<EvaluationProps, "evaluation">) {
+  const { tuned_model: tuned, dataset } = evaluation;
+  const again = evaluation.deleted_models.length === 0 && dataset && !dataset.deleted;
+  return (
+    <>
+      {again ? (
+        <a class={evaluation.error ? "button primary" : "button"} href={`/evaluations/new?from=${evaluation.id}`}>
+          Evaluate again
+        </a>
+      ) : (
+        <a class="button" href="/evaluations/new">
+          New evaluation
+        </a>
+      )}
+      {tuned && !evaluation.error && !evaluation.deleted_models.includes(tuned) ? (
+        <ActionButton action="/deployments" class="primary" fields={{ model: tuned }}>
+          Deploy
+        </ActionButton>
+      ) : null}
+    </>
   );
 }
 
@@ -224,28 +351,12 @@ export function EvaluationPage(props: EvaluationProps) {
       title={evaluation.name}
       crumbs={[{ label: "Evaluations", href: "/evaluations" }]}
       beside={<StateBadge state={evaluation.status} />}
-      actions={
-        evaluation.tuned_model ? (
-          <>
-            <a class="button" href={`/models/${encodeURIComponent(evaluation.tuned_model)}`}>
-              View model
-            </a>
-            {evaluation.error ? (
-              <ActionButton action="/evaluations" class="primary" fields={{ model: evaluation.tuned_model }}>
-                Evaluate again
-              </ActionButton>
-            ) : (
-              <ActionButton action="/deployments" class="primary" fields={{ model: evaluation.tuned_model }}>
-                Deploy
-              </ActionButton>
-            )}
-          </>
-        ) : null
-      }
+      actions={<EvaluationActions evaluation={evaluation} />}
       live={{ jobs: [evaluation.job_id], topics: ["evaluations"] }}
     >
       <div class="stack loose">
         <EvaluationState evaluation={evaluation} />
+        <Subjects evaluation={evaluation} />
         <EvaluationRows {...props} />
         <p class="small muted">
           Created <Time at={evaluation.created_at * 1000} /> by job{" "}

@@ -4,14 +4,7 @@
 import type { Tried } from "../../../src/graders/training.ts";
 import { Field } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
-
-const TEMPLATES = [
-  ["string_check", "String check", "1 or 0"],
-  ["text_similarity", "Text similarity", "0 to 1"],
-  ["python", "Python", "your own code"],
-  ["score_model", "Score model", "a score by a model"],
-  ["multi", "Several graders", "combined by a formula"],
-] as const;
+import { GRADER_TEMPLATES } from "./grader-templates.ts";
 
 interface Props {
   grader: string;
@@ -46,7 +39,7 @@ export function GraderField({ grader, answer, item, tried, outcome, problem }: P
         Rewards every completion of the model. Start from a template and edit it; see docs/graders.md for all types.
       </p>
       <div class="row">
-        {TEMPLATES.map(([value, title, about]) => (
+        {GRADER_TEMPLATES.map(([value, title, about]) => (
           <button type="submit" class="button small" formaction="/jobs/plan" name="start" value={value} title={about}>
             {title}
           </button>

@@ -1,4 +1,13 @@
-/** Grader templates for the new-job form, one per type, that use a field of the rows. */
+/** Grader templates for forms, one per type, that use a field of the rows. */
+
+/** Type, label and what it returns. */
+export const GRADER_TEMPLATES = [
+  ["string_check", "String check", "1 or 0"],
+  ["text_similarity", "Text similarity", "0 to 1"],
+  ["python", "Python", "your own code"],
+  ["score_model", "Score model", "a score by a model"],
+  ["multi", "Several graders", "combined by a formula"],
+] as const;
 
 const output = "{{sample.output_text}}";
 /** By grader type; `field` is the row field with the expected answer. */

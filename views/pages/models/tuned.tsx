@@ -1,6 +1,5 @@
 /** The page of a fine-tuned model or checkpoint: scores, lineage, files, exports and use. */
-import type { EvaluateResult } from "../../../src/contract/spec.ts";
-import { formatBytes, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { LineageView } from "../../../src/models/tuned/model.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
@@ -9,9 +8,10 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName, Table } from "../../parts/table.tsx";
-import { CopyId, Snippet, Stat, Stats, Time } from "../../parts/value.tsx";
-
+import { CopyId, Snippet, Time } from "../../parts/value.tsx";
+import { ArtifactFiles } from "./export-files.tsx";
 import { Exports } from "./exports.tsx";
+import { Headline, ownOf, Scores } from "./scores.tsx";
 
 type Checkpoint = LineageView["checkpoints"][number];
 
@@ -21,7 +21,10 @@ function LineageSteps({ lineage }: { lineage: LineageView }) {
       ? {
           what: "Data",
           name: `${lineage.dataset.name}, version ${lineage.dataset.number}`,
-          href: `/datasets/${lineage.dataset.dataset_id}?version=${lineage.dataset.version_id}`,
+          href: lineage.dataset.deleted
+            ? null
+            : `/datasets/${lineage.dataset.dataset_id}?version=${lineage.dataset.version_id}`,
+          deleted: lineage.dataset.deleted,
         }
       : null,
     { what: "Base model", name: lineage.base_model.id, href: `/models/${encodeURIComponent(lineage.base_model.id)}` },
@@ -41,82 +44,12 @@ function LineageSteps({ lineage }: { lineage: LineageView }) {
           ) : (
             <strong class="clip" title={step.name}>
               {step.name}
+              {"deleted" in step && step.deleted ? " (deleted)" : null}
             </strong>
           )}
         </li>
       ))}
     </ol>
-  );
-}
-
-/** Whether a side is a reward model's: it writes no answers, so it has no tokens. */
-const scoresOnly = (side: NonNullable<EvaluateResult["tuned"]>) => side.tokens === 0;
-
-function Headline({ base, tuned }: EvaluateResult) {
-  if (!tuned) return null;
-  return (
-    <Stats>
-      {tuned.preference ? (
-        <Stat label="Better answer preferred" big note={`base: ${formatPercent(base.preference?.mean)}`}>
-          {formatPercent(tuned.preference.mean)}
-        </Stat>
-      ) : (
-        <Stat label="Exact match on validation rows" big note={`base: ${formatPercent(base.exact_match.mean)}`}>
-          {formatPercent(tuned.exact_match.mean)}
-        </Stat>
-      )}
-      <Stat label="Loss" note={scoresOnly(tuned) ? "pairwise loss" : `base: ${formatNumber(base.loss.mean)}`}>
-        {formatNumber(tuned.loss.mean)}
-      </Stat>
-      {scoresOnly(tuned) ? null : (
-        <Stat label="Token accuracy" note={`base: ${formatPercent(base.token_accuracy.mean)}`}>
-          {formatPercent(tuned.token_accuracy.mean)}
-        </Stat>
-      )}
-    </Stats>
-  );
-}
-
-function BeforeAfter({ result }: { result: EvaluateResult }) {
-  const { base, tuned } = result;
-  if (!tuned) return null;
-  const rows = [
-    tuned.preference
-      ? {
-          name: "Better answer preferred",
-          base: formatPercent(base.preference?.mean),
-          tuned: formatPercent(tuned.preference.mean),
-        }
-      : null,
-    ...(scoresOnly(tuned)
-      ? [{ name: "Pairwise loss", base: "–", tuned: formatNumber(tuned.loss.mean) }]
-      : [
-          {
-            name: "Exact match",
-            base: formatPercent(base.exact_match.mean),
-            tuned: formatPercent(tuned.exact_match.mean),
-          },
-          {
-            name: "Token accuracy",
-            base: formatPercent(base.token_accuracy.mean),
-            tuned: formatPercent(tuned.token_accuracy.mean),
-          },
-          { name: "Loss", base: formatNumber(base.loss.mean), tuned: formatNumber(tuned.loss.mean) },
-          { name: "Perplexity", base: formatNumber(base.perplexity), tuned: formatNumber(tuned.perplexity) },
-        ]),
-  ].filter((row) => row !== null);
-  return (
-    <Table
-      still
-      label="Before and after"
-      rows={rows}
-      rowId={(row) => row.name}
-      columns={[
-        { key: "name", label: "On validation rows", name: true, render: (row) => row.name },
-        { key: "base", label: "Base", end: true, render: (row) => row.base },
-        { key: "tuned", label: "Fine-tuned", end: true, render: (row) => <strong>{row.tuned}</strong> },
-      ]}
-    />
   );
 }
 
@@ -159,20 +92,31 @@ function Files({ lineage }: { lineage: LineageView }) {
         The files appear when they are uploaded to this server.
       </Empty>
     );
-  return (
-    <ul class="lines-list">
-      {shown.files.map((file) => (
-        <li>
-          <Icon name="file" />
-          <a class="grow clip" href={`/v1/artifacts/${shown.id}/content/${file.path}`} download>
-            {file.path}
-          </a>
-          <span class="num muted">{formatBytes(file.size)}</span>
-        </li>
-      ))}
-    </ul>
-  );
+  return <ArtifactFiles id={shown.id} files={shown.files} />;
 }
+
+type Evaluation = LineageView["evaluations"][number];
+const EVALUATIONS: Column<Evaluation>[] = [
+  {
+    key: "name",
+    label: "Evaluation",
+    name: true,
+    render: (row) => (
+      <RowName
+        href={`/evaluations/${row.id}`}
+        name={row.name}
+        sub={row.against ? `against ${row.against}` : row.own ? "validation rows of its training" : null}
+      />
+    ),
+  },
+  {
+    key: "exact",
+    label: "Exact match",
+    end: true,
+    render: (row) => (row.result ? formatPercent((row.result.tuned ?? row.result.base).exact_match.mean) : "–"),
+  },
+  { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
+];
 
 const chatSnippet = (model: string, baseUrl: string) =>
   `from openai import OpenAI
@@ -202,6 +146,68 @@ chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "
 tokens = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)
 print(model(**tokens).logits.item())  # higher is better`;
 
+/** The page where this model is evaluated on any data. */
+const evaluateHref = ({ model, dataset }: LineageView) =>
+  `/evaluations/new?${new URLSearchParams({
+    model,
+    ...(dataset && !dataset.deleted ? { dataset: dataset.version_id } : {}),
+  })}`;
+
+function UseIt({ lineage, baseUrl }: { lineage: LineageView; baseUrl: string }) {
+  const scores = lineage.method === "reward";
+  return (
+    <section class="panel">
+      <header>
+        <h2>Use it</h2>
+      </header>
+      <div class="body stack tight">
+        <p class="muted small">
+          {scores
+            ? "A reward model scores answers and cannot chat, so it has no endpoint. Download its files and use transformers."
+            : "Use this id with any OpenAI client. The endpoint starts with the first request."}{" "}
+          <CopyId id={lineage.model} full />
+        </p>
+        <Snippet label="Python" text={scores ? scoreSnippet(lineage) : chatSnippet(lineage.model, baseUrl)} />
+      </div>
+    </section>
+  );
+}
+
+function ModelActions({ lineage }: { lineage: LineageView }) {
+  if (lineage.method === "reward")
+    return (
+      <a class="button" href={evaluateHref(lineage)}>
+        Evaluate
+      </a>
+    );
+  const live = liveOf(lineage);
+  const models = encodeURIComponent(`${lineage.base_model.id},${lineage.model}`);
+  return (
+    <>
+      <a class="button" href={`/playground?models=${models}`}>
+        Compare with base
+      </a>
+      <a class="button" href={evaluateHref(lineage)}>
+        Evaluate
+      </a>
+      {live ? (
+        <a class="button primary" href={`/deployments/${live.id}`}>
+          Open endpoint
+        </a>
+      ) : (
+        <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
+          Deploy
+        </ActionButton>
+      )}
+    </>
+  );
+}
+
+const liveOf = ({ deployments, model }: LineageView) => {
+  const own = deployments.filter((row) => row.model === model);
+  return own.find((row) => row.state === "ready") ?? own[0];
+};
+
 export function TunedModelPage(props: {
   lineage: LineageView;
   exports: ExportView[];
@@ -210,92 +216,45 @@ export function TunedModelPage(props: {
   isCheckpoint: boolean;
 }) {
   const { lineage } = props;
-  const evaluation = lineage.evaluations.find((row) => row.result) ?? lineage.evaluations[0];
-  const scores = lineage.method === "reward";
+  const own = ownOf(lineage);
   const graded = lineage.method === "grpo";
-  const live = lineage.deployments.find((row) => row.state === "ready") ?? lineage.deployments[0];
+  const live = liveOf(lineage);
   const path = `/models/${encodeURIComponent(lineage.model)}`;
+  const step = /:ckpt-step-(\d+)$/.exec(lineage.model)?.[1];
+  const name = lineage.job ? `${lineage.job.name}${step ? `, step ${step}` : ""}` : lineage.model;
   return (
     <Layout
-      title={lineage.model}
+      title={name}
       crumbs={[{ label: "Models", href: "/models" }]}
       beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
-      actions={
-        scores ? null : (
-          <>
-            <a
-              class="button"
-              href={`/playground?models=${encodeURIComponent(`${lineage.base_model.id},${lineage.model}`)}`}
-            >
-              Compare with base
-            </a>
-            {live ? (
-              <a class="button primary" href={`/deployments/${live.id}`}>
-                Open endpoint
-              </a>
-            ) : (
-              <ActionButton action="/deployments" class="primary" fields={{ model: lineage.model }}>
-                Deploy
-              </ActionButton>
-            )}
-          </>
-        )
-      }
+      actions={<ModelActions lineage={lineage} />}
     >
       <div class="stack">
+        <p class="small">
+          <CopyId id={lineage.model} full />
+        </p>
         <LineageSteps lineage={lineage} />
-        {evaluation?.result ? <Headline {...evaluation.result} /> : null}
+        {own?.result ? <Headline {...own.result} /> : null}
         <div class="columns">
-          <section class="panel">
-            <header>
-              <h2>Before and after</h2>
-              {evaluation ? (
-                <a class="button small" href={`/evaluations/${evaluation.id}`}>
-                  View answers
-                </a>
-              ) : null}
-            </header>
-            {evaluation?.result ? (
-              <BeforeAfter result={evaluation.result} />
-            ) : (
-              <Empty
-                slim
-                icon="scale"
-                title={evaluation ? "Evaluation is running" : graded ? "Scored by its grader" : "Not evaluated yet"}
-                action={
-                  evaluation ? (
-                    <a class="button" href={`/evaluations/${evaluation.id}`}>
-                      View evaluation
-                    </a>
-                  ) : graded ? (
-                    lineage.job && (
-                      <a class="button" href={`/jobs/${lineage.job.id}`}>
-                        View rewards
-                      </a>
-                    )
-                  ) : (
-                    <ActionButton action="/evaluations" fields={{ model: lineage.model }}>
-                      Evaluate
-                    </ActionButton>
-                  )
-                }
-              >
-                {graded
-                  ? "Prompts have no expected answers to compare with. The job's page shows the rewards on validation rows."
-                  : "The base model and the fine-tuned model answer the validation rows side by side."}
-              </Empty>
-            )}
-          </section>
-          <section class="panel">
-            <header>
-              <h2>{lineage.whole ? "Model files" : "Adapter files"}</h2>
-            </header>
-            <Files lineage={lineage} />
-          </section>
+          <Scores lineage={lineage} />
+          <UseIt lineage={lineage} baseUrl={props.baseUrl} />
         </div>
+        {lineage.evaluations.length ? (
+          <section class="panel">
+            <header>
+              <h2>Evaluations</h2>
+              <a class="button small" href={evaluateHref(lineage)}>
+                Evaluate
+              </a>
+            </header>
+            <Table label="Evaluations" columns={EVALUATIONS} rows={lineage.evaluations} rowId={(row) => row.id} />
+          </section>
+        ) : null}
         {lineage.checkpoints.length ? (
-          <section class="stack tight">
-            <h2>Checkpoints</h2>
+          <section class="panel">
+            <header>
+              <h2>Checkpoints</h2>
+            </header>
             <Table
               label="Checkpoints"
               columns={graded ? GRADED : CHECKPOINTS}
@@ -304,21 +263,25 @@ export function TunedModelPage(props: {
             />
           </section>
         ) : null}
-        <section class="stack tight">
-          <h2>Use it</h2>
-          <p class="muted small">
-            {scores
-              ? "A reward model scores answers and cannot chat, so it has no endpoint. Download its files and use transformers."
-              : "Use this id with any OpenAI client. The endpoint starts with the first request."}{" "}
-            <CopyId id={lineage.model} full />
-          </p>
-          <Snippet label="Python" text={scores ? scoreSnippet(lineage) : chatSnippet(lineage.model, props.baseUrl)} />
-        </section>
-        {scores ? null : (
-          <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} formats={props.formats} />
-        )}
+        <div class="columns">
+          {lineage.method === "reward" ? null : (
+            <Exports model={lineage.model} whole={lineage.whole} exports={props.exports} formats={props.formats} />
+          )}
+          <section class="panel">
+            <header>
+              <h2>{lineage.whole ? "Model files" : "Adapter files"}</h2>
+            </header>
+            <div class="body">
+              <Files lineage={lineage} />
+            </div>
+          </section>
+        </div>
         {props.isCheckpoint ? null : (
-          <div class="row">
+          <details class="more">
+            <summary>
+              <Icon name="right" />
+              Danger zone
+            </summary>
             <ConfirmForm
               id="delete-model"
               action={`${path}/delete`}
@@ -329,7 +292,7 @@ export function TunedModelPage(props: {
               verb="Delete model"
               typeName={lineage.model}
             />
-          </div>
+          </details>
         )}
       </div>
     </Layout>
