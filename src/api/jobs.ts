@@ -21,7 +21,7 @@ import {
 import { getJob } from "../training/jobs/store.ts";
 import { clearRun } from "../training/plan/cleanup.ts";
 import { PlanView, planView } from "../training/plan/plan.ts";
-import { reproduceJob, reproductionOf } from "../training/plan/reproduce.ts";
+import { continueJob, reproduceJob, reproductionOf } from "../training/plan/reproduce.ts";
 import { CreateTrainJob, TrainOverrides, TrainRequest } from "../training/plan/request.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../training/plan/service.ts";
 import { queueFacts } from "../training/queue/service.ts";
@@ -176,6 +176,15 @@ export const jobsApi = (ctx: Ctx) =>
         summary: "Run the frozen spec of a training job again",
         description:
           "With the same data, base model, hyperparameters and seed; refused when one of them no longer exists. `reproduction` of the new job reports whether the losses are the same at every step.",
+        responses: job,
+      },
+    })
+    .post("/:id/continue", ({ actor, params }) => actionRoute(ctx, actor, params.id, continueJob), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Continue a failed or canceled training job from its newest checkpoint",
+        description: "A new job with the same frozen spec, whose first step follows the checkpoint.",
         responses: job,
       },
     })

@@ -12,8 +12,8 @@ import {
 } from "../../src/cli/images/plan.ts";
 import { followImage, imageProgress } from "../../src/cli/images/stream.ts";
 import { imageContext } from "../../src/compute/images/context.ts";
-import { tarOf } from "../../src/lib/disk/tar.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images/service.ts";
+import { tarOf } from "../../src/lib/disk/tar.ts";
 import { BASE_IMAGE, runProgram, testDocker } from "../support/docker.ts";
 
 const docker = await testDocker();

@@ -139,6 +139,22 @@ describe("a training job", () => {
     expect(usage.tokens).toBe(600);
   }, 60_000);
 
+  test("a canceled run is continued from its newest checkpoint as a new job with the same spec", async () => {
+    const id = await lab.train("stopped", { max_steps: 40, save_every: 10 });
+    const saved = () => lab.json<{ data: { step_number: number }[] }>("GET", `/v1/jobs/${id}/checkpoints`);
+    await until("a checkpoint", async () => (await saved()).data[0], 20_000, 20);
+    const refused = await post(id, "continue");
+    expect([refused.status, (await refused.json()).error.code]).toEqual([409, "job_not_ended"]);
+    await post(id, "cancel");
+    await lab.reached(id, "cancelled");
+    const from = (await saved()).data[0]?.step_number ?? 0;
+    expect(from).toBeGreaterThanOrEqual(10);
+    const next = await lab.json<{ id: string; name: string; parent_id: string }>("POST", `/v1/jobs/${id}/continue`);
+    expect(next).toMatchObject({ name: `stopped from step ${from}`, parent_id: id });
+    await lab.reached(next.id, "succeeded");
+    expect(await lossSteps(next.id)).toEqual(allSteps(40).slice(from));
+  }, 60_000);
+
   test("is resumed while it still pauses: it saves its checkpoint, is queued again and repeats no step", async () => {
     const id = await lab.train("both", { max_steps: 60, save_every: 50 });
     await atStep(id, 7);

@@ -28,6 +28,24 @@ function refresh(element) {
   setTimeout(() => element.isConnected && window.htmx?.trigger(element, "refresh", {}, false), Math.max(0, wait));
 }
 
+// A refresh that failed is tried again, so that no part stays behind until the next event.
+const RETRY_MS = 2_000;
+const MAX_RETRY_MS = 30_000;
+const failures = new WeakMap();
+function refreshAgain(event) {
+  const element = event.detail.ctx?.sourceElement;
+  if (!element?.matches?.("[data-on]")) return;
+  const count = (failures.get(element) ?? 0) + 1;
+  failures.set(element, count);
+  setTimeout(() => refresh(element), Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (count - 1)));
+}
+document.addEventListener("htmx:error", refreshAgain);
+document.addEventListener("htmx:response:error", (event) => {
+  // A page that no longer exists stays gone.
+  if (event.detail.ctx.response.status >= 500) refreshAgain(event);
+});
+document.addEventListener("htmx:after:swap", (event) => failures.delete(event.detail.ctx?.sourceElement));
+
 function refreshAll(wanted) {
   for (const element of document.querySelectorAll("[data-on]")) {
     if (!wanted || element.dataset.on.split(" ").some(wanted)) refresh(element);
@@ -85,7 +103,8 @@ function connect() {
   source.addEventListener("changed", (event) => {
     const { topic, id } = JSON.parse(event.data);
     document.dispatchEvent(new CustomEvent("ft:changed", { detail: { topic, id } }));
-    refreshAll((on) => on === topic || (topic === "jobs" && (on === `job:${id}` || on === `evidence:${id}`)));
+    const ofJob = topic === "jobs" || topic === "progress" || topic === "checkpoints";
+    refreshAll((on) => on === topic || (ofJob && (on === `job:${id}` || on === `evidence:${id}`)));
   });
 }
 

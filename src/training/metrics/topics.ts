@@ -18,7 +18,7 @@ export const TOPICS = [
 type Topic = (typeof TOPICS)[number];
 
 /** Topics with job ids. A stream always gets them for its own jobs. */
-const JOB_TOPICS = new Set<Topic>(["jobs", "checkpoints"]);
+const JOB_TOPICS = new Set<Topic>(["jobs", "progress", "checkpoints"]);
 
 /** Something changed and should be read again. `state` is the new state, where the event has one. */
 export interface Changed {

@@ -54,11 +54,12 @@ export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[
     );
   mark((row) => evaluated.some((one) => one.model === row.model));
   const live = await ctx.db
-    .select({ spec: job.spec })
+    .select({ spec: job.spec, metadata: job.metadata })
     .from(job)
     .where(and(eq(job.org, org), notInArray(job.state, [...FINAL_STATES])))
     .limit(1000);
-  for (const { spec } of live) {
+  for (const { spec, metadata } of live) {
+    mark((row) => row.jobId === metadata.continues);
     if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned) used.add(spec.tuned.artifact_id);
     if (spec.kind === "evaluate" && spec.against) used.add(spec.against.artifact_id);
     if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);

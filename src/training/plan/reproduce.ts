@@ -1,4 +1,7 @@
-/** Reproduces a run: starts its frozen spec again, and compares the losses step by step. */
+/**
+ * Starts the frozen spec of a run again: from the beginning, to compare the losses step by step, or from its newest
+ * checkpoint.
+ */
 import { sql } from "drizzle-orm";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
@@ -7,7 +10,7 @@ import { getVersion } from "../../data/datasets/versions.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { getBaseModel } from "../../models/base/service.ts";
-import { artifactProblem, getArtifact } from "../../models/tuned/service.ts";
+import { artifactProblem, getArtifact, newestCheckpoint } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob, getJob } from "../jobs/store.ts";
 
@@ -53,6 +56,35 @@ export async function reproduceJob(ctx: Ctx, actor: Actor, id: string): Promise<
     spec: { ...row.spec, output_model: output, trainer: await trainerIdentity(ctx), evaluate_after: false },
     request: row.request,
     metadata: { reproduces: row.id },
+    parentId: row.id,
+  });
+}
+
+/**
+ * Continues a failed or canceled training run from its newest checkpoint, as a new job with the same frozen spec.
+ * @throws AppError `not_a_training_job`, `job_not_ended`, `no_checkpoint`, `not_reproducible`
+ */
+export async function continueJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
+  const row = await getJob(ctx, actor, id);
+  if (row.spec.kind !== "train")
+    throw new AppError("invalid", "not_a_training_job", "Only training jobs can be continued.");
+  if (row.state !== "failed" && row.state !== "cancelled")
+    throw new AppError(
+      "conflict",
+      "job_not_ended",
+      `Job ${id} is ${row.state}. Only failed and canceled jobs can be continued; a paused one can be resumed.`,
+    );
+  const found = await newestCheckpoint(ctx, row.id);
+  if (!found)
+    throw new AppError("invalid", "no_checkpoint", "This job has no intact checkpoint. Run it again instead.");
+  await requireSame(ctx, actor, row.spec);
+  const output = row.spec.output_model.replace(/[^:]*$/, randomChars(6));
+  return createJob(ctx, actor, {
+    kind: "train",
+    name: `${row.name} from step ${found.step}`.slice(0, 200),
+    spec: { ...row.spec, output_model: output, trainer: await trainerIdentity(ctx) },
+    request: row.request,
+    metadata: { continues: row.id },
     parentId: row.id,
   });
 }

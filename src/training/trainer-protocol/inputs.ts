@@ -5,7 +5,7 @@ import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { splitPath } from "../../data/datasets/rows.ts";
 import { SPLITS, type Split } from "../../data/validation/model.ts";
-import { attempt } from "../../db/schema/jobs.ts";
+import { attempt, job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { lruOf } from "../../lib/lru.ts";
@@ -88,9 +88,18 @@ interface Resume extends Input {
 /** The checkpoint that each attempt resumes, cached because finding one reads and hashes all of it. */
 const resumes = perContext(() => lruOf<Resume>(1000));
 
+/** The newest checkpoint of the run that a job continues; null for other jobs. */
+async function continuedFrom(ctx: Ctx, trainer: Trainer) {
+  const [row] = await ctx.db.select({ metadata: job.metadata }).from(job).where(eq(job.id, trainer.jobId)).limit(1);
+  const from = row?.metadata.continues;
+  if (!from) return null;
+  const [source] = await ctx.db.select({ org: job.org }).from(job).where(eq(job.id, from)).limit(1);
+  return source?.org === trainer.org ? newestCheckpoint(ctx, from) : null;
+}
+
 async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   if (trainer.kind !== "train") return null;
-  const newest = await newestCheckpoint(ctx, trainer.jobId);
+  const newest = (await newestCheckpoint(ctx, trainer.jobId)) ?? (await continuedFrom(ctx, trainer));
   if (!newest) return null;
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
   if (!row) return null;

@@ -1,8 +1,7 @@
 /** `/jobs/:id`: state and curves first, then samples, checkpoints, settings and log. */
 
-import type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
-import type { HistoryLine, LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
-import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
+import type { JobRow } from "../../../src/training/jobs/model.ts";
+import type { LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { isLive, methodOf } from "./describe.ts";
@@ -11,18 +10,12 @@ import { JobHistory } from "./history.tsx";
 import { JobLog } from "./log.tsx";
 import { JobOutcome } from "./outcome.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
-import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
+import { JobActions, JobBadge, JobStatus } from "./status.tsx";
+import type { JobUpdateProps } from "./update.tsx";
 
-interface JobPageProps extends JobStatusProps {
-  /** Name of the dataset. */
-  dataName: string | null;
-  reproduction: Reproduction | null;
-  attempts: AttemptRow[];
-  /** The newest evaluation of this run. */
-  evaluation: JobRow | null;
+interface JobPageProps extends JobUpdateProps {
   checkpoints: CheckpointRow[];
   samples: Sample[];
-  history: HistoryLine[];
   log: LogReply;
   logSearch: string;
   series: SeriesReply;
@@ -161,7 +154,7 @@ export function JobPage(props: JobPageProps) {
       wide
       crumbs={[{ label: "Jobs", href: "/jobs" }]}
       beside={<JobBadge job={job} />}
-      actions={<JobActions job={job} model={props.model} />}
+      actions={<JobActions {...props} />}
       live={{ jobs: [job.id], topics: job.kind === "train" ? ["jobs"] : undefined, after: series.batchId }}
     >
       <div class="stack">
@@ -169,15 +162,16 @@ export function JobPage(props: JobPageProps) {
         <div class="job-columns">
           <div class="stack">
             {curves?.large}
+            {job.kind === "train" ? null : <JobOutcome {...props} />}
             {job.kind === "train" ? <JobSamples job={job} samples={props.samples} active={active} /> : null}
-            <JobHistory job={job} history={props.history} />
+            <JobHistory history={props.history} />
             <JobLog jobId={job.id} log={props.log} search={props.logSearch} active={active} />
           </div>
           <div class="stack">
+            {job.kind === "train" ? <JobOutcome {...props} /> : null}
             {curves?.others}
-            {job.kind === "train" ? <JobOutcome evaluation={props.evaluation} /> : null}
             {job.kind === "train" ? <JobCheckpoints job={job} checkpoints={props.checkpoints} active={active} /> : null}
-            <JobSpecPanel job={job} dataName={props.dataName} reproduction={props.reproduction} />
+            <JobSpecPanel {...props} />
             <Attempts attempts={props.attempts} />
           </div>
         </div>

@@ -168,6 +168,13 @@ export function emptyForm(data: string, model: string): JobForm {
   return { data, model, ...empty, numbers: {}, place: EMPTY_PLACE };
 }
 
+/** Another name for a copy: `bank` becomes `bank-2`, `bank-2` becomes `bank-3`. At most 64 characters. */
+function nextName(name: string): string {
+  const [, stem = name, number = "1"] = /^(.*)-(\d{1,4})$/.exec(name) ?? [];
+  const end = `-${Number(number) + 1}`;
+  return stem.slice(0, 64 - end.length) + end;
+}
+
 /** The form that would create `job` again: values that the user set stay, the others are `auto`. */
 export function formOfJob(job: JobRow): JobForm {
   const { spec, request } = job;
@@ -181,7 +188,7 @@ export function formOfJob(job: JobRow): JobForm {
     data: spec.kind === "train" ? spec.dataset.dataset_id : "",
     model: spec.kind === "train" ? (spec.start?.model ?? spec.base_model.id) : spec.base_model.id,
     method: typeof request.method === "string" ? request.method : "auto",
-    name: spec.kind === "train" ? (spec.suffix ?? "") : "",
+    name: spec.kind === "train" && spec.suffix ? nextName(spec.suffix) : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
     grader: request.grader ? JSON.stringify(request.grader, null, 2) : "",
     answer: "",

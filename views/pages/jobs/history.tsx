@@ -1,11 +1,8 @@
 /** The history of a job, newest first: a few lines, and the rest collapsed. */
 import type { VNode } from "preact";
 import { plural } from "../../../src/lib/text/format.ts";
-import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { HistoryLine } from "../../../src/training/metrics/model.ts";
-import { usePage } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
-import { liveOn } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 
 /** Lines that are not collapsed. */
@@ -22,11 +19,14 @@ function Line({ at, level, message }: HistoryLine) {
   );
 }
 
-export function JobHistory({ job, history }: { job: JobRow; history: HistoryLine[] }): VNode {
-  const { url } = usePage();
+export interface JobHistoryProps {
+  history: HistoryLine[];
+}
+
+export function JobHistory({ history }: JobHistoryProps): VNode {
   const rest = history.slice(FIRST);
   return (
-    <section id="job-history" class="panel" aria-labelledby="history-title" {...liveOn(url, `evidence:${job.id}`)}>
+    <section id="job-history" class="panel" aria-labelledby="history-title">
       <header>
         <h2 id="history-title">History</h2>
       </header>

@@ -1,16 +1,18 @@
-/** Results before and after training on a job's page: a summary of the evaluation that followed it. */
+/** What came out of a job: the model or the files with the next steps, and the evaluation that followed a training. */
 
 import type { VNode } from "preact";
 import { isEvaluateResult } from "../../../src/contract/job.ts";
-import type { EvaluateResult } from "../../../src/contract/spec.ts";
+import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
 import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { ExportView } from "../../../src/training/exports/model.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress } from "../../parts/value.tsx";
-import { activityOf, progressOf } from "./describe.ts";
+import { ExportResult } from "../models/export-files.tsx";
+import { activityOf, isLive, methodOf, progressOf } from "./describe.ts";
 
 function Measure(props: { label: string; before: string; after: string }) {
   return (
@@ -60,13 +62,101 @@ function Result({ base, tuned, texts }: EvaluateResult & { texts: boolean }) {
   );
 }
 
-/** Empty while there is no evaluation. */
-export function JobOutcome({ evaluation }: { evaluation: JobRow | null }): VNode {
+export interface JobOutcomeProps {
+  job: JobRow;
+  /** The newest evaluation of this run on its own validation rows. */
+  evaluation: JobRow | null;
+  /** Id of the fine-tuned model, once it exists. */
+  model: string | null;
+  modelDeleted: boolean;
+  /** Its files, for an export. */
+  exported: ExportView | null;
+}
+
+/** The model of a training that succeeded, and what to do with it next. */
+function Model({ job, model, modelDeleted }: JobOutcomeProps) {
+  if (!model) return null;
+  if (modelDeleted)
+    return (
+      <section class="panel body-only">
+        <p class="muted wrap-any">The model {model} was deleted.</p>
+      </section>
+    );
+  const id = encodeURIComponent(model);
+  const spec = job.spec as TrainSpec;
+  return (
+    <section class="panel" aria-labelledby="result-title">
+      <header>
+        <h2 id="result-title">Model</h2>
+      </header>
+      <div class="body stack tight">
+        <a class="wrap-any mono small" href={`/models/${id}`}>
+          {model}
+        </a>
+        <div class="row">
+          <a
+            class="button small"
+            href={`/evaluations/new?${new URLSearchParams({ model, dataset: spec.dataset.version_id })}`}
+          >
+            Evaluate
+          </a>
+          <a class="button small" href={`/models/${id}#exports`}>
+            Export
+          </a>
+          {methodOf(job) === "reward" ? null : (
+            <a class="button small" href={`/playground?models=${id}`}>
+              Try it
+            </a>
+          )}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+/** Files of an export, or where the result of another job is. */
+function Files({ job, exported }: JobOutcomeProps) {
+  if (job.kind === "evaluate")
+    return (
+      <p>
+        <a class="button" href={`/evaluations/${encodeURIComponent(job.id)}`}>
+          View evaluation
+        </a>
+      </p>
+    );
+  if (!exported) return null;
+  return (
+    <section class="panel" aria-labelledby="files-title">
+      <header>
+        <h2 id="files-title">Files</h2>
+      </header>
+      <div class="body stack">
+        {exported.artifact_id ? (
+          <ExportResult row={exported} />
+        ) : (
+          <p class="muted">
+            {exported.state === "deleted"
+              ? "The files were deleted."
+              : isLive(job.state)
+                ? "The files appear here once they were compared with the trained model."
+                : "Nothing was published."}
+          </p>
+        )}
+      </div>
+    </section>
+  );
+}
+
+/** What came out of the job so far. */
+export function JobOutcome(props: JobOutcomeProps): VNode {
   const { url } = usePage();
+  const { evaluation } = props;
   const spec = evaluation?.spec;
   const result = evaluation?.state === "succeeded" && isEvaluateResult(evaluation.result) ? evaluation.result : null;
   return (
-    <div id="job-outcome" {...liveOn(url, "jobs")}>
+    <div id="job-outcome" class="stack" {...liveOn(url, "jobs")}>
+      <Model {...props} />
+      <Files {...props} />
       {evaluation ? (
         <section class="panel" aria-labelledby="outcome-title">
           <header>

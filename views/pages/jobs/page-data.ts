@@ -2,16 +2,18 @@
 
 import { usageOfJob } from "../../../src/billing/ledger/service.ts";
 import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
-import type { JobSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { TrainSpec } from "../../../src/contract/spec.ts";
 import { fits } from "../../../src/contract/support.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { readRows } from "../../../src/data/datasets/rows.ts";
 import { getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
-import { getVersion, versionOf } from "../../../src/data/datasets/versions.ts";
+import { getVersion, labelOfVersion, versionOf } from "../../../src/data/datasets/versions.ts";
 import { AppError } from "../../../src/errors.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listCatalogue } from "../../../src/models/base/service.ts";
+import { deletedAmong } from "../../../src/models/tuned/lookup.ts";
 import { listCheckpoints, listModels } from "../../../src/models/tuned/service.ts";
+import { getExport } from "../../../src/training/exports/service.ts";
 import { listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { listAttempts } from "../../../src/training/jobs/service.ts";
@@ -76,6 +78,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   const queue = await queueFacts(ctx, actor, job);
   const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
   const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
+  const ended = job.state === "failed" || job.state === "cancelled";
   return {
     job,
     series,
@@ -91,16 +94,13 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     queue,
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
     active: isOpen(job.state),
-    dataName: await dataName(ctx, actor, job.spec),
+    resumable: ended ? (checkpoints[0]?.step ?? null) : null,
+    modelDeleted: model !== null && (await deletedAmong(ctx, actor.org, [model])).length > 0,
+    data:
+      "dataset" in job.spec && job.spec.dataset ? await labelOfVersion(ctx, actor, job.spec.dataset.version_id) : null,
+    exported: job.kind === "export" ? await getExport(ctx, actor, id) : null,
     reproduction: await reproductionOf(ctx, actor, job),
   };
-}
-
-/** Name of a job's dataset; null when it has none, or it was deleted. */
-async function dataName(ctx: Ctx, actor: Actor, spec: JobSpec): Promise<string | null> {
-  if (!("dataset" in spec) || !spec.dataset) return null;
-  const found = await getDataset(ctx, actor, spec.dataset.dataset_id).catch(() => null);
-  return found?.name ?? null;
 }
 
 /** The initial form of the new-job page: a copy of a job, or an empty form with the given or default data and model. */

@@ -12,19 +12,18 @@ import { sha256Hex } from "../../../src/lib/ids.ts";
 import { formatBytes, plural } from "../../../src/lib/text/format.ts";
 import { cancelJob, checkpointNow, pauseJob, resumeJob } from "../../../src/training/jobs/service.ts";
 import { clearRun } from "../../../src/training/plan/cleanup.ts";
-import { reproduceJob } from "../../../src/training/plan/reproduce.ts";
+import { continueJob, reproduceJob } from "../../../src/training/plan/reproduce.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../../../src/training/plan/service.ts";
 import { ComparePage, MAX_RUNS } from "./compare.tsx";
 import { JobPage } from "./detail.tsx";
 import { JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
-import { JobHistory } from "./history.tsx";
 import { JobList, JobListPage } from "./list.tsx";
 import { LogLines } from "./log.tsx";
 import { NewJobFormView, NewJobPage } from "./new.tsx";
 import { JobOutcome } from "./outcome.tsx";
 import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
-import { JobStatusUpdate } from "./status.tsx";
+import { JobUpdate } from "./update.tsx";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -104,11 +103,10 @@ async function jobPage(ctx: Ctx, { request, actor }: Asked, id: string, query: v
   const { job, samples, checkpoints, log, logSearch, active } = props;
   return html(pageOf(ctx, request, actor), <JobPage {...props} />, {
     fragments: {
-      "job-status": () => <JobStatusUpdate {...props} />,
-      "job-outcome": () => <JobOutcome evaluation={props.evaluation} />,
+      "job-status": () => <JobUpdate {...props} />,
+      "job-outcome": () => <JobOutcome {...props} />,
       "job-samples": () => <JobSamples job={job} samples={samples} active={active} />,
       "job-checkpoints": () => <JobCheckpoints job={job} checkpoints={checkpoints} active={active} />,
-      "job-history": () => <JobHistory job={job} history={props.history} />,
       "log-lines": () => <LogLines jobId={job.id} log={log} search={logSearch} active={active} />,
     },
   });
@@ -117,7 +115,7 @@ async function jobPage(ctx: Ctx, { request, actor }: Asked, id: string, query: v
 /** Runs a job again with the same settings. */
 async function runAgain(ctx: Ctx, { request, actor }: Asked, id: string) {
   const job = await rerunJob(ctx, actor, id);
-  return redirect(request, `/jobs/${job.id}`, "Started again with the same settings.");
+  return redirect(request, `/jobs/${job.id}`, "Queued again with the same settings.");
 }
 
 /** Runs the frozen spec of a job again. */
@@ -125,6 +123,12 @@ async function reproduce(ctx: Ctx, { request, actor }: Asked, id: string) {
   const job = await reproduceJob(ctx, actor, id);
   const message = "The same spec runs again. This page shows whether the losses are the same.";
   return redirect(request, `/jobs/${job.id}`, message);
+}
+
+/** Continues a run from its newest checkpoint. */
+async function continueRun(ctx: Ctx, { request, actor }: Asked, id: string) {
+  const job = await continueJob(ctx, actor, id);
+  return redirect(request, `/jobs/${job.id}`, "Queued. The new job continues from the newest checkpoint.");
 }
 
 /** Deletes unused files of an ended job. */
@@ -193,7 +197,7 @@ function formHandlers(ctx: Ctx, ask: AskAs) {
     if ("problems" in parsed) return formPage(asked, body, 422);
     try {
       const job = await createTrainJob(ctx, asked.actor, parsed.request);
-      return redirect(asked.request, `/jobs/${job.id}`, "Started. The job keeps running when you close this page.");
+      return redirect(asked.request, `/jobs/${job.id}`, "Queued. The job runs and goes on when you close this page.");
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === "internal" || !fieldOf(error.param)) throw error;
       return formPage(asked, body, 422);
@@ -227,6 +231,7 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
     .get("/jobs/:id", (asked) => jobPage(ctx, asked, asked.params.id, asked.query), { params: Id, query: JobQuery })
     .post("/jobs/:id/again", (asked) => runAgain(ctx, asked, asked.params.id), { params: Id })
     .post("/jobs/:id/reproduce", (asked) => reproduce(ctx, asked, asked.params.id), { params: Id })
+    .post("/jobs/:id/continue", (asked) => continueRun(ctx, asked, asked.params.id), { params: Id })
     .post("/jobs/:id/clear", (asked) => clearFiles(ctx, asked, asked.params.id), { params: Id })
     .post("/jobs/:id/:act", (asked) => performAction(ctx, asked, asked.params.id, asked.params.act), {
       params: ActionParams,

@@ -1,7 +1,8 @@
 /** The frozen spec of a job, and its attempts. */
 import type { Progress } from "../../../src/contract/job.ts";
-import type { EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
+import type { DatasetRef, EvaluateSpec, ExportSpec, ServeSpec, TrainSpec } from "../../../src/contract/spec.ts";
 import type { TrainResult } from "../../../src/contract/trainer.ts";
+import type { VersionLabel } from "../../../src/data/datasets/versions.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { AttemptRow, JobRow } from "../../../src/training/jobs/model.ts";
 import type { Reproduction } from "../../../src/training/plan/reproduce.ts";
@@ -50,18 +51,35 @@ function memoryRow(spec: TrainSpec, { canary }: Progress, result: Partial<TrainR
   return ["Memory", planned] as const;
 }
 
+/** The dataset version of a job as a link, or the name it had. */
+function dataOf(dataset: DatasetRef, data: VersionLabel | null) {
+  if (!data) return `${dataset.dataset_id} (deleted)`;
+  const name = `${data.name}, version ${data.version}`;
+  if (data.deleted) return `${name} (deleted)`;
+  return link(`/datasets/${encodeURIComponent(data.id)}?version=${encodeURIComponent(dataset.version_id)}`, name);
+}
+
+/** The model that a training results in: its id before it exists, then a link. */
+function modelOf(job: JobRow, spec: TrainSpec, deleted: boolean) {
+  if (job.state !== "succeeded") return <CopyId id={spec.output_model} full />;
+  if (deleted) return `${spec.output_model} (deleted)`;
+  return link(`/models/${encodeURIComponent(spec.output_model)}`, spec.output_model);
+}
+
 function trainRows(
+  job: JobRow,
   spec: TrainSpec,
-  progress: Progress,
-  result: Partial<TrainResult>,
-  dataName: string | null,
+  data: VersionLabel | null,
+  modelDeleted: boolean,
 ): Parameters<typeof KeyValue>[0]["rows"] {
   const h = spec.hyperparameters;
+  const { progress } = job;
+  const result = job.result ?? {};
   return [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
     [
       "Data",
-      link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id),
+      dataOf(spec.dataset, data),
       `${formatInteger(spec.dataset.train_rows)} training rows, ${validationWords(spec)}`,
     ],
     ["Method", methodWords(spec), `trained on ${lossWords(spec.method)}`],
@@ -71,13 +89,13 @@ function trainRows(
     [...firstBatch(spec, progress)],
     [...memoryRow(spec, progress, result)],
     ["Seed", String(h.seed)],
-    ["Model", <CopyId id={spec.output_model} full />],
+    ["Model", modelOf(job, spec, modelDeleted)],
   ];
 }
 
 function otherRows(
   spec: EvaluateSpec | ServeSpec | ExportSpec,
-  dataName: string | null,
+  data: VersionLabel | null,
 ): Parameters<typeof KeyValue>[0]["rows"] {
   const base: Parameters<typeof KeyValue>[0]["rows"] = [
     ["Base model", link(`/models/${encodeURIComponent(spec.base_model.id)}`, spec.base_model.id)],
@@ -93,7 +111,8 @@ function otherRows(
   return [
     ...base,
     ["Fine-tuned model", spec.tuned ? <CopyId id={spec.tuned.model} full /> : "none, only the base model"],
-    ["Data", link(`/datasets/${encodeURIComponent(spec.dataset.dataset_id)}`, dataName ?? spec.dataset.dataset_id)],
+    spec.against ? ["Compared with", <CopyId id={spec.against.model} full />] : null,
+    ["Data", dataOf(spec.dataset, data)],
     ["Rows", `at most ${formatInteger(spec.max_rows)} of ${spec.split}`],
   ];
 }
@@ -106,18 +125,18 @@ function verdict({ steps, same, first_difference: other, differences }: Reproduc
   return `losses differ from step ${other?.step} on: ${other?.original}, now ${other?.again}${known}`;
 }
 
-export function JobSpecPanel({
-  job,
-  dataName,
-  reproduction,
-}: {
+export interface JobSpecProps {
   job: JobRow;
-  dataName: string | null;
+  /** Its dataset version, also a deleted one. */
+  data: VersionLabel | null;
+  modelDeleted: boolean;
   reproduction: Reproduction | null;
-}) {
+}
+
+export function JobSpecPanel({ job, data, modelDeleted, reproduction }: JobSpecProps) {
   const { spec } = job;
   return (
-    <section class="panel" aria-labelledby="spec-title">
+    <section id="job-spec" class="panel" aria-labelledby="spec-title">
       <header>
         <h2 id="spec-title">Settings</h2>
         <CopyId id={job.id} />
@@ -125,9 +144,7 @@ export function JobSpecPanel({
       <div class="body stack">
         <KeyValue
           rows={[
-            ...(spec.kind === "train"
-              ? trainRows(spec, job.progress, job.result ?? {}, dataName)
-              : otherRows(spec, dataName)),
+            ...(spec.kind === "train" ? trainRows(job, spec, data, modelDeleted) : otherRows(spec, data)),
             reproduction
               ? [
                   "Reproduces",
@@ -137,6 +154,9 @@ export function JobSpecPanel({
               : null,
             ["Requires", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
+            job.metadata.continues
+              ? ["Continues", link(`/jobs/${encodeURIComponent(job.metadata.continues)}`, job.metadata.continues)]
+              : null,
             job.parentId ? ["Created from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
           ]}
         />
@@ -165,10 +185,14 @@ export function JobSpecPanel({
   );
 }
 
-export function Attempts({ attempts }: { attempts: AttemptRow[] }) {
-  if (!attempts.length) return null;
+export interface AttemptsProps {
+  attempts: AttemptRow[];
+}
+
+export function Attempts({ attempts }: AttemptsProps) {
+  if (!attempts.length) return <div id="job-attempts" hidden />;
   return (
-    <section class="panel" aria-labelledby="attempts-title">
+    <section id="job-attempts" class="panel" aria-labelledby="attempts-title">
       <header>
         <h2 id="attempts-title">Attempts</h2>
       </header>

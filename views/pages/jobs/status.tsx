@@ -26,6 +26,9 @@ export interface JobStatusProps {
   queue: QueueFacts | null;
   /** Id of the fine-tuned model, once it exists. */
   model: string | null;
+  modelDeleted: boolean;
+  /** Step of the newest checkpoint of a run that ended early; null when there is none. */
+  resumable: number | null;
 }
 
 const path = (job: JobRow, act = "") => `/jobs/${encodeURIComponent(job.id)}${act}`;
@@ -49,7 +52,12 @@ function Cancel({ job }: { job: JobRow }) {
 }
 
 /** The buttons for the job's state; the primary action is last. */
-export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">): VNode {
+export function JobActions({
+  job,
+  model,
+  modelDeleted,
+  resumable,
+}: Pick<JobStatusProps, "job" | "model" | "modelDeleted" | "resumable">): VNode {
   const { state } = job;
   const train = job.kind === "train";
   const again = (
@@ -93,9 +101,21 @@ export function JobActions({ job, model }: Pick<JobStatusProps, "job" | "model">
       ) : null}
       {state === "succeeded" ? around : null}
       {train && isFinal(state) ? change : null}
-      {train && ["failed", "cancelled"].includes(state) ? again : null}
+      {train && ["failed", "cancelled"].includes(state) && !resumable ? again : null}
+      {train && ["failed", "cancelled"].includes(state) && resumable ? (
+        <>
+          <ActionButton action={path(job, "/again")}>
+            <Icon name="repeat" />
+            Run again
+          </ActionButton>
+          <ActionButton action={path(job, "/continue")} class="primary" title="A new job with the same settings">
+            <Icon name="play" />
+            Resume from step {resumable}
+          </ActionButton>
+        </>
+      ) : null}
       {/* A reward model cannot chat. */}
-      {state === "succeeded" && model && methodOf(job) !== "reward" ? (
+      {state === "succeeded" && model && !modelDeleted && methodOf(job) !== "reward" ? (
         <>
           <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
             <Icon name="chat" />
@@ -256,20 +276,5 @@ export function JobStatus(props: JobStatusProps): VNode {
       {props.queue ? <Waiting id={job.id} queue={props.queue} /> : null}
       {job.kind === "train" && !props.queue ? <TrainStats {...props} /> : null}
     </section>
-  );
-}
-
-/** Response to a refresh: the status, and the live parts of the title row. */
-export function JobStatusUpdate(props: JobStatusProps): VNode {
-  return (
-    <>
-      <JobStatus {...props} />
-      <hx-partial hx-target="#job-badge" hx-swap="outerMorph">
-        <JobBadge job={props.job} />
-      </hx-partial>
-      <hx-partial hx-target="#job-actions" hx-swap="outerMorph">
-        <JobActions job={props.job} model={props.model} />
-      </hx-partial>
-    </>
   );
 }
