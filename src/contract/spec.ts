@@ -1,7 +1,4 @@
-/**
- * The frozen job spec: written once when a job is created, and the only input of trainer, evaluation, deployment and
- * "reproduce".
- */
+/** The frozen job spec, written once with its job: the only input of trainer, evaluation and deployment. */
 
 export const SPEC_VERSION = 1;
 
@@ -310,7 +307,7 @@ export interface EvaluateSpec {
   base_model: BaseModelRef;
   /** The fine-tuned model; null = the base model only. */
   tuned: { model: string; checkpoint_id: string; artifact_id: string } | null;
-  /** Another fine-tuned model of the same base, which answers in its place (side `base`); absent = the base model. */
+  /** Another fine-tuned model of the same base, which takes the side `base`; absent = the base model. */
   against?: { model: string; checkpoint_id: string; artifact_id: string };
   dataset: DatasetRef;
   split: "holdout" | "train" | "validation";

@@ -127,7 +127,7 @@ export const EvaluationView = v.strictObject({
 export type EvaluationView = v.InferOutput<typeof EvaluationView>;
 
 /** What the view takes from elsewhere. `work` is its job; null when the job no longer exists. */
-export interface EvaluationParts {
+interface EvaluationParts {
   work: JobRow | null;
   split: EvaluationView["split"];
   judged: Judged;

@@ -174,7 +174,7 @@ const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value *
 const nats = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`;
 
 /** How a sentence names the two sides. */
-export interface SideNames {
+interface SideNames {
   base: string;
   tuned: string;
 }

@@ -30,7 +30,7 @@ const download = (name: string, type: string): Record<string, string> => ({
 });
 
 /**
- * The response with stored files as one tar archive. It is written while it is sent, so a large archive takes no memory.
+ * The response with stored files as one tar archive. It is written while it is sent, so large archives take no memory.
  * @param folders paths of folders inside, each with a slash at the end
  * @throws AppError `bytes_missing` when a file is no longer on disk
  */

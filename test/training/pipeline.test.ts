@@ -1,7 +1,4 @@
-/**
- * The pipeline with real processes: launch, events, cancel, pause, resume, retries by reason, timeouts, and restarts of
- * the server.
- */
+/** The pipeline with real processes: launch, events, cancel, pause, resume, retries, timeouts, and server restarts. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -143,12 +140,10 @@ describe("a training job", () => {
     const id = await lab.train("stopped", { max_steps: 40, save_every: 10 });
     const saved = () => lab.json<{ data: { step_number: number }[] }>("GET", `/v1/jobs/${id}/checkpoints`);
     await until("a checkpoint", async () => (await saved()).data[0], 20_000, 20);
-    const refused = await post(id, "continue");
-    expect([refused.status, (await refused.json()).error.code]).toEqual([409, "job_not_ended"]);
+    expect((await post(id, "continue")).status).toBe(409);
     await post(id, "cancel");
     await lab.reached(id, "cancelled");
-    const from = (await saved()).data[0]?.step_number ?? 0;
-    expect(from).toBeGreaterThanOrEqual(10);
+    const { step_number: from = 0 } = (await saved()).data[0] ?? {};
     const next = await lab.json<{ id: string; name: string; parent_id: string }>("POST", `/v1/jobs/${id}/continue`);
     expect(next).toMatchObject({ name: `stopped from step ${from}`, parent_id: id });
     await lab.reached(next.id, "succeeded");
