@@ -217,3 +217,16 @@ test("bad rows are left out on request, and the report says so", async () => {
   );
   expect(report.bad_rows_left_out).toBe(true);
 });
+
+test("leaving out most rows needs a confirmation of its own, in the API and on the page", async () => {
+  const lines = [...Array<string>(4).fill("nope"), ...chatLines(2)].join("\n");
+  const { dataset, version, report } = await validated(lab, lines, "a.jsonl", "skip_bad=true");
+  expect(version).toMatchObject({ status: "failed", rows: 2, bad_rows: 4 });
+  expect(report.problems.find(({ code }) => code === "most_rows_bad")?.samples[0]?.detail).toBe("4 of 6 rows");
+  const page = await (await lab.request("GET", `/datasets/${dataset.id}`)).text();
+  expect(page).toContain("Leave out 4 of 6 rows");
+  expect(page).toContain('name="skip_bad" value="any"');
+  await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { skip_bad: "any" } });
+  const after = await settled(lab, dataset.id);
+  expect(after.version).toMatchObject({ status: "ready", rows: 2, bad_rows: 4, skip_bad: "any" });
+});

@@ -10,8 +10,8 @@ import { validateFile } from "../../src/data/validation/pass/validate.ts";
 
 interface Case {
   name: string;
-  /** The lines of the uploaded file. */
-  file: string[];
+  /** The lines of the uploaded file; a pair is a line and how often it is there. */
+  file: (string | [line: string, times: number])[];
   /** The stored rows as text, without their ids; without it, the version does not become ready. */
   rows?: string[];
   /** The row type, when it is not chat. */
@@ -21,7 +21,7 @@ interface Case {
   problems?: Record<string, number>;
   /** Text in the messages of the problems. */
   says?: string;
-  skip_bad?: boolean;
+  skip_bad?: boolean | "any";
   filename?: string;
 }
 
@@ -38,9 +38,10 @@ const casesOf = (name: string) =>
 function read({ file, filename = "rows.jsonl", skip_bad: skipBad = false }: Case) {
   const source = join(dir, filename);
   const outDir = join(dir, "out");
+  const lines = file.flatMap((line) => (typeof line === "string" ? [line] : Array<string>(line[1]).fill(line[0])));
   // Shortcuts are tried for lines between two others.
   const [before, after] = filename.endsWith(".jsonl") ? ["\n", "\n"] : ["", "\n"];
-  writeFileSync(source, before + file.join("\n") + after);
+  writeFileSync(source, before + lines.join("\n") + after);
   const { status, error, report } = validateFile({
     source,
     filename,

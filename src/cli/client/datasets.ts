@@ -101,7 +101,8 @@ const create: Verb = {
     name: { value: "NAME", help: "name of the dataset (default: the file's name)" },
     validation: { value: "SHARE", help: "share of rows for validation, such as 0.1 (default 0.1; 0 = none)" },
     map: { value: "FIELD=COLUMN", many: true, help: "column of a CSV file: prompt=…, completion=…" },
-    "skip-bad": { help: "leave out bad rows instead of refusing the file" },
+    "skip-bad": { help: "leave out bad rows instead of refusing the file, unless most rows are bad" },
+    "skip-most": { help: "leave out bad rows even when most rows are bad" },
     ...SERVER_OPTIONS,
   },
   notes: "Exit code 1 when the file cannot be used for training; the report says why, with line numbers.",
@@ -111,6 +112,7 @@ const create: Verb = {
     const share = args.text("validation");
     if (share !== undefined) options.holdout_fraction = share;
     if (args.on("skip-bad")) options.skip_bad = "true";
+    if (args.on("skip-most")) options.skip_bad = "any";
     for (const pair of args.all("map")) {
       const [field = "", column] = pair.split(/=(.*)/s);
       if (!column) throw new UsageError(`--map ${pair} is not FIELD=COLUMN.`);

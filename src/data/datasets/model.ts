@@ -25,7 +25,7 @@ export const VersionSettings = v.strictObject({
   mapping: v.optional(v.nullable(v.record(text(40), text(200)))),
   holdout_fraction: v.optional(v.nullable(share)),
   seed: v.optional(v.nullable(whole(0, MAX_SEED))),
-  skip_bad: v.optional(v.nullable(truth)),
+  skip_bad: v.optional(v.nullable(v.union([truth, v.literal("any")]))),
   remove_duplicates: v.optional(v.nullable(v.picklist(["exact", "near"]))),
 });
 export const CreateDataset = v.strictObject({
@@ -68,7 +68,8 @@ export const VersionView = v.strictObject({
   bad_rows: v.number(),
   seed: v.number(),
   holdout_fraction: v.number(),
-  skip_bad: v.boolean(),
+  /** `any`: bad rows were left out although they were more than half of all rows. */
+  skip_bad: v.union([v.boolean(), v.literal("any")]),
   remove_duplicates: v.nullable(v.picklist(["exact", "near"])),
   mapping: v.nullable(v.record(v.string(), v.string())),
   error: v.nullable(v.string()),

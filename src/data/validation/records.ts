@@ -20,8 +20,8 @@ export interface VersionOptions {
   /** Fraction of rows in the validation split, 0 to 0.5. The default is 0.1, with at most 1,000 rows. */
   holdoutFraction?: number | null;
   seed?: number | null;
-  /** Leave bad rows out, so that they do not fail the validation. */
-  skipBad?: boolean | null;
+  /** Leave bad rows out, so that they do not fail the validation; `any`: even when most rows are bad. */
+  skipBad?: boolean | "any" | null;
   /** Leave duplicates out: equal rows, or also rows with the same answer to nearly the same prompt. */
   removeDuplicates?: "exact" | "near" | null;
 }

@@ -1,7 +1,14 @@
 /** Files as uploaded, multi-part uploads, datasets and their immutable versions. */
 import { sql } from "drizzle-orm";
-import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { customType, index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
+
+/** 0, 1, or 2 for `any`. */
+const skipBadColumn = customType<{ data: boolean | "any"; driverData: number }>({
+  dataType: () => "integer",
+  toDriver: (value) => (value === "any" ? 2 : Number(value)),
+  fromDriver: (stored) => (stored === 2 ? "any" : stored === 1),
+});
 
 export const file = sqliteTable(
   "file",
@@ -99,8 +106,8 @@ export const datasetVersion = sqliteTable(
     splitSeed: integer("split_seed").notNull(),
     /** Share of the validation split in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),
-    /** Bad rows are skipped instead of failing the version. */
-    skipBad: integer("skip_bad", { mode: "boolean" }).notNull().default(false),
+    /** Bad rows are skipped instead of failing the version; `any`: even when most rows are bad. */
+    skipBad: skipBadColumn("skip_bad").notNull().default(false),
     /** Duplicates of earlier rows that are left out: equal rows, or also nearly equal ones. */
     removeDuplicates: text("remove_duplicates", { enum: ["exact", "near"] }),
     rows: integer("rows").notNull().default(0),

@@ -5,7 +5,7 @@ import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
+import { ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -14,6 +14,7 @@ import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 import { BaseFindings, type CountedTokens, Facts, Histogram, Problems, Tokens } from "./report.tsx";
 import { methodsFor, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
+import { SkipBad } from "./skip-bad.tsx";
 
 export interface DatasetProps {
   dataset: DatasetRow;
@@ -52,20 +53,6 @@ function verdict({
   return ["ok", warnings ? `Ready, with ${plural(warnings, "warning")}` : "Ready", `${rows} ${fit}`];
 }
 
-function SkipBad({ dataset, version, report }: DatasetProps) {
-  if (version.status !== "failed" || !version.bad_rows || !report || report.rows <= 0) return null;
-  return (
-    <div class="row">
-      <ActionButton action={`/datasets/${dataset.id}/versions`} fields={{ skip_bad: "true" }} class="primary">
-        Leave out the bad rows
-      </ActionButton>
-      <span class="small muted">
-        Creates a new version with the {plural(report.rows, "good row")}. The file does not change.
-      </span>
-    </div>
-  );
-}
-
 export function DatasetState(props: DatasetProps) {
   const { url } = usePage();
   const { version, report, tokens } = props;
@@ -83,7 +70,7 @@ export function DatasetState(props: DatasetProps) {
           right="Continues when you leave this page"
         />
       ) : null}
-      <SkipBad {...props} />
+      <SkipBad version={version} report={report} />
       {report && version.status !== "needs_mapping" ? (
         <Stats>
           <Stat label={version.status === "ready" ? "Rows" : "Good rows"} big>

@@ -91,7 +91,7 @@ export function detectContainer(head: Buffer, filename: string): Container | Ref
 }
 
 /** The format that a row most likely has. */
-export const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
+const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
 
 /** The first records of `head` as text, without an incomplete last one. */
 function firstRecords(head: Buffer, container: Container, delimiter: string): string[] {
@@ -109,22 +109,46 @@ function firstRecords(head: Buffer, container: Container, delimiter: string): st
   return records;
 }
 
-/** The most frequent format among those with the row type of the first valid row; among all when no row is valid. */
+/** Types whose rows look like chat rows when their own field is missing: the label, or the field for the grader. */
+const LIKE_CHAT: ReadonlySet<RowType> = new Set(["unpaired", "prompt"]);
+
+/**
+ * The format that reads a row in a file of `format`; null when the row has none.
+ * @param format the format of the file; null while it is not known
+ * @returns `other`: the row has another type than the file. A labeled row without its label is a faulty row, not a chat
+ *   row.
+ */
+export function readerOf(row: JsonObject, format: RowFormat | null): { by: RowFormat | null; other: boolean } {
+  const found = formatOf(row);
+  if (!format || !found) return { by: format ?? found, other: false };
+  if (found.type === format.type) return { by: format.matches(row) ? format : found, other: false };
+  const other = !(LIKE_CHAT.has(format.type) && found.type === "chat");
+  return { by: other ? found : format, other };
+}
+
+/** Whether a row is a good one in a file of `format`. */
+function isGood(row: JsonObject, format: RowFormat): boolean {
+  const { by, other } = readerOf(row, format);
+  return !other && by?.convert(row, createProblems()) !== null;
+}
+
+/** The format in which most rows are good, the first one of several; the most frequent one when no row is good. */
 function elect(rows: JsonObject[]): RowFormat | null {
   const votes = new Map<RowFormat, number>();
-  let type: RowType | null = null;
   for (const row of rows) {
     const format = formatOf(row);
-    if (!format) continue;
-    votes.set(format, (votes.get(format) ?? 0) + 1);
-    if (!type && format.convert(row, createProblems())) type = format.type;
+    if (format) votes.set(format, (votes.get(format) ?? 0) + 1);
   }
-  const [best] = [...votes].filter(([format]) => !type || format.type === type).sort((a, b) => b[1] - a[1]);
-  return best?.[0] ?? null;
+  let best: { format: RowFormat; good: number } | null = null;
+  for (const [format] of [...votes].sort((a, b) => b[1] - a[1])) {
+    const good = rows.filter((row) => isGood(row, format)).length;
+    if (!best || good > best.good) best = { format, good };
+  }
+  return best?.format ?? null;
 }
 
 /**
- * The most frequent format of the first rows. The first valid row decides the row type of the file.
+ * The format in which most of the first rows are good.
  * @returns the format, a refusal, or null when no row is valid JSON (validation then reports the fault of each row)
  */
 export function detectFormat(head: Buffer, container: Container, whole: boolean): RowFormat | Refusal | null {

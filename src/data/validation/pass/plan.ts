@@ -36,6 +36,8 @@ export interface Plan {
   counts: PlainRow;
   check: Check;
   finish(report: Report): void;
+  /** The format of another row type that has more good rows than the plan's, once all rows are checked. */
+  rival(good: number): RowFormat | null;
 }
 
 /** The start of the file. `whole` when that is all of it. */
@@ -73,6 +75,7 @@ function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, prob
       return text === null ? null : convert(splitCells(text, delimiter), problems);
     },
     finish() {},
+    rival: () => null,
   };
 }
 
@@ -95,13 +98,22 @@ function jsonShortcuts(
   return shortcuts;
 }
 
-/** Detects the container and the format from the first bytes, and stores them in the report. */
-export function planFor(task: ValidateTask, start: Head, report: Report, problems: Problems): Decision {
+/**
+ * Detects the container and the format from the first bytes, and stores them in the report.
+ * @param elected the format, when it is known from all rows
+ */
+export function planFor(
+  task: ValidateTask,
+  start: Head,
+  report: Report,
+  problems: Problems,
+  elected: RowFormat | null,
+): Decision {
   const container = detectContainer(start.head, task.filename);
   if (typeof container !== "string") return { stop: "failed", ...container };
   report.container = container;
   if (container === "csv") return csvPlan(task, start, report, problems);
-  const format = detectFormat(start.head, container, start.whole);
+  const format = elected ?? detectFormat(start.head, container, start.whole);
   if (format && "message" in format) return { stop: "failed", ...format };
   const rows = createRowCheck(format, problems);
   const counts = noCounts();
@@ -112,6 +124,7 @@ export function planFor(task: ValidateTask, start: Head, report: Report, problem
     counts,
     shortcuts: format ? jsonShortcuts(format, container, counts, rows.noteIgnored) : [],
     check: rows.check,
+    rival: rows.rival,
     finish(into) {
       into.format = rows.format?.name ?? null;
       into.row_type = rows.format?.type ?? "chat";

@@ -4,21 +4,12 @@
  */
 import { isUtf8 } from "node:buffer";
 import { isMarked, markExact } from "../../../lib/text/exact-json.ts";
-import { formatOf } from "../formats/detect.ts";
+import { readerOf } from "../formats/detect.ts";
 import type { RowFormat } from "../formats/format.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
-import type { Problems } from "../rows/problems.ts";
+import { createProblems, type Problems } from "../rows/problems.ts";
 import { type Checked, ROW_NAMES } from "../rows/types.ts";
 import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
-
-/** Types whose rows look like chat rows when their own field is missing: the label, or the field for the grader. */
-const LIKE_CHAT = new Set(["unpaired", "prompt"]);
-
-/**
- * True when a row has another type than `format`. A labeled row without its label is a faulty row, not a chat row.
- */
-const hasOtherType = (found: RowFormat, format: RowFormat): boolean =>
-  found.type !== format.type && !(LIKE_CHAT.has(format.type) && found.type === "chat");
 
 /** Records above this size in bytes are checked for complexity before they are parsed. */
 const LARGE = 1 << 18;
@@ -124,11 +115,13 @@ function parse(text: string, problems: Problems): JsonObject | null {
 
 /**
  * Creates a checker for JSON records.
- * @param format the format of the file; when null, the first valid row decides
+ * @param format the format of the file; when null, the first valid row suggests it
  */
 export function createRowCheck(format: RowFormat | null, problems: Problems) {
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
   let ignoredNames = 0;
+  /** The good rows of other types, by format. */
+  const rivals = new Map<RowFormat, number>();
 
   function noteIgnored(key: string, value: unknown) {
     problems.add("ignored_field", key, value);
@@ -144,6 +137,11 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       return format;
     },
     ignored,
+    /** The format that has more good rows than the file's own, if there is one. @param good good rows so far */
+    rival(good: number): RowFormat | null {
+      const [best] = [...rivals].sort((a, b) => b[1] - a[1]);
+      return best && best[1] > good ? best[0] : null;
+    },
     /** Reports a field that is not part of the format. */
     noteIgnored,
     /** The canonical row of a record without surrounding spaces, or null after reporting an error. */
@@ -156,17 +154,15 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       if (text === null) return null;
       const row = parse(text, problems);
       if (!row) return null;
-      const found = formatOf(row);
-      // Rows of one type may have several formats.
-      const fits = !format || !found || found.type !== format.type || format.matches(row);
-      const by = (fits && format) || found;
+      const { by, other } = readerOf(row, format);
       if (!by) {
         problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
         return null;
       }
-      if (found && hasOtherType(found, by)) {
-        const detail = `a ${ROW_NAMES[found.type]} row (${found.title}) among ${ROW_NAMES[by.type]} rows`;
+      if (format && other) {
+        const detail = `a ${ROW_NAMES[by.type]} row (${by.title}) among ${ROW_NAMES[format.type]} rows`;
         problems.add("other_type", "", row, detail);
+        if (by.convert(row, createProblems())) rivals.set(by, (rivals.get(by) ?? 0) + 1);
         return null;
       }
       let known = true;

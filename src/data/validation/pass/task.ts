@@ -12,8 +12,8 @@ export interface ValidateTask {
   seed: number;
   /** Fraction of rows in the validation split, 0 to 0.5. */
   holdoutFraction: number;
-  /** Leave bad rows out, so that they do not fail the validation. */
-  skipBad: boolean;
+  /** Leave bad rows out, so that they do not fail the validation: unless most rows are bad, or `any` number of them. */
+  skipBad: boolean | "any";
   /** Leave duplicates of earlier rows out: equal rows, or also rows with the same answer to nearly the same prompt. */
   removeDuplicates: "exact" | "near" | null;
   maxLineBytes: number;

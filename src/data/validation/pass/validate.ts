@@ -3,6 +3,7 @@
  * memory use does not depend on the file size.
  */
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
+import type { RowFormat } from "../formats/format.ts";
 import { createProblems, failureText, type Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
@@ -102,14 +103,16 @@ function settle(
   onProgress: () => void,
 ): ValidateOutcome {
   problems.at(0);
-  if (report.bad_rows > 0 && task.skipBad && report.rows > 0) {
+  const doubtful = task.skipBad === true && report.rows > 0 && report.bad_rows > report.rows;
+  if (doubtful) problems.add("most_rows_bad", "", "", `${report.bad_rows} of ${report.bad_rows + report.rows} rows`);
+  else if (report.bad_rows > 0 && task.skipBad && report.rows > 0) {
     report.bad_rows_left_out = true;
     problems.add("bad_rows_left_out", "", "", `${report.bad_rows} rows`);
   }
   if (report.rows === 0) problems.add(report.bad_rows > 0 ? "no_rows" : "empty_file");
   else if (report.rows < 10) problems.add("few_rows", "", "", `${report.rows} rows`);
   report.problems = problems.list();
-  if (report.rows === 0 || (report.bad_rows > 0 && !task.skipBad)) {
+  if (report.rows === 0 || doubtful || (report.bad_rows > 0 && !task.skipBad)) {
     writer.drop();
     return { status: "failed", hash: null, error: failureText(report), report };
   }
@@ -124,8 +127,40 @@ function settle(
   return { status: "ready", hash: done.hash, error: null, report };
 }
 
+/** Reads the file once. @param elected its format, when it is known from all rows */
+function readOnce(
+  task: ValidateTask,
+  source: { fd: number; bytes: number },
+  elected: RowFormat | null,
+  onProgress: (bytesRead: number) => void,
+): ValidateOutcome | RowFormat {
+  const report = emptyReport(task, source.bytes);
+  const problems = createProblems();
+  const { bom, ...start } = readHead(source.fd);
+  report.encoding.bom = bom;
+  problems.at(1);
+  if (bom) problems.add("bom");
+  const plan = planFor(task, start, report, problems, elected);
+  if ("stop" in plan) {
+    if (plan.code) problems.add(plan.code, "", "", plan.message);
+    report.problems = problems.list();
+    return { status: plan.stop, hash: null, error: plan.message, report };
+  }
+  rmSync(task.outDir, { recursive: true, force: true });
+  mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
+  const records = createRecords(task, plan, report, problems);
+  pass(task, { fd: source.fd, offset: bom ? BOM.length : 0 }, plan, records, onProgress);
+  const rival = elected ? null : plan.rival(report.rows);
+  if (rival) {
+    records.writer.drop();
+    return rival;
+  }
+  return settle(task, records, report, problems, () => onProgress(report.bytes));
+}
+
 /**
  * Validates one file and writes its canonical rows into `task.outDir` (train.jsonl, holdout.jsonl and their indexes).
+ * The first rows suggest the row type. When all rows show that most have another one, the file is read again as that.
  * @param onProgress called with the bytes read after each MiB
  * @throws only for disk errors; all problems of the data are in the outcome
  */
@@ -133,25 +168,11 @@ export function validateFile(task: ValidateTask, onProgress: (bytesRead: number)
   const started = performance.now();
   const fd = openSync(task.source, "r");
   try {
-    const report = emptyReport(task, fstatSync(fd).size);
-    const problems = createProblems();
-    const { bom, ...start } = readHead(fd);
-    report.encoding.bom = bom;
-    problems.at(1);
-    if (bom) problems.add("bom");
-    const plan = planFor(task, start, report, problems);
-    if ("stop" in plan) {
-      if (plan.code) problems.add(plan.code, "", "", plan.message);
-      report.problems = problems.list();
-      return { status: plan.stop, hash: null, error: plan.message, report };
-    }
-    rmSync(task.outDir, { recursive: true, force: true });
-    mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
-    const records = createRecords(task, plan, report, problems);
-    pass(task, { fd, offset: bom ? BOM.length : 0 }, plan, records, onProgress);
-    const outcome = settle(task, records, report, problems, () => onProgress(report.bytes));
+    const source = { fd, bytes: fstatSync(fd).size };
+    const first = readOnce(task, source, null, onProgress);
+    const outcome = "status" in first ? first : (readOnce(task, source, first, onProgress) as ValidateOutcome);
     if (outcome.status !== "ready") rmSync(task.outDir, { recursive: true, force: true });
-    report.took_ms = Math.round(performance.now() - started);
+    outcome.report.took_ms = Math.round(performance.now() - started);
     return outcome;
   } finally {
     closeSync(fd);

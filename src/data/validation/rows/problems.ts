@@ -19,7 +19,7 @@ const PROBLEMS = {
     "Use one of the accepted formats; the Datasets page shows an example of each.",
   ),
   other_type: error(
-    "The row type differs from that of the first valid row.",
+    "The row type differs from that of most rows.",
     "Upload each row type (chat, preference, labeled preference, prompts, plain text) as a separate file.",
   ),
   not_json: error("Invalid JSON.", "Write each row as one complete JSON object."),
@@ -100,6 +100,14 @@ const PROBLEMS = {
   unclosed_quote: error(
     "A quoted cell is not closed.",
     "Close the quote. Inside a quoted cell, write each quote as two quotes.",
+  ),
+  most_rows_bad: error(
+    "More than half of the rows would be left out.",
+    'Check whether the file was read as you expect. To leave the rows out anyway, confirm it (API: skip_bad "any").',
+  ),
+  nothing_to_grade: error(
+    "The prompt has no field that a grader could use.",
+    "Add one, such as `answer`. Ids, dates and sources do not count.",
   ),
   no_rows: error("The file has no usable rows.", "Fix the errors in this report."),
   too_few_rows: error("There are too few rows for a validation split.", "Add rows, or set the validation split to 0."),
