@@ -1,8 +1,9 @@
 /** Elysia plugin with the API reference: `/openapi.json` for programs, `/docs` for people. */
 import { type AnyElysia, Elysia } from "elysia";
-import { ApiPage, type DocumentedRoute } from "../../views/pages/docs/api.tsx";
+import { ApiGroups, ApiPage, type DocumentedRoute } from "../../views/pages/docs/api.tsx";
 import { VERSION } from "../assets.ts";
 import type { Ctx } from "../ctx.ts";
+import { curlOf, pythonOf } from "./examples.ts";
 import { html, pageOf } from "./html.ts";
 import { documentOf, type Operation, operationsOf } from "./openapi.ts";
 import { session } from "./session.ts";
@@ -28,7 +29,15 @@ function fieldsOf(schema: Json | null, where: "query" | "body"): DocumentedRoute
   }));
 }
 
-function documented(operation: Operation): DocumentedRoute {
+/** What most people look for first; the rest follows in the order of registration, administration last. */
+const FIRST = ["Files", "Fine-tuning", "Jobs", "Chat", "Models", "Datasets", "Deployments", "Evaluations"];
+const LAST = ["Keys", "Hosts", "Administration"];
+const rank = (tag: string) => {
+  const [first, last] = [FIRST.indexOf(tag), LAST.indexOf(tag)];
+  return first >= 0 ? first : last >= 0 ? 1000 + last : 100;
+};
+
+function documented(operation: Operation, origin: string): DocumentedRoute {
   const inPath = [...operation.path.matchAll(/\{(\w+)\}/g)].map((match) => ({
     name: match[1] ?? "",
     where: "path" as const,
@@ -42,6 +51,8 @@ function documented(operation: Operation): DocumentedRoute {
     summary,
     description,
     adminOnly: access === "admin",
+    curl: curlOf(operation, origin),
+    python: pythonOf(operation),
     fields: [...inPath, ...fieldsOf(operation.query, "query"), ...fieldsOf(operation.body, "body")],
   };
 }
@@ -49,19 +60,30 @@ function documented(operation: Operation): DocumentedRoute {
 /** @param app the described application; called on the first request, when all routes are registered */
 export const apiDocs = (ctx: Ctx, app: () => AnyElysia) => {
   let document: Json | null = null;
-  let groups: { tag: string; routes: DocumentedRoute[] }[] | null = null;
+  let operations: Operation[] | null = null;
   return new Elysia({ name: "docs", seed: ctx.installation })
     .use(session(ctx))
     .get("/openapi.json", () => {
       document ??= documentOf(app(), VERSION);
       return document;
     })
-    .get("/docs", ({ request, actor }) => {
-      groups ??= Object.entries(Object.groupBy(operationsOf(app()), (each) => each.tag)).map(([tag, each]) => ({
-        tag,
-        routes: (each ?? []).map(documented),
-      }));
+    .get("/docs", ({ request, actor, query }) => {
       const origin = ctx.config.public_url?.replace(/\/$/, "") ?? new URL(request.url).origin;
-      return html(pageOf(ctx, request, actor), <ApiPage baseUrl={`${origin}/v1`} groups={groups} />);
+      operations ??= operationsOf(app());
+      const words = String(query.q ?? "")
+        .toLowerCase()
+        .split(/\s+/)
+        .filter(Boolean);
+      const matches = ({ method, path, summary, tag }: Operation) => {
+        const text = `${method} ${path} ${summary} ${tag}`.toLowerCase();
+        return words.every((word) => text.includes(word));
+      };
+      const groups = Object.entries(Object.groupBy(operations.filter(matches), (each) => each.tag))
+        .sort(([a], [b]) => rank(a) - rank(b))
+        .map(([tag, each]) => ({ tag, routes: (each ?? []).map((one) => documented(one, origin)) }));
+      const props = { baseUrl: `${origin}/v1`, groups };
+      return html(pageOf(ctx, request, actor), <ApiPage {...props} />, {
+        fragments: { api: () => <ApiGroups {...props} /> },
+      });
     });
 };

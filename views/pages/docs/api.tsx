@@ -1,5 +1,13 @@
-/** API reference on one page: every route by tag, with its parameters, generated from the request schemas. */
+/**
+ * API reference on one page: every route by tag, with its parameters and an example in curl and Python, generated from
+ * the request schemas.
+ */
 import { Layout } from "../../layout.tsx";
+import { Filters } from "../../parts/form.tsx";
+import { Icon } from "../../parts/icons.tsx";
+import { Empty } from "../../parts/notice.tsx";
+import { Table } from "../../parts/table.tsx";
+import { Snippet } from "../../parts/value.tsx";
 
 interface Field {
   name: string;
@@ -14,71 +22,109 @@ export interface DocumentedRoute {
   summary: string;
   description: string | null;
   adminOnly: boolean;
+  curl: string;
+  python: string;
   fields: Field[];
 }
 
-function Fields({ fields }: { fields: Field[] }) {
+interface ApiProps {
+  baseUrl: string;
+  groups: { tag: string; routes: DocumentedRoute[] }[];
+}
+
+function Fields({ fields, label }: { fields: Field[]; label: string }) {
+  if (fields.length === 0) return <p class="small muted">No parameters.</p>;
   return (
-    <table class="table">
-      <thead>
-        <tr>
-          <th scope="col">Parameter</th>
-          <th scope="col">In</th>
-          <th scope="col">Type</th>
-          <th scope="col">Required</th>
-        </tr>
-      </thead>
-      <tbody>
-        {fields.map((field) => (
-          <tr key={field.where + field.name}>
-            <td>
-              <code>{field.name}</code>
-            </td>
-            <td>{field.where}</td>
-            <td>{field.type}</td>
-            <td>{field.required ? "yes" : "no"}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <Table
+      still
+      label={label}
+      rows={fields}
+      rowId={(field) => `${label}-${field.where}-${field.name}`.replace(/\W+/g, "-")}
+      columns={[
+        { key: "name", label: "Parameter", render: (field) => <code>{field.name}</code> },
+        { key: "in", label: "In", wide: true, render: (field) => field.where },
+        { key: "type", label: "Type", render: (field) => <span class="wrap-any">{field.type}</span> },
+        { key: "required", label: "Required", render: (field) => (field.required ? "yes" : "no") },
+      ]}
+    />
   );
 }
 
 function Route({ route }: { route: DocumentedRoute }) {
+  const name = `${route.method} ${route.path}`;
   return (
-    <details>
+    <details class="more in-panel">
       <summary>
-        <code>
-          {route.method} {route.path}
-        </code>{" "}
-        <span class="muted">
-          {route.summary}
-          {route.adminOnly ? " · administrators only" : ""}
+        <Icon name="right" />
+        <span>
+          <code>{name}</code> <span class="sans">{route.summary}</span>
+          {route.adminOnly ? <span class="muted"> · administrators only</span> : null}
         </span>
       </summary>
-      {route.description ? <p>{route.description}</p> : null}
-      {route.fields.length ? <Fields fields={route.fields} /> : <p class="muted">No parameters.</p>}
+      <div class="body route">
+        {route.description ? <p class="small">{route.description}</p> : null}
+        <div class="examples">
+          <div>
+            <h4>curl</h4>
+            <Snippet label={`${name} with curl`} text={route.curl} />
+          </div>
+          <div>
+            <h4>Python</h4>
+            <Snippet label={`${name} with Python`} text={route.python} />
+          </div>
+        </div>
+        <Fields fields={route.fields} label={`Parameters of ${name}`} />
+      </div>
     </details>
   );
 }
 
-export function ApiPage(props: { baseUrl: string; groups: { tag: string; routes: DocumentedRoute[] }[] }) {
+export function ApiGroups({ groups }: ApiProps) {
   return (
-    <Layout title="API">
-      <div class="stack loose">
-        <p>
-          Base URL <code>{props.baseUrl}</code>, with an API key from <a href="/settings">Settings</a> as{" "}
-          <code>Authorization: Bearer ftl-…</code>. OpenAI's clients work unchanged. For programs:{" "}
-          <a href="/openapi.json">openapi.json</a>.
-        </p>
-        {props.groups.map((group) => (
-          <section key={group.tag} class="stack">
+    <div id="api" class="stack">
+      {groups.length === 0 ? (
+        <div class="panel">
+          <Empty icon="search" title="No matches">
+            Try a path, a noun or a verb: files, list, POST.
+          </Empty>
+        </div>
+      ) : null}
+      {groups.map((group) => (
+        <section class="panel" id={`tag-${group.tag.replace(/\W+/g, "-").toLowerCase()}`}>
+          <header>
             <h2>{group.tag}</h2>
-            {group.routes.map((route) => (
-              <Route key={route.method + route.path} route={route} />
-            ))}
-          </section>
-        ))}
+            <span class="small muted">{group.routes.length}</span>
+          </header>
+          {group.routes.map((route) => (
+            <Route route={route} />
+          ))}
+        </section>
+      ))}
+    </div>
+  );
+}
+
+export function ApiPage(props: ApiProps) {
+  return (
+    <Layout
+      title="API"
+      actions={
+        <a class="button" href="/openapi.json">
+          <Icon name="download" />
+          openapi.json
+        </a>
+      }
+    >
+      <div class="stack">
+        <p class="small">
+          Create an API key in <a href="/settings">Settings</a>. Then OpenAI's clients work unchanged:
+        </p>
+        <Snippet
+          label="Address and key"
+          text={`export OPENAI_BASE_URL=${props.baseUrl}\nexport OPENAI_API_KEY=ftl-…`}
+        />
+        <Filters fragment="api" search={{ placeholder: "Filter routes: chat, list, /v1/files" }} />
+        <ApiGroups {...props} />
       </div>
     </Layout>
   );

@@ -1,0 +1,150 @@
+/** Examples of the API reference: each route as a curl command and as Python with OpenAI's client. */
+import type { Operation } from "./openapi.ts";
+
+const MODEL = "ft:smollm2-135m-instruct:acme::4f0k";
+const BASE = "smollm2-135m-instruct";
+const MESSAGES = [{ role: "user", content: "My card was declined." }];
+const GRADER = {
+  type: "string_check",
+  name: "exact",
+  input: "{{sample.output_text}}",
+  reference: "card_declined",
+  operation: "eq",
+};
+const TRAINING = { model: BASE, training_file: "file-abc" };
+
+/** A small valid body for every route that takes JSON. */
+export const BODIES: Record<string, unknown> = {
+  "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90 },
+  "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
+  "POST /v1/admin/users/{id}": { role: "admin" },
+  "POST /v1/admin/orgs": { name: "Support" },
+  "POST /v1/admin/orgs/{id}": { name: "Support" },
+  "POST /v1/admin/orgs/{id}/limits": { bytes: 100_000_000_000, waiting_jobs: 50 },
+  "POST /v1/admin/teams/{id}": { weight: 2, max_gpus: 4 },
+  "POST /v1/hosts/{id}": { state: "draining", note: "Driver update" },
+  "POST /v1/gpus/{uuid}": { shares: 2 },
+  "POST /v1/uploads": { filename: "train.jsonl", purpose: "fine-tune", bytes: 1_048_576, mime_type: "text/jsonl" },
+  "POST /v1/uploads/{id}/complete": { part_ids: ["part_abc", "part_def"] },
+  "POST /v1/datasets": { file_id: "file-abc", name: "support-tickets" },
+  "POST /v1/datasets/{id}": { name: "support-tickets" },
+  "POST /v1/datasets/{id}/versions": { file_id: "file-abc" },
+  "POST /v1/datasets/{id}/rows": { messages: [...MESSAGES, { role: "assistant", content: "Let me check." }] },
+  "POST /v1/base_models/import": { source: "hub", repo: "HuggingFaceTB/SmolLM2-135M-Instruct" },
+  "POST /v1/fine_tuning/alpha/graders/run": { grader: GRADER, model_sample: "card_declined" },
+  "POST /v1/fine_tuning/alpha/graders/validate": { grader: GRADER },
+  "POST /v1/jobs/metrics": { jobs: ["ftjob-abc"], keys: ["train/loss"] },
+  "POST /v1/fine_tuning/jobs": TRAINING,
+  "POST /v1/jobs": TRAINING,
+  "POST /v1/jobs/plan": TRAINING,
+  "POST /v1/jobs/{id}/rerun": {},
+  "POST /v1/queue/{id}": { priority: 1 },
+  "POST /v1/evaluations": { job: "ftjob-abc" },
+  "POST /v1/models/{id}/exports": { format: "safetensors" },
+  "POST /v1/sweeps": { training: TRAINING, space: { learning_rate: [0.0001, 0.0003] } },
+  "POST /v1/sweeps/plan": { training: TRAINING, space: { learning_rate: [0.0001, 0.0003] } },
+  "POST /v1/deployments": { model: MODEL },
+  "POST /v1/deployments/{id}": { idle_after_s: 900 },
+  "POST /v1/chat/completions": { model: MODEL, messages: MESSAGES },
+  "POST /v1/chat/completions/{id}": { metadata: { ticket: "4711" } },
+  "POST /v1/completions": { model: MODEL, prompt: "Once upon a time" },
+  "POST /v1/embeddings": { model: BASE, input: "My card was declined." },
+  "POST /v1/responses": { model: MODEL, input: "My card was declined." },
+  "POST /v1/responses/input_tokens": { model: MODEL, input: "My card was declined." },
+  "POST /v1/moderations": { input: "My card was declined." },
+};
+
+/** Routes that take a file: the form fields beside it. */
+const UPLOADS: Record<string, { field: string; form: Record<string, string> }> = {
+  "POST /v1/files": { field: "file", form: { purpose: "fine-tune" } },
+  "POST /v1/uploads/{id}/parts": { field: "data", form: {} },
+};
+
+/** Calls that OpenAI's client has a method for; `{body}` stands for the fields as arguments. */
+const METHODS: Record<string, string> = {
+  "GET /v1/files": "client.files.list()",
+  "POST /v1/files": 'client.files.create(file=open("train.jsonl", "rb"), purpose="fine-tune")',
+  "GET /v1/files/{id}": 'client.files.retrieve("file-abc")',
+  "GET /v1/files/{id}/content": 'client.files.content("file-abc").read()',
+  "DELETE /v1/files/{id}": 'client.files.delete("file-abc")',
+  "GET /v1/models": "client.models.list()",
+  "POST /v1/fine_tuning/jobs": "client.fine_tuning.jobs.create({body})",
+  "GET /v1/fine_tuning/jobs": "client.fine_tuning.jobs.list()",
+  "GET /v1/fine_tuning/jobs/{id}": 'client.fine_tuning.jobs.retrieve("ftjob-abc")',
+  "POST /v1/fine_tuning/jobs/{id}/cancel": 'client.fine_tuning.jobs.cancel("ftjob-abc")',
+  "GET /v1/fine_tuning/jobs/{id}/events": 'client.fine_tuning.jobs.list_events("ftjob-abc")',
+  "POST /v1/chat/completions": "client.chat.completions.create({body})",
+  "POST /v1/completions": "client.completions.create({body})",
+  "POST /v1/embeddings": "client.embeddings.create({body})",
+  "POST /v1/responses": "client.responses.create({body})",
+  "POST /v1/moderations": "client.moderations.create({body})",
+};
+
+const IDS: [RegExp, string][] = [
+  [/\/(fine_tuning\/)?jobs\//, "ftjob-abc"],
+  [/\/queue\//, "ftjob-abc"],
+  [/\/files\//, "file-abc"],
+  [/\/uploads\//, "upload_abc"],
+  [/\/dataset_versions\//, "dsv_abc"],
+  [/\/datasets\//, "ds_abc"],
+  [/\/base_models\//, BASE],
+  [/\/models\//, MODEL],
+  [/\/deployments\//, "dep_abc"],
+  [/\/evaluations\//, "eval_abc"],
+  [/\/sweeps\//, "sweep_abc"],
+  [/\/hosts\//, "docker.gpu1"],
+  [/\/users\//, "user-abc"],
+  [/\/(orgs|teams)\//, "org-abc"],
+  [/\/keys\//, "key-abc"],
+];
+
+const pathOf = (path: string) => {
+  const id = IDS.find(([pattern]) => pattern.test(path))?.[1] ?? "abc";
+  return path.replace("{id}", id).replace(/\{(\w+)\}/g, (_, name: string) => name);
+};
+
+/** A value as Python writes it. */
+function python(value: unknown): string {
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value)
+    .map(([name, each]) => `${JSON.stringify(name)}: ${python(each)}`)
+    .join(", ")}}`;
+}
+
+const asArguments = (body: unknown) =>
+  Object.entries(body as Record<string, unknown>)
+    .map(([name, value]) => `${name}=${python(value)}`)
+    .join(", ");
+
+type Call = Pick<Operation, "method" | "path">;
+const keyOf = ({ method, path }: Call) => `${method} ${path}`;
+
+/** The route as a curl command; the key is in `OPENAI_API_KEY`. */
+export function curlOf(call: Call, origin: string): string {
+  const upload = UPLOADS[keyOf(call)];
+  const body = BODIES[keyOf(call)];
+  const lines = [
+    `curl ${call.method === "GET" || body || upload ? "" : `-X ${call.method} `}${origin}${pathOf(call.path)}`,
+    '-H "Authorization: Bearer $OPENAI_API_KEY"',
+    ...(body ? ['-H "Content-Type: application/json"', `-d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`] : []),
+    ...Object.entries(upload?.form ?? {}).map(([name, value]) => `-F ${name}=${value}`),
+    ...(upload ? [`-F ${upload.field}=@train.jsonl`] : []),
+  ];
+  return lines.join(" \\\n  ");
+}
+
+/** The route in Python; address and key are in `OPENAI_BASE_URL` and `OPENAI_API_KEY`. */
+export function pythonOf(call: Call): string {
+  const body = BODIES[keyOf(call)];
+  const known = METHODS[keyOf(call)];
+  const path = pathOf(call.path).replace(/^\/v1/, "");
+  const verb = call.method.toLowerCase();
+  const given = body && Object.keys(body).length > 0 ? `, body=${python(body)}` : "";
+  const line = known
+    ? known.replace("{body}", () => asArguments(body))
+    : `client.${verb}("${path}"${given}, cast_to=object)`;
+  return `from openai import OpenAI\n\nclient = OpenAI()\nprint(${line})`;
+}
