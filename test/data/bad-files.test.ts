@@ -27,18 +27,6 @@ const whole: { name: string; content: string | Uint8Array; filename?: string; co
   { name: "UTF-16", content: Buffer.from("\ufeff{}", "utf16le"), code: "unknown_format", word: "UTF-16" },
   { name: "prose", content: "Dear Sir\nor Madam\n", filename: "a.txt", code: "unknown_format", word: "Accepted" },
   {
-    name: "JSON rows of another kind",
-    content: '{"city": "Bern"}\n{"city": "Basel"}\n',
-    code: "unknown_format",
-    word: "city",
-  },
-  {
-    name: "texts with a class beside them",
-    content: '{"text": "once upon a time", "label": "tale"}\n',
-    code: "unknown_format",
-    word: "text, label",
-  },
-  {
     name: "a JSON array that breaks off",
     content: `[${chatLine(1)}, ${chatLine(2)}`,
     filename: "a.json",

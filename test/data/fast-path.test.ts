@@ -7,11 +7,13 @@ import { createTextRows, type TextLayout } from "../../src/data/validation/fast-
 import { alpacaFormat } from "../../src/data/validation/formats/alpaca.ts";
 import { chatFormat } from "../../src/data/validation/formats/chat.ts";
 import { completionFormat } from "../../src/data/validation/formats/completion.ts";
-import { csvConverter } from "../../src/data/validation/formats/csv.ts";
+import { objectOf as cellsOf } from "../../src/data/validation/formats/csv.ts";
 import { createCsvRows } from "../../src/data/validation/formats/csv-bytes.ts";
+import { checkedFields } from "../../src/data/validation/formats/detect.ts";
 import type { RowFormat } from "../../src/data/validation/formats/format.ts";
 import { preferenceFormat } from "../../src/data/validation/formats/preference.ts";
 import { sharegptFormat } from "../../src/data/validation/formats/sharegpt.ts";
+import { readPair } from "../../src/data/validation/mapping/read.ts";
 import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
 import { isObject } from "../../src/data/validation/rows/chat.ts";
 import { createProblems } from "../../src/data/validation/rows/problems.ts";
@@ -162,7 +164,7 @@ describe("rows of texts", () => {
       const rows = createRowCheck(format, short);
       const made = createTextRows(
         { ...requireLayout(format), onlyWithExtra: false },
-        format.fields,
+        checkedFields(format),
         counts,
         rows.noteIgnored,
       )(bytes, 0, end);
@@ -248,7 +250,7 @@ test("records of CSV", () => {
     if (!made) continue;
     taken++;
     const problems = createProblems();
-    const checked = csvConverter(columns, mapping)(splitCells(record, delimiter), problems);
+    const checked = readPair(cellsOf(columns, splitCells(record, delimiter)), mapping, problems);
     expect({
       record,
       text: made.bytes.toString("utf8", made.from, made.to),

@@ -34,7 +34,12 @@ const faults: { name: string; kind: string; row: Json; code: string; path: strin
       code: "answer_role",
       path: "rejected[2].role",
     },
-    { name: "a number", row: { prompt: "q", chosen: 1, rejected: "b" }, code: "wrong_type", path: "chosen" },
+    {
+      name: "a number in a list",
+      row: { prompt: "q", chosen: [1], rejected: "b" },
+      code: "wrong_type",
+      path: "chosen",
+    },
     { name: "a chat row", row: LINES.chat?.(1) ?? {}, code: "other_type", path: "", detail: "a chat row" },
     { name: "a text row", row: { text: "a" }, code: "other_type", path: "", detail: "a plain text row" },
   ].map((fault) => ({ kind: "trl", ...fault })),
@@ -146,10 +151,11 @@ describe("faults are reported with their line and field", () => {
     expect(report.problems[0]).toMatchObject({ code: "other_type", count: 2 });
   });
 
-  test("a class in the field label does not make a file labeled preference data", async () => {
+  test("a class in the field label does not make a file labeled preference data: the user is asked", async () => {
     const rows = [1, 0, 2, 1].map((label, n) => JSON.stringify({ ...LINES.chat?.(n), label }));
     const { version, report } = await validated(lab, rows.join("\n"));
-    expect(version).toMatchObject({ status: "ready", row_type: "chat", format: "chat" });
-    expect(report.ignored_fields).toEqual({ label: 4 });
+    expect(version).toMatchObject({ status: "needs_mapping", rows: 0 });
+    expect(version.error).toContain('"label" can change what a row means');
+    expect(report.mapping?.proposed).toEqual({ type: "chat", messages: "messages" });
   });
 });

@@ -102,9 +102,8 @@ const forms: { name: string; row: Json; format: string; type: string; expected: 
       chosen: [user("hi"), says("hello"), user("2+2?"), says("4")],
       rejected: [user("hi"), says("hello"), user("2+2?"), says("5")],
     },
-    format: "preference",
+    format: "mapped",
     type: "preference",
-    ignored: ["score_chosen"],
     expected: { ...PAIR, messages: [user("hi"), says("hello"), user("2+2?")] },
   },
   {
@@ -181,7 +180,11 @@ describe("every dialect becomes the canonical form of its type", () => {
   test.each(forms)("$name", async ({ row, format, type, expected, ignored = [] }) => {
     const { version, report } = await validated(lab, JSON.stringify([row]), "a.json", "holdout_fraction=0");
     expect(version).toMatchObject({ status: "ready", format, row_type: type, rows: 1 });
-    expect(report.problems.filter(({ code }) => code !== "few_rows" && code !== "ignored_field")).toEqual([]);
+    expect(
+      report.problems.filter(
+        ({ severity, code }) => severity !== "info" && code !== "few_rows" && code !== "ignored_field",
+      ),
+    ).toEqual([]);
     expect(Object.keys(report.ignored_fields)).toEqual(ignored);
     expect(canonicalRows(lab, version.id) as unknown[]).toEqual([{ id: 1, ...expected }]);
   });

@@ -58,6 +58,13 @@ export interface ReportObject {
     duplicates: { rows: number; complete: boolean };
     ignored_fields: Record<string, number>;
     problems: ProblemObject[];
+    mapping?: {
+      used: Record<string, unknown> | null;
+      proposed: Record<string, unknown> | null;
+      reason: string;
+      columns: { name: string; kind: string; values: string[] | null }[];
+      rows: Record<string, unknown>[];
+    } | null;
     csv: { columns: string[]; delimiter: string; proposed: Record<string, string>; first_rows: string[][] } | null;
   };
 }

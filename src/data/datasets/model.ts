@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { pageLimit } from "../../lib/page.ts";
 import { id, seconds, text, whole } from "../../lib/request-fields.ts";
 import { filledName, linesText, nameText } from "../../lib/text/names.ts";
+import { Mapping, MappingInput } from "../validation/mapping/model.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
 import { Report, TokenStats } from "../validation/rows/report.ts";
 import type { RowPage } from "./read-rows.ts";
@@ -22,7 +23,7 @@ const truth = v.union([
 
 /** Settings of a version. All have defaults. */
 export const VersionSettings = v.strictObject({
-  mapping: v.optional(v.nullable(v.record(text(40), text(200)))),
+  mapping: v.optional(v.nullable(MappingInput)),
   holdout_fraction: v.optional(v.nullable(share)),
   seed: v.optional(v.nullable(whole(0, MAX_SEED))),
   skip_bad: v.optional(v.nullable(v.union([truth, v.literal("any")]))),
@@ -71,7 +72,7 @@ export const VersionView = v.strictObject({
   /** `any`: bad rows were left out although they were more than half of all rows. */
   skip_bad: v.union([v.boolean(), v.literal("any")]),
   remove_duplicates: v.nullable(v.picklist(["exact", "near"])),
-  mapping: v.nullable(v.record(v.string(), v.string())),
+  mapping: v.nullable(Mapping),
   error: v.nullable(v.string()),
   /** 0 to 1 while validating, then 1. */
   progress: v.number(),
@@ -100,7 +101,7 @@ export function versionView(row: VersionRow, fileBytes: number | null = null): V
     holdout_fraction: row.holdoutFraction / 1e6,
     skip_bad: row.skipBad,
     remove_duplicates: row.removeDuplicates,
-    mapping: row.mapping,
+    mapping: row.mapping as Mapping | null,
     error: row.error,
     progress: row.status === "validating" ? (fileBytes ? Math.min(1, row.bytesRead / fileBytes) : 0) : 1,
     created_at: seconds(row.createdAt),

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { getFile } from "../files/service.ts";
+import type { Mapping } from "../validation/mapping/model.ts";
 import type { VersionRow, VersionWithReport } from "../validation/model.ts";
 import { announce, bytesOf, insertVersion, VERSION_COLUMNS, type VersionOptions } from "../validation/records.ts";
 import { getDataset, newestVersions } from "./service.ts";
@@ -104,7 +105,7 @@ export async function createVersion(
   await getFile(ctx, actor, fileId);
   const sameFile = fileId === newest.fileId;
   const options: VersionOptions = {
-    mapping: given.mapping ?? (sameFile ? newest.mapping : null),
+    mapping: given.mapping ?? (sameFile ? (newest.mapping as Mapping | null) : null),
     seed: given.seed ?? newest.splitSeed,
     holdoutFraction: given.holdoutFraction ?? newest.holdoutFraction / 1e6,
     skipBad: given.skipBad ?? (sameFile && given.removeDuplicates ? newest.skipBad : false),

@@ -10,13 +10,14 @@ import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import type { Mapping } from "./mapping/model.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
 import { kickValidation, stopValidation } from "./service.ts";
 import { liveJobUsing } from "./use.ts";
 
 /** Settings of a version. All have defaults. */
 export interface VersionOptions {
-  mapping?: Record<string, string> | null;
+  mapping?: Mapping | null;
   /** Fraction of rows in the validation split, 0 to 0.5. The default is 0.1, with at most 1,000 rows. */
   holdoutFraction?: number | null;
   seed?: number | null;

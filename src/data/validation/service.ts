@@ -9,6 +9,7 @@ import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import type { Mapping } from "./mapping/model.ts";
 import type { ValidateOutcome } from "./pass/task.ts";
 import { runInWorker, WorkerFailure } from "./worker/host.ts";
 import type { WorkerAnswer, WorkerTask } from "./worker/worker.ts";
@@ -155,7 +156,7 @@ async function runValidation(
     source: ctx.files.path("files", fileId),
     filename: version.filename ?? "",
     outDir,
-    mapping: version.mapping ?? null,
+    mapping: (version.mapping as Mapping | null) ?? null,
     seed: version.seed,
     holdoutFraction: version.holdoutPpm / 1e6,
     skipBad: version.skipBad,
@@ -205,6 +206,7 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
       .set({
         status: outcome.status,
         hash: outcome.hash,
+        mapping: (version.mapping as Mapping | null) ?? report?.mapping?.used ?? null,
         format: report?.format ?? null,
         rowType: report?.row_type ?? "chat",
         rows: report?.rows ?? 0,

@@ -101,8 +101,8 @@ export const datasetVersion = sqliteTable(
     rowType: text("row_type", { enum: ["chat", "preference", "unpaired", "text", "prompt"] })
       .notNull()
       .default("chat"),
-    /** Column mapping of CSV data, as requested by the user. */
-    mapping: jsonText("mapping").$type<Record<string, string> | null>(),
+    /** How the fields are read, as requested by the user; shape in data/validation/mapping/model.ts. */
+    mapping: jsonText("mapping").$type<Record<string, string | string[] | undefined> | null>(),
     splitSeed: integer("split_seed").notNull(),
     /** Share of the validation split in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),

@@ -8,7 +8,9 @@ export const completionFormat: ChatFormat = {
   example: '{"prompt": "…", "completion": "…"}',
   fields: new Set(["prompt", "completion", "system"]),
   layout: { system: "system", pair: { user: ["prompt"], assistant: "completion" } },
-  matches: (row) => "prompt" in row && "completion" in row,
+  // Turns instead of texts are mapped.
+  matches: (row) =>
+    "prompt" in row && "completion" in row && typeof row.prompt !== "object" && typeof row.completion !== "object",
   convert: (row, problems) =>
     pairRow(
       optionalText(row, "system", problems),

@@ -1,5 +1,6 @@
 /** Detects the container and the row format of an uploaded file from its first bytes, or the reason to reject it. */
 import type { RowType } from "../../../contract/spec.ts";
+import { isMeaningful } from "../mapping/fields.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
 import { createProblems, type ProblemCode } from "../rows/problems.ts";
 import { parseJson } from "../rows/tools.ts";
@@ -34,8 +35,8 @@ export const FORMATS: RowFormat[] = [
   textFormat,
 ];
 
-/** Fields that change the type of a row. A row with one of them always gets the full check. */
-export const TYPE_FIELDS: ReadonlySet<string> = new Set([
+/** Fields that change the type of a row. */
+const TYPE_FIELDS: ReadonlySet<string> = new Set([
   "chosen",
   "rejected",
   "chosen_messages",
@@ -47,6 +48,16 @@ export const TYPE_FIELDS: ReadonlySet<string> = new Set([
   "preferred_completion",
   "non_preferred_completion",
 ]);
+
+class CheckedFields extends Set<string> {
+  override has(name: string): boolean {
+    return super.has(name) || isMeaningful(name);
+  }
+}
+
+/** Fields that need the full check: those of the format, and others that change what a row means. */
+export const checkedFields = (format: RowFormat): ReadonlySet<string> =>
+  new CheckedFields(format.fields.union(TYPE_FIELDS));
 
 const listOf = (type: RowType) =>
   FORMATS.filter((format) => format.type === type)
@@ -91,7 +102,7 @@ export function detectContainer(head: Buffer, filename: string): Container | Ref
 }
 
 /** The format that a row most likely has. */
-const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
+export const formatOf = (row: JsonObject): RowFormat | null => FORMATS.find((format) => format.matches(row)) ?? null;
 
 /** The first records of `head` as text, without an incomplete last one. */
 function firstRecords(head: Buffer, container: Container, delimiter: string): string[] {
@@ -119,6 +130,7 @@ const LIKE_CHAT: ReadonlySet<RowType> = new Set(["unpaired", "prompt"]);
  *   row.
  */
 export function readerOf(row: JsonObject, format: RowFormat | null): { by: RowFormat | null; other: boolean } {
+  if (format?.mapping) return { by: format, other: false };
   const found = formatOf(row);
   if (!format || !found) return { by: format ?? found, other: false };
   if (found.type === format.type) return { by: format.matches(row) ? format : found, other: false };
@@ -133,7 +145,7 @@ function isGood(row: JsonObject, format: RowFormat): boolean {
 }
 
 /** The format in which most rows are good, the first one of several; the most frequent one when no row is good. */
-function elect(rows: JsonObject[]): RowFormat | null {
+export function elect(rows: JsonObject[]): RowFormat | null {
   const votes = new Map<RowFormat, number>();
   for (const row of rows) {
     const format = formatOf(row);
@@ -147,22 +159,9 @@ function elect(rows: JsonObject[]): RowFormat | null {
   return best?.format ?? null;
 }
 
-/**
- * The format in which most of the first rows are good.
- * @returns the format, a refusal, or null when no row is valid JSON (validation then reports the fault of each row)
- */
-export function detectFormat(head: Buffer, container: Container, whole: boolean): RowFormat | Refusal | null {
+/** The objects among the first records, to decide how rows are read. */
+export function firstObjects(head: Buffer, container: Container, whole: boolean): JsonObject[] {
   // A line break at the end of the file is optional.
   const records = firstRecords(whole ? Buffer.concat([head, Buffer.from("\n")]) : head, container, ",");
-  const rows = records.map(parseJson).filter(isObject);
-  const best = elect(rows);
-  if (best) return best;
-  if (rows.length === 0) return null;
-  const keys = Object.keys(rows[0] ?? {})
-    .slice(0, 10)
-    .join(", ");
-  return {
-    code: "unknown_format",
-    message: `No accepted format has rows with the fields ${keys || "(none)"}. ${ACCEPTED}`,
-  };
+  return records.map(parseJson).filter(isObject);
 }

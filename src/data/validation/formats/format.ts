@@ -4,9 +4,20 @@
  */
 import type { RowType } from "../../../contract/spec.ts";
 import type { TextLayout } from "../fast-path/text-row.ts";
+import { renameOf } from "../mapping/fields.ts";
+import type { Mapping } from "../mapping/model.ts";
+import { asText } from "../mapping/values.ts";
 import { isBlank, type JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { ChatRow, Checked, Row } from "../rows/types.ts";
+
+/** Rows that name their parent, collected until the end of the file. */
+export interface Threads {
+  /** Takes a row. False after reporting an error. */
+  add(row: JsonObject, problems: Problems): boolean;
+  /** The conversations, or null for each that has errors, which were reported with its line. */
+  finish(problems: Problems): Generator<Checked | null>;
+}
 
 export interface RowFormat<R extends Row = Row> {
   name: string;
@@ -18,6 +29,12 @@ export interface RowFormat<R extends Row = Row> {
   fields: ReadonlySet<string>;
   /** The layout of common rows for the byte fast path in text-row.ts. Without it, all rows are parsed. */
   layout?: TextLayout;
+  /** The mapping that makes the rows, for files whose fields were recognized or mapped. */
+  mapping?: Mapping;
+  /** The row with the fields that `fields` and `convert` know, for nested exports. */
+  flatten?(row: JsonObject, problems: Problems): JsonObject;
+  /** Collects rows that become conversations at the end of the file; `convert` then only adds them. */
+  threads?: Threads;
   /** True when the row most likely has this format, even if it is faulty. */
   matches(row: JsonObject): boolean;
   /** The canonical row, or null after reporting an error. */
@@ -33,15 +50,11 @@ export interface ChatFormat extends RowFormat<ChatRow> {
 export function requireText(row: JsonObject, field: string, problems: Problems): string | null {
   const value = row[field];
   if (value === undefined || value === null) {
-    problems.add("missing_field", field, row, `every row needs "${field}"`);
+    const other = renameOf(field, row);
+    problems.add("missing_field", field, row, `every row needs "${field}"${other ? `; rename "${other}" to it` : ""}`);
     return null;
   }
-  if (typeof value !== "string") {
-    problems.add("wrong_type", field, value, "expected text");
-    return null;
-  }
-  if (!value.isWellFormed()) problems.add("lone_surrogate", field, value);
-  return value;
+  return asText(value, field, problems, row);
 }
 
 /** The text of an optional field; null when it is absent, null or blank. */

@@ -2,28 +2,14 @@
  * ShareGPT rows: `conversations` with `{from, value}` turns, including `function_call` and `observation`, and optional
  * `system` and `tools`.
  */
+import { speakerOf } from "../mapping/roles.ts";
+import { fromJsonText, isTurn } from "../mapping/turns.ts";
 import { checkMessages, finishRow, isBlank, isObject, type JsonObject } from "../rows/chat.ts";
 import { FLAG_NAMES, flagsOf } from "../rows/flags.ts";
 import type { Problems } from "../rows/problems.ts";
 import { REASONING } from "../rows/reasoning.ts";
 import { parseJson, toolCallFromFunction } from "../rows/tools.ts";
 import type { ChatFormat } from "./format.ts";
-
-const ROLES: Record<string, string> = {
-  human: "user",
-  user: "user",
-  gpt: "assistant",
-  assistant: "assistant",
-  chatgpt: "assistant",
-  bing: "assistant",
-  bard: "assistant",
-  model: "assistant",
-  system: "system",
-  observation: "tool",
-  tool: "tool",
-  function_response: "tool",
-  function_call: "call",
-};
 
 const KNOWN: ReadonlySet<string> = new Set(["from", "value", ...FLAG_NAMES, ...REASONING]);
 
@@ -40,7 +26,12 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
     return null;
   }
   const { from, value } = source;
-  const role = typeof from === "string" && Object.hasOwn(ROLES, from) ? ROLES[from] : undefined;
+  const role = speakerOf(from);
+  // Turns with other names of the fields are read like those of a chat row.
+  if ((from === undefined && source.role !== undefined) || (role && value === undefined && isTurn(source))) {
+    problems.add("turns_read", path, source);
+    return source;
+  }
   if (!role) {
     problems.add(from === undefined ? "missing_field" : "unknown_role", `${path}.from`, from ?? source);
     return null;
@@ -70,7 +61,8 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
 
 /** The turns of `system` and `conversations` in OpenAI's format, or null after reporting an error. */
 export function readConversations(row: JsonObject, calls: Calls, problems: Problems): unknown[] | null {
-  const { conversations, system } = row;
+  const { system } = row;
+  const conversations = fromJsonText(row.conversations);
   if (!Array.isArray(conversations)) {
     problems.add("wrong_type", "conversations", conversations, "expected a list of {from, value}");
     return null;

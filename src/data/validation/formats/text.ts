@@ -18,6 +18,10 @@ export const textFormat: RowFormat = {
     return true;
   },
   convert(row, problems) {
+    if (typeof row.text !== "string" && row.text !== undefined && row.text !== null) {
+      problems.add("wrong_type", "text", row.text, "expected text");
+      return null;
+    }
     const text = requireText(row, "text", problems);
     if (text !== null && text.trim() === "") problems.add("empty_text", "text", text);
     if (text === null || problems.rowErrors() > 0) return null;

@@ -15,12 +15,6 @@ import { sharegptFormat } from "./sharegpt.ts";
 
 const CHATS = [chatFormat, completionFormat, sharegptFormat, alpacaFormat];
 
-/**
- * True for a Boolean label, also as text. Other texts and numbers can have another meaning, such as a class.
- */
-const isBooleanLabel = (value: unknown) =>
-  typeof value === "boolean" || (typeof value === "string" && /^(true|false)$/i.test(value));
-
 /** The conversation of prompt and completion when at least one is a list of messages. */
 function fromMessages(row: JsonObject, problems: Problems): ChatRow | null {
   const open: Open = [];
@@ -53,7 +47,10 @@ export const unpairedFormat: RowFormat = {
   title: "labeled preference JSONL",
   example: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}], "label": true}',
   fields: new Set(["label", "kto_tag", ...CHATS.flatMap((format) => [...format.fields])]),
-  matches: (row) => ("kto_tag" in row || isBooleanLabel(row.label)) && CHATS.some((format) => format.matches(row)),
+  // Other labels can have another meaning, such as a class: they are mapped.
+  matches: (row) =>
+    ("kto_tag" in row || typeof row.label === "boolean") &&
+    (CHATS.some((format) => format.matches(row)) || ("prompt" in row && "completion" in row)),
   convert(row, problems) {
     const name = "kto_tag" in row ? "kto_tag" : "label";
     const label = row[name];

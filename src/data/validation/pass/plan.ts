@@ -2,10 +2,14 @@
 import { type PlainRow, readPlain } from "../fast-path/plain-row.ts";
 import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createTextRows } from "../fast-path/text-row.ts";
-import { type CsvMapping, csvConverter, csvPreview, isObvious, mappingFault } from "../formats/csv.ts";
+import { type CsvMapping, csvPreview, firstCells, objectOf } from "../formats/csv.ts";
 import { createCsvRows } from "../formats/csv-bytes.ts";
-import { type Container, detectContainer, detectFormat, TYPE_FIELDS } from "../formats/detect.ts";
-import type { RowFormat } from "../formats/format.ts";
+import { decide } from "../formats/decide.ts";
+import { type Container, checkedFields, detectContainer, elect, firstObjects } from "../formats/detect.ts";
+import type { RowFormat, Threads } from "../formats/format.ts";
+import type { Mapping } from "../mapping/model.ts";
+import { isBlank } from "../mapping/values.ts";
+import type { JsonObject } from "../rows/chat.ts";
 import type { ProblemCode, Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import type { Checked } from "../rows/types.ts";
@@ -35,6 +39,8 @@ export interface Plan {
   /** The counts of the last row that a shortcut took. */
   counts: PlainRow;
   check: Check;
+  /** Collects rows that become conversations after the last record. */
+  threads?: Threads;
   finish(report: Report): void;
   /** The format of another row type that has more good rows than the plan's, once all rows are checked. */
   rival(good: number): RowFormat | null;
@@ -47,34 +53,112 @@ export interface Head {
 }
 
 /** A plan, or the reason to stop before reading rows. */
-type Decision = Plan | { stop: ValidateOutcome["status"]; code: ProblemCode | null; message: string };
+type Decision = Plan | Stop;
+
+interface Stop {
+  stop: ValidateOutcome["status"];
+  code: ProblemCode | null;
+  message: string;
+}
 
 const noCounts = (): PlainRow => ({ system: 0, user: 0, assistant: 0, characters: 0, alternatives: 0 });
+
+/**
+ * The format of a file with these first rows, or the reason to stop. Null when no row could be read: validation then
+ * reports the fault of each.
+ */
+function formatFor(
+  task: ValidateTask,
+  rows: JsonObject[],
+  isTable: boolean,
+  report: Report,
+  problems: Problems,
+  elected: RowFormat | null = null,
+): RowFormat | Stop | null {
+  if (rows.length === 0) return null;
+  const decided = decide(rows, elected ?? elect(rows), task.mapping, isTable);
+  report.mapping = decided.reading;
+  if (report.csv) report.csv.proposed = proposedTexts(decided.reading.proposed);
+  if (decided.outcome !== "read") {
+    const { message, outcome } = decided;
+    return outcome === "ask"
+      ? { stop: "needs_mapping", code: null, message }
+      : { stop: "failed", code: "missing_field", message };
+  }
+  if (decided.remark) {
+    problems.at(0);
+    problems.add("read_as", "", "", decided.remark);
+    problems.at(1);
+  }
+  return decided.format;
+}
+
+/** The parts of a mapping that are a single column. */
+const proposedTexts = (mapping: Mapping | null): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(mapping ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+  );
+
+/** The columns of a format that reads one question and one answer as they are; null for any other format. */
+function pairColumns({ layout, mapping }: RowFormat): CsvMapping | null {
+  const { pair, system } = layout ?? {};
+  const [prompt, context] = pair?.user ?? [];
+  if (!pair || !prompt || context || pair.rejected || mapping?.history || mapping?.tools) return null;
+  return { prompt, completion: pair.assistant, ...(system ? { system } : {}) };
+}
 
 function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, problems: Problems): Decision {
   const preview = csvPreview(head, whole, task.filename);
   report.csv = preview;
   report.format = "csv";
   const { columns, delimiter } = preview;
-  const mapping = task.mapping ?? (isObvious(columns) ? preview.proposed : null);
-  if (!mapping)
-    return { stop: "needs_mapping", code: null, message: "Choose the columns for the prompt and the completion." };
-  const fault = mappingFault(mapping, columns);
-  if (fault)
-    return { stop: "failed", code: "missing_field", message: `The column mapping does not match the file: ${fault}.` };
-  const convert = csvConverter(columns, mapping as unknown as CsvMapping);
+  const cells = firstCells(head, whole, delimiter).filter((record) => record.length === columns.length);
+  const records = cells.length > 0 ? cells : [[]];
+  const format = formatFor(
+    task,
+    records.map((record) => objectOf(columns, record)),
+    true,
+    report,
+    problems,
+  );
+  if (!format || "stop" in format)
+    return format ?? { stop: "failed", code: "empty_file", message: "The file is empty." };
+  const rows = createRowCheck(format, problems);
+  const kinds = new Map(report.mapping?.columns.map(({ name, kind }) => [name, kind]));
+  const open = columns.filter((column) => !format.fields.has(column));
+  const unused = open.filter((column) => kinds.get(column) !== "empty");
+  for (const column of unused) rows.noteIgnored(column, "");
+  // Columns without a value so far are reported when they have one.
+  const later = open.filter((column) => !unused.includes(column));
   const counts = noCounts();
+  const mapping = pairColumns(format);
   return {
     container: "csv",
     delimiter,
     header: true,
     counts,
-    shortcuts: [{ take: createCsvRows(columns, mapping as unknown as CsvMapping, delimiter, counts), misses: 0 }],
-    check: (bytes, start, end, valid) => {
+    threads: format.threads,
+    shortcuts:
+      mapping && later.length === 0 ? [{ take: createCsvRows(columns, mapping, delimiter, counts), misses: 0 }] : [],
+    check(bytes, start, end, valid) {
       const text = decode(bytes, start, end, problems, valid);
-      return text === null ? null : convert(splitCells(text, delimiter), problems);
+      if (text === null) return null;
+      const cells = splitCells(text, delimiter);
+      if (cells.length !== columns.length) {
+        problems.add("wrong_columns", "", cells.join(" | "), `${cells.length} instead of ${columns.length}`);
+        return null;
+      }
+      const row = objectOf(columns, cells);
+      for (const column of later) if (!isBlank(row[column])) rows.noteIgnored(column, row[column]);
+      return format.convert(row, problems);
     },
-    finish() {},
+    finish(into) {
+      into.row_type = format.type;
+      into.ignored_fields = {
+        ...rows.ignored,
+        ...Object.fromEntries(unused.map((column) => [column, into.rows])),
+      };
+    },
     rival: () => null,
   };
 }
@@ -88,7 +172,7 @@ function jsonShortcuts(
   const lines = container === "jsonl";
   if (!format.layout) return [];
   const layout = { ...format.layout, onlyWithExtra: lines && format.layout.onlyWithExtra };
-  const known = format.fields.union(TYPE_FIELDS);
+  const known = checkedFields(format);
   const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
   if (lines && format.name === "chat")
     shortcuts.unshift({
@@ -113,8 +197,8 @@ export function planFor(
   if (typeof container !== "string") return { stop: "failed", ...container };
   report.container = container;
   if (container === "csv") return csvPlan(task, start, report, problems);
-  const format = elected ?? detectFormat(start.head, container, start.whole);
-  if (format && "message" in format) return { stop: "failed", ...format };
+  const format = formatFor(task, firstObjects(start.head, container, start.whole), false, report, problems, elected);
+  if (format && "stop" in format) return format;
   const rows = createRowCheck(format, problems);
   const counts = noCounts();
   return {
@@ -125,6 +209,7 @@ export function planFor(
     shortcuts: format ? jsonShortcuts(format, container, counts, rows.noteIgnored) : [],
     check: rows.check,
     rival: rows.rival,
+    threads: format?.threads,
     finish(into) {
       into.format = rows.format?.name ?? null;
       into.row_type = rows.format?.type ?? "chat";

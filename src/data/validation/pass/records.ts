@@ -20,6 +20,8 @@ const MISSES = 64;
 /** Pairs of duplicate rows in the report. */
 const MAX_PAIRS = 100;
 
+const NOTHING = Buffer.alloc(0);
+
 /** The range without blanks at both ends. */
 function trimmed(bytes: Buffer, start: number, end: number): [number, number] {
   let from = start;
@@ -157,6 +159,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
       const [first, last] = plan.container === "csv" ? [start, end] : [from, to];
       if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last, number)) return;
       const checked = plan.check(bytes, first, last, valid);
+      if (checked?.later) return;
       if (checked) rows.addChecked(checked, bytes, from, to, number);
       else rows.addBad();
     },
@@ -184,6 +187,9 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
     },
     /** Completes the report after the last record. */
     finish() {
+      for (const checked of plan.threads?.finish(problems) ?? [])
+        if (checked) rows.addChecked(checked, NOTHING, 0, 0, problems.line());
+        else rows.addBad();
       plan.finish(report);
       rows.finish();
       if (crlf === 0) return;

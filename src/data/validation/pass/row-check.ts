@@ -6,6 +6,8 @@ import { isUtf8 } from "node:buffer";
 import { isMarked, markExact } from "../../../lib/text/exact-json.ts";
 import { readerOf } from "../formats/detect.ts";
 import type { RowFormat } from "../formats/format.ts";
+import { isMeaningful } from "../mapping/fields.ts";
+import { isBlank } from "../mapping/values.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
 import { createProblems, type Problems } from "../rows/problems.ts";
 import { type Checked, ROW_NAMES } from "../rows/types.ts";
@@ -124,6 +126,10 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
   const rivals = new Map<RowFormat, number>();
 
   function noteIgnored(key: string, value: unknown) {
+    if (format?.type !== "text" && !isBlank(value) && isMeaningful(key) && typeof value !== "number") {
+      problems.add("unread_field", key, value);
+      return;
+    }
     problems.add("ignored_field", key, value);
     if (ignored[key] === undefined) {
       if (ignoredNames >= IGNORED_NAMES) return;
@@ -153,29 +159,35 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       const text = decode(bytes, start, end, problems, valid);
       if (text === null) return null;
       const row = parse(text, problems);
-      if (!row) return null;
-      const { by, other } = readerOf(row, format);
-      if (!by) {
-        problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
-        return null;
-      }
-      if (format && other) {
-        const detail = `a ${ROW_NAMES[by.type]} row (${by.title}) among ${ROW_NAMES[format.type]} rows`;
-        problems.add("other_type", "", row, detail);
-        if (by.convert(row, createProblems())) rivals.set(by, (rivals.get(by) ?? 0) + 1);
-        return null;
-      }
-      let known = true;
-      for (const key in row)
-        if (!by.fields.has(key)) {
-          noteIgnored(key, row[key]);
-          known = false;
-        }
-      const checked = by.convert(row, problems);
-      if (checked && !known) checked.same = false;
-      if (checked && isMarked(row)) checked.marked = true;
-      if (checked) format ??= by;
-      return checked;
+      return row && checkObject(row);
     },
+    checkObject,
   };
+
+  /** The canonical row of a parsed object, or null after reporting an error. */
+  function checkObject(given: JsonObject): Checked | null {
+    const row = format?.flatten ? format.flatten(given, problems) : given;
+    const { by, other } = readerOf(row, format);
+    if (!by) {
+      problems.add("unknown_format", "", row, `fields: ${Object.keys(row).slice(0, 10).join(", ")}`);
+      return null;
+    }
+    if (format && other) {
+      const detail = `a ${ROW_NAMES[by.type]} row (${by.title}) among ${ROW_NAMES[format.type]} rows`;
+      problems.add("other_type", "", row, detail);
+      if (by.convert(row, createProblems())) rivals.set(by, (rivals.get(by) ?? 0) + 1);
+      return null;
+    }
+    let known = true;
+    for (const key in row)
+      if (!by.fields.has(key)) {
+        noteIgnored(key, row[key]);
+        known = false;
+      }
+    const checked = by.convert(row, problems);
+    if (checked && !known) checked.same = false;
+    if (checked && isMarked(given)) checked.marked = true;
+    if (checked) format ??= by;
+    return checked;
+  }
 }

@@ -1,4 +1,5 @@
 /** The input and the result of a validation. */
+import type { Mapping } from "../mapping/model.ts";
 import type { Report } from "../rows/report.ts";
 
 export interface ValidateTask {
@@ -8,7 +9,7 @@ export interface ValidateTask {
   filename: string;
   /** Directory for the canonical rows. It is created, and deleted again when the version does not become ready. */
   outDir: string;
-  mapping: Record<string, string> | null;
+  mapping: Mapping | null;
   seed: number;
   /** Fraction of rows in the validation split, 0 to 0.5. */
   holdoutFraction: number;

@@ -1,4 +1,6 @@
 /** Turns any chat-shaped row into the canonical chat row, and reports every fault by its field path. */
+
+import { fromJsonText, openaiTurns } from "../mapping/turns.ts";
 import { FLAG_NAMES, weightOf } from "./flags.ts";
 import type { Problems } from "./problems.ts";
 import { REASONING, reasoningOf } from "./reasoning.ts";
@@ -172,7 +174,8 @@ export interface Turns {
  * @param open tool calls of earlier turns without a result; the calls of these turns are added
  * @returns the canonical turns, or null when the row has errors
  */
-export function readMessages(list: unknown, path: string, problems: Problems, open: Open = []): Turns | null {
+export function readMessages(given: unknown, path: string, problems: Problems, open: Open = []): Turns | null {
+  const list = fromJsonText(given);
   if (!Array.isArray(list)) {
     problems.add(list === undefined ? "missing_field" : "wrong_type", path, list, "expected a list of messages");
     return null;
@@ -182,7 +185,8 @@ export function readMessages(list: unknown, path: string, problems: Problems, op
     return null;
   }
   const messages: Message[] = [];
-  let same = true;
+  let same = list === given;
+  if (!same) problems.add("turns_read", path, given, "a list as JSON text");
   for (let index = 0; index < list.length; index++) {
     const source: unknown = list[index];
     if (isPlain(source)) {
@@ -190,19 +194,28 @@ export function readMessages(list: unknown, path: string, problems: Problems, op
       continue;
     }
     same = false;
-    const turn = readMessage(source, `${path}[${index}]`, problems, open);
-    if (turn) messages.push(turn);
+    for (const each of isObject(source) ? openaiTurns(source) : [source]) {
+      if (each !== source) problems.add("turns_read", `${path}[${index}]`, source);
+      const turn = readMessage(each, `${path}[${index}]`, problems, open);
+      if (turn) messages.push(turn);
+    }
   }
   return problems.rowErrors() > 0 ? null : { messages, same };
 }
 
 /** Checks the messages of a chat row: valid, and with an assistant turn to train on. Null when there are errors. */
-export function checkMessages(list: unknown, path: string, problems: Problems): Turns | null {
+export function checkMessages(given: unknown, path: string, problems: Problems): Turns | null {
+  const list = fromJsonText(given);
   if (Array.isArray(list) && list.length === 0) {
     problems.add("no_messages", path, list);
     return null;
   }
-  const turns = readMessages(list, path, problems);
+  const turns = checkTurns(readMessages(list, path, problems), path, problems);
+  return turns && list !== given ? { ...turns, same: false } : turns;
+}
+
+/** Reports turns without an assistant turn to train on. Null when there are errors. */
+export function checkTurns(turns: Turns | null, path: string, problems: Problems): Turns | null {
   if (!turns) return null;
   const { messages } = turns;
   let assistants = 0;

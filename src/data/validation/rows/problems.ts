@@ -43,6 +43,18 @@ const PROBLEMS = {
     "Remove the broken character. It is often an emoji that was cut in two.",
   ),
   missing_field: error("A required field is missing.", "Add the field."),
+  unread_field: error(
+    "A field that changes what a row means is not mapped.",
+    "Map it, or list it as unused, on the page of the dataset.",
+  ),
+  same_scores: error("All answers have the same score, so there is no preference to learn.", "Remove the row."),
+  bad_scores: error("The scores do not fit the answers.", "Give each answer one number."),
+  duplicate_id: error("Two rows have the same id.", "Give each row an id of its own."),
+  threads_too_large: error(
+    "The conversations of the file are too large to be put together.",
+    "Split the file by conversations, or put each conversation into one row.",
+  ),
+  lost_parent: error("The row refers to a row that the file does not have.", "Add the parent row, or clear the field."),
   wrong_type: error("A field has the wrong type.", "The details show the expected type."),
   no_messages: error("The conversation has no messages.", "Add at least one user and one assistant message."),
   too_many_messages: error("The conversation has more than 2,048 messages.", "Split it into several rows."),
@@ -56,7 +68,10 @@ const PROBLEMS = {
     "Set weight 1 on at least one assistant message.",
   ),
   missing_content: error("The message has neither content nor tool calls.", "Add the content of the message."),
-  unsupported_content: error("Only text content is supported.", "Remove images, audio and files."),
+  unsupported_content: error(
+    "A content part has a type that is not read.",
+    "Use text parts. The sample names the type; images, audio and files are not supported.",
+  ),
   bad_weight: error(
     "A flag that keeps a message out of the loss is not understood.",
     "Use `weight` 1 to train on the message, or 0 to leave it out of the loss. `train` and `masked` take true or false.",
@@ -123,6 +138,7 @@ const PROBLEMS = {
     "Remove the row if its answer should not count.",
   ),
   weight_ignored: warning("`weight` applies to assistant messages only.", "Remove it from other messages."),
+  unanswered: warning("Messages that nobody answered were left out.", "Check that this is intended."),
   tool_without_call: warning(
     "A tool result does not match an earlier tool call.",
     "Set tool_call_id to the id of the call.",
@@ -139,6 +155,14 @@ const PROBLEMS = {
   duplicate_removed: info("Duplicate rows were removed, as requested."),
   bom: info("The file starts with a byte order mark, which was skipped."),
   crlf: info("Lines end with CRLF, as on Windows. This is accepted."),
+  read_as: info("The fields of the file were recognized. Check the rows before training."),
+  turns_read: info("Turns of another chat format were read: roles, fields or parts have other names there."),
+  number_as_text: info("Numbers and Booleans were read as text."),
+  prompt_repeated: info("The answers begin with the prompt; it was taken off."),
+  scores_swapped: info("The scores contradict chosen and rejected. The answer with the better score was chosen."),
+  best_and_worst: info("Of several scored answers, the best and the worst became the pair."),
+  branch_chosen: info("The conversation has several branches. The one that was shown last was read."),
+  threads: info("Rows that refer to each other became conversations."),
   bad_rows_left_out: info("Bad rows were left out, as requested."),
 } satisfies Record<string, Kind>;
 
@@ -149,6 +173,8 @@ export interface Problems {
   at(line: number): void;
   /** Records one occurrence. `sample` may be any value and is shortened. */
   add(code: ProblemCode, path?: string, sample?: unknown, detail?: string): void;
+  /** The line of the current row. */
+  line(): number;
   /** Errors recorded since the last `at`. */
   rowErrors(): number;
   count(code: ProblemCode): number;
@@ -184,6 +210,7 @@ export function createProblems(): Problems {
           detail: detail.slice(0, 300),
         });
     },
+    line: () => line,
     rowErrors: () => errors,
     count: (code) => found.get(code)?.count ?? 0,
     list() {

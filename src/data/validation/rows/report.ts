@@ -3,6 +3,7 @@
  * them, the API and the pages show them. The worker imports only the types.
  */
 import * as v from "valibot";
+import { Mapping } from "../mapping/model.ts";
 
 const RowTypes = v.picklist(["chat", "preference", "unpaired", "text", "prompt"]);
 const count = v.number();
@@ -56,6 +57,27 @@ const CsvPreview = v.strictObject({
   first_rows: v.array(v.array(v.string())),
 });
 export type CsvPreview = v.InferOutput<typeof CsvPreview>;
+
+/** A field of the first rows, for the mapping dialog. */
+const ColumnView = v.strictObject({
+  name: v.string(),
+  kind: v.picklist(["text", "number", "boolean", "turns", "list", "object", "empty"]),
+  filled: v.number(),
+  length: v.number(),
+  values: v.nullable(v.array(v.string())),
+  samples: v.array(v.string()),
+});
+
+/** How the rows were read: the mapping in use, the proposed one with the reason to ask, and the fields it is about. */
+export const Reading = v.strictObject({
+  used: v.nullable(Mapping),
+  proposed: v.nullable(Mapping),
+  reason: v.string(),
+  columns: v.array(ColumnView),
+  /** The first rows, shortened. */
+  rows: v.array(v.record(v.string(), v.unknown())),
+});
+export type Reading = v.InferOutput<typeof Reading>;
 
 /** The result of one validation. Its size is bounded: a fixed number of problem codes with ten samples each. */
 export const Report = v.strictObject({
@@ -111,6 +133,8 @@ export const Report = v.strictObject({
   }),
   problems: v.array(Problem),
   csv: v.nullable(CsvPreview),
+  /** Absent in reports of earlier versions, and null when no row could be read. */
+  mapping: v.optional(v.nullable(Reading)),
   /** Duration of the pass in milliseconds. */
   took_ms: v.number(),
 });

@@ -52,6 +52,8 @@ export interface Checked<R extends Row = Row> {
   same: boolean;
   /** The row has numbers or keys whose text is kept: write it with `writeExact`. */
   marked?: boolean;
+  /** The row belongs to a thread, which becomes a row at the end of the file. */
+  later?: boolean;
 }
 
 export const isPair = (row: Row): row is PreferenceRow => "chosen" in row;

@@ -1,0 +1,51 @@
+/** Exports of annotation tools, Label Studio and Argilla: their nested answers become fields of one flat row. */
+import { isObject, type JsonObject } from "../../rows/chat.ts";
+
+/** The last of a list that is not empty and was not cancelled. */
+const lastValid = (list: unknown): JsonObject | undefined =>
+  Array.isArray(list)
+    ? list
+        .filter(isObject)
+        .findLast(({ was_cancelled: cancelled, result }) => cancelled !== true && result !== undefined)
+    : undefined;
+
+export const isLabelStudio = (row: JsonObject): boolean => isObject(row.data) && Array.isArray(row.annotations);
+
+/** What an annotator gave: one text, a choice, a number of stars, or the side of a pair. */
+function resultValue(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  for (const name of ["text", "choices", "rating", "number", "selected", "taxonomy"]) {
+    const found = value[name];
+    if (Array.isArray(found)) return found.length === 1 ? found[0] : found.join("\n");
+    if (found !== undefined) return found;
+  }
+  return value;
+}
+
+export function readLabelStudio(row: JsonObject): JsonObject {
+  const annotation = lastValid(row.annotations);
+  const results: unknown[] = Array.isArray(annotation?.result) ? annotation.result : [];
+  const flat: JsonObject = { ...(row.data as JsonObject) };
+  for (const result of results)
+    if (isObject(result) && typeof result.from_name === "string") flat[result.from_name] = resultValue(result.value);
+  return flat;
+}
+
+export const isArgilla = (row: JsonObject): boolean =>
+  isObject(row.fields) && (isObject(row.responses) || Array.isArray(row.responses));
+
+/** The first answer to each question. Both versions of the export: by question, and by annotator. */
+function answersIn(responses: unknown): [string, unknown][] {
+  if (isObject(responses))
+    return Object.entries(responses).flatMap(([name, list]): [string, unknown][] => {
+      const first: unknown = Array.isArray(list) ? list[0] : list;
+      return [[name, isObject(first) && "value" in first ? first.value : first]];
+    });
+  const [first] = Array.isArray(responses) ? responses.filter((each) => isObject(each) && isObject(each.values)) : [];
+  if (!isObject(first) || !isObject(first.values)) return [];
+  return Object.entries(first.values).map(([name, given]) => [name, isObject(given) ? given.value : given]);
+}
+
+export function readArgilla(row: JsonObject): JsonObject {
+  return { ...(row.fields as JsonObject), ...Object.fromEntries(answersIn(row.responses)) };
+}

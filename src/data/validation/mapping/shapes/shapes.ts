@@ -1,0 +1,27 @@
+/** The exports and logs whose rows are nested: each is recognized by its structure and becomes a flat row. */
+import type { JsonObject } from "../../rows/chat.ts";
+import { isArgilla, isLabelStudio, readArgilla, readLabelStudio } from "./annotations.ts";
+import { isApiLog, isTrace, readApiLog, readTrace } from "./logs.ts";
+import { isChatgptExport, isOasstTree, readChatgptExport, readOasstTree } from "./trees.ts";
+
+interface Shape {
+  /** The name for display. */
+  title: string;
+  matches(row: JsonObject): boolean;
+  /** The row with fields that a mapping can name. */
+  flatten(row: JsonObject): JsonObject;
+}
+
+export const SHAPES: Shape[] = [
+  { title: "ChatGPT export", matches: isChatgptExport, flatten: readChatgptExport },
+  { title: "Open Assistant tree", matches: isOasstTree, flatten: readOasstTree },
+  { title: "OpenAI request log", matches: isApiLog, flatten: readApiLog },
+  { title: "Langfuse trace", matches: isTrace, flatten: readTrace },
+  { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio },
+  { title: "Argilla export", matches: isArgilla, flatten: readArgilla },
+];
+
+export const shapeOf = (row: JsonObject): Shape | null => SHAPES.find((shape) => shape.matches(row)) ?? null;
+
+/** The row with its own fields, or those of the export that it comes from. */
+export const flat = (row: JsonObject): JsonObject => shapeOf(row)?.flatten(row) ?? row;
