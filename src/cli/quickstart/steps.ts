@@ -2,6 +2,7 @@
 
 import { basename } from "node:path";
 import { isFinal, phaseWords } from "../../contract/job.ts";
+import { describe, type Mapping } from "../../data/validation/mapping/model.ts";
 import { AppError } from "../../errors.ts";
 import { type ApiClient, poll } from "../api-client.ts";
 import { clockText, type Progress } from "../progress.ts";
@@ -57,14 +58,14 @@ interface Dataset {
   version: Version | null;
 }
 interface Report {
-  csv: { proposed: Record<string, string> } | null;
+  mapping?: { proposed: Mapping | null } | null;
 }
 
 /** A step that ended in a state that the user must see. */
 const stopped = (code: string, message: string) => new AppError("unavailable", code, message);
 
 /**
- * Uploads `path`, creates a dataset and waits for its validation. Columns of CSV are mapped as the server proposes.
+ * Uploads `path`, creates a dataset and waits for its validation. Columns are mapped as the server proposes.
  * @param holdout share of the validation split
  */
 export async function makeDataset(step: Step, path: string, holdout: number, name = basename(path)): Promise<Dataset> {
@@ -97,11 +98,10 @@ export async function makeDataset(step: Step, path: string, holdout: number, nam
 
 async function mapColumns({ api, progress }: Step, dataset: string, version: string, holdout: number): Promise<void> {
   const report = await api.call<{ report: Report | null }>("GET", `/v1/datasets/${dataset}/report?version=${version}`);
-  const mapping = report.report?.csv?.proposed;
-  if (!mapping?.prompt || !mapping.completion)
+  const mapping = report.report?.mapping?.proposed;
+  if (mapping?.type !== "chat")
     throw stopped("no_mapping", "The columns of this file are ambiguous. Map them on the page of the dataset.");
-  const words = Object.entries(mapping).map(([field, column]) => `${column} -> ${field}`);
-  progress.line(`  columns: ${words.join(", ")}`);
+  progress.line(`  ${describe(mapping)}`);
   await api.call("POST", `/v1/datasets/${dataset}/versions`, { mapping, holdout_fraction: holdout });
 }
 

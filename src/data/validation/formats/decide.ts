@@ -15,7 +15,7 @@ import type { RowFormat } from "./format.ts";
 import { mappedFormat } from "./mapped.ts";
 
 /** How the rows are read, or why they are not; `reading` is for the report. */
-export type Decided = { reading: Reading } & (
+type Decided = { reading: Reading } & (
   | { outcome: "read"; format: RowFormat; remark: string }
   | { outcome: "ask" | "refuse"; message: string }
 );

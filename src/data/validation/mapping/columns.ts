@@ -1,4 +1,4 @@
-/** Looks at the first rows of a file: its fields, what kinds of values they have, and samples for the mapping dialog. */
+/** Looks at the first rows of a file: its fields, their kinds of values, and samples for the mapping dialog. */
 import type { JsonObject } from "../rows/chat.ts";
 import { sampleOf } from "../rows/sample.ts";
 import { isTurns } from "./turns.ts";

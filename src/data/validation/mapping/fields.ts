@@ -1,5 +1,6 @@
 /** The one table of field names: which part a field plays by its name, and which names change what a row means. */
 import type { Part } from "./model.ts";
+import { words } from "./words.ts";
 
 /**
  * The names of each part, the most likely first, in the form of `plainName`. A file with names of the first list alone
@@ -52,11 +53,11 @@ const NAMES: Record<Exclude<Part, "role">, { known: string[]; likely?: string[] 
   scores: { known: ["scores", "ratings", "rewards"] },
   label: {
     known: ["label", "kto_tag"],
-    likely: [
-      ...["rating", "thumbs", "thumb", "feedback", "user_feedback", "vote", "thumbs_up", "upvoted", "liked", "like"],
-      ...["desirable", "is_desirable", "is_good", "good", "preference", "quality", "correct", "is_correct", "accepted"],
-      ...["stars", "score", "verdict", "helpful", "is_helpful", "reward"],
-    ],
+    likely: words(`
+      rating thumbs thumb feedback user_feedback vote thumbs_up upvoted liked like desirable
+      is_desirable is_good good preference quality correct is_correct accepted stars score verdict
+      helpful is_helpful reward
+    `),
   },
   reasoning: {
     known: ["reasoning", "reasoning_content", "thinking"],
@@ -68,25 +69,15 @@ const NAMES: Record<Exclude<Part, "role">, { known: string[]; likely?: string[] 
 };
 
 /** Fields about a row that do not change what it means. */
-const METADATA = new Set([
-  ...["id", "_id", "uid", "uuid", "idx", "index", "row", "row_id", "prompt_id", "custom_id", "conversation_id", "key"],
-  ...["meta", "metadata", "source", "url", "uri", "category", "tags", "tag", "topic", "domain", "type", "task"],
-  ...[
-    "language",
-    "lang",
-    "timestamp",
-    "created_at",
-    "updated_at",
-    "date",
-    "time",
-    "title",
-    "model",
-    "split",
-    "dataset",
-  ],
-  ...["difficulty", "license", "version", "subset", "author", "name", "dump", "file_path", "language_score"],
-  ...["token_count", "num_tokens", "num_turns", "turn_count", "annotator", "status", "hash", "inserted_at"],
-]);
+const METADATA = new Set(
+  words(`
+      id _id uid uuid idx index row row_id prompt_id custom_id conversation_id key meta metadata
+      source url uri category tags tag topic domain type task language lang timestamp created_at
+      updated_at date time title model split dataset difficulty license version subset author name
+      dump file_path language_score token_count num_tokens num_turns turn_count annotator status hash
+      inserted_at
+    `),
+);
 
 /** A field name in the form of the tables: `Chosen-Rating` is `chosen_rating`. */
 export const plainName = (name: string): string =>

@@ -1,19 +1,23 @@
 /** Recognizes columns that say whether an answer is good or bad, and which of their values mean what. */
 import type { Column } from "./columns.ts";
 import type { Mapping } from "./model.ts";
+import { words } from "./words.ts";
 
-const GOOD = new Set([
-  ...["1", "true", "yes", "y", "good", "up", "upvote", "upvoted", "thumbs_up", "thumbsup", "thumbs-up", "thumbs up"],
-  ...["👍", "positive", "pos", "like", "liked", "desirable", "accept", "accepted", "correct", "right", "chosen"],
-  ...["helpful", "+1", "win", "pass", "approved"],
-]);
-const BAD = new Set([
-  ...["0", "-1", "false", "no", "n", "bad", "down", "downvote", "downvoted", "thumbs_down", "thumbsdown"],
-  ...["thumbs-down", "thumbs down", "👎", "negative", "neg", "dislike", "disliked", "undesirable", "reject"],
-  ...["rejected", "incorrect", "wrong", "unhelpful", "loss", "fail", "denied"],
-]);
+const GOOD = new Set(
+  words(`
+      1 true yes y good up upvote upvoted thumbs_up thumbsup thumbs-up thumbs_up 👍 positive pos like
+      liked desirable accept accepted correct right chosen helpful +1 win pass approved
+    `),
+);
+const BAD = new Set(
+  words(`
+      0 -1 false no n bad down downvote downvoted thumbs_down thumbsdown thumbs-down thumbs_down 👎
+      negative neg dislike disliked undesirable reject rejected incorrect wrong unhelpful loss fail
+      denied
+    `),
+);
 
-const is = (words: Set<string>) => (value: string) => words.has(value.trim().toLowerCase());
+const is = (names: Set<string>) => (value: string) => names.has(value.trim().toLowerCase().replaceAll(" ", "_"));
 
 /** The values that mean good and bad, or null when the column says something else, such as a class. */
 export function goodAndBad({ values }: Column): Pick<Mapping, "good" | "bad"> | null {

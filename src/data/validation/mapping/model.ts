@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { fromJsonText } from "./turns.ts";
 
 /** The parts a field can play. Each is the name of a field, or a path such as `data.text`. */
-export const PARTS = [
+const PARTS = [
   "prompt",
   "completion",
   "system",
@@ -36,7 +36,7 @@ const list = v.optional(names);
 
 /** A mapping as it is stored and returned. */
 export const Mapping = v.strictObject({
-  /** Without it, the parts decide: two answers are a preference row, a label makes it unpaired, a text alone is text. */
+  /** Without it, the parts decide: two answers make a preference row, a label an unpaired one. */
   type: v.optional(v.picklist(["chat", "preference", "unpaired", "prompt", "text"])),
   prompt: field,
   completion: field,

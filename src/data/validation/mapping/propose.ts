@@ -5,7 +5,7 @@ import { goodAndBad, isBoolean } from "./labels.ts";
 import { compact, fieldsOf, incomplete, type Mapping, type Part, typeOf } from "./model.ts";
 import { speakerOf } from "./roles.ts";
 
-export interface Proposal {
+interface Proposal {
   mapping: Mapping;
   /** The file can be read without asking. */
   certain: boolean;

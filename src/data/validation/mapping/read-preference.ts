@@ -33,7 +33,7 @@ const answerIn = (each: unknown): unknown => {
 };
 
 /** The score that an answer has itself, as in UltraFeedback; undefined without one. */
-export const ownScore = (each: unknown): unknown =>
+const ownScore = (each: unknown): unknown =>
   isObject(each) ? each[SCORE_FIELDS.find((field) => numberOf(each[field]) !== null) ?? "score"] : undefined;
 
 /** The answers with the best and the worst score. Null after reporting an error. */
@@ -87,7 +87,7 @@ function withoutPrompt(prompt: unknown, pair: [Answer, Answer], problems: Proble
   ];
 }
 
-/** The messages of turns. A text at their end stays as it is, because blank prompts and answers are errors of their own. */
+/** The messages of turns. A text at their end stays as it is: a blank prompt or answer is an error of its own. */
 function messagesOf({ turns, isText }: ReadTurns, path: string, problems: Problems, open: Open) {
   if (!isText) return readMessages(turns, path, problems, open);
   const before = readMessages(turns.slice(0, -1), path, problems, open);

@@ -1,15 +1,16 @@
 /** The one table of who speaks in a turn: every name of a role that is read, in any case. */
 
+import { words } from "./words.ts";
+
 /** The speaker of a turn; `call` is a turn that consists of tool calls, as in ShareGPT. */
 type Speaker = "system" | "user" | "assistant" | "tool" | "call";
 
 const NAMES: Record<Speaker, string[]> = {
   system: ["system", "developer", "system_prompt", "preamble"],
   user: ["user", "human", "prompter", "customer", "client", "instruction", "question"],
-  assistant: [
-    ...["assistant", "gpt", "model", "bot", "chatbot", "chatgpt", "bing", "bard", "ai", "agent", "llm", "claude"],
-    ...["gemini", "answer", "response"],
-  ],
+  assistant: words(`
+      assistant gpt model bot chatbot chatgpt bing bard ai agent llm claude gemini answer response
+    `),
   tool: ["tool", "function", "observation", "function_response", "tool_response", "tool_result", "ipython"],
   call: ["function_call", "tool_call", "function-call", "tool-call"],
 };

@@ -210,12 +210,7 @@ export function checkMessages(given: unknown, path: string, problems: Problems):
     problems.add("no_messages", path, list);
     return null;
   }
-  const turns = checkTurns(readMessages(list, path, problems), path, problems);
-  return turns && list !== given ? { ...turns, same: false } : turns;
-}
-
-/** Reports turns without an assistant turn to train on. Null when there are errors. */
-export function checkTurns(turns: Turns | null, path: string, problems: Problems): Turns | null {
+  const turns = readMessages(given, path, problems);
   if (!turns) return null;
   const { messages } = turns;
   let assistants = 0;

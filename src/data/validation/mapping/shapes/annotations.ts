@@ -1,7 +1,7 @@
 /** Exports of annotation tools, Label Studio and Argilla: their nested answers become fields of one flat row. */
 import { isObject, type JsonObject } from "../../rows/chat.ts";
 
-/** The last of a list that is not empty and was not cancelled. */
+/** The last annotation with a result that the annotator did not withdraw. */
 const lastValid = (list: unknown): JsonObject | undefined =>
   Array.isArray(list)
     ? list

@@ -23,7 +23,7 @@ function callOf(row: JsonObject): { request: JsonObject; answer: JsonObject } | 
 
 export const isApiLog = (row: JsonObject): boolean => callOf(row) !== null;
 
-/** Joins an assistant's reasoning and its calls, which the Responses API lists one by one, with the message they belong to. */
+/** Joins reasoning and calls, which the Responses API lists one by one, with the message that they belong to. */
 function joined(turns: JsonObject[]): JsonObject[] {
   const out: JsonObject[] = [];
   for (const turn of turns) {

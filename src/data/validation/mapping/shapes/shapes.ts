@@ -12,7 +12,7 @@ interface Shape {
   flatten(row: JsonObject): JsonObject;
 }
 
-export const SHAPES: Shape[] = [
+const SHAPES: Shape[] = [
   { title: "ChatGPT export", matches: isChatgptExport, flatten: readChatgptExport },
   { title: "Open Assistant tree", matches: isOasstTree, flatten: readOasstTree },
   { title: "OpenAI request log", matches: isApiLog, flatten: readApiLog },
