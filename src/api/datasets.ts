@@ -10,6 +10,8 @@ import {
   DatasetView,
   DeletedDataset,
   datasetView,
+  OverlapQuery,
+  OverlapView,
   ReportView,
   RowList,
   RowsQuery,
@@ -23,6 +25,7 @@ import {
   VersionView,
   versionView,
 } from "../data/datasets/model.ts";
+import { overlapWith } from "../data/datasets/overlap-with.ts";
 import { addRow, readRows, tokenStats } from "../data/datasets/rows.ts";
 import { createDataset, deleteDataset, getDataset, listDatasets, updateDataset } from "../data/datasets/service.ts";
 import { createVersion, listVersions, versionOf } from "../data/datasets/versions.ts";
@@ -149,6 +152,14 @@ const versionHandlers = (ctx: Ctx) => ({
   async addRow({ actor, params, body }: With<"body", typeof AddRow>) {
     return versionView(await addRow(ctx, actor, params.id, body));
   },
+  async overlap({
+    actor,
+    params,
+    query,
+  }: With<"query", typeof OverlapQuery>): Promise<v.InferOutput<typeof OverlapView>> {
+    const { data, validation, overlap } = await overlapWith(ctx, actor, params.id, query);
+    return { object: "dataset.overlap", version_id: data.id, validation_version_id: validation?.id ?? null, overlap };
+  },
   async tokens({ actor, params, query }: With<"query", typeof TokensQuery>) {
     const version = await versionOf(ctx, actor, params.id, query.version);
     return tokensView(version.id, query.base_model, await tokenStats(ctx, actor, version.id, query.base_model));
@@ -213,6 +224,17 @@ export const datasetsApi = (ctx: Ctx) => {
         summary: "Add a row, as a new version",
         description: ADD_ROW_HELP,
         responses: answers(VersionView),
+      },
+    })
+    .get("/:id/overlap", versions.overlap, {
+      params: Id,
+      query: OverlapQuery,
+      detail: {
+        tags,
+        summary: "List validation rows with the prompt of a training row",
+        description:
+          "Compares the two splits of the version, or all of its rows with those of `validation` (a file, dataset or version). `overlap` is null while rows are still compared: ask again.",
+        responses: answers(OverlapView),
       },
     })
     .get("/:id/tokens", versions.tokens, {

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { JOB_STATES } from "../contract/job.ts";
 import { EvaluateResultSchema } from "../contract/results-schema.ts";
+import { Overlap } from "../data/validation/rows/report.ts";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
@@ -120,6 +121,11 @@ export const EvaluationView = v.strictObject({
   judged: v.picklist(["answers", "pairs", "texts"]),
   result: v.nullable(EvaluateResultSchema),
   comparison: v.nullable(ComparisonView),
+  /**
+   * Its rows with the prompt of a row that the model was trained on; null while they are not compared, and for models
+   * without training data here. Absent in lists.
+   */
+  overlap: v.optional(v.nullable(Overlap)),
   created_by: v.string(),
   created_at: v.number(),
   finished_at: v.nullable(v.number()),

@@ -21,6 +21,7 @@ import { createJob } from "../training/jobs/store.ts";
 import { readPairs, readRewards } from "./answers.ts";
 import { checkAnswerGrader } from "./grading.ts";
 import { DEFAULT_ROWS, type EvaluationRow, type EvaluationView, evaluationView, MAX_ROWS } from "./model.ts";
+import { overlapWithTraining } from "./overlap.ts";
 import { type EvaluationPlan, type ModelRequest, planForJob, planForModel } from "./plan.ts";
 import { compare, type Judged } from "./statistics.ts";
 
@@ -214,7 +215,9 @@ async function outcomeOf(ctx: Ctx, row: EvaluationRow, judged: Judged): Promise<
 }
 
 export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise<EvaluationView> {
-  return view(ctx, actor, await findRow(ctx, actor, id));
+  const row = await findRow(ctx, actor, id);
+  const [shown, overlap] = await Promise.all([view(ctx, actor, row), overlapWithTraining(ctx, actor, row)]);
+  return { ...shown, overlap };
 }
 
 /**

@@ -12,6 +12,7 @@ import { createTestApp, type TestApp } from "../support/app.ts";
 import {
   type CanonicalRow,
   canonicalRows,
+  chatLine,
   chatLines,
   type DatasetObject,
   type ReportObject,
@@ -34,10 +35,10 @@ interface RowsPage {
 }
 const canonical = (versionId: string, split: "train" | "holdout" = "train") => canonicalRows(lab, versionId, split);
 
-describe("versions", () => {
-  const lines = chatLines(200);
-  const upload = (content: string, query = "") => validated(lab, content, "train.jsonl", query);
+const lines = chatLines(200);
+const upload = (content: string, query = "") => validated(lab, content, "train.jsonl", query);
 
+describe("versions", () => {
   test("the hash depends on rows and settings, not on line endings", async () => {
     const [a, b, c, d] = await Promise.all([
       upload(lines.join("\n")),
@@ -231,6 +232,27 @@ describe("adding a row", () => {
     expect((await settled(lab, dataset.id)).version).toMatchObject({ number: 2, rows: 13 });
     const files = await lab.json<{ data: { filename: string }[] }>("GET", "/v1/files?limit=3");
     expect(files.data.map((each) => each.filename)).toEqual(["train.jsonl", "train.jsonl", expect.anything()]);
+  });
+});
+
+describe("rows that resemble training rows", () => {
+  interface OverlapAnswer {
+    validation_version_id: string | null;
+    overlap: { rows: number; known: number; near: number; pairs: { row: number; train_row: number; kind: string }[] };
+  }
+  const overlap = (id: string, query = "") => lab.json<OverlapAnswer>("GET", `/v1/datasets/${id}/overlap${query}`);
+
+  test("are listed for the validation split, and for another dataset", async () => {
+    const poems = Array.from({ length: 20 }, (_, n) => `{"prompt": "Write a poem", "completion": "poem ${n}"}`);
+    const own = await validated(lab, poems.join("\n"), "poems.jsonl");
+    expect((await overlap(own.dataset.id)).overlap).toMatchObject({ rows: 2, known: 2, near: 0 });
+    const other = await validated(lab, `${chatLine("new")}\n${chatLine(3)}\n`);
+    const { dataset } = await upload(lines.join("\n"));
+    expect(await overlap(dataset.id, `?validation=${other.dataset.id}`)).toMatchObject({
+      validation_version_id: other.version.id,
+      overlap: { rows: 2, known: 1, pairs: [{ row: 2, train_row: 3, kind: "same" }] },
+    });
+    expect((await overlap(dataset.id)).overlap).toMatchObject({ rows: 20, known: 0, near: 0, pairs: [] });
   });
 });
 

@@ -216,8 +216,13 @@ const WARNED: [string, string, Record<string, unknown>, string][] = [
   ["plain", "template-in-text", {}, "special tokens of this base model. 12 of 12 rows: row 1 (text)"],
   ["plain", "other-template", {}, "marks of another model's chat template. 5 of 12 rows: row 1"],
   ["plain", "long-question-sometimes", { max_length: 128 }, "In 3 of 12 rows, the answer begins after 128 tokens"],
-  ["plain", "same-questions", { validation: "other-questions" }, "2 of 9 validation rows have the same prompt"],
-  ["plain", "one-question/holdout_fraction=0.3&seed=1", {}, "6 of 6 validation rows have the same prompt"],
+  [
+    "plain",
+    "same-questions",
+    { validation: "other-questions" },
+    "Of 9 validation rows, 2 have the same prompt as a training row (row 1 like training row 4, row 2 like training row 5)",
+  ],
+  ["plain", "one-question/holdout_fraction=0.3&seed=1", {}, "Of 6 validation rows, 6 have the same prompt"],
 ];
 
 describe.skipIf(!hasTokenizer)("a plan warns", () => {

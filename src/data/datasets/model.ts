@@ -5,7 +5,7 @@ import { id, seconds, text, whole } from "../../lib/request-fields.ts";
 import { filledName, linesText, nameText } from "../../lib/text/names.ts";
 import { Mapping, MappingInput } from "../validation/mapping/model.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
-import { Report, TokenStats } from "../validation/rows/report.ts";
+import { Overlap, Report, TokenStats } from "../validation/rows/report.ts";
 import type { RowPage } from "./read-rows.ts";
 
 const share = v.pipe(
@@ -50,6 +50,7 @@ export const RowsQuery = v.strictObject({
   search: v.optional(text(200)),
 });
 export const VersionQuery = v.strictObject({ version: v.optional(id) });
+export const OverlapQuery = v.strictObject({ version: v.optional(id), validation: v.optional(id) });
 export const TokensQuery = v.strictObject({ base_model: text(200), version: v.optional(id) });
 
 /** A version without its report. Times in seconds since 1970. */
@@ -199,6 +200,15 @@ export function rowListView(page: RowPage): RowList {
     has_more: page.next !== null,
   };
 }
+
+/** Validation rows with the prompt of a training row; null while they are compared. */
+export const OverlapView = v.strictObject({
+  object: v.literal("dataset.overlap"),
+  version_id: v.string(),
+  /** The version with the validation rows; null for the validation split of the version itself. */
+  validation_version_id: v.nullable(v.string()),
+  overlap: v.nullable(Overlap),
+});
 
 /** Token counts of a version's training rows; `exact` is false for an estimate from the first rows. */
 export const TokensView = v.strictObject({

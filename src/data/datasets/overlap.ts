@@ -1,7 +1,7 @@
-/** How many validation rows have the prompt of a training row, by two versions or by the two splits of one. */
+/** Which validation rows have the prompt of a training row, by two versions or by the two splits of one. */
 import { type Ctx, perContext } from "../../ctx.ts";
 import type { VersionRow } from "../validation/model.ts";
-import type { Overlap } from "../validation/pass/overlap.ts";
+import type { Overlap } from "../validation/rows/report.ts";
 import { runInWorker } from "../validation/worker/host.ts";
 import { splitPath } from "./rows.ts";
 
@@ -11,14 +11,23 @@ const MAX_KNOWN = 500;
 /** Counts by version ids: versions never change. A failed count is tried again. */
 const knownOf = perContext(() => new Map<string, Promise<Overlap | null>>());
 
-async function count(ctx: Ctx, data: VersionRow, validation: VersionRow | null): Promise<Overlap> {
+/** Two sides that are compared. */
+interface Sides {
+  data: VersionRow;
+  /** Another version with the validation rows; null for the validation split of `data`. */
+  validation: VersionRow | null;
+  /** Only the validation split of `data` is withheld from training, and only that of `validation` is compared. */
+  splits?: boolean;
+}
+
+async function count(ctx: Ctx, { data, validation, splits = !validation }: Sides): Promise<Overlap> {
   const both = ({ id }: VersionRow) => [splitPath(ctx, id, "train"), splitPath(ctx, id, "holdout")];
   const answer = await runInWorker(
     {
       type: "overlap",
       // With a validation file nothing of the training file is withheld.
-      train: validation ? both(data) : [splitPath(ctx, data.id, "train")],
-      validation: validation ? both(validation) : [splitPath(ctx, data.id, "holdout")],
+      train: splits ? [splitPath(ctx, data.id, "train")] : both(data),
+      validation: splits ? [splitPath(ctx, (validation ?? data).id, "holdout")] : both(validation ?? data),
     },
     { signal: ctx.signal, silenceMs: SILENCE_MS },
   );
@@ -31,19 +40,15 @@ async function count(ctx: Ctx, data: VersionRow, validation: VersionRow | null):
  * @param waitMs how long to wait for the count, which continues in the background
  * @returns null while it is not known
  */
-export async function overlapOf(
-  ctx: Ctx,
-  data: VersionRow,
-  validation: VersionRow | null,
-  waitMs: number,
-): Promise<Overlap | null> {
-  if (!validation && data.holdoutRows === 0) return null;
+export async function overlapOf(ctx: Ctx, sides: Sides, waitMs: number): Promise<Overlap | null> {
+  const { data, validation, splits = !validation } = sides;
+  if (splits && (validation ?? data).holdoutRows === 0) return null;
   const known = knownOf(ctx);
-  const key = `${data.id} ${validation?.id ?? ""}`;
+  const key = `${data.id} ${validation?.id ?? ""} ${splits}`;
   let counting = known.get(key);
   if (!counting) {
     if (known.size >= MAX_KNOWN) known.clear();
-    counting = count(ctx, data, validation).catch((cause) => {
+    counting = count(ctx, sides).catch((cause) => {
       known.delete(key);
       if (!ctx.signal.aborted) ctx.log("warn", "rows could not be compared", { version: data.id, cause });
       return null;

@@ -128,8 +128,15 @@ function overlapWarning({ data, validation, facts: { overlap } }: Checked): stri
     validation && (validation.hash === data.hash || (validation.fileId !== null && validation.fileId === data.fileId));
   if (same)
     return "The validation file has the same rows as the training file: the eval loss will not show how the model does on new rows.";
-  if (!overlap || overlap.known === 0) return null;
-  return `${overlap.known} of ${plural(overlap.rows, "validation row")} have the same prompt as a training row, so eval loss and comparison look better than they are.`;
+  if (!overlap || overlap.known + overlap.near === 0) return null;
+  const { rows, known, near, pairs } = overlap;
+  const kinds = [
+    known > 0 && `${known} have the same prompt`,
+    near > 0 && `${near} have nearly the same prompt`,
+  ].filter(Boolean);
+  const first = pairs.slice(0, 3).map(({ row, train_row }) => `row ${row} like training row ${train_row}`);
+  const more = known + near > first.length ? ", …" : "";
+  return `Of ${plural(rows, "validation row")}, ${kinds.join(" and ")} as a training row (${first.join(", ")}${more}), so eval loss and comparison look better than they are.`;
 }
 
 /** Throws when a run would fail, or learn nothing, because of its data. @throws AppError naming the field */

@@ -7,8 +7,7 @@ import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { overlapOf } from "../../data/datasets/overlap.ts";
 import { tokenStats } from "../../data/datasets/rows.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
-import type { Overlap } from "../../data/validation/pass/overlap.ts";
-import type { Report, TokenStats } from "../../data/validation/rows/report.ts";
+import type { Overlap, Report, TokenStats } from "../../data/validation/rows/report.ts";
 import { datasetVersion } from "../../db/schema/datasets.ts";
 import { CATALOGUE, showsTools } from "../../models/base/catalogue.ts";
 import { baseModelDir, listCatalogue } from "../../models/base/service.ts";
@@ -105,7 +104,7 @@ export async function dataFactsOf(
     counted(data),
     counted(validation),
     labelsOf(ctx, data),
-    validation?.hash === data.hash ? null : overlapOf(ctx, data, validation, OVERLAP_WAIT_MS),
+    validation?.hash === data.hash ? null : overlapOf(ctx, { data, validation }, OVERLAP_WAIT_MS),
   ]);
   const toolBase = hidesTools(stats) ? await toolBaseOf(ctx, actor) : null;
   return { stats, validationStats, labels, overlap, toolBase, chatml };

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
-import { Finding } from "../../data/validation/rows/report.ts";
+import { Finding, Overlap } from "../../data/validation/rows/report.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
@@ -70,6 +70,8 @@ export const PlanView = v.strictObject({
   rows_cut: v.nullable(number),
   /** What the base model's chat template and tokenizer do to rows, with the first rows of each kind. */
   findings: v.array(Finding),
+  /** Validation rows with the prompt of a training row; null while they are not compared. */
+  overlap: v.nullable(Overlap),
   warnings: v.array(text),
 });
 export type PlanView = v.InferOutput<typeof PlanView>;
@@ -109,6 +111,8 @@ export interface TrainPlan {
   suggestion: Suggestion | null;
   /** What the base model's chat template and tokenizer do to rows; empty while they are not counted. */
   findings: Finding[];
+  /** Validation rows with the prompt of a training row; null while they are not compared. */
+  overlap: Overlap | null;
   /** Messages that do not prevent the job. */
   warnings: string[];
 }
@@ -170,6 +174,7 @@ export function planView(plan: TrainPlan): PlanView {
     longest_row: plan.longest,
     rows_cut: plan.rowsCut,
     findings: plan.findings,
+    overlap: plan.overlap,
     warnings: plan.warnings,
   };
 }

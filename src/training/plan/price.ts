@@ -68,7 +68,7 @@ function rowsCut({ tokens }: Facts, maxLength: number): number | null {
   return Math.max(1, Math.round(above));
 }
 
-type Unwarned = Omit<TrainPlan, "warnings" | "findings">;
+type Unwarned = Omit<TrainPlan, "warnings" | "findings" | "overlap">;
 
 /** A warning about rows that are too long; null when all fit. */
 function lengthWarning({ spec, rowsCut: cut, longest }: Unwarned): string | null {
@@ -169,6 +169,7 @@ export function toPlan(
   return {
     ...plan,
     findings: checks?.stats?.findings ?? [],
+    overlap: checks?.overlap ?? null,
     warnings: [...warningsOf(request, plan, numbers), ...about],
   };
 }

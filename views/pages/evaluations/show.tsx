@@ -7,6 +7,7 @@ import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { ActionButton, Tabs } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
+import { OverlapNotice } from "../../parts/overlap.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Pager, Table } from "../../parts/table.tsx";
@@ -235,6 +236,7 @@ export function EvaluationState({ evaluation }: Pick<EvaluationProps, "evaluatio
         </div>
       )}
       <Summary evaluation={evaluation} />
+      {evaluation.overlap ? <OverlapNotice overlap={evaluation.overlap} /> : null}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 /** Finds validation rows whose prompt is the prompt of a training row, or nearly the same. Runs in a worker. */
 import { closeSync, openSync, readSync } from "node:fs";
 import { createNearIndex } from "../rows/near.ts";
+import type { Overlap } from "../rows/report.ts";
 import { createRowReader, createRowText } from "../rows/row-text.ts";
 import { sampleOf } from "../rows/sample.ts";
 import { createSketcher } from "../rows/sketch.ts";
@@ -10,28 +11,6 @@ export interface OverlapTask {
   /** Paths of the canonical rows of each side. */
   train: string[];
   validation: string[];
-}
-
-/** A validation row and the first training row with its prompt; both by their ids. */
-interface OverlapPair {
-  row: number;
-  train_row: number;
-  kind: "same" | "near";
-  /** Estimated share of equal groups of three words, 0 to 1. */
-  similarity: number;
-  /** The beginning of the validation row's prompt. */
-  sample: string;
-}
-
-/** `rows`: all validation rows. */
-export interface Overlap {
-  rows: number;
-  /** Those whose prompt a training row has too. */
-  known: number;
-  /** Of the others, those whose prompt is nearly the same as that of a training row. */
-  near: number;
-  /** The first 200 of them, in the order of the validation rows. */
-  pairs: OverlapPair[];
 }
 
 const CHUNK = 1 << 20;
@@ -79,7 +58,7 @@ export function countOverlap(task: OverlapTask, onProgress: (rows: number) => vo
   /** The prompts of the index by id, and of each the first training row that is nearly equal. */
   const kept: Prompt[] = [];
   const nearTo = new Map<Prompt, { row: number; similarity: number }>();
-  const pairs: OverlapPair[] = [];
+  const pairs: Overlap["pairs"] = [];
   let rows = 0;
   let done = 0;
   let unknown = 0;

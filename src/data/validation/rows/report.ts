@@ -140,6 +140,30 @@ export const Report = v.strictObject({
 });
 export type Report = v.InferOutput<typeof Report>;
 
+/** Validation rows whose prompt is also the prompt of a training row, or nearly the same. */
+export const Overlap = v.strictObject({
+  /** All validation rows. */
+  rows: count,
+  /** Those whose prompt a training row has too. */
+  known: count,
+  /** Of the others, those whose prompt is nearly the same as that of a training row. */
+  near: count,
+  /** The first 200 of them, in the order of the validation rows. */
+  pairs: v.array(
+    v.strictObject({
+      /** Ids of the validation row, and of the first or the nearest training row. */
+      row: v.number(),
+      train_row: v.number(),
+      kind: v.picklist(["same", "near"]),
+      /** Estimated share of equal groups of three words, 0 to 1. */
+      similarity: v.number(),
+      /** The beginning of the validation row's prompt. */
+      sample: v.string(),
+    }),
+  ),
+});
+export type Overlap = v.InferOutput<typeof Overlap>;
+
 /** What a base model's template or tokenizer does to rows: the number of rows, and the first 20 of them. */
 export const Finding = v.strictObject({
   code: v.string(),

@@ -2,11 +2,11 @@
  * The worker thread for one task: validate a file, count tokens, compare two splits, or test chat templates. It is a
  * separate entry point of the binary, in addition to main.ts.
  */
-import { countOverlap, type Overlap, type OverlapTask } from "../pass/overlap.ts";
+import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
 import { validateFile } from "../pass/validate.ts";
-import type { TokenStats } from "../rows/report.ts";
+import type { Overlap, TokenStats } from "../rows/report.ts";
 import { checkTemplates, type TemplateTask } from "./template-check.ts";
 
 declare const self: Worker;
